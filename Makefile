@@ -1,0 +1,27 @@
+# make demo              set everything up and make a sample clip smooth
+# make demo VIDEO=x.mp4  the same with your own clip
+# make test              set everything up and run the tests
+PYTHON ?= python3
+BIN := .venv/bin
+VIDEO ?=
+
+.PHONY: demo test lint clean
+
+.venv/.stamp: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[torch,dev]'
+	touch $@
+
+demo: .venv/.stamp
+	@$(BIN)/python -m betwixt.cli.demo $(if $(VIDEO),"$(VIDEO)")
+
+test: .venv/.stamp
+	$(BIN)/python -m pytest
+
+lint: .venv/.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv demo

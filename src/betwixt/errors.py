@@ -1,0 +1,33 @@
+"""Errors that a user can cause.
+
+Each carries one line: what is wrong, and what to do. The command line prints that line alone and exits with
+`exit_code`; a traceback is a bug.
+"""
+
+from __future__ import annotations
+
+__all__ = ["BetwixtError", "DamagedInputError", "InputError", "OutputError", "UsageError"]
+
+
+class BetwixtError(Exception):
+    """Base of every error that a user can cause; its text is one line for that user."""
+
+    exit_code = 2
+
+
+class UsageError(BetwixtError):
+    """An argument is wrong: a rate of zero, an unknown model, an option that does not fit."""
+
+
+class InputError(BetwixtError):
+    """The input cannot be used: missing, empty, not a video, without a usable picture."""
+
+
+class OutputError(BetwixtError):
+    """The output cannot be written: no such folder, no space, a codec the container cannot hold."""
+
+
+class DamagedInputError(BetwixtError):
+    """The input ended in damage; what could be read was written, whole and playable."""
+
+    exit_code = 3

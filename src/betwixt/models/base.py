@@ -1,0 +1,173 @@
+"""The interface of everything that makes frames: `Interpolator`, and the pair it prepares.
+
+    prepare(first, second) ──► Pair ──► at(t) ──► the frame at t
+            once a pair                 once a time
+
+What depends only on the two frames (features, flow, correlation) is computed in `prepare`; `at` does what depends
+on the time. Times run from 0 (the first frame) to 1 (the second).
+
+Two kinds of model meet here:
+
+- Every model takes and gives pictures: float32 RGB in [0, 1], shape (H, W, 3).
+- A model whose frame is wholly described by motion and visibility (`MotionInterpolator`) also says what that motion
+  is. The pipeline then warps the planes of the video in their own format, whatever its depth, matrix, range and
+  subsampling: no colour conversion, nothing rounded twice.
+
+Conventions: flows are in pixels, (x, y) order, channels last; `flow_t0` is F_{t->0}: where a pixel of frame t is
+found in frame 0.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from betwixt.errors import UsageError
+
+__all__ = ["Image", "Interpolator", "Luma", "Motion", "MotionInterpolator", "MotionPair", "Pair"]
+
+Image = NDArray[np.float32]
+"""A picture: (H, W, 3), RGB, float32 in [0, 1]."""
+
+Luma = NDArray[np.uint8]
+"""A grey picture: (H, W), uint8, full range or limited as the source has it."""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How frame t is made of frames 0 and 1: ``w * warp(frame 0, flow_t0) + (1 - w) * warp(frame 1, flow_t1)``.
+
+    The maps may be coarser than the frame (h <= H, w <= W); the flows are in pixels of the frame all the same.
+
+    Attributes:
+        flow_t0: (h, w, 2) float32, F_{t->0}.
+        flow_t1: (h, w, 2) float32, F_{t->1}.
+        weight: (h, w) float32 in [0, 1], the weight of warped frame 0.
+    """
+
+    flow_t0: NDArray[np.float32]
+    flow_t1: NDArray[np.float32]
+    weight: NDArray[np.float32]
+
+
+class Pair(ABC):
+    """Two frames, prepared."""
+
+    @abstractmethod
+    def at(self, t: float) -> Image:
+        """The frame at time `t`, 0 < t < 1: (H, W, 3) RGB float32 in [0, 1]."""
+
+
+class MotionPair(Pair):
+    """Two frames, prepared, whose in-between frames are described by motion."""
+
+    @abstractmethod
+    def motion(self, t: float) -> Motion:
+        """The motion and visibility at time `t`, 0 < t < 1."""
+
+
+class Interpolator(ABC):
+    """Makes the frames between two frames. Safe to use from several threads at once."""
+
+    name: str
+
+    @abstractmethod
+    def prepare(self, first: Image, second: Image) -> Pair:
+        """Compute what depends only on the two frames, which have the same shape (H, W, 3)."""
+
+    def between(self, first: Any, second: Any, times: Iterable[float]) -> list[Any]:
+        """Make the frames between two frames, in the type they came in.
+
+        Args:
+            first: The frame at time 0. A numpy array (H, W, 3), RGB, uint8 (0 to 255), uint16 (0 to 65535) or float
+                (0 to 1); or a torch tensor, float in [0, 1], (3, H, W) or (1, 3, H, W).
+            second: The frame at time 1, of the same type and shape.
+            times: Times in [0, 1]. 0 and 1 give copies of the frames themselves.
+
+        Returns:
+            One frame for each time, of the type, shape and range of `first`.
+
+        Raises:
+            UsageError: if types or shapes differ or a time lies outside [0, 1].
+
+        Example:
+            >>> import numpy as np
+            >>> import betwixt
+            >>> first = np.zeros((48, 64, 3), np.uint8)
+            >>> second = np.full((48, 64, 3), 200, np.uint8)
+            >>> frames = betwixt.load_model("dis").between(first, second, [0.25, 0.5])
+            >>> len(frames), frames[0].shape, frames[0].dtype
+            (2, (48, 64, 3), dtype('uint8'))
+        """
+        picture_a, restore = _to_image(first, "first")
+        picture_b, _ = _to_image(second, "second")
+        if type(first) is not type(second) or first.dtype != second.dtype:
+            raise UsageError("The two frames differ in type: give both as the same kind of array.")
+        if picture_a.shape != picture_b.shape:
+            raise UsageError(
+                f"The two frames differ in size: {_size(picture_a)} and {_size(picture_b)}; scale one to the other first."
+            )
+        moments = [float(t) for t in times]
+        for t in moments:
+            if not 0.0 <= t <= 1.0:
+                raise UsageError(f"The time {t:g} lies outside 0 to 1: 0 is the first frame, 1 the second.")
+        pair = self.prepare(picture_a, picture_b) if any(0.0 < t < 1.0 for t in moments) else None
+        result = []
+        for t in moments:
+            if t in (0.0, 1.0) or pair is None:
+                source = first if t == 0.0 else second
+                result.append(source.copy() if isinstance(source, np.ndarray) else source.clone())
+            else:
+                result.append(restore(pair.at(t)))
+        return result
+
+
+class MotionInterpolator(Interpolator):
+    """An interpolator that needs only grey pictures to find the motion, and only motion to make the frame."""
+
+    @abstractmethod
+    def prepare_luma(self, first: Luma, second: Luma) -> MotionPair:
+        """As `prepare`, from grey pictures (H, W) alone; the pair's `at` then makes grey pictures as (H, W, 3)."""
+
+
+def _size(picture: Image) -> str:
+    return f"{picture.shape[1]}x{picture.shape[0]}"
+
+
+def _to_image(frame: Any, which: str) -> tuple[Image, Any]:
+    """`frame` as (H, W, 3) float32 in [0, 1], and the function that turns a result back into its type."""
+    if isinstance(frame, np.ndarray):
+        if frame.ndim != 3 or frame.shape[2] != 3:
+            raise UsageError(
+                f"The {which} frame has shape {frame.shape}: expected (height, width, 3), RGB."
+            )
+        dtype = frame.dtype
+        if dtype in (np.uint8, np.uint16):
+            top = float(np.iinfo(dtype).max)
+            return (
+                np.ascontiguousarray(frame, np.float32) / np.float32(top),
+                lambda x: np.rint(np.clip(x, 0.0, 1.0) * np.float32(top)).astype(dtype),
+            )
+        if np.issubdtype(dtype, np.floating):
+            return np.ascontiguousarray(frame, np.float32), lambda x: x.astype(dtype)
+        raise UsageError(f"The {which} frame is of type {dtype}: use uint8, uint16 or float in [0, 1].")
+    if type(frame).__module__.split(".")[0] == "torch":
+        if frame.ndim not in (3, 4) or frame.shape[-3] != 3 or (frame.ndim == 4 and frame.shape[0] != 1):
+            raise UsageError(
+                f"The {which} frame has shape {tuple(frame.shape)}: expected (3, height, width) or (1, 3, height, width)."
+            )
+        if not frame.is_floating_point():
+            raise UsageError(f"The {which} frame is of type {frame.dtype}: use a float tensor in [0, 1].")
+        array = np.ascontiguousarray(frame.detach().reshape(frame.shape[-3:]).permute(1, 2, 0).float().cpu().numpy())
+
+        def restore(image: Image) -> Any:
+            tensor = frame.new_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
+            return tensor.reshape(frame.shape)
+
+        return array, restore
+    raise UsageError(f"The {which} frame is a {type(frame).__name__}: use a numpy array or a torch tensor.")
