@@ -1,0 +1,1 @@
+"""All that knows a container or a codec: reading, writing, time, colour, cuts and duplicates."""

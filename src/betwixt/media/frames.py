@@ -1,0 +1,183 @@
+"""Video frames as arrays, in their own format.
+
+`planes` gives the samples of a frame as numpy views, one array a plane, without a copy and without a conversion:
+
+    yuv420p       Y (H, W)        U (H/2, W/2)      V (H/2, W/2)      uint8
+    yuv422p10le   Y (H, W)        U (H, W/2)        V (H, W/2)        uint16
+    nv12          Y (H, W)        UV (H/2, W/2, 2)                    uint8
+    rgb48be       RGB (H, W, 3)                                       uint16 (big-endian view)
+
+`assemble` writes planes into a new frame of the same format. Formats that are not made of whole bytes (palettes, bit
+streams, packed 4:2:2) are first converted, without loss, to one that is: see `workable`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from betwixt.errors import InputError
+
+__all__ = ["Plane", "assemble", "bit_depth", "has_alpha", "is_rgb", "luma8", "planes", "workable", "workable_name"]
+
+Plane = NDArray[Any]
+"""Samples of one plane: (h, w) or (h, w, channels), uint8 or uint16."""
+
+_REPLACEMENTS = {
+    "pal8": "rgba",
+    "monow": "gray",
+    "monob": "gray",
+    "yuyv422": "yuv422p",
+    "uyvy422": "yuv422p",
+    "yvyu422": "yuv422p",
+    "uyyvyy411": "yuv411p",
+    "y210le": "yuv422p10le",
+    "y212le": "yuv422p12le",
+    "xv30le": "yuv444p10le",
+    "x2rgb10le": "gbrp10le",
+    "x2bgr10le": "gbrp10le",
+    "ayuv": "yuva444p",
+    "vuya": "yuva444p",
+    "uyva": "yuva444p",
+    "ayuv64le": "yuva444p16le",
+    "ayuv64be": "yuva444p16le",
+    "xyz12le": "rgb48le",
+}
+
+
+@cache
+def _layout(name: str) -> tuple[tuple[tuple[int, ...], ...], np.dtype[Any]] | None:
+    """For each plane (channels, log2 of the horizontal and vertical subsampling), and the sample type; or None."""
+    width = height = 64
+    fmt = av.VideoFormat(name, width, height)
+    if fmt.is_bit_stream or fmt.has_palette or fmt.is_bayer:
+        return None
+    bits = {c.bits for c in fmt.components}
+    if not bits or max(bits) > 16 or min(bits) < 8 or "f16" in name or "f32" in name:
+        return None
+    size = 1 if max(bits) == 8 else 2
+    count = 1 + max(c.plane for c in fmt.components)
+    result = []
+    padded = {"0rgb", "rgb0", "0bgr", "bgr0"}
+    for number in range(count):
+        parts = [c for c in fmt.components if c.plane == number]
+        first = parts[0]
+        if any((c.width, c.height) != (first.width, first.height) for c in parts):
+            return None  # packed 4:2:2: samples of one plane at two resolutions
+        channels = len(parts) + (1 if name in padded else 0)
+        result.append((channels, (width // first.width).bit_length() - 1, (height // first.height).bit_length() - 1))
+    if len(fmt.components) > 1 and not fmt.is_planar:
+        if fmt.bits_per_pixel % 8 or fmt.padded_bits_per_pixel != 8 * size * result[0][0]:
+            return None
+        if not fmt.is_rgb and result[0][0] > 2:
+            return None  # packed YUV 4:4:4 in one of many orders
+    order = ">" if fmt.is_big_endian and size == 2 else "<"
+    return tuple(result), np.dtype(f"{order}u{size}")
+
+
+@cache
+def workable_name(name: str) -> str:
+    """The format in which frames of format `name` can be worked on; `name` itself wherever possible.
+
+    Raises:
+        InputError: if there is none (raw sensor data, floating point).
+    """
+    if _layout(name) is not None:
+        return name
+    replacement = _REPLACEMENTS.get(name)
+    if replacement is None:
+        fmt = av.VideoFormat(name, 64, 64)
+        if fmt.is_bayer or "f16" in name or "f32" in name:
+            raise InputError(f"The pixel format {name} is not supported: convert the input to 16-bit RGB or YUV first.")
+        deep = max((c.bits for c in fmt.components), default=8) > 8
+        replacement = ("gbrp16le" if deep else "rgb24") if fmt.is_rgb else ("yuv444p16le" if deep else "yuv444p")
+    return replacement
+
+
+def workable(frame: av.VideoFrame) -> av.VideoFrame:
+    """`frame` itself, or the same picture in a format made of whole samples (see `workable_name`)."""
+    name = workable_name(frame.format.name)
+    if name == frame.format.name:
+        return frame
+    return frame.reformat(format=name)
+
+
+def _shape(frame: av.VideoFrame, plane: tuple[int, ...]) -> tuple[int, int, int]:
+    channels, sub_x, sub_y = plane
+    return -(-frame.height // (1 << sub_y)), -(-frame.width // (1 << sub_x)), channels
+
+
+def planes(frame: av.VideoFrame) -> list[Plane]:
+    """The planes of `frame` as views of its memory, each (h, w) or (h, w, channels), uint8 or uint16.
+
+    Big-endian formats come as arrays of big-endian type. The frame has to be `workable`.
+    """
+    layout = _layout(frame.format.name)
+    if layout is None:
+        raise InputError(f"The pixel format {frame.format.name} cannot be read as planes.")
+    shapes, dtype = layout
+    result: list[Plane] = []
+    for number, description in enumerate(shapes):
+        height, width, channels = _shape(frame, description)
+        memory = frame.planes[number]
+        line = memory.line_size // dtype.itemsize
+        samples = np.frombuffer(memory, dtype)[: line * height].reshape(height, line)[:, : width * channels]
+        result.append(samples if channels == 1 else samples.reshape(height, width, channels))
+    return result
+
+
+def assemble(parts: Sequence[Plane], like: av.VideoFrame) -> av.VideoFrame:
+    """A new frame with the format, size and colour description of `like` and the given planes."""
+    frame = av.VideoFrame(like.width, like.height, like.format.name)
+    for target, part in zip(planes(frame), parts, strict=True):
+        target[...] = part
+    frame.colorspace = like.colorspace
+    frame.color_range = like.color_range
+    frame.color_primaries = like.color_primaries
+    frame.color_trc = like.color_trc
+    return frame
+
+
+def bit_depth(name: str) -> int:
+    """The number of bits of a sample of the pixel format `name`."""
+    return max((c.bits for c in av.VideoFormat(name, 16, 16).components), default=8)
+
+
+def is_rgb(name: str) -> bool:
+    """Whether the pixel format holds RGB samples."""
+    return av.VideoFormat(name, 16, 16).is_rgb
+
+
+def has_alpha(name: str) -> bool:
+    """Whether the pixel format has an alpha channel."""
+    return any(c.is_alpha for c in av.VideoFormat(name, 16, 16).components)
+
+
+def luma8(frame: av.VideoFrame, parts: Sequence[Plane] | None = None) -> NDArray[np.uint8]:
+    """A grey picture of `frame`, (H, W) uint8: its luma, or for RGB a weighted mean; deep samples are cut to 8 bit."""
+    name = frame.format.name
+    if parts is None:
+        parts = planes(frame)
+    depth = bit_depth(name)
+    # p010 and its kin keep their samples in the upper bits
+    shift = 8 if name.startswith(("p0", "p2", "p4")) or "msb" in name else depth - 8
+    if not is_rgb(name):
+        first = parts[0]
+        luma = first if first.ndim == 2 else first[..., 0]
+        return np.ascontiguousarray(luma) if shift == 0 else (luma >> shift).astype(np.uint8)
+    if name.startswith("gbr"):
+        green, blue, red = (np.asarray(p) for p in parts[:3])
+    else:
+        order = {"r": None, "g": None, "b": None}
+        letters = [c for c in name if c in "rgba0x"][: parts[0].shape[2]]
+        for index, letter in enumerate(letters):
+            if letter in order:
+                order[letter] = parts[0][..., index]
+        red, green, blue = order["r"], order["g"], order["b"]  # type: ignore[assignment]
+    mean = (red.astype(np.uint32) * 77 + green.astype(np.uint32) * 150 + blue.astype(np.uint32) * 29) >> (8 + shift)
+    return mean.astype(np.uint8)

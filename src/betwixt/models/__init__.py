@@ -1,0 +1,1 @@
+"""The models, one module a paper, behind one interface."""

@@ -1,0 +1,1 @@
+"""Decode, pair, synthesize, encode: the straight line from a video to a smooth one."""

@@ -1,0 +1,1 @@
+"""Where a model runs, and on what: devices, threads, the planes of a video."""

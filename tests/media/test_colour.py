@@ -1,0 +1,108 @@
+"""Pictures and planes: right colours, and nothing lost on a still clip."""
+
+import av
+import numpy as np
+import pytest
+
+from betwixt.media.colour import FULL, LIMITED, Colour, RGBPath
+from betwixt.media.frames import assemble, bit_depth, luma8, planes, workable, workable_name
+
+FORMATS = [
+    "yuv420p", "yuvj420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv411p", "nv12",
+    "nv21", "p010le", "gray", "gray10le", "rgb24", "bgr24", "rgba", "argb", "bgr0", "rgb48be", "rgb48le", "gbrp",
+    "gbrp10le", "yuva420p", "ya8", "yuv420p12le", "yuv420p16le",
+]  # fmt: skip
+
+
+def noise_frame(name, width=38, height=22, seed=0, limited=True):
+    frame = av.VideoFrame(width, height, name)
+    rng = np.random.default_rng(seed)
+    depth = bit_depth(name)
+    low, high = (16 << (depth - 8), 236 << (depth - 8)) if limited else (0, 1 << depth)
+    for plane in planes(frame):
+        values = rng.integers(low, high, plane.shape)
+        plane[...] = values << (16 - depth) if name.startswith("p0") else values
+    return frame
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("size", [(38, 22), (37, 21)])
+def test_a_still_pair_comes_back_exactly(name, size):
+    frame = noise_frame(name, *size, limited=False)
+    parts = [p.copy() for p in planes(frame)]
+    path = RGBPath(name, *size, Colour(range=FULL if name == "yuvj420p" else LIMITED))
+    picture = path.to_rgb(parts)
+    assert picture.shape == (size[1], size[0], 3)
+    assert 0 <= picture.min() <= picture.max() <= 1
+    back = path.to_planes(picture, parts, parts, picture, picture, 0.5)
+    for a, b in zip(parts, back, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("matrix", [1, 6, 9])
+@pytest.mark.parametrize("colour_range", [LIMITED, FULL])
+def test_colours_agree_with_ffmpeg(matrix, colour_range):
+    rgb = np.zeros((16, 32, 3), np.uint8)
+    rgb[:, :16] = (200, 40, 90)
+    rgb[:, 16:] = (30, 180, 220)
+    source = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+    spaces = {1: "ITU709", 6: "ITU601", 9: "BT2020"}
+    ranges = {LIMITED: "MPEG", FULL: "JPEG"}
+    yuv = source.reformat(format="yuv444p", dst_colorspace=spaces[matrix], dst_color_range=ranges[colour_range])
+    path = RGBPath("yuv444p", 32, 16, Colour(matrix=matrix, range=colour_range))
+    picture = path.to_rgb(planes(yuv))
+    np.testing.assert_allclose(picture * 255, rgb, atol=1.6)
+    back = path.to_planes(rgb / np.float32(255), planes(yuv), planes(yuv), picture, picture, 0.5)
+    for mine, theirs in zip(back, planes(yuv), strict=True):
+        np.testing.assert_allclose(mine.astype(int), theirs.astype(int), atol=1)
+
+
+@pytest.mark.parametrize(("location", "shift"), [("left", 0.0), ("center", 0.5)])
+def test_chroma_stands_where_the_stream_says(location, shift):
+    # a ramp in chroma: its value at each luma sample tells where the samples were taken to be
+    width, height = 64, 8
+    frame = av.VideoFrame(width, height, "yuv420p")
+    y, u, v = planes(frame)
+    y[...], v[...] = 128, 128
+    u[...] = 100 + np.arange(width // 2)
+    picture = RGBPath("yuv420p", width, height, Colour(range=FULL, location=location, matrix=1)).to_rgb(planes(frame))
+    blue = picture[4, 10:50, 2] * 255
+    expected = 128 + 2 * (1 - 0.0722) * (100 + (np.arange(10, 50) - shift) / 2 - 128) * 255 / 255
+    np.testing.assert_allclose(blue, np.clip(expected, 0, 255), atol=0.6)
+
+
+def test_moving_colour_is_not_pulled_back():
+    a, b = noise_frame("yuv420p", seed=1), noise_frame("yuv420p", seed=2)
+    path = RGBPath("yuv420p", 38, 22, Colour())
+    pa, pb = path.to_rgb(planes(a)), path.to_rgb(planes(b))
+    new = np.full_like(pa, 0.5)
+    result = path.to_planes(new, planes(a), planes(b), pa, pb, 0.5)
+    assert np.abs(result[0].astype(int) - round(16 + 219 * 0.5)).max() <= 3
+
+
+@pytest.mark.parametrize("name", ["pal8", "yuyv422", "monow", "rgb565le", "x2rgb10le", "ayuv"])
+def test_odd_formats_become_workable_ones(name):
+    target = workable_name(name)
+    assert workable_name(target) == target
+    if name != "pal8":
+        frame = workable(av.VideoFrame(16, 16, name))
+        assert frame.format.name == target
+        assert luma8(frame).shape == (16, 16)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_luma_is_eight_bits_of_the_picture(name):
+    frame = av.VideoFrame(16, 8, name)
+    depth = bit_depth(name)
+    for plane in planes(frame):
+        plane[...] = (128 << (depth - 8)) << (16 - depth if name.startswith("p0") else 0)
+    assert np.abs(luma8(frame).astype(int) - 128).max() <= 1
+    assert luma8(frame).dtype == np.uint8
+
+
+def test_assembling_planes_gives_the_same_frame():
+    frame = noise_frame("yuv420p10le", 37, 21)
+    copy = assemble(planes(frame), frame)
+    for a, b in zip(planes(frame), planes(copy), strict=True):
+        np.testing.assert_array_equal(a, b)

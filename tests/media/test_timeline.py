@@ -1,0 +1,106 @@
+"""Output times are exact at any length, for constant and variable rates."""
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from betwixt.errors import UsageError
+from betwixt.media.timeline import Clock, find_grid, frame_count, parse_rate, parse_time, slots
+
+RATES = [Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60)]
+TARGETS = [Fraction(60), Fraction(60000, 1001), Fraction(50), Fraction(144), Fraction(48000, 1001), Fraction(24)]
+
+rates = st.sampled_from(RATES) | st.fractions(Fraction(1), Fraction(240), max_denominator=1001)
+
+
+@settings(max_examples=60, deadline=None)
+@given(source=rates, target=rates, start=st.fractions(0, 20, max_denominator=90000), data=st.data())
+def test_two_hours_stay_exact_to_the_last_frame(source, target, start, data):
+    frames = int(7200 * source)
+    end = start + frames / source
+    count = frame_count(end - start, target)
+    assert 0 <= count / target - (end - start) < 1 / target
+    # any frame, also the last, is where its number says: no error piles up on the way
+    k = data.draw(st.integers(0, count - 1))
+    clock = Clock(start, target)
+    clock.index = k
+    ((index, time),) = clock.until(start + (k + 1) / target)
+    assert (index, time) == (k, start + k / target)
+    assert not list(clock.until(start + (k + 1) / target))
+
+
+@pytest.mark.parametrize("source", RATES)
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_slot_lies_in_its_interval(source, target):
+    times = [Fraction(7, 3) + n / source for n in range(100)]
+    end = Fraction(7, 3) + 100 / source
+    made = list(slots(times, end, target))
+    assert [slot.index for slot in made] == list(range(frame_count(100 / source, target)))
+    for slot in made:
+        assert 0 <= slot.t < 1
+        left = times[slot.left]
+        right = times[slot.right] if slot.right is not None else end
+        assert slot.time == left + slot.t * (right - left) == times[0] + slot.index / target
+    # where both rates have a frame, the source's own is used
+    for n, time in enumerate(times):
+        k = (time - times[0]) * target
+        if k.denominator == 1 and k < len(made):
+            assert (made[int(k)].left, made[int(k)].t) == (n, 0)
+
+
+@given(steps=st.lists(st.fractions(Fraction(1, 240), Fraction(2), max_denominator=1000), min_size=1, max_size=30))
+def test_variable_rates_keep_their_duration(steps):
+    times = [sum(steps[:n], Fraction(0)) for n in range(len(steps))]
+    end = sum(steps, Fraction(0))
+    made = list(slots(times, end, Fraction(60)))
+    assert 0 <= len(made) / Fraction(60) - end < Fraction(1, 60)
+    assert all(times[slot.left] <= slot.time for slot in made)
+    assert all(slot.time < times[slot.right] for slot in made if slot.right is not None)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_a_constant_rate_is_found_behind_millisecond_rounding(rate):
+    exact = [Fraction(1, 7) + n / rate for n in range(200)]
+    rounded = [Fraction(round(time * 1000), 1000) for time in exact]
+    declared = Fraction(round(rate * 1000), 1000)  # containers round the rate too
+    grid = find_grid(rounded, Fraction(1, 1000), [declared])
+    assert grid is not None
+    assert grid.rate == rate
+    later = rounded[0] + 100_000 / rate
+    assert grid.snap(Fraction(round(later * 1000), 1000)) == later
+
+
+def test_a_dropped_frame_does_not_make_a_rate_variable():
+    times = [Fraction(n, 30) for n in range(100) if n != 50]
+    grid = find_grid(times, Fraction(1, 90000), [Fraction(30)])
+    assert grid is not None
+    assert grid.rate == 30
+
+
+def test_phone_footage_is_variable_and_left_alone():
+    times = [Fraction(n, 30) + Fraction(n % 7, 400) for n in range(100)]
+    assert find_grid(times, Fraction(1, 90000), [Fraction(30), Fraction(60)]) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("60", 60), ("60000/1001", Fraction(60000, 1001)), ("23.976", Fraction(24000, 1001)), ("12.5", Fraction(25, 2))],
+)
+def test_rates_are_read_as_written(text, value):
+    assert parse_rate(text) == value
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "abc", "", "1/0"])
+def test_bad_rates_are_refused_in_one_line(text):
+    with pytest.raises(UsageError) as caught:
+        parse_rate(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_times_are_read_as_written():
+    assert parse_time("1:02:03.5") == Fraction(7447, 2)
+    for text in ("-1", "1:2:3:4", "x"):
+        with pytest.raises(UsageError):
+            parse_time(text)
