@@ -6,6 +6,8 @@ Each carries one line: what is wrong, and what to do. The command line prints th
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = ["BetwixtError", "DamagedInputError", "InputError", "OutputError", "UsageError"]
 
 
@@ -28,6 +30,11 @@ class OutputError(BetwixtError):
 
 
 class DamagedInputError(BetwixtError):
-    """The input ended in damage; what could be read was written, whole and playable."""
+    """The input is damaged; what could be read was written, whole and playable.
+
+    Attributes:
+        summary: What was written (`betwixt.Summary`), where something was.
+    """
 
     exit_code = 3
+    summary: Any = None

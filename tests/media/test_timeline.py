@@ -10,7 +10,14 @@ from betwixt.errors import UsageError
 from betwixt.media.timeline import Clock, find_grid, frame_count, parse_rate, parse_time, slots
 
 RATES = [Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60)]
-TARGETS = [Fraction(60), Fraction(60000, 1001), Fraction(50), Fraction(144), Fraction(48000, 1001), Fraction(24)]
+TARGETS = [
+    Fraction(60),
+    Fraction(60000, 1001),
+    Fraction(50),
+    Fraction(144),
+    Fraction(48000, 1001),
+    Fraction(24),
+]
 
 rates = st.sampled_from(RATES) | st.fractions(Fraction(1), Fraction(240), max_denominator=1001)
 
@@ -50,7 +57,9 @@ def test_every_slot_lies_in_its_interval(source, target):
             assert (made[int(k)].left, made[int(k)].t) == (n, 0)
 
 
-@given(steps=st.lists(st.fractions(Fraction(1, 240), Fraction(2), max_denominator=1000), min_size=1, max_size=30))
+@given(
+    steps=st.lists(st.fractions(Fraction(1, 240), Fraction(2), max_denominator=1000), min_size=1, max_size=30)
+)
 def test_variable_rates_keep_their_duration(steps):
     times = [sum(steps[:n], Fraction(0)) for n in range(len(steps))]
     end = sum(steps, Fraction(0))
@@ -86,7 +95,12 @@ def test_phone_footage_is_variable_and_left_alone():
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("60", 60), ("60000/1001", Fraction(60000, 1001)), ("23.976", Fraction(24000, 1001)), ("12.5", Fraction(25, 2))],
+    [
+        ("60", 60),
+        ("60000/1001", Fraction(60000, 1001)),
+        ("23.976", Fraction(24000, 1001)),
+        ("12.5", Fraction(25, 2)),
+    ],
 )
 def test_rates_are_read_as_written(text, value):
     assert parse_rate(text) == value

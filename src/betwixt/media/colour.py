@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.media.frames import Plane, bit_depth, is_rgb, planes
+from betwixt.media.frames import Plane, bit_depth, is_rgb
 
 __all__ = ["Colour", "RGBPath", "chroma_location", "colour_of"]
 
@@ -156,13 +156,14 @@ class RGBPath:
             y = y[..., 0]
         if self.grey:
             return np.clip(np.repeat(y[..., None], 3, axis=2), 0.0, 1.0)
-        cb, cr = (self._upsample(c) for c in self._chroma(parts))
+        cb, cr = (self._upsample(plane) for plane in self._chroma(parts))
         kr, kb = self.kr, self.kb
         kg = 1.0 - kr - kb
         red = y + np.float32(2 * (1 - kr)) * cr
         blue = y + np.float32(2 * (1 - kb)) * cb
         green = y - np.float32(2 * (1 - kr) * kr / kg) * cr - np.float32(2 * (1 - kb) * kb / kg) * cb
-        return np.clip(np.stack([red, green, blue], axis=2), 0.0, 1.0)
+        picture: Image = np.clip(np.stack([red, green, blue], axis=2), 0.0, 1.0)
+        return picture
 
     def _samples(self, plane: Plane) -> Float:
         values = plane >> self.shift if self.shift else plane
@@ -187,11 +188,8 @@ class RGBPath:
         return self._samples(parts[0])[..., self._packed_order()]
 
     def _packed_order(self) -> list[int]:
-        letters = [c for c in self.name if c in "rgba0"][: 4 if len(self.name.rstrip("lbe0123456789")) == 4 else 3]
-        if "0" in self.name[:4] and not self.name[-1].isdigit() or self.name in ("rgb0", "bgr0"):
-            letters = list(self.name[:4])
-        wanted = [c for c in "rgba" if c in letters]
-        return [letters.index(c) for c in wanted]
+        """Where red, green, blue (and alpha) stand in a packed sample: the name's letters are in that order."""
+        return [self.name.index(c) for c in "rgba" if c in self.name[:4]]
 
     def _factors(self, shape: tuple[int, ...]) -> tuple[int, int]:
         return round(self.width / shape[1]), round(self.height / shape[0])
@@ -239,7 +237,7 @@ class RGBPath:
         for made, back_a, back_b, plane_a, plane_b in zip(new, before, after, first, second, strict=True):
             a, b = self._samples(plane_a), self._samples(plane_b)
             source = a + share * (b - a)
-            if made is None:
+            if made is None or back_a is None or back_b is None:
                 value = source
             else:
                 there_and_back = back_a + share * (back_b - back_a)
@@ -300,6 +298,7 @@ def _thin(values: Float, count: int, factor: int, offset: float, axis: int) -> F
     pad[axis] = (lead, max(need, 0))
     padded = np.pad(values, pad, mode="edge")
     picks = [
-        padded[(slice(None),) * axis + (slice(k, k + factor * (count - 1) + 1, factor),)] for k in range(len(taps))
+        padded[(slice(None),) * axis + (slice(k, k + factor * (count - 1) + 1, factor),)]
+        for k in range(len(taps))
     ]
     return np.asarray(sum(tap * pick for tap, pick in zip(taps, picks, strict=True)), np.float32)

@@ -23,7 +23,17 @@ from numpy.typing import NDArray
 
 from betwixt.errors import InputError
 
-__all__ = ["Plane", "assemble", "bit_depth", "has_alpha", "is_rgb", "luma8", "planes", "workable", "workable_name"]
+__all__ = [
+    "Plane",
+    "assemble",
+    "bit_depth",
+    "has_alpha",
+    "is_rgb",
+    "luma8",
+    "planes",
+    "workable",
+    "workable_name",
+]
 
 Plane = NDArray[Any]
 """Samples of one plane: (h, w) or (h, w, channels), uint8 or uint16."""
@@ -70,7 +80,9 @@ def _layout(name: str) -> tuple[tuple[tuple[int, ...], ...], np.dtype[Any]] | No
         if any((c.width, c.height) != (first.width, first.height) for c in parts):
             return None  # packed 4:2:2: samples of one plane at two resolutions
         channels = len(parts) + (1 if name in padded else 0)
-        result.append((channels, (width // first.width).bit_length() - 1, (height // first.height).bit_length() - 1))
+        result.append(
+            (channels, (width // first.width).bit_length() - 1, (height // first.height).bit_length() - 1)
+        )
     if len(fmt.components) > 1 and not fmt.is_planar:
         if fmt.bits_per_pixel % 8 or fmt.padded_bits_per_pixel != 8 * size * result[0][0]:
             return None
@@ -93,9 +105,13 @@ def workable_name(name: str) -> str:
     if replacement is None:
         fmt = av.VideoFormat(name, 64, 64)
         if fmt.is_bayer or "f16" in name or "f32" in name:
-            raise InputError(f"The pixel format {name} is not supported: convert the input to 16-bit RGB or YUV first.")
+            raise InputError(
+                f"The pixel format {name} is not supported: convert the input to 16-bit RGB or YUV first."
+            )
         deep = max((c.bits for c in fmt.components), default=8) > 8
-        replacement = ("gbrp16le" if deep else "rgb24") if fmt.is_rgb else ("yuv444p16le" if deep else "yuv444p")
+        replacement = (
+            ("gbrp16le" if deep else "rgb24") if fmt.is_rgb else ("yuv444p16le" if deep else "yuv444p")
+        )
     return replacement
 
 
@@ -124,7 +140,7 @@ def planes(frame: av.VideoFrame) -> list[Plane]:
     result: list[Plane] = []
     for number, description in enumerate(shapes):
         height, width, channels = _shape(frame, description)
-        memory = frame.planes[number]
+        memory: Any = frame.planes[number]
         line = memory.line_size // dtype.itemsize
         samples = np.frombuffer(memory, dtype)[: line * height].reshape(height, line)[:, : width * channels]
         result.append(samples if channels == 1 else samples.reshape(height, width, channels))
@@ -173,11 +189,9 @@ def luma8(frame: av.VideoFrame, parts: Sequence[Plane] | None = None) -> NDArray
     if name.startswith("gbr"):
         green, blue, red = (np.asarray(p) for p in parts[:3])
     else:
-        order = {"r": None, "g": None, "b": None}
-        letters = [c for c in name if c in "rgba0x"][: parts[0].shape[2]]
-        for index, letter in enumerate(letters):
-            if letter in order:
-                order[letter] = parts[0][..., index]
-        red, green, blue = order["r"], order["g"], order["b"]  # type: ignore[assignment]
-    mean = (red.astype(np.uint32) * 77 + green.astype(np.uint32) * 150 + blue.astype(np.uint32) * 29) >> (8 + shift)
+        letters = name[: parts[0].shape[2]]
+        red, green, blue = (parts[0][..., letters.index(c)] for c in "rgb")
+    mean = (red.astype(np.uint32) * 77 + green.astype(np.uint32) * 150 + blue.astype(np.uint32) * 29) >> (
+        8 + shift
+    )
     return mean.astype(np.uint8)

@@ -15,6 +15,7 @@ is recognized as such.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -165,7 +166,7 @@ def find_grid(times: Sequence[Fraction], tick: Fraction, declared: Sequence[Frac
     for rate in candidates:
         grid = Grid(rate, times[0], tolerance)
         numbers = [grid.number(time) for time in times]
-        steps = [b - a for a, b in zip(numbers, numbers[1:], strict=False)]
+        steps = [b - a for a, b in itertools.pairwise(numbers)]
         if min(steps) < 1 or steps.count(1) * 10 < len(steps) * 9:
             continue
         if all(grid.holds(time) for time in times):
@@ -217,7 +218,9 @@ def parse_time(text: str | int | float | Fraction, what: str = "time") -> Fracti
         for part in parts:
             value = value * 60 + Fraction(part)
     except (ValueError, ZeroDivisionError):
-        raise UsageError(f"The {what} '{text}' is not a time: write seconds (90.5) or HH:MM:SS.mmm.") from None
+        raise UsageError(
+            f"The {what} '{text}' is not a time: write seconds (90.5) or HH:MM:SS.mmm."
+        ) from None
     if value < 0:
         raise UsageError(f"The {what} '{text}' must not be negative.")
     return value

@@ -110,7 +110,7 @@ class Interpolator(ABC):
             raise UsageError("The two frames differ in type: give both as the same kind of array.")
         if picture_a.shape != picture_b.shape:
             raise UsageError(
-                f"The two frames differ in size: {_size(picture_a)} and {_size(picture_b)}; scale one to the other first."
+                f"The two frames differ in size: {_size(picture_a)} and {_size(picture_b)}; scale one to fit the other."
             )
         moments = [float(t) for t in times]
         for t in moments:
@@ -143,9 +143,7 @@ def _to_image(frame: Any, which: str) -> tuple[Image, Any]:
     """`frame` as (H, W, 3) float32 in [0, 1], and the function that turns a result back into its type."""
     if isinstance(frame, np.ndarray):
         if frame.ndim != 3 or frame.shape[2] != 3:
-            raise UsageError(
-                f"The {which} frame has shape {frame.shape}: expected (height, width, 3), RGB."
-            )
+            raise UsageError(f"The {which} frame has shape {frame.shape}: expected (height, width, 3), RGB.")
         dtype = frame.dtype
         if dtype in (np.uint8, np.uint16):
             top = float(np.iinfo(dtype).max)
@@ -159,11 +157,13 @@ def _to_image(frame: Any, which: str) -> tuple[Image, Any]:
     if type(frame).__module__.split(".")[0] == "torch":
         if frame.ndim not in (3, 4) or frame.shape[-3] != 3 or (frame.ndim == 4 and frame.shape[0] != 1):
             raise UsageError(
-                f"The {which} frame has shape {tuple(frame.shape)}: expected (3, height, width) or (1, 3, height, width)."
+                f"The {which} frame has shape {tuple(frame.shape)}: expected (3, height, width), with or without a 1."
             )
         if not frame.is_floating_point():
             raise UsageError(f"The {which} frame is of type {frame.dtype}: use a float tensor in [0, 1].")
-        array = np.ascontiguousarray(frame.detach().reshape(frame.shape[-3:]).permute(1, 2, 0).float().cpu().numpy())
+        array = np.ascontiguousarray(
+            frame.detach().reshape(frame.shape[-3:]).permute(1, 2, 0).float().cpu().numpy()
+        )
 
         def restore(image: Image) -> Any:
             tensor = frame.new_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))

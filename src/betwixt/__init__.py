@@ -1,0 +1,62 @@
+"""Betwixt makes the frames in between.
+
+    >>> import betwixt
+    >>> model = betwixt.load_model("dis")
+
+`interpolate_video` turns a video into a smooth one; `load_model` gives a model whose `between` makes frames between
+two pictures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from betwixt.errors import BetwixtError, DamagedInputError, InputError, OutputError, UsageError
+    from betwixt.models.base import Interpolator
+    from betwixt.models.registry import load_model
+    from betwixt.pipeline.interpolate import Plan, Progress, Summary, interpolate_video, plan_video
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BetwixtError": "betwixt.errors",
+    "DamagedInputError": "betwixt.errors",
+    "InputError": "betwixt.errors",
+    "Interpolator": "betwixt.models.base",
+    "OutputError": "betwixt.errors",
+    "Plan": "betwixt.pipeline.interpolate",
+    "Progress": "betwixt.pipeline.interpolate",
+    "Summary": "betwixt.pipeline.interpolate",
+    "UsageError": "betwixt.errors",
+    "interpolate_video": "betwixt.pipeline.interpolate",
+    "load_model": "betwixt.models.registry",
+    "plan_video": "betwixt.pipeline.interpolate",
+}
+
+__all__ = [
+    "BetwixtError",
+    "DamagedInputError",
+    "InputError",
+    "Interpolator",
+    "OutputError",
+    "Plan",
+    "Progress",
+    "Summary",
+    "UsageError",
+    "__version__",
+    "interpolate_video",
+    "load_model",
+    "plan_video",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # loaded on first use, so that `betwixt --help` and `--version` answer at once
+    if name not in _HOMES:
+        raise AttributeError(f"module 'betwixt' has no attribute '{name}'")
+    from importlib import import_module
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

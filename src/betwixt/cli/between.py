@@ -1,0 +1,43 @@
+"""betwixt between: frames between two pictures."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Optional
+
+import typer
+
+__all__ = ["between"]
+
+Text = Optional[str]  # noqa: UP045 - Typer reads the annotation at run time
+
+
+def between(
+    first: Annotated[str, typer.Argument(metavar="A", help="The first picture.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The second picture, of the same size.")],
+    target: Annotated[str, typer.Argument(metavar="OUT", help="A folder or pattern of images, one image, or a .gif.")],
+    times: Annotated[Text, typer.Option(help="Times from 0 (A) to 1 (B): 0.25,0.5,0.75.")] = None,
+    count: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Or how many frames, evenly spaced between A and B. Default: 1."),
+    ] = None,
+    ends: Annotated[bool, typer.Option("--ends", help="Put A and B themselves in as well. A GIF always has them.")] = False,
+    fps: Annotated[str, typer.Option(help="The rate of a GIF.")] = "10",
+    model: Annotated[str, typer.Option(help="Which model makes the frames (see betwixt models).")] = "dis",
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Make the frames between two pictures."""
+    from betwixt.cli.report import print_json
+    from betwixt.pipeline.between import between_pictures
+
+    made = between_pictures(
+        first, second, target, times=times, count=count, ends=ends, fps=fps, model=model, device=device,
+        overwrite=overwrite,
+    )  # fmt: skip
+    if as_json:
+        print_json(made.as_dict(), sys.stdout)
+    else:
+        shown = ", ".join(f"{float(t):.4g}" for t in made.times[:12]) + (", ..." if len(made.times) > 12 else "")
+        print(f"{made.output}: {made.frames} frames at {shown} ({made.model}, {made.seconds:.1f} s)")

@@ -1,0 +1,110 @@
+"""betwixt info: what Betwixt sees in a video."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from betwixt.pipeline.inspect import Findings
+
+__all__ = ["info"]
+
+_PRIMARIES = {1: "BT.709", 5: "BT.470BG", 6: "SMPTE 170M", 9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
+_TRANSFERS = {1: "BT.709", 6: "SMPTE 170M", 8: "linear", 13: "sRGB", 14: "BT.2020", 16: "PQ", 18: "HLG"}
+_MATRICES = {0: "RGB", 1: "BT.709", 5: "BT.470BG", 6: "SMPTE 170M", 9: "BT.2020"}
+_RANGES = {0: "range not stated", 1: "limited range", 2: "full range"}
+
+
+def info(
+    source: Annotated[str, typer.Argument(metavar="FILE", help="A video, or a folder or pattern of images.")],
+    scan: Annotated[bool, typer.Option(help="Decode it all, to find cuts, duplicates and damage.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Show what Betwixt sees: streams, exact rate, colour, cuts, duplicates, and what a conversion would cost."""
+    from betwixt.cli.report import print_json
+    from betwixt.pipeline.inspect import inspect_video
+
+    quiet = as_json or not sys.stderr.isatty()
+    if quiet:
+        findings = inspect_video(source, scan=scan)
+    else:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(file=sys.stderr), transient=True) as bar:
+            task = bar.add_task("looking", total=None)
+            findings = inspect_video(
+                source, scan=scan, progress=lambda n, total: bar.update(task, completed=n, total=total)
+            )
+    if as_json:
+        print_json(findings.as_dict(), sys.stdout)
+    else:
+        _show(findings)
+
+
+def _show(findings: Findings) -> None:
+    from betwixt.cli.report import duration
+    from betwixt.pipeline.interpolate import default_output
+
+    v = findings.info
+    frames = findings.frames if findings.frames is not None else v.frames
+    length = "unknown length" if v.duration is None else duration(float(v.duration))
+    kind = "variable" if v.variable else "constant"
+    lines = [
+        v.name,
+        f"  video     {v.codec} in {v.container}, {v.width}x{v.height}, {v.pixel_format} ({v.depth} bit)",
+        f"  rate      {_rate(v.rate)} frames per second, {kind}",
+        f"  length    {length}, {'unknown' if frames is None else frames} frames, starts at {float(v.start):.3f} s",
+        f"  colour    {_colour(v.colour)}",
+    ]
+    if v.variable and findings.shortest is not None and findings.longest is not None:
+        lines.append(f"  spacing   {float(findings.shortest) * 1000:.1f} to {float(findings.longest) * 1000:.1f} ms")
+    if v.hdr is not None:
+        light = v.hdr.content_light
+        lines.append(f"  HDR       mastering metadata{'' if light is None else f', MaxCLL {light[0]}, MaxFALL {light[1]}'}")
+    if v.aspect is not None:
+        lines.append(f"  pixels    {v.aspect} as wide as high")
+    if v.rotation is not None:
+        lines.append("  rotation  stated; passed on")
+    if v.interlaced:
+        lines.append("  interlaced: betwixt interpolate needs --interlaced deinterlace or ignore")
+    for stream in v.streams:
+        lines.append(f"  stream {stream.index}  {stream}{'' if stream.title is None else f' {stream.title!r}'}")
+    if findings.cuts is not None:
+        shown = ", ".join(duration(float(t)) for t in findings.cuts[:8]) + (", ..." if len(findings.cuts) > 8 else "")
+        lines.append(f"  cuts      {len(findings.cuts)}{f' at {shown}' if findings.cuts else ''}")
+        lines.append(f"  repeats   {findings.duplicates} duplicate frames that --duplicates fill would replace")
+    if findings.damage is not None:
+        lines.append(f"  damage    {findings.damage}")
+    lines += [f"  note      {note}" for note in findings.notes]
+    lines.append(f"  to {_rate(2 * v.rate)} frames per second: {_cost(findings, frames)} -> {default_output(v.name)}")
+    print("\n".join(lines))
+
+
+def _cost(findings: Findings, frames: int | None) -> str:
+    from betwixt.cli.report import duration
+    from betwixt.pipeline.interpolate import cores
+
+    if frames is None or findings.seconds_a_frame is None:
+        return "cost unknown"
+    new = frames
+    seconds = new * findings.seconds_a_frame / cores()
+    return f"{new} new frames, about {duration(seconds)} of synthesis on {cores()} cores"
+
+
+def _rate(value: Any) -> str:
+    return str(value) if value.denominator == 1 else f"{float(value):.6g} ({value})"
+
+
+def _colour(colour: Any) -> str:
+    parts = [
+        f"primaries {_PRIMARIES.get(colour.primaries, 'not stated')}",
+        f"transfer {_TRANSFERS.get(colour.transfer, 'not stated')}",
+        f"matrix {_MATRICES.get(colour.matrix, 'not stated')}",
+        _RANGES.get(colour.range, ""),
+        f"chroma {colour.location}",
+    ]
+    return ", ".join(parts)

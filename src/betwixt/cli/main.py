@@ -1,0 +1,92 @@
+"""The command `betwixt`: its verbs, and how it ends.
+
+Exit codes: 0 done; 2 the user can mend it (one line says how); 3 the input was damaged and what could be read is
+written; 130 interrupted. A traceback is a bug.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import typer
+
+from betwixt import __version__
+from betwixt.cli import between, info, interpolate, models
+from betwixt.errors import BetwixtError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="betwixt",
+    help="Betwixt makes the frames in between: any video, any frame rate, every source frame untouched.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("interpolate")(interpolate.interpolate)
+app.command("between")(between.between)
+app.command("info")(info.info)
+app.command("models")(models.models)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"betwixt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    """Betwixt makes the frames in between: any video, any frame rate, every source frame untouched."""
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line with `arguments`; returns the exit code."""
+    try:
+        result = typer.main.get_command(app).main(arguments, prog_name="betwixt", standalone_mode=False)
+    except BetwixtError as error:
+        print(f"betwixt: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("betwixt: interrupted; nothing was left behind.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141
+    except Exception as error:
+        # Typer brings a click of its own; what its usage errors have in common is that they can format themselves
+        if not hasattr(error, "format_message"):
+            if type(error).__name__ == "Abort":
+                return 130
+            raise
+        return _usage(error)
+    return result if isinstance(result, int) else 0
+
+
+def _usage(error: Any) -> int:
+    """Print what is wrong with the command line, in one line."""
+    context = getattr(error, "ctx", None)
+    message = error.format_message().strip()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(context.get_help() if context is not None else message)
+        return 0
+    hint = f" (see {context.command_path} --help)" if context is not None else ""
+    print(f"betwixt: {message.rstrip('.')}{hint}.", file=sys.stderr)
+    return 2
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,161 @@
+"""How the command line shows progress and results."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from betwixt.pipeline.interpolate import Plan, Progress, Summary
+
+__all__ = ["ProgressReport", "duration", "print_json", "print_plan", "print_summary", "size"]
+
+
+class ProgressReport:
+    """Shows how far a conversion is: a bar on a terminal, a plain line every ten seconds elsewhere.
+
+    Args:
+        stream: Where to, usually standard error.
+        quiet: Show nothing.
+    """
+
+    def __init__(self, stream: IO[str] = sys.stderr, quiet: bool = False) -> None:
+        self._stream, self._quiet = stream, quiet
+        self._began = self._last = time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+        if not quiet and stream.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.fields[frames]}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TextColumn("{task.fields[rate]:.1f} new frames/s"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[cuts]} cuts"),
+                console=Console(file=stream),
+                transient=True,
+            )
+
+    def __enter__(self) -> ProgressReport:
+        if self._bar is not None:
+            self._bar.start()
+            self._task = self._bar.add_task("", total=None, frames="0 frames", rate=0.0, cuts=0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show `progress`."""
+        now = time.monotonic()
+        rate = progress.synthesized / max(now - self._began, 1e-6)
+        if self._bar is not None:
+            total = f"/{progress.total}" if progress.total else ""
+            self._bar.update(
+                self._task,
+                total=progress.total,
+                completed=progress.frames_out,
+                frames=f"{progress.frames_out}{total} frames",
+                rate=rate,
+                cuts=progress.cuts,
+            )
+        elif not self._quiet and now - self._last >= 10:
+            self._last = now
+            left = ""
+            if progress.total and progress.frames_out:
+                seconds = (progress.total - progress.frames_out) * (now - self._began) / progress.frames_out
+                left = f", {duration(max(0.0, seconds))} left"
+            of = f" of {progress.total}" if progress.total else ""
+            print(
+                f"{progress.frames_out}{of} frames, {rate:.1f} new frames/s{left}, {progress.cuts} cuts",
+                file=self._stream,
+                flush=True,
+            )
+
+
+def print_summary(summary: Summary, stream: IO[str]) -> None:
+    """What a conversion did, for a person."""
+    s = summary
+    print(
+        f"{s.output}: {s.frames_out} frames at {_rate(s.rate)} per second, {duration(float(s.duration))}\n"
+        f"  {s.untouched} source frames untouched, {s.synthesized} new ({s.model}), {s.held} held"
+        f"{_cuts(s.cuts)}{_filled(s.duplicates)}\n"
+        f"  {s.encoder} {s.pixel_format}, {duration(s.seconds)}, "
+        f"{s.synthesized / max(s.seconds, 1e-6):.1f} new frames/s, peak memory {size(s.peak_memory)}",
+        file=stream,
+    )
+
+
+def print_notes(notes: list[str], lost: list[str]) -> None:
+    """Notices and the one warning of what was lost, to standard error."""
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    if lost:
+        print(f"warning: the output's container cannot hold: {', '.join(lost)}.", file=sys.stderr)
+
+
+def print_plan(plan: Plan, stream: IO[str]) -> None:
+    """What a conversion would do, for a person."""
+    frames = "an unknown number of" if plan.frames_out is None else plan.frames_out
+    slow = f", {_rate(plan.rates.slow)} times slower" if plan.rates.slow != 1 else ""
+    print(
+        f"{plan.source.name} -> {plan.output}\n"
+        f"  {_rate(plan.source.rate)} -> {_rate(plan.rates.output)} frames per second{slow}, {frames} frames\n"
+        f"  model {plan.model}, {plan.encoder} {plan.pixel_format}, sound: {plan.audio}",
+        file=stream,
+    )
+
+
+def plan_dict(plan: Plan) -> dict[str, Any]:
+    """A plan as JSON."""
+    return {
+        "output": plan.output,
+        "source_rate": str(plan.source.rate),
+        "rate": str(plan.rates.output),
+        "slow": str(plan.rates.slow),
+        "frames_in": plan.source.frames,
+        "frames_out": plan.frames_out,
+        "model": plan.model,
+        "encoder": plan.encoder,
+        "pixel_format": plan.pixel_format,
+        "audio": plan.audio,
+        "notes": plan.notes,
+    }
+
+
+def print_json(values: Any, stream: IO[str]) -> None:
+    """One JSON document."""
+    print(json.dumps(values, indent=2), file=stream)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person: 4.2 s, 3:07, 1:02:03."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def size(count: int) -> str:
+    """Bytes for a person."""
+    return f"{count / (1 << 30):.2f} GB" if count >= 1 << 30 else f"{count / (1 << 20):.0f} MB"
+
+
+def _rate(value: Any) -> str:
+    return str(value) if value.denominator == 1 else f"{float(value):.6g} ({value})"
+
+
+def _cuts(count: int) -> str:
+    return f" at {count} cut{'s' if count != 1 else ''}" if count else ""
+
+
+def _filled(count: int) -> str:
+    return f", {count} duplicates filled" if count else ""

@@ -1,0 +1,136 @@
+"""Images and GIFs in the place of a video file: a source and two sinks that look like `Reader` and `VideoWriter`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from betwixt.errors import UsageError
+from betwixt.media.colour import chroma_location, colour_of
+from betwixt.media.frames import workable
+from betwixt.media.gif import GifWriter
+from betwixt.media.images import ImageReader, ImageWriter
+from betwixt.media.probe import VideoInfo
+from betwixt.media.reader import Frame, Other
+
+__all__ = ["GifSink", "ImageSink", "ImageSource"]
+
+
+class ImageSource:
+    """Images as a video of constant rate.
+
+    Args:
+        location: A folder, pattern or glob (`media.images.list_images`).
+        rate: Frames a second.
+        start: Where to begin, in seconds; frames before it are left out.
+        end: Where to stop; None for the end.
+    """
+
+    def __init__(self, location: str | Path, rate: Fraction, start: Fraction | None, end: Fraction | None) -> None:
+        self.name = str(location)
+        self.damage: str | None = None
+        self.notes: list[str] = []
+        self._images = ImageReader(location)
+        self._rate, self._start, self._end = rate, start, end
+        first = workable(next(iter(self._images)))
+        self.info = VideoInfo(
+            name=self.name,
+            container="images",
+            codec="images",
+            width=first.width,
+            height=first.height,
+            pixel_format=first.format.name,
+            rate=rate,
+            variable=False,
+            start=Fraction(0),
+            duration=self._images.count / rate,
+            frames=self._images.count,
+            colour=colour_of(first, chroma_location(first)),
+        )
+
+    def __iter__(self) -> Iterator[Frame | Other]:
+        """The frames from the last one at or before the start to the first one at or after the end."""
+        step = 1 / self._rate
+        first = int((self._start or 0) * self._rate)
+        for index, picture in enumerate(self._images):
+            if index < first:
+                continue
+            yield Frame(index, workable(picture), index * step, step)
+            if self._end is not None and index * step >= self._end:
+                return
+
+    def close(self) -> None:
+        """Nothing is open between two images."""
+
+
+class ImageSink:
+    """Frames as numbered images.
+
+    Args:
+        location: A folder, a pattern, or a file name for one picture.
+        source: The input.
+        quality: 1 to 100 for JPEG and WebP, or None.
+        overwrite: Whether existing images may be replaced.
+    """
+
+    def __init__(self, location: str | Path, source: VideoInfo, quality: str | None, overwrite: bool) -> None:
+        self.lost: list[str] = []
+        self.notes: list[str] = []
+        level = None
+        if quality is not None:
+            try:
+                level = int(quality)
+            except ValueError:
+                raise UsageError(f"The quality '{quality}' is not a number: give 1 to 100.") from None
+        self.lost += [str(s) for s in source.streams if s.kind in ("audio", "subtitle")]
+        self._writer = ImageWriter(location, quality=level, overwrite=overwrite)
+
+    def write(self, frame: av.VideoFrame, index: int) -> None:
+        """Write the next frame."""
+        self._writer.write(frame)
+
+    def copy(self, other: Other) -> None:
+        """Images have no other streams."""
+
+    def commit(self) -> None:
+        """Move the images into place."""
+        self._writer.commit()
+
+    def abort(self) -> None:
+        """Leave nothing behind; does nothing after `commit`."""
+        self._writer.abort()
+
+
+class GifSink:
+    """Frames as a GIF that repeats.
+
+    Args:
+        path: The file.
+        source: The input.
+        rate: Frames a second, at most `gif.MAX_RATE`.
+        overwrite: Whether an existing file may be replaced.
+    """
+
+    def __init__(self, path: Path, source: VideoInfo, rate: Fraction, overwrite: bool) -> None:
+        self.lost: list[str] = [str(s) for s in source.streams if s.kind in ("audio", "subtitle")]
+        self.notes: list[str] = []
+        self._rate = rate
+        self._writer = GifWriter(path, source.width, source.height, rate, overwrite=overwrite)
+
+    def write(self, frame: av.VideoFrame, index: int) -> None:
+        """Write frame `index`."""
+        self._writer.write(frame, index / self._rate)
+
+    def copy(self, other: Other) -> None:
+        """A GIF has no other streams."""
+
+    def commit(self) -> None:
+        """Move the file into place."""
+        self._writer.commit()
+
+    def abort(self) -> None:
+        """Leave nothing behind; does nothing after `commit`."""
+        self._writer.abort()

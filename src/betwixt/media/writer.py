@@ -1,0 +1,422 @@
+"""Writing a video: frames in order, everything else copied, the finished file moved into place in one step.
+
+    Frame, index ── encode ──► packets ─┐
+    packets of the other streams ───────┴─ mux ──► .name.part ── commit ──► name
+
+Frame k is written at ``offset + k / rate`` exactly, as far as the container can say so. Audio, subtitles, attachments,
+data and cover pictures are copied packet by packet with their times shifted by the same amount as the video's;
+chapters, tags, languages and dispositions go along. What the container cannot hold is collected in `lost`, to be
+named in one warning. Nothing appears under the output's name before `commit`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, Any
+
+import av
+import av.container
+import av.error
+import av.stream
+from av.audio.stream import AudioStream
+
+from betwixt.errors import OutputError, UsageError
+from betwixt.media import codecs
+from betwixt.media.audio import Stretcher
+from betwixt.media.colour import FULL, LIMITED
+from betwixt.media.files import output_error, temporary_beside
+from betwixt.media.frames import is_rgb, planes
+from betwixt.media.probe import VideoInfo
+from betwixt.media.reader import Other
+
+__all__ = ["TimeMap", "VideoWriter"]
+
+# tags that describe the input's own encoding, not its content
+_STALE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration", "handler_name", "vendor_id")
+_STALE_PREFIXES = ("_statistics", "number_of_", "bps")
+
+# what the MP4 muxer writes of the container's tags
+_MP4_TAGS = {
+    "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping",
+    "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "episode_sort",
+    "season_number", "media_type", "hd_video", "gapless_playback", "track", "disc", "tmpo", "creation_time",
+    "location", "year", "performer", "author", "rating", "purchase_date", "sort_name", "sort_artist", "sort_album",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TimeMap:
+    """From the input's clock to the output's: ``(time - zero) * scale``.
+
+    Attributes:
+        zero: What becomes 0, in seconds on the input's clock.
+        scale: How many times slower the output plays; 1 for the same speed.
+    """
+
+    zero: Fraction = Fraction(0)
+    scale: Fraction = Fraction(1)
+
+    def __call__(self, time: Fraction) -> Fraction:
+        """`time` on the output's clock, in seconds."""
+        return (time - self.zero) * self.scale
+
+
+class VideoWriter:
+    """A video file to be written once, from front to back.
+
+    Args:
+        target: The output path, or an open binary file (written as y4m, for a pipe).
+        source: The input, whose properties the output takes on.
+        rate: Frames a second.
+        start: When frame 0 stands on the output's clock, in seconds.
+        codec: Encoder as the user names it; None for the usual one.
+        quality: Its quality as the user gives it; None for the default.
+        pixel_format: None for the one nearest to the source's.
+        threads: Encoder threads, 0 for its own choice.
+        container: FFmpeg's name of the format; None to take it from the suffix.
+
+    Raises:
+        UsageError: for a codec, quality or pixel format that does not exist or fit.
+        OutputError: if the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        target: Path | IO[bytes],
+        source: VideoInfo,
+        rate: Fraction,
+        *,
+        start: Fraction = Fraction(0),
+        codec: str | None = None,
+        quality: str | None = None,
+        pixel_format: str | None = None,
+        threads: int = 0,
+        container: str | None = None,
+    ) -> None:
+        self.lost: list[str] = []
+        self.notes: list[str] = []
+        self.path = target if isinstance(target, Path) else None
+        self._source, self._rate, self._start = source, rate, start
+        self._committed = self._closed = False
+        self._copies: dict[int, Any] = {}
+        self._stretchers: dict[int, Stretcher] = {}
+        self._map = TimeMap()
+        if self.path is not None:
+            self.container = container or codecs.container_of(self.path)
+        else:
+            self.container = container or "yuv4mpegpipe"
+        self.encoder = codecs.choose(codec, self.container, source)
+        self.pixel_format = codecs.pixel_format_for(
+            self.encoder, pixel_format, source.pixel_format, source.width, source.height
+        )
+        options = codecs.options_for(self.encoder, quality, source, self.pixel_format, threads)
+        container_options = {}
+        if self.container == "yuv4mpegpipe":
+            container_options["strict"] = "-1"  # more than 8 bits
+        if self.container == "mov" and any(key.startswith("com.apple") for key in source.metadata):
+            container_options["movflags"] = "use_metadata_tags"
+        self._temporary = temporary_beside(self.path) if self.path is not None else None
+        self._file: IO[bytes] | None = None
+        try:
+            if self._temporary is not None:
+                # a file of our own, since its errors (no space) come back as they are
+                self._file = open(self._temporary, "w+b", buffering=1 << 20)  # noqa: SIM115
+                self._out = av.open(self._file, "w", format=self.container, container_options=container_options)
+            else:
+                self._out = av.open(target, "w", format=self.container, container_options=container_options)
+            self._stream = self._add_video(options)
+        except (OSError, av.error.FFmpegError) as error:
+            self.abort()
+            raise output_error(error, self.path or "standard output") from None
+        except BaseException:
+            self.abort()
+            raise
+
+    def _add_video(self, options: dict[str, str]) -> Any:
+        source = self._source
+        try:
+            stream: Any = self._out.add_stream(self.encoder.name, rate=self._rate, options=options)
+        except ValueError as error:
+            if "does not support" not in str(error):
+                raise
+            raise UsageError(
+                f"{self.encoder.name} video does not fit into {self.container}: choose another --codec or suffix."
+            ) from None
+        context = stream.codec_context
+        context.width, context.height = source.width, source.height
+        context.pix_fmt = self.pixel_format
+        context.time_base = 1 / self._rate
+        context.framerate = self._rate
+        if source.aspect is not None:
+            context.sample_aspect_ratio = source.aspect
+        self._set_colour(context)
+        if self.encoder.name == "libx265" and self.container in ("mp4", "mov"):
+            context.codec_tag = "hvc1"  # the tag that Apple's players ask for
+        if source.rotation is not None:
+            if self.container in ("mp4", "mov", "matroska", "webm"):
+                stream.set_display_matrix(source.rotation)
+            else:
+                self.lost.append("the rotation")
+        if source.hdr is not None and not codecs.carries_hdr(self.encoder):
+            self.lost.append("the HDR mastering metadata")
+        if self.encoder.quality_option == "qscale":
+            context.qscale = True
+            context.global_quality = int(options.pop("qscale", self.encoder.quality)) * 118  # FF_QP2LAMBDA
+            stream.options.pop("qscale", None)
+        self._ticks = 1 / self._rate
+        if self._start:
+            whole = math.lcm(self._rate.numerator, self._start.denominator)
+            self._ticks = Fraction(1, whole if whole < 1 << 31 else self._rate.numerator)
+            stream.time_base = self._ticks
+        return stream
+
+    def _set_colour(self, context: Any) -> None:
+        colour = self._source.colour
+        self._converts_rgb = is_rgb(self._source.pixel_format) and not is_rgb(self.pixel_format)
+        if self._converts_rgb:
+            # pictures become video: what players assume of HD
+            primaries = colour.primaries if colour.primaries not in (0, 2) else 1
+            transfer = colour.transfer if colour.transfer not in (0, 2) else 1
+            matrix = 9 if primaries == 9 else 1
+            coded_range = LIMITED
+        else:
+            primaries, transfer, matrix = colour.primaries, colour.transfer, colour.matrix
+            coded_range = FULL if self._source.pixel_format.startswith("yuvj") else colour.range
+        context.color_primaries, context.color_trc = primaries, transfer
+        context.colorspace, context.color_range = matrix, coded_range
+        self._coded = (primaries, transfer, matrix, coded_range)
+
+    # -- the other streams
+
+    def copy_from(self, source: av.container.InputContainer, video: Any, time: TimeMap, audio: str = "copy") -> None:
+        """Prepare to copy everything but the video stream `video` of an input.
+
+        Args:
+            source: The open input.
+            video: Its video stream, which is not copied.
+            time: From its clock to the output's.
+            audio: "copy", "drop" or "stretch".
+        """
+        self._map = time
+        for stream in source.streams:
+            if stream.index == video.index:
+                self._describe(self._stream, stream)
+            elif stream.type == "audio" and audio == "drop":
+                continue
+            elif isinstance(stream, AudioStream) and audio == "stretch":
+                self._stretchers[stream.index] = Stretcher(stream, self._out, self.container, time.scale)
+                self._describe(self._stretchers[stream.index].stream, stream)
+            elif stream.type == "attachment" or self._holds(stream):
+                self._add_copy(stream)
+            else:
+                self.lost.append(_name(stream))
+        self._copy_tags(source)
+
+    def _add_copy(self, stream: Any) -> None:
+        if stream.type == "attachment" and self.container != "matroska":
+            self.lost.append(f"attachment {stream.metadata.get('filename', '')}".strip())
+            return
+        try:
+            copy = self._out.add_stream_from_template(stream, opaque=True)
+        except (ValueError, av.error.FFmpegError):
+            self.lost.append(_name(stream))
+            return
+        self._describe(copy, stream)
+        if stream.type != "attachment":
+            self._copies[stream.index] = copy
+
+    def _holds(self, stream: Any) -> bool:
+        """Whether the container takes this stream: tried on a container in memory, since only its header tells."""
+        if self.container == "yuv4mpegpipe":
+            return False
+        if stream.type not in ("audio", "video", "subtitle", "data"):
+            return False
+        try:
+            with io.BytesIO() as memory:
+                trial = av.open(memory, "w", format=self.container)
+                trial.add_stream_from_template(stream, opaque=True)
+                trial.start_encoding()
+                trial.close()
+        except (ValueError, RuntimeError, av.error.FFmpegError):
+            return False
+        return True
+
+    def _describe(self, target: Any, source: Any) -> None:
+        tags = {k: v for k, v in source.metadata.items() if not _stale(k)}
+        if self.container in ("mp4", "mov") and source.metadata.get("handler_name"):
+            tags["handler_name"] = source.metadata["handler_name"]
+        target.metadata.update(tags)
+        target.disposition = source.disposition
+
+    def _copy_tags(self, source: av.container.InputContainer) -> None:
+        if self.container == "yuv4mpegpipe":
+            return
+        tags = {k: v for k, v in source.metadata.items() if not _stale(k)}
+        self._out.metadata.update(tags)
+        if self.container == "mp4":
+            unknown = sorted(k for k in tags if k.lower() not in _MP4_TAGS and not k.lower().startswith("com.apple"))
+            self.lost += [f"tag {key}" for key in unknown]
+        try:
+            chapters = source.chapters()
+        except av.error.FFmpegError:
+            chapters = []
+        if not chapters:
+            return
+        if self.container not in ("mp4", "mov", "matroska", "webm", "ogg", "nut"):
+            self.lost.append("the chapters")
+            return
+        moved: list[Any] = []
+        for chapter in chapters:
+            base = chapter["time_base"] or Fraction(1, 1000)
+            begin, end = (max(self._map(chapter[key] * base), Fraction(0)) for key in ("start", "end"))
+            if end > 0:
+                moved.append({**chapter, "start": round(begin / base), "end": round(end / base), "time_base": base})
+        self._out.set_chapters(moved)
+
+    # -- writing
+
+    def write(self, frame: av.VideoFrame, index: int) -> None:
+        """Encode `frame` as output frame `index`.
+
+        Raises:
+            OutputError: if it cannot be encoded or written.
+        """
+        frame = self._converted(frame)
+        frame.pts, frame.time_base = index, 1 / self._rate
+        frame.pict_type = 0  # the encoder decides anew, whatever the source frame was
+        try:
+            self._mux_video(self._stream.encode(frame))
+        except (OSError, av.error.FFmpegError) as error:
+            raise self._failure(error) from None
+
+    def copy(self, other: Other) -> None:
+        """Write a packet of another stream, moved onto the output's clock."""
+        packet = other.packet
+        index = packet.stream.index
+        time = None if other.time is None else self._map(other.time)
+        try:
+            if index in self._stretchers:
+                before = None if other.time is None else other.time - self._map.zero
+                self._mux_all(self._stretchers[index].push(packet, before))
+            elif index in self._copies:
+                if time is None and packet.dts is None:
+                    return
+                base = packet.time_base
+                if packet.pts is not None:
+                    packet.pts = round(self._map(packet.pts * base) / base)
+                if packet.dts is not None:
+                    packet.dts = round(self._map(packet.dts * base) / base)
+                if self._map.scale != 1 and packet.duration:
+                    packet.duration = round(packet.duration * self._map.scale)
+                packet.stream = self._copies[index]
+                self._out.mux(packet)
+        except (OSError, av.error.FFmpegError) as error:
+            raise self._failure(error) from None
+
+    def commit(self) -> None:
+        """Finish the file and move it to its name.
+
+        Raises:
+            OutputError: if the last of it cannot be written; then nothing is left behind.
+        """
+        try:
+            self._mux_video(self._stream.encode(None))
+            for stretcher in self._stretchers.values():
+                self._mux_all(stretcher.flush())
+            self._out.close()
+            self._closed = True
+            if self._file is not None and self._temporary is not None and self.path is not None:
+                self._file.flush()
+                self._file.close()
+                os.replace(self._temporary, self.path)
+            self._committed = True
+        except (OSError, av.error.FFmpegError) as error:
+            failure = self._failure(error)
+            self.abort()
+            raise failure from None
+
+    def abort(self) -> None:
+        """Leave nothing behind; does nothing after `commit`."""
+        if self._committed:
+            return
+        if not self._closed and hasattr(self, "_out"):
+            self._closed = True
+            with contextlib.suppress(OSError, ValueError, av.error.FFmpegError):
+                self._out.close()
+        if self._file is not None and not self._file.closed:
+            with contextlib.suppress(OSError):
+                self._file.close()
+        if self._temporary is not None:
+            self._temporary.unlink(missing_ok=True)
+
+    def _converted(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """The frame in the format that is encoded; the frame itself wherever that is its own format."""
+        if frame.format.name == self.pixel_format:
+            return frame
+        if frame.format.name == self.pixel_format.replace("yuv", "yuvj", 1):
+            result = av.VideoFrame(frame.width, frame.height, self.pixel_format)
+            for target, part in zip(planes(result), planes(frame), strict=True):
+                target[...] = part
+        elif self._converts_rgb:
+            result = frame.reformat(
+                format=self.pixel_format,
+                src_color_range="JPEG",
+                dst_color_range="MPEG",
+                dst_colorspace="BT2020" if self._coded[2] == 9 else "ITU709",
+                interpolation="BICUBIC",
+            )
+        else:
+            coded = "JPEG" if self._coded[3] == FULL else "MPEG"
+            result = frame.reformat(
+                format=self.pixel_format, src_color_range=coded, dst_color_range=coded, interpolation="BICUBIC"
+            )
+        result.color_primaries, result.color_trc = self._coded[0], self._coded[1]
+        result.colorspace, result.color_range = self._coded[2], self._coded[3]
+        return result
+
+    def _mux_video(self, packets: Iterable[Any]) -> None:
+        for packet in packets:
+            if self._start:
+                step = 1 / self._rate / self._ticks
+                shift = self._start / self._ticks
+                packet.pts = round(packet.pts * step + shift)
+                packet.dts = round(packet.dts * step + shift) if packet.dts is not None else None
+                packet.duration = round(step)
+                packet.time_base = self._ticks
+            elif not packet.duration:
+                packet.duration = 1
+            self._out.mux(packet)
+
+    def _mux_all(self, packets: Iterable[Any]) -> None:
+        for packet in packets:
+            self._out.mux(packet)
+
+    def _failure(self, error: BaseException) -> OutputError:
+        result = output_error(error, self.path or "standard output")
+        assert isinstance(result, OutputError)
+        return result
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.abort()
+
+
+def _stale(key: str) -> bool:
+    lower = key.lower()
+    return lower in _STALE_TAGS or lower.startswith(_STALE_PREFIXES)
+
+
+def _name(stream: Any) -> str:
+    context = getattr(stream, "codec_context", None)
+    codec = context.name if context is not None else ""
+    language = stream.metadata.get("language")
+    return " ".join(part for part in (stream.type, codec, f"({language})" if language else "") if part)

@@ -1,0 +1,174 @@
+"""What Betwixt sees in a video: exact rate, cuts, duplicates, colour, and what a conversion would cost."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from betwixt.errors import InputError
+from betwixt.media.images import is_image_location
+from betwixt.media.probe import VideoInfo
+from betwixt.media.reader import Frame, Reader
+from betwixt.media.sequence import ImageSource
+from betwixt.models.registry import DEFAULT_MODEL, load_model
+from betwixt.pipeline.plan import Between, Planner, choose_rates
+from betwixt.runtime.synthesis import PairWork, Synthesizer
+
+__all__ = ["Findings", "inspect_video"]
+
+_SAMPLE_PAIRS = 3
+
+
+@dataclass
+class Findings:
+    """What there is to know of a video.
+
+    Attributes:
+        info: What the container and the first frame say.
+        frames: Frames decoded; None without a scan.
+        shortest: The shortest distance between two frames in seconds, as seen in the scan.
+        longest: The longest.
+        cuts: Times of the cuts in seconds from the video's beginning.
+        duplicates: How many frames repeat the one before them, and would be filled with ``--duplicates fill``.
+        seconds_a_frame: What one new frame costs on this machine with the default model, in seconds, on one core.
+        damage: What is wrong with the file; None if nothing was seen.
+        notes: What a person should know.
+    """
+
+    info: VideoInfo
+    frames: int | None
+    shortest: Fraction | None
+    longest: Fraction | None
+    cuts: list[Fraction] | None
+    duplicates: int | None
+    seconds_a_frame: float | None
+    damage: str | None
+    notes: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: fractions of seconds as numbers, rates as text."""
+        info = self.info
+        return {
+            "name": info.name,
+            "container": info.container,
+            "codec": info.codec,
+            "width": info.width,
+            "height": info.height,
+            "pixel_format": info.pixel_format,
+            "bit_depth": info.depth,
+            "rate": str(info.rate),
+            "variable": info.variable,
+            "start": float(info.start),
+            "duration": None if info.duration is None else float(info.duration),
+            "frames": self.frames if self.frames is not None else info.frames,
+            "interlaced": info.interlaced,
+            "rotation": info.rotation,
+            "sample_aspect_ratio": None if info.aspect is None else str(info.aspect),
+            "colour": asdict(info.colour),
+            "hdr": None
+            if info.hdr is None
+            else {
+                "mastering_display": None
+                if info.hdr.primaries is None
+                else [[float(x), float(y)] for x, y in info.hdr.primaries],
+                "luminance": None if info.hdr.luminance is None else [float(v) for v in info.hdr.luminance],
+                "content_light": info.hdr.content_light,
+            },
+            "streams": [asdict(s) for s in info.streams],
+            "shortest_interval": None if self.shortest is None else float(self.shortest),
+            "longest_interval": None if self.longest is None else float(self.longest),
+            "cuts": None if self.cuts is None else [float(t) for t in self.cuts],
+            "duplicates": self.duplicates,
+            "seconds_a_frame": self.seconds_a_frame,
+            "damage": self.damage,
+            "notes": self.notes,
+        }
+
+
+def inspect_video(
+    source: str | Path, *, scan: bool = True, progress: Callable[[int, int | None], None] | None = None
+) -> Findings:
+    """Look at a video.
+
+    Args:
+        source: A video, or a folder or pattern of images.
+        scan: Whether to decode all of it, to find cuts, duplicates, damage and the true spacing of frames.
+        progress: Called with the number of frames seen and the number expected.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    reader: Reader | ImageSource
+    if is_image_location(source):
+        reader = ImageSource(source, Fraction(25), None, None)
+    else:
+        reader = Reader(source, interlaced="ignore")
+    try:
+        info = reader.info
+        if not scan:
+            pair = list(itertools.islice((i for i in reader if isinstance(i, Frame)), 2))
+            return Findings(info, None, None, None, None, None, _cost([tuple(pair)], info), None, reader.notes)
+        return _scan(reader, info, progress)
+    finally:
+        reader.close()
+
+
+def _scan(
+    reader: Reader | ImageSource, info: VideoInfo, progress: Callable[[int, int | None], None] | None
+) -> Findings:
+    times: list[Fraction] = []
+
+    def watched() -> Any:
+        for item in reader:
+            if isinstance(item, Frame):
+                times.append(item.time)
+                if progress is not None and len(times) % 10 == 0:
+                    progress(len(times), info.frames)
+                yield item
+
+    planner = Planner(choose_rates(info.rate, None, None, None), cuts="auto", fill=True)
+    pairs: list[tuple[Frame, ...]] = []
+    for step in planner.steps(watched()):
+        if isinstance(step, Between) and len(pairs) < _SAMPLE_PAIRS:
+            pairs.append((step.left, step.right))
+    steps = [b - a for a, b in itertools.pairwise(times)]
+    if not times:
+        raise InputError(f"{info.name} holds no picture that can be decoded.")
+    return Findings(
+        info=info,
+        frames=len(times),
+        shortest=min(steps, default=None),
+        longest=max(steps, default=None),
+        cuts=[t - info.start for t in planner.cut_times],
+        duplicates=planner.duplicates_filled,
+        seconds_a_frame=_cost(pairs, info),
+        damage=reader.damage,
+        notes=reader.notes,
+    )
+
+
+def _cost(pairs: list[tuple[Frame, ...]], info: VideoInfo) -> float | None:
+    """Seconds for one new frame on one core, measured on the clip itself."""
+    usable = [pair for pair in pairs if len(pair) == 2]
+    if not usable:
+        return None
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        synthesizer = Synthesizer(load_model(DEFAULT_MODEL), usable[0][0].video, info.colour)
+        spent = []
+        for left, right in usable:
+            began = time.monotonic()
+            work = PairWork(synthesizer, synthesizer.source(left.video), synthesizer.source(right.video))
+            work.make([Fraction(1, 2)])
+            spent.append(time.monotonic() - began)
+    finally:
+        cv2.setNumThreads(threads)
+    return min(spent)

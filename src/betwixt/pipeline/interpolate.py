@@ -1,0 +1,661 @@
+"""The main job: a video in, a smooth one out.
+
+    reader thread ──► planner (calling thread) ──► worker pool ──► writer thread
+      decode            cuts, duplicates, slots       frames          encode, copy, mux
+
+All four work at the same time, joined by bounded queues, so memory does not grow with length. The order of the output
+is fixed by the planner; workers finish in any order and the writer waits for the next in line. Whatever goes wrong
+anywhere stops all of it, and nothing is left under the output's name.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import av
+import cv2
+
+from betwixt.errors import BetwixtError, DamagedInputError, OutputError, UsageError
+from betwixt.media import codecs
+from betwixt.media.files import check_output
+from betwixt.media.gif import MAX_RATE as MAX_GIF_RATE
+from betwixt.media.images import is_image_location
+from betwixt.media.probe import VideoInfo
+from betwixt.media.reader import Frame, Other, Reader
+from betwixt.media.scenes import CutList, read_cuts
+from betwixt.media.sequence import GifSink, ImageSink, ImageSource
+from betwixt.media.timeline import frame_count, parse_rate, parse_time
+from betwixt.media.writer import TimeMap, VideoWriter
+from betwixt.models.base import Interpolator
+from betwixt.models.registry import DEFAULT_MODEL, load_model
+from betwixt.pipeline.channel import Channel, Stopped
+from betwixt.pipeline.plan import Planner, Rates, Show, choose_rates
+from betwixt.runtime.synthesis import PairWork, Source, Synthesizer
+
+__all__ = ["Plan", "Progress", "Summary", "cores", "default_output", "interpolate_video", "plan_video"]
+
+FLIGHT_BYTES = 96 << 20
+"""How much memory finished and half-finished frames may take between the stages."""
+
+
+@dataclass
+class Progress:
+    """How far a conversion is.
+
+    Attributes:
+        frames_in: Source frames read.
+        frames_out: Frames written.
+        synthesized: New frames among them.
+        cuts: Cuts found.
+        total: Frames that will be written, as far as can be told; None if not.
+    """
+
+    frames_in: int = 0
+    frames_out: int = 0
+    synthesized: int = 0
+    cuts: int = 0
+    total: int | None = None
+
+
+@dataclass
+class Plan:
+    """What a conversion will do, before it does it.
+
+    Attributes:
+        source: The input.
+        rates: The rates.
+        frames_out: How many frames will be written; None if the input does not say how long it is.
+        output: Where to.
+        encoder: FFmpeg's encoder, or what else writes the frames.
+        pixel_format: In which format.
+        model: The model's name.
+        audio: What happens to the sound: "copy", "drop", "stretch" or "none".
+        notes: What a person should know.
+    """
+
+    source: VideoInfo
+    rates: Rates
+    frames_out: int | None
+    output: str
+    encoder: str
+    pixel_format: str
+    model: str
+    audio: str
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Summary:
+    """What a conversion did.
+
+    Attributes:
+        output: The finished file or folder.
+        frames_in: Source frames read.
+        frames_out: Frames written: untouched + held + synthesized.
+        untouched: Source frames shown as they are.
+        held: Frames that repeat a source frame because a cut follows (or the video ends) before the next one.
+        synthesized: New frames.
+        cuts: Cuts found.
+        duplicates: Duplicates replaced by new frames.
+        rate: The output's rate in frames a second.
+        duration: The output's duration in seconds.
+        seconds: How long it took.
+        peak_memory: The process's peak memory in bytes.
+        model: The model's name.
+        encoder: What encoded the frames.
+        pixel_format: In which format.
+        lost: What the output's container could not hold.
+        notes: What a person should know.
+        damage: What was wrong with the input; None if nothing.
+    """
+
+    output: str
+    frames_in: int
+    frames_out: int
+    untouched: int
+    held: int
+    synthesized: int
+    cuts: int
+    duplicates: int
+    rate: Fraction
+    duration: Fraction
+    seconds: float
+    peak_memory: int
+    model: str
+    encoder: str
+    pixel_format: str
+    lost: list[str]
+    notes: list[str]
+    damage: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: fractions as text and as numbers."""
+        values = asdict(self)
+        values["rate"] = str(self.rate)
+        values["duration"] = float(self.duration)
+        values["new_frames_per_second"] = self.synthesized / self.seconds if self.seconds else 0.0
+        return values
+
+
+class _Sink(Protocol):
+    lost: list[str]
+    notes: list[str]
+
+    def write(self, frame: av.VideoFrame, index: int) -> None: ...
+    def copy(self, other: Other) -> None: ...
+    def commit(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class _Job:
+    """An input opened, an output checked, everything decided; nothing written yet."""
+
+    def __init__(
+        self,
+        source: str | Path | IO[bytes],
+        target: str | Path | IO[bytes],
+        *,
+        fps: str | float | Fraction | None,
+        factor: str | float | Fraction | None,
+        slow: str | float | Fraction | None,
+        model: str | Interpolator,
+        start: str | float | Fraction | None,
+        end: str | float | Fraction | None,
+        scene_cuts: str | Path,
+        duplicates: str,
+        loop: bool,
+        codec: str | None,
+        quality: str | int | None,
+        pixel_format: str | None,
+        device: str,
+        threads: int,
+        overwrite: bool,
+        audio: str,
+        interlaced: str,
+        input_fps: str | float | Fraction | None,
+    ) -> None:
+        self.source, self.target = source, target
+        self.fps = None if fps is None else parse_rate(fps)
+        self.factor = None if factor is None else parse_rate(factor, "factor")
+        self.slow = None if slow is None else parse_rate(slow, "slow-down")
+        self.input_fps = None if input_fps is None else parse_rate(input_fps)
+        self.start = None if start is None else parse_time(start, "start")
+        self.end = None if end is None else parse_time(end, "end")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise UsageError(f"The end ({end}) is not after the start ({start or 0}).")
+        self.cuts: CutList | str = str(scene_cuts)
+        if self.cuts not in ("auto", "off"):
+            self.cuts = read_cuts(scene_cuts)
+        _one_of(duplicates, ("keep", "fill"), "duplicates")
+        _one_of(audio, ("auto", "copy", "drop", "stretch"), "audio")
+        _one_of(interlaced, ("refuse", "deinterlace", "ignore"), "interlaced")
+        self.fill, self.loop = duplicates == "fill", loop
+        self.codec, self.quality, self.pixel_format = codec, None if quality is None else str(quality), pixel_format
+        if threads < 0:
+            raise UsageError(f"The number of threads ({threads}) must not be negative.")
+        self.threads = threads or cores()
+        self.overwrite, self.interlaced = overwrite, interlaced
+        self.model = load_model(model, device) if isinstance(model, str) else model
+        self._check_target()
+        self.reader: Reader | ImageSource = self._open()
+        try:
+            self._decide(audio)
+        except BaseException:
+            self.reader.close()
+            raise
+
+    def _check_target(self) -> None:
+        target = self.target
+        self.kind = "stream"
+        if isinstance(target, (str, Path)):
+            path = Path(target)
+            self.kind = "images" if is_image_location(target, output=True) else "file"
+            if self.kind == "file":
+                named = isinstance(self.source, (str, Path))
+                check_output(path, self.source if named else None, self.overwrite)  # type: ignore[arg-type]
+                if codecs.container_of(path) == "gif":
+                    self.kind = "gif"
+                    if self.codec is not None or self.quality is not None or self.pixel_format is not None:
+                        raise UsageError("A GIF has no --codec, --quality or --pixel-format: leave them out.")
+        if self.kind == "images" and self.codec is not None:
+            raise UsageError("Images have no --codec: the suffix says how they are written.")
+
+    def _open(self) -> Reader | ImageSource:
+        source = self.source
+        if isinstance(source, (str, Path)) and is_image_location(source):
+            return ImageSource(source, self.input_fps or Fraction(25), self.start, self.end)
+        if self.input_fps is not None:
+            raise UsageError("--input-fps is for folders and patterns of images: a video states its own rate.")
+        return Reader(
+            source, start=self.start, end=self.end, interlaced=self.interlaced, threads=min(self.threads, 16)
+        )
+
+    def _decide(self, audio: str) -> None:
+        info = self.reader.info
+        limit = MAX_GIF_RATE if self.kind == "gif" else None
+        self.rates = choose_rates(info.rate, self.fps, self.factor, self.slow, limit)
+        if self.kind == "gif" and self.rates.output > MAX_GIF_RATE:
+            raise UsageError(f"A GIF cannot show more than {MAX_GIF_RATE} frames a second: pass --fps {MAX_GIF_RATE}.")
+        begin = info.start + (self.start or 0)
+        if self.start and info.duration is not None and self.start >= info.duration:
+            raise UsageError(f"The start lies behind the end of the video ({float(info.duration):.3f} s).")
+        # the clock starts with the first frame, or where the user says
+        self.begin = begin if self.start else None
+        self.finish = None if self.end is None else info.start + self.end
+        has_sound = any(s.kind == "audio" for s in info.streams)
+        if audio == "auto":
+            audio = "copy" if self.rates.slow == 1 else "drop"
+        elif audio == "copy" and self.rates.slow != 1:
+            raise UsageError("The sound cannot be copied into slow motion: pass --audio stretch or drop.")
+        elif audio == "stretch" and self.rates.slow == 1:
+            audio = "copy"
+        self.notes: list[str] = list(self.reader.notes)
+        if has_sound and audio == "drop" and self.rates.slow != 1:
+            self.notes.append("The sound is left out of the slow motion; --audio stretch keeps it, at the same pitch.")
+        self.audio = audio if has_sound else "none"
+        if self.loop and self.end is not None:
+            self.notes.append("--loop leads from the last frame before --end back to the first.")
+
+    @property
+    def frames_out(self) -> int | None:
+        """How many frames will be written, as far as can be told."""
+        info = self.reader.info
+        duration = info.duration
+        if duration is None and info.frames is not None:
+            duration = info.frames / info.rate
+        if duration is None and self.end is None:
+            return None
+        stop = min(x for x in (duration, self.end) if x is not None)
+        return frame_count(max(Fraction(0), stop - (self.start or 0)), self.rates.sampling)
+
+    def make_sink(self) -> _Sink:
+        """Open the output."""
+        info, reader = self.reader.info, self.reader
+        if self.kind == "images":
+            return ImageSink(self.target, info, self.quality, self.overwrite)  # type: ignore[arg-type]
+        if self.kind == "gif":
+            return GifSink(Path(self.target), info, self.rates.output, self.overwrite)  # type: ignore[arg-type]
+        zero, offset = info.start, Fraction(0)
+        if isinstance(reader, Reader) and not self.start:
+            # streams keep their distances; the earliest begins at 0, as players expect
+            first = reader.container.start_time
+            if first is not None:
+                zero = min(info.start, Fraction(first, av.time_base))
+                offset = (info.start - zero) * self.rates.slow
+                if offset < Fraction(1, 90000):
+                    offset = Fraction(0)
+        elif self.start:
+            zero = info.start + self.start
+        target = Path(self.target) if isinstance(self.target, (str, Path)) else self.target
+        writer = VideoWriter(
+            target,
+            info,
+            self.rates.output,
+            start=offset,
+            codec=self.codec,
+            quality=self.quality,
+            pixel_format=self.pixel_format,
+            threads=self.threads,
+        )
+        if isinstance(reader, Reader):
+            mode = "drop" if self.audio == "none" else self.audio
+            try:
+                writer.copy_from(reader.container, reader.stream, TimeMap(zero, self.rates.slow), mode)
+            except BaseException:
+                writer.abort()
+                raise
+        return writer
+
+    def describe(self) -> Plan:
+        """The plan, for a person."""
+        info = self.reader.info
+        encoder, pixel_format = self._encoding()
+        return Plan(
+            source=info,
+            rates=self.rates,
+            frames_out=self.frames_out,
+            output=self.target_name,
+            encoder=encoder,
+            pixel_format=pixel_format,
+            model=self.model.name,
+            audio=self.audio,
+            notes=self.notes,
+        )
+
+    def _encoding(self) -> tuple[str, str]:
+        info = self.reader.info
+        if self.kind == "images":
+            return "images", info.pixel_format
+        if self.kind == "gif":
+            return "gif", "pal8"
+        container = "yuv4mpegpipe" if self.kind == "stream" else codecs.container_of(Path(self.target))  # type: ignore[arg-type]
+        encoder = codecs.choose(self.codec, container, info)
+        chosen = codecs.pixel_format_for(encoder, self.pixel_format, info.pixel_format, info.width, info.height)
+        codecs.options_for(encoder, self.quality, info, chosen, self.threads)
+        return encoder.name, chosen
+
+    @property
+    def target_name(self) -> str:
+        """The output's name for messages."""
+        return str(self.target) if isinstance(self.target, (str, Path)) else "standard output"
+
+
+def plan_video(source: str | Path | IO[bytes], target: str | Path | IO[bytes], **options: Any) -> Plan:
+    """What `interpolate_video` would do with the same arguments; writes nothing.
+
+    Raises:
+        BetwixtError: whatever can be told to go wrong beforehand.
+    """
+    job = _Job(source, target, **(_DEFAULTS | options))
+    try:
+        return job.describe()
+    finally:
+        job.reader.close()
+
+
+def interpolate_video(
+    source: str | Path | IO[bytes],
+    target: str | Path | IO[bytes],
+    *,
+    fps: str | float | Fraction | None = None,
+    factor: str | float | Fraction | None = None,
+    slow: str | float | Fraction | None = None,
+    model: str | Interpolator = DEFAULT_MODEL,
+    start: str | float | Fraction | None = None,
+    end: str | float | Fraction | None = None,
+    scene_cuts: str | Path = "auto",
+    duplicates: str = "keep",
+    loop: bool = False,
+    codec: str | None = None,
+    quality: str | int | None = None,
+    pixel_format: str | None = None,
+    device: str = "auto",
+    threads: int = 0,
+    overwrite: bool = False,
+    audio: str = "auto",
+    interlaced: str = "refuse",
+    input_fps: str | float | Fraction | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Summary:
+    """Make a video smooth: interpolate it to another frame rate.
+
+    Every source frame that has a place in the output is passed on untouched; audio, subtitles, chapters and tags are
+    copied; duration and sync stay as they are; nothing is blended across a scene cut.
+
+    Args:
+        source: A video in any container FFmpeg reads, a folder or pattern of images, or an open binary file.
+        target: A video file (the suffix says which container), a GIF, a folder or pattern of images, or an open
+            binary file, to which y4m is written.
+        fps: The output's rate in frames a second: 60, "60000/1001", "59.94".
+        factor: Or the multiple of the source's rate. Without either the rate doubles.
+        slow: Play this many times slower, at the source's rate unless `fps` or `factor` say otherwise.
+        model: A model's name (`betwixt models`) or a loaded model.
+        start: Begin here, in seconds or "HH:MM:SS.mmm" from the video's beginning.
+        end: Stop here, likewise.
+        scene_cuts: "auto", "off", or a file with a cut (frame number or time) in each line.
+        duplicates: "keep", or "fill" to replace repeated frames by interpolated ones.
+        loop: Lead from the last frame back to the first, for clips that repeat.
+        codec: h264, hevc, av1, vp9, prores, ffv1 or any of FFmpeg's encoders.
+        quality: A number on the encoder's own scale (lower is better), or "lossless".
+        pixel_format: What to encode in; by default what the source has, or the nearest that the encoder takes.
+        device: Where the model runs: "auto", "cpu", "cuda" or "cuda:1".
+        threads: How many threads to use; 0 for one a core.
+        overwrite: Replace an existing output.
+        audio: "copy", "drop" or "stretch" (slow motion); "auto" copies, and drops in slow motion.
+        interlaced: What to do with interlaced video: "refuse", "deinterlace" or "ignore".
+        input_fps: The rate of a folder of images; 25 if not given.
+        progress: Called now and then with how far it is, from another thread.
+
+    Returns:
+        What was done, in figures.
+
+    Raises:
+        UsageError: for arguments that are wrong.
+        InputError: if the source cannot be used.
+        OutputError: if the target cannot be written.
+        DamagedInputError: if the source ends in damage; what could be read has been written. Its `summary` says what.
+
+    Example:
+        >>> import tempfile, pathlib, betwixt
+        >>> from betwixt.media.sample import make_sample
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> _ = make_sample(folder / "in.mp4", width=128, height=96, rate=25, seconds=1)
+        >>> summary = betwixt.interpolate_video(folder / "in.mp4", folder / "out.mp4", fps=50)
+        >>> summary.frames_in, summary.frames_out, str(summary.rate)
+        (25, 50, '50')
+    """
+    began = time.monotonic()
+    job = _Job(
+        source, target, fps=fps, factor=factor, slow=slow, model=model, start=start, end=end, scene_cuts=scene_cuts,
+        duplicates=duplicates, loop=loop, codec=codec, quality=quality, pixel_format=pixel_format, device=device,
+        threads=threads, overwrite=overwrite, audio=audio, interlaced=interlaced, input_fps=input_fps,
+    )  # fmt: skip
+    try:
+        sink = job.make_sink()
+        try:
+            summary = _Run(job, sink, progress).run(began)
+        except BaseException:
+            sink.abort()
+            raise
+    finally:
+        job.reader.close()
+    if summary.damage is not None:
+        error = DamagedInputError(
+            f"{job.reader.name} is damaged: {summary.damage}. "
+            f"What could be read was written to {job.target_name}: {summary.frames_out} frames."
+        )
+        error.summary = summary
+        raise error
+    return summary
+
+
+_DEFAULTS: dict[str, Any] = {
+    "fps": None, "factor": None, "slow": None, "model": DEFAULT_MODEL, "start": None, "end": None,
+    "scene_cuts": "auto", "duplicates": "keep", "loop": False, "codec": None, "quality": None, "pixel_format": None,
+    "device": "auto", "threads": 0, "overwrite": False, "audio": "auto", "interlaced": "refuse", "input_fps": None,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Shown:
+    index: int
+    video: av.VideoFrame
+    held: bool
+
+
+@dataclass(frozen=True)
+class _Made:
+    indices: tuple[int, ...]
+    videos: Future[list[av.VideoFrame]]
+
+
+class _Run:
+    """One conversion in progress."""
+
+    def __init__(self, job: _Job, sink: _Sink, progress: Callable[[Progress], None] | None) -> None:
+        self._job, self._sink, self._report = job, sink, progress
+        info = job.reader.info
+        self._progress = Progress(total=job.frames_out)
+        pixels = info.width * info.height
+        self._frame_bytes = max(1, pixels * (3 if info.depth <= 8 else 6) // 2)
+        self._window = max(2, min(64, FLIGHT_BYTES // self._frame_bytes))
+        self._chunk = max(1, min(4, self._window // (2 * job.threads)))
+        self._read: Channel[Frame | Other] = Channel(max(2, self._window // 4))
+        self._write: Channel[_Shown | _Made | Other] = Channel(self._window)
+        self._counts = {"shown": 0, "held": 0, "made": 0}
+        self._failure: BaseException | None = None
+        self._abandoned = threading.Event()
+
+    def run(self, began: float) -> Summary:
+        job = self._job
+        planner = Planner(
+            job.rates, cuts=job.cuts, fill=job.fill, loop=job.loop, start=job.begin, end=job.finish
+        )
+        reader = threading.Thread(target=self._read_all, name="betwixt-read", daemon=True)
+        writer = threading.Thread(target=self._write_all, name="betwixt-write", daemon=True)
+        # one pair a thread: OpenCV's own threads would split single pairs, and make results depend on their number
+        opencv_threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        pool = ThreadPoolExecutor(job.threads, thread_name_prefix="betwixt-make")
+        done = False
+        try:
+            reader.start()
+            writer.start()
+            self._plan_all(planner, pool)
+            self._write.close()
+            while writer.is_alive():
+                writer.join(0.2)  # in turns, so that Ctrl-C gets through
+            if self._failure is not None:
+                raise self._failure
+            done = True
+        except Stopped:
+            writer.join()
+            raise self._failure or BetwixtError("The conversion stopped without a reason.") from None
+        finally:
+            self._read.stop()
+            if not done:
+                self._abandoned.set()
+                self._write.stop()
+            pool.shutdown(wait=True)
+            reader.join()
+            writer.join()
+            cv2.setNumThreads(opencv_threads)
+        if planner.frames == 0:
+            raise OutputError("There is no frame between --start and --end: nothing was written.")
+        self._sink.commit()
+        shown, held, made = (self._counts[key] for key in ("shown", "held", "made"))
+        total = shown + held + made
+        encoder, pixel_format = job._encoding()
+        summary = Summary(
+            output=job.target_name,
+            frames_in=planner.frames,
+            frames_out=total,
+            untouched=shown,
+            held=held,
+            synthesized=made,
+            cuts=planner.cuts_found,
+            duplicates=planner.duplicates_filled,
+            rate=job.rates.output,
+            duration=total / job.rates.output,
+            seconds=time.monotonic() - began,
+            peak_memory=_peak_memory(),
+            model=job.model.name,
+            encoder=encoder,
+            pixel_format=pixel_format,
+            lost=list(self._sink.lost),
+            notes=[*job.notes, *(n for n in job.reader.notes if n not in job.notes), *self._sink.notes],
+            damage=job.reader.damage,
+        )
+        self._tell(planner)
+        return summary
+
+    # -- the stages
+
+    def _read_all(self) -> None:
+        try:
+            for item in self._job.reader:
+                self._read.put(item, 1 if isinstance(item, Frame) else 0)
+            self._read.close()
+        except Stopped:
+            pass
+        except BaseException as error:
+            self._read.close(error)
+
+    def _plan_all(self, planner: Planner, pool: ThreadPoolExecutor) -> None:
+        synthesizer: Synthesizer | None = None
+        sources: dict[int, Source] = {}
+        shown_before: int | None = None
+        for step in planner.steps(iter(self._read)):
+            if isinstance(step, Other):
+                self._write.put(step, 0)
+                continue
+            if isinstance(step, Show):
+                held = step.held or step.frame.index == shown_before
+                shown_before = step.frame.index
+                self._write.put(_Shown(step.index, step.frame.video, held), 1)
+            else:
+                if synthesizer is None:
+                    synthesizer = Synthesizer(self._job.model, step.left.video, self._job.reader.info.colour)
+                pair = [step.left, step.right]
+                # only the two frames at hand are kept: the right one is the next pair's left
+                sources = {f.index: sources.get(f.index) or synthesizer.source(f.video) for f in pair}
+                work = PairWork(synthesizer, sources[step.left.index], sources[step.right.index])
+                for k in range(0, len(step.slots), self._chunk):
+                    part = step.slots[k : k + self._chunk]
+                    # room first: what is asked for but not yet written must stay bounded too
+                    ready: Future[list[av.VideoFrame]] = Future()
+                    self._write.put(_Made(tuple(i for i, _ in part), ready), len(part))
+                    pool.submit(self._fulfil, ready, work, [t for _, t in part])
+            self._tell(planner)
+
+    def _write_all(self) -> None:
+        try:
+            for item in self._write:
+                if isinstance(item, Other):
+                    self._sink.copy(item)
+                elif isinstance(item, _Shown):
+                    self._sink.write(item.video, item.index)
+                    self._counts["held" if item.held else "shown"] += 1
+                else:
+                    for index, video in zip(item.indices, item.videos.result(), strict=True):
+                        self._sink.write(video, index)
+                        self._counts["made"] += 1
+        except Stopped:
+            pass
+        except BaseException as error:
+            self._failure = error
+            self._write.stop()
+
+    def _fulfil(self, ready: Future[list[av.VideoFrame]], work: PairWork, times: list[Fraction]) -> None:
+        try:
+            if self._abandoned.is_set():
+                raise Stopped
+            ready.set_result(work.make(times))
+        except BaseException as error:
+            ready.set_exception(error)
+
+    def _tell(self, planner: Planner) -> None:
+        if self._report is None:
+            return
+        p = self._progress
+        p.frames_in, p.cuts = planner.frames, planner.cuts_found
+        p.synthesized = self._counts["made"]
+        p.frames_out = sum(self._counts.values())
+        self._report(p)
+
+
+def default_output(source: str) -> str:
+    """A name for the output beside the input's."""
+    path = Path(source)
+    return f"{path.stem}-smooth{path.suffix or '.mp4'}"
+
+
+def _one_of(value: str, choices: tuple[str, ...], what: str) -> None:
+    if value not in choices:
+        raise UsageError(f"--{what} is '{value}': choose {', '.join(choices[:-1])} or {choices[-1]}.")
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def _peak_memory() -> int:
+    """The process's peak resident memory in bytes; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

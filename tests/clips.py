@@ -1,0 +1,140 @@
+"""Clips made by code for the tests: small, real files with known content."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from betwixt.media.frames import bit_depth, planes
+from betwixt.media.reader import Frame, Reader
+
+
+def paint(frame: av.VideoFrame, index: int, *, scene: int = 0, speed: float = 2.0) -> av.VideoFrame:
+    """Fill a frame with a smooth texture that moves by `speed` pixels a frame to the right."""
+    depth = bit_depth(frame.format.name)
+    for number, plane in enumerate(planes(frame)):
+        height, width = plane.shape[:2]
+        shrink = frame.width / width
+        y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+        x = x * shrink - speed * index
+        y = y * frame.height / height
+        rng = np.random.default_rng(1000 * scene + number)
+        value = np.zeros((height, width))
+        for _ in range(16):
+            fx, fy, phase = rng.uniform(0.02, 0.5), rng.uniform(-0.5, 0.5), rng.uniform(0, 6.28)
+            value += np.sin(fx * x + fy * y + phase)
+        value = 0.5 + 0.06 * value + (0.1 if scene % 2 else -0.1)
+        low, high = (16 << (depth - 8), 235 << (depth - 8)) if number == 0 else (40 << (depth - 8), 210 << (depth - 8))
+        samples = np.rint(low + np.clip(value, 0, 1) * (high - low))
+        plane[...] = (samples if plane.ndim == 2 else samples[..., None]).astype(plane.dtype)
+    return frame
+
+
+def make_clip(
+    path: Path,
+    *,
+    frames: int = 12,
+    rate: Fraction | int = 25,
+    size: tuple[int, int] = (96, 64),
+    codec: str = "ffv1",
+    pixel_format: str = "yuv420p",
+    times: list[Fraction] | None = None,
+    start: Fraction = Fraction(0),
+    tick: Fraction = Fraction(1, 90000),
+    cuts: tuple[int, ...] = (),
+    still: bool = False,
+    repeat: int = 1,
+    audio: bool = False,
+    options: dict[str, str] | None = None,
+    colour: dict[str, int] | None = None,
+    prepare: Any = None,
+    audio_start: Fraction = Fraction(0),
+) -> Path:
+    """Write a clip of a moving texture.
+
+    Args:
+        path: Where; the suffix says the container.
+        frames: How many.
+        rate: Frames a second.
+        size: Width and height.
+        codec: Encoder.
+        pixel_format: Of the stream.
+        times: When each frame stands, in seconds, for a variable rate.
+        start: When the first frame stands.
+        tick: The encoder's time base for `times` and `start`.
+        cuts: Numbers of the frames that begin a new scene.
+        still: Whether nothing moves.
+        repeat: How many times each picture is repeated.
+        audio: Whether to add a tone.
+        options: Encoder options.
+        colour: Attributes of the codec context (colorspace, color_range, ...).
+        prepare: Called with the container and stream before the first frame.
+        audio_start: When the tone begins.
+    """
+    rate = Fraction(rate)
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream(codec, rate=rate, options=options or {})
+        stream.width, stream.height, stream.pix_fmt = *size, pixel_format
+        exact = times is not None or start
+        stream.codec_context.time_base = tick if exact else 1 / rate
+        for key, value in (colour or {}).items():
+            setattr(stream.codec_context, key, value)
+        sound: Any = None
+        if audio:
+            sound = out.add_stream("aac" if path.suffix in (".mp4", ".mov", ".ts") else "flac", rate=44100)
+        if prepare is not None:
+            prepare(out, stream)
+        for index in range(frames):
+            scene = sum(index >= c for c in cuts)
+            frame = av.VideoFrame(*size, pixel_format)
+            paint(frame, 0 if still else index // repeat, scene=scene)
+            for key, value in (colour or {}).items():
+                setattr(frame, key, value)
+            if times is not None:
+                frame.pts, frame.time_base = round((start + times[index]) / tick), tick
+            elif exact:
+                frame.pts, frame.time_base = round((start + index / rate) / tick), tick
+            else:
+                frame.pts, frame.time_base = index, 1 / rate
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+        if sound is not None:
+            seconds = float(frames / rate)
+            count = int(44100 * seconds) // 1024 * 1024
+            tone = (0.2 * np.sin(np.arange(count) * 2 * np.pi * 440 / 44100)).astype(np.float32)
+            name = sound.codec_context.format.name
+            for begin in range(0, count, 1024):
+                part = tone[begin : begin + 1024]
+                if name.startswith("flt"):
+                    data = np.stack([part, part])
+                else:
+                    kind = np.int16 if name.startswith("s16") else np.int32
+                    data = (np.stack([part, part]) * np.iinfo(kind).max).astype(kind)
+                if not name.endswith("p"):
+                    data = data.T.reshape(1, -1)
+                piece = av.AudioFrame.from_ndarray(np.ascontiguousarray(data), format=name, layout="stereo")
+                piece.rate = 44100
+                piece.pts, piece.time_base = begin + round(audio_start * 44100), Fraction(1, 44100)
+                out.mux(sound.encode(piece))
+            out.mux(sound.encode(None))
+    return path
+
+
+def read_frames(path: Path) -> list[Frame]:
+    """All frames of a clip with their exact times."""
+    with Reader(path, interlaced="ignore") as reader:
+        return [item for item in reader if isinstance(item, Frame)]
+
+
+def samples(frame: av.VideoFrame) -> list[Any]:
+    """Copies of a frame's planes."""
+    return [plane.copy() for plane in planes(frame)]
+
+
+def same(a: av.VideoFrame, b: av.VideoFrame) -> bool:
+    """Whether two frames are equal, plane by plane."""
+    return all(np.array_equal(x, y) for x, y in zip(planes(a), planes(b), strict=True))

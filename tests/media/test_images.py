@@ -1,0 +1,523 @@
+"""Images as a video: every format comes in right, goes out right, and nothing half-written stays."""
+
+import errno
+import itertools
+import os
+import struct
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from betwixt.errors import InputError, OutputError, UsageError
+from betwixt.media.images import (
+    ImageReader,
+    ImageWriter,
+    from_picture,
+    is_image_location,
+    list_images,
+    read_image,
+    to_picture,
+)
+
+WIDTH, HEIGHT = 46, 34
+
+
+def picture(dtype=np.uint8, seed=0):
+    """A smooth colourful picture, so that lossy codecs stay close."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH] / np.float64(WIDTH)
+    planes = [0.5 + 0.45 * np.sin(seed + 5 * x + k * y + k) for k in range(3)]
+    return np.rint(np.stack(planes, axis=2) * np.iinfo(dtype).max).astype(dtype)
+
+
+def save(path, pixels):
+    channels = pixels if pixels.ndim == 2 else pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]
+    assert cv2.imwrite(str(path), channels)
+    return path
+
+
+def write_all(location, frames, **options):
+    with ImageWriter(location, **options) as writer:
+        for frame in frames:
+            writer.write(frame)
+
+
+def one_line(error):
+    return "\n" not in str(error.value)
+
+
+# -- locations
+
+
+@pytest.fixture
+def folder(tmp_path):
+    place = tmp_path / "in"
+    place.mkdir()
+    for number in (1, 2, 10, 9):
+        save(place / f"img{number}.png", picture(seed=number))
+    return place
+
+
+def test_a_folder_is_read_in_natural_order(folder):
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.png").write_bytes(b"no image")
+    assert [p.name for p in list_images(folder)] == ["img1.png", "img2.png", "img9.png", "img10.png"]
+    assert [p.name for p in list_images(f"{folder}/*.png")] == ["img1.png", "img2.png", "img9.png", "img10.png"]
+    assert [p.name for p in list_images(folder / "img2.png")] == ["img2.png"]
+
+
+def test_a_pattern_begins_anywhere_and_names_what_is_missing(tmp_path):
+    for number in (7, 8, 10):
+        save(tmp_path / f"f_{number:03d}.png", picture())
+    save(tmp_path / "f_9.png", picture())  # not of the pattern: it has no leading zeros
+    with pytest.raises(InputError, match=r"f_009\.png is missing") as error:
+        list_images(tmp_path / "f_%03d.png")
+    assert one_line(error)
+    (tmp_path / "f_010.png").unlink()
+    assert [p.name for p in list_images(tmp_path / "f_%03d.png")] == ["f_007.png", "f_008.png"]
+    assert [p.name for p in list_images(str(tmp_path / "f_%d.png"))] == ["f_9.png"]
+
+
+@pytest.mark.parametrize("name", ["empty", "none_%03d.png", "none*.png", "none.png", "nowhere/f_%03d.png"])
+def test_nothing_found_is_an_error_of_one_line(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError) as error:
+        list_images(tmp_path / name)
+    assert one_line(error)
+
+
+def test_a_name_with_special_characters_is_itself(tmp_path):
+    for name in ("100%02d.png", "[a].png"):
+        save(tmp_path / name, picture())
+        assert list_images(tmp_path / name) == [tmp_path / name]
+        assert read_image(tmp_path / name).width == WIDTH
+
+
+def test_input_locations(folder, tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"")
+    for location in (folder, f"{folder}/", folder / "img1.png", "x_%05d.png", f"{folder}/*", "*.jpg"):
+        assert is_image_location(location)
+    for location in (tmp_path / "a.mp4", "b.mkv", "c.gif", "-", "rtsp://host/a_%d.png", f"{tmp_path}/*.mp4"):
+        assert not is_image_location(location)
+
+
+def test_output_locations(tmp_path):
+    for location in (tmp_path, "out/", "out", "out_%04d.tif", "one.webp"):
+        assert is_image_location(location, output=True)
+    for location in ("out.mp4", "out.gif", "-", "out.exr"):
+        assert not is_image_location(location, output=True)
+
+
+def test_images_of_two_sizes_are_refused(folder):
+    save(folder / "img3.png", picture()[:-2])
+    with pytest.raises(InputError, match=r"img3\.png is 46x32, .*img1\.png is 46x34") as error:
+        list_images(folder)
+    assert one_line(error)
+
+
+def test_images_of_formats_that_do_not_fit_are_refused(folder):
+    save(folder / "img3.jpg", picture())
+    with pytest.raises(InputError, match=r"img3\.jpg has the pixel format yuvj420p") as error:
+        list_images(folder)
+    assert one_line(error)
+
+
+# -- reading
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_lossless_images_are_read_exactly(tmp_path, suffix, dtype, alpha):
+    pixels = picture(dtype)
+    if alpha:
+        pixels = np.dstack([pixels, np.full((HEIGHT, WIDTH), np.iinfo(dtype).max, dtype)])
+        pixels[5:9, :, 3] = 77
+    if alpha and suffix == "tif":
+        write_all(tmp_path / "a.tif", [from_picture(pixels[..., :3], pixels[..., 3])])
+    else:
+        save(tmp_path / f"a.{suffix}", pixels)
+    rgb, opacity = to_picture(read_image(tmp_path / f"a.{suffix}"))
+    assert rgb.dtype == dtype
+    np.testing.assert_array_equal(rgb, pixels[..., :3])
+    if alpha:
+        np.testing.assert_array_equal(opacity, pixels[..., 3])
+    else:
+        assert opacity is None
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_grey_images_are_full_range(tmp_path, dtype, suffix):
+    grey = np.linspace(0, np.iinfo(dtype).max, HEIGHT * WIDTH).astype(dtype).reshape(HEIGHT, WIDTH)
+    frame = read_image(save(tmp_path / f"g.{suffix}", grey))
+    assert frame.format.name.startswith("gray")
+    rgb, _ = to_picture(frame)
+    np.testing.assert_array_equal(rgb, np.repeat(grey[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize(("suffix", "tolerance"), [("jpg", 12), ("webp", 0), ("bmp", 0)])
+def test_other_codecs_are_read_right(tmp_path, suffix, tolerance):
+    path = tmp_path / f"a.{suffix}"
+    options = [cv2.IMWRITE_JPEG_QUALITY, 98] if suffix == "jpg" else []
+    if suffix == "webp":
+        options = [cv2.IMWRITE_WEBP_QUALITY, 101]
+    assert cv2.imwrite(str(path), picture()[..., ::-1], options)
+    rgb, _ = to_picture(read_image(path))
+    np.testing.assert_allclose(rgb.astype(int), picture(), atol=tolerance)
+
+
+def test_floating_point_light_becomes_16_bit_srgb(tmp_path):
+    light = np.full((HEIGHT, WIDTH, 3), 0.2140411, np.float32)  # sRGB 0.5
+    light[0, 0] = (4.0, -1.0, np.nan)
+    frame = av.VideoFrame.from_ndarray(light, format="gbrpf32le")
+    context = av.CodecContext.create("exr", "w")
+    context.width, context.height, context.pix_fmt = WIDTH, HEIGHT, "gbrpf32le"
+    context.time_base = Fraction(1, 25)
+    frame.pts = 0
+    (tmp_path / "a.exr").write_bytes(b"".join(bytes(p) for p in context.encode(frame) + context.encode(None)))
+    reader = ImageReader(tmp_path / "a.exr")
+    rgb, _ = to_picture(next(iter(reader)))
+    assert reader.format == "rgb48le"
+    np.testing.assert_allclose(rgb[5], 32768, atol=2)
+    np.testing.assert_array_equal(rgb[0, 0], [65535, 0, 0])
+
+
+def with_orientation(path, orientation):
+    data = path.read_bytes()
+    tiff = b"MM\0*" + struct.pack(">IH", 8, 1) + struct.pack(">HHIHH", 0x112, 3, 1, orientation, 0) + bytes(4)
+    segment = b"Exif\0\0" + tiff
+    path.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + data[2:])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("sampling", [0x111111, 0x211111, 0x221111])
+def test_photographs_are_turned_upright(tmp_path, orientation, sampling):
+    path = tmp_path / "a.jpg"
+    options = [cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    assert cv2.imwrite(str(path), picture()[..., ::-1], options)
+    with_orientation(path, orientation)
+    expected = cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1]  # which obeys the orientation too
+    reader = ImageReader(path)
+    frame = next(iter(reader))
+    assert (reader.width, reader.height, reader.format) == (frame.width, frame.height, frame.format.name)
+    rgb, _ = to_picture(frame)
+    assert rgb.shape == expected.shape
+    assert np.abs(rgb.astype(int) - expected).mean() < 3
+
+
+def test_a_sequence_is_read_lazily_and_untouched(folder):
+    reader = ImageReader(folder)
+    assert (reader.width, reader.height, reader.format, reader.count) == (WIDTH, HEIGHT, "rgb24", 4)
+    assert len(reader) == 4
+    for _ in range(2):  # more than once
+        for frame, seed in zip(reader, (1, 2, 9, 10), strict=True):
+            np.testing.assert_array_equal(frame.to_ndarray(), picture(seed=seed))
+
+
+def test_grey_and_deep_pictures_are_brought_to_one_format_without_loss(tmp_path):
+    grey, deep = picture()[..., 0], picture(np.uint16)
+    save(tmp_path / "1.png", grey)
+    save(tmp_path / "2.png", picture())
+    save(tmp_path / "3.png", deep)
+    reader = ImageReader(tmp_path)
+    assert reader.format == "rgb48le"
+    first, second, third = (f.to_ndarray() for f in reader)
+    np.testing.assert_array_equal(first, np.repeat(grey[..., None], 3, axis=2).astype(np.uint16) * 257)
+    np.testing.assert_array_equal(second, picture().astype(np.uint16) * 257)
+    np.testing.assert_array_equal(third, deep)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp", "bmp"])
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.6, 0.97])
+def test_a_damaged_image_is_named(folder, suffix, part):
+    for number in (1, 2, 9, 10):
+        (folder / f"img{number}.png").unlink()
+    rng = np.random.default_rng(0)
+    for number in (1, 2):
+        save(folder / f"img{number}.{suffix}", rng.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8))
+    path = folder / f"img2.{suffix}"
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * part)])
+    with pytest.raises(InputError, match=rf"img2\.{suffix}") as error:
+        list(ImageReader(folder))
+    assert one_line(error)
+
+
+def test_a_flipped_bit_in_a_png_is_found(tmp_path):
+    path = save(tmp_path / "a.png", picture())
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.png is damaged"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("content", [b"hello there, no picture", b"RIFF\x30\0\0\0WEBPVP8X\x0a\0\0\0\x02"])
+def test_what_is_no_image_is_refused(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(InputError) as error:
+        read_image(tmp_path / "a.png")
+    assert one_line(error)
+
+
+def test_the_content_counts_not_the_suffix(tmp_path):
+    save(tmp_path / "a.png", picture()).rename(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg").to_ndarray(), picture())
+
+
+# -- writing
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("alpha", [False, True])
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".bmp"])
+def test_pictures_go_there_and_back(tmp_path, dtype, alpha, suffix):
+    pixels = picture(dtype)
+    opacity = (pixels[..., 1] // 2) if alpha else None
+    write_all(tmp_path / "out", [from_picture(pixels, opacity)], suffix=suffix)
+    rgb, back = to_picture(read_image(tmp_path / "out" / f"frame_000001{suffix}"))
+    deep = dtype == np.uint16
+    if deep and suffix in (".webp", ".bmp"):
+        pixels = np.rint(pixels / 257).astype(np.uint8)
+        opacity = None if opacity is None else np.rint(opacity / 257).astype(np.uint8)
+    assert rgb.dtype == pixels.dtype
+    if suffix == ".webp" and alpha:
+        visible = opacity > 0
+        np.testing.assert_array_equal(rgb[visible], pixels[visible])
+    else:
+        np.testing.assert_array_equal(rgb, pixels)
+    if alpha:
+        np.testing.assert_array_equal(back, opacity)
+
+
+def test_frames_of_a_sequence_pass_through_unchanged(tmp_path):
+    for suffix, name in ((".png", "gray16be"), (".png", "ya8"), (".tif", "gray"), (".tif", "rgb48le")):
+        rng = np.random.default_rng(0)
+        frame = av.VideoFrame(WIDTH, HEIGHT, name)
+        for plane in frame.planes:
+            plane.update(rng.integers(0, 256, plane.buffer_size, np.uint8).tobytes())
+        frame.color_range = 2
+        place = tmp_path / f"{name}{suffix}"
+        write_all(place, [frame])
+        back = read_image(place)
+        assert back.format.name == name
+        np.testing.assert_array_equal(to_picture(back)[0], to_picture(frame)[0])
+
+
+@pytest.mark.parametrize("quality", [None, 90, 50])
+def test_jpeg(tmp_path, quality):
+    write_all(tmp_path / "a.jpg", [from_picture(picture())], quality=quality)
+    frame = read_image(tmp_path / "a.jpg")
+    error = np.abs(to_picture(frame)[0].astype(int) - picture())
+    assert error.mean() < {None: 1.5, 90: 2.5, 50: 6}[quality]
+    assert np.abs(cv2.imread(str(tmp_path / "a.jpg"))[..., ::-1].astype(int) - picture()).mean() < 6
+    # a frame of a JPEG is encoded again without a conversion: sampling and range stay
+    write_all(tmp_path / "b.jpg", [frame], quality=quality)
+    assert read_image(tmp_path / "b.jpg").format.name == frame.format.name == "yuvj444p"
+
+
+def test_quality_makes_smaller_files(tmp_path):
+    noisy = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+    for suffix in ("jpg", "webp"):
+        sizes = []
+        for quality in (95, 60, 20):
+            path = tmp_path / f"{quality}.{suffix}"
+            write_all(path, [from_picture(noisy)], quality=quality)
+            sizes.append(path.stat().st_size)
+        assert sizes[0] > sizes[1] > sizes[2]
+
+
+@pytest.mark.parametrize("space", ["ITU601", "ITU709"])
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_video_frames_keep_their_colours(tmp_path, space, full, suffix):
+    colours = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    colours[:, :24], colours[:, 24:] = (200, 40, 90), (30, 180, 220)
+    video = av.VideoFrame.from_ndarray(colours, format="rgb24").reformat(
+        format="yuv420p", dst_colorspace=space, dst_color_range="JPEG" if full else "MPEG"
+    )
+    write_all(tmp_path / f"a{suffix}", [video])
+    rgb, _ = to_picture(read_image(tmp_path / f"a{suffix}"))
+    np.testing.assert_allclose(rgb[:, 4:20].astype(int), colours[:, 4:20], atol=4)
+    np.testing.assert_allclose(rgb[:, 28:-4].astype(int), colours[:, 28:-4], atol=4)
+
+
+@pytest.mark.parametrize("size", [(46, 34), (45, 33)])
+@pytest.mark.parametrize("name", ["yuv420p", "yuv422p", "yuv444p"])
+def test_chroma_is_not_shifted_in_a_jpeg(tmp_path, name, size):
+    ramp = np.tile(np.arange(size[0], dtype=np.uint8) * 4 + 30, (size[1], 1))
+    pixels = np.stack([ramp, np.full_like(ramp, 128), 255 - ramp], axis=2)
+    video = av.VideoFrame(*size, name)
+    write_all(tmp_path / "a.jpg", [video], to_picture=lambda frame: (pixels, None))
+    frame = read_image(tmp_path / "a.jpg")
+    assert frame.format.name == name.replace("yuv", "yuvj")
+    inner = to_picture(frame)[0].astype(int)[4:-4, 4:-4] - pixels[4:-4, 4:-4]
+    assert np.abs(inner.mean(axis=(0, 1))).max() < 1
+
+
+def test_deep_video_is_written_with_16_bit_and_white_is_white(tmp_path):
+    video = av.VideoFrame(WIDTH, HEIGHT, "yuv420p10le")
+    for plane, value in zip(video.planes, (940, 512, 512), strict=True):
+        plane.update(np.full(plane.buffer_size // 2, value, "<u2").tobytes())
+    for suffix in (".png", ".tif"):
+        write_all(tmp_path / f"a{suffix}", [video])
+        rgb, _ = to_picture(read_image(tmp_path / f"a{suffix}"))
+        assert rgb.dtype == np.uint16
+        assert rgb.min() == 65535
+
+
+def test_grey_video_is_expanded_to_full_range(tmp_path):
+    video = av.VideoFrame(WIDTH, HEIGHT, "gray")
+    video.planes[0].update(np.full(video.planes[0].buffer_size, 235, np.uint8).tobytes())
+    video.color_range = 1
+    write_all(tmp_path / "a.png", [video])
+    frame = read_image(tmp_path / "a.png")
+    assert frame.format.name == "gray"
+    assert to_picture(frame)[0].min() == 255
+
+
+def test_the_way_to_rgb_can_be_replaced(tmp_path):
+    def black(frame):
+        return np.zeros((frame.height, frame.width, 3), np.uint8), None
+
+    write_all(tmp_path / "a.png", [av.VideoFrame(WIDTH, HEIGHT, "yuv420p")], to_picture=black)
+    assert to_picture(read_image(tmp_path / "a.png"))[0].max() == 0
+
+
+def frames(count=3):
+    return [from_picture(picture(seed=k)) for k in range(count)]
+
+
+def interrupted():
+    yield frames()[0]
+    raise KeyboardInterrupt
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_numbered_files_appear_at_once_on_commit(tmp_path):
+    writer = ImageWriter(tmp_path / "out")
+    for frame in frames():
+        writer.write(frame)
+    assert not (tmp_path / "out").exists()
+    assert writer.count == 3
+    writer.commit()
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == ["frame_000001.png", "frame_000002.png", "frame_000003.png"]
+    np.testing.assert_array_equal(read_image(tmp_path / "out/frame_000003.png").to_ndarray(), picture(seed=2))
+    # as any new folder, not private as a temporary one
+    (tmp_path / "other").mkdir()
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_pattern_in_a_new_folder_and_in_one_that_exists(tmp_path):
+    write_all(tmp_path / "new" / "f_%03d.tif", frames(2))
+    assert names(tmp_path / "new") == ["f_001.tif", "f_002.tif"]
+    (tmp_path / "new" / "notes.txt").write_text("stays")
+    write_all(tmp_path / "new" / "g_%d.jpg", frames(2))
+    assert names(tmp_path / "new") == ["f_001.tif", "f_002.tif", "g_1.jpg", "g_2.jpg", "notes.txt"]
+
+
+@pytest.mark.parametrize("place", ["out", "out/f_%04d.png", "out/one.png"])
+def test_after_abort_all_is_as_before(tmp_path, place):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        write_all(tmp_path / place, interrupted())
+    assert names(tmp_path) == ["out"]
+    assert names(tmp_path / "out") == []
+
+
+def test_what_exists_is_not_overwritten_unasked(tmp_path):
+    write_all(tmp_path / "out", frames())
+    for place in ("out", "out/", "out/frame_%06d.png", "out/frame_000002.png"):
+        with pytest.raises(OutputError, match="--overwrite") as error:
+            ImageWriter(f"{tmp_path}/{place}")
+        assert one_line(error)
+    assert len(names(tmp_path / "out")) == 3
+
+
+def test_overwrite_replaces_the_sequence_and_nothing_else(tmp_path):
+    write_all(tmp_path / "out", frames(4))
+    (tmp_path / "out" / "notes.txt").write_text("stays")
+    with pytest.raises(KeyboardInterrupt):
+        write_all(tmp_path / "out", interrupted(), overwrite=True)
+    assert len(names(tmp_path / "out")) == 5
+    write_all(tmp_path / "out", frames(2)[::-1], overwrite=True)
+    assert names(tmp_path / "out") == ["frame_000001.png", "frame_000002.png", "notes.txt"]
+    np.testing.assert_array_equal(read_image(tmp_path / "out/frame_000001.png").to_ndarray(), picture(seed=1))
+    write_all(tmp_path / "out" / "one.png", frames(1))
+    write_all(tmp_path / "out" / "one.png", frames(2)[1:], overwrite=True)
+    np.testing.assert_array_equal(read_image(tmp_path / "out/one.png").to_ndarray(), picture(seed=1))
+
+
+def test_a_single_file_takes_a_single_picture(tmp_path):
+    with pytest.raises(UsageError, match=r"a_%05d\.png") as error:
+        write_all(tmp_path / "a.png", frames(2))
+    assert one_line(error)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("place", ["no/such/folder", "no/such/f_%d.png", "file/out", "file/", "file/a.png"])
+def test_impossible_places_are_refused_at_once(tmp_path, place):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OutputError) as error:
+        ImageWriter(f"{tmp_path}/{place}")
+    assert one_line(error)
+
+
+@pytest.mark.parametrize("options", [{"suffix": ".gif"}, {"suffix": ".jpg", "quality": 0}, {"quality": 80}])
+def test_impossible_options_are_refused(tmp_path, options):
+    with pytest.raises(UsageError) as error:
+        ImageWriter(tmp_path / "out", **options)
+    assert one_line(error)
+    assert names(tmp_path) == []
+
+
+def test_two_numbers_in_a_pattern_are_refused(tmp_path):
+    with pytest.raises(UsageError):
+        ImageWriter(tmp_path / "a%d_%d.png")
+    with pytest.raises(UsageError):
+        list_images(tmp_path / "a%d_%d.png")
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(errno.ENOSPC, "disk is full"), (errno.EROFS, "no permission"), (errno.EIO, "input/output")]
+)
+def test_a_failed_write_is_explained_and_cleaned_up(tmp_path, monkeypatch, code, words):
+    calls = itertools.count()
+    write_bytes = Path.write_bytes
+
+    def failing(self, data):
+        if next(calls):
+            raise OSError(code, os.strerror(code))
+        return write_bytes(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", failing)
+    with pytest.raises(OutputError, match=words) as error:
+        write_all(tmp_path / "out", frames(2))
+    assert one_line(error)
+    assert names(tmp_path) == []
+
+
+def test_a_failed_move_is_explained_and_cleaned_up(tmp_path, monkeypatch):
+    def failing(source, target):
+        raise OSError(errno.EACCES, "no")
+
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises(OutputError, match="no permission"):
+        write_all(tmp_path / "out", frames(2))
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("bad", [np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 4), np.uint8)])
+def test_from_picture_refuses_other_arrays(bad):
+    with pytest.raises(UsageError):
+        from_picture(bad)
+    with pytest.raises(UsageError):
+        from_picture(picture(), picture(np.uint16)[..., 0])

@@ -1,0 +1,424 @@
+"""The main job on real files: time, source frames, everything else in the file, cuts, duplicates."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from clips import make_clip, paint, read_frames, same, samples
+
+import betwixt
+from betwixt.errors import InputError, OutputError, UsageError
+from betwixt.media.frames import planes
+from betwixt.media.reader import Reader
+
+NTSC = Fraction(24000, 1001)
+
+
+@pytest.mark.parametrize(
+    ("rate", "wish", "suffix"),
+    [
+        (NTSC, {"fps": 60}, "mkv"),
+        (NTSC, {"factor": "2.5"}, "mkv"),
+        (25, {"fps": "60000/1001"}, "mkv"),
+        (30, {"fps": 144}, "mp4"),
+        (25, {}, "mov"),
+        (25, {"fps": 10}, "avi"),
+        (NTSC, {"slow": 4}, "mkv"),
+        (25, {"fps": 50}, "ts"),
+    ],
+)
+def test_duration_is_kept_and_shared_frames_are_the_source_s(tmp_path, rate, wish, suffix):
+    source = make_clip(tmp_path / "in.mkv", rate=rate, frames=14)
+    target = tmp_path / f"out.{suffix}"
+    lossless = {"codec": "h264", "quality": "lossless"} if suffix in ("mp4", "mov", "ts") else {"codec": "ffv1"}
+    summary = betwixt.interpolate_video(source, target, **wish, **lossless)
+    before, after = read_frames(source), read_frames(target)
+    slow = Fraction(wish.get("slow", 1))
+    assert len(after) == summary.frames_out
+    assert 0 <= summary.duration - slow * 14 / Fraction(rate) < 1 / summary.rate
+    assert summary.frames_out == summary.untouched + summary.held + summary.synthesized
+    # frame k stands at k / rate
+    spacing = Fraction(1, 1000) if suffix == "mkv" else Fraction(1, 90000)
+    for k, frame in enumerate(after):
+        assert abs(frame.time - after[0].time - k / summary.rate) <= spacing
+    shared = 0
+    for n, frame in enumerate(before):
+        k = n * slow / Fraction(rate) * summary.rate
+        if k.denominator == 1 and k < len(after):
+            assert same(frame.video, after[int(k)].video)
+            shared += 1
+    assert shared >= 1
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_long_rates_do_not_drift_apart_from_the_sound(tmp_path, suffix):
+    source = make_clip(tmp_path / "in.mp4", rate=NTSC, frames=48, codec="libx264", audio=True)
+    target = tmp_path / f"out.{suffix}"
+    betwixt.interpolate_video(source, target, fps=60)
+    starts = {}
+    for path in (source, target):
+        with av.open(str(path)) as container:
+            times = {"video": [], "audio": []}
+            for packet in container.demux():
+                if packet.pts is not None:
+                    times[packet.stream.type].append(packet.pts * packet.time_base)
+            starts[path] = min(times["audio"]) - min(times["video"]), len(times["audio"])
+    assert abs(starts[source][0] - starts[target][0]) <= Fraction(1, 1000)
+    assert starts[source][1] == starts[target][1]
+
+
+def test_a_late_start_is_kept_between_the_streams(tmp_path):
+    source = make_clip(
+        tmp_path / "in.mkv", rate=25, frames=25, start=Fraction(3, 2), audio=True, audio_start=Fraction(2)
+    )
+    target = tmp_path / "out.mkv"
+    betwixt.interpolate_video(source, target)
+    with av.open(str(target)) as container:
+        first: dict[str, Fraction] = {}
+        for packet in container.demux():
+            if packet.pts is not None:
+                first.setdefault(packet.stream.type, packet.pts * packet.time_base)
+    assert first["video"] == 0
+    assert abs(first["audio"] - Fraction(1, 2)) <= Fraction(1, 1000)
+
+
+def test_variable_rates_keep_every_instant(tmp_path):
+    steps = [40, 33, 50, 33, 120, 40, 33, 47, 80, 40, 33, 60]
+    times = [Fraction(sum(steps[:n]), 1000) for n in range(len(steps))]
+    source = make_clip(tmp_path / "in.mkv", frames=len(times), times=times, tick=Fraction(1, 1000))
+    target = tmp_path / "out.mkv"
+    summary = betwixt.interpolate_video(source, target, fps=1000, codec="ffv1")
+    after = read_frames(target)
+    for frame in read_frames(source):
+        assert same(frame.video, after[int(frame.time * 1000)].video)
+    assert abs(summary.duration - Fraction(sum(steps), 1000)) <= Fraction(50, 1000)
+
+
+@pytest.mark.parametrize(
+    "pixel_format",
+    ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le", "yuvj420p", "gray", "bgr0"],
+)
+@pytest.mark.parametrize("full", [False, True])
+def test_source_frames_pass_bit_by_bit_and_still_clips_do_not_flicker(tmp_path, pixel_format, full):
+    codec = "mjpeg" if pixel_format == "yuvj420p" else "ffv1"
+    source = make_clip(
+        tmp_path / "in.mkv",
+        frames=4,
+        still=True,
+        codec=codec,
+        pixel_format=pixel_format,
+        colour=None if pixel_format in ("bgr0", "gray") else {"color_range": 2 if full else 1, "colorspace": 1},
+    )
+    target = tmp_path / "out.mkv"
+    betwixt.interpolate_video(source, target, factor=3, codec="ffv1", scene_cuts="off")
+    before, after = read_frames(source), read_frames(target)
+    for k, frame in enumerate(after):
+        # the two source frames are equal but for what a lossy codec does to each
+        left, right = before[k // 3], before[min(k // 3 + (k % 3 > 0), len(before) - 1)]
+        sides = zip(samples(left.video), samples(right.video), samples(frame.video), strict=True)
+        for a, b, made in ((x.astype(int), y.astype(int), z.astype(int)) for x, y, z in sides):
+            slack = 0 if k % 3 == 0 else 1
+            assert (made >= np.minimum(a, b) - slack).all()
+            assert (made <= np.maximum(a, b) + slack).all()
+            assert np.abs(a - b).max() == 0 or codec == "mjpeg"
+
+
+class _Slide(betwixt.Interpolator):
+    """A model that goes through RGB: the average."""
+
+    name = "average"
+
+    def prepare(self, first, second):
+        class Pair:
+            def at(self, t):
+                return (1 - t) * first + t * second
+
+        return Pair()
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv420p10le", "yuv422p", "yuv444p"])
+def test_models_that_make_pictures_do_not_flicker_either(tmp_path, pixel_format):
+    source = make_clip(tmp_path / "in.mkv", frames=3, still=True, pixel_format=pixel_format)
+    target = tmp_path / "out.mkv"
+    betwixt.interpolate_video(source, target, codec="ffv1", model=_Slide())
+    frames = [samples(f.video) for f in read_frames(target)]
+    for parts in frames[1:]:
+        for a, b in zip(frames[0], parts, strict=True):
+            assert np.abs(a.astype(int) - b.astype(int)).max() <= 1
+
+
+def test_colour_description_shape_and_rotation_survive(tmp_path):
+    def rotate(out, stream):
+        stream.set_display_rotation(90)
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+
+    source = make_clip(
+        tmp_path / "in.mp4",
+        frames=4,
+        codec="libx265",
+        pixel_format="yuv420p10le",
+        options={"x265-params": "log-level=0:chromaloc=2:master-display=G(13250,34500)B(7500,3000)R(34000,16000)"
+                 "WP(15635,16450)L(10000000,50):max-cll=1000,400:hdr10=1"},
+        colour={"color_primaries": 9, "color_trc": 16, "colorspace": 9, "color_range": 1},
+        prepare=rotate,
+    )  # fmt: skip
+    target = tmp_path / "out.mp4"
+    betwixt.interpolate_video(source, target)
+    with Reader(source) as a, Reader(target) as b:
+        for name in ("pixel_format", "colour", "hdr", "rotation", "aspect"):
+            assert getattr(a.info, name) == getattr(b.info, name), name
+        assert b.info.hdr.content_light == (1000, 400)
+        assert b.info.rotation is not None
+        assert b.info.colour.location == "topleft"
+
+
+def _with_extras(path: Path) -> Path:
+    """A Matroska file with two sounds, a subtitle, chapters, an attachment and tags."""
+    plain = make_clip(path.with_name("plain.mkv"), frames=50, audio=True)
+    subtitles = path.with_name("subtitles.srt")
+    subtitles.write_text("1\n00:00:00,200 --> 00:00:01,000\nHello\n\n2\n00:00:01,200 --> 00:00:01,900\nThere\n")
+    with av.open(str(plain)) as a, av.open(str(subtitles)) as s, av.open(str(path), "w") as out:
+        video = out.add_stream_from_template(a.streams.video[0], opaque=True)
+        sounds = [out.add_stream_from_template(a.streams.audio[0]) for _ in range(2)]
+        text = out.add_stream_from_template(s.streams.subtitles[0])
+        out.add_attachment("font.ttf", "application/x-truetype-font", b"not really a font")
+        sounds[0].metadata["language"], sounds[1].metadata["language"] = "eng", "deu"
+        sounds[1].metadata["title"] = "Kommentar"
+        text.metadata["language"] = "fra"
+        sounds[0].disposition = av.stream.Disposition.default
+        text.disposition = av.stream.Disposition.forced
+        out.metadata["title"] = "A title"
+        out.metadata["MY_TAG"] = "kept"
+        base = Fraction(1, 1000)
+        out.set_chapters(
+            [
+                {"id": 1, "start": 0, "end": 1000, "time_base": base, "metadata": {"title": "One"}},
+                {"id": 2, "start": 1000, "end": 2000, "time_base": base, "metadata": {"title": "Two"}},
+            ]
+        )
+        out.start_encoding()
+        for packet in a.demux(a.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = video
+                out.mux(packet)
+        for sound in sounds:
+            with av.open(str(plain)) as again:
+                for packet in again.demux(again.streams.audio[0]):
+                    if packet.dts is not None:
+                        packet.stream = sound
+                        out.mux(packet)
+        for packet in s.demux():
+            if packet.dts is not None:
+                packet.stream = text
+                out.mux(packet)
+    return path
+
+
+def _contents(path: Path) -> dict[str, list[bytes]]:
+    with av.open(str(path)) as container:
+        found: dict[str, list[bytes]] = {}
+        for packet in container.demux([s for s in container.streams if s.type in ("audio", "subtitle")]):
+            if packet.dts is not None:
+                found.setdefault(f"{packet.stream.index}", []).append(bytes(packet))
+        return found
+
+
+def test_everything_else_in_the_file_is_copied(tmp_path):
+    source = _with_extras(tmp_path / "in.mkv")
+    target = tmp_path / "out.mkv"
+    summary = betwixt.interpolate_video(source, target)
+    assert summary.lost == []
+    assert _contents(source) == _contents(target)
+    with av.open(str(source)) as a, av.open(str(target)) as b:
+        assert [s.type for s in a.streams] == [s.type for s in b.streams]
+        for x, y in zip(a.streams, b.streams, strict=True):
+            assert x.metadata.get("language") == y.metadata.get("language")
+            assert x.metadata.get("title") == y.metadata.get("title")
+            assert x.disposition == y.disposition
+        assert [(c["start"] * c["time_base"], c["metadata"]) for c in a.chapters()] == [
+            (c["start"] * c["time_base"], c["metadata"]) for c in b.chapters()
+        ]
+        assert b.metadata["title"] == "A title"
+        assert b.metadata["MY_TAG"] == "kept"
+        assert b.streams.attachments[0].data == b"not really a font"
+
+
+def test_what_a_container_cannot_hold_is_named(tmp_path):
+    source = _with_extras(tmp_path / "in.mkv")
+    summary = betwixt.interpolate_video(source, tmp_path / "out.mp4")
+    lost = " ".join(summary.lost)
+    assert "subtitle" in lost
+    assert "font.ttf" in lost
+    assert "MY_TAG" in lost
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert len(container.streams.audio) == 2
+        assert len(container.chapters()) == 2
+
+
+def test_nothing_is_blended_across_a_cut(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=20, cuts=(10,), size=(160, 96))
+    target = tmp_path / "out.mkv"
+    summary = betwixt.interpolate_video(source, target, factor=4, codec="ffv1")
+    assert summary.cuts == 1
+    before, after = read_frames(source), read_frames(target)
+    # between frames 9 and 10: the nearer side, as it is
+    assert same(after[37].video, before[9].video)
+    assert same(after[38].video, before[10].video)
+    assert same(after[39].video, before[10].video)
+    assert not same(after[35].video, before[8].video)
+
+
+def test_a_list_of_cuts_is_obeyed(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=10)
+    cuts = tmp_path / "cuts.txt"
+    cuts.write_text("# one cut\n5\n")
+    summary = betwixt.interpolate_video(source, tmp_path / "out.mkv", codec="ffv1", scene_cuts=cuts)
+    before, after = read_frames(source), read_frames(tmp_path / "out.mkv")
+    assert summary.cuts == 1
+    assert same(after[9].video, before[5].video)
+    assert not same(after[11].video, before[5].video)
+
+
+def test_duplicates_are_filled_without_changing_the_duration(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=24, repeat=2, size=(160, 96))
+    plain = betwixt.interpolate_video(source, tmp_path / "keep.mkv", fps=25, codec="ffv1")
+    filled = betwixt.interpolate_video(source, tmp_path / "fill.mkv", fps=25, codec="ffv1", duplicates="fill")
+    assert plain.duplicates == 0
+    assert filled.duplicates == 11  # the last has nothing after it to lead to
+    assert filled.duration == plain.duration
+    frames = [f.video for f in read_frames(tmp_path / "fill.mkv")]
+    moved = [not same(a, b) for a, b in zip(frames, frames[1:], strict=False)]
+    assert all(moved[:-1])
+
+
+def test_start_and_end_cut_out_a_part(tmp_path):
+    source = make_clip(tmp_path / "in.mp4", frames=50, rate=25, codec="libx264", audio=True)
+    target = tmp_path / "out.mkv"
+    summary = betwixt.interpolate_video(source, target, start="0.4", end="1.2", codec="ffv1")
+    assert summary.frames_out == 40
+    after, before = read_frames(target), read_frames(source)
+    assert same(after[0].video, before[10].video)
+    with av.open(str(target)) as container:
+        last = max(p.pts * p.time_base for p in container.demux(audio=0) if p.pts is not None)
+    assert Fraction(7, 10) < last < Fraction(8, 10) + Fraction(1, 20)
+
+
+def test_a_start_between_two_frames_begins_with_a_new_one(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=20, rate=25)
+    betwixt.interpolate_video(source, tmp_path / "out.mkv", start="0.1", fps=25, codec="ffv1")
+    after, before = read_frames(tmp_path / "out.mkv"), read_frames(source)
+    assert not same(after[0].video, before[2].video)
+    assert not same(after[0].video, before[3].video)
+
+
+def test_a_loop_leads_back_to_the_first_frame(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=6)
+    plain = betwixt.interpolate_video(source, tmp_path / "plain.mkv", codec="ffv1")
+    looped = betwixt.interpolate_video(source, tmp_path / "loop.mkv", codec="ffv1", loop=True)
+    assert looped.frames_out == plain.frames_out
+    a, b = read_frames(tmp_path / "plain.mkv"), read_frames(tmp_path / "loop.mkv")
+    assert same(a[-1].video, a[-2].video)
+    assert not same(b[-1].video, b[-2].video)
+
+
+def test_slow_motion_drops_or_stretches_the_sound(tmp_path):
+    source = make_clip(tmp_path / "in.mp4", frames=50, codec="libx264", audio=True)
+    dropped = betwixt.interpolate_video(source, tmp_path / "drop.mp4", slow=3)
+    assert any("sound" in note for note in dropped.notes)
+    betwixt.interpolate_video(source, tmp_path / "stretch.mp4", slow=3, audio="stretch")
+    with av.open(str(tmp_path / "drop.mp4")) as container:
+        assert not container.streams.audio
+    with av.open(str(tmp_path / "stretch.mp4")) as container:
+        sound = np.concatenate([f.to_ndarray()[0] for f in container.decode(audio=0)])
+    assert abs(len(sound) / 44100 - 6) < 0.15
+    middle = sound[44100 : 4 * 44100]
+    pitch = np.argmax(np.abs(np.fft.rfft(middle))) * 44100 / len(middle)
+    assert abs(pitch - 440) < 3
+
+
+def test_interlaced_video_is_refused_or_made_into_fields(tmp_path):
+    source = tmp_path / "in.mkv"
+    count = 12
+    graph = av.filter.Graph()
+    feed = graph.add_buffer(width=96, height=64, format=av.VideoFormat("yuv420p"), time_base=Fraction(1, 25))
+    mark, sink = graph.add("setfield", "tff"), graph.add("buffersink")
+    feed.link_to(mark)
+    mark.link_to(sink)
+    graph.configure()
+    with av.open(str(source), "w") as out:
+        stream = out.add_stream("mpeg2video", rate=25, options={"flags": "+ildct+ilme"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for index in range(count):
+            top, bottom = (paint(av.VideoFrame(96, 64, "yuv420p"), 2 * index + n) for n in (0, 1))
+            for upper, lower in zip(planes(top), planes(bottom), strict=True):
+                upper[1::2] = lower[1::2]
+            top.pts, top.time_base = index, Fraction(1, 25)
+            graph.push(top)
+            out.mux(stream.encode(graph.vpull()))
+        out.mux(stream.encode(None))
+    with pytest.raises(InputError, match="interlaced"):
+        betwixt.interpolate_video(source, tmp_path / "out.mkv")
+    assert not (tmp_path / "out.mkv").exists()
+    made = betwixt.interpolate_video(source, tmp_path / "out.mkv", interlaced="deinterlace", fps=50, codec="ffv1")
+    assert (made.rate, made.synthesized) == (50, 0)
+    assert abs(made.frames_out - 2 * count) <= 2
+
+
+def test_the_source_is_never_touched_and_never_overwritten(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=4)
+    content = source.read_bytes()
+    with pytest.raises(OutputError, match="input itself"):
+        betwixt.interpolate_video(source, source, overwrite=True)
+    target = tmp_path / "out.mkv"
+    target.write_bytes(b"precious")
+    with pytest.raises(OutputError, match="overwrite"):
+        betwixt.interpolate_video(source, target)
+    assert target.read_bytes() == b"precious"
+    betwixt.interpolate_video(source, target, overwrite=True)
+    assert len(read_frames(target)) == 8
+    assert source.read_bytes() == content
+
+
+def test_a_failure_in_the_middle_leaves_nothing(tmp_path):
+    class Failing(_Slide):
+        def prepare(self, first, second):
+            raise UsageError("No more.")
+
+    source = make_clip(tmp_path / "in.mkv", frames=30)
+    with pytest.raises(UsageError, match="No more"):
+        betwixt.interpolate_video(source, tmp_path / "out.mkv", model=Failing())
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_threads_do_not_change_the_result(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=8, size=(160, 96))
+    for n in (1, 4):
+        betwixt.interpolate_video(source, tmp_path / f"{n}.mkv", codec="ffv1", threads=n, factor=3)
+    for a, b in zip(read_frames(tmp_path / "1.mkv"), read_frames(tmp_path / "4.mkv"), strict=True):
+        assert same(a.video, b.video)
+
+
+@pytest.mark.parametrize("size", [(853, 479), (16, 16), (17, 33), (1280, 2)])
+def test_odd_and_tiny_sizes(tmp_path, size):
+    source = make_clip(tmp_path / "in.mkv", frames=3, size=size)
+    summary = betwixt.interpolate_video(source, tmp_path / "out.mp4", codec="h264")
+    assert summary.frames_out == 6
+    frame = read_frames(tmp_path / "out.mp4")[0].video
+    assert (frame.width, frame.height) == size
+
+
+def test_one_frame_makes_one_interval(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=1)
+    summary = betwixt.interpolate_video(source, tmp_path / "out.mkv", codec="ffv1")
+    assert (summary.frames_in, summary.synthesized, summary.frames_out) == (1, 0, 2)
+
+
+def test_the_plan_tells_what_will_happen(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=24, rate=24)
+    plan = betwixt.plan_video(source, tmp_path / "out.mp4", fps=60)
+    assert (plan.frames_out, plan.rates.output, plan.encoder) == (60, 60, "libx264")
+    assert not (tmp_path / "out.mp4").exists()
+    summary = betwixt.interpolate_video(source, tmp_path / "out.mp4", fps=60)
+    assert summary.frames_out == plan.frames_out
