@@ -43,7 +43,8 @@ def read_frames(path: Path, stride: int) -> Iterator[Image]:
         for index, frame in enumerate(container.decode(video=0)):
             if index % stride == 0:
                 height = max(2, round(frame.height * 256 / frame.width / 2) * 2)
-                yield frame.to_ndarray(format="bgr24", width=256, height=height, interpolation="AREA")
+                picture = frame.to_ndarray(format="bgr24", width=256, height=height, interpolation="AREA")
+                yield np.asarray(picture, np.uint8)
 
 
 def read_truth(name: str, stride: int) -> dict[int, str]:

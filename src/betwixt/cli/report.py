@@ -17,11 +17,12 @@ class ProgressReport:
     """Shows how far a conversion is: a bar on a terminal, a plain line every ten seconds elsewhere.
 
     Args:
-        stream: Where to, usually standard error.
+        stream: Where to; standard error if not given.
         quiet: Show nothing.
     """
 
-    def __init__(self, stream: IO[str] = sys.stderr, quiet: bool = False) -> None:
+    def __init__(self, stream: IO[str] | None = None, quiet: bool = False) -> None:
+        stream = stream or sys.stderr
         self._stream, self._quiet = stream, quiet
         self._began = self._last = time.monotonic()
         self._bar: Any = None

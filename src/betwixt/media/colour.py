@@ -298,7 +298,6 @@ def _thin(values: Float, count: int, factor: int, offset: float, axis: int) -> F
     pad[axis] = (lead, max(need, 0))
     padded = np.pad(values, pad, mode="edge")
     picks = [
-        padded[(slice(None),) * axis + (slice(k, k + factor * (count - 1) + 1, factor),)]
-        for k in range(len(taps))
+        padded[(slice(None),) * axis + (slice(k, k + factor * (count - 1) + 1, factor),)] for k in range(len(taps))
     ]
     return np.asarray(sum(tap * pick for tap, pick in zip(taps, picks, strict=True)), np.float32)

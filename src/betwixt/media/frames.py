@@ -80,9 +80,7 @@ def _layout(name: str) -> tuple[tuple[tuple[int, ...], ...], np.dtype[Any]] | No
         if any((c.width, c.height) != (first.width, first.height) for c in parts):
             return None  # packed 4:2:2: samples of one plane at two resolutions
         channels = len(parts) + (1 if name in padded else 0)
-        result.append(
-            (channels, (width // first.width).bit_length() - 1, (height // first.height).bit_length() - 1)
-        )
+        result.append((channels, (width // first.width).bit_length() - 1, (height // first.height).bit_length() - 1))
     if len(fmt.components) > 1 and not fmt.is_planar:
         if fmt.bits_per_pixel % 8 or fmt.padded_bits_per_pixel != 8 * size * result[0][0]:
             return None
@@ -105,13 +103,9 @@ def workable_name(name: str) -> str:
     if replacement is None:
         fmt = av.VideoFormat(name, 64, 64)
         if fmt.is_bayer or "f16" in name or "f32" in name:
-            raise InputError(
-                f"The pixel format {name} is not supported: convert the input to 16-bit RGB or YUV first."
-            )
+            raise InputError(f"The pixel format {name} is not supported: convert the input to 16-bit RGB or YUV first.")
         deep = max((c.bits for c in fmt.components), default=8) > 8
-        replacement = (
-            ("gbrp16le" if deep else "rgb24") if fmt.is_rgb else ("yuv444p16le" if deep else "yuv444p")
-        )
+        replacement = ("gbrp16le" if deep else "rgb24") if fmt.is_rgb else ("yuv444p16le" if deep else "yuv444p")
     return replacement
 
 
@@ -191,7 +185,5 @@ def luma8(frame: av.VideoFrame, parts: Sequence[Plane] | None = None) -> NDArray
     else:
         letters = name[: parts[0].shape[2]]
         red, green, blue = (parts[0][..., letters.index(c)] for c in "rgb")
-    mean = (red.astype(np.uint32) * 77 + green.astype(np.uint32) * 150 + blue.astype(np.uint32) * 29) >> (
-        8 + shift
-    )
+    mean = (red.astype(np.uint32) * 77 + green.astype(np.uint32) * 150 + blue.astype(np.uint32) * 29) >> (8 + shift)
     return mean.astype(np.uint8)

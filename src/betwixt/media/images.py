@@ -53,6 +53,7 @@ __all__ = [
     "list_images",
     "output_error",
     "read_image",
+    "to_8_bit",
     "to_picture",
 ]
 
@@ -754,8 +755,8 @@ class ImageWriter:
         colour = fmt.has_palette or fmt.is_rgb or len(fmt.components) >= 3
         target = encoder.formats[colour, alpha is not None, picture.dtype == np.uint16]
         if bit_depth(target) == 8 and picture.dtype == np.uint16:
-            picture = _to_8_bit(picture)
-            alpha = None if alpha is None else _to_8_bit(alpha)
+            picture = to_8_bit(picture)
+            alpha = None if alpha is None else to_8_bit(alpha)
         result = _pack(picture, alpha, target)
         if int(frame.color_trc) in (_PQ, _HLG):  # else a viewer takes it for sRGB, which ordinary video is close to
             result.color_trc, result.color_primaries = frame.color_trc, frame.color_primaries
@@ -767,7 +768,7 @@ class ImageWriter:
             return _copy(frame)
         picture, _ = self._to_picture(frame)
         if picture.dtype == np.uint16:
-            picture = _to_8_bit(picture)
+            picture = to_8_bit(picture)
         like = next((s for s in ("420", "422") if s in name), "420" if "gray" in name else "444")
         return _to_jpeg_planes(picture, like)
 
@@ -798,7 +799,8 @@ def _copy(frame: av.VideoFrame) -> av.VideoFrame:
     return result
 
 
-def _to_8_bit(samples: NDArray[Any]) -> NDArray[np.uint8]:
+def to_8_bit(samples: NDArray[Any]) -> NDArray[np.uint8]:
+    """Samples of 16 bit as 8 bit, rounded."""
     return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 

@@ -117,8 +117,7 @@ def hdr_of(frame: av.VideoFrame) -> HDR | None:
             # AVMasteringDisplayMetadata: 3x2 primaries, white point, min, max as AVRational, then two flags
             numbers = struct.unpack_from("20i2i", raw)
             values = [
-                Fraction(a, b) if b else Fraction(0)
-                for a, b in zip(numbers[0:20:2], numbers[1:20:2], strict=True)
+                Fraction(a, b) if b else Fraction(0) for a, b in zip(numbers[0:20:2], numbers[1:20:2], strict=True)
             ]
             if numbers[20]:
                 primaries = tuple((values[i], values[i + 1]) for i in (0, 2, 4, 6))

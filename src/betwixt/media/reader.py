@@ -109,9 +109,7 @@ class Reader:
             raise
 
     def _prepare(self, threads: int) -> None:
-        videos = [
-            s for s in self._container.streams.video if not s.disposition & av.stream.Disposition.attached_pic
-        ]
+        videos = [s for s in self._container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
         if not videos:
             kinds = ", ".join(sorted({s.type for s in self._container.streams}))
             what = f"only {kinds}" if kinds else "no stream at all"
@@ -119,9 +117,7 @@ class Reader:
         self.stream = videos[0]
         context = self.stream.codec_context
         if context is None or self.stream.time_base is None:
-            raise InputError(
-                f"{self.name}: no decoder for its video is at hand; convert it to H.264 or FFV1 first."
-            )
+            raise InputError(f"{self.name}: no decoder for its video is at hand; convert it to H.264 or FFV1 first.")
         context.thread_type = "AUTO"
         if threads:
             context.thread_count = threads
@@ -222,9 +218,7 @@ class Reader:
         colour = colour_of(frame, chroma_location(frame))
         hdr: HDR | None = hdr_of(frame)
         if lost := dynamic_hdr(frame):
-            self.notes.append(
-                f"{lost} metadata describes single frames and is left out; the base layer stays."
-            )
+            self.notes.append(f"{lost} metadata describes single frames and is left out; the base layer stays.")
         return VideoInfo(
             name=self.name,
             container=container.format.name,
@@ -365,11 +359,7 @@ class Reader:
                 step = step / 2
                 grid = None if grid is None else Grid(2 * grid.rate, grid.origin, grid.tolerance)
             stamp = None if self._unstamped else item.pts
-            time = (
-                stamp * base
-                if stamp is not None
-                else (self._first_time if previous is None else previous + step)
-            )
+            time = stamp * base if stamp is not None else (self._first_time if previous is None else previous + step)
             if grid is not None:
                 time = grid.snap(time)
             if previous is not None and time <= previous:
@@ -420,10 +410,10 @@ class Reader:
             missing = self._first_time + self.stream.duration * self._tick - end
             if missing > max(3 / self._rate, Fraction(1, 10)):
                 self._damaged(f"the file is cut off: {float(missing):.1f} s of video are missing at its end")
-        elif self._container.duration:
+        elif self._container.duration and self._container.format.name.startswith(("matroska", "flv")):
             stated = Fraction(self._container.duration, av.time_base) + self._container_start()
             missing = stated - max(end, self._reached)
-            if missing > 1:
+            if missing > max(3 / self._rate, Fraction(3, 10)):
                 self._damaged(f"the file is cut off: {float(missing):.1f} s are missing at its end")
 
     # -- damage
@@ -499,6 +489,8 @@ def _open_failure(error: av.error.FFmpegError, source: Any, name: str) -> str:
     log = " ".join(str(part) for part in (error.log or ()))
     if "moov atom not found" in log or _lacks_index(source):
         return f"{name} is cut off: its index (moov) is missing, so no player can read it; copy or record it again."
+    if isinstance(error, av.error.EOFError):
+        return f"{name} holds no picture: it ends right after its header."
     if isinstance(error, av.error.InvalidDataError):
         return f"{name} is not a video that can be read: its content fits no known format."
     return f"{name} cannot be read: {_plain(error)}."
@@ -546,6 +538,4 @@ def _plain(error: BaseException) -> str:
     code = getattr(error, "errno", None)
     if code in (errno.EIO,):
         return "input/output error"
-    return (
-        (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().rstrip(".").lower()
-    )
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().rstrip(".").lower()

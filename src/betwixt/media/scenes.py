@@ -11,17 +11,18 @@ frames differ but whether motion explains the difference:
                       ->  cut
 
 Everything works on grey pictures whose longer side is 128 pixels, where a pan of a tenth of the width is 13 pixels
-and grain is averaged away. Cost on one core: about 0.3 ms a frame, about 4 ms for a pair that needs flow.
+and grain is averaged away.
 
 **The score** of a pair is a correlation in [-1, 1]: in each 9x9 window, mean and gain are removed (so a change of
-exposure costs nothing), and the windows are averaged, weighted by their contrast (so black bars and clear sky have
-no say). It is the mean over both directions of warping, the better of a flow from rest and a flow that starts at the
-global shift found by phase correlation. On the hand-checked cuts of the benchmark (`benchmarks/cuts.py`) true cuts
-score below 0.38 and the hardest motion that is no cut above 0.48.
+exposure costs nothing), and the windows are averaged, weighted by their contrast (so clear sky has no say; bars at
+the edges are cropped off first). It is the mean over both directions of warping, the better of a flow from rest and
+a flow that starts at the global shift found by phase correlation.
 
-**The threshold** follows what the neighbouring pairs score: 0.55 of their median, held between `SCORE_FLOOR` 0.25
-(pictures without relation score below it) and `SCORE_CEILING` 0.44 (midway between the two figures above). So in a
-sequence whose every pair matches badly because everything moves, a pair must match far worse to be a cut.
+**The threshold** follows what the neighbouring pairs score: `SCORE_RATIO` 0.55 of their median, held between
+`SCORE_FLOOR` 0.29 (19 of 20 pairs of unrelated frames score below it) and `SCORE_CEILING` 0.46. So in a sequence
+whose every pair matches badly because everything moves fast, a pair must match far worse to be a cut. In the clips
+of `benchmarks/cuts.py` the 107 true cuts score at most 0.38, against a threshold of 0.46 there; the hardest motion
+scores 0.49, against a threshold of about 0.33 there, and still 0.32 when every other frame is left out.
 
 **What is not a cut**, besides motion:
 
@@ -65,9 +66,9 @@ WINDOW = 9
 """Side of the correlation window, pixels of the working picture."""
 NOISE_VARIANCE = 16.0
 """Variance (grey levels squared) below which a window has no contrast to speak of: a deviation of four levels."""
-SCORE_FLOOR = 0.25
+SCORE_FLOOR = 0.29
 """A pair that scores less shows two unrelated pictures, whatever its neighbours score."""
-SCORE_CEILING = 0.48
+SCORE_CEILING = 0.46
 """A pair that scores more is never a cut."""
 SCORE_RATIO = 0.55
 """Between the two: a cut scores less than this part of its neighbours' median."""
@@ -81,6 +82,8 @@ FAINT = 12.0
 """Mean absolute difference (levels) that noise alone may reach."""
 FLAT_DEVIATION = 3.0
 """Standard deviation (levels) of a picture without content: black, white, one colour."""
+BAR_RANGE = 12
+"""Range of grey levels within a row or column, over both frames of a pair, that a bar at the edge may have."""
 FADE_STEP = 0.9
 """A fade brings a frame this much closer to the flat picture within two frames; a moving shot does not."""
 MIXTURE = (0.15, 0.85)
@@ -121,6 +124,10 @@ class _Frame:
     """Colour, blurred over 5x5 and as float: for differences in which small motion counts little."""
     deviation: float
     """Standard deviation of the blurred grey levels."""
+    low: tuple[Image, Image]
+    """Least grey level of each row, of each column."""
+    high: tuple[Image, Image]
+    """Greatest grey level of each row, of each column."""
     difference: float = 0.0
     """Mean absolute difference from the frame before, levels."""
     score: float | None = None
@@ -304,27 +311,31 @@ class _Matcher:
         grey = np.asarray(cv2.cvtColor(thumbnail, cv2.COLOR_BGR2GRAY), np.uint8)
         smooth = np.asarray(cv2.blur(thumbnail, (5, 5)), np.float32)
         deviation = float(np.std(cv2.blur(grey, (5, 5))))
-        return _Frame(thumbnail.copy(), grey, smooth, deviation)
+        low, high = (grey.min(axis=1), grey.min(axis=0)), (grey.max(axis=1), grey.max(axis=0))
+        return _Frame(thumbnail.copy(), grey, smooth, deviation, low, high)
 
     def in_place(self, a: _Frame, b: _Frame) -> float:
-        return _correlation(a.grey, b.grey)
+        inside = _content(a, b)
+        return _correlation(a.grey[inside], b.grey[inside])
 
     def score(self, a: _Frame, b: _Frame) -> float:
-        still = _correlation(a.grey, b.grey)
+        still = self.in_place(a, b)
         if still > STILL_ENOUGH:
             return still
-        rest = max(still, self._after_motion(a.grey, b.grey, None, None))
+        rest = max(still, self._after_motion(a, b, None, None))
         if rest > SAME_PICTURE:
             return rest
         (x, y), _ = cv2.phaseCorrelate(a.grey.astype(np.float32), b.grey.astype(np.float32), self.taper)
         shift = np.empty((*a.grey.shape, 2), np.float32)
         shift[:] = (x, y)
-        return max(rest, self._after_motion(a.grey, b.grey, shift, -shift))
+        return max(rest, self._after_motion(a, b, shift, -shift))
 
-    def _after_motion(self, a: Image, b: Image, there: Any, back: Any) -> float:
-        there = self.flow.calc(a, b, there)
-        back = self.flow.calc(b, a, back)
-        return 0.5 * (_correlation(a, self._warp(b, there)) + _correlation(b, self._warp(a, back)))
+    def _after_motion(self, a: _Frame, b: _Frame, there: Any, back: Any) -> float:
+        there = self.flow.calc(a.grey, b.grey, there)
+        back = self.flow.calc(b.grey, a.grey, back)
+        inside = _content(a, b)
+        forward = _correlation(a.grey[inside], self._warp(b.grey, there)[inside])
+        return 0.5 * (forward + _correlation(b.grey[inside], self._warp(a.grey, back)[inside]))
 
     def _warp(self, image: Image, flow: Any) -> Image:
         x, y = self.grid_x + flow[..., 0], self.grid_y + flow[..., 1]
@@ -345,6 +356,28 @@ def _correlation(a: Image, b: Image) -> float:
     both = (local(fa * fb) - mean_a * mean_b) / np.sqrt((var_a + NOISE_VARIANCE) * (var_b + NOISE_VARIANCE))
     weight = np.sqrt(np.maximum(var_a, var_b))
     return float(np.sum(both * weight) / (np.sum(weight) + 1e-3 * weight.size))
+
+
+def _content(a: _Frame, b: _Frame) -> tuple[slice, slice]:
+    """Rows and columns within the bars that both frames share; everything if there are none.
+
+    The edge of a bar is the strongest contrast of a picture and never moves: counted in, it would hide a cut.
+    """
+    inside = []
+    for axis in (0, 1):
+        low = np.minimum(a.low[axis], b.low[axis]).astype(np.int16)
+        high = np.maximum(a.high[axis], b.high[axis]).astype(np.int16)
+        lively = np.flatnonzero(high - low > BAR_RANGE)
+        size = low.size
+        if not lively.size:
+            return slice(None), slice(None)
+        # One more line where a bar was: area averaging mixes it with the content.
+        first = min(lively[0] + 1 if lively[0] else 0, size - 1)
+        last = max(lively[-1] - 1 if lively[-1] < size - 1 else size - 1, 0)
+        if last - first < WINDOW:
+            return slice(None), slice(None)
+        inside.append(slice(int(first), int(last) + 1))
+    return inside[0], inside[1]
 
 
 @dataclass(frozen=True)

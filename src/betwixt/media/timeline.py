@@ -218,9 +218,7 @@ def parse_time(text: str | int | float | Fraction, what: str = "time") -> Fracti
         for part in parts:
             value = value * 60 + Fraction(part)
     except (ValueError, ZeroDivisionError):
-        raise UsageError(
-            f"The {what} '{text}' is not a time: write seconds (90.5) or HH:MM:SS.mmm."
-        ) from None
+        raise UsageError(f"The {what} '{text}' is not a time: write seconds (90.5) or HH:MM:SS.mmm.") from None
     if value < 0:
         raise UsageError(f"The {what} '{text}' must not be negative.")
     return value

@@ -1,0 +1,6 @@
+"""python -m betwixt.cli."""
+
+from betwixt.cli.main import main
+
+if __name__ == "__main__":
+    main()
