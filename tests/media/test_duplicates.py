@@ -55,7 +55,9 @@ def test_a_pan_has_no_duplicates(step):
 
 
 @pytest.mark.parametrize("place", [(60, 100), (0, 4), (HEIGHT - 4, WIDTH - 6), (HEIGHT - 4, 3)], ids=str)
-@pytest.mark.parametrize("background", [np.full((HEIGHT, WIDTH), 90, np.uint8), texture() // 2], ids=["flat", "texture"])
+@pytest.mark.parametrize(
+    "background", [np.full((HEIGHT, WIDTH), 90, np.uint8), texture() // 2], ids=["flat", "texture"]
+)
 def test_a_tiny_ball_that_moves_is_seen_wherever_it_is(place, background):
     planes = []
     for shift in range(2):
@@ -86,7 +88,7 @@ def test_grain_on_every_frame_of_a_still_camera_does_not_hide_a_moving_hand():
 
 def test_a_slow_fade_is_not_swallowed():
     plane = texture().astype(np.int16)
-    fade = [np.clip(plane - level, 0, 255).astype(np.uint8) for level in range(0, 60)]
+    fade = [np.clip(plane - level, 0, 255).astype(np.uint8) for level in range(60)]
     flags = found(fade)
     longest = max(len(run) for run in "".join("d" if flag else " " for flag in flags).split())
     assert longest <= 3, "a step of four levels shows"

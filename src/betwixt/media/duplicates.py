@@ -29,7 +29,6 @@ Chroma is not looked at: a change of colour at the same brightness passes for a 
 from __future__ import annotations
 
 from collections import deque
-from statistics import median
 from typing import Any
 
 import cv2
@@ -40,15 +39,17 @@ __all__ = ["DuplicateDetector"]
 
 Luma = NDArray[np.uint8] | NDArray[np.uint16]
 
-BLOCK_LEAST = 8.0
-"""Largest mean absolute difference of a block in a duplicate where the motion around is slow or unknown, levels."""
+BLOCK_UNKNOWN = 8.0
+"""Largest mean absolute difference of a block in a duplicate, levels, as long as nothing is known of the motion."""
+BLOCK_LEAST = 3.0
+"""The same where the motion around is slow."""
 BLOCK_MOST = 20.0
 """The same where the motion around is fast."""
-OF_MOTION = 0.33
+OF_MOTION = 0.25
 """Part of the usual difference between kept frames that may be noise."""
 SIGNED = 0.4
 """The limit on the signed mean of a block of twice the side, as a part of the limit on the absolute one."""
-REMEMBERED = 5
+REMEMBERED = 8
 """How many kept frames the usual difference is taken from."""
 
 
@@ -80,8 +81,10 @@ class DuplicateDetector:
             self._kept = luma.copy()
             self._usual.clear()
             return False
-        usual = median(self._usual) if self._usual else 0.0
-        limit = min(max(BLOCK_LEAST, OF_MOTION * usual), BLOCK_MOST)
+        limit = BLOCK_UNKNOWN
+        if len(self._usual) > 1:
+            # The second largest: one cut does not count, nor do repeats that were missed.
+            limit = min(max(BLOCK_LEAST, OF_MOTION * sorted(self._usual)[-2]), BLOCK_MOST)
         difference = _difference(kept, luma, limit * self._level) / self._level
         if difference <= limit:
             return True

@@ -145,7 +145,7 @@ class GifWriter:
         rgba = self._rgba(frame)
         try:
             self._take(rgba, tick)
-        except OSError as error:  # FFmpeg's own failures to write are OSErrors too
+        except (OSError, av.error.FFmpegError) as error:
             raise output_error(self._path, error) from None
         self.count += 1
 
@@ -162,7 +162,7 @@ class GifWriter:
             self._set_last_delay()
             self._file.close()
             os.replace(self._temporary, self._path)
-        except OSError as error:
+        except (OSError, av.error.FFmpegError) as error:
             raise output_error(self._path, error) from None
         finally:
             self.abort()
@@ -174,7 +174,7 @@ class GifWriter:
         self._pending = False
         try:
             self._container.close()
-        except (OSError, ValueError):
+        except (OSError, ValueError, av.error.FFmpegError):
             pass  # what it could not write is not wanted any more
         finally:
             self._file.close()

@@ -824,7 +824,7 @@ def _options(suffix: str, quality: int | None) -> dict[str, str]:
     return {}
 
 
-def output_error(path: str | Path, error: OSError) -> OutputError:
+def output_error(path: str | Path, error: OSError | av.error.FFmpegError) -> OutputError:
     """What a failed write to `path` means, in one line."""
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
         return OutputError(f"{path} cannot be written: the disk is full; free some space or choose another place.")

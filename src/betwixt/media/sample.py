@@ -14,6 +14,7 @@ frame rate, is at hand to compare with. Sizes are relative: another resolution s
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import os
@@ -31,7 +32,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.errors import OutputError, UsageError
+from betwixt.errors import UsageError
 from betwixt.media.frames import planes
 from betwixt.media.images import output_error
 
@@ -53,7 +54,7 @@ Point = tuple[float, float]
 _PERIOD = 2.5
 """After how many picture widths a layer repeats itself."""
 
-_TAPS = 3
+_TAPS = 4
 """Half the length of the interpolation kernel."""
 
 
@@ -121,12 +122,11 @@ def make_sample(
     try:
         _encode(temporary, width, height, Fraction(rate), Fraction(seconds), seed, progress)
         os.replace(temporary, path)
-    except av.error.FFmpegError as error:
-        raise OutputError(f"{path} cannot be written: {str(error.strerror).lower()}.") from None
-    except OSError as error:
+    except (OSError, av.error.FFmpegError) as error:
         raise output_error(path, error) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
     return path
 
 
@@ -252,7 +252,7 @@ class _Layer:
 def _kernel(fraction: float) -> Float:
     """A filter that shifts to the left by `fraction` of a pixel: sinc with a Lanczos window."""
     x = np.arange(-_TAPS, _TAPS + 1) - fraction
-    taps = np.sinc(x) * np.sinc(x / (_TAPS + 1))
+    taps = np.where(np.abs(x) < _TAPS, np.sinc(x) * np.sinc(x / _TAPS), 0)
     return np.asarray(taps / taps.sum(), np.float32)
 
 

@@ -64,6 +64,8 @@ SHORT_SIDE = 48
 """Least shorter side: narrower pictures are stretched, because DIS needs six of its patches' widths."""
 WINDOW = 9
 """Side of the correlation window, pixels of the working picture."""
+LARGEST_SHIFT = 32
+"""Largest global shift taken for a pan, pixels: beyond a quarter of the width nothing could be interpolated."""
 NOISE_VARIANCE = 16.0
 """Variance (grey levels squared) below which a window has no contrast to speak of: a deviation of four levels."""
 SCORE_FLOOR = 0.29
@@ -326,6 +328,8 @@ class _Matcher:
         if rest > SAME_PICTURE:
             return rest
         (x, y), _ = cv2.phaseCorrelate(a.grey.astype(np.float32), b.grey.astype(np.float32), self.taper)
+        if max(abs(x), abs(y)) > LARGEST_SHIFT:
+            return rest
         shift = np.empty((*a.grey.shape, 2), np.float32)
         shift[:] = (x, y)
         return max(rest, self._after_motion(a, b, shift, -shift))
@@ -399,9 +403,9 @@ class CutList:
         return at > 0 and self.times[at - 1] > previous_time
 
 
-_FRAME = re.compile(r"\d+")
-_SECONDS = re.compile(r"\d+\.\d*|\.\d+")
-_CLOCK = re.compile(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d*)?)")
+_FRAME = re.compile(r"[0-9]+")
+_SECONDS = re.compile(r"[0-9]+\.[0-9]*|\.[0-9]+")
+_CLOCK = re.compile(r"(?:([0-9]+):)?([0-5]?[0-9]):([0-5]?[0-9](?:\.[0-9]*)?)")
 
 
 def read_cuts(path: str | Path) -> CutList:

@@ -573,15 +573,12 @@ class _Run:
     def _plan_all(self, planner: Planner, pool: ThreadPoolExecutor) -> None:
         synthesizer: Synthesizer | None = None
         sources: dict[int, Source] = {}
-        shown_before: int | None = None
         for step in planner.steps(iter(self._read)):
             if isinstance(step, Other):
                 self._write.put(step, 0)
                 continue
             if isinstance(step, Show):
-                held = step.held or step.frame.index == shown_before
-                shown_before = step.frame.index
-                self._write.put(_Shown(step.index, step.frame.video, held), 1)
+                self._write.put(_Shown(step.index, step.frame.video, step.held), 1)
             else:
                 if synthesizer is None:
                     synthesizer = Synthesizer(self._job.model, step.left.video, self._job.reader.info.colour)

@@ -95,7 +95,7 @@ class Show:
     Attributes:
         index: The output frame's number.
         frame: The source frame.
-        held: Whether it stands in for a frame that lies behind a cut.
+        held: Whether it stands in for a frame that cannot be made: next to a cut, or behind the last frame.
     """
 
     index: int
@@ -192,8 +192,8 @@ class Planner:
         if self._loop and first is not previous:
             yield from self._interval(clock, previous, first, finish, end, False)
         else:
-            for index, _ in clock.until(end):
-                yield Show(index, previous)
+            for index, now in clock.until(end):
+                yield Show(index, previous, held=now > previous.time)
 
     def _interval(
         self, clock: Clock, left: Frame, right: Frame, right_time: Fraction, until: Fraction, cut: bool
