@@ -61,9 +61,9 @@ _ENCODERS = {
         Encoder("wrapped_avframe", lossless={}),
         Encoder("png", lossless={}),
         Encoder("prores_ks", "", options={"vendor": "apl0"}),
-        Encoder("mpeg4", "qscale", 3, 1, 31),
-        Encoder("mpeg2video", "qscale", 3, 1, 31),
-        Encoder("mjpeg", "qscale", 3, 1, 31),
+        Encoder("mpeg4", "qmin", 3, 1, 31),
+        Encoder("mpeg2video", "qmin", 3, 1, 31),
+        Encoder("mjpeg", "qmin", 3, 1, 31, None, {"strict": "unofficial"}),
         Encoder("h264_nvenc", "cq", 19, 0, 51, {"tune": "lossless"}, {"rc": "vbr", "preset": "p5"}),
         Encoder("hevc_nvenc", "cq", 20, 0, 51, {"tune": "lossless"}, {"rc": "vbr", "preset": "p5"}),
         Encoder("av1_nvenc", "cq", 26, 0, 63, None, {"rc": "vbr", "preset": "p5"}),
@@ -260,6 +260,8 @@ def options_for(
     elif encoder.quality_option:
         value = encoder.quality if quality is None else _number(quality, encoder)
         options[encoder.quality_option] = str(value)
+        if encoder.quality_option == "qmin":
+            options["qmax"] = str(value)
         if encoder.name in ("libvpx", "libvpx-vp9"):
             options["b"] = "0" if encoder.name == "libvpx-vp9" else "20M"
         if encoder.name.endswith("nvenc"):

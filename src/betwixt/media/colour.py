@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import av
 import av.filter
@@ -84,7 +85,7 @@ def chroma_location(frame: av.VideoFrame) -> str | None:
         with av.logging.Capture() as lines:
             graph = av.filter.Graph()
             source = graph.add_buffer(
-                width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base
+                width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 25)
             )
             info, sink = graph.add("showinfo"), graph.add("buffersink")
             source.link_to(info)

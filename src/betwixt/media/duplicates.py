@@ -10,18 +10,19 @@ differs on average (a ball of a few pixels is lost in that) but how much its mos
 
 *The kept frame* is the last frame that was not a duplicate, not simply the predecessor: for true repeats the two are
 the same, and slow drift (a title that grows by a twentieth of a pixel a frame) adds up until it is seen, instead of
-vanishing frame by frame. What a duplicate differs from its kept frame is therefore bounded by the limits below.
+vanishing frame by frame.
 
 **Blocks** have a side of 8 pixels up to 720 lines and grow with the picture (16 at 1080, 24 at 2160).
 
-**Limits**, in levels of 255. A repeat that went through a codec differs by the codec's noise: clips re-encoded with
-repeats put in show a largest block of at most 8 (H.264, crf 18), 12 (crf 23), 18 (crf 28); moving pictures, even of
-still cameras, nearly always show more than 30. `BLOCK_LEAST` 8 holds where nothing else is known. Where the frames
-kept before differed by much more, the material moves and a small difference is noise: the limit is then a third of
-their median, at most `BLOCK_MOST` 20. The signed mean, in which noise cancels, is held to two fifths of that limit.
+**Limits**, in levels of 255. A repeat that went through a codec differs by the codec's noise: clips of 640x360
+re-encoded with repeats put in show a largest block of at most 8 (H.264, crf 18), 12 (crf 23), 18 (crf 28). Frames of
+moving pictures, even of still cameras, nearly always show more than 30, but a title that grows slowly shows 5. So the
+limit follows the material: two fifths (`OF_MOTION`) of the second largest difference among the last eight kept
+frames, held between `BLOCK_LEAST` 5 and `BLOCK_MOST` 20, and `BLOCK_UNKNOWN` 8 at the start. The signed mean, in
+which noise cancels, is held to two fifths (`SIGNED`) of that limit.
 
 Whole rows of blocks are looked at, the middle of the picture first, and the first block over the limit ends the
-search, so that frames that move cost a small part of what repeats cost (about 0.5 ms at 1280x720 on one core).
+search, so that frames that move cost a small part of what repeats cost (0.7 ms at 1280x720 on one core).
 
 Chroma is not looked at: a change of colour at the same brightness passes for a duplicate.
 """
@@ -41,16 +42,18 @@ Luma = NDArray[np.uint8] | NDArray[np.uint16]
 
 BLOCK_UNKNOWN = 8.0
 """Largest mean absolute difference of a block in a duplicate, levels, as long as nothing is known of the motion."""
-BLOCK_LEAST = 3.0
+BLOCK_LEAST = 5.0
 """The same where the motion around is slow."""
-BLOCK_MOST = 20.0
+BLOCK_MOST = 16.0
 """The same where the motion around is fast."""
-OF_MOTION = 0.25
-"""Part of the usual difference between kept frames that may be noise."""
+OF_MOTION = 0.4
+"""Part of the second largest difference among the last kept frames that may be noise."""
 SIGNED = 0.4
 """The limit on the signed mean of a block of twice the side, as a part of the limit on the absolute one."""
+OVERALL = 1 / 16
+"""The limit on the mean absolute difference of the whole picture, as a part of the limit on a block."""
 REMEMBERED = 8
-"""How many kept frames the usual difference is taken from."""
+"""How many kept frames the second largest difference is taken from."""
 
 
 class DuplicateDetector:
@@ -97,14 +100,17 @@ def _difference(a: Luma, b: Luma, limit: float) -> float:
     """The largest mean absolute difference over blocks, sample values, or what first showed to be over the limit."""
     height, width = a.shape
     side = 8 * max(1, round(min(height, width) / 720))
-    largest = 0.0
-    for rows in _bands(height, 4 * side):
-        largest = max(largest, _largest_block(np.asarray(cv2.absdiff(a[rows], b[rows])), side))
+    bands = _bands(height, 4 * side)
+    largest, whole = 0.0, 0.0
+    for rows in bands:
+        blocks = _means(np.asarray(cv2.absdiff(a[rows], b[rows])), side)
+        largest = max(largest, float(blocks.max()))
         if largest > limit:
             return largest
+        whole += float(blocks.mean()) / len(bands)
     # Noise cancels in a signed mean, a fade does not.
     drift = np.abs(_means(a, 2 * side).astype(np.float32) - _means(b, 2 * side).astype(np.float32))
-    return max(largest, float(drift.max()) / SIGNED)
+    return max(largest, whole / OVERALL, float(drift.max()) / SIGNED)
 
 
 def _bands(height: int, rows: int) -> list[slice]:
@@ -112,10 +118,6 @@ def _bands(height: int, rows: int) -> list[slice]:
     starts = [*range(0, max(1, height - rows), rows), max(0, height - rows)]
     starts.sort(key=lambda start: abs(start + rows / 2 - height / 2))
     return [slice(start, start + rows) for start in starts]
-
-
-def _largest_block(difference: NDArray[Any], side: int) -> float:
-    return float(_means(difference, side).max())
 
 
 def _means(plane: NDArray[Any], side: int) -> NDArray[Any]:

@@ -152,5 +152,8 @@ def dynamic_hdr(frame: av.VideoFrame) -> str | None:
 
 
 def _side_data(frame: av.VideoFrame) -> list[Any]:
-    # the container iterates over its items, unlike a mapping over its keys
-    return list(iter(frame.side_data))
+    # the container iterates over its items, unlike a mapping over its keys; it refuses kinds that PyAV does not know
+    try:
+        return list(iter(frame.side_data))
+    except ValueError:
+        return []

@@ -26,6 +26,7 @@ import av.container
 import av.error
 import av.stream
 from av.audio.stream import AudioStream
+from av.video.reformatter import Interpolation
 
 from betwixt.errors import OutputError, UsageError
 from betwixt.media import codecs
@@ -49,6 +50,8 @@ _MP4_TAGS = {
     "season_number", "media_type", "hd_video", "gapless_playback", "track", "disc", "tmpo", "creation_time",
     "location", "year", "performer", "author", "rating", "purchase_date", "sort_name", "sort_artist", "sort_album",
 }  # fmt: skip
+
+_EXACT = int(Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
 
 
 @dataclass(frozen=True)
@@ -166,10 +169,6 @@ class VideoWriter:
                 self.lost.append("the rotation")
         if source.hdr is not None and not codecs.carries_hdr(self.encoder):
             self.lost.append("the HDR mastering metadata")
-        if self.encoder.quality_option == "qscale":
-            context.qscale = True
-            context.global_quality = int(options.pop("qscale", self.encoder.quality)) * 118  # FF_QP2LAMBDA
-            stream.options.pop("qscale", None)
         self._ticks = 1 / self._rate
         if self._start:
             whole = math.lcm(self._rate.numerator, self._start.denominator)
@@ -370,12 +369,12 @@ class VideoWriter:
                 src_color_range="JPEG",
                 dst_color_range="MPEG",
                 dst_colorspace="BT2020" if self._coded[2] == 9 else "ITU709",
-                interpolation="BICUBIC",
+                interpolation=_EXACT,
             )
         else:
             coded = "JPEG" if self._coded[3] == FULL else "MPEG"
             result = frame.reformat(
-                format=self.pixel_format, src_color_range=coded, dst_color_range=coded, interpolation="BICUBIC"
+                format=self.pixel_format, src_color_range=coded, dst_color_range=coded, interpolation=_EXACT
             )
         result.color_primaries, result.color_trc = self._coded[0], self._coded[1]
         result.colorspace, result.color_range = self._coded[2], self._coded[3]

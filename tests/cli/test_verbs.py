@@ -1,0 +1,155 @@
+"""The verbs as a person uses them."""
+
+import json
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pytest
+from clips import make_clip, paint, read_frames, same
+
+from betwixt.cli.main import run
+from betwixt.media.images import from_picture, read_image, to_picture
+
+
+@pytest.fixture
+def clip(tmp_path):
+    return make_clip(tmp_path / "in.mkv", frames=8, rate=25)
+
+
+def out_of(capsys, *arguments):
+    """Run the command line; what it printed on standard output."""
+    assert run([str(a) for a in arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_interpolate_tells_what_it_did(tmp_path, capsys, clip):
+    text = out_of(capsys, "interpolate", clip, tmp_path / "out.mp4")
+    assert "16 frames at 50 per second" in text
+    assert "7 new (dis)" in text
+
+
+def test_interpolate_as_json(tmp_path, capsys, clip):
+    found = json.loads(out_of(capsys, "interpolate", clip, tmp_path / "out.mp4", "--fps", "60000/1001", "--json"))
+    assert found["rate"] == "60000/1001"
+    assert found["frames_in"] == 8
+    assert found["frames_out"] == found["untouched"] + found["held"] + found["synthesized"]
+    assert found["peak_memory"] > 1e6
+    assert found["seconds"] > 0
+
+
+def test_a_dry_run_writes_nothing(tmp_path, capsys, clip):
+    found = json.loads(out_of(capsys, "interpolate", clip, tmp_path / "out.mp4", "--dry-run", "--json"))
+    assert (found["frames_out"], found["encoder"]) == (16, "libx264")
+    assert "16 frames" in out_of(capsys, "interpolate", clip, tmp_path / "out.mp4", "--dry-run")
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p10le"])
+def test_it_stands_in_a_pipeline(tmp_path, pixel_format):
+    source = make_clip(tmp_path / "in.mkv", frames=6, pixel_format=pixel_format)
+    y4m = tmp_path / "in.y4m"
+    assert run(["interpolate", str(source), str(y4m), "--fps", "25"]) == 0
+    command = [sys.executable, "-m", "betwixt.cli", "interpolate", "-", "-", "--factor", "2"]
+    with open(y4m, "rb") as pipe:
+        done = subprocess.run(command, stdin=pipe, capture_output=True, timeout=60, check=True)
+    assert done.stdout.startswith(b"YUV4MPEG2")
+    result = tmp_path / "out.y4m"
+    result.write_bytes(done.stdout)
+    before, after = read_frames(source), read_frames(result)
+    assert len(after) == 12
+    assert all(same(a.video, b.video) for a, b in zip(before, after[::2], strict=True))
+
+
+def test_images_in_and_out(tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for n in range(4):
+        paint(av.VideoFrame(64, 48, "rgb24"), n).save(folder / f"p{n}.png")
+    out_of(capsys, "interpolate", folder, tmp_path / "out", "--factor", "3")
+    files = sorted((tmp_path / "out").iterdir())
+    assert len(files) == 12
+    for n in range(4):
+        assert same(read_image(folder / f"p{n}.png"), read_image(files[3 * n]))
+    out_of(capsys, "interpolate", folder / "p%d.png", tmp_path / "out.mkv", "--input-fps", "10")
+    assert read_frames(tmp_path / "out.mkv")[2].time * 10 == 1
+
+
+def test_a_loop_as_gif_from_images(tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for n in range(4):
+        paint(av.VideoFrame(64, 48, "rgb24"), n).save(folder / f"p{n}.png")
+    out_of(capsys, "interpolate", folder, tmp_path / "out.gif", "--input-fps", "10", "--loop")
+    frames = read_frames(tmp_path / "out.gif")
+    assert len(frames) == 8
+    assert frames[-1].time + frames[-1].duration == pytest.approx(0.4)
+
+
+def test_between_two_pictures(tmp_path, capsys):
+    first, second = tmp_path / "a.png", tmp_path / "b.png"
+    paint(av.VideoFrame(80, 48, "rgb24"), 0).save(first)
+    paint(av.VideoFrame(80, 48, "rgb24"), 3).save(second)
+    text = out_of(capsys, "between", first, second, tmp_path / "out", "--times", "0.25,0.5,0.75")
+    assert "3 frames at 0.25, 0.5, 0.75" in text
+    assert len(list((tmp_path / "out").iterdir())) == 3
+    out_of(capsys, "between", first, second, tmp_path / "out.gif", "--count", "7")
+    assert len(read_frames(tmp_path / "out.gif")) == 9
+    made = json.loads(out_of(capsys, "between", first, second, tmp_path / "mid.png", "--json"))
+    assert made["times"] == [0.5]
+    # the middle is nearer to the truth than to either end
+    truth = to_picture(paint(av.VideoFrame(80, 48, "rgb24"), 1.5))[0].astype(float)
+    middle = to_picture(read_image(tmp_path / "mid.png"))[0].astype(float)
+    ends = [to_picture(read_image(p))[0].astype(float) for p in (first, second)]
+    assert np.abs(middle - truth).mean() < 0.4 * min(np.abs(e - truth).mean() for e in ends)
+
+
+def test_between_keeps_sixteen_bits(tmp_path, capsys):
+    values = np.full((32, 32, 3), 12345, np.uint16)
+    for name in ("a.png", "b.png"):
+        from betwixt.media.images import ImageWriter
+
+        with ImageWriter(tmp_path / name) as writer:
+            writer.write(from_picture(values))
+    out_of(capsys, "between", tmp_path / "a.png", tmp_path / "b.png", tmp_path / "m.png")
+    picture, _ = to_picture(read_image(tmp_path / "m.png"))
+    assert picture.dtype == np.uint16
+    assert np.array_equal(picture, values)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--times", "2"], ["--times", "x"], ["--times", ""], ["--count", "0"], ["--times", "0.5", "--count", "2"]],
+)
+def test_between_refuses_what_makes_no_sense(tmp_path, capsys, wrong):
+    for name in ("a.png", "b.png"):
+        paint(av.VideoFrame(32, 32, "rgb24"), 0).save(tmp_path / name)
+    assert run(["between", str(tmp_path / "a.png"), str(tmp_path / "b.png"), str(tmp_path / "out"), *wrong]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_info_says_what_is_there(tmp_path, capsys):
+    source = make_clip(tmp_path / "in.mkv", frames=30, cuts=(15,), size=(160, 96), audio=True)
+    found = json.loads(out_of(capsys, "info", source, "--json"))
+    assert (found["rate"], found["variable"], found["frames"]) == ("25", False, 30)
+    assert found["cuts"] == [0.6]
+    assert [s["kind"] for s in found["streams"]] == ["video", "audio"]
+    text = out_of(capsys, "info", source)
+    assert "25 frames per second, constant" in text
+    assert "cuts      1 at 0.6 s" in text
+    assert "new frames" in text
+    assert json.loads(out_of(capsys, "info", source, "--json", "--no-scan"))["cuts"] is None
+
+
+def test_models_are_listed(capsys):
+    found = json.loads(out_of(capsys, "models", "--json"))
+    assert {"name", "paper", "parameters", "weights", "licence"} == set(found["models"][0])
+    assert "dis" in out_of(capsys, "models")
+
+
+def test_help_needs_nothing_heavy():
+    code = "import sys; from betwixt.cli.main import run; run(['--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "cv2", "av", "scenedetect"} & set(done.stdout.split())
