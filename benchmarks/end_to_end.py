@@ -41,9 +41,8 @@ def betwixt(source: Path, target: Path, *options: str) -> dict[str, Any]:
 def minterpolate(source: Path, target: Path, rate: Fraction) -> None:
     """Double the rate with ffmpeg."""
     command = ["ffmpeg", "-y", "-v", "error", "-i", str(source), "-vf", f"minterpolate=mi_mode=mci:fps={rate}"]
-    subprocess.run(
-        [*command, "-c:v", "libx264", "-preset", "medium", "-crf", str(QUALITY), "-c:a", "copy", str(target)], check=True
-    )
+    command += ["-c:v", "libx264", "-preset", "medium", "-crf", str(QUALITY), "-c:a", "copy", str(target)]
+    subprocess.run(command, check=True)
 
 
 def scaled(clip: Path, target: Path, width: int, height: int, seconds: float) -> Path:

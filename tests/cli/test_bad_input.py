@@ -9,9 +9,9 @@ import time
 
 import av
 import pytest
-from clips import make_clip, read_frames
 
 from betwixt.cli.main import run
+from clips import make_clip, read_frames
 
 
 def attempt(capsys, *arguments):

@@ -7,10 +7,10 @@ import sys
 import av
 import numpy as np
 import pytest
-from clips import make_clip, paint, read_frames, same
 
 from betwixt.cli.main import run
 from betwixt.media.images import from_picture, read_image, to_picture
+from clips import make_clip, paint, read_frames, same
 
 
 @pytest.fixture

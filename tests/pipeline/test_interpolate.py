@@ -1,17 +1,18 @@
 """The main job on real files: time, source frames, everything else in the file, cuts, duplicates."""
 
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from clips import make_clip, paint, read_frames, same, samples
 
 import betwixt
 from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.media.frames import planes
 from betwixt.media.reader import Reader
+from clips import make_clip, paint, read_frames, same, samples
 
 NTSC = Fraction(24000, 1001)
 
@@ -289,7 +290,7 @@ def test_duplicates_are_filled_without_changing_the_duration(tmp_path):
     assert filled.duplicates == 11  # the last has nothing after it to lead to
     assert filled.duration == plain.duration
     frames = [f.video for f in read_frames(tmp_path / "fill.mkv")]
-    moved = [not same(a, b) for a, b in zip(frames, frames[1:], strict=False)]
+    moved = [not same(a, b) for a, b in itertools.pairwise(frames)]
     assert all(moved[:-1])
 
 

@@ -21,7 +21,7 @@ def between(
         Optional[int],  # noqa: UP045
         typer.Option(help="Or how many frames, evenly spaced between A and B. Default: 1."),
     ] = None,
-    ends: Annotated[bool, typer.Option("--ends", help="Put A and B themselves in as well. A GIF always has them.")] = False,
+    ends: Annotated[bool, typer.Option("--ends", help="Put A and B in as well. A GIF always has them.")] = False,
     fps: Annotated[str, typer.Option(help="The rate of a GIF.")] = "10",
     model: Annotated[str, typer.Option(help="Which model makes the frames (see betwixt models).")] = "dis",
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")] = "auto",

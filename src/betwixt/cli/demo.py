@@ -35,7 +35,8 @@ def main(arguments: list[str]) -> int:
         return error.exit_code
     report.print_summary(summary, sys.stdout)
     report.print_notes(summary.notes, summary.lost)
-    print(f"\nThe source:  {source}\nThe result:  {target}\n\nYour own:    .venv/bin/betwixt interpolate IN OUT --fps 60")
+    print(f"\nThe source:  {source}\nThe result:  {target}")
+    print("\nYour own:    .venv/bin/betwixt interpolate IN OUT --fps 60")
     return 0
 
 

@@ -63,16 +63,15 @@ def _show(findings: Findings) -> None:
     if v.variable and findings.shortest is not None and findings.longest is not None:
         lines.append(f"  spacing   {float(findings.shortest) * 1000:.1f} to {float(findings.longest) * 1000:.1f} ms")
     if v.hdr is not None:
-        light = v.hdr.content_light
-        lines.append(f"  HDR       mastering metadata{'' if light is None else f', MaxCLL {light[0]}, MaxFALL {light[1]}'}")
+        light = "" if v.hdr.content_light is None else ", MaxCLL {}, MaxFALL {}".format(*v.hdr.content_light)
+        lines.append(f"  HDR       mastering metadata{light}")
     if v.aspect is not None:
         lines.append(f"  pixels    {v.aspect} as wide as high")
     if v.rotation is not None:
         lines.append("  rotation  stated; passed on")
     if v.interlaced:
         lines.append("  interlaced: betwixt interpolate needs --interlaced deinterlace or ignore")
-    for stream in v.streams:
-        lines.append(f"  stream {stream.index}  {stream}{'' if stream.title is None else f' {stream.title!r}'}")
+    lines += [f"  stream {s.index}  {s}{'' if s.title is None else f' {s.title!r}'}" for s in v.streams]
     if findings.cuts is not None:
         shown = ", ".join(duration(float(t)) for t in findings.cuts[:8]) + (", ..." if len(findings.cuts) > 8 else "")
         lines.append(f"  cuts      {len(findings.cuts)}{f' at {shown}' if findings.cuts else ''}")

@@ -13,7 +13,7 @@ Text = Optional[str]  # noqa: UP045 - Typer reads the annotation at run time
 
 
 def interpolate(
-    source: Annotated[str, typer.Argument(metavar="IN", help="A video, a folder or pattern of images, or - for a pipe.")],
+    source: Annotated[str, typer.Argument(metavar="IN", help="A video, images (folder, pattern), or - for a pipe.")],
     target: Annotated[
         str, typer.Argument(metavar="OUT", help="A video, a .gif, a folder or pattern of images, or - for y4m.")
     ],

@@ -77,7 +77,7 @@ class Colour:
 
 
 def chroma_location(frame: av.VideoFrame) -> str | None:
-    """The chroma sample location that a decoded frame states, if it states one (left, center, topleft, top, ...)."""
+    """The chroma sample location that a decoded frame states (left, center, topleft, ...), or None."""
     # PyAV has no attribute for it; FFmpeg's showinfo filter does print it
     level = av.logging.get_level()
     av.logging.set_level(av.logging.INFO)
@@ -185,7 +185,8 @@ class RGBPath:
         """RGB (and alpha, where there is one) as (H, W, 3 or 4) in code values."""
         if self.name.startswith("gbr"):
             order = [2, 0, 1, *range(3, len(parts))]
-            return np.stack([self._samples(parts[i]) for i in order], axis=2)
+            stacked: Float = np.stack([self._samples(parts[i]) for i in order], axis=2)
+            return stacked
         return self._samples(parts[0])[..., self._packed_order()]
 
     def _packed_order(self) -> list[int]:
@@ -204,8 +205,8 @@ class RGBPath:
         to_source = np.array([[1 / fx, 0, -ox / fx], [0, 1 / fy, -oy / fy]], np.float64)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         size = (self.width, self.height)
-        result: Float = cv2.warpAffine(chroma, to_source, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        return result
+        moved = cv2.warpAffine(chroma, to_source, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(moved, np.float32)
 
     # -- RGB to planes
 

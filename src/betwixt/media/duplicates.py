@@ -4,9 +4,10 @@ A repeated frame carries no new moment, only its place in time; interpolating in
 starts. But a frame in which anything moved, however small, is no repeat. So the question is not how much a frame
 differs on average (a ball of a few pixels is lost in that) but how much its most different spot does:
 
-    |frame - kept frame|  -> mean over each block  -> largest block   > limit: something moved there
-     frame - kept frame   -> mean over blocks of twice the side       > limit: brightness changed (a fade)
-                             neither: a duplicate
+    |frame - kept frame|  ->  mean over each block, the largest      over the limit: something moved there
+                          ->  mean over the picture                  over the limit: everything moved a little
+     frame - kept frame   ->  mean over larger blocks, the largest   over the limit: brightness changed (a fade)
+                              none of them: a duplicate
 
 *The kept frame* is the last frame that was not a duplicate, not simply the predecessor: for true repeats the two are
 the same, and slow drift (a title that grows by a twentieth of a pixel a frame) adds up until it is seen, instead of
@@ -18,8 +19,10 @@ vanishing frame by frame.
 re-encoded with repeats put in show a largest block of at most 8 (H.264, crf 18), 12 (crf 23), 18 (crf 28). Frames of
 moving pictures, even of still cameras, nearly always show more than 30, but a title that grows slowly shows 5. So the
 limit follows the material: two fifths (`OF_MOTION`) of the second largest difference among the last eight kept
-frames, held between `BLOCK_LEAST` 5 and `BLOCK_MOST` 20, and `BLOCK_UNKNOWN` 8 at the start. The signed mean, in
-which noise cancels, is held to two fifths (`SIGNED`) of that limit.
+frames, held between `BLOCK_LEAST` 5 and `BLOCK_MOST` 16, and `BLOCK_UNKNOWN` 8 at the start. The mean over the picture
+is held to a sixteenth of that limit (`OVERALL`), the signed mean over blocks of twice the side, in which noise cancels,
+to two fifths (`SIGNED`). On those clips this finds 99.8 % of the repeats at crf 23 and 96 % at crf 28 (H.264), and takes
+no frame of the filmed ones for a repeat.
 
 Whole rows of blocks are looked at, the middle of the picture first, and the first block over the limit ends the
 search, so that frames that move cost a small part of what repeats cost (0.7 ms at 1280x720 on one core).

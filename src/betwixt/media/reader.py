@@ -486,8 +486,7 @@ def _open(source: str | Path | IO[bytes], name: str) -> av.container.InputContai
 
 
 def _open_failure(error: av.error.FFmpegError, source: Any, name: str) -> str:
-    log = " ".join(str(part) for part in (error.log or ()))
-    if "moov atom not found" in log or _lacks_index(source):
+    if _lacks_index(source):
         return f"{name} is cut off: its index (moov) is missing, so no player can read it; copy or record it again."
     if isinstance(error, av.error.EOFError):
         return f"{name} holds no picture: it ends right after its header."

@@ -103,7 +103,7 @@ def between_pictures(
     b, alpha_b = _read(second)
     if a.shape != b.shape:
         raise InputError(
-            f"{first} is {a.shape[1]}x{a.shape[0]} and {second} is {b.shape[1]}x{b.shape[0]}: scale one to fit the other."
+            f"{first} is {a.shape[1]}x{a.shape[0]}, {second} is {b.shape[1]}x{b.shape[0]}: scale one to fit the other."
         )
     if a.dtype != b.dtype:
         a, b = _deep(a), _deep(b)
@@ -141,7 +141,7 @@ def _moments(times: str | Sequence[float | Fraction] | None, count: int | None) 
         try:
             moment = Fraction(str(part).strip())
         except (ValueError, ZeroDivisionError):
-            raise UsageError(f"The time '{part}' is not a number: give times from 0 to 1, e.g. 0.25,0.5,0.75.") from None
+            raise UsageError(f"The time '{part}' is not a number: give some from 0 to 1, e.g. 0.25,0.5.") from None
         if not 0 <= moment <= 1:
             raise UsageError(f"The time {part} lies outside 0 to 1: 0 is the first picture, 1 the second.")
         moments.append(moment)
