@@ -1,12 +1,14 @@
-"""Sound at another speed: decoded, stretched with its pitch kept, encoded again.
+"""Sound at another speed or in another codec: decoded, stretched with its pitch kept, encoded again.
 
     packets ── decode ──► FFmpeg's atempo ── encode ──► packets
 
-Only slow motion with ``--audio stretch`` comes here; otherwise audio packets are copied as they are.
+Slow motion with ``--audio stretch`` comes here, and sound whose codec the output's container does not take; otherwise
+audio packets are copied as they are.
 """
 
 from __future__ import annotations
 
+import io
 from fractions import Fraction
 from typing import Any
 
@@ -25,10 +27,11 @@ def encoder_for(codec: str, container: str) -> str:
     own = {"opus": "libopus", "vorbis": "libopus", "mp3": "libmp3lame"}.get(codec, codec)
     for name in (own, usual, "aac", "pcm_s16le"):
         try:
-            if av.Codec(name, "w").type == "audio":
-                return name
+            with io.BytesIO() as memory:
+                av.open(memory, "w", format=container).add_stream(name, rate=48000)
         except (av.error.FFmpegError, ValueError):
             continue
+        return name
     return usual
 
 
@@ -105,13 +108,14 @@ class Stretcher:
             layout=frame.layout.name,
             time_base=Fraction(1, frame.sample_rate),
         )
-        # one atempo slows down to half speed at the most
+        # one atempo slows down to half speed at the most; at the same speed there is none
         left = 1 / self._factor
         steps = []
         while left < Fraction(1, 2):
             steps.append(Fraction(1, 2))
             left *= 2
-        steps.append(left)
+        if left != 1:
+            steps.append(left)
         for step in steps:
             node = graph.add("atempo", f"{float(step):.12g}")
             last.link_to(node)

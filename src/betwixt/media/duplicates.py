@@ -19,10 +19,10 @@ vanishing frame by frame.
 re-encoded with repeats put in show a largest block of at most 8 (H.264, crf 18), 12 (crf 23), 18 (crf 28). Frames of
 moving pictures, even of still cameras, nearly always show more than 30, but a title that grows slowly shows 5. So the
 limit follows the material: two fifths (`OF_MOTION`) of the second largest difference among the last eight kept
-frames, held between `BLOCK_LEAST` 5 and `BLOCK_MOST` 16, and `BLOCK_UNKNOWN` 8 at the start. The mean over the picture
-is held to a sixteenth of that limit (`OVERALL`), the signed mean over blocks of twice the side, in which noise cancels,
-to two fifths (`SIGNED`). On those clips this finds 99.8 % of the repeats at crf 23 and 96 % at crf 28 (H.264), and takes
-no frame of the filmed ones for a repeat.
+frames, held between `BLOCK_LEAST` 5 and `BLOCK_MOST` 16; `BLOCK_UNKNOWN` 8 at the start. The signed mean, in which
+noise cancels, is held to two fifths (`SIGNED`) of that. The mean over the picture is held to a quarter of its median
+among the same frames, between 0.5 and 3 (2 at the start). On those clips this finds 99.8 % of the repeats at crf 23
+and 96 % at crf 28, and takes no frame of the filmed ones for a repeat.
 
 Whole rows of blocks are looked at, the middle of the picture first, and the first block over the limit ends the
 search, so that frames that move cost a small part of what repeats cost (0.7 ms at 1280x720 on one core).
@@ -33,6 +33,7 @@ Chroma is not looked at: a change of colour at the same brightness passes for a 
 from __future__ import annotations
 
 from collections import deque
+from statistics import median
 from typing import Any
 
 import cv2
@@ -53,8 +54,10 @@ OF_MOTION = 0.4
 """Part of the second largest difference among the last kept frames that may be noise."""
 SIGNED = 0.4
 """The limit on the signed mean of a block of twice the side, as a part of the limit on the absolute one."""
-OVERALL = 1 / 16
-"""The limit on the mean absolute difference of the whole picture, as a part of the limit on a block."""
+WHOLE_UNKNOWN, WHOLE_LEAST, WHOLE_MOST = 2.0, 0.5, 3.0
+"""Mean absolute difference of the picture in a duplicate, levels: as above, for the three cases."""
+WHOLE_OF_MOTION = 0.25
+"""Part of the median of that mean among the last kept frames that may be noise."""
 REMEMBERED = 8
 """How many kept frames the second largest difference is taken from."""
 
@@ -72,6 +75,7 @@ class DuplicateDetector:
         self._level = float(1 << (bit_depth - 8))
         self._kept: Luma | None = None
         self._usual: deque[float] = deque(maxlen=REMEMBERED)
+        self._whole: deque[float] = deque(maxlen=REMEMBERED)
 
     def push(self, luma: Luma) -> bool:
         """Take the next frame's luma plane; return whether it is a duplicate. The first frame is none.
@@ -86,15 +90,19 @@ class DuplicateDetector:
         if kept is None or kept.shape != luma.shape or kept.dtype != luma.dtype:
             self._kept = luma.copy()
             self._usual.clear()
+            self._whole.clear()
             return False
-        limit = BLOCK_UNKNOWN
+        limit, whole_limit = BLOCK_UNKNOWN, WHOLE_UNKNOWN
         if len(self._usual) > 1:
             # The second largest: one cut does not count, nor do repeats that were missed.
             limit = min(max(BLOCK_LEAST, OF_MOTION * sorted(self._usual)[-2]), BLOCK_MOST)
+            whole_limit = min(max(WHOLE_LEAST, WHOLE_OF_MOTION * median(self._whole)), WHOLE_MOST)
+        whole = float(np.mean(cv2.absdiff(kept[::8], luma[::8]))) / self._level
         difference = _difference(kept, luma, limit * self._level) / self._level
-        if difference <= limit:
+        if difference <= limit and whole <= whole_limit:
             return True
         self._usual.append(difference)
+        self._whole.append(whole)
         np.copyto(kept, luma)
         return False
 
@@ -103,17 +111,14 @@ def _difference(a: Luma, b: Luma, limit: float) -> float:
     """The largest mean absolute difference over blocks, sample values, or what first showed to be over the limit."""
     height, width = a.shape
     side = 8 * max(1, round(min(height, width) / 720))
-    bands = _bands(height, 4 * side)
-    largest, whole = 0.0, 0.0
-    for rows in bands:
-        blocks = _means(np.asarray(cv2.absdiff(a[rows], b[rows])), side)
-        largest = max(largest, float(blocks.max()))
+    largest = 0.0
+    for rows in _bands(height, 4 * side):
+        largest = max(largest, float(_means(np.asarray(cv2.absdiff(a[rows], b[rows])), side).max()))
         if largest > limit:
             return largest
-        whole += float(blocks.mean()) / len(bands)
     # Noise cancels in a signed mean, a fade does not.
     drift = np.abs(_means(a, 2 * side).astype(np.float32) - _means(b, 2 * side).astype(np.float32))
-    return max(largest, whole / OVERALL, float(drift.max()) / SIGNED)
+    return max(largest, float(drift.max()) / SIGNED)
 
 
 def _bands(height: int, rows: int) -> list[slice]:

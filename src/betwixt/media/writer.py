@@ -214,9 +214,23 @@ class VideoWriter:
                 self._describe(self._stretchers[stream.index].stream, stream)
             elif stream.type == "attachment" or self._holds(stream):
                 self._add_copy(stream)
+            elif isinstance(stream, AudioStream) and self.container not in ("yuv4mpegpipe", "gif"):
+                self._reencode(stream)
             else:
                 self.lost.append(_name(stream))
         self._copy_tags(source)
+
+    def _reencode(self, stream: AudioStream) -> None:
+        """Keep sound whose codec the container does not take: encoded anew, at the same speed."""
+        try:
+            stretcher = Stretcher(stream, self._out, self.container, Fraction(1))
+        except (ValueError, av.error.FFmpegError):
+            self.lost.append(_name(stream))
+            return
+        self._stretchers[stream.index] = stretcher
+        self._describe(stretcher.stream, stream)
+        name = stretcher.stream.codec_context.name
+        self.notes.append(f"{self.container} does not take {_name(stream)}: it is encoded as {name}.")
 
     def _add_copy(self, stream: Any) -> None:
         if stream.type == "attachment" and self.container != "matroska":
@@ -307,6 +321,8 @@ class VideoWriter:
             elif index in self._copies:
                 if time is None and packet.dts is None:
                     return
+                if packet.is_discard and self.container not in ("mp4", "mov"):
+                    return  # lies before an edit list's beginning; only these containers can hide it again
                 base = packet.time_base
                 if packet.pts is not None:
                     packet.pts = round(self._map(packet.pts * base) / base)

@@ -1,15 +1,45 @@
-"""DIS: classical optical flow, projected to the time of the new frame and fused by agreement and visibility.
+"""DIS: classical optical flow, carried to the time of the new frame, fused by agreement and visibility.
 
-    luma 0 ─┬─► shrink ─► DIS 0→1 ─► F01 ─► carry to t ─► u_a ─┐
-            │                 │                                 ├─► choose by agreement ─► u ─► F_t0 = −t u
-    luma 1 ─┴─► shrink ─► DIS 1→0 ─► F10 ─► carry to t ─► u_b ─┘   (soft, per pixel)            F_t1 = (1−t) u
+    luma 0 ─┬─► shrink ─► DIS 0→1 ─► F01 ─► carry to t ──► u_a ─┐
+            ╳                 │                                 ├─► soft choice ─► median ─► u ─┬─► F_t0 = −t u
+    luma 1 ─┴─► shrink ─► DIS 1→0 ─► F10 ─► carry to t ──► u_b ─┘   by agreement                └─► F_t1 = (1 − t) u
                               │
-                              └─► forward-backward consistency ─► visibility at t ─► weight
+                              ├─► forward-backward error, carried to t ─┬─► visibility ─► weight of frame 0
+                              │                                         └─► doubt
+    once a pair: up to F01, F10 and their errors (`prepare`); the rest once a time (`motion`)
+
+Here u is the motion from frame 0 to frame 1 of what is seen at a pixel at time t.
+
+1. Flow. Dense inverse search, both ways, down to the finest scale of a shrunken picture, without its variational
+   refinement. Few descent steps on large overlapping patches: more of them follow noise.
+2. Carrying. The usual midpoint takes F10(x) as if the pixel x of the new frame were the pixel x of frame 1, which is
+   wrong wherever the motion changes. Instead x_0 + t F01(x_0) = x is solved for x_0 by fixed-point iteration, and
+   u_a(x) = F01(x_0); u_b likewise from F10. Unlike splatting this leaves no holes.
+3. Choice. Where u_a and u_b differ (motion boundaries), each is weighed by how well the two frames, warped by it, agree.
+4. Visibility. Where a flow and the flow back do not lead home, the point is hidden in the other frame: the frame that shows
+   it gets the weight. So does the frame in which it lies inside the picture.
+5. Doubt. The forward-backward error in pixels says how far the motion can be trusted; detail finer than that is not
+   there to be had, and `runtime.planes` softens it instead of drawing it twice.
+
+Shapes: luma (H, W) uint8; inside, pictures (h, w) uint8 and flows (h, w, 2) float32 in pixels of (h, w), with h, w as
+`_working_size` says; outside, maps of (h, w) with flows in pixels of (H, W).
+
+Still parts stay still: flow below half a pixel is set to zero where the two frames are equal, so that a picture in
+picture, a letterbox or a logo is copied bit by bit. Equal frames have zero flow everywhere.
+
+Determinism: a search object holds its own buffers and lives for one call, so that pairs can be prepared in any number of
+threads; OpenCV cuts the search into a fixed number of stripes, whatever its number of threads.
+
+Reference: T. Kroeger, R. Timofte, D. Dai, L. Van Gool, "Fast Optical Flow using Dense Inverse Search", ECCV 2016. The
+search is OpenCV's; steps 2 to 5 are not of that paper. Visibility by forward-backward consistency: N. Sundaram, T. Brox,
+K. Keutzer, "Dense Point Trajectories by GPU-accelerated Large Displacement Optical Flow", ECCV 2010.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,101 +48,170 @@ from numpy.typing import NDArray
 from betwixt.errors import UsageError
 from betwixt.models.base import Image, Luma, Motion, MotionInterpolator, MotionPair
 
-__all__ = ["DIS"]
+__all__ = ["DIS", "DoubtfulMotion"]
 
 _Map = NDArray[np.float32]
 
+_SHORT_SIDE = 288, 540
+"""The short side of the working picture: at least, if the frame is as large, and at most."""
+
+_SMALLEST = 32
+"""Pictures smaller than this are padded: the search needs room for its patches on two scales."""
+
+_HIDDEN = 3.0, 0.05
+"""Forward-backward error from which a point counts as hidden, in pixels, and how fast its weight falls from there."""
+
+_DOUBTED = 1.0, 4.0
+"""Forward-backward error where doubt begins and where it is full, in pixels of a frame of `_DOUBTED_AT` or smaller."""
+
+_DOUBTED_AT = 480
+
+
+@dataclass(frozen=True)
+class DoubtfulMotion(Motion):
+    """Motion that knows how far it can be trusted.
+
+    Attributes:
+        doubt: (h, w) float32 in [0, 1]: 0 where fine detail is to be kept, 1 where it would be false.
+    """
+
+    doubt: NDArray[np.float32]
+
 
 class DIS(MotionInterpolator):
-    """Frames from dense inverse search flow."""
+    """Frames in between by dense inverse search optical flow. It has no weights and needs no PyTorch."""
 
     name = "dis"
 
     def prepare(self, first: Image, second: Image) -> MotionPair:
-        """Find the motion between two RGB pictures."""
-        return _DISPair(first, second, _luma(first), _luma(second))
+        """Find the motion between two RGB pictures (H, W, 3), float32 in [0, 1]."""
+        return _DISPair(_luma(first), _luma(second), first, second)
 
     def prepare_luma(self, first: Luma, second: Luma) -> MotionPair:
-        """Find the motion between two grey pictures."""
-        return _DISPair(_rgb(first), _rgb(second), first, second)
+        """Find the motion between two grey pictures (H, W), uint8."""
+        return _DISPair(first, second)
 
 
 class _DISPair(MotionPair):
-    def __init__(self, first: Image, second: Image, luma_0: Luma, luma_1: Luma) -> None:
-        self._first, self._second = first, second
+    """Two frames and the flows between them."""
+
+    def __init__(
+        self, luma_0: Luma, luma_1: Luma, first: Image | None = None, second: Image | None = None
+    ) -> None:
         if luma_0.shape != luma_1.shape:
-            raise UsageError("The two frames differ in size: scale one to the other first.")
+            raise UsageError("The two frames differ in size: scale one to the other's size first.")
+        self._first = _rgb(luma_0) if first is None else first
+        self._second = _rgb(luma_1) if second is None else second
         height, width = luma_0.shape
         h, w = _working_size(height, width)
+        self._size = h, w
         self._scale = np.array([width / w, height / h], np.float32)
-        self._luma_0, self._luma_1 = (
-            cv2.resize(x, (w, h), interpolation=cv2.INTER_AREA) if (h, w) != x.shape else x for x in (luma_0, luma_1)
-        )
-        self._still = np.array_equal(luma_0, luma_1)
-        zero = np.zeros((h, w, 2), np.float32)
-        self._flow_01 = zero if self._still else _flow(self._luma_0, self._luma_1)
-        self._flow_10 = zero if self._still else _flow(self._luma_1, self._luma_0)
+        changed = cv2.absdiff(luma_0, luma_1)
+        self._equal = not changed.any()
+        if self._equal:
+            return
+        self._luma_0, self._luma_1 = _resized(luma_0, h, w), _resized(luma_1, h, w)
+        # Where nothing changes, in the pixel or beside it.
+        _, changed = cv2.threshold(changed, 0, 255, cv2.THRESH_BINARY)
+        self._still = cv2.dilate(_resized(changed, h, w), np.ones((3, 3), np.uint8)) == 0
+        self._flow_01 = _search(self._luma_0, self._luma_1)
+        self._flow_10 = _search(self._luma_1, self._luma_0)
+        self._error_0 = self._round_trip(self._flow_01, self._flow_10)
+        self._error_1 = self._round_trip(self._flow_10, self._flow_01)
 
-    def motion(self, t: float) -> Motion:
+    def motion(self, t: float) -> DoubtfulMotion:
+        """The motion and visibility at time `t`, 0 < t < 1."""
         t = float(t)
-        h, w = self._luma_0.shape
-        if self._still:
-            zero = np.zeros((h, w, 2), np.float32)
-            return Motion(zero, zero, np.full((h, w), 1 - t, np.float32))
-        candidates = [
-            _carry(self._flow_01, t),
-            -_carry(self._flow_10, 1 - t),
-            self._flow_01,
-            -self._flow_10,
-        ]
-        costs = [self._disagreement(u, t) for u in candidates]
-        best = np.minimum.reduce(costs)
-        total = np.zeros((h, w), np.float32)
-        u = np.zeros((h, w, 2), np.float32)
-        for candidate, cost in zip(candidates, costs, strict=True):
-            share = np.exp((best - cost) / np.float32(3))
-            total += share
-            u += share[..., None] * candidate
-        u /= total[..., None]
-        u = np.stack([cv2.medianBlur(np.ascontiguousarray(u[..., i]), 5) for i in (0, 1)], 2)
-        weight = np.full((h, w), 1 - t, np.float32)
-        return Motion(u * (-t * self._scale), u * ((1 - t) * self._scale), weight)
-
-    def _disagreement(self, u: _Map, t: float) -> _Map:
-        difference = cv2.absdiff(_warp(self._luma_0, u, -t), _warp(self._luma_1, u, 1 - t))
-        result: _Map = cv2.blur(difference.astype(np.float32), (9, 9), borderType=cv2.BORDER_REPLICATE)
-        return result
+        if self._equal:
+            zero = np.zeros((*self._size, 2), np.float32)
+            return DoubtfulMotion(
+                zero, zero, np.full(self._size, 1 - t, np.float32), np.zeros(self._size, np.float32)
+            )
+        u = self._motion_at(t)
+        to_0, to_1 = u * np.float32(-t), u * np.float32(1 - t)
+        place_0, place_1 = to_0 + _grid(*self._size), to_1 + _grid(*self._size)
+        # A large error at the point in frame 0 says that frame 1 does not show it, and the other way round.
+        error_0, error_1 = _sampled(self._error_0, place_0), _sampled(self._error_1, place_1)
+        seen_0 = np.float32(1 - t) * self._visibility(error_1, place_0)
+        seen_1 = np.float32(t) * self._visibility(error_0, place_1)
+        weight = seen_0 + np.float32(1e-3 * (1 - t))
+        weight /= seen_0 + seen_1 + np.float32(1e-3)
+        weight = cv2.blur(weight, (3, 3), borderType=cv2.BORDER_REPLICATE)
+        doubt = error_1 + weight * (error_0 - error_1)
+        doubt = cv2.blur(doubt, (3, 3), borderType=cv2.BORDER_REPLICATE)
+        low, high = (x * max(1.0, min(self._size) * float(self._scale.min()) / _DOUBTED_AT) for x in _DOUBTED)
+        doubt = np.clip((doubt - np.float32(low)) / np.float32(high - low), 0, 1)
+        doubt[self._still & ~u.any(2)] = 0
+        return DoubtfulMotion(to_0 * self._scale, to_1 * self._scale, weight, doubt)
 
     def at(self, t: float) -> Image:
-        from betwixt.runtime.planes import synthesize_plane
+        """The frame at time `t`, 0 < t < 1."""
+        # Runtime stands above the models, and needs their types: hence not at the top.
+        from betwixt.runtime.planes import synthesize_planes
 
         height, width = self._first.shape[:2]
-        image: Image = synthesize_plane(self._first, self._second, self.motion(t), (height, width))
+        image: Image
+        (image,) = synthesize_planes([self._first], [self._second], self.motion(t), (height, width))
         return image
 
+    def _motion_at(self, t: float) -> _Map:
+        """The motion from frame 0 to frame 1 of what is seen at each pixel at time `t`."""
+        u_a, u_b = _carried(self._flow_01, t), -_carried(self._flow_10, 1 - t)
+        # exp(-cost) each, normalized: a logistic function of the difference of the costs.
+        share = self._disagreement(u_b, t)
+        share -= self._disagreement(u_a, t)
+        share = 1 / (1 + np.exp(np.clip(-share, -30, 30)))
+        u = u_b
+        u += share[..., None] * (u_a - u_b)
+        u = cv2.merge([cv2.medianBlur(component, 5) for component in cv2.split(u)])
+        tiny = np.abs(u * self._scale).max(2) < 0.5
+        u[self._still & tiny] = 0
+        return u
 
-def _luma(image: Image) -> Luma:
-    grey = cv2.cvtColor(np.ascontiguousarray(image, np.float32), cv2.COLOR_RGB2GRAY)
-    return np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)
+    def _disagreement(self, u: _Map, t: float) -> _Map:
+        """Mean absolute difference, around each pixel, of the two frames warped to time `t` by `u`."""
+        grid = _grid(*self._size)
+        warped_0 = _sampled(self._luma_0, grid - u * np.float32(t))
+        warped_1 = _sampled(self._luma_1, grid + u * np.float32(1 - t))
+        difference = cv2.absdiff(warped_0, warped_1).astype(np.float32)
+        cost: _Map = cv2.blur(difference, (5, 5), borderType=cv2.BORDER_REPLICATE)
+        return cost
 
+    def _round_trip(self, there: _Map, back: _Map) -> _Map:
+        """How far from home, in pixels of the frame, a point lands that follows one flow and then the other."""
+        miss = _sampled(back, there + _grid(*self._size))
+        miss += there
+        miss *= self._scale
+        distance: _Map = cv2.magnitude(*cv2.split(miss))
+        return distance
 
-def _rgb(luma: Luma) -> Image:
-    return np.repeat((luma.astype(np.float32) / np.float32(255))[..., None], 3, 2)
+    def _visibility(self, error: _Map, place: _Map) -> _Map:
+        """How likely the points at `place` of a frame are seen in it, from their errors in the other frame."""
+        start, fall = _HIDDEN
+        h, w = self._size
+        outside = np.maximum(-place, place - np.array([w - 1, h - 1], np.float32))
+        outside = np.maximum(outside, 0).max(2)
+        visible: _Map = np.exp(np.maximum(error - np.float32(start), 0) * np.float32(-fall) - outside)
+        return visible
 
 
 def _working_size(height: int, width: int) -> tuple[int, int]:
+    """The size at which the motion is sought: small frames as they are, larger ones at about 2/5, at most 540 high."""
+    least, most = _SHORT_SIDE
     short = min(height, width)
-    ratio = min(1.0, min(max(short / 2, 360), 720) / short)
+    ratio = min(1.0, min(max(0.4 * short, least), most) / short)
     return max(1, round(height * ratio)), max(1, round(width * ratio))
 
 
-def _flow(source: Luma, target: Luma) -> _Map:
-    # One object a call: it holds the buffers of its computation.
+def _search(source: Luma, target: Luma) -> _Map:
+    """The flow from `source` to `target`."""
     search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    search.setPatchStride(2)
+    search.setFinestScale(0)
+    search.setPatchStride(4)
+    search.setGradientDescentIterations(12)
     search.setVariationalRefinementIterations(0)
     h, w = source.shape
-    pad_y, pad_x = max(0, 32 - h), max(0, 32 - w)
+    pad_y, pad_x = max(0, _SMALLEST - h), max(0, _SMALLEST - w)
     if pad_x or pad_y:
         source, target = (
             cv2.copyMakeBorder(x, 0, pad_y, 0, pad_x, cv2.BORDER_REPLICATE) for x in (source, target)
@@ -121,20 +220,44 @@ def _flow(source: Luma, target: Luma) -> _Map:
     return np.ascontiguousarray(flow[:h, :w])
 
 
+def _carried(flow: _Map, t: float) -> _Map:
+    """At each x the flow of the point that `t` times its flow brings to x."""
+    grid = _grid(*flow.shape[:2])
+    once = _sampled(flow, grid - flow * np.float32(t))
+    return _sampled(flow, grid - once * np.float32(t))
+
+
+def _sampled(picture: NDArray[Any], places: _Map) -> NDArray[Any]:
+    """`picture` at `places` (h, w, 2), bilinear; beyond its border, its border."""
+    sampled: NDArray[Any] = cv2.remap(
+        picture, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return sampled
+
+
+def _resized(picture: Luma, h: int, w: int) -> Luma:
+    if picture.shape == (h, w):
+        return picture
+    resized: Luma = cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA)
+    return resized
+
+
 @lru_cache(maxsize=4)
 def _grid(h: int, w: int) -> _Map:
-    return np.stack(np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32)), 2)
+    """The place of each pixel, (x, y)."""
+    grid = np.empty((h, w, 2), np.float32)
+    grid[..., 0] = np.arange(w, dtype=np.float32)
+    grid[..., 1] = np.arange(h, dtype=np.float32)[:, None]
+    grid.flags.writeable = False
+    return grid
 
 
-def _warp(picture: NDArray[np.generic], flow: _Map, factor: float) -> NDArray[np.generic]:
-    where = flow * np.float32(factor)
-    where += _grid(*flow.shape[:2])
-    warped: NDArray[np.generic] = cv2.remap(picture, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return warped
+def _luma(image: Image) -> Luma:
+    grey = cv2.cvtColor(np.ascontiguousarray(image, np.float32), cv2.COLOR_RGB2GRAY)
+    luma: Luma = np.rint(np.clip(grey, 0, 1) * np.float32(255)).astype(np.uint8)
+    return luma
 
 
-def _carry(flow: _Map, t: float) -> _Map:
-    carried = flow
-    for _ in range(2):
-        carried = _warp(flow, carried, -t)
-    return carried
+def _rgb(luma: Luma) -> Image:
+    image: Image = np.repeat((luma.astype(np.float32) / np.float32(255))[..., None], 3, axis=2)
+    return image
