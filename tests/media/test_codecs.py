@@ -1,0 +1,90 @@
+"""Which encoder, in which format, with which options."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from betwixt.errors import UsageError
+from betwixt.media.codecs import choose, container_of, options_for, pixel_format_for
+from betwixt.media.colour import Colour
+from betwixt.media.probe import HDR, VideoInfo
+
+PLAIN = VideoInfo(
+    name="x", container="matroska", codec="h264", width=64, height=48, pixel_format="yuv420p", rate=Fraction(25),
+    variable=False, start=Fraction(0), duration=None, frames=None, colour=Colour(),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("container", "change", "name"),
+    [
+        ("mp4", {}, "libx264"),
+        ("matroska", {"pixel_format": "yuv420p10le"}, "libx265"),
+        ("mp4", {"colour": Colour(transfer=16)}, "libx265"),
+        ("webm", {}, "libvpx-vp9"),
+        ("webm", {"pixel_format": "yuv420p10le"}, "libsvtav1"),
+        ("matroska", {"codec": "ffv1"}, "ffv1"),
+        ("yuv4mpegpipe", {}, "wrapped_avframe"),
+    ],
+)
+def test_the_usual_encoder_keeps_what_the_source_has(container, change, name):
+    assert choose(None, container, replace(PLAIN, **change)).name == name
+
+
+@pytest.mark.parametrize(
+    ("codec", "source", "size", "expected"),
+    [
+        ("h264", "yuv420p", (64, 48), "yuv420p"),
+        ("h264", "yuv420p", (63, 48), "yuv444p"),
+        ("h264", "yuv420p", (64, 47), "yuv422p"),
+        ("h264", "yuv422p", (64, 47), "yuv422p"),
+        ("h264", "yuv422p10le", (64, 48), "yuv422p10le"),
+        ("h264", "rgb24", (64, 48), "yuv420p"),
+        ("hevc", "yuv420p12le", (64, 48), "yuv420p12le"),
+        ("hevc", "p010le", (64, 48), "yuv420p10le"),
+        ("ffv1", "yuv422p10le", (64, 48), "yuv422p10le"),
+        ("ffv1", "rgba", (64, 48), "bgra"),
+        ("prores", "yuv420p", (64, 48), "yuv422p10le"),
+        ("vp9", "yuva420p", (64, 48), "yuva420p"),
+        ("vp9", "yuv420p", (63, 47), "yuv420p"),
+    ],
+)
+def test_the_nearest_pixel_format_is_taken(codec, source, size, expected):
+    assert pixel_format_for(choose(codec, "matroska", PLAIN), None, source, *size) == expected
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9", "ffv1", "prores", "mpeg4", "mjpeg", "utvideo"])
+@pytest.mark.parametrize("quality", [None, "lossless", "12"])
+def test_every_encoder_takes_its_options(codec, quality):
+    encoder = choose(codec, "matroska", PLAIN)
+    name = pixel_format_for(encoder, None, "yuv420p", 64, 48)
+    try:
+        options = options_for(encoder, quality, PLAIN, name, 1)
+    except UsageError:
+        assert quality is not None
+        return
+    context = av.CodecContext.create(encoder.name, "w")
+    context.width, context.height, context.pix_fmt = 64, 48, name
+    context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+    context.options = options
+    frame = av.VideoFrame(64, 48, name)
+    frame.pts = 0
+    assert context.encode(frame) + context.encode(None)
+
+
+def test_hdr_metadata_is_written_as_the_encoders_want_it():
+    f = Fraction
+    display = ((f(17, 25), f(8, 25)), (f(53, 200), f(69, 100)), (f(3, 20), f(3, 50)), (f(3127, 10000), f(329, 1000)))
+    source = replace(PLAIN, hdr=HDR(display, (f(1, 200), f(1000)), (1000, 400)), pixel_format="yuv420p10le")
+    text = options_for(choose("hevc", "matroska", source), None, source, "yuv420p10le", 0)["x265-params"]
+    assert "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)" in text
+    assert "max-cll=1000,400" in text
+
+
+def test_unknown_suffixes_are_named():
+    assert container_of(Path("a.MKV")) == "matroska"
+    with pytest.raises(UsageError, match="xyz"):
+        container_of(Path("a.xyz"))
