@@ -110,20 +110,15 @@ def test_source_frames_pass_bit_by_bit_and_still_clips_do_not_flicker(tmp_path, 
         still=True,
         codec=codec,
         pixel_format=pixel_format,
+        options={"qmin": "2", "qmax": "2"} if codec == "mjpeg" else None,
         colour=None if pixel_format in ("bgr0", "gray") else {"color_range": 2 if full else 1, "colorspace": 1},
     )
     target = tmp_path / "out.mkv"
     betwixt.interpolate_video(source, target, factor=3, codec="ffv1", scene_cuts="off")
     before, after = read_frames(source), read_frames(target)
     for k, frame in enumerate(after):
-        # the two source frames are equal but for what a lossy codec does to each
-        left, right = before[k // 3], before[min(k // 3 + (k % 3 > 0), len(before) - 1)]
-        sides = zip(samples(left.video), samples(right.video), samples(frame.video), strict=True)
-        for a, b, made in ((x.astype(int), y.astype(int), z.astype(int)) for x, y, z in sides):
-            slack = 0 if k % 3 == 0 else 1
-            assert (made >= np.minimum(a, b) - slack).all()
-            assert (made <= np.maximum(a, b) + slack).all()
-            assert np.abs(a - b).max() == 0 or codec == "mjpeg"
+        for a, b in zip(samples(before[k // 3].video), samples(frame.video), strict=True):
+            assert np.abs(a.astype(int) - b.astype(int)).max() <= (0 if k % 3 == 0 else 1)
 
 
 class _Slide(betwixt.Interpolator):

@@ -8,6 +8,7 @@ bits or less chroma than the source has unless there is no other.
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -277,6 +278,7 @@ def options_for(
     elif encoder.name == "libx264":
         _extend(options, "x264-params", [*_x264_hdr(source.hdr), *_chroma("chromaloc", source)])
     elif encoder.name == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # errors only; it writes its settings to standard error otherwise
         _extend(options, "svtav1-params", _svt_hdr(source.hdr))
     if encoder.name == "prores_ks":
         options["profile"] = "4444" if "444" in pixel_format or "gbr" in pixel_format else "hq"

@@ -262,6 +262,13 @@ class Reader:
         """The time that `start` and `end` count from: the first frame's, in seconds on the container's clock."""
         return self.info.start
 
+    @property
+    def stated_end(self) -> Fraction | None:
+        """Where the video ends on the container's clock, for variable rates whose last frame states no length."""
+        if self._grid is not None or not self.stream.duration:
+            return None
+        return self._first_time + self.stream.duration * self._tick
+
     def __iter__(self) -> Iterator[Frame | Other]:
         """The frames and the other streams' packets, in file order; frames outside of start and end left out."""
         return self._trimmed(itertools.chain(self._held, self._decoded))

@@ -62,6 +62,11 @@ class ImageSource:
             if self._end is not None and index * step >= self._end:
                 return
 
+    @property
+    def stated_end(self) -> Fraction | None:
+        """Images end with the last one."""
+        return None
+
     def close(self) -> None:
         """Nothing is open between two images."""
 

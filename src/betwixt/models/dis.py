@@ -4,22 +4,21 @@
             ╳                 │                                 ├─► soft choice ─► median ─► u ─┬─► F_t0 = −t u
     luma 1 ─┴─► shrink ─► DIS 1→0 ─► F10 ─► carry to t ──► u_b ─┘   by agreement                └─► F_t1 = (1 − t) u
                               │
-                              ├─► forward-backward error, carried to t ─┬─► visibility ─► weight of frame 0
-                              │                                         └─► doubt
+                              └─► forward-backward error, carried to t ─► visibility ─► weight of frame 0
+
     once a pair: up to F01, F10 and their errors (`prepare`); the rest once a time (`motion`)
 
 Here u is the motion from frame 0 to frame 1 of what is seen at a pixel at time t.
 
-1. Flow. Dense inverse search, both ways, down to the finest scale of a shrunken picture, without its variational
-   refinement. Few descent steps on large overlapping patches: more of them follow noise.
+1. Flow. Dense inverse search, both ways, on shrunken pictures, without its variational refinement. The coarser scales,
+   which find large motion, are searched with care; the finest, which costs most, gets few descent steps: more of
+   them follow noise.
 2. Carrying. The usual midpoint takes F10(x) as if the pixel x of the new frame were the pixel x of frame 1, which is
    wrong wherever the motion changes. Instead x_0 + t F01(x_0) = x is solved for x_0 by fixed-point iteration, and
    u_a(x) = F01(x_0); u_b likewise from F10. Unlike splatting this leaves no holes.
 3. Choice. Where u_a and u_b differ (motion boundaries), each is weighed by how well the two frames, warped by it, agree.
 4. Visibility. Where a flow and the flow back do not lead home, the point is hidden in the other frame: the frame that shows
    it gets the weight. So does the frame in which it lies inside the picture.
-5. Doubt. The forward-backward error in pixels says how far the motion can be trusted; detail finer than that is not
-   there to be had, and `runtime.planes` softens it instead of drawing it twice.
 
 Shapes: luma (H, W) uint8; inside, pictures (h, w) uint8 and flows (h, w, 2) float32 in pixels of (h, w), with h, w as
 `_working_size` says; outside, maps of (h, w) with flows in pixels of (H, W).
@@ -31,13 +30,12 @@ Determinism: a search object holds its own buffers and lives for one call, so th
 threads; OpenCV cuts the search into a fixed number of stripes, whatever its number of threads.
 
 Reference: T. Kroeger, R. Timofte, D. Dai, L. Van Gool, "Fast Optical Flow using Dense Inverse Search", ECCV 2016. The
-search is OpenCV's; steps 2 to 5 are not of that paper. Visibility by forward-backward consistency: N. Sundaram, T. Brox,
+search is OpenCV's; steps 2 to 4 are not of that paper. Visibility by forward-backward consistency: N. Sundaram, T. Brox,
 K. Keutzer, "Dense Point Trajectories by GPU-accelerated Large Displacement Optical Flow", ECCV 2010.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -48,34 +46,19 @@ from numpy.typing import NDArray
 from betwixt.errors import UsageError
 from betwixt.models.base import Image, Luma, Motion, MotionInterpolator, MotionPair
 
-__all__ = ["DIS", "DoubtfulMotion"]
+__all__ = ["DIS"]
 
-_Map = NDArray[np.float32]
+_Map = NDArray[Any]
+"""(h, w) or (h, w, 2), float32."""
 
-_SHORT_SIDE = 288, 540
+_SHORT_SIDE = 256, 540
 """The short side of the working picture: at least, if the frame is as large, and at most."""
 
 _SMALLEST = 32
 """Pictures smaller than this are padded: the search needs room for its patches on two scales."""
 
-_HIDDEN = 3.0, 0.05
+_HIDDEN = 5.0, 0.03
 """Forward-backward error from which a point counts as hidden, in pixels, and how fast its weight falls from there."""
-
-_DOUBTED = 1.0, 4.0
-"""Forward-backward error where doubt begins and where it is full, in pixels of a frame of `_DOUBTED_AT` or smaller."""
-
-_DOUBTED_AT = 480
-
-
-@dataclass(frozen=True)
-class DoubtfulMotion(Motion):
-    """Motion that knows how far it can be trusted.
-
-    Attributes:
-        doubt: (h, w) float32 in [0, 1]: 0 where fine detail is to be kept, 1 where it would be false.
-    """
-
-    doubt: NDArray[np.float32]
 
 
 class DIS(MotionInterpolator):
@@ -95,9 +78,7 @@ class DIS(MotionInterpolator):
 class _DISPair(MotionPair):
     """Two frames and the flows between them."""
 
-    def __init__(
-        self, luma_0: Luma, luma_1: Luma, first: Image | None = None, second: Image | None = None
-    ) -> None:
+    def __init__(self, luma_0: Luma, luma_1: Luma, first: Image | None = None, second: Image | None = None) -> None:
         if luma_0.shape != luma_1.shape:
             raise UsageError("The two frames differ in size: scale one to the other's size first.")
         self._first = _rgb(luma_0) if first is None else first
@@ -119,14 +100,12 @@ class _DISPair(MotionPair):
         self._error_0 = self._round_trip(self._flow_01, self._flow_10)
         self._error_1 = self._round_trip(self._flow_10, self._flow_01)
 
-    def motion(self, t: float) -> DoubtfulMotion:
+    def motion(self, t: float) -> Motion:
         """The motion and visibility at time `t`, 0 < t < 1."""
         t = float(t)
         if self._equal:
             zero = np.zeros((*self._size, 2), np.float32)
-            return DoubtfulMotion(
-                zero, zero, np.full(self._size, 1 - t, np.float32), np.zeros(self._size, np.float32)
-            )
+            return Motion(zero, zero, np.full(self._size, 1 - t, np.float32))
         u = self._motion_at(t)
         to_0, to_1 = u * np.float32(-t), u * np.float32(1 - t)
         place_0, place_1 = to_0 + _grid(*self._size), to_1 + _grid(*self._size)
@@ -137,12 +116,7 @@ class _DISPair(MotionPair):
         weight = seen_0 + np.float32(1e-3 * (1 - t))
         weight /= seen_0 + seen_1 + np.float32(1e-3)
         weight = cv2.blur(weight, (3, 3), borderType=cv2.BORDER_REPLICATE)
-        doubt = error_1 + weight * (error_0 - error_1)
-        doubt = cv2.blur(doubt, (3, 3), borderType=cv2.BORDER_REPLICATE)
-        low, high = (x * max(1.0, min(self._size) * float(self._scale.min()) / _DOUBTED_AT) for x in _DOUBTED)
-        doubt = np.clip((doubt - np.float32(low)) / np.float32(high - low), 0, 1)
-        doubt[self._still & ~u.any(2)] = 0
-        return DoubtfulMotion(to_0 * self._scale, to_1 * self._scale, weight, doubt)
+        return Motion(to_0 * self._scale, to_1 * self._scale, weight)
 
     def at(self, t: float) -> Image:
         """The frame at time `t`, 0 < t < 1."""
@@ -164,8 +138,7 @@ class _DISPair(MotionPair):
         u = u_b
         u += share[..., None] * (u_a - u_b)
         u = cv2.merge([cv2.medianBlur(component, 5) for component in cv2.split(u)])
-        tiny = np.abs(u * self._scale).max(2) < 0.5
-        u[self._still & tiny] = 0
+        u[self._still & (cv2.magnitude(u[..., 0] * self._scale[0], u[..., 1] * self._scale[1]) < 0.5)] = 0
         return u
 
     def _disagreement(self, u: _Map, t: float) -> _Map:
@@ -189,35 +162,43 @@ class _DISPair(MotionPair):
         """How likely the points at `place` of a frame are seen in it, from their errors in the other frame."""
         start, fall = _HIDDEN
         h, w = self._size
-        outside = np.maximum(-place, place - np.array([w - 1, h - 1], np.float32))
-        outside = np.maximum(outside, 0).max(2)
-        visible: _Map = np.exp(np.maximum(error - np.float32(start), 0) * np.float32(-fall) - outside)
-        return visible
+        x, y = cv2.split(place)
+        beyond = np.maximum(np.maximum(-x, x - (w - 1)), np.maximum(-y, y - (h - 1)))
+        return np.exp(np.maximum(error - start, 0) * -fall - np.maximum(beyond, 0))
 
 
 def _working_size(height: int, width: int) -> tuple[int, int]:
-    """The size at which the motion is sought: small frames as they are, larger ones at about 2/5, at most 540 high."""
+    """The size at which the motion is sought: small frames as they are, larger ones at about a third, within `_SHORT_SIDE`."""
     least, most = _SHORT_SIDE
     short = min(height, width)
-    ratio = min(1.0, min(max(0.4 * short, least), most) / short)
+    ratio = min(1.0, min(max(0.35 * short, least), most) / short)
     return max(1, round(height * ratio)), max(1, round(width * ratio))
 
 
 def _search(source: Luma, target: Luma) -> _Map:
     """The flow from `source` to `target`."""
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    search.setFinestScale(0)
-    search.setPatchStride(4)
-    search.setGradientDescentIterations(12)
-    search.setVariationalRefinementIterations(0)
     h, w = source.shape
-    pad_y, pad_x = max(0, _SMALLEST - h), max(0, _SMALLEST - w)
-    if pad_x or pad_y:
-        source, target = (
-            cv2.copyMakeBorder(x, 0, pad_y, 0, pad_x, cv2.BORDER_REPLICATE) for x in (source, target)
-        )
-    flow: _Map = search.calc(source, target, None)
+    pad = (0, max(0, _SMALLEST - h), 0, max(0, _SMALLEST - w))
+    if any(pad):
+        source, target = (cv2.copyMakeBorder(x, *pad, cv2.BORDER_REPLICATE) for x in (source, target))
+    full_h, full_w = source.shape
+    half = [_resized(x, full_h // 2, full_w // 2) for x in (source, target)]
+    start = cv2.resize(_searcher(stride=2, steps=8).calc(*half, None), (full_w, full_h))
+    start *= np.array([full_w / (full_w // 2), full_h / (full_h // 2)], np.float32)
+    flow = _searcher(stride=5, steps=6, coarsest=0).calc(source, target, start)
     return np.ascontiguousarray(flow[:h, :w])
+
+
+def _searcher(stride: int, steps: int, coarsest: int | None = None) -> Any:
+    """A search with patches every `stride` pixels and so many descent steps, from scale `coarsest` to the finest."""
+    search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search.setPatchStride(stride)
+    search.setGradientDescentIterations(steps)
+    search.setVariationalRefinementIterations(0)
+    search.setFinestScale(0)
+    if coarsest is not None:
+        search.setCoarsestScale(coarsest)
+    return search
 
 
 def _carried(flow: _Map, t: float) -> _Map:
@@ -229,9 +210,7 @@ def _carried(flow: _Map, t: float) -> _Map:
 
 def _sampled(picture: NDArray[Any], places: _Map) -> NDArray[Any]:
     """`picture` at `places` (h, w, 2), bilinear; beyond its border, its border."""
-    sampled: NDArray[Any] = cv2.remap(
-        picture, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    sampled: NDArray[Any] = cv2.remap(picture, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return sampled
 
 

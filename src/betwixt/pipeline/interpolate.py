@@ -498,7 +498,13 @@ class _Run:
     def run(self, began: float) -> Summary:
         job = self._job
         planner = Planner(
-            job.rates, cuts=job.cuts, fill=job.fill, loop=job.loop, start=job.begin, end=job.finish
+            job.rates,
+            cuts=job.cuts,
+            fill=job.fill,
+            loop=job.loop,
+            start=job.begin,
+            end=job.finish,
+            stated_end=job.reader.stated_end,
         )
         reader = threading.Thread(target=self._read_all, name="betwixt-read", daemon=True)
         writer = threading.Thread(target=self._write_all, name="betwixt-write", daemon=True)

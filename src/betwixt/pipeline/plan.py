@@ -135,6 +135,8 @@ class Planner:
         loop: Whether the last frame leads on to the first.
         start: The source time of output frame 0; None for the first frame's.
         end: The source time where the output ends; None for the last frame's end.
+        stated_end: Where the container says that the video ends, if that is better known than how long the last frame
+            stands.
 
     Attributes:
         frames: Source frames seen so far.
@@ -153,12 +155,14 @@ class Planner:
         loop: bool = False,
         start: Fraction | None = None,
         end: Fraction | None = None,
+        stated_end: Fraction | None = None,
     ) -> None:
         self.frames = self.duplicates_filled = 0
         self.cut_times: list[Fraction] = []
         self.begin: Fraction | None = start
         self.last: Fraction | None = None
         self._rates, self._cuts, self._fill, self._loop, self._end = rates, cuts, fill, loop, end
+        self._stated_end = stated_end
 
     @property
     def cuts_found(self) -> int:
@@ -187,6 +191,8 @@ class Planner:
         if clock is None or previous is None or first is None:
             return
         finish = previous.time + previous.duration
+        if self._stated_end is not None and abs(self._stated_end - finish) < 1:
+            finish = max(self._stated_end, previous.time + Fraction(1, 1_000_000))
         end = finish if self._end is None else min(finish, self._end)
         self.last = end
         if self._loop and first is not previous:

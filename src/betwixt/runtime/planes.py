@@ -1,23 +1,23 @@
 """Makes a frame from two frames and a `Motion`, plane by plane, in the format the video has.
 
-    planes of frame 0 ──► warp by flow_t0 ──► · w ───────┐
-                 flow_t0, flow_t1, w                     + ──► soften where in doubt ──► planes of frame t
-    planes of frame 1 ──► warp by flow_t1 ──► · (1 − w) ─┘
+    planes of frame 0 ──► warp by flow_t0 ──► a ─┬─► w a + (1 − w) b ─► m ─┬──────────────► + ──► planes of frame t
+                 flow_t0, flow_t1, w             │                         └─► blur − m ─► · s
+    planes of frame 1 ──► warp by flow_t1 ──► b ─┴─► how far a and b disagree, against the detail of m ──► s
 
 Nothing is converted: a 10-bit plane stays one, subsampled chroma is warped at its own size, interleaved samples
 (NV12's UV, packed RGB) move together, alpha is a plane like the others.
 
 Shapes: planes (h, w) or (h, w, c), uint8, uint16 or float32, with h = ceil(H / sy) and w = ceil(W / sx) for a frame of
-(H, W). The maps of the motion may be coarser than the frame and are brought to the size of the planes in bands of
-rows: the memory needed beside the result does not grow with the frame.
+(H, W). The maps of the motion may be coarser than the frame; they are brought to the size of the planes in bands of
+rows, so that no map as large as an 8K frame is ever made.
 
-Interpolation: bicubic. Bilinear takes most of the fine detail away at half a pixel, which costs 0.8 dB where motion is
-well known; where it is not, that blur hides false detail, so there the frame is softened on purpose, by as much as the
-motion's `doubt` says.
+Interpolation is bicubic: bilinear takes the fine detail away at half a pixel. That blur has a use, too, in that it hides
+detail which the motion did not place right. So where the two warped frames disagree by as much as the detail of their
+blend amounts to, and both take part in it, that detail is not to be believed and the blend is softened (as a Wiener
+filter would, by the ratio of the two). The ratio knows no unit: bit depth and range do not matter.
 
 Values: bicubic overshoots, so samples are clipped to the range that the same plane has in the two frames: a limited-range
-source gives no illegal code value. Where both frames agree, the flow is zero and nothing is in doubt, the result is
-the source, bit by bit.
+source gives no illegal code value. Where both frames agree and the flow is zero, the result is the source, bit by bit.
 
 Chroma samples read the flow at the centre of the luma samples that they cover. Where the format sites them at the left
 edge this is half a luma pixel off, in a map that is coarser than that.
@@ -34,7 +34,6 @@ from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
 from betwixt.models.base import Motion
-from betwixt.models.dis import DoubtfulMotion
 
 __all__ = ["Plane", "synthesize_planes"]
 
@@ -44,10 +43,17 @@ Plane = NDArray[Any]
 _BAND = 1 << 16
 """Samples of a band. Its maps and warps stay in a core's cache from one step to the next."""
 
-_SOFT = 1.25
-"""Standard deviation, in samples, of the blur where the motion is in full doubt."""
+_CELL = 4
+"""Disagreement and detail are averaged over cells of this many samples a side, and five cells each way."""
 
-_Map = NDArray[np.float32]
+_SOFT = 1.5
+"""Standard deviation of the blur, in pixels of the frame."""
+
+_DISBELIEF = 0.22, 2.2
+"""Disagreement over detail at which softening begins and at which it is complete."""
+
+_Map = NDArray[Any]
+"""A map over the plane or over a coarser grid: float32."""
 
 
 def synthesize_planes(
@@ -88,6 +94,7 @@ class _Blend:
         self.out = np.empty(first.shape, first.dtype)
         self.low = np.float32(min(first.min(), second.min()))
         self.high = np.float32(max(first.max(), second.max()))
+        self.disagreement: list[_Map] = []
 
     def write(self, top: int, values: _Map) -> None:
         """Store rows from `top` on, rounded to the nearest code value; changes `values`."""
@@ -100,54 +107,77 @@ class _Blend:
 def _synthesize(group: list[_Blend], motion: Motion, size: tuple[int, int]) -> None:
     """Fill the planes of `group`, which have one size and so share the maps."""
     height, width = group[0].out.shape[:2]
-    shrink = np.array([1 / _subsampling(size[1], width), 1 / _subsampling(size[0], height)], np.float32)
-    rows = max(1, min(height, _BAND // width))
+    step_y, step_x = _subsampling(size[0], height), _subsampling(size[1], width)
+    # One number where it will do: numpy is slow along a last axis of two.
+    shrink = np.float32(1 / step_x) if step_x == step_y else np.array([1 / step_x, 1 / step_y], np.float32)
+    rows = max(_CELL, _BAND // width // _CELL * _CELL)
     bands = [(top, min(top + rows, height)) for top in range(0, height, rows)]
     columns = np.arange(width, dtype=np.float32)
+    flows = [_tall(flow * shrink, height) for flow in (motion.flow_t0, motion.flow_t1)]
+    weights = _tall(motion.weight, height)
     for top, bottom in bands:
         grid = np.empty((bottom - top, width, 2), np.float32)
         grid[..., 0] = columns
         grid[..., 1] = np.arange(top, bottom, dtype=np.float32)[:, None]
-        places = []
-        for flow in (motion.flow_t0, motion.flow_t1):
-            place = _enlarged(flow, top, bottom, height, width, shrink)
-            place += grid
-            places.append(place)
-        weight = _enlarged(motion.weight, top, bottom, height, width)
+        places = [_wide(flow[top:bottom], width) + grid for flow in flows]
+        weight = _wide(weights[top:bottom], width)
         for blend in group:
             a, b = (_warped(source, place) for source, place in zip(blend.sources, places, strict=True))
             # w a + (1 - w) b, written so that two equal samples give that sample exactly.
             a -= b
+            blend.disagreement.append(_cells(a))
             a *= _beside(weight, a)
             a += b
             blend.write(top, a)
-    if isinstance(motion, DoubtfulMotion) and motion.doubt.any():
-        for blend in group:
-            _soften(blend, motion.doubt, bands)
+    for blend in group:
+        _soften(blend, motion.weight, bands, (_SOFT / step_x, _SOFT / step_y))
 
 
-def _soften(blend: _Blend, doubt: _Map, bands: list[tuple[int, int]]) -> None:
-    """Move what is in doubt towards its surroundings' average."""
+def _soften(blend: _Blend, weight: _Map, bands: list[tuple[int, int]], sigma: tuple[float, float]) -> None:
+    """Move detail on which the two warped frames do not agree towards its surroundings' average."""
+    disagreement = np.concatenate(blend.disagreement)
+    if not disagreement.any():
+        return
     height, width = blend.out.shape[:2]
     sharp = _for_opencv(blend.out)
-    # Narrow planes come back from OpenCV without their last axis.
-    soft = cv2.GaussianBlur(sharp, (0, 0), _SOFT, borderType=cv2.BORDER_REPLICATE).reshape(sharp.shape)
-    for top, bottom in bands:
-        amount = _enlarged(doubt, top, bottom, height, width)
-        if not amount.any():
-            continue
-        values = sharp[top:bottom].astype(np.float32)
-        change = soft[top:bottom].astype(np.float32)
-        change -= values
-        change *= _beside(amount, change)
-        values += change
-        blend.write(top, values)
+    # OpenCV drops the last axis of an array with one channel.
+    soft = cv2.GaussianBlur(sharp, (0, 0), sigma[0], sigmaY=sigma[1], borderType=cv2.BORDER_REPLICATE)
+    soft = soft.reshape(sharp.shape)
+    changes = [soft[top:bottom].astype(np.float32) - sharp[top:bottom] for top, bottom in bands]
+    detail = np.concatenate([_cells(change) for change in changes])
+    # A frame without weight cannot spoil the blend: 1 where both have half, 0 where one has all.
+    share = cv2.resize(weight, disagreement.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    agreed = disagreement == 0
+    disagreement = _around(disagreement * (4 * share * (1 - share)))
+    floor = max(float(blend.high - blend.low) / 255, 1e-6)
+    start, full = _DISBELIEF
+    amount = disagreement / (_around(detail) + np.float32(floor))
+    amount = np.clip((amount - np.float32(start)) / np.float32(full - start), 0, 1)
+    amount[agreed] = 0  # what is equal stays, however its surroundings fare
+    if not amount.any():
+        return
+    amounts = _tall(amount, height)
+    for (top, bottom), change in zip(bands, changes, strict=True):
+        change *= _beside(_wide(amounts[top:bottom], width), change)
+        change += sharp[top:bottom]
+        blend.write(top, change)
+
+
+def _cells(difference: _Map) -> _Map:
+    """The mean absolute value of `difference` over its channels and over cells: (ceil(h / 4), ceil(w / 4))."""
+    h, w = difference.shape[:2]
+    size = np.abs(difference)
+    cells = cv2.resize(size, (-(-w // _CELL), -(-h // _CELL)), interpolation=cv2.INTER_AREA)
+    return cells if cells.ndim == 2 else cells.mean(2)
+
+
+def _around(cells: _Map) -> _Map:
+    return cv2.blur(cells, (5, 5), borderType=cv2.BORDER_REPLICATE)
 
 
 def _warped(source: Plane, place: _Map) -> _Map:
     warped = cv2.remap(source, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    samples: _Map = warped.reshape(*place.shape[:2], *source.shape[2:]).astype(np.float32, copy=False)
-    return samples
+    return warped.reshape(*place.shape[:2], *source.shape[2:]).astype(np.float32, copy=False)
 
 
 def _beside(factor: _Map, values: _Map) -> _Map:
@@ -166,22 +196,11 @@ def _for_opencv(plane: Plane) -> Plane:
     return native if whole else np.ascontiguousarray(native)
 
 
-def _enlarged(coarse: _Map, top: int, bottom: int, height: int, width: int, factor: _Map | None = None) -> _Map:
-    """Rows `top` to `bottom` of `coarse` enlarged bilinearly to (height, width), times `factor`; always a new array."""
-    map_h, map_w = coarse.shape[:2]
-    if map_h == height:
-        band = coarse[top:bottom].copy()
-    else:
-        y = np.clip((np.arange(top, bottom) + 0.5) * (map_h / height) - 0.5, 0, map_h - 1)
-        above = y.astype(np.intp)
-        part = (y - above).astype(np.float32).reshape(-1, *(1,) * (coarse.ndim - 1))
-        band = coarse[above]
-        below = coarse[np.minimum(above + 1, map_h - 1)]
-        below -= band
-        below *= part
-        band += below
-    if factor is not None:
-        band *= factor
-    if map_w != width:
-        band = cv2.resize(band, (width, bottom - top), interpolation=cv2.INTER_LINEAR)
-    return band
+def _tall(coarse: _Map, height: int) -> _Map:
+    """`coarse` enlarged to `height` rows: the first half of bringing a map to a plane's size."""
+    return cv2.resize(coarse, (coarse.shape[1], height), interpolation=cv2.INTER_LINEAR)
+
+
+def _wide(rows: _Map, width: int) -> _Map:
+    """`rows` enlarged to `width`: the second half, in bands, as the full map would be large."""
+    return cv2.resize(rows, (width, rows.shape[0]), interpolation=cv2.INTER_LINEAR)
