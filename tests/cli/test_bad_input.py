@@ -165,9 +165,10 @@ def test_a_cut_off_tail_is_written_as_far_as_it_goes(tmp_path, capsys, suffix):
 
     whole = make_clip(tmp_path / f"whole.{suffix}", frames=60, codec="libx264", options={"g": "5"})
     if suffix == "mp4":
-        with av.open(str(whole)) as a, av.open(
-            str(tmp_path / "front.mp4"), "w", container_options={"movflags": "faststart"}
-        ) as b:
+        with (
+            av.open(str(whole)) as a,
+            av.open(str(tmp_path / "front.mp4"), "w", container_options={"movflags": "faststart"}) as b,
+        ):
             copy = b.add_stream_from_template(a.streams.video[0], opaque=True)
             for packet in a.demux(video=0):
                 if packet.dts is not None:

@@ -49,9 +49,7 @@ def test_colours_agree_with_ffmpeg(matrix, colour_range):
     source = av.VideoFrame.from_ndarray(rgb, format="rgb24")
     spaces = {1: "ITU709", 6: "ITU601", 9: "BT2020"}
     ranges = {LIMITED: "MPEG", FULL: "JPEG"}
-    yuv = source.reformat(
-        format="yuv444p", dst_colorspace=spaces[matrix], dst_color_range=ranges[colour_range]
-    )
+    yuv = source.reformat(format="yuv444p", dst_colorspace=spaces[matrix], dst_color_range=ranges[colour_range])
     path = RGBPath("yuv444p", 32, 16, Colour(matrix=matrix, range=colour_range))
     picture = path.to_rgb(planes(yuv))
     np.testing.assert_allclose(picture * 255, rgb, atol=2.0)
@@ -68,9 +66,7 @@ def test_chroma_stands_where_the_stream_says(location, shift):
     y, u, v = planes(frame)
     y[...], v[...] = 128, 128
     u[...] = 100 + np.arange(width // 2)
-    picture = RGBPath("yuv420p", width, height, Colour(range=FULL, location=location, matrix=1)).to_rgb(
-        planes(frame)
-    )
+    picture = RGBPath("yuv420p", width, height, Colour(range=FULL, location=location, matrix=1)).to_rgb(planes(frame))
     blue = picture[4, 10:50, 2] * 255
     expected = 128 + 2 * (1 - 0.0722) * (100 + (np.arange(10, 50) - shift) / 2 - 128) * 255 / 255
     np.testing.assert_allclose(blue, np.clip(expected, 0, 255), atol=0.6)

@@ -57,9 +57,7 @@ def test_every_slot_lies_in_its_interval(source, target):
             assert (made[int(k)].left, made[int(k)].t) == (n, 0)
 
 
-@given(
-    steps=st.lists(st.fractions(Fraction(1, 240), Fraction(2), max_denominator=1000), min_size=1, max_size=30)
-)
+@given(steps=st.lists(st.fractions(Fraction(1, 240), Fraction(2), max_denominator=1000), min_size=1, max_size=30))
 def test_variable_rates_keep_their_duration(steps):
     times = [sum(steps[:n], Fraction(0)) for n in range(len(steps))]
     end = sum(steps, Fraction(0))

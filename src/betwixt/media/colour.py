@@ -85,7 +85,10 @@ def chroma_location(frame: av.VideoFrame) -> str | None:
         with av.logging.Capture() as lines:
             graph = av.filter.Graph()
             source = graph.add_buffer(
-                width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1, 25)
+                width=frame.width,
+                height=frame.height,
+                format=frame.format,
+                time_base=frame.time_base or Fraction(1, 25),
             )
             info, sink = graph.add("showinfo"), graph.add("buffersink")
             source.link_to(info)

@@ -161,9 +161,7 @@ def _to_image(frame: Any, which: str) -> tuple[Image, Any]:
             )
         if not frame.is_floating_point():
             raise UsageError(f"The {which} frame is of type {frame.dtype}: use a float tensor in [0, 1].")
-        array = np.ascontiguousarray(
-            frame.detach().reshape(frame.shape[-3:]).permute(1, 2, 0).float().cpu().numpy()
-        )
+        array = np.ascontiguousarray(frame.detach().reshape(frame.shape[-3:]).permute(1, 2, 0).float().cpu().numpy())
 
         def restore(image: Image) -> Any:
             tensor = frame.new_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))

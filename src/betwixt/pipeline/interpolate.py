@@ -235,9 +235,7 @@ class _Job:
             return ImageSource(source, self.input_fps or Fraction(25), self.start, self.end)
         if self.input_fps is not None:
             raise UsageError("--input-fps is for folders and patterns of images: a video states its own rate.")
-        return Reader(
-            source, start=self.start, end=self.end, interlaced=self.interlaced, threads=min(self.threads, 16)
-        )
+        return Reader(source, start=self.start, end=self.end, interlaced=self.interlaced, threads=min(self.threads, 16))
 
     def _decide(self, audio: str) -> None:
         info = self.reader.info

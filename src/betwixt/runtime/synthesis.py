@@ -96,6 +96,4 @@ class PairWork:
         if isinstance(pair, MotionPair):
             return synthesize_planes(first.planes, second.planes, pair.motion(t), self._synthesizer.size)
         made = pair.at(t)
-        return self._synthesizer.path.to_planes(
-            made, first.planes, second.planes, first.picture, second.picture, t
-        )
+        return self._synthesizer.path.to_planes(made, first.planes, second.planes, first.picture, second.picture, t)

@@ -1,0 +1,171 @@
+"""The classical interpolator, on pictures whose true frame in between is known."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from betwixt.errors import UsageError
+from betwixt.models.dis import DIS
+
+Picture = NDArray[np.float32]
+
+
+def texture(height: int, width: int, seed: int = 0) -> Picture:
+    """A picture with detail at many scales, RGB in [0, 1]."""
+    noise = np.random.default_rng(seed)
+    total = np.zeros((height, width, 3), np.float32)
+    for sigma in (2, 4, 8, 16):
+        layer = cv2.GaussianBlur(noise.standard_normal((height, width, 3)).astype(np.float32), (0, 0), sigma)
+        total += layer / layer.std()
+    total -= total.min()
+    return total / total.max()
+
+
+def shifted(picture: Picture, x: float, y: float, height: int, width: int) -> Picture:
+    """The window of `picture` that starts at (x, y)."""
+    matrix = np.array([[1, 0, x], [0, 1, y]], np.float64)
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(picture, matrix, (width, height), flags=flags), np.float32)
+
+
+def turned(picture: Picture, degrees: float) -> Picture:
+    height, width = picture.shape[:2]
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+    return np.asarray(cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REFLECT), np.float32)
+
+
+def scene(t: float) -> Picture:
+    """A square that crosses a background moving the other way: it hides some of it and uncovers some."""
+    frame = shifted(texture(200, 300), 20 + 6 * t, 20, 140, 200)
+    left = round(60 + 24 * t)
+    frame[40:100, left : left + 50] = texture(60, 50, seed=1)
+    return frame
+
+
+def error(made: Picture, truth: Picture, margin: int = 0) -> float:
+    inner = slice(margin, -margin or None)
+    return float(np.abs(made - truth)[inner, inner].mean()) * 255
+
+
+@pytest.mark.parametrize(("x", "y"), [(7.0, -4.0), (1.5, 0.0), (-24.0, 10.0)])
+@pytest.mark.parametrize("t", [0.5, 0.2])
+def test_translation(x: float, y: float, t: float) -> None:
+    world = texture(300, 400)
+    first, truth, second = (shifted(world, 60 + x * s, 60 + y * s, 160, 240) for s in (0, t, 1))
+    made = DIS().prepare(first, second).at(t)
+    average = (1 - t) * first + t * second
+    assert error(made, truth, 30) < 1.0
+    assert error(made, truth) < 0.4 * error(average, truth)
+
+
+def test_rotation() -> None:
+    world = texture(200, 240)
+    first, truth, second = (turned(world, angle) for angle in (0, 3, 6))
+    made = DIS().prepare(first, second).at(0.5)
+    assert error(made, truth, 30) < 1.0
+    assert error((first + second) / 2, truth, 30) > 5.0
+
+
+@pytest.mark.parametrize("t", [0.25, 0.5, 0.75])
+def test_what_one_frame_hides_comes_from_the_other(t: float) -> None:
+    first, truth, second = scene(0), scene(t), scene(1)
+    made = DIS().prepare(first, second).at(t)
+    average = (1 - t) * first + t * second
+    assert error(made, truth) < 0.35 * error(average, truth)
+
+
+def test_content_that_leaves_the_frame_comes_from_the_frame_that_has_it() -> None:
+    world = texture(200, 400)
+    first, truth, second = (shifted(world, 40 + 20 * s, 20, 160, 240) for s in (0, 0.5, 1))
+    pair = DIS().prepare(first, second)
+    weight = pair.motion(0.5).weight
+    assert weight[:, :4].mean() > 0.9
+    assert weight[:, -4:].mean() < 0.1
+    assert error(pair.at(0.5)[:, -8:], truth[:, -8:]) < 4.0
+
+
+def test_equal_frames_have_no_motion() -> None:
+    picture = texture(90, 121)
+    pair = DIS().prepare(picture, picture.copy())
+    motion = pair.motion(0.3)
+    assert not motion.flow_t0.any()
+    assert not motion.flow_t1.any()
+    np.testing.assert_array_equal(pair.at(0.3), picture)
+
+
+def test_a_still_part_of_a_moving_picture_is_copied() -> None:
+    first, second = scene(0), scene(1)
+    for frame in (first, second):
+        frame[:30] = texture(30, 200, seed=2)
+    first, second = ((frame * 255).astype(np.uint8) for frame in (first, second))
+    (made,) = DIS().between(first, second, [0.5])
+    np.testing.assert_array_equal(made[:16], first[:16])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 60), (2, 3), (7, 9), (16, 16), (17, 33), (479, 31), (41, 853)])
+def test_any_size(size: tuple[int, int]) -> None:
+    first, second = texture(*size), texture(*size, seed=1)
+    pair = DIS().prepare(first, second)
+    assert np.isfinite(pair.at(0.5)).all()
+    assert pair.at(0.5).shape == (*size, 3)
+    np.testing.assert_array_equal(DIS().prepare(first, first).at(0.5), first)
+
+
+def test_large_frames_are_searched_at_a_smaller_size_in_pixels_of_the_frame() -> None:
+    world = texture(900, 1400)
+    first, second = (shifted(world, 40 + 30 * s, 40, 720, 1280) for s in (0, 1))
+    motion = DIS().prepare(first, second).motion(0.5)
+    assert motion.weight.shape[0] < 400
+    assert motion.flow_t1.shape == (*motion.weight.shape, 2)
+    middle = motion.flow_t1[50:-50, 50:-50]
+    assert abs(float(np.median(middle[..., 0])) + 15) < 0.3
+    assert abs(float(np.median(middle[..., 1]))) < 0.3
+
+
+def test_swapping_frames_and_time_gives_the_same_frame() -> None:
+    first, second = scene(0), scene(1)
+    forward = DIS().prepare(first, second).at(0.3)
+    backward = DIS().prepare(second, first).at(0.7)
+    assert error(forward, backward) < 0.05
+
+
+def test_time_may_be_a_fraction() -> None:
+    pair = DIS().prepare(scene(0), scene(1))
+    np.testing.assert_array_equal(pair.at(Fraction(1, 4)), pair.at(0.25))  # type: ignore[arg-type]
+
+
+def test_luma_alone_gives_the_motion_of_the_picture() -> None:
+    first, second = scene(0), scene(1)
+    grey = [np.rint(cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) * 255).astype(np.uint8) for x in (first, second)]
+    of_picture, of_luma = DIS().prepare(first, second), DIS().prepare_luma(grey[0], grey[1])
+    np.testing.assert_allclose(of_luma.motion(0.5).flow_t0, of_picture.motion(0.5).flow_t0, atol=1e-3)
+    made = of_luma.at(0.5)
+    assert made.shape == first.shape
+    np.testing.assert_array_equal(made[..., 0], made[..., 2])
+
+
+def test_sizes_must_be_equal() -> None:
+    with pytest.raises(UsageError):
+        DIS().prepare_luma(np.zeros((20, 20), np.uint8), np.zeros((20, 22), np.uint8))
+
+
+def test_the_same_frame_every_time_in_any_thread() -> None:
+    model, first, second = DIS(), scene(0), scene(1)
+    expected = model.prepare(first, second).at(0.4)
+    threads = cv2.getNumThreads()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            made = list(pool.map(lambda _: model.prepare(first, second).at(0.4), range(8)))
+        for count in (1, 2, 3):
+            cv2.setNumThreads(count)
+            made.append(model.prepare(first, second).at(0.4))
+    finally:
+        cv2.setNumThreads(threads)
+    for frame in made:
+        np.testing.assert_array_equal(frame, expected)

@@ -1,0 +1,148 @@
+"""Frames made plane by plane, in the formats that videos have."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from betwixt.errors import UsageError
+from betwixt.models.base import Motion
+from betwixt.runtime.planes import synthesize_planes
+
+SIZE = (96, 128)
+LAYOUTS = {
+    "yuv420p": [(96, 128), (48, 64), (48, 64)],
+    "yuv422p": [(96, 128), (96, 64), (96, 64)],
+    "yuv444p": [(96, 128)] * 3,
+    "yuv411p": [(96, 128), (96, 32), (96, 32)],
+    "yuva420p": [(96, 128), (48, 64), (48, 64), (96, 128)],
+    "nv12": [(96, 128), (48, 64, 2)],
+    "rgb24": [(96, 128, 3)],
+    "rgba": [(96, 128, 4)],
+    "gray": [(96, 128)],
+    "gray, one channel": [(96, 128, 1)],
+}
+
+
+def wave(shape: tuple[int, ...], dx: float, dy: float, low: float, high: float, dtype: Any) -> NDArray[Any]:
+    """A smooth pattern over a frame of `SIZE`, moved by (dx, dy) pixels of the frame, sampled at `shape`."""
+    height, width = shape[:2]
+    y = (np.arange(height) + 0.5) * (SIZE[0] / height) - dy
+    x = (np.arange(width) + 0.5) * (SIZE[1] / width) - dx
+    pattern = 0.5 + 0.25 * np.sin(x / 7)[None, :] + 0.25 * np.cos(y / 6)[:, None]
+    pattern = pattern.reshape(height, width, *(1,) * (len(shape) - 2)) * np.ones(shape)
+    return np.rint(low + (high - low) * pattern).astype(dtype)
+
+
+def steady(dx: float, dy: float, t: float = 0.5, shape: tuple[int, int] = (48, 64)) -> Motion:
+    """Everything moves by (dx, dy) from frame 0 to frame 1."""
+    whole = np.empty((*shape, 2), np.float32)
+    whole[...] = dx, dy
+    return Motion(whole * np.float32(-t), whole * np.float32(1 - t), np.full(shape, 1 - t, np.float32))
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize(("dtype", "top"), [("u1", 255), ("<u2", 1023), (">u2", 65535)])
+def test_planes_of_any_format_move(name: str, dtype: str, top: int) -> None:
+    shapes = LAYOUTS[name]
+    first, truth, second = ([wave(s, 6 * t, -4 * t, 0.1 * top, 0.9 * top, dtype) for s in shapes] for t in (0, 0.5, 1))
+    made = synthesize_planes(first, second, steady(6, -4), SIZE)
+    for result, expected in zip(made, truth, strict=True):
+        assert result.dtype == expected.dtype
+        assert result.shape == expected.shape
+        inner = (slice(8, -8), slice(8, -8))
+        difference = result[inner].astype(float) - expected[inner]
+        assert np.abs(difference).max() < 0.012 * top
+
+
+@pytest.mark.parametrize("dtype", ["u1", "<u2", ">u2", "f4"])
+@pytest.mark.parametrize("shape", [(96, 128), (96, 128, 3), (95, 127), (1, 1), (5, 1, 2)])
+def test_equal_planes_without_motion_stay_as_they_are(dtype: str, shape: tuple[int, ...]) -> None:
+    noise = np.random.default_rng(0).integers(0, 65536, shape)
+    plane = (noise if "2" in dtype else noise % 256).astype(dtype)
+    (made,) = synthesize_planes([plane], [plane.copy()], steady(0, 0, 0.3), (shape[0], shape[1]))
+    assert made.dtype == plane.dtype
+    np.testing.assert_array_equal(made, plane)
+
+
+def test_flow_is_scaled_to_odd_chroma() -> None:
+    size = (95, 127)
+    first = [np.zeros(size, np.uint8), np.zeros((48, 64), np.uint8)]
+    second = [plane.copy() for plane in first]
+    second[0][:, 60:] = first[0][:, 40 : 107 - 0] = 0
+    first[0][:, 50:] = second[0][:, 70:] = 200
+    first[1][:, 25:] = second[1][:, 35:] = 200
+    made = synthesize_planes(first, second, steady(20, 0, shape=(47, 63)), size)
+    assert made[0][40, 54:66].tolist() == [0] * 6 + [200] * 6
+    assert made[1][20, 26:34].tolist() == [0] * 4 + [200] * 4
+
+
+def test_no_value_outside_the_range_of_the_sources() -> None:
+    first = np.full((64, 64), 16, np.uint8)
+    first[:, ::8] = first[:, 1::8] = 235
+    second = np.roll(first, 3, axis=1)
+    (made,) = synthesize_planes([first], [second], steady(3, 0), (64, 64))
+    assert made.min() >= 16
+    assert made.max() <= 235
+
+
+def test_weight_chooses_the_frame() -> None:
+    first, second = np.full((32, 40), 40, np.uint8), np.full((32, 40), 200, np.uint8)
+    zero = np.zeros((16, 20, 2), np.float32)
+    weight = np.zeros((16, 20), np.float32)
+    weight[:, :10] = 1
+    (made,) = synthesize_planes([first], [second], Motion(zero, zero, weight), (32, 40))
+    assert (made[:, :17] == 40).all()
+    assert (made[:, 23:] == 200).all()
+
+
+def test_rounded_to_the_nearest() -> None:
+    first, second = np.full((8, 8), 10, np.uint8), np.full((8, 8), 13, np.uint8)
+    for t, expected in ((0.1, 10), (0.2, 11), (0.5, 12), (0.8, 12), (0.9, 13)):
+        (made,) = synthesize_planes([first], [second], steady(0, 0, t, (8, 8)), (8, 8))
+        assert (made == expected).all(), t
+
+
+def test_detail_that_the_frames_do_not_share_is_softened() -> None:
+    noise = np.random.default_rng(0)
+    base = cv2.GaussianBlur(noise.random((64, 128)).astype(np.float32), (0, 0), 1.5)
+    first = np.clip(base * 800 - 272, 0, 255).astype(np.uint8)
+    other = cv2.GaussianBlur(noise.random((64, 128)).astype(np.float32), (0, 0), 1.5)
+    second = first.copy()
+    second[:, 64:] = np.clip(other * 800 - 272, 0, 255)[:, 64:]
+    (made,) = synthesize_planes([first], [second], steady(0, 0, shape=(64, 128)), (64, 128))
+    np.testing.assert_array_equal(made[:, :48], first[:, :48])
+    blend = (first[:, 80:].astype(float) + second[:, 80:]) / 2
+    assert made[:, 80:].std() < 0.8 * blend.std()
+
+
+def test_bands_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0)
+    first, second = (noise.integers(0, 256, (200, 90, 3), dtype=np.uint8) for _ in range(2))
+    motion = steady(5, 3, shape=(70, 33))
+    (whole,) = synthesize_planes([first], [second], motion, (200, 90))
+    monkeypatch.setattr("betwixt.runtime.planes._BAND", 90 * 12)
+    (banded,) = synthesize_planes([first], [second], motion, (200, 90))
+    np.testing.assert_array_equal(whole, banded)
+
+
+def test_views_of_foreign_memory_do() -> None:
+    memory = np.random.default_rng(0).integers(0, 256, (64, 160), dtype=np.uint8)
+    memory.flags.writeable = False
+    view, mirrored = memory[:, :120], memory[::-1, :120][::-1]
+    (made,) = synthesize_planes([view], [mirrored], steady(0, 0), (64, 120))
+    np.testing.assert_array_equal(made, view)
+    upside = memory[::-1, :120]
+    (made,) = synthesize_planes([upside], [upside], steady(0, 0), (64, 120))
+    np.testing.assert_array_equal(made, upside)
+
+
+def test_frames_must_match() -> None:
+    plane = np.zeros((8, 8), np.uint8)
+    for other in ([], [plane[:4]], [plane.astype(np.uint16)], [plane, plane]):
+        with pytest.raises(UsageError):
+            synthesize_planes([plane], other, steady(0, 0), (8, 8))
