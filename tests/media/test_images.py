@@ -487,7 +487,7 @@ def test_two_numbers_in_a_pattern_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [(errno.ENOSPC, "disk is full"), (errno.EROFS, "no permission"), (errno.EIO, "input/output")]
+    ("code", "words"), [(errno.ENOSPC, "disk is full"), (errno.EROFS, "read-only"), (errno.EIO, "input/output")]
 )
 def test_a_failed_write_is_explained_and_cleaned_up(tmp_path, monkeypatch, code, words):
     calls = itertools.count()

@@ -6,9 +6,9 @@ import errno
 import os
 from pathlib import Path
 
-from betwixt.errors import BetwixtError, OutputError
+from betwixt.errors import OutputError
 
-__all__ = ["check_output", "output_error", "temporary_beside"]
+__all__ = ["check_output", "output_error", "reason", "temporary_beside"]
 
 
 def check_output(path: Path, source: str | Path | None, overwrite: bool) -> None:
@@ -47,20 +47,24 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
 
 
-def output_error(error: BaseException, path: Path | str) -> BetwixtError:
+def output_error(error: BaseException, path: Path | str) -> OutputError:
     """What went wrong in writing `path`, in one line."""
     code = getattr(error, "errno", None)
-    reasons = {
-        errno.ENOSPC: "there is no space left on the disk: free some and start again",
-        errno.EDQUOT: "the disk quota is used up: free some space and start again",
+    known = {
+        errno.ENOSPC: "the disk is full; free some space or choose another place",
+        getattr(errno, "EDQUOT", errno.ENOSPC): "the disk quota is used up; free some space or choose another place",
         errno.EFBIG: "the file grows too large for the disk or its limit",
-        errno.EACCES: "permission denied: choose a folder you may write to",
-        errno.EPERM: "permission denied: choose a folder you may write to",
-        errno.EROFS: "the file system is read-only: choose another folder",
-        errno.EPIPE: "the program reading the output has gone",
+        errno.EACCES: "no permission; choose another place",
+        errno.EPERM: "no permission; choose another place",
+        errno.EROFS: "the file system is read-only; choose another place",
+        errno.EPIPE: "the program that reads it has gone",
         errno.EIO: "input/output error on the disk",
     }
-    text = reasons.get(code) if code is not None else None
-    if text is None:
-        text = (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().rstrip(".")
-    return OutputError(f"{path} cannot be written: {text}.")
+    text = known.get(code) if code is not None else None
+    return OutputError(f"{path} cannot be written: {text or reason(error)}.")
+
+
+def reason(error: BaseException) -> str:
+    """What an error of the system or of FFmpeg says, as the end of a sentence."""
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(text).strip().rstrip(".").lower()

@@ -32,7 +32,8 @@ from av.filter.context import FilterContext
 from numpy.typing import NDArray
 
 from betwixt.errors import OutputError, UsageError
-from betwixt.media.images import ToPicture, output_error, to_8_bit, to_picture
+from betwixt.media.files import output_error
+from betwixt.media.images import ToPicture, to_8_bit, to_picture
 
 __all__ = ["MAX_RATE", "TICK", "GifWriter"]
 
@@ -116,7 +117,7 @@ class GifWriter:
             self._file = open(self._temporary, "w+b")  # noqa: SIM115
         except OSError as error:
             self._pending = False
-            raise output_error(path, error) from None
+            raise output_error(error, path) from None
         self._container = av.open(self._file, "w", format="gif", options={"loop": "0" if loop else "-1"})
         self._stream = self._container.add_stream("gif", rate=100)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "pal8"
@@ -146,7 +147,7 @@ class GifWriter:
         try:
             self._take(rgba, tick)
         except (OSError, av.error.FFmpegError) as error:
-            raise output_error(self._path, error) from None
+            raise output_error(error, self._path) from None
         self.count += 1
 
     def commit(self) -> None:
@@ -163,7 +164,7 @@ class GifWriter:
             self._file.close()
             os.replace(self._temporary, self._path)
         except (OSError, av.error.FFmpegError) as error:
-            raise output_error(self._path, error) from None
+            raise output_error(error, self._path) from None
         finally:
             self.abort()
 

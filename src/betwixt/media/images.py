@@ -14,7 +14,6 @@ them, all are brought, without loss, to the least format that holds them all.
 
 from __future__ import annotations
 
-import errno
 import itertools
 import os
 import re
@@ -39,6 +38,7 @@ from numpy.typing import NDArray
 
 from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.media.colour import FULL, RGBPath, colour_of
+from betwixt.media.files import output_error, reason
 from betwixt.media.frames import bit_depth, has_alpha, is_rgb, planes, workable
 
 __all__ = [
@@ -51,7 +51,6 @@ __all__ = [
     "from_picture",
     "is_image_location",
     "list_images",
-    "output_error",
     "read_image",
     "to_8_bit",
     "to_picture",
@@ -121,7 +120,7 @@ def _find(location: str | Path) -> list[Path]:
         try:
             found = [p for p in path.iterdir() if _is_image(p)]
         except OSError as error:
-            raise InputError(f"The folder {text} cannot be read: {_reason(error)}.") from None
+            raise InputError(f"The folder {text} cannot be read: {reason(error)}.") from None
         if not found:
             raise InputError(f"The folder {text} holds no images: expected {_suffixes(READABLE)}.")
         return sorted(found, key=_natural)
@@ -141,7 +140,7 @@ def _find_numbered(pattern: Path) -> list[Path]:
     try:
         numbers = sorted(_numbered(pattern))
     except OSError as error:
-        raise InputError(f"The folder {pattern.parent} cannot be read: {_reason(error)}.") from None
+        raise InputError(f"The folder {pattern.parent} cannot be read: {reason(error)}.") from None
     if not numbers:
         raise InputError(f"No image matches {pattern}: check the folder and the number of digits.")
     for number, after in itertools.pairwise(numbers):
@@ -314,7 +313,7 @@ def _load(path: str | Path) -> bytes:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: check the path.") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {_reason(error)}.") from None
+        raise InputError(f"{path} cannot be read: {reason(error)}.") from None
     if not data:
         raise InputError(f"{path} is empty (0 bytes): it holds no picture.")
     return data
@@ -666,7 +665,7 @@ class ImageWriter:
             self._new_folder = not exists
             self._pending = True
         except OSError as error:
-            raise output_error(self._location, error) from None
+            raise output_error(error, self._location) from None
 
     def _taken(self) -> Iterator[Path]:
         return (p for p in sorted(self._folder.iterdir()) if self._sequence.fullmatch(p.name))
@@ -682,7 +681,7 @@ class ImageWriter:
         try:
             _member(self._temporary / self._name, self.count + 1).write_bytes(data)
         except OSError as error:
-            raise output_error(self._location, error) from None
+            raise output_error(error, self._location) from None
         self.count += 1
 
     def commit(self) -> None:
@@ -696,7 +695,7 @@ class ImageWriter:
                 self._merge()
         except OSError as error:
             self.abort()
-            raise output_error(self._location, error) from None
+            raise output_error(error, self._location) from None
         self._pending = False
 
     def _merge(self) -> None:
@@ -741,7 +740,7 @@ class ImageWriter:
         except av.error.FFmpegError as error:
             size = f"{picture.width}x{picture.height}"
             raise OutputError(
-                f"A picture of {size} cannot be written as {self._suffix[1:].upper()} ({_reason(error)}): use PNG."
+                f"A picture of {size} cannot be written as {self._suffix[1:].upper()} ({reason(error)}): use PNG."
             ) from None
         return b"".join(bytes(packet) for packet in packets)
 
@@ -822,17 +821,3 @@ def _options(suffix: str, quality: int | None) -> dict[str, str]:
     if quality is not None:
         raise UsageError(f"{suffix[1:].upper()} is without loss and has no quality: use JPEG or WebP, or leave it.")
     return {}
-
-
-def output_error(path: str | Path, error: OSError | av.error.FFmpegError) -> OutputError:
-    """What a failed write to `path` means, in one line."""
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return OutputError(f"{path} cannot be written: the disk is full; free some space or choose another place.")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return OutputError(f"{path} cannot be written: no permission; choose another place.")
-    return OutputError(f"{path} cannot be written: {_reason(error)}.")
-
-
-def _reason(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).strip().rstrip(".").lower()

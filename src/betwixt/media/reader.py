@@ -12,7 +12,6 @@ Damage does not stop the reading where the decoder can go on; what was wrong is 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import itertools
 import os
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ import av.logging
 
 from betwixt.errors import InputError
 from betwixt.media.colour import chroma_location, colour_of
+from betwixt.media.files import reason
 from betwixt.media.frames import workable
 from betwixt.media.probe import HDR, StreamInfo, VideoInfo, dynamic_hdr, hdr_of, rotation_matrix
 from betwixt.media.timeline import Grid, find_grid
@@ -171,7 +171,7 @@ class Reader:
         except av.error.FFmpegError as error:
             if isinstance(error, av.error.EOFError):
                 return
-            self._damaged(f"reading stops there: {_plain(error)}")
+            self._damaged(f"reading stops there: {reason(error)}")
 
     def _peek(self) -> list[Fraction]:
         """The times of the first frames, in order; their packets are kept for `_decode`."""
@@ -341,7 +341,7 @@ class Reader:
                 return
             except av.error.FFmpegError as error:
                 failures += 1
-                self._damaged(f"a frame cannot be decoded ({_plain(error)})", packet)
+                self._damaged(f"a frame cannot be decoded ({reason(error)})", packet)
                 if failures > 1000:
                     return
                 continue
@@ -499,7 +499,7 @@ def _open_failure(error: av.error.FFmpegError, source: Any, name: str) -> str:
         return f"{name} holds no picture: it ends right after its header."
     if isinstance(error, av.error.InvalidDataError):
         return f"{name} is not a video that can be read: its content fits no known format."
-    return f"{name} cannot be read: {_plain(error)}."
+    return f"{name} cannot be read: {reason(error)}."
 
 
 def _lacks_index(source: Any) -> bool:
@@ -538,10 +538,3 @@ def _stream_info(stream: Any) -> StreamInfo:
         language=stream.metadata.get("language"),
         title=stream.metadata.get("title"),
     )
-
-
-def _plain(error: BaseException) -> str:
-    code = getattr(error, "errno", None)
-    if code in (errno.EIO,):
-        return "input/output error"
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().rstrip(".").lower()

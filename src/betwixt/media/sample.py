@@ -33,8 +33,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
+from betwixt.media.files import output_error
 from betwixt.media.frames import planes
-from betwixt.media.images import output_error
 
 __all__ = ["RATE", "SECONDS", "SOUND_RATE", "make_sample", "render", "sound"]
 
@@ -123,7 +123,7 @@ def make_sample(
         _encode(temporary, width, height, Fraction(rate), Fraction(seconds), seed, progress)
         os.replace(temporary, path)
     except (OSError, av.error.FFmpegError) as error:
-        raise output_error(path, error) from None
+        raise output_error(error, path) from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

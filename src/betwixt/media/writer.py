@@ -414,9 +414,7 @@ class VideoWriter:
             self._out.mux(packet)
 
     def _failure(self, error: BaseException) -> OutputError:
-        result = output_error(error, self.path or "standard output")
-        assert isinstance(result, OutputError)
-        return result
+        return output_error(error, self.path or "standard output")
 
     def __enter__(self) -> VideoWriter:
         return self
