@@ -3,9 +3,9 @@
     python benchmarks/classical.py --root DIR [--set ucf101] [--set middlebury] [--set davis] [--stride N] [--jobs N]
     python benchmarks/classical.py --size 1280x720
 
-The first form prints, for each method, the PSNR over RGB of the frame rounded to 8 bit and (in brackets) of the frame as
-it was made, the interpolation error (mean absolute difference of the rounded frame), and processor seconds a frame on
-one thread. All are means over triplets; the frame in the middle of three is left out and restored.
+The first form leaves out the middle one of three frames, restores it, and prints, for each method, means over triplets:
+the PSNR over RGB of the frame rounded to 8 bit and (in brackets) of the frame as it was made, the interpolation error
+(mean absolute difference of the rounded frame), and seconds a frame on one thread.
 
     DIR/ucf101_interp_ours/ID/{frame_00,frame_01_gt,frame_02}.{png,webp}     379 triplets, 256x256
     DIR/middlebury_other/{input/NAME/frame10,frame11.png, gt/NAME/frame10i11.png}     12 triplets
@@ -13,7 +13,8 @@ one thread. All are means over triplets; the frame in the middle of three is lef
 
 minterpolate needs more of a video than two frames (it looks one frame back and one ahead), so it is only measured on
 sequences: each is given to it at half rate twice, the even frames and then the odd ones, which covers every triplet. It
-gives 8 bit, so it has no figure in brackets. It is left out if ffmpeg is not on the PATH.
+gives 8 bit, so it has no figure in brackets; its time is wall time, where the others' is processor time. It is left out
+if ffmpeg is not on the PATH.
 
 The second form prints how long `dis` takes for one frame of yuv420p, step by step, on one thread.
 """
@@ -93,7 +94,7 @@ def _image(folder: Path, stem: str) -> Path:
 
 def average(first: Image, second: Image) -> Image:
     """The mean of the two frames."""
-    return (first + second) / 2
+    return (first + second) / np.float32(2)
 
 
 def midpoint(first: Image, second: Image) -> Image:
@@ -106,7 +107,7 @@ def midpoint(first: Image, second: Image) -> Image:
     for frame, source, target in ((first, grey[1], grey[0]), (second, grey[0], grey[1])):
         place: Any = grid + search.calc(source, target, None) / 2
         result += cv2.remap(frame, place[..., 0], place[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return result / 2
+    return result / np.float32(2)
 
 
 def dis(first: Image, second: Image) -> Image:
@@ -219,8 +220,8 @@ def speed(width: int, height: int, rounds: int) -> str:
         times.append(np.diff(clock) * 1000)
     prepare, move, warp = np.median(times[1:], axis=0)
     return (
-        f"dis at {width}x{height} yuv420p, one thread, median of {rounds}: prepare {prepare:.1f} ms, motion {move:.1f} ms, "
-        f"planes {warp:.1f} ms, together {prepare + move + warp:.1f} ms"
+        f"dis at {width}x{height} yuv420p, one thread, median of {rounds}: prepare {prepare:.1f} ms, "
+        f"motion {move:.1f} ms, planes {warp:.1f} ms, together {prepare + move + warp:.1f} ms"
     )
 
 

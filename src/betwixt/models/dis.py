@@ -16,9 +16,10 @@ Here u is the motion from frame 0 to frame 1 of what is seen at a pixel at time 
 2. Carrying. The usual midpoint takes F10(x) as if the pixel x of the new frame were the pixel x of frame 1, which is
    wrong wherever the motion changes. Instead x_0 + t F01(x_0) = x is solved for x_0 by fixed-point iteration, and
    u_a(x) = F01(x_0); u_b likewise from F10. Unlike splatting this leaves no holes.
-3. Choice. Where u_a and u_b differ (motion boundaries), each is weighed by how well the two frames, warped by it, agree.
-4. Visibility. Where a flow and the flow back do not lead home, the point is hidden in the other frame: the frame that shows
-   it gets the weight. So does the frame in which it lies inside the picture.
+3. Choice. Where u_a and u_b differ (motion boundaries), each is weighed by how well the two frames, warped by it,
+   agree. A median takes away what is left of single wrong patches.
+4. Visibility. Where a flow and the flow back do not lead home, the point is hidden in the other frame: the frame that
+   shows it gets the weight. So does the frame in which it lies inside the picture.
 
 Shapes: luma (H, W) uint8; inside, pictures (h, w) uint8 and flows (h, w, 2) float32 in pixels of (h, w), with h, w as
 `_working_size` says; outside, maps of (h, w) with flows in pixels of (H, W).
@@ -26,12 +27,12 @@ Shapes: luma (H, W) uint8; inside, pictures (h, w) uint8 and flows (h, w, 2) flo
 Still parts stay still: flow below half a pixel is set to zero where the two frames are equal, so that a picture in
 picture, a letterbox or a logo is copied bit by bit. Equal frames have zero flow everywhere.
 
-Determinism: a search object holds its own buffers and lives for one call, so that pairs can be prepared in any number of
-threads; OpenCV cuts the search into a fixed number of stripes, whatever its number of threads.
+Determinism: a search object holds its own buffers and lives for one call, so that pairs can be prepared in any number
+of threads; OpenCV cuts the search into a fixed number of stripes, whatever its own number of threads.
 
-Reference: T. Kroeger, R. Timofte, D. Dai, L. Van Gool, "Fast Optical Flow using Dense Inverse Search", ECCV 2016. The
-search is OpenCV's; steps 2 to 4 are not of that paper. Visibility by forward-backward consistency: N. Sundaram, T. Brox,
-K. Keutzer, "Dense Point Trajectories by GPU-accelerated Large Displacement Optical Flow", ECCV 2010.
+References: T. Kroeger, R. Timofte, D. Dai, L. Van Gool, "Fast Optical Flow using Dense Inverse Search", ECCV 2016. The
+search is OpenCV's; steps 2 to 4 are not of that paper. Visibility by forward-backward consistency: N. Sundaram,
+T. Brox, K. Keutzer, "Dense Point Trajectories by GPU-accelerated Large Displacement Optical Flow", ECCV 2010.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ _SHORT_SIDE = 256, 540
 """The short side of the working picture: at least, if the frame is as large, and at most."""
 
 _SMALLEST = 32
-"""Pictures smaller than this are padded: the search needs room for its patches on two scales."""
+"""Pictures smaller than this are padded: the search needs room for its patches at half the size."""
 
 _HIDDEN = 5.0, 0.03
 """Forward-backward error from which a point counts as hidden, in pixels, and how fast its weight falls from there."""
@@ -81,8 +82,7 @@ class _DISPair(MotionPair):
     def __init__(self, luma_0: Luma, luma_1: Luma, first: Image | None = None, second: Image | None = None) -> None:
         if luma_0.shape != luma_1.shape:
             raise UsageError("The two frames differ in size: scale one to the other's size first.")
-        self._first = _rgb(luma_0) if first is None else first
-        self._second = _rgb(luma_1) if second is None else second
+        self._given = (luma_0 if first is None else first, luma_1 if second is None else second)
         height, width = luma_0.shape
         h, w = _working_size(height, width)
         self._size = h, w
@@ -113,9 +113,9 @@ class _DISPair(MotionPair):
         error_0, error_1 = _sampled(self._error_0, place_0), _sampled(self._error_1, place_1)
         seen_0 = np.float32(1 - t) * self._visibility(error_1, place_0)
         seen_1 = np.float32(t) * self._visibility(error_0, place_1)
-        weight = seen_0 + np.float32(1e-3 * (1 - t))
-        weight /= seen_0 + seen_1 + np.float32(1e-3)
-        weight = cv2.blur(weight, (3, 3), borderType=cv2.BORDER_REPLICATE)
+        share = seen_0 + np.float32(1e-3 * (1 - t))
+        share /= seen_0 + seen_1 + np.float32(1e-3)
+        weight: _Map = cv2.blur(share, (3, 3), borderType=cv2.BORDER_REPLICATE)
         return Motion(to_0 * self._scale, to_1 * self._scale, weight)
 
     def at(self, t: float) -> Image:
@@ -123,9 +123,9 @@ class _DISPair(MotionPair):
         # Runtime stands above the models, and needs their types: hence not at the top.
         from betwixt.runtime.planes import synthesize_planes
 
-        height, width = self._first.shape[:2]
+        first, second = (_rgb(given) if given.ndim == 2 else given for given in self._given)
         image: Image
-        (image,) = synthesize_planes([self._first], [self._second], self.motion(t), (height, width))
+        (image,) = synthesize_planes([first], [second], self.motion(t), first.shape[:2])
         return image
 
     def _motion_at(self, t: float) -> _Map:
@@ -168,7 +168,7 @@ class _DISPair(MotionPair):
 
 
 def _working_size(height: int, width: int) -> tuple[int, int]:
-    """The size at which the motion is sought: small frames as they are, larger ones at about a third, within `_SHORT_SIDE`."""
+    """The size at which the motion is sought: small frames as they are, larger ones at a third or so."""
     least, most = _SHORT_SIDE
     short = min(height, width)
     ratio = min(1.0, min(max(0.35 * short, least), most) / short)
@@ -179,13 +179,12 @@ def _search(source: Luma, target: Luma) -> _Map:
     """The flow from `source` to `target`."""
     h, w = source.shape
     pad = (0, max(0, _SMALLEST - h), 0, max(0, _SMALLEST - w))
-    if any(pad):
-        source, target = (cv2.copyMakeBorder(x, *pad, cv2.BORDER_REPLICATE) for x in (source, target))
-    full_h, full_w = source.shape
-    half = [_resized(x, full_h // 2, full_w // 2) for x in (source, target)]
+    whole = [cv2.copyMakeBorder(x, *pad, cv2.BORDER_REPLICATE) for x in (source, target)]
+    full_h, full_w = whole[0].shape
+    half = [_resized(x, full_h // 2, full_w // 2) for x in whole]
     start = cv2.resize(_searcher(stride=2, steps=8).calc(*half, None), (full_w, full_h))
     start *= np.array([full_w / (full_w // 2), full_h / (full_h // 2)], np.float32)
-    flow = _searcher(stride=5, steps=6, coarsest=0).calc(source, target, start)
+    flow = _searcher(stride=5, steps=6, coarsest=0).calc(*whole, start)
     return np.ascontiguousarray(flow[:h, :w])
 
 
@@ -210,15 +209,19 @@ def _carried(flow: _Map, t: float) -> _Map:
 
 def _sampled(picture: NDArray[Any], places: _Map) -> NDArray[Any]:
     """`picture` at `places` (h, w, 2), bilinear; beyond its border, its border."""
-    sampled: NDArray[Any] = cv2.remap(picture, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    # One map with both coordinates; the stubs know only the form with two.
+    sampled: NDArray[Any] = cv2.remap(  # type: ignore[call-overload]
+        picture, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     return sampled
 
 
-def _resized(picture: Luma, h: int, w: int) -> Luma:
+def _resized(picture: NDArray[Any], h: int, w: int) -> Luma:
     if picture.shape == (h, w):
         return picture
-    resized: Luma = cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA)
-    return resized
+    resized: Any = cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA)
+    result: Luma = resized
+    return result
 
 
 @lru_cache(maxsize=4)
@@ -237,6 +240,6 @@ def _luma(image: Image) -> Luma:
     return luma
 
 
-def _rgb(luma: Luma) -> Image:
+def _rgb(luma: _Map) -> Image:
     image: Image = np.repeat((luma.astype(np.float32) / np.float32(255))[..., None], 3, axis=2)
     return image

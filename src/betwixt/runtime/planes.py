@@ -11,13 +11,14 @@ Shapes: planes (h, w) or (h, w, c), uint8, uint16 or float32, with h = ceil(H / 
 (H, W). The maps of the motion may be coarser than the frame; they are brought to the size of the planes in bands of
 rows, so that no map as large as an 8K frame is ever made.
 
-Interpolation is bicubic: bilinear takes the fine detail away at half a pixel. That blur has a use, too, in that it hides
-detail which the motion did not place right. So where the two warped frames disagree by as much as the detail of their
-blend amounts to, and both take part in it, that detail is not to be believed and the blend is softened (as a Wiener
-filter would, by the ratio of the two). The ratio knows no unit: bit depth and range do not matter.
+Interpolation is bicubic: bilinear takes the fine detail away at half a pixel. That blur has a use, too, in that it
+hides detail which the motion did not place right. So where the two warped frames disagree by as much as the detail of
+their blend amounts to, and both take part in it, that detail is not to be believed and the blend is softened (as a
+Wiener filter would, by the ratio of the two). The ratio knows no unit: bit depth and range do not matter.
 
-Values: bicubic overshoots, so samples are clipped to the range that the same plane has in the two frames: a limited-range
-source gives no illegal code value. Where both frames agree and the flow is zero, the result is the source, bit by bit.
+Values: bicubic overshoots, so samples are clipped to the range that the same plane has in the two frames: a source of
+limited range gives no illegal code value. Where both frames agree and the flow is zero, the result is the source, bit
+by bit.
 
 Chroma samples read the flow at the centre of the luma samples that they cover. Where the format sites them at the left
 edge this is half a luma pixel off, in a map that is coarser than that.
@@ -91,7 +92,7 @@ class _Blend:
 
     def __init__(self, first: Plane, second: Plane) -> None:
         self.sources = _for_opencv(first), _for_opencv(second)
-        self.out = np.empty(first.shape, first.dtype)
+        self.out: Plane = np.empty(first.shape, first.dtype)
         self.low = np.float32(min(first.min(), second.min()))
         self.high = np.float32(max(first.max(), second.max()))
         self.disagreement: list[_Map] = []
@@ -176,8 +177,10 @@ def _around(cells: _Map) -> _Map:
 
 
 def _warped(source: Plane, place: _Map) -> _Map:
-    warped = cv2.remap(source, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return warped.reshape(*place.shape[:2], *source.shape[2:]).astype(np.float32, copy=False)
+    # One map with both coordinates; the stubs know only the form with two.
+    warped: Any = cv2.remap(source, place, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    samples: _Map = warped.reshape(*place.shape[:2], *source.shape[2:]).astype(np.float32, copy=False)
+    return samples
 
 
 def _beside(factor: _Map, values: _Map) -> _Map:
