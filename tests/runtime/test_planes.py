@@ -145,3 +145,13 @@ def test_frames_must_match() -> None:
     for other in ([], [plane[:4]], [plane.astype(np.uint16)], [plane, plane]):
         with pytest.raises(UsageError):
             synthesize_planes([plane], other, steady(0, 0), (8, 8))
+
+
+@pytest.mark.parametrize("brightness", [0.95, 0.6])
+def test_a_fade_keeps_its_detail(brightness: float) -> None:
+    noise = cv2.GaussianBlur(np.random.default_rng(0).random((96, 128)).astype(np.float32), (0, 0), 1.5)
+    first = np.clip(noise * 800 - 272, 0, 255).astype(np.uint8)
+    second = (first * brightness).astype(np.uint8)
+    (made,) = synthesize_planes([first], [second], steady(0, 0), (96, 128))
+    truth = (first.astype(float) + second) / 2
+    assert np.abs(made - truth).mean() < 1.0

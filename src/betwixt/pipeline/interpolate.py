@@ -654,6 +654,13 @@ def cores() -> int:
 
 def _peak_memory() -> int:
     """The process's peak resident memory in bytes; 0 where the system does not tell."""
+    # getrusage would also count what the process was before it became this program
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
     try:
         import resource
     except ImportError:

@@ -14,7 +14,8 @@ rows, so that no map as large as an 8K frame is ever made.
 Interpolation is bicubic: bilinear takes the fine detail away at half a pixel. That blur has a use, too, in that it
 hides detail which the motion did not place right. So where the two warped frames disagree by as much as the detail of
 their blend amounts to, and both take part in it, that detail is not to be believed and the blend is softened (as a
-Wiener filter would, by the ratio of the two). The ratio knows no unit: bit depth and range do not matter.
+Wiener filter would, by the ratio of the two). The ratio knows no unit: bit depth and range do not matter. A difference
+of one sign all over the plane, as in a fade, does not count.
 
 Values: bicubic overshoots, so samples are clipped to the range that the same plane has in the two frames: a source of
 limited range gives no illegal code value. Where both frames agree and the flow is zero, the result is the source, bit
@@ -96,6 +97,7 @@ class _Blend:
         self.low = np.float32(min(first.min(), second.min()))
         self.high = np.float32(max(first.max(), second.max()))
         self.disagreement: list[_Map] = []
+        self.offset: list[_Map] = []
 
     def write(self, top: int, values: _Map) -> None:
         """Store rows from `top` on, rounded to the nearest code value; changes `values`."""
@@ -126,7 +128,8 @@ def _synthesize(group: list[_Blend], motion: Motion, size: tuple[int, int]) -> N
             a, b = (_warped(source, place) for source, place in zip(blend.sources, places, strict=True))
             # w a + (1 - w) b, written so that two equal samples give that sample exactly.
             a -= b
-            blend.disagreement.append(_cells(a))
+            blend.disagreement.append(_cells(np.abs(a)))
+            blend.offset.append(_cells(a))
             a *= _beside(weight, a)
             a += b
             blend.write(top, a)
@@ -144,12 +147,15 @@ def _soften(blend: _Blend, weight: _Map, bands: list[tuple[int, int]], sigma: tu
     # OpenCV drops the last axis of an array with one channel.
     soft = cv2.GaussianBlur(sharp, (0, 0), sigma[0], sigmaY=sigma[1], borderType=cv2.BORDER_REPLICATE)
     soft = soft.reshape(sharp.shape)
-    changes = [soft[top:bottom].astype(np.float32) - sharp[top:bottom] for top, bottom in bands]
-    detail = np.concatenate([_cells(change) for change in changes])
+    detail = np.concatenate([_cells(np.abs(_difference(soft, sharp, band))) for band in bands])
     # A frame without weight cannot spoil the blend: 1 where both have half, 0 where one has all.
     share = cv2.resize(weight, disagreement.shape[::-1], interpolation=cv2.INTER_LINEAR)
     agreed = disagreement == 0
-    disagreement = _around(disagreement * (4 * share * (1 - share)))
+    # In a fade or a flash the frames differ everywhere and in one direction: that says nothing against the detail.
+    offset = np.concatenate(blend.offset)
+    fading = abs(float(offset.mean())) / float(disagreement.mean())
+    disagreement = np.maximum(_around(disagreement) - fading**2 * np.abs(_around(offset)), 0)
+    disagreement *= 4 * share * (1 - share)
     floor = max(float(blend.high - blend.low) / 255, 1e-6)
     start, full = _DISBELIEF
     amount = disagreement / (_around(detail) + np.float32(floor))
@@ -158,17 +164,22 @@ def _soften(blend: _Blend, weight: _Map, bands: list[tuple[int, int]], sigma: tu
     if not amount.any():
         return
     amounts = _tall(amount, height)
-    for (top, bottom), change in zip(bands, changes, strict=True):
+    for top, bottom in bands:
+        change = _difference(soft, sharp, (top, bottom))
         change *= _beside(_wide(amounts[top:bottom], width), change)
         change += sharp[top:bottom]
         blend.write(top, change)
 
 
+def _difference(a: Plane, b: Plane, band: tuple[int, int]) -> _Map:
+    rows = slice(*band)
+    return a[rows].astype(np.float32) - b[rows]
+
+
 def _cells(difference: _Map) -> _Map:
-    """The mean absolute value of `difference` over its channels and over cells: (ceil(h / 4), ceil(w / 4))."""
+    """The mean of `difference` over its channels and over cells: (ceil(h / 4), ceil(w / 4))."""
     h, w = difference.shape[:2]
-    size = np.abs(difference)
-    cells = cv2.resize(size, (-(-w // _CELL), -(-h // _CELL)), interpolation=cv2.INTER_AREA)
+    cells = cv2.resize(difference, (-(-w // _CELL), -(-h // _CELL)), interpolation=cv2.INTER_AREA)
     return cells if cells.ndim == 2 else cells.mean(2)
 
 
