@@ -39,9 +39,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image
 from betwixt.models.dis import DIS
-from betwixt.runtime.planes import synthesize_planes
 
 Picture = NDArray[np.uint8]
 Files = tuple[Path, Path, Path]

@@ -21,38 +21,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
+from betwixt.layers.motion import Motion
 
-__all__ = ["Image", "Interpolator", "Luma", "Motion", "MotionInterpolator", "MotionPair", "Pair"]
+__all__ = ["Image", "Interpolator", "Luma", "MotionInterpolator", "MotionPair", "Pair"]
 
 Image = NDArray[np.float32]
 """A picture: (H, W, 3), RGB, float32 in [0, 1]."""
 
 Luma = NDArray[np.uint8]
 """A grey picture: (H, W), uint8, full range or limited as the source has it."""
-
-
-@dataclass(frozen=True)
-class Motion:
-    """How frame t is made of frames 0 and 1: ``w * warp(frame 0, flow_t0) + (1 - w) * warp(frame 1, flow_t1)``.
-
-    The maps may be coarser than the frame (h <= H, w <= W); the flows are in pixels of the frame all the same.
-
-    Attributes:
-        flow_t0: (h, w, 2) float32, F_{t->0}.
-        flow_t1: (h, w, 2) float32, F_{t->1}.
-        weight: (h, w) float32 in [0, 1], the weight of warped frame 0.
-    """
-
-    flow_t0: NDArray[np.float32]
-    flow_t1: NDArray[np.float32]
-    weight: NDArray[np.float32]
 
 
 class Pair(ABC):

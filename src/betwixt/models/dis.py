@@ -45,7 +45,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.models.base import Image, Luma, Motion, MotionInterpolator, MotionPair
+from betwixt.layers.motion import Motion
+from betwixt.layers.planes import synthesize_planes
+from betwixt.models.base import Image, Luma, MotionInterpolator, MotionPair
 
 __all__ = ["DIS"]
 
@@ -120,9 +122,6 @@ class _DISPair(MotionPair):
 
     def at(self, t: float) -> Image:
         """The frame at time `t`, 0 < t < 1."""
-        # Runtime stands above the models, and needs their types: hence not at the top.
-        from betwixt.runtime.planes import synthesize_planes
-
         first, second = (_rgb(given) if given.ndim == 2 else given for given in self._given)
         image: Image
         (image,) = synthesize_planes([first], [second], self.motion(t), first.shape[:2])

@@ -18,10 +18,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from betwixt.layers.planes import synthesize_planes
 from betwixt.media.colour import Colour, RGBPath
 from betwixt.media.frames import Plane, assemble, luma8, planes
 from betwixt.models.base import Image, Interpolator, MotionInterpolator, MotionPair, Pair
-from betwixt.runtime.planes import synthesize_planes
 
 __all__ = ["PairWork", "Source", "Synthesizer"]
 

@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.models.base import Motion
+from betwixt.layers.motion import Motion
 
 __all__ = ["Plane", "synthesize_planes"]
 

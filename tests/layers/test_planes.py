@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.models.base import Motion
-from betwixt.runtime.planes import synthesize_planes
+from betwixt.layers.motion import Motion
+from betwixt.layers.planes import synthesize_planes
 
 SIZE = (96, 128)
 LAYOUTS = {
@@ -124,7 +124,7 @@ def test_bands_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = (noise.integers(0, 256, (200, 90, 3), dtype=np.uint8) for _ in range(2))
     motion = steady(5, 3, shape=(70, 33))
     (whole,) = synthesize_planes([first], [second], motion, (200, 90))
-    monkeypatch.setattr("betwixt.runtime.planes._BAND", 90 * 12)
+    monkeypatch.setattr("betwixt.layers.planes._BAND", 90 * 12)
     (banded,) = synthesize_planes([first], [second], motion, (200, 90))
     np.testing.assert_array_equal(whole, banded)
 

@@ -1,0 +1,27 @@
+"""What a frame in between is made of: where its pixels come from, and which of the two frames to trust."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Motion"]
+
+
+@dataclass(frozen=True)
+class Motion:
+    """How frame t is made of frames 0 and 1: ``w * warp(frame 0, flow_t0) + (1 - w) * warp(frame 1, flow_t1)``.
+
+    The maps may be coarser than the frame (h <= H, w <= W); the flows are in pixels of the frame all the same.
+
+    Attributes:
+        flow_t0: (h, w, 2) float32, F_{t->0}.
+        flow_t1: (h, w, 2) float32, F_{t->1}.
+        weight: (h, w) float32 in [0, 1], the weight of warped frame 0.
+    """
+
+    flow_t0: NDArray[np.float32]
+    flow_t1: NDArray[np.float32]
+    weight: NDArray[np.float32]
