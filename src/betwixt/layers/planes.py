@@ -165,6 +165,8 @@ def _soften(blend: _Blend, weight: _Map, bands: list[tuple[int, int]], sigma: tu
         return
     amounts = _tall(amount, height)
     for top, bottom in bands:
+        if not amounts[top:bottom].any():
+            continue
         change = _difference(soft, sharp, (top, bottom))
         change *= _beside(_wide(amounts[top:bottom], width), change)
         change += sharp[top:bottom]
