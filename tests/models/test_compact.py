@@ -12,7 +12,7 @@ def network() -> Compact:
     return Compact().eval()
 
 
-def test_an_untrained_head_and_synthesis_leave_motion_and_blend_alone(network: Compact) -> None:
+def test_an_untrained_head_and_detail_leave_motion_and_blend_alone(network: Compact) -> None:
     frames = torch.rand(2, 2, 3, 64, 96)
     t = torch.tensor([0.5, 0.25]).reshape(-1, 1, 1, 1)
     with torch.inference_mode():

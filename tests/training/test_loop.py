@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from betwixt.errors import InputError, UsageError
 from betwixt.models.compact import Compact
+from betwixt.training.checkpoint import export_weights
 from betwixt.training.loop import learning_rate, train
 from betwixt.training.recipe import Recipe, load_recipe
 from betwixt.training.synthetic import build_bank
@@ -28,7 +29,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(samples: int) -> Recipe:
-    return Recipe(batch=2, crop=32, levels=2, samples=samples, cool_down=8, warm_up=2, synthesis_from=4, bf16=False)
+    return Recipe(batch=2, crop=32, levels=2, samples=samples, cool_down=8, warm_up=2, detail_from=4, bf16=False)
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(cache: Path, tmp_path: Path) -> None:
@@ -67,3 +68,5 @@ def test_the_small_checkpoint_has_the_average_and_fits_the_repository(cache: Pat
     names = [name for name, _ in Compact().named_parameters()]
     assert {f"ema.{name}" for name in names} <= set(tensors)
     assert (tmp_path / "small.safetensors").stat().st_size < 8_000_000
+    export_weights(tmp_path / "small.safetensors", tmp_path / "weights.safetensors")
+    Compact().load_state_dict(load_file(tmp_path / "weights.safetensors"))

@@ -5,6 +5,9 @@ python -m betwixt.training prepare RECIPE DATA CACHE
 
 python -m betwixt.training run RECIPE CACHE OUTPUT --minutes 60 [--evaluation DIR] [--set key=value]
     Train, going on from the checkpoint in OUTPUT if there is one.
+
+python -m betwixt.training export CHECKPOINT WEIGHTS
+    The averaged weights alone, in float16.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from betwixt.errors import BetwixtError, InputError
+from betwixt.training.checkpoint import export_weights
 from betwixt.training.clips import build_clip_cache, usable
 from betwixt.training.loop import train
 from betwixt.training.recipe import DataRules, load_recipe
@@ -63,12 +67,17 @@ def main() -> int:
     second.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     second.add_argument("--threads", type=int, default=0, help="of the CPU; 0 for all (default)")
     second.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of [train]")
+    third = verbs.add_parser("export", help="write the averaged weights of a checkpoint, in float16")
+    third.add_argument("checkpoint", type=Path)
+    third.add_argument("weights", type=Path)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     try:
         if arguments.verb == "prepare":
             _, rules = load_recipe(arguments.recipe)
             prepare(rules, arguments.data, arguments.cache, arguments.shards)
+        elif arguments.verb == "export":
+            export_weights(arguments.checkpoint, arguments.weights)
         else:
             if arguments.threads:
                 torch.set_num_threads(arguments.threads)

@@ -23,7 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-__all__ = ["Progress", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Progress", "export_weights", "load_checkpoint", "save_checkpoint"]
 
 
 @dataclass
@@ -90,3 +90,15 @@ def load_checkpoint(
                     "exp_avg_sq": like.clone().copy_(file.get_tensor(f"second.{name}")),
                 }
     return progress
+
+
+def export_weights(checkpoint: Path, target: Path) -> None:
+    """Write the averaged weights of a checkpoint alone, in float16, as they ship."""
+    with safe_open(checkpoint, framework="pt") as file:
+        progress = json.loads(file.metadata()["state"])
+        names = [name for name in file.keys() if name.startswith("ema.")]  # noqa: SIM118 (not a dict)
+        tensors = {name.removeprefix("ema."): file.get_tensor(name).half().contiguous() for name in names}
+    metadata = {"recipe": progress["recipe"]["name"], "samples": str(progress["samples"])}
+    partial = target.with_name(f"{target.name}.partial")
+    save_file(tensors, partial, metadata=metadata)
+    partial.replace(target)

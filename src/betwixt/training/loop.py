@@ -152,8 +152,8 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, progress.samples)
         with torch.autocast(device, torch.bfloat16, enabled=recipe.bf16):
-            synthesis = progress.samples >= recipe.synthesis_from
-            result = model(batch.frame0, batch.frame1, batch.t, recipe.levels, synthesis)
+            detail = progress.samples >= recipe.detail_from
+            result = model(batch.frame0, batch.frame1, batch.t, recipe.levels, detail)
         reconstruction, flow, error = loss_terms(result, batch)
         loss = reconstruction + recipe.flow_weight * flow
         optimizer.zero_grad(set_to_none=True)

@@ -50,7 +50,7 @@ class Recipe:
         synthetic_first: Share of synthetic samples at the beginning,
         synthetic_last: and from `synthetic_until` on; linear between them.
         synthetic_until: See above.
-        synthesis_from: Before this sample the fused frame is left uncorrected.
+        detail_from: Before this sample the detail network is left out.
         flow_weight: Weight of the flow loss beside the reconstruction loss.
         bf16: Convolutions in bfloat16.
     """
@@ -70,7 +70,7 @@ class Recipe:
     synthetic_first: float = 0.85
     synthetic_last: float = 0.4
     synthetic_until: int = 60_000
-    synthesis_from: int = 30_000
+    detail_from: int = 19_000
     flow_weight: float = 0.1
     bf16: bool = True
 
