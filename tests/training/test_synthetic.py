@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from betwixt.errors import InputError
-from betwixt.training.augmentation import augment
+from betwixt.training.augmentation import augment, compress
 from betwixt.training.synthetic import Scene, SyntheticBank, build_bank, make_scene
 
 
@@ -47,6 +47,13 @@ def test_augmentation_moves_frames_and_motion_alike(sources: list[np.ndarray]) -
         before = prediction_error(scene.frames, scene.motion, scene.t)[0]
         frames, motion, t = augment(np.random.default_rng(i), scene.frames, scene.motion, scene.t)
         assert prediction_error(frames, motion, t)[0] == pytest.approx(before, abs=1.0)
+
+
+def test_compression_changes_little(sources: list[np.ndarray]) -> None:
+    frames = scenes(sources, 1)[0].frames
+    result = compress(np.random.default_rng(0), frames)
+    difference = np.abs(result.astype(int) - frames).mean()
+    assert 0 < difference < 10
 
 
 def test_a_scene_depends_on_its_seed_alone(sources: list[np.ndarray]) -> None:

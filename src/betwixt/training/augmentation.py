@@ -1,11 +1,12 @@
-"""Augmentation of a triplet: flips, quarter turns, time reversal, channel order; the motion follows."""
+"""Augmentation of a triplet: flips, quarter turns, time reversal, channel order, compression; the motion follows."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["augment"]
+__all__ = ["augment", "compress"]
 
 
 def augment(
@@ -35,3 +36,13 @@ def augment(
     if rng.random() < 0.5:
         frames = frames[..., rng.permutation(3)]
     return np.ascontiguousarray(frames), np.ascontiguousarray(motion), t
+
+
+def compress(rng: np.random.Generator, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The frames (3, S, S, 3) with the noise of lossy compression, as low-rate video has it."""
+    quality = int(rng.integers(35, 90))
+    result = []
+    for frame in frames:
+        _, code = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        result.append(np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.uint8))
+    return np.stack(result)

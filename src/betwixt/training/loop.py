@@ -22,7 +22,7 @@ from torch import Tensor
 
 from betwixt.errors import InputError
 from betwixt.models.compact import Compact, CompactOutput
-from betwixt.training.augmentation import augment
+from betwixt.training.augmentation import augment, compress
 from betwixt.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from betwixt.training.clips import RealTriplets
 from betwixt.training.losses import charbonnier, endpoint_error, laplacian
@@ -70,6 +70,8 @@ def draw_batch(recipe: Recipe, samples: int, bank: SyntheticBank, real: RealTrip
             pictures, t = real.draw(rng, recipe.crop)
             motion = np.zeros((recipe.crop, recipe.crop, 2), np.float32)
         pictures, motion, t = augment(rng, pictures, motion, t)
+        if rng.random() < recipe.compressed:
+            pictures = compress(rng, pictures)
         frames.append(pictures)
         motions.append(motion)
         times.append(t)

@@ -51,6 +51,7 @@ class Recipe:
         synthetic_last: and from `synthetic_until` on; linear between them.
         synthetic_until: See above.
         detail_from: Before this sample the detail network is left out.
+        compressed: Share of samples with the noise of lossy compression, on all three frames.
         flow_weight: Weight of the flow loss beside the reconstruction loss.
         bf16: Convolutions in bfloat16.
     """
@@ -71,6 +72,7 @@ class Recipe:
     synthetic_last: float = 0.4
     synthetic_until: int = 60_000
     detail_from: int = 19_000
+    compressed: float = 0.2
     flow_weight: float = 0.1
     bf16: bool = True
 
