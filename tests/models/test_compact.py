@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from betwixt.models.compact import Compact
+from betwixt.models.compact import Compact, pyramid_levels
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,11 @@ def test_levels_and_size_are_free(network: Compact) -> None:
             frame = network(torch.rand(1, 3, height, width), torch.rand(1, 3, height, width), t, levels).frame
             assert frame.shape == (1, 3, height, width)
             assert bool(frame.isfinite().all())
+
+
+@pytest.mark.parametrize(("size", "levels"), [((256, 256), 4), ((384, 640), 5), ((480, 854), 6), ((8, 8), 1)])
+def test_levels_follow_the_size(size: tuple[int, int], levels: int) -> None:
+    assert pyramid_levels(*size) == levels
 
 
 def test_it_is_small(network: Compact) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from betwixt.errors import InputError
+from betwixt.models.compact import pyramid_levels
 
 __all__ = ["Triplet", "development_sets", "psnr", "validate"]
 
@@ -66,7 +67,7 @@ def _tensor(picture: NDArray[np.uint8]) -> Tensor:
 def middle(model: nn.Module, first: Tensor, second: Tensor) -> Tensor:
     """The frame at t = 1/2, padded to what the pyramid needs and cut back."""
     height, width = first.shape[-2:]
-    levels = 4 if max(height, width) <= 640 else 5
+    levels = pyramid_levels(height, width)
     unit = 4 * 2 ** (levels - 1)
     pad = (0, -width % unit, 0, -height % unit)
     a, b = (F.pad(f, pad, mode="replicate").to(memory_format=torch.channels_last) for f in (first, second))
