@@ -162,8 +162,8 @@ class RealTriplets:
         start, gap, position = (int(v) for v in self._rows[clip][row, :3])
         frames = self._clips[clip]
         height, width = frames.shape[1:3]
-        # A quarter of the crops show twice the picture at half the size: smaller things, cleaner pixels.
-        side = size * 2 if min(height, width) >= 2 * size and rng.random() < 0.25 else size
+        # A quarter of the crops show up to twice the picture, made smaller: smaller things, cleaner pixels.
+        side = min(2 * size, height, width) if rng.random() < 0.25 else size
         best, activity = (0, 0), -1.0
         for _ in range(2):
             top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))

@@ -69,7 +69,7 @@ class Recipe:
     cool_down: int = 300_000
     average: int = 8_000
     synthetic_first: float = 0.85
-    synthetic_last: float = 0.4
+    synthetic_last: float = 0.45
     synthetic_until: int = 60_000
     detail_from: int = 19_000
     compressed: float = 0.2
