@@ -1,0 +1,1 @@
+"""Training: data sets, synthetic motion, augmentation, losses, the loop."""

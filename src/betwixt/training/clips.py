@@ -1,0 +1,185 @@
+"""Real motion: folders of clips, decoded once, and the triplets that are worth learning from.
+
+    clips/*.mp4 ──decode──► cache/clips/NAME.npy             (frames, height, width, 3) uint8, memory-mapped
+                └─measure─► cache/clips/NAME.triplets.npy    rows of first frame, gap, position, motion, error
+
+A triplet is two frames `gap` apart and one between them, at t = position / gap. What it holds is measured on grey
+frames a quarter of the size with DIS optical flow: how far the ends move, and how well the frame between is predicted
+by warping both ends to it. Left out are
+
+- duplicates: the frame between repeats one of the ends,
+- static triplets: 95 % of the picture moves less than `STATIC` pixels,
+- cuts and near-impossible motion: the prediction has less than `IMPOSSIBLE` dB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from betwixt.errors import InputError
+
+__all__ = ["ClipRule", "RealTriplets", "build_clip_cache", "usable"]
+
+DUPLICATE = 0.4
+"""Mean grey-level difference under which two frames are the same picture."""
+STATIC = 0.35
+"""Pixels; see above."""
+IMPOSSIBLE = 20.0
+"""dB; see above."""
+STEPS: tuple[tuple[int, int], ...] = ((2, 1), (4, 2), (6, 3), (3, 1), (3, 2))
+"""(gap, position) of the triplets that are cut: t = 1/2 at strides 1 to 3, and thirds."""
+
+
+@dataclass(frozen=True)
+class ClipRule:
+    """What may be taken from one clip: frames before `end` seconds, with this weight in the mix."""
+
+    end: float | None = None
+    weight: float | None = None
+
+
+def build_clip_cache(clips: Sequence[Path], cache: Path, rules: dict[str, ClipRule]) -> None:
+    """Decode `clips` into `cache` and measure their triplets; a clip that is there already is kept.
+
+    Args:
+        clips: Video files. Their stems name them and must differ.
+        cache: Folder for the decoded frames, about 0.7 MB a frame at 640x360.
+        rules: By stem, what to take of a clip.
+    """
+    if not clips:
+        raise InputError("No clips to learn from: the data folder holds no .mp4 file.")
+    folder = cache / "clips"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in clips:
+        target = folder / f"{path.stem}.npy"
+        measured = folder / f"{path.stem}.triplets.npy"
+        if not target.exists():
+            _decode(path, target, rules.get(path.stem, ClipRule()).end)
+        if not measured.exists():
+            _save(measured, _measure(np.load(target, mmap_mode="r")))
+
+
+def _save(path: Path, array: NDArray[np.float32]) -> None:
+    partial = path.with_suffix(".partial.npy")
+    np.save(partial, array)
+    partial.replace(path)
+
+
+def _decode(path: Path, target: Path, end: float | None) -> None:
+    frames = []
+    with av.open(str(path)) as container:
+        for frame in container.decode(video=0):
+            if end is not None and frame.time is not None and frame.time >= end:
+                break
+            frames.append(frame.to_ndarray(format="rgb24"))
+    partial = target.with_suffix(".partial.npy")
+    np.save(partial, np.stack(frames))
+    partial.replace(target)
+
+
+def _measure(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Rows of (first frame, gap, position, motion in pixels, error in dB) of the usable triplets."""
+    height, width = frames.shape[1:3]
+    scale = 160 / max(height, width)
+    size = (round(width * scale), round(height * scale))
+    grey = [cv2.cvtColor(cv2.resize(f, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY) for f in frames]
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    x, y = np.meshgrid(np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32))
+    step = np.array([np.abs(a.astype(np.int16) - b).mean() for a, b in pairwise(grey)])
+    nothing: Any = None  # cv2 takes it for "no flow to start from"; its stubs do not
+    rows = []
+    for gap in sorted({gap for gap, _ in STEPS}):
+        for start in range(len(grey) - gap):
+            first, last = grey[start], grey[start + gap]
+            # A repeated frame anywhere inside means that the positions are not the times.
+            if step[start : start + gap].min() < DUPLICATE:
+                continue
+            forward, backward = dis.calc(first, last, nothing), dis.calc(last, first, nothing)
+            motion = float(np.percentile(np.hypot(forward[..., 0], forward[..., 1]), 95)) / scale
+            if motion < STATIC:
+                continue
+            for position in (p for g, p in STEPS if g == gap):
+                t = position / gap
+                places = [(x + s * f[..., 0], y + s * f[..., 1]) for s, f in ((t, backward), (1 - t, forward))]
+                a, b = (cv2.remap(p, u, v, cv2.INTER_LINEAR) for p, (u, v) in zip((first, last), places, strict=True))
+                # What enters or leaves at the border is not held against a triplet.
+                seen = np.ones(first.shape, bool)
+                for u, v in places:
+                    seen &= (u >= 0) & (u <= size[0] - 1) & (v >= 0) & (v <= size[1] - 1)
+                error = ((1 - t) * a.astype(np.float32) + t * b - grey[start + position])[seen]
+                psnr = 10 * np.log10(255**2 / max(float(np.mean(error**2)), 1e-3)) if error.size else 0.0
+                if psnr >= IMPOSSIBLE:
+                    rows.append((start, gap, position, motion, psnr))
+    return np.asarray(rows, np.float32).reshape(-1, 5)
+
+
+class RealTriplets:
+    """Crops of real triplets out of a clip cache, drawn by a random generator.
+
+    Clips are drawn with their weights (by default the square root of their number of triplets, so that a long clip
+    does not drown the others), triplets with more motion a little more often.
+    """
+
+    def __init__(self, cache: Path, rules: dict[str, ClipRule] | None = None) -> None:
+        self._clips: list[NDArray[np.uint8]] = []
+        self._rows: list[NDArray[np.float32]] = []
+        self._odds: list[NDArray[np.float64]] = []
+        weights = []
+        for path in sorted((cache / "clips").glob("*.triplets.npy")):
+            rows = np.load(path)
+            if not len(rows):
+                continue
+            name = path.name.removesuffix(".triplets.npy")
+            self._clips.append(np.load(path.with_name(f"{name}.npy"), mmap_mode="r"))
+            self._rows.append(rows)
+            # t = 1/2 is most of what is asked for; the wider gaps are the harder motion.
+            share = np.where(rows[:, 2] * 2 == rows[:, 1], 1.0, 0.25)
+            odds = share * np.clip(rows[:, 3], 1.0, 16.0) ** 0.5
+            self._odds.append(np.cumsum(odds / odds.sum()))
+            rule = (rules or {}).get(name, ClipRule())
+            weights.append(rule.weight if rule.weight is not None else float(np.sqrt(len(rows))))
+        if not weights:
+            raise InputError("No usable triplet in the clip cache: every clip is static, too short or too wild.")
+        self.shares = np.asarray(weights) / np.sum(weights)
+        self._cumulative = np.cumsum(self.shares)
+
+    def __len__(self) -> int:
+        return sum(len(rows) for rows in self._rows)
+
+    def draw(self, rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], float]:
+        """Three frames (3, size, size, 3) in time order, and the time of the middle one."""
+        clip = min(int(np.searchsorted(self._cumulative, rng.random())), len(self._clips) - 1)
+        row = min(int(np.searchsorted(self._odds[clip], rng.random())), len(self._rows[clip]) - 1)
+        start, gap, position = (int(v) for v in self._rows[clip][row, :3])
+        frames = self._clips[clip]
+        height, width = frames.shape[1:3]
+        # A quarter of the crops show up to twice the picture, made smaller: smaller things, cleaner pixels.
+        side = min(2 * size, height, width) if rng.random() < 0.25 else size
+        best, activity = (0, 0), -1.0
+        for _ in range(2):
+            top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+            a = frames[start, top : top + side : 4, left : left + side : 4, 1].astype(np.int16)
+            b = frames[start + gap, top : top + side : 4, left : left + side : 4, 1]
+            change = float(np.abs(a - b).mean())
+            if change > activity:
+                best, activity = (top, left), change
+        top, left = best
+        crop = [frames[i, top : top + side, left : left + side] for i in (start, start + position, start + gap)]
+        if side != size:
+            crop = [np.asarray(cv2.resize(c, (size, size), interpolation=cv2.INTER_AREA), np.uint8) for c in crop]
+        return np.stack(crop), position / gap
+
+
+def usable(cache: Path) -> dict[str, int]:
+    """The number of usable triplets of every clip."""
+    paths = sorted((cache / "clips").glob("*.triplets.npy"))
+    return {path.name.removesuffix(".triplets.npy"): len(np.load(path)) for path in paths}

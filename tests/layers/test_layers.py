@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from betwixt.layers.correlation import fixed_window_matching, local_correlation
+from betwixt.layers.warp import backward_warp
+
+PARITY = Path(__file__).resolve().parents[3] / "shared/parity"
+
+
+def load(name: str) -> dict[str, NDArray[np.float32]]:
+    path = PARITY / name
+    if not path.exists():
+        pytest.skip(f"the reference values {path} are not here")
+    with np.load(path) as file:
+        return dict(file)
+
+
+def test_backward_warp_matches_the_reference() -> None:
+    values = load("ops_backwarp.npz")
+    result = backward_warp(torch.from_numpy(values["input"]), torch.from_numpy(values["flow"]))
+    np.testing.assert_allclose(result.numpy(), values["out"], atol=1e-4)
+
+
+def test_backward_warp_reads_at_pixel_plus_flow_and_clamps() -> None:
+    image = torch.arange(12.0).reshape(1, 1, 3, 4)
+    flow = torch.zeros(1, 2, 3, 4)
+    flow[:, 0] = 1.0
+    torch.testing.assert_close(
+        backward_warp(image, flow)[0, 0], torch.tensor([[1.0, 2, 3, 3], [5, 6, 7, 7], [9, 10, 11, 11]])
+    )
+
+
+def test_local_correlation_matches_the_reference() -> None:
+    values = load("ops_correlation.npz")
+    result = local_correlation(torch.from_numpy(values["first"]), torch.from_numpy(values["second"]), 4)
+    np.testing.assert_allclose(result.numpy(), values["out"], atol=1e-5)
+
+
+def test_local_correlation_has_the_right_gradient() -> None:
+    first = torch.randn(1, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    second = torch.randn(1, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda a, b: local_correlation(a, b, 2), (first, second))
+
+
+def test_fixed_window_matching_holds_every_pair_of_the_window() -> None:
+    first, second = torch.randn(2, 1, 6, 5, 7).unbind()
+    volume = fixed_window_matching(first, second, 1).reshape(1, 3, 3, 3, 3, 5, 7)
+    expected = (first[0, :, 2 - 1, 3 + 1] * second[0, :, 2 + 1, 3 + 0]).mean()
+    torch.testing.assert_close(volume[0, 0, 2, 2, 1, 2, 3], expected)
+    # The pairs of the window's centre with the second frame's window are the local correlation.
+    torch.testing.assert_close(volume[0, 1, 1].reshape(9, 5, 7), local_correlation(first, second, 1)[0])
+    # Beyond the border there is nothing.
+    assert float(volume[0, 0, 0, :, :, 0, 0].abs().max()) == 0.0

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from betwixt.errors import InputError
+from betwixt.training.clips import ClipRule, RealTriplets, build_clip_cache
+
+
+def write_clip(path: Path, frames: list[np.ndarray]) -> None:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264rgb", rate=25, options={"crf": "0"})
+        stream.width, stream.height, stream.pix_fmt = frames[0].shape[1], frames[0].shape[0], "rgb24"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def texture(seed: int) -> np.ndarray:
+    noise = np.random.default_rng(seed).integers(0, 256, (18, 40, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(noise, (480, 160), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip: ten frames of a pan, a cut, ten frames of another pan, ten frames of standstill."""
+    folder = tmp_path_factory.mktemp("clips")
+    first, second = texture(1), texture(2)
+    frames = [first[:, 3 * i : 3 * i + 160] for i in range(10)]
+    frames += [second[:, 2 * i : 2 * i + 160] for i in range(10)]
+    frames += [second[:, 18 : 18 + 160]] * 10
+    write_clip(folder / "pan.mkv", [np.ascontiguousarray(f) for f in frames])
+    write_clip(folder / "long.mkv", [np.ascontiguousarray(f) for f in frames])
+    build_clip_cache([folder / "pan.mkv", folder / "long.mkv"], folder / "cache", {"long": ClipRule(end=0.3)})
+    return folder / "cache"
+
+
+def test_cuts_duplicates_and_standstill_are_left_out(cache: Path) -> None:
+    rows = np.load(cache / "clips/pan.triplets.npy")
+    starts, gaps, motion = rows[:, 0], rows[:, 1], rows[:, 3]
+    ends = starts + gaps
+    assert ((ends <= 9) | ((starts >= 10) & (ends <= 19))).all()
+    assert set(gaps) == {2, 3, 4, 6}
+    stride_one = motion[(gaps == 2) & (ends <= 9)]
+    assert stride_one == pytest.approx(np.full(len(stride_one), 6.0), abs=1.0)
+
+
+def test_a_rule_ends_a_clip(cache: Path) -> None:
+    assert len(np.load(cache / "clips/long.npy")) == 8
+
+
+def test_crops_are_in_time_order(cache: Path) -> None:
+    triplets = RealTriplets(cache, {"long": ClipRule(weight=0.0)})
+    assert triplets.shares == pytest.approx([0.0, 1.0])
+    for i in range(10):
+        frames, t = triplets.draw(np.random.default_rng(i), 96)
+        assert frames.shape == (3, 96, 96, 3)
+        # In a pan at constant speed the frame between is nearer to each end than the ends to each other.
+        ends = np.abs(frames[0].astype(int) - frames[2]).mean()
+        assert np.abs(frames[0 if t <= 0.5 else 2].astype(int) - frames[1]).mean() < ends
+
+
+def test_no_clips_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        build_clip_cache([], tmp_path, {})
+    with pytest.raises(InputError):
+        RealTriplets(tmp_path)
