@@ -48,10 +48,10 @@ _BAND = 1 << 16
 _CELL = 4
 """Disagreement and detail are averaged over cells of this many samples a side, and five cells each way."""
 
-_SOFT = 1.5
+_SOFT = 2.0
 """Standard deviation of the blur, in pixels of the frame."""
 
-_DISBELIEF = 0.22, 2.2
+_DISBELIEF = 0.15, 2.4
 """Disagreement over detail at which softening begins and at which it is complete."""
 
 _Map = NDArray[Any]
