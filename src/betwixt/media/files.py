@@ -4,11 +4,37 @@ from __future__ import annotations
 
 import errno
 import os
+from abc import ABC, abstractmethod
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from betwixt.errors import OutputError
 
-__all__ = ["check_output", "output_error", "reason", "temporary_beside"]
+__all__ = ["WholeOutput", "check_output", "output_error", "reason", "temporary_beside"]
+
+
+class WholeOutput(ABC):
+    """An output that appears whole or not at all; as a context manager it commits, or aborts if the block raises."""
+
+    @abstractmethod
+    def commit(self) -> None:
+        """Finish it and move it into its place."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Leave nothing behind; does nothing after `commit`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self.abort()
 
 
 def check_output(path: Path, source: str | Path | None, overwrite: bool) -> None:

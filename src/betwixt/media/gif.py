@@ -20,8 +20,7 @@ import os
 import secrets
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import av
 import av.error
@@ -32,7 +31,7 @@ from av.filter.context import FilterContext
 from numpy.typing import NDArray
 
 from betwixt.errors import OutputError, UsageError
-from betwixt.media.files import output_error
+from betwixt.media.files import WholeOutput, output_error
 from betwixt.media.images import ToPicture, to_8_bit, to_picture
 
 __all__ = ["MAX_RATE", "TICK", "GifWriter"]
@@ -51,7 +50,7 @@ _MISFIT = 2.0  # how many times the squared error of its own frames a palette ma
 RGBA = NDArray[np.uint8]
 
 
-class GifWriter:
+class GifWriter(WholeOutput):
     """Writes a GIF; it appears in its place, whole, on `commit`.
 
     As a context manager it commits when the block ends and aborts when it raises.
@@ -180,17 +179,6 @@ class GifWriter:
         finally:
             self._file.close()
             self._temporary.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.commit()
-        else:
-            self.abort()
 
     # -- colours
 

@@ -26,8 +26,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from glob import glob, has_magic
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import av
 import av.error
@@ -38,7 +37,7 @@ from numpy.typing import NDArray
 
 from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.media.colour import FULL, RGBPath, colour_of
-from betwixt.media.files import output_error, reason
+from betwixt.media.files import WholeOutput, output_error, reason
 from betwixt.media.frames import bit_depth, has_alpha, is_rgb, planes, workable
 
 __all__ = [
@@ -585,7 +584,7 @@ ToPicture = Callable[[av.VideoFrame], tuple[Picture, Alpha | None]]
 """How a frame becomes RGB; see `to_picture`."""
 
 
-class ImageWriter:
+class ImageWriter(WholeOutput):
     """Writes frames as numbered images, all of them or none.
 
     Files are written into a hidden folder beside their place; `commit` moves them into it, `abort` removes them. As a
@@ -712,17 +711,6 @@ class ImageWriter:
         if self._pending:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._pending = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.commit()
-        else:
-            self.abort()
 
     # -- encoding
 

@@ -143,7 +143,7 @@ class Reader:
         self._rate = Fraction(rate)
         if self._start:
             self._seek(times)
-        self._decoded = self._decode()
+        self._decoded = self._number(self._decoded_items())
         first = next(self._frames_only(), None)
         if first is None:
             raise InputError(f"{self.name} holds no picture that can be decoded{self._because()}.")
@@ -174,7 +174,7 @@ class Reader:
             self._damaged(f"reading stops there: {reason(error)}")
 
     def _peek(self) -> list[Fraction]:
-        """The times of the first frames, in order; their packets are kept for `_decode`."""
+        """The times of the first frames, in order; their packets are kept for `_decoded_items`."""
         found: list[int] = []
         size = 0
         for packet in self._packets:
@@ -312,10 +312,6 @@ class Reader:
                 self._video_done = end is not None and item.time >= end
         if before is not None:
             yield before
-
-    def _decode(self) -> Iterator[Frame | Other]:
-        items = self._decoded_items()
-        return self._number(items)
 
     def _decoded_items(self) -> Iterator[av.VideoFrame | Other]:
         failures = 0

@@ -19,6 +19,7 @@ import itertools
 import math
 import os
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -423,7 +424,7 @@ _BRANCHES = (
 """The branches of a tree: how far they bend, where they begin and end (rows), how thick they are."""
 
 
-class _Scene:
+class _Scene(ABC):
     """What is made once for a size and a seed; `render` then draws a time."""
 
     def __init__(self, width: int, height: int, seed: int) -> None:
@@ -451,8 +452,9 @@ class _Scene:
         np.clip(canvas, 0, 1, out=canvas)
         return np.rint(canvas * 255).astype(np.uint8)
 
+    @abstractmethod
     def _paint(self, t: float) -> Float:
-        raise NotImplementedError
+        """The picture `t` seconds after the scene's beginning, not yet clipped."""
 
     def _bloom(self, canvas: Float, threshold: float, strength: float) -> None:
         """Let bright places shine into their surroundings."""

@@ -10,6 +10,7 @@ anywhere stops all of it, and nothing is left under the output's name.
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 import threading
@@ -353,7 +354,9 @@ def plan_video(source: str | Path | IO[bytes], target: str | Path | IO[bytes], *
     Raises:
         BetwixtError: whatever can be told to go wrong beforehand.
     """
-    job = _Job(source, target, **(_DEFAULTS | options))
+    keywords = inspect.signature(interpolate_video).parameters.values()
+    defaults = {p.name: p.default for p in keywords if p.kind is p.KEYWORD_ONLY and p.name != "progress"}
+    job = _Job(source, target, **(defaults | options))
     try:
         return job.describe()
     finally:
@@ -454,13 +457,6 @@ def interpolate_video(
         error.summary = summary
         raise error
     return summary
-
-
-_DEFAULTS: dict[str, Any] = {
-    "fps": None, "factor": None, "slow": None, "model": DEFAULT_MODEL, "start": None, "end": None,
-    "scene_cuts": "auto", "duplicates": "keep", "loop": False, "codec": None, "quality": None, "pixel_format": None,
-    "device": "auto", "threads": 0, "overwrite": False, "audio": "auto", "interlaced": "refuse", "input_fps": None,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
