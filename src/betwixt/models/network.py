@@ -1,0 +1,64 @@
+"""What every network of a paper is: a `Network` that turns two frames and a time into a `Synthesis`.
+
+    frame 0, frame 1 ──► pair(·) ──► whatever depends on the two frames alone ──► at(·, t) ──► Synthesis
+                          once a pair                                              once a time
+
+A network never opens a file, never picks a device, never pads: the runtime does that once for all. It states what the
+runtime has to know: by what the sides must be divisible and which times it was made for.
+
+Conventions: frames (N, 3, H, W), RGB in [0, 1]; t (N, 1, 1, 1); flows (N, 2, H, W), pixels, channels (x, y), where
+`flow_t0` = F_{t->0} says where a pixel of frame t is found in frame 0; the mask (N, 1, H, W) is the weight of frame 0
+after it was warped.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+__all__ = ["Network", "Synthesis"]
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """Frame t, and how it came about; networks that know more return a subclass.
+
+    Attributes:
+        frame: (N, 3, H, W), RGB, clamped to [0, 1] where the paper's network clamps.
+        flow_t0: (N, 2, H, W), F_{t->0} in pixels; None where a network has no such flow.
+        flow_t1: (N, 2, H, W), F_{t->1} in pixels; None likewise.
+        mask: (N, 1, H, W) in [0, 1], the weight of warped frame 0; None likewise.
+    """
+
+    frame: Tensor
+    flow_t0: Tensor | None = None
+    flow_t1: Tensor | None = None
+    mask: Tensor | None = None
+
+
+class Network(nn.Module):
+    """Base of the papers' networks.
+
+    Attributes:
+        multiple: H and W must be multiples of this.
+        any_time: Whether it was made for every t in (0, 1); otherwise for t = 1/2 alone, and the runtime does other
+            times by recursion.
+    """
+
+    multiple: int = 32
+    any_time: ClassVar[bool] = False
+
+    @abstractmethod
+    def pair(self, frame0: Tensor, frame1: Tensor) -> Any:
+        """All that depends on the two frames alone; what it is, is the network's own affair."""
+
+    @abstractmethod
+    def at(self, pair: Any, t: Tensor) -> Synthesis:
+        """Frame t of a prepared pair; `t` is (N, 1, 1, 1)."""
+
+    def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Synthesis:
+        """Frame t of two frames (N, 3, H, W), RGB in [0, 1]."""
+        return self.at(self.pair(frame0, frame1), t)

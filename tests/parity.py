@@ -1,0 +1,71 @@
+"""The fixtures of `../shared/parity`: weights by formula, inputs and results of the authors' implementations."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+FOLDER = Path(__file__).parents[2] / "shared" / "parity"
+
+
+def fixture(name: str) -> dict[str, NDArray[Any]]:
+    """The arrays of a fixture; the test is skipped where it is not at hand."""
+    path = FOLDER / f"{name}.npz"
+    if not path.exists():
+        pytest.skip(f"{path} is not here: the parity fixtures lie beside the project, not in it")
+    with np.load(path) as file:
+        return {key: file[key] for key in file.files}
+
+
+def counts(model: str) -> dict[str, Any]:
+    """Parameters and FLOPs of the authors' network."""
+    path = FOLDER / "counts.json"
+    if not path.exists():
+        pytest.skip(f"{path} is not here: the parity fixtures lie beside the project, not in it")
+    return json.loads(path.read_text())["models"][model]
+
+
+def make_weight(name: str, shape: tuple[int, ...], gain: float) -> NDArray[np.float32]:
+    """The value of a parameter, from its name in the reference implementation."""
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    x = rng.standard_normal(shape, dtype=np.float32)
+    if len(shape) > 1:
+        return x * np.float32(gain * math.sqrt(1.0 / math.prod(shape[1:])))
+    return (np.float32(0.25) if name.endswith("weight") else np.float32(0)) + np.float32(0.05) * x
+
+
+def fill(network: nn.Module, arrays: dict[str, NDArray[Any]], rename: Callable[[str], str] = lambda name: name) -> None:
+    """Give `network` the fixture's weights; `rename` turns a reference name into ours. Every name has to fit."""
+    gain = float(arrays["gain"])
+    names = [str(name) for name in arrays["param_names"]]
+    shapes = json.loads(str(arrays["param_shapes"]))
+    if isinstance(shapes, dict):
+        shapes = [shapes[name] for name in names]
+    ours = dict(network.named_parameters())
+    with torch.no_grad():
+        for name, shape in zip(names, shapes, strict=True):
+            parameter = ours.pop(rename(name))
+            assert tuple(parameter.shape) == tuple(shape), name
+            parameter.copy_(torch.from_numpy(make_weight(name, tuple(shape), gain)))
+    assert not ours, f"parameters that the reference does not have: {sorted(ours)}"
+
+
+def tensor(array: NDArray[Any]) -> Tensor:
+    """An array of a fixture as a tensor."""
+    return torch.from_numpy(np.array(array))
+
+
+def distance(ours: Tensor, theirs: NDArray[Any]) -> float:
+    """The largest absolute difference."""
+    assert tuple(ours.shape) == theirs.shape
+    return float((ours.detach().double() - torch.from_numpy(np.array(theirs)).double()).abs().max())
