@@ -14,6 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 FOLDER = Path(__file__).parents[2] / "shared" / "parity"
 
@@ -63,6 +64,32 @@ def fill(network: nn.Module, arrays: dict[str, NDArray[Any]], rename: Callable[[
 def tensor(array: NDArray[Any]) -> Tensor:
     """An array of a fixture as a tensor."""
     return torch.from_numpy(np.array(array))
+
+
+def gflop(network: nn.Module, height: int, width: int) -> float:
+    """GFLOP of one frame in between, as counts.json counts and rounds them.
+
+    They grow with the area, so they are counted on 64 x 64 pixels: quicker than at full size on the meta device.
+    """
+    frame, t = torch.zeros(1, 3, 64, 64), torch.zeros(1, 1, 1, 1)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(frame, frame, t)
+    return round(counter.get_total_flops() * height * width / 64**2 / 1e9, 3)
+
+
+def distances(arrays: dict[str, NDArray[Any]], prefix: str, results: dict[str, Tensor]) -> dict[str, float]:
+    """The largest absolute difference of every array whose key starts with `prefix`; each needs a result.
+
+    A result is named as its array, without prefix and without the suffix that says how it was thinned out (`_sub4`).
+    """
+    found = {}
+    for key, theirs in arrays.items():
+        if key.startswith(prefix):
+            name, _, step = key.removeprefix(prefix).partition("_sub")
+            thinned = slice(None, None, int(step or 1))
+            ours = results[name]
+            found[key] = distance(ours[..., thinned, thinned] if ours.ndim == 4 else ours, theirs)
+    return found
 
 
 def distance(ours: Tensor, theirs: NDArray[Any]) -> float:

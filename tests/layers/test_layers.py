@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from betwixt.layers.correlation import fixed_window_matching, local_correlation
+from betwixt.layers.resize import resize, resize_flow
 from betwixt.layers.warp import backward_warp
 
 PARITY = Path(__file__).resolve().parents[3] / "shared/parity"
@@ -34,6 +35,24 @@ def test_backward_warp_reads_at_pixel_plus_flow_and_clamps() -> None:
     torch.testing.assert_close(
         backward_warp(image, flow)[0, 0], torch.tensor([[1.0, 2, 3, 3], [5, 6, 7, 7], [9, 10, 11, 11]])
     )
+
+
+def test_backward_warp_finds_far_places_in_sixteen_bits() -> None:
+    image = torch.zeros(1, 1, 1, 2000, dtype=torch.bfloat16)
+    image[..., 1501] = 1.0
+    flow = torch.zeros(1, 2, 1, 2000, dtype=torch.bfloat16)
+    flow[:, 0] = 1.0
+    warped = backward_warp(image, flow)
+    assert warped.dtype == torch.bfloat16
+    assert int(warped.argmax()) == 1500
+
+
+def test_resizing_keeps_the_mean_of_maps_and_what_a_flow_points_to() -> None:
+    maps = torch.rand(1, 3, 8, 12)
+    torch.testing.assert_close(resize(maps, 0.5).mean(), maps.mean())
+    assert resize(maps, 1) is maps
+    flow = torch.full((1, 2, 8, 12), 3.0)
+    torch.testing.assert_close(resize_flow(flow, 2.0), torch.full((1, 2, 16, 24), 6.0))
 
 
 def test_local_correlation_matches_the_reference() -> None:

@@ -16,12 +16,16 @@ __all__ = ["backward_warp"]
 
 
 def backward_warp(image: Tensor, flow: Tensor) -> Tensor:
-    """Read `image` (N, C, H, W) at every pixel + `flow` (N, 2, H, W); the result has the image's shape."""
+    """Read `image` (N, C, H, W) at every pixel + `flow` (N, 2, H, W); the result is as the image in shape and type."""
     height, width = image.shape[-2:]
-    x = torch.arange(width, device=flow.device, dtype=flow.dtype)
-    y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None]
+    # Sixteen bits do not hold a position: beyond 1024, bfloat16 knows every eighth pixel only.
+    precise = torch.promote_types(torch.promote_types(image.dtype, flow.dtype), torch.float32)
+    flow = flow.to(precise)
+    x = torch.arange(width, device=flow.device, dtype=precise)
+    y = torch.arange(height, device=flow.device, dtype=precise)[:, None]
     # grid_sample counts from -1 (first pixel) to 1 (last); a side of one pixel has only its own centre.
     grid_x = (flow[:, 0] + x) * (2.0 / max(width - 1, 1)) - 1.0
     grid_y = (flow[:, 1] + y) * (2.0 / max(height - 1, 1)) - 1.0
     grid = torch.stack((grid_x, grid_y), dim=-1)
-    return F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    warped = F.grid_sample(image.to(precise), grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return warped.to(image.dtype)

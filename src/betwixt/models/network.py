@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -49,7 +49,7 @@ class Network(nn.Module):
     """
 
     multiple: int = 32
-    any_time: ClassVar[bool] = False
+    any_time: bool = False
 
     @abstractmethod
     def pair(self, frame0: Tensor, frame1: Tensor) -> Any:

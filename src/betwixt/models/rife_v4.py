@@ -1,0 +1,208 @@
+"""RIFE 4: the networks that people run.
+
+After the paper the authors went on: no ContextNet and no RefineNet, four or five blocks from 1/8 or 1/16 to full size,
+t as a channel from the start. There is no paper on these; what follows is what the published networks compute.
+
+    frame 0 ──► encoder ──► features ──┐
+    frame 1 ──► encoder ──► features ──┤ once a pair (not in 4.6)
+                                       ▼
+    frames, features, t ──► block 0, K = 8 ──► flow F, mask M, state S
+                                       │
+                                       ▼  frames and features warped by F, t, M, S, F
+                            block 1, K = 4 ──► F + dF, M, S ──► .. ──► block 3, K = 1 ──► F, M
+    frame t  =  sigmoid(M) warp(frame 0, F_{t->0}) + (1 - sigmoid(M)) warp(frame 1, F_{t->1})
+
+Shapes, for frames (N, 3, H, W):
+
+    features     (N, 4, H, W)      of a frame; encoded at half the size
+    F            (N, 4, H, W)      F_{t->0} and F_{t->1}, pixels
+    M            (N, 1, H, W)      logit
+    S            (N, 8, H, W)      what a block hands to the next; not in 4.6
+    in a block   (N, c, H/4K, W/4K)
+
+Variants, by `RIFEv4Config`:
+
+    RIFE_4_6        c = 192, 128, 96, 64         K = 8, 4, 2, 1       no encoder, no state; masks are summed
+    RIFE_4_22_LITE  c = 192, 128, 64, 32         K = 8, 4, 2, 1       masks replace each other
+    RIFE_4_25       c = 192, 128, 96, 64, 32     K = 16, 8, 4, 2, 1   masks replace each other
+
+What differs from the paper's IFNet inside a block: each of the eight convolutions has its own skip, which a learned
+factor per channel weighs against; LeakyReLU instead of PReLU; the last transposed convolution is followed by a pixel
+shuffle. Blocks after the first see the warped frames alone, not the frames.
+
+`scale` shrinks what all blocks see: with 0.5, K is doubled. That is meant for frames larger than the network was made
+for (0.5 for 4K), or larger motion; 2 and 4 are for small frames with fine motion.
+
+FLOPs at 1280x736: 79 G, 48 G; 44 G for 4.25 at 1280x768. Parameters: 5.31 M, 4.87 M, 5.66 M.
+
+References: Huang et al., Real-Time Intermediate Flow Estimation for Video Frame Interpolation, ECCV 2022; the project
+Practical-RIFE by the same authors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from betwixt.layers.ifblock import Estimate, IFBlock, stack
+from betwixt.layers.warp import backward_warp
+from betwixt.models.network import Network, Synthesis
+
+__all__ = ["RIFE_4_6", "RIFE_4_22_LITE", "RIFE_4_25", "RIFEv4", "RIFEv4Config", "RIFEv4Pair"]
+
+FEATURES = 4
+SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True)
+class RIFEv4Config:
+    """Which of the versions.
+
+    Attributes:
+        widths: c of the blocks, coarsest first.
+        scales: K of the blocks.
+        encoder: Whether blocks see features of the frames beside the frames.
+        state: Channels that a block hands to the next.
+        sum_masks: Whether a block corrects the mask of the one before, or replaces it.
+    """
+
+    widths: tuple[int, ...]
+    scales: tuple[int, ...]
+    encoder: bool = True
+    state: int = 8
+    sum_masks: bool = False
+
+
+RIFE_4_6 = RIFEv4Config((192, 128, 96, 64), (8, 4, 2, 1), encoder=False, state=0, sum_masks=True)
+RIFE_4_22_LITE = RIFEv4Config((192, 128, 64, 32), (8, 4, 2, 1))
+RIFE_4_25 = RIFEv4Config((192, 128, 96, 64, 32), (16, 8, 4, 2, 1))
+
+
+@dataclass(frozen=True)
+class RIFEv4Pair:
+    """Two frames, (N, 3, H, W), and their features, (N, 4, H, W), or None in a version without."""
+
+    frame0: Tensor
+    frame1: Tensor
+    features0: Tensor | None = None
+    features1: Tensor | None = None
+
+
+def _conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, stride, 1), nn.LeakyReLU(0.2, inplace=True))
+
+
+class _ScaledResidual(nn.Module):
+    """LeakyReLU(beta · conv(x) + x), beta one factor per channel."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, 1, 1)
+        self.beta = nn.Parameter(torch.ones(1, width, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.conv(x) * self.beta + x, 0.2)
+
+
+class _Block(IFBlock):
+    """An IFBlock: two strided convolutions, eight residual ones, one upsampling and a pixel shuffle."""
+
+    def __init__(self, channels_in: int, width: int, state: int) -> None:
+        super().__init__()
+        # Version 4.6 has no state, but a sixth channel all the same, which nothing reads.
+        channels_out = 5 + max(state, 1)
+        self.conv0 = nn.Sequential(_conv(channels_in, width // 2, 2), _conv(width // 2, width, 2))
+        self.convblock = nn.Sequential(*(_ScaledResidual(width) for _ in range(8)))
+        self.lastconv = nn.Sequential(nn.ConvTranspose2d(width, 4 * channels_out, 4, 2, 1), nn.PixelShuffle(2))
+        self.channels = 5 + state
+
+    def body(self, x: Tensor) -> Tensor:
+        found: Tensor = self.lastconv(self.convblock(self.conv0(x)))
+        return found[:, : self.channels]
+
+
+class _Encoder(nn.Module):
+    """Features of one frame, (N, 3, H, W) -> (N, 4, H, W)."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.cnn0 = nn.Conv2d(3, width, 3, 2, 1)
+        self.cnn1 = nn.Conv2d(width, width, 3, 1, 1)
+        self.cnn2 = nn.Conv2d(width, width, 3, 1, 1)
+        self.cnn3 = nn.ConvTranspose2d(width, FEATURES, 4, 2, 1)
+
+    def forward(self, frame: Tensor) -> Tensor:
+        x = frame
+        for convolution in (self.cnn0, self.cnn1, self.cnn2):
+            x = F.leaky_relu(convolution(x), 0.2)
+        features: Tensor = self.cnn3(x)
+        return features
+
+
+class RIFEv4(Network):
+    """RIFE 4, in the version that `config` says.
+
+    Args:
+        config: RIFE_4_6, RIFE_4_22_LITE, RIFE_4_25 or one's own.
+        scale: 0.25, 0.5, 1, 2 or 4: how large the blocks see the frames.
+    """
+
+    any_time = True
+
+    def __init__(self, config: RIFEv4Config = RIFE_4_25, scale: float = 1.0) -> None:
+        super().__init__()
+        if scale not in SCALES:
+            raise ValueError(f"A RIFE cannot work at scale {scale}: choose one of {', '.join(map(str, SCALES))}.")
+        self.config = config
+        self.scale = scale
+        # The coarsest block strides by 4 at K / scale.
+        coarsest = 4 * max(config.scales)
+        self.multiple = max(coarsest, int(coarsest / scale))
+        features = 2 * FEATURES if config.encoder else 0
+        # First both frames and t; then both warps, t, mask, flow and state.
+        inputs = [7 + features] + [12 + features + config.state] * (len(config.widths) - 1)
+        for i, (channels, width) in enumerate(zip(inputs, config.widths, strict=True)):
+            self.add_module(f"block{i}", _Block(channels, width, config.state))
+        self.encode = _Encoder() if config.encoder else None
+
+    def pair(self, frame0: Tensor, frame1: Tensor) -> RIFEv4Pair:
+        """The frames and their features."""
+        if self.encode is None:
+            return RIFEv4Pair(frame0, frame1)
+        features0, features1 = self.encode(torch.cat((frame0, frame1))).chunk(2)
+        return RIFEv4Pair(frame0, frame1, features0, features1)
+
+    def estimates(self, pair: RIFEv4Pair, t: Tensor) -> Iterator[Estimate]:
+        """What is known of frame t after each block, coarsest first."""
+        frame0, frame1 = pair.frame0, pair.frame1
+        time = t.expand(len(frame0), 1, *frame0.shape[-2:])
+        estimate = state = None
+        for i, coarseness in enumerate(self.config.scales):
+            block, scale = self.get_submodule(f"block{i}"), coarseness / self.scale
+            if estimate is None:
+                seen = stack(frame0, frame1, pair.features0, pair.features1, time)
+                flow, logit, state = block(seen, None, scale)
+            else:
+                features0 = _warp(pair.features0, estimate.flow_t0)
+                features1 = _warp(pair.features1, estimate.flow_t1)
+                seen = stack(estimate.warped0, estimate.warped1, features0, features1, time, estimate.logit, state)
+                residual, logit, state = block(seen, estimate.flow, scale)
+                flow = estimate.flow + residual
+                if self.config.sum_masks:
+                    logit = estimate.logit + logit
+            estimate = Estimate.of(frame0, frame1, flow, logit)
+            yield estimate
+
+    def at(self, pair: RIFEv4Pair, t: Tensor) -> Synthesis:
+        """Frame t of a prepared pair."""
+        for estimate in self.estimates(pair, t):
+            last = estimate
+        return Synthesis(last.merged.to(pair.frame0.dtype), last.flow_t0, last.flow_t1, last.mask)
+
+
+def _warp(features: Tensor | None, flow: Tensor) -> Tensor | None:
+    return None if features is None else backward_warp(features, flow)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from betwixt.models.rife import RIFE, RIFE_2R, RIFE_M, RIFEConfig
+from parity import counts, distances, fill, fixture, gflop, tensor
+
+VARIANTS = {"rife": RIFEConfig(), "rife_m": RIFE_M, "rife_2r": RIFE_2R}
+
+
+def at(t: float) -> Tensor:
+    return torch.full((1, 1, 1, 1), t)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_it_is_the_authors_network(name: str) -> None:
+    arrays = fixture(name)
+    network = RIFE(VARIANTS[name])
+    fill(network, arrays)
+    frames = tensor(arrays["img0"]), tensor(arrays["img1"])
+    found = {}
+    with torch.inference_mode():
+        pair = network.pair(*frames)
+        for t in arrays["timestep"]:
+            output = network.at(pair, at(float(t)))
+            results = {
+                "out": output.frame,
+                "flow_t0": output.flow_t0,
+                "flow_t1": output.flow_t1,
+                "mask": output.mask,
+                "merged": output.merged,
+                "refine_residual": output.residual,
+            }
+            for k, stage in enumerate(output.stages):
+                results |= {f"stage{k}_flow": stage.flow, f"stage{k}_merged": stage.merged}
+            for q, (context, flow) in enumerate(((pair.context0, output.flow_t0), (pair.context1, output.flow_t1))):
+                for k, (level, step) in enumerate(
+                    zip(network.contextnet.warp(context, flow), (4, 2, 1, 1), strict=True)
+                ):
+                    results[f"context{q}_level{k + 1}"] = level[:, ::4, ::step, ::step]
+            found |= distances(arrays, f"t{t:.2f}/", results)
+        distilled = network.distil(*frames, at(0.5), tensor(arrays["gt"]))
+        results = {
+            "teacher_flow": distilled.teacher.flow,
+            "teacher_merged": distilled.teacher.merged,
+            "loss_distill": distilled.loss,
+        }
+        found |= distances(arrays, "train/", results)
+    assert len(found) >= 22
+    assert {k: d for k, d in found.items() if d > (1e-4 if "flow" in k else 2e-5)} == {}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_it_costs_what_the_authors_network_costs(name: str) -> None:
+    expected = counts(name)
+    network = RIFE(VARIANTS[name])
+    with torch.device("meta"):
+        pupil = RIFE(replace(VARIANTS[name], teacher=False))
+    assert sum(p.numel() for p in network.parameters()) == expected["params"]
+    assert round(sum(p.numel() for p in pupil.parameters()) / 1e6, 4) == expected["params_M_inference"]
+    for size in ("256x448", "1280x720_padded"):
+        assert gflop(network, *expected[f"size_{size}"]) == expected[f"gflop_{size}"]
+    assert network.multiple == expected["pad_multiple"]
+
+
+@pytest.fixture(scope="module")
+def network() -> RIFE:
+    torch.manual_seed(0)
+    return RIFE(RIFE_M)
+
+
+def test_a_batch_is_as_its_samples_one_by_one(network: RIFE) -> None:
+    frames, t = torch.rand(2, 2, 3, 32, 64), torch.tensor([0.5, 0.2]).reshape(2, 1, 1, 1)
+    with torch.inference_mode():
+        together = network(frames[0], frames[1], t)
+        for i in range(2):
+            alone = network(frames[0, i : i + 1], frames[1, i : i + 1], t[i : i + 1])
+            torch.testing.assert_close(together.frame[i : i + 1], alone.frame, atol=1e-5, rtol=0)
+            torch.testing.assert_close(together.flow_t1[i : i + 1], alone.flow_t1, atol=1e-4, rtol=0)
+
+
+def test_time_matters_only_where_blocks_see_it(network: RIFE) -> None:
+    frames = torch.rand(2, 1, 3, 32, 32)
+    fixed = RIFE(RIFEConfig(teacher=False))
+    with torch.inference_mode():
+        assert not torch.equal(network(*frames, at(0.2)).frame, network(*frames, at(0.8)).frame)
+        assert torch.equal(fixed(*frames, at(0.2)).frame, fixed(*frames, at(0.8)).frame)
+    assert network.any_time
+    assert not fixed.any_time
+
+
+def test_scales_for_4k_need_other_sizes_and_no_other_weights(network: RIFE) -> None:
+    coarse = RIFE(replace(RIFE_M, scales=(16, 4, 1)))
+    coarse.load_state_dict(network.state_dict())
+    assert coarse.multiple == 64
+    with torch.inference_mode():
+        assert coarse(*torch.rand(2, 1, 3, 64, 128), at(0.5)).frame.shape == (1, 3, 64, 128)
+
+
+def test_the_distillation_loss_teaches_the_pupil_alone(network: RIFE) -> None:
+    frames = torch.rand(3, 1, 3, 32, 32)
+    distilled = network.distil(frames[0], frames[1], at(0.5), frames[2])
+    network.zero_grad()
+    # A truth that the teacher meets by definition, so that there is something to learn.
+    distilled = network.distil(frames[0], frames[1], at(0.5), distilled.teacher.merged.detach())
+    distilled.loss.backward()
+    assert all(p.grad is None for p in network.block_tea.parameters())
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.block0.parameters())
+    torch.testing.assert_close(distilled.student.frame, network(frames[0], frames[1], at(0.5)).frame)
+
+
+def test_without_its_teacher_it_cannot_distil() -> None:
+    with torch.device("meta"):
+        network = RIFE(RIFEConfig(teacher=False))
+    frame = torch.zeros(1, 3, 32, 32, device="meta")
+    with pytest.raises(ValueError, match="teacher"):
+        network.distil(frame, frame, at(0.5), frame)
+
+
+def test_sixteen_bits_move_the_flow_by_little(network: RIFE) -> None:
+    frames = torch.rand(2, 1, 3, 32, 64)
+    with torch.inference_mode():
+        exact = network(*frames, at(0.5))
+        with torch.autocast("cpu", torch.bfloat16):
+            near = network(*frames, at(0.5))
+    assert near.frame.dtype == near.flow_t0.dtype == torch.float32
+    torch.testing.assert_close(near.flow_t0, exact.flow_t0, atol=0.05, rtol=0)
+    torch.testing.assert_close(near.frame, exact.frame, atol=0.03, rtol=0)

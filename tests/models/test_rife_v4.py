@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from betwixt.models.rife_v4 import RIFE_4_6, RIFE_4_22_LITE, RIFE_4_25, RIFEv4
+from parity import counts, distances, fill, fixture, gflop, tensor
+
+VERSIONS = {"rife_v4.6": RIFE_4_6, "rife_v4.22_lite": RIFE_4_22_LITE, "rife_v4.25": RIFE_4_25}
+
+
+def at(t: float) -> Tensor:
+    return torch.full((1, 1, 1, 1), t)
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_it_is_the_authors_network(name: str) -> None:
+    arrays = fixture(name)
+    network = RIFEv4(VERSIONS[name])
+    fill(network, arrays)
+    found = {}
+    with torch.inference_mode():
+        pair = network.pair(tensor(arrays["img0"]), tensor(arrays["img1"]))
+        for t in arrays["timestep"]:
+            output = network.at(pair, at(float(t)))
+            results = {"out": output.frame, "flow_t0": output.flow_t0, "flow_t1": output.flow_t1, "mask": output.mask}
+            results |= {"feat0": pair.features0, "feat1": pair.features1}
+            results |= {f"stage{k}_flow": stage.flow for k, stage in enumerate(network.estimates(pair, at(float(t))))}
+            found |= distances(arrays, f"t{t:.2f}/", results)
+    assert len(found) >= 16
+    assert {k: d for k, d in found.items() if d > (1e-4 if "flow" in k else 1e-5)} == {}
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_it_costs_what_the_authors_network_costs(name: str) -> None:
+    expected = counts(name)
+    network = RIFEv4(VERSIONS[name])
+    assert sum(p.numel() for p in network.parameters()) == expected["params"]
+    for size in ("256x448", "1280x720_padded"):
+        assert gflop(network, *expected[f"size_{size}"]) == expected[f"gflop_{size}"]
+    assert network.multiple == expected["pad_multiple"]
+
+
+@pytest.mark.parametrize("config", VERSIONS.values(), ids=VERSIONS)
+def test_a_batch_is_as_its_samples_one_by_one(config) -> None:
+    torch.manual_seed(0)
+    network = RIFEv4(replace(config, widths=(8,) * len(config.widths)))
+    frames, t = torch.rand(2, 2, 3, 64, 128), torch.tensor([0.5, 0.2]).reshape(2, 1, 1, 1)
+    with torch.inference_mode():
+        together = network(frames[0], frames[1], t)
+        for i in range(2):
+            alone = network(frames[0, i : i + 1], frames[1, i : i + 1], t[i : i + 1])
+            torch.testing.assert_close(together.frame[i : i + 1], alone.frame, atol=1e-5, rtol=0)
+            torch.testing.assert_close(together.flow_t1[i : i + 1], alone.flow_t1, atol=1e-4, rtol=0)
+        other = network(frames[0], frames[1], 1.0 - t)
+    assert not torch.equal(together.frame, other.frame)
+
+
+def test_scale_makes_every_block_see_less_or_more() -> None:
+    small = replace(RIFE_4_25, widths=(8, 8), scales=(4, 2))
+    half, doubled = RIFEv4(small, scale=0.5), RIFEv4(replace(small, scales=(8, 4)))
+    doubled.load_state_dict(half.state_dict())
+    frames = torch.rand(2, 1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(half(*frames, at(0.3)).frame, doubled(*frames, at(0.3)).frame)
+        # Every scale does with sides that are multiples of what it asks for.
+        for scale, multiple in ((0.25, 64), (0.5, 32), (1, 16), (2, 16), (4, 16)):
+            network = RIFEv4(small, scale=scale)
+            assert network.multiple == multiple
+            assert network(*torch.rand(2, 1, 3, multiple, 2 * multiple), at(0.3)).frame.shape[-2:] == (
+                multiple,
+                2 * multiple,
+            )
+    with pytest.raises(ValueError, match="scale 3"):
+        RIFEv4(small, scale=3)
+
+
+def test_sixteen_bits_move_the_flow_by_little() -> None:
+    torch.manual_seed(0)
+    network = RIFEv4(replace(RIFE_4_22_LITE, widths=(16, 16, 16, 16)))
+    frames = torch.rand(2, 1, 3, 32, 64)
+    with torch.inference_mode():
+        exact = network(*frames, at(0.5))
+        with torch.autocast("cpu", torch.bfloat16):
+            near = network(*frames, at(0.5))
+    assert near.frame.dtype == near.flow_t0.dtype == torch.float32
+    torch.testing.assert_close(near.flow_t0, exact.flow_t0, atol=0.05, rtol=0)
+    torch.testing.assert_close(near.frame, exact.frame, atol=0.03, rtol=0)
