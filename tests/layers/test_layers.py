@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from betwixt.layers.correlation import fixed_window_matching, local_correlation
+from betwixt.layers.correlation import AllPairs, fixed_window_matching, local_correlation, pixel_places
 from betwixt.layers.resize import resize, resize_flow
 from betwixt.layers.warp import backward_warp
 
@@ -76,3 +76,34 @@ def test_fixed_window_matching_holds_every_pair_of_the_window() -> None:
     torch.testing.assert_close(volume[0, 1, 1].reshape(9, 5, 7), local_correlation(first, second, 1)[0])
     # Beyond the border there is nothing.
     assert float(volume[0, 0, 0, :, :, 0, 0].abs().max()) == 0.0
+
+
+def test_all_pairs_lookup_matches_the_reference() -> None:
+    values = {key: torch.from_numpy(array) for key, array in load("ops_correlation_lookup.npz").items() if array.ndim}
+    pairs = AllPairs.of(values["fmap0"], values["fmap1"], 4)
+    found = pairs.lookup(values["coords0"], values["coords1"], 3)
+    for ours, name in zip(found, ("out0", "out1"), strict=True):
+        torch.testing.assert_close(ours[..., ::2, ::2], values[name], atol=2e-5, rtol=0)
+
+
+def test_all_pairs_lookup_has_the_right_gradient() -> None:
+    torch.manual_seed(0)
+    first, second = torch.randn(2, 1, 2, 2, 3, dtype=torch.float64).unbind()
+    # Off the pixel centres of every level, where bilinear reading has kinks.
+    places = pixel_places(first) + 0.3 + 0.1 * torch.rand(2, 1, 2, 2, 3, dtype=torch.float64)
+    inputs = [x.requires_grad_() for x in (first, second, *places.unbind())]
+    assert torch.autograd.gradcheck(lambda a, b, p, q: AllPairs.of(a, b, 2).lookup(p, q, 1), inputs)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (6, 8), (9, 1)])
+def test_all_pairs_of_small_maps(size: tuple[int, int]) -> None:
+    first, second = torch.rand(2, 2, 4, *size).unbind()
+    centre = pixel_places(first).expand(2, -1, -1, -1)
+    found, back = AllPairs.of(first, second, 4).lookup(centre, centre, 1)
+    assert found.shape == (2, 4 * 9, *size)
+    assert bool(found.isfinite().all())
+    # The centre of the finest window is the pixel itself, and both directions agree there.
+    torch.testing.assert_close(found[:, 4], (first * second).sum(dim=1) / 2.0)
+    torch.testing.assert_close(found[:, 4], back[:, 4])
+    # Beyond the border there is nothing.
+    assert float(found[:, :3, :, 0].abs().max()) < 1e-6

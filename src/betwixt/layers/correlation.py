@@ -4,20 +4,25 @@
 `fixed_window_matching` compares every pixel of a window in the first map with every pixel of the same window in the
 second, as in neighbor correspondence matching (NCM): the frame in between, to which the window's centre belongs, is
 not needed, and no flow that may be wrong decides where to look.
+`AllPairs` compares every pixel of one map with every pixel of the other, once, and is then read around the places that
+a flow points to, at several scales (RAFT); both ways, as in AMT.
 
-Both take means over the channels, so on standardised features (mean 0, variance 1 over the channels of a pixel) the
-values are cosine similarities. Outside the maps there are zeros.
+The first two take means over the channels, so on standardised features (mean 0, variance 1 over the channels of a
+pixel) the values are cosine similarities; the third divides the sum by the root of the number of channels, as RAFT
+does. Outside the maps there are zeros.
 """
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["fixed_window_matching", "local_correlation"]
+__all__ = ["AllPairs", "fixed_window_matching", "local_correlation", "pixel_places"]
 
 
 def _shifts(features: Tensor, radius: int) -> list[Tensor]:
@@ -83,3 +88,85 @@ def fixed_window_matching(first: Tensor, second: Tensor, radius: int) -> Tensor:
     b = torch.stack(_shifts(second, radius), dim=1).permute(0, 3, 4, 2, 1)
     volume = torch.matmul(a, b) * (1.0 / channels)
     return volume.reshape(batch, height, width, window * window).permute(0, 3, 1, 2)
+
+
+def pixel_places(features: Tensor) -> Tensor:
+    """Where the pixels of `features` (N, C, H, W) are: (1, 2, H, W), channels (x, y), float32 or better."""
+    height, width = features.shape[-2:]
+    # Half floats do not count far enough.
+    dtype = torch.promote_types(features.dtype, torch.float32)
+    x = torch.arange(width, device=features.device, dtype=dtype).expand(height, -1)
+    y = torch.arange(height, device=features.device, dtype=dtype)[:, None].expand(-1, width)
+    return torch.stack((x, y))[None]
+
+
+@dataclass(frozen=True)
+class AllPairs:
+    """All-pairs correlation of two feature maps (N, C, H, W), in both directions, each a pyramid.
+
+    Level l holds, for every pixel of one map, its correlation with the other map averaged over squares of 2^l pixels:
+    (N H W, 1, H / 2^l, W / 2^l), rounded down, but at least one pixel. Both directions with four levels take about
+    8/3 (H W)² numbers a sample.
+
+    Attributes:
+        of_first: For every pixel of the first map, the second map.
+        of_second: For every pixel of the second map, the first map.
+
+    References: Teed and Deng, RAFT, ECCV 2020, section 3.2; Li et al., AMT, CVPR 2023.
+    """
+
+    of_first: tuple[Tensor, ...]
+    of_second: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, first: Tensor, second: Tensor, levels: int = 4) -> AllPairs:
+        """Correlate two maps (N, C, H, W); the sum over channels is divided by sqrt(C)."""
+        batch, channels, height, width = first.shape
+        # Scaled before the product: a sum of half floats could overflow.
+        a = first.flatten(2).transpose(1, 2) * (1.0 / math.sqrt(channels))
+        volume = torch.matmul(a, second.flatten(2))
+        # Reading at float32 places wants float32 values.
+        volume = volume.to(torch.promote_types(volume.dtype, torch.float32))
+        shape = (batch * height * width, 1, height, width)
+        return cls(_pooled(volume.reshape(shape), levels), _pooled(volume.transpose(1, 2).reshape(shape), levels))
+
+    def lookup(self, in_second: Tensor, in_first: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+        """Read both pyramids in windows of [-radius, radius]² around given places, bilinearly.
+
+        Args:
+            in_second: (N, 2, H, W), for every pixel of the first map the place (x, y) in the second, in its pixels.
+            in_first: (N, 2, H, W), for every pixel of the second map the place in the first.
+            radius: Of the window, in pixels of each level.
+
+        Returns:
+            For the pixels of the first map and for those of the second, each (N, levels (2 radius + 1)², H, W):
+            finest level slowest, then the displacement in x, then that in y.
+        """
+        return _read(self.of_first, in_second, radius), _read(self.of_second, in_first, radius)
+
+
+def _pooled(volume: Tensor, levels: int) -> tuple[Tensor, ...]:
+    pyramid = [volume]
+    for _ in range(levels - 1):
+        # A side of one pixel cannot be halved; it stays.
+        kernel = [min(2, side) for side in pyramid[-1].shape[-2:]]
+        pyramid.append(F.avg_pool2d(pyramid[-1], kernel))
+    return tuple(pyramid)
+
+
+def _read(pyramid: tuple[Tensor, ...], places: Tensor, radius: int) -> Tensor:
+    batch, _, height, width = places.shape
+    x, y = places.reshape(batch, 2, -1, 1, 1).unbind(1)  # (N, H W, 1, 1)
+    steps = torch.arange(-radius, radius + 1, device=places.device, dtype=places.dtype)
+    windows = []
+    for level, volume in enumerate(pyramid):
+        rows, columns = volume.shape[-2:]
+        # The window's rows step in x and its columns in y: that is the order in which the networks expect the values.
+        at_x = (x / 2**level + steps[:, None]).expand(-1, -1, -1, len(steps))
+        at_y = (y / 2**level + steps).expand(-1, -1, len(steps), -1)
+        # Corners not aligned: -1 and 1 are the outer edges of the first and the last pixel. With aligned corners a
+        # side of one pixel would have no length to divide by.
+        grid = torch.stack(((2.0 * at_x + 1.0) / columns - 1.0, (2.0 * at_y + 1.0) / rows - 1.0), dim=-1)
+        values = F.grid_sample(volume, grid.flatten(0, 1), "bilinear", "zeros", align_corners=False)
+        windows.append(values.reshape(batch, height, width, len(steps) ** 2))
+    return torch.cat(windows, dim=-1).permute(0, 3, 1, 2)

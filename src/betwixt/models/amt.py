@@ -1,0 +1,449 @@
+"""AMT: IFRNet's decoders, whose flows are corrected by all-pairs correlation, and several flows a pixel at the end.
+
+Li et al., AMT: All-Pairs Multi-Field Transforms for Efficient Frame Interpolation, CVPR 2023. Two things are added to
+IFRNet (see there for encoder and decoders): all flows but the last are corrected by the correlation of all pixels of
+one frame with all pixels of the other, as in RAFT, and the last decoder gives several fields of flows, masks and
+residuals, whose frames a small network combines.
+
+    frames - mean ──► encoder ──► features at 1/2, 1/4, 1/8, 1/16                          once a pair
+    frames - mean ──► matching encoder ──► correlation at 1/8, both ways, 4 levels         once a pair
+
+    decoder 4:  features at 1/16, t        ──► flows, features of frame t at 1/8  ──► update
+    decoder 3:  as in IFRNet               ──► flows, features of frame t at 1/4  ──► update
+    decoder 2:  as in IFRNet               ──► flows, features of frame t at 1/2  ──► update
+    decoder 1:  as in IFRNet               ──► fields: flows, masks, residuals at full size
+    field k  =  mask_k warp(frame 0, F_{t->0,k}) + (1 - mask_k) warp(frame 1, F_{t->1,k}) + mean + residual_k
+    frame t  =  mean of the fields + combination(the fields)
+
+    update:     flows at 1/8 ──► those from frame to frame ──► correlation around them
+                correlation, flows, features of frame t, all at 1/8 ──► + flows, + features
+
+Shapes, for frames (N, 3, H, W) with sides that are multiples of 16, encoder channels c1 .. c4 and K fields:
+
+    features         (N, cl, H/2^l, W/2^l)        l = 1 .. 4, of frames 0 and 1; l = 1 .. 3, of frame t
+    correlation      (N H/8 W/8, 1, h, w)         h, w = H/8, W/8 and a half, a quarter, an eighth of that
+    flows            (N, 4, H/2^l, W/2^l)         l = 3, 2, 1: F_{t->0}, F_{t->1}, in pixels of that level
+    fields           flows (N, K, 2, H, W), masks (N, K, H, W), residuals (N, K, 3, H, W)
+
+What to know beyond the paper:
+
+- Correlation is looked up at 1/8 whatever the decoder's size; the update of a finer decoder works on its features
+  brought down to 1/8 and brings its corrections up again. In the largest network a second update follows at the
+  decoder's own size, with the same correlation enlarged.
+- Along a straight path at constant speed F_{0->1} = F_{t->1} / (1 - t) and F_{1->0} = F_{t->0} / t: these say where
+  the pixels of one frame are looked for in the other. The flow of a pixel of frame t stands in for that of the same
+  pixel of frame 0 or 1. The authors' program divides the other way round, F_{t->1} by t and F_{t->0} by 1 - t, which
+  is the same at t = 1/2, where most of its weights were trained. Weights that were trained so for other times (GoPro)
+  want `AMTConfig.exchanged_scales`.
+- The coarsest level of the correlation has sides of H/64, W/64, rounded down. Where a side has one pixel (frames under
+  128 pixels), the authors' sampling divides by zero. Here places count from the outer edges of the first and the last
+  pixel, which needs no such division and reads the same elsewhere; and a side of one pixel (frames under 64 pixels) is
+  not halved again.
+- Correlation grows with the square of the frame's area: 8/3 (H W / 64)² numbers, 2.2 GB for a pair of 1280x720 frames,
+  11 GB for 1920x1088.
+- The block that RAFT's names call a GRU is two convolutions. Names are kept, so that checkpoints fit.
+
+References: Li et al., AMT, CVPR 2023; Kong et al., IFRNet, CVPR 2022; Teed and Deng, RAFT, ECCV 2020.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from betwixt.layers.correlation import AllPairs, pixel_places
+from betwixt.layers.warp import backward_warp
+from betwixt.models.ifrnet import (
+    CoarsestDecoder,
+    Decoder,
+    PyramidEncoder,
+    at_least_float32,
+    enlarge_flow,
+    pair_mean,
+)
+from betwixt.models.network import Network, Synthesis
+
+__all__ = ["AMT", "CONFIGS", "AMTConfig", "AMTPair", "AMTSynthesis", "UpdateConfig", "from_reference_name"]
+
+
+@dataclass(frozen=True)
+class UpdateConfig:
+    """Channels within the update of flows and features.
+
+    Attributes:
+        correlation: Of the correlation's branch, one number for each of its convolutions.
+        flow: Of the flows' branch.
+        motion: Of both branches joined.
+        hidden: Of what the corrections are read from.
+    """
+
+    correlation: tuple[int, ...] = (64,)
+    flow: int = 20
+    motion: int = 68
+    hidden: int = 76
+
+
+@dataclass(frozen=True)
+class AMTConfig:
+    """Hyper-parameters; the defaults are those of the small size.
+
+    Attributes:
+        channels: Of the encoder at 1/2, 1/4, 1/8 and 1/16.
+        kernel: Of the encoder's first convolution.
+        combination: Kernel of the two convolutions that combine the fields.
+        fields: How many flows, masks and residuals a pixel has.
+        matching: Channels of the matching encoder at 1/2, 1/4 and 1/8, and of the features that are compared.
+        bottleneck: Whether the matching encoder's blocks work on a quarter of their channels.
+        deep: Whether the matching encoder has two more blocks at 1/8.
+        update: Of the updates.
+        fine: Whether a second update at the decoder's own size follows that at 1/8.
+        radius: Of the window in which correlation is looked up.
+        levels: Of the correlation.
+        exchanged_scales: Whether flows are scaled for the lookup as the authors' program does; see the module.
+    """
+
+    channels: tuple[int, int, int, int] = (20, 32, 44, 56)
+    kernel: int = 3
+    combination: int = 3
+    fields: int = 3
+    matching: tuple[int, int, int, int] = (32, 64, 96, 84)
+    bottleneck: bool = True
+    deep: bool = False
+    update: UpdateConfig = UpdateConfig()
+    fine: bool = False
+    radius: int = 3
+    levels: int = 4
+    exchanged_scales: bool = False
+
+
+CONFIGS = {
+    "amt-s": AMTConfig(),
+    "amt-l": AMTConfig(
+        channels=(48, 64, 72, 128),
+        kernel=7,
+        combination=7,
+        fields=5,
+        matching=(64, 72, 128, 128),
+        bottleneck=False,
+        update=UpdateConfig(correlation=(256, 160), flow=48, motion=124, hidden=128),
+    ),
+    "amt-g": AMTConfig(
+        channels=(84, 96, 112, 128),
+        kernel=7,
+        combination=7,
+        fields=5,
+        matching=(64, 112, 160, 128),
+        bottleneck=False,
+        deep=True,
+        update=UpdateConfig(correlation=(256, 192), flow=64, motion=188, hidden=192),
+        fine=True,
+    ),
+}
+"""The three sizes of the paper, by name."""
+
+
+@dataclass(frozen=True)
+class AMTPair:
+    """What depends on the two frames alone.
+
+    Attributes:
+        frame0: (N, 3, H, W), without the mean.
+        frame1: (N, 3, H, W), without the mean.
+        mean: (N, 1, 1, 1), of both frames together.
+        first: Features of frame 0, at 1/2, 1/4, 1/8, 1/16.
+        second: Features of frame 1.
+        correlation: Of both frames at 1/8.
+    """
+
+    frame0: Tensor
+    frame1: Tensor
+    mean: Tensor
+    first: tuple[Tensor, ...]
+    second: tuple[Tensor, ...]
+    correlation: AllPairs
+
+
+@dataclass(frozen=True, kw_only=True)
+class AMTSynthesis(Synthesis):
+    """Frame t, its fields, and what the training losses need besides.
+
+    Attributes:
+        flow_t0: (N, 2, H, W), F_{t->0} in pixels; the mean over the fields, for those who want one flow.
+        flow_t1: (N, 2, H, W), F_{t->1} in pixels; likewise.
+        mask: (N, 1, H, W) in (0, 1); likewise.
+        flows_t0: (N, fields, 2, H, W), F_{t->0} of every field.
+        flows_t1: (N, fields, 2, H, W), F_{t->1} of every field.
+        masks: (N, fields, H, W) in (0, 1), the weights of warped frame 0.
+        merged: (N, 3, H, W), the mean of the fields' frames, before the combination is added.
+        unclamped: (N, 3, H, W), before the clamp to [0, 1]; what the losses compare.
+        level_flows: At 1/2, 1/4, 1/8, after the updates, each (N, 4, h, w): F_{t->0}, then F_{t->1}.
+        features: Of frame t, after the updates, at 1/2, 1/4, 1/8; see `AMT.encode_truth`.
+    """
+
+    flow_t0: Tensor
+    flow_t1: Tensor
+    mask: Tensor
+    flows_t0: Tensor
+    flows_t1: Tensor
+    masks: Tensor
+    merged: Tensor
+    unclamped: Tensor
+    level_flows: tuple[Tensor, Tensor, Tensor]
+    features: tuple[Tensor, Tensor, Tensor]
+
+
+def from_reference_name(name: str) -> str:
+    """The name here of a parameter that the authors' program calls `name`."""
+    return name.replace("_low.", ".").replace("_high.", "_fine.")
+
+
+def _resize(x: Tensor, scale: float) -> Tensor:
+    return x if scale == 1 else F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
+
+
+def _warp_fields(frame: Tensor, flows: Tensor) -> Tensor:
+    """`frame` (N, 3, H, W) warped by each of `flows` (N, fields, 2, H, W): (N, fields, 3, H, W)."""
+    batch, fields, _, height, width = flows.shape
+    warped = backward_warp(frame.repeat_interleave(fields, dim=0), flows.flatten(0, 1))
+    return warped.reshape(batch, fields, -1, height, width)
+
+
+class _MatchingBlock(nn.Module):
+    """A residual block of the matching encoder: two convolutions, or a narrow one between two of 1x1."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int, bottleneck: bool) -> None:
+        super().__init__()
+        narrow = channels // 4
+        if bottleneck:
+            self.conv1 = nn.Conv2d(channels_in, narrow, 1)
+            self.conv2 = nn.Conv2d(narrow, narrow, 3, stride, 1)
+            self.conv3 = nn.Conv2d(narrow, channels, 1)
+        else:
+            self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1)
+            self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1)
+        self.convolutions = 3 if bottleneck else 2
+        self.downsample: nn.Sequential | None = None
+        if stride != 1:
+            self.downsample = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(F.instance_norm(self.conv1(x)))
+        y = F.relu(F.instance_norm(self.conv2(y)))
+        if self.convolutions == 3:
+            y = F.relu(F.instance_norm(self.conv3(y)))
+        if self.downsample is not None:
+            x = F.instance_norm(self.downsample(x))
+        return F.relu(x + y)
+
+
+class MatchingEncoder(nn.Module):
+    """(N, 3, H, W) -> features to correlate (N, matching[3], H/8, W/8); RAFT's, with instance norms."""
+
+    def __init__(self, config: AMTConfig) -> None:
+        super().__init__()
+        c1, c2, c3, channels_out = config.matching
+
+        def layer(channels_in: int, channels: int, stride: int) -> nn.Sequential:
+            return nn.Sequential(
+                _MatchingBlock(channels_in, channels, stride, config.bottleneck),
+                _MatchingBlock(channels, channels, 1, config.bottleneck),
+            )
+
+        self.conv1 = nn.Conv2d(3, c1, 7, 2, 3)
+        self.layer1 = layer(c1, c1, 1)
+        self.layer2 = layer(c1, c2, 2)
+        self.layer3 = layer(c2, c3, 2)
+        self.layer3_2 = layer(c3, c3, 1) if config.deep else nn.Identity()
+        self.conv2 = nn.Conv2d(c3, channels_out, 1)
+
+    def forward(self, frame: Tensor) -> Tensor:
+        x = F.relu(F.instance_norm(self.conv1(frame)))
+        x = self.layer3_2(self.layer3(self.layer2(self.layer1(x))))
+        result: Tensor = self.conv2(x)
+        return result
+
+
+class Update(nn.Module):
+    """Corrections of the features of frame t and of its flows, from the correlation around the flows.
+
+    Args:
+        channels: Of the features.
+        config: The network's.
+        scale: By how much the features are larger than the flows and the correlation that come with them.
+    """
+
+    def __init__(self, channels: int, config: AMTConfig, scale: int = 1) -> None:
+        super().__init__()
+        update = config.update
+        self.scale = scale
+        correlation = 2 * config.levels * (2 * config.radius + 1) ** 2
+        self.convc1 = nn.Conv2d(correlation, update.correlation[0], 1)
+        self.convc2: nn.Conv2d | None = None
+        if len(update.correlation) > 1:
+            self.convc2 = nn.Conv2d(update.correlation[0], update.correlation[1], 3, 1, 1)
+        self.convf1 = nn.Conv2d(4, 2 * update.flow, 7, 1, 3)
+        self.convf2 = nn.Conv2d(2 * update.flow, update.flow, 3, 1, 1)
+        self.conv = nn.Conv2d(update.correlation[-1] + update.flow, update.motion, 3, 1, 1)
+        self.gru = _two_convolutions(update.motion + 4 + channels, update.hidden, update.hidden)
+        self.feat_head = _two_convolutions(update.hidden, update.hidden, channels)
+        self.flow_head = _two_convolutions(update.hidden, update.hidden, 4)
+
+    def forward(self, features: Tensor, flow: Tensor, correlation: Tensor) -> tuple[Tensor, Tensor]:
+        """What to add to features and flows (N, 4, scale h, scale w).
+
+        Args:
+            features: (N, channels, scale h, scale w).
+            flow: (N, 4, h, w), in pixels of this map.
+            correlation: (N, 2 levels (2 radius + 1)², h, w).
+        """
+        features = _resize(features, 1.0 / self.scale)
+        correlation = _activated(self.convc1(correlation))
+        if self.convc2 is not None:
+            correlation = _activated(self.convc2(correlation))
+        motion = _activated(self.convf2(_activated(self.convf1(flow))))
+        motion = _activated(self.conv(torch.cat((correlation, motion), dim=1)))
+        state = self.gru(torch.cat((motion, flow, features), dim=1))
+        change = self.scale * _resize(at_least_float32(self.flow_head(state)), self.scale)
+        return _resize(self.feat_head(state), self.scale), change
+
+
+def _activated(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.1)
+
+
+def _two_convolutions(channels_in: int, width: int, channels_out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, width, 3, 1, 1), nn.LeakyReLU(0.1), nn.Conv2d(width, channels_out, 3, 1, 1)
+    )
+
+
+class AMT(Network):
+    """The network; see the module for what it computes and why.
+
+    Args:
+        config: Its size, one of `CONFIGS` or your own.
+    """
+
+    multiple = 16
+    any_time: ClassVar[bool] = True
+
+    def __init__(self, config: AMTConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or AMTConfig()
+        c1, c2, c3, c4 = config.channels
+        self.feat_encoder = MatchingEncoder(config)
+        self.encoder = PyramidEncoder(config.channels, config.kernel)
+        self.decoder4 = CoarsestDecoder(c4, c3, c1)
+        self.decoder3 = Decoder(c3, 4 + c2, c1)
+        self.decoder2 = Decoder(c2, 4 + c1, c1)
+        self.decoder1 = Decoder(c1, 8 * config.fields, c1)
+        self.update4 = Update(c3, config)
+        self.update3 = Update(c2, config, 2)
+        self.update2 = Update(c1, config, 4)
+        self.update3_fine = Update(c2, config) if config.fine else None
+        self.update2_fine = Update(c1, config) if config.fine else None
+        width, kernel = 6 * config.fields, config.combination
+        self.comb_block = nn.Sequential(
+            nn.Conv2d(3 * config.fields, width, kernel, 1, kernel // 2),
+            nn.PReLU(width),
+            nn.Conv2d(width, 3, kernel, 1, kernel // 2),
+        )
+
+    def pair(self, frame0: Tensor, frame1: Tensor) -> AMTPair:
+        """The features of both frames, in one pass of each encoder, and their correlation."""
+        mean = pair_mean(frame0, frame1)
+        frame0, frame1 = frame0 - mean, frame1 - mean
+        frames = torch.cat((frame0, frame1))
+        both = [level.chunk(2) for level in self.encoder(frames)]
+        matched0, matched1 = self.feat_encoder(frames).chunk(2)
+        correlation = AllPairs.of(matched0, matched1, self.config.levels)
+        return AMTPair(frame0, frame1, mean, tuple(a for a, _ in both), tuple(b for _, b in both), correlation)
+
+    def encode_truth(self, pair: AMTPair, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The encoder's features of the true frame t (N, 3, H, W), at 1/2, 1/4, 1/8, like `AMTSynthesis.features`.
+
+        For IFRNet's geometry consistency loss; the pair lends its mean.
+        """
+        level1, level2, level3, _ = self.encoder(truth - pair.mean)
+        return level1, level2, level3
+
+    def at(self, pair: AMTPair, t: Tensor) -> AMTSynthesis:
+        """Frame t of a prepared pair; `t` is (N, 1, 1, 1)."""
+        first, second = pair.first, pair.second
+        flow, features = self.decoder4(first[3], second[3], t)
+        features3, flow3 = self._updated(pair, t, features, flow, self.update4, None)
+        change, features = self.decoder3(features3, first[2], second[2], flow3).tensor_split((4,), dim=1)
+        flow = enlarge_flow(flow3) + change
+        features2, flow2 = self._updated(pair, t, features, flow, self.update3, self.update3_fine)
+        change, features = self.decoder2(features2, first[1], second[1], flow2).tensor_split((4,), dim=1)
+        flow = enlarge_flow(flow2) + change
+        features1, flow1 = self._updated(pair, t, features, flow, self.update2, self.update2_fine)
+        return self._fields(
+            pair,
+            self.decoder1(features1, first[0], second[0], flow1),
+            (flow1, flow2, flow3),
+            (features1, features2, features3),
+        )
+
+    def _updated(
+        self, pair: AMTPair, t: Tensor, features: Tensor, flow: Tensor, update: Update, fine: Update | None
+    ) -> tuple[Tensor, Tensor]:
+        """Features and flows, corrected by the correlation around the flows."""
+        scale = 1.0 / update.scale
+        coarse = scale * _resize(flow, scale)
+        to_second, to_first = 1.0 - t, t
+        if self.config.exchanged_scales:
+            to_second, to_first = to_first, to_second
+        places = pixel_places(coarse)
+        correlation = torch.cat(
+            pair.correlation.lookup(
+                places + coarse[:, 2:] / to_second, places + coarse[:, :2] / to_first, self.config.radius
+            ),
+            dim=1,
+        )
+        features_change, flow_change = update(features, coarse, correlation)
+        features, flow = features + features_change, flow + flow_change
+        if fine is not None:
+            features_change, flow_change = fine(features, flow, _resize(correlation, update.scale))
+            features, flow = features + features_change, flow + flow_change
+        return features, flow
+
+    def _fields(
+        self,
+        pair: AMTPair,
+        found: Tensor,
+        level_flows: tuple[Tensor, Tensor, Tensor],
+        features: tuple[Tensor, Tensor, Tensor],
+    ) -> AMTSynthesis:
+        """Frame t, of what the last decoder found (N, 8 fields, H, W)."""
+        count = self.config.fields
+        batch, _, height, width = found.shape
+        found = at_least_float32(found)
+        changes, logits, residuals = found.tensor_split((4 * count, 5 * count), dim=1)
+        # (N, direction, field, 2, H, W): all fields start from the same flow.
+        flow = enlarge_flow(level_flows[0]).reshape(batch, 2, 1, 2, height, width)
+        flows_t0, flows_t1 = (flow + changes.reshape(batch, 2, count, 2, height, width)).unbind(1)
+        masks = torch.sigmoid(logits)
+        warped0, warped1 = _warp_fields(pair.frame0, flows_t0), _warp_fields(pair.frame1, flows_t1)
+        weights = masks[:, :, None]
+        fields = weights * warped0 + (1.0 - weights) * warped1 + pair.mean[:, None]
+        fields = fields + residuals.reshape(batch, count, 3, height, width)
+        merged = fields.mean(dim=1)
+        unclamped = merged + self.comb_block(fields.flatten(1, 2))
+        return AMTSynthesis(
+            frame=unclamped.clamp(0.0, 1.0),
+            flow_t0=flows_t0.mean(dim=1),
+            flow_t1=flows_t1.mean(dim=1),
+            mask=masks.mean(dim=1, keepdim=True),
+            flows_t0=flows_t0,
+            flows_t1=flows_t1,
+            masks=masks,
+            merged=merged,
+            unclamped=unclamped,
+            level_flows=level_flows,
+            features=features,
+        )

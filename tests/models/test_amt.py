@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import parity
+from betwixt.models.amt import AMT, CONFIGS, AMTConfig, UpdateConfig, from_reference_name
+
+SIZES = {"amt_s": "amt-s", "amt_l": "amt-l", "amt_g": "amt-g"}
+SMALL = AMTConfig(
+    channels=(8, 8, 12, 16),
+    matching=(8, 8, 12, 16),
+    update=UpdateConfig(correlation=(16, 12), flow=4, motion=12, hidden=16),
+    fine=True,
+)
+
+
+def small_network(config: AMTConfig = SMALL) -> AMT:
+    torch.manual_seed(0)
+    return AMT(config).eval()
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_it_computes_what_the_reference_does(name: str) -> None:
+    arrays = parity.fixture(name)
+    network = AMT(CONFIGS[SIZES[name]]).eval()
+    parity.fill(network, arrays, from_reference_name)
+    with torch.inference_mode():
+        found = network(
+            parity.tensor(arrays["img0"]),
+            parity.tensor(arrays["img1"]),
+            torch.full((1, 1, 1, 1), arrays["timestep"][0]),
+        )
+    ours = {
+        "out": found.frame,
+        "out_preclamp": found.unclamped,
+        "merged": found.merged,
+        "merged_sub2": found.merged[..., ::2, ::2],
+        "masks_sub2": found.masks[..., ::2, ::2],
+        "flows_t0_sub2": found.flows_t0[..., ::2, ::2],
+        "flows_t1_sub2": found.flows_t1[..., ::2, ::2],
+        "flow_level2": found.level_flows[0],
+        "flow_level3": found.level_flows[1],
+        "flow_level4": found.level_flows[2],
+    }
+    theirs = {key[6:]: array for key, array in arrays.items() if key.startswith("t0.50/")}
+    assert theirs.keys() <= ours.keys()
+    for key, array in theirs.items():
+        assert parity.distance(ours[key], array) < (1e-4 if "flow" in key else 2e-5), key
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_it_costs_what_the_reference_does(name: str) -> None:
+    counts = parity.counts(name)
+    with torch.device("meta"):
+        network = AMT(CONFIGS[SIZES[name]]).eval()
+        frame, t = torch.empty(1, 3, 720, 1280), torch.empty(1, 1, 1, 1)
+    assert sum(p.numel() for p in network.parameters()) == counts["params"]
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(frame, frame, t)
+    assert counter.get_total_flops() / 1e9 == pytest.approx(counts["gflop_1280x720_padded"], abs=5e-4)
+
+
+def test_a_batch_is_its_samples_each_at_its_own_time() -> None:
+    network = small_network()
+    frames = torch.rand(2, 2, 3, 32, 48)
+    t = torch.tensor([0.5, 0.2]).reshape(-1, 1, 1, 1)
+    with torch.inference_mode():
+        both = network(frames[0], frames[1], t)
+        for i in range(2):
+            one = network(frames[0, i : i + 1], frames[1, i : i + 1], t[i : i + 1])
+            torch.testing.assert_close(both.frame[i : i + 1], one.frame, atol=1e-5, rtol=0)
+            torch.testing.assert_close(both.flows_t1[i : i + 1], one.flows_t1, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (48, 64), (112, 16)])
+def test_small_frames_are_safe(size: tuple[int, int]) -> None:
+    frames = torch.rand(2, 1, 3, *size)
+    with torch.inference_mode():
+        found = small_network()(frames[0], frames[1], torch.full((1, 1, 1, 1), 0.5))
+    assert found.flows_t0.shape == (1, 3, 2, *size)
+    assert found.mask.shape == (1, 1, *size)
+    assert bool(found.unclamped.isfinite().all())
+    assert bool(found.flows_t0.isfinite().all())
+
+
+def test_the_scales_of_the_lookup_differ_off_the_middle_alone() -> None:
+    ours, theirs = small_network(), small_network(dataclasses.replace(SMALL, exchanged_scales=True))
+    frames = torch.rand(2, 1, 3, 32, 32)
+    with torch.inference_mode():
+        for t, same in ((0.5, True), (0.25, False)):
+            a, b = (network(frames[0], frames[1], torch.full((1, 1, 1, 1), t)).flows_t0 for network in (ours, theirs))
+            assert bool(torch.equal(a, b)) is same
+
+
+def test_what_the_losses_need_has_a_gradient_and_fits_the_true_frame() -> None:
+    network = small_network().train()
+    frames = torch.rand(3, 1, 3, 32, 32)
+    pair = network.pair(frames[0], frames[1])
+    found = network.at(pair, torch.full((1, 1, 1, 1), 0.5))
+    truth = network.encode_truth(pair, frames[2])
+    assert [x.shape for x in found.features] == [x.shape for x in truth]
+    loss = found.unclamped.mean() + sum((a - b).abs().mean() for a, b in zip(found.features, truth, strict=True))
+    loss.backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())
+
+
+def test_half_floats_leave_flows_and_correlation_in_full() -> None:
+    network = small_network()
+    frames = torch.rand(2, 1, 3, 32, 32)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        pair = network.pair(frames[0], frames[1])
+        found = network.at(pair, torch.full((1, 1, 1, 1), 0.5))
+    assert pair.first[0].dtype == torch.bfloat16
+    assert pair.correlation.of_first[0].dtype == torch.float32
+    assert {found.flows_t0.dtype, found.masks.dtype, found.merged.dtype} == {torch.float32}
+    assert found.level_flows[0].dtype == torch.float32

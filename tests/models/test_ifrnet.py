@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+import parity
+from betwixt.models.ifrnet import CONFIGS, IFRNet, IFRNetConfig
+
+SIZES = {"ifrnet_s": "ifrnet-s", "ifrnet": "ifrnet", "ifrnet_l": "ifrnet-l"}
+SMALL = IFRNetConfig(channels=(8, 8, 12, 16), side=4)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_it_computes_what_the_reference_does(name: str) -> None:
+    arrays = parity.fixture(name)
+    network = IFRNet(CONFIGS[SIZES[name]]).eval()
+    parity.fill(network, arrays)
+    with torch.inference_mode():
+        pair = network.pair(parity.tensor(arrays["img0"]), parity.tensor(arrays["img1"]))
+        for t in (0.5, 0.25):
+            found = network.at(pair, torch.full((1, 1, 1, 1), t))
+            ours = {
+                "out": found.frame,
+                "out_preclamp": found.unclamped,
+                "merged": found.merged,
+                "mask": found.mask,
+                "flow_t0": found.flow_t0,
+                "flow_t1": found.flow_t1,
+                "flow_level2": found.level_flows[0],
+                "flow_level3": found.level_flows[1],
+                "flow_level4": found.level_flows[2],
+            }
+            theirs = {key[6:]: array for key, array in arrays.items() if key.startswith(f"t{t:.2f}/")}
+            assert theirs.keys() <= ours.keys()
+            for key, array in theirs.items():
+                assert parity.distance(ours[key], array) < 2e-5, key
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_it_costs_what_the_reference_does(name: str) -> None:
+    counts = parity.counts(name)
+    with torch.device("meta"):
+        network = IFRNet(CONFIGS[SIZES[name]]).eval()
+        frame, t = torch.empty(1, 3, 720, 1280), torch.empty(1, 1, 1, 1)
+    assert sum(p.numel() for p in network.parameters()) == counts["params"]
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(frame, frame, t)
+    assert counter.get_total_flops() / 1e9 == pytest.approx(counts["gflop_1280x720_padded"], abs=5e-4)
+
+
+def test_a_batch_is_its_samples_each_at_its_own_time() -> None:
+    torch.manual_seed(0)
+    network = IFRNet(SMALL).eval()
+    frames = torch.rand(2, 2, 3, 32, 48)
+    t = torch.tensor([0.5, 0.2]).reshape(-1, 1, 1, 1)
+    with torch.inference_mode():
+        both = network(frames[0], frames[1], t)
+        for i in range(2):
+            one = network(frames[0, i : i + 1], frames[1, i : i + 1], t[i : i + 1])
+            torch.testing.assert_close(both.frame[i : i + 1], one.frame, atol=1e-5, rtol=0)
+            torch.testing.assert_close(both.flow_t1[i : i + 1], one.flow_t1, atol=1e-5, rtol=0)
+        assert float((both.flow_t0 - network(frames[0], frames[1], 1.0 - t).flow_t0).abs().max()) > 1e-4
+
+
+def test_what_the_losses_need_has_a_gradient_and_fits_the_true_frame() -> None:
+    network = IFRNet(SMALL)
+    frames = torch.rand(3, 1, 3, 16, 32)
+    pair = network.pair(frames[0], frames[1])
+    found = network.at(pair, torch.full((1, 1, 1, 1), 0.5))
+    truth = network.encode_truth(pair, frames[2])
+    assert [x.shape for x in found.features] == [x.shape for x in truth]
+    assert [x.shape for x in truth] == [(1, 8, 8, 16), (1, 8, 4, 8), (1, 12, 2, 4)]
+    loss = found.unclamped.mean() + sum((a - b).abs().mean() for a, b in zip(found.features, truth, strict=True))
+    loss.backward()
+    assert all(p.grad is not None for p in network.parameters())
+
+
+def test_half_floats_leave_flows_in_full() -> None:
+    network = IFRNet(SMALL).eval()
+    frames = torch.rand(2, 1, 3, 32, 32)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        found = network(frames[0], frames[1], torch.full((1, 1, 1, 1), 0.5))
+    assert found.features[0].dtype == torch.bfloat16
+    assert {found.flow_t0.dtype, found.mask.dtype, found.frame.dtype} == {torch.float32}
