@@ -49,7 +49,6 @@ References: Li et al., AMT, CVPR 2023; Kong et al., IFRNet, CVPR 2022; Teed and 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -329,7 +328,7 @@ class AMT(Network):
     """
 
     multiple = 16
-    any_time: ClassVar[bool] = True
+    any_time = True
 
     def __init__(self, config: AMTConfig | None = None) -> None:
         super().__init__()

@@ -38,7 +38,6 @@ References: Kong et al., IFRNet, CVPR 2022.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -250,7 +249,7 @@ class IFRNet(Network):
     """
 
     multiple = 16
-    any_time: ClassVar[bool] = True
+    any_time = True
 
     def __init__(self, config: IFRNetConfig | None = None) -> None:
         super().__init__()
