@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from betwixt.errors import BetwixtError, DamagedInputError, InputError, OutputError, UsageError
     from betwixt.models.base import Interpolator
-    from betwixt.models.registry import load_model
     from betwixt.pipeline.interpolate import Plan, Progress, Summary, interpolate_video, plan_video
+    from betwixt.runtime.load import load_model
 
 __version__ = "0.1.0"
 
@@ -30,7 +30,7 @@ _HOMES = {
     "Summary": "betwixt.pipeline.interpolate",
     "UsageError": "betwixt.errors",
     "interpolate_video": "betwixt.pipeline.interpolate",
-    "load_model": "betwixt.models.registry",
+    "load_model": "betwixt.runtime.load",
     "plan_video": "betwixt.pipeline.interpolate",
 }
 

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 
 from betwixt import __version__
-from betwixt.cli import between, info, interpolate, models
+from betwixt.cli import between, evaluate, info, interpolate, models
 from betwixt.errors import BetwixtError
 
 __all__ = ["app", "main"]
@@ -30,6 +30,7 @@ app = typer.Typer(
 app.command("interpolate")(interpolate.interpolate)
 app.command("between")(between.between)
 app.command("info")(info.info)
+app.command("evaluate")(evaluate.evaluate)
 app.command("models")(models.models)
 
 

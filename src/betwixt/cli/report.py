@@ -8,9 +8,21 @@ import time
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from betwixt.evaluation.report import Comparison
+    from betwixt.evaluation.run import Evaluation
+    from betwixt.evaluation.session import Outcome
     from betwixt.pipeline.interpolate import Plan, Progress, Summary
 
-__all__ = ["ProgressReport", "duration", "print_json", "print_plan", "print_summary", "size"]
+__all__ = [
+    "CountReport",
+    "ProgressReport",
+    "duration",
+    "print_evaluations",
+    "print_json",
+    "print_plan",
+    "print_summary",
+    "size",
+]
 
 
 class ProgressReport:
@@ -78,6 +90,117 @@ class ProgressReport:
                 file=self._stream,
                 flush=True,
             )
+
+
+class CountReport:
+    """Shows how many samples are done: a bar on a terminal, a plain line every ten seconds elsewhere."""
+
+    def __init__(self, stream: IO[str] | None = None, quiet: bool = False) -> None:
+        self._stream, self._quiet = stream or sys.stderr, quiet
+        self._last = time.monotonic()
+        self._status: Any = None
+
+    def __enter__(self) -> CountReport:
+        if not self._quiet and self._stream.isatty():
+            from rich.console import Console
+
+            self._status = Console(file=self._stream).status("reading")
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, name: str, done: int, total: int | None) -> None:
+        """Show that `done` samples of `total` are done."""
+        text = f"{name}: {done}{f' of {total}' if total else ''} samples"
+        now = time.monotonic()
+        if self._status is not None:
+            self._status.update(text)
+        elif not self._quiet and now - self._last >= 10:
+            self._last = now
+            print(text, file=self._stream, flush=True)
+
+
+def print_evaluations(outcome: Outcome, stream: IO[str]) -> None:
+    """Scores, for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from betwixt.evaluation.metrics import METRICS
+
+    console = Console(file=stream, width=None if stream.isatty() else 120, highlight=False)
+    first, context = outcome.evaluations[0]
+    options = f", {context.options}" if context.options else ""
+    console.print(f"{first.dataset}{options}: {first.protocol}", soft_wrap=True)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("model")
+    table.add_column("frames", justify="right")
+    table.add_column("metric")
+    for title in ("mean", "95 % from", "to", "median"):
+        table.add_column(title, justify="right")
+    for evaluation, _ in outcome.evaluations:
+        for number, metric in enumerate(evaluation.metrics):
+            s = evaluation.summary(metric)
+            figures = (f"{value:.{METRICS[metric].digits}f}" for value in (s.mean, s.low, s.high, s.median))
+            table.add_row(*(("", "") if number else (evaluation.model, str(len(evaluation.rows)))), metric, *figures)
+    console.print(table)
+    for evaluation, context in outcome.evaluations:
+        weights = f"weights {context.weights} ({context.weights_hash})" if context.weights_hash else "no weights"
+        console.print(f"{evaluation.model}: {weights}; {context.machine}", soft_wrap=True)
+    for name, comparisons in outcome.comparisons.items():
+        _print_comparison(console, name, comparisons)
+    for path in outcome.written:
+        console.print(f"written: {path}", soft_wrap=True)
+    for evaluation, _ in outcome.evaluations:
+        _print_incomplete(evaluation)
+
+
+def _print_comparison(console: Any, name: str, comparisons: list[Comparison]) -> None:
+    from rich.table import Table
+
+    from betwixt.evaluation.metrics import METRICS
+
+    if not comparisons:
+        console.print(f"{name}: the papers print no figure for this data set in these metrics.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("published: paper", "table", "method", "metric", "theirs", f"measured: {name}", "difference"):
+        table.add_column(title, justify="right" if title[0] in "tmd" and title != "method" else "left")
+    for c in comparisons:
+        p, digits = c.published, METRICS[c.published.metric].digits
+        mark = " *" if p.note else ""
+        table.add_row(
+            p.paper,
+            p.table,
+            p.method + mark,
+            p.metric,
+            p.printed,
+            f"{c.ours:.{digits}f}",
+            f"{c.difference:+.{digits}f}",
+        )
+    console.print(table)
+    notes = {c.published.note for c in comparisons if c.published.note}
+    for note in sorted(notes):
+        console.print(f"* {note}", soft_wrap=True)
+
+
+def _print_incomplete(evaluation: Evaluation) -> None:
+    """What is not in the score, to standard error."""
+    if evaluation.complete:
+        return
+    where = f"{evaluation.model} on {evaluation.dataset}"
+    if evaluation.skipped:
+        for skip in evaluation.skipped[:20]:
+            print(f"skipped: {skip.sample}: {skip.reason}", file=sys.stderr)
+        if len(evaluation.skipped) > 20:
+            print(f"skipped: {len(evaluation.skipped) - 20} more (--json names them all)", file=sys.stderr)
+    if evaluation.skipped or evaluation.missing:
+        lacking = f"{len(evaluation.skipped)} skipped, {evaluation.missing} not there at all"
+        print(f"warning: {where} is incomplete: {lacking}.", file=sys.stderr)
+    else:
+        print(f"note: {where} is a part of the set: {len(evaluation.rows)} frames.", file=sys.stderr)
 
 
 def print_summary(summary: Summary, stream: IO[str]) -> None:

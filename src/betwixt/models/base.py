@@ -63,6 +63,14 @@ class Interpolator(ABC):
     def prepare(self, first: Image, second: Image) -> Pair:
         """Compute what depends only on the two frames, which have the same shape (H, W, 3)."""
 
+    def extrapolate(self, first: Image, second: Image) -> Image:
+        """The frame as far after `second` as that is after `first`: (H, W, 3) RGB float32 in [0, 1].
+
+        Raises:
+            UsageError: if the model only interpolates.
+        """
+        raise UsageError(f"The model {self.name} only interpolates: choose one that extrapolates.")
+
     def between(self, first: Any, second: Any, times: Iterable[float]) -> list[Any]:
         """Make the frames between two frames, in the type they came in.
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from betwixt.errors import UsageError
-from betwixt.models.base import Interpolator
 
-__all__ = ["DEFAULT_MODEL", "MODELS", "ModelInfo", "load_model"]
+if TYPE_CHECKING:
+    from betwixt.models.network import Network
+
+__all__ = ["DEFAULT_MODEL", "MODELS", "ModelInfo", "load_network", "model_info", "need_torch"]
 
 DEFAULT_MODEL = "dis"
 
@@ -18,13 +22,15 @@ class ModelInfo:
     """What there is to know of a model before loading it.
 
     Attributes:
-        name: As in `load_model`.
+        name: As in `runtime.load.load_model`.
         summary: What it is, in a few words.
         paper: The paper it implements.
-        parameters: How many it has; 0 for a model that learns nothing.
-        weights: Whether good weights are at hand: "not needed", "embedded", "missing".
-        licence: Of the weights, or of the method's implementation.
-        load: Makes it, given the device.
+        parameters: How many it has at inference; 0 for a model that learns nothing.
+        weights: Whether good weights are at hand: "not needed", "embedded", "yours" (none are shipped).
+        licence: Of the method's implementation here.
+        make: Makes it, where it is no network.
+        network: Makes the network, where it is one; weights come separately.
+        sequences: Whether it works on sequences of frames, not on pairs: it can be evaluated, not used for conversion.
     """
 
     name: str
@@ -33,17 +39,83 @@ class ModelInfo:
     parameters: int
     weights: str
     licence: str
-    load: Callable[[str], Interpolator]
+    make: Callable[[], Any] | None = None
+    network: Callable[[], Network] | None = None
+    sequences: bool = False
 
 
-def _dis(device: str) -> Interpolator:
-    if device.startswith("cuda"):
-        raise UsageError("The model dis runs on the CPU: leave --device out, or choose another model.")
-    from betwixt.models.dis import DIS
+def _made(module: str, name: str) -> Callable[[], Any]:
+    """A maker that imports when it is called: listing models needs neither OpenCV nor PyTorch."""
+    return lambda: getattr(import_module(f"betwixt.models.{module}"), name)()
 
-    model: Interpolator = DIS()
-    return model
 
+def _network(module: str, name: str, config: Callable[[Any], Any]) -> Callable[[], Network]:
+    """Likewise for a network; `config` picks its configuration out of its module."""
+
+    def make() -> Network:
+        home = import_module(f"betwixt.models.{module}")
+        network: Network = getattr(home, name)(config(home))
+        return network
+
+    return make
+
+
+def _rife(config: str) -> Callable[[], Network]:
+    return _network("rife", "RIFE", lambda home: replace(getattr(home, config), teacher=False))
+
+
+def _rife_large() -> Network:
+    from betwixt.models.augmented import TestTimeAugmented
+
+    return TestTimeAugmented(_rife("RIFE_2R")())
+
+
+_RIFE = "Huang et al., Real-Time Intermediate Flow Estimation for Video Frame Interpolation, ECCV 2022"
+_IFRNET = "Kong et al., IFRNet: Intermediate Feature Refine Network for Efficient Frame Interpolation, CVPR 2022"
+_AMT = "Li et al., AMT: All-Pairs Multi-Field Transforms for Efficient Frame Interpolation, CVPR 2023"
+_EMA = "Zhang et al., Extracting Motion and Appearance via Inter-Frame Attention, CVPR 2023"
+
+
+def _v4(config: str) -> Callable[[], Network]:
+    return _network("rife_v4", "RIFEv4", lambda home: getattr(home, config))
+
+
+def _ifrnet(name: str) -> Callable[[], Network]:
+    return _network("ifrnet", "IFRNet", lambda home: home.CONFIGS[name])
+
+
+def _amt(name: str) -> Callable[[], Network]:
+    return _network("amt", "AMT", lambda home: home.CONFIGS[name])
+
+
+def _ema(config: str) -> Callable[[], Network]:
+    return _network("ema_vfi", "EMAVFI", lambda home: getattr(home, config))
+
+
+_NETWORKS = (
+    ("rife", "intermediate flow and refinement; t = 1/2", _RIFE, 10_071_550, _rife("RIFE_ECCV")),
+    ("rife-m", "RIFE for any time", _RIFE, 10_073_710, _rife("RIFE_M")),
+    ("rife-2r", "RIFE at twice the feature resolution; t = 1/2", _RIFE, 10_071_550, _rife("RIFE_2R")),
+    ("rife-large", "RIFE 2R, upright and flipped (2T2R); t = 1/2", _RIFE, 10_071_550, _rife_large),
+    ("rife-4.6", "RIFE as people run it; any time", _RIFE, 5_306_256, _v4("RIFE_4_6")),
+    ("rife-4.22-lite", "RIFE as people run it, lighter; any time", _RIFE, 4_866_052, _v4("RIFE_4_22_LITE")),
+    ("rife-4.25", "RIFE as people run it; any time", _RIFE, 5_664_776, _v4("RIFE_4_25")),
+    ("ifrnet-s", "intermediate features and flow, small; any time", _IFRNET, 2_803_610, _ifrnet("ifrnet-s")),
+    ("ifrnet", "intermediate features and flow; any time", _IFRNET, 4_959_692, _ifrnet("ifrnet")),
+    ("ifrnet-l", "intermediate features and flow, large; any time", _IFRNET, 19_699_460, _ifrnet("ifrnet-l")),
+    ("amt-s", "all-pairs correlation, several flows, small; any time", _AMT, 2_990_543, _amt("amt-s")),
+    ("amt-l", "all-pairs correlation, several flows, large; any time", _AMT, 12_935_367, _amt("amt-l")),
+    ("amt-g", "all-pairs correlation, several flows, global; any time", _AMT, 30_638_919, _amt("amt-g")),
+    ("ema-vfi-small", "inter-frame attention, small; any time", _EMA, 14_489_815, _ema("EMA_VFI_SMALL")),
+    ("ema-vfi", "inter-frame attention; any time", _EMA, 65_662_359, _ema("EMA_VFI")),
+)
+
+_PEERS = (
+    ("average", "the mean of both frames, weighted by time", "Average", "MIT"),
+    ("nearest", "the nearer frame", "Nearest", "MIT"),
+    ("dis-midpoint", "both frames warped along half of the plain flow", "DISMidpoint", "MIT"),
+    ("minterpolate", "FFmpeg's filter; to be evaluated on sequences only", "Minterpolate", "LGPL-2.1"),
+)
 
 MODELS: dict[str, ModelInfo] = {
     info.name: info
@@ -55,46 +127,56 @@ MODELS: dict[str, ModelInfo] = {
             parameters=0,
             weights="not needed",
             licence="MIT",
-            load=_dis,
+            make=_made("dis", "DIS"),
+        ),
+        *(
+            ModelInfo(name, summary, paper, parameters, "yours", "MIT", network=network)
+            for name, summary, paper, parameters, network in _NETWORKS
+        ),
+        *(
+            ModelInfo(
+                name,
+                summary,
+                "none: for comparison",
+                0,
+                "not needed",
+                licence,
+                make=_made("peers", kind),
+                sequences=name == "minterpolate",
+            )
+            for name, summary, kind, licence in _PEERS
         ),
     )
 }
 
 
-def load_model(name: str = DEFAULT_MODEL, device: str = "auto") -> Interpolator:
-    """Load a model by name.
-
-    Args:
-        name: One of `betwixt models`.
-        device: "auto", "cpu", "cuda" or "cuda:1".
-
-    Returns:
-        The model, ready to use from any thread.
+def model_info(name: str) -> ModelInfo:
+    """What is known of a model.
 
     Raises:
-        UsageError: if there is no such model, or it does not run on that device.
-
-    Example:
-        >>> import betwixt
-        >>> betwixt.load_model("dis").name
-        'dis'
+        UsageError: if there is no such model.
     """
     if name not in MODELS:
         raise UsageError(f"There is no model '{name}': choose one of {', '.join(sorted(MODELS))}.")
-    _check_device(device)
-    return MODELS[name].load(device)
+    return MODELS[name]
 
 
-def _check_device(device: str) -> None:
-    kind, _, number = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
-        raise UsageError(f"There is no device '{device}': choose auto, cpu, cuda or cuda:1.")
-    if kind == "cuda":
-        try:
-            import torch
-        except ImportError:
-            raise UsageError("The device cuda needs PyTorch: pip install 'betwixt[torch]'.") from None
-        if not torch.cuda.is_available():
-            raise UsageError("No CUDA device is at hand: use --device cpu or auto.")
-        if int(number or 0) >= torch.cuda.device_count():
-            raise UsageError(f"There is no {device}: this machine has {torch.cuda.device_count()} CUDA device(s).")
+def load_network(name: str) -> Network:
+    """The network of a model without trained weights, for training, counting and timing.
+
+    Raises:
+        UsageError: if the model is no network, or PyTorch is not there.
+    """
+    info = model_info(name)
+    if info.network is None:
+        raise UsageError(f"The model {name} is no network: it learns nothing.")
+    need_torch(f"The model {name}")
+    return info.network()
+
+
+def need_torch(what: str) -> None:
+    """Raise `UsageError`, beginning with `what`, where PyTorch is not installed."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise UsageError(f"{what} needs PyTorch: pip install 'betwixt[torch]'.") from None

@@ -63,7 +63,7 @@ from betwixt.layers.resize import resize_flow
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
 
-__all__ = ["RIFE", "RIFE_2R", "RIFE_M", "Distillation", "RIFEConfig", "RIFEPair", "RIFESynthesis"]
+__all__ = ["RIFE", "RIFE_2R", "RIFE_ECCV", "RIFE_M", "Distillation", "RIFEConfig", "RIFEPair", "RIFESynthesis"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ class RIFEConfig:
     teacher: bool = True
 
 
+RIFE_ECCV = RIFEConfig()
 RIFE_M = RIFEConfig(any_time=True)
 RIFE_2R = RIFEConfig(double_resolution=True)
 

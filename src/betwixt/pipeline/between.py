@@ -18,7 +18,8 @@ from betwixt.media.gif import MAX_RATE, GifWriter
 from betwixt.media.images import ImageWriter, from_picture, is_image_location, read_image, to_picture
 from betwixt.media.timeline import parse_rate
 from betwixt.models.base import Interpolator
-from betwixt.models.registry import DEFAULT_MODEL, load_model
+from betwixt.models.registry import DEFAULT_MODEL
+from betwixt.runtime.load import load_model
 
 __all__ = ["Made", "between_pictures"]
 

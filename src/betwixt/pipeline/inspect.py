@@ -17,8 +17,9 @@ from betwixt.media.images import is_image_location
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, Reader
 from betwixt.media.sequence import ImageSource
-from betwixt.models.registry import DEFAULT_MODEL, load_model
+from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.pipeline.plan import Between, Planner, choose_rates
+from betwixt.runtime.load import load_model
 from betwixt.runtime.synthesis import PairWork, Synthesizer
 
 __all__ = ["Findings", "inspect_video"]

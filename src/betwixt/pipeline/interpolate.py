@@ -37,9 +37,10 @@ from betwixt.media.sequence import GifSink, ImageSink, ImageSource
 from betwixt.media.timeline import frame_count, parse_rate, parse_time
 from betwixt.media.writer import TimeMap, VideoWriter
 from betwixt.models.base import Interpolator
-from betwixt.models.registry import DEFAULT_MODEL, load_model
+from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.pipeline.channel import Channel, Stopped
 from betwixt.pipeline.plan import Planner, Rates, Show, choose_rates
+from betwixt.runtime.load import load_model
 from betwixt.runtime.synthesis import PairWork, Source, Synthesizer
 
 __all__ = ["Plan", "Progress", "Summary", "cores", "default_output", "interpolate_video", "plan_video"]

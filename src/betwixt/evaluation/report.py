@@ -1,0 +1,207 @@
+"""What comes out of an evaluation: JSON, tables by sequence and by frame, the record that the results page is made of,
+and the papers' figures beside ours.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from betwixt.errors import InputError
+from betwixt.evaluation.metrics import METRICS
+from betwixt.evaluation.published import Published, published_for
+from betwixt.evaluation.run import Evaluation
+from betwixt.media.files import output_error
+
+__all__ = [
+    "Comparison",
+    "Context",
+    "as_dict",
+    "compare",
+    "quality_entry",
+    "record",
+    "to_json",
+    "write_frames",
+    "write_sequences",
+    "write_whole",
+]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a score was measured with.
+
+    Attributes:
+        weights: The file of weights, "none" for a model that learns nothing.
+        weights_hash: The first twelve digits of its SHA-256, or "".
+        machine: See `machine.describe_machine`.
+        options: What was chosen of the data set: "clean", "stride 2", or "".
+    """
+
+    weights: str
+    weights_hash: str
+    machine: str
+    options: str = ""
+
+
+def as_dict(evaluation: Evaluation, context: Context) -> dict[str, Any]:
+    """An evaluation as plain numbers and texts: the means by metric, and how sure they are."""
+    summaries = {metric: evaluation.summary(metric) for metric in evaluation.metrics}
+    return {
+        "model": evaluation.model,
+        "dataset": evaluation.dataset,
+        "options": context.options,
+        "count": len(evaluation.rows),
+        "skipped": len(evaluation.skipped) + evaluation.missing,
+        "complete": evaluation.complete,
+        **{metric: summary.mean for metric, summary in summaries.items()},
+        "median": {metric: summary.median for metric, summary in summaries.items()},
+        "confidence_95": {metric: [summary.low, summary.high] for metric, summary in summaries.items()},
+        "sequences": {
+            name: {"count": len(rows), **{m: _mean([row.scores[m] for row in rows]) for m in evaluation.metrics}}
+            for name, rows in evaluation.sequences().items()
+        },
+        "skipped_samples": [{"sample": skip.sample, "reason": skip.reason} for skip in evaluation.skipped],
+        "missing": evaluation.missing,
+        "protocol": evaluation.protocol,
+        "weights": context.weights,
+        "weights_hash": context.weights_hash,
+        "machine": context.machine,
+        "date": datetime.date.today().isoformat(),
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def write_sequences(path: Path, evaluations: Sequence[Evaluation]) -> None:
+    """A CSV with a line a sequence: model, dataset, sequence, count, then the mean of each metric."""
+    metrics = evaluations[0].metrics
+    rows = [
+        [e.model, e.dataset, name, len(group), *(_text(_mean([r.scores[m] for r in group])) for m in metrics)]
+        for e in evaluations
+        for name, group in e.sequences().items()
+    ]
+    write_whole(path, _table(["model", "dataset", "sequence", "count", *metrics], rows))
+
+
+def write_frames(path: Path, evaluations: Sequence[Evaluation]) -> None:
+    """A CSV with a line a frame; what was skipped stands in it with its reason."""
+    metrics = evaluations[0].metrics
+    rows: list[list[Any]] = []
+    for e in evaluations:
+        rows += [
+            [e.model, e.dataset, r.group, r.sample, f"{r.t:.6g}", *(_text(r.scores[m]) for m in metrics), ""]
+            for r in e.rows
+        ]
+        rows += [[e.model, e.dataset, "", s.sample, "", *("" for _ in metrics), s.reason] for s in e.skipped]
+    write_whole(path, _table(["model", "dataset", "sequence", "sample", "t", *metrics, "skipped"], rows))
+
+
+def _text(value: float) -> str:
+    return f"{value:.6f}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise output_error(error, path) from None
+
+
+def record(path: Path, entries: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:
+    """Put entries into a CSV of results; one that agrees with an older one in the columns `key` takes its place.
+
+    Columns that the file does not have yet are added.
+
+    Raises:
+        InputError: if the file is there but is no such table.
+    """
+    rows: list[dict[str, str]] = []
+    columns: list[str] = []
+    if path.exists():
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                reader = csv.DictReader(file)
+                columns = list(reader.fieldnames or [])
+                rows = [dict(row) for row in reader]
+        except (OSError, UnicodeDecodeError, csv.Error):
+            raise InputError(f"{path} cannot be read as a table of results: give another file to --record.") from None
+        if any(name not in columns for name in key):
+            raise InputError(f"{path} is no table of results: it lacks the column '{key[0]}'.")
+    for entry in entries:
+        columns += [name for name in entry if name not in columns]
+        texts = {name: str(value) for name, value in entry.items()}
+        place = tuple(texts[name] for name in key)
+        rows = [row for row in rows if tuple(row.get(name) or "" for name in key) != place]
+        rows.append(texts)
+    rows.sort(key=lambda row: tuple(row.get(name) or "" for name in key))
+    write_whole(path, _table(columns, [[row.get(name) or "" for name in columns] for row in rows]))
+
+
+def quality_entry(evaluation: Evaluation, context: Context) -> dict[str, str]:
+    """An evaluation as a line of results/quality.csv."""
+    result = as_dict(evaluation, context)
+    entry = {name: str(result[name]) for name in ("model", "dataset", "options", "count", "skipped")}
+    for metric in evaluation.metrics:
+        digits = METRICS[metric].digits + 2
+        low, high = result["confidence_95"][metric]
+        entry[metric] = f"{result[metric]:.{digits}f}"
+        entry[f"{metric}_low"], entry[f"{metric}_high"] = f"{low:.{digits}f}", f"{high:.{digits}f}"
+    for name in ("weights", "weights_hash", "protocol", "date", "machine"):
+        entry[name] = str(result[name])
+    return entry
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A published figure beside ours.
+
+    Attributes:
+        published: The published one.
+        ours: Ours on the same data set, in the same metric.
+    """
+
+    published: Published
+    ours: float
+
+    @property
+    def difference(self) -> float:
+        """Ours minus theirs."""
+        return self.ours - self.published.value
+
+
+def compare(evaluation: Evaluation, options: str = "") -> list[Comparison]:
+    """Ours beside every figure that the papers print for the data set, in their order."""
+    name = f"{evaluation.dataset}-clean" if options == "clean" else evaluation.dataset
+    means = {metric: evaluation.summary(metric).mean for metric in evaluation.metrics}
+    return [Comparison(row, means[row.metric]) for row in published_for(name, means)]
+
+
+def to_json(evaluations: Sequence[tuple[Evaluation, Context]]) -> str:
+    """{"results": [..]}, one entry a model."""
+    return json.dumps({"results": [as_dict(e, c) for e, c in evaluations]}, indent=2, allow_nan=False) + "\n"

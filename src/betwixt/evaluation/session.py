@@ -1,0 +1,248 @@
+"""A whole evaluation as a person asks for it: models, a data set, and the files that come out."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from betwixt.errors import InputError, OutputError, UsageError
+from betwixt.evaluation.datasets import Dataset, Options, open_dataset
+from betwixt.evaluation.machine import describe_machine
+from betwixt.evaluation.metrics import DEFAULT_METRICS, select_metrics
+from betwixt.evaluation.report import (
+    Comparison,
+    Context,
+    compare,
+    quality_entry,
+    record,
+    to_json,
+    write_frames,
+    write_sequences,
+    write_whole,
+)
+from betwixt.evaluation.run import Evaluation, Journal, Model, evaluate
+from betwixt.evaluation.sheet import check_sheet, write_sheet
+from betwixt.models.registry import model_info
+from betwixt.runtime.load import load_model
+
+__all__ = ["Outcome", "Request", "run"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for; see `betwixt evaluate --help` and docs/evaluate.md."""
+
+    models: list[str]
+    dataset: str
+    root: Path
+    limit: int | None = None
+    ids: Path | None = None
+    metrics: str = ",".join(DEFAULT_METRICS)
+    clean: bool = False
+    stride: int = 1
+    weights: Path | None = None
+    device: str = "auto"
+    precision: str = "fp32"
+    jobs: int = 0
+    save_frames: Path | None = None
+    csv: Path | None = None
+    frames_csv: Path | None = None
+    json: Path | None = None
+    sheet: Path | None = None
+    compare: str | None = None
+    record: Path | None = None
+    resume: bool = False
+    lpips_weights: Path | None = None
+
+    @property
+    def options(self) -> str:
+        """What was chosen of the data set, in words."""
+        return "clean" if self.clean else f"stride {self.stride}" if self.stride != 1 else ""
+
+
+@dataclass
+class Outcome:
+    """What came out.
+
+    Attributes:
+        evaluations: One a model, with what it was measured with.
+        comparisons: By model, the published figures beside ours; empty where none were asked for.
+        written: The files that were written.
+        json: The same as `--json` writes.
+    """
+
+    evaluations: list[tuple[Evaluation, Context]]
+    comparisons: dict[str, list[Comparison]] = field(default_factory=dict)
+    written: list[Path] = field(default_factory=list)
+
+    @property
+    def json(self) -> str:
+        """The evaluations as JSON."""
+        return to_json(self.evaluations)
+
+
+def run(request: Request, progress: Callable[[str, int, int | None], None] | None = None) -> Outcome:
+    """Do it. All that can be refused is refused before any frame is made.
+
+    Args:
+        request: What is asked for.
+        progress: Called with the model's name, how many samples are done, and how many there will be, if known.
+
+    Raises:
+        BetwixtError: in one line.
+    """
+    dataset = open_dataset(request.dataset, request.root, Options(clean=request.clean, stride=request.stride))
+    metrics = select_metrics(request.metrics, request.lpips_weights)
+    ids = _ids(request.ids)
+    _check(request)
+    models = [_load(request, name) for name in request.models]
+    next(iter(dataset.samples()), None)  # a root that does not hold the data set is said now
+    outcome = Outcome([])
+    for name, model in zip(request.models, models, strict=True):
+        context = _context(request, name, model)
+        journal = _journal(request, name, context, dataset)
+        try:
+            evaluation = evaluate(
+                model,
+                dataset,
+                metrics,
+                limit=request.limit,
+                ids=ids,
+                save_frames=_frames_folder(request, name),
+                journal=journal,
+                jobs=request.jobs or _jobs(model),
+                progress=None if progress is None else functools.partial(progress, name),
+            )
+        finally:
+            # It stays on disk until everything is written.
+            if journal is not None:
+                journal.close()
+        outcome.evaluations.append((evaluation, context))
+        if request.compare is not None:
+            outcome.comparisons[name] = compare(evaluation, request.options)
+    _write(request, outcome, models, dataset)
+    for name in request.models:
+        path = _journal_path(request, name)
+        if path is not None:
+            path.unlink(missing_ok=True)
+    return outcome
+
+
+def _check(request: Request) -> None:
+    """Refuse what cannot be done or written."""
+    if len(set(request.models)) != len(request.models):
+        raise UsageError("A model is named twice: name each once.")
+    if request.limit is not None and request.limit < 1:
+        raise UsageError(f"--limit {request.limit} leaves nothing to score: give at least 1.")
+    if request.jobs < 0:
+        raise UsageError(f"--jobs {request.jobs} is too small: 0 is one a core.")
+    if request.compare not in (None, "published"):
+        raise UsageError(f"There is nothing to compare with called '{request.compare}': say --compare published.")
+    if request.resume and _journal_path(request, "") is None:
+        raise UsageError("--resume needs --csv or --json with a file: what was scored is kept beside it.")
+    if request.sheet is not None:
+        check_sheet(request.sheet)
+    for path in (request.csv, request.frames_csv, request.json, request.record, request.save_frames):
+        if path is not None and not path.parent.is_dir():
+            raise OutputError(f"The folder {path.parent} does not exist: make it first.")
+    for path in (request.csv, request.frames_csv, request.json, request.record):
+        if path is not None and path.is_dir():
+            raise OutputError(f"{path} is a folder: give a file name.")
+
+
+def _ids(path: Path | None) -> list[str] | None:
+    if path is None:
+        return None
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path} cannot be read: a text file with a sample's name a line is expected.") from None
+    if not names:
+        raise InputError(f"{path} names no sample.")
+    return names
+
+
+def _load(request: Request, name: str) -> Model:
+    info = model_info(name)
+    if info.sequences and info.make is not None:
+        model: Model = info.make()
+        return model
+    weights = request.weights if info.network is not None else None
+    precision = request.precision if info.network is not None else "fp32"
+    device = request.device if info.network is not None else "auto"
+    return load_model(name, device, weights=weights, precision=precision)
+
+
+def _context(request: Request, name: str, model: Model) -> Context:
+    network = model_info(name).network is not None
+    weights = request.weights if network else None
+    digest = ""
+    if weights is not None:
+        from betwixt.weights.load import file_hash
+
+        digest = file_hash(weights)[:12]
+    device = str(getattr(model, "device", "cpu"))
+    return Context(weights.name if weights is not None else "none", digest, describe_machine(device), request.options)
+
+
+def _jobs(model: Model) -> int:
+    """A core each for what uses one core; a network uses all of them, so one is made while another is read."""
+    return 2 if hasattr(model, "network") else os.cpu_count() or 1
+
+
+def _frames_folder(request: Request, name: str) -> Path | None:
+    if request.save_frames is None:
+        return None
+    return request.save_frames if len(request.models) == 1 else request.save_frames / name
+
+
+def _journal_path(request: Request, name: str) -> Path | None:
+    beside = request.json or request.csv
+    return None if beside is None else beside.with_name(f"{beside.name}.{name}.journal")
+
+
+def _journal(request: Request, name: str, context: Context, dataset: Dataset) -> Journal | None:
+    path = _journal_path(request, name)
+    if path is None:
+        return None
+    key: dict[str, Any] = {
+        "model": name,
+        "weights": context.weights_hash,
+        "precision": request.precision,
+        "dataset": dataset.name,
+        "options": request.options,
+        "root": str(request.root.resolve()),
+        "metrics": request.metrics,
+    }
+    return Journal(path, key, resume=request.resume)
+
+
+def _write(request: Request, outcome: Outcome, models: list[Model], dataset: Dataset) -> None:
+    evaluations = [evaluation for evaluation, _ in outcome.evaluations]
+    if request.csv is not None:
+        write_sequences(request.csv, evaluations)
+        outcome.written.append(request.csv)
+    if request.frames_csv is not None:
+        write_frames(request.frames_csv, evaluations)
+        outcome.written.append(request.frames_csv)
+    if request.json is not None:
+        write_whole(request.json, outcome.json)
+        outcome.written.append(request.json)
+    if request.sheet is not None:
+        metric = "psnr" if "psnr" in evaluations[0].metrics else evaluations[0].metrics[0]
+        for model, evaluation in zip(models, evaluations, strict=True):
+            path = request.sheet
+            if len(models) > 1:
+                path = path.with_name(f"{path.stem}.{evaluation.model}{path.suffix}")
+            write_sheet(path, model, evaluation, dataset, metric)
+            outcome.written.append(path)
+    if request.record is not None:
+        entries = [quality_entry(evaluation, context) for evaluation, context in outcome.evaluations]
+        record(request.record, entries, ("dataset", "options", "model", "weights_hash"))
+        outcome.written.append(request.record)
+    if request.save_frames is not None:
+        outcome.written.append(request.save_frames)

@@ -1,0 +1,77 @@
+"""From the name of a model to the model, ready to use."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+from betwixt.errors import UsageError
+from betwixt.models.base import Interpolator
+from betwixt.models.registry import DEFAULT_MODEL, load_network, model_info, need_torch
+
+__all__ = ["check_device", "load_model"]
+
+
+def load_model(
+    name: str = DEFAULT_MODEL, device: str = "auto", *, weights: str | Path | None = None, precision: str = "fp32"
+) -> Interpolator:
+    """Load a model by name.
+
+    Args:
+        name: One of `betwixt models`.
+        device: "auto", "cpu", "cuda" or "cuda:1".
+        weights: A file of weights for a network: safetensors, or the authors' own .pth or .pkl.
+        precision: "fp32", "bf16" or "fp16", for networks.
+
+    Returns:
+        The model, ready to use from any thread.
+
+    Raises:
+        UsageError: if there is no such model, it does not run on that device, or it needs weights that are not given.
+        InputError: if the weights do not fit.
+
+    Example:
+        >>> import betwixt
+        >>> betwixt.load_model("dis").name
+        'dis'
+    """
+    info = model_info(name)
+    check_device(device)
+    if info.sequences:
+        raise UsageError(f"The model {name} works on sequences, for comparison: it can only be evaluated.")
+    if info.make is not None:
+        if device.startswith("cuda"):
+            raise UsageError(f"The model {name} runs on the CPU: leave --device out, or choose another model.")
+        if weights is not None:
+            raise UsageError(f"The model {name} learns nothing: leave the weights out, or choose another model.")
+        if precision != "fp32":
+            raise UsageError(f"The model {name} is no network: leave the precision out, or choose another model.")
+        model: Interpolator = info.make()
+        return model
+    if weights is None:
+        raise UsageError(
+            f"No weights of {name} are shipped: give a file of them (--weights FILE, safetensors or the authors' own), "
+            f"or use the model {DEFAULT_MODEL}."
+        )
+    network = load_network(name)
+    from betwixt.runtime.torch import TorchInterpolator
+    from betwixt.weights.load import load_weights
+
+    home = import_module(type(getattr(network, "network", network)).__module__)
+    load_weights(getattr(network, "network", network), Path(weights), getattr(home, "from_reference_name", str))
+    return TorchInterpolator(name, network, device, precision)
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that does not exist, or that this machine does not have."""
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
+        raise UsageError(f"There is no device '{device}': choose auto, cpu, cuda or cuda:1.")
+    if kind == "cuda":
+        need_torch("The device cuda")
+        import torch
+
+        if not torch.cuda.is_available():
+            raise UsageError("No CUDA device is at hand: use --device cpu or auto.")
+        if int(number or 0) >= torch.cuda.device_count():
+            raise UsageError(f"There is no {device}: this machine has {torch.cuda.device_count()} CUDA device(s).")

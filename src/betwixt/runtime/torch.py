@@ -1,0 +1,109 @@
+"""Networks in PyTorch: where they run, in what precision, how frames of any size and times of any kind come to them.
+
+    picture (H, W, 3) ──► tensor on the device ──► padded to the network's multiple ──► network ──► cut ──► picture
+
+A network that was made for t = 1/2 alone does other times by recursion: the middle of the middle and so on, down to a
+32nd of the interval, which is as near as anyone sees.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from betwixt.errors import UsageError
+from betwixt.models.base import Image, Interpolator, Pair
+from betwixt.models.network import Network
+
+__all__ = ["PRECISIONS", "TorchInterpolator", "choose_device"]
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+_DEEPEST = 5
+"""Recursions for networks that only know the middle: 2^-5 of the interval."""
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name: "auto" is the first CUDA device if there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+class TorchInterpolator(Interpolator):
+    """A network as a model.
+
+    Args:
+        name: The model's name.
+        network: The network, with its weights.
+        device: Where it runs.
+        precision: "fp32", "bf16" or "fp16"; other than fp32, the network is autocast.
+    """
+
+    def __init__(self, name: str, network: Network, device: str = "auto", precision: str = "fp32") -> None:
+        if precision not in PRECISIONS:
+            raise UsageError(f"There is no precision '{precision}': choose one of {', '.join(PRECISIONS)}.")
+        self.name = name
+        self.device = choose_device(device)
+        self.precision = precision
+        self.network: Network = network.to(self.device).eval()
+
+    def prepare(self, first: Image, second: Image) -> Pair:
+        """Compute what depends only on the two frames."""
+        return _TorchPair(self, self._tensor(first), self._tensor(second), first.shape[:2])
+
+    def _tensor(self, picture: Image) -> Tensor:
+        height, width = picture.shape[:2]
+        multiple = self.network.multiple
+        tensor = torch.from_numpy(np.ascontiguousarray(picture, np.float32)).to(self.device).permute(2, 0, 1)[None]
+        return F.pad(tensor, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+
+    def run(self, function: Any, *arguments: Any) -> Any:
+        """Call a part of the network, without gradients, in the chosen precision."""
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32"),
+        ):
+            return function(*arguments)
+
+
+class _TorchPair(Pair):
+    def __init__(self, owner: TorchInterpolator, first: Tensor, second: Tensor, size: tuple[int, int]) -> None:
+        self._owner, self._size = owner, size
+        self._frames = {Fraction(0): first, Fraction(1): second}
+        self._prepared = {(Fraction(0), Fraction(1)): owner.run(owner.network.pair, first, second)}
+
+    def at(self, t: float) -> Image:
+        """The frame at `t`."""
+        network = self._owner.network
+        frame = self._frame(Fraction(0), Fraction(1), t) if network.any_time else self._middle_of(t)
+        height, width = self._size
+        picture = frame[0, :, :height, :width].float().clamp(0, 1).permute(1, 2, 0)
+        return np.ascontiguousarray(picture.cpu().numpy())
+
+    def _frame(self, start: Fraction, end: Fraction, t: float) -> Tensor:
+        """The frame at `t`, a part of the way from `start` to `end`."""
+        owner = self._owner
+        if (start, end) not in self._prepared:
+            self._prepared[start, end] = owner.run(owner.network.pair, self._frames[start], self._frames[end])
+        times = torch.full((1, 1, 1, 1), t, device=owner.device)
+        frame: Tensor = owner.run(owner.network.at, self._prepared[start, end], times).frame
+        return frame.float()
+
+    def _middle_of(self, t: float) -> Tensor:
+        """The frame at the nearest 32nd, middle by middle; frames made on the way are kept."""
+        steps = 2**_DEEPEST
+        target = Fraction(min(max(round(t * steps), 1), steps - 1), steps)
+        start, end = Fraction(0), Fraction(1)
+        while True:
+            middle = (start + end) / 2
+            if middle not in self._frames:
+                self._frames[middle] = self._frame(start, end, 0.5).clamp(0, 1)
+            if middle == target:
+                return self._frames[middle]
+            start, end = (middle, end) if target > middle else (start, middle)

@@ -1,0 +1,1 @@
+"""Weights: files of parameters, checked before they are used."""
