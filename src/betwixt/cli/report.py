@@ -8,6 +8,7 @@ import time
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from betwixt.evaluation.bench import Outcome as Costs
     from betwixt.evaluation.report import Comparison
     from betwixt.evaluation.run import Evaluation
     from betwixt.evaluation.session import Outcome
@@ -17,6 +18,7 @@ __all__ = [
     "CountReport",
     "ProgressReport",
     "duration",
+    "print_costs",
     "print_evaluations",
     "print_json",
     "print_plan",
@@ -184,6 +186,44 @@ def _print_comparison(console: Any, name: str, comparisons: list[Comparison]) ->
     notes = {c.published.note for c in comparisons if c.published.note}
     for note in sorted(notes):
         console.print(f"* {note}", soft_wrap=True)
+
+
+def print_costs(outcome: Costs, stream: IO[str]) -> None:
+    """What frames cost, for a person."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(file=stream, width=None if stream.isatty() else 120, highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for title in ("model", "size", "runs on", "parameters", "GFLOP", "ms a frame", "quartiles", "frames/s", "peak"):
+        table.add_column(title, justify="left" if title in ("model", "size", "runs on") else "right")
+    for c in outcome.costs:
+        table.add_row(
+            c.model if c.trained else f"{c.model} *",
+            f"{c.width}x{c.height}",
+            f"{c.device} {c.runtime} {c.precision}",
+            f"{c.parameters / 1e6:.2f} M" if c.parameters else "none",
+            "" if c.gflop is None else f"{c.gflop:.1f}",
+            f"{1000 * c.seconds:.1f}",
+            f"{1000 * c.quartiles[0]:.1f} to {1000 * c.quartiles[1]:.1f}",
+            f"{c.frames_per_second:.1f}",
+            size(c.peak_memory),
+        )
+    if outcome.costs:
+        console.print(table)
+        if any(c.gflop is not None for c in outcome.costs):
+            console.print("One multiply-add counts as two FLOP; the papers often print half of that.")
+        if not all(c.trained for c in outcome.costs):
+            console.print("* without trained weights: what it makes is worthless, what it costs is the same.")
+        console.print(outcome.costs[0].machine, soft_wrap=True)
+    for r in outcome.races:
+        console.print(
+            f"{r.width}x{r.height}, {r.frames_in} frames doubled, whole process, median of {len(r.rounds)}: betwixt "
+            f"({r.model}) {r.ours:.1f}, minterpolate {r.theirs:.1f} new frames/s, ratio {r.ratio:.2f}; {r.machine}",
+            soft_wrap=True,
+        )
+    for path in outcome.written:
+        console.print(f"written: {path}", soft_wrap=True)
 
 
 def _print_incomplete(evaluation: Evaluation) -> None:

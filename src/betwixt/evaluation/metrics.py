@@ -61,7 +61,8 @@ _Map = NDArray[np.float64]
 
 def rounded(made: Image) -> Picture:
     """A made frame as a saved 8-bit picture has it: round half up, clip to 0..255."""
-    return np.clip(np.floor(np.asarray(made, np.float64) * 255.0 + 0.5), 0, 255).astype(np.uint8)
+    # Halves are common (the mean of two code values), and float32 in [0, 1] holds them only nearly.
+    return np.clip(np.floor(np.asarray(made, np.float64) * 255.0 + (0.5 + 1e-4)), 0, 255).astype(np.uint8)
 
 
 def psnr(made: NDArray[Any], truth: NDArray[Any]) -> float:

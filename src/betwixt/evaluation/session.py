@@ -60,8 +60,11 @@ class Request:
 
     @property
     def options(self) -> str:
-        """What was chosen of the data set, in words."""
-        return "clean" if self.clean else f"stride {self.stride}" if self.stride != 1 else ""
+        """What was chosen of the data set, in words: for sets that are any folder, that folder first."""
+        parts = [self.root.resolve().name] if self.dataset in ("frames", "triplets", "video") else []
+        parts += ["clean"] if self.clean else []
+        parts += [f"stride {self.stride}"] if self.stride != 1 else []
+        return ", ".join(parts)
 
 
 @dataclass

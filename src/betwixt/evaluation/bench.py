@@ -1,0 +1,177 @@
+"""A whole benchmark as a person asks for it: models, a size, and the files that come out."""
+
+from __future__ import annotations
+
+import datetime
+import json as json_module
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from betwixt.errors import OutputError, UsageError
+from betwixt.evaluation.cost import Cost, measure, parse_size
+from betwixt.evaluation.end_to_end import EndToEnd, race
+from betwixt.evaluation.plot import Point, draw, read_quality
+from betwixt.evaluation.report import record, write_whole
+from betwixt.models.registry import model_info
+
+__all__ = ["Outcome", "Request", "run"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for; see `betwixt benchmark --help` and docs/benchmark.md."""
+
+    models: list[str]
+    size: str | None = None
+    device: str = "auto"
+    runtime: str = "auto"
+    precision: str = "fp32"
+    weights: Path | None = None
+    threads: int = 0
+    runs: int = 10
+    end_to_end: Path | None = None
+    seconds: float | None = None
+    rounds: int = 3
+    json: Path | None = None
+    record: Path | None = None
+    plot: Path | None = None
+    dataset: str = "ucf101"
+    metric: str = "psnr"
+
+
+@dataclass
+class Outcome:
+    """What came out: costs of single frames, races of whole conversions, the files that were written."""
+
+    costs: list[Cost] = field(default_factory=list)
+    races: list[EndToEnd] = field(default_factory=list)
+    written: list[Path] = field(default_factory=list)
+
+    @property
+    def json(self) -> str:
+        """{"results": [..], "end_to_end": [..]}."""
+        content = {"results": [c.as_dict() for c in self.costs], "end_to_end": [r.as_dict() for r in self.races]}
+        return json_module.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def run(request: Request, progress: Callable[[str], None] = lambda text: None) -> Outcome:
+    """Do it. All that can be refused is refused before anything is timed.
+
+    Raises:
+        BetwixtError: in one line.
+    """
+    size = parse_size(request.size) if request.size is not None else None
+    _check(request)
+    quality = read_quality(request.plot, request.dataset, request.metric) if request.plot is not None else {}
+    outcome = Outcome()
+    for name in request.models:
+        if request.end_to_end is not None:
+            progress(f"{name}: converting {request.end_to_end}")
+            outcome.races.append(
+                race(
+                    request.end_to_end,
+                    name,
+                    size=size,
+                    seconds=request.seconds,
+                    rounds=request.rounds,
+                    progress=lambda number, ours, theirs: progress(
+                        f"round {number}: betwixt {ours:.1f}, minterpolate {theirs:.1f} new frames/s"
+                    ),
+                )
+            )
+        else:
+            progress(f"{name}: timing")
+            outcome.costs.append(_alone(request, name, size or (1280, 720)))
+    _write(request, outcome, quality)
+    return outcome
+
+
+def _alone(request: Request, name: str, size: tuple[int, int]) -> Cost:
+    """Measured in a process of its own, so that the peak memory is this model's alone."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(
+            measure,
+            name,
+            *size,
+            device=request.device,
+            runtime=request.runtime,
+            precision=request.precision,
+            weights=request.weights if model_info(name).network is not None else None,
+            threads=request.threads,
+            runs=request.runs,
+        ).result()
+
+
+def _check(request: Request) -> None:
+    for name in request.models:
+        model_info(name)
+    if request.runs < 1 or request.rounds < 1:
+        raise UsageError("--runs and --rounds have to be at least 1.")
+    if request.threads < 0:
+        raise UsageError(f"--threads {request.threads} is too small: 0 is one a core.")
+    if request.plot is not None and request.end_to_end is not None:
+        raise UsageError("--plot draws the time of single frames: leave --end-to-end out.")
+    if request.seconds is not None and request.end_to_end is None:
+        raise UsageError("--seconds belongs to --end-to-end.")
+    for path in (request.json, request.record):
+        if path is not None and not path.parent.is_dir():
+            raise OutputError(f"The folder {path.parent} does not exist: make it first.")
+
+
+def _write(request: Request, outcome: Outcome, quality: dict[str, float]) -> None:
+    if request.json is not None:
+        write_whole(request.json, outcome.json)
+        outcome.written.append(request.json)
+    if request.record is not None:
+        today = datetime.date.today().isoformat()
+        if outcome.costs:
+            key = ("model", "size", "runtime", "precision", "device", "machine")
+            record(request.record, [_cost_entry(cost, today) for cost in outcome.costs], key)
+        else:
+            entries = [_race_entry(result, request, today) for result in outcome.races]
+            record(request.record, entries, ("model", "size", "clip", "machine"))
+        outcome.written.append(request.record)
+    if request.plot is not None:
+        points = [Point(c.model, c.seconds, quality[c.model]) for c in outcome.costs if c.model in quality]
+        first = outcome.costs[0]
+        title = f"{request.dataset} over {first.width}x{first.height}, {first.device}, {first.machine.split(',')[0]}"
+        outcome.written += draw(request.plot, points, title=title, metric=request.metric)
+
+
+def _cost_entry(cost: Cost, date: str) -> dict[str, str]:
+    return {
+        "model": cost.model,
+        "size": f"{cost.width}x{cost.height}",
+        "runtime": cost.runtime,
+        "precision": cost.precision,
+        "device": cost.device,
+        "threads": str(cost.threads),
+        "parameters": str(cost.parameters),
+        "gflop": "" if cost.gflop is None else f"{cost.gflop:.3f}",
+        "milliseconds": f"{1000 * cost.seconds:.2f}",
+        "quartile_1": f"{1000 * cost.quartiles[0]:.2f}",
+        "quartile_3": f"{1000 * cost.quartiles[1]:.2f}",
+        "runs": str(cost.runs),
+        "peak_memory_mb": f"{cost.peak_memory / 1e6:.0f}",
+        "date": date,
+        "machine": cost.machine,
+    }
+
+
+def _race_entry(result: EndToEnd, request: Request, date: str) -> dict[str, str]:
+    return {
+        "model": result.model,
+        "size": f"{result.width}x{result.height}",
+        "clip": request.end_to_end.name if request.end_to_end is not None else "",
+        "frames_in": str(result.frames_in),
+        "new_frames": str(result.new_frames),
+        "frames_per_second": f"{result.ours:.2f}",
+        "minterpolate_frames_per_second": f"{result.theirs:.2f}",
+        "ratio": f"{result.ratio:.2f}",
+        "rounds": str(len(result.rounds)),
+        "date": date,
+        "machine": result.machine,
+    }

@@ -1,0 +1,158 @@
+"""Whole conversions, timed beside ffmpeg's minterpolate in the same run: decode, make frames, encode, write.
+
+Both double the clip's rate with the same encoder at the same settings (libx264, preset medium, crf 20), by turns, so
+that what else the machine does falls on both. Every conversion is a process of its own, start included.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from betwixt.errors import InputError, UsageError
+from betwixt.evaluation.machine import describe_machine
+
+__all__ = ["EndToEnd", "convert", "race", "scaled"]
+
+QUALITY = 20
+
+
+@dataclass(frozen=True)
+class EndToEnd:
+    """The outcome of a race.
+
+    Attributes:
+        model: Betwixt's model.
+        width: Of the clip.
+        height: Of the clip.
+        frames_in: Frames of the clip.
+        new_frames: Frames that were made.
+        rounds: New frames a second in each round, Betwixt's and minterpolate's.
+        ours: New frames a second, the median.
+        theirs: Likewise of minterpolate.
+        ratio: Of the median times.
+        machine: See `machine.describe_machine`.
+    """
+
+    model: str
+    width: int
+    height: int
+    frames_in: int
+    new_frames: int
+    rounds: list[tuple[float, float]]
+    ours: float
+    theirs: float
+    ratio: float
+    machine: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """As plain numbers and texts."""
+        return {**asdict(self), "rounds": [list(pair) for pair in self.rounds]}
+
+
+def convert(source: Path, target: Path, *options: str) -> dict[str, Any]:
+    """Double a clip's rate with Betwixt, in a process of its own; its summary."""
+    command = [sys.executable, "-m", "betwixt.cli", "interpolate", str(source), str(target), "--json", "--overwrite"]
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InputError(_last_line(done.stderr).removeprefix("betwixt: "))
+    summary: dict[str, Any] = json.loads(done.stdout)
+    return summary
+
+
+def _minterpolate(source: Path, target: Path, rate: Fraction) -> None:
+    command = ["ffmpeg", "-y", "-v", "error", "-i", str(source), "-vf", f"minterpolate=mi_mode=mci:fps={rate}"]
+    command += ["-c:v", "libx264", "-preset", "medium", "-crf", str(QUALITY), "-c:a", "copy", str(target)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InputError(f"ffmpeg cannot convert {source}: {_last_line(done.stderr)}")
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it failed without a word"])[-1]
+
+
+def scaled(clip: Path, target: Path, width: int | None, height: int | None, seconds: float | None) -> Path:
+    """The first seconds of a clip, at another size if one is given, as H.264 without sound."""
+    try:
+        with av.open(str(clip)) as source, av.open(str(target), "w") as out:
+            stream = source.streams.video[0]
+            rate = stream.average_rate or Fraction(25)
+            copy = out.add_stream("libx264", rate=rate, options={"crf": "16", "preset": "fast"})
+            copy.width, copy.height, copy.pix_fmt = width or stream.width, height or stream.height, "yuv420p"
+            for number, frame in enumerate(source.decode(stream)):
+                if seconds is not None and number >= seconds * rate:
+                    break
+                picture = frame.reformat(
+                    width=copy.width, height=copy.height, format="yuv420p", interpolation="BICUBIC"
+                )
+                picture.pts, picture.time_base = number, 1 / rate
+                out.mux(copy.encode(picture))
+            out.mux(copy.encode(None))
+    except (av.error.FFmpegError, IndexError):
+        raise InputError(f"{clip} is not a video that can be read.") from None
+    return target
+
+
+def race(
+    clip: Path,
+    model: str,
+    *,
+    size: tuple[int, int] | None = None,
+    seconds: float | None = None,
+    rounds: int = 3,
+    progress: Callable[[int, float, float], None] | None = None,
+) -> EndToEnd:
+    """Convert a clip with Betwixt and with minterpolate, by turns.
+
+    Args:
+        clip: A video.
+        model: Betwixt's model.
+        size: Width and height to bring the clip to first; None for its own.
+        seconds: Only so much of the clip; None for all.
+        rounds: How often each converts it.
+        progress: Called after each round with its number and the new frames a second of both.
+
+    Raises:
+        UsageError: if ffmpeg is not on the PATH.
+        InputError: if the clip cannot be read.
+    """
+    if shutil.which("ffmpeg") is None:
+        raise UsageError("ffmpeg is not on the PATH: install it to compare with its minterpolate filter.")
+    if not clip.is_file():
+        raise InputError(f"There is no {clip}.")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        width, height = size or (None, None)
+        source = scaled(clip, folder / "in.mp4", width, height, seconds)
+        ours, theirs, speeds = [], [], []
+        for number in range(rounds):
+            began = time.monotonic()
+            summary = convert(source, folder / "a.mp4", "--quality", str(QUALITY), "--codec", "h264", "--model", model)
+            ours.append(time.monotonic() - began)
+            new = summary["frames_out"] - summary["frames_in"]
+            began = time.monotonic()
+            _minterpolate(source, folder / "b.mp4", Fraction(summary["rate"]))
+            theirs.append(time.monotonic() - began)
+            speeds.append((new / ours[-1], new / theirs[-1]))
+            if progress is not None:
+                progress(number + 1, *speeds[-1])
+        with av.open(str(source)) as container:
+            stream = container.streams.video[0]
+            width, height = stream.width, stream.height
+    a, b = statistics.median(ours), statistics.median(theirs)
+    return EndToEnd(
+        model, width, height, summary["frames_in"], new, speeds, new / a, new / b, b / a, describe_machine()
+    )
