@@ -1,15 +1,16 @@
 # make demo              set everything up and make a sample clip smooth
 # make demo VIDEO=x.mp4  the same with your own clip
 # make test              set everything up and run the tests
+# make results           write docs/results.md and the README's tables from results/
 PYTHON ?= python3
 BIN := .venv/bin
 VIDEO ?=
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint results clean
 
 .venv/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[torch,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[torch,evaluation,dev]'
 	touch $@
 
 demo: .venv/.stamp
@@ -22,6 +23,9 @@ lint: .venv/.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+results: .venv/.stamp
+	$(BIN)/python -m betwixt.evaluation.results
 
 clean:
 	rm -rf .venv demo

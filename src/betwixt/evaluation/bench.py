@@ -156,6 +156,7 @@ def _cost_entry(cost: Cost, date: str) -> dict[str, str]:
         "quartile_3": f"{1000 * cost.quartiles[1]:.2f}",
         "runs": str(cost.runs),
         "peak_memory_mb": f"{cost.peak_memory / 1e6:.0f}",
+        "trained": "yes" if cost.trained else "no",
         "date": date,
         "machine": cost.machine,
     }

@@ -391,6 +391,8 @@ class _Xiph(Dataset):
     def samples(self) -> Iterator[Sample]:
         """Forty-nine samples for each clip."""
         base = self._folder("xiph", "Xiph", "netflix", ".")
+        if not any(True for clip in self.CLIPS for _ in base.glob(f"{clip}*")):
+            raise InputError(f"{base} holds no clip of Xiph: expected {base / f'{self.CLIPS[0]}-001.png'} and others.")
         for clip in self.CLIPS:
             for i in range(2, 99, 2):
                 first, truth, second = (self._place(base, clip, n) for n in (i - 1, i, i + 1))
@@ -558,7 +560,7 @@ class HD(_Videos):
     @staticmethod
     def _raw(path: Path) -> Iterator[Sample]:
         """Raw 8-bit 4:2:0, converted with the BT.601 limited-range matrix, as OpenCV and the papers' scripts do."""
-        found = re.search(r"(\d{3,4})x(\d{3,4})", path.name)
+        found = re.search(r"(\d{2,5})x(\d{2,5})", path.name)
         known = {"1080p": (1920, 1080), "720p": (1280, 720), "544p": (1280, 544)}
         size = (int(found[1]), int(found[2])) if found else None
         for word, usual in known.items():

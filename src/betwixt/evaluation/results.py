@@ -1,0 +1,264 @@
+"""The results page and the README's tables, written from the tables in results/.
+
+    python -m betwixt.evaluation.results [PROJECT]
+
+    results/quality.csv      betwixt evaluate --record        ─┐
+    results/cost.csv         betwixt benchmark --record       ─┼─► docs/results.md, the marked parts of README.md
+    results/conversion.csv   betwixt benchmark --end-to-end   ─┘
+
+Nothing is measured here and nothing is typed in: a test compares the pages with what this gives.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from betwixt.errors import BetwixtError, InputError
+from betwixt.evaluation.datasets import DATASETS
+from betwixt.evaluation.published import published
+from betwixt.evaluation.report import write_whole
+
+__all__ = ["pages", "readme_part", "results_page"]
+
+Rows = list[dict[str, str]]
+
+_BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
+
+_INTRODUCTION = """\
+Made by `make results` from the tables in [results/](../results), which hold what was measured: model, hash of the
+weights, protocol, date and machine. Means are over frames; in brackets the 95 % confidence interval of the mean
+(bootstrap, over sequences where a set has several frames of one). [evaluate](evaluate.md) says what each metric is.
+""".splitlines()
+
+_NAMES = {
+    "ucf101": "UCF101",
+    "middlebury": "Middlebury OTHER",
+    "frames": "Consecutive frames",
+    "vimeo90k": "Vimeo-90K",
+    "video": "Video",
+}
+_README_SETS = (("ucf101", ""), ("middlebury", ""), ("frames", "davis_dev"))
+_README_MODELS = {
+    "average": "average of the two frames",
+    "dis-midpoint": "DIS midpoint (OpenCV's flow, halved)",
+    "minterpolate": "ffmpeg minterpolate",
+    "dis": "**betwixt, dis**",
+    "compact": "**betwixt, compact**",
+}
+
+
+def _read(path: Path) -> Rows:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except OSError:
+        raise InputError(f"{path} is missing: run this in the project, or give its folder.") from None
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [f"| {' | '.join(header)} |", f"|{'|'.join(['---'] + ['---:'] * (len(header) - 1))}|"]
+    return lines + [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _mean(row: dict[str, str], metric: str, digits: int) -> str:
+    return f"{float(row[metric]):.{digits}f}" if row.get(metric) else ""
+
+
+def _interval(row: dict[str, str], metric: str, digits: int) -> str:
+    if not row.get(metric):
+        return ""
+    low, high = (float(row[f"{metric}_{end}"]) for end in ("low", "high"))
+    return f"{_mean(row, metric, digits)} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _groups(quality: Rows) -> dict[tuple[str, str], Rows]:
+    groups: dict[tuple[str, str], Rows] = {}
+    for row in quality:
+        groups.setdefault((row["dataset"], row["options"]), []).append(row)
+    order = list(DATASETS)
+    return dict(sorted(groups.items(), key=lambda item: (order.index(item[0][0]), item[0][1])))
+
+
+def results_page(quality: Rows, cost: Rows, conversion: Rows) -> str:
+    """docs/results.md."""
+    lines = [
+        "# Results",
+        "",
+        *_INTRODUCTION,
+        "",
+        "## Quality",
+    ]
+    for (dataset, options), rows in _groups(quality).items():
+        name = _NAMES.get(dataset, dataset)
+        count = max(int(row["count"]) for row in rows)
+        lines += ["", f"### {name}{f' ({options})' if options else ''}", ""]
+        lines += [f"`{dataset}`: {rows[0]['protocol']}; {count} frames.", ""]
+        ordered = sorted(rows, key=lambda row: float(row["psnr"]))
+        lines += _table(
+            ("model", "PSNR, dB", "PSNR, not rounded", "SSIM", "IE", "frames", "weights", "date"),
+            (
+                (
+                    row["model"] + ("" if row["skipped"] == "0" else " (incomplete)"),
+                    _interval(row, "psnr", 2),
+                    _mean(row, "psnr_float", 2),
+                    _mean(row, "ssim", 4),
+                    _mean(row, "ie", 3),
+                    row["count"],
+                    f"`{row['weights_hash']}`" if row["weights_hash"] else "none",
+                    row["date"],
+                )
+                for row in ordered
+            ),
+        )
+        lines += ["", f"<sub>Measured on {_machines(rows)}.</sub>"]
+        theirs = _published(dataset)
+        if theirs:
+            lines += ["", "As published, not measured here:", "", *theirs]
+    lines += ["", "## Cost", ""]
+    lines += [
+        "One frame from two RGB pictures in memory; the median, and in brackets the quartiles. One multiply-add",
+        "counts as two FLOP. Networks marked * ran without trained weights, which does not change what they cost.",
+        "",
+    ]
+    for size, rows in _by(cost, "size").items():
+        lines += [f"### {size}", ""]
+        lines += _table(
+            ("model", "runs on", "parameters", "GFLOP", "ms a frame", "peak memory, MB", "date"),
+            (
+                (
+                    row["model"] + ("" if row["trained"] == "yes" else " *"),
+                    f"{row['device']} {row['runtime']} {row['precision']}",
+                    f"{int(row['parameters']) / 1e6:.2f} M" if int(row["parameters"]) else "none",
+                    f"{float(row['gflop']):.1f}" if row["gflop"] else "",
+                    "{:.0f} ({:.0f} to {:.0f})".format(
+                        *(float(row[name]) for name in ("milliseconds", "quartile_1", "quartile_3"))
+                    ),
+                    row["peak_memory_mb"],
+                    row["date"],
+                )
+                for row in sorted(rows, key=lambda row: float(row["milliseconds"]))
+            ),
+        )
+        lines += ["", f"<sub>Measured on {_machines(rows)}.</sub>", ""]
+    lines += ["![Quality over time a frame](../results/quality.png)", ""]
+    lines += ["## Whole conversions", ""]
+    lines += [
+        "The rate of a clip doubled, decoding and encoding (libx264, medium, crf 20) included, beside ffmpeg's",
+        "minterpolate, by turns in the same run.",
+        "",
+    ]
+    lines += _table(
+        ("model", "clip", "size", "new frames/s", "minterpolate", "ratio", "rounds", "date"),
+        (
+            (
+                row["model"],
+                row["clip"],
+                row["size"],
+                f"{float(row['frames_per_second']):.1f}",
+                f"{float(row['minterpolate_frames_per_second']):.1f}",
+                row["ratio"],
+                row["rounds"],
+                row["date"],
+            )
+            for row in conversion
+        ),
+    )
+    lines += ["", f"<sub>Measured on {_machines(conversion)}.</sub>", ""]
+    return "\n".join(lines)
+
+
+def _by(rows: Rows, column: str) -> dict[str, Rows]:
+    groups: dict[str, Rows] = {}
+    for row in rows:
+        groups.setdefault(row[column], []).append(row)
+    return groups
+
+
+def _machines(rows: Rows) -> str:
+    return "; ".join(dict.fromkeys(row["machine"] for row in rows))
+
+
+def _published(dataset: str) -> list[str]:
+    """The papers' figures of a data set, one line a method and paper."""
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    for row in published():
+        if row.dataset == dataset and row.metric in ("psnr", "ssim", "ie"):
+            found.setdefault((row.paper, row.table, row.method), {})[row.metric] = row.printed
+    if not found:
+        return []
+    return _table(
+        ("method", "PSNR, dB", "SSIM", "IE", "paper, table"),
+        (
+            (method, figures.get("psnr", ""), figures.get("ssim", ""), figures.get("ie", ""), f"{paper}, {table}")
+            for (paper, table, method), figures in found.items()
+        ),
+    )
+
+
+def readme_part(quality: Rows, conversion: Rows) -> str:
+    """The README's tables, between its two marks."""
+    cells: dict[str, list[str]] = {}
+    heads = []
+    for dataset, options in _README_SETS:
+        rows = {row["model"]: row for row in quality if (row["dataset"], row["options"]) == (dataset, options)}
+        count = max((int(row["count"]) for row in rows.values()), default=0)
+        heads.append(f"{'DAVIS' if dataset == 'frames' else _NAMES[dataset]} ({count})")
+        for model in _README_MODELS:
+            row = rows.get(model)
+            text = "needs sequences" if row is None else f"{_mean(row, 'psnr', 2)} dB"
+            if row is not None and dataset == "middlebury":
+                text += f", IE {_mean(row, 'ie', 2)}"
+            cells.setdefault(model, []).append(text)
+    known = {row["model"] for row in quality}
+    lines = _table(("method", *heads), ((_README_MODELS[m], *cells[m]) for m in _README_MODELS if m in known))
+    lines += [
+        "",
+        "<sub>PSNR of the frame rounded to 8 bit, the mean over frames; by `betwixt evaluate`.",
+        "[All results](docs/results.md), with confidence intervals, protocols and machines.</sub>",
+        "",
+    ]
+    for row in conversion:
+        lines.append(
+            f"Whole conversions, {row['size']}, rate doubled, x264 medium: {float(row['frames_per_second']):.1f} new "
+            f"frames a second with {row['model']}, {float(row['minterpolate_frames_per_second']):.1f} with ffmpeg "
+            f"minterpolate in the same run: {row['ratio']} times."
+        )
+    return "\n".join(lines)
+
+
+def pages(project: Path) -> dict[Path, str]:
+    """What the pages should hold.
+
+    Raises:
+        InputError: if a table or the README's marks are missing.
+    """
+    quality, cost, conversion = (_read(project / "results" / f"{n}.csv") for n in ("quality", "cost", "conversion"))
+    readme = project / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        raise InputError(f"{readme} has no marks {_BEGIN} and {_END}.")
+    return {
+        project / "docs" / "results.md": results_page(quality, cost, conversion),
+        readme: f"{before}{_BEGIN}\n{readme_part(quality, conversion)}\n{_END}{after}",
+    }
+
+
+def main() -> int:
+    """Write the pages."""
+    try:
+        for path, text in pages(Path(sys.argv[1]) if len(sys.argv) > 1 else Path()).items():
+            write_whole(path, text)
+            print(f"written: {path}")
+    except BetwixtError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

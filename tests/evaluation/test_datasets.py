@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from layouts import LAYOUTS, picture
+
+from betwixt.errors import InputError, UsageError
+from betwixt.evaluation.datasets import DATASETS, UCF101, Frames, Options, Sample, open_dataset
+
+
+def loaded(root: Path, name: str, options: Options | None = None) -> list[tuple[Sample, Frames]]:
+    result = []
+    for sample in open_dataset(name, root, options).samples():
+        try:
+            result.append((sample, sample.load()))
+        except InputError:
+            continue
+    return result
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_published_layout_is_read(name: str, tmp_path: Path) -> None:
+    make, count = LAYOUTS[name]
+    make(tmp_path)
+    samples = loaded(tmp_path, name)
+    assert sum(len(sample.times) for sample, _ in samples) == count
+    assert len({sample.name for sample, _ in samples}) == len(samples)
+    for sample, frames in samples:
+        assert len(frames.truths) == len(sample.times)
+        assert {f.shape for f in (frames.first, frames.second, *frames.truths)} == {frames.first.shape}
+        assert frames.first.dtype == np.uint8
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_folder_that_holds_something_else_is_said_in_one_line(name: str, tmp_path: Path) -> None:
+    (tmp_path / "readme.txt").write_text("nothing")
+    with pytest.raises(InputError) as error:
+        list(open_dataset(name, tmp_path).samples())
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="There is no"):
+        open_dataset(name, tmp_path / "nowhere")
+
+
+def test_every_set_states_its_protocol() -> None:
+    for kind in DATASETS.values():
+        assert kind.__doc__
+        assert kind.protocol
+
+
+def test_clean_leaves_out_the_98_of_the_ncm_paper(tmp_path: Path) -> None:
+    LAYOUTS["ucf101"][0](tmp_path)
+    assert len(UCF101.DIRTY) == 98
+    assert [s.name for s, _ in loaded(tmp_path, "ucf101", Options(clean=True))] == ["2", "11"]
+    assert open_dataset("ucf101", tmp_path, Options(clean=True)).wanted == 281
+    with pytest.raises(UsageError, match="--clean is for ucf101"):
+        open_dataset("middlebury", tmp_path, Options(clean=True))
+
+
+def test_the_colours_are_rgb(tmp_path: Path) -> None:
+    LAYOUTS["triplets"][0](tmp_path)
+    _, frames = loaded(tmp_path, "triplets")[0]
+    np.testing.assert_array_equal(frames.first, picture(0)[..., ::-1])
+
+
+def test_times_of_x_test_are_eighths(tmp_path: Path) -> None:
+    LAYOUTS["x4k1000fps"][0](tmp_path)
+    (sample, frames), *_ = loaded(tmp_path, "x4k1000fps")
+    assert sample.times == tuple(i / 8 for i in range(1, 8))
+    np.testing.assert_array_equal(frames.truths[0], picture(1)[..., ::-1])
+    (sample, frames), *_ = loaded(tmp_path, "x4k1000fps-extrapolation")
+    assert sample.times == (2.0,)
+    np.testing.assert_array_equal(frames.second, picture(4)[..., ::-1])
+
+
+def test_xiph_is_halved_or_cut(tmp_path: Path) -> None:
+    LAYOUTS["xiph-2k"][0](tmp_path)
+    _, small = loaded(tmp_path, "xiph-2k")[0]
+    _, cut = loaded(tmp_path, "xiph-4k")[0]
+    assert small.first.shape == cut.first.shape == (32, 48, 3)
+    np.testing.assert_array_equal(cut.first, picture(1, 64, 96)[16:48, 24:72, ::-1])
+
+
+def test_every_inner_frame_is_restored_at_the_stride(tmp_path: Path) -> None:
+    LAYOUTS["frames"][0](tmp_path)
+    names = {sample.name for sample, _ in loaded(tmp_path, "frames")}
+    assert names == {f"alpha/{i:05d}" for i in range(1, 6)} | {f"beta/{i:05d}" for i in (1, 2)}
+    names = {sample.name for sample, _ in loaded(tmp_path, "frames", Options(stride=3))}
+    assert names == {"alpha/00003"}
+
+
+def test_samples_of_a_run_share_frames(tmp_path: Path) -> None:
+    LAYOUTS["frames"][0](tmp_path)
+    samples = loaded(tmp_path, "frames")
+    for (a, frames_a), (b, frames_b) in zip(samples, samples[1:], strict=False):
+        if a.run == b.run:
+            np.testing.assert_array_equal(frames_a.second, frames_b.first)
+
+
+def test_a_video_gives_every_other_frame(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "gbrp"
+        for i in range(6):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture(i), format="rgb24").reformat(format="gbrp")))
+        out.mux(stream.encode(None))
+    samples = loaded(path, "video")
+    assert [sample.name for sample, _ in samples] == ["clip/000001", "clip/000003"]
+    np.testing.assert_array_equal(samples[1][1].truths[0], picture(3))
+    assert len(loaded(tmp_path, "video")) == 2
+
+
+def test_a_raw_video_without_a_size_is_said(tmp_path: Path) -> None:
+    (tmp_path / "clip.yuv").write_bytes(b"\0" * 100)
+    with pytest.raises(InputError, match="has to be in its name"):
+        list(open_dataset("hd", tmp_path).samples())
+
+
+def test_damage_is_named(tmp_path: Path) -> None:
+    LAYOUTS["triplets"][0](tmp_path)
+    (tmp_path / "a/1.png").write_bytes(b"no picture")
+    (tmp_path / "b/3.png").write_bytes((tmp_path / "b/2.png").read_bytes())
+    first, second = open_dataset("triplets", tmp_path).samples()
+    with pytest.raises(InputError, match=r"1\.png is damaged"):
+        first.load()
+    with pytest.raises(InputError, match="holds 4 pictures"):
+        second.load()

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from betwixt.errors import InputError, UsageError
+from betwixt.evaluation.metrics import METRICS, flicker, ie, psnr, rounded, select_metrics, ssim, ssim_2d
+from betwixt.evaluation.statistics import summarize
+from parity import fixture
+
+Picture = NDArray[np.uint8]
+
+
+def texture(height: int = 48, width: int = 64, seed: int = 0) -> Picture:
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 8, width // 8, 3)).astype(np.float32)
+    return np.clip(np.kron(coarse, np.ones((8, 8, 1))) + rng.normal(0, 4, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", ["pred", "pred_near"])
+def test_they_are_the_authors(name: str) -> None:
+    arrays = fixture("losses")
+    made, truth = (arrays[f"in/{k}"].transpose(0, 2, 3, 1) * 255.0 for k in (name, "gt"))
+    assert np.mean([ssim(a, b) for a, b in zip(made, truth, strict=True)]) == pytest.approx(
+        float(arrays[f"rife/ssim_matlab3d/{name}"]), abs=3e-6
+    )
+    assert np.mean([ssim_2d(a, b) for a, b in zip(made, truth, strict=True)]) == pytest.approx(
+        float(arrays[f"rife/ssim2d/{name}"]), abs=3e-6
+    )
+    # The fixture's PSNR and IE are over the whole batch.
+    assert psnr(made, truth) == pytest.approx(float(arrays[f"ifrnet/psnr/{name}"]), abs=1e-4)
+    a, b = (np.stack([rounded(x / 255.0) for x in batch]) for batch in (made, truth))
+    assert ie(a, b) == pytest.approx(float(arrays[f"ifrnet/ie/{name}"]), rel=1e-4)
+
+
+def test_known_values() -> None:
+    dark, light = np.zeros((16, 16, 3), np.uint8), np.full((16, 16, 3), 5, np.uint8)
+    assert psnr(light, dark) == pytest.approx(20 * np.log10(255 / 5))
+    assert ie(light, dark) == 5
+    assert ssim(light, light) == pytest.approx(1.0)
+    assert psnr(dark, dark) == 100
+
+
+@given(st.integers(0, 255), st.integers(0, 255))
+def test_a_mean_of_two_code_values_rounds_half_up(a: int, b: int) -> None:
+    mean = np.full((1, 1, 3), (np.float32(a) / np.float32(255) + np.float32(b) / np.float32(255)) / np.float32(2))
+    assert rounded(mean.astype(np.float32))[0, 0, 0] == (a + b + 1) // 2
+
+
+def test_rounding_clips() -> None:
+    assert rounded(np.array([[[-0.2, 0.5, 1.7]]], np.float32)).tolist() == [[[0, 128, 255]]]
+
+
+def test_libraries_agree_with_us_on_what_is_better() -> None:
+    truth = texture()
+    near = np.clip(truth.astype(int) + 3, 0, 255).astype(np.uint8)
+    far = texture(seed=1)
+    for metric in select_metrics("psnr,ssim,ssim_2d,ssim_skimage,ie,flip"):
+        assert metric.frame is not None
+        good, bad = (metric.frame(p.astype(np.float32) / np.float32(255), p, truth) for p in (near, far))
+        assert (good > bad) == (metric.better == "higher"), metric.name
+
+
+def test_flicker_sees_what_jumps() -> None:
+    frames = [np.roll(texture(96, 128), shift, axis=1) for shift in (0, 1, 2)]
+    floats = [f.astype(np.float32) / np.float32(255) for f in frames]
+    still = flicker(floats, frames)
+    blinking = [floats[0], np.clip(floats[1] + np.float32(0.1), 0, 1), floats[2]]
+    assert still < 6
+    assert flicker(blinking, frames) > still + 10
+
+
+def test_unknown_metrics_and_missing_weights_are_said(tmp_path: object) -> None:
+    with pytest.raises(UsageError, match="no metric 'vmaf'"):
+        select_metrics("psnr,vmaf")
+    with pytest.raises(UsageError, match="--lpips-weights"):
+        select_metrics("lpips")
+    with pytest.raises(InputError, match="no LPIPS weights"):
+        from pathlib import Path
+
+        select_metrics("lpips", Path(str(tmp_path)))
+
+
+def test_lpips_reads_the_users_weights(tmp_path: object) -> None:
+    import torch
+
+    from betwixt.evaluation.lpips import LPIPS
+
+    torch.manual_seed(0)
+    model = LPIPS()
+    from pathlib import Path
+
+    folder = Path(str(tmp_path))
+    features = {f"features.{n}": v for n, v in model.features.state_dict().items()}
+    torch.save({**features, "classifier.1.weight": torch.zeros(1)}, folder / "alexnet-owt-7be5be79.pth")
+    linear = {f"lin{i}.model.1.weight": layer.weight.data.abs() for i, layer in enumerate(model.linear)}
+    torch.save(linear, folder / "alex.pth")
+    (metric,) = select_metrics("lpips", folder)
+    assert metric.frame is not None
+    a, b = texture(64, 64), texture(64, 64, seed=1)
+    zero = np.zeros((1, 1, 3), np.float32)
+    assert metric.frame(zero, a, a) == 0
+    assert metric.frame(zero, b, a) > 0
+    torch.save({"lin0": torch.zeros(1)}, folder / "alex.pth")
+    with pytest.raises(InputError, match="not those of LPIPS"):
+        select_metrics("lpips", folder)
+
+
+def test_every_metric_says_which_way_is_better() -> None:
+    assert {m.better for m in METRICS.values()} == {"higher", "lower"}
+
+
+@given(st.lists(st.floats(10, 50), min_size=1, max_size=40))
+def test_the_interval_holds_the_mean(values: list[float]) -> None:
+    s = summarize(values, [str(i) for i in range(len(values))])
+    assert s.mean == pytest.approx(np.mean(values))
+    assert min(values) - 1e-9 <= s.low <= s.mean + 1e-9
+    assert s.mean - 1e-9 <= s.high <= max(values) + 1e-9
+
+
+def test_frames_of_one_sequence_count_as_one_draw() -> None:
+    values = [20.0] * 50 + [30.0] * 50
+    together = summarize(values, ["a"] * 50 + ["b"] * 50)
+    apart = summarize(values, [str(i) for i in range(100)])
+    assert together.mean == apart.mean == 25
+    assert together.high - together.low > 2 * (apart.high - apart.low)
