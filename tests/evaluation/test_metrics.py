@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -73,27 +75,23 @@ def test_flicker_sees_what_jumps() -> None:
     assert flicker(blinking, frames) > still + 10
 
 
-def test_unknown_metrics_and_missing_weights_are_said(tmp_path: object) -> None:
+def test_unknown_metrics_and_missing_weights_are_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no metric 'vmaf'"):
         select_metrics("psnr,vmaf")
     with pytest.raises(UsageError, match="--lpips-weights"):
         select_metrics("lpips")
     with pytest.raises(InputError, match="no LPIPS weights"):
-        from pathlib import Path
-
-        select_metrics("lpips", Path(str(tmp_path)))
+        select_metrics("lpips", tmp_path)
 
 
-def test_lpips_reads_the_users_weights(tmp_path: object) -> None:
+def test_lpips_reads_the_users_weights(tmp_path: Path) -> None:
     import torch
 
     from betwixt.evaluation.lpips import LPIPS
 
     torch.manual_seed(0)
     model = LPIPS()
-    from pathlib import Path
-
-    folder = Path(str(tmp_path))
+    folder = tmp_path
     features = {f"features.{n}": v for n, v in model.features.state_dict().items()}
     torch.save({**features, "classifier.1.weight": torch.zeros(1)}, folder / "alexnet-owt-7be5be79.pth")
     linear = {f"lin{i}.model.1.weight": layer.weight.data.abs() for i, layer in enumerate(model.linear)}

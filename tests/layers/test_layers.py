@@ -7,7 +7,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from betwixt.layers.correlation import AllPairs, fixed_window_matching, local_correlation, pixel_places
+from betwixt.layers import correlation
+from betwixt.layers.correlation import (
+    AllPairs,
+    PairsOnDemand,
+    correlate,
+    fixed_window_matching,
+    local_correlation,
+    pixel_places,
+)
 from betwixt.layers.resize import resize, resize_flow
 from betwixt.layers.warp import backward_warp
 
@@ -107,3 +115,27 @@ def test_all_pairs_of_small_maps(size: tuple[int, int]) -> None:
     torch.testing.assert_close(found[:, 4], back[:, 4])
     # Beyond the border there is nothing.
     assert float(found[:, :3, :, 0].abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("size", [(1, 3), (9, 14)])
+def test_pairs_on_demand_are_all_pairs(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    # Bands of two rows or so.
+    monkeypatch.setattr(correlation, "_WORK_BYTES", 4 * 2 * 6 * 14 * 25 * 2)
+    maps = torch.randn(2, 2, 6, *size, dtype=torch.float64).unbind()
+    places = (pixel_places(maps[0]) + 4.0 * torch.randn(2, 2, 2, *size, dtype=torch.float64)).unbind()
+    inputs = [x.requires_grad_() for x in (*maps, *places)]
+    results = []
+    for kind in (AllPairs, PairsOnDemand):
+        found = torch.cat(kind.of(*maps, 3).lookup(*places, 2), dim=1)
+        results.append((found, *torch.autograd.grad(found.square().sum(), inputs)))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_correlate_keeps_within_its_memory() -> None:
+    maps = torch.randn(2, 1, 4, 8, 16).unbind()
+    taken = AllPairs.size(maps[0])
+    pairs = correlate(*maps, limit=taken)
+    assert isinstance(pairs, AllPairs)
+    assert sum(level.nbytes for level in pairs.of_first + pairs.of_second) <= taken
+    assert isinstance(correlate(*maps, limit=taken - 1), PairsOnDemand)

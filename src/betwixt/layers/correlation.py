@@ -5,7 +5,8 @@
 second, as in neighbor correspondence matching (NCM): the frame in between, to which the window's centre belongs, is
 not needed, and no flow that may be wrong decides where to look.
 `AllPairs` compares every pixel of one map with every pixel of the other, once, and is then read around the places that
-a flow points to, at several scales (RAFT); both ways, as in AMT.
+a flow points to, at several scales (RAFT); both ways, as in AMT. `PairsOnDemand` reads the same without ever holding
+the volume, and `correlate` takes the first of them where it fits into a given memory.
 
 The first two take means over the channels, so on standardised features (mean 0, variance 1 over the channels of a
 pixel) the values are cosine similarities; the third divides the sum by the root of the number of channels, as RAFT
@@ -21,8 +22,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-__all__ = ["AllPairs", "fixed_window_matching", "local_correlation", "pixel_places"]
+__all__ = ["AllPairs", "PairsOnDemand", "correlate", "fixed_window_matching", "local_correlation", "pixel_places"]
+
+_WORK_BYTES = 1 << 26
+"""About how much `PairsOnDemand` samples at a time."""
 
 
 def _shifts(features: Tensor, radius: int) -> list[Tensor]:
@@ -118,6 +123,11 @@ class AllPairs:
     of_first: tuple[Tensor, ...]
     of_second: tuple[Tensor, ...]
 
+    @staticmethod
+    def size(maps: Tensor) -> int:
+        """About how many bytes the four-level pyramids of two maps like `maps` (N, C, H, W) take, as float32."""
+        return 4 * 8 * len(maps) * math.prod(maps.shape[-2:]) ** 2 // 3
+
     @classmethod
     def of(cls, first: Tensor, second: Tensor, levels: int = 4) -> AllPairs:
         """Correlate two maps (N, C, H, W); the sum over channels is divided by sqrt(C)."""
@@ -145,8 +155,49 @@ class AllPairs:
         return _read(self.of_first, in_second, radius), _read(self.of_second, in_first, radius)
 
 
-def _pooled(volume: Tensor, levels: int) -> tuple[Tensor, ...]:
-    pyramid = [volume]
+@dataclass(frozen=True)
+class PairsOnDemand:
+    """What `AllPairs` holds, computed only where it is read, in memory that grows with H W alone.
+
+    Correlation is linear in the second map, so its value between pixels and over squares of pixels is the correlation
+    with features between pixels and averaged over squares: the pyramids are those of the features, (N, C, H / 2^l,
+    W / 2^l). A lookup takes C products for each of its results, again every time, where `AllPairs` takes them for all
+    (H W)² pairs, once. Its backward pass samples anew what the forward pass sampled, for the same reason.
+
+    Attributes:
+        first: The first map at every level, divided by the fourth root of C: products are then as in `AllPairs`.
+        second: The second map likewise.
+
+    References: Teed and Deng, RAFT, ECCV 2020, section 3.2, on images of high resolution.
+    """
+
+    first: tuple[Tensor, ...]
+    second: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, first: Tensor, second: Tensor, levels: int = 4) -> PairsOnDemand:
+        """Prepare two maps (N, C, H, W)."""
+        share = first.shape[1] ** -0.25
+        first, second = (m.to(torch.promote_types(m.dtype, torch.float32)) * share for m in (first, second))
+        return cls(_pooled(first, levels), _pooled(second, levels))
+
+    def lookup(self, in_second: Tensor, in_first: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+        """As `AllPairs.lookup`."""
+        return (
+            _read_on_demand(self.first[0], self.second, in_second, radius),
+            _read_on_demand(self.second[0], self.first, in_first, radius),
+        )
+
+
+def correlate(first: Tensor, second: Tensor, levels: int = 4, limit: int = 3 << 30) -> AllPairs | PairsOnDemand:
+    """All pairs of two maps (N, C, H, W): `AllPairs` where it takes at most `limit` bytes, else `PairsOnDemand`."""
+    if AllPairs.size(first) <= limit:
+        return AllPairs.of(first, second, levels)
+    return PairsOnDemand.of(first, second, levels)
+
+
+def _pooled(maps: Tensor, levels: int) -> tuple[Tensor, ...]:
+    pyramid = [maps]
     for _ in range(levels - 1):
         # A side of one pixel cannot be halved; it stays.
         kernel = [min(2, side) for side in pyramid[-1].shape[-2:]]
@@ -154,19 +205,50 @@ def _pooled(volume: Tensor, levels: int) -> tuple[Tensor, ...]:
     return tuple(pyramid)
 
 
+def _windows(places: Tensor, level: int, radius: int, size: torch.Size) -> Tensor:
+    """Where grid_sample reads a map of `size` (H, W) for windows around `places`: (N, places, window, window, 2)."""
+    x, y = places.reshape(len(places), 2, -1, 1, 1).unbind(1)  # (N, places, 1, 1)
+    steps = torch.arange(-radius, radius + 1, device=places.device, dtype=places.dtype)
+    rows, columns = size
+    # The window's rows step in x and its columns in y: that is the order in which the networks expect the values.
+    at_x = (x / 2**level + steps[:, None]).expand(-1, -1, -1, len(steps))
+    at_y = (y / 2**level + steps).expand(-1, -1, len(steps), -1)
+    # Corners not aligned: -1 and 1 are the outer edges of the first and the last pixel. With aligned corners a
+    # side of one pixel would have no length to divide by.
+    return torch.stack(((2.0 * at_x + 1.0) / columns - 1.0, (2.0 * at_y + 1.0) / rows - 1.0), dim=-1)
+
+
+def _sampled(maps: Tensor, grid: Tensor) -> Tensor:
+    return F.grid_sample(maps, grid, "bilinear", "zeros", align_corners=False)
+
+
 def _read(pyramid: tuple[Tensor, ...], places: Tensor, radius: int) -> Tensor:
     batch, _, height, width = places.shape
-    x, y = places.reshape(batch, 2, -1, 1, 1).unbind(1)  # (N, H W, 1, 1)
-    steps = torch.arange(-radius, radius + 1, device=places.device, dtype=places.dtype)
     windows = []
     for level, volume in enumerate(pyramid):
-        rows, columns = volume.shape[-2:]
-        # The window's rows step in x and its columns in y: that is the order in which the networks expect the values.
-        at_x = (x / 2**level + steps[:, None]).expand(-1, -1, -1, len(steps))
-        at_y = (y / 2**level + steps).expand(-1, -1, len(steps), -1)
-        # Corners not aligned: -1 and 1 are the outer edges of the first and the last pixel. With aligned corners a
-        # side of one pixel would have no length to divide by.
-        grid = torch.stack(((2.0 * at_x + 1.0) / columns - 1.0, (2.0 * at_y + 1.0) / rows - 1.0), dim=-1)
-        values = F.grid_sample(volume, grid.flatten(0, 1), "bilinear", "zeros", align_corners=False)
-        windows.append(values.reshape(batch, height, width, len(steps) ** 2))
+        values = _sampled(volume, _windows(places, level, radius, volume.shape[-2:]).flatten(0, 1))
+        windows.append(values.reshape(batch, height, width, -1))
     return torch.cat(windows, dim=-1).permute(0, 3, 1, 2)
+
+
+def _read_on_demand(maps: Tensor, pyramid: tuple[Tensor, ...], places: Tensor, radius: int) -> Tensor:
+    batch, channels, height, width = maps.shape
+    rows = max(1, _WORK_BYTES // (4 * batch * channels * width * (2 * radius + 1) ** 2))
+    cuts = tuple(range(rows, height, rows))
+    bands = []
+    for band, at in zip(*(x.tensor_split(cuts, dim=2) for x in (maps, places)), strict=True):
+        if torch.is_grad_enabled():
+            bands.append(checkpoint(_read_band, band, pyramid, at, radius, use_reentrant=False))
+        else:
+            bands.append(_read_band(band, pyramid, at, radius))
+    return torch.cat(bands, dim=2)
+
+
+def _read_band(band: Tensor, pyramid: tuple[Tensor, ...], places: Tensor, radius: int) -> Tensor:
+    windows = []
+    for level, other in enumerate(pyramid):
+        # (N, C, pixels of the band, pixels of the window)
+        features = _sampled(other, _windows(places, level, radius, other.shape[-2:]).flatten(2, 3))
+        windows.append(torch.einsum("ncp,ncpw->nwp", band.flatten(2), features))
+    values = torch.cat(windows, dim=1).to(places.dtype)
+    return values.reshape(len(band), -1, *band.shape[-2:])

@@ -63,7 +63,20 @@ from betwixt.layers.resize import resize_flow
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
 
-__all__ = ["RIFE", "RIFE_2R", "RIFE_ECCV", "RIFE_M", "Distillation", "RIFEConfig", "RIFEPair", "RIFESynthesis"]
+__all__ = [
+    "RIFE",
+    "RIFE_2R",
+    "RIFE_ECCV",
+    "RIFE_M",
+    "ContextNet",
+    "Distillation",
+    "RIFEConfig",
+    "RIFEPair",
+    "RIFESynthesis",
+    "RefineNet",
+    "distillation_loss",
+    "synthesise",
+]
 
 
 @dataclass(frozen=True)
@@ -286,15 +299,7 @@ class RIFE(Network):
         pair = self.pair(frame0, frame1)
         stages = tuple(self.estimates(pair, t))
         teacher = self._look(self.block_tea, 1.0, pair, t, stages[-1], truth)
-        target = teacher.flow.detach()
-        teacher_error = _error(teacher.merged, truth).detach()
-        loss = torch.zeros((), device=target.device)
-        for stage in stages:
-            to_learn = _error(stage.merged, truth).detach() > teacher_error + 0.01
-            # A norm, since the root of a mean square has no gradient where both agree.
-            distance = torch.linalg.vector_norm(target - stage.flow, dim=1, keepdim=True) * 0.5
-            loss = loss + (distance * to_learn).mean()
-        return Distillation(self._refined(pair, stages), teacher, loss)
+        return Distillation(self._refined(pair, stages), teacher, distillation_loss(stages, teacher, truth))
 
     def _look(
         self, block: _Block, scale: float, pair: RIFEPair, t: Tensor, before: Estimate | None, *shown: Tensor
@@ -313,22 +318,46 @@ class RIFE(Network):
         return Estimate.of(frame0, frame1, flow, logit)
 
     def _refined(self, pair: RIFEPair, stages: tuple[Estimate, ...]) -> RIFESynthesis:
-        last = stages[-1]
-        residual = self.unet(
-            stack(pair.frame0, pair.frame1, last.warped0, last.warped1, last.logit, last.flow),
-            self.contextnet.warp(pair.context0, last.flow_t0),
-            self.contextnet.warp(pair.context1, last.flow_t1),
-        )
-        merged = last.merged
-        return RIFESynthesis(
-            frame=(merged + residual).clamp(0.0, 1.0).to(pair.frame0.dtype),
-            flow_t0=last.flow_t0,
-            flow_t1=last.flow_t1,
-            mask=last.mask,
-            merged=merged,
-            residual=residual,
-            stages=stages,
-        )
+        return synthesise(self.contextnet, self.unet, pair, stages)
+
+
+def synthesise(contextnet: ContextNet, unet: RefineNet, pair: RIFEPair, stages: tuple[Estimate, ...]) -> RIFESynthesis:
+    """Frame t of the last of `stages`, corrected by what `unet` sees in it and in the warped context."""
+    last = stages[-1]
+    residual = unet(
+        stack(pair.frame0, pair.frame1, last.warped0, last.warped1, last.logit, last.flow),
+        contextnet.warp(pair.context0, last.flow_t0),
+        contextnet.warp(pair.context1, last.flow_t1),
+    )
+    merged = last.merged
+    return RIFESynthesis(
+        frame=(merged + residual).clamp(0.0, 1.0).to(pair.frame0.dtype),
+        flow_t0=last.flow_t0,
+        flow_t1=last.flow_t1,
+        mask=last.mask,
+        merged=merged,
+        residual=residual,
+        stages=stages,
+    )
+
+
+def distillation_loss(stages: Sequence[Estimate], teacher: Estimate, truth: Tensor) -> Tensor:
+    """Equation 5 as the authors' implementation has it: how far the flows are from the teacher's where it is better.
+
+    Args:
+        stages: Of the student.
+        teacher: Learns nothing from this loss.
+        truth: (N, 3, H, W), the true frame t.
+    """
+    target = teacher.flow.detach()
+    teacher_error = _error(teacher.merged, truth).detach()
+    loss = torch.zeros((), device=target.device)
+    for stage in stages:
+        to_learn = _error(stage.merged, truth).detach() > teacher_error + 0.01
+        # A norm, since the root of a mean square has no gradient where both agree.
+        distance = torch.linalg.vector_norm(target - stage.flow, dim=1, keepdim=True) * 0.5
+        loss = loss + (distance * to_learn).mean()
+    return loss
 
 
 def _error(frame: Tensor, truth: Tensor) -> Tensor:
