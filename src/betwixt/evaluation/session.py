@@ -27,7 +27,7 @@ from betwixt.evaluation.report import (
 from betwixt.evaluation.run import Evaluation, Journal, Model, evaluate
 from betwixt.evaluation.sheet import check_sheet, write_sheet
 from betwixt.models.registry import model_info
-from betwixt.runtime.load import load_model
+from betwixt.runtime.load import check_device, load_model
 
 __all__ = ["Outcome", "Request", "run"]
 
@@ -137,6 +137,7 @@ def run(request: Request, progress: Callable[[str, int, int | None], None] | Non
 
 def _check(request: Request) -> None:
     """Refuse what cannot be done or written."""
+    check_device(request.device)
     if len(set(request.models)) != len(request.models):
         raise UsageError("A model is named twice: name each once.")
     if request.limit is not None and request.limit < 1:

@@ -73,6 +73,8 @@ def _rife_large() -> Network:
 _RIFE = "Huang et al., Real-Time Intermediate Flow Estimation for Video Frame Interpolation, ECCV 2022"
 _IFRNET = "Kong et al., IFRNet: Intermediate Feature Refine Network for Efficient Frame Interpolation, CVPR 2022"
 _AMT = "Li et al., AMT: All-Pairs Multi-Field Transforms for Efficient Frame Interpolation, CVPR 2023"
+_DAEK = "Dual Motion Attention and Enhanced Knowledge Distillation for Video Frame Interpolation"
+_EBME = "Jin et al., Enhanced Bi-directional Motion Estimation for Video Frame Interpolation, WACV 2023"
 _EMA = "Zhang et al., Extracting Motion and Appearance via Inter-Frame Attention, CVPR 2023"
 
 
@@ -86,6 +88,18 @@ def _ifrnet(name: str) -> Callable[[], Network]:
 
 def _amt(name: str) -> Callable[[], Network]:
     return _network("amt", "AMT", lambda home: home.CONFIGS[name])
+
+
+def _daek() -> Network:
+    from betwixt.models.daek import DAEK, DAEKConfig
+
+    return DAEK(DAEKConfig(teacher="none"))
+
+
+def _ebme() -> Network:
+    from betwixt.models.ebme import EBMESplat
+
+    return EBMESplat()
 
 
 def _ema(config: str) -> Callable[[], Network]:
@@ -108,6 +122,8 @@ _NETWORKS = (
     ("amt-g", "all-pairs correlation, several flows, global; any time", _AMT, 30_638_919, _amt("amt-g")),
     ("ema-vfi-small", "inter-frame attention, small; any time", _EMA, 14_489_815, _ema("EMA_VFI_SMALL")),
     ("ema-vfi", "inter-frame attention; any time", _EMA, 65_662_359, _ema("EMA_VFI")),
+    ("daek", "dual motion attention; t = 1/2", _DAEK, 22_430_701, _daek),
+    ("ebme", "bi-directional flow, splatted, without synthesis; any time", _EBME, 632_900, _ebme),
 )
 
 _PEERS = (

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from parity import counts
+
+from betwixt.cli.main import run as cli
+from betwixt.errors import BetwixtError, UsageError
+from betwixt.evaluation.bench import Request, run
+from betwixt.evaluation.cost import count_flops, count_parameters, parse_size
+from betwixt.evaluation.plot import Point, draw
+from betwixt.evaluation.results import pages
+from betwixt.models.registry import MODELS
+
+PUBLISHED = {
+    "rife": "rife",
+    "rife-m": "rife_m",
+    "rife-2r": "rife_2r",
+    "rife-4.6": "rife_v4.6",
+    "rife-4.22-lite": "rife_v4.22_lite",
+    "rife-4.25": "rife_v4.25",
+    "ifrnet-s": "ifrnet_s",
+    "ifrnet": "ifrnet",
+    "ifrnet-l": "ifrnet_l",
+    "amt-s": "amt_s",
+    "amt-l": "amt_l",
+    "ema-vfi-small": "ema_vfi_small",
+}
+
+
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_counts_are_those_of_the_authors_networks(model: str) -> None:
+    theirs = counts(PUBLISHED[model])
+    assert count_parameters(model) == pytest.approx(1e6 * theirs["params_M_inference"], abs=51)
+    assert count_flops(model, 448, 256) == pytest.approx(theirs["gflop_256x448"], rel=5e-5, abs=1e-3)
+
+
+@pytest.mark.parametrize("model", [name for name, info in MODELS.items() if info.network is not None])
+def test_the_registry_knows_how_many_parameters_a_network_has(model: str) -> None:
+    assert count_parameters(model) == MODELS[model].parameters
+
+
+def test_what_learns_nothing_has_nothing_to_count() -> None:
+    assert count_parameters("dis") == 0
+    assert count_flops("dis", 64, 64) is None
+
+
+def test_a_benchmark_is_measured_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quality = tmp_path / "quality.csv"
+    quality.write_text("model,dataset,options,psnr\naverage,ucf101,,33.1\ndis,ucf101,,34.9\n")
+    arguments = ["benchmark", "--model", "average,dis", "--size", "64x48", "--runs", "3", "--json", "-"]
+    assert cli([*arguments, "--record", str(tmp_path / "cost.csv"), "--plot", str(quality)]) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert [r["model"] for r in results] == ["average", "dis"]
+    for r in results:
+        assert (r["width"], r["height"], r["runtime"], r["runs"]) == (64, 48, "native", 3)
+        assert 0 < r["quartiles"][0] <= r["seconds"] <= r["quartiles"][1]
+        assert r["peak_memory"] > 1e6
+        assert r["machine"]
+    assert "average,64x48,native" in (tmp_path / "cost.csv").read_text()
+    assert "<svg" in quality.with_suffix(".svg").read_text()
+    assert quality.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_network_is_timed_without_trained_weights() -> None:
+    (cost,) = run(Request(["rife-4.25"], size="64x64", runs=3)).costs
+    assert not cost.trained
+    assert cost.runtime == "torch"
+    assert cost.parameters == 5_664_776
+    assert cost.gflop is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"models": ["nothing"]}, "no model"),
+        ({"size": "720p"}, "no size"),
+        ({"size": "8x8"}, "out of range"),
+        ({"runs": 0}, "at least 1"),
+        ({"runtime": "torch"}, "does not run on 'torch'"),
+        ({"models": ["minterpolate"]}, "--end-to-end"),
+        ({"end_to_end": Path("/no/clip.mp4")}, "no /no/clip.mp4|ffmpeg is not on the PATH"),
+        ({"plot": Path("/no/table.csv")}, "cannot be read"),
+        ({"seconds": 2.0}, "belongs to --end-to-end"),
+        ({"json": Path("/no/such/folder/x.json")}, "does not exist"),
+    ],
+)
+def test_bad_requests_are_refused_in_one_line(change: dict[str, object], message: str) -> None:
+    with pytest.raises(BetwixtError, match=message) as error:
+        run(Request(**{"models": ["average"], "size": "64x48", **change}))  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+
+
+def test_sizes_are_read() -> None:
+    assert parse_size("1920x1080") == (1920, 1080)
+    with pytest.raises(UsageError):
+        parse_size("1920*1080")
+
+
+def test_the_figure_is_the_same_every_time(tmp_path: Path) -> None:
+    points = [Point("a", 0.01, 30.0), Point("b", 0.1, 34.0)]
+    for name in ("x", "y"):
+        draw(tmp_path / f"{name}.csv", points, title="t", metric="psnr")
+    assert (tmp_path / "x.svg").read_bytes() == (tmp_path / "y.svg").read_bytes()
+    with pytest.raises(UsageError, match="Nothing to draw"):
+        draw(tmp_path / "z.csv", [], title="t", metric="psnr")
+
+
+def test_the_pages_say_what_the_tables_hold() -> None:
+    project = Path(__file__).parents[2]
+    for path, text in pages(project).items():
+        assert path.read_text(encoding="utf-8") == text, f"{path} is not up to date: run make results"

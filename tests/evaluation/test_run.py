@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from layouts import LAYOUTS, write
+
+from betwixt.cli.main import run as cli
+from betwixt.errors import BetwixtError, InputError, UsageError
+from betwixt.evaluation.datasets import open_dataset
+from betwixt.evaluation.metrics import select_metrics
+from betwixt.evaluation.report import record
+from betwixt.evaluation.run import Journal, evaluate
+from betwixt.evaluation.session import Request
+from betwixt.evaluation.session import run as session
+from betwixt.models.base import Image, Interpolator, Pair
+from betwixt.models.peers import Average, Minterpolate, Nearest
+from betwixt.runtime.load import load_model
+
+METRICS = select_metrics("psnr,ie")
+
+
+class Counting(Interpolator):
+    """Averages, and counts how often it is asked."""
+
+    name = "counting"
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def prepare(self, first: Image, second: Image) -> Pair:
+        self.calls += 1
+        return Average().prepare(first, second)
+
+
+@pytest.fixture
+def vimeo(tmp_path: Path) -> Path:
+    LAYOUTS["vimeo90k"][0](tmp_path)
+    return tmp_path
+
+
+def test_scores_are_those_of_the_frames(vimeo: Path, tmp_path: Path) -> None:
+    result = evaluate(load_model("average"), open_dataset("vimeo90k", vimeo), METRICS, save_frames=tmp_path / "made")
+    sample = "00001/0001"
+    folder = vimeo / "vimeo_triplet/sequences" / sample
+    first, truth, second = (cv2.imread(str(folder / f"im{i}.png")).astype(int) for i in (1, 2, 3))
+    mean = (first + second + 1) // 2
+    row = result.rows[0]
+    assert (row.sample, row.group, row.t) == (sample, "00001", 0.5)
+    assert row.scores["ie"] == pytest.approx(np.abs(mean - truth).mean())
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "made/00001_0001.png")), mean)
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_order_and_scores_do_not_depend_on_the_jobs(vimeo: Path, jobs: int) -> None:
+    result = evaluate(load_model("dis"), open_dataset("vimeo90k", vimeo), METRICS, jobs=jobs)
+    assert [row.sample for row in result.rows] == ["00001/0001", "00001/0002", "00002/0001"]
+    assert len({row.scores["psnr"] for row in result.rows}) == 1  # the three are alike
+
+
+def test_missing_and_damaged_files_are_named_and_counted(vimeo: Path) -> None:
+    folder = vimeo / "vimeo_triplet/sequences"
+    (folder / "00001/0001/im2.png").unlink()
+    (folder / "00001/0002/im1.png").write_bytes(b"\x89PNG broken")
+    result = evaluate(load_model("average"), open_dataset("vimeo90k", vimeo), METRICS)
+    assert len(result.rows) == 1
+    assert [skip.sample for skip in result.skipped] == ["00001/0001", "00001/0002"]
+    assert "missing" in result.skipped[0].reason
+    assert "damaged" in result.skipped[1].reason
+    assert result.missing == 3782 - 3
+    assert not result.complete
+
+
+def test_a_whole_small_set_is_complete(tmp_path: Path) -> None:
+    LAYOUTS["frames"][0](tmp_path)
+    assert evaluate(load_model("nearest"), open_dataset("frames", tmp_path), METRICS).complete
+    limited = evaluate(load_model("nearest"), open_dataset("frames", tmp_path), METRICS, limit=2)
+    assert len(limited.rows) == 2
+    assert not limited.complete
+
+
+def test_nothing_to_score_is_an_error(vimeo: Path) -> None:
+    shutil.rmtree(vimeo / "vimeo_triplet/sequences")
+    with pytest.raises(InputError, match="could be scored"):
+        evaluate(load_model("average"), open_dataset("vimeo90k", vimeo), METRICS)
+
+
+def test_ids_choose_and_unknown_ones_are_named(vimeo: Path) -> None:
+    result = evaluate(
+        load_model("average"), open_dataset("vimeo90k", vimeo), METRICS, ids=["00002/0001", "no/such"]
+    )
+    assert [row.sample for row in result.rows] == ["00002/0001"]
+    assert [skip.sample for skip in result.skipped] == ["no/such"]
+
+
+def test_a_broken_run_is_gone_on_with(vimeo: Path, tmp_path: Path) -> None:
+    dataset, key = open_dataset("vimeo90k", vimeo), {"model": "counting"}
+    path = tmp_path / "j.journal"
+    whole = evaluate(Counting(), dataset, METRICS)
+    journal = Journal(path, key, resume=False)
+    evaluate(Counting(), dataset, METRICS, limit=2, journal=journal)
+    journal.close()
+    # the last line was being written when the power went
+    path.write_bytes(path.read_bytes() + b'{"sample": "00002/0001", "ro')
+    model = Counting()
+    journal = Journal(path, key, resume=True)
+    again = evaluate(model, dataset, METRICS, journal=journal)
+    journal.close()
+    assert model.calls == 1
+    assert again.rows == whole.rows
+    with pytest.raises(UsageError, match="of another evaluation"):
+        Journal(path, {"model": "other"}, resume=True)
+    assert [json.loads(line).get("sample") for line in path.read_text().splitlines()[1:]] == [
+        row.sample for row in whole.rows
+    ]
+
+
+def test_several_times_and_extrapolation(tmp_path: Path) -> None:
+    LAYOUTS["x4k1000fps"][0](tmp_path)
+    result = evaluate(load_model("average"), open_dataset("x4k1000fps", tmp_path), METRICS)
+    assert [row.t for row in result.rows] == [i / 8 for i in range(1, 8)]
+    after = open_dataset("x4k1000fps-extrapolation", tmp_path)
+    with pytest.raises(UsageError, match="only interpolates"):
+        evaluate(load_model("average"), after, METRICS)
+    (row,) = evaluate(Nearest(), after, METRICS).rows
+    assert row.t == 2
+
+
+def test_flicker_is_of_the_whole_sample(tmp_path: Path) -> None:
+    LAYOUTS["x4k1000fps"][0](tmp_path)
+    result = evaluate(load_model("average"), open_dataset("x4k1000fps", tmp_path), select_metrics("flicker"))
+    assert len({row.scores["flicker"] for row in result.rows}) == 1
+
+
+def test_minterpolate_is_given_sequences(tmp_path: Path) -> None:
+    LAYOUTS["frames"][0](tmp_path)
+    dataset = open_dataset("frames", tmp_path)
+    names = [sample.name for sample in dataset.samples()]
+    result = evaluate(Minterpolate(), dataset, METRICS)
+    assert [row.sample for row in result.rows] == names
+    assert np.mean([row.scores["psnr"] for row in result.rows]) > 20
+    (tmp_path / "alpha/00003.jpg").write_bytes(b"damaged")
+    partial = evaluate(Minterpolate(), dataset, METRICS)
+    assert {row.sample for row in partial.rows} == set(names) - {f"alpha/{i:05d}" for i in (2, 3, 4)}
+    assert len(partial.skipped) == 3
+    LAYOUTS["triplets"][0](tmp_path / "t")
+    with pytest.raises(UsageError, match="works on sequences"):
+        evaluate(Minterpolate(), open_dataset("triplets", tmp_path / "t"), METRICS)
+
+
+def test_the_command_line(vimeo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {name: tmp_path / f"out.{name}" for name in ("csv", "json", "html")}
+    arguments = ["evaluate", "--model", "average,nearest", "--dataset", "vimeo90k", "--root", str(vimeo)]
+    arguments += ["--csv", str(files["csv"]), "--json", str(files["json"]), "--frames-csv", str(tmp_path / "f.csv")]
+    arguments += ["--compare", "published", "--record", str(tmp_path / "quality.csv")]
+    assert cli(arguments) == 0
+    results = json.loads(files["json"].read_text())["results"]
+    assert [(r["model"], r["dataset"], r["count"], r["skipped"]) for r in results] == [
+        ("average", "vimeo90k", 3, 3779),
+        ("nearest", "vimeo90k", 3, 3779),
+    ]
+    assert results[0]["psnr"] > results[1]["psnr"]
+    low, high = results[0]["confidence_95"]["psnr"]
+    assert low <= results[0]["psnr"] <= high
+    with files["csv"].open() as file:
+        assert [(r["model"], r["sequence"], r["count"]) for r in csv.DictReader(file)][:2] == [
+            ("average", "00001", "2"),
+            ("average", "00002", "1"),
+        ]
+    printed = capsys.readouterr()
+    assert "incomplete" in printed.err
+    assert "NCM-Large" in printed.out
+    assert "36.22" in printed.out
+    assert not list(tmp_path.glob("*.journal"))
+
+
+def test_json_alone_on_standard_output(vimeo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["evaluate", "--model", "nearest", "--dataset", "vimeo90k", "--root", str(vimeo), "--limit", "1"]
+    assert cli([*arguments, "--json", "-"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert {"psnr", "psnr_float", "ssim", "ie"} <= result.keys()
+
+
+@pytest.mark.parametrize("suffix", [".html", ".png"])
+def test_a_sheet_shows_the_worst(tmp_path: Path, suffix: str) -> None:
+    LAYOUTS["triplets"][0](tmp_path / "set")
+    write(tmp_path / "set/a/1.png", 9)  # now far from the middle
+    path = tmp_path / f"sheet{suffix}"
+    session(Request(["dis", "average"], "triplets", tmp_path / "set", sheet=path))
+    for name in ("dis", "average"):
+        sheet = tmp_path / f"sheet.{name}{suffix}"
+        if suffix == ".png":
+            assert cv2.imread(str(sheet)) is not None
+        else:
+            page = sheet.read_text()
+            assert page.index("1. a") < page.index("2. b")
+            assert page.count("<img") == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dataset": "imagenet"}, "no data set 'imagenet'"),
+        ({"models": ["nothing"]}, "no model 'nothing'"),
+        ({"models": ["rife"]}, "No weights of rife"),
+        ({"models": ["average", "average"]}, "named twice"),
+        ({"metrics": "vmaf"}, "no metric 'vmaf'"),
+        ({"limit": 0}, "leaves nothing"),
+        ({"stride": 2}, "--stride is for"),
+        ({"compare": "rumour"}, "nothing to compare"),
+        ({"resume": True}, "--resume needs"),
+        ({"sheet": Path("x.pdf")}, "end x.pdf in .html or .png"),
+        ({"csv": Path("/no/such/folder/x.csv")}, "does not exist"),
+        ({"ids": Path("/no/such/list")}, "cannot be read"),
+        ({"jobs": -1}, "too small"),
+        ({"models": ["dis"], "device": "tpu"}, "no device"),
+    ],
+)
+def test_bad_requests_are_refused_in_one_line(vimeo: Path, change: dict[str, object], message: str) -> None:
+    request = {"models": ["average"], "dataset": "vimeo90k", "root": vimeo, **change}
+    with pytest.raises(BetwixtError, match=message) as error:
+        session(Request(**request))  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+
+
+def test_a_record_replaces_what_it_repeats(tmp_path: Path) -> None:
+    path = tmp_path / "quality.csv"
+    record(path, [{"model": "b", "psnr": 1}, {"model": "a", "psnr": 2}], ("model",))
+    record(path, [{"model": "b", "psnr": 3, "ssim": 4}], ("model",))
+    with path.open() as file:
+        assert list(csv.DictReader(file)) == [
+            {"model": "a", "psnr": "2", "ssim": ""},
+            {"model": "b", "psnr": "3", "ssim": "4"},
+        ]
+    path.write_text("something,else\n1,2\n")
+    with pytest.raises(InputError, match="no table of results"):
+        record(path, [{"model": "a"}], ("model",))
