@@ -91,9 +91,7 @@ def test_nothing_to_score_is_an_error(vimeo: Path) -> None:
 
 
 def test_ids_choose_and_unknown_ones_are_named(vimeo: Path) -> None:
-    result = evaluate(
-        load_model("average"), open_dataset("vimeo90k", vimeo), METRICS, ids=["00002/0001", "no/such"]
-    )
+    result = evaluate(load_model("average"), open_dataset("vimeo90k", vimeo), METRICS, ids=["00002/0001", "no/such"])
     assert [row.sample for row in result.rows] == ["00002/0001"]
     assert [skip.sample for skip in result.skipped] == ["no/such"]
 

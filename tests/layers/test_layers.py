@@ -14,9 +14,10 @@ from betwixt.layers.correlation import (
     correlate,
     fixed_window_matching,
     local_correlation,
+    multi_scale_matching,
     pixel_places,
 )
-from betwixt.layers.resize import resize, resize_flow
+from betwixt.layers.resize import resize, resize_flow, resize_flow_to, resize_to
 from betwixt.layers.warp import backward_warp
 
 PARITY = Path(__file__).resolve().parents[3] / "shared/parity"
@@ -61,6 +62,11 @@ def test_resizing_keeps_the_mean_of_maps_and_what_a_flow_points_to() -> None:
     assert resize(maps, 1) is maps
     flow = torch.full((1, 2, 8, 12), 3.0)
     torch.testing.assert_close(resize_flow(flow, 2.0), torch.full((1, 2, 16, 24), 6.0))
+    both = torch.cat((flow, -flow), dim=1)
+    grown = torch.tensor([6.0, 12, -6, -12]).reshape(1, 4, 1, 1).expand(1, 4, 32, 24)
+    torch.testing.assert_close(resize_flow_to(both, (32, 24)), grown)
+    torch.testing.assert_close(resize_to(maps, (4, 6), antialias=True).mean(), maps.mean(), atol=0.02, rtol=0)
+    assert resize_to(maps, (8, 12), antialias=True) is maps
 
 
 def test_local_correlation_matches_the_reference() -> None:
@@ -84,6 +90,48 @@ def test_fixed_window_matching_holds_every_pair_of_the_window() -> None:
     torch.testing.assert_close(volume[0, 1, 1].reshape(9, 5, 7), local_correlation(first, second, 1)[0])
     # Beyond the border there is nothing.
     assert float(volume[0, 0, 0, :, :, 0, 0].abs().max()) == 0.0
+
+
+@pytest.mark.parametrize("size", [(8, 16), (9, 13), (3, 5), (1, 2)])
+def test_multi_scale_matching_is_what_the_equation_says(size: tuple[int, int]) -> None:
+    first, second = torch.randn(2, 2, 6, *size, dtype=torch.float64).unbind()
+    volume = multi_scale_matching(first, second, 1, 3).reshape(2, 3, 9, 9, *size)
+    torch.testing.assert_close(volume[:, 0].flatten(1, 2), fixed_window_matching(first, second, 1))
+    k, (height, width) = 1, size
+    if min(size) < 8:
+        return
+
+    def read(features: torch.Tensor, row: int, column: int) -> torch.Tensor:
+        """A pixel of a map averaged over squares of 2^k, between its pixels by bilinear interpolation."""
+        averaged = torch.nn.functional.avg_pool2d(features, 2**k)[0]
+        y, x = min(row / 2**k, averaged.shape[1] - 1), min(column / 2**k, averaged.shape[2] - 1)
+        top, left = int(y), int(x)
+        below, right = min(top + 1, averaged.shape[1] - 1), min(left + 1, averaged.shape[2] - 1)
+        upper = averaged[:, top, left] * (1 - x + left) + averaged[:, top, right] * (x - left)
+        lower = averaged[:, below, left] * (1 - x + left) + averaged[:, below, right] * (x - left)
+        return upper * (1 - y + top) + lower * (y - top)
+
+    for i, j in ((4, 4), (3, 5), (5, 7), (height - 3, width - 3)):
+        for dy0, dx0, dy1, dx1 in ((-1, -1, 1, 0), (0, 0, 0, 0), (0, 1, -1, 1)):
+            a = read(first, i + 2**k * dy0, j + 2**k * dx0)
+            b = read(second, i + 2**k * dy1, j + 2**k * dx1)
+            pair = volume[0, k, 3 * (dy0 + 1) + dx0 + 1, 3 * (dy1 + 1) + dx1 + 1]
+            torch.testing.assert_close(pair[i, j], (a * b).mean())
+
+
+def test_matching_some_rows_at_a_time_changes_nothing() -> None:
+    first, second = torch.randn(2, 2, 6, 11, 7).unbind()
+    whole = multi_scale_matching(first, second, 1, 4)
+    for band in (1, 2 * 2 * 9 * 6 * 7 * 3):
+        torch.testing.assert_close(multi_scale_matching(first, second, 1, 4, band), whole)
+    parts = [fixed_window_matching(first, second, 2, 3, rows) for rows in (None, 1, 4, 11, 20)]
+    for part in parts[1:]:
+        torch.testing.assert_close(part, parts[0])
+
+
+def test_matching_does_not_overflow_in_half() -> None:
+    strong = torch.full((1, 96, 2, 2), 100.0, dtype=torch.float16)
+    assert bool(multi_scale_matching(strong, strong, 1, 2).isfinite().all())
 
 
 def test_all_pairs_lookup_matches_the_reference() -> None:

@@ -3,19 +3,20 @@
 `local_correlation` compares a pixel of the first map with the pixels around it in the second (PWC-Net's cost volume).
 `fixed_window_matching` compares every pixel of a window in the first map with every pixel of the same window in the
 second, as in neighbor correspondence matching (NCM): the frame in between, to which the window's centre belongs, is
-not needed, and no flow that may be wrong decides where to look.
+not needed, and no flow that may be wrong decides where to look. `multi_scale_matching` does so at several scales.
 `AllPairs` compares every pixel of one map with every pixel of the other, once, and is then read around the places that
 a flow points to, at several scales (RAFT); both ways, as in AMT. `PairsOnDemand` reads the same without ever holding
 the volume, and `correlate` takes the first of them where it fits into a given memory.
 
-The first two take means over the channels, so on standardised features (mean 0, variance 1 over the channels of a
-pixel) the values are cosine similarities; the third divides the sum by the root of the number of channels, as RAFT
-does. Outside the maps there are zeros.
+All but all pairs take means over the channels, so on standardised features (mean 0, variance 1 over the channels of a
+pixel) the values are cosine similarities; all pairs are sums divided by the root of the number of channels, as in RAFT.
+Outside the maps there are zeros.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,17 +25,37 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["AllPairs", "PairsOnDemand", "correlate", "fixed_window_matching", "local_correlation", "pixel_places"]
+__all__ = [
+    "AllPairs",
+    "PairsOnDemand",
+    "correlate",
+    "fixed_window_matching",
+    "local_correlation",
+    "multi_scale_matching",
+    "pixel_places",
+]
 
 _WORK_BYTES = 1 << 26
 """About how much `PairsOnDemand` samples at a time."""
 
+_BAND = 1 << 23
+"""Numbers that `multi_scale_matching` gathers of both maps before it multiplies them: 32 MiB in float32."""
+
 
 def _shifts(features: Tensor, radius: int) -> list[Tensor]:
     """`features` (N, C, H, W) at x + d for all d in the window, row displacement slowest."""
-    height, width = features.shape[-2:]
-    padded = F.pad(features, (radius, radius, radius, radius))
-    side = range(2 * radius + 1)
+    return _window(_padded(features, radius), radius, 1)
+
+
+def _padded(features: Tensor, border: int) -> Tensor:
+    return F.pad(features, (border, border, border, border))
+
+
+def _window(padded: Tensor, radius: int, step: int) -> list[Tensor]:
+    """What a map was before it was padded by radius · step, displaced by all step · d of the window."""
+    border = 2 * radius * step
+    height, width = padded.shape[-2] - border, padded.shape[-1] - border
+    side = range(0, border + 1, step)
     return [padded[:, :, dy : dy + height, dx : dx + width] for dy in side for dx in side]
 
 
@@ -80,19 +101,78 @@ class _LocalCorrelation(torch.autograd.Function):
         return to_first, to_padded[(..., *inside)], None
 
 
-def fixed_window_matching(first: Tensor, second: Tensor, radius: int) -> Tensor:
-    """Mean over channels of first(x + d0) * second(x + d1) for every d0 and d1 in [-radius, radius]².
+def fixed_window_matching(first: Tensor, second: Tensor, radius: int, step: int = 1, rows: int | None = None) -> Tensor:
+    """Mean over channels of first(x + step d0) * second(x + step d1) for every d0 and d1 in [-radius, radius]².
+
+    Args:
+        first: (N, C, H, W).
+        second: The same.
+        radius: Of the windows.
+        step: Pixels from one place of a window to the next.
+        rows: How many rows are matched at a time, which bounds the memory for all but the result; None: all.
 
     Returns:
         (N, (2 radius + 1)⁴, H, W): d0 slowest, and of each the row displacement slowest.
     """
-    batch, channels, height, width = first.shape
-    window = (2 * radius + 1) ** 2
+    height, border = first.shape[2], radius * step
+    # Scaled before the product: a sum of half floats could overflow.
+    a, b = _padded(first * (1.0 / first.shape[1]), border), _padded(second, border)
+    rows = rows or height
+    cuts = [slice(top, top + rows + 2 * border) for top in range(0, height, rows)]
+    bands = [_pairs(_window(a[:, :, cut], radius, step), _window(b[:, :, cut], radius, step)) for cut in cuts]
+    return bands[0] if len(bands) == 1 else torch.cat(bands, dim=2)
+
+
+def _pairs(first: list[Tensor], second: list[Tensor]) -> Tensor:
+    """The products of all of `first` with all of `second`, each (N, C, H, W), summed over the channels."""
     # (N, window, C, H, W) -> (N, H, W, window, C): one small matrix product for every pixel.
-    a = torch.stack(_shifts(first, radius), dim=1).permute(0, 3, 4, 1, 2)
-    b = torch.stack(_shifts(second, radius), dim=1).permute(0, 3, 4, 2, 1)
-    volume = torch.matmul(a, b) * (1.0 / channels)
-    return volume.reshape(batch, height, width, window * window).permute(0, 3, 1, 2)
+    a = torch.stack(first, dim=1).permute(0, 3, 4, 1, 2)
+    b = torch.stack(second, dim=1).permute(0, 3, 4, 2, 1)
+    return torch.matmul(a, b).flatten(3).permute(0, 3, 1, 2)
+
+
+def multi_scale_matching(first: Tensor, second: Tensor, radius: int, levels: int, band: int = _BAND) -> Tensor:
+    """`fixed_window_matching` of the maps and of the maps averaged over squares of 2, 4, .. 2^(levels - 1) pixels.
+
+    The window of level k lies around x / 2^k in the maps averaged over squares of 2^k pixels, whose values between
+    pixels are interpolated bilinearly, and the maps' last value holds to their end. That is a window with steps of 2^k
+    in the averaged maps once these are interpolated to full size, and is computed so.
+
+    It takes levels (2 radius + 1)⁴ H W numbers a sample for the result, and about 2 `band` more while it is computed.
+
+    Args:
+        first: (N, C, H, W).
+        second: The same.
+        radius: Of the windows, in pixels of each level.
+        levels: How many.
+        band: So many numbers at most are gathered of both maps at a time, by matching some rows at a time; but one row.
+
+    Returns:
+        (N, levels (2 radius + 1)⁴, H, W), level slowest, finest first.
+
+    Reference: Jia, Lu, Li: Neighbor Correspondence Matching for Flow-based Video Frame Synthesis, ACM MM 2022,
+    equations 2 to 4.
+    """
+    batch, channels, _, width = first.shape
+    rows = max(1, band // (2 * batch * (2 * radius + 1) ** 2 * channels * width))
+    pyramids = zip(_pooled(first, levels), _pooled(second, levels), strict=True)
+    size = first.shape[-2:]
+    volumes = [
+        fixed_window_matching(_interpolated(a, 2**k, size), _interpolated(b, 2**k, size), radius, 2**k, rows)
+        for k, (a, b) in enumerate(pyramids)
+    ]
+    return torch.cat(volumes, dim=1)
+
+
+def _interpolated(features: Tensor, factor: int, size: Sequence[int]) -> Tensor:
+    """`features` at x / factor for every pixel x of a map of that size."""
+    if factor == 1:
+        return features
+    height, width = features.shape[-2:]
+    # From the first pixel to the last there are so many; beyond the last, its value holds.
+    whole = ((height - 1) * factor + 1, (width - 1) * factor + 1)
+    read = F.interpolate(features, size=whole, mode="bilinear", align_corners=True)
+    return F.pad(read, (0, size[1] - whole[1], 0, size[0] - whole[0]), mode="replicate")
 
 
 def pixel_places(features: Tensor) -> Tensor:

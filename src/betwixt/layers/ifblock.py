@@ -93,8 +93,15 @@ class IFBlock(nn.Module):
             The flow residual (N, 4, H, W) in pixels and the mask logit (N, 1, H, W), both float32, and the state
             (N, ·, H, W), None if the body returns none.
         """
-        x = stack(resize(maps, 1.0 / scale), None if flow is None else resize_flow(flow, 1.0 / scale))
-        found = self.body(x)
+        return self.enlarge(self.body(self.shrink(maps, flow, scale)), scale)
+
+    @staticmethod
+    def shrink(maps: Tensor, flow: Tensor | None, scale: float) -> Tensor:
+        """What the body takes, (N, C + 4, H/K, W/K); without flow, C channels."""
+        return stack(resize(maps, 1.0 / scale), None if flow is None else resize_flow(flow, 1.0 / scale))
+
+    def enlarge(self, found: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What `forward` returns, from what the body returned."""
         factor = scale * self.stride
         motion = resize(found[:, 0:5].float(), factor)
         state = resize(found[:, 5:], factor) if found.shape[1] > 5 else None

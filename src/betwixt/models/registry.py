@@ -74,6 +74,7 @@ _RIFE = "Huang et al., Real-Time Intermediate Flow Estimation for Video Frame In
 _IFRNET = "Kong et al., IFRNet: Intermediate Feature Refine Network for Efficient Frame Interpolation, CVPR 2022"
 _AMT = "Li et al., AMT: All-Pairs Multi-Field Transforms for Efficient Frame Interpolation, CVPR 2023"
 _DAEK = "Dual Motion Attention and Enhanced Knowledge Distillation for Video Frame Interpolation"
+_NCM = "Jia et al., Neighbor Correspondence Matching for Flow-based Video Frame Synthesis, ACM MM 2022"
 _EBME = "Jin et al., Enhanced Bi-directional Motion Estimation for Video Frame Interpolation, WACV 2023"
 _EMA = "Zhang et al., Extracting Motion and Appearance via Inter-Frame Attention, CVPR 2023"
 
@@ -94,6 +95,16 @@ def _daek() -> Network:
     from betwixt.models.daek import DAEK, DAEKConfig
 
     return DAEK(DAEKConfig(teacher="none"))
+
+
+def _ncm(config: str) -> Callable[[], Network]:
+    return _network("ncm", "NCM", lambda home: replace(getattr(home, config), teacher=False))
+
+
+def _ncm_large() -> Network:
+    from betwixt.models.augmented import TestTimeAugmented
+
+    return TestTimeAugmented(_ncm("NCM_LARGE")())
 
 
 def _ebme() -> Network:
@@ -123,6 +134,8 @@ _NETWORKS = (
     ("ema-vfi-small", "inter-frame attention, small; any time", _EMA, 14_489_815, _ema("EMA_VFI_SMALL")),
     ("ema-vfi", "inter-frame attention; any time", _EMA, 65_662_359, _ema("EMA_VFI")),
     ("daek", "dual motion attention; t = 1/2", _DAEK, 22_430_701, _daek),
+    ("ncm-base", "neighbor correspondence matching; t = 1/2", _NCM, 12_123_586, _ncm("NCM_BASE")),
+    ("ncm-large", "NCM at twice the feature resolution, 2T; t = 1/2", _NCM, 12_123_586, _ncm_large),
     ("ebme", "bi-directional flow, splatted, without synthesis; any time", _EBME, 632_900, _ebme),
 )
 
