@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from parity import counts
 
 from betwixt.cli.main import run as cli
 from betwixt.errors import BetwixtError, UsageError
@@ -13,6 +12,7 @@ from betwixt.evaluation.cost import count_flops, count_parameters, parse_size
 from betwixt.evaluation.plot import Point, draw
 from betwixt.evaluation.results import pages
 from betwixt.models.registry import MODELS
+from parity import counts
 
 PUBLISHED = {
     "rife": "rife",
