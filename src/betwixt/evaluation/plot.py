@@ -71,11 +71,15 @@ def draw(path: Path, points: Sequence[Point], *, title: str, metric: str) -> lis
 
     with matplotlib.rc_context({"font.size": 10, "svg.hashsalt": "betwixt", "svg.fonttype": "none"}):
         figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
-        for point in sorted(points, key=lambda p: p.seconds):
-            milliseconds = max(1000 * point.seconds, 1e-2)
-            axes.plot(milliseconds, point.quality, "o", markersize=7)
-            axes.annotate(point.model, (milliseconds, point.quality), (6, 5), textcoords="offset points")
         axes.set_xscale("log")
+        places = {point.model: max(1000 * point.seconds, 1e-2) for point in points}
+        middle = (min(places.values()) * max(places.values())) ** 0.5
+        for point in sorted(points, key=lambda p: p.seconds):
+            place = places[point.model]
+            axes.plot(place, point.quality, "o", markersize=7)
+            # Names lean inwards, so that none leaves the figure.
+            offset, side = ((-6, 6), "right") if place > middle else ((6, 6), "left")
+            axes.annotate(point.model, (place, point.quality), offset, textcoords="offset points", ha=side)
         axes.margins(0.15)
         plain: Any = FuncFormatter(lambda value, _: f"{value:g}")
         axes.xaxis.set_major_formatter(plain)

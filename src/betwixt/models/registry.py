@@ -75,6 +75,7 @@ _IFRNET = "Kong et al., IFRNet: Intermediate Feature Refine Network for Efficien
 _AMT = "Li et al., AMT: All-Pairs Multi-Field Transforms for Efficient Frame Interpolation, CVPR 2023"
 _DAEK = "Dual Motion Attention and Enhanced Knowledge Distillation for Video Frame Interpolation"
 _NCM = "Jia et al., Neighbor Correspondence Matching for Flow-based Video Frame Synthesis, ACM MM 2022"
+_APR = "Alignment-aware Patch-level Routing for Dynamic Video Frame Interpolation"
 _EBME = "Jin et al., Enhanced Bi-directional Motion Estimation for Video Frame Interpolation, WACV 2023"
 _EMA = "Zhang et al., Extracting Motion and Appearance via Inter-Frame Attention, CVPR 2023"
 
@@ -107,6 +108,10 @@ def _ncm_large() -> Network:
     return TestTimeAugmented(_ncm("NCM_LARGE")())
 
 
+def _apr(name: str) -> Callable[[], Network]:
+    return _network("apr", "APR", lambda home: home.CONFIGS[name])
+
+
 def _ebme() -> Network:
     from betwixt.models.ebme import EBMESplat
 
@@ -136,6 +141,14 @@ _NETWORKS = (
     ("daek", "dual motion attention; t = 1/2", _DAEK, 22_430_701, _daek),
     ("ncm-base", "neighbor correspondence matching; t = 1/2", _NCM, 12_123_586, _ncm("NCM_BASE")),
     ("ncm-large", "NCM at twice the feature resolution, 2T; t = 1/2", _NCM, 12_123_586, _ncm_large),
+    (
+        "apr-static",
+        "forward warping and synthesis by patches, all of it; any time",
+        _APR,
+        2_206_600,
+        _apr("apr-static"),
+    ),
+    ("apr", "the same, with patches routed by how well they align; any time", _APR, 2_211_726, _apr("apr")),
     ("ebme", "bi-directional flow, splatted, without synthesis; any time", _EBME, 632_900, _ebme),
 )
 
