@@ -25,6 +25,7 @@ def between(
     fps: Annotated[str, typer.Option(help="The rate of a GIF.")] = "10",
     model: Annotated[str, typer.Option(help="Which model makes the frames (see betwixt models).")] = "dis",
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")] = "auto",
+    weights: Annotated[Text, typer.Option(metavar="FILE", help="A network's weights: safetensors, .pth, .pkl.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
@@ -34,7 +35,7 @@ def between(
 
     made = between_pictures(
         first, second, target, times=times, count=count, ends=ends, fps=fps, model=model, device=device,
-        overwrite=overwrite,
+        weights=weights, overwrite=overwrite,
     )  # fmt: skip
     if as_json:
         print_json(made.as_dict(), sys.stdout)

@@ -41,6 +41,7 @@ def interpolate(
     ] = "refuse",
     input_fps: Annotated[Text, typer.Option(help="The rate of a folder of images. Default: 25.")] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")] = "auto",
+    weights: Annotated[Text, typer.Option(metavar="FILE", help="A network's weights: safetensors, .pth, .pkl.")] = None,
     threads: Annotated[int, typer.Option(metavar="N", help="Threads to use; 0 for one a core.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
@@ -61,7 +62,8 @@ def interpolate(
     options: dict[str, Any] = {
         "fps": fps, "factor": factor, "slow": slow, "model": model, "start": start, "end": end,
         "scene_cuts": scene_cuts, "duplicates": duplicates, "loop": loop, "codec": codec, "quality": quality,
-        "pixel_format": pixel_format, "device": device, "threads": threads, "overwrite": overwrite, "audio": audio,
+        "pixel_format": pixel_format, "device": device, "weights": weights,
+        "threads": threads, "overwrite": overwrite, "audio": audio,
         "interlaced": interlaced, "input_fps": input_fps,
     }  # fmt: skip
     if dry_run:

@@ -26,10 +26,17 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON."
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for title in ("model", "what it is", "parameters", "weights", "licence", "paper"):
-        table.add_column(title, overflow="fold")
+    for title in ("model", "parameters", "weights", "what it is"):
+        table.add_column(title, justify="right" if title == "parameters" else "left", no_wrap=title != "what it is")
+    papers: dict[str, list[str]] = {}
     for m in MODELS.values():
         name = f"{m.name} (default)" if m.name == DEFAULT_MODEL else m.name
         count = f"{m.parameters / 1e6:.2f} M" if m.parameters else "none"
-        table.add_row(name, m.summary, count, m.weights, m.licence, m.paper)
-    Console().print(table)
+        table.add_row(name, count, m.weights, m.summary)
+        papers.setdefault(m.paper, []).append(m.name)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print('\nWeights that are "yours" you bring: --weights FILE. The papers:')
+    for paper, names in papers.items():
+        if not paper.startswith("none"):
+            console.print(f"  {', '.join(names)}: {paper}", soft_wrap=True)

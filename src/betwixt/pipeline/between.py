@@ -64,6 +64,7 @@ def between_pictures(
     fps: str | float | Fraction = 10,
     model: str | Interpolator = DEFAULT_MODEL,
     device: str = "auto",
+    weights: str | Path | None = None,
     overwrite: bool = False,
 ) -> Made:
     """Make the frames between two picture files.
@@ -78,6 +79,7 @@ def between_pictures(
         fps: The rate of a GIF.
         model: A model's name or a loaded model.
         device: Where it runs.
+        weights: A file of weights, for a network.
         overwrite: Replace existing output.
 
     Raises:
@@ -108,7 +110,7 @@ def between_pictures(
         )
     if a.dtype != b.dtype:
         a, b = _deep(a), _deep(b)
-    maker = load_model(model, device) if isinstance(model, str) else model
+    maker = load_model(model, device, weights=weights) if isinstance(model, str) else model
     pictures = maker.between(a, b, [float(t) for t in moments])
     if gif:
         sink: Any = GifWriter(Path(target), a.shape[1], a.shape[0], rate, overwrite=overwrite)

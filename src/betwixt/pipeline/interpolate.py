@@ -179,6 +179,7 @@ class _Job:
         quality: str | int | None,
         pixel_format: str | None,
         device: str,
+        weights: str | Path | None,
         threads: int,
         overwrite: bool,
         audio: str,
@@ -206,7 +207,7 @@ class _Job:
             raise UsageError(f"The number of threads ({threads}) must not be negative.")
         self.threads = threads or cores()
         self.overwrite, self.interlaced = overwrite, interlaced
-        self.model = load_model(model, device) if isinstance(model, str) else model
+        self.model = load_model(model, device, weights=weights) if isinstance(model, str) else model
         self._check_target()
         self.reader: Reader | ImageSource = self._open()
         try:
@@ -381,6 +382,7 @@ def interpolate_video(
     quality: str | int | None = None,
     pixel_format: str | None = None,
     device: str = "auto",
+    weights: str | Path | None = None,
     threads: int = 0,
     overwrite: bool = False,
     audio: str = "auto",
@@ -410,6 +412,7 @@ def interpolate_video(
         quality: A number on the encoder's own scale (lower is better), or "lossless".
         pixel_format: What to encode in; by default what the source has, or the nearest that the encoder takes.
         device: Where the model runs: "auto", "cpu", "cuda" or "cuda:1".
+        weights: A file of weights, for a network: safetensors, or the authors' own.
         threads: How many threads to use; 0 for one a core.
         overwrite: Replace an existing output.
         audio: "copy", "drop" or "stretch" (slow motion); "auto" copies, and drops in slow motion.
@@ -439,7 +442,7 @@ def interpolate_video(
     job = _Job(
         source, target, fps=fps, factor=factor, slow=slow, model=model, start=start, end=end, scene_cuts=scene_cuts,
         duplicates=duplicates, loop=loop, codec=codec, quality=quality, pixel_format=pixel_format, device=device,
-        threads=threads, overwrite=overwrite, audio=audio, interlaced=interlaced, input_fps=input_fps,
+        weights=weights, threads=threads, overwrite=overwrite, audio=audio, interlaced=interlaced, input_fps=input_fps,
     )  # fmt: skip
     try:
         sink = job.make_sink()
