@@ -1,6 +1,6 @@
 """Backward warping: each pixel of the result is read in the image at the place its flow points to.
 
-    out(x) = image(x + flow(x))        bilinear between pixels
+    out(x) = image(x + flow(x))        bilinear or bicubic between pixels
 
 Flows are in pixels, channels (x, y). A place outside the image is clamped to the border. Whole-pixel corners are
 aligned: position 0 is the centre of the first pixel.
@@ -15,8 +15,11 @@ from torch import Tensor
 __all__ = ["backward_warp"]
 
 
-def backward_warp(image: Tensor, flow: Tensor) -> Tensor:
-    """Read `image` (N, C, H, W) at every pixel + `flow` (N, 2, H, W); the result is as the image in shape and type."""
+def backward_warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
+    """Read `image` (N, C, H, W) at every pixel + `flow` (N, 2, H, W); the result is as the image in shape and type.
+
+    `mode` is "bilinear", as in the papers, or "bicubic" (a = -0.75, as OpenCV's).
+    """
     height, width = image.shape[-2:]
     # Sixteen bits do not hold a position: beyond 1024, bfloat16 knows every eighth pixel only.
     precise = torch.promote_types(torch.promote_types(image.dtype, flow.dtype), torch.float32)
@@ -27,5 +30,5 @@ def backward_warp(image: Tensor, flow: Tensor) -> Tensor:
     grid_x = (flow[:, 0] + x) * (2.0 / max(width - 1, 1)) - 1.0
     grid_y = (flow[:, 1] + y) * (2.0 / max(height - 1, 1)) - 1.0
     grid = torch.stack((grid_x, grid_y), dim=-1)
-    warped = F.grid_sample(image.to(precise), grid, mode="bilinear", padding_mode="border", align_corners=True)
+    warped = F.grid_sample(image.to(precise), grid, mode=mode, padding_mode="border", align_corners=True)
     return warped.to(image.dtype)

@@ -65,28 +65,42 @@ _HIDDEN = 5.0, 0.03
 
 
 class DIS(MotionInterpolator):
-    """Frames in between by dense inverse search optical flow. It has no weights and needs no PyTorch."""
+    """Frames in between by dense inverse search optical flow. It has no weights and needs no PyTorch.
+
+    Args:
+        ratio: The size of the picture in which motion is sought, as a part of the frame's; None for what suits the frame.
+    """
 
     name = "dis"
 
+    def __init__(self, ratio: float | None = None) -> None:
+        self._ratio = ratio
+
     def prepare(self, first: Image, second: Image) -> MotionPair:
         """Find the motion between two RGB pictures (H, W, 3), float32 in [0, 1]."""
-        return _DISPair(_luma(first), _luma(second), first, second)
+        return _DISPair(_luma(first), _luma(second), self._ratio, first, second)
 
     def prepare_luma(self, first: Luma, second: Luma) -> MotionPair:
         """Find the motion between two grey pictures (H, W), uint8."""
-        return _DISPair(first, second)
+        return _DISPair(first, second, self._ratio)
 
 
 class _DISPair(MotionPair):
     """Two frames and the flows between them."""
 
-    def __init__(self, luma_0: Luma, luma_1: Luma, first: Image | None = None, second: Image | None = None) -> None:
+    def __init__(
+        self,
+        luma_0: Luma,
+        luma_1: Luma,
+        ratio: float | None = None,
+        first: Image | None = None,
+        second: Image | None = None,
+    ) -> None:
         if luma_0.shape != luma_1.shape:
             raise UsageError("The two frames differ in size: scale one to the other's size first.")
         self._given = (luma_0 if first is None else first, luma_1 if second is None else second)
         height, width = luma_0.shape
-        h, w = _working_size(height, width)
+        h, w = _working_size(height, width, ratio)
         self._size = h, w
         self._scale = np.array([width / w, height / h], np.float32)
         changed = cv2.absdiff(luma_0, luma_1)
@@ -166,11 +180,12 @@ class _DISPair(MotionPair):
         return np.exp(np.maximum(error - start, 0) * -fall - np.maximum(beyond, 0))
 
 
-def _working_size(height: int, width: int) -> tuple[int, int]:
+def _working_size(height: int, width: int, ratio: float | None = None) -> tuple[int, int]:
     """The size at which the motion is sought: small frames as they are, larger ones at a third or so."""
     least, most = _SHORT_SIDE
     short = min(height, width)
-    ratio = min(1.0, min(max(0.35 * short, least), most) / short)
+    if ratio is None:
+        ratio = min(1.0, min(max(0.35 * short, least), most) / short)
     return max(1, round(height * ratio)), max(1, round(width * ratio))
 
 

@@ -66,6 +66,7 @@ def main() -> int:
     second.add_argument("--evaluation", type=Path, help="folder of the development sets")
     second.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     second.add_argument("--threads", type=int, default=0, help="of the CPU; 0 for all (default)")
+    second.add_argument("--workers", type=int, default=0, help="threads that draw samples ahead (default: none)")
     second.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of [train]")
     third = verbs.add_parser("export", help="write the averaged weights of a checkpoint, in float16")
     third.add_argument("checkpoint", type=Path)
@@ -90,6 +91,7 @@ def main() -> int:
                 until=arguments.until,
                 evaluation=arguments.evaluation,
                 device=arguments.device,
+                workers=arguments.workers,
                 rules=rules,
             )
     except BetwixtError as error:

@@ -1,6 +1,7 @@
 """Real motion: folders of clips, decoded once, and the triplets that are worth learning from.
 
     clips/*.mp4 ──decode──► cache/clips/NAME.npy             (frames, height, width, 3) uint8, memory-mapped
+                ├──age────► cache/clips/NAME~aged.npy        the same as old footage has it: small, MPEG-4
                 └─measure─► cache/clips/NAME.triplets.npy    rows of first frame, gap, position, motion, error
 
 A triplet is two frames `gap` apart and one between them, at t = position / gap. What it holds is measured on grey
@@ -14,6 +15,8 @@ by warping both ends to it. Left out are
 
 from __future__ import annotations
 
+import io
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -35,6 +38,10 @@ STATIC = 0.35
 """Pixels; see above."""
 IMPOSSIBLE = 20.0
 """dB; see above."""
+AGED = "~aged"
+"""What the name of a clip in old footage's quality ends in."""
+AGED_SHARE = 0.4
+"""How often such a clip is drawn for each time that the clip itself is."""
 STEPS: tuple[tuple[int, int], ...] = ((2, 1), (4, 2), (6, 3), (3, 1), (3, 2))
 """(gap, position) of the triplets that are cut: t = 1/2 at strides 1 to 3, and thirds."""
 
@@ -61,17 +68,43 @@ def build_clip_cache(clips: Sequence[Path], cache: Path, rules: dict[str, ClipRu
     folder.mkdir(parents=True, exist_ok=True)
     for path in clips:
         target = folder / f"{path.stem}.npy"
-        measured = folder / f"{path.stem}.triplets.npy"
         if not target.exists():
             _decode(path, target, rules.get(path.stem, ClipRule()).end)
-        if not measured.exists():
-            _save(measured, _measure(np.load(target, mmap_mode="r")))
+        aged = folder / f"{path.stem}{AGED}.npy"
+        if not aged.exists():
+            _save(aged, _age(np.load(target, mmap_mode="r"), np.random.default_rng(zlib.crc32(path.stem.encode()))))
+        for frames in (target, aged):
+            measured = frames.with_suffix(".triplets.npy")
+            if not measured.exists():
+                _save(measured, _measure(np.load(frames, mmap_mode="r")))
 
 
-def _save(path: Path, array: NDArray[np.float32]) -> None:
+def _save(path: Path, array: NDArray[Any]) -> None:
     partial = path.with_suffix(".partial.npy")
     np.save(partial, array)
     partial.replace(path)
+
+
+def _age(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The clip as old footage has it: 240 lines, MPEG-4 part 2 with B-frames, of a quality that changes."""
+    height, width = frames.shape[1:3]
+    ratio = min(1.0, 240 / min(height, width))
+    size = (round(width * ratio) // 2 * 2, round(height * ratio) // 2 * 2)
+    result = []
+    for start in range(0, len(frames), 240):
+        file = io.BytesIO()
+        with av.open(file, "w", format="avi") as out:
+            stream = out.add_stream("mpeg4", rate=25, options={"bf": str(int(rng.integers(0, 3)))})
+            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+            stream.codec_context.qmin = stream.codec_context.qmax = int(rng.integers(2, 9))
+            for picture in frames[start : start + 240]:
+                small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(small, format="rgb24")))
+            out.mux(stream.encode(None))
+        file.seek(0)
+        with av.open(file) as container:
+            result += [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return np.stack(result)
 
 
 def _decode(path: Path, target: Path, end: float | None) -> None:
@@ -139,14 +172,16 @@ class RealTriplets:
             if not len(rows):
                 continue
             name = path.name.removesuffix(".triplets.npy")
+            aged = name.endswith(AGED)
             self._clips.append(np.load(path.with_name(f"{name}.npy"), mmap_mode="r"))
             self._rows.append(rows)
             # t = 1/2 is most of what is asked for; the wider gaps are the harder motion.
             share = np.where(rows[:, 2] * 2 == rows[:, 1], 1.0, 0.25)
             odds = share * np.clip(rows[:, 3], 1.0, 16.0) ** 0.5
             self._odds.append(np.cumsum(odds / odds.sum()))
-            rule = (rules or {}).get(name, ClipRule())
-            weights.append(rule.weight if rule.weight is not None else float(np.sqrt(len(rows))))
+            rule = (rules or {}).get(name.removesuffix(AGED), ClipRule())
+            weight = rule.weight if rule.weight is not None else float(np.sqrt(len(rows)))
+            weights.append(weight * (AGED_SHARE if aged else 1.0))
         if not weights:
             raise InputError("No usable triplet in the clip cache: every clip is static, too short or too wild.")
         self.shares = np.asarray(weights) / np.sum(weights)
@@ -163,7 +198,7 @@ class RealTriplets:
         frames = self._clips[clip]
         height, width = frames.shape[1:3]
         # A quarter of the crops show up to twice the picture, made smaller: smaller things, cleaner pixels.
-        side = min(2 * size, height, width) if rng.random() < 0.25 else size
+        side = min(2 * size, height, width) if rng.random() < 0.25 or size > min(height, width) else size
         best, activity = (0, 0), -1.0
         for _ in range(2):
             top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))

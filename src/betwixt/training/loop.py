@@ -1,6 +1,6 @@
 """The training loop.
 
-    sample k = f(seed, k) ──► batch ──► Compact ──► loss ──► AdamW ──► moving average ──► validation, checkpoint
+    sample k = f(seed, k) ──► dis ──► batch ──► Compact ──► loss ──► AdamW ──► moving average ──► validation, checkpoint
 
 Sample k depends on the seed and on k alone: a run that was stopped goes on with the samples that it has not seen.
 """
@@ -8,20 +8,23 @@ Sample k depends on the seed and on k alone: a run that was stopped goes on with
 from __future__ import annotations
 
 import csv
+import functools
 import signal
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import FrameType
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from betwixt.errors import InputError
-from betwixt.models.compact import Compact, CompactOutput
+from betwixt.models.compact import Compact, CompactOutput, search
 from betwixt.training.augmentation import augment, compress
 from betwixt.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from betwixt.training.clips import RealTriplets
@@ -33,9 +36,30 @@ from betwixt.training.validation import Triplet, development_sets, validate
 __all__ = ["train"]
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Three pictures (3, S, S, 3) uint8, motion (S, S, 2), known where `exact` is 1, and what the search found."""
+
+    pictures: NDArray[np.uint8]
+    motion: NDArray[np.float32]
+    t: float
+    exact: float
+    found: NDArray[np.float32]
+    logit: NDArray[np.float32]
+
+
 @dataclass
 class Batch:
-    """N samples: frames (N, 3, S, S) in [0, 1]; motion (N, 2, S, S), known where `exact` (N, 1, 1, 1) is 1."""
+    """N samples.
+
+    Attributes:
+        frame0: (N, 3, S, S) in [0, 1]; `truth` and `frame1` likewise.
+        t: (N, 1, 1, 1).
+        motion: (N, 2, S, S), from frame 0 to frame 1 as seen at t.
+        exact: (N, 1, 1, 1), 1 where the motion is known.
+        found: (N, 2, S, S), the motion as the search found it.
+        logit: (N, 1, S, S), of the weight of frame 0 as the search has it.
+    """
 
     frame0: Tensor
     truth: Tensor
@@ -43,6 +67,8 @@ class Batch:
     t: Tensor
     motion: Tensor
     exact: Tensor
+    found: Tensor
+    logit: Tensor
 
     def to(self, device: str) -> Batch:
         """The same on another device."""
@@ -56,54 +82,96 @@ def learning_rate(recipe: Recipe, samples: int) -> float:
     return recipe.learning_rate * warm * 0.5 * (1.0 - float(np.cos(np.pi * left)))
 
 
-def draw_batch(recipe: Recipe, samples: int, bank: SyntheticBank, real: RealTriplets) -> Batch:
-    """The batch that follows the first `samples` samples."""
-    done = min(1.0, samples / max(recipe.synthetic_until, 1))
+def draw_sample(recipe: Recipe, number: int, bank: SyntheticBank, real: RealTriplets) -> Sample:
+    """Sample `number`: pictures, the true motion if it is known, and the motion that the search finds."""
+    done = min(1.0, number / max(recipe.synthetic_until, 1))
     share = recipe.synthetic_first + (recipe.synthetic_last - recipe.synthetic_first) * done
-    frames, motions, times, exact = [], [], [], []
-    for k in range(samples, samples + recipe.batch):
-        rng = np.random.default_rng((recipe.seed, k))
-        synthetic = rng.random() < share
-        if synthetic:
-            pictures, motion, t = bank.draw(rng, recipe.crop)
-        else:
-            pictures, t = real.draw(rng, recipe.crop)
-            motion = np.zeros((recipe.crop, recipe.crop, 2), np.float32)
-        pictures, motion, t = augment(rng, pictures, motion, t)
-        if rng.random() < recipe.compressed:
-            pictures = compress(rng, pictures)
-        frames.append(pictures)
-        motions.append(motion)
-        times.append(t)
-        exact.append(float(synthetic))
-    stack = torch.from_numpy(np.stack(frames)).permute(1, 0, 4, 2, 3).float() / 255.0
+    rng = np.random.default_rng((recipe.seed, number))
+    size = recipe.crop + 2 * recipe.margin
+    synthetic = rng.random() < share
+    if synthetic:
+        pictures, motion, t = bank.draw(rng, size)
+    else:
+        pictures, t = real.draw(rng, size)
+        motion = np.zeros((size, size, 2), np.float32)
+    pictures, motion, t = augment(rng, pictures, motion, t)
+    if rng.random() < recipe.compressed:
+        pictures = compress(rng, pictures)
+    # Large frames are searched at a part of their size: see `models.dis`.
+    ratio = 1.0 if rng.random() < 0.5 else float(rng.uniform(0.4, 0.8))
+    found, logit = search(pictures[0], pictures[2], t, ratio)
+    inside = slice(recipe.margin, recipe.margin + recipe.crop)
+    return Sample(
+        pictures[:, inside, inside], motion[inside, inside], t, float(synthetic), found[inside, inside], logit[inside, inside]
+    )
+
+
+def draw_batch(recipe: Recipe, samples: Sequence[Sample]) -> Batch:
+    """Samples as tensors."""
+    stack = torch.from_numpy(np.stack([s.pictures for s in samples])).permute(1, 0, 4, 2, 3).float() / 255.0
     frame0, truth, frame1 = (f.contiguous(memory_format=torch.channels_last) for f in stack)
+
+    def maps(values: list[NDArray[np.float32]]) -> Tensor:
+        return torch.from_numpy(np.stack(values)).permute(0, 3, 1, 2).contiguous()
+
     return Batch(
         frame0,
         truth,
         frame1,
-        torch.tensor(times, dtype=torch.float32).reshape(-1, 1, 1, 1),
-        torch.from_numpy(np.stack(motions)).permute(0, 3, 1, 2),
-        torch.tensor(exact).reshape(-1, 1, 1, 1),
+        torch.tensor([s.t for s in samples], dtype=torch.float32).reshape(-1, 1, 1, 1),
+        maps([s.motion for s in samples]),
+        torch.tensor([s.exact for s in samples]).reshape(-1, 1, 1, 1),
+        maps([s.found for s in samples]),
+        maps([s.logit for s in samples]),
     )
 
 
-def loss_terms(output: CompactOutput, batch: Batch) -> tuple[Tensor, Tensor, float]:
-    """Reconstruction loss, flow loss, and the end-point error in pixels of the finest motion.
+class _Feed:
+    """Batches in order, their samples drawn ahead by threads; a sample depends on its number alone."""
 
-    The flow loss is over samples whose motion is known: the mean over levels of the square root of the end-point
+    def __init__(self, recipe: Recipe, first: int, bank: SyntheticBank, real: RealTriplets, workers: int) -> None:
+        self._recipe, self._next = recipe, first
+        self._draw = functools.partial(draw_sample, recipe, bank=bank, real=real)
+        self._pool = ThreadPoolExecutor(workers) if workers else None
+        self._ahead: deque[list[Future[Sample]]] = deque()
+
+    def batch(self) -> Batch:
+        """The next one."""
+        size = self._recipe.batch
+        if self._pool is None:
+            numbers = range(self._next, self._next + size)
+            self._next += size
+            return draw_batch(self._recipe, [self._draw(number) for number in numbers])
+        while len(self._ahead) < 4:
+            self._ahead.append([self._pool.submit(self._draw, n) for n in range(self._next, self._next + size)])
+            self._next += size
+        return draw_batch(self._recipe, [future.result() for future in self._ahead.popleft()])
+
+    def close(self) -> None:
+        """Let the threads go."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def loss_terms(output: CompactOutput, batch: Batch) -> tuple[Tensor, Tensor, float]:
+    """Reconstruction loss, flow loss, and the end-point error of the motion in pixels.
+
+    The flow loss is over samples whose motion is known: the mean over the two steps of the square root of the end-point
     error, which gives small motions, the common ones, as much weight as large ones.
     """
     prediction = output.frame.float()
     reconstruction = laplacian(prediction, batch.truth, 4) + charbonnier(prediction, batch.truth)
-    size = batch.motion.shape[-1]
-    errors = []
-    for motion in output.motions:
-        scale = size // motion.shape[-1]
-        errors.append(endpoint_error(motion.float(), F.avg_pool2d(batch.motion, scale) / scale) * scale)
-    finest = float((batch.exact * errors[-1].detach()).sum() / (batch.exact.sum() * errors[-1][0].numel() + 1e-6))
-    for estimate, part in ((output.flow_t0, -batch.t), (output.flow_t1, 1.0 - batch.t)):
-        errors.append(endpoint_error(estimate.float(), part * batch.motion))
+    errors = [
+        endpoint_error(estimate.float(), part * batch.motion)
+        for estimate, part in (
+            (output.coarse_t0, -batch.t),
+            (output.coarse_t1, 1.0 - batch.t),
+            (output.flow_t0, -batch.t),
+            (output.flow_t1, 1.0 - batch.t),
+        )
+    ]
+    both = (errors[-1] + errors[-2]).detach()  # |t| + |1 - t| = 1: of the whole motion
+    finest = float((batch.exact * both).sum() / (batch.exact.sum() * both[0].numel() + 1e-6))
     flow = torch.stack([(batch.exact * torch.sqrt(error + 0.01)).mean() for error in errors]).mean()
     return reconstruction, flow, finest
 
@@ -117,6 +185,7 @@ def train(
     until: int | None = None,
     evaluation: Path | None = None,
     device: str = "cpu",
+    workers: int = 0,
     rules: DataRules | None = None,
 ) -> Progress:
     """Train for `minutes`, to sample `until`, to the recipe's end, or until told to stop (SIGTERM, SIGINT).
@@ -143,6 +212,7 @@ def train(
     progress.recipe = asdict(recipe)
     bank, real = SyntheticBank(cache / "synthetic"), RealTriplets(cache, dict((rules or DataRules()).clips))
     sets = development_sets(evaluation) if evaluation else {}
+    feed = _Feed(recipe, progress.samples, bank, real, workers)
     stop = _StopRequest()
 
     began, before = time.monotonic(), progress.seconds
@@ -150,12 +220,11 @@ def train(
     sums = np.zeros(3)
     end = recipe.samples if until is None else min(until, recipe.samples)
     while not stop.asked and progress.samples < end and time.monotonic() - began < 60 * minutes:
-        batch = draw_batch(recipe, progress.samples, bank, real).to(device)
+        batch = feed.batch().to(device)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(recipe, progress.samples)
-        with torch.autocast(device, torch.bfloat16, enabled=recipe.bf16):
-            detail = progress.samples >= recipe.detail_from
-            result = model(batch.frame0, batch.frame1, batch.t, recipe.levels, detail)
+        with torch.autocast(device, torch.bfloat16, enabled=recipe.bf16 and _computes_in_bf16(device)):
+            result = model(batch.frame0, batch.frame1, batch.t, batch.found, batch.logit)
         reconstruction, flow, error = loss_terms(result, batch)
         loss = reconstruction + recipe.flow_weight * flow
         optimizer.zero_grad(set_to_none=True)
@@ -190,10 +259,23 @@ def train(
         if sets and now - validated > 1200:
             _judge(ema, sets, progress, output / "curve.csv")
             validated = mark = time.monotonic()
+    feed.close()
     _save(output, model, ema, optimizer, progress)
     if sets:
         _judge(ema, sets, progress, output / "curve.csv")
     return progress
+
+
+def _computes_in_bf16(device: str) -> bool:
+    """Whether bfloat16 is a gain: a CPU without instructions for it is several times slower than in float32."""
+    if device.startswith("cuda"):
+        return True
+    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _avx512_bf16())
+
+
+def _avx512_bf16() -> bool:
+    flags = Path("/proc/cpuinfo")
+    return not flags.exists() or "avx512_bf16" in flags.read_text(encoding="utf-8", errors="replace")
 
 
 class _StopRequest:

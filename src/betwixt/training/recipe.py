@@ -39,7 +39,7 @@ class Recipe:
         seed: Of weights and samples.
         batch: Samples a step.
         crop: Side of the square crops, pixels.
-        levels: Of the flow pyramid.
+        margin: Pixels around the crop that the search for motion sees and the network does not.
         learning_rate: On the plateau.
         weight_decay: Of AdamW.
         clip_gradient: Largest gradient norm.
@@ -50,18 +50,17 @@ class Recipe:
         synthetic_first: Share of synthetic samples at the beginning,
         synthetic_last: and from `synthetic_until` on; linear between them.
         synthetic_until: See above.
-        detail_from: Before this sample the detail network is left out.
         compressed: Share of samples with the noise of lossy compression, on all three frames.
         flow_weight: Weight of the flow loss beside the reconstruction loss.
-        bf16: Convolutions in bfloat16.
+        bf16: Convolutions in bfloat16, where the device computes in it.
     """
 
     name: str = "compact"
     seed: int = 1
     batch: int = 8
     crop: int = 128
-    levels: int = 4
-    learning_rate: float = 1e-3
+    margin: int = 32
+    learning_rate: float = 5e-4
     weight_decay: float = 1e-4
     clip_gradient: float = 1.0
     warm_up: int = 1_000
@@ -71,7 +70,6 @@ class Recipe:
     synthetic_first: float = 0.85
     synthetic_last: float = 0.45
     synthetic_until: int = 60_000
-    detail_from: int = 19_000
     compressed: float = 0.2
     flow_weight: float = 0.1
     bf16: bool = True

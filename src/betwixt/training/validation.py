@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from betwixt.errors import InputError
-from betwixt.models.compact import pyramid_levels
+from betwixt.models.compact import search
 
 __all__ = ["Triplet", "development_sets", "psnr", "validate"]
 
@@ -64,21 +64,23 @@ def _tensor(picture: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255.0
 
 
-def middle(model: nn.Module, first: Tensor, second: Tensor) -> Tensor:
-    """The frame at t = 1/2, padded to what the pyramid needs and cut back."""
-    height, width = first.shape[-2:]
-    levels = pyramid_levels(height, width)
-    unit = 4 * 2 ** (levels - 1)
-    pad = (0, -width % unit, 0, -height % unit)
-    a, b = (F.pad(f, pad, mode="replicate").to(memory_format=torch.channels_last) for f in (first, second))
-    frame: Tensor = model(a, b, torch.full((1, 1, 1, 1), 0.5), levels=levels).frame
+def middle(model: nn.Module, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Tensor:
+    """The frame at t = 1/2, (1, 3, H, W), padded to what the network needs and cut back."""
+    height, width = first.shape[:2]
+    pad = (0, -width % 16, 0, -height % 16)
+    found, logit = (torch.from_numpy(x).permute(2, 0, 1)[None] for x in search(first, second, 0.5))
+    a, b, u, w = (
+        F.pad(x, pad, mode="replicate").to(memory_format=torch.channels_last)
+        for x in (_tensor(first), _tensor(second), found, logit)
+    )
+    frame: Tensor = model(a, b, torch.full((1, 1, 1, 1), 0.5), u, w).frame
     return frame[..., :height, :width]
 
 
 def validate(
     model: nn.Module,
     sets: Mapping[str, Sequence[Triplet]],
-    frame_between: Callable[[nn.Module, Tensor, Tensor], Tensor] = middle,
+    frame_between: Callable[[nn.Module, NDArray[np.uint8], NDArray[np.uint8]], Tensor] = middle,
 ) -> dict[str, float]:
     """Mean PSNR of every set."""
     scores = {}
@@ -86,7 +88,7 @@ def validate(
         for name, triplets in sets.items():
             values = []
             for first, second, truth in triplets:
-                frame = frame_between(model, _tensor(_read(first)), _tensor(_read(second)))
+                frame = frame_between(model, _read(first), _read(second))
                 picture = (frame[0].permute(1, 2, 0) * 255.0 + 0.5).clamp(0, 255).byte().numpy()
                 values.append(psnr(picture, _read(truth)))
             scores[name] = float(np.mean(values))
