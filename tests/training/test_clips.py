@@ -55,13 +55,22 @@ def test_a_rule_ends_a_clip(cache: Path) -> None:
 
 def test_crops_are_in_time_order(cache: Path) -> None:
     triplets = RealTriplets(cache, {"long": ClipRule(weight=0.0)})
-    assert triplets.shares == pytest.approx([0.0, 1.0])
+    # long, long aged, pan, pan aged
+    assert triplets.shares == pytest.approx([0.0, 0.0, 1 / 1.4, 0.4 / 1.4], abs=0.03)
     for i in range(10):
         frames, t = triplets.draw(np.random.default_rng(i), 96)
         assert frames.shape == (3, 96, 96, 3)
         # In a pan at constant speed the frame between is nearer to each end than the ends to each other.
         ends = np.abs(frames[0].astype(int) - frames[2]).mean()
         assert np.abs(frames[0 if t <= 0.5 else 2].astype(int) - frames[1]).mean() < ends
+
+
+def test_an_aged_clip_is_the_clip_with_coding_noise(cache: Path) -> None:
+    clip, aged = np.load(cache / "clips/pan.npy"), np.load(cache / "clips/pan~aged.npy")
+    assert aged.shape == clip.shape
+    difference = np.abs(clip.astype(int) - aged).mean(axis=(1, 2, 3))
+    assert (difference > 0.5).all()
+    assert (difference < 16).all()
 
 
 def test_no_clips_is_an_error(tmp_path: Path) -> None:

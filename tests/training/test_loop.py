@@ -29,7 +29,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(samples: int) -> Recipe:
-    return Recipe(batch=2, crop=32, levels=2, samples=samples, cool_down=8, warm_up=2, detail_from=4, bf16=False)
+    return Recipe(batch=2, crop=32, margin=8, samples=samples, cool_down=8, warm_up=2)
 
 
 def test_a_stopped_run_goes_on_bit_for_bit(cache: Path, tmp_path: Path) -> None:

@@ -20,19 +20,19 @@ Shapes, for frames (N, 3, H, W) at the working size, sides multiples of 16:
 
 What was chosen, and why:
 
-- A search to begin with. From scratch, 57,000 samples of a recurrent correlation pyramid of this size stood at 34.1 dB on
-  Middlebury; the motion of `dis`, warped as here, stands at 35.5 before the first sample.
+- A search to begin with. From scratch, 57,000 samples of a recurrent correlation pyramid of this size stood at 34.1 dB
+  on Middlebury; the motion of `dis`, warped as here, stands at 35.5 before the first sample.
 - Warping is bicubic: on the same motion it gives 0.95 dB more than bilinear on Middlebury, whose frames are sharp.
 - Both networks begin with no correction (their last convolutions are zero), so training starts from `dis`.
-- One motion u for both directions holds for any t along straight paths (BMBC, EBME); the flow network then moves the two
-  flows apart where paths are not straight.
-- The fusion mask and the residual are RIFE's; coarse-to-fine in two unlike steps is NCM's (heterogeneous coarse-to-fine).
+- One motion u for both directions holds for any t along straight paths (BMBC, EBME); the flow network then moves the
+  two flows apart where paths are not straight.
+- The fusion mask and the residual are RIFE's; coarse-to-fine in two unlike steps is NCM's (heterogeneous).
 
 Cost, in multiply-adds a pixel of the working size: flow network 5.3 k, detail network 11.5 k. At 640x384 (1280x720 at
 half size, padded) 4.1 G, or 8.3 GFLOP, a new frame. 0.5 M parameters.
 
-References: Kroeger et al., Dense inverse search, ECCV 2016; Park et al., BMBC, ECCV 2020; Huang et al., RIFE, ECCV 2022;
-Jia et al., Neighbor correspondence matching, ACM MM 2022; Jin et al., EBME, WACV 2023.
+References: Kroeger et al., Dense inverse search, ECCV 2016; Park et al., BMBC, ECCV 2020; Huang et al., RIFE, ECCV
+2022; Jia et al., Neighbor correspondence matching, ACM MM 2022; Jin et al., EBME, WACV 2023.
 """
 
 from __future__ import annotations
@@ -191,9 +191,7 @@ class Compact(nn.Module):
         coarse_t0, coarse_t1 = flow_t0, flow_t1
         with torch.no_grad():
             warped0, warped1 = (backward_warp(f, v, "bicubic") for f, v in ((frame0, flow_t0), (frame1, flow_t1)))
-        change = self.detail(
-            warped0, warped1, torch.cat((flow_t0, flow_t1), dim=1).detach(), logit.detach(), state
-        )
+        change = self.detail(warped0, warped1, torch.cat((flow_t0, flow_t1), dim=1).detach(), logit.detach(), state)
         flow_t0, flow_t1, logit = flow_t0 + change[:, 0:2], flow_t1 + change[:, 2:4], logit + change[:, 4:5]
         weight, colours = torch.sigmoid(logit), change[:, 5:8]
         blend = weight * backward_warp(frame0, flow_t0, "bicubic")
@@ -224,7 +222,9 @@ def start_of(motion: Motion, height: int, width: int) -> tuple[NDArray[np.float3
     """u (height, width, 2) and the logit (height, width, 1) of a motion whose maps may be coarser."""
     u, weight = motion.flow_t1 - motion.flow_t0, motion.weight
     if weight.shape != (height, width):
-        u, weight = (cv2.resize(x, (width, height), interpolation=cv2.INTER_LINEAR) for x in (u, weight))
+        size = (width, height)
+        u = np.asarray(cv2.resize(u, size, interpolation=cv2.INTER_LINEAR), np.float32)
+        weight = np.asarray(cv2.resize(weight, size, interpolation=cv2.INTER_LINEAR), np.float32)
     weight = np.clip(weight, 0.01, 0.99)
     return np.asarray(u, np.float32), np.log(weight / (1 - weight)).astype(np.float32)[..., None]
 

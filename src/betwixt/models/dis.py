@@ -68,7 +68,7 @@ class DIS(MotionInterpolator):
     """Frames in between by dense inverse search optical flow. It has no weights and needs no PyTorch.
 
     Args:
-        ratio: The size of the picture in which motion is sought, as a part of the frame's; None for what suits the frame.
+        ratio: The size of the picture in which motion is sought, as a part of the frame's; None for what suits it.
     """
 
     name = "dis"

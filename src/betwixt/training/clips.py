@@ -102,7 +102,7 @@ def _age(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(small, format="rgb24")))
             out.mux(stream.encode(None))
         file.seek(0)
-        with av.open(file) as container:
+        with av.open(file, "r") as container:
             result += [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     return np.stack(result)
 

@@ -102,7 +102,12 @@ def draw_sample(recipe: Recipe, number: int, bank: SyntheticBank, real: RealTrip
     found, logit = search(pictures[0], pictures[2], t, ratio)
     inside = slice(recipe.margin, recipe.margin + recipe.crop)
     return Sample(
-        pictures[:, inside, inside], motion[inside, inside], t, float(synthetic), found[inside, inside], logit[inside, inside]
+        pictures[:, inside, inside],
+        motion[inside, inside],
+        t,
+        float(synthetic),
+        found[inside, inside],
+        logit[inside, inside],
     )
 
 
@@ -270,12 +275,8 @@ def _computes_in_bf16(device: str) -> bool:
     """Whether bfloat16 is a gain: a CPU without instructions for it is several times slower than in float32."""
     if device.startswith("cuda"):
         return True
-    return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported() and _avx512_bf16())
-
-
-def _avx512_bf16() -> bool:
-    flags = Path("/proc/cpuinfo")
-    return not flags.exists() or "avx512_bf16" in flags.read_text(encoding="utf-8", errors="replace")
+    information = Path("/proc/cpuinfo")
+    return information.exists() and "avx512_bf16" in information.read_text(encoding="utf-8", errors="replace")
 
 
 class _StopRequest:
