@@ -12,7 +12,7 @@ __all__ = ["Motion"]
 
 @dataclass(frozen=True)
 class Motion:
-    """How frame t is made of frames 0 and 1: ``w * warp(frame 0, flow_t0) + (1 - w) * warp(frame 1, flow_t1)``.
+    """How frame t is made: ``w * warp(frame 0, flow_t0) + (1 - w) * warp(frame 1, flow_t1) + colours``.
 
     The maps may be coarser than the frame (h <= H, w <= W); the flows are in pixels of the frame all the same.
 
@@ -20,8 +20,13 @@ class Motion:
         flow_t0: (h, w, 2) float32, F_{t->0}.
         flow_t1: (h, w, 2) float32, F_{t->1}.
         weight: (h, w) float32 in [0, 1], the weight of warped frame 0.
+        colours: (h', w', 3) float32, RGB in units of the full range, to be added to the blend; None for nothing.
+        soften: Whether detail on which the two warped frames disagree is to be softened; a model that has learned what
+            to do about it says no.
     """
 
     flow_t0: NDArray[np.float32]
     flow_t1: NDArray[np.float32]
     weight: NDArray[np.float32]
+    colours: NDArray[np.float32] | None = None
+    soften: bool = True

@@ -59,7 +59,11 @@ _Map = NDArray[Any]
 
 
 def synthesize_planes(
-    first: Sequence[Plane], second: Sequence[Plane], motion: Motion, size: tuple[int, int]
+    first: Sequence[Plane],
+    second: Sequence[Plane],
+    motion: Motion,
+    size: tuple[int, int],
+    changes: Sequence[_Map | None] | None = None,
 ) -> list[Plane]:
     """Make the planes of the frame that `motion` describes.
 
@@ -68,6 +72,8 @@ def synthesize_planes(
         second: The planes of the frame at time 1, of the same shapes and types.
         motion: Flows in pixels of the full frame, and the weight of the first frame.
         size: (H, W) of the full frame, which is the size of luma; smaller planes are subsampled.
+        changes: For each plane what is added to its blend, in its code values, on any coarser map: the motion's colours
+            as the planes hold them.
 
     Returns:
         New planes, of the shapes and types of `first`.
@@ -82,7 +88,7 @@ def synthesize_planes(
     for number, plane in enumerate(first):
         groups.setdefault(plane.shape[:2], []).append(number)
     for numbers in groups.values():
-        group = [_Blend(first[n], second[n]) for n in numbers]
+        group = [_Blend(first[n], second[n], None if changes is None else changes[n]) for n in numbers]
         _synthesize(group, motion, size)
         made.update((n, blend.out) for n, blend in zip(numbers, group, strict=True))
     return [made[n] for n in range(len(first))]
@@ -91,7 +97,8 @@ def synthesize_planes(
 class _Blend:
     """A plane in the making: its two sources, ready for OpenCV, and its result."""
 
-    def __init__(self, first: Plane, second: Plane) -> None:
+    def __init__(self, first: Plane, second: Plane, change: _Map | None) -> None:
+        self.change = None if change is None else _tall(change.astype(np.float32, copy=False), len(first))
         self.sources = _for_opencv(first), _for_opencv(second)
         self.out: Plane = np.empty(first.shape, first.dtype)
         self.low = np.float32(min(first.min(), second.min()))
@@ -128,12 +135,15 @@ def _synthesize(group: list[_Blend], motion: Motion, size: tuple[int, int]) -> N
             a, b = (_warped(source, place) for source, place in zip(blend.sources, places, strict=True))
             # w a + (1 - w) b, written so that two equal samples give that sample exactly.
             a -= b
-            blend.disagreement.append(_cells(np.abs(a)))
-            blend.offset.append(_cells(a))
+            if motion.soften:
+                blend.disagreement.append(_cells(np.abs(a)))
+                blend.offset.append(_cells(a))
             a *= _beside(weight, a)
             a += b
+            if blend.change is not None:
+                a += _wide(blend.change[top:bottom], width).reshape(a.shape)
             blend.write(top, a)
-    for blend in group:
+    for blend in group if motion.soften else ():
         _soften(blend, motion.weight, bands, (_SOFT / step_x, _SOFT / step_y))
 
 

@@ -283,6 +283,32 @@ class RGBPath:
             return [luma, np.stack([cr, cb] if self.swapped else [cb, cr], axis=2)]
         return [luma, cb, cr, *([None] * (len(like) - 3))]
 
+    def changes(self, colours: Float, parts: Sequence[Plane]) -> list[Float | None]:
+        """A change of colours, (h, w, 3) RGB in units of the full range, as a change of each plane in its code values.
+
+        The maps stay as coarse as `colours`; None for a plane that holds no colour.
+        """
+        unit = np.float32(1 << self.shift)
+        if self.rgb:
+            values = colours * (np.float32(self.top) * unit)
+            if self.name.startswith("gbr"):
+                return [*(np.ascontiguousarray(values[..., i]) for i in (1, 2, 0)), *([None] * (len(parts) - 3))]
+            out = np.zeros((*colours.shape[:2], parts[0].shape[2]), np.float32)
+            for source, target in enumerate(self._packed_order()[:3]):
+                out[..., target] = values[..., source]
+            return [out]
+        kr, kb = np.float32(self.kr), np.float32(self.kb)
+        red, green, blue = colours[..., 0], colours[..., 1], colours[..., 2]
+        y = kr * red + (1 - kr - kb) * green + kb * blue
+        luma: Float = y * (np.float32(self.luma_scale) * unit)
+        if self.grey:
+            return [luma if parts[0].ndim == 2 else np.stack([luma, np.zeros_like(luma)], axis=2)]
+        scale = np.float32(self.chroma_scale) * unit
+        cb, cr = (blue - y) / (2 * (1 - kb)) * scale, (red - y) / (2 * (1 - kr)) * scale
+        if self.semi_planar:
+            return [luma, np.stack([cr, cb] if self.swapped else [cb, cr], axis=2)]
+        return [luma, cb, cr, *([None] * (len(parts) - 3))]
+
     def _downsample(self, chroma: Float, shape: tuple[int, ...]) -> Float:
         fx, fy = self._factors(shape)
         chroma = _thin(chroma, shape[1], fx, self.offset[0], axis=1)

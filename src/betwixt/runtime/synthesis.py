@@ -1,6 +1,7 @@
 """From two decoded frames to the frames between them, in their own format.
 
     motion models   luma of both ── prepare_luma ── motion(t) ── warp the planes themselves
+                    or RGB of both ── prepare ──┘
     other models    planes ── RGB ── prepare ── at(t) ── planes (`media.colour.RGBPath`)
 
 `Source` wraps a decoded frame and keeps what is computed of it once (its planes, luma, RGB picture), since each frame
@@ -94,6 +95,9 @@ class PairWork:
     def _planes(self, pair: Pair, t: float) -> list[Any]:
         first, second = self._first, self._second
         if isinstance(pair, MotionPair):
-            return synthesize_planes(first.planes, second.planes, pair.motion(t), self._synthesizer.size)
+            motion = pair.motion(t)
+            path = self._synthesizer.path
+            changes = None if motion.colours is None else path.changes(motion.colours, first.planes)
+            return synthesize_planes(first.planes, second.planes, motion, self._synthesizer.size, changes)
         made = pair.at(t)
         return self._synthesizer.path.to_planes(made, first.planes, second.planes, first.picture, second.picture, t)

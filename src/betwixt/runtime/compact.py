@@ -1,0 +1,152 @@
+"""`compact` as a model: the search, the two small networks, and the warps between them.
+
+    pictures ─┬─ luma ─► dis ─► u, visibility at t ─┐
+              └─ working size ─► cv2.remap ─────────┴─► flow network ─► remap ─► detail network ─► Motion with colours
+
+The networks see pictures of a working size: small frames as they are, larger ones shrunk. What they find is a `Motion`,
+flows and weight and a change of colours on maps of that size, and the frame itself is made from the source's planes at
+full size. Warping is OpenCV's, which is several times faster here than a network's.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from betwixt.errors import UsageError
+from betwixt.layers.motion import Motion
+from betwixt.layers.planes import synthesize_planes
+from betwixt.models.base import Image, Interpolator, MotionPair
+from betwixt.models.compact import Compact, start_of
+from betwixt.models.dis import DIS
+from betwixt.runtime.torch import PRECISIONS, choose_device
+from betwixt.weights.load import load_weights
+
+__all__ = ["CompactInterpolator", "working_size"]
+
+_Map = NDArray[Any]
+
+_LARGEST = 864 * 480
+"""Pixels of the working size at most: frames of 480 lines are seen as they are, 720 lines at half size."""
+
+
+class CompactInterpolator(Interpolator):
+    """The model `compact`.
+
+    Args:
+        weights: A file of its weights.
+        device: Where the networks run.
+        precision: "fp32", "bf16" or "fp16".
+    """
+
+    name = "compact"
+
+    def __init__(self, weights: Path, device: str = "auto", precision: str = "fp32") -> None:
+        if precision not in PRECISIONS:
+            raise UsageError(f"There is no precision '{precision}': choose one of {', '.join(PRECISIONS)}.")
+        self.device, self.precision = choose_device(device), precision
+        network = Compact()
+        load_weights(network, weights)
+        self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+    def prepare(self, first: Image, second: Image) -> MotionPair:
+        """Find the motion between two RGB pictures (H, W, 3), float32 in [0, 1]."""
+        return _CompactPair(self, first, second)
+
+    def run(self, part: Any, *arguments: Tensor) -> Any:
+        """Call a part of the network, without gradients, in the chosen precision."""
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32"),
+        ):
+            return part(*arguments)
+
+    def tensor(self, picture: _Map) -> Tensor:
+        """A map (h, w, c) as (1, c, h, w) on the device; the memory stays as it is, channels last."""
+        return torch.from_numpy(picture).to(self.device).permute(2, 0, 1)[None]
+
+
+class _CompactPair(MotionPair):
+    def __init__(self, owner: CompactInterpolator, first: Image, second: Image) -> None:
+        self._owner, self._frames = owner, (first, second)
+        self._search = DIS().prepare(first, second)
+        height, width = first.shape[:2]
+        self._size = h, w = working_size(height, width)
+        self._scale = np.array([width / w, height / h], np.float32)
+        self._pictures = [_shrunk(picture, h, w) for picture in (first, second)]
+
+    def motion(self, t: float) -> Motion:
+        """What the search and the networks find."""
+        owner, (h, w) = self._owner, self._size
+        u, logit = start_of(self._search.motion(t), h, w)
+        u = u / self._scale
+        padding = ((0, -h % 16), (0, -w % 16), (0, 0))
+        u, logit = np.pad(u, padding, "edge"), np.pad(logit, padding, "edge")
+        pictures = [np.pad(picture, padding, "edge") for picture in self._pictures]
+        flows = [np.float32(-t) * u, np.float32(1 - t) * u]
+        warped = [owner.tensor(_warped(p, f)) for p, f in zip(pictures, flows, strict=True)]
+        times = torch.full((1, 1, 1, 1), t, device=owner.device)
+        change, state = owner.run(owner.network.flow, *warped, owner.tensor(u), owner.tensor(logit), times)
+        mended = _array(change)
+        flows = [flows[0] + mended[..., 0:2], flows[1] + mended[..., 2:4]]
+        logit = logit + mended[..., 4:5]
+        warped = [owner.tensor(_warped(p, f)) for p, f in zip(pictures, flows, strict=True)]
+        given = owner.tensor(np.concatenate(flows, axis=2))
+        corrections = _array(owner.run(owner.network.detail, *warped, given, owner.tensor(logit), state))
+        logit = (logit + corrections[..., 4:5])[:h, :w, 0]
+        weight = 1 / (1 + np.exp(-np.clip(logit, -30, 30)))
+        to_0, to_1 = (flows[i] + corrections[..., 2 * i : 2 * i + 2] for i in (0, 1))
+        return Motion(
+            np.ascontiguousarray(to_0[:h, :w] * self._scale),
+            np.ascontiguousarray(to_1[:h, :w] * self._scale),
+            weight.astype(np.float32),
+            np.ascontiguousarray(corrections[:h, :w, 5:8]),
+            soften=False,
+        )
+
+    def at(self, t: float) -> Image:
+        """The frame at `t`."""
+        motion = self.motion(t)
+        first, second = self._frames
+        image: Image
+        (image,) = synthesize_planes([first], [second], motion, first.shape[:2], [motion.colours])
+        return image
+
+
+def working_size(height: int, width: int) -> tuple[int, int]:
+    """The size at which the networks see a frame: as it is, or shrunk by a half, a third, .. to 480 lines or so."""
+    factor = 1
+    while (height // factor) * (width // factor) > _LARGEST:
+        factor += 1
+    return -(-height // factor), -(-width // factor)
+
+
+def _shrunk(picture: Image, h: int, w: int) -> Image:
+    if picture.shape[:2] == (h, w):
+        return picture
+    return np.asarray(cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA), np.float32)
+
+
+@lru_cache(maxsize=4)
+def _grid(h: int, w: int) -> _Map:
+    grid = np.stack(np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32)), axis=-1)
+    grid.flags.writeable = False
+    return grid
+
+
+def _warped(picture: Image, flow: _Map) -> _Map:
+    place = _grid(*flow.shape[:2]) + flow
+    nothing: Any = None  # one map with both coordinates; the stubs know only the form with two
+    return np.asarray(cv2.remap(picture, place, nothing, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
+
+
+def _array(tensor: Tensor) -> _Map:
+    """A tensor (1, c, h, w) as an array (h, w, c), float32."""
+    return np.ascontiguousarray(tensor[0].float().permute(1, 2, 0).cpu().numpy())
