@@ -9,7 +9,8 @@ corrects colours.
                              F_{t->0} = -t u,  F_{t->1} = (1 - t) u
     frames warped ──► flow network, 1/4 .. 1/16 ──► corrections of F_{t->0}, F_{t->1}, logit w; state at 1/4
     frames warped anew ──► detail network, 1/2 and 1/4 ──► corrections of flows, logit w and colours at full size
-    frame t  =  w warp(frame 0, F_{t->0}) + (1 - w) warp(frame 1, F_{t->1}) + colours
+    blend    =  w warp(frame 0, F_{t->0}) + (1 - w) warp(frame 1, F_{t->1})
+    frame t  =  blend + s1 (G1 blend - blend) + s2 (G2 blend - blend) + colours
 
 Shapes, for frames (N, 3, H, W) at the working size, sides multiples of 16:
 
@@ -17,6 +18,7 @@ Shapes, for frames (N, 3, H, W) at the working size, sides multiples of 16:
     logit        (N, 1, H, W)       its sigmoid is the weight of warped frame 0
     state        (N, 48, H/4, W/4)  what the flow network hands to the detail network
     flows        (N, 2, H, W)       F_{t->0}, F_{t->1}, in pixels, (x, y)
+    s1, s2       (N, 2, H, W)       how far the blend is moved towards itself blurred by Gaussians of 1 and 2.5 pixels
 
 What was chosen, and why:
 
@@ -24,6 +26,9 @@ What was chosen, and why:
   on Middlebury; the motion of `dis`, warped as here, stands at 35.5 before the first sample.
 - Warping is bicubic: on the same motion it gives 0.95 dB more than bilinear on Middlebury, whose frames are sharp.
 - Both networks begin with no correction (their last convolutions are zero), so training starts from `dis`.
+- Where the motion is not sure or the frames are noisy, blurred detail is nearer the truth than sharp detail in the wrong
+  place: on DAVIS and UCF101 that is worth 0.2 dB and more. Two maps say where, instead of colours having to say it pixel
+  by pixel; negative values sharpen.
 - One motion u for both directions holds for any t along straight paths (BMBC, EBME); the flow network then moves the
   two flows apart where paths are not straight.
 - The fusion mask and the residual are RIFE's; coarse-to-fine in two unlike steps is NCM's (heterogeneous).
@@ -37,6 +42,7 @@ References: Kroeger et al., Dense inverse search, ECCV 2016; Park et al., BMBC, 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -50,7 +56,11 @@ from betwixt.layers.motion import Motion
 from betwixt.layers.warp import backward_warp
 from betwixt.models.dis import DIS
 
-__all__ = ["Compact", "CompactConfig", "CompactOutput", "search", "start_of"]
+__all__ = ["SOFTNESS", "Compact", "CompactConfig", "CompactOutput", "search", "start_of"]
+
+
+SOFTNESS = 1.0, 2.5
+"""Standard deviations of the two blurs, in pixels of the working size."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,7 @@ class CompactOutput:
         flow_t1: (N, 2, H, W), F_{t->1}.
         weight: (N, 1, H, W), the weight of warped frame 0.
         colours: (N, 3, H, W), what was added to the blend.
+        softness: (N, 2, H, W), s1 and s2.
         coarse_t0: (N, 2, H, W), F_{t->0} before the detail network; for the training loss.
         coarse_t1: (N, 2, H, W), F_{t->1} likewise.
     """
@@ -85,6 +96,7 @@ class CompactOutput:
     flow_t1: Tensor
     weight: Tensor
     colours: Tensor
+    softness: Tensor
     coarse_t0: Tensor
     coarse_t1: Tensor
 
@@ -147,10 +159,10 @@ class DetailNetwork(nn.Module):
         self.down = _conv(width, low, 2)
         self.middle = nn.Sequential(_conv(low + config.flow[0], low), _conv(low, low))
         self.up = nn.Conv2d(low, 4 * width, 1)
-        self.outputs = nn.Sequential(_conv(width, width), _zero(nn.Conv2d(width, 4 * 8, 3, 1, 1)))
+        self.outputs = nn.Sequential(_conv(width, width), _zero(nn.Conv2d(width, 4 * 10, 3, 1, 1)))
 
     def forward(self, warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor, state: Tensor) -> Tensor:
-        """Corrections (N, 8, H, W): of F_{t->0}, F_{t->1} in pixels, of the logit, of the colours."""
+        """(N, 10, H, W): corrections of F_{t->0}, F_{t->1} in pixels, of the logit, of the colours; s1, s2."""
         given = F.avg_pool2d(torch.cat((0.05 * flows, torch.sigmoid(logit) - 0.5), dim=1), 2)
         x = self.inputs(torch.cat((_pictures(warped0, warped1), given), dim=1))
         low = self.middle(torch.cat((self.down(x), state), dim=1))
@@ -193,10 +205,13 @@ class Compact(nn.Module):
             warped0, warped1 = (backward_warp(f, v, "bicubic") for f, v in ((frame0, flow_t0), (frame1, flow_t1)))
         change = self.detail(warped0, warped1, torch.cat((flow_t0, flow_t1), dim=1).detach(), logit.detach(), state)
         flow_t0, flow_t1, logit = flow_t0 + change[:, 0:2], flow_t1 + change[:, 2:4], logit + change[:, 4:5]
-        weight, colours = torch.sigmoid(logit), change[:, 5:8]
+        weight, colours, softness = torch.sigmoid(logit), change[:, 5:8], change[:, 8:10]
         blend = weight * backward_warp(frame0, flow_t0, "bicubic")
         blend = blend + (1.0 - weight) * backward_warp(frame1, flow_t1, "bicubic")
-        return CompactOutput(blend + colours, flow_t0, flow_t1, weight, colours, coarse_t0, coarse_t1)
+        frame = blend + colours
+        for number, sigma in enumerate(SOFTNESS):
+            frame = frame + softness[:, number : number + 1] * (_blurred(blend, sigma) - blend)
+        return CompactOutput(frame, flow_t0, flow_t1, weight, colours, softness, coarse_t0, coarse_t1)
 
 
 def search(
@@ -227,6 +242,16 @@ def start_of(motion: Motion, height: int, width: int) -> tuple[NDArray[np.float3
         weight = np.asarray(cv2.resize(weight, size, interpolation=cv2.INTER_LINEAR), np.float32)
     weight = np.clip(weight, 0.01, 0.99)
     return np.asarray(u, np.float32), np.log(weight / (1 - weight)).astype(np.float32)[..., None]
+
+
+def _blurred(picture: Tensor, sigma: float) -> Tensor:
+    """(N, 3, H, W) blurred by a Gaussian of three sigmas a side; beyond the border, the border."""
+    reach = math.ceil(3 * sigma)
+    taps = torch.exp(-(torch.arange(-reach, reach + 1, device=picture.device, dtype=picture.dtype) ** 2) / (2 * sigma**2))
+    taps = (taps / taps.sum()).expand(picture.shape[1], 1, 1, -1)
+    padded = F.pad(picture, (reach, reach, reach, reach), mode="replicate")
+    rows = F.conv2d(padded, taps, groups=picture.shape[1])
+    return F.conv2d(rows, taps.transpose(2, 3), groups=picture.shape[1])
 
 
 def _doubled(x: Tensor) -> Tensor:
