@@ -12,7 +12,10 @@ __all__ = ["Motion"]
 
 @dataclass(frozen=True)
 class Motion:
-    """How frame t is made: ``w * warp(frame 0, flow_t0) + (1 - w) * warp(frame 1, flow_t1) + colours``.
+    """How frame t is made.
+
+        blend = w * warp(frame 0, flow_t0) + (1 - w) * warp(frame 1, flow_t1)
+        frame = blend + sum of s * (blend blurred - blend) + colours
 
     The maps may be coarser than the frame (h <= H, w <= W); the flows are in pixels of the frame all the same.
 
@@ -21,12 +24,12 @@ class Motion:
         flow_t1: (h, w, 2) float32, F_{t->1}.
         weight: (h, w) float32 in [0, 1], the weight of warped frame 0.
         colours: (h', w', 3) float32, RGB in units of the full range, to be added to the blend; None for nothing.
-        soften: Whether detail on which the two warped frames disagree is to be softened; a model that has learned what
-            to do about it says no.
+        softness: For each blur its standard deviation in pixels of the frame and how far the blend is moved towards the
+            blurred blend, s (h', w') float32. None if that is to be found from how the two warped frames disagree.
     """
 
     flow_t0: NDArray[np.float32]
     flow_t1: NDArray[np.float32]
     weight: NDArray[np.float32]
     colours: NDArray[np.float32] | None = None
-    soften: bool = True
+    softness: tuple[tuple[float, NDArray[np.float32]], ...] | None = None

@@ -1,7 +1,7 @@
 """Makes a frame from two frames and a `Motion`, plane by plane, in the format the video has.
 
     planes of frame 0 ──► warp by flow_t0 ──► a ─┬─► w a + (1 − w) b ─► m ─┬──────────────► + ──► planes of frame t
-                 flow_t0, flow_t1, w             │                         └─► blur − m ─► · s
+                 flow_t0, flow_t1, w             │                         └─► blur − m ─► · s      (+ colours)
     planes of frame 1 ──► warp by flow_t1 ──► b ─┴─► how far a and b disagree, against the detail of m ──► s
 
 Nothing is converted: a 10-bit plane stays one, subsampled chroma is warped at its own size, interleaved samples
@@ -15,7 +15,8 @@ Interpolation is bicubic: bilinear takes the fine detail away at half a pixel. T
 hides detail which the motion did not place right. So where the two warped frames disagree by as much as the detail of
 their blend amounts to, and both take part in it, that detail is not to be believed and the blend is softened (as a
 Wiener filter would, by the ratio of the two). The ratio knows no unit: bit depth and range do not matter. A difference
-of one sign all over the plane, as in a fade, does not count.
+of one sign all over the plane, as in a fade, does not count. A motion that brings its own softness and colours is
+followed instead.
 
 Values: bicubic overshoots, so samples are clipped to the range that the same plane has in the two frames: a source of
 limited range gives no illegal code value. Where both frames agree and the flow is zero, the result is the source, bit
@@ -27,6 +28,7 @@ edge this is half a luma pixel off, in a map that is coarser than that.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -135,16 +137,19 @@ def _synthesize(group: list[_Blend], motion: Motion, size: tuple[int, int]) -> N
             a, b = (_warped(source, place) for source, place in zip(blend.sources, places, strict=True))
             # w a + (1 - w) b, written so that two equal samples give that sample exactly.
             a -= b
-            if motion.soften:
+            if motion.softness is None:
                 blend.disagreement.append(_cells(np.abs(a)))
                 blend.offset.append(_cells(a))
             a *= _beside(weight, a)
             a += b
-            if blend.change is not None:
-                a += _wide(blend.change[top:bottom], width).reshape(a.shape)
             blend.write(top, a)
-    for blend in group if motion.soften else ():
-        _soften(blend, motion.weight, bands, (_SOFT / step_x, _SOFT / step_y))
+    for blend in group:
+        if motion.softness is None:
+            _soften(blend, motion.weight, bands, (_SOFT / step_x, _SOFT / step_y))
+            if blend.change is not None:
+                _change(blend, (), bands, (step_x, step_y))
+        elif motion.softness or blend.change is not None:
+            _change(blend, motion.softness, bands, (step_x, step_y))
 
 
 def _soften(blend: _Blend, weight: _Map, bands: list[tuple[int, int]], sigma: tuple[float, float]) -> None:
@@ -181,6 +186,36 @@ def _soften(blend: _Blend, weight: _Map, bands: list[tuple[int, int]], sigma: tu
         change *= _beside(_wide(amounts[top:bottom], width), change)
         change += sharp[top:bottom]
         blend.write(top, change)
+
+
+def _change(
+    blend: _Blend,
+    softness: tuple[tuple[float, _Map], ...],
+    bands: list[tuple[int, int]],
+    steps: tuple[float, float],
+) -> None:
+    """Soften a blend where the motion says so, and add the change of its colours."""
+    height, width = blend.out.shape[:2]
+    sharp = _for_opencv(blend.out)
+    blurs = []
+    for sigma, amount in softness:
+        if not amount.any():
+            continue
+        deviations = [sigma / step for step in steps]
+        size = [2 * math.ceil(3 * d) + 1 for d in deviations]
+        soft = cv2.GaussianBlur(
+            sharp, size, deviations[0], sigmaY=deviations[1], borderType=cv2.BORDER_REPLICATE
+        ).reshape(sharp.shape)
+        blurs.append((soft, _tall(amount, height)))
+    for top, bottom in bands:
+        made = sharp[top:bottom].astype(np.float32)
+        for soft, amounts in blurs:
+            change = _difference(soft, sharp, (top, bottom))
+            change *= _beside(_wide(amounts[top:bottom], width), change)
+            made += change
+        if blend.change is not None:
+            made += _wide(blend.change[top:bottom], width).reshape(made.shape)
+        blend.write(top, made)
 
 
 def _difference(a: Plane, b: Plane, band: tuple[int, int]) -> _Map:

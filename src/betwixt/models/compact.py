@@ -26,9 +26,9 @@ What was chosen, and why:
   on Middlebury; the motion of `dis`, warped as here, stands at 35.5 before the first sample.
 - Warping is bicubic: on the same motion it gives 0.95 dB more than bilinear on Middlebury, whose frames are sharp.
 - Both networks begin with no correction (their last convolutions are zero), so training starts from `dis`.
-- Where the motion is not sure or the frames are noisy, blurred detail is nearer the truth than sharp detail in the wrong
-  place: on DAVIS and UCF101 that is worth 0.2 dB and more. Two maps say where, instead of colours having to say it pixel
-  by pixel; negative values sharpen.
+- Where the motion is not sure or the frames are noisy, blurred detail is nearer the truth than sharp detail in the
+  wrong place: on DAVIS and UCF101 that is worth 0.2 dB and more. Two maps say where, instead of colours having to say
+  it pixel by pixel; negative values sharpen.
 - One motion u for both directions holds for any t along straight paths (BMBC, EBME); the flow network then moves the
   two flows apart where paths are not straight.
 - The fusion mask and the residual are RIFE's; coarse-to-fine in two unlike steps is NCM's (heterogeneous).
@@ -247,7 +247,9 @@ def start_of(motion: Motion, height: int, width: int) -> tuple[NDArray[np.float3
 def _blurred(picture: Tensor, sigma: float) -> Tensor:
     """(N, 3, H, W) blurred by a Gaussian of three sigmas a side; beyond the border, the border."""
     reach = math.ceil(3 * sigma)
-    taps = torch.exp(-(torch.arange(-reach, reach + 1, device=picture.device, dtype=picture.dtype) ** 2) / (2 * sigma**2))
+    taps = torch.exp(
+        -(torch.arange(-reach, reach + 1, device=picture.device, dtype=picture.dtype) ** 2) / (2 * sigma**2)
+    )
     taps = (taps / taps.sum()).expand(picture.shape[1], 1, 1, -1)
     padded = F.pad(picture, (reach, reach, reach, reach), mode="replicate")
     rows = F.conv2d(padded, taps, groups=picture.shape[1])

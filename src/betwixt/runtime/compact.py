@@ -24,7 +24,7 @@ from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Interpolator, MotionPair
-from betwixt.models.compact import Compact, start_of
+from betwixt.models.compact import SOFTNESS, Compact, start_of
 from betwixt.models.dis import DIS
 from betwixt.runtime.torch import PRECISIONS, choose_device
 from betwixt.weights.load import load_weights
@@ -81,6 +81,8 @@ class _CompactPair(MotionPair):
         self._size = h, w = working_size(height, width)
         self._scale = np.array([width / w, height / h], np.float32)
         self._pictures = [_shrunk(picture, h, w) for picture in (first, second)]
+        differs = (self._pictures[0] != self._pictures[1]).any(axis=2).astype(np.uint8)
+        self._changed = cv2.dilate(differs, np.ones((3, 3), np.uint8))
 
     def motion(self, t: float) -> Motion:
         """What the search and the networks find."""
@@ -103,13 +105,15 @@ class _CompactPair(MotionPair):
         logit = (logit + corrections[..., 4:5])[:h, :w, 0]
         weight = 1 / (1 + np.exp(-np.clip(logit, -30, 30)))
         to_0, to_1 = (flows[i] + corrections[..., 2 * i : 2 * i + 2] for i in (0, 1))
-        return Motion(
-            np.ascontiguousarray(to_0[:h, :w] * self._scale),
-            np.ascontiguousarray(to_1[:h, :w] * self._scale),
-            weight.astype(np.float32),
-            np.ascontiguousarray(corrections[:h, :w, 5:8]),
-            soften=False,
+        # What neither changes nor moves stays as it is, whatever the networks think.
+        alive = np.maximum(self._changed, u[:h, :w].any(axis=2))[..., None].astype(np.float32)
+        changes = corrections[:h, :w, 5:] * alive
+        to_0, to_1 = (np.ascontiguousarray(f[:h, :w] * alive * self._scale) for f in (to_0, to_1))
+        softness = tuple(
+            (sigma * float(self._scale[0]), np.ascontiguousarray(changes[..., 3 + number]))
+            for number, sigma in enumerate(SOFTNESS)
         )
+        return Motion(to_0, to_1, weight.astype(np.float32), np.ascontiguousarray(changes[..., :3]), softness)
 
     def at(self, t: float) -> Image:
         """The frame at `t`."""
