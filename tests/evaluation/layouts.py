@@ -75,7 +75,7 @@ def xiph(root: Path) -> None:
 def hd(root: Path) -> None:
     folder = root / "HD_dataset/HD544p_GT"
     folder.mkdir(parents=True)
-    frames = [cv2.cvtColor(picture(i, 32, 48), cv2.COLOR_BGR2YUV_I420) for i in range(104)]
+    frames = [cv2.cvtColor(picture(i, 32, 48), cv2.COLOR_BGR2YUV_I420) for i in range(103)]
     (folder / "clip_48x32_25.yuv").write_bytes(b"".join(frame.tobytes() for frame in frames))
 
 
@@ -105,7 +105,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], int]] = {
     "x4k1000fps-extrapolation": (x_test, 1),
     "xiph-2k": (xiph, 8),
     "xiph-4k": (xiph, 8),
-    "hd": (hd, 49),
+    "hd": (hd, 50),
     "frames": (frames, 7),
     "triplets": (triplets, 2),
 }

@@ -114,6 +114,32 @@ def test_a_video_gives_every_other_frame(tmp_path: Path) -> None:
     assert len(loaded(tmp_path, "video")) == 2
 
 
+def test_triplets_are_turned_for_extrapolation(tmp_path: Path) -> None:
+    LAYOUTS["vimeo90k"][0](tmp_path)
+    dataset = open_dataset("vimeo90k", tmp_path, Options(extrapolate=True))
+    sample = next(iter(dataset.samples()))
+    assert (dataset.name, dataset.extrapolation, sample.times) == ("vimeo90k-extrapolation", True, (2.0,))
+    frames = sample.load()
+    np.testing.assert_array_equal(frames.truths[0], picture(3)[..., ::-1])
+    np.testing.assert_array_equal(frames.second, picture(2)[..., ::-1])
+    LAYOUTS["vimeo90k-septuplet"][0](tmp_path)
+    with pytest.raises(UsageError, match="needs triplets"):
+        next(iter(open_dataset("vimeo90k-septuplet", tmp_path, Options(extrapolate=True)).samples()))
+
+
+def test_lost_videos_of_the_hd_set_are_counted(tmp_path: Path) -> None:
+    LAYOUTS["hd"][0](tmp_path)
+    folder = tmp_path / "HD_dataset/HD1080p_GT"
+    folder.mkdir()
+    frame = np.zeros(1920 * 1080 * 3 // 2, np.uint8).tobytes()
+    (folder / "BlueSky.yuv").write_bytes(3 * frame)
+    samples = list(open_dataset("hd", tmp_path).samples())
+    assert len(samples) == 11
+    assert samples[3].load().truths[0].shape == (1080, 1920, 3)
+    with pytest.raises(InputError, match="parkrun"):
+        samples[0].load()
+
+
 def test_a_raw_video_without_a_size_is_said(tmp_path: Path) -> None:
     (tmp_path / "clip.yuv").write_bytes(b"\0" * 100)
     with pytest.raises(InputError, match="has to be in its name"):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError, UsageError
-from betwixt.evaluation.metrics import METRICS, flicker, ie, psnr, rounded, select_metrics, ssim, ssim_2d
+from betwixt.evaluation.metrics import METRICS, flicker, ie, psnr, psnr_y, rounded, select_metrics, ssim, ssim_2d
 from betwixt.evaluation.statistics import summarize
 from parity import fixture
 
@@ -44,6 +44,8 @@ def test_known_values() -> None:
     assert ie(light, dark) == 5
     assert ssim(light, light) == pytest.approx(1.0)
     assert psnr(dark, dark) == 100
+    red = dark + np.array([10, 0, 0], np.uint8)
+    assert psnr_y(red, dark) == pytest.approx(20 * np.log10(255 / 2.99))
 
 
 @given(st.integers(0, 255), st.integers(0, 255))

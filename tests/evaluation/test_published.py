@@ -16,6 +16,7 @@ PAPERS = Path(__file__).parents[3] / "shared" / "papers"
 SNU_FILM = ["snu-film-easy", "snu-film-medium", "snu-film-hard", "snu-film-extreme"]
 RANGES = {
     "psnr": (15, 45),
+    "psnr_y": (15, 45),
     "ssim": (0.5, 1),
     "ie": (1, 10),
     "psnr-gain": (0.01, 5),

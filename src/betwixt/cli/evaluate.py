@@ -22,10 +22,13 @@ def evaluate(
     ids: Annotated[Text, typer.Option(metavar="FILE", help="Only the samples named in this file, one a line.")] = None,
     metrics: Annotated[
         str,
-        typer.Option(help="Of psnr, psnr_float, ssim, ssim_2d, ssim_skimage, ie, flip, lpips, flicker."),
+        typer.Option(help="Of psnr, psnr_float, psnr_y, ssim, ssim_2d, ssim_skimage, ie, flip, lpips, flicker."),
     ] = "psnr,psnr_float,ssim,ie",
     clean: Annotated[bool, typer.Option("--clean", help="ucf101: without the 98 samples NCM found dirty.")] = False,
     stride: Annotated[int, typer.Option(metavar="N", help="frames: how far the given frames lie from the middle.")] = 1,
+    extrapolate: Annotated[
+        bool, typer.Option("--extrapolate", help="Triplets: restore the last frame from the two before it.")
+    ] = False,
     weights: Annotated[Text, typer.Option(metavar="FILE", help="A network's weights: safetensors, .pth, .pkl.")] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")] = "auto",
     precision: Annotated[str, typer.Option(metavar="fp32|bf16|fp16", help="In what a network computes.")] = "fp32",
@@ -60,6 +63,7 @@ def evaluate(
         metrics=metrics,
         clean=clean,
         stride=stride,
+        extrapolate=extrapolate,
         weights=_path(weights),
         device=device,
         precision=precision,

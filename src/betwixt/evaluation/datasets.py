@@ -16,7 +16,7 @@ import functools
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -66,10 +66,12 @@ class Options:
     Attributes:
         clean: UCF101 without the samples that the NCM paper found dirty.
         stride: frames: how far the two outer frames of a triplet lie from the middle one.
+        extrapolate: Sets of triplets: the last frame is restored from the first and the middle one (NCM, section 4).
     """
 
     clean: bool = False
     stride: int = 1
+    extrapolate: bool = False
 
 
 class Dataset(ABC):
@@ -82,10 +84,10 @@ class Dataset(ABC):
         extrapolation: Whether frames after the second are wanted.
     """
 
-    name: ClassVar[str]
-    protocol: ClassVar[str]
-    expected: ClassVar[int | None] = None
-    extrapolation: ClassVar[bool] = False
+    name: str
+    protocol: str
+    expected: int | None = None
+    extrapolation: bool = False
 
     def __init__(self, root: Path, options: Options) -> None:
         self.root, self.options = root, options
@@ -516,6 +518,10 @@ class _Videos(Dataset):
                 window = [b]
 
 
+def _lost(path: Path) -> Frames:
+    raise InputError(f"{path} is missing.")
+
+
 def _given(frames: Frames) -> Frames:
     return frames
 
@@ -536,26 +542,50 @@ def _decoded(path: Path) -> Iterator[Picture]:
 
 
 class HD(_Videos):
-    """The HD set of Bao et al.: 11 videos (four 1080p, three 720p, four 1280x544), as .y4m, .mp4 or raw .yuv.
+    """The HD set of Bao et al.: 11 videos, three of 720p, four of 1080p, four of 1280x544: `HD_dataset/*/NAME.yuv`.
 
-    Every other one of the first 100 frames of each is restored from its neighbours (RIFE, section 4.1): 49 a video,
-    PSNR over RGB. Bao et al., MEMC-Net, TPAMI 2018. Raw .yuv (4:2:0) needs the size in its name or its folder's:
-    NAME_1280x720_25.yuv, or 1080p, 720p, 544p, as published (`HD_dataset/HD1080p_GT/..`).
+    Frames 1, 3, .. 99 of each are restored from their neighbours: the first hundred, as RIFE states (section 4.1),
+    whose own script also reads frame 100; a video that ends sooner gives fewer. The figures that RIFE prints for this
+    set are of luma: the metric `psnr_y`. Bao et al., MEMC-Net, TPAMI 2018. Videos other than those eleven are taken
+    where none of the eleven is there; a raw .yuv (4:2:0) needs its size in its name or its folder's:
+    NAME_1280x720_25.yuv, or 1080p, 720p, 544p.
     """
 
     name = "hd"
-    protocol = "every other one of the first 100 frames, 11 videos of 544p, 720p and 1080p (RIFE, section 4.1)"
-    expected = 11 * 49
+    protocol = "frames 1, 3, .. 99 of their neighbours, 11 videos of 544p, 720p and 1080p (RIFE, section 4.1: psnr_y)"
+
+    VIDEOS: ClassVar[tuple[str, ...]] = (
+        "HD720p_GT/parkrun_1280x720_50",
+        "HD720p_GT/shields_1280x720_60",
+        "HD720p_GT/stockholm_1280x720_60",
+        "HD1080p_GT/BlueSky",
+        "HD1080p_GT/Kimono1_1920x1080_24",
+        "HD1080p_GT/ParkScene_1920x1080_24",
+        "HD1080p_GT/sunflower_1080p25",
+        "HD544p_GT/Sintel_Alley2_1280x544",
+        "HD544p_GT/Sintel_Market5_1280x544",
+        "HD544p_GT/Sintel_Temple1_1280x544",
+        "HD544p_GT/Sintel_Temple2_1280x544",
+    )
+    SUFFIXES: ClassVar[tuple[str, ...]] = (".yuv", ".y4m", ".mp4", ".mkv", ".avi", ".mov")
 
     def samples(self) -> Iterator[Sample]:
         """Video by video."""
         base = self._folder("HD_dataset", "hd", ".")
-        suffixes = (".y4m", ".yuv", ".mp4", ".mkv", ".avi", ".mov")
-        videos = sorted(p for p in base.rglob("*") if p.suffix.lower() in suffixes)
+        videos = sorted(p for p in base.rglob("*") if p.suffix.lower() in self.SUFFIXES)
         if not videos:
-            raise InputError(f"{base} holds no video of the HD set: expected {', '.join(suffixes)} files under it.")
+            raise InputError(f"{base} holds no video of the HD set: expected {base / self.VIDEOS[0]}.yuv and others.")
+        published = {Path(name).name: name for name in self.VIDEOS}
+        found = {path.stem: path for path in videos if path.stem in published}
+        if found:
+            videos = [found.get(stem, base / f"{name}.yuv") for stem, name in published.items()]
         for path in videos:
-            yield from self._raw(path) if path.suffix.lower() == ".yuv" else self._halved(path, 100)
+            if not path.exists():
+                yield Sample(path.stem, path.stem, (0.5,), functools.partial(_lost, path))
+            elif path.suffix.lower() == ".yuv":
+                yield from self._raw(path)
+            else:
+                yield from self._halved(path, 101)
 
     @staticmethod
     def _raw(path: Path) -> Iterator[Sample]:
@@ -570,7 +600,7 @@ class HD(_Videos):
             raise InputError(f"{path}: the size of a raw video has to be in its name, such as NAME_1280x720_25.yuv.")
         width, height = size
         length = width * height * 3 // 2
-        count = min(100, path.stat().st_size // length)
+        count = min(101, path.stat().st_size // length)
 
         def frame(i: int) -> Picture:
             data = np.fromfile(path, np.uint8, length, offset=i * length).reshape(height * 3 // 2, width)
@@ -625,6 +655,37 @@ DATASETS: dict[str, type[Dataset]] = {
 }
 
 
+class _Extrapolated(Dataset):
+    """A set of triplets, of each of which the last frame is restored from the two before it.
+
+    So NCM measures extrapolation (table 2). Frames of its times: 0, 1 and, to be restored, 2.
+    """
+
+    def __init__(self, triplets: Dataset) -> None:
+        super().__init__(triplets.root, triplets.options)
+        self._triplets = triplets
+        self.name = f"{triplets.name}-extrapolation"
+        self.protocol = f"the last frame of the two before it, instead of: {triplets.protocol}"
+        self.extrapolation = True
+
+    @property
+    def wanted(self) -> int | None:
+        """As many as there are triplets."""
+        return self._triplets.wanted
+
+    def samples(self) -> Iterator[Sample]:
+        """Those of the set."""
+        for sample in self._triplets.samples():
+            if sample.times != (0.5,):
+                raise UsageError(f"--extrapolate needs triplets: {self._triplets.name} has none.")
+            yield replace(sample, times=(2.0,), run=None, load=functools.partial(_turned, sample.load))
+
+
+def _turned(load: Callable[[], Frames]) -> Frames:
+    frames = load()
+    return Frames(frames.first, frames.truths[0], [frames.second])
+
+
 def open_dataset(name: str, root: Path, options: Options | None = None) -> Dataset:
     """A data set by name.
 
@@ -643,4 +704,7 @@ def open_dataset(name: str, root: Path, options: Options | None = None) -> Datas
         raise UsageError(f"--stride {options.stride} is too small: 1 is every frame of its direct neighbours.")
     if not root.exists():
         raise InputError(f"There is no {root}: give the folder that holds {name} as --root.")
-    return DATASETS[name](root, options)
+    if options.extrapolate and name.startswith("x4k1000fps"):
+        return X4K1000FPSExtrapolation(root, options)
+    dataset = DATASETS[name](root, options)
+    return _Extrapolated(dataset) if options.extrapolate else dataset

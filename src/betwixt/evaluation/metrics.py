@@ -4,6 +4,7 @@
 |--------------|----------------|----------------------------------------------------------------------------------|
 | psnr         | 8-bit rounded  | 10 log10(255² / MSE), the MSE over all pixels and the three channels             |
 | psnr_float   | as made        | the same without the rounding                                                    |
+| psnr_y       | 8-bit rounded  | the same on luma (0.299 R + 0.587 G + 0.114 B), as RIFE prints it for the HD set |
 | ssim         | 8-bit rounded  | the papers' "Matlab-style" SSIM: a Gaussian window over rows, columns and colour |
 | ssim_2d      | 8-bit rounded  | the same window over rows and columns of each channel by itself                  |
 | ssim_skimage | 8-bit rounded  | scikit-image's SSIM in its form that follows Wang et al.                         |
@@ -69,6 +70,12 @@ def psnr(made: NDArray[Any], truth: NDArray[Any]) -> float:
     """PSNR in dB between two pictures in code values, 0 to 255; equal pictures give 100, so that a mean exists."""
     error = float(np.mean((made.astype(np.float64) - truth.astype(np.float64)) ** 2))
     return 100.0 if error == 0.0 else 10.0 * float(np.log10(255.0**2 / error))
+
+
+def psnr_y(made: NDArray[Any], truth: NDArray[Any]) -> float:
+    """PSNR in dB of the luma of two RGB pictures, not rounded in between."""
+    weights = np.array([0.299, 0.587, 0.114])
+    return psnr(made @ weights, truth @ weights)
 
 
 def ie(made: NDArray[Any], truth: NDArray[Any]) -> float:
@@ -210,6 +217,7 @@ METRICS: dict[str, Metric] = {
     for metric in (
         Metric("psnr", "higher", 2, _on_pictures(psnr)),
         Metric("psnr_float", "higher", 2, lambda made, picture, truth: psnr(np.asarray(made, np.float64) * 255, truth)),
+        Metric("psnr_y", "higher", 2, _on_pictures(psnr_y)),
         Metric("ssim", "higher", 4, _on_pictures(ssim)),
         Metric("ssim_2d", "higher", 4, _on_pictures(ssim_2d)),
         Metric("ssim_skimage", "higher", 4, _on_pictures(_ssim_skimage)),

@@ -197,7 +197,7 @@ class Comparison:
 
 def compare(evaluation: Evaluation, options: str = "") -> list[Comparison]:
     """Ours beside every figure that the papers print for the data set, in their order."""
-    name = f"{evaluation.dataset}-clean" if options == "clean" else evaluation.dataset
+    name = evaluation.dataset.replace("ucf101", "ucf101-clean") if options == "clean" else evaluation.dataset
     means = {metric: evaluation.summary(metric).mean for metric in evaluation.metrics}
     return [Comparison(row, means[row.metric]) for row in published_for(name, means)]
 

@@ -79,7 +79,7 @@ def _groups(quality: Rows) -> dict[tuple[str, str], Rows]:
     for row in quality:
         groups.setdefault((row["dataset"], row["options"]), []).append(row)
     order = list(DATASETS)
-    return dict(sorted(groups.items(), key=lambda item: (order.index(item[0][0]), item[0][1])))
+    return dict(sorted(groups.items(), key=lambda g: (order.index(g[0][0].removesuffix("-extrapolation")), g[0])))
 
 
 def results_page(quality: Rows, cost: Rows, conversion: Rows) -> str:

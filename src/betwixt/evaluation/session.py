@@ -44,6 +44,7 @@ class Request:
     metrics: str = ",".join(DEFAULT_METRICS)
     clean: bool = False
     stride: int = 1
+    extrapolate: bool = False
     weights: Path | None = None
     device: str = "auto"
     precision: str = "fp32"
@@ -98,7 +99,7 @@ def run(request: Request, progress: Callable[[str, int, int | None], None] | Non
     Raises:
         BetwixtError: in one line.
     """
-    dataset = open_dataset(request.dataset, request.root, Options(clean=request.clean, stride=request.stride))
+    dataset = open_dataset(request.dataset, request.root, Options(request.clean, request.stride, request.extrapolate))
     metrics = select_metrics(request.metrics, request.lpips_weights)
     ids = _ids(request.ids)
     _check(request)

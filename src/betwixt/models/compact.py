@@ -55,9 +55,22 @@ from torch import Tensor, nn
 from betwixt.layers.motion import Motion
 from betwixt.layers.warp import backward_warp
 from betwixt.models.dis import DIS
+from betwixt.models.network import Network, Synthesis
 
-__all__ = ["SOFTNESS", "Compact", "CompactConfig", "CompactOutput", "search", "start_of"]
+__all__ = [
+    "SOFTNESS",
+    "Compact",
+    "CompactConfig",
+    "CompactNetwork",
+    "CompactOutput",
+    "search",
+    "start_of",
+    "working_size",
+]
 
+
+_LARGEST = 864 * 480
+"""Pixels of the working size at most: frames of 480 lines are seen as they are, 720 lines at half size."""
 
 SOFTNESS = 1.0, 2.5
 """Standard deviations of the two blurs, in pixels of the working size."""
@@ -105,14 +118,6 @@ def _conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential
     return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, stride, 1), nn.LeakyReLU(0.1, inplace=True))
 
 
-def _zero(convolution: nn.Conv2d) -> nn.Conv2d:
-    """Start a convolution at zero: what it corrects begins uncorrected."""
-    nn.init.zeros_(convolution.weight)
-    if convolution.bias is not None:
-        nn.init.zeros_(convolution.bias)
-    return convolution
-
-
 def _pictures(warped0: Tensor, warped1: Tensor) -> Tensor:
     """Both warped frames at half the size, (N, 24, H/2, W/2)."""
     return F.pixel_unshuffle(torch.cat((warped0, warped1), dim=1) - 0.5, 2)
@@ -131,7 +136,7 @@ class FlowNetwork(nn.Module):
         self.join_eighth = _conv(b, b)
         self.up_quarter = nn.Conv2d(b, a, 1)
         self.join_quarter = _conv(a, a)
-        self.head = _zero(nn.Conv2d(a, 5, 3, 1, 1))
+        self.head = nn.Conv2d(a, 5, 3, 1, 1)
 
     def forward(
         self, warped0: Tensor, warped1: Tensor, motion: Tensor, logit: Tensor, t: Tensor
@@ -159,7 +164,8 @@ class DetailNetwork(nn.Module):
         self.down = _conv(width, low, 2)
         self.middle = nn.Sequential(_conv(low + config.flow[0], low), _conv(low, low))
         self.up = nn.Conv2d(low, 4 * width, 1)
-        self.outputs = nn.Sequential(_conv(width, width), _zero(nn.Conv2d(width, 4 * 10, 3, 1, 1)))
+        self.outputs = _conv(width, width)
+        self.head = nn.Conv2d(width, 4 * 10, 3, 1, 1)
 
     def forward(self, warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor, state: Tensor) -> Tensor:
         """(N, 10, H, W): corrections of F_{t->0}, F_{t->1} in pixels, of the logit, of the colours; s1, s2."""
@@ -167,7 +173,7 @@ class DetailNetwork(nn.Module):
         x = self.inputs(torch.cat((_pictures(warped0, warped1), given), dim=1))
         low = self.middle(torch.cat((self.down(x), state), dim=1))
         x = self.outputs(F.leaky_relu(x + F.pixel_shuffle(self.up(low), 2), 0.1))
-        return F.pixel_shuffle(x, 2)
+        return F.pixel_shuffle(self.head(x), 2)
 
 
 class Compact(nn.Module):
@@ -179,10 +185,12 @@ class Compact(nn.Module):
         self.flow = FlowNetwork(self.config)
         self.detail = DetailNetwork(self.config)
         for module in self.modules():
-            # All but the last convolutions, which are zero.
-            if isinstance(module, nn.Conv2d) and module.weight.any() and module.bias is not None:
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.kaiming_normal_(module.weight, a=0.1)
                 nn.init.zeros_(module.bias)
+        # What the last convolutions correct begins uncorrected.
+        for last in (self.flow.head, self.detail.head):
+            nn.init.zeros_(last.weight)
 
     def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor, motion: Tensor, logit: Tensor) -> CompactOutput:
         """Frame t of two frames and of the motion that a search found.
@@ -212,6 +220,42 @@ class Compact(nn.Module):
         for number, sigma in enumerate(SOFTNESS):
             frame = frame + softness[:, number : number + 1] * (_blurred(blend, sigma) - blend)
         return CompactOutput(frame, flow_t0, flow_t1, weight, colours, softness, coarse_t0, coarse_t1)
+
+
+class CompactNetwork(Network):
+    """`Compact` behind the interface of the papers' networks, without the search: it counts what the networks cost.
+
+    At work, the runtime searches, and warps by other means (`betwixt.runtime.compact`).
+    """
+
+    multiple = 16
+    any_time = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.compact = Compact()
+
+    def pair(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
+        """The frames at the working size, padded."""
+        height, width = working_size(*frame0.shape[-2:])
+        size = [-(-side // 16) * 16 for side in (height, width)]
+        small = (F.interpolate(frame, size, mode="bilinear", antialias=True) for frame in (frame0, frame1))
+        return next(small), next(small)
+
+    def at(self, pair: tuple[Tensor, Tensor], t: Tensor) -> Synthesis:
+        """Frame t, at the working size, for no motion."""
+        frame0, frame1 = pair
+        still = torch.zeros_like(frame0[:, :2])
+        output = self.compact(frame0, frame1, t, still, still[:, :1])
+        return Synthesis(output.frame, output.flow_t0, output.flow_t1, output.weight)
+
+
+def working_size(height: int, width: int) -> tuple[int, int]:
+    """The size at which the networks see a frame: as it is, or shrunk by a half, a third, .. to 480 lines or so."""
+    factor = 1
+    while (height // factor) * (width // factor) > _LARGEST:
+        factor += 1
+    return -(-height // factor), -(-width // factor)
 
 
 def search(

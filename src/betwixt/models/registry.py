@@ -30,6 +30,7 @@ class ModelInfo:
         licence: Of the method's implementation here.
         make: Makes it, where it is no network.
         network: Makes the network, where it is one; weights come separately.
+        embedded: The file of weights that comes with Betwixt, in weights/embedded.
         sequences: Whether it works on sequences of frames, not on pairs: it can be evaluated, not used for conversion.
     """
 
@@ -41,6 +42,7 @@ class ModelInfo:
     licence: str
     make: Callable[[], Any] | None = None
     network: Callable[[], Network] | None = None
+    embedded: str = ""
     sequences: bool = False
 
 
@@ -108,6 +110,12 @@ def _ncm_large() -> Network:
     return TestTimeAugmented(_ncm("NCM_LARGE")())
 
 
+def _compact() -> Network:
+    from betwixt.models.compact import CompactNetwork
+
+    return CompactNetwork()
+
+
 def _apr(name: str) -> Callable[[], Network]:
     return _network("apr", "APR", lambda home: home.CONFIGS[name])
 
@@ -170,6 +178,16 @@ MODELS: dict[str, ModelInfo] = {
             weights="not needed",
             licence="MIT",
             make=_made("dis", "DIS"),
+        ),
+        ModelInfo(
+            name="compact",
+            summary="the flow of dis, mended, weighed and softened by two small networks; any time",
+            paper="none: Betwixt's own (docs/models.md)",
+            parameters=499_885,
+            weights="embedded",
+            licence="MIT",
+            network=_compact,
+            embedded="compact.safetensors",
         ),
         *(
             ModelInfo(name, summary, paper, parameters, "yours", "MIT", network=network)

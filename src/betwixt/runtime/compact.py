@@ -24,17 +24,14 @@ from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Interpolator, MotionPair
-from betwixt.models.compact import SOFTNESS, Compact, start_of
+from betwixt.models.compact import SOFTNESS, Compact, start_of, working_size
 from betwixt.models.dis import DIS
 from betwixt.runtime.torch import PRECISIONS, choose_device
 from betwixt.weights.load import load_weights
 
-__all__ = ["CompactInterpolator", "working_size"]
+__all__ = ["CompactInterpolator"]
 
 _Map = NDArray[Any]
-
-_LARGEST = 864 * 480
-"""Pixels of the working size at most: frames of 480 lines are seen as they are, 720 lines at half size."""
 
 
 class CompactInterpolator(Interpolator):
@@ -122,14 +119,6 @@ class _CompactPair(MotionPair):
         image: Image
         (image,) = synthesize_planes([first], [second], motion, first.shape[:2], [motion.colours])
         return image
-
-
-def working_size(height: int, width: int) -> tuple[int, int]:
-    """The size at which the networks see a frame: as it is, or shrunk by a half, a third, .. to 480 lines or so."""
-    factor = 1
-    while (height // factor) * (width // factor) > _LARGEST:
-        factor += 1
-    return -(-height // factor), -(-width // factor)
 
 
 def _shrunk(picture: Image, h: int, w: int) -> Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.resources import files
 from pathlib import Path
 
 from betwixt.errors import UsageError
@@ -48,6 +49,13 @@ def load_model(
             raise UsageError(f"The model {name} is no network: leave the precision out, or choose another model.")
         model: Interpolator = info.make()
         return model
+    if info.embedded:
+        need_torch(f"The model {name}")
+        from betwixt.runtime.compact import CompactInterpolator
+
+        return CompactInterpolator(
+            Path(weights) if weights is not None else _embedded(info.embedded), device, precision
+        )
     if weights is None:
         raise UsageError(
             f"No weights of {name} are shipped: give a file of them (--weights FILE, safetensors or the authors' own), "
@@ -60,6 +68,11 @@ def load_model(
     home = import_module(type(getattr(network, "network", network)).__module__)
     load_weights(getattr(network, "network", network), Path(weights), getattr(home, "from_reference_name", str))
     return TorchInterpolator(name, network, device, precision)
+
+
+def _embedded(name: str) -> Path:
+    """The place of a file of weights that comes with Betwixt."""
+    return Path(str(files("betwixt.weights") / "embedded" / name))
 
 
 def check_device(device: str) -> None:
