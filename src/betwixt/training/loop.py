@@ -20,6 +20,7 @@ from types import FrameType
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -161,21 +162,21 @@ class _Feed:
 def loss_terms(output: CompactOutput, batch: Batch) -> tuple[Tensor, Tensor, float]:
     """Reconstruction loss, flow loss, and the end-point error of the motion in pixels.
 
-    The flow loss is over samples whose motion is known: the mean over the two steps of the square root of the end-point
+    The flow loss is over samples whose motion is known: the mean over the steps of the square root of the end-point
     error, which gives small motions, the common ones, as much weight as large ones.
     """
     prediction = output.frame.float()
     reconstruction = laplacian(prediction, batch.truth, 4) + charbonnier(prediction, batch.truth)
-    errors = [
-        endpoint_error(estimate.float(), part * batch.motion)
-        for estimate, part in (
-            (output.coarse_t0, -batch.t),
-            (output.coarse_t1, 1.0 - batch.t),
-            (output.flow_t0, -batch.t),
-            (output.flow_t1, 1.0 - batch.t),
-        )
-    ]
-    both = (errors[-1] + errors[-2]).detach()  # |t| + |1 - t| = 1: of the whole motion
+    errors = []
+    for motion in output.start.motions:
+        scale = batch.motion.shape[-1] // motion.shape[-1]
+        errors.append(endpoint_error(motion.float(), F.avg_pool2d(batch.motion, scale) / scale) * scale)
+    for part, estimates in (
+        (-batch.t, (output.start.flow_t0, output.flow_t0)),
+        (1.0 - batch.t, (output.start.flow_t1, output.flow_t1)),
+    ):
+        errors += [endpoint_error(estimate.float(), part * batch.motion) for estimate in estimates]
+    both = (errors[-1] + errors[-3]).detach()  # |t| + |1 - t| = 1: of the whole motion
     finest = float((batch.exact * both).sum() / (batch.exact.sum() * both[0].numel() + 1e-6))
     flow = torch.stack([(batch.exact * torch.sqrt(error + 0.01)).mean() for error in errors]).mean()
     return reconstruction, flow, finest
