@@ -42,7 +42,7 @@ What was chosen, and why:
 - The fusion mask and the residual are RIFE's; coarse-to-fine in two unlike steps is NCM's (heterogeneous).
 
 Cost, in multiply-adds, at 640x384 (1280x720 at half size, padded): encoder 1.2 G a frame, refinement 3.3 G, head 0.6 G,
-detail 3.0 G: 8.1 G or 16 GFLOP a new frame, since features serve both pairs of a frame. 0.46 M parameters.
+detail 3.0 G: 8.1 G or 16 GFLOP a new frame, since features serve both pairs of a frame. 0.37 M parameters.
 
 References: Kroeger et al., Dense inverse search, ECCV 2016; Sun et al., PWC-Net, CVPR 2018; Teed and Deng, RAFT, ECCV
 2020; Park et al., BMBC, ECCV 2020; Huang et al., RIFE, ECCV 2022; Jia et al., Neighbor correspondence matching, ACM MM
