@@ -181,9 +181,9 @@ MODELS: dict[str, ModelInfo] = {
         ),
         ModelInfo(
             name="compact",
-            summary="the flow of dis, mended, weighed and softened by small networks; any time",
+            summary="the flow of dis, mended, weighed and softened by two small networks; any time",
             paper="none: Betwixt's own (docs/models.md)",
-            parameters=369_174,
+            parameters=499_885,
             weights="embedded",
             licence="MIT",
             network=_compact,

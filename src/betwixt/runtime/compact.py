@@ -1,8 +1,7 @@
 """`compact` as a model: the search, the two small networks, and the warps between them.
 
-    pictures ─┬─ luma ─────────► dis ─► u, visibility at t ──┐
-              ├─ working size ─► encoder, once a frame ──────┴─► refinement ─► flows ─┐
-              └─ working size ────────────────────────────────── cv2.remap ───────────┴─► detail network ─► Motion
+    pictures ─┬─ luma ─► dis ─► u, visibility at t ─┐
+              └─ working size ─► cv2.remap ─────────┴─► flow network ─► remap ─► detail network ─► Motion with colours
 
 The networks see pictures of a working size: small frames as they are, larger ones shrunk. What they find is a `Motion`,
 flows and weight and a change of colours on maps of that size, and the frame itself is made from the source's planes at
@@ -58,10 +57,6 @@ class CompactInterpolator(Interpolator):
         """Find the motion between two RGB pictures (H, W, 3), float32 in [0, 1]."""
         return _CompactPair(self, first, second)
 
-    def features(self, picture: _Map) -> Any:
-        """What the refinement compares of a picture (h, w, 3)."""
-        return self.run(self.network.features, self.tensor(picture))
-
     def run(self, part: Any, *arguments: Tensor) -> Any:
         """Call a part of the network, without gradients, in the chosen precision."""
         with (
@@ -83,8 +78,6 @@ class _CompactPair(MotionPair):
         self._size = h, w = working_size(height, width)
         self._scale = np.array([width / w, height / h], np.float32)
         self._pictures = [_shrunk(picture, h, w) for picture in (first, second)]
-        self._padded = [_padded(picture) for picture in self._pictures]
-        self._features = [owner.features(picture) for picture in self._padded]
         differs = (self._pictures[0] != self._pictures[1]).any(axis=2).astype(np.uint8)
         self._changed = cv2.dilate(differs, np.ones((3, 3), np.uint8))
 
@@ -93,14 +86,20 @@ class _CompactPair(MotionPair):
         owner, (h, w) = self._owner, self._size
         u, logit = start_of(self._search.motion(t), h, w)
         u = u / self._scale
+        padding = ((0, -h % 16), (0, -w % 16), (0, 0))
+        u, logit = np.pad(u, padding, "edge"), np.pad(logit, padding, "edge")
+        pictures = [np.pad(picture, padding, "edge") for picture in self._pictures]
+        flows = [np.float32(-t) * u, np.float32(1 - t) * u]
+        warped = [owner.tensor(_warped(p, f)) for p, f in zip(pictures, flows, strict=True)]
         times = torch.full((1, 1, 1, 1), t, device=owner.device)
-        search = [owner.tensor(_padded(x)) for x in (u, logit)]
-        start = owner.run(owner.network.flow, *self._features, times, *search)
-        flows = [_array(start.flow_t0), _array(start.flow_t1)]
-        warped = [owner.tensor(_warped(p, f)) for p, f in zip(self._padded, flows, strict=True)]
-        given = torch.cat((start.flow_t0, start.flow_t1), dim=1)
-        corrections = _array(owner.run(owner.network.detail, *warped, given, start.logit, start.state))
-        logit = (_array(start.logit) + corrections[..., 4:5])[:h, :w, 0]
+        change, state = owner.run(owner.network.flow, *warped, owner.tensor(u), owner.tensor(logit), times)
+        mended = _array(change)
+        flows = [flows[0] + mended[..., 0:2], flows[1] + mended[..., 2:4]]
+        logit = logit + mended[..., 4:5]
+        warped = [owner.tensor(_warped(p, f)) for p, f in zip(pictures, flows, strict=True)]
+        given = owner.tensor(np.concatenate(flows, axis=2))
+        corrections = _array(owner.run(owner.network.detail, *warped, given, owner.tensor(logit), state))
+        logit = (logit + corrections[..., 4:5])[:h, :w, 0]
         weight = 1 / (1 + np.exp(-np.clip(logit, -30, 30)))
         to_0, to_1 = (flows[i] + corrections[..., 2 * i : 2 * i + 2] for i in (0, 1))
         # What neither changes nor moves stays as it is, whatever the networks think.
@@ -126,12 +125,6 @@ def _shrunk(picture: Image, h: int, w: int) -> Image:
     if picture.shape[:2] == (h, w):
         return picture
     return np.asarray(cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA), np.float32)
-
-
-def _padded(x: _Map) -> _Map:
-    """To multiples of 16, by its border."""
-    h, w = x.shape[:2]
-    return np.pad(x, ((0, -h % 16), (0, -w % 16), (0, 0)), "edge")
 
 
 @lru_cache(maxsize=4)

@@ -20,7 +20,6 @@ from types import FrameType
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,7 +28,7 @@ from betwixt.models.compact import Compact, CompactOutput, search
 from betwixt.training.augmentation import augment, compress
 from betwixt.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from betwixt.training.clips import RealTriplets
-from betwixt.training.losses import charbonnier, endpoint_error, laplacian
+from betwixt.training.losses import charbonnier, endpoint_error, laplacian, log_error
 from betwixt.training.recipe import DataRules, Recipe
 from betwixt.training.synthetic import SyntheticBank
 from betwixt.training.validation import Triplet, development_sets, validate
@@ -159,27 +158,28 @@ class _Feed:
             self._pool.shutdown(cancel_futures=True)
 
 
-def loss_terms(output: CompactOutput, batch: Batch) -> tuple[Tensor, Tensor, float]:
-    """Reconstruction loss, flow loss, and the end-point error of the motion in pixels.
+def loss_terms(output: CompactOutput, batch: Batch) -> tuple[Tensor, Tensor, Tensor, float]:
+    """Reconstruction loss, logarithm of the error, flow loss, and the end-point error of the motion in pixels.
 
-    The flow loss is over samples whose motion is known: the mean over the steps of the square root of the end-point
+    The flow loss is over samples whose motion is known: the mean over the two steps of the square root of the end-point
     error, which gives small motions, the common ones, as much weight as large ones.
     """
     prediction = output.frame.float()
     reconstruction = laplacian(prediction, batch.truth, 4) + charbonnier(prediction, batch.truth)
-    errors = []
-    for motion in output.start.motions:
-        scale = batch.motion.shape[-1] // motion.shape[-1]
-        errors.append(endpoint_error(motion.float(), F.avg_pool2d(batch.motion, scale) / scale) * scale)
-    for part, estimates in (
-        (-batch.t, (output.start.flow_t0, output.flow_t0)),
-        (1.0 - batch.t, (output.start.flow_t1, output.flow_t1)),
-    ):
-        errors += [endpoint_error(estimate.float(), part * batch.motion) for estimate in estimates]
-    both = (errors[-1] + errors[-3]).detach()  # |t| + |1 - t| = 1: of the whole motion
+    fidelity = log_error(prediction, batch.truth)
+    errors = [
+        endpoint_error(estimate.float(), part * batch.motion)
+        for estimate, part in (
+            (output.coarse_t0, -batch.t),
+            (output.coarse_t1, 1.0 - batch.t),
+            (output.flow_t0, -batch.t),
+            (output.flow_t1, 1.0 - batch.t),
+        )
+    ]
+    both = (errors[-1] + errors[-2]).detach()  # |t| + |1 - t| = 1: of the whole motion
     finest = float((batch.exact * both).sum() / (batch.exact.sum() * both[0].numel() + 1e-6))
     flow = torch.stack([(batch.exact * torch.sqrt(error + 0.01)).mean() for error in errors]).mean()
-    return reconstruction, flow, finest
+    return reconstruction, fidelity, flow, finest
 
 
 def train(
@@ -231,8 +231,8 @@ def train(
             group["lr"] = learning_rate(recipe, progress.samples)
         with torch.autocast(device, torch.bfloat16, enabled=recipe.bf16 and _computes_in_bf16(device)):
             result = model(batch.frame0, batch.frame1, batch.t, batch.found, batch.logit)
-        reconstruction, flow, error = loss_terms(result, batch)
-        loss = reconstruction + recipe.flow_weight * flow
+        reconstruction, fidelity, flow, error = loss_terms(result, batch)
+        loss = reconstruction + recipe.fidelity_weight * fidelity + recipe.flow_weight * flow
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_gradient))

@@ -51,6 +51,7 @@ class Recipe:
         synthetic_last: and from `synthetic_until` on; linear between them.
         synthetic_until: See above.
         compressed: Share of samples with the noise of lossy compression, on all three frames.
+        fidelity_weight: Weight of the logarithm of the squared error beside the reconstruction loss.
         flow_weight: Weight of the flow loss beside the reconstruction loss.
         bf16: Convolutions in bfloat16, where the device computes in it.
     """
@@ -71,7 +72,8 @@ class Recipe:
     synthetic_last: float = 0.45
     synthetic_until: int = 60_000
     compressed: float = 0.2
-    flow_weight: float = 0.1
+    fidelity_weight: float = 0.02
+    flow_weight: float = 0.02
     bf16: bool = True
 
 
