@@ -26,7 +26,10 @@ PUBLISHED = {
     "ifrnet-l": "ifrnet_l",
     "amt-s": "amt_s",
     "amt-l": "amt_l",
+    "amt-g": "amt_g",
     "ema-vfi-small": "ema_vfi_small",
+    "ema-vfi": "ema_vfi",
+    "ebme": "ebme_biflow",
 }
 
 

@@ -6,6 +6,7 @@ written; 130 interrupted. A traceback is a bug.
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from types import FrameType
@@ -64,10 +65,15 @@ def run(arguments: list[str]) -> int:
         print(f"betwixt: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("betwixt: interrupted; nothing was left behind.", file=sys.stderr)
+        print(f"betwixt: interrupted; {_left_behind(arguments)}.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 141
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+            raise
+        print(f"betwixt: standard output cannot be written: {(error.strerror or 'error').lower()}.", file=sys.stderr)
+        return 2
     except Exception as error:
         # Typer brings a click of its own; what its usage errors have in common is that they can format themselves
         if not hasattr(error, "format_message"):
@@ -75,7 +81,17 @@ def run(arguments: list[str]) -> int:
                 return 130
             raise
         return _usage(error)
+    if result == 130:  # Typer makes an exit code of Ctrl-C
+        print(f"betwixt: interrupted; {_left_behind(arguments)}.", file=sys.stderr)
     return result if isinstance(result, int) else 0
+
+
+def _left_behind(arguments: list[str]) -> str:
+    if arguments[:1] != ["evaluate"]:
+        return "nothing was left behind"
+    if any(a.partition("=")[0] in ("--csv", "--json") for a in arguments):
+        return "what was scored is kept beside the output, and --resume goes on from there"
+    return "with --csv or --json FILE what was scored would be kept, for --resume to go on from there"
 
 
 def _usage(error: Any) -> int:

@@ -135,7 +135,7 @@ def print_evaluations(outcome: Outcome, stream: IO[str]) -> None:
     console = Console(file=stream, width=None if stream.isatty() else 120, highlight=False)
     first, context = outcome.evaluations[0]
     options = f", {context.options}" if context.options else ""
-    console.print(f"{first.dataset}{options}: {first.protocol}", soft_wrap=True)
+    console.print(f"{first.dataset}{options}: {first.protocol}", soft_wrap=True, markup=False)
     table = Table(box=None, pad_edge=False)
     table.add_column("model")
     table.add_column("frames", justify="right")
@@ -150,11 +150,11 @@ def print_evaluations(outcome: Outcome, stream: IO[str]) -> None:
     console.print(table)
     for evaluation, context in outcome.evaluations:
         weights = f"weights {context.weights} ({context.weights_hash})" if context.weights_hash else "no weights"
-        console.print(f"{evaluation.model}: {weights}; {context.machine}", soft_wrap=True)
+        console.print(f"{evaluation.model}: {weights}; {context.machine}", soft_wrap=True, markup=False)
     for name, comparisons in outcome.comparisons.items():
         _print_comparison(console, name, comparisons)
     for path in outcome.written:
-        console.print(f"written: {path}", soft_wrap=True)
+        console.print(f"written: {path}", soft_wrap=True, markup=False)
     for evaluation, _ in outcome.evaluations:
         _print_incomplete(evaluation)
 
@@ -185,7 +185,7 @@ def _print_comparison(console: Any, name: str, comparisons: list[Comparison]) ->
     console.print(table)
     notes = {c.published.note for c in comparisons if c.published.note}
     for note in sorted(notes):
-        console.print(f"* {note}", soft_wrap=True)
+        console.print(f"* {note}", soft_wrap=True, markup=False)
 
 
 def print_costs(outcome: Costs, stream: IO[str]) -> None:
@@ -215,7 +215,7 @@ def print_costs(outcome: Costs, stream: IO[str]) -> None:
             console.print("One multiply-add counts as two FLOP; the papers often print half of that.")
         if not all(c.trained for c in outcome.costs):
             console.print("* without trained weights: what it makes is worthless, what it costs is the same.")
-        console.print(outcome.costs[0].machine, soft_wrap=True)
+        console.print(outcome.costs[0].machine, soft_wrap=True, markup=False)
     for r in outcome.races:
         console.print(
             f"{r.width}x{r.height}, {r.frames_in} frames doubled, whole process, median of {len(r.rounds)}: betwixt "
@@ -223,7 +223,7 @@ def print_costs(outcome: Costs, stream: IO[str]) -> None:
             soft_wrap=True,
         )
     for path in outcome.written:
-        console.print(f"written: {path}", soft_wrap=True)
+        console.print(f"written: {path}", soft_wrap=True, markup=False)
 
 
 def _print_incomplete(evaluation: Evaluation) -> None:

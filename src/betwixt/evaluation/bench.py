@@ -7,17 +7,24 @@ import json as json_module
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from betwixt.errors import OutputError, UsageError
+from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.cost import Cost, measure, parse_size
 from betwixt.evaluation.end_to_end import EndToEnd, race
 from betwixt.evaluation.plot import Point, draw, read_quality
-from betwixt.evaluation.report import record, write_whole
+from betwixt.evaluation.report import read_table, record
+from betwixt.media.files import check_output, write_whole
 from betwixt.models.registry import model_info
+from betwixt.runtime.load import PRECISIONS, check_device
 
 __all__ = ["Outcome", "Request", "run"]
+
+
+_COST_KEY = ("model", "size", "runtime", "precision", "device", "machine")
+_RACE_KEY = ("model", "size", "clip", "machine")
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,7 @@ def run(request: Request, progress: Callable[[str], None] = lambda text: None) -
                     size=size,
                     seconds=request.seconds,
                     rounds=request.rounds,
+                    options=_conversion_options(request, name),
                     progress=lambda number, ours, theirs: progress(
                         f"round {number}: betwixt {ours:.1f}, minterpolate {theirs:.1f} new frames/s"
                     ),
@@ -92,33 +100,68 @@ def run(request: Request, progress: Callable[[str], None] = lambda text: None) -
 def _alone(request: Request, name: str, size: tuple[int, int]) -> Cost:
     """Measured in a process of its own, so that the peak memory is this model's alone."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(
+        future = pool.submit(
             measure,
             name,
             *size,
-            device=request.device,
+            device=request.device if model_info(name).network is not None else "auto",
             runtime=request.runtime,
-            precision=request.precision,
+            precision=request.precision if model_info(name).network is not None else "fp32",
             weights=request.weights if model_info(name).network is not None else None,
             threads=request.threads,
             runs=request.runs,
-        ).result()
+        )
+        try:
+            return future.result()
+        except (MemoryError, BrokenProcessPool):
+            raise UsageError(
+                f"{name} at {size[0]}x{size[1]} needs more memory than there is: take a smaller size."
+            ) from None
+
+
+def _conversion_options(request: Request, name: str) -> list[str]:
+    """The options of `betwixt interpolate` that a conversion is timed with."""
+    options = ["--device", request.device, "--threads", str(request.threads)]
+    if request.weights is not None and model_info(name).network is not None:
+        options += ["--weights", str(request.weights)]
+    return options
 
 
 def _check(request: Request) -> None:
+    check_device(request.device)
+    race_asked = request.end_to_end is not None
     for name in request.models:
-        model_info(name)
+        info = model_info(name)
+        if info.sequences:
+            raise UsageError(f"The model {name} is what --end-to-end compares with: name another model.")
+        own = "native" if info.network is None else "torch"
+        if request.runtime not in ("auto", own):
+            raise UsageError(f"The model {name} does not run on '{request.runtime}': choose auto or {own}.")
+    if request.precision not in PRECISIONS:
+        raise UsageError(f"There is no precision '{request.precision}': choose one of {', '.join(PRECISIONS)}.")
+    if request.weights is not None and all(model_info(name).network is None for name in request.models):
+        raise UsageError("No model named here is a network: leave --weights out.")
+    if request.weights is not None and not request.weights.is_file():
+        raise InputError(f"There is no file of weights {request.weights}.")
     if request.runs < 1 or request.rounds < 1:
         raise UsageError("--runs and --rounds have to be at least 1.")
     if request.threads < 0:
         raise UsageError(f"--threads {request.threads} is too small: 0 is one a core.")
-    if request.plot is not None and request.end_to_end is not None:
+    if request.plot is not None and race_asked:
         raise UsageError("--plot draws the time of single frames: leave --end-to-end out.")
-    if request.seconds is not None and request.end_to_end is None:
+    if race_asked and (request.precision != "fp32" or request.runtime != "auto"):
+        raise UsageError("--end-to-end times betwixt interpolate as it is: leave --precision and --runtime out.")
+    if request.seconds is not None and not race_asked:
         raise UsageError("--seconds belongs to --end-to-end.")
-    for path in (request.json, request.record):
-        if path is not None and not path.parent.is_dir():
-            raise OutputError(f"The folder {path.parent} does not exist: make it first.")
+    if request.seconds is not None and request.seconds <= 0:
+        raise UsageError(f"--seconds {request.seconds:g} leaves nothing of the clip.")
+    outputs = [path for path in (request.json, request.record) if path is not None]
+    if len({path.resolve() for path in outputs}) != len(outputs):
+        raise UsageError("Two outputs have the same name: give each a file of its own.")
+    for path in outputs:
+        check_output(path, None, overwrite=True)
+    if request.record is not None:
+        read_table(request.record, _RACE_KEY if race_asked else _COST_KEY)
 
 
 def _write(request: Request, outcome: Outcome, quality: dict[str, float]) -> None:
@@ -128,11 +171,10 @@ def _write(request: Request, outcome: Outcome, quality: dict[str, float]) -> Non
     if request.record is not None:
         today = datetime.date.today().isoformat()
         if outcome.costs:
-            key = ("model", "size", "runtime", "precision", "device", "machine")
-            record(request.record, [_cost_entry(cost, today) for cost in outcome.costs], key)
+            record(request.record, [_cost_entry(cost, today) for cost in outcome.costs], _COST_KEY)
         else:
             entries = [_race_entry(result, request, today) for result in outcome.races]
-            record(request.record, entries, ("model", "size", "clip", "machine"))
+            record(request.record, entries, _RACE_KEY)
         outcome.written.append(request.record)
     if request.plot is not None:
         points = [Point(c.model, c.seconds, quality[c.model]) for c in outcome.costs if c.model in quality]
@@ -155,6 +197,7 @@ def _cost_entry(cost: Cost, date: str) -> dict[str, str]:
         "quartile_1": f"{1000 * cost.quartiles[0]:.2f}",
         "quartile_3": f"{1000 * cost.quartiles[1]:.2f}",
         "runs": str(cost.runs),
+        "weights_hash": cost.weights_hash,
         "peak_memory_mb": f"{cost.peak_memory / 1e6:.0f}",
         "trained": "yes" if cost.trained else "no",
         "date": date,
@@ -173,6 +216,8 @@ def _race_entry(result: EndToEnd, request: Request, date: str) -> dict[str, str]
         "minterpolate_frames_per_second": f"{result.theirs:.2f}",
         "ratio": f"{result.ratio:.2f}",
         "rounds": str(len(result.rounds)),
+        "weights_hash": result.weights_hash,
+        "ffmpeg": result.ffmpeg,
         "date": date,
         "machine": result.machine,
     }

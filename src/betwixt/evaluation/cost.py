@@ -30,8 +30,8 @@ import numpy as np
 from betwixt.errors import UsageError
 from betwixt.evaluation.machine import describe_machine
 from betwixt.models.base import Image, Interpolator
-from betwixt.models.registry import load_network, model_info
-from betwixt.runtime.load import check_device, load_model
+from betwixt.models.registry import load_network, model_info, need_torch
+from betwixt.runtime.load import check_device, load_model, loaded_hash
 
 __all__ = ["Cost", "count_flops", "count_parameters", "made_pair", "measure", "parse_size"]
 
@@ -56,6 +56,7 @@ class Cost:
         quartiles: The first and the third quartile, seconds.
         runs: How many were timed.
         peak_memory: Bytes.
+        weights_hash: Of the weights it ran with, "" for none.
         trained: Whether it ran with trained weights; time and memory do not depend on it.
         machine: See `machine.describe_machine`.
     """
@@ -73,6 +74,7 @@ class Cost:
     quartiles: tuple[float, float]
     runs: int
     peak_memory: int
+    weights_hash: str
     trained: bool
     machine: str
 
@@ -98,7 +100,7 @@ def parse_size(text: str) -> tuple[int, int]:
         UsageError: if it is no size.
     """
     width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdigit() and height.isdigit()):
+    if not (cross and width.isdecimal() and height.isdecimal()):
         raise UsageError(f"'{text}' is no size: write it as 1280x720.")
     if not (16 <= int(width) <= _LARGEST and 16 <= int(height) <= _LARGEST):
         raise UsageError(f"The size {text} is out of range: each side has 16 to {_LARGEST} pixels.")
@@ -182,7 +184,7 @@ def measure(
     """
     info = model_info(name)
     if info.sequences:
-        raise UsageError(f"The model {name} works on sequences: time it with --end-to-end CLIP.")
+        raise UsageError(f"The model {name} works on sequences: it is timed as what --end-to-end compares with.")
     own = "native" if info.network is None else "torch"
     if runtime not in ("auto", own):
         raise UsageError(f"The model {name} does not run on '{runtime}': choose auto or {own}.")
@@ -215,6 +217,7 @@ def measure(
         quartiles=(quarters[0], quarters[2]),
         runs=len(kept),
         peak_memory=_peak(where),
+        weights_hash=loaded_hash(name, weights),
         trained=weights is not None or info.weights in ("not needed", "embedded"),
         machine=describe_machine(where),
     )
@@ -222,15 +225,17 @@ def measure(
 
 def _model(name: str, device: str, precision: str, weights: Path | None, threads: int) -> Interpolator:
     info = model_info(name)
-    if info.network is None or weights is not None or info.weights == "embedded":
+    if info.network is not None:
+        need_torch(f"The model {name}")
+        import torch
+
+        torch.set_num_threads(threads)
+    if info.network is None or weights is not None or info.embedded:
         return load_model(name, device, weights=weights, precision=precision)
     check_device(device)
     network = load_network(name)
-    import torch
-
     from betwixt.runtime.torch import TorchInterpolator
 
-    torch.set_num_threads(threads)
     return TorchInterpolator(name, network, device, precision)
 
 

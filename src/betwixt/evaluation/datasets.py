@@ -13,9 +13,11 @@ methods that need a sequence (minterpolate) are given.
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -82,12 +84,14 @@ class Dataset(ABC):
         protocol: One line: which frames are given and which are restored, and where that is stated.
         expected: How many targets the published set has; None where a set has no fixed size.
         extrapolation: Whether frames after the second are wanted.
+        by_sequence: Whether the score is the mean of the sequences' means, not of all frames.
     """
 
     name: str
     protocol: str
     expected: int | None = None
     extrapolation: bool = False
+    by_sequence: bool = False
 
     def __init__(self, root: Path, options: Options) -> None:
         self.root, self.options = root, options
@@ -115,15 +119,38 @@ class Dataset(ABC):
 
 
 def read_picture(path: Path) -> Picture:
-    """A picture file as RGB, 8 bit."""
+    """A picture file as RGB, 8 bit.
+
+    Raises:
+        InputError: if it is not there, is damaged, or has more than 8 bits or transparency, which no benchmark has.
+    """
     try:
         data = np.fromfile(path, np.uint8)
-    except OSError:
-        raise InputError(f"{path} is missing.") from None
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except (OSError, ValueError):
+        state = "cannot be read" if path.exists() else "is missing"
+        raise InputError(f"{path} {state}.") from None
+    try:
+        picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    except cv2.error:
+        picture = None
     if picture is None:
         raise InputError(f"{path} is damaged: it cannot be read as a picture.")
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+    if picture.dtype != np.uint8:
+        raise InputError(f"{path} has more than 8 bits a sample: the benchmarks and their metrics are of 8 bit.")
+    if picture.ndim == 2:
+        return np.repeat(picture[..., None], 3, axis=2).astype(np.uint8)
+    if picture.shape[2] == 4 and not (picture[..., 3] == 255).all():
+        raise InputError(f"{path} is transparent: it is not clear what is to be compared.")
+    return np.ascontiguousarray(picture[..., 2::-1], np.uint8)
+
+
+def _broken(reason: str) -> Callable[[], Frames]:
+    """A loader that only says what is wrong."""
+
+    def load() -> Frames:
+        raise InputError(reason)
+
+    return load
 
 
 def _files(
@@ -162,10 +189,13 @@ def _number(text: str) -> int:
 def _list(path: Path) -> list[str]:
     """The lines of a list file that say something."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{path} cannot be read: the data set's own list file belongs there.") from None
-    return [line.strip() for line in lines if line.strip()]
+    lines = [line.strip() for line in text.replace("\0", " ").splitlines() if line.strip()]
+    if not lines:
+        raise InputError(f"{path} is empty: the data set's own list file belongs there.")
+    return lines
 
 
 class Vimeo90K(Dataset):
@@ -192,12 +222,12 @@ class Vimeo90K(Dataset):
 class Vimeo90KSeptuplet(Dataset):
     """Vimeo-90K, septuplets: `sequences/CLIP/SHOT/im1.png .. im7.png` and `sep_testlist.txt`; 448x256.
 
-    im2 .. im6 are restored from im1 and im7, at t = 1/6 .. 5/6 (RIFE, section 4.5, restores the frames between the
-    ends of a septuplet to judge arbitrary times); 7,824 sequences in the test list.
+    im2 .. im6 are restored from im1 and im7, at t = 1/6 .. 5/6: arbitrary times, as RIFE_m is trained on septuplets for
+    (RIFE, section 3.4). The protocol is ours; 7,824 sequences in the test list.
     """
 
     name = "vimeo90k-septuplet"
-    protocol = "im2..im6 of im1 and im7 (t = 1/6..5/6), 7,824 septuplets of sep_testlist.txt (RIFE, section 4.5)"
+    protocol = "im2..im6 of im1 and im7 (t = 1/6..5/6), 7,824 septuplets of sep_testlist.txt (ours)"
     expected = 7824 * 5
 
     def samples(self) -> Iterator[Sample]:
@@ -240,7 +270,7 @@ class UCF101(Dataset):
     def samples(self) -> Iterator[Sample]:
         """The triplets, by their numbers."""
         base = self._folder("ucf101_interp_ours", "ucf101/ucf101_interp_ours", "ucf101", ".")
-        folders = sorted((d for d in base.iterdir() if d.is_dir() and d.name.isdigit()), key=lambda d: int(d.name))
+        folders = sorted((d for d in base.iterdir() if d.is_dir() and d.name.isdecimal()), key=lambda d: int(d.name))
         if not folders:
             raise InputError(
                 f"{base} holds no UCF101 triplet: expected folders named by numbers, such as {base / '1'}."
@@ -255,15 +285,14 @@ class UCF101(Dataset):
 class Middlebury(Dataset):
     """Middlebury OTHER: `input/NAME/{frame10,frame11}.png`, `gt/NAME/frame10i11.png`; 12 sequences of about 640x480.
 
-    The middle frame is restored; the papers report the mean interpolation error (`ie`) over the sequences. Baker et
+    The middle frame is restored; the papers report the mean over the sequences of `ie`, the mean absolute difference of
+    the rounded frame. Baker et
     al., A database and evaluation methodology for optical flow, IJCV 2011. The published archives are
     other-color-twoframes (other-data/) and other-gt-interp (other-gt-interp/); both layouts are read.
     """
 
     name = "middlebury"
-    protocol = (
-        "frame10i11 of frame10 and frame11, 12 sequences OTHER, mean IE of the rounded frame (Baker et al., IJCV 2011)"
-    )
+    protocol = "frame10i11 of frame10 and frame11, 12 sequences OTHER (Baker et al., IJCV 2011; IE as RIFE computes it)"
     expected = 12
 
     def samples(self) -> Iterator[Sample]:
@@ -304,17 +333,16 @@ class _SNUFilm(Dataset):
             base / f"test-{self.setting}.txt",
         )
         for number, line in enumerate(_list(table)):
-            parts = line.split()
-            if len(parts) != 3:
-                raise InputError(f"{table}, line {number + 1}: expected three paths, found {len(parts)}.")
-            first, truth, second = (self._place(base, part) for part in parts)
-            group = "/".join(parts[1].split("/")[-3:-1])
-            yield Sample(f"{number:03d} {parts[1].split('/test/')[-1]}", group, (0.5,), _files(first, second, truth))
-
-    @staticmethod
-    def _place(base: Path, listed: str) -> Path:
-        tail = listed.replace("\\", "/").split("/test/")[-1]
-        return base / "test" / tail
+            # What follows test/, wherever the list's author had it.
+            parts = [re.split(r"(?:^|/)test/", part.replace("\\", "/"))[-1] for part in line.split()]
+            name = f"{number:03d} {parts[len(parts) // 2]}"
+            group = "/".join(parts[len(parts) // 2].split("/")[:-1])
+            if len(parts) == 3:
+                first, truth, second = (base / "test" / part for part in parts)
+                yield Sample(name, group, (0.5,), _files(first, second, truth))
+            else:
+                reason = f"{table}, line {number + 1}: expected three paths, found {len(parts)}."
+                yield Sample(name, group, (0.5,), _broken(reason))
 
 
 def _snu_film(level: str, gap: int) -> type[_SNUFilm]:
@@ -383,6 +411,8 @@ class _Xiph(Dataset):
         "BoxingPractice", "Crosswalk", "DrivingPOV", "FoodMarket", "FoodMarket2", "RitualDance", "SquareAndTimelapse",
         "Tango",
     )  # fmt: skip
+    SIZE: ClassVar[tuple[int, int]] = (2160, 4096)
+    """Of the full frames, which the protocol shrinks or cuts."""
     expected = 8 * 49
 
     @staticmethod
@@ -398,8 +428,14 @@ class _Xiph(Dataset):
         for clip in self.CLIPS:
             for i in range(2, 99, 2):
                 first, truth, second = (self._place(base, clip, n) for n in (i - 1, i, i + 1))
-                loader = _files(first, second, truth, change=self.change)
+                loader = _files(first, second, truth, change=self._changed)
                 yield Sample(f"{clip}-{i:03d}", clip, (0.5,), loader, run=clip)
+
+    def _changed(self, picture: Picture) -> Picture:
+        if picture.shape[:2] != self.SIZE:
+            sizes = [f"{size[1]}x{size[0]}" for size in (picture.shape, self.SIZE)]
+            raise InputError(f"A frame of Xiph has {sizes[0]} pixels: the protocol begins with frames of {sizes[1]}.")
+        return self.change(picture)
 
     @staticmethod
     def _place(base: Path, clip: str, number: int) -> Path:
@@ -436,39 +472,51 @@ class Xiph4K(_Xiph):
         return np.ascontiguousarray(picture[top : top + height // 2, left : left + width // 2])
 
 
-class _Sequence(Dataset):
-    """What sets of whole sequences share."""
-
-    def _triplets(
-        self, name: str, paths: Sequence[Path], stride: int, consecutive: bool, group: str | None = None
-    ) -> Iterator[Sample]:
-        """Triplets i, i + stride, i + 2 stride, run by run: each run holds every 2 stride-th frame."""
-        step = 2 * stride
-        for start in range(step if consecutive else 1):
-            for i in range(start, len(paths) - step, step):
-                middle = paths[i + stride]
-                loader = _files(paths[i], paths[i + step], middle)
-                yield Sample(f"{name}/{middle.stem}", group or name, (0.5,), loader, run=f"{name}#{start}")
-
-
-class ConsecutiveFrames(_Sequence):
+class ConsecutiveFrames(Dataset):
     """Folders of consecutive frames, as DAVIS has them: `SEQUENCE/*.jpg` (or .png) in the order of their numbers.
 
-    Every frame i is restored from i - stride and i + stride. A root that holds pictures itself is one sequence.
+    Every frame i is restored from i - stride and i + stride. A root that holds pictures itself is one sequence. A
+    number that is missing in a sequence is counted as missing: frames farther apart than the stride never stand in.
     """
 
     name = "frames"
     protocol = "every frame of the two `stride` frames before and after it, folders of consecutive frames"
 
     def samples(self) -> Iterator[Sample]:
-        """Sequence by sequence."""
+        """Sequence by sequence, and in each run by run: a run holds every 2 stride-th frame."""
         folders = [self.root] if self.root.is_dir() and _pictures(self.root) else []
         if not folders and self.root.is_dir():
             folders = [d for d in sorted(self.root.iterdir()) if d.is_dir() and _pictures(d)]
         if not folders:
             raise InputError(f"{self.root} holds no frames: expected pictures in it, or folders of pictures.")
+        stride = self.options.stride
         for folder in folders:
-            yield from self._triplets(folder.name, _pictures(folder), self.options.stride, consecutive=True)
+            frames = _numbered(folder)
+            for start in range(2 * stride):
+                for i in range(start, max(frames) - 2 * stride + 1, 2 * stride):
+                    places = [i, i + stride, i + 2 * stride]
+                    lost = next((place for place in places if place not in frames), None)
+                    if lost is not None:
+                        # Only what the middle frame's own place tells is new; ends are told by their neighbours.
+                        name = f"{folder.name}/{i + stride} (by order)"
+                        reason = f"{folder} has no frame at place {lost}, counted from 0."
+                        yield Sample(name, folder.name, (0.5,), _broken(reason))
+                        continue
+                    first, middle, second = (frames[place] for place in places)
+                    name = f"{folder.name}/{middle.stem}"
+                    loader = _files(first, second, middle)
+                    yield Sample(name, folder.name, (0.5,), loader, run=f"{folder.name}#{start}")
+
+
+def _numbered(folder: Path) -> dict[int, Path]:
+    """The pictures of a folder by their places, counted from 0: by their numbers if these differ, else by order."""
+    paths = _pictures(folder)
+    numbers = [_number(path.stem) for path in paths]
+    steps = {b - a for a, b in itertools.pairwise(numbers)}
+    if len(paths) < 2 or min(numbers) < 0 or 0 in steps:
+        return dict(enumerate(paths))
+    step = math.gcd(*steps)
+    return {(number - numbers[0]) // step: path for number, path in zip(numbers, paths, strict=True)}
 
 
 class Triplets(Dataset):
@@ -502,14 +550,21 @@ class Triplets(Dataset):
 class _Videos(Dataset):
     """What sets of video files share: every other frame is dropped and restored from its neighbours."""
 
-    @staticmethod
-    def _halved(path: Path, most: int | None) -> Iterator[Sample]:
-        """Samples of one video, decoded once, in order: 0 _ 2 _ 4 .."""
-        name = path.stem
+    def _label(self, path: Path) -> str:
+        """What a video is called: its place under the root."""
+        return path.relative_to(self.root).as_posix() if path != self.root else path.name
+
+    def _halved(self, path: Path, most: int | None) -> Iterator[Sample]:
+        """Samples of one video, in order: 0 _ 2 _ 4 .. A damaged one gives a sample that says so, and no other."""
+        name = self._label(path)
+        try:
+            for _ in _decoded(path, most, convert=False):
+                pass
+        except InputError as error:
+            yield Sample(name, name, (0.5,), _broken(str(error)))
+            return
         window: list[Picture] = []
-        for number, picture in enumerate(_decoded(path)):
-            if most is not None and number >= most:
-                break
+        for number, picture in enumerate(_decoded(path, most)):
             window.append(picture)
             if len(window) == 3:
                 a, truth, b = window
@@ -518,27 +573,30 @@ class _Videos(Dataset):
                 window = [b]
 
 
-def _lost(path: Path) -> Frames:
-    raise InputError(f"{path} is missing.")
-
-
 def _given(frames: Frames) -> Frames:
     return frames
 
 
-def _decoded(path: Path) -> Iterator[Picture]:
-    """The frames of a video as 8-bit RGB, by its own matrix and range."""
+def _decoded(path: Path, most: int | None, *, convert: bool = True) -> Iterator[Picture]:
+    """The first frames of a video as 8-bit RGB, by its own matrix and range.
+
+    Raises:
+        InputError: if it cannot be read, or is damaged before its end.
+    """
     from betwixt.media.colour import RGBPath
     from betwixt.media.frames import planes
     from betwixt.media.reader import Frame, Reader
 
     with Reader(path) as reader:
         route: RGBPath | None = None
-        for item in reader:
-            if isinstance(item, Frame):
-                video = item.video
+        frames = (item for item in reader if isinstance(item, Frame))
+        for frame in itertools.islice(frames, most):
+            if convert:
+                video = frame.video
                 route = route or RGBPath(video.format.name, video.width, video.height, reader.info.colour)
                 yield rounded(route.to_rgb(planes(video)))
+        if reader.damage:
+            raise InputError(f"{path} is damaged: {reader.damage}.")
 
 
 class HD(_Videos):
@@ -553,6 +611,7 @@ class HD(_Videos):
 
     name = "hd"
     protocol = "frames 1, 3, .. 99 of their neighbours, 11 videos of 544p, 720p and 1080p (RIFE, section 4.1: psnr_y)"
+    by_sequence = True
 
     VIDEOS: ClassVar[tuple[str, ...]] = (
         "HD720p_GT/parkrun_1280x720_50",
@@ -581,36 +640,55 @@ class HD(_Videos):
             videos = [found.get(stem, base / f"{name}.yuv") for stem, name in published.items()]
         for path in videos:
             if not path.exists():
-                yield Sample(path.stem, path.stem, (0.5,), functools.partial(_lost, path))
+                yield Sample(self._label(path), self._label(path), (0.5,), _broken(f"{path} is missing."))
             elif path.suffix.lower() == ".yuv":
                 yield from self._raw(path)
             else:
                 yield from self._halved(path, 101)
 
-    @staticmethod
-    def _raw(path: Path) -> Iterator[Sample]:
-        """Raw 8-bit 4:2:0, converted with the BT.601 limited-range matrix, as OpenCV and the papers' scripts do."""
+    def _raw(self, path: Path) -> Iterator[Sample]:
+        """Raw 8-bit 4:2:0."""
+        name = self._label(path)
         found = re.search(r"(\d{2,5})x(\d{2,5})", path.name)
         known = {"1080p": (1920, 1080), "720p": (1280, 720), "544p": (1280, 544)}
         size = (int(found[1]), int(found[2])) if found else None
         for word, usual in known.items():
             if size is None and (word in path.name or word in path.parent.name):
                 size = usual
-        if size is None:
-            raise InputError(f"{path}: the size of a raw video has to be in its name, such as NAME_1280x720_25.yuv.")
+        if size is None or 0 in size or size[0] % 2 or size[1] % 2:
+            reason = f"{path}: its size, of even sides, has to be in its name, such as NAME_1280x720_25.yuv."
+            yield Sample(name, name, (0.5,), _broken(reason))
+            return
         width, height = size
         length = width * height * 3 // 2
-        count = min(101, path.stat().st_size // length)
-
-        def frame(i: int) -> Picture:
-            data = np.fromfile(path, np.uint8, length, offset=i * length).reshape(height * 3 // 2, width)
-            return np.asarray(cv2.cvtColor(data, cv2.COLOR_YUV2RGB_I420), np.uint8)
+        total = path.stat().st_size
+        count = min(101, total // length)
+        if total % length or count < 3:
+            reason = f"{path} is damaged: it holds {total / length:.2f} frames of {width}x{height}."
+            yield Sample(name, name, (0.5,), _broken(reason))
+            return
 
         def triplet(i: int) -> Frames:
-            return Frames(frame(i - 1), frame(i + 1), [frame(i)])
+            first, truth, second = (_raw_frame(path, n, width, height) for n in (i - 1, i, i + 1))
+            return Frames(first, second, [truth])
 
         for i in range(1, count - 1, 2):
-            yield Sample(f"{path.stem}/{i:06d}", path.stem, (0.5,), functools.partial(triplet, i), run=path.stem)
+            yield Sample(f"{name}/{i:06d}", name, (0.5,), functools.partial(triplet, i), run=name)
+
+
+_TO_RGB = np.array([[1.0, 0.0, 1.13988303], [1.0, -0.394642334, -0.58062185], [1.0, 2.03206185, 0.0]])
+"""YUV, U and V around 0, to RGB: the inverse of scikit-image's matrix."""
+
+
+def _raw_frame(path: Path, number: int, width: int, height: int) -> Picture:
+    """A frame of a raw video as RIFE's script reads it: full range (though video is not), the old analogue matrix."""
+    length = width * height * 3 // 2
+    data = np.fromfile(path, np.uint8, length, offset=number * length)
+    luma, chroma = data[: width * height], data[width * height :].reshape(2, height // 2, width // 2)
+    full = [cv2.resize(x, (width, height), interpolation=cv2.INTER_CUBIC) for x in chroma]
+    yuv = np.stack([luma.reshape(height, width), *full], axis=2) / 255.0 - np.array([0.0, 0.5, 0.5])
+    picture: Picture = (np.clip(yuv @ _TO_RGB.T, 0, 1) * 255).astype(np.uint8)
+    return picture
 
 
 class Video(_Videos):
@@ -663,6 +741,7 @@ class _Extrapolated(Dataset):
 
     def __init__(self, triplets: Dataset) -> None:
         super().__init__(triplets.root, triplets.options)
+        self.by_sequence = triplets.by_sequence
         self._triplets = triplets
         self.name = f"{triplets.name}-extrapolation"
         self.protocol = f"the last frame of the two before it, instead of: {triplets.protocol}"

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +23,7 @@ import av
 
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.machine import describe_machine
+from betwixt.runtime.load import loaded_hash
 
 __all__ = ["EndToEnd", "convert", "race", "scaled"]
 
@@ -42,7 +43,9 @@ class EndToEnd:
         rounds: New frames a second in each round, Betwixt's and minterpolate's.
         ours: New frames a second, the median.
         theirs: Likewise of minterpolate.
-        ratio: Of the median times.
+        ratio: Of these two.
+        weights_hash: Of Betwixt's weights, "" if the model has none.
+        ffmpeg: The version of ffmpeg.
         machine: See `machine.describe_machine`.
     """
 
@@ -55,6 +58,8 @@ class EndToEnd:
     ours: float
     theirs: float
     ratio: float
+    weights_hash: str
+    ffmpeg: str
     machine: str
 
     def as_dict(self) -> dict[str, Any]:
@@ -78,6 +83,17 @@ def _minterpolate(source: Path, target: Path, rate: Fraction) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f"ffmpeg cannot convert {source}: {_last_line(done.stderr)}")
+
+
+def _frames(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for packet in container.demux(video=0) if packet.size)
+
+
+def _ffmpeg_version() -> str:
+    done = subprocess.run(["ffmpeg", "-version"], capture_output=True, text=True, check=False)
+    words = done.stdout.split()
+    return words[2] if words[:2] == ["ffmpeg", "version"] and len(words) > 2 else ""
 
 
 def _last_line(text: str) -> str:
@@ -113,6 +129,7 @@ def race(
     size: tuple[int, int] | None = None,
     seconds: float | None = None,
     rounds: int = 3,
+    options: Sequence[str] = (),
     progress: Callable[[int, float, float], None] | None = None,
 ) -> EndToEnd:
     """Convert a clip with Betwixt and with minterpolate, by turns.
@@ -123,6 +140,7 @@ def race(
         size: Width and height to bring the clip to first; None for its own.
         seconds: Only so much of the clip; None for all.
         rounds: How often each converts it.
+        options: More options of `betwixt interpolate`.
         progress: Called after each round with its number and the new frames a second of both.
 
     Raises:
@@ -133,6 +151,8 @@ def race(
         raise UsageError("ffmpeg is not on the PATH: install it to compare with its minterpolate filter.")
     if not clip.is_file():
         raise InputError(f"There is no {clip}.")
+    if size is not None and (size[0] % 2 or size[1] % 2):
+        raise UsageError(f"The size {size[0]}x{size[1]} is odd: H.264 needs even sides.")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         width, height = size or (None, None)
@@ -140,19 +160,37 @@ def race(
         ours, theirs, speeds = [], [], []
         for number in range(rounds):
             began = time.monotonic()
-            summary = convert(source, folder / "a.mp4", "--quality", str(QUALITY), "--codec", "h264", "--model", model)
+            summary = convert(
+                source, folder / "a.mp4", "--quality", str(QUALITY), "--codec", "h264", "--model", model, *options
+            )
             ours.append(time.monotonic() - began)
-            new = summary["frames_out"] - summary["frames_in"]
+            new = summary["synthesized"]
             began = time.monotonic()
             _minterpolate(source, folder / "b.mp4", Fraction(summary["rate"]))
             theirs.append(time.monotonic() - began)
-            speeds.append((new / ours[-1], new / theirs[-1]))
+            their_new = _frames(folder / "b.mp4") - summary["frames_in"]
+            speeds.append((new / ours[-1], their_new / theirs[-1]))
             if progress is not None:
                 progress(number + 1, *speeds[-1])
         with av.open(str(source)) as container:
             stream = container.streams.video[0]
             width, height = stream.width, stream.height
-    a, b = statistics.median(ours), statistics.median(theirs)
+    our_speed, their_speed = (statistics.median(column) for column in zip(*speeds, strict=True))
     return EndToEnd(
-        model, width, height, summary["frames_in"], new, speeds, new / a, new / b, b / a, describe_machine()
+        model,
+        width,
+        height,
+        summary["frames_in"],
+        new,
+        speeds,
+        our_speed,
+        their_speed,
+        our_speed / their_speed,
+        loaded_hash(model, _given_weights(options)),
+        _ffmpeg_version(),
+        describe_machine(),
     )
+
+
+def _given_weights(options: Sequence[str]) -> Path | None:
+    return Path(options[options.index("--weights") + 1]) if "--weights" in options else None

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from betwixt.errors import InputError, UsageError
-from betwixt.evaluation.report import write_whole
+from betwixt.media.files import write_whole
 
 __all__ = ["Point", "draw", "read_quality"]
 
@@ -43,13 +43,14 @@ def read_quality(path: Path, dataset: str, metric: str, options: str = "") -> di
         raise InputError(f"{path} cannot be read as a table of results (see betwixt evaluate --record).") from None
     found = {}
     for row in rows:
-        if row.get("dataset") == dataset and (not options or row.get("options") == options) and row.get(metric):
+        if row.get("dataset") == dataset and (row.get("options") or "") == options and row.get(metric):
             try:
                 found[row["model"]] = float(row[metric])
             except (KeyError, ValueError):
                 raise InputError(f"{path} has a score that is no number: {row[metric]}.") from None
     if not found:
-        raise InputError(f"{path} has no {metric} on {dataset}: evaluate first, with --record {path}.")
+        which = f"{dataset} ({options})" if options else dataset
+        raise InputError(f"{path} has no {metric} on {which}: evaluate first, with --record {path}.")
     return found
 
 

@@ -8,7 +8,6 @@ import csv
 import datetime
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +17,20 @@ from betwixt.errors import InputError
 from betwixt.evaluation.metrics import METRICS
 from betwixt.evaluation.published import Published, published_for
 from betwixt.evaluation.run import Evaluation
-from betwixt.media.files import output_error
+from betwixt.media.files import write_whole
 
 __all__ = [
+    "QUALITY_KEY",
     "Comparison",
     "Context",
     "as_dict",
     "compare",
     "quality_entry",
+    "read_table",
     "record",
     "to_json",
     "write_frames",
     "write_sequences",
-    "write_whole",
 ]
 
 
@@ -43,12 +43,14 @@ class Context:
         weights_hash: The first twelve digits of its SHA-256, or "".
         machine: See `machine.describe_machine`.
         options: What was chosen of the data set: "clean", "stride 2", or "".
+        precision: In what a network computed; "" for what is no network.
     """
 
     weights: str
     weights_hash: str
     machine: str
     options: str = ""
+    precision: str = ""
 
 
 def as_dict(evaluation: Evaluation, context: Context) -> dict[str, Any]:
@@ -58,6 +60,7 @@ def as_dict(evaluation: Evaluation, context: Context) -> dict[str, Any]:
         "model": evaluation.model,
         "dataset": evaluation.dataset,
         "options": context.options,
+        "precision": context.precision,
         "count": len(evaluation.rows),
         "skipped": len(evaluation.skipped) + evaluation.missing,
         "complete": evaluation.complete,
@@ -118,19 +121,24 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, whole or not at all.
+def read_table(path: Path, key: Sequence[str]) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns and rows of a table of results; none where there is no file yet.
 
     Raises:
-        OutputError: if it cannot be written.
+        InputError: if the file is no table that has the columns `key`.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    if not path.exists():
+        return [], []
     try:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise output_error(error, path) from None
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            columns, rows = list(reader.fieldnames or []), [dict(row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error):
+        raise InputError(f"{path} cannot be read as a table of results: give another file to --record.") from None
+    lost = [name for name in key if name not in columns]
+    if lost:
+        raise InputError(f"{path} is no table of these results: it lacks the column '{lost[0]}'.")
+    return columns, rows
 
 
 def record(path: Path, entries: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:
@@ -141,18 +149,7 @@ def record(path: Path, entries: Sequence[Mapping[str, Any]], key: Sequence[str])
     Raises:
         InputError: if the file is there but is no such table.
     """
-    rows: list[dict[str, str]] = []
-    columns: list[str] = []
-    if path.exists():
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                columns = list(reader.fieldnames or [])
-                rows = [dict(row) for row in reader]
-        except (OSError, UnicodeDecodeError, csv.Error):
-            raise InputError(f"{path} cannot be read as a table of results: give another file to --record.") from None
-        if any(name not in columns for name in key):
-            raise InputError(f"{path} is no table of results: it lacks the column '{key[0]}'.")
+    columns, rows = read_table(path, key)
     for entry in entries:
         columns += [name for name in entry if name not in columns]
         texts = {name: str(value) for name, value in entry.items()}
@@ -163,10 +160,15 @@ def record(path: Path, entries: Sequence[Mapping[str, Any]], key: Sequence[str])
     write_whole(path, _table(columns, [[row.get(name) or "" for name in columns] for row in rows]))
 
 
+QUALITY_KEY = ("dataset", "options", "model", "precision", "weights_hash")
+"""What tells one line of results/quality.csv from another."""
+
+
 def quality_entry(evaluation: Evaluation, context: Context) -> dict[str, str]:
     """An evaluation as a line of results/quality.csv."""
     result = as_dict(evaluation, context)
-    entry = {name: str(result[name]) for name in ("model", "dataset", "options", "count", "skipped")}
+    entry = {name: str(result[name]) for name in ("model", "dataset", "options", "precision", "count", "skipped")}
+    entry["complete"] = "yes" if evaluation.complete else "no"
     for metric in evaluation.metrics:
         digits = METRICS[metric].digits + 2
         low, high = result["confidence_95"][metric]

@@ -19,7 +19,7 @@ from pathlib import Path
 from betwixt.errors import BetwixtError, InputError
 from betwixt.evaluation.datasets import DATASETS
 from betwixt.evaluation.published import published
-from betwixt.evaluation.report import write_whole
+from betwixt.media.files import write_whole
 
 __all__ = ["pages", "readme_part", "results_page"]
 
@@ -96,14 +96,15 @@ def results_page(quality: Rows, cost: Rows, conversion: Rows) -> str:
         count = max(int(row["count"]) for row in rows)
         lines += ["", f"### {name}{f' ({options})' if options else ''}", ""]
         lines += [f"`{dataset}`: {rows[0]['protocol']}; {count} frames.", ""]
-        ordered = sorted(rows, key=lambda row: float(row["psnr"]))
+        ordered = sorted(rows, key=lambda row: float(row["psnr"] or 0))
         lines += _table(
-            ("model", "PSNR, dB", "PSNR, not rounded", "SSIM", "IE", "frames", "weights", "date"),
+            ("model", "PSNR, dB", "not rounded", "of luma", "SSIM", "IE", "frames", "weights", "date"),
             (
                 (
-                    row["model"] + ("" if row["skipped"] == "0" else " (incomplete)"),
+                    _model(row),
                     _interval(row, "psnr", 2),
                     _mean(row, "psnr_float", 2),
+                    _mean(row, "psnr_y", 2),
                     _mean(row, "ssim", 4),
                     _mean(row, "ie", 3),
                     row["count"],
@@ -114,7 +115,7 @@ def results_page(quality: Rows, cost: Rows, conversion: Rows) -> str:
             ),
         )
         lines += ["", f"<sub>Measured on {_machines(rows)}.</sub>"]
-        theirs = _published(dataset)
+        theirs = _published(dataset.replace("ucf101", "ucf101-clean") if options == "clean" else dataset)
         if theirs:
             lines += ["", "As published, not measured here:", "", *theirs]
     lines += ["", "## Cost", ""]
@@ -177,6 +178,13 @@ def _by(rows: Rows, column: str) -> dict[str, Rows]:
     return groups
 
 
+def _model(row: dict[str, str]) -> str:
+    """The model of a line, and what is particular about it."""
+    notes = [] if row["precision"] in ("", "fp32") else [row["precision"]]
+    notes += [] if row["complete"] == "yes" else ["incomplete"]
+    return f"{row['model']} ({', '.join(notes)})" if notes else row["model"]
+
+
 def _machines(rows: Rows) -> str:
     return "; ".join(dict.fromkeys(row["machine"] for row in rows))
 
@@ -203,12 +211,18 @@ def readme_part(quality: Rows, conversion: Rows) -> str:
     cells: dict[str, list[str]] = {}
     heads = []
     for dataset, options in _README_SETS:
-        rows = {row["model"]: row for row in quality if (row["dataset"], row["options"]) == (dataset, options)}
+        rows = {
+            row["model"]: row
+            for row in quality
+            if (row["dataset"], row["options"]) == (dataset, options) and row["precision"] in ("", "fp32")
+        }
         count = max((int(row["count"]) for row in rows.values()), default=0)
         heads.append(f"{'DAVIS' if dataset == 'frames' else _NAMES[dataset]} ({count})")
         for model in _README_MODELS:
             row = rows.get(model)
             text = "needs sequences" if row is None else f"{_mean(row, 'psnr', 2)} dB"
+            if row is not None and row["complete"] != "yes":
+                text += " (incomplete)"
             if row is not None and dataset == "middlebury":
                 text += f", IE {_mean(row, 'ie', 2)}"
             cells.setdefault(model, []).append(text)

@@ -11,26 +11,26 @@ same `Interpolator` interface as everywhere.
 from __future__ import annotations
 
 import json
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import cv2
 import numpy as np
 
-from betwixt.errors import InputError, OutputError, UsageError
+from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import Dataset, Frames, Sample
 from betwixt.evaluation.metrics import Metric, Picture, flicker, rounded
 from betwixt.evaluation.statistics import Summary, summarize
-from betwixt.media.files import output_error
+from betwixt.media.files import output_error, write_whole
 from betwixt.models.base import Image, Interpolator
 from betwixt.models.peers import Minterpolate
 
-__all__ = ["Evaluation", "Journal", "Row", "Skipped", "evaluate", "restored"]
+__all__ = ["Evaluation", "Journal", "Row", "Skipped", "check_model", "evaluate", "restored"]
 
 Model = Interpolator | Minterpolate
 
@@ -69,6 +69,7 @@ class Evaluation:
         dataset: The data set's name.
         protocol: Which frames are given and which are restored.
         metrics: What was measured.
+        by_sequence: Whether the score is the mean of the sequences' means.
         rows: One for each restored frame, in the order of the data set.
         skipped: What could not be scored.
         missing: How many frames of the published set are not under the root at all.
@@ -79,10 +80,12 @@ class Evaluation:
     dataset: str
     protocol: str
     metrics: list[str]
+    by_sequence: bool = False
     rows: list[Row] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     missing: int = 0
     limited: bool = False
+    _summaries: dict[str, Summary] = field(default_factory=dict, repr=False)
 
     @property
     def complete(self) -> bool:
@@ -90,8 +93,14 @@ class Evaluation:
         return not self.skipped and not self.missing and not self.limited
 
     def summary(self, metric: str) -> Summary:
-        """Mean, median and confidence interval of a metric over the frames."""
-        return summarize([row.scores[metric] for row in self.rows], [row.group for row in self.rows])
+        """Mean, median and confidence interval of a metric over the frames, or over the sequences' means."""
+        if metric not in self._summaries:
+            values, groups = [row.scores[metric] for row in self.rows], [row.group for row in self.rows]
+            if self.by_sequence:
+                means = {n: [row.scores[metric] for row in rows] for n, rows in self.sequences().items()}
+                values, groups = [sum(v) / len(v) for v in means.values()], list(means)
+            self._summaries[metric] = summarize(values, groups)
+        return self._summaries[metric]
 
     def sequences(self) -> dict[str, list[Row]]:
         """The rows of each sequence, in order."""
@@ -107,21 +116,22 @@ class Evaluation:
 
 
 class Journal:
-    """The rows of an unfinished evaluation, one JSON object a line, the first of which says what is being measured."""
+    """The rows of an unfinished evaluation, one JSON object a line, the first of which says what is being measured.
 
-    def __init__(self, path: Path, key: dict[str, Any], *, resume: bool) -> None:
+    The file is made when there is something to keep. What was skipped is kept for the record alone: a run that goes on
+    tries it again.
+    """
+
+    def __init__(self, path: Path, key: dict[str, Any], *, metrics: Sequence[str], resume: bool) -> None:
         self.path = path
-        self.done: dict[str, list[Row] | Skipped] = {}
+        self.done: dict[str, list[Row]] = {}
+        self._key, self._metrics = key, list(metrics)
+        self._file: Any = None
+        self._fresh = True
         if resume and path.exists():
-            self._read(key)
-        try:
-            if not self.done:
-                path.write_text(json.dumps(key) + "\n", encoding="utf-8")
-            self._file = path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise output_error(error, path) from None
+            self._read()
 
-    def _read(self, key: dict[str, Any]) -> None:
+    def _read(self) -> None:
         whole = 0
         try:
             data = self.path.read_bytes()
@@ -131,20 +141,22 @@ class Journal:
             try:
                 entry = json.loads(line)
                 if number == 0:
-                    if entry != key:
+                    if entry != self._key:
                         raise UsageError(
                             f"{self.path} is of another evaluation: leave --resume out to begin anew, or give the same "
                             "model, data set, options and metrics."
                         )
-                elif "reason" in entry:
-                    self.done[entry["sample"]] = Skipped(**entry)
-                else:
-                    self.done[entry["sample"]] = [Row(**row) for row in entry["rows"]]
-            except (ValueError, KeyError, TypeError):
+                elif "reason" not in entry:
+                    rows = [Row(**row) for row in entry["rows"]]
+                    if any(list(row.scores) != self._metrics for row in rows):
+                        break
+                    self.done[entry["sample"]] = rows
+            except (ValueError, KeyError, TypeError, AttributeError):
                 break  # the line that was being written when the run was broken off
             if not line.endswith(b"\n"):
                 break
             whole += len(line)
+        self._fresh = whole == 0
         with self.path.open("r+b") as file:
             file.truncate(whole)
 
@@ -156,6 +168,10 @@ class Journal:
             else {"sample": sample, "rows": [asdict(row) for row in outcome]}
         )
         try:
+            if self._file is None:
+                self._file = self.path.open("w" if self._fresh else "a", encoding="utf-8")
+                if self._fresh:
+                    self._file.write(json.dumps(self._key) + "\n")
             self._file.write(json.dumps(entry) + "\n")
             self._file.flush()
         except OSError as error:
@@ -163,7 +179,8 @@ class Journal:
 
     def close(self) -> None:
         """Close it; it stays on disk."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
 
 def evaluate(
@@ -195,38 +212,32 @@ def evaluate(
         InputError: if the root does not hold the data set, or no sample of it could be scored.
         UsageError: if the model cannot do this data set.
     """
-    if dataset.extrapolation and type(model) is not Minterpolate:
-        _refuse_interpolators(model)
-    result = Evaluation(model.name, dataset.name, dataset.protocol, [m.name for m in metrics])
+    check_model(model, dataset)
+    result = Evaluation(model.name, dataset.name, dataset.protocol, [m.name for m in metrics], dataset.by_sequence)
     done = dict(journal.done) if journal is not None else {}
     chosen = set(ids) if ids is not None else None
     result.limited = limit is not None or chosen is not None
     if save_frames is not None:
         _make_folder(save_frames)
 
-    def work() -> Iterator[Sample]:
-        for number, sample in enumerate(_chosen(dataset, chosen)):
-            if limit is not None and number >= limit:
-                return
-            yield sample
-
+    names: set[str] = set()
+    wanted = _Wanted(chosen, limit)
     total = limit if limit is not None else len(chosen) if chosen is not None else None
-    count = 0
-    for sample, outcome in _outcomes(model, work(), metrics, done, save_frames, jobs):
-        if journal is not None and sample.name not in done:
+    outcomes = _outcomes(model, dataset, wanted, metrics, done, save_frames, jobs)
+    for count, (sample, outcome) in enumerate(outcomes, start=1):
+        if sample.name in names:
+            outcome = Skipped(sample.name, "the data set names two samples so: rename one")
+        names.add(sample.name)
+        if journal is not None and outcome is not done.get(sample.name):
             journal.add(sample.name, outcome)
         if isinstance(outcome, Skipped):
             result.skipped.append(outcome)
         else:
             result.rows.extend(outcome)
-        count += 1
         if progress is not None:
             progress(count, total)
-    if chosen is not None and count < len(chosen):
-        known = {row.sample for row in result.rows} | {skip.sample for skip in result.skipped}
-        result.skipped.extend(
-            Skipped(name, "the data set has no sample of this name") for name in sorted(chosen - known)
-        )
+    if chosen is not None and limit is None:
+        result.skipped += [Skipped(n, "the data set has no sample of this name") for n in sorted(chosen - names)]
     if not result.rows:
         why = f" The first: {result.skipped[0].reason}" if result.skipped else ""
         raise InputError(f"No sample of {dataset.name} under {dataset.root} could be scored.{why}")
@@ -250,58 +261,100 @@ def restored(model: Model, dataset: Dataset, names: set[str]) -> Iterator[tuple[
             yield sample, frames, _made(model, sample, frames)
 
 
-def _refuse_interpolators(model: Any) -> None:
-    """Say at once, not at the first sample, that a model only interpolates."""
-    if type(model).extrapolate is Interpolator.extrapolate:
+def check_model(model: Model, dataset: Dataset) -> None:
+    """Refuse a model that cannot do a data set, before any frame is made.
+
+    Raises:
+        UsageError: if the model only interpolates, or works on sequences and the data set has none.
+        InputError: if the root does not hold the data set.
+    """
+    if isinstance(model, Minterpolate):
+        first = next(iter(dataset.samples()), None)
+        if first is not None and (first.run is None or first.times != (0.5,)):
+            raise _no_sequences(model)
+    elif dataset.extrapolation and type(model).extrapolate is Interpolator.extrapolate:
         blank = np.zeros((16, 16, 3), np.float32)
         model.extrapolate(blank, blank)
 
 
-def _chosen(dataset: Dataset, names: set[str] | None) -> Iterator[Sample]:
-    return (s for s in dataset.samples() if names is None or s.name in names)
+def _no_sequences(model: Minterpolate) -> UsageError:
+    return UsageError(f"{model.name} works on sequences: evaluate it on frames, video, hd, xiph-2k or xiph-4k.")
+
+
+class _Wanted:
+    """Which samples are asked for, counted as they come by."""
+
+    def __init__(self, names: set[str] | None, limit: int | None) -> None:
+        self._names, self._left = names, limit
+
+    def takes(self, sample: Sample) -> bool:
+        """Whether this one is asked for."""
+        if self._names is not None and sample.name not in self._names:
+            return False
+        if self._left is not None:
+            self._left -= 1
+        return True
+
+    @property
+    def full(self) -> bool:
+        """Whether no more are asked for."""
+        return self._left is not None and self._left <= 0
 
 
 def _outcomes(
     model: Model,
-    samples: Iterator[Sample],
+    dataset: Dataset,
+    wanted: _Wanted,
     metrics: Sequence[Metric],
-    done: dict[str, list[Row] | Skipped],
+    done: dict[str, list[Row]],
     folder: Path | None,
     jobs: int,
 ) -> Iterator[tuple[Sample, list[Row] | Skipped]]:
-    """Each sample with its rows, in order."""
+    """Each sample that is asked for with its rows, in order."""
+
+    def known(sample: Sample) -> list[Row] | None:
+        rows = done.get(sample.name)
+        saved = folder is None or rows is None or all(p.exists() for p in _paths(folder, sample.name, len(rows)))
+        return rows if saved else None
+
     if isinstance(model, Minterpolate):
-        # A sequence is made from its beginning, whatever is known of it; the rest is not made again.
-        for sample, frames, made in _by_sequence(model, samples):
-            known = done.get(sample.name)
-            if known is not None:
-                yield sample, known
-            elif isinstance(frames, Skipped):
-                yield sample, frames
-            else:
-                yield sample, _rows(sample, frames, made, metrics, folder)
+        # A sequence is made from its beginning, whatever is asked for of it.
+        for sample, frames, made in _by_sequence(model, dataset.samples()):
+            if wanted.takes(sample):
+                yield sample, known(sample) or _scored(sample, frames, made, metrics, folder)
+            if wanted.full:
+                return
         return
 
     def one(sample: Sample) -> list[Row] | Skipped:
         try:
             frames = sample.load()
+            made = _made(model, sample, frames)
         except InputError as error:
             return Skipped(sample.name, str(error))
-        return _rows(sample, frames, _made(model, sample, frames), metrics, folder)
+        except (cv2.error, ValueError, IndexError) as error:
+            return Skipped(sample.name, f"{model.name} cannot make it: {_first_line(error)}")
+        return _scored(sample, frames, made, metrics, folder)
 
-    waiting: deque[tuple[Sample, Future[list[Row] | Skipped] | list[Row] | Skipped]] = deque()
+    waiting: deque[tuple[Sample, Future[list[Row] | Skipped] | list[Row]]] = deque()
     with ThreadPoolExecutor(max(1, jobs)) as pool:
         try:
-            for sample in samples:
-                known = done.get(sample.name)
-                # Without its loader: what that holds of a video would live on as long as the queue.
-                waiting.append((_light(sample), known if known is not None else pool.submit(one, sample)))
+            for sample in dataset.samples():
+                if wanted.takes(sample):
+                    # Without its loader: what that holds of a video would live on as long as the queue.
+                    waiting.append((_light(sample), known(sample) or pool.submit(one, sample)))
                 if len(waiting) > 2 * jobs:
                     yield _settled(*waiting.popleft())
+                if wanted.full:
+                    break
             while waiting:
                 yield _settled(*waiting.popleft())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _first_line(error: BaseException) -> str:
+    return " ".join((str(error).strip().splitlines() or [type(error).__name__])[0].split())
 
 
 def _light(sample: Sample) -> Sample:
@@ -311,9 +364,7 @@ def _light(sample: Sample) -> Sample:
     return replace(sample, load=gone)
 
 
-def _settled(
-    sample: Sample, outcome: Future[list[Row] | Skipped] | list[Row] | Skipped
-) -> tuple[Sample, list[Row] | Skipped]:
+def _settled(sample: Sample, outcome: Future[list[Row] | Skipped] | list[Row]) -> tuple[Sample, list[Row] | Skipped]:
     return sample, outcome.result() if isinstance(outcome, Future) else outcome
 
 
@@ -335,8 +386,14 @@ def _by_sequence(
         return held.popleft() if held else next(samples, None)
 
     while (sample := next_sample()) is not None:
-        if sample.run is None or sample.times != (0.5,):
-            raise UsageError(f"{model.name} works on sequences: evaluate it on frames, video, hd, xiph-2k or xiph-4k.")
+        if sample.run is None:
+            # What cannot be read belongs to no run.
+            try:
+                sample.load()
+            except InputError as error:
+                yield sample, Skipped(sample.name, str(error)), []
+                continue
+            raise _no_sequences(model)
         run = sample.run
         broken: list[tuple[Sample, Skipped]] = []
 
@@ -360,27 +417,43 @@ def _by_sequence(
             if current is not None:
                 held.append(current)
 
-        for image in model.between(pictures()):
-            done, frames = waiting.popleft()
-            yield done, frames, [image]
+        try:
+            for image in model.between(pictures()):
+                done, frames = waiting.popleft()
+                yield done, frames, [image]
+        except (cv2.error, ValueError) as error:
+            # Its filter takes no pictures so small, or the pictures of the run differ in size.
+            reason = f"{model.name} cannot make it: {_first_line(error)}"
+            while waiting:
+                done, _ = waiting.popleft()
+                yield done, Skipped(done.name, reason), []
         for lost, skipped in broken:
             yield lost, skipped, []
 
 
-def _rows(
-    sample: Sample, frames: Frames, made: list[Image], metrics: Sequence[Metric], folder: Path | None
-) -> list[Row]:
+def _scored(
+    sample: Sample, frames: Frames | Skipped, made: list[Image], metrics: Sequence[Metric], folder: Path | None
+) -> list[Row] | Skipped:
+    """The rows of a sample's made frames; a sample that cannot be scored says why."""
+    if isinstance(frames, Skipped):
+        return frames
+    if not all(np.isfinite(image).all() for image in made):
+        return Skipped(sample.name, "the model made values that are no numbers")
     strip: dict[str, float] = {}
-    if any(m.name == "flicker" for m in metrics):
-        strip["flicker"] = _flicker(sample, frames, made)
     rows = []
-    for number, (t, image, truth) in enumerate(zip(sample.times, made, frames.truths, strict=True)):
-        picture = rounded(image)
-        scores = {m.name: strip[m.name] if m.frame is None else m.frame(image, picture, truth) for m in metrics}
-        rows.append(Row(sample.name, sample.group, t, scores))
-        if folder is not None:
-            many = f"_{number + 1:02d}" if len(made) > 1 else ""
-            _save(folder / f"{_file_name(sample.name)}{many}.png", picture)
+    try:
+        if any(m.name == "flicker" for m in metrics):
+            strip["flicker"] = _flicker(sample, frames, made)
+        pictures = [rounded(image) for image in made]
+        for t, image, picture, truth in zip(sample.times, made, pictures, frames.truths, strict=True):
+            scores = {m.name: strip[m.name] if m.frame is None else m.frame(image, picture, truth) for m in metrics}
+            rows.append(Row(sample.name, sample.group, t, scores))
+    except (cv2.error, ValueError) as error:
+        return Skipped(sample.name, f"it cannot be scored: {_first_line(error)}")
+    if folder is not None:
+        for path, picture in zip(_paths(folder, sample.name, len(made)), pictures, strict=True):
+            data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
+            write_whole(path, data.tobytes())
     return rows
 
 
@@ -391,8 +464,10 @@ def _flicker(sample: Sample, frames: Frames, made: list[Image]) -> float:
     return flicker([first, *made, second], [frames.first, *frames.truths, frames.second])
 
 
-def _file_name(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name.rsplit(".png", 1)[0])
+def _paths(folder: Path, name: str, count: int) -> list[Path]:
+    """Where the made frames of a sample are kept: different names give different files."""
+    plain = quote(name, safe=" ").replace("%2F", "_-_")
+    return [folder / (f"{plain}.png" if count == 1 else f"{plain} {number + 1:02d}.png") for number in range(count)]
 
 
 def _make_folder(folder: Path) -> None:
@@ -400,15 +475,3 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise output_error(error, folder) from None
-
-
-def _save(path: Path, picture: Any) -> None:
-    """Write a PNG, whole or not at all."""
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.part.png")
-    data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
-    try:
-        partial.write_bytes(data.tobytes())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written: {error.strerror}.") from None

@@ -9,25 +9,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from betwixt import __version__
 from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.evaluation.datasets import Dataset, Options, open_dataset
 from betwixt.evaluation.machine import describe_machine
 from betwixt.evaluation.metrics import DEFAULT_METRICS, select_metrics
 from betwixt.evaluation.report import (
+    QUALITY_KEY,
     Comparison,
     Context,
     compare,
     quality_entry,
+    read_table,
     record,
     to_json,
     write_frames,
     write_sequences,
-    write_whole,
 )
-from betwixt.evaluation.run import Evaluation, Journal, Model, evaluate
+from betwixt.evaluation.run import Evaluation, Journal, Model, check_model, evaluate
 from betwixt.evaluation.sheet import check_sheet, write_sheet
+from betwixt.media.files import check_output, write_whole
 from betwixt.models.registry import model_info
-from betwixt.runtime.load import check_device, load_model
+from betwixt.runtime.load import PRECISIONS, check_device, load_model, loaded_hash, weights_of
 
 __all__ = ["Outcome", "Request", "run"]
 
@@ -104,11 +107,13 @@ def run(request: Request, progress: Callable[[str, int, int | None], None] | Non
     ids = _ids(request.ids)
     _check(request)
     models = [_load(request, name) for name in request.models]
+    for model in models:
+        check_model(model, dataset)
     next(iter(dataset.samples()), None)  # a root that does not hold the data set is said now
     outcome = Outcome([])
     for name, model in zip(request.models, models, strict=True):
         context = _context(request, name, model)
-        journal = _journal(request, name, context, dataset)
+        journal = _journal(request, name, context, dataset, ids)
         try:
             evaluation = evaluate(
                 model,
@@ -137,10 +142,15 @@ def run(request: Request, progress: Callable[[str, int, int | None], None] | Non
 
 
 def _check(request: Request) -> None:
-    """Refuse what cannot be done or written."""
+    """Refuse what cannot be done or written, before anything is done."""
     check_device(request.device)
+    networks = [name for name in request.models if model_info(name).network is not None]
     if len(set(request.models)) != len(request.models):
         raise UsageError("A model is named twice: name each once.")
+    if request.precision not in PRECISIONS:
+        raise UsageError(f"There is no precision '{request.precision}': choose one of {', '.join(PRECISIONS)}.")
+    if request.weights is not None and not networks:
+        raise UsageError("No model named here is a network: leave --weights out.")
     if request.limit is not None and request.limit < 1:
         raise UsageError(f"--limit {request.limit} leaves nothing to score: give at least 1.")
     if request.jobs < 0:
@@ -149,21 +159,32 @@ def _check(request: Request) -> None:
         raise UsageError(f"There is nothing to compare with called '{request.compare}': say --compare published.")
     if request.resume and _journal_path(request, "") is None:
         raise UsageError("--resume needs --csv or --json with a file: what was scored is kept beside it.")
+    if request.record is not None and (request.limit is not None or request.ids is not None):
+        raise UsageError("--record keeps scores of whole sets: leave it out with --limit and --ids.")
     if request.sheet is not None:
         check_sheet(request.sheet)
-    for path in (request.csv, request.frames_csv, request.json, request.record, request.save_frames):
-        if path is not None and not path.parent.is_dir():
-            raise OutputError(f"The folder {path.parent} does not exist: make it first.")
-    for path in (request.csv, request.frames_csv, request.json, request.record):
-        if path is not None and path.is_dir():
-            raise OutputError(f"{path} is a folder: give a file name.")
+    outputs = [
+        p for p in (request.csv, request.frames_csv, request.json, request.record, request.sheet) if p is not None
+    ]
+    places = [path.resolve() for path in outputs]
+    if len(set(places)) != len(places):
+        raise UsageError("Two outputs have the same name: give each a file of its own.")
+    for given in (request.ids, request.weights, request.root):
+        if given is not None and given.resolve() in places:
+            raise UsageError(f"{given} is an input: give the output another name.")
+    for path in outputs:
+        check_output(path, None, overwrite=True)
+    if request.record is not None:
+        read_table(request.record, QUALITY_KEY)
+    if request.save_frames is not None and not request.save_frames.parent.is_dir():
+        raise OutputError(f"The folder {request.save_frames.parent} does not exist: make it first.")
 
 
 def _ids(path: Path | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{path} cannot be read: a text file with a sample's name a line is expected.") from None
     if not names:
@@ -183,15 +204,12 @@ def _load(request: Request, name: str) -> Model:
 
 
 def _context(request: Request, name: str, model: Model) -> Context:
-    network = model_info(name).network is not None
-    weights = request.weights if network else None
-    digest = ""
-    if weights is not None:
-        from betwixt.weights.load import file_hash
-
-        digest = file_hash(weights)[:12]
     device = str(getattr(model, "device", "cpu"))
-    return Context(weights.name if weights is not None else "none", digest, describe_machine(device), request.options)
+    if model_info(name).network is None:
+        return Context("none", "", describe_machine(device), request.options)
+    weights = weights_of(name, request.weights)
+    digest = loaded_hash(name, weights)
+    return Context(weights.name, digest, describe_machine(device), request.options, request.precision)
 
 
 def _jobs(model: Model) -> int:
@@ -210,7 +228,7 @@ def _journal_path(request: Request, name: str) -> Path | None:
     return None if beside is None else beside.with_name(f"{beside.name}.{name}.journal")
 
 
-def _journal(request: Request, name: str, context: Context, dataset: Dataset) -> Journal | None:
+def _journal(request: Request, name: str, context: Context, dataset: Dataset, ids: list[str] | None) -> Journal | None:
     path = _journal_path(request, name)
     if path is None:
         return None
@@ -222,8 +240,12 @@ def _journal(request: Request, name: str, context: Context, dataset: Dataset) ->
         "options": request.options,
         "root": str(request.root.resolve()),
         "metrics": request.metrics,
+        "limit": request.limit,
+        "ids": ids,
+        "version": __version__,
     }
-    return Journal(path, key, resume=request.resume)
+    chosen = [metric.name for metric in select_metrics(request.metrics, request.lpips_weights)]
+    return Journal(path, key, metrics=chosen, resume=request.resume)
 
 
 def _write(request: Request, outcome: Outcome, models: list[Model], dataset: Dataset) -> None:
@@ -247,7 +269,7 @@ def _write(request: Request, outcome: Outcome, models: list[Model], dataset: Dat
             outcome.written.append(path)
     if request.record is not None:
         entries = [quality_entry(evaluation, context) for evaluation, context in outcome.evaluations]
-        record(request.record, entries, ("dataset", "options", "model", "weights_hash"))
+        record(request.record, entries, QUALITY_KEY)
         outcome.written.append(request.record)
     if request.save_frames is not None:
         outcome.written.append(request.save_frames)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import html
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,9 +20,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.errors import OutputError, UsageError
+from betwixt.errors import UsageError
 from betwixt.evaluation.metrics import Picture, rounded
 from betwixt.evaluation.run import Evaluation, Model, restored
+from betwixt.media.files import write_whole
 from betwixt.models.base import Interpolator, MotionPair
 
 __all__ = ["flow_colours", "write_sheet"]
@@ -109,21 +109,13 @@ def write_sheet(path: Path, model: Model, evaluation: Evaluation, dataset: Any, 
     data = (
         _page(heading, mean, ordered) if path.suffix.lower() in (".html", ".htm") else _poster(heading, mean, ordered)
     )
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    except OSError as error_:
-        partial.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written: {error_.strerror}.") from None
+    write_whole(path, data)
 
 
 def check_sheet(path: Path) -> None:
-    """Refuse a name that is neither a page nor a picture, or whose folder is not there."""
+    """Refuse a name that is neither a page nor a picture."""
     if path.suffix.lower() not in (".html", ".htm", ".png"):
         raise UsageError(f"A sheet is a page or a picture: end {path} in .html or .png.")
-    if not path.parent.is_dir():
-        raise OutputError(f"The folder {path.parent} does not exist: make it first.")
 
 
 def _motion(model: Model, first: Picture, second: Picture) -> Picture:
@@ -135,6 +127,8 @@ def _motion(model: Model, first: Picture, second: Picture) -> Picture:
             flow = motion.flow_t1 - motion.flow_t0
             height, width = first.shape[:2]
             return flow_colours(cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32))
+    if min(first.shape[:2]) < 16:
+        return np.full_like(first, 255)  # too small to search
     grey = [cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in (first, second)]
     search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return flow_colours(search.calc(grey[0], grey[1], None))
@@ -166,7 +160,7 @@ def _page(heading: str, mean: str, panels: Sequence[_Panel]) -> bytes:
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(heading)}</title><style>{style}</style>"
         f"<h1>{html.escape(heading)}</h1><p>Means: {html.escape(mean)}</p>{''.join(rows)}</html>"
     )
-    return page.encode()
+    return page.encode("utf-8", "replace")
 
 
 def _encoded(picture: Picture) -> str:

@@ -11,7 +11,7 @@ from typing import Self
 
 from betwixt.errors import OutputError
 
-__all__ = ["WholeOutput", "check_output", "output_error", "reason", "temporary_beside"]
+__all__ = ["WholeOutput", "check_output", "output_error", "reason", "temporary_beside", "write_whole"]
 
 
 class WholeOutput(ABC):
@@ -71,6 +71,22 @@ def check_output(path: Path, source: str | Path | None, overwrite: bool) -> None
 def temporary_beside(path: Path) -> Path:
     """The name of the unfinished file: hidden, in the same folder, with the same suffix."""
     return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a small file, whole or not at all.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    partial = temporary_beside(path)
+    try:
+        # Names of files may hold bytes that are no text: they go out as they came.
+        partial.write_bytes(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise output_error(error, path) from None
 
 
 def output_error(error: BaseException, path: Path | str) -> OutputError:

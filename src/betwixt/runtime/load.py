@@ -10,7 +10,10 @@ from betwixt.errors import UsageError
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import DEFAULT_MODEL, load_network, model_info, need_torch
 
-__all__ = ["check_device", "load_model"]
+__all__ = ["PRECISIONS", "check_device", "load_model", "loaded_hash", "weights_of"]
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+"""In what a network computes."""
 
 
 def load_model(
@@ -49,30 +52,46 @@ def load_model(
             raise UsageError(f"The model {name} is no network: leave the precision out, or choose another model.")
         model: Interpolator = info.make()
         return model
+    path = weights_of(name, weights)
     if info.embedded:
         need_torch(f"The model {name}")
         from betwixt.runtime.compact import CompactInterpolator
 
-        return CompactInterpolator(
-            Path(weights) if weights is not None else _embedded(info.embedded), device, precision
-        )
-    if weights is None:
-        raise UsageError(
-            f"No weights of {name} are shipped: give a file of them (--weights FILE, safetensors or the authors' own), "
-            f"or use the model {DEFAULT_MODEL}."
-        )
+        return CompactInterpolator(path, device, precision)
     network = load_network(name)
     from betwixt.runtime.torch import TorchInterpolator
     from betwixt.weights.load import load_weights
 
     home = import_module(type(getattr(network, "network", network)).__module__)
-    load_weights(getattr(network, "network", network), Path(weights), getattr(home, "from_reference_name", str))
+    load_weights(getattr(network, "network", network), path, getattr(home, "from_reference_name", str))
     return TorchInterpolator(name, network, device, precision)
 
 
-def _embedded(name: str) -> Path:
-    """The place of a file of weights that comes with Betwixt."""
-    return Path(str(files("betwixt.weights") / "embedded" / name))
+def weights_of(name: str, given: str | Path | None = None) -> Path:
+    """The file of weights that a network is loaded from: the one given, or the one that comes with Betwixt.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    if given is not None:
+        return Path(given)
+    embedded = model_info(name).embedded
+    if embedded:
+        return Path(str(files("betwixt.weights") / "embedded" / embedded))
+    raise UsageError(
+        f"No weights of {name} are shipped: give a file of them (--weights FILE, safetensors or the authors' own), "
+        f"or use the model {DEFAULT_MODEL}."
+    )
+
+
+def loaded_hash(name: str, given: str | Path | None = None) -> str:
+    """The first twelve digits of the SHA-256 of a network's weights; "" where a model has none."""
+    info = model_info(name)
+    if info.network is None or (given is None and not info.embedded):
+        return ""
+    from betwixt.weights.load import file_hash
+
+    return file_hash(weights_of(name, given))[:12]
 
 
 def check_device(device: str) -> None:
