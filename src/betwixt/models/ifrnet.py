@@ -29,8 +29,8 @@ What to know beyond the paper:
 - `IFRNetSynthesis.features` and `encode_truth` are the two sides of the paper's geometry consistency loss: the
   decoders' features of frame t, and the encoder's features of the true frame t.
 
-- The decoders' residual block passes its last channels alone through two more convolutions, which saves most of what
-  five full ones would cost.
+- The decoders' residual block passes its last channels alone through two more convolutions, which saves more than a
+  third of what five full ones would cost.
 
 References: Kong et al., IFRNet, CVPR 2022.
 """
