@@ -4,9 +4,10 @@ import itertools
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
-from layouts import LAYOUTS, picture
+from layouts import LAYOUTS, picture, write
 
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation import datasets
@@ -93,6 +94,71 @@ def test_every_inner_frame_is_restored_at_the_stride(tmp_path: Path) -> None:
     assert names == {f"alpha/{i:05d}" for i in range(1, 6)} | {f"beta/{i:05d}" for i in (1, 2)}
     names = {sample.name for sample, _ in loaded(tmp_path, "frames", Options(stride=3))}
     assert names == {"alpha/00003"}
+
+
+def test_a_hole_in_a_sequence_is_counted(tmp_path: Path) -> None:
+    LAYOUTS["frames"][0](tmp_path)
+    (tmp_path / "alpha/00003.jpg").unlink()
+    samples = [s for s in open_dataset("frames", tmp_path).samples() if s.group == "alpha"]
+    assert len(samples) == 5
+    good = [name for name, frames in ((s.name, f) for s, f in loaded(tmp_path, "frames")) if name.startswith("alpha")]
+    assert good == ["alpha/00001", "alpha/00005"]
+
+
+def test_twins_by_name_are_told_apart(tmp_path: Path) -> None:
+    for i in range(3):
+        write(tmp_path / f"s/{i}.png", i)
+        write(tmp_path / f"s/{i}.jpg", i)
+    names = [s.name for s, _ in loaded(tmp_path, "frames")]
+    assert len(set(names)) == len(names) == 4
+
+
+def test_a_damaged_video_is_counted_and_the_others_are_read(tmp_path: Path) -> None:
+    for name in ("a.ts", "b.ts"):
+        with av.open(str(tmp_path / name), "w") as out:
+            stream = out.add_stream("libx264", rate=25, options={"g": "5"})
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+            for i in range(20):
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(picture(i, 48, 64), format="rgb24")))
+            out.mux(stream.encode(None))
+    damaged = tmp_path / "a.ts"
+    damaged.write_bytes(damaged.read_bytes()[:-3000])
+    samples = list(open_dataset("video", tmp_path).samples())
+    assert [s.name for s in samples if s.group == "a.ts"] == ["a.ts"]
+    with pytest.raises(InputError, match="damaged"):
+        samples[0].load()
+    assert len([s for s in samples if s.group == "b.ts"]) == 9
+
+
+def test_lists_are_read_as_people_write_them(tmp_path: Path) -> None:
+    LAYOUTS["vimeo90k"][0](tmp_path)
+    table = tmp_path / "vimeo_triplet/tri_testlist.txt"
+    table.write_bytes(b"\xef\xbb\xbf00001/0001\r\n00001/0002\r\n")
+    assert [s.name for s, _ in loaded(tmp_path, "vimeo90k")] == ["00001/0001", "00001/0002"]
+    table.write_text("")
+    with pytest.raises(InputError, match="is empty"):
+        list(open_dataset("vimeo90k", tmp_path).samples())
+    LAYOUTS["snu-film-hard"][0](tmp_path)
+    table = tmp_path / "SNU-FILM/test-hard.txt"
+    lines = table.read_text().splitlines()
+    table.write_text(f"{lines[0]}\nonly two\n" + " ".join(p.removeprefix("data/SNU-FILM/") for p in lines[1].split()))
+    samples = list(open_dataset("snu-film-hard", tmp_path).samples())
+    assert len(samples) == 3
+    samples[2].load()
+    with pytest.raises(InputError, match="line 2: expected three paths"):
+        samples[1].load()
+
+
+def test_pictures_of_other_kinds_are_refused_or_read(tmp_path: Path) -> None:
+    LAYOUTS["triplets"][0](tmp_path)
+    grey = np.full((32, 48), 77, np.uint8)
+    for i in range(3):
+        assert cv2.imwrite(str(tmp_path / f"a/{i}.png"), grey)
+        assert cv2.imwrite(str(tmp_path / f"b/{i}.png"), grey.astype(np.uint16) * 257)
+    first, second = open_dataset("triplets", tmp_path).samples()
+    assert (first.load().first == 77).all()
+    with pytest.raises(InputError, match="more than 8 bits"):
+        second.load()
 
 
 def test_samples_of_a_run_share_frames(tmp_path: Path) -> None:

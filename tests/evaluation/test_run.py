@@ -118,6 +118,56 @@ def test_a_broken_run_is_gone_on_with(vimeo: Path, tmp_path: Path) -> None:
     ]
 
 
+def test_what_was_lost_is_tried_again(vimeo: Path, tmp_path: Path) -> None:
+    lost = vimeo / "vimeo_triplet/sequences/00001/0002/im2.png"
+    data = lost.read_bytes()
+    lost.unlink()
+    dataset, path = open_dataset("vimeo90k", vimeo), tmp_path / "j.journal"
+    for expected in (2, 3):
+        journal = Journal(path, {}, metrics=["psnr", "ie"], resume=True)
+        result = evaluate(Counting(), dataset, METRICS, journal=journal)
+        journal.close()
+        assert len(result.rows) == expected
+        lost.write_bytes(data)
+
+
+def test_frames_that_are_to_be_kept_are_made_again(vimeo: Path, tmp_path: Path) -> None:
+    dataset, path = open_dataset("vimeo90k", vimeo), tmp_path / "j.journal"
+    for folder in (None, tmp_path / "made"):
+        journal = Journal(path, {}, metrics=["psnr", "ie"], resume=True)
+        evaluate(Counting(), dataset, METRICS, journal=journal, save_frames=folder)
+        journal.close()
+    assert len(list((tmp_path / "made").glob("*.png"))) == 3
+
+
+def test_different_names_give_different_files(tmp_path: Path) -> None:
+    LAYOUTS["triplets"][0](tmp_path / "set")
+    for old, new in (("a", "x y"), ("b", "x_y")):
+        (tmp_path / "set" / old).rename(tmp_path / "set" / new)
+    evaluate(Nearest(), open_dataset("triplets", tmp_path / "set"), METRICS, save_frames=tmp_path / "made")
+    assert len(list((tmp_path / "made").glob("*.png"))) == 2
+
+
+def test_a_model_that_fails_is_no_traceback(vimeo: Path) -> None:
+    class Broken(Counting):
+        def prepare(self, first: Image, second: Image) -> Pair:
+            self.calls += 1
+            return Average().prepare(first * np.float32("nan" if self.calls == 1 else 1), second)
+
+    result = evaluate(Broken(), open_dataset("vimeo90k", vimeo), METRICS)
+    assert len(result.rows) == 2
+    assert result.skipped[0].reason == "the model made values that are no numbers"
+
+
+def test_a_set_by_sequences_is_the_mean_of_their_means(tmp_path: Path) -> None:
+    LAYOUTS["frames"][0](tmp_path)
+    dataset = open_dataset("frames", tmp_path)
+    dataset.by_sequence = True
+    result = evaluate(Average(), dataset, METRICS)
+    means = [np.mean([row.scores["psnr"] for row in rows]) for rows in result.sequences().values()]
+    assert result.summary("psnr").mean == pytest.approx(np.mean(means))
+
+
 def test_several_times_and_extrapolation(tmp_path: Path) -> None:
     LAYOUTS["x4k1000fps"][0](tmp_path)
     result = evaluate(load_model("average"), open_dataset("x4k1000fps", tmp_path), METRICS)
@@ -146,6 +196,9 @@ def test_minterpolate_is_given_sequences(tmp_path: Path) -> None:
     partial = evaluate(Minterpolate(), dataset, METRICS)
     assert {row.sample for row in partial.rows} == set(names) - {f"alpha/{i:05d}" for i in (2, 3, 4)}
     assert len(partial.skipped) == 3
+    few = evaluate(Minterpolate(), dataset, METRICS, ids=["alpha/00005", "beta/1"])
+    whole = {row.sample: row.scores for row in partial.rows}
+    assert [row.scores for row in few.rows] == [whole["alpha/00005"]]
     LAYOUTS["triplets"][0](tmp_path / "t")
     with pytest.raises(UsageError, match="works on sequences"):
         evaluate(Minterpolate(), open_dataset("triplets", tmp_path / "t"), METRICS)
@@ -216,6 +269,12 @@ def test_a_sheet_shows_the_worst(tmp_path: Path, suffix: str) -> None:
         ({"csv": Path("/no/such/folder/x.csv")}, "does not exist"),
         ({"ids": Path("/no/such/list")}, "cannot be read"),
         ({"jobs": -1}, "too small"),
+        ({"record": Path("q.csv"), "limit": 1}, "whole sets"),
+        ({"precision": "int4"}, "no precision"),
+        ({"weights": Path("w.pth")}, "is a network"),
+        ({"csv": Path("same.csv"), "json": Path("same.csv")}, "same name"),
+        ({"models": ["average", "minterpolate"]}, "works on sequences"),
+        ({"models": ["nearest", "average"], "extrapolate": True}, "only interpolates"),
         ({"models": ["dis"], "device": "tpu"}, "no device"),
     ],
 )
@@ -236,5 +295,5 @@ def test_a_record_replaces_what_it_repeats(tmp_path: Path) -> None:
             {"model": "b", "psnr": "3", "ssim": "4"},
         ]
     path.write_text("something,else\n1,2\n")
-    with pytest.raises(InputError, match="no table of results"):
+    with pytest.raises(InputError, match="no table of these results"):
         record(path, [{"model": "a"}], ("model",))

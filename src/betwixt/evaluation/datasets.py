@@ -492,6 +492,7 @@ class ConsecutiveFrames(Dataset):
         stride = self.options.stride
         for folder in folders:
             frames = _numbered(folder)
+            twins = len({path.stem for path in frames.values()}) < len(frames)
             for start in range(2 * stride):
                 for i in range(start, max(frames) - 2 * stride + 1, 2 * stride):
                     places = [i, i + stride, i + 2 * stride]
@@ -503,7 +504,7 @@ class ConsecutiveFrames(Dataset):
                         yield Sample(name, folder.name, (0.5,), _broken(reason))
                         continue
                     first, middle, second = (frames[place] for place in places)
-                    name = f"{folder.name}/{middle.stem}"
+                    name = f"{folder.name}/{middle.name if twins else middle.stem}"
                     loader = _files(first, second, middle)
                     yield Sample(name, folder.name, (0.5,), loader, run=f"{folder.name}#{start}")
 
