@@ -160,7 +160,7 @@ class DetailNetwork(nn.Module):
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
         width, low = config.detail
-        self.inputs = _conv(24 + 5, width)
+        self.inputs = _conv(24 + 6, width)
         self.down = _conv(width, low, 2)
         self.middle = nn.Sequential(_conv(low + config.flow[0], low), _conv(low, low))
         self.up = nn.Conv2d(low, 4 * width, 1)
@@ -169,7 +169,8 @@ class DetailNetwork(nn.Module):
 
     def forward(self, warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor, state: Tensor) -> Tensor:
         """(N, 10, H, W): corrections of F_{t->0}, F_{t->1} in pixels, of the logit, of the colours; s1, s2."""
-        given = F.avg_pool2d(torch.cat((0.05 * flows, torch.sigmoid(logit) - 0.5), dim=1), 2)
+        weight = torch.sigmoid(logit)
+        given = F.avg_pool2d(torch.cat((0.05 * flows, weight - 0.5, _doubt(warped0, warped1, weight)), dim=1), 2)
         x = self.inputs(torch.cat((_pictures(warped0, warped1), given), dim=1))
         low = self.middle(torch.cat((self.down(x), state), dim=1))
         x = self.outputs(F.leaky_relu(x + F.pixel_shuffle(self.up(low), 2), 0.1))
@@ -298,6 +299,21 @@ def _blurred(picture: Tensor, sigma: float) -> Tensor:
     padded = F.pad(picture, (reach, reach, reach, reach), mode="replicate")
     rows = F.conv2d(padded, taps, groups=picture.shape[1])
     return F.conv2d(rows, taps.transpose(2, 3), groups=picture.shape[1])
+
+
+def _doubt(warped0: Tensor, warped1: Tensor, weight: Tensor) -> Tensor:
+    """(N, 1, H, W): how far the two warped frames disagree, against the detail of their blend; 0 to 2.
+
+    What `layers.planes` softens a blend by where a model says nothing of it: a hint that took the network long to find
+    by itself. A frame without weight cannot spoil the blend, so it does not count.
+    """
+    blend = weight * warped0 + (1.0 - weight) * warped1
+    detail = (_blurred(blend, 2.0) - blend).abs().mean(dim=1, keepdim=True)
+    disagreement = (warped0 - warped1).abs().mean(dim=1, keepdim=True) * 4.0 * weight * (1.0 - weight)
+    both = F.avg_pool2d(torch.cat((disagreement, detail), dim=1), 4)
+    both = F.avg_pool2d(F.pad(both, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
+    ratio = (both[:, 0:1] / (both[:, 1:2] + 1.0 / 255.0)).clamp(max=2.0)
+    return F.interpolate(ratio, scale_factor=4.0, mode="bilinear")
 
 
 def _doubled(x: Tensor) -> Tensor:
