@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from layouts import write
 from safetensors.torch import load_file
 
 from betwixt.errors import InputError, UsageError
@@ -13,6 +14,7 @@ from betwixt.training.checkpoint import export_weights
 from betwixt.training.loop import learning_rate, train
 from betwixt.training.recipe import Recipe, load_recipe
 from betwixt.training.synthetic import build_bank
+from betwixt.training.validation import development_sets, validate
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -60,6 +62,20 @@ def test_learning_rate_warms_up_stays_and_cools_down() -> None:
     recipe = Recipe(learning_rate=1.0, warm_up=80, batch=8, samples=1000, cool_down=400)
     rates = [learning_rate(recipe, k) for k in (0, 40, 80, 600, 800, 1000)]
     assert rates == pytest.approx([0.1, 0.6, 1.0, 1.0, 0.5, 0.0])
+
+
+def test_scores_are_those_of_evaluate(tmp_path: Path) -> None:
+    for name in ("Walking", "Beanbags"):
+        write(tmp_path / f"middlebury_other/input/{name}/frame10.png", 0)
+        write(tmp_path / f"middlebury_other/input/{name}/frame11.png", 2)
+        write(tmp_path / f"middlebury_other/gt/{name}/frame10i11.png", 1)
+    for i in range(5):
+        write(tmp_path / f"davis_dev/pan/{i:05d}.jpg", i)
+    sets = development_sets(tmp_path, davis=2)
+    assert {name: len(samples) for name, samples in sets.items()} == {"middlebury": 2, "davis": 2}
+    scores = validate(Compact().eval(), sets)
+    assert scores["middlebury"] > 30
+    assert scores["davis"] > 25
 
 
 def test_the_small_checkpoint_has_the_average_and_fits_the_repository(cache: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from betwixt.errors import InputError
+from betwixt.evaluation import datasets
 from betwixt.models.compact import Compact, CompactOutput, search
 from betwixt.training.augmentation import augment, compress
 from betwixt.training.checkpoint import Progress, load_checkpoint, save_checkpoint
@@ -31,7 +32,7 @@ from betwixt.training.clips import RealTriplets
 from betwixt.training.losses import charbonnier, endpoint_error, laplacian, log_error
 from betwixt.training.recipe import DataRules, Recipe
 from betwixt.training.synthetic import SyntheticBank
-from betwixt.training.validation import Triplet, development_sets, validate
+from betwixt.training.validation import development_sets, validate
 
 __all__ = ["train"]
 
@@ -299,7 +300,9 @@ def _save(
     save_checkpoint(output / "small.safetensors", model, ema, optimizer, progress, small=True)
 
 
-def _judge(ema: dict[str, Tensor], sets: Mapping[str, Sequence[Triplet]], progress: Progress, curve: Path) -> None:
+def _judge(
+    ema: dict[str, Tensor], sets: Mapping[str, Sequence[datasets.Sample]], progress: Progress, curve: Path
+) -> None:
     """Score the averaged weights and add a line to the curve."""
     model = Compact().eval()
     model.load_state_dict(ema)
