@@ -54,7 +54,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from betwixt.layers.correlation import AllPairs, pixel_places
+from betwixt.layers.correlation import AllPairs, PairsOnDemand, correlate, pixel_places
 from betwixt.layers.warp import backward_warp
 from betwixt.models.ifrnet import (
     CoarsestDecoder,
@@ -163,7 +163,7 @@ class AMTPair:
     mean: Tensor
     first: tuple[Tensor, ...]
     second: tuple[Tensor, ...]
-    correlation: AllPairs
+    correlation: AllPairs | PairsOnDemand
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -359,7 +359,7 @@ class AMT(Network):
         frames = torch.cat((frame0, frame1))
         both = [level.chunk(2) for level in self.encoder(frames)]
         matched0, matched1 = self.feat_encoder(frames).chunk(2)
-        correlation = AllPairs.of(matched0, matched1, self.config.levels)
+        correlation = correlate(matched0, matched1, self.config.levels)
         return AMTPair(frame0, frame1, mean, tuple(a for a, _ in both), tuple(b for _, b in both), correlation)
 
     def encode_truth(self, pair: AMTPair, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -90,6 +90,8 @@ class _TorchPair(Pair):
         """The frame at `t`, a part of the way from `start` to `end`."""
         owner = self._owner
         if (start, end) not in self._prepared:
+            # What a pair holds can be large: beside the outer two frames, only the interval at work is kept.
+            self._prepared = {key: pair for key, pair in self._prepared.items() if key == (Fraction(0), Fraction(1))}
             self._prepared[start, end] = owner.run(owner.network.pair, self._frames[start], self._frames[end])
         times = torch.full((1, 1, 1, 1), t, device=owner.device)
         frame: Tensor = owner.run(owner.network.at, self._prepared[start, end], times).frame

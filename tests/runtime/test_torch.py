@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from betwixt.errors import BetwixtError
+from betwixt.models.network import Network, Synthesis
+from betwixt.models.registry import MODELS, load_network
+from betwixt.runtime.load import load_model
+from betwixt.runtime.torch import TorchInterpolator
+
+
+class Blend(Network):
+    """The blend of two frames, and what it was asked."""
+
+    multiple = 16
+
+    def __init__(self, any_time: bool) -> None:
+        super().__init__()
+        self.any_time = any_time
+        self.pairs = 0
+        self.shapes: list[tuple[int, ...]] = []
+
+    def pair(self, frame0: Tensor, frame1: Tensor) -> Any:
+        self.pairs += 1
+        self.shapes.append(tuple(frame0.shape))
+        return frame0, frame1
+
+    def at(self, pair: Any, t: Tensor) -> Synthesis:
+        return Synthesis((1 - t) * pair[0] + t * pair[1])
+
+
+def frames(height: int = 21, width: int = 37) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return tuple(rng.random((height, width, 3), dtype=np.float32) for _ in range(2))  # type: ignore[return-value]
+
+
+def test_any_size_is_padded_and_cut_back() -> None:
+    network = Blend(any_time=True)
+    first, second = frames()
+    pair = TorchInterpolator("blend", network, "cpu").prepare(first, second)
+    for t in (0.25, 0.5, 0.75):
+        np.testing.assert_allclose(pair.at(t), (1 - t) * first + t * second, atol=1e-6)
+    assert network.shapes == [(1, 3, 32, 48)]
+
+
+def test_networks_for_the_middle_do_other_times_by_recursion() -> None:
+    network = Blend(any_time=False)
+    first, second = frames()
+    pair = TorchInterpolator("blend", network, "cpu").prepare(first, second)
+    for t in (0.5, 0.25, 0.3, 1 / 3, 0.97):
+        near = round(t * 32) / 32
+        np.testing.assert_allclose(pair.at(t), (1 - near) * first + near * second, atol=1e-5)
+    made = network.pairs
+    pair.at(0.25)
+    assert network.pairs == made
+
+
+def test_weights_of_a_file_are_loaded_or_refused(tmp_path: Path) -> None:
+    network = load_network("rife-4.25")
+    tensors = {name: value.half() for name, value in network.state_dict().items()}
+    save_file(tensors, tmp_path / "good.safetensors")
+    torch.save({f"module.{name}": value for name, value in tensors.items()}, tmp_path / "good.pth")
+    first, second = frames()
+    made = [
+        load_model("rife-4.25", "cpu", weights=tmp_path / name).prepare(first, second).at(0.5)
+        for name in ("good.safetensors", "good.pth")
+    ]
+    np.testing.assert_array_equal(made[0], made[1])
+    name = next(iter(tensors))
+    for change, message in (
+        ({**tensors, name: tensors[name][:1]}, "shape"),
+        ({n: v for n, v in tensors.items() if n != name}, "missing"),
+    ):
+        torch.save(change, tmp_path / "bad.pth")
+        with pytest.raises(BetwixtError, match=message):
+            load_model("rife-4.25", "cpu", weights=tmp_path / "bad.pth")
+    (tmp_path / "noise.pth").write_bytes(b"\x80\x04 nothing")
+    for file in ("noise.pth", "none.pth"):
+        with pytest.raises(BetwixtError) as error:
+            load_model("rife-4.25", "cpu", weights=tmp_path / file)
+        assert "\n" not in str(error.value)
+
+
+def test_a_network_without_weights_refuses_in_one_line() -> None:
+    for name, info in MODELS.items():
+        if info.weights == "yours":
+            with pytest.raises(BetwixtError, match="--weights FILE"):
+                load_model(name)
