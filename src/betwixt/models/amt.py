@@ -40,7 +40,7 @@ What to know beyond the paper:
   pixel, which needs no such division and reads the same elsewhere; and a side of one pixel (frames under 64 pixels) is
   not halved again.
 - Correlation grows with the square of the frame's area: 8/3 (H W / 64)² numbers, 2.2 GB for a pair of 1280x720 frames,
-  11 GB for 1920x1088.
+  11 GB for 1920x1088. Above 3 GiB it is not stored but computed piece by piece where it is read.
 - The block that RAFT's names call a GRU is two convolutions. Names are kept, so that checkpoints fit.
 
 References: Li et al., AMT, CVPR 2023; Kong et al., IFRNet, CVPR 2022; Teed and Deng, RAFT, ECCV 2020.
