@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from betwixt.media.colour import RGBPath, colour_of
+from betwixt.media.frames import planes
+from betwixt.models.compact import Compact, search
+from betwixt.models.dis import DIS
+from betwixt.runtime.compact import CompactInterpolator
+from betwixt.runtime.synthesis import PairWork, Synthesizer
+
+
+def pictures(height: int = 96, width: int = 128, shift: int = 3) -> list[np.ndarray]:
+    noise = np.random.default_rng(0).integers(0, 256, (height // 4, width // 4 + 8, 3), dtype=np.uint8)
+    world = cv2.resize(noise, (width + 32, height), interpolation=cv2.INTER_CUBIC)
+    return [np.ascontiguousarray(world[:, s : s + width]) for s in (0, shift)]
+
+
+def as_float(picture: np.ndarray) -> np.ndarray:
+    return picture.astype(np.float32) / np.float32(255)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights that change flows, weight, colours and softness a little."""
+    torch.manual_seed(0)
+    network = Compact()
+    for layer in (network.flow.head, network.detail.head):
+        torch.nn.init.normal_(layer.weight, std=0.01)
+    path = tmp_path_factory.mktemp("weights") / "compact.safetensors"
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    return path
+
+
+def test_it_makes_what_the_network_makes(weights: Path) -> None:
+    first, second = pictures()
+    model = CompactInterpolator(weights, "cpu")
+    made = model.prepare(as_float(first), as_float(second)).at(0.5)
+    u, logit = (torch.from_numpy(x).permute(2, 0, 1)[None] for x in search(first, second, 0.5))
+    a, b = (torch.from_numpy(as_float(x)).permute(2, 0, 1)[None] for x in (first, second))
+    with torch.inference_mode():
+        output = model.network(a, b, torch.full((1, 1, 1, 1), 0.5), u, logit)
+    assert float(output.colours.abs().mean()) > 1e-3
+    assert float(output.softness.abs().mean()) > 1e-3
+    expected = output.frame[0].permute(1, 2, 0).numpy().clip(0, 1)
+    assert np.abs(made - expected).mean() < 1 / 255
+
+
+def test_without_training_it_is_dis_without_softening(tmp_path: Path) -> None:
+    network = Compact()
+    path = tmp_path / "untrained.safetensors"
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    first, second = (as_float(p) for p in pictures())
+    made = CompactInterpolator(path, "cpu").prepare(first, second).motion(0.5)
+    found = DIS().prepare(first, second).motion(0.5)
+    np.testing.assert_allclose(made.flow_t0, found.flow_t0, atol=1e-4)
+    np.testing.assert_allclose(made.weight, np.clip(found.weight, 0.01, 0.99), atol=1e-4)
+    assert made.colours is not None
+    assert not made.colours.any()
+
+
+def test_what_is_still_stays_bit_by_bit(weights: Path) -> None:
+    first, second = pictures()
+    second[:, :64] = first[:, :64]
+    frames = [av.VideoFrame.from_ndarray(p, format="rgb24") for p in (first, second)]
+    synthesizer = Synthesizer(CompactInterpolator(weights, "cpu"), frames[0], colour_of(frames[0]))
+    sources = [synthesizer.source(frame) for frame in frames]
+    (made,) = PairWork(synthesizer, *sources).make([Fraction(1, 2)])
+    result = made.to_ndarray(format="rgb24")
+    np.testing.assert_array_equal(result[:, :48], first[:, :48])
+    assert (result[:, 80:] != first[:, 80:]).any()
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "yuv444p10le", "nv12", "gbrp", "rgb48le"])
+def test_colours_reach_the_planes_of_every_format(weights: Path, name: str) -> None:
+    first, second = pictures(shift=2)
+    frames = [av.VideoFrame.from_ndarray(p, format="rgb24").reformat(format=name) for p in (first, second)]
+    synthesizer = Synthesizer(CompactInterpolator(weights, "cpu"), frames[0], colour_of(frames[0]))
+    sources = [synthesizer.source(frame) for frame in frames]
+    (made,) = PairWork(synthesizer, *sources).make([Fraction(1, 2)])
+    assert made.format.name == name
+    path = synthesizer.path
+    expected = synthesizer.model.prepare(sources[0].picture, sources[1].picture).at(0.5)
+    # Subsampled chroma cannot follow changes from pixel to pixel: what counts is the colour of places.
+    got, wanted = (cv2.blur(x, (8, 8)) for x in (path.to_rgb(planes(made)), expected))
+    assert np.abs(got - wanted).mean() < 2 / 255
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "yuv444p10le", "nv12", "p010le", "gbrp", "bgr24", "gray"])
+def test_a_change_of_colours_is_the_difference_of_two_pictures(name: str) -> None:
+    frame = av.VideoFrame.from_ndarray(pictures()[0], format="rgb24").reformat(format=name)
+    path = RGBPath(name, frame.width, frame.height, colour_of(frame))
+    parts = planes(frame)
+    plain = np.full((frame.height, frame.width, 3), (0.3, 0.5, 0.4), np.float32)
+    change = np.full((frame.height, frame.width, 3), (0.1, -0.05, 0.2), np.float32)
+    after, before = (path._project(x, parts) for x in (plain + change, plain))
+    unit = 1 << path.shift
+    for got, new, old in zip(path.changes(change, parts), after, before, strict=True):
+        assert got is not None
+        assert new is not None
+        assert old is not None
+        height, width = new.shape[:2]
+        np.testing.assert_allclose(got[:height, :width] / unit, new - old, atol=0.02)
