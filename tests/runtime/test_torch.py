@@ -62,6 +62,32 @@ def test_networks_for_the_middle_do_other_times_by_recursion() -> None:
     assert network.pairs == made
 
 
+class Local(Blend):
+    """A network that sees a few pixels around each."""
+
+    def at(self, pair: Any, t: Tensor) -> Synthesis:
+        return Synthesis(torch.nn.functional.avg_pool2d(super().at(pair, t).frame, 9, 1, 4))
+
+
+@pytest.mark.parametrize("tile", [1, 500 * 400, 800 * 900])
+def test_tiles_leave_no_seam(tile: int) -> None:
+    first, second = frames(1000, 900)
+    whole = TorchInterpolator("local", Local(any_time=True), "cpu").prepare(first, second).at(0.5)
+    network = Local(any_time=True)
+    tiled = TorchInterpolator("local", network, "cpu", tile=tile).prepare(first, second).at(0.5)
+    assert network.pairs > 1
+    # The border of a tile is padded, and counts for next to nothing where it is.
+    assert np.abs(whole - tiled).max() < 1e-2
+    assert np.abs(whole - tiled)[:, 10:-10].mean() < 1e-4
+
+
+def test_frames_within_the_budget_are_made_whole() -> None:
+    network = Blend(any_time=True)
+    first, second = frames(300, 400)
+    TorchInterpolator("blend", network, "cpu", tile=300 * 400).prepare(first, second).at(0.5)
+    assert network.pairs == 1
+
+
 def test_weights_of_a_file_are_loaded_or_refused(tmp_path: Path) -> None:
     network = load_network("rife-4.25")
     tensors = {name: value.half() for name, value in network.state_dict().items()}

@@ -2,6 +2,8 @@
 
     picture (H, W, 3) ──► tensor on the device ──► padded to the network's multiple ──► network ──► cut ──► picture
 
+Frames of more pixels than a budget are made in tiles that overlap; where they do, one fades into the other.
+
 A network that was made for t = 1/2 alone does other times by recursion: the middle of the middle and so on, down to a
 32nd of the interval, which is as near as anyone sees.
 """
@@ -35,6 +37,13 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+_TILE = 4096 * 2304
+"""Pixels of a tile at most: frames up to 4K are made whole."""
+
+_OVERLAP = 128
+"""Pixels that neighbouring tiles share: about as far as the networks look at full size."""
+
+
 class TorchInterpolator(Interpolator):
     """A network as a model.
 
@@ -43,18 +52,30 @@ class TorchInterpolator(Interpolator):
         network: The network, with its weights.
         device: Where it runs.
         precision: "fp32", "bf16" or "fp16"; other than fp32, the network is autocast.
+        tile: Pixels that are made at a time at most; larger frames are made in tiles.
     """
 
-    def __init__(self, name: str, network: Network, device: str = "auto", precision: str = "fp32") -> None:
+    def __init__(
+        self, name: str, network: Network, device: str = "auto", precision: str = "fp32", tile: int = _TILE
+    ) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"There is no precision '{precision}': choose one of {', '.join(PRECISIONS)}.")
         self.name = name
         self.device = choose_device(device)
         self.precision = precision
         self.network: Network = network.to(self.device).eval()
+        self._tile = tile
 
     def prepare(self, first: Image, second: Image) -> Pair:
         """Compute what depends only on the two frames."""
+        height, width = first.shape[:2]
+        if height * width <= self._tile:
+            return self._pair(first, second)
+        rows, columns = _cuts(height, width, self._tile)
+        places = [(slice(*row), slice(*column)) for row in rows for column in columns]
+        return _TiledPair([(place, self._pair(first[place], second[place])) for place in places], (height, width))
+
+    def _pair(self, first: Image, second: Image) -> _TorchPair:
         return _TorchPair(self, self._tensor(first), self._tensor(second), first.shape[:2])
 
     def _tensor(self, picture: Image) -> Tensor:
@@ -70,6 +91,62 @@ class TorchInterpolator(Interpolator):
             torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32"),
         ):
             return function(*arguments)
+
+
+def _cuts(height: int, width: int, budget: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Ranges of rows and of columns whose tiles overlap and hold at most `budget` pixels, as square as can be."""
+    rows = columns = 1
+    while True:
+        tall, wide = _side(height, rows), _side(width, columns)
+        # No tile is worth making that is all overlap.
+        if tall * wide <= budget or max(tall, wide) <= 3 * _OVERLAP:
+            return _ranges(height, rows, tall), _ranges(width, columns, wide)
+        rows, columns = (rows + 1, columns) if tall >= wide else (rows, columns + 1)
+
+
+def _side(length: int, count: int) -> int:
+    """The side of `count` tiles that cover `length` with their overlaps."""
+    return -(-(length + (count - 1) * _OVERLAP) // count)
+
+
+def _ranges(length: int, count: int, side: int) -> list[tuple[int, int]]:
+    if count == 1:
+        return [(0, length)]
+    starts = [round(i * (length - side) / (count - 1)) for i in range(count)]
+    return [(start, start + side) for start in starts]
+
+
+class _TiledPair(Pair):
+    """A frame in tiles that overlap."""
+
+    def __init__(self, tiles: list[tuple[tuple[slice, slice], _TorchPair]], size: tuple[int, int]) -> None:
+        self._tiles, self._size = tiles, size
+
+    def at(self, t: float) -> Image:
+        """The frame at `t`: in the overlaps each tile counts the less, the nearer its edge is."""
+        total = np.zeros((*self._size, 3), np.float32)
+        weights = np.zeros((*self._size, 1), np.float32)
+        for (rows, columns), pair in self._tiles:
+            down, across = (
+                _feather(part.stop - part.start, part.start > 0, part.stop < length)
+                for part, length in zip((rows, columns), self._size, strict=True)
+            )
+            weight = (down[:, None] * across)[..., None]
+            total[rows, columns] += weight * pair.at(t)
+            weights[rows, columns] += weight
+        total /= weights
+        return total
+
+
+def _feather(length: int, before: bool, after: bool) -> Image:
+    """Weights along a side: 1, rising over the overlap from an edge that has a neighbour."""
+    weight = np.ones(length, np.float32)
+    ramp = (np.arange(_OVERLAP, dtype=np.float32) + 0.5)[:length] / _OVERLAP
+    if before:
+        weight[: len(ramp)] *= ramp
+    if after:
+        weight[-len(ramp) :] *= ramp[::-1]
+    return weight
 
 
 class _TorchPair(Pair):
