@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
 
 from betwixt.errors import UsageError
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import DEFAULT_MODEL, load_network, model_info, need_torch
+from betwixt.weights.store import embedded_file, installed
 
 __all__ = ["check_device", "load_model"]
 
@@ -21,14 +20,15 @@ def load_model(
     Args:
         name: One of `betwixt models`.
         device: "auto", "cpu", "cuda" or "cuda:1".
-        weights: A file of weights for a network: safetensors, or the authors' own .pth or .pkl.
+        weights: A file of weights for a network: safetensors, the authors' own .pth or .pkl, or an ncnn model; by
+            default what `betwixt weights` has installed.
         precision: "fp32", "bf16" or "fp16", for networks.
 
     Returns:
         The model, ready to use from any thread.
 
     Raises:
-        UsageError: if there is no such model, it does not run on that device, or it needs weights that are not given.
+        UsageError: if there is no such model, it does not run on that device, or its weights are not at hand.
         InputError: if the weights do not fit.
 
     Example:
@@ -54,25 +54,31 @@ def load_model(
         from betwixt.runtime.compact import CompactInterpolator
 
         return CompactInterpolator(
-            Path(weights) if weights is not None else _embedded(info.embedded), device, precision
+            Path(weights) if weights is not None else embedded_file(info.embedded), device, precision
         )
-    if weights is None:
-        raise UsageError(
-            f"No weights of {name} are shipped: give a file of them (--weights FILE, safetensors or the authors' own), "
-            f"or use the model {DEFAULT_MODEL}."
-        )
+    path = Path(weights) if weights is not None else installed(name)
+    if path is None:
+        raise UsageError(_without_weights(name))
     network = load_network(name)
     from betwixt.runtime.torch import TorchInterpolator
-    from betwixt.weights.load import load_weights
+    from betwixt.weights.load import check_model, load_weights
 
-    home = import_module(type(getattr(network, "network", network)).__module__)
-    load_weights(getattr(network, "network", network), Path(weights), getattr(home, "from_reference_name", str))
+    check_model(path, name)
+    load_weights(getattr(network, "network", network), path)
     return TorchInterpolator(name, network, device, precision)
 
 
-def _embedded(name: str) -> Path:
-    """The place of a file of weights that comes with Betwixt."""
-    return Path(str(files("betwixt.weights") / "embedded" / name))
+def _without_weights(name: str) -> str:
+    """Where the weights of a model can be had."""
+    from betwixt.weights.catalog import catalog
+
+    offers = [entry.name for entry in catalog().published.values() if entry.model == name]
+    place = catalog().at_authors(name)
+    ways = [f"betwixt weights download {offers[0]}"] if offers else []
+    authors = f" (the authors': {place.page})" if place is not None and not offers else ""
+    ways.append(f"betwixt weights import FILE --as {name}{authors}")
+    ways.append(f"train it (docs/training.md) and pass --weights FILE, or use the model {DEFAULT_MODEL}")
+    return f"No weights of {name} are at hand: {'; '.join(ways)}."
 
 
 def check_device(device: str) -> None:
