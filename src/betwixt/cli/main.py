@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from betwixt import __version__
-from betwixt.cli import benchmark, between, evaluate, info, interpolate, models
+from betwixt.cli import benchmark, between, evaluate, info, interpolate, models, weights
 from betwixt.errors import BetwixtError
 
 __all__ = ["app", "main"]
@@ -34,6 +34,7 @@ app.command("info")(info.info)
 app.command("evaluate")(evaluate.evaluate)
 app.command("benchmark")(benchmark.benchmark)
 app.command("models")(models.models)
+app.add_typer(weights.app, name="weights")
 
 
 def _version(asked: bool) -> None:

@@ -14,10 +14,18 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON."
     """List the models: paper, parameters, whether good weights are at hand, licence."""
     from betwixt.cli.report import print_json
     from betwixt.models.registry import DEFAULT_MODEL, MODELS
+    from betwixt.weights.store import installed
 
+    state = {m.name: "installed" if m.weights == "yours" and installed(m.name) else m.weights for m in MODELS.values()}
     if as_json:
         rows = [
-            {"name": m.name, "paper": m.paper, "parameters": m.parameters, "weights": m.weights, "licence": m.licence}
+            {
+                "name": m.name,
+                "paper": m.paper,
+                "parameters": m.parameters,
+                "weights": state[m.name],
+                "licence": m.licence,
+            }
             for m in MODELS.values()
         ]
         print_json({"models": rows}, sys.stdout)
@@ -32,11 +40,13 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON."
     for m in MODELS.values():
         name = f"{m.name} (default)" if m.name == DEFAULT_MODEL else m.name
         count = f"{m.parameters / 1e6:.2f} M" if m.parameters else "none"
-        table.add_row(name, count, m.weights, m.summary)
+        table.add_row(name, count, state[m.name], m.summary)
         papers.setdefault(m.paper, []).append(m.name)
     console = Console(highlight=False)
     console.print(table)
-    console.print('\nWeights that are "yours" you bring: --weights FILE. The papers:')
+    console.print(
+        '\nWeights that are "yours" you bring: betwixt weights download or import, or --weights FILE. The papers:'
+    )
     for paper, names in papers.items():
         if not paper.startswith("none"):
             console.print(f"  {', '.join(names)}: {paper}", soft_wrap=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from betwixt.pipeline.interpolate import Plan, Progress, Summary
 
 __all__ = [
+    "ByteReport",
     "CountReport",
     "ProgressReport",
     "duration",
@@ -123,6 +124,41 @@ class CountReport:
         elif not self._quiet and now - self._last >= 10:
             self._last = now
             print(text, file=self._stream, flush=True)
+
+
+class ByteReport:
+    """Shows how much of a download is there: a bar on a terminal, a plain line every ten seconds elsewhere."""
+
+    def __init__(self, stream: IO[str] | None = None, quiet: bool = False) -> None:
+        self._stream, self._quiet = stream or sys.stderr, quiet
+        self._last = time.monotonic()
+        self._bar: Any = None
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> ByteReport:
+        if not self._quiet and self._stream.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+            self._bar = Progress(*columns, console=Console(file=self._stream), transient=True)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, name: str, have: int, total: int) -> None:
+        """Show that `have` bytes of `total` (0: unknown) of a file are there."""
+        if self._bar is not None:
+            if name not in self._tasks:
+                self._tasks[name] = self._bar.add_task(name, total=total or None)
+            self._bar.update(self._tasks[name], completed=have)
+        elif not self._quiet and time.monotonic() - self._last >= 10:
+            self._last = time.monotonic()
+            of = f" of {total / 1e6:.1f}" if total else ""
+            print(f"{name}: {have / 1e6:.1f}{of} MB", file=self._stream, flush=True)
 
 
 def print_evaluations(outcome: Outcome, stream: IO[str]) -> None:

@@ -84,7 +84,8 @@ class Interpolator(ABC):
             One frame for each time, of the type, shape and range of `first`.
 
         Raises:
-            UsageError: if types or shapes differ or a time lies outside [0, 1].
+            UsageError: if types or shapes differ, a frame is not RGB or not of finite numbers, or a time lies outside
+            [0, 1].
 
         Example:
             >>> import numpy as np
@@ -130,11 +131,27 @@ def _size(picture: Image) -> str:
     return f"{picture.shape[1]}x{picture.shape[0]}"
 
 
+def _remedy(channels: tuple[int, ...]) -> str:
+    """What to do with a frame of so many channels, as the end of a sentence."""
+    if channels == (1,):
+        return "; a grey one can be repeated three times"
+    return "; of an RGBA one take the first three channels, and blend its alpha by time" if channels == (4,) else ""
+
+
+def _finite(picture: Image, which: str) -> Image:
+    if not np.isfinite(picture).all():
+        raise UsageError(f"The {which} frame has values that are infinite or not a number.")
+    return picture
+
+
 def _to_image(frame: Any, which: str) -> tuple[Image, Any]:
     """`frame` as (H, W, 3) float32 in [0, 1], and the function that turns a result back into its type."""
     if isinstance(frame, np.ndarray):
-        if frame.ndim != 3 or frame.shape[2] != 3:
-            raise UsageError(f"The {which} frame has shape {frame.shape}: expected (height, width, 3), RGB.")
+        if frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+            raise UsageError(
+                f"The {which} frame has shape {frame.shape}: expected (height, width, 3), RGB"
+                f"{_remedy(frame.shape[2:] if frame.ndim == 3 else (1,) * (frame.ndim == 2))}."
+            )
         dtype = frame.dtype
         if dtype in (np.uint8, np.uint16):
             top = float(np.iinfo(dtype).max)
@@ -143,12 +160,18 @@ def _to_image(frame: Any, which: str) -> tuple[Image, Any]:
                 lambda x: np.rint(np.clip(x, 0.0, 1.0) * np.float32(top)).astype(dtype),
             )
         if np.issubdtype(dtype, np.floating):
-            return np.ascontiguousarray(frame, np.float32), lambda x: x.astype(dtype)
+            return _finite(np.ascontiguousarray(frame, np.float32), which), lambda x: x.astype(dtype)
         raise UsageError(f"The {which} frame is of type {dtype}: use uint8, uint16 or float in [0, 1].")
     if type(frame).__module__.split(".")[0] == "torch":
-        if frame.ndim not in (3, 4) or frame.shape[-3] != 3 or (frame.ndim == 4 and frame.shape[0] != 1):
+        if (
+            frame.ndim not in (3, 4)
+            or frame.shape[-3] != 3
+            or (frame.ndim == 4 and frame.shape[0] != 1)
+            or not frame.numel()
+        ):
             raise UsageError(
-                f"The {which} frame has shape {tuple(frame.shape)}: expected (3, height, width), with or without a 1."
+                f"The {which} frame has shape {tuple(frame.shape)}: expected (3, height, width), with or without a 1"
+                f"{_remedy(frame.shape[-3:-2])}."
             )
         if not frame.is_floating_point():
             raise UsageError(f"The {which} frame is of type {frame.dtype}: use a float tensor in [0, 1].")
@@ -158,5 +181,5 @@ def _to_image(frame: Any, which: str) -> tuple[Image, Any]:
             tensor = frame.new_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
             return tensor.reshape(frame.shape)
 
-        return array, restore
+        return _finite(array, which), restore
     raise UsageError(f"The {which} frame is a {type(frame).__name__}: use a numpy array or a torch tensor.")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.resources import files
 from pathlib import Path
 
 from betwixt.errors import UsageError
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import DEFAULT_MODEL, load_network, model_info, need_torch
+from betwixt.weights.store import embedded_file, installed
 
 __all__ = ["PRECISIONS", "check_device", "load_model", "loaded_hash", "weights_of"]
 
@@ -24,14 +23,15 @@ def load_model(
     Args:
         name: One of `betwixt models`.
         device: "auto", "cpu", "cuda" or "cuda:1".
-        weights: A file of weights for a network: safetensors, or the authors' own .pth or .pkl.
+        weights: A file of weights for a network: safetensors, the authors' own .pth or .pkl, or an ncnn model; by
+            default what `betwixt weights` has installed.
         precision: "fp32", "bf16" or "fp16", for networks.
 
     Returns:
         The model, ready to use from any thread.
 
     Raises:
-        UsageError: if there is no such model, it does not run on that device, or it needs weights that are not given.
+        UsageError: if there is no such model, it does not run on that device, or its weights are not at hand.
         InputError: if the weights do not fit.
 
     Example:
@@ -60,38 +60,47 @@ def load_model(
         return CompactInterpolator(path, device, precision)
     network = load_network(name)
     from betwixt.runtime.torch import TorchInterpolator
-    from betwixt.weights.load import load_weights
+    from betwixt.weights.load import check_model, load_weights
 
-    home = import_module(type(getattr(network, "network", network)).__module__)
-    load_weights(getattr(network, "network", network), path, getattr(home, "from_reference_name", str))
+    check_model(path, name)
+    load_weights(getattr(network, "network", network), path)
     return TorchInterpolator(name, network, device, precision)
 
 
 def weights_of(name: str, given: str | Path | None = None) -> Path:
-    """The file of weights that a network is loaded from: the one given, or the one that comes with Betwixt.
+    """The file a network's weights are loaded from: the one given, the one that comes with Betwixt, or one installed.
 
     Raises:
         UsageError: if there is none.
     """
-    if given is not None:
-        return Path(given)
     embedded = model_info(name).embedded
-    if embedded:
-        return Path(str(files("betwixt.weights") / "embedded" / embedded))
-    raise UsageError(
-        f"No weights of {name} are shipped: give a file of them (--weights FILE, safetensors or the authors' own), "
-        f"or use the model {DEFAULT_MODEL}."
-    )
+    path = Path(given) if given is not None else embedded_file(embedded) if embedded else installed(name)
+    if path is None:
+        raise UsageError(_without_weights(name))
+    return path
 
 
 def loaded_hash(name: str, given: str | Path | None = None) -> str:
     """The first twelve digits of the SHA-256 of a network's weights; "" where a model has none."""
     info = model_info(name)
-    if info.network is None or (given is None and not info.embedded):
+    if info.network is None or (given is None and not info.embedded and installed(name) is None):
         return ""
     from betwixt.weights.load import file_hash
 
     return file_hash(weights_of(name, given))[:12]
+
+
+def _without_weights(name: str) -> str:
+    """Where the weights of a model can be had."""
+    from betwixt.weights.catalog import catalog
+
+    offers = [entry.name for entry in catalog().published.values() if entry.model == name]
+    place = catalog().at_authors(name)
+    ways = [f"betwixt weights download {offers[0]}"] if offers else []
+    authors = f" (the authors': {place.page})" if place is not None and not offers else ""
+    ways.append(f"betwixt weights import FILE --as {name}{authors}")
+    ways.append(f"train it (docs/training.md) and pass --weights FILE, or use the model {DEFAULT_MODEL}")
+    return f"No weights of {name} are at hand: {'; '.join(ways)}."
 
 
 def check_device(device: str) -> None:

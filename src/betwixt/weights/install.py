@@ -1,0 +1,342 @@
+"""Importing, listing and verifying files of weights.
+
+    FILE (.pkl, .pth, .safetensors, .param + .bin) ──► fit to the network ──► NAME.safetensors, with where it is from
+
+What is written holds the network's own names, float32, and in its metadata
+
+    model            the name it was imported as
+    source           the file or files it was made of, by name
+    source_sha256    their SHA-256
+    source_format    how they kept the numbers, if not as float32
+    content_sha256   of all names, shapes and numbers, by which `verify` knows damage
+    date, converter  when, and by which version
+    origin, licence  of a download
+
+and it appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from betwixt import __version__
+from betwixt.errors import BetwixtError, InputError, OutputError, UsageError
+from betwixt.media.files import check_output, output_error, temporary_beside
+from betwixt.models.network import Network
+from betwixt.models.registry import MODELS, load_network, model_info
+from betwixt.weights.catalog import catalog, git_blob_hash
+from betwixt.weights.load import file_hash, fit_file, metadata_of, read_tensors
+from betwixt.weights.ncnn import PARTS, MismatchError, is_ncnn
+from betwixt.weights.store import embedded_file, weights_folder
+
+__all__ = ["Imported", "Stored", "Verdict", "bare_network", "import_weights", "stored_weights", "verify_weights"]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did.
+
+    Attributes:
+        model: The model that the weights are for.
+        path: The file written.
+        tensors: How many tensors it holds.
+        parameters: How many numbers.
+        sources: The files it was made of.
+        unused: Names in them that are known not to be needed, and were left out.
+        extra: Names in them that the network does not know, left out as asked.
+        licence: Of the weights, where it is known.
+    """
+
+    model: str
+    path: Path
+    tensors: int
+    parameters: int
+    sources: tuple[Path, ...]
+    unused: tuple[str, ...]
+    extra: tuple[str, ...]
+    licence: str
+
+
+def bare_network(model: str) -> Network:
+    """The network of a model without memory for its weights: names and shapes.
+
+    Raises:
+        UsageError: if there is no such model, or it is no network.
+    """
+    model_info(model)
+    with torch.device("meta"):
+        network = load_network(model)
+    inner: Network = getattr(network, "network", network)
+    return inner
+
+
+def import_weights(
+    source: Path,
+    model: str,
+    target: Path | None = None,
+    *,
+    overwrite: bool = False,
+    ignore_extra: bool = False,
+    facts: Mapping[str, str] | None = None,
+) -> Imported:
+    """Check a file of weights and write it as safetensors.
+
+    Args:
+        source: A PyTorch checkpoint, safetensors, or either file of an ncnn model.
+        model: Which model it is for.
+        target: What to write; by default the model's file in the user's folder.
+        overwrite: Whether an existing file may be replaced.
+        ignore_extra: Leave out tensors that the network does not have, instead of refusing the file.
+        facts: What to add to the metadata.
+
+    Raises:
+        UsageError: if the model takes no weights.
+        InputError: if the file cannot be used.
+        OutputError: if the target must not or cannot be written.
+    """
+    network = bare_network(model)
+    if target is None and model_info(model).embedded:
+        raise UsageError(f"The model {model} has its weights with it: name a file to write with -o.")
+    if not source.is_file():
+        raise InputError(f"There is no file of weights {source}.")
+    if target is None:
+        target = weights_folder() / f"{model}.safetensors"
+        _make(target.parent)
+    elif target.suffix != ".safetensors":
+        raise OutputError(f"{target} would be safetensors: end its name in .safetensors.")
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder: name a file.")
+    check_output(target, source, overwrite)
+    try:
+        found = fit_file(network, source)
+    except MismatchError as error:
+        raise MismatchError(str(error) + _hint(source, model)) from None
+    if found.extra and not ignore_extra:
+        raise MismatchError(
+            f"{source} holds {len(found.extra)} tensors that {model} does not have, {found.extra[0]} for one: "
+            f"if they are not needed, pass --ignore-extra.{_hint(source, model)}"
+        )
+    sources = _sources(source)
+    tensors = {name: tensor.to(torch.float32).contiguous() for name, tensor in sorted(found.tensors.items())}
+    metadata = {
+        "format": "pt",
+        "model": model,
+        "source": ", ".join(path.name for path in sources),
+        "source_sha256": ", ".join(file_hash(path) for path in sources),
+        "source_format": found.encoding or _types(found.tensors.values()),
+        "content_sha256": content_hash(tensors),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "converter": f"betwixt {__version__}",
+        **(facts or {}),
+    }
+    write_weights(target, tensors, metadata)
+    return Imported(
+        model=model,
+        path=target,
+        tensors=len(tensors),
+        parameters=sum(tensor.numel() for tensor in tensors.values()),
+        sources=sources,
+        unused=found.unused,
+        extra=found.extra,
+        licence=metadata.get("licence") or catalog().licence(model),
+    )
+
+
+def write_weights(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write safetensors whole or not at all."""
+    from safetensors.torch import save
+
+    partial = temporary_beside(target)
+    try:
+        with partial.open("xb") as file:
+            file.write(save(dict(tensors), dict(metadata)))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise output_error(error, target) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def content_hash(tensors: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of names, types, shapes and numbers, whatever the order in a file."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        numbers: Any = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+        digest.update(numbers)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file of weights that is at hand.
+
+    Attributes:
+        name: The name of the file without its suffix.
+        model: The model that it is for.
+        path: Where it lies.
+        embedded: Whether it comes with Betwixt.
+        size: In bytes.
+        metadata: What it says of itself.
+        problem: Why it cannot be used, or "".
+    """
+
+    name: str
+    model: str
+    path: Path
+    embedded: bool
+    size: int
+    metadata: dict[str, str]
+    problem: str = ""
+
+
+def stored_weights() -> list[Stored]:
+    """The files of weights that come with Betwixt, and those in the user's folder."""
+    found = [
+        _stored(path, info.name, embedded=True)
+        for info in MODELS.values()
+        if info.embedded and (path := embedded_file(info.embedded)).is_file()
+    ]
+    folder = weights_folder()
+    if folder.is_dir():
+        found += [_stored(path, "", embedded=False) for path in sorted(folder.glob("*.safetensors"))]
+    return found
+
+
+def _stored(path: Path, model: str, *, embedded: bool) -> Stored:
+    metadata: dict[str, str] = {}
+    problem = ""
+    try:
+        metadata = metadata_of(path)
+    except InputError as error:
+        problem = str(error)
+    model = model or metadata.get("model", path.stem)
+    return Stored(path.stem, model, path, embedded, path.stat().st_size, metadata, problem)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is to be said of a file of weights.
+
+    Attributes:
+        path: The file.
+        good: Whether it is what its hash says.
+        text: What it is, or what is wrong.
+    """
+
+    path: Path
+    good: bool
+    text: str
+
+
+def verify_weights(names: Iterable[str] = ()) -> list[Verdict]:
+    """Compare files of weights with their hashes.
+
+    Args:
+        names: Names of installed files, or files: what `import_weights` wrote is compared with the hash in its
+            metadata, anything else with those of the catalog. Without any: all that is at hand.
+
+    Raises:
+        UsageError: if a name is of nothing.
+    """
+    stored = stored_weights()
+    names = list(names)
+    if not names:
+        return [_verify(item.path, item.model, item.embedded) for item in stored]
+    verdicts = []
+    for name in names:
+        item = next((item for item in stored if item.name == name), None)
+        if item is not None:
+            verdicts.append(_verify(item.path, item.model, item.embedded))
+        elif Path(name).is_file():
+            verdicts.append(_verify(Path(name), "", False))
+        else:
+            raise UsageError(f"There are no weights '{name}', neither installed nor as a file (betwixt weights list).")
+    return verdicts
+
+
+def _verify(path: Path, model: str, embedded: bool) -> Verdict:
+    if embedded:
+        expected = catalog().embedded.get(path.name)
+        if expected is None:
+            return Verdict(path, False, "comes with Betwixt, but no hash of it is recorded")
+        if file_hash(path) != expected:
+            return Verdict(path, False, "comes with Betwixt, but is not what was shipped: install Betwixt again")
+        return Verdict(path, True, f"comes with Betwixt, as shipped (SHA-256 {expected[:12]})")
+    try:
+        metadata = metadata_of(path)
+        if "content_sha256" in metadata:
+            return _verify_imported(path, metadata, model or metadata.get("model", ""))
+    except BetwixtError as error:
+        return Verdict(path, False, str(error))
+    digest = git_blob_hash(path)
+    for known in catalog().files:
+        if known.git_blob_sha1 == digest:
+            return Verdict(path, True, f"is {known.path} of {known.repository}, as published ({known.licence})")
+    return Verdict(path, False, f"is not known here: SHA-256 {file_hash(path)}")
+
+
+def _verify_imported(path: Path, metadata: Mapping[str, str], model: str) -> Verdict:
+    expected = metadata["content_sha256"]
+    tensors = read_tensors(path)
+    if content_hash(tensors) != expected:
+        return Verdict(path, False, "is damaged: its numbers are not those that were written; import it again")
+    if model in MODELS:
+        fit_file(bare_network(model), path)
+    source = metadata.get("source", "an unknown file")
+    return Verdict(path, True, f"{model}, made of {source}, as written (SHA-256 of its content {expected[:12]})")
+
+
+def _hint(source: Path, model: str) -> str:
+    """What a file that does not fit is instead, as far as that can be known."""
+    # Numbers say which model it is; layers are shared by several.
+    for path in sorted(_sources(source), key=lambda path: path.suffix):
+        digest = git_blob_hash(path)
+        for known in catalog().files:
+            if known.git_blob_sha1 == digest and known.model.why:
+                return f" It is {known.model.name} of {known.repository}: {known.model.why}."
+    fitting = []
+    for info in MODELS.values():
+        if info.network is None or info.embedded or info.name == model:
+            continue
+        if is_ncnn(source) and not info.name.startswith(("rife", "ifrnet")):
+            continue
+        try:
+            if not fit_file(bare_network(info.name), source).extra:
+                fitting.append(info.name)
+        except BetwixtError:
+            continue
+    return f" It fits --as {' or '.join(fitting)}." if fitting else ""
+
+
+def _sources(source: Path) -> tuple[Path, ...]:
+    """All files that belong to a file of weights."""
+    if not is_ncnn(source):
+        return (source,)
+    stems = [source.stem]
+    if source.stem in PARTS and all(source.with_name(f"{part}.bin").exists() for part in PARTS):
+        stems = list(PARTS)
+    files = (source.with_name(stem + suffix) for stem in stems for suffix in (".param", ".bin"))
+    return tuple(path for path in files if path.is_file())
+
+
+def _types(tensors: Iterable[Tensor]) -> str:
+    return "+".join(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors}))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(error, folder) from None

@@ -1,0 +1,192 @@
+"""Weights imported, kept, found, verified."""
+
+import errno
+import os
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from betwixt.errors import BetwixtError, InputError, OutputError, UsageError
+from betwixt.models.registry import load_network
+from betwixt.runtime.load import load_model
+from betwixt.weights import store
+from betwixt.weights.catalog import catalog, git_blob_hash
+from betwixt.weights.install import bare_network, import_weights, stored_weights, verify_weights
+from betwixt.weights.load import file_hash, metadata_of, read_tensors
+from parity import FOLDER
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """The user's folder, for one test."""
+    monkeypatch.setenv("BETWIXT_WEIGHTS", str(tmp_path / "weights"))
+    return tmp_path / "weights"
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """What EBME's authors would publish, in half precision."""
+    torch.manual_seed(0)
+    state = load_network("ebme").state_dict()
+    path = tmp_path / "bi-flownet.pkl"
+    torch.save(OrderedDict(("module." + n.removeprefix("estimator."), v.half()) for n, v in state.items()), path)
+    return path
+
+
+def test_an_import_says_where_it_is_from(checkpoint, folder):
+    imported = import_weights(checkpoint, "ebme")
+    assert imported.path == folder / "ebme.safetensors"
+    assert (imported.tensors, imported.parameters) == (30, 632_900)
+    found = metadata_of(imported.path)
+    assert found["model"] == "ebme"
+    assert found["source"] == "bi-flownet.pkl"
+    assert found["source_sha256"] == file_hash(checkpoint)
+    assert found["source_format"] == "float16"
+    assert found["converter"].startswith("betwixt ")
+    assert found["date"].startswith("20")
+    tensors = read_tensors(imported.path)
+    assert all(value.dtype == torch.float32 for value in tensors.values())
+    assert set(tensors) == set(bare_network("ebme").state_dict())
+
+
+def test_what_is_imported_is_found(checkpoint):
+    with pytest.raises(
+        UsageError, match=r"No weights of ebme are at hand: betwixt weights download ebme; .*import FILE"
+    ):
+        load_model("ebme")
+    import_weights(checkpoint, "ebme")
+    model = load_model("ebme", "cpu")
+    rng = np.random.default_rng(0)
+    first, second = (rng.random((40, 50, 3), np.float32) for _ in range(2))
+    assert model.prepare(first, second).at(0.5).shape == (40, 50, 3)
+
+
+def test_the_authors_released_weights(folder):
+    path = FOLDER / "ebme_biflow_released.pkl"
+    if not path.exists():
+        pytest.skip(f"{path} is not here")
+    imported = import_weights(path, "ebme")
+    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    ours = load_model("ebme", "cpu").network.state_dict()
+    assert all(torch.equal(ours["estimator." + n.removeprefix("module.")], value) for n, value in theirs.items())
+    assert [v.good for v in verify_weights([str(path), "ebme"])] == [True, True]
+    assert "checkpoints/ebme/bi-flownet.pkl of srcn-ivl/EBME" in verify_weights([str(path)])[0].text
+    assert imported.path.parent == folder
+
+
+def test_one_file_serves_the_same_network_run_otherwise(tmp_path, folder, monkeypatch):
+    folder.mkdir()
+    (folder / "rife-2r.safetensors").touch()
+    assert store.installed("rife-large") == folder / "rife-2r.safetensors"
+    assert store.installed("rife") is None
+
+
+def test_the_same_shapes_of_another_model_are_told_apart(tmp_path):
+    torch.save(load_network("rife-2r").state_dict(), tmp_path / "x.pth")
+    imported = import_weights(tmp_path / "x.pth", "rife-2r")
+    with pytest.raises(InputError, match="holds weights of rife-2r, not of rife"):
+        load_model("rife", "cpu", weights=imported.path)
+    assert load_model("rife-large", "cpu").name == "rife-large"
+
+
+def test_nothing_is_written_over_unasked(checkpoint, tmp_path):
+    target = tmp_path / "x.safetensors"
+    target.write_bytes(b"mine")
+    with pytest.raises(OutputError, match="pass --overwrite"):
+        import_weights(checkpoint, "ebme", target)
+    assert target.read_bytes() == b"mine"
+    import_weights(checkpoint, "ebme", target, overwrite=True)
+    assert verify_weights([str(target)])[0].good
+
+
+@pytest.mark.parametrize(
+    ("model", "target", "message"),
+    [
+        ("nothing", None, "no model 'nothing'"),
+        ("dis", None, "no network"),
+        ("compact", None, "has its weights with it"),
+        ("ebme", "x.pth", "end its name in .safetensors"),
+        ("ebme", "none/x.safetensors", "does not exist"),
+        ("ebme", "folder.safetensors", "is a folder"),
+    ],
+)
+def test_what_cannot_be_imported_is_said(checkpoint, tmp_path, model, target, message):
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(BetwixtError, match=message):
+        import_weights(checkpoint, model, None if target is None else tmp_path / target)
+    with pytest.raises(InputError, match="no file of weights"):
+        import_weights(tmp_path / "none.pth", "ebme")
+
+
+def test_a_full_disk_leaves_nothing_behind(checkpoint, folder, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="the disk is full"):
+        import_weights(checkpoint, "ebme")
+    assert list(folder.iterdir()) == []
+
+
+def test_left_over_tensors_are_named_and_refused_unless_told(tmp_path, checkpoint):
+    state = torch.load(checkpoint, weights_only=True)
+    torch.save({**state, "head.weight": torch.ones(2), "block_tea.a.weight": torch.ones(2)}, tmp_path / "x.pth")
+    with pytest.raises(InputError, match=r"holds 1 tensors that ebme does not have, head.weight .* --ignore-extra"):
+        import_weights(tmp_path / "x.pth", "ebme")
+    imported = import_weights(tmp_path / "x.pth", "ebme", ignore_extra=True)
+    assert imported.extra == ("head.weight",)
+    assert imported.unused == ("block_tea.a.weight",)
+
+
+def test_a_file_of_another_model_is_recognized(checkpoint):
+    with pytest.raises(InputError, match=r"weights of another network: .* It fits --as ebme\.$"):
+        import_weights(checkpoint, "rife-4.6")
+
+
+def test_damage_is_found(checkpoint, folder):
+    path = import_weights(checkpoint, "ebme").path
+    assert [(v.good, v.path) for v in verify_weights()] == [(True, path)]
+    data = bytearray(path.read_bytes())
+    data[-1000] ^= 1
+    path.write_bytes(data)
+    (verdict,) = verify_weights(["ebme"])
+    assert not verdict.good
+    assert "is damaged" in verdict.text
+    path.write_bytes(data[:5000])
+    (verdict,) = verify_weights(["ebme"])
+    assert not verdict.good
+    (item,) = stored_weights()
+    assert item.problem
+    with pytest.raises(UsageError, match="no weights 'rife'"):
+        verify_weights(["rife"])
+
+
+def test_an_unknown_file_is_not_vouched_for(tmp_path):
+    (tmp_path / "x.bin").write_bytes(b"hello")
+    (verdict,) = verify_weights([str(tmp_path / "x.bin")])
+    assert not verdict.good
+    assert file_hash(tmp_path / "x.bin") in verdict.text
+
+
+def test_git_knows_a_file_by_this_hash(tmp_path):
+    (tmp_path / "x").write_bytes(b"hello\n")
+    assert git_blob_hash(tmp_path / "x") == "ce013625030ba8dba906f756967f9e9ca394464a"
+
+
+def test_the_catalog_is_whole():
+    known = catalog()
+    assert {entry.model for entry in known.published.values()} >= {"rife-4.6", "ifrnet-s", "ifrnet", "ifrnet-l", "ebme"}
+    for entry in known.published.values():
+        assert bool(entry.model) != bool(entry.why)
+        assert len(entry.commit) == 40
+        if entry.model:
+            bare_network(entry.model)
+            assert all(file.size or file.about for file in known.files_of(entry.name))
+    assert all(len(file.git_blob_sha1) == 40 and file.url.startswith("https://") for file in known.files)
+    for place in known.elsewhere:
+        assert all(bare_network(model) for model in place.models)
+    embedded = Path(store.embedded_file("x")).parent
+    assert not embedded.is_dir() or {p.name for p in embedded.glob("*.safetensors")} <= set(known.embedded)
