@@ -65,6 +65,13 @@ def test_crops_are_in_time_order(cache: Path) -> None:
         assert np.abs(frames[0 if t <= 0.5 else 2].astype(int) - frames[1]).mean() < ends
 
 
+def test_processes_change_nothing(cache: Path, tmp_path: Path) -> None:
+    clips = [cache.parent / name for name in ("pan.mkv", "long.mkv")]
+    build_clip_cache(clips, tmp_path, {"long": ClipRule(end=0.3)}, jobs=2)
+    for path in (cache / "clips").glob("*.npy"):
+        np.testing.assert_array_equal(np.load(path), np.load(tmp_path / "clips" / path.name))
+
+
 def test_an_aged_clip_is_the_clip_with_coding_noise(cache: Path) -> None:
     clip, aged = np.load(cache / "clips/pan.npy"), np.load(cache / "clips/pan~aged.npy")
     assert aged.shape == clip.shape

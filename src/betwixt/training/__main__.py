@@ -13,7 +13,11 @@ python -m betwixt.training export CHECKPOINT WEIGHTS
 from __future__ import annotations
 
 import argparse
+import functools
+import multiprocessing
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -29,23 +33,43 @@ from betwixt.training.recipe import DataRules, load_recipe
 from betwixt.training.synthetic import build_bank
 
 
-def prepare(rules: DataRules, data: Path, cache: Path, shards: int) -> None:
+def prepare(rules: DataRules, data: Path, cache: Path, shards: int, jobs: int) -> None:
     """Everything that is made once for a data folder."""
     clips = [path for path in sorted(data.glob("*.mp4")) if path.stem not in rules.exclude]
-    build_clip_cache(clips, cache, dict(rules.clips))
+    build_clip_cache(clips, cache, dict(rules.clips), jobs)
     for name, count in usable(cache).items():
         print(f"{name}: {count} triplets")
-    sources: list[NDArray[np.uint8]] = []
-    for path in sorted((data / "photos").glob("*.jpg")):
+    if jobs == 1:
+        _make_shards(data, cache, clips, range(shards))
+        return
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for future in [pool.submit(_make_shards, data, cache, clips, [shard]) for shard in range(shards)]:
+            future.result()
+
+
+def _make_shards(data: Path, cache: Path, clips: Sequence[Path], shards: Sequence[int]) -> None:
+    cv2.setNumThreads(1)
+    build_bank(cache / "synthetic", _sources(data, cache, clips), shards)
+
+
+@functools.lru_cache(maxsize=1)
+def _photographs(folder: Path) -> tuple[NDArray[np.uint8], ...]:
+    pictures = []
+    for path in sorted(folder.glob("*.jpg")):
         photo = cv2.imread(str(path))
         if photo is None:
             raise InputError(f"{path} is not a picture.")
-        sources.append(np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), np.uint8))
+        pictures.append(np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), np.uint8))
+    return tuple(pictures)
+
+
+def _sources(data: Path, cache: Path, clips: Sequence[Path]) -> list[NDArray[np.uint8]]:
+    """Photographs, and a few frames of every clip: three, and more of the long ones."""
+    sources = list(_photographs(data / "photos"))
     for clip in clips:
         frames = np.load(cache / "clips" / f"{clip.stem}.npy", mmap_mode="r")
-        # A few frames of every clip: three, and more of the long ones.
         sources += [np.array(frames[i]) for i in np.linspace(0, len(frames) - 1, max(3, len(frames) // 400), dtype=int)]
-    build_bank(cache / "synthetic", sources, range(shards))
+    return sources
 
 
 def main() -> int:
@@ -57,6 +81,7 @@ def main() -> int:
     first.add_argument("data", type=Path)
     first.add_argument("cache", type=Path)
     first.add_argument("--shards", type=int, default=24, help="of 512 synthetic scenes each (default: 24)")
+    first.add_argument("--jobs", type=int, default=1, help="processes at work (default: 1)")
     second = verbs.add_parser("run", help="train, going on from the checkpoint in OUTPUT")
     second.add_argument("recipe", type=Path)
     second.add_argument("cache", type=Path)
@@ -76,7 +101,7 @@ def main() -> int:
     try:
         if arguments.verb == "prepare":
             _, rules = load_recipe(arguments.recipe)
-            prepare(rules, arguments.data, arguments.cache, arguments.shards)
+            prepare(rules, arguments.data, arguments.cache, arguments.shards, max(1, arguments.jobs))
         elif arguments.verb == "export":
             export_weights(arguments.checkpoint, arguments.weights)
         else:

@@ -16,8 +16,10 @@ by warping both ends to it. Left out are
 from __future__ import annotations
 
 import io
+import multiprocessing
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -54,29 +56,42 @@ class ClipRule:
     weight: float | None = None
 
 
-def build_clip_cache(clips: Sequence[Path], cache: Path, rules: dict[str, ClipRule]) -> None:
+def build_clip_cache(clips: Sequence[Path], cache: Path, rules: dict[str, ClipRule], jobs: int = 1) -> None:
     """Decode `clips` into `cache` and measure their triplets; a clip that is there already is kept.
 
     Args:
         clips: Video files. Their stems name them and must differ.
         cache: Folder for the decoded frames, about 0.7 MB a frame at 640x360.
         rules: By stem, what to take of a clip.
+        jobs: Processes at work.
     """
     if not clips:
         raise InputError("No clips to learn from: the data folder holds no .mp4 file.")
     folder = cache / "clips"
     folder.mkdir(parents=True, exist_ok=True)
-    for path in clips:
-        target = folder / f"{path.stem}.npy"
-        if not target.exists():
-            _decode(path, target, rules.get(path.stem, ClipRule()).end)
-        aged = folder / f"{path.stem}{AGED}.npy"
-        if not aged.exists():
-            _save(aged, _age(np.load(target, mmap_mode="r"), np.random.default_rng(zlib.crc32(path.stem.encode()))))
-        for frames in (target, aged):
-            measured = frames.with_suffix(".triplets.npy")
-            if not measured.exists():
-                _save(measured, _measure(np.load(frames, mmap_mode="r")))
+    # The largest first, so that none is left over at the end.
+    work = [(p, folder, rules.get(p.stem, ClipRule())) for p in sorted(clips, key=lambda p: -p.stat().st_size)]
+    if jobs == 1:
+        for item in work:
+            _cache_clip(*item)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for future in [pool.submit(_cache_clip, *item) for item in work]:
+            future.result()
+
+
+def _cache_clip(path: Path, folder: Path, rule: ClipRule) -> None:
+    cv2.setNumThreads(1)
+    target = folder / f"{path.stem}.npy"
+    if not target.exists():
+        _decode(path, target, rule.end)
+    aged = folder / f"{path.stem}{AGED}.npy"
+    if not aged.exists():
+        _save(aged, _age(np.load(target, mmap_mode="r"), np.random.default_rng(zlib.crc32(path.stem.encode()))))
+    for frames in (target, aged):
+        measured = frames.with_suffix(".triplets.npy")
+        if not measured.exists():
+            _save(measured, _measure(np.load(frames, mmap_mode="r")))
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:
