@@ -13,63 +13,17 @@ python -m betwixt.training export CHECKPOINT WEIGHTS
 from __future__ import annotations
 
 import argparse
-import functools
-import multiprocessing
 import sys
-from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from betwixt.errors import BetwixtError, InputError
+from betwixt.errors import BetwixtError
 from betwixt.training.checkpoint import export_weights
-from betwixt.training.clips import build_clip_cache, usable
 from betwixt.training.loop import train
-from betwixt.training.recipe import DataRules, load_recipe
-from betwixt.training.synthetic import build_bank
-
-
-def prepare(rules: DataRules, data: Path, cache: Path, shards: int, jobs: int) -> None:
-    """Everything that is made once for a data folder."""
-    clips = [path for path in sorted(data.glob("*.mp4")) if path.stem not in rules.exclude]
-    build_clip_cache(clips, cache, dict(rules.clips), jobs)
-    for name, count in usable(cache).items():
-        print(f"{name}: {count} triplets")
-    if jobs == 1:
-        _make_shards(data, cache, clips, range(shards))
-        return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for future in [pool.submit(_make_shards, data, cache, clips, [shard]) for shard in range(shards)]:
-            future.result()
-
-
-def _make_shards(data: Path, cache: Path, clips: Sequence[Path], shards: Sequence[int]) -> None:
-    cv2.setNumThreads(1)
-    build_bank(cache / "synthetic", _sources(data, cache, clips), shards)
-
-
-@functools.lru_cache(maxsize=1)
-def _photographs(folder: Path) -> tuple[NDArray[np.uint8], ...]:
-    pictures = []
-    for path in sorted(folder.glob("*.jpg")):
-        photo = cv2.imread(str(path))
-        if photo is None:
-            raise InputError(f"{path} is not a picture.")
-        pictures.append(np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), np.uint8))
-    return tuple(pictures)
-
-
-def _sources(data: Path, cache: Path, clips: Sequence[Path]) -> list[NDArray[np.uint8]]:
-    """Photographs, and a few frames of every clip: three, and more of the long ones."""
-    sources = list(_photographs(data / "photos"))
-    for clip in clips:
-        frames = np.load(cache / "clips" / f"{clip.stem}.npy", mmap_mode="r")
-        sources += [np.array(frames[i]) for i in np.linspace(0, len(frames) - 1, max(3, len(frames) // 400), dtype=int)]
-    return sources
+from betwixt.training.prepare import prepare
+from betwixt.training.recipe import load_recipe
 
 
 def main() -> int:
