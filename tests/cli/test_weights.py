@@ -28,7 +28,9 @@ def checkpoint(tmp_path):
 
 def test_import_list_verify_use(capsys, checkpoint, folder, tmp_path):
     assert run(["weights", "list"]) == 0
-    assert "No weights are at hand" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "x.pkl" not in out
+    assert "Betwixt" in out  # what comes with it
     assert run(["weights", "import", str(checkpoint), "--as", "ebme"]) == 0
     out = capsys.readouterr().out
     assert str(folder / "ebme.safetensors") in out
@@ -40,7 +42,7 @@ def test_import_list_verify_use(capsys, checkpoint, folder, tmp_path):
     assert "nihui/rife-ncnn-vulkan" in out
     assert run(["weights", "list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [w["model"] for w in found["weights"]] == ["ebme"]
+    assert [w["model"] for w in found["weights"]] == ["compact", "ebme"]
     assert {"rife-4.6", "ifrnet-l"} <= {d["name"] for d in found["downloads"]}
 
     assert run(["models", "--json"]) == 0
