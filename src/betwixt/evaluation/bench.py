@@ -27,6 +27,10 @@ _COST_KEY = ("model", "size", "runtime", "precision", "device", "machine")
 _RACE_KEY = ("model", "size", "clip", "machine")
 
 
+_COST_PROTOCOL = "one frame at t = 1/2 of two RGB pictures in memory; the median of the runs after a first one"
+_RACE_PROTOCOL = "the rate doubled, whole process, libx264 medium crf 20; the median of the rounds, by turns"
+
+
 @dataclass(frozen=True)
 class Request:
     """What is asked for; see `betwixt benchmark --help` and docs/benchmark.md."""
@@ -200,6 +204,7 @@ def _cost_entry(cost: Cost, date: str) -> dict[str, str]:
         "weights_hash": cost.weights_hash,
         "peak_memory_mb": f"{cost.peak_memory / 1e6:.0f}",
         "trained": "yes" if cost.trained else "no",
+        "protocol": _COST_PROTOCOL,
         "date": date,
         "machine": cost.machine,
     }
@@ -218,6 +223,7 @@ def _race_entry(result: EndToEnd, request: Request, date: str) -> dict[str, str]
         "rounds": str(len(result.rounds)),
         "weights_hash": result.weights_hash,
         "ffmpeg": result.ffmpeg,
+        "protocol": _RACE_PROTOCOL,
         "date": date,
         "machine": result.machine,
     }
