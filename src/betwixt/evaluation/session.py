@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from betwixt import __version__
 from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.evaluation.datasets import Dataset, Options, open_dataset
 from betwixt.evaluation.machine import describe_machine
-from betwixt.evaluation.metrics import DEFAULT_METRICS, select_metrics
+from betwixt.evaluation.metrics import DEFAULT_METRICS, Metric, select_metrics
 from betwixt.evaluation.report import (
     QUALITY_KEY,
     Comparison,
@@ -113,7 +113,7 @@ def run(request: Request, progress: Callable[[str, int, int | None], None] | Non
     outcome = Outcome([])
     for name, model in zip(request.models, models, strict=True):
         context = _context(request, name, model)
-        journal = _journal(request, name, context, dataset, ids)
+        journal = _journal(request, name, context, dataset, metrics, ids)
         try:
             evaluation = evaluate(
                 model,
@@ -228,7 +228,9 @@ def _journal_path(request: Request, name: str) -> Path | None:
     return None if beside is None else beside.with_name(f"{beside.name}.{name}.journal")
 
 
-def _journal(request: Request, name: str, context: Context, dataset: Dataset, ids: list[str] | None) -> Journal | None:
+def _journal(
+    request: Request, name: str, context: Context, dataset: Dataset, metrics: Sequence[Metric], ids: list[str] | None
+) -> Journal | None:
     path = _journal_path(request, name)
     if path is None:
         return None
@@ -244,8 +246,7 @@ def _journal(request: Request, name: str, context: Context, dataset: Dataset, id
         "ids": ids,
         "version": __version__,
     }
-    chosen = [metric.name for metric in select_metrics(request.metrics, request.lpips_weights)]
-    return Journal(path, key, metrics=chosen, resume=request.resume)
+    return Journal(path, key, metrics=[metric.name for metric in metrics], resume=request.resume)
 
 
 def _write(request: Request, outcome: Outcome, models: list[Model], dataset: Dataset) -> None:
