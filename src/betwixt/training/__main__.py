@@ -24,6 +24,8 @@ from betwixt.training.checkpoint import export_weights
 from betwixt.training.loop import train
 from betwixt.training.prepare import prepare
 from betwixt.training.recipe import load_recipe
+from betwixt.training.sources import Clips, Synthetic
+from betwixt.training.synthetic import SceneRules
 
 
 def main() -> int:
@@ -55,7 +57,11 @@ def main() -> int:
     try:
         if arguments.verb == "prepare":
             _, rules = load_recipe(arguments.recipe)
-            prepare(rules, arguments.data, arguments.cache, arguments.shards, max(1, arguments.jobs))
+            entries = [
+                Clips(exclude=rules.exclude, clips=rules.clips),
+                Synthetic(shards=arguments.shards, scenes=SceneRules(blur=0.0)),
+            ]
+            prepare(entries, arguments.data, arguments.cache, max(1, arguments.jobs), print)
         elif arguments.verb == "export":
             export_weights(arguments.checkpoint, arguments.weights)
         else:

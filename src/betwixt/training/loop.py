@@ -26,11 +26,13 @@ from torch import Tensor
 from betwixt.errors import InputError
 from betwixt.evaluation import datasets
 from betwixt.models.compact import Compact, CompactOutput, search
-from betwixt.training.augmentation import augment, compress
+from betwixt.training.augmentation import Augmentation
 from betwixt.training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from betwixt.training.clips import RealTriplets
 from betwixt.training.losses import charbonnier, endpoint_error, laplacian, log_error
 from betwixt.training.recipe import DataRules, Recipe
+from betwixt.training.sources import Mix, Weight
+from betwixt.training.sources import draw_sample as draw
 from betwixt.training.synthetic import SyntheticBank
 from betwixt.training.validation import development_sets, validate
 
@@ -85,19 +87,14 @@ def learning_rate(recipe: Recipe, samples: int) -> float:
 
 def draw_sample(recipe: Recipe, number: int, bank: SyntheticBank, real: RealTriplets) -> Sample:
     """Sample `number`: pictures, the true motion if it is known, and the motion that the search finds."""
-    done = min(1.0, number / max(recipe.synthetic_until, 1))
-    share = recipe.synthetic_first + (recipe.synthetic_last - recipe.synthetic_first) * done
-    rng = np.random.default_rng((recipe.seed, number))
+    first, last = recipe.synthetic_first, recipe.synthetic_last
+    until = max(recipe.synthetic_until, 1)
+    mix = Mix([(bank, Weight(first, last, until)), (real, Weight(1.0 - first, 1.0 - last, until))])
+    shares = Augmentation(channels=0.5, compression=recipe.compressed)
     size = recipe.crop + 2 * recipe.margin
-    synthetic = rng.random() < share
-    if synthetic:
-        pictures, motion, t = bank.draw(rng, size)
-    else:
-        pictures, t = real.draw(rng, size)
-        motion = np.zeros((size, size, 2), np.float32)
-    pictures, motion, t = augment(rng, pictures, motion, t)
-    if rng.random() < recipe.compressed:
-        pictures = compress(rng, pictures)
+    sample, rng = draw(mix, shares, size, recipe.seed, number)
+    pictures, t = sample.pictures, sample.t
+    motion = np.zeros((size, size, 2), np.float32) if sample.motion is None else sample.motion
     # Large frames are searched at a part of their size: see `models.dis`.
     ratio = 1.0 if rng.random() < 0.5 else float(rng.uniform(0.4, 0.8))
     found, logit = search(pictures[0], pictures[2], t, ratio)
@@ -106,7 +103,7 @@ def draw_sample(recipe: Recipe, number: int, bank: SyntheticBank, real: RealTrip
         pictures[:, inside, inside],
         motion[inside, inside],
         t,
-        float(synthetic),
+        float(sample.motion is not None),
         found[inside, inside],
         logit[inside, inside],
     )
