@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -49,6 +50,9 @@ Times = Literal["middle", "between", "next"]
 TeacherName = Literal["off", "exact", "ebme"]
 """Whose flows a network learns from; see `FlowTeacher`."""
 
+_SMALLEST = 64
+"""Pixels: five levels of a Laplacian pyramid have at least four at the coarsest."""
+
 _WANTED: dict[Times, str] = {
     "middle": "the middle frame alone, t = 1/2",
     "between": "frames between the two, 0 < t < 1",
@@ -77,12 +81,23 @@ class PaperObjective(Objective):
         """The name in `betwixt models`."""
         return self._name
 
+    @property
+    def cell(self) -> int:
+        """The sides of a crop have to be multiples of this: the network's own, and five levels of a pyramid."""
+        return math.lcm(self.network.multiple, 32)
+
     def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
-        """Nothing more, but a sample of a time that the network does not learn is refused.
+        """Nothing more, but a sample is refused that the network cannot learn.
 
         Raises:
-            UsageError: for such a sample.
+            UsageError: if it is of another time, or of a size that the network does not take.
         """
+        side, cell = sample.pictures.shape[1], self.cell
+        if side % cell or side < _SMALLEST:
+            raise UsageError(
+                f"{self._name or type(self).__name__} is trained on crops that are multiples of {cell} pixels and at "
+                f"least {_SMALLEST}, not on {side}: set crop in [train]."
+            )
         fits = {"middle": sample.t == 0.5, "between": 0.0 < sample.t < 1.0, "next": sample.t == 2.0}
         if not fits[self.times]:
             raise UsageError(

@@ -103,6 +103,11 @@ class NCMObjective(PaperObjective):
         student = pupil(self.taught, teacher=None, config=replace(self.taught.config, teacher=False))
         return TestTimeAugmented(student) if self.taught.config.double_resolution else student
 
+    @property
+    def cell(self) -> int:
+        """The sides of a crop: stage "fine" shrinks them by 4, and the coarse-scale module takes multiples of 16."""
+        return 64
+
     def begin(self, stage: str) -> None:
         """Stage "coarse" trains the coarse-scale module, "fine" everything else, "all" everything."""
         self.stage = stage
