@@ -1,6 +1,6 @@
 """What is trained, and by which loss: the interface between the training loop and the networks.
 
-    recipe [network] ──► Objective ──┬─ prepare(rng, sample)   on the CPU, in the workers: what a loss needs beside pictures
+    recipe [network] ──► Objective ──┬─ prepare(rng, sample)   on the CPU, in the workers: what a loss needs more
                                      ├─ begin(stage)           what is frozen, what learns
                                      ├─ loss(batch, done)      on the device: the total and its parts
                                      └─ network                what is validated, exported and shipped
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from betwixt.errors import UsageError
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from betwixt.models.base import Interpolator
-    from betwixt.training.sources import Sample
+    from betwixt.training.sample import Sample
 
-__all__ = ["OBJECTIVES", "Batch", "Objective", "Terms", "make_objective"]
+__all__ = ["OBJECTIVES", "Batch", "Objective", "Terms", "full_precision", "make_objective"]
 
 
 @dataclass
@@ -65,6 +66,10 @@ class Batch:
         changed = {name: function(getattr(self, name)) for name in names}
         return replace(self, **changed, extra={name: function(value) for name, value in self.extra.items()})
 
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory, from which a GPU takes it while it computes."""
+        return self.apply(lambda tensor: tensor.pin_memory())
+
     def part(self, start: int, stop: int) -> Batch:
         """Samples `start` to `stop`."""
         return self.apply(lambda tensor: tensor[start:stop])
@@ -81,6 +86,11 @@ class Terms:
 
     total: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """A context in which nothing is cast to bfloat16 on the device of `like`: for losses."""
+    return torch.autocast(like.device.type, enabled=False)
 
 
 class Objective(nn.Module, ABC):
@@ -130,6 +140,9 @@ class Objective(nn.Module, ABC):
     def loss(self, batch: Batch, done: float) -> Terms:
         """The loss of a batch, a mean over its samples.
 
+        Under mixed precision this is called within autocast: losses belong into `with full_precision(..)`, with what the
+        network made as `.float()`.
+
         Args:
             batch: On the device of the parameters.
             done: The part of the stage that is over, 0 to 1, for weights that change with time.
@@ -138,12 +151,14 @@ class Objective(nn.Module, ABC):
     def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
         """What else goes into `Batch.extra`; called on the CPU, in the workers, after augmentation.
 
+        It must not use the values of parameters and buffers, which workers do not have.
+
         Args:
             rng: All chance comes from here.
             sample: Its pictures are `margin` larger than the crop on every side.
 
         Returns:
-            By name, maps (S, S, C) of the size of the sample's pictures, which are cropped as they are, or other arrays.
+            By name, maps (S, S, C) of the size of the sample's pictures, cropped as they are, or other arrays.
         """
         return {}
 
