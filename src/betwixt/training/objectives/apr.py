@@ -31,8 +31,8 @@ from betwixt.errors import UsageError
 from betwixt.models.apr import APR, CONFIGS, Fusion, route_loss
 from betwixt.models.network import Network
 from betwixt.training.losses import census, charbonnier
-from betwixt.training.objective import Batch, Terms
-from betwixt.training.objectives.common import PaperObjective, exactly, load_estimator, read_options, summed
+from betwixt.training.objective import Batch, Terms, full_precision
+from betwixt.training.objectives.common import PaperObjective, load_estimator, read_options, summed
 from betwixt.weights.load import fit, read_tensors
 
 __all__ = ["APRObjective"]
@@ -107,7 +107,7 @@ class APRObjective(PaperObjective):
     def loss(self, batch: Batch, done: float) -> Terms:
         """Equation 4."""
         found = self.taught(batch.frame0, batch.frame1, batch.t)
-        with exactly(batch.truth):
+        with full_precision(batch.truth):
             frame = found.frame.float()
             parts = {"reconstruction": charbonnier(frame, batch.truth), "census": census(frame, batch.truth)}
             if self.taught.mode == "routed":

@@ -2,7 +2,6 @@
 
 - `PaperObjective`: the base. It knows which times its network learns, and refuses samples of others in one line.
 - `pupil`: a network without the parts that only its training needs, sharing all others.
-- `exactly`: losses in float32 whatever the convolutions compute in.
 - `FlowTeacher`: flows from the true frame t, by a given flow network or where they are known exactly.
 """
 
@@ -21,7 +20,7 @@ from betwixt.errors import UsageError
 from betwixt.models.ebme import EBMESplat
 from betwixt.runtime.load import weights_of
 from betwixt.training.losses import flow_distillation
-from betwixt.training.objective import Batch, Objective, Terms
+from betwixt.training.objective import Batch, Objective, Terms, full_precision
 from betwixt.training.settings import from_table
 from betwixt.weights.load import check_model, load_weights
 
@@ -29,14 +28,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from betwixt.training.sources import Sample
+    from betwixt.training.sample import Sample
 
 __all__ = [
     "FlowTeacher",
     "PaperObjective",
     "TeacherName",
     "Times",
-    "exactly",
     "load_estimator",
     "pupil",
     "read_options",
@@ -141,11 +139,6 @@ def pupil(network: NetworkT, **without: object) -> NetworkT:
     return result
 
 
-def exactly(like: Tensor) -> torch.autocast:
-    """A context in which nothing is computed in 16 bits: a loss would be rounded to three digits."""
-    return torch.autocast(like.device.type, enabled=False)
-
-
 def summed(parts: Mapping[str, Tensor], weights: Mapping[str, float] | None = None) -> Terms:
     """A loss: the sum of its parts, each times its weight, 1 where none is given. What is logged is not weighed."""
     weights = weights or {}
@@ -193,7 +186,7 @@ class FlowTeacher(nn.Module):
             flows_t1: The same for F_{t->1}.
         """
         if self.estimator is not None:
-            with torch.no_grad(), exactly(batch.truth):
+            with torch.no_grad(), full_precision(batch.truth):
                 flow, _ = self.estimator(torch.cat((batch.truth, batch.truth)), torch.cat((batch.frame0, batch.frame1)))
             return flow_distillation(flows_t0, flows_t1, *flow.chunk(2))
         known = batch.exact.flatten() > 0.5

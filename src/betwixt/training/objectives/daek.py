@@ -23,8 +23,8 @@ from typing import Any, Literal
 from betwixt.models.daek import DAEK, DAEKConfig
 from betwixt.models.network import Network
 from betwixt.training.losses import laplacian
-from betwixt.training.objective import Batch, Terms
-from betwixt.training.objectives.common import PaperObjective, exactly, pupil, read_options, start_from, summed
+from betwixt.training.objective import Batch, Terms, full_precision
+from betwixt.training.objectives.common import PaperObjective, pupil, read_options, start_from, summed
 
 __all__ = ["DAEKObjective"]
 
@@ -91,10 +91,10 @@ class DAEKObjective(PaperObjective):
         """Equation 7."""
         if self.options.teacher == "none":
             frame = self.taught(batch.frame0, batch.frame1, batch.t).frame
-            with exactly(batch.truth):
+            with full_precision(batch.truth):
                 return summed({"reconstruction": laplacian(frame.float(), batch.truth)})
         found = self.taught.distil(batch.frame0, batch.frame1, batch.t, batch.truth)
-        with exactly(batch.truth):
+        with full_precision(batch.truth):
             parts = {
                 "reconstruction": laplacian(found.student.frame.float(), batch.truth),
                 "teacher": laplacian(found.teacher.merged.float(), batch.truth),

@@ -23,8 +23,8 @@ import torch
 from betwixt.models.ema_vfi import EMA_VFI, EMA_VFI_SMALL, EMAVFI
 from betwixt.models.network import Network
 from betwixt.training.losses import laplacian
-from betwixt.training.objective import Batch, Terms
-from betwixt.training.objectives.common import PaperObjective, exactly, read_options, start_from, summed
+from betwixt.training.objective import Batch, Terms, full_precision
+from betwixt.training.objectives.common import PaperObjective, read_options, start_from, summed
 
 __all__ = ["EMAVFIObjective"]
 
@@ -68,7 +68,7 @@ class EMAVFIObjective(PaperObjective):
     def loss(self, batch: Batch, done: float) -> Terms:
         """The Laplacian losses."""
         found = self.taught(batch.frame0, batch.frame1, batch.t)
-        with exactly(batch.truth):
+        with full_precision(batch.truth):
             warped = torch.stack([laplacian(merged.float(), batch.truth) for merged in found.merges])
             parts = {"reconstruction": laplacian(found.frame.float(), batch.truth), "warp": warped.sum()}
         return summed(parts, {"warp": self.options.warp})

@@ -29,12 +29,11 @@ from betwixt.models.amt import AMTSynthesis
 from betwixt.models.ifrnet import CONFIGS, IFRNet, IFRNetSynthesis
 from betwixt.models.network import Network
 from betwixt.training.losses import census, charbonnier, geometry
-from betwixt.training.objective import Batch, Terms
+from betwixt.training.objective import Batch, Terms, full_precision
 from betwixt.training.objectives.common import (
     FlowTeacher,
     PaperObjective,
     TeacherName,
-    exactly,
     read_options,
     start_from,
     summed,
@@ -110,7 +109,7 @@ def intermediate_loss(
         teacher: Of the flows.
         options: The weights.
     """
-    with exactly(batch.truth):
+    with full_precision(batch.truth):
         frame = found.frame.float()
         consistency = [geometry(a.float(), b.float()) for a, b in zip(found.features, features, strict=True)]
         parts = {

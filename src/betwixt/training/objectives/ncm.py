@@ -35,13 +35,13 @@ from betwixt.models.augmented import TestTimeAugmented
 from betwixt.models.ncm import DISTILLATION_WEIGHT, NCM, NCM_BASE, NCM_LARGE, NCMDistillation
 from betwixt.models.network import Network
 from betwixt.training.losses import laplacian
-from betwixt.training.objective import Batch, Terms
-from betwixt.training.objectives.common import PaperObjective, exactly, pupil, read_options, start_from, summed
+from betwixt.training.objective import Batch, Terms, full_precision
+from betwixt.training.objectives.common import PaperObjective, pupil, read_options, start_from, summed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from betwixt.training.sources import Sample
+    from betwixt.training.sample import Sample
 
 __all__ = ["NCMObjective"]
 
@@ -126,14 +126,14 @@ class NCMObjective(PaperObjective):
         frames = batch.frame0, batch.frame1, batch.t
         if self.taught.teacher is None:
             frame = self._untaught(batch)
-            with exactly(batch.truth):
+            with full_precision(batch.truth):
                 return summed({"reconstruction": laplacian(frame.float(), batch.truth)})
         found: NCMDistillation
         if self.stage == "coarse":
             found = self.taught.distil_coarse(*frames, batch.truth)
         else:
             found = self.taught.distil(*frames, batch.truth, self._size(batch))
-        with exactly(batch.truth):
+        with full_precision(batch.truth):
             parts = {
                 "reconstruction": laplacian(found.frame.float(), batch.truth),
                 "teacher": laplacian(found.teacher.merged.float(), batch.truth),

@@ -32,8 +32,8 @@ from betwixt.models.network import Network
 from betwixt.models.rife import RIFE, RIFE_2R, RIFE_ECCV, RIFE_M
 from betwixt.models.rife_v4 import RIFE_4_6, RIFE_4_22_LITE, RIFE_4_25, RIFEv4
 from betwixt.training.losses import laplacian, sobel
-from betwixt.training.objective import Batch, Terms
-from betwixt.training.objectives.common import PaperObjective, exactly, pupil, read_options, start_from, summed
+from betwixt.training.objective import Batch, Terms, full_precision
+from betwixt.training.objectives.common import PaperObjective, pupil, read_options, start_from, summed
 
 __all__ = ["RIFEObjective"]
 
@@ -85,7 +85,7 @@ class RIFEObjective(PaperObjective):
         """Equation 6."""
         found = self.taught.distil(batch.frame0, batch.frame1, batch.t, batch.truth)
         student = found.student
-        with exactly(batch.truth):
+        with full_precision(batch.truth):
             parts = {
                 "reconstruction": laplacian(student.frame.float(), batch.truth),
                 "teacher": laplacian(found.teacher.merged.float(), batch.truth),
