@@ -190,7 +190,7 @@ class _Training:
         with _stop_requests() as stop:
             stopped = False
             if progress.samples >= self._end:
-                self._report.note(f"Nothing is left to train: {progress.samples} of {self._end} samples are done.")
+                self._report.note(f"Nothing is left to train: the run is at sample {progress.samples}.")
                 if self._checkpoint is not None:
                     restore(self._checkpoint, self._objective, self._average)
                 if self._run.evaluation is not None:
@@ -326,11 +326,9 @@ class _Training:
                 write_checkpoint(path, self._objective, self._average, optimizer, self._progress, small=small)
 
     def _development_sets(self) -> dict[str, DevelopmentSet]:
-        from betwixt.models.base import Interpolator
-
         assert self._run.evaluation is not None
-        model = type(self._objective.interpolator("cpu"))
-        return development_sets(self._run.evaluation, extrapolate=model.extrapolate is not Interpolator.extrapolate)
+        model = self._objective.interpolator("cpu")
+        return development_sets(self._run.evaluation, extrapolate=not model.interpolates)
 
     def _judge(self) -> None:
         """Score the averaged weights and add a line to the curve; the other processes wait."""
