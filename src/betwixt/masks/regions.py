@@ -17,10 +17,10 @@ paper is the form of the result alone; the rest is chosen here:
    285x160: some 500 a frame, whose edges follow the picture's.
 2. Merging. Neighbours are merged by Ward's criterion, what the merger adds to the spread inside the parts:
    a b / (a + b) |f_a - f_b|^2 with the areas a, b (parts of the frame) and the means f of Lab colour, of motion beyond an
-   affine motion of the whole frame, and of the labels before; times the contrast along the common edge. Each round merges
-   all pairs that are each other's nearest, until at most 16 are left; then one at a time while that costs little, down
-   to 4. Parts that were one region before, and parts that were two, tend to stay so: that makes regions last, while what
-   starts to move by itself can still be split off.
+   affine motion of the whole frame, and of the labels before; times the contrast along the common edge. First what was
+   one region before is put together again, in however many pieces it lies, but for what has become too different: that
+   makes regions last, while what starts to move by itself is split off. Then each round merges all pairs that are each
+   other's nearest, until at most 16 are left; then one at a time while that costs little, down to 4.
 3. Numbers. A region takes the number of the region before that it covers most; new ones take the number that has been
    free for longest.
 4. Frame 1. Each of its superpixels takes the label that most of its pixels come from, counted where both flows agree.
@@ -62,12 +62,14 @@ _LIGHTNESS, _COLOUR = 1 / 45, 1 / 22
 """What one step of 8-bit L, of a and b counts as a feature."""
 _MOTION = 1.0, 0.5
 """Motion beyond the frame's counts _MOTION[0] log(1 + m / _MOTION[1]), m in pixels of the small picture."""
-_BEFORE = 1.1
+_BEFORE = 2.0
 """What the label before counts as a feature."""
 _CONTRAST = 14.0, 0.35
 """The contrast along an edge at which a merger costs what Ward says, and the least part of it for an edge without."""
 _CHEAP = 0.009
 """Below this, two of at most 16 regions are merged."""
+_SPLIT = 0.03
+"""Below this, what was one region before stays one."""
 _ERROR = 4.0
 """Round trip error of the flows, in pixels of the frame, at which a pixel's word counts 1/e."""
 _LOST = 0.15
@@ -75,7 +77,7 @@ _LOST = 0.15
 
 SETTINGS: dict[str, Any] = {
     "version": 1, "area": _AREA, "cell": _CELL, "least": _LEAST, "most": _MOST, "lightness": _LIGHTNESS,
-    "colour": _COLOUR, "motion": _MOTION, "before": _BEFORE, "contrast": _CONTRAST, "cheap": _CHEAP, "error": _ERROR,
+    "colour": _COLOUR, "motion": _MOTION, "before": _BEFORE, "contrast": _CONTRAST, "cheap": _CHEAP, "split": _SPLIT, "error": _ERROR,
     "lost": _LOST,
 }  # fmt: skip
 """All that the regions depend on but the frames: what is kept on disk is known by it."""
@@ -115,7 +117,9 @@ class RegionTracker:
         """
         for frame in (first, second):
             if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
-                raise UsageError(f"Regions are found in frames (height, width, 3), uint8, not {frame.shape} {frame.dtype}.")
+                raise UsageError(
+                    f"Regions are found in frames (height, width, 3), uint8, not {frame.shape} {frame.dtype}."
+                )
         if first.shape != second.shape:
             raise UsageError("The two frames differ in size: scale one to the other's size first.")
         height, width = first.shape[:2]
@@ -249,10 +253,35 @@ def _merged(picture: _Picture, flows: Flows, before: _Array | None) -> _Array:
     speed = np.hypot(moved[:, :1], moved[:, 1:])
     factor, knee = _MOTION
     features = [picture.colour, moved * (factor * np.log1p(speed / knee) / np.maximum(speed, 1e-6))]
+    label = bridges = None
     if before is not None:
         shares = np.bincount((picture.labels * _MOST + before).reshape(-1), minlength=picture.n * _MOST)
-        features.append(_BEFORE * shares.reshape(picture.n, _MOST) / picture.count[:, None])
-    return _ward(picture, np.concatenate(features, 1))[picture.labels]
+        shares = shares.reshape(picture.n, _MOST)
+        features.append(_BEFORE * shares / picture.count[:, None])
+        label = shares.argmax(axis=1)
+        bridges = _bridges(picture, label)
+    return _ward(picture, np.concatenate(features, 1), label, bridges)[picture.labels]
+
+
+def _bridges(picture: _Picture, label: _Array) -> _Array:
+    """Edges, (m, 2), that join the pieces in which superpixels of one label lie, so that they may stay one region."""
+    i, j = picture.edges[label[picture.edges[:, 0]] == label[picture.edges[:, 1]]].T
+    piece = np.arange(picture.n)
+    while True:
+        least = piece.copy()
+        np.minimum.at(least, i, piece[j])
+        np.minimum.at(least, j, piece[i])
+        if np.array_equal(least, piece):
+            break
+        piece = least[least]
+    size = np.bincount(piece, picture.area, picture.n)
+    largest: dict[int, int] = {}
+    joined = []
+    for root in sorted(np.flatnonzero(size), key=lambda root: (-size[root], root)):
+        first = largest.setdefault(int(label[root]), int(root))
+        if first != root:
+            joined.append(sorted((first, int(root))))
+    return np.array(joined, np.int64).reshape(-1, 2)
 
 
 def _own_motion(flow: _Array, word: _Array) -> _Array:
@@ -296,6 +325,15 @@ class _Parts:
         edge = np.clip(self.contrast / self.length / full, least, 1.5)
         return self.area[i] * self.area[j] / (self.area[i] + self.area[j]) * apart * edge
 
+    def mutual(self, cost: _Array) -> _Array:
+        """The edges between parts that are each other's nearest, the cheapest first."""
+        nearest = np.full(len(self.area), np.inf)
+        i, j = self.edges.T
+        np.minimum.at(nearest, i, cost)
+        np.minimum.at(nearest, j, cost)
+        found = np.flatnonzero((cost <= nearest[i]) & (cost <= nearest[j]) & np.isfinite(cost))
+        return found[np.argsort(cost[found], kind="stable")]
+
     def merged(self, pairs: _Array) -> tuple[_Parts, _Array]:
         """With the parts of the edges `pairs` made one, and the new number of each part."""
         n = len(self.area)
@@ -320,21 +358,40 @@ class _Parts:
         return _Parts(area, total, edges, length, contrast), number
 
 
-def _ward(picture: _Picture, features: _Array) -> _Array:
-    """The region of each superpixel, (n,), numbers from 0."""
-    parts = _Parts(
-        picture.area, features * picture.area[:, None], picture.edges, picture.length, picture.contrast * picture.length
-    )
+def _ward(picture: _Picture, features: _Array, label: _Array | None, bridges: _Array | None) -> _Array:
+    """The region of each superpixel, (n,), numbers from 0.
+
+    Args:
+        picture: Its superpixels, (n,).
+        features: Of each, (n, d).
+        label: Of each in the pair before, (n,).
+        bridges: Edges (m, 2) beside those of the picture, without length or contrast.
+    """
+    edges, length, contrast = picture.edges, picture.length, picture.contrast * picture.length
+    if bridges is not None:
+        edges = np.concatenate([edges, bridges])
+        length = np.concatenate([length, np.ones(len(bridges))])
+        contrast = np.concatenate([contrast, np.zeros(len(bridges))])
+    parts = _Parts(picture.area, features * picture.area[:, None], edges, length, contrast)
     region = np.arange(picture.n)
+    while label is not None:
+        # What was one region is put together again first, but for what has become too different.
+        cost = parts.costs()
+        cost[label[parts.edges[:, 0]] != label[parts.edges[:, 1]]] = np.inf
+        pairs = parts.mutual(cost)
+        pairs = pairs[cost[pairs] < _SPLIT]
+        if not len(pairs):
+            break
+        parts, number = parts.merged(pairs)
+        region = number[region]
+        kept = np.empty(len(parts.area), np.int64)
+        kept[number] = label
+        label = kept
     while len(parts.area) > _LEAST and len(parts.edges):
         cost = parts.costs()
         spare = len(parts.area) - _MOST
         if spare > 0:
-            nearest = np.full(len(parts.area), np.inf)
-            np.minimum.at(nearest, parts.edges[:, 0], cost)
-            np.minimum.at(nearest, parts.edges[:, 1], cost)
-            mutual = np.flatnonzero((cost <= nearest[parts.edges[:, 0]]) & (cost <= nearest[parts.edges[:, 1]]))
-            pairs = mutual[np.argsort(cost[mutual], kind="stable")][:spare]
+            pairs = parts.mutual(cost)[:spare]
         else:
             pairs = np.array([int(cost.argmin())])
             if cost[pairs[0]] > _CHEAP:
@@ -364,7 +421,9 @@ def _carried(labels: _Array, picture: _Picture, flows: Flows) -> tuple[_Array, f
         stay = np.bincount((picture.labels * _MOST + labels).reshape(-1), minlength=picture.n * _MOST)
         return stay.reshape(-1, _MOST).argmax(axis=1)[picture.labels], 0.0
     i, j = np.concatenate([picture.edges, picture.edges[:, ::-1]]).T
-    unlike = np.tile(np.linalg.norm(picture.colour[picture.edges[:, 0]] - picture.colour[picture.edges[:, 1]], axis=1), 2)
+    unlike = np.tile(
+        np.linalg.norm(picture.colour[picture.edges[:, 0]] - picture.colour[picture.edges[:, 1]], axis=1), 2
+    )
     while not known.all():
         # Each unknown one beside a known one takes the label of the known one most like it.
         front = np.flatnonzero(~known[i] & known[j])
