@@ -43,7 +43,7 @@ class Companion:
         """Raise `InputError` if it cannot be what it should be."""
         lines = text.splitlines()
         if self.lines and len(lines) != self.lines:
-            raise InputError(f"{self.file} has {len(lines)} lines, where {self.lines} were expected: take it from {self.where}.")
+            raise InputError(f"{self.file} has {len(lines)} lines, not {self.lines}: take it from {self.where}.")
         if not self.numbers and len(set(lines)) != len(lines):
             raise InputError(f"{self.file} has a line twice: take it from {self.where}.")
         if self.numbers:
@@ -79,9 +79,9 @@ def need_transformers(what: str) -> None:
 
 
 def _ram(tensors: Mapping[str, Tensor], path: object) -> nn.Module:
-    from betwixt.masks.ram import RAM
+    from betwixt.masks import ram
 
-    return RAM()
+    return ram.RAM(ram.RAM_SWIN_L)
 
 
 def _hq_sam(tensors: Mapping[str, Tensor], path: object) -> nn.Module:

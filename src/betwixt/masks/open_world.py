@@ -31,7 +31,18 @@ from numpy.typing import NDArray
 
 from betwixt.masks.labels import MAX_LABELS, Masks
 
-__all__ = ["OVERLAP", "REST", "Detector", "Look", "OpenWorld", "Segmenter", "TagNumbers", "Tagger", "paired", "surviving"]
+__all__ = [
+    "OVERLAP",
+    "REST",
+    "Detector",
+    "Look",
+    "OpenWorld",
+    "Segmenter",
+    "TagNumbers",
+    "Tagger",
+    "paired",
+    "surviving",
+]
 
 Frame = NDArray[np.uint8]
 """(H, W, 3), RGB."""
