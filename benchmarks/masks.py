@@ -1,9 +1,9 @@
 """How stable regions are along a video, and what they cost beside DIS.
 
-    python benchmarks/masks.py --root ../shared/data/eval/davis_dev [--frames N] [--after N] [--json FILE] [SEQUENCE ...]
+    python benchmarks/masks.py --root ../shared/data/eval/davis_dev [--frames N] [--after N] [--json FILE] [NAME ...]
 
-A root holds a folder of frames a sequence. Motion is measured by OpenCV's DIS (medium) at the frames' full size, another
-search than the one that the regions are found with, and counts where both directions agree to a pixel. Then:
+A root holds a folder of frames a sequence. Motion is measured by OpenCV's DIS (medium) at the frames' full size,
+another search than the one that the regions are found with, and counts where both directions agree to a pixel. Then:
 
 - in pair: pixels whose label in frame 0 stands in frame 1 where the flow takes them; "if copied": the same with the
   labels of frame 0 taken for frame 1 as well, which is what a method would get that ignores motion.
