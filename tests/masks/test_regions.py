@@ -86,7 +86,7 @@ def test_another_frame_starts_anew():
 def test_a_tracker_goes_on_from_what_it_left():
     frames = [scene(step)[0] for step in range(4)]
     whole = RegionTracker()
-    for a, b in itertools.pairwise(frames):
+    for a, b in itertools.pairwise(frames[:3]):
         whole.pair(a, b)
     other = RegionTracker()
     other.resume(frames[2], whole.state())

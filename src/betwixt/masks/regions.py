@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,7 +143,9 @@ class RegionTracker:
         labels_0 = self._numbered(_merged(picture_0, flows, before), before)
         labels_1, trust = _carried(labels_0, picture_1, flows)
         self._last, self._before = picture_1, labels_1 if trust >= _LOST else None
-        fine_0, fine_1 = _refined(labels_0, first), _refined(labels_1, second)
+        with ThreadPoolExecutor(1) as pool:  # OpenCV lets go of the interpreter
+            later = pool.submit(_refined, labels_1, second)
+            fine_0, fine_1 = _refined(labels_0, first), later.result()
         return Masks(fine_0, fine_1, int(max(fine_0.max(), fine_1.max())) + 1, "regions")
 
     def state(self) -> dict[str, _Array]:
