@@ -239,10 +239,10 @@ def _superpixels(lab: _Array) -> _Array:
 
 def _flooded(picture: _Array, seeds: _Array, kind: Any) -> _Array:
     """Watershed, the lines between the basins given to one of them; numbers from 1."""
-    basins = np.maximum(cv2.watershed(picture, seeds), 0).astype(kind)
-    while not basins.all():
+    basins: Any = np.maximum(cv2.watershed(picture, seeds), 0).astype(kind)
+    while cv2.countNonZero(basins) < basins.size:
         grown = cv2.dilate(basins, np.ones((3, 3), np.uint8))
-        np.copyto(basins, grown, where=basins == 0)
+        basins = cv2.max(basins, cv2.copyTo(grown, cv2.compare(basins, 0, cv2.CMP_EQ)))
     return basins
 
 
@@ -321,8 +321,9 @@ def _own_motion(flow: _Array, word: _Array) -> _Array:
         # Geman-McClure: what moves by itself loses its say.
         scale = max(0.5, 1.5 * float(np.median(miss)))
         weight = trust / (1 + (miss / scale) ** 2) ** 2
+    solution = solution.astype(np.float32)
     slope_x, slope_y = solution[1] / w, solution[2] / h
-    x, y = np.arange(w)[None, :, None] - w / 2, np.arange(h)[:, None, None] - h / 2
+    x, y = np.arange(w, dtype=np.float32)[None, :, None] - w / 2, np.arange(h, dtype=np.float32)[:, None, None] - h / 2
     own: _Array = flow - (solution[0] + x * slope_x + y * slope_y)
     return own
 
