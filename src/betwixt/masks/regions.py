@@ -239,10 +239,10 @@ def _superpixels(lab: _Array) -> _Array:
 
 def _flooded(picture: _Array, seeds: _Array, kind: Any) -> _Array:
     """Watershed, the lines between the basins given to one of them; numbers from 1."""
-    basins: Any = np.maximum(cv2.watershed(picture, seeds), 0).astype(kind)
+    basins: _Array = np.maximum(cv2.watershed(picture, seeds), 0).astype(kind)
     while cv2.countNonZero(basins) < basins.size:
         grown = cv2.dilate(basins, np.ones((3, 3), np.uint8))
-        basins = cv2.max(basins, cv2.copyTo(grown, cv2.compare(basins, 0, cv2.CMP_EQ)))
+        basins = np.asarray(cv2.max(basins, cv2.copyTo(grown, (basins == 0).view(np.uint8))))
     return basins
 
 
