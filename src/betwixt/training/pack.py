@@ -34,7 +34,7 @@ _MIB = 1 << 20
 
 _SCRIPT = """\
 #!/bin/sh
-# Needs Python 3.11 or newer with what pyproject.toml names: unpack code.tar.xz, pip install -c constraints.txt '.[train]'
+# Needs Python 3.11 and what code.tar.xz's pyproject.toml names: pip install -c constraints.txt '.[train]' in it.
 # ./train.sh --minutes 20 --workers 16      goes on with what is in run/, or begins it{begins}
 set -e
 cd "$(dirname "$0")"
@@ -105,8 +105,8 @@ def pack(recipe: Path, folder: Path, data: Path, checkpoint: Path | None = None,
         if size > limit * _MIB:
             total = sum(item.path.stat().st_size for item in items.values()) / _MIB
             raise InputError(
-                f"The folder would have more than {limit} MiB (its files are {total:.1f}): exclude clips in the recipe, "
-                "or raise --limit."
+                f"The folder would have more than {limit} MiB (its files are {total:.1f}): exclude clips in the "
+                "recipe, or raise --limit."
             )
         partial.replace(folder)
     except OSError as error:
