@@ -65,7 +65,9 @@ class CompactInterpolator(Interpolator):
             load_weights(network, weights)
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         if engine == "auto":
-            engine = "openvino" if self.device.type == "cpu" and openvino.available(precision) else "torch"
+            # What is compiled has the parameters of that moment: a network that is given goes on sharing its own.
+            fits = self.device.type == "cpu" and not isinstance(weights, Compact) and openvino.available(precision)
+            engine = "openvino" if fits else "torch"
         self.engine = engine
         self._compiled: dict[str, openvino.CompiledPart] = {}
         if engine == "openvino":
