@@ -140,8 +140,8 @@ class Objective(nn.Module, ABC):
     def loss(self, batch: Batch, done: float) -> Terms:
         """The loss of a batch, a mean over its samples.
 
-        Under mixed precision this is called within autocast: losses belong into `with full_precision(..)`, with what the
-        network made as `.float()`.
+        Under mixed precision this is called within autocast: losses belong into `with full_precision(..)`, with what
+        the network made as `.float()`.
 
         Args:
             batch: On the device of the parameters.
