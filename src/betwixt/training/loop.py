@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from betwixt.errors import InputError, UsageError
 from betwixt.runtime.load import check_device
+from betwixt.training.alike import computing_alike
 from betwixt.training.checkpoint import (
     Checkpoint,
     Progress,
@@ -42,7 +43,7 @@ from betwixt.training.checkpoint import (
     write_checkpoint,
 )
 from betwixt.training.curve import add_row
-from betwixt.training.feed import Share, batches, draw_alike, on_device
+from betwixt.training.feed import Share, batches, on_device
 from betwixt.training.objective import Batch, Objective, make_objective
 from betwixt.training.recipe import Recipe, Stage, Train, learning_rate
 from betwixt.training.samples import RecipeDraw
@@ -129,7 +130,8 @@ def train(recipe: Recipe, run: Run, report: Report) -> Progress:
         UsageError: if recipe, objective or devices do not fit.
         OutputError: if something cannot be written.
     """
-    return _Training(recipe, run, report).run()
+    with computing_alike():
+        return _Training(recipe, run, report).run()
 
 
 class _Step(nn.Module):
@@ -147,7 +149,6 @@ class _Step(nn.Module):
 class _Training:
     def __init__(self, recipe: Recipe, run: Run, report: Report) -> None:
         self._recipe, self._run = recipe, run
-        draw_alike()
         # All that a user can have got wrong is said before other processes are started and wait for this one.
         first, first_here = _places()
         torch.manual_seed(recipe.stages[0].train.seed)
