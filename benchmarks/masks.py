@@ -1,0 +1,131 @@
+"""How stable regions are along a video, and what they cost beside DIS.
+
+    python benchmarks/masks.py --root ../shared/data/eval/davis_dev [--frames N] [--after N] [--json FILE] [SEQUENCE ...]
+
+A root holds a folder of frames a sequence. Motion is measured by OpenCV's DIS (medium) at the frames' full size, another
+search than the one that the regions are found with, and counts where both directions agree to a pixel. Then:
+
+- in pair: pixels whose label in frame 0 stands in frame 1 where the flow takes them; "if copied": the same with the
+  labels of frame 0 taken for frame 1 as well, which is what a method would get that ignores motion.
+- across pairs: pixels of a frame that bear the same label as the second frame of one pair and the first of the next;
+  "afresh": the same with every pair by itself.
+- after N: pixels that still bear the label of N frames ago, followed by the flows from frame to frame.
+- ms: the median time of a pair of regions, and of `models.dis` both ways (as the model dis prepares a pair), by turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from betwixt.masks.regions import RegionTracker, find_regions
+from betwixt.models.dis import find_flows
+
+Array = NDArray[Any]
+
+
+def sampled(picture: Array, flow: Array, order: int) -> Array:
+    """`picture` at each pixel's place plus `flow`."""
+    h, w = flow.shape[:2]
+    place = flow + np.stack(np.meshgrid(np.arange(w), np.arange(h)), 2).astype(np.float32)
+    return cv2.remap(picture, place, None, order, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+
+
+def sure_flow(first: Array, second: Array) -> tuple[Array, Array]:
+    """The flow from `first` to `second`, and where the flow back agrees and it stays inside."""
+    search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    there, back = search.calc(first, second, None), search.calc(second, first, None)
+    h, w = first.shape
+    x, y = np.arange(w) + there[..., 0], np.arange(h)[:, None] + there[..., 1]
+    sure = np.linalg.norm(there + sampled(back, there, cv2.INTER_LINEAR), axis=2) < 1
+    return there, sure & (x >= 0) & (x <= w - 1) & (y >= 0) & (y <= h - 1)
+
+
+def measure(folder: Path, count: int | None, after: int) -> dict[str, float]:
+    """The figures of one sequence."""
+    paths = sorted(p for p in folder.iterdir() if p.suffix in (".jpg", ".png", ".webp"))[:count]
+    frames = [np.ascontiguousarray(cv2.imread(str(p))[..., ::-1]) for p in paths]
+    greys = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames]
+    tracker = RegionTracker()
+    own: list[float] = []
+    dis: list[float] = []
+    pairs = []
+    for k in range(len(frames) - 1):
+        began = time.perf_counter()
+        pairs.append(tracker.pair(frames[k], frames[k + 1]))
+        middle = time.perf_counter()
+        find_flows(greys[k], greys[k + 1])
+        dis.append(time.perf_counter() - middle)
+        own.append(middle - began)
+    alone = [find_regions(frames[k], frames[k + 1]) for k in range(len(frames) - 1)]
+    flows = [sure_flow(a, b) for a, b in zip(greys, greys[1:], strict=False)]
+    inside, copied, kept = [], [], []
+    for k, (pair, (flow, sure)) in enumerate(zip(pairs, flows, strict=True)):
+        inside.append((sampled(pair.labels1, flow, cv2.INTER_NEAREST) == pair.labels0)[sure].mean())
+        copied.append((sampled(pair.labels0, flow, cv2.INTER_NEAREST) == pair.labels0)[sure].mean())
+        if k + after < len(pairs):
+            total, good = np.zeros_like(flow), np.ones(flow.shape[:2], bool)
+            for step, ok in flows[k : k + after]:
+                good &= sampled(ok.astype(np.uint8), total, cv2.INTER_NEAREST) > 0
+                total = total + sampled(step, total, cv2.INTER_LINEAR)
+            then = sampled(pairs[k + after].labels0, total, cv2.INTER_NEAREST)
+            if good.any():
+                kept.append((then == pair.labels0)[good].mean())
+    across = [(a.labels1 == b.labels0).mean() for a, b in zip(pairs, pairs[1:], strict=False)]
+    afresh = [(a.labels1 == b.labels0).mean() for a, b in zip(alone, alone[1:], strict=False)]
+    return {
+        "pairs": len(pairs),
+        "regions": float(np.mean([len(np.unique(p.labels0)) for p in pairs])),
+        "in_pair": float(np.mean(inside)),
+        "if_copied": float(np.mean(copied)),
+        "across_pairs": float(np.mean(across)),
+        "afresh": float(np.mean(afresh)),
+        "after": float(np.mean(kept)) if kept else float("nan"),
+        "ms": float(np.median(own)) * 1e3,
+        "dis_ms": float(np.median(dis)) * 1e3,
+    }
+
+
+def main() -> None:
+    """Print a line for each sequence, and their mean."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sequences", nargs="*")
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--frames", type=int)
+    parser.add_argument("--after", type=int, default=10)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    names = arguments.sequences or sorted(p.name for p in arguments.root.iterdir() if p.is_dir())
+    rows = {name: measure(arguments.root / name, arguments.frames, arguments.after) for name in names}
+    rows["mean"] = {key: float(np.mean([row[key] for row in rows.values()])) for key in next(iter(rows.values()))}
+    head = (
+        "pairs",
+        "regions",
+        "in pair",
+        "if copied",
+        "across pairs",
+        "afresh",
+        f"after {arguments.after}",
+        "ms",
+        "DIS ms",
+    )
+    print(f"{'':20}" + "".join(f"{title:>14}" for title in (*head, "ratio")))
+    for name, row in rows.items():
+        shares = (row[key] for key in ("in_pair", "if_copied", "across_pairs", "afresh", "after"))
+        print(
+            f"{name:20}{row['pairs']:14.0f}{row['regions']:14.1f}" + "".join(f"{share:14.3f}" for share in shares)
+            + f"{row['ms']:14.1f}{row['dis_ms']:14.1f}{row['ms'] / row['dis_ms']:14.2f}"
+        )  # fmt: skip
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
