@@ -31,8 +31,8 @@ SCORES_AT_A_TIME = 1 << 24
 def shrink_labels(labels: Tensor, stride: int, count: int) -> Tensor:
     """Labels (N, H, W) of pixels -> labels (N, H/stride, W/stride) of cells: the label of most of a cell's pixels.
 
-    Pixels near the middle count for more, by weights that differ from pixel to pixel: so there is hardly a tie, and which
-    number a label bears decides nothing.
+    Pixels near the middle count for more, by weights that differ from pixel to pixel: so there is hardly a tie, and the
+    number of a label decides nothing.
 
     Args:
         labels: Whole numbers from 0 to `count` - 1; H and W are multiples of `stride`.

@@ -37,9 +37,10 @@ ablations. What was chosen where it is silent:
   features of frame t), and it adds to flows and mask. Only that one layer of the host is wider. The widths below are
   such that the sums of the paper's table 1 are met (docs/models/hierarchical.md).
 - A cell of the coarse map bears the label of most of its pixels.
-- Weights are shared by the two frames and by the two directions. Keys and values are 1x1 convolutions. Keys are
-  standardised over their channels (mean 0, variance 1) and have one learnable gain, so that K K^T / sqrt(D) is a
-  cosine times a number; two unlike features do not match because they are large.
+- Weights are shared by the two frames and by the two directions. Keys and values are 1x1 convolutions. From
+  keys the mean over the map is taken, since what all pixels share tells none from another (with it, matching is learned
+  several times faster); then they are standardised over their channels (mean 0, variance 1) and have one learnable
+  gain, so that K K^T / sqrt(D) is a cosine times a number.
 - Places are pixels of the coarse map. A target that the other frame does not show stays where it is: no motion and no
   value beside its own.
 - "Spatial attention" of equation 7 is as large as the features: one weight for every channel of a pixel.
@@ -169,11 +170,11 @@ class _Attention(nn.Module):
         self.gain = nn.Parameter(torch.ones(()))
 
     def keys(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C, h, w), mean 0 and variance 1 over the channels of a pixel, times the gain."""
+        """(N, C, h, w) -> (N, C, h, w): less the map's mean, standardised over a pixel's channels, times the gain."""
         keys: Tensor = self.key(features).float()
+        keys = keys - keys.mean(dim=(2, 3), keepdim=True)
         keys = keys - keys.mean(dim=1, keepdim=True)
-        standardised = keys * torch.rsqrt(keys.square().mean(dim=1, keepdim=True) + 1e-6)
-        return self.gain * standardised
+        return self.gain * keys * torch.rsqrt(keys.square().mean(dim=1, keepdim=True) + 1e-6)
 
     def forward(
         self, features: Tensor, regions: Regions, other: Tensor, other_regions: Regions
@@ -316,6 +317,13 @@ class PlugIn(nn.Module):
         # Features of frame t are there to be compared with those of both frames.
         self.fuse = _pconv(2 * channels, channels) if self.within is not None else None
         self.interaction = Interaction(channels, width, channels if features else 1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                # What tells pixels apart has to reach the keys through seven convolutions: it must not fade.
+                nn.init.kaiming_normal_(module.weight, a=0.25)
+                nn.init.zeros_(module.bias)
+        with torch.no_grad():
+            self.interaction.leave.weight.mul_(0.1)
 
     @property
     def between(self) -> TargetAttention | PixelAttention | None:
