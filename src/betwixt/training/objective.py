@@ -173,8 +173,31 @@ def _late(module: str, name: str) -> Callable[[Mapping[str, Any]], Objective]:
     return make
 
 
+def _paper(module: str, kind: str, *networks: str) -> dict[str, Callable[[Mapping[str, Any]], Objective]]:
+    """Makers of one class for several networks of `betwixt models`, whose name it takes before the options."""
+
+    def maker(network: str) -> Callable[[Mapping[str, Any]], Objective]:
+        def make(options: Mapping[str, Any]) -> Objective:
+            objective: Objective = getattr(import_module(f"betwixt.training.objectives.{module}"), kind)(
+                network, options
+            )
+            return objective
+
+        return make
+
+    return {network: maker(network) for network in networks}
+
+
 OBJECTIVES: dict[str, Callable[[Mapping[str, Any]], Objective]] = {
     "compact": _late("compact", "CompactObjective"),
+    **_paper("rife", "RIFEObjective", "rife", "rife-m", "rife-2r", "rife-4.6", "rife-4.22-lite", "rife-4.25"),
+    **_paper("daek", "DAEKObjective", "daek"),
+    **_paper("ncm", "NCMObjective", "ncm-base", "ncm-large"),
+    **_paper("apr", "APRObjective", "apr-static", "apr"),
+    **_paper("ifrnet", "IFRNetObjective", "ifrnet-s", "ifrnet", "ifrnet-l"),
+    **_paper("amt", "AMTObjective", "amt-s", "amt-l", "amt-g"),
+    **_paper("ema_vfi", "EMAVFIObjective", "ema-vfi-small", "ema-vfi"),
+    **_paper("ebme", "EBMEObjective", "ebme"),
 }
 """By the `name` of a recipe's [network]: what makes the objective from the other settings of that table.
 
