@@ -321,7 +321,8 @@ class PlugIn(nn.Module):
             if isinstance(module, nn.Conv2d):
                 # What tells pixels apart has to reach the keys through seven convolutions: it must not fade.
                 nn.init.kaiming_normal_(module.weight, a=0.25)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
         with torch.no_grad():
             self.interaction.leave.weight.mul_(0.1)
 

@@ -124,8 +124,8 @@ class TorchInterpolator(Interpolator):
     ) -> _TorchPair:
         labels = None
         if masks is not None:
-            maps = (self._tensor(x[place][..., None])[0].long() for x in (masks.labels0, masks.labels1))
-            labels = MaskPair(*maps, masks.count)
+            labels0, labels1 = (self._tensor(x[place][..., None])[0].long() for x in (masks.labels0, masks.labels1))
+            labels = MaskPair(labels0, labels1, masks.count)
         return _TorchPair(self, self._tensor(first), self._tensor(second), first.shape[:2], labels)
 
     def _tensor(self, picture: NDArray[Any]) -> Tensor:
@@ -150,7 +150,7 @@ def _regions(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Masks:
 
 
 def _eight_bit(picture: Image) -> NDArray[np.uint8]:
-    return np.rint(np.clip(picture, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(picture, 0.0, 1.0) * 255.0), np.uint8)
 
 
 def _carried(labels0: Tensor, labels1: Tensor, made: Synthesis) -> Tensor:

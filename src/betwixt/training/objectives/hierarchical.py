@@ -3,13 +3,13 @@
     frames, masks ──► host with the plug-in ──► frame t ─────────────────► Charbonnier to the truth
                           └► flows and mask of the plug-in alone ──► frames warped and fused ──► + 0.1 · Charbonnier
 
-That is equation 13; without the plug-in (`plug_in = false`) only the first line is left, equation 12, by which the paper
-trains every host anew. All in one stage, from random weights, or from a host's (`host`).
+That is equation 13; without the plug-in (`plug_in = false`) only the first line is left, equation 12, by which the
+paper trains every host anew. All in one stage, from random weights, or from a host's (`host`).
 
 Masks are the regions of both frames of a crop (`betwixt.masks.regions`), found where the samples are drawn.
 
-Where the paper is silent: the exponent of the Charbonnier loss is 1/2, as in IFRNet's; the loss is over the frame after the
-host's clamp to [0, 1].
+Where the paper is silent: the exponent of the Charbonnier loss is 1/2, as in IFRNet's; the loss is over the frame after
+the host's clamp to [0, 1].
 
 Reference: Aligning Anything: Hierarchical Motion Estimation for Video Frame Interpolation, appendix A.2.
 """
