@@ -5,7 +5,7 @@
 Both networks begin with the same weights (what the plug-in alone has beside), see the same samples in the same order,
 and learn by the paper's losses (equations 12 and 13) and one schedule. The samples are layered scenes: a background cut
 from a photograph moves by up to 16 pixels, in front of it one to three rigid layers, cut from others, by 8 to --top
-pixels, from frame 0 to frame 1; the frame to be made is the middle one. Masks say which layer a pixel belongs to (exact),
+pixels, from frame 0 to frame 1; the frame to be made is the middle one. Masks say which layer a pixel is of (exact),
 or are found in the two frames (regions). Every fifth picture is kept for the test.
 
 Written to OUTPUT, and gone on from where it is there (with the same settings): state.pt, every few minutes and at the
