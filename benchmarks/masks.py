@@ -16,6 +16,7 @@ search than the one that the regions are found with, and counts where both direc
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import time
 from pathlib import Path
@@ -65,7 +66,7 @@ def measure(folder: Path, count: int | None, after: int) -> dict[str, float]:
         dis.append(time.perf_counter() - middle)
         own.append(middle - began)
     alone = [find_regions(frames[k], frames[k + 1]) for k in range(len(frames) - 1)]
-    flows = [sure_flow(a, b) for a, b in zip(greys, greys[1:], strict=False)]
+    flows = [sure_flow(a, b) for a, b in itertools.pairwise(greys)]
     inside, copied, kept = [], [], []
     for k, (pair, (flow, sure)) in enumerate(zip(pairs, flows, strict=True)):
         inside.append((sampled(pair.labels1, flow, cv2.INTER_NEAREST) == pair.labels0)[sure].mean())
@@ -78,8 +79,8 @@ def measure(folder: Path, count: int | None, after: int) -> dict[str, float]:
             then = sampled(pairs[k + after].labels0, total, cv2.INTER_NEAREST)
             if good.any():
                 kept.append((then == pair.labels0)[good].mean())
-    across = [(a.labels1 == b.labels0).mean() for a, b in zip(pairs, pairs[1:], strict=False)]
-    afresh = [(a.labels1 == b.labels0).mean() for a, b in zip(alone, alone[1:], strict=False)]
+    across = [(a.labels1 == b.labels0).mean() for a, b in itertools.pairwise(pairs)]
+    afresh = [(a.labels1 == b.labels0).mean() for a, b in itertools.pairwise(alone)]
     return {
         "pairs": len(pairs),
         "regions": float(np.mean([len(np.unique(p.labels0)) for p in pairs])),

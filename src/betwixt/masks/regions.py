@@ -36,6 +36,7 @@ References: J. H. Ward, "Hierarchical Grouping to Optimize an Objective Function
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,9 +124,9 @@ class RegionTracker:
         if first.shape != second.shape:
             raise UsageError("The two frames differ in size: scale one to the other's size first.")
         height, width = first.shape[:2]
-        ratio = min(1.0, (_AREA / (height * width)) ** 0.5)
-        h, w = max(1, round(height * ratio)), max(1, round(width * ratio))
+        h, w = _small_size(height, width)
         if min(h, w) < 2 * _CELL:
+            self._last = None
             single = np.zeros((height, width), np.uint8)
             return Masks(single, single.copy(), 1, "regions")
         small_0 = _shrunk(first, h, w)
@@ -135,12 +136,28 @@ class RegionTracker:
             picture_0, before = _Picture(small_0), None
             self._free_since[:] = 0
         picture_1 = _Picture(_shrunk(second, h, w))
-        flows = find_flows(_grey(first), _grey(second), ratio)
+        flows = find_flows(_grey(first), _grey(second), _ratio(height, width))
         labels_0 = self._numbered(_merged(picture_0, flows, before), before)
         labels_1, trust = _carried(labels_0, picture_1, flows)
         self._last, self._before = picture_1, labels_1 if trust >= _LOST else None
         fine_0, fine_1 = _refined(labels_0, first), _refined(labels_1, second)
         return Masks(fine_0, fine_1, int(max(fine_0.max(), fine_1.max())) + 1, "regions")
+
+    def state(self) -> dict[str, _Array]:
+        """What has to be kept after a pair so that `resume` can go on from it; for frames too small for regions, nothing."""
+        if self._last is None:
+            return {}
+        before = np.zeros((0, 0), np.uint8) if self._before is None else self._before.astype(np.uint8)
+        return {"before": before, "free_since": self._free_since.copy(), "round": np.array(self._round)}
+
+    def resume(self, frame: _Array, state: Mapping[str, _Array]) -> None:
+        """Be as after the pair that ended with `frame` and left `state`."""
+        self._last = self._before = None
+        if "before" not in state:
+            return
+        self._last = _Picture(_shrunk(frame, *_small_size(*frame.shape[:2])))
+        self._before = state["before"].astype(np.int64) if state["before"].size else None
+        self._free_since, self._round = state["free_since"].copy(), int(state["round"])
 
     def _numbered(self, parts: _Array, before: _Array | None) -> _Array:
         """Parts (h, w), numbered anyhow, with the numbers of those before that they cover most."""
@@ -448,6 +465,16 @@ def _refined(labels: _Array, frame: _Array) -> Labels:
     seeds = cv2.resize(sure, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.int32)
     fine: Labels = _flooded(cv2.GaussianBlur(frame, (5, 5), 0), seeds, np.uint8) - np.uint8(1)
     return fine
+
+
+def _ratio(height: int, width: int) -> float:
+    return min(1.0, (_AREA / (height * width)) ** 0.5)
+
+
+def _small_size(height: int, width: int) -> tuple[int, int]:
+    """The size of the picture in which regions are sought: as `find_flows` takes it."""
+    ratio = _ratio(height, width)
+    return max(1, round(height * ratio)), max(1, round(width * ratio))
 
 
 def _shrunk(frame: _Array, h: int, w: int) -> _Array:
