@@ -219,7 +219,7 @@ class Detection:
         return groups
 
     def _tokens(self, tags: Sequence[str]) -> tuple[list[int], list[tuple[int, int]]]:
-        """"[CLS] tag . tag . [SEP]" as numbers, and where each tag stands."""
+        """ "[CLS] tag . tag . [SEP]" as numbers, and where each tag stands."""
         stop = self._words(".")
         tokens, spans = [int(self._tokenizer.cls_token_id)], []
         for tag in tags:

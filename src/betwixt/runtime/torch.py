@@ -9,12 +9,13 @@ regions of `betwixt.masks.regions`.
 
 A network that was made for t = 1/2 alone does other times by recursion: the middle of the middle and so on, down to a
 32nd of the interval, which is as near as anyone sees. Masks go along: those of a frame that was made are the labels of
-the two frames, moved by the flows that made it.
+the two frames, moved by the flows that made it. A network that was made for the frame after the second makes that one
+only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -27,7 +28,7 @@ from torch import Tensor
 from betwixt.errors import UsageError
 from betwixt.layers.warp import backward_warp
 from betwixt.masks.labels import Masks
-from betwixt.models.base import Image, Interpolator, Pair
+from betwixt.models.base import Image, Interpolator, Pair, PairBatch, check_interpolates
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 
 __all__ = ["PRECISIONS", "MaskSource", "TorchInterpolator", "choose_device"]
@@ -85,6 +86,7 @@ class TorchInterpolator(Interpolator):
         self.device = choose_device(device)
         self.precision = precision
         self.network: Network = network.to(self.device).eval()
+        self.interpolates = not network.extrapolates
         self._tile = tile
         if masks is not None and not isinstance(network, MaskedNetwork):
             raise UsageError(
@@ -102,15 +104,47 @@ class TorchInterpolator(Interpolator):
 
         Raises:
             InputError: if the masks are of another size.
-            UsageError: if masks are given to a network that takes none.
+            UsageError: if masks are given to a network that takes none, or the network only extrapolates.
         """
+        check_interpolates(self)
+        return self._whole(first, second, masks)
+
+    def prepare_batch(self, firsts: Sequence[Image], seconds: Sequence[Image]) -> PairBatch:
+        """As `prepare`, for several pairs whose frames all have one shape: as many in a pass as the budget holds."""
+        check_interpolates(self)
+        height, width = firsts[0].shape[:2]
+        count = max(1, self._tile // (height * width))
+        parts: list[PairBatch] = []
+        for start in range(0, len(firsts), count):
+            chosen = slice(start, start + count)
+            if len(firsts[chosen]) == 1:
+                parts.append(PairBatch([self.prepare(firsts[start], seconds[start])]))
+            else:
+                first, second = (torch.cat([self._tensor(x) for x in part[chosen]]) for part in (firsts, seconds))
+                found = [self._found(*pair, None) for pair in zip(firsts[chosen], seconds[chosen], strict=True)]
+                parts.append(_TorchBatch(_TorchPair(self, first, second, (height, width), self._labels(found))))
+        return _Parts(parts)
+
+    def extrapolate(self, first: Image, second: Image) -> Image:
+        """The frame as far after `second` as that is after `first`, of networks made for it."""
+        if not self.network.extrapolates:
+            return super().extrapolate(first, second)
+        return self._whole(first, second, None).at(2.0)
+
+    def _found(self, first: Image, second: Image, masks: Masks | None) -> Masks | None:
+        """The masks of two frames, if the network takes any: those that are given, or what the source finds."""
+        if not isinstance(self.network, MaskedNetwork):
+            if masks is not None:
+                raise UsageError(f"The model {self.name} takes no masks: leave them out.")
+            return None
+        if masks is None:
+            masks = self._masks(_eight_bit(first), _eight_bit(second))
+        masks.check_size(*first.shape[:2])
+        return masks
+
+    def _whole(self, first: Image, second: Image, masks: Masks | None) -> Pair:
         height, width = first.shape[:2]
-        if isinstance(self.network, MaskedNetwork):
-            if masks is None:
-                masks = self._masks(_eight_bit(first), _eight_bit(second))
-            masks.check_size(height, width)
-        elif masks is not None:
-            raise UsageError(f"The model {self.name} takes no masks: leave them out.")
+        masks = self._found(first, second, masks)
         if height * width <= self._tile:
             return self._pair(first, second, masks)
         rows, columns = _cuts(height, width, self._tile)
@@ -124,9 +158,20 @@ class TorchInterpolator(Interpolator):
     ) -> _TorchPair:
         labels = None
         if masks is not None:
-            labels0, labels1 = (self._tensor(x[place][..., None])[0].long() for x in (masks.labels0, masks.labels1))
-            labels = MaskPair(labels0, labels1, masks.count)
+            cut = Masks(masks.labels0[place], masks.labels1[place], masks.count, masks.source, masks.names)
+            labels = self._labels([cut])
         return _TorchPair(self, self._tensor(first), self._tensor(second), first.shape[:2], labels)
+
+    def _labels(self, masks: Sequence[Masks | None]) -> MaskPair | None:
+        """Masks of several pairs of frames, as the network takes them; None where there are none."""
+        given = [each for each in masks if each is not None]
+        if not given:
+            return None
+        labels0, labels1 = (
+            torch.cat([self._tensor(labels[..., None])[0] for labels in maps]).long()
+            for maps in ([each.labels0 for each in given], [each.labels1 for each in given])
+        )
+        return MaskPair(labels0, labels1, max(each.count for each in given))
 
     def _tensor(self, picture: NDArray[Any]) -> Tensor:
         height, width = picture.shape[:2]
@@ -222,7 +267,31 @@ def _feather(length: int, before: bool, after: bool) -> Image:
     return weight
 
 
+class _TorchBatch(PairBatch):
+    """Pairs that a network sees together."""
+
+    def __init__(self, pair: _TorchPair) -> None:
+        self._pair = pair
+
+    def at(self, t: float) -> list[Image]:
+        """The frame of every pair."""
+        return self._pair.frames(t)
+
+
+class _Parts(PairBatch):
+    """Batches, one after the other."""
+
+    def __init__(self, parts: Sequence[PairBatch]) -> None:
+        self._parts = parts
+
+    def at(self, t: float) -> list[Image]:
+        """The frame of every pair of every batch."""
+        return [picture for part in self._parts for picture in part.at(t)]
+
+
 class _TorchPair(Pair):
+    """Two frames, or two batches of frames."""
+
     def __init__(
         self, owner: TorchInterpolator, first: Tensor, second: Tensor, size: tuple[int, int], masks: MaskPair | None
     ) -> None:
@@ -241,12 +310,17 @@ class _TorchPair(Pair):
         return self._owner.run(self._owner.network.pair, *frames, masks)
 
     def at(self, t: float) -> Image:
-        """The frame at `t`."""
+        """The frame at `t`; the next one if the network extrapolates."""
+        return self.frames(t)[0]
+
+    def frames(self, t: float) -> list[Image]:
+        """Likewise, of every sample of the batch."""
         network = self._owner.network
-        frame = self._made(Fraction(0), Fraction(1), t).frame.float() if network.any_time else self._middle_of(t)
+        direct = network.any_time or network.extrapolates
+        frames = self._made(Fraction(0), Fraction(1), t).frame if direct else self._middle_of(t)
         height, width = self._size
-        picture = frame[0, :, :height, :width].float().clamp(0, 1).permute(1, 2, 0)
-        return np.ascontiguousarray(picture.cpu().numpy())
+        pictures = frames[:, :, :height, :width].float().clamp(0, 1).permute(0, 2, 3, 1)
+        return list(np.ascontiguousarray(pictures.cpu().numpy()))
 
     def _made(self, start: Fraction, end: Fraction, t: float) -> Synthesis:
         """The frame at `t`, a part of the way from `start` to `end`."""
@@ -255,7 +329,7 @@ class _TorchPair(Pair):
             # What a pair holds can be large: beside the outer two frames, only the interval at work is kept.
             self._prepared = {key: pair for key, pair in self._prepared.items() if key == (Fraction(0), Fraction(1))}
             self._prepared[start, end] = self._pair(start, end)
-        times = torch.full((1, 1, 1, 1), t, device=owner.device)
+        times = torch.full((len(self._frames[start]), 1, 1, 1), t, device=owner.device)
         made: Synthesis = owner.run(owner.network.at, self._prepared[start, end], times)
         return made
 

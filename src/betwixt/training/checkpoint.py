@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from betwixt import __version__
@@ -148,8 +148,9 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Tensors that share memory, such as tied weights, are written apart.
-        save_file({n: t.detach().contiguous().cpu().clone() for n, t in tensors.items()}, partial, metadata=metadata)
-        with partial.open("rb") as file:
+        content = save({n: t.detach().contiguous().cpu().clone() for n, t in tensors.items()}, metadata=metadata)
+        with partial.open("wb") as file:
+            file.write(content)
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:

@@ -96,7 +96,9 @@ def draw_curve(curve: Path, picture: Path) -> None:
         for name, line in zip(sets, grid, strict=True):
             for axes, over, unit in ((line[0], "samples", 1e3), (line[1], "hours", 1.0)):
                 for recipe in recipes:
-                    points = [(float(r[over]) / unit, float(r[name])) for r in rows if r["recipe"] == recipe and r[name]]
+                    points = [
+                        (float(r[over]) / unit, float(r[name])) for r in rows if r["recipe"] == recipe and r[name]
+                    ]
                     if points:
                         axes.plot(*zip(*points, strict=True), "o-", markersize=3.5, linewidth=1.2, label=recipe)
                 axes.grid(alpha=0.3)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.multiprocessing import get_all_start_methods
+from torch.multiprocessing import get_all_start_methods, get_context
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from betwixt.errors import BetwixtError
@@ -79,7 +79,6 @@ def batches(
         worker_init_fn=_begin_worker,
         pin_memory=pinned,
         prefetch_factor=max(2, -(-4 // workers)) if workers else None,
-        # A fork of a process that computes in threads can hang.
         multiprocessing_context=_context() if workers else None,
     )
     for outcome in loader:
@@ -150,8 +149,11 @@ def _collated(samples: Sequence[tuple[Sample, dict[str, NDArray[Any]]]]) -> Batc
     still = np.zeros((*samples[0][0].pictures.shape[1:3], 2), np.float32)
     motion = [still if s.motion is None else s.motion for s, _ in samples]
     known = [0.0 if s.motion is None else 1.0 for s, _ in samples]
+    frame0, truth, frame1 = stack
     return Batch(
-        *stack,
+        frame0,
+        truth,
+        frame1,
         t=torch.tensor([s.t for s, _ in samples], dtype=torch.float32).reshape(-1, 1, 1, 1),
         motion=_maps(motion),
         exact=torch.tensor(known).reshape(-1, 1, 1, 1),
@@ -186,5 +188,10 @@ def _begin_worker(number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _context() -> str:
-    return "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+def _context() -> Any:
+    """How workers begin: a fork of a process that computes in threads can hang, one of a fresh process cannot."""
+    if "forkserver" not in get_all_start_methods():
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context

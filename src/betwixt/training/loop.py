@@ -158,7 +158,9 @@ class _Training:
         self._sets = self._development_sets() if first and run.evaluation is not None else {}
         self._draw = RecipeDraw(recipe, run.data, run.cache)
         if first_here:
-            self._draw.prepare(run.jobs or os.cpu_count() or 1, report.note)
+            if not run.cache.exists():
+                report.note(f"The data is decoded and prepared in {run.cache}, this once.")
+            self._draw.prepare(run.jobs or os.cpu_count() or 1, lambda line: None)
         fabric.launch()
         self._report: Report = report if fabric.global_rank == 0 else _Silence()
         self._share = Share(fabric.global_rank, fabric.world_size)
@@ -188,7 +190,11 @@ class _Training:
         with _stop_requests() as stop:
             stopped = False
             if progress.samples >= self._end:
-                self._report.note(f"Nothing is left to do: {progress.samples} of {self._end} samples are done.")
+                self._report.note(f"Nothing is left to train: {progress.samples} of {self._end} samples are done.")
+                if self._checkpoint is not None:
+                    restore(self._checkpoint, self._objective, self._average)
+                if self._run.evaluation is not None:
+                    self._judge()
             while not stopped and progress.samples < self._end:
                 stopped = self._stage(self._recipe.stage_at(progress.samples), stop)
             self._log.close()
@@ -205,7 +211,9 @@ class _Training:
         if self._checkpoint is not None:
             missing = restore(self._checkpoint, objective, self._average, optimizer if goes_on else None)
             if missing:
-                self._report.note(f"{len(missing)} tensors are not in the checkpoint, {missing[0]} for one: they begin anew.")
+                self._report.note(
+                    f"{len(missing)} tensors are not in the checkpoint, {missing[0]} for one: they begin anew."
+                )
             self._checkpoint = None
         if not goes_on:
             progress.stage, progress.stage_step = stage.name, 0
@@ -307,8 +315,8 @@ class _Training:
         kept = self._run.output / CHECKPOINT
         go_on = f"go on from {kept} (--resume)" if kept.exists() else "begin anew"
         raise InputError(
-            f"The loss diverged after {samples} samples: {go_on} with a smaller learning_rate, a clip_gradient or another "
-            "seed."
+            f"The loss diverged after {samples} samples: {go_on} with a smaller learning_rate, a clip_gradient or "
+            "another seed."
         )
 
     def _save(self, optimizer: torch.optim.Optimizer) -> None:
@@ -373,7 +381,7 @@ def _fabric(run: Run, recipe: Recipe) -> Any:
     check_device(run.device)
     try:
         from lightning_fabric import Fabric
-        from lightning_fabric.strategies import DDPStrategy
+        from lightning_fabric.strategies.ddp import DDPStrategy
     except ImportError:
         raise UsageError("Training needs Lightning Fabric: pip install 'betwixt[train]'.") from None
     cuda = run.device == "cuda" or (run.device == "auto" and torch.cuda.is_available())
@@ -431,10 +439,11 @@ def _check_shares(recipe: Recipe, share: Share) -> None:
 def _optimizer(train: Train, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     if not parameters:
         raise UsageError("Nothing learns in this stage: every parameter is frozen.")
-    kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
-    return kinds[train.optimizer](
+    kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
+    optimizer: torch.optim.Optimizer = kinds[train.optimizer](
         parameters, lr=train.learning_rate, betas=train.betas, eps=train.epsilon, weight_decay=train.weight_decay
     )
+    return optimizer
 
 
 def _decay(train: Train, step: int) -> float:

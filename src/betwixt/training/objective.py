@@ -140,8 +140,8 @@ class Objective(nn.Module, ABC):
     def loss(self, batch: Batch, done: float) -> Terms:
         """The loss of a batch, a mean over its samples.
 
-        Under mixed precision this is called within autocast: losses belong into `with full_precision(..)`, with what the
-        network made as `.float()`.
+        Under mixed precision this is called within autocast: losses belong into `with full_precision(..)`, with what
+        the network made as `.float()`.
 
         Args:
             batch: On the device of the parameters.
@@ -192,7 +192,7 @@ OBJECTIVES: dict[str, Callable[[Mapping[str, Any]], Objective]] = {
     "compact": _late("compact", "CompactObjective"),
     **_paper("rife", "RIFEObjective", "rife", "rife-m", "rife-2r", "rife-4.6", "rife-4.22-lite", "rife-4.25"),
     **_paper("daek", "DAEKObjective", "daek"),
-    **_paper("ncm", "NCMObjective", "ncm-base", "ncm-large"),
+    **_paper("ncm", "NCMObjective", "ncm-base", "ncm-large", "ncm-base-next", "ncm-large-next"),
     **_paper("apr", "APRObjective", "apr-static", "apr"),
     **_paper("ifrnet", "IFRNetObjective", "ifrnet-s", "ifrnet", "ifrnet-l"),
     **_paper("amt", "AMTObjective", "amt-s", "amt-l", "amt-g"),

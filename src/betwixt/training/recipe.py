@@ -182,9 +182,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         path: The file.
-        overrides: "key=value", the value as TOML has it; a text needs no quotes. `train.key` is of [train], `network.key`
-            and `augmentation.key` likewise, `stage.NAME.key` of one stage, `data.KIND.key` of the data of a kind. A
-            plain key is of [train] and of every stage.
+        overrides: "key=value", the value as TOML has it; a text needs no quotes. `train.key` is of [train],
+            `network.key` and `augmentation.key` likewise, `stage.NAME.key` of one stage, `data.KIND.key` of the data of
+            a kind. A plain key is of [train] and of every stage that sets it itself.
 
     Raises:
         InputError: if there is no such file, or it is no TOML.
@@ -207,7 +207,7 @@ def _recipe(table: dict[str, Any], where: str) -> Recipe:
     refuse_unknown(table, ("name", "network", "data", "augmentation", "train", "stage"), where)
     name = table.get("name")
     if not isinstance(name, str) or not name or name != Path(name).name:
-        raise UsageError(f"{where} needs a name: name = \"rife\".")
+        raise UsageError(f'{where} needs a name: name = "rife".')
     network, augmentation, common = (_table(table, key, where) for key in ("network", "augmentation", "train"))
     data, stages = (_tables(table, key, where) for key in ("data", "stage"))
     if not data:
@@ -275,5 +275,3 @@ def _override(table: dict[str, Any], item: str) -> None:
         raise UsageError(
             f"--set '{item}': write key, train.key, network.key, augmentation.key, stage.NAME.key or data.KIND.key."
         )
-
-

@@ -2,13 +2,13 @@
 
 - `PaperObjective`: the base. It knows which times its network learns, and refuses samples of others in one line.
 - `pupil`: a network without the parts that only its training needs, sharing all others.
-- `exactly`: losses in float32 whatever the convolutions compute in.
 - `FlowTeacher`: flows from the true frame t, by a given flow network or where they are known exactly.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -20,7 +20,7 @@ from betwixt.errors import UsageError
 from betwixt.models.ebme import EBMESplat
 from betwixt.runtime.load import weights_of
 from betwixt.training.losses import flow_distillation
-from betwixt.training.objective import Batch, Objective, Terms
+from betwixt.training.objective import Batch, Objective, Terms, full_precision
 from betwixt.training.settings import from_table
 from betwixt.weights.load import check_model, load_weights
 
@@ -28,18 +28,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from betwixt.training.sources import Sample
+    from betwixt.training.sample import Sample
 
 __all__ = [
     "FlowTeacher",
     "PaperObjective",
     "TeacherName",
     "Times",
-    "exactly",
     "load_estimator",
     "pupil",
     "read_options",
-    "start_from",
     "summed",
 ]
 
@@ -48,6 +46,9 @@ Times = Literal["middle", "between", "next"]
 
 TeacherName = Literal["off", "exact", "ebme"]
 """Whose flows a network learns from; see `FlowTeacher`."""
+
+_SMALLEST = 64
+"""Pixels: five levels of a Laplacian pyramid have at least four at the coarsest."""
 
 _WANTED: dict[Times, str] = {
     "middle": "the middle frame alone, t = 1/2",
@@ -77,12 +78,23 @@ class PaperObjective(Objective):
         """The name in `betwixt models`."""
         return self._name
 
+    @property
+    def cell(self) -> int:
+        """The sides of a crop have to be multiples of this: the network's own, and five levels of a pyramid."""
+        return math.lcm(self.network.multiple, 32)
+
     def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
-        """Nothing more, but a sample of a time that the network does not learn is refused.
+        """Nothing more, but a sample is refused that the network cannot learn.
 
         Raises:
-            UsageError: for such a sample.
+            UsageError: if it is of another time, or of a size that the network does not take.
         """
+        side, cell = sample.pictures.shape[1], self.cell
+        if side % cell or side < _SMALLEST:
+            raise UsageError(
+                f"{self._name or type(self).__name__} is trained on crops that are multiples of {cell} pixels and at "
+                f"least {_SMALLEST}, not on {side}: set crop in [train]."
+            )
         fits = {"middle": sample.t == 0.5, "between": 0.0 < sample.t < 1.0, "next": sample.t == 2.0}
         if not fits[self.times]:
             raise UsageError(
@@ -101,16 +113,6 @@ def read_options(kind: type[OptionsT], options: Mapping[str, Any], name: str) ->
     return from_table(kind, options, f"[network] of {name}")
 
 
-def start_from(network: nn.Module, file: str) -> None:
-    """Give a network the weights of a file to start from, nothing if there is none ("").
-
-    Raises:
-        InputError: if it cannot be read, or holds another network's.
-    """
-    if file:
-        load_weights(network, Path(file).expanduser())
-
-
 def pupil(network: NetworkT, **without: object) -> NetworkT:
     """The network as it ships: the same parameters, but for some attributes.
 
@@ -124,11 +126,6 @@ def pupil(network: NetworkT, **without: object) -> NetworkT:
     for name, value in without.items():
         setattr(result, name, value)
     return result
-
-
-def exactly(like: Tensor) -> torch.autocast:
-    """A context in which nothing is computed in 16 bits: a loss would be rounded to three digits."""
-    return torch.autocast(like.device.type, enabled=False)
 
 
 def summed(parts: Mapping[str, Tensor], weights: Mapping[str, float] | None = None) -> Terms:
@@ -178,7 +175,7 @@ class FlowTeacher(nn.Module):
             flows_t1: The same for F_{t->1}.
         """
         if self.estimator is not None:
-            with torch.no_grad(), exactly(batch.truth):
+            with torch.no_grad(), full_precision(batch.truth):
                 flow, _ = self.estimator(torch.cat((batch.truth, batch.truth)), torch.cat((batch.frame0, batch.frame1)))
             return flow_distillation(flows_t0, flows_t1, *flow.chunk(2))
         known = batch.exact.flatten() > 0.5

@@ -21,8 +21,8 @@ from typing import Any
 from betwixt.models.ebme import EBMESplat
 from betwixt.models.network import Network
 from betwixt.training.losses import census, charbonnier
-from betwixt.training.objective import Batch, Terms
-from betwixt.training.objectives.common import PaperObjective, exactly, read_options, start_from, summed
+from betwixt.training.objective import Batch, Terms, full_precision
+from betwixt.training.objectives.common import PaperObjective, read_options, summed
 
 __all__ = ["EBMEObjective"]
 
@@ -33,11 +33,9 @@ class _Options:
 
     Attributes:
         census: Weight of the census loss.
-        start: A file of weights to start from, such as the authors' estimator.
     """
 
     census: float = 0.1
-    start: str = ""
 
 
 class EBMEObjective(PaperObjective):
@@ -54,7 +52,6 @@ class EBMEObjective(PaperObjective):
         self.options = chosen
         # As many levels as the size of the frames says: three for crops of 448 pixels and less.
         self.taught = EBMESplat()
-        start_from(self.taught, chosen.start)
 
     @property
     def network(self) -> Network:
@@ -64,7 +61,7 @@ class EBMEObjective(PaperObjective):
     def loss(self, batch: Batch, done: float) -> Terms:
         """Charbonnier + 0.1 census."""
         frame = self.taught(batch.frame0, batch.frame1, batch.t).frame
-        with exactly(batch.truth):
+        with full_precision(batch.truth):
             frame = frame.float()
             parts = {"reconstruction": charbonnier(frame, batch.truth), "census": census(frame, batch.truth)}
         return summed(parts, {"census": self.options.census})

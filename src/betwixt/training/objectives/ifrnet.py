@@ -29,14 +29,12 @@ from betwixt.models.amt import AMTSynthesis
 from betwixt.models.ifrnet import CONFIGS, IFRNet, IFRNetSynthesis
 from betwixt.models.network import Network
 from betwixt.training.losses import census, charbonnier, geometry
-from betwixt.training.objective import Batch, Terms
+from betwixt.training.objective import Batch, Terms, full_precision
 from betwixt.training.objectives.common import (
     FlowTeacher,
     PaperObjective,
     TeacherName,
-    exactly,
     read_options,
-    start_from,
     summed,
 )
 
@@ -52,14 +50,12 @@ class IFRNetOptions:
         flow: Weight of the flow distillation.
         flow_teacher: Whose flows are learned; see the module.
         flow_weights: A file of weights of EBME for it; "" for what `betwixt weights` has installed.
-        start: A file of weights to start from.
     """
 
     geometry: float = 0.01
     flow: float = 0.01
     flow_teacher: TeacherName = "ebme"
     flow_weights: str = ""
-    start: str = ""
 
 
 class IFRNetObjective(PaperObjective):
@@ -76,7 +72,6 @@ class IFRNetObjective(PaperObjective):
         self.options = chosen
         self.taught = IFRNet(CONFIGS[name])
         self.flow_teacher = FlowTeacher(chosen.flow_teacher, chosen.flow_weights)
-        start_from(self.taught, chosen.start)
 
     @property
     def network(self) -> Network:
@@ -110,7 +105,7 @@ def intermediate_loss(
         teacher: Of the flows.
         options: The weights.
     """
-    with exactly(batch.truth):
+    with full_precision(batch.truth):
         frame = found.frame.float()
         consistency = [geometry(a.float(), b.float()) for a, b in zip(found.features, features, strict=True)]
         parts = {
