@@ -11,7 +11,7 @@ from betwixt.models.registry import DEFAULT_MODEL, load_network, model_info, nee
 from betwixt.weights.store import embedded_file, installed
 
 if TYPE_CHECKING:
-    from betwixt.runtime.torch import MaskSource
+    from betwixt.runtime.torch import FindMasks
 
 __all__ = ["PRECISIONS", "check_device", "load_model", "loaded_hash", "weights_of"]
 
@@ -25,7 +25,7 @@ def load_model(
     *,
     weights: str | Path | None = None,
     precision: str = "fp32",
-    masks: MaskSource | None = None,
+    masks: FindMasks | None = None,
 ) -> Interpolator:
     """Load a model by name.
 

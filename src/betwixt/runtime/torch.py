@@ -31,9 +31,9 @@ from betwixt.masks.labels import Masks
 from betwixt.models.base import Image, Interpolator, Pair, PairBatch, check_interpolates
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 
-__all__ = ["PRECISIONS", "MaskSource", "TorchInterpolator", "choose_device"]
+__all__ = ["PRECISIONS", "FindMasks", "TorchInterpolator", "choose_device"]
 
-MaskSource = Callable[[NDArray[np.uint8], NDArray[np.uint8]], Masks]
+FindMasks = Callable[[NDArray[np.uint8], NDArray[np.uint8]], Masks]
 """Finds the masks of two frames (H, W, 3), uint8, RGB. It may be called from several threads at once."""
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -78,7 +78,7 @@ class TorchInterpolator(Interpolator):
         device: str = "auto",
         precision: str = "fp32",
         tile: int = _TILE,
-        masks: MaskSource | None = None,
+        masks: FindMasks | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"There is no precision '{precision}': choose one of {', '.join(PRECISIONS)}.")

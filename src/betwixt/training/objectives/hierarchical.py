@@ -30,14 +30,14 @@ from betwixt.models.hierarchical import ABLATIONS, Hierarchical
 from betwixt.models.network import MaskPair, Network, Synthesis
 from betwixt.models.registry import load_network
 from betwixt.training.losses import charbonnier
-from betwixt.training.objective import Batch, Terms
-from betwixt.training.objectives.common import PaperObjective, exactly, read_options, start_from, summed
+from betwixt.training.objective import Batch, Terms, full_precision
+from betwixt.training.objectives.common import PaperObjective, read_options, summed
 from betwixt.weights.load import load_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from betwixt.training.sources import Sample
+    from betwixt.training.sample import Sample
 
 __all__ = ["HierarchicalObjective", "hierarchical_loss"]
 
@@ -52,15 +52,13 @@ class _Options:
         plug_in: Whether there is one; without it the host alone learns, by the same loss.
         weight: Of the plug-in's own result in the loss.
         ablation: One of `betwixt.models.hierarchical.ABLATIONS`.
-        host: A file of the host's weights to start from, without the plug-in's.
-        start: A file of all weights to start from.
+        host: A file of the host's weights to start from; what the plug-in has beside starts at random.
     """
 
     plug_in: bool = True
     weight: float = 0.1
     ablation: Ablation = "full"
     host: str = ""
-    start: str = ""
 
 
 def hierarchical_loss(found: Synthesis, alone: Estimate | None, truth: Tensor) -> dict[str, Tensor]:
@@ -71,7 +69,7 @@ def hierarchical_loss(found: Synthesis, alone: Estimate | None, truth: Tensor) -
         alone: What the plug-in alone would make, `Hierarchical.trained`.
         truth: (N, 3, H, W), the true frame t.
     """
-    with exactly(truth):
+    with full_precision(truth):
         parts = {"reconstruction": charbonnier(found.frame.float(), truth)}
         if alone is not None:
             parts["plug-in"] = charbonnier(alone.merged.float(), truth)
@@ -99,11 +97,11 @@ class HierarchicalObjective(PaperObjective):
         )
         self.options = chosen
         self.taught = network
-        if chosen.host and isinstance(network, Hierarchical):
-            plain = load_network(host)
+        if chosen.host:
+            plain = load_network(host) if chosen.plug_in else network
             load_weights(plain, Path(chosen.host).expanduser())
-            network.adopt(plain.state_dict())
-        start_from(network, chosen.start if chosen.plug_in else chosen.start or chosen.host)
+            if isinstance(network, Hierarchical):
+                network.adopt(plain.state_dict())
 
     @property
     def network(self) -> Network:
