@@ -1,12 +1,15 @@
 """Does hierarchical motion help where targets move far? RIFE with the plug-in against RIFE, both small.
 
-    python benchmarks/hierarchical.py PICTURES OUTPUT [--samples 40000] [--minutes M] [--masks exact|regions]
+    python benchmarks/hierarchical.py PICTURES OUTPUT [--samples 40000] [--minutes M] [--masks exact|regions] [--flow W]
 
 Both networks begin with the same weights (what the plug-in alone has beside), see the same samples in the same order,
 and learn by the paper's losses (equations 12 and 13) and one schedule. The samples are layered scenes: a background cut
 from a photograph moves by up to 16 pixels, in front of it one to three rigid layers, cut from others, by 8 to --top
 pixels, from frame 0 to frame 1; the frame to be made is the middle one. Masks say which layer a pixel is of (exact),
 or are found in the two frames (regions). Every fifth picture is kept for the test.
+
+From frames alone flow is learned slowly. --flow W adds to both losses W times the mean end-point error of the flows
+to the exact ones, of the network's last flows and, a tenth of it as in equation 13, of the plug-in's.
 
 Written to OUTPUT, and gone on from where it is there (with the same settings): state.pt, every few minutes and at the
 end; curve.csv and curve.png, scores on the same 128 test scenes, with 95 % intervals, also of the difference scene by
@@ -38,6 +41,7 @@ from betwixt.masks.regions import find_regions
 from betwixt.models.hierarchical import Hierarchical, hierarchical
 from betwixt.models.network import MaskPair, Network
 from betwixt.models.rife import RIFE, RIFEConfig
+from betwixt.training.losses import endpoint_error
 from betwixt.training.objectives.hierarchical import hierarchical_loss
 
 SMALL = RIFEConfig(teacher=False, widths=(64, 48, 32), context=8)
@@ -90,11 +94,12 @@ def _blob(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
 
 def make_scene(
     rng: np.random.Generator, pictures: Sequence[Picture], size: int, top: float
-) -> tuple[Picture, NDArray[np.uint8]]:
+) -> tuple[Picture, NDArray[np.uint8], NDArray[np.float32]]:
     """A scene of layers that move along straight lines.
 
     Returns:
-        Frame 0, the middle and frame 1, (3, size, size, 3); and the layers that frames 0 and 1 show, (2, size, size).
+        Frame 0, the middle and frame 1, (3, size, size, 3); the layers that frames 0 and 1 show, (2, size, size); the
+        motion from frame 0 to frame 1 of what the middle shows, (size, size, 2), pixels, (x, y).
     """
     margin = int(top / 2) + 12
     side = size + 2 * margin
@@ -115,7 +120,8 @@ def make_scene(
             alpha = cv2.warpAffine(mask, place, (size, size), flags=cv2.INTER_LINEAR)
             frames[i] += alpha[..., None] * (colours - frames[i])
             labels[i][alpha > 0.5] = number
-    return np.clip(np.rint(frames), 0, 255).astype(np.uint8), labels[::2]
+    motion = np.array(motions, np.float32)[labels[1]]
+    return np.clip(np.rint(frames), 0, 255).astype(np.uint8), labels[::2], motion
 
 
 class Scenes:
@@ -130,21 +136,24 @@ class Scenes:
     def __init__(self, pictures: Sequence[Picture], settings: dict[str, Any], seed: int) -> None:
         self._pictures, self._settings, self._seed = pictures, settings, seed
 
-    def batch(self, numbers: range) -> tuple[Tensor, Tensor, Tensor, MaskPair]:
-        """Frame 0, truth and frame 1, (N, 3, S, S), and the masks."""
-        frames, labels = [], []
+    def batch(self, numbers: range) -> tuple[Tensor, Tensor, Tensor, MaskPair, Tensor]:
+        """Frame 0, truth and frame 1, (N, 3, S, S), the masks, and the exact flows from the middle, (N, 4, S, S)."""
+        frames, labels, motions = [], [], []
         for number in numbers:
             rng = np.random.default_rng((self._seed, number))
-            made, layers = make_scene(rng, self._pictures, self._settings["size"], self._settings["top"])
+            made, layers, motion = make_scene(rng, self._pictures, self._settings["size"], self._settings["top"])
             if self._settings["masks"] == "regions":
                 masks = find_regions(made[0], made[2])
                 layers = np.stack((masks.labels0, masks.labels1))
             frames.append(made)
             labels.append(layers)
+            motions.append(motion)
         tensors = torch.from_numpy(np.stack(frames)).permute(1, 0, 4, 2, 3).float() / 255
         maps = torch.from_numpy(np.stack(labels))
         first, truth, second = tensors
-        return first, truth, second, MaskPair(maps[:, 0], maps[:, 1], int(maps.max()) + 1)
+        half = 0.5 * torch.from_numpy(np.stack(motions)).permute(0, 3, 1, 2)
+        masks = MaskPair(maps[:, 0], maps[:, 1], int(maps.max()) + 1)
+        return first, truth, second, masks, torch.cat((-half, half), dim=1)
 
 
 def start(seed: int) -> dict[str, Network]:
@@ -163,13 +172,28 @@ def middle(network: Network, first: Tensor, second: Tensor, masks: MaskPair | No
     return frame.frame
 
 
-def loss_of(network: Network, first: Tensor, truth: Tensor, second: Tensor, masks: MaskPair) -> Tensor:
-    """Equation 12 for the host, 13 with the plug-in."""
+def loss_of(
+    network: Network, first: Tensor, truth: Tensor, second: Tensor, masks: MaskPair, flows: Tensor, flow_weight: float
+) -> Tensor:
+    """Equation 12 for the host, 13 with the plug-in; both with the exact flows, where they have a weight."""
     half = torch.full((len(first), 1, 1, 1), 0.5)
-    if not isinstance(network, Hierarchical):
-        return hierarchical_loss(network(first, second, half), None, truth)["reconstruction"]
-    parts = hierarchical_loss(*network.trained(network.pair(first, second, masks), half), truth)
-    return parts["reconstruction"] + PLUGIN_WEIGHT * parts["plug-in"]
+    alone = None
+    if isinstance(network, Hierarchical):
+        found, alone = network.trained(network.pair(first, second, masks), half)
+    else:
+        found = network(first, second, half)
+    parts = hierarchical_loss(found, alone, truth)
+    if flow_weight:
+        assert found.flow_t0 is not None
+        assert found.flow_t1 is not None
+        parts["reconstruction"] += flow_weight * _distance(torch.cat((found.flow_t0, found.flow_t1), dim=1), flows)
+        if alone is not None:
+            parts["plug-in"] += flow_weight * _distance(alone.flow, flows)
+    return parts["reconstruction"] + PLUGIN_WEIGHT * parts.get("plug-in", torch.zeros(()))
+
+
+def _distance(found: Tensor, exact: Tensor) -> Tensor:
+    return 0.5 * (endpoint_error(found[:, :2], exact[:, :2]) + endpoint_error(found[:, 2:], exact[:, 2:])).mean()
 
 
 def score(networks: dict[str, Network], scenes: Scenes) -> dict[str, list[float]]:
@@ -177,7 +201,7 @@ def score(networks: dict[str, Network], scenes: Scenes) -> dict[str, list[float]
     found: dict[str, list[float]] = {name: [] for name in (*networks, "zero")}
     with torch.inference_mode():
         for begin in range(0, TEST, BATCH):
-            first, truth, second, masks = scenes.batch(range(begin, begin + BATCH))
+            first, truth, second, masks, _ = scenes.batch(range(begin, begin + BATCH))
             for name in found:
                 network = networks["rife+hm" if name == "zero" else name].eval()
                 made = middle(network, first, second, None if name == "zero" else masks)
@@ -245,7 +269,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Train until the end, or for so many minutes."""
     folder: Path = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
-    settings = {name: getattr(arguments, name) for name in ("samples", "size", "top", "masks", "seed")}
+    settings = {name: getattr(arguments, name) for name in ("samples", "size", "top", "masks", "flow", "seed")}
     known = folder / "settings.json"
     if known.exists() and json.loads(known.read_text()) != settings:
         raise UsageError(f"{folder} holds a run with other settings ({known}): name another folder.")
@@ -284,12 +308,12 @@ def run(arguments: argparse.Namespace) -> None:
         judge()
     end = settings["samples"]
     while done < end and (arguments.minutes is None or time.monotonic() - began < 60 * arguments.minutes):
-        first, truth, second, masks = training.batch(range(done, done + BATCH))
+        first, truth, second, masks, flows = training.batch(range(done, done + BATCH))
         for name, network in networks.items():
             network.train()
             for group in optimizers[name].param_groups:
                 group["lr"] = rate_at(done, end)
-            loss = loss_of(network, first, truth, second, masks)
+            loss = loss_of(network, first, truth, second, masks, flows, settings["flow"])
             optimizers[name].zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -318,6 +342,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=160, help="side of the frames, a multiple of 32")
     parser.add_argument("--top", type=float, default=64.0, help="the largest displacement, pixels")
     parser.add_argument("--masks", choices=("exact", "regions"), default="exact")
+    parser.add_argument("--flow", type=float, default=0.0, help="weight of the exact flows in the losses")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
