@@ -47,7 +47,10 @@ def mlp(name, sizes):
 def authors_table(c):
     """Names and shapes of the authors' network, as their modules spell them."""
     d, text = c.width, c.text_width
-    table = {"backbone.0.patch_embed.proj.weight": (c.channels, 3, 4, 4), "backbone.0.patch_embed.proj.bias": (c.channels,)}
+    table = {
+        "backbone.0.patch_embed.proj.weight": (c.channels, 3, 4, 4),
+        "backbone.0.patch_embed.proj.bias": (c.channels,),
+    }
     table |= norm("backbone.0.patch_embed.norm", c.channels)
     for stage, (depth, heads) in enumerate(zip(c.depths, c.heads, strict=True)):
         width = c.channels << stage
@@ -85,7 +88,9 @@ def authors_table(c):
         for part in ("query", "key", "value"):
             table |= linear(f"{name}.attention.self.{part}", text, text)
         table |= linear(f"{name}.attention.output.dense", text, text) | norm(f"{name}.attention.output.LayerNorm", text)
-        table |= linear(f"{name}.intermediate.dense", c.text_mlp, text) | linear(f"{name}.output.dense", text, c.text_mlp)
+        table |= linear(f"{name}.intermediate.dense", c.text_mlp, text) | linear(
+            f"{name}.output.dense", text, c.text_mlp
+        )
         table |= norm(f"{name}.output.LayerNorm", text)
     for i in range(c.layers):
         name = f"transformer.encoder.layers.{i}"

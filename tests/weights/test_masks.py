@@ -73,7 +73,9 @@ def test_thresholds_are_kept_where_they_are_at_hand(ram_checkpoint, tmp_path):
 
 
 def test_ram_without_its_tags_is_refused(ram_checkpoint, tmp_path, folder):
-    with pytest.raises(InputError, match=r"ram needs ram_tag_list.txt beside its weights: put it into .*, from ram/data"):
+    with pytest.raises(
+        InputError, match=r"ram needs ram_tag_list.txt beside its weights: put it into .*, from ram/data"
+    ):
         import_weights(ram_checkpoint, "ram")
     (tmp_path / "ram_tag_list.txt").write_text("dog\ncat\n")
     with pytest.raises(InputError, match="has 2 lines, not 4585"):
@@ -81,15 +83,11 @@ def test_ram_without_its_tags_is_refused(ram_checkpoint, tmp_path, folder):
     assert not list(folder.glob("*")) if folder.exists() else True
 
 
-def test_a_wrong_shape_and_a_missing_name_are_said(ram_checkpoint, tmp_path):
+def test_a_wrong_shape_is_said(ram_checkpoint, tmp_path):
     (tmp_path / "ram_tag_list.txt").write_text("\n".join(f"tag {i}" for i in range(TAGS)))
     state = torch.load(ram_checkpoint, weights_only=True)["model"]
     torch.save({**state, "fc.bias": torch.zeros(2)}, ram_checkpoint)
     with pytest.raises(InputError, match=r"fc.bias has the shape \(2,\), not \(1,\)"):
-        import_weights(ram_checkpoint, "ram")
-    del state["visual_encoder.norm.weight"]
-    torch.save(state, ram_checkpoint)
-    with pytest.raises(InputError, match=r"1 of 129 tensors are missing, backbone.norm.weight"):
         import_weights(ram_checkpoint, "ram")
 
 
@@ -122,7 +120,7 @@ def test_hq_sam(tmp_path, monkeypatch):
     assert [v.good for v in verify_weights(["hq-sam"])] == [True]
     # Another network's file says what it is instead.
     (tmp_path / "ram_tag_list.txt").write_text("\n".join(f"tag {i}" for i in range(TAGS)))
-    with pytest.raises(InputError, match="another network.* It fits --as hq-sam"):
+    with pytest.raises(InputError, match=r"another network.* It fits --as hq-sam"):
         import_weights(path, "ram")
 
 

@@ -2,9 +2,9 @@
 
     frames, source, settings ──► key ──► FOLDER/ke/key….npz
 
-The folder is the one of the system for caches (Linux: ~/.cache/betwixt/masks); BETWIXT_CACHE names another for all that
-Betwixt keeps. What has not been used for longest goes when there is more than 2 GB. Entries appear whole or not at all; one
-that cannot be read counts as absent.
+The folder is the one of the system for caches (Linux: ~/.cache/betwixt/masks); BETWIXT_CACHE names another for all
+that Betwixt keeps. What has not been used for longest goes when there is more than 2 GB. Entries appear whole or not at
+all; one that cannot be read counts as absent.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class MaskCache:
         """What was kept under `key`, or None."""
         path = self._path(key)
         try:
-            with np.load(path, allow_pickle=False) as file:
+            # Opened here: NumPy leaves a file open that it cannot read.
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 found = {name: file[name] for name in file.files}
             os.utime(path)
         except FileNotFoundError:

@@ -1,14 +1,15 @@
 """Grounding DINO: where in a picture a word applies.
 
     image (1, 3, H, W) ─► Swin ─► four scales ─┐
-                                               ├─► enhancer: deformable attention, text self-attention, both to each other
+                                               ├─► enhancer: each attends to itself and to the other
     tokens (1, T) ─────► BERT ─► (1, T, 256) ──┘        │
                                                         └─► 900 queries ─► decoder ─► boxes (900, 4), logits (900, T)
 
-The network is that of transformers (`GroundingDinoForObjectDetection`); here is what leads from the authors' checkpoints to
-it: which of their two sizes one is, the names, and the projections that transformers keeps apart.
+The network is that of transformers (`GroundingDinoForObjectDetection`); here is what leads from the authors'
+checkpoints to it: which of their two sizes one is, the names, and the projections that transformers keeps apart.
 
-Reference: S. Liu et al., "Grounding DINO: Marrying DINO with Grounded Pre-Training for Open-Set Object Detection", 2023.
+Reference: S. Liu et al., "Grounding DINO: Marrying DINO with Grounded Pre-Training for Open-Set Object Detection",
+ECCV 2024.
 """
 
 from __future__ import annotations

@@ -189,8 +189,8 @@ class HQSAM(nn.Module):
     def decode(self, encoded: tuple[Tensor, list[Tensor]], sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
         """The masks of all output tokens, and how good SAM's own are.
 
-        The layers are those of transformers; their order is written out here, since its decoder (5.23) makes the masks of
-        the picture's features as they were before the attention, transposed, and so gives others than the authors'.
+        The layers are those of transformers; their order is written out here, since its decoder (5.23) makes the masks
+        of the picture's features as they were before the attention, transposed, and so gives others than the authors'.
 
         Args:
             encoded: Of one picture.
@@ -229,9 +229,10 @@ class HQSAM(nn.Module):
         return torch.cat((masks, last[:, None]), dim=1), scores
 
     def forward(self, encoded: tuple[Tensor, list[Tensor]], boxes: Tensor) -> Tensor:
-        """Logits (n, size / 4, size / 4) of the masks of boxes (n, 4): left, top, right, bottom in pixels of the picture.
+        """Logits (n, size / 4, size / 4) of the masks of boxes (n, 4).
 
-        They are SAM's single mask and that of the HQ token together, as the authors' demonstrations take them.
+        Boxes are left, top, right, bottom, in pixels of the picture. The logits are SAM's single mask and that of the
+        HQ token together, as the authors' demonstrations take them.
         """
         sparse, dense = self.sam.prompt_encoder(
             input_points=None, input_labels=None, input_boxes=boxes[None], input_masks=None

@@ -1,8 +1,8 @@
 """The networks of open-world masks by the names under which their weights are kept.
 
-Each is built from a table of tensors, since a checkpoint's shapes say which of the published sizes it is. What a network
-needs beside its weights (tags, words) lies as text beside the authors' checkpoints or in their repositories, and is kept in
-the same file as the weights.
+Each is built from a table of tensors, since a checkpoint's shapes say which of the published sizes it is. What a
+network needs beside its weights (tags, words) lies as text beside the authors' checkpoints or in their repositories,
+and is kept in the same file as the weights.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from betwixt.errors import InputError, UsageError
 
-__all__ = ["NETWORKS", "Companion", "MaskNetwork", "need_transformers"]
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["NETWORKS", "Companion", "MaskNetwork", "companion_texts", "need_transformers"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class MaskNetwork:
 
     Attributes:
         name: Under which its weights are kept.
-        build: Makes it from the shapes of a checkpoint's tensors, whatever the names; the second argument names the file.
+        build: Makes it from the shapes of a checkpoint's tensors, by their names or by ours; the second argument names
+            the file.
         transformers: Whether it is built of the layers of transformers.
         companions: What else it needs.
     """

@@ -1,9 +1,9 @@
 """Open-world masks: what a frame shows by name, and the same names in both frames.
 
-    frame ─► RAM ─► tags ─► Grounding DINO ─► boxes a tag ─► HQ-SAM ─► a mask a tag           (`OpenWorld.look`, once a frame)
+    frame ─► RAM ─► tags ─► Grounding DINO ─► boxes a tag ─► HQ-SAM ─► a mask a tag     (`OpenWorld.look`, once a frame)
 
-    masks by tag of frame 0 ─┐   common tags ─► no overlaps ─► the rest
-    masks by tag of frame 1 ─┴──────────────────────────────────────────► label maps          (`paired`, once a pair)
+    masks by tag of frame 0 ─┐
+    masks by tag of frame 1 ─┴─► common tags ─► no overlaps ─► the rest ─► label maps    (`paired`, once a pair)
 
 After "Aligning Anything: Hierarchical Motion Estimation for Video Frame Interpolation", section 3.3 and appendix A.3:
 
@@ -14,8 +14,9 @@ After "Aligning Anything: Hierarchical Motion Estimation for Video Frame Interpo
 
 Where the paper is silent: the smaller of two tags is the one with fewer pixels in both frames together; tags are gone
 through from the largest on, and lose only to tags that stay; pixels of the overlaps that remain go to the smaller mask,
-which lies in front more often than not. Boxes of one tag that overlap by half (IoU) count once. Beyond 63 tags the largest
-stay. The masks of all boxes of a tag are one mask: instances are not told apart, which the paper names as a limit.
+which lies in front more often than not. Boxes of one tag that overlap by half (IoU) count once. Beyond 63 tags the
+largest stay. The masks of all boxes of a tag are one mask: instances are not told apart, which the paper names as a
+limit.
 
 The three networks are given as functions of a frame: what loads them is `runtime.masks`.
 """

@@ -19,7 +19,8 @@ def _colours() -> NDArray[np.uint8]:
         colorsys.hsv_to_rgb((0.61803399 * i) % 1, 0.85 if i % 3 else 0.55, 0.95 if i % 2 else 0.7)
         for i in range(MAX_LABELS)
     ]
-    return np.rint(255 * np.array(rows)).astype(np.uint8)
+    colours: NDArray[np.uint8] = np.rint(255 * np.array(rows)).astype(np.uint8)
+    return colours
 
 
 COLOURS: NDArray[np.uint8] = _colours()

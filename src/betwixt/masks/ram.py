@@ -8,16 +8,17 @@
        ▼
     image_proj ─► (N, 145, 512) ── keys and values ─────────────┐
                                                                 ▼
-    label_embed (4585, 512) ─► wordvec_proj ─► ReLU ─► queries ─► 2 x (cross-attention, MLP) ─► fc ─► logits (N, 4585)
+    label_embed (4585, 512) ─► wordvec_proj ─► ReLU ─► 2 x (cross-attention, MLP) ─► fc ─► logits (N, 4585)
 
 Each tag is a query, made of the embedding of its name, that looks for itself in the picture: layers of a BERT without
-self-attention, as in Query2Label. Only the tagging path of the paper is here; what its checkpoints hold beside (an encoder
-and a decoder for captions) is not needed for tags.
+self-attention, as in Query2Label. Only the tagging path of the paper is here; what its checkpoints hold beside (an
+encoder and a decoder for captions) is not needed for tags.
 
-The backbone takes a picture whose sides are multiples of patch, windows and all halvings: 384 for the published weights.
+The backbone takes a picture whose sides are multiples of patch, windows and all halvings: 384 for the published
+weights.
 
-References: Y. Zhang, X. Huang et al., "Recognize Anything: A Strong Image Tagging Model", CVPR Workshops 2024; Z. Liu et
-al., "Swin Transformer", ICCV 2021; S. Liu et al., "Query2Label", 2021.
+References: Y. Zhang, X. Huang et al., "Recognize Anything: A Strong Image Tagging Model", CVPR Workshops 2024;
+Z. Liu et al., "Swin Transformer", ICCV 2021; S. Liu et al., "Query2Label", 2021.
 """
 
 from __future__ import annotations

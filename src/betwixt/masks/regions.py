@@ -13,19 +13,19 @@ at hand. What the hierarchical models need of masks is that a label names the sa
 that motion is sought inside it; what that part is called does not matter. Hence the regions have no classes. From the
 paper is the form of the result alone; the rest is chosen here:
 
-1. Superpixels. Watershed (OpenCV) from a grid of seeds, each put where its cell is smoothest, on the Lab picture at about
-   285x160: some 500 a frame, whose edges follow the picture's.
+1. Superpixels. Watershed (OpenCV) from a grid of seeds, each put where its cell is smoothest, on the Lab picture at
+   about 285x160: some 500 a frame, whose edges follow the picture's.
 2. Merging. Neighbours are merged by Ward's criterion, what the merger adds to the spread inside the parts:
-   a b / (a + b) |f_a - f_b|^2 with the areas a, b (parts of the frame) and the means f of Lab colour, of motion beyond an
-   affine motion of the whole frame, and of the labels before; times the contrast along the common edge. First what was
-   one region before is put together again, in however many pieces it lies, but for what has become too different: that
-   makes regions last, while what starts to move by itself is split off. Then each round merges all pairs that are each
-   other's nearest, until at most 16 are left; then one at a time while that costs little, down to 4.
+   a b / (a + b) |f_a - f_b|^2 with the areas a, b (parts of the frame) and the means f of Lab colour, of motion beyond
+   an affine motion of the whole frame, and of the labels before; times the contrast along the common edge. First what
+   was one region before is put together again, in however many pieces it lies, but for what has become too different:
+   that makes regions last, while what starts to move by itself is split off. Then each round merges all pairs that are
+   each other's nearest, until at most 16 are left; then one at a time while that costs little, down to 4.
 3. Numbers. A region takes the number of the region before that it covers most; new ones take the number that has been
    free for longest.
 4. Frame 1. Each of its superpixels takes the label that most of its pixels come from, counted where both flows agree.
-   Where they do not (what frame 0 does not show), it takes that of the neighbour most like it. So every label of frame 1
-   is one of frame 0, and what newly comes into view may become a region of its own in the next pair.
+   Where they do not (what frame 0 does not show), it takes that of the neighbour most like it. So every label of frame
+   1 is one of frame 0, and what newly comes into view may become a region of its own in the next pair.
 5. Edges. At the frame's full size the labels are fixed away from their edges, and watershed decides the band between.
 
 Shapes: frames (H, W, 3) uint8 RGB; inside, (h, w) with h w about 45,000; label maps (H, W) uint8. Deterministic.
@@ -36,7 +36,9 @@ References: J. H. Ward, "Hierarchical Grouping to Optimize an Objective Function
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,8 +80,8 @@ _LOST = 0.15
 
 SETTINGS: dict[str, Any] = {
     "version": 1, "area": _AREA, "cell": _CELL, "least": _LEAST, "most": _MOST, "lightness": _LIGHTNESS,
-    "colour": _COLOUR, "motion": _MOTION, "before": _BEFORE, "contrast": _CONTRAST, "cheap": _CHEAP, "split": _SPLIT, "error": _ERROR,
-    "lost": _LOST,
+    "colour": _COLOUR, "motion": _MOTION, "before": _BEFORE, "contrast": _CONTRAST, "cheap": _CHEAP,
+    "split": _SPLIT, "error": _ERROR, "lost": _LOST,
 }  # fmt: skip
 """All that the regions depend on but the frames: what is kept on disk is known by it."""
 
@@ -100,8 +102,8 @@ def find_regions(first: _Array, second: _Array) -> Masks:
 class RegionTracker:
     """Finds the regions of one pair of frames after another; labels last from pair to pair.
 
-    Give it the pairs of a video in order: (0, 1), (1, 2), .. Where a pair does not begin with the frame that the last one
-    ended with, it starts anew. Not to be used from several threads at once.
+    Give it the pairs of a video in order: (0, 1), (1, 2), .. Where a pair does not begin with the frame that the last
+    one ended with, it starts anew. Not to be used from several threads at once.
     """
 
     def __init__(self) -> None:
@@ -123,6 +125,7 @@ class RegionTracker:
                 )
         if first.shape != second.shape:
             raise UsageError("The two frames differ in size: scale one to the other's size first.")
+        first, second = np.ascontiguousarray(first), np.ascontiguousarray(second)
         height, width = first.shape[:2]
         h, w = _small_size(height, width)
         if min(h, w) < 2 * _CELL:
@@ -140,11 +143,13 @@ class RegionTracker:
         labels_0 = self._numbered(_merged(picture_0, flows, before), before)
         labels_1, trust = _carried(labels_0, picture_1, flows)
         self._last, self._before = picture_1, labels_1 if trust >= _LOST else None
-        fine_0, fine_1 = _refined(labels_0, first), _refined(labels_1, second)
+        with ThreadPoolExecutor(1) as pool:  # OpenCV lets go of the interpreter
+            later = pool.submit(_refined, labels_1, second)
+            fine_0, fine_1 = _refined(labels_0, first), later.result()
         return Masks(fine_0, fine_1, int(max(fine_0.max(), fine_1.max())) + 1, "regions")
 
     def state(self) -> dict[str, _Array]:
-        """What has to be kept after a pair so that `resume` can go on from it; for frames too small for regions, nothing."""
+        """What has to be kept after a pair so that `resume` can go on; for frames too small for regions, nothing."""
         if self._last is None:
             return {}
         before = np.zeros((0, 0), np.uint8) if self._before is None else self._before.astype(np.uint8)
@@ -175,7 +180,7 @@ class RegionTracker:
                     break
                 if numbers[part] < 0 and number not in numbers:
                     numbers[part] = number
-            for part in np.flatnonzero(numbers < 0):
+            for part in np.flatnonzero(numbers < 0).tolist():
                 free = [k for k in range(_MOST) if k not in numbers]
                 numbers[part] = min(free, key=lambda k: (self._free_since[k], k))
         self._free_since[numbers] = self._round
@@ -234,10 +239,10 @@ def _superpixels(lab: _Array) -> _Array:
 
 def _flooded(picture: _Array, seeds: _Array, kind: Any) -> _Array:
     """Watershed, the lines between the basins given to one of them; numbers from 1."""
-    basins = np.maximum(cv2.watershed(picture, seeds), 0).astype(kind)
-    while not basins.all():
+    basins: _Array = np.maximum(cv2.watershed(picture, seeds), 0).astype(kind)
+    while cv2.countNonZero(basins) < basins.size:
         grown = cv2.dilate(basins, np.ones((3, 3), np.uint8))
-        np.copyto(basins, grown, where=basins == 0)
+        basins = np.asarray(cv2.max(basins, cv2.copyTo(grown, (basins == 0).view(np.uint8))))
     return basins
 
 
@@ -316,11 +321,11 @@ def _own_motion(flow: _Array, word: _Array) -> _Array:
         # Geman-McClure: what moves by itself loses its say.
         scale = max(0.5, 1.5 * float(np.median(miss)))
         weight = trust / (1 + (miss / scale) ** 2) ** 2
+    solution = solution.astype(np.float32)
     slope_x, slope_y = solution[1] / w, solution[2] / h
-    frame = (
-        solution[0] + (np.arange(w)[None, :, None] - w / 2) * slope_x + (np.arange(h)[:, None, None] - h / 2) * slope_y
-    )
-    return flow - frame
+    x, y = np.arange(w, dtype=np.float32)[None, :, None] - w / 2, np.arange(h, dtype=np.float32)[:, None, None] - h / 2
+    own: _Array = flow - (solution[0] + x * slope_x + y * slope_y)
+    return own
 
 
 @dataclass
@@ -340,7 +345,8 @@ class _Parts:
         apart = ((mean[i] - mean[j]) ** 2).sum(axis=1)
         full, least = _CONTRAST
         edge = np.clip(self.contrast / self.length / full, least, 1.5)
-        return self.area[i] * self.area[j] / (self.area[i] + self.area[j]) * apart * edge
+        cost: _Array = self.area[i] * self.area[j] / (self.area[i] + self.area[j]) * apart * edge
+        return cost
 
     def mutual(self, cost: _Array) -> _Array:
         """The edges between parts that are each other's nearest, the cheapest first."""
@@ -468,7 +474,7 @@ def _refined(labels: _Array, frame: _Array) -> Labels:
 
 
 def _ratio(height: int, width: int) -> float:
-    return min(1.0, (_AREA / (height * width)) ** 0.5)
+    return min(1.0, math.sqrt(_AREA / (height * width)))
 
 
 def _small_size(height: int, width: int) -> tuple[int, int]:

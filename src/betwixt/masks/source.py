@@ -1,11 +1,11 @@
 """Where the masks of a video come from, one pair of frames after another.
 
-`RegionSource` and `OpenWorldSource` look alike: `pair(first, second)` gives the `Masks` of two frames. Both remember what
-they must so that labels last from pair to pair, and both ask the cache first.
+`RegionSource` and `OpenWorldSource` look alike: `pair(first, second)` gives the `Masks` of two frames. Both remember
+what they must so that labels last from pair to pair, and both ask the cache first.
 
-A region's label depends on the pairs before. So the key of a pair is made of its frames and of the key of the pair before;
-with the maps is kept what the tracker needs to go on from there, so that a video that is known in part gives the same masks
-as one that is not.
+A region's label depends on the pairs before. So the key of a pair is made of its frames and of the key of the pair
+before; with the maps is kept what the tracker needs to go on from there, so that a video that is known in part gives
+the same masks as one that is not.
 """
 
 from __future__ import annotations

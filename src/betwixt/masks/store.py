@@ -3,8 +3,8 @@
     frames     000000.png  000001.png  ..           one map a frame; a label means the same throughout
     pairs      000000-0.png  000000-1.png  ..       two maps a pair: of frames 0 and 1, of frames 1 and 2, ..
 
-Both are read. Pairs are what Betwixt writes, since which labels two frames share is a matter of those two; frames are what
-other tools write. A map is a PNG whose grey value, or index into its palette, is the label (as DAVIS publishes its
+Both are read. Pairs are what Betwixt writes, since which labels two frames share is a matter of those two; frames are
+what other tools write. A map is a PNG whose grey value, or index into its palette, is the label (as DAVIS publishes its
 annotations), or a NumPy array (.npy) of integers, (height, width). `masks.json` beside the maps says what made them:
 
     {"format": "betwixt masks", "version": 1, "source": "regions", "settings": {..}, "width": 854, "height": 480,
@@ -78,7 +78,9 @@ class MaskFolder:
         for number in range(self._first, numbers[-1] + 1):
             for side in (0, 1) if self._paired else (None,):
                 if (number, side) not in self._maps:
-                    raise InputError(f"{self._file(number, side)} is missing: masks go from frame to frame without a gap.")
+                    raise InputError(
+                        f"{self._file(number, side)} is missing: masks go from frame to frame without a gap."
+                    )
         manifest = self._manifest()
         self.source: Source = manifest.get("source", "given")
         self._pairs: list[dict[str, Any]] = manifest.get("pairs", [])
@@ -152,8 +154,8 @@ class MaskFolder:
             width: Likewise.
 
         Raises:
-            InputError: if one is missing or unreadable, of another size, of other numbers than integers, or has more than
-            64 labels.
+            InputError: if one is missing or unreadable, of another size, of other numbers than integers, or has more
+            than 64 labels.
         """
         for frame in (first, second):
             if not 0 <= frame < self.frames:
@@ -168,7 +170,9 @@ class MaskFolder:
         if before != after and names:
             others = self._names(after)
             # Tags that only the later pair has are part of the rest.
-            table = np.array([names.index(n) if n in names else 0 for n in others] + [0] * (256 - len(others)), np.uint8)
+            table = np.array(
+                [names.index(n) if n in names else 0 for n in others] + [0] * (256 - len(others)), np.uint8
+            )
             two = table[two]
         count = max(int(max(one.max(), two.max())) + 1, len(names))
         return Masks(one, two, count, self.source, names)
@@ -201,7 +205,9 @@ class MaskWriter(WholeOutput):
         if not folder.parent.is_dir():
             raise OutputError(f"The folder {folder.parent} does not exist: make it first.")
         if _own_files(folder) and not overwrite:
-            raise OutputError(f"{folder} holds masks already: pass --overwrite to replace them, or name another folder.")
+            raise OutputError(
+                f"{folder} holds masks already: pass --overwrite to replace them, or name another folder."
+            )
         self.work = folder.parent / f".{folder.name}.{os.getpid()}.part"
         """Where files lie until `commit` moves them into the folder."""
         try:
@@ -283,4 +289,6 @@ def _read_png(path: Path) -> NDArray[Any]:
         return np.asarray(frame.to_ndarray())
     if frame.format.name in ("monow", "monob"):
         return np.asarray(frame.reformat(format="gray").to_ndarray()) // 255
-    raise InputError(f"{path} is a colour picture ({frame.format.name}): a label map is a grey PNG, or one with a palette.")
+    raise InputError(
+        f"{path} is a colour picture ({frame.format.name}): a label map is a grey PNG, or one with a palette."
+    )

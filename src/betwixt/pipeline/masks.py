@@ -1,7 +1,7 @@
 """Masks of a whole video: decoded, looked at pair by pair, written as label maps and as a video to look at.
 
-    frames ──► RGB, 8 bit ──► pairs ──► source of masks ──► 000000-0.png, 000000-1.png, .. masks.json
-                                                    └─────► overlay.mp4
+frames ──► RGB, 8 bit ──► pairs ──► source of masks ──► 000000-0.png, 000000-1.png, .. masks.json
+                                                └─────► overlay.mp4
 """
 
 from __future__ import annotations
@@ -131,7 +131,9 @@ def make_masks(
                     if progress is not None:
                         progress("masks", number + 1, total)
                 if last is None or shown is None:
-                    raise InputError(f"{reader.name} has a single frame: masks are of two frames that follow each other.")
+                    raise InputError(
+                        f"{reader.name} has a single frame: masks are of two frames that follow each other."
+                    )
                 if film is not None:
                     film.write(from_picture(overlaid(last, shown)), len(counts))
                     film.commit()

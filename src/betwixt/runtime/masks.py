@@ -4,8 +4,9 @@
                           ──► short side 800 ──► Grounding DINO, as many tags as 256 tokens hold ──► boxes above 0.25
                           ──► long side 1024, padded ──► HQ-SAM ──► logits at a quarter ──► the frame's size, above 0
 
-Sizes and thresholds are those of the authors' demonstrations: RAM's tags at their own thresholds, or 0.68; boxes at 0.25; boxes
-of a tag that overlap by more than half (IoU) count once. A box belongs to the tag whose words it answers to most.
+Sizes and thresholds are those of the authors' demonstrations: RAM's tags at their own thresholds, or 0.68; boxes at
+0.25; boxes of a tag that overlap by more than half (IoU) count once. A box belongs to the tag whose words it answers to
+most.
 """
 
 from __future__ import annotations

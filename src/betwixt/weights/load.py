@@ -149,10 +149,10 @@ def fit_file(network: nn.Module, path: Path, rename: Callable[[str], str] | None
     """
     if is_ncnn(path) and path.is_file():
         nets = read_ncnn(path)
-        tensors = match(nets, network)
-        _check_numbers(path, tensors)
-        return Fit(tensors, (), (), "ncnn " + "+".join(sorted({net.encoding for net in nets.values()})))
-    tensors: Mapping[str, Tensor] = read_tensors(path)
+        matched = match(nets, network)
+        _check_numbers(path, matched)
+        return Fit(matched, (), (), "ncnn " + "+".join(sorted({net.encoding for net in nets.values()})))
+    tensors = read_tensors(path)
     if (convert := getattr(import_module(type(network).__module__), "from_reference", None)) is not None:
         # The authors keep together what is apart here.
         tensors = convert(tensors)
