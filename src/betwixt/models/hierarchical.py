@@ -38,8 +38,7 @@ ablations. What was chosen where it is silent:
   such that the sums of the paper's table 1 are met (docs/models/hierarchical.md).
 - A cell of the coarse map bears the label of most of its pixels.
 - Weights are shared by the two frames and by the two directions. Keys and values are 1x1 convolutions. From
-  keys the mean over the map is taken, since what all pixels share tells none from another (with it, matching is learned
-  several times faster); then they are standardised over their channels (mean 0, variance 1) and have one learnable
+  keys the mean over the map is taken, since what all pixels share tells none from another; then they are standardised over their channels (mean 0, variance 1) and have one learnable
   gain, so that K K^T / sqrt(D) is a cosine times a number.
 - Places are pixels of the coarse map. A target that the other frame does not show stays where it is: no motion and no
   value beside its own.
