@@ -37,9 +37,9 @@ ablations. What was chosen where it is silent:
   features of frame t), and it adds to flows and mask. Only that one layer of the host is wider. The widths below are
   such that the sums of the paper's table 1 are met (docs/models/hierarchical.md).
 - A cell of the coarse map bears the label of most of its pixels.
-- Weights are shared by the two frames and by the two directions. Keys and values are 1x1 convolutions. From
-  keys the mean over the map is taken, since what all pixels share tells none from another; then they are standardised over their channels (mean 0, variance 1) and have one learnable
-  gain, so that K K^T / sqrt(D) is a cosine times a number.
+- Weights are shared by the two frames and by the two directions. Keys and values are 1x1 convolutions. From keys the
+  mean over the map is taken, since what all pixels share tells none from another; then they are standardised over their
+  channels (mean 0, variance 1) and have one learnable gain, so that K K^T / sqrt(D) is a cosine times a number.
 - Places are pixels of the coarse map. A target that the other frame does not show stays where it is: no motion and no
   value beside its own.
 - "Spatial attention" of equation 7 is as large as the features: one weight for every channel of a pixel.
