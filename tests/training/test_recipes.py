@@ -56,9 +56,9 @@ def test_it_makes_an_objective(path: Path, installed: Path, monkeypatch: pytest.
 
 def test_every_network_has_a_recipe_and_a_small_one() -> None:
     found = {path.stem for path in RECIPES}
-    # RIFE-Large is RIFE-2R at work. The small recipe of EMA-VFI is that of its small network.
+    # RIFE-Large is RIFE-2R at work. The small recipes of EMA-VFI are those of its small network.
     networks = {name for name, info in MODELS.items() if info.network is not None} - {"rife-large"}
-    wanted = networks | {f"{name}-small" for name in networks - {"compact", "ema-vfi"}}
+    wanted = networks | {f"{name}-small" for name in networks - {"compact", "ema-vfi", "ema-vfi+hm"}}
     assert wanted <= found
 
 

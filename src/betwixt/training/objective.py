@@ -198,6 +198,12 @@ OBJECTIVES: dict[str, Callable[[Mapping[str, Any]], Objective]] = {
     **_paper("amt", "AMTObjective", "amt-s", "amt-l", "amt-g"),
     **_paper("ema_vfi", "EMAVFIObjective", "ema-vfi-small", "ema-vfi"),
     **_paper("ebme", "EBMEObjective", "ebme"),
+    **_paper(
+        "hierarchical",
+        "HierarchicalObjective",
+        *("rife+hm", "rife-m+hm", "rife-2r+hm", "ifrnet-s+hm", "ifrnet+hm", "ifrnet-l+hm"),
+        *("amt-s+hm", "amt-l+hm", "amt-g+hm", "ema-vfi-small+hm", "ema-vfi+hm"),
+    ),
 }
 """By the `name` of a recipe's [network]: what makes the objective from the other settings of that table.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -197,7 +198,7 @@ def test_a_network_refuses_times_that_it_does_not_learn() -> None:
 
 @pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"compact"}))
 def test_an_unknown_option_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match=rf"\[network\] of {name} has no setting 'distilation'"):
+    with pytest.raises(UsageError, match=rf"\[network\] of {re.escape(name)} has no setting 'distilation'"):
         make_objective({"name": name, "distilation": 0.1})
 
 
