@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from betwixt import __version__
-from betwixt.cli import benchmark, between, evaluate, info, interpolate, models, train, weights
+from betwixt.cli import benchmark, between, evaluate, info, interpolate, masks, models, train, weights
 from betwixt.errors import BetwixtError
 
 __all__ = ["app", "main"]
@@ -31,6 +31,7 @@ app = typer.Typer(
 app.command("interpolate")(interpolate.interpolate)
 app.command("between")(between.between)
 app.command("info")(info.info)
+app.command("masks")(masks.masks)
 app.command("evaluate")(evaluate.evaluate)
 app.command("benchmark")(benchmark.benchmark)
 app.command("models")(models.models)
