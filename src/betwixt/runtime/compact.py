@@ -40,7 +40,7 @@ class CompactInterpolator(Interpolator):
     """The model `compact`.
 
     Args:
-        weights: A file of its weights, or the network itself, whose parameters are shared.
+        weights: A file of its weights, or the network itself; torch then computes with its parameters as they are.
         device: Where the networks run.
         precision: "fp32", "bf16" or "fp16".
         engine: What they run through: "auto", "openvino" or "torch".
