@@ -22,7 +22,7 @@ Here u is the motion from frame 0 to frame 1 of what is seen at a pixel at time 
    shows it gets the weight. So does the frame in which it lies inside the picture.
 
 Shapes: luma (H, W) uint8; inside, pictures (h, w) uint8 and flows (h, w, 2) float32 in pixels of (h, w), with h, w as
-`_working_size` says; outside, maps of (h, w) with flows in pixels of (H, W).
+`working_size` says; outside, maps of (h, w) with flows in pixels of (H, W).
 
 Still parts stay still: flow below half a pixel is set to zero where the two frames are equal, so that a picture in
 picture, a letterbox or a logo is copied bit by bit. Equal frames have zero flow everywhere.
@@ -50,7 +50,7 @@ from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Luma, MotionInterpolator, MotionPair
 
-__all__ = ["DIS", "Flows", "find_flows"]
+__all__ = ["DIS", "Flows", "find_flows", "working_size"]
 
 _Map = NDArray[Any]
 """(h, w) or (h, w, 2), float32."""
@@ -130,7 +130,7 @@ class _DISPair(MotionPair):
             raise UsageError("The two frames differ in size: scale one to the other's size first.")
         self._given = (luma_0 if first is None else first, luma_1 if second is None else second)
         height, width = luma_0.shape
-        h, w = _working_size(height, width, ratio)
+        h, w = working_size(height, width, ratio)
         self._size = h, w
         self._scale = np.array([width / w, height / h], np.float32)
         changed = cv2.absdiff(luma_0, luma_1)
@@ -216,7 +216,7 @@ class _DISPair(MotionPair):
         return np.exp(np.maximum(error - start, 0) * -fall - np.maximum(beyond, 0))
 
 
-def _working_size(height: int, width: int, ratio: float | None = None) -> tuple[int, int]:
+def working_size(height: int, width: int, ratio: float | None = None) -> tuple[int, int]:
     """The size at which the motion is sought: small frames as they are, larger ones at a third or so."""
     least, most = _SHORT_SIDE
     short = min(height, width)
