@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from betwixt import __version__
-from betwixt.cli import benchmark, between, evaluate, info, interpolate, models, weights
+from betwixt.cli import benchmark, between, blur, evaluate, extrapolate, info, interpolate, models, realtime, weights
 from betwixt.errors import BetwixtError
 
 __all__ = ["app", "main"]
@@ -30,6 +30,9 @@ app = typer.Typer(
 )
 app.command("interpolate")(interpolate.interpolate)
 app.command("between")(between.between)
+app.command("extrapolate")(extrapolate.extrapolate)
+app.command("blur")(blur.blur)
+app.command("realtime")(realtime.realtime)
 app.command("info")(info.info)
 app.command("evaluate")(evaluate.evaluate)
 app.command("benchmark")(benchmark.benchmark)

@@ -1,8 +1,8 @@
 """Motion carried on past the last frame: where each pixel of a frame after the second is found in the two frames.
 
-    u, trust on frame 1 ──► laid down at x + s u, the nearer surface on top ──► U, covered ──► holes filled ──► median ─┐
-                                                                                                                        │
-                     F_{t->1} = -s U,  F_{t->0} = -(1 + s) U,  t = 1 + s,  weight of frame 0 from trust  ◄──────────────┘
+    u, trust on frame 1 ──► laid down at x + s u, nearer surfaces on top ──► U, covered ──► holes filled ──► median ─┐
+                                                                                                                     │
+                     F_{t->1} = -s U,  F_{t->0} = -(1 + s) U,  t = 1 + s,  weight of frame 0 from trust  ◄───────────┘
 
 Paths are taken for straight and speeds for constant: with two frames nothing else can be known (NCM's dF_01 = 0).
 
@@ -14,12 +14,12 @@ Paths are taken for straight and speeds for constant: with two frames nothing el
 3. Holes. What a thing uncovers nobody has seen. The motion there is interpolated from around the hole, which
    stretches the hole's rim across it; so does what enters at the picture's border.
 4. Frame 0. Where frame 0 shows the same point, it has a share in the blend, so that grain is averaged, and detail on
-   which the two frames disagree is softened as between two frames (`layers.planes`). What stands still is frame 1 alone,
-   bit by bit.
+   which the two frames disagree is softened as between two frames (`layers.planes`). What stands still is frame 1
+   alone, bit by bit.
 
 Shapes: u (h, w, 2) float32, pixels of the frame a frame interval, on a map that may be coarser than the frame; trust
-(h, w) float32 in [0, 1]. Steps 1 to 4 are not of a paper; forward warping of flow and its weighing follow S. Niklaus, F.
-Liu, "Softmax Splatting for Video Frame Interpolation", CVPR 2020; the filling of holes is the pull-push of S. Gortler et
+(h, w) float32 in [0, 1]. Steps 1 to 4 are not of a paper; forward warping and its weighing follow S. Niklaus, F. Liu,
+"Softmax Splatting for Video Frame Interpolation", CVPR 2020; the filling of holes is the pull-push of S. Gortler et
 al., "The Lumigraph", SIGGRAPH 1996.
 """
 
@@ -113,7 +113,9 @@ def _filled(values: _Map, known: _Map) -> _Map:
     while max(levels[-1][1].shape) > 1:
         size = tuple((side + 1) // 2 for side in levels[-1][1].shape[::-1])
         levels.append(
-            tuple(cv2.resize(x, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], *x.shape[2:]) for x in levels[-1])  # type: ignore[arg-type]
+            tuple(
+                cv2.resize(x, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], *x.shape[2:]) for x in levels[-1]
+            )  # type: ignore[arg-type]
         )
     sums, weights = levels[-1]
     result = sums / np.maximum(weights, 1e-6)[..., None]

@@ -20,7 +20,7 @@ found in frame 0.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -55,21 +55,69 @@ class MotionPair(Pair):
 
 
 class Interpolator(ABC):
-    """Makes the frames between two frames. Safe to use from several threads at once."""
+    """Makes the frames between two frames. Safe to use from several threads at once.
+
+    Attributes:
+        name: As `load_model` knows it.
+        extrapolates: Whether it makes the frame after two frames by itself (`next_frame`).
+    """
 
     name: str
+    extrapolates: bool = False
 
     @abstractmethod
     def prepare(self, first: Image, second: Image) -> Pair:
         """Compute what depends only on the two frames, which have the same shape (H, W, 3)."""
 
-    def extrapolate(self, first: Image, second: Image) -> Image:
+    def next_frame(self, first: Image, second: Image) -> Image:
         """The frame as far after `second` as that is after `first`: (H, W, 3) RGB float32 in [0, 1].
 
         Raises:
-            UsageError: if the model only interpolates.
+            UsageError: if the model only interpolates (`extrapolates` says so).
         """
         raise UsageError(f"The model {self.name} only interpolates: choose one that extrapolates.")
+
+    def frames_after(self, first: Image, second: Image, steps: int) -> Iterator[Image]:
+        """The `steps` frames after two pictures (H, W, 3): each from the two before it, or by `dis` (`extrapolate`)."""
+        if not self.extrapolates:
+            from betwixt.models.dis import DIS
+
+            yield from DIS().frames_after(first, second, steps)
+            return
+        for _ in range(steps):
+            first, second = second, self.next_frame(first, second)
+            yield second
+
+    def extrapolate(self, first: Any, second: Any, steps: int = 1) -> list[Any]:
+        """Make the frames after two frames, in the type they came in.
+
+        A model that extrapolates goes on from frame to frame. For one that only interpolates, the motion that `dis`
+        finds between the two frames goes on as it went (`layers.continuation`): an honest guess for the next frame or
+        two, not the work of the model.
+
+        Args:
+            first: A frame, as for `between`.
+            second: The frame after it, of the same type and shape.
+            steps: How many frames to make; the distance between two is that of the two given ones.
+
+        Returns:
+            `steps` frames, of the type, shape and range of `first`.
+
+        Raises:
+            UsageError: as `between`; or if `steps` is less than 1.
+
+        Example:
+            >>> import numpy as np
+            >>> import betwixt
+            >>> first = np.full((48, 64, 3), 90, np.uint8)
+            >>> frames = betwixt.load_model("dis").extrapolate(first, first, 2)
+            >>> len(frames), bool((frames[1] == first).all())
+            (2, True)
+        """
+        if steps < 1:
+            raise UsageError(f"{steps} frames cannot be made: give at least 1 step.")
+        picture_a, picture_b, restore = _alike(first, second)
+        return [restore(picture) for picture in self.frames_after(picture_a, picture_b, steps)]
 
     def between(self, first: Any, second: Any, times: Iterable[float]) -> list[Any]:
         """Make the frames between two frames, in the type they came in.
@@ -96,14 +144,7 @@ class Interpolator(ABC):
             >>> len(frames), frames[0].shape, frames[0].dtype
             (2, (48, 64, 3), dtype('uint8'))
         """
-        picture_a, restore = _to_image(first, "first")
-        picture_b, _ = _to_image(second, "second")
-        if type(first) is not type(second) or first.dtype != second.dtype:
-            raise UsageError("The two frames differ in type: give both as the same kind of array.")
-        if picture_a.shape != picture_b.shape:
-            raise UsageError(
-                f"The two frames differ in size: {_size(picture_a)} and {_size(picture_b)}; scale one to fit the other."
-            )
+        picture_a, picture_b, restore = _alike(first, second)
         moments = [float(t) for t in times]
         for t in moments:
             if not 0.0 <= t <= 1.0:
@@ -125,6 +166,19 @@ class MotionInterpolator(Interpolator):
     @abstractmethod
     def prepare_luma(self, first: Luma, second: Luma) -> MotionPair:
         """As `prepare`, from grey pictures (H, W) alone; the pair's `at` then makes grey pictures as (H, W, 3)."""
+
+
+def _alike(first: Any, second: Any) -> tuple[Image, Image, Any]:
+    """Two frames of one kind as pictures, and the function that turns a result back into their type."""
+    picture_a, restore = _to_image(first, "first")
+    picture_b, _ = _to_image(second, "second")
+    if type(first) is not type(second) or first.dtype != second.dtype:
+        raise UsageError("The two frames differ in type: give both as the same kind of array.")
+    if picture_a.shape != picture_b.shape:
+        raise UsageError(
+            f"The two frames differ in size: {_size(picture_a)} and {_size(picture_b)}; scale one to fit the other."
+        )
+    return picture_a, picture_b, restore
 
 
 def _size(picture: Image) -> str:

@@ -39,6 +39,7 @@ T. Brox, K. Keutzer, "Dense Point Trajectories by GPU-accelerated Large Displace
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -67,7 +68,7 @@ _HIDDEN = 5.0, 0.03
 """Forward-backward error from which a point counts as hidden, in pixels, and how fast its weight falls from there."""
 
 _TRUSTED = 1.0, 0.5
-"""Beyond frame 1: the forward-backward error up to which motion is trusted, in pixels, and how fast trust falls then."""
+"""After frame 1: the forward-backward error up to which motion is trusted, in pixels, and how fast trust falls then."""
 
 
 class DIS(MotionInterpolator):
@@ -78,6 +79,7 @@ class DIS(MotionInterpolator):
     """
 
     name = "dis"
+    extrapolates = True
 
     def __init__(self, ratio: float | None = None) -> None:
         self._ratio = ratio
@@ -85,6 +87,16 @@ class DIS(MotionInterpolator):
     def prepare(self, first: Image, second: Image) -> DISPair:
         """Find the motion between two RGB pictures (H, W, 3), float32 in [0, 1]."""
         return DISPair(_luma(first), _luma(second), self._ratio, first, second)
+
+    def next_frame(self, first: Image, second: Image) -> Image:
+        """The frame after two: what is seen in the second goes on as it went."""
+        return self.prepare(first, second).at(2.0)
+
+    def frames_after(self, first: Image, second: Image, steps: int) -> Iterator[Image]:
+        """The frames after two, all along the motion between those two."""
+        pair = self.prepare(first, second)
+        for step in range(1, steps + 1):
+            yield pair.at(1.0 + step)
 
     def prepare_luma(self, first: Luma, second: Luma) -> DISPair:
         """Find the motion between two grey pictures (H, W), uint8."""

@@ -59,12 +59,13 @@ class Nearest(Interpolator):
     """The nearer of the two frames."""
 
     name = "nearest"
+    extrapolates = True
 
     def prepare(self, first: Image, second: Image) -> Pair:
         """Nothing to compute."""
         return _NearestPair(first, second)
 
-    def extrapolate(self, first: Image, second: Image) -> Image:
+    def next_frame(self, first: Image, second: Image) -> Image:
         """The last frame again."""
         return second
 
@@ -89,7 +90,8 @@ class _MidpointPair(Pair):
 
     def after(self) -> Image:
         """Frame 1 warped along F10."""
-        return (self._warped(self._frames[1], self._flow_10) / np.float32(255)).astype(np.float32)
+        after: Image = (self._warped(self._frames[1], self._flow_10) / np.float32(255)).astype(np.float32)
+        return after
 
     def _warped(self, frame: NDArray[np.uint8], flow: NDArray[np.float32]) -> Any:
         height, width = frame.shape[:2]
@@ -102,12 +104,13 @@ class DISMidpoint(Interpolator):
     """The plain way to use optical flow: each frame warped along half of the flow that starts at the other."""
 
     name = "dis-midpoint"
+    extrapolates = True
 
     def prepare(self, first: Image, second: Image) -> Pair:
         """Find the flow both ways."""
         return _MidpointPair(first, second)
 
-    def extrapolate(self, first: Image, second: Image) -> Image:
+    def next_frame(self, first: Image, second: Image) -> Image:
         """The last frame warped along the flow that leads from it to the first: linear continuation."""
         return _MidpointPair(first, second).after()
 

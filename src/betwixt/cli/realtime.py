@@ -1,0 +1,5 @@
+"""betwixt realtime."""
+
+
+def realtime() -> None:
+    """later"""
