@@ -40,7 +40,7 @@ from betwixt.media.scenes import CutList, read_cuts
 from betwixt.media.sequence import GifSink, ImageSink, ImageSource
 from betwixt.media.timeline import frame_count, parse_rate, parse_time
 from betwixt.media.writer import TimeMap, VideoWriter
-from betwixt.models.base import Interpolator
+from betwixt.models.base import Interpolator, check_interpolates
 from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.pipeline.channel import Channel, Stopped
 from betwixt.pipeline.plan import Between, Planner, Rates, Show, choose_rates
@@ -328,6 +328,7 @@ class Job:
 
     def check_model(self) -> None:
         """Refuse a model that cannot do the job."""
+        check_interpolates(self.model)
 
     def planner(self) -> Planner:
         """The planner for the input's frames."""

@@ -55,8 +55,7 @@ def code(frames: Sequence[Picture], rate: Fraction, crf: float) -> Coded:
     decoder.thread_count = 1
     pictures: list[Picture] = []
     for data in [*packets, None]:
-        for frame in decoder.decode(None if data is None else av.Packet(data)):
-            pictures.append(_rgb(frame))
+        pictures += [_rgb(frame) for frame in decoder.decode(None if data is None else av.Packet(data))]
     return Coded(pictures, [8 * len(data) for data in packets], crf)
 
 
@@ -69,7 +68,7 @@ def code_to_bits(frames: Sequence[Picture], rate: Fraction, bits: int) -> Coded:
     low, high = _CRF
     if (least := _size(frames, rate, high)) > bits:
         raise UsageError(
-            f"{len(frames)} frames need {least // 1000} kbit even at the lowest quality, and {bits // 1000} are wanted: "
+            f"{len(frames)} frames need {least // 1000} kbit even at the lowest quality, {bits // 1000} are wanted: "
             "raise --bitrate."
         )
     if (most := _size(frames, rate, low)) < bits:

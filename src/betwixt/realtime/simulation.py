@@ -9,7 +9,7 @@
 Both streams are really encoded and decoded (`realtime.coding`), at the same bits to a hundredth each, and travel over
 the same seeded network (`realtime.network`). At each tick of the display, which runs at the clip's own rate, each
 scheme shows a picture; it is compared with the clip's frame of the content time that is due then. So a scheme that
-waits is not punished for the wait, which stands in a column of its own, but one that stands still is for standing still.
+waits is not punished for the wait, which stands in a column of its own, but one that stands still is.
 
 Columns: PSNR and SSIM are the mean over ticks; *flicker* (`evaluation.metrics`) is what of the change from one shown
 picture to the next the clip's own motion does not explain: 0 were perfectly smooth, and standing still and then jumping
@@ -20,6 +20,7 @@ ticks that show the picture of the tick before. *Ms* is what making a picture to
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -189,9 +190,7 @@ def compare_schemes(
         ticks[scheme] = _played(source, coded, captured, arrivals, rate, len(frames))
         counts[scheme] = coded, sum(a is not None for a in arrivals)
     say("scoring")
-    scores = {
-        scheme: _scored(scheme, shown, frames, rate, factor, *counts[scheme]) for scheme, shown in ticks.items()
-    }
+    scores = {scheme: _scored(scheme, shown, frames, rate, factor, *counts[scheme]) for scheme, shown in ticks.items()}
     return Comparison(rate, factor, bitrate, network, seed, model.name, scores, ticks, frames)
 
 
@@ -288,4 +287,4 @@ def _scored(
 
 
 def _pairs(ticks: list[Tick]) -> Iterable[tuple[Tick, Tick]]:
-    return zip(ticks, ticks[1:], strict=False)
+    return itertools.pairwise(ticks)
