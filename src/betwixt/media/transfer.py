@@ -89,11 +89,13 @@ def _pq() -> Transfer:
 
     def decode(v: Values) -> Values:
         p = v ** (1 / m2)
-        return (np.maximum(p - c1, 0) / (c2 - c3 * p)) ** (1 / m1)
+        light: Values = (np.maximum(p - c1, 0) / (c2 - c3 * p)) ** (1 / m1)
+        return light
 
     def encode(light: Values) -> Values:
         p = light**m1
-        return ((c1 + c2 * p) / (1 + c3 * p)) ** m2
+        codes: Values = ((c1 + c2 * p) / (1 + c3 * p)) ** m2
+        return codes
 
     return Transfer("PQ", decode, encode)
 

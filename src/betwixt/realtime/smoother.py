@@ -367,7 +367,8 @@ def _made(motion: Motion, left: _Still, right: _Still) -> Picture:
 
 
 def _rounded(image: Image) -> Picture:
-    return np.rint(np.clip(image, 0, 1) * np.float32(255)).astype(np.uint8)
+    picture: Picture = np.rint(np.clip(image, 0, 1) * np.float32(255)).astype(np.uint8)
+    return picture
 
 
 def _is_cut(before: _Still, after: _Still) -> bool:
