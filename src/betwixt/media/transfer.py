@@ -105,10 +105,12 @@ def _hlg() -> Transfer:
     b, c = 1 - 4 * a, 0.5 - a * np.log(4 * a)
 
     def decode(v: Values) -> Values:
-        return np.where(v <= 0.5, v**2 / 3, (np.exp((v - c) / a) + b) / 12)
+        light: Values = np.where(v <= 0.5, v**2 / 3, (np.exp((v - c) / a) + b) / 12)
+        return light
 
     def encode(light: Values) -> Values:
-        return np.where(light <= 1 / 12, np.sqrt(3 * light), a * np.log(np.maximum(12 * light - b, 1e-9)) + c)
+        codes: Values = np.where(light <= 1 / 12, np.sqrt(3 * light), a * np.log(np.maximum(12 * light - b, 1e-9)) + c)
+        return codes
 
     return Transfer("HLG", decode, encode)
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ from numpy.typing import NDArray
 from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
-from betwixt.media.scenes import SCORE_FLOOR, pair_score, thumbnail_size
+from betwixt.media.scenes import FAINT, SCORE_CEILING, SCORE_FLOOR, SCORE_RATIO, pair_score, thumbnail_size
 from betwixt.media.timeline import parse_rate
 from betwixt.models.base import Image, Interpolator, MotionInterpolator, MotionPair, Pair
 from betwixt.models.dis import DIS, DISPair
@@ -60,9 +60,6 @@ MODES = ("interpolate", "extrapolate")
 
 _KEPT = 32
 """Frames in memory at most; a burst of more is a stream that has to be joined anew."""
-
-_DIFFERENT = 2.0
-"""Mean absolute difference of thumbnails, in code values, below which no cut is looked for."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +158,7 @@ class Smoother:
         self._horizon, self._mends = Fraction(horizon), seam
         self._lock = threading.RLock()
         self._frames: list[_Still] = []
+        self._scores: deque[float] = deque(maxlen=8)
         self._version = 0
         self._guessed = False  # whether what was shown last was no more than a guess
         self._last: tuple[int, Shown] | None = None
@@ -198,8 +196,18 @@ class Smoother:
             del self._frames[:-_KEPT]
             for before, after in zip(self._frames, self._frames[1:], strict=False):
                 if moment in (before.time, after.time):
-                    after.cut = _is_cut(before, after)
+                    after.cut = self._is_cut(before, after)
             self._version += 1
+
+    def _is_cut(self, before: _Still, after: _Still) -> bool:
+        """Whether motion does not explain the change, as `media.scenes` has it; later frames cannot be waited for."""
+        faint = float(np.mean(cv2.absdiff(before.thumbnail, after.thumbnail))) < FAINT
+        score = 1.0 if faint else pair_score(before.thumbnail, after.thumbnail)
+        usual = float(np.median(self._scores)) if self._scores else 1.0
+        cut = score < min(max(SCORE_RATIO * usual, SCORE_FLOOR), SCORE_CEILING)
+        if not cut:
+            self._scores.append(score)
+        return cut
 
     # -- out
 
@@ -369,13 +377,6 @@ def _made(motion: Motion, left: _Still, right: _Still) -> Picture:
 def _rounded(image: Image) -> Picture:
     picture: Picture = np.rint(np.clip(image, 0, 1) * np.float32(255)).astype(np.uint8)
     return picture
-
-
-def _is_cut(before: _Still, after: _Still) -> bool:
-    """Whether two frames show unrelated pictures; there is no time to look at those around them."""
-    if float(np.mean(cv2.absdiff(before.thumbnail, after.thumbnail))) < _DIFFERENT:
-        return False
-    return pair_score(before.thumbnail, after.thumbnail) < SCORE_FLOOR
 
 
 def _cut_between(frames: list[_Still], start: Fraction, end: Fraction) -> bool:
