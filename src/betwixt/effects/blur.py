@@ -44,6 +44,7 @@ from betwixt.media.reader import Frame, Other
 from betwixt.media.timeline import Clock
 from betwixt.media.transfer import transfer_of
 from betwixt.models.registry import EFFECTS_MODEL
+from betwixt.pipeline.channel import Stopped
 from betwixt.pipeline.interpolate import (
     Director,
     Job,
@@ -256,6 +257,8 @@ class _Director(Director):
             motions = max(2, math.ceil(distance / LEAP))
             for planes in work.moments(moments(part, count), motions):
                 film.add(planes, float(part.share) / count)
+                if self.abandoned.is_set():
+                    raise Stopped
         self._job.count(film.count)
         return [assemble(film.developed(), works[0].like)]
 

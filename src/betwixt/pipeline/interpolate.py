@@ -443,10 +443,12 @@ class Director:
 
     Attributes:
         planner: What it has seen of the stream.
+        abandoned: Set when nobody waits for the frames any more: a long task should look at it.
     """
 
     def __init__(self, job: Job, chunk: int) -> None:
         self.planner = job.planner()
+        self.abandoned = threading.Event()
         self._job, self._chunk = job, chunk
         self._synthesizer: Synthesizer | None = None
         self._sources: dict[int, Source] = {}
@@ -631,12 +633,11 @@ class Run:
         self._write: Channel[_Shown | _Made | Other] = Channel(self._window)
         self._counts = {"shown": 0, "held": 0, "made": 0}
         self._failure: BaseException | None = None
-        self._abandoned = threading.Event()
+        self._director = job.director(self._chunk)
 
     def run(self) -> Summary:
         job = self._job
-        director = job.director(self._chunk)
-        planner = director.planner
+        planner = self._director.planner
         reader = threading.Thread(target=self._read_all, name="betwixt-read", daemon=True)
         writer = threading.Thread(target=self._write_all, name="betwixt-write", daemon=True)
         # one pair a thread: OpenCV's own threads would split single pairs, and make results depend on their number
@@ -647,7 +648,7 @@ class Run:
         try:
             reader.start()
             writer.start()
-            self._direct(director, pool)
+            self._direct(self._director, pool)
             self._write.close()
             while writer.is_alive():
                 writer.join(0.2)  # in turns, so that Ctrl-C gets through
@@ -660,7 +661,7 @@ class Run:
         finally:
             self._read.stop()
             if not done:
-                self._abandoned.set()
+                self._director.abandoned.set()
                 self._write.stop()
             pool.shutdown(wait=True)
             reader.join()
@@ -746,7 +747,7 @@ class Run:
 
     def _fulfil(self, ready: Future[list[av.VideoFrame]], make: Callable[[], list[av.VideoFrame]]) -> None:
         try:
-            if self._abandoned.is_set():
+            if self._director.abandoned.is_set():
                 raise Stopped
             ready.set_result(make())
         except BaseException as error:
