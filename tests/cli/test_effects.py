@@ -128,7 +128,7 @@ def test_a_cut_before_the_last_frame_is_said(tmp_path, capsys):
 
 
 def test_interrupting_a_blur_leaves_nothing(tmp_path):
-    clip = make_clip(tmp_path / "in.mkv", frames=40, size=(640, 480), codec="mpeg4")
+    clip = make_clip(tmp_path / "in.mkv", frames=12, size=(320, 240), codec="mpeg4")
     command = ["blur", clip, tmp_path / "out.mkv", "--model", "dis", "--samples", "512"]
     process = subprocess.Popen(
         [sys.executable, "-m", "betwixt.cli", *map(str, command)], stderr=subprocess.PIPE, text=True
