@@ -18,13 +18,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from picture import labelled, psnr
 
 import betwixt
 from betwixt.effects.blur import blur_video
 from betwixt.media.sample import make_sample, render
 from betwixt.media.transfer import transfer_of
 from betwixt.realtime.session import simulate_video
+from picture import labelled, psnr
 
 Image = NDArray[np.uint8]
 
@@ -98,7 +98,7 @@ def blur(folder: Path, model: str, time: Fraction, rate: Fraction) -> None:
 def call(folder: Path, model: str) -> None:
     """The plot of a simulated call."""
     with tempfile.TemporaryDirectory() as place:
-        clip = make_sample(Path(place, "sample.mp4"), width=640, height=360, rate=Fraction(24), seconds=2)
+        clip = make_sample(Path(place, "sample.mp4"), width=640, height=360, rate=Fraction(24), seconds=4)
         outcome = simulate_video(clip, Path(place, "call"), model=model, network="loss", seed=2, limit=48)
         for row in outcome.rows:
             print(f"realtime: {row['scheme']}: {row['psnr']} dB, flicker {row['flicker']}, {row['delay_ms']} ms")

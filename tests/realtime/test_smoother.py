@@ -155,7 +155,7 @@ def test_working_ahead_shows_the_same():
     arrivals = {n: n + n % 3 for n in range(0, 41, 4)}
     for mode in ("interpolate", "extrapolate"):
         alone = played(Smoother(Level(), rate=20, source_rate=5, mode=mode), arrivals, 41)
-        with Smoother(Level(), rate=20, source_rate=5, mode=mode, ahead=True) as smoother:
+        with Smoother(Level(), rate=20, source_rate=5, mode=mode, ahead=2) as smoother:
             ahead = played(smoother, arrivals, 41)
         for a, b in zip(alone, ahead, strict=True):
             assert (a.time, a.kind) == (b.time, b.kind)

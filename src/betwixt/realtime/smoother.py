@@ -20,7 +20,7 @@ above. A frame that comes after its time still serves as a neighbour. Nothing is
 side stands still.
 
 Time is exact (`Fraction`); clocks are whatever the caller says, so a network can be simulated as well as lived in. With
-`ahead` the picture of the next tick is made in a thread of its own before it is asked for.
+`ahead` the pictures of the next ticks are made in threads of their own before they are asked for.
 """
 
 from __future__ import annotations
@@ -80,8 +80,9 @@ class Shown:
 class _Still:
     """A frame, received or made, and what was computed of it."""
 
-    def __init__(self, picture: Picture, time: Fraction, cut: bool = False) -> None:
-        self.picture, self.time, self.cut = picture, time, cut
+    def __init__(self, picture: Picture, time: Fraction, number: int = -1) -> None:
+        self.picture, self.time, self.number = picture, time, number
+        self.cut = False  # whether a cut lies before it
 
     @cached_property
     def image(self) -> Image:
@@ -111,7 +112,7 @@ class Smoother:
         margin: Seconds more, so that frames may be late by as much.
         horizon: How many intervals of the stream are made up for when frames do not come.
         seam: Whether to mend the seam between guesses and the true frame.
-        ahead: Make the next picture before it is asked for, in a thread of its own.
+        ahead: How many pictures to make before they are asked for, each in a thread of its own.
         device: Where a network runs.
 
     Raises:
@@ -140,13 +141,13 @@ class Smoother:
         margin: float | Fraction = 0,
         horizon: float = 1.5,
         seam: bool = True,
-        ahead: bool = False,
+        ahead: int = 0,
         device: str = "auto",
     ) -> None:
         if mode not in MODES:
             raise UsageError(f"There is no mode '{mode}': choose interpolate or extrapolate.")
-        if margin < 0 or horizon < 0:
-            raise UsageError("Neither the margin nor the horizon may be negative.")
+        if margin < 0 or horizon < 0 or ahead < 0:
+            raise UsageError("Neither the margin nor the horizon nor the pictures made ahead may be negative.")
         self.rate, self.source_rate = parse_rate(rate), parse_rate(source_rate)
         self.mode = mode
         if delay is None:
@@ -163,8 +164,9 @@ class Smoother:
         self._guessed = False  # whether what was shown last was no more than a guess
         self._last: tuple[int, Shown] | None = None
         self._pairs: OrderedDict[tuple[str, int, int], Any] = OrderedDict()
-        self._pool = ThreadPoolExecutor(1, "betwixt-ahead") if ahead else None
-        self._coming: tuple[tuple[int, Fraction], Future[Shown]] | None = None
+        self._ahead = ahead
+        self._pool = ThreadPoolExecutor(ahead, "betwixt-ahead") if ahead else None
+        self._coming: dict[tuple[Fraction, int, int], Future[Shown]] = {}
 
     # -- in
 
@@ -191,7 +193,7 @@ class Smoother:
             self._playout.arrived(moment, at)
             if any(f.time == moment for f in self._frames):
                 return
-            self._frames.append(_Still(np.ascontiguousarray(frame), moment))
+            self._frames.append(_Still(np.ascontiguousarray(frame), moment, self._version))
             self._frames.sort(key=lambda f: f.time)
             del self._frames[:-_KEPT]
             for before, after in zip(self._frames, self._frames[1:], strict=False):
@@ -224,27 +226,45 @@ class Smoother:
                 return None
             if self._last is not None and self._last[1].time == content and self._last[0] == self._version:
                 return self._last[1]
-            version, coming, frames, last = self._version, self._coming, list(self._frames), self._last
-            guessed = self._guessed
+            version, frames, last, guessed = self._version, list(self._frames), self._last, self._guessed
+            coming = self._coming.get(self._recipe(frames, content))
         mend = self._mends and guessed and last is not None and last[0] != version
         if mend and last is not None and not _cut_between(frames, last[1].time, content + self._tick):
             shown = self._mended(last[1], frames, content)
-        elif coming is not None and coming[0] == (version, content):
-            shown = coming[1].result()
+        elif coming is not None:
+            shown = coming.result()
         else:
             shown = self._show(frames, content)
         with self._lock:
             self._last = version, shown
             self._guessed = shown.kind == "extrapolated" or (shown.kind == "seam" and self._beyond(frames, content))
             self._prune(content)
-            if self._pool is not None:
-                following = content + self._tick
-                work = self._pool.submit(self._show, list(self._frames), following)
-                self._coming = (version, following), work
+            self._look_ahead(content)
         return shown
 
+    def _look_ahead(self, content: Fraction) -> None:
+        """Begin the pictures of the next ticks; what is begun and still wanted goes on."""
+        if self._pool is None:
+            return
+        frames = list(self._frames)
+        wanted: dict[tuple[Fraction, int, int], Future[Shown]] = {}
+        for step in range(1, self._ahead + 1):
+            moment = content + step * self._tick
+            key = self._recipe(frames, moment)
+            wanted[key] = self._coming.get(key) or self._pool.submit(self._show, frames, moment)
+        for key, stale in self._coming.items():
+            if key not in wanted:
+                stale.cancel()
+        self._coming = wanted
+
+    def _recipe(self, frames: list[_Still], content: Fraction) -> tuple[Fraction, int, int]:
+        """What the picture at `content` depends on: the frames beside it, or all where there is none after it."""
+        left = max((f.number for f in frames if f.time <= content), default=-1)
+        right = [f for f in frames if f.time > content]
+        return content, left, min(right, key=lambda f: f.time).number if right else -1 - self._version
+
     def close(self) -> None:
-        """End the thread that works ahead."""
+        """End the threads that work ahead."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
