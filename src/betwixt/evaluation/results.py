@@ -179,8 +179,8 @@ def _calls(calls: Rows) -> list[str]:
     lines = [
         "## Real-time video",
         "",
-        "Simulated calls ([realtime](realtime.md)): the four schemes of NCM's appendix E at the same bits. Milliseconds",
-        "are for a picture, made one after the other; *missed* is the share that took longer than a tick of the display.",
+        "Simulated calls ([realtime](realtime.md)): the four schemes of NCM's appendix E at the same bits. The times",
+        "are of a picture, made one after the other; *missed* is the share that took longer than a tick.",
         "",
     ]
     groups: dict[tuple[str, ...], Rows] = {}
