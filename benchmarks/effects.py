@@ -98,7 +98,7 @@ def blur(folder: Path, model: str, time: Fraction, rate: Fraction) -> None:
 def call(folder: Path, model: str) -> None:
     """The plot of a simulated call."""
     with tempfile.TemporaryDirectory() as place:
-        clip = make_sample(Path(place, "sample.mp4"), width=640, height=360, rate=Fraction(24), seconds=4)
+        clip = make_sample(Path(place, "sample.mp4"), width=640, height=360, rate=Fraction(24), seconds=2)
         outcome = simulate_video(clip, Path(place, "call"), model=model, network="loss", seed=2, limit=48)
         for row in outcome.rows:
             print(f"realtime: {row['scheme']}: {row['psnr']} dB, flicker {row['flicker']}, {row['delay_ms']} ms")

@@ -180,7 +180,8 @@ def _calls(calls: Rows) -> list[str]:
         "## Real-time video",
         "",
         "Simulated calls ([realtime](realtime.md)): the four schemes of NCM's appendix E at the same bits. The times",
-        "are of a picture, made one after the other; *missed* is the share that took longer than a tick.",
+        "are of a picture, made one after the other; *missed* is the share that took longer than a tick;",
+        "where the machine was busy with other work they are left out.",
         "",
     ]
     groups: dict[tuple[str, ...], Rows] = {}

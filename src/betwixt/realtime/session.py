@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ from betwixt.media.timeline import parse_rate, parse_time
 from betwixt.media.writer import VideoWriter
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import EFFECTS_MODEL
+from betwixt.pipeline.interpolate import cores
 from betwixt.realtime.network import network_by_name
 from betwixt.realtime.simulation import SCHEMES, Comparison, Scores, compare_schemes
 from betwixt.runtime.load import load_model, loaded_hash
@@ -130,6 +132,7 @@ def simulate_video(
     maker = load_model(model, device, weights=weights) if isinstance(model, str) else model
     if progress is not None:
         progress("reading")
+    busy = _busy()
     frames, rate = _read(source, height, limit, start, end, input_fps)
     pixels = frames[0].shape[0] * frames[0].shape[1]
     bits = BITS_A_PIXEL * pixels * float(rate) if bitrate is None else _bits(bitrate)
@@ -138,7 +141,7 @@ def simulate_video(
     )
     clip = Path(source).name
     digest = loaded_hash(maker.name, weights) if isinstance(model, str) else ""
-    rows = [_row(clip, comparison, scores, digest) for scores in comparison.scores.values()]
+    rows = [_row(clip, comparison, scores, digest, busy) for scores in comparison.scores.values()]
     if progress is not None:
         progress("writing")
     outcome = Outcome(comparison, rows)
@@ -237,10 +240,15 @@ def _scaled(video: av.VideoFrame, height: int) -> Picture:
 # -- the table
 
 
-def _row(clip: str, comparison: Comparison, scores: Scores, weights_hash: str) -> dict[str, Any]:
+def _busy() -> bool:
+    """Whether the machine has more to do than cores to do it with, so that times would say nothing."""
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > 1.5 * cores()
+
+
+def _row(clip: str, comparison: Comparison, scores: Scores, weights_hash: str, busy: bool) -> dict[str, Any]:
     height, width = comparison.frames[0].shape[:2]
     seconds = len(comparison.frames) / comparison.rate
-    makes = scores.scheme in ("interpolation", "extrapolation")
+    makes = scores.scheme in ("interpolation", "extrapolation") and not busy
     milliseconds = np.array(scores.seconds) * 1000
     return {
         "clip": clip,
@@ -264,7 +272,7 @@ def _row(clip: str, comparison: Comparison, scores: Scores, weights_hash: str) -
         "ms_median": f"{np.median(milliseconds):.1f}" if makes else "",
         "ms_95": f"{np.quantile(milliseconds, 0.95):.1f}" if makes else "",
         "missed": f"{scores.missed:.3f}" if makes else "",
-        "weights_hash": weights_hash if makes else "",
+        "weights_hash": weights_hash if scores.scheme in ("interpolation", "extrapolation") else "",
         "date": date.today().isoformat(),
         "machine": describe_machine(),
     }
