@@ -10,7 +10,7 @@ VIDEO ?=
 
 .venv/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[torch,openvino,evaluation,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[torch,masks,openvino,evaluation,dev]'
 	touch $@
 
 demo: .venv/.stamp

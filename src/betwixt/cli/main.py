@@ -15,7 +15,19 @@ from typing import Any
 import typer
 
 from betwixt import __version__
-from betwixt.cli import benchmark, between, blur, evaluate, extrapolate, info, interpolate, models, realtime, weights
+from betwixt.cli import (
+    benchmark,
+    between,
+    blur,
+    evaluate,
+    extrapolate,
+    info,
+    interpolate,
+    masks,
+    models,
+    realtime,
+    weights,
+)
 from betwixt.errors import BetwixtError
 
 __all__ = ["app", "main"]
@@ -34,6 +46,7 @@ app.command("extrapolate")(extrapolate.extrapolate)
 app.command("blur")(blur.blur)
 app.command("realtime")(realtime.realtime)
 app.command("info")(info.info)
+app.command("masks")(masks.masks)
 app.command("evaluate")(evaluate.evaluate)
 app.command("benchmark")(benchmark.benchmark)
 app.command("models")(models.models)
