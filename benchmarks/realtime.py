@@ -35,7 +35,7 @@ def played(smoother: Smoother, frames: list[np.ndarray], rate: Fraction, factor:
         smoother.pull(due)
         waits.append(time.monotonic() - due)
         # what a display does: ticks that have passed meanwhile show the last picture again
-        following = max(tick + 1, int((time.monotonic() - begin) * float(rate)))
+        following = min(max(tick + 1, int((time.monotonic() - begin) * float(rate))), len(frames))
         skipped += following - tick - 1
         tick = following
     return waits, skipped
