@@ -26,6 +26,7 @@ from betwixt.cli import (
     masks,
     models,
     realtime,
+    train,
     weights,
 )
 from betwixt.errors import BetwixtError
@@ -51,6 +52,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("benchmark")(benchmark.benchmark)
 app.command("models")(models.models)
 app.add_typer(weights.app, name="weights")
+app.add_typer(train.app, name="train")
 
 
 def _version(asked: bool) -> None:
@@ -104,6 +106,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _left_behind(arguments: list[str]) -> str:
+    if arguments[:1] == ["train"]:
+        return "what was prepared and saved is kept"
     if arguments[:1] != ["evaluate"]:
         return "nothing was left behind"
     if any(a.partition("=")[0] in ("--csv", "--json") for a in arguments):

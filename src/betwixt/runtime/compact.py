@@ -40,7 +40,7 @@ class CompactInterpolator(Interpolator):
     """The model `compact`.
 
     Args:
-        weights: A file of its weights.
+        weights: A file of its weights, or the network itself; torch then computes with its parameters as they are.
         device: Where the networks run.
         precision: "fp32", "bf16" or "fp16".
         engine: What they run through: "auto", "openvino" or "torch".
@@ -50,7 +50,7 @@ class CompactInterpolator(Interpolator):
 
     def __init__(
         self,
-        weights: Path,
+        weights: Path | Compact,
         device: str = "auto",
         precision: str = "fp32",
         engine: Literal["auto", "openvino", "torch"] = "auto",
@@ -58,11 +58,16 @@ class CompactInterpolator(Interpolator):
         if precision not in PRECISIONS:
             raise UsageError(f"There is no precision '{precision}': choose one of {', '.join(PRECISIONS)}.")
         self.device, self.precision = choose_device(device), precision
-        network = Compact()
-        load_weights(network, weights)
+        if isinstance(weights, Compact):
+            network = weights
+        else:
+            network = Compact()
+            load_weights(network, weights)
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         if engine == "auto":
-            engine = "openvino" if self.device.type == "cpu" and openvino.available(precision) else "torch"
+            # What is compiled has the parameters of that moment: a network that is given goes on sharing its own.
+            fits = self.device.type == "cpu" and not isinstance(weights, Compact) and openvino.available(precision)
+            engine = "openvino" if fits else "torch"
         self.engine = engine
         self._compiled: dict[str, openvino.CompiledPart] = {}
         if engine == "openvino":

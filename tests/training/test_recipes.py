@@ -1,0 +1,70 @@
+"""Every recipe in recipes/ can be read, and makes what it says."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from betwixt.models.ebme import EBMESplat
+from betwixt.models.registry import MODELS
+from betwixt.training.augmentation import Augmentation
+from betwixt.training.objective import make_objective
+from betwixt.training.recipe import load_recipe
+from betwixt.training.sample import Sample
+from betwixt.training.settings import from_table
+from betwixt.training.sources import Synthetic, read_entries
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
+MOMENTS = {"middle": 0.5, "between": 0.25, "next": 2.0}
+# The paper's recipe of EMA-VFI's small network is not for modest hardware.
+SMALL = [path for path in RECIPES if path.stem.endswith("-small") and path.stem != "ema-vfi-small"]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of weights with an estimator of EBME in it."""
+    folder = tmp_path_factory.mktemp("weights")
+    save_file(EBMESplat().state_dict(), folder / "ebme.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_it_makes_an_objective(path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BETWIXT_WEIGHTS", str(installed))
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    entries = read_entries(recipe.data, path.name)
+    augmentation = from_table(Augmentation, recipe.augmentation, f"[augmentation] of {path.name}")
+    # Parameters without memory: the largest networks are here, too.
+    with torch.device("meta") if recipe.network.get("flow_teacher") != "ebme" else torch.device("cpu"):
+        objective = make_objective(recipe.network)
+    names = [stage.name or objective.stages[0] for stage in recipe.stages]
+    assert names == list(objective.stages[: len(names)])
+    # What the data holds, the network learns, in crops of that size.
+    rng = np.random.default_rng(0)
+    for entry, stage in itertools.product(entries, recipe.stages):
+        side = stage.train.crop + 2 * objective.margin
+        times = (entry.scenes if isinstance(entry, Synthetic) else entry).times
+        objective.prepare(rng, Sample(np.zeros((3, side, side, 3), np.uint8), MOMENTS[times]))
+    assert augmentation.reverse == 0.5
+
+
+def test_every_network_has_a_recipe_and_a_small_one() -> None:
+    found = {path.stem for path in RECIPES}
+    # RIFE-Large is RIFE-2R at work. The small recipes of EMA-VFI are those of its small network.
+    networks = {name for name, info in MODELS.items() if info.network is not None} - {"rife-large"}
+    wanted = networks | {f"{name}-small" for name in networks - {"compact", "ema-vfi", "ema-vfi+hm"}}
+    assert wanted <= found
+
+
+@pytest.mark.parametrize("path", SMALL, ids=lambda path: path.stem)
+def test_a_small_recipe_needs_no_more_than_clips_and_photographs(path: Path) -> None:
+    recipe = load_recipe(path)
+    assert {entry["kind"] for entry in recipe.data} == {"clips", "synthetic"}
+    assert recipe.stages[0].train.batch <= 8
+    assert make_objective(recipe.network).stages
