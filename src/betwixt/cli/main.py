@@ -15,7 +15,20 @@ from typing import Any
 import typer
 
 from betwixt import __version__
-from betwixt.cli import benchmark, between, evaluate, info, interpolate, masks, models, train, weights
+from betwixt.cli import (
+    benchmark,
+    between,
+    blur,
+    evaluate,
+    extrapolate,
+    info,
+    interpolate,
+    masks,
+    models,
+    realtime,
+    train,
+    weights,
+)
 from betwixt.errors import BetwixtError
 
 __all__ = ["app", "main"]
@@ -30,6 +43,9 @@ app = typer.Typer(
 )
 app.command("interpolate")(interpolate.interpolate)
 app.command("between")(between.between)
+app.command("extrapolate")(extrapolate.extrapolate)
+app.command("blur")(blur.blur)
+app.command("realtime")(realtime.realtime)
 app.command("info")(info.info)
 app.command("masks")(masks.masks)
 app.command("evaluate")(evaluate.evaluate)

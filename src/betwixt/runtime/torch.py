@@ -86,6 +86,7 @@ class TorchInterpolator(Interpolator):
         self.device = choose_device(device)
         self.precision = precision
         self.network: Network = network.to(self.device).eval()
+        self.extrapolates = network.extrapolates
         self.interpolates = not network.extrapolates
         self._tile = tile
         if masks is not None and not isinstance(network, MaskedNetwork):
@@ -125,10 +126,10 @@ class TorchInterpolator(Interpolator):
                 parts.append(_TorchBatch(_TorchPair(self, first, second, (height, width), self._labels(found))))
         return _Parts(parts)
 
-    def extrapolate(self, first: Image, second: Image) -> Image:
+    def next_frame(self, first: Image, second: Image) -> Image:
         """The frame as far after `second` as that is after `first`, of networks made for it."""
-        if not self.network.extrapolates:
-            return super().extrapolate(first, second)
+        if not self.extrapolates:
+            return super().next_frame(first, second)
         return self._whole(first, second, None).at(2.0)
 
     def _found(self, first: Image, second: Image, masks: Masks | None) -> Masks | None:
