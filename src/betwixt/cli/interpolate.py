@@ -31,6 +31,9 @@ def interpolate(
     input_fps: o.InputFps = None,
     device: o.Device = "auto",
     weights: o.Weights = None,
+    masks: Annotated[
+        o.Text, typer.Option(metavar="DIR", help="Masks for a model that takes them (see betwixt masks).")
+    ] = None,
     threads: o.Threads = 0,
     overwrite: o.Overwrite = False,
     dry_run: o.DryRun = False,
@@ -47,5 +50,5 @@ def interpolate(
         source, target, interpolate_video, plan_video, fps=fps, factor=factor, slow=slow, model=model, start=start,
         end=end, scene_cuts=scene_cuts, duplicates=duplicates, loop=loop, codec=codec, quality=quality,
         pixel_format=pixel_format, device=device, weights=weights, threads=threads, overwrite=overwrite, audio=audio,
-        interlaced=interlaced, input_fps=input_fps, dry_run=dry_run, as_json=as_json,
+        interlaced=interlaced, input_fps=input_fps, masks=masks, dry_run=dry_run, as_json=as_json,
     )  # fmt: skip

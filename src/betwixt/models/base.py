@@ -21,13 +21,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
+
+if TYPE_CHECKING:
+    from betwixt.masks.labels import Masks
 
 __all__ = [
     "Image",
@@ -81,15 +84,28 @@ class Interpolator(ABC):
         name: As `load_model` knows it.
         interpolates: Whether it makes frames in between; a few networks only make the frame after the second.
         extrapolates: Whether it makes the frame after the second by itself (`next_frame`).
+        takes_masks: Whether masks may be given with the frames (`prepare_masked`).
     """
 
     name: str
     interpolates: bool = True
     extrapolates: bool = False
+    takes_masks: bool = False
 
     @abstractmethod
     def prepare(self, first: Image, second: Image) -> Pair:
         """Compute what depends only on the two frames, which have the same shape (H, W, 3)."""
+
+    def prepare_masked(self, first: Image, second: Image, masks: Masks) -> Pair:
+        """As `prepare`, with masks of the two frames, for a model that takes them.
+
+        Raises:
+            UsageError: if the model takes none.
+            InputError: if they are of another size than the frames.
+        """
+        raise UsageError(
+            f"The model {self.name} takes no masks: leave them out, or choose a model whose name ends in +hm."
+        )
 
     def prepare_batch(self, firsts: Sequence[Image], seconds: Sequence[Image]) -> PairBatch:
         """As `prepare`, for several pairs whose frames all have one shape; networks do them in one pass."""

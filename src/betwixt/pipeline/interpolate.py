@@ -30,6 +30,7 @@ import av
 import cv2
 
 from betwixt.errors import BetwixtError, DamagedInputError, OutputError, UsageError
+from betwixt.masks.store import MaskFolder, open_masks
 from betwixt.media import codecs
 from betwixt.media.files import check_output
 from betwixt.media.gif import MAX_RATE as MAX_GIF_RATE
@@ -243,6 +244,7 @@ class Job:
         audio: str,
         interlaced: str,
         input_fps: str | float | Fraction | None,
+        masks: str | Path | None = None,
     ) -> None:
         self._began = time.monotonic()
         self.source, self.target = source, target
@@ -268,13 +270,24 @@ class Job:
         self.overwrite, self.interlaced = overwrite, interlaced
         self.model = load_model(model, device, weights=weights) if isinstance(model, str) else model
         self.check_model()
+        self.masks = None if masks is None else self._open_masks(masks)
         self._check_target()
         self.reader: Reader | ImageSource = self._open()
         try:
             self._decide(audio)
+            if self.masks is not None:
+                self.masks.check(None, self.reader.info.height, self.reader.info.width)
         except BaseException:
             self.reader.close()
             raise
+
+    def _open_masks(self, folder: str | Path) -> MaskFolder:
+        if not self.model.takes_masks:
+            name = self.model.name
+            raise UsageError(f"The model {name} takes no masks: leave --masks out, or choose one that ends in +hm.")
+        if self.loop:
+            raise UsageError("--masks and --loop: no masks lead from the last frame back to the first; leave one out.")
+        return open_masks(folder)
 
     def _check_target(self) -> None:
         target = self.target
@@ -473,7 +486,9 @@ class Director:
         wanted = [left, right, *keep]
         # a frame serves as the right of one pair and the left of the next
         self._sources = {f.index: self._sources.get(f.index) or synthesizer.source(f.video) for f in wanted}
-        return PairWork(synthesizer, self._sources[left.index], self._sources[right.index])
+        masks = self._job.masks
+        find = None if masks is None else functools.partial(masks.pair, left.index, right.index, *synthesizer.size)
+        return PairWork(synthesizer, self._sources[left.index], self._sources[right.index], find)
 
 
 def defaults() -> dict[str, Any]:
@@ -522,6 +537,7 @@ def interpolate_video(
     audio: str = "auto",
     interlaced: str = "refuse",
     input_fps: str | float | Fraction | None = None,
+    masks: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Make a video smooth: interpolate it to another frame rate.
@@ -552,6 +568,8 @@ def interpolate_video(
         audio: "copy", "drop" or "stretch" (slow motion); "auto" copies, and drops in slow motion.
         interlaced: What to do with interlaced video: "refuse", "deinterlace" or "ignore".
         input_fps: The rate of a folder of images; 25 if not given.
+        masks: A folder of masks (`betwixt masks`, or one map a frame), for a model that takes them; by default it finds
+            its own.
         progress: Called now and then with how far it is, from another thread.
 
     Returns:
@@ -576,6 +594,7 @@ def interpolate_video(
         source, target, fps=fps, factor=factor, slow=slow, model=model, start=start, end=end, scene_cuts=scene_cuts,
         duplicates=duplicates, loop=loop, codec=codec, quality=quality, pixel_format=pixel_format, device=device,
         weights=weights, threads=threads, overwrite=overwrite, audio=audio, interlaced=interlaced, input_fps=input_fps,
+        masks=masks,
     )  # fmt: skip
     return convert(job, progress)
 

@@ -11,7 +11,7 @@ serves as the right of one pair and the left of the next.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
+from betwixt.masks.labels import Masks
 from betwixt.media.colour import Colour, RGBPath
 from betwixt.media.frames import Plane, assemble, luma8, planes
 from betwixt.models.base import Image, Interpolator, MotionInterpolator, MotionPair, Pair
@@ -75,10 +76,20 @@ class Synthesizer:
 
 
 class PairWork:
-    """Two frames of a stream: prepared once, by whichever thread comes first, then asked for times by any."""
+    """Two frames of a stream: prepared once, by whichever thread comes first, then asked for times by any.
 
-    def __init__(self, synthesizer: Synthesizer, first: Source, second: Source) -> None:
+    Args:
+        synthesizer: Of the stream.
+        first: Frame 0.
+        second: Frame 1.
+        masks: Reads the masks of the two, for a model that takes them.
+    """
+
+    def __init__(
+        self, synthesizer: Synthesizer, first: Source, second: Source, masks: Callable[[], Masks] | None = None
+    ) -> None:
         self._synthesizer, self._first, self._second = synthesizer, first, second
+        self._masks = masks
         self._lock = threading.Lock()
         self._pair: Pair | None = None
         self._found: DISPair | None = None
@@ -171,6 +182,8 @@ class PairWork:
                 model = self._synthesizer.model
                 if isinstance(model, MotionInterpolator):
                     self._pair = model.prepare_luma(self._first.luma, self._second.luma)
+                elif self._masks is not None:
+                    self._pair = model.prepare_masked(self._first.picture, self._second.picture, self._masks())
                 else:
                     self._pair = model.prepare(self._first.picture, self._second.picture)
             return self._pair

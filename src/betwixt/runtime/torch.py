@@ -94,6 +94,11 @@ class TorchInterpolator(Interpolator):
                 f"The model {name} takes no masks: leave them out, or choose a model whose name ends in +hm."
             )
         self._masks = masks or _regions
+        self.takes_masks = isinstance(network, MaskedNetwork)
+
+    def prepare_masked(self, first: Image, second: Image, masks: Masks) -> Pair:
+        """As `prepare`, with masks of the two frames."""
+        return self.prepare(first, second, masks)
 
     def prepare(self, first: Image, second: Image, masks: Masks | None = None) -> Pair:
         """Compute what depends only on the two frames.
