@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from betwixt import __version__
-from betwixt.cli import benchmark, between, evaluate, info, interpolate, models, weights
+from betwixt.cli import benchmark, between, encode, evaluate, info, interpolate, models, weights
 from betwixt.errors import BetwixtError
 
 __all__ = ["app", "main"]
@@ -30,6 +30,8 @@ app = typer.Typer(
 )
 app.command("interpolate")(interpolate.interpolate)
 app.command("between")(between.between)
+app.command("encode")(encode.encode)
+app.command("decode")(encode.decode)
 app.command("info")(info.info)
 app.command("evaluate")(evaluate.evaluate)
 app.command("benchmark")(benchmark.benchmark)

@@ -1,0 +1,8 @@
+from betwixt.errors import UsageError
+
+
+class BFrameCoder: ...
+
+
+def load_coder(w):
+    raise UsageError("no")
