@@ -49,6 +49,10 @@ class Source:
         """The frame as an RGB picture."""
         return self._path.to_rgb(self.planes)
 
+    def to_planes(self, picture: Image, second: Source, t: float) -> list[Plane]:
+        """The planes of a picture between this frame and `second`, at 0 < t < 1."""
+        return self._path.to_planes(picture, self.planes, second.planes, self.picture, second.picture, t)
+
 
 class Synthesizer:
     """Makes frames for one stream with one model.
@@ -99,5 +103,4 @@ class PairWork:
             path = self._synthesizer.path
             changes = None if motion.colours is None else path.changes(motion.colours, first.planes)
             return synthesize_planes(first.planes, second.planes, motion, self._synthesizer.size, changes)
-        made = pair.at(t)
-        return self._synthesizer.path.to_planes(made, first.planes, second.planes, first.picture, second.picture, t)
+        return first.to_planes(pair.at(t), second, t)
