@@ -1,0 +1,180 @@
+"""What is trained, and by which loss: the interface between the training loop and the networks.
+
+    recipe [network] ──► Objective ──┬─ prepare(rng, sample)   on the CPU, in the workers: what a loss needs beside pictures
+                                     ├─ begin(stage)           what is frozen, what learns
+                                     ├─ loss(batch, done)      on the device: the total and its parts
+                                     └─ network                what is validated, exported and shipped
+
+The loop (`betwixt.training.loop`) knows no network: whatever differs from one to the other stands in its objective.
+
+A batch is a part of a step where a step is split among devices or accumulated. So a loss has to be a mean over its
+samples: then the gradient of a step is the mean over its parts, and the same however it is split.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from betwixt.errors import UsageError
+from betwixt.models.network import Network
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from betwixt.models.base import Interpolator
+    from betwixt.training.sources import Sample
+
+__all__ = ["OBJECTIVES", "Batch", "Objective", "Terms", "make_objective"]
+
+
+@dataclass
+class Batch:
+    """N samples, as tensors on the device.
+
+    Attributes:
+        frame0: (N, 3, S, S), RGB in [0, 1], channels last in memory; `truth` and `frame1` likewise.
+        truth: The frame at t.
+        frame1: See above.
+        t: (N, 1, 1, 1), in (0, 1); beyond 1 where a frame after the second is to be learned.
+        motion: (N, 2, S, S), pixels, (x, y), from frame 0 to frame 1 as seen at t; 0 where it is not known.
+        exact: (N, 1, 1, 1), 1 where the motion is known, else 0.
+        extra: What the objective's `prepare` added: maps as (N, C, S, S), anything else stacked.
+    """
+
+    frame0: Tensor
+    truth: Tensor
+    frame1: Tensor
+    t: Tensor
+    motion: Tensor
+    exact: Tensor
+    extra: dict[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with `function` applied to every tensor."""
+        names = ("frame0", "truth", "frame1", "t", "motion", "exact")
+        changed = {name: function(getattr(self, name)) for name in names}
+        return replace(self, **changed, extra={name: function(value) for name, value in self.extra.items()})
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Samples `start` to `stop`."""
+        return self.apply(lambda tensor: tensor[start:stop])
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A loss.
+
+    Attributes:
+        total: A scalar; what is differentiated.
+        parts: Scalars for the log, by name; they may be detached.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Objective(nn.Module, ABC):
+    """A network in training: what is trained, by which loss, in which stages.
+
+    It holds the network and all that helps to train it (teachers, fixed flow networks, loss networks) as submodules.
+    What never learns has `requires_grad` False from the beginning: it gets no gradient and no moments.
+
+    Attributes:
+        stages: Names of the stages, in order. A recipe says of each how long it lasts and what differs in it
+            ([[stage]]); a recipe without stages trains in the first alone.
+        margin: Pixels around the crop that `prepare` sees and the batch does not have.
+    """
+
+    stages: tuple[str, ...] = ("all",)
+    margin: int = 0
+
+    @property
+    @abstractmethod
+    def network(self) -> Network:
+        """What is validated: the network alone, without teachers."""
+
+    @property
+    def shipped(self) -> nn.Module:
+        """The module whose state dict is averaged and exported, as `betwixt.runtime.load.load_model` reads it.
+
+        The network's own by default, or the one inside it where it is a wrapper, such as test-time augmentation.
+        """
+        inner = getattr(self.network, "network", self.network)
+        return inner if isinstance(inner, nn.Module) else self.network
+
+    @property
+    def model(self) -> str:
+        """The name in `betwixt models` under which `--weights` takes what is exported; "" if there is none."""
+        return ""
+
+    def interpolator(self, device: str = "auto") -> Interpolator:
+        """The network as `betwixt evaluate` runs it, in float32; it shares its parameters with this objective."""
+        from betwixt.runtime.torch import TorchInterpolator
+
+        return TorchInterpolator(self.model or type(self.network).__name__, self.network, device)
+
+    def begin(self, stage: str) -> None:
+        """Freeze, unfreeze and switch modes for a stage: called at its start and where a run goes on within it."""
+
+    @abstractmethod
+    def loss(self, batch: Batch, done: float) -> Terms:
+        """The loss of a batch, a mean over its samples.
+
+        Args:
+            batch: On the device of the parameters.
+            done: The part of the stage that is over, 0 to 1, for weights that change with time.
+        """
+
+    def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
+        """What else goes into `Batch.extra`; called on the CPU, in the workers, after augmentation.
+
+        Args:
+            rng: All chance comes from here.
+            sample: Its pictures are `margin` larger than the crop on every side.
+
+        Returns:
+            By name, maps (S, S, C) of the size of the sample's pictures, which are cropped as they are, or other arrays.
+        """
+        return {}
+
+
+def _late(module: str, name: str) -> Callable[[Mapping[str, Any]], Objective]:
+    """A maker that imports when it is called; `name` is a class or function that takes the options of [network]."""
+
+    def make(options: Mapping[str, Any]) -> Objective:
+        objective: Objective = getattr(import_module(f"betwixt.training.objectives.{module}"), name)(options)
+        return objective
+
+    return make
+
+
+OBJECTIVES: dict[str, Callable[[Mapping[str, Any]], Objective]] = {
+    "compact": _late("compact", "CompactObjective"),
+}
+"""By the `name` of a recipe's [network]: what makes the objective from the other settings of that table.
+
+A maker refuses unknown options with `UsageError` (`betwixt.training.settings.from_table` does).
+"""
+
+
+def make_objective(table: Mapping[str, Any]) -> Objective:
+    """The objective of a recipe's [network] table: its `name`, and that objective's options.
+
+    Raises:
+        UsageError: if there is no such objective, or an option is unknown or of the wrong type.
+    """
+    options = dict(table)
+    name = options.pop("name", None)
+    if not isinstance(name, str) or name not in OBJECTIVES:
+        raise UsageError(f"No objective is called {name!r}: [network] takes name = one of {', '.join(OBJECTIVES)}.")
+    return OBJECTIVES[name](options)
