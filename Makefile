@@ -10,7 +10,7 @@ VIDEO ?=
 
 .venv/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[torch,evaluation,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[torch,evaluation,codec,dev]'
 	touch $@
 
 demo: .venv/.stamp

@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from betwixt import __version__
-from betwixt.cli import benchmark, between, encode, evaluate, info, interpolate, models, weights
+from betwixt.cli import benchmark, between, encode, evaluate, info, interpolate, models, rd_curve, weights
 from betwixt.errors import BetwixtError
 
 __all__ = ["app", "main"]
@@ -32,6 +32,7 @@ app.command("interpolate")(interpolate.interpolate)
 app.command("between")(between.between)
 app.command("encode")(encode.encode)
 app.command("decode")(encode.decode)
+app.command("rd-curve")(rd_curve.rd_curve)
 app.command("info")(info.info)
 app.command("evaluate")(evaluate.evaluate)
 app.command("benchmark")(benchmark.benchmark)

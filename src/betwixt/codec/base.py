@@ -1,12 +1,13 @@
 """The base codecs, and how each is told in which order to code.
 
-| order | what the base encoder codes                             | x264, x265                    | SVT-AV1                  |
-|-------|---------------------------------------------------------|-------------------------------|--------------------------|
-| ip    | kept frames as I and P, further ones that are sent as B | types are forced              | low delay; no types      |
-| own   | all that is sent, as the encoder thinks best            | the preset's                  | the preset's             |
+| order | what the base encoder codes                          | x264, x265        | SVT-AV1             |
+|-------|------------------------------------------------------|-------------------|---------------------|
+| ip    | kept frames as I and P, other ones that are sent as B | types are forced | low delay; no types |
+| own   | all that is sent, as the encoder thinks best         | the preset's      | the preset's        |
 
-The order "ip" is NCM's (appendix C): I-B-P-B, where the base encoder codes I and P. Encoders of AV1 do not let a frame's
-type be chosen; there a sent B frame is one more frame of the low-delay chain.
+The order "ip" is NCM's (appendix C): I-B-P-B, where the base encoder codes I and P. SVT-AV1 does not let a frame's type
+be chosen but for key frames; there a sent B frame is one more frame of the low-delay chain, and a stream of all frames
+has the shortest hierarchy that it knows, of four.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ def base_options(base: Base, preset: str, order: str, between: int, intra: int) 
             return {"preset": preset, "x265-params": f"keyint={intra}:min-keyint={min(intra, 25)}:info=0"}
         return {
             "preset": preset, "forced-idr": "1",
-            "x265-params": f"bframes={between}:b-adapt=0:b-pyramid={int(between > 1)}:scenecut=0:keyint=-1:open-gop=0:info=0",
+            "x265-params": f"bframes={between}:b-adapt=0:b-pyramid={int(between > 1)}:scenecut=0:keyint=-1:open-gop=0"
+            ":info=0",
         }  # fmt: skip
     order_of = "" if not chosen else "pred-struct=1:" if not between else "hierarchical-levels=2:"
     return {"preset": preset, "svtav1-params": f"{order_of}keyint={intra}"}

@@ -12,6 +12,7 @@ and there, which the checksum tells. B frames are no references, so nothing of t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -67,8 +68,8 @@ def load_coder(weights: str | Path | None = None) -> BFrameCoder:
         path = shipped if shipped.is_file() else installed(MODEL)
     if path is None:
         raise UsageError(
-            "No weights of the B-frame network are at hand: train it (recipes/codec.toml, docs/compression.md) and pass "
-            "--codec-weights FILE, or use --mode bit-free."
+            "No weights of the B-frame network are at hand: train it (recipes/codec.toml, docs/compression.md) and "
+            "pass --codec-weights FILE, or use --mode bit-free."
         )
     if not path.is_file():
         raise InputError(f"There is no file of weights {path}.")
@@ -81,10 +82,8 @@ def load_coder(weights: str | Path | None = None) -> BFrameCoder:
 
 
 def _config_of(described: dict[str, str], path: Path) -> CodecConfig:
-    import json
-
     try:
-        values = json.loads(described.get("config", "{}"))
+        values: dict[str, Any] = json.loads(described.get("config", "{}"))
         return CodecConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
     except (ValueError, TypeError):
         raise InputError(f"{path} describes a B-frame network that this Betwixt does not know.") from None
@@ -92,8 +91,6 @@ def _config_of(described: dict[str, str], path: Path) -> CodecConfig:
 
 def export_codec(network: BFrameNetwork, path: Path, metadata: dict[str, str] | None = None) -> None:
     """Write a network's weights: parameters in 16 bits, tables as they are."""
-    import json
-
     from safetensors.torch import save
 
     from betwixt.media.files import write_whole
@@ -159,12 +156,13 @@ class BFrameCoder:
             hints = _tensors(network.predictor.teacher_hints(_padded(pictures, network.multiple)))
             taught = network.predictor.teach(scene.frame0, scene.frame1, scene.t, true, scene.predicted, hints)
             best: tuple[float, bytes, Any] | None = None
-            wanted = network.motion_latents(scene.predicted, taught, scene.step)
+            unaided, better = (m.frame(scene.frame0, scene.frame1) for m in (scene.predicted, taught))
+            wanted = network.motion_latents(scene.predicted, taught, unaided, better, true, scene.step)
             # Motion is worth its bits or it is not: both are tried.
             for latents in (wanted, torch.zeros_like(wanted)):
                 writer = SymbolEncoder(self._gaussians)
                 y = self._put(writer, network.motion_model, latents, scene)
-                motion, contexts, prediction = self._compensate(scene, y)
+                contexts, prediction = self._compensate(scene, y)
                 found = network.latents(true, prediction, contexts, scene.step)
                 y = self._put(writer, network.model, found, scene)
                 frame = network.reconstruct(prediction, contexts, y, scene.step)
@@ -190,7 +188,7 @@ class BFrameCoder:
                 y = self._take(reader, network.model, len(network.gain), scene)
             except (ValueError, RuntimeError, AssertionError):
                 return None
-            _, contexts, prediction = self._compensate(scene, motion)
+            contexts, prediction = self._compensate(scene, motion)
             frame = network.reconstruct(prediction, contexts, y, scene.step)
             return self._finished(frame, first, second, t)
 
@@ -211,11 +209,11 @@ class BFrameCoder:
         predicted = network.predictor.predict(frame0, frame1, time, hints)
         return _Scene(frame0, frame1, time, step, look, hint, predicted)
 
-    def _compensate(self, scene: _Scene, y: Tensor) -> tuple[Motion, list[Tensor], Tensor]:
+    def _compensate(self, scene: _Scene, y: Tensor) -> tuple[list[Tensor], Tensor]:
         network = self._network
         motion = network.compressed_motion(scene.predicted, y, scene.step) if bool(y.any()) else scene.predicted
         contexts = network.contexts(scene.frame0, scene.frame1, motion)
-        return motion, contexts, motion.frame(scene.frame0, scene.frame1)
+        return contexts, motion.frame(scene.frame0, scene.frame1)
 
     def _distribution(
         self, model: LatentModel, z: NDArray[np.int64], shape: tuple[int, ...], scene: _Scene
@@ -290,7 +288,8 @@ def _bytes(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _padded(pictures: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
-    _, right, _, below = _margins(*pictures.shape[1:3], multiple)
+    height, width = pictures.shape[1:3]
+    _, right, _, below = _margins(height, width, multiple)
     return np.pad(pictures, ((0, 0), (0, below), (0, right), (0, 0)), mode="edge")
 
 

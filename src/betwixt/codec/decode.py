@@ -11,6 +11,7 @@ the command then ends with exit code 3, as for any damaged input.
 
 from __future__ import annotations
 
+import itertools
 import time
 import zlib
 from bisect import bisect_left
@@ -29,7 +30,7 @@ from betwixt.codec.walk import ahead, one_thread_a_frame
 from betwixt.errors import DamagedInputError, InputError, UsageError
 from betwixt.media.attach import attachment
 from betwixt.media.files import check_output
-from betwixt.media.reader import Frame, Other, Reader
+from betwixt.media.reader import Other, Reader
 from betwixt.media.writer import TimeMap, VideoWriter
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import MODELS
@@ -140,7 +141,7 @@ def decode_video(
         UsageError: for arguments that are wrong.
         InputError: if the file was not made by `encode_video`, its restore data is damaged or of another version.
         OutputError: if the target cannot be written.
-        DamagedInputError: if frames had to be made up; what could be restored has been written. Its `summary` says what.
+        DamagedInputError: if frames had to be made up; what could be restored has been written. `summary` says what.
     """
     began = time.monotonic()
     if threads < 0:
@@ -318,7 +319,7 @@ class _Restoring:
         count = len(record.ticks)
         sent = [k for k, here in enumerate(record.sent) if here]
         stands = [record.start + record.time(k) for k in sent]
-        spacing = min((b - a for a, b in zip(stands, stands[1:], strict=False)), default=Fraction(1))
+        spacing = min((b - a for a, b in itertools.pairwise(stands)), default=Fraction(1))
         tolerance = max(Fraction(2, 1000), spacing / 4)
         number = -1  # the last one given
         video: av.VideoFrame | None = None

@@ -18,6 +18,7 @@ appendix C.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import tempfile
@@ -232,13 +233,11 @@ class _Encoding:
         if o["keep"] not in KEEPS:
             raise UsageError(f"--keep is {o['keep']}: choose 2, 4 or 8 (one of so many frames is kept).")
         if o["intra"] < 1:
-            raise UsageError(f"The distance of I frames ({o['intra']}) must be at least 1.")
+            raise UsageError(f"The distance of I frames ({o['intra']}) must be 1 or more.")
         if o["threads"] < 0:
             raise UsageError(f"The number of threads ({o['threads']}) must not be negative.")
         if o["floor"] is not None and not (math.isfinite(o["floor"]) and -60 <= o["floor"] <= 100):
-            raise UsageError(
-                f"The floor {o['floor']:g} dB is out of range: give e.g. 32, or -3 for 3 dB below the rest."
-            )
+            raise UsageError(f"The floor {o['floor']:g} dB is out of range: give 32, or -3 for 3 dB below the rest.")
         if o["floor"] is not None and o["mode"] == "base":
             raise UsageError("--floor is for bit-free and bit-need: with --mode base all frames are sent.")
         if o["step"] is not None and not 0 < o["step"] <= 255:
@@ -303,7 +302,7 @@ class _Encoding:
             packets, base_size = _packet_sums(base_file)
             if len(packets) != sum(sent):
                 raise OutputError(
-                    f"{self.base.encoder} returned {len(packets)} packets for {sum(sent)} frames: choose another --base."
+                    f"{self.base.encoder} gave {len(packets)} packets for {sum(sent)} frames: choose another --base."
                 )
             record = pack(self._record(survey, sent, packets, verdicts))
             tags = {} if self.mode == "base" else {TAG: f"{self.mode}; betwixt decode restores every frame"}
@@ -390,7 +389,7 @@ class _Encoding:
             if tick.denominator >= 1 << 31:
                 raise InputError(f"{info.name} has times too fine to be kept: bring it to a constant rate first.")
         ticks = tuple(int((t - times[0]) / tick) for t in times)
-        closest = min(b - a for a, b in zip(ticks, ticks[1:], strict=False)) * tick
+        closest = min(b - a for a, b in itertools.pairwise(ticks)) * tick
         if closest < Fraction(2, 1000):
             raise InputError(
                 f"{info.name} has frames {float(1000 * closest):.2g} ms apart, and Matroska counts whole milliseconds: "
@@ -491,10 +490,7 @@ class _Encoding:
         open_interval: Interval | None = None
         for frame in truths:
             number += 1
-            if number in waiting:
-                open_after = waiting[number]
-            else:
-                open_after = None
+            open_after = waiting.get(number)
             if open_interval is not None or open_after is not None:
                 held[number] = writer.converted(frame.video)
             if not sent[number]:

@@ -19,6 +19,7 @@ with gradients passed through, in the distortion.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -54,6 +55,12 @@ SCALES = tuple(2.0 ** (_LOWEST + i / _LEVELS) for i in range(int((_HIGHEST - _LO
 _TOTAL = 1 << 16
 _WIDEST = 160
 _PRIOR_REACH = 24
+_PRIOR_WIDTH = 0.4
+"""The width that priors begin with: most of z is 0."""
+
+_HASTE = 8.0
+"""Offsets of scales learn this many times faster than weights: they have octaves to go."""
+
 _LARGEST_SYMBOL = 32767
 
 
@@ -82,12 +89,12 @@ class FactorizedPrior(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         sizes = (1, 3, 3, 3, 1)
-        scale = 4.0 ** (1 / (len(sizes) - 1))
+        scale = _PRIOR_WIDTH ** (1 / (len(sizes) - 1))
         self.matrices, self.biases, self.factors = nn.ParameterList(), nn.ParameterList(), nn.ParameterList()
-        for into, out in zip(sizes, sizes[1:], strict=False):
+        for into, out in itertools.pairwise(sizes):
             start = math.log(math.expm1(1 / scale / out))
             self.matrices.append(nn.Parameter(torch.full((channels, out, into), start)))
-            self.biases.append(nn.Parameter(torch.empty(channels, out, 1).uniform_(-0.5, 0.5)))
+            self.biases.append(nn.Parameter(torch.empty(channels, out, 1).uniform_(-0.2, 0.2)))
             if out != 1:
                 self.factors.append(nn.Parameter(torch.zeros(channels, out, 1)))
         self.register_buffer("tables", torch.zeros(channels, 2 * _PRIOR_REACH + 2, dtype=torch.int32))
@@ -129,7 +136,7 @@ def _whole(probabilities: NDArray[np.float64]) -> NDArray[np.int32]:
         np.int64
     )
     counts[int(counts.argmax())] += _TOTAL - counts.sum()
-    return counts.astype(np.int32)
+    return np.asarray(counts, np.int32)
 
 
 def _reach(scale: float) -> int:
@@ -169,13 +176,20 @@ class Look(nn.Module):
 class _HyperDecoder(nn.Module):
     """Mean and scale of every latent, in fixed point."""
 
-    def __init__(self, hyper: int, look: int, width: int, latents: int) -> None:
+    offset: nn.Parameter
+
+    def __init__(self, hyper: int, look: int, width: int, start: Tensor, octaves: float) -> None:
         super().__init__()
+        latents = len(start)
+        self.octaves = octaves
         self.up = FixedConv2d(hyper, 4 * width, 3, 1, 1)
         self.up2 = FixedConv2d(width, 4 * width, 3, 1, 1)
         self.join = FixedConv2d(width + look + 1, width, 3, 1, 1)
         self.out = FixedConv2d(width, 2 * latents, 1)
+        assert self.out.bias is not None
         nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+        self.offset = nn.Parameter(start.reshape(1, -1, 1, 1) / _HASTE)
 
     def forward(self, z: Tensor, look: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         """Means (N, M, h, w), multiples of 1/16, and logarithms of scales, multiples of 1/4."""
@@ -183,6 +197,8 @@ class _HyperDecoder(nn.Module):
         x = activation(F.pixel_shuffle(self.up2(x), 2))
         x = activation(self.join(torch.cat((x, look, step.expand(-1, 1, *look.shape[-2:])), dim=1)))
         mean, scale = self.out(x).chunk(2, dim=1)
+        # Said of samples in [0, 255]; the step, in octaves, makes it steps.
+        scale = scale + on_grid(self.offset * _HASTE, 256.0) - self.octaves * step
         return activation(mean, rectify=False), on_grid(scale.clamp(_LOWEST, _HIGHEST), _LEVELS)
 
 
@@ -190,24 +206,25 @@ class LatentModel(nn.Module):
     """The entropy model of one kind of latents.
 
     Args:
-        latents: M, their channels.
+        start: The logarithms (base 2) of the scales to begin with, of samples in [0, 255], (M,).
         hyper: K, channels of z.
         width: Channels inside.
         look: Channels of `Look`.
-        start: The logarithm (base 2) of the scales to begin with.
+        octaves: By how many octaves scales fall where the hint of the step rises by 1.
     """
 
-    def __init__(self, latents: int, hyper: int, width: int, look: int, start: float = -2.0) -> None:
+    def __init__(self, start: Tensor, hyper: int, width: int, look: int, octaves: float) -> None:
         super().__init__()
-        self.encoder = nn.Sequential(
-            nn.Conv2d(latents, width, 3, 2, 1), nn.LeakyReLU(0.1), nn.Conv2d(width, hyper, 3, 2, 1)
+        self.hyper_encoder = nn.Sequential(
+            nn.Conv2d(len(start), width, 3, 2, 1), nn.LeakyReLU(0.1), nn.Conv2d(width, hyper, 3, 2, 1)
         )
         self.prior = FactorizedPrior(hyper)
-        self.decoder = _HyperDecoder(hyper, look, width, latents)
-        with torch.no_grad():
-            assert self.decoder.out.bias is not None
-            self.decoder.out.bias[:latents].zero_()
-            self.decoder.out.bias[latents:].fill_(start)
+        self.decoder = _HyperDecoder(hyper, look, width, start, octaves)
+
+    def encoder(self, y: Tensor) -> Tensor:
+        """z, before it is rounded; it sees how large latents are, whatever their sign."""
+        z: Tensor = self.hyper_encoder(torch.log1p(y.abs()))
+        return z
 
     def forward(self, y: Tensor, look: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         """In training: the latents as the decoder will have them, and the bits of each sample.

@@ -18,22 +18,23 @@ Shapes, for frames (N, 3, H, W), sides multiples of 32:
     C0 C1 C2  (N, 16 24 32, ..)     contexts at 1, 1/2, 1/4
     latents   (N, 192, H/8, W/8)    of the frame
 
-What follows the paper (NCM, appendix C; DCVC and TCM, which it builds on): the four parts, motion predicted without bits,
-the teacher's view of the true frame as what to code, contexts at three scales by the compressed flows, the frame
-generator, loss of equation 9. Where it is silent, or a network that learns for minutes asked for it, was chosen:
+What follows the paper (NCM, appendix C; DCVC and TCM, which it builds on): the four parts, motion predicted without
+bits, the teacher's view of the true frame as what to code, contexts at three scales by the compressed flows, the frame
+generator, the loss of equation 9. Where it is silent, or a network that learns for minutes asked for it, was chosen:
 
-- Prediction is subtracted, and the residual is transformed by an 8x8 cosine transform of three decorrelated colours; the
-  contextual encoder and decoder add to that what they have learned, and begin at zero. So the network begins as a plain
-  transform codec of the prediction's residual, and learns from there.
-- The same for motion: block means of the residual motion, and what the networks add.
+- Prediction is subtracted, and the residual is transformed by an 8x8 cosine transform of three decorrelated colours;
+  the contextual encoder and decoder add to that what they have learned, and begin at zero. So the network begins as a
+  plain transform codec of the prediction's residual, and learns from there.
+- The same for motion: block means of the residual motion, and what the networks add. Only blocks whose prediction
+  gains more than a few bits are worth say anything, else the noise of flow on even surfaces would be coded.
 - One network for all rates: the quantizer's step is an input, and lambda = 20 / step² ties both (HM's rule).
 - With `compact`, which has no teacher block, one is made here. It sees what RIFE's and NCM's see, and, since `compact`
   starts from a search, the flow that the search finds from the true frame; it begins by taking, at each place,
   whichever flow warps better.
 - Entropy models look at the two reference frames, not at warped contexts: see `betwixt.codec.entropy`.
 
-Reference: Jia et al., Neighbor Correspondence Matching for Flow-based Video Frame Synthesis, ACM MM 2022, appendix C; Li,
-Li, Lu: Deep contextual video compression, NeurIPS 2021; Sheng et al.: Temporal context mining for learned video
+Reference: Jia et al., Neighbor Correspondence Matching for Flow-based Video Frame Synthesis, ACM MM 2022, appendix C;
+Li, Li, Lu: Deep contextual video compression, NeurIPS 2021; Sheng et al.: Temporal context mining for learned video
 compression, 2021.
 """
 
@@ -78,6 +79,9 @@ _CODES = 16
 
 _SHRINK = 8
 
+_MOTION_BITS = 12.0
+"""What a block's motion has to bring, in bits, to be said at all."""
+
 
 def step_code(step: float) -> int:
     """The nearest of 256 steps of the quantizer, a 16th of an octave apart; `step` is of samples in [0, 1]."""
@@ -107,7 +111,7 @@ class CodecConfig:
     contexts: tuple[int, int, int] = (16, 24, 32)
     features: tuple[int, int, int] = (12, 24, 32)
     width: int = 64
-    hyper: int = 24
+    hyper: int = 16
     inside: int = 48
     look: int = 24
 
@@ -207,9 +211,8 @@ class _Teacher(nn.Module):
             nn.Conv2d(width, 7, 3, 1, 1),
         )
         last = self.body[-1]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        assert isinstance(last, nn.Conv2d)
+        _zero(last)
 
     def forward(self, frame0: Tensor, frame1: Tensor, truth: Tensor, motion: Motion, found: Tensor) -> Motion:
         """`found` is (N, 4, H, W): flows from the true frame to frames 0 and 1."""
@@ -225,8 +228,8 @@ class _Teacher(nn.Module):
         grown = F.avg_pool2d(F.pad(blurred, (1, 1, 1, 1), mode="replicate"), 3, 1)
         change = self.body(torch.cat((seen, F.interpolate(grown * 4.0, scale_factor=4.0, mode="bilinear")), dim=1))
         # The better of the two, judged over 12 pixels, unless the network knows better.
-        gate0 = torch.sigmoid(change[:, 5:6] + 400.0 * (grown[:, 0:1] - grown[:, 2:3]) - 1.0)
-        gate1 = torch.sigmoid(change[:, 6:7] + 400.0 * (grown[:, 1:2] - grown[:, 3:4]) - 1.0)
+        gate0 = torch.sigmoid(change[:, 5:6] + 400.0 * (grown[:, 0:1] - grown[:, 2:3]) - 2.0)
+        gate1 = torch.sigmoid(change[:, 6:7] + 400.0 * (grown[:, 1:2] - grown[:, 3:4]) - 2.0)
         gates = F.interpolate(torch.cat((gate0, gate0, gate1, gate1), dim=1), scale_factor=4.0, mode="bilinear")
         change = F.interpolate(change[:, :5], scale_factor=4.0, mode="bilinear")
         flow = motion.flow + gates * (found - motion.flow) + change[:, :4]
@@ -404,6 +407,13 @@ def _colours() -> Tensor:
     return F.normalize(torch.tensor(rows), dim=1)
 
 
+def _falling() -> Tensor:
+    """(192,), logarithms of the scales of a residual's coefficients: they fall with frequency, and for colour."""
+    n = torch.arange(8, dtype=torch.float32)
+    luma = 4.5 - 0.42 * (n[:, None] + n[None]).flatten()
+    return torch.cat((luma, luma - 2.2, luma - 2.6))
+
+
 class _Transform(nn.Module):
     """The cosine transform of decorrelated colours: (N, 3, H, W) <-> (N, 192, H/8, W/8); orthonormal."""
 
@@ -480,7 +490,8 @@ class _MotionEncoder(nn.Module):
     def forward(self, residual: Tensor, context: Tensor) -> Tensor:
         """(N, 5, H/8, W/8), in pixels."""
         means = F.avg_pool2d(residual, _SHRINK)
-        return means + self.body(torch.cat((means, context), dim=1))
+        beyond: Tensor = self.body(torch.cat((means, context), dim=1))
+        return means + beyond
 
 
 class _MotionDecoder(nn.Module):
@@ -492,7 +503,7 @@ class _MotionDecoder(nn.Module):
 
     def forward(self, latents: Tensor, context: Tensor) -> Tensor:
         """(N, 5, H, W)."""
-        coarse = latents + self.body(torch.cat((latents, context), dim=1))
+        coarse: Tensor = latents + self.body(torch.cat((latents, context), dim=1))
         return F.interpolate(coarse, scale_factor=float(_SHRINK), mode="bilinear")
 
 
@@ -511,13 +522,13 @@ class BFrameNetwork(nn.Module):
         self.motion_context = nn.Sequential(_conv(5, 16), nn.Conv2d(16, 5, 3, 1, 1))
         self.motion_encoder, self.motion_decoder = _MotionEncoder(32), _MotionDecoder(32)
         self.motion_gain = nn.Parameter(torch.tensor([0.0, 0.0, 0.0, 0.0, 0.7]))
-        self.motion_model = LatentModel(5, 8, 24, config.look, start=-1.5)
+        self.motion_model = LatentModel(torch.full((5,), -0.5), 4, 24, config.look, octaves=2.0)
         self.contexts = _Contexts(config)
         self.transform = _Transform()
         self.encoder = _ContextualEncoder(config, latents)
         self.generator = _FrameGenerator(config, latents)
         self.gain = nn.Parameter(torch.zeros(latents))
-        self.model = LatentModel(latents, config.hyper, config.inside, config.look)
+        self.model = LatentModel(_falling(), config.hyper, config.inside, config.look, octaves=4.0)
         self.register_buffer("gaussians", torch.from_numpy(gaussian_tables()))
 
     # -- the parts, as training and coding share them
@@ -536,12 +547,30 @@ class BFrameNetwork(nn.Module):
 
     def context_of(self, motion: Motion) -> Tensor:
         """The motion context, (N, 5, H/8, W/8)."""
-        return self.motion_context(F.avg_pool2d(motion.both, _SHRINK) * 0.1)
+        context: Tensor = self.motion_context(F.avg_pool2d(motion.both, _SHRINK) * 0.1)
+        return context
 
-    def motion_latents(self, predicted: Motion, taught: Motion, step: Tensor) -> Tensor:
-        """What there is to say of the motion, in steps."""
-        residual = taught.both - predicted.both
-        return self.motion_encoder(residual, self.context_of(predicted)) / self.motion_step(step)
+    def motion_latents(
+        self, predicted: Motion, taught: Motion, unaided: Tensor, better: Tensor, truth: Tensor, step: Tensor
+    ) -> Tensor:
+        """What there is to say of the motion, in steps: the residual, in blocks where it is worth bits.
+
+        Args:
+            predicted: The motion that the decoder knows.
+            taught: The teacher's.
+            unaided: (N, 3, H, W), the frame by the predicted motion.
+            better: (N, 3, H, W), the frame by the teacher's.
+            truth: (N, 3, H, W).
+            step: (N, 1, 1, 1).
+        """
+        with torch.no_grad():
+            gain = ((unaided - truth) ** 2 - (better - truth) ** 2).mean(dim=1, keepdim=True)
+            gain = F.avg_pool2d(gain, _SHRINK) * (_SHRINK**2 * LAMBDA / step**2)
+            around = F.avg_pool2d(F.pad(gain, (1, 1, 1, 1), mode="replicate"), 3, 1)
+            worth = F.interpolate((around > _MOTION_BITS).to(truth.dtype), scale_factor=float(_SHRINK))
+        residual = (taught.both - predicted.both) * worth
+        found: Tensor = self.motion_encoder(residual, self.context_of(predicted))
+        return found / self.motion_step(step)
 
     def compressed_motion(self, predicted: Motion, latents: Tensor, step: Tensor) -> Motion:
         """The motion as the decoder has it; latents that are all 0 leave the prediction as it is."""
@@ -550,14 +579,15 @@ class BFrameNetwork(nn.Module):
 
     def latents(self, truth: Tensor, prediction: Tensor, contexts: list[Tensor], step: Tensor) -> Tensor:
         """What there is to say of the frame, in steps."""
-        coefficients = self.transform(truth - prediction) + self.encoder(truth, prediction, contexts)
+        coefficients: Tensor = self.transform(truth - prediction) + self.encoder(truth, prediction, contexts)
         return coefficients / self.frame_step(step)
 
     def reconstruct(self, prediction: Tensor, contexts: list[Tensor], latents: Tensor, step: Tensor) -> Tensor:
         """The frame out of its latents, (N, 3, H, W), not clamped."""
         coefficients = latents * self.frame_step(step)
         plain = prediction + self.transform.inverse(coefficients)
-        return plain + self.generator(coefficients, self.hint(step), plain, prediction, contexts)
+        beyond: Tensor = self.generator(coefficients, self.hint(step), plain, prediction, contexts)
+        return plain + beyond
 
     # -- training
 
@@ -578,15 +608,15 @@ class BFrameNetwork(nn.Module):
         look, hint = self.look(luma), self.hint(step)
         predicted = self.predictor.predict(frame0, frame1, t, hints)
         taught = self.predictor.teach(frame0, frame1, t, truth, predicted, hints)
-        y, motion_bits = self.motion_model(self.motion_latents(predicted, taught, step), look, hint)
+        unaided, better = predicted.frame(frame0, frame1), taught.frame(frame0, frame1)
+        found = self.motion_latents(predicted, taught, unaided, better, truth, step)
+        y, motion_bits = self.motion_model(found, look, hint)
         motion = self.compressed_motion(predicted, y, step)
         contexts = self.contexts(frame0, frame1, motion)
         prediction = motion.frame(frame0, frame1)
         y, frame_bits = self.model(self.latents(truth, prediction, contexts, step), look, hint)
         frame = self.reconstruct(prediction, contexts, y, step)
-        with torch.no_grad():
-            unaided = predicted.frame(frame0, frame1)
-        return Reconstruction(frame, unaided, taught.frame(frame0, frame1), prediction, motion_bits, frame_bits)
+        return Reconstruction(frame, unaided, better, prediction, motion_bits, frame_bits)
 
 
 def luma_of(frame: Tensor) -> Tensor:

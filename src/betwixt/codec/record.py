@@ -194,7 +194,7 @@ def _read(body: bytes, rest: bytes) -> tuple[Record, list[int]]:
     d = json.loads(text)
     ticks = [0]
     for step, count in d["steps"]:
-        if not (isinstance(step, int) and isinstance(count, int) and step > 0 and 0 < count):
+        if not (isinstance(step, int) and isinstance(count, int) and step > 0 and count > 0):
             raise ValueError("steps that lead nowhere")
         if len(ticks) + count > _MOST_FRAMES:
             raise ValueError("more frames than any film has")
@@ -211,7 +211,7 @@ def _read(body: bytes, rest: bytes) -> tuple[Record, list[int]]:
     broken: list[int] = []
     at = 0
     for number in d["coded"]:
-        if not 0 <= number < frames or sent[number]:
+        if not isinstance(number, int) or not 0 <= number < frames or sent[number]:
             raise ValueError("a coded frame that is none")
         size, checksum, result = _CODED.unpack_from(body, place)
         place += _CODED.size

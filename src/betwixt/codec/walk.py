@@ -36,7 +36,7 @@ def ahead(items: Iterable[T], work: Callable[[T], R], workers: int) -> Iterator[
 
 @contextlib.contextmanager
 def one_thread_a_frame() -> Iterator[None]:
-    """Each frame is made by one thread: what is found must not depend on how many there are (OpenCV's would split it)."""
+    """Each frame is made by one thread: what is found must not depend on how many there are."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

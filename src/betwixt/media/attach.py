@@ -59,6 +59,6 @@ def attachment(container: av.container.InputContainer, name: str) -> bytes | Non
     """What the attachment of that name holds; None where there is none."""
     for stream in container.streams:
         if stream.type == "attachment" and stream.metadata.get("filename") == name:
-            data: bytes = stream.data
-            return data
+            holder: Any = stream
+            return bytes(holder.data)
     return None

@@ -85,7 +85,7 @@ class VideoWriter:
         pixel_format: None for the one nearest to the source's.
         threads: Encoder threads, 0 for its own choice.
         container: FFmpeg's name of the format; None to take it from the suffix.
-        tick: What frame numbers count, in seconds, where frames do not follow each other at the rate; None for 1 / rate.
+        tick: What frame numbers count, in seconds, where frames do not follow at the rate; None for 1 / rate.
         options: Further options of the encoder, over the usual ones; what ends in "-params" is appended to.
 
     Raises:

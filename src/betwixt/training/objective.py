@@ -159,6 +159,7 @@ def _late(module: str, name: str) -> Callable[[Mapping[str, Any]], Objective]:
 
 
 OBJECTIVES: dict[str, Callable[[Mapping[str, Any]], Objective]] = {
+    "codec": _late("codec", "CodecObjective"),
     "compact": _late("compact", "CompactObjective"),
 }
 """By the `name` of a recipe's [network]: what makes the objective from the other settings of that table.
