@@ -84,7 +84,8 @@ def load_coder(weights: str | Path | None = None) -> BFrameCoder:
 def _config_of(described: dict[str, str], path: Path) -> CodecConfig:
     try:
         values: dict[str, Any] = json.loads(described.get("config", "{}"))
-        return CodecConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        return CodecConfig(**values)
     except (ValueError, TypeError):
         raise InputError(f"{path} describes a B-frame network that this Betwixt does not know.") from None
 

@@ -412,6 +412,8 @@ class _Encoding:
         rate = survey.rate if full else survey.rate / self.keep
         intra = max(1, self.intra if full else self.intra // self.keep)
         chosen = self.order == "ip" and self.base.types
+        # H.264 states its time base as its rate: it is no finer than what is sent asks for.
+        unit = math.gcd(*(t for t, here in zip(survey.ticks, sent, strict=True) if here))
         reader = self._open()
         try:
             writer = VideoWriter(
@@ -423,7 +425,7 @@ class _Encoding:
                 quality=self.quality,
                 pixel_format=self.pixel_format,
                 threads=self.threads,
-                tick=survey.tick,
+                tick=survey.tick * unit,
                 options=base_options(self.base, self.preset, self.order, between, intra),
             )
             with writer:
@@ -437,8 +439,8 @@ class _Encoding:
                     if number < len(sent) and sent[number]:
                         kind = types[number] if chosen or types[number] == PictureType.I else PictureType.NONE
                         last = number + 1 == len(sent)
-                        length = survey.last if last else None
-                        writer.write(item.video, survey.ticks[number], kind, length)
+                        length = -(-survey.last // unit) if last else None
+                        writer.write(item.video, survey.ticks[number] // unit, kind, length)
                     number += 1
                     self._tell("encoding", number, len(sent))
                 writer.commit()

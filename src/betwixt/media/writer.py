@@ -234,7 +234,11 @@ class VideoWriter:
                 self._describe(self._stretchers[stream.index].stream, stream)
             elif stream.type == "attachment" or self._holds(stream):
                 self._add_copy(stream)
-            elif isinstance(stream, AudioStream) and self.container not in ("yuv4mpegpipe", "gif"):
+            elif (
+                isinstance(stream, AudioStream)
+                and stream.codec_context is not None
+                and self.container not in ("yuv4mpegpipe", "gif")
+            ):
                 self._reencode(stream)
             else:
                 self.lost.append(_name(stream))
