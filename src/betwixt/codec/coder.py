@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from betwixt.codec.entropy import LatentModel, SymbolDecoder, SymbolEncoder, need_constriction
+from betwixt.codec.entropy import LatentModel, SymbolDecoder, SymbolEncoder, gaussian_tables, need_constriction
 from betwixt.codec.fixed import exact
 from betwixt.codec.network import LAMBDA, BFrameNetwork, CodecConfig, Motion, step_code, step_of
 from betwixt.errors import InputError, UsageError
@@ -78,6 +78,8 @@ def load_coder(weights: str | Path | None = None) -> BFrameCoder:
         raise InputError(f"{path} holds no weights of the B-frame network (its metadata has no model '{MODEL}').")
     network = BFrameNetwork(_config_of(described, path))
     load_weights(network, path)
+    if not all(bool(m.prior.tables.any()) for m in (network.motion_model, network.model)):
+        raise InputError(f"{path} was not finished for coding: export it from its checkpoint (docs/compression.md).")
     return BFrameCoder(network, file_hash(path)[:12])
 
 
@@ -96,17 +98,16 @@ def export_codec(network: BFrameNetwork, path: Path, metadata: dict[str, str] | 
 
     from betwixt.media.files import write_whole
 
-    half = {
-        name: value.detach().cpu().contiguous().half() if value.is_floating_point() else value.cpu().contiguous()
-        for name, value in network.state_dict().items()
-    }
     frozen = BFrameNetwork(network.config)
-    frozen.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in half.items()})
+    frozen.load_state_dict({name: value.detach().cpu().half().float() for name, value in network.state_dict().items()})
     for model in (frozen.motion_model, frozen.model):
         model.prior.freeze()  # of the weights as they are kept
-    for name, value in frozen.state_dict().items():
-        if not value.is_floating_point():
-            half[name] = value.contiguous()
+    frozen.gaussians.copy_(torch.from_numpy(gaussian_tables()))
+    parameters = {name for name, _ in frozen.named_parameters()}
+    half = {
+        name: (value.half() if name in parameters else value).contiguous()
+        for name, value in frozen.state_dict().items()
+    }
     described = {"model": MODEL, "config": json.dumps(asdict(network.config)), **(metadata or {})}
     write_whole(path, save(half, metadata=described))
 
@@ -229,7 +230,7 @@ class BFrameCoder:
         """Write latents; returns them as they are read."""
         z = torch.round(model.encoder(latents)).clamp(-1000, 1000)
         symbols = z[0].numpy().astype(np.int64)
-        tables = model.prior.tables.numpy()
+        tables = model.prior.tables.numpy().astype(np.int32)
         writer.put(symbols.reshape(-1), writer.models.prior(tables, symbols[0].size))
         mean, index = self._distribution(model, symbols, tuple(z.shape), scene)
         distance = latents[0].numpy() - mean
@@ -240,7 +241,7 @@ class BFrameCoder:
     def _take(self, reader: SymbolDecoder, model: LatentModel, channels: int, scene: _Scene) -> Tensor:
         """Read latents."""
         height, width = (side // 8 for side in scene.frame0.shape[-2:])
-        tables = model.prior.tables.numpy()
+        tables = model.prior.tables.numpy().astype(np.int32)
         size = (height // 4) * (width // 4)
         symbols = reader.take(len(tables) * size, reader.models.prior(tables, size))
         mean, index = self._distribution(model, symbols, (1, len(tables), height // 4, width // 4), scene)

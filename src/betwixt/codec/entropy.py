@@ -97,7 +97,8 @@ class FactorizedPrior(nn.Module):
             self.biases.append(nn.Parameter(torch.empty(channels, out, 1).uniform_(-0.2, 0.2)))
             if out != 1:
                 self.factors.append(nn.Parameter(torch.zeros(channels, out, 1)))
-        self.register_buffer("tables", torch.zeros(channels, 2 * _PRIOR_REACH + 2, dtype=torch.int32))
+        # Whole numbers, kept as floats, which is what files of weights hold.
+        self.register_buffer("tables", torch.zeros(channels, 2 * _PRIOR_REACH + 2))
 
     def _logits(self, values: Tensor) -> Tensor:
         """(C, 1, n) -> the cumulative distribution there, before the sigmoid."""
@@ -127,7 +128,7 @@ class FactorizedPrior(nn.Module):
         places = torch.arange(-_PRIOR_REACH, _PRIOR_REACH + 1, dtype=torch.float32)
         mass = self._mass(places.expand(len(self.tables), 1, -1)).squeeze(1).double().cpu().numpy()
         rows = [_whole(np.append(row, max(0.0, 1.0 - row.sum()))) for row in mass]
-        self.tables.copy_(torch.from_numpy(np.stack(rows)))
+        self.tables.copy_(torch.from_numpy(np.stack(rows).astype(np.float32)))
 
 
 def _whole(probabilities: NDArray[np.float64]) -> NDArray[np.int32]:

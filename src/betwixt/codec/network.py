@@ -529,7 +529,7 @@ class BFrameNetwork(nn.Module):
         self.generator = _FrameGenerator(config, latents)
         self.gain = nn.Parameter(torch.zeros(latents))
         self.model = LatentModel(_falling(), config.hyper, config.inside, config.look, octaves=4.0)
-        self.register_buffer("gaussians", torch.from_numpy(gaussian_tables()))
+        self.register_buffer("gaussians", torch.from_numpy(gaussian_tables().astype(np.float32)))
 
     # -- the parts, as training and coding share them
 
