@@ -93,9 +93,7 @@ def test_sound_and_distances_between_streams_stay(tmp_path):
                 assert "BETWIXT" not in container.metadata
     assert [d for _, d in packets["in"]] == [d for _, d in packets["c"]] == [d for _, d in packets["restored"]]
     for name in ("c", "restored"):
-        assert all(
-            abs(a - b) <= Fraction(1, 500) for (a, _), (b, _) in zip(packets["in"], packets[name], strict=True)
-        )
+        assert all(abs(a - b) <= Fraction(1, 500) for (a, _), (b, _) in zip(packets["in"], packets[name], strict=True))
 
 
 def test_ten_bits_and_hdr_stay(tmp_path):
@@ -125,7 +123,9 @@ def test_rotation_chapters_and_attachments_stay(tmp_path):
     def prepare(out, stream):
         out.metadata["title"] = "a title"
         out.add_attachment("note.txt", "text/plain", b"kept")
-        out.set_chapters([{"id": 1, "start": 0, "end": 400, "time_base": Fraction(1, 1000), "metadata": {"title": "I"}}])
+        out.set_chapters(
+            [{"id": 1, "start": 0, "end": 400, "time_base": Fraction(1, 1000), "metadata": {"title": "I"}}]
+        )
         stream.set_display_matrix((0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30))
 
     source = make_clip(tmp_path / "in.mkv", frames=10, prepare=prepare)

@@ -34,7 +34,7 @@ def _with(value):
             "of an RGBA one take the first three",
         ),
         (torch.zeros(1, 4, 24, 32), torch.zeros(1, 4, 24, 32), [0.5], "of an RGBA one take the first three"),
-        (torch.zeros(2, 3, 24, 32), torch.zeros(2, 3, 24, 32), [0.5], "with or without a 1"),
+        (torch.zeros(2, 2, 24, 32), torch.zeros(2, 2, 24, 32), [0.5], "or a batch of such"),
         (GOOD[:0], GOOD[:0], [0.5], "has shape"),
         (GOOD.astype(np.int64), GOOD.astype(np.int64), [0.5], "is of type int64"),
         ([[0]], [[0]], [0.5], "is a list"),

@@ -119,3 +119,59 @@ def test_a_network_without_weights_refuses_in_one_line() -> None:
         if info.weights == "yours":
             with pytest.raises(BetwixtError, match="--weights FILE"):
                 load_model(name)
+
+
+class Next(Blend):
+    """A network for the frame after the second, by going on as before."""
+
+    extrapolates = True
+
+    def at(self, pair: Any, t: Tensor) -> Synthesis:
+        return Synthesis(pair[0] + t * (pair[1] - pair[0]))
+
+
+def test_a_network_made_for_the_next_frame_makes_that_one_only() -> None:
+    first, second = (0.25 + 0.25 * x for x in frames())
+    model = TorchInterpolator("next", Next(any_time=False), "cpu")
+    np.testing.assert_allclose(model.extrapolate(first, second), 2 * second - first, atol=1e-6)
+    for attempt in (lambda: model.prepare(first, second), lambda: model.between(first, second, [0.5])):
+        with pytest.raises(BetwixtError, match="next makes the frame after two frames"):
+            attempt()
+    with pytest.raises(BetwixtError, match="only interpolates"):
+        TorchInterpolator("blend", Blend(any_time=True), "cpu").extrapolate(first, second)
+
+
+def test_ncm_extrapolates_through_the_runtime() -> None:
+    model = TorchInterpolator("ncm-base-next", load_network("ncm-base-next"), "cpu")
+    made = model.extrapolate(*frames(40, 50))
+    assert made.shape == (40, 50, 3)
+    assert np.isfinite(made).all()
+
+
+@pytest.mark.parametrize("any_time", [True, False])
+def test_a_batch_is_made_in_one_pass(any_time: bool) -> None:
+    network = Blend(any_time)
+    first, second = frames(3 * 21)
+    firsts, seconds = first.reshape(3, 21, 37, 3), second.reshape(3, 21, 37, 3)
+    made = TorchInterpolator("blend", network, "cpu").between(firsts, seconds, [0.0, 0.25, 0.5])
+    for t, batch in zip((0.0, 0.25, 0.5), made, strict=True):
+        np.testing.assert_allclose(batch, (1 - t) * firsts + t * seconds, atol=1e-6)
+    assert network.shapes[0] == (3, 3, 32, 48)
+
+
+def test_a_batch_beyond_the_budget_is_made_in_parts() -> None:
+    network = Blend(any_time=True)
+    first, second = frames(5 * 32, 32)
+    firsts, seconds = first.reshape(5, 32, 32, 3), second.reshape(5, 32, 32, 3)
+    (made,) = TorchInterpolator("blend", network, "cpu", tile=2 * 32 * 32).between(firsts, seconds, [0.5])
+    np.testing.assert_allclose(made, (firsts + seconds) / 2, atol=1e-6)
+    assert [shape[0] for shape in network.shapes] == [2, 2, 1]
+
+
+def test_a_batch_of_tensors_comes_back_as_one_whatever_the_model() -> None:
+    first, second = (torch.from_numpy(x).reshape(2, 32, 40, 3).permute(0, 3, 1, 2) for x in frames(64, 40))
+    for model in (TorchInterpolator("blend", Blend(any_time=True), "cpu"), load_model("average")):
+        (made,) = model.between(first, second, [0.25])
+        torch.testing.assert_close(made, 0.75 * first + 0.25 * second, atol=1e-6, rtol=0)
+    with pytest.raises(BetwixtError, match="2 first frames and 1 second"):
+        load_model("average").between(first, second[:1], [0.25])

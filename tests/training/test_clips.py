@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pickle
+import shutil
 from pathlib import Path
 
 import av
@@ -58,7 +60,8 @@ def test_crops_are_in_time_order(cache: Path) -> None:
     # long, long aged, pan, pan aged
     assert triplets.shares == pytest.approx([0.0, 0.0, 1 / 1.4, 0.4 / 1.4], abs=0.03)
     for i in range(10):
-        frames, t = triplets.draw(np.random.default_rng(i), 96)
+        sample = triplets.draw(np.random.default_rng(i), 96)
+        frames, t = sample.pictures, sample.t
         assert frames.shape == (3, 96, 96, 3)
         # In a pan at constant speed the frame between is nearer to each end than the ends to each other.
         ends = np.abs(frames[0].astype(int) - frames[2]).mean()
@@ -80,8 +83,58 @@ def test_an_aged_clip_is_the_clip_with_coding_noise(cache: Path) -> None:
     assert (difference < 16).all()
 
 
+def test_the_middle_alone_and_the_frame_after(cache: Path) -> None:
+    middle, after = (RealTriplets(cache, times=times) for times in ("middle", "next"))
+    for i in range(10):
+        between, beyond = (triplets.draw(np.random.default_rng(i), 64) for triplets in (middle, after))
+        assert (between.t, beyond.t) == (0.5, 2.0)
+        # The same three frames: the one in the middle and the last have changed places.
+        np.testing.assert_array_equal(beyond.pictures, between.pictures[[0, 2, 1]])
+
+
+def test_gaps_and_excluded_clips_are_obeyed(cache: Path) -> None:
+    every, some = RealTriplets(cache), RealTriplets(cache, gaps=(2,))
+    assert 0 < len(some) < len(every)
+    assert len(RealTriplets(cache, exclude=("long",))) < len(every)
+    with pytest.raises(InputError, match="weight above 0"):
+        RealTriplets(cache, {name: ClipRule(weight=0.0) for name in ("pan", "long")})
+
+
+def test_another_process_draws_the_same(cache: Path) -> None:
+    triplets = RealTriplets(cache, {"long": ClipRule(weight=0.1)}, times="middle")
+    message = pickle.dumps(triplets)
+    assert len(message) < 2_000
+    for i in range(5):
+        ours, theirs = (t.draw(np.random.default_rng(i), 64) for t in (triplets, pickle.loads(message)))
+        np.testing.assert_array_equal(ours.pictures, theirs.pictures)
+        assert ours.t == theirs.t
+
+
 def test_no_clips_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         build_clip_cache([], tmp_path, {})
     with pytest.raises(InputError):
         RealTriplets(tmp_path)
+
+
+def test_a_damaged_clip_is_named_and_nothing_of_it_stays(tmp_path: Path) -> None:
+    (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 8)
+    with pytest.raises(InputError, match=r"noise\.mp4 cannot be decoded"):
+        build_clip_cache([tmp_path / "noise.mp4"], tmp_path / "cache", {})
+    write_clip(tmp_path / "late.mkv", [np.ascontiguousarray(texture(1)[:, :160])] * 3)
+    with pytest.raises(InputError, match=r"late\.mkv holds no frame before 0 s"):
+        build_clip_cache([tmp_path / "late.mkv"], tmp_path / "cache", {"late": ClipRule(end=0.0)})
+    assert not list((tmp_path / "cache/clips").iterdir())
+
+
+def test_clips_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Two clips are called 'a'"):
+        build_clip_cache([tmp_path / "a.mp4", tmp_path / "a.mkv"], tmp_path, {})
+
+
+def test_a_damaged_cache_is_named(cache: Path, tmp_path: Path) -> None:
+    shutil.copytree(cache, tmp_path / "cache")
+    frames = tmp_path / "cache/clips/pan.npy"
+    frames.write_bytes(frames.read_bytes()[:5000])
+    with pytest.raises(InputError, match=r"pan\.npy is damaged"):
+        RealTriplets(tmp_path / "cache")

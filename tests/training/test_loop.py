@@ -1,88 +1,278 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from layouts import write
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from betwixt.errors import InputError, UsageError
 from betwixt.models.compact import Compact
-from betwixt.training.checkpoint import export_weights
-from betwixt.training.loop import learning_rate, train
-from betwixt.training.recipe import Recipe, load_recipe
-from betwixt.training.synthetic import build_bank
-from betwixt.training.validation import development_sets, validate
+from betwixt.runtime.load import load_model
+from betwixt.training.checkpoint import Progress, export_weights, read_checkpoint, restore
+from betwixt.training.loop import Run, train
+from betwixt.training.objective import make_objective
+from betwixt.training.recipe import load_recipe
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+ROOT = Path(__file__).resolve().parents[2]
 
+STAGES = """
+[[stage]]
+name = "coarse"
+samples = 12
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cache")
-    picture = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
-    build_bank(folder / "synthetic", [picture], [0], size=64, scenes=4)
-    (folder / "clips").mkdir()
-    np.save(folder / "clips/noise.npy", np.stack([picture] * 7))
-    np.save(folder / "clips/noise.triplets.npy", np.array([[0, 2, 1, 3, 30], [1, 3, 2, 3, 30]], np.float32))
-    return folder
+[[stage]]
+name = "fine"
+samples = 12
+crop = 24
+optimizer = "adamax"
+"""
 
-
-def small(samples: int) -> Recipe:
-    return Recipe(batch=2, crop=32, margin=8, samples=samples, cool_down=8, warm_up=2)
-
-
-def test_a_stopped_run_goes_on_bit_for_bit(cache: Path, tmp_path: Path) -> None:
-    train(small(8), cache, tmp_path / "whole", minutes=5)
-    train(small(8), cache, tmp_path / "parts", minutes=5, until=6)
-    assert train(small(8), cache, tmp_path / "parts", minutes=5).samples == 8
-    whole = load_file(tmp_path / "whole/checkpoint.safetensors")
-    parts = load_file(tmp_path / "parts/checkpoint.safetensors")
-    assert set(parts) == set(whole)
-    for name, tensor in whole.items():
-        assert torch.equal(tensor, parts[name]), name
-
-
-def test_recipes_are_read_and_refuse_what_they_do_not_know(tmp_path: Path) -> None:
-    recipe, rules = load_recipe(RECIPES / "compact.toml", ["batch=4", "learning_rate=1"])
-    assert (recipe.batch, recipe.learning_rate) == (4, 1.0)
-    assert rules.exclude == ("sam2_coffee",)
-    assert rules.clips["envivio"].end == 173.0
-    with pytest.raises(UsageError, match="crops"):
-        load_recipe(RECIPES / "compact.toml", ["crops=4"])
-    with pytest.raises(UsageError, match="batch"):
-        load_recipe(RECIPES / "compact.toml", ["batch=many"])
-    with pytest.raises(InputError):
-        load_recipe(tmp_path / "none.toml")
+COMPACT = """
+name = "compact"
+[network]
+name = "compact"
+margin = 8
+[[data]]
+kind = "clips"
+[train]
+samples = 8
+batch = 2
+crop = 32
+"""
 
 
-def test_learning_rate_warms_up_stays_and_cools_down() -> None:
-    recipe = Recipe(learning_rate=1.0, warm_up=80, batch=8, samples=1000, cool_down=400)
-    rates = [learning_rate(recipe, k) for k in (0, 40, 80, 600, 800, 1000)]
-    assert rates == pytest.approx([0.1, 0.6, 1.0, 1.0, 0.5, 0.0])
+class Told:
+    """A report that remembers."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.rows: list[Any] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def step(self, samples: int, end: int, stage: str, figures: Any) -> None: ...
+
+    def scores(self, row: Any) -> None:
+        self.rows.append(row)
 
 
-def test_scores_are_those_of_evaluate(tmp_path: Path) -> None:
+@pytest.fixture
+def go(data: Path, cache: Path, tmp_path: Path):
+    """Trains in a folder of the test; gives what was told."""
+
+    def run(recipe: Any, folder: str, **more: Any) -> Progress:
+        run.told = Told()
+        return train(recipe, Run(data, cache, tmp_path / folder, jobs=1, device="cpu", **more), run.told)
+
+    return run
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path / "checkpoint.safetensors")
+
+
+def differ(one: Path, other: Path) -> list[str]:
+    a, b = tensors(one), tensors(other)
+    assert set(a) == set(b)
+    return [name for name in a if not torch.equal(a[name], b[name])]
+
+
+@pytest.mark.parametrize("stop", [4, 12, 16])
+def test_a_stopped_run_goes_on_bit_for_bit_in_every_stage(stop: int, recipe, go, tmp_path: Path) -> None:
+    go(recipe(more=STAGES), "whole")
+    go(recipe(more=STAGES), "parts", until=stop)
+    assert go(recipe(more=STAGES), "parts", resume=True).samples == 24
+    assert not differ(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_workers_do_not_change_what_is_learned(go, tmp_path: Path) -> None:
+    compact = tmp_path / "compact.toml"
+    compact.write_text(COMPACT)
+    go(load_recipe(compact), "alone")
+    go(load_recipe(compact), "helped", workers=2)
+    assert not differ(tmp_path / "alone", tmp_path / "helped")
+
+
+def test_a_step_in_parts_is_the_same_step(recipe, go, tmp_path: Path) -> None:
+    go(recipe("batch=4"), "one", until=4)
+    go(recipe("batch=4", "accumulate=2"), "two", until=4)
+    a, b = tensors(tmp_path / "one"), tensors(tmp_path / "two")
+    # The noise of the two parts differs; beside it the gradient is the same.
+    assert torch.allclose(a["first.first.weight"], b["first.first.weight"], atol=2e-4)
+    assert not torch.allclose(a["first.first.weight"], torch.zeros(()))
+
+
+def test_what_is_frozen_has_no_moments_and_a_teacher_is_not_exported(recipe, go, tmp_path: Path) -> None:
+    go(recipe(more=STAGES), "run")
+    names = set(tensors(tmp_path / "run"))
+    assert {"objective.teacher.weight", "objective.fixed.weight", "objective.seen", "model.first.weight"} <= names
+    assert not any(name.startswith("first.objective") for name in names)  # of the second stage
+    export_weights(tmp_path / "run/checkpoint.safetensors", tmp_path / "weights.safetensors")
+    assert set(load_file(tmp_path / "weights.safetensors")) == {
+        "first.weight",
+        "first.bias",
+        "last.weight",
+        "last.bias",
+    }
+
+
+def test_without_an_average_the_weights_themselves_are_kept(recipe, go, tmp_path: Path) -> None:
+    go(recipe("average=0"), "run", until=8)
+    kept = tensors(tmp_path / "run")
+    assert torch.equal(kept["ema.first.weight"], kept["model.first.weight"])
+
+
+def test_exported_weights_say_where_they_come_from_and_load_by_name(data, cache, tmp_path: Path) -> None:
+    (tmp_path / "compact.toml").write_text(COMPACT)
+    request = Run(data, cache, tmp_path / "run", jobs=1, device="cpu")
+    train(load_recipe(tmp_path / "compact.toml"), request, Told())
+    target = tmp_path / "weights.safetensors"
+    export_weights(tmp_path / "run/small.safetensors", target)
+    with safe_open(target, "pt") as file:
+        says = file.metadata()
+    assert says["model"] == says["recipe"] == "compact"
+    assert says["samples"] == "8"
+    assert json.loads(says["network"])["margin"] == 8
+    assert "clip0" in json.loads(says["data"])[0]
+    assert len(says["code"]) == 12
+    assert (tmp_path / "run/small.safetensors").stat().st_size < 8_000_000
+    assert load_model("compact", weights=target).name == "compact"
+
+
+def test_the_checkpoint_in_the_repository_goes_on(data, cache, tmp_path: Path) -> None:
+    source = ROOT / "checkpoints/compact.safetensors"
+    begun = read_checkpoint(source)
+    recipe = load_recipe(ROOT / "recipes/compact.toml")
+    objective = make_objective(recipe.network)
+    optimizer = torch.optim.AdamW(objective.parameters())
+    assert restore(begun, objective, {}, optimizer) == []
+    assert torch.equal(objective.shipped.flow.head.weight, begun.tensors["model.flow.head.weight"])
+    assert len(optimizer.state) == len(list(Compact().parameters()))
+    assert begun.progress.name == recipe.name
+    assert begun.progress.stage_step == begun.progress.step > 0
+
+
+def test_scores_are_those_of_evaluate(recipe, go, tmp_path: Path) -> None:
     for name in ("Walking", "Beanbags"):
-        write(tmp_path / f"middlebury_other/input/{name}/frame10.png", 0)
-        write(tmp_path / f"middlebury_other/input/{name}/frame11.png", 2)
-        write(tmp_path / f"middlebury_other/gt/{name}/frame10i11.png", 1)
+        write(tmp_path / f"eval/middlebury_other/input/{name}/frame10.png", 0)
+        write(tmp_path / f"eval/middlebury_other/input/{name}/frame11.png", 2)
+        write(tmp_path / f"eval/middlebury_other/gt/{name}/frame10i11.png", 1)
     for i in range(5):
-        write(tmp_path / f"davis_dev/pan/{i:05d}.jpg", i)
-    sets = development_sets(tmp_path, davis=2)
-    assert {name: len(samples) for name, samples in sets.items()} == {"middlebury": 2, "davis": 2}
-    scores = validate(Compact().eval(), sets)
-    assert scores["middlebury"] > 30
-    assert scores["davis"] > 25
+        write(tmp_path / f"eval/davis_dev/pan/{i:05d}.jpg", i)
+    go(recipe(), "run", evaluation=tmp_path / "eval", until=4)
+    (row,) = go.told.rows
+    assert row["recipe"] == "tiny"
+    assert row["samples"] == 4
+    assert 10 < row["middlebury"] < 60
+    assert set(row) == {"recipe", "samples", "hours", "middlebury", "davis"}
+    before = tensors(tmp_path / "run")
+    # Nothing is left to train: it is scored again, and nothing changes.
+    go(recipe(), "run", evaluation=tmp_path / "eval", until=4, resume=True)
+    assert go.told.rows[0]["middlebury"] == row["middlebury"]
+    assert len((tmp_path / "run/curve.csv").read_text().splitlines()) == 3
+    assert all(torch.equal(before[name], value) for name, value in tensors(tmp_path / "run").items())
 
 
-def test_the_small_checkpoint_has_the_average_and_fits_the_repository(cache: Path, tmp_path: Path) -> None:
-    train(small(6), cache, tmp_path, minutes=5)
-    tensors = load_file(tmp_path / "small.safetensors")
-    names = [name for name, _ in Compact().named_parameters()]
-    assert {f"ema.{name}" for name in names} <= set(tensors)
-    assert (tmp_path / "small.safetensors").stat().st_size < 8_000_000
-    export_weights(tmp_path / "small.safetensors", tmp_path / "weights.safetensors")
-    Compact().load_state_dict(load_file(tmp_path / "weights.safetensors"))
+def test_a_loss_that_diverges_ends_the_run_and_keeps_the_last_good_checkpoint(recipe, go, tmp_path: Path) -> None:
+    go(recipe(), "run", until=8)
+    good = (tmp_path / "run/checkpoint.safetensors").read_bytes()
+    with pytest.raises(InputError, match=r"diverged after \d+ samples.*--resume"):
+        go(recipe("learning_rate=1e30", "warm_up=0"), "run", resume=True)
+    assert (tmp_path / "run/checkpoint.safetensors").read_bytes() == good
+    with pytest.raises(InputError, match="begin anew"):
+        go(recipe("learning_rate=1e30", "warm_up=0"), "other")
+
+
+def test_checkpoints_that_do_not_fit_are_refused(recipe, go, tmp_path: Path) -> None:
+    go(recipe(), "run", until=4)
+    with pytest.raises(UsageError, match="--resume to go on"):
+        go(recipe(), "run")
+    with pytest.raises(InputError, match="no checkpoint in"):
+        go(recipe(), "empty", resume=True)
+    with pytest.raises(UsageError, match="leave one out"):
+        go(recipe(), "run", resume=True, fresh=True)
+    path = tmp_path / "run/checkpoint.safetensors"
+    other = replace(recipe(), name="other", table={**recipe().table, "name": "other"})
+    with pytest.raises(InputError, match="of the recipe tiny, not of other"):
+        go(other, "x", source=path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="damaged or cut short"):
+        go(recipe(), "run", resume=True)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="checkpoint"):
+        go(recipe(), "run", resume=True)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match="weights alone"):
+        go(recipe(), "run", resume=True)
+    content = load_file(ROOT / "checkpoints/compact.safetensors")
+    save_file(content, path, {"state": json.dumps({"samples": 4, "recipe": {"name": "tiny"}})})
+    with pytest.raises(InputError, match="holds another network"):
+        go(recipe(), "run", resume=True)
+
+
+def test_what_does_not_fit_together_is_said_at_once(recipe, go, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no stage 'rough': it has coarse, fine"):
+        go(recipe(more='[[stage]]\nname = "rough"\n'), "run")
+    with pytest.raises(UsageError, match="CUDA"):
+        train(recipe(), Run(tmp_path, tmp_path, tmp_path / "run", device="cuda"), Told())
+    with pytest.raises(InputError, match="none of the development sets"):
+        go(recipe(), "run", evaluation=tmp_path)
+    with pytest.raises(InputError, match="data folder"):
+        train(recipe(), Run(tmp_path / "none", tmp_path / "c", tmp_path / "run", device="cpu"), Told())
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(InputError, match="no clip"):
+        train(recipe(), Run(tmp_path / "nothing", tmp_path / "c", tmp_path / "run", device="cpu", jobs=1), Told())
+    assert not (tmp_path / "run").exists()
+
+
+TWO = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+import torch
+import betwixt.training.loop as loop
+from betwixt.training.recipe import load_recipe
+
+class Told:
+    def note(self, text): pass
+    def step(self, *figures): pass
+    def scores(self, row): pass
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    folder, data, cache, output = map(Path, sys.argv[1:])
+    run = loop.Run(data, cache, output, jobs=1, device="cpu")
+    training = loop._Training(load_recipe(folder / "compact.toml"), run, Told())
+    training.run()
+    torch.save(training._objective.state_dict(), output / f"rank{training._share.rank}of{training._share.world}.pt")
+"""
+
+
+def test_two_processes_learn_what_one_learns(data: Path, cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "compact.toml").write_text(COMPACT)
+    (tmp_path / "two.py").write_text(TWO)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    train(load_recipe(tmp_path / "compact.toml"), Run(data, cache, tmp_path / "one", jobs=1, device="cpu"), Told())
+    together = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = [str(path) for path in (tmp_path / "two.py", tmp_path, data, cache, tmp_path / "two")]
+    done = subprocess.run([*together, *arguments], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    one = {n[6:]: t for n, t in tensors(tmp_path / "one").items() if n.startswith("model.")}
+    first, second = (torch.load(tmp_path / f"two/rank{rank}of2.pt", weights_only=True) for rank in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    first = {name.removeprefix("learner.compact."): value for name, value in first.items()}
+    start = make_objective({"name": "compact"}).shipped.state_dict()
+    assert any(not torch.equal(one[name], start[name]) for name in one)
+    for name, value in one.items():
+        assert torch.allclose(value, first[name], atol=1e-5), name

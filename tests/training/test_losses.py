@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,37 +8,196 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from betwixt.training.losses import census, charbonnier, endpoint_error, laplacian
+from betwixt.training.losses import (
+    adaptive_charbonnier,
+    census,
+    census_map,
+    charbonnier,
+    charbonnier_census,
+    endpoint_error,
+    flow_distillation,
+    geometry,
+    l1,
+    laplacian,
+    log_error,
+    robust_weight,
+    sobel,
+)
+from parity import fixture
 
-REFERENCE = Path(__file__).resolve().parents[3] / "shared/parity/losses.npz"
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def census_of_ifrnet(prediction: Tensor, truth: Tensor) -> Tensor:
+    return census(prediction, truth, form="ifrnet")
+
+
+def loss_of_ebme(prediction: Tensor, truth: Tensor) -> Tensor:
+    return charbonnier_census(prediction, truth, form="rife", census_weight=0.1)
+
+
+PICTURES: dict[str, Loss] = {
+    "rife/lap": laplacian,
+    "ema_vfi/lap": laplacian,
+    "ebme/lap": laplacian,
+    "rife/census_mean": census,
+    "ema_vfi/census_mean": census,
+    "ebme/census_mean": census,
+    "rife/sobel_mean": sobel,
+    "ifrnet/charbonnier": charbonnier,
+    "ifrnet/census": census_of_ifrnet,
+    "ifrnet/rec": charbonnier_census,
+    "amt/charbonnier": charbonnier,
+    "amt/census": census_of_ifrnet,
+    "ebme/l2_charbonnier_plus_0.1census": loss_of_ebme,
+}
+METRICS = {"ssim_matlab3d", "ssim_matlab3d_first_only", "ssim2d", "ssim3d", "psnr", "ie"}
+
+
+class Reference:
+    """The values of the authors' implementations."""
+
+    def __init__(self, values: dict[str, NDArray[np.float32]]) -> None:
+        self.values = values
+
+    def input(self, name: str) -> Tensor:
+        return torch.from_numpy(self.values[f"in/{name}"])
+
+    def check(self, key: str, ours: Tensor) -> None:
+        assert float(ours) == pytest.approx(float(self.values[key]), rel=1e-5), key
+
+    def check_map(self, key: str, ours: Tensor) -> None:
+        np.testing.assert_allclose(ours[..., ::4, ::4].numpy(), self.values[key], rtol=1e-5, atol=1e-7)
 
 
 @pytest.fixture(scope="module")
-def values() -> dict[str, NDArray[np.float64]]:
-    if not REFERENCE.exists():
-        pytest.skip(f"the reference values {REFERENCE} are not here")
-    with np.load(REFERENCE) as file:
-        return dict(file)
+def reference() -> Reference:
+    return Reference(fixture("losses"))
 
 
-@pytest.mark.parametrize(
-    ("key", "loss"),
-    [("rife/lap", laplacian), ("rife/census_mean", census), ("ifrnet/charbonnier", charbonnier)],
-)
 @pytest.mark.parametrize("which", ["pred", "pred_near"])
-def test_losses_match_the_reference(
-    values: dict[str, NDArray[np.float64]], key: str, loss: Callable[[Tensor, Tensor], Tensor], which: str
-) -> None:
-    result = loss(torch.from_numpy(values[f"in/{which}"]), torch.from_numpy(values["in/gt"]))
-    assert float(result) == pytest.approx(float(values[f"{key}/{which}"]), rel=1e-5)
+@pytest.mark.parametrize("key", list(PICTURES))
+def test_losses_of_pictures(reference: Reference, key: str, which: str) -> None:
+    reference.check(f"{key}/{which}", PICTURES[key](reference.input(which), reference.input("gt")))
+
+
+@pytest.mark.parametrize(("key", "loss"), [("rife/lap", laplacian), ("ifrnet/rec", charbonnier_census)])
+def test_gradients(reference: Reference, key: str, loss: Loss) -> None:
+    prediction = reference.input("pred").requires_grad_()
+    torch.autograd.backward(loss(prediction, reference.input("gt")))
+    assert prediction.grad is not None
+    theirs = reference.values[f"{key}/grad_pred_sub4"]
+    largest = float(np.abs(theirs).max())
+    np.testing.assert_allclose(prediction.grad[..., ::4, ::4].numpy(), theirs, rtol=1e-5, atol=1e-5 * largest)
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3, 4])
-def test_laplacian_levels_match_the_reference(values: dict[str, NDArray[np.float64]], levels: int) -> None:
-    result = laplacian(torch.from_numpy(values["in/pred"]), torch.from_numpy(values["in/gt"]), levels)
-    assert float(result) == pytest.approx(float(values[f"rife/lap_levels{levels}/pred"]), rel=1e-5)
+def test_laplacian_levels(reference: Reference, levels: int) -> None:
+    result = laplacian(reference.input("pred"), reference.input("gt"), levels)
+    reference.check(f"rife/lap_levels{levels}/pred", result)
+
+
+def test_census_map(reference: Reference) -> None:
+    reference.check_map("rife/census_map_sub4", census_map(reference.input("pred"), reference.input("gt")))
+
+
+@pytest.mark.parametrize("which", ["pred", "pred_near"])
+def test_masked_charbonnier(reference: Reference, which: str) -> None:
+    result = charbonnier(reference.input(which), reference.input("gt"), mask=reference.input("mask"))
+    reference.check(f"ifrnet/charbonnier_masked/{which}", result)
+
+
+def test_endpoint_error(reference: Reference) -> None:
+    error = endpoint_error(reference.input("flow_pred_level0")[:, :2], reference.input("flow_gt")[:, :2])
+    reference.check("rife/epe_mean", (error * reference.input("mask")).mean())
+
+
+def test_geometry(reference: Reference) -> None:
+    first = geometry(reference.input("feat_a"), reference.input("feat_b"))
+    second = geometry(reference.input("feat2_a"), reference.input("feat2_b"))
+    reference.check("ifrnet/geometry/feat", first)
+    reference.check("ifrnet/geometry/feat2", second)
+    reference.check("amt/geometry_sum_of_two", first + second)
+
+
+def test_adaptive_charbonnier(reference: Reference) -> None:
+    difference = reference.input("flow_pred_level0")[:, :2] - reference.input("flow_gt")[:, :2]
+    reference.check("ifrnet/charbonnier_ada", adaptive_charbonnier(difference, reference.input("weight")))
+
+
+def test_flow_distillation(reference: Reference) -> None:
+    flows = [reference.input(f"flow_pred_level{k}") for k in range(4)]
+    to0, to1 = [f[:, :2] for f in flows], [f[:, 2:] for f in flows]
+    teacher = reference.input("flow_gt")
+    reference.check_map("ifrnet/robust_weight0_sub4", robust_weight(to0[0], teacher[:, :2]))
+    single = flow_distillation(to0, to1, teacher[:, :2], teacher[:, 2:])
+    reference.check("amt/flow_single", single)
+    reference.check("ifrnet/flow_distillation_total", 0.01 * single)
+
+
+def test_flow_distillation_of_several_fields(reference: Reference) -> None:
+    flows = [reference.input(f"flow_pred_level{k}") for k in range(1, 4)]
+    to0 = [reference.input("multiflow_pred0"), *(f[:, :2] for f in flows)]
+    to1 = [reference.input("multiflow_pred1"), *(f[:, 2:] for f in flows)]
+    teacher = reference.input("flow_gt")
+    reference.check_map("amt/multi_robust_weight0_sub4", robust_weight(to0[0], teacher[:, :2]))
+    reference.check("amt/flow_multiple", flow_distillation(to0, to1, teacher[:, :2], teacher[:, 2:]))
+
+
+def test_every_value_of_the_reference_is_checked(reference: Reference) -> None:
+    checked = {f"{key}/{which}" for key in PICTURES for which in ("pred", "pred_near")}
+    checked |= {f"ifrnet/charbonnier_masked/{which}" for which in ("pred", "pred_near")}
+    checked |= {f"rife/lap_levels{levels}/pred" for levels in (1, 2, 3, 4)}
+    checked |= {"rife/lap/grad_pred_sub4", "ifrnet/rec/grad_pred_sub4", "rife/census_map_sub4", "rife/epe_mean"}
+    checked |= {"ifrnet/geometry/feat", "ifrnet/geometry/feat2", "amt/geometry_sum_of_two", "ifrnet/charbonnier_ada"}
+    checked |= {"ifrnet/robust_weight0_sub4", "ifrnet/flow_distillation_total"}
+    checked |= {"amt/flow_single", "amt/flow_multiple", "amt/multi_robust_weight0_sub4"}
+    theirs = {k for k in reference.values if "/" in k and not k.startswith("in/") and k.split("/")[1] not in METRICS}
+    assert checked == theirs
+
+
+def test_the_finest_flows_learn_nothing_from_the_teacher() -> None:
+    generator = torch.Generator().manual_seed(0)
+    fine, coarse = (torch.randn(1, 2, s, s, generator=generator, requires_grad=True) for s in (16, 8))
+    teacher = torch.zeros(1, 2, 16, 16)
+    torch.autograd.backward(flow_distillation([fine, coarse], [fine, coarse], teacher, teacher))
+    assert fine.grad is None
+    assert coarse.grad is not None
+    assert float(coarse.grad.abs().sum()) > 0
+
+
+def test_a_teacher_that_is_far_off_teaches_little() -> None:
+    coarse = torch.zeros(1, 2, 4, 4, requires_grad=True)
+    pull = []
+    for distance in (1.0, 20.0):
+        teacher = torch.full((1, 2, 8, 8), distance)
+        fine = torch.zeros(1, 2, 8, 8)
+        (gradient,) = torch.autograd.grad(flow_distillation([fine, coarse], [fine, coarse], teacher, teacher), coarse)
+        pull.append(float(gradient.abs().sum()))
+    assert pull[1] < 0.01 * pull[0]
+
+
+@pytest.mark.parametrize("loss", [*PICTURES.values(), geometry, l1])
+def test_equal_pictures_lose_nothing_and_no_gradient_is_lost(loss: Loss) -> None:
+    truth = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    prediction = truth.clone().requires_grad_()
+    value = loss(prediction, truth)
+    found = float(value.detach())
+    assert found == pytest.approx(0.0, abs=1.01e-3)  # charbonnier's epsilon
+    torch.autograd.backward(value)
+    assert prediction.grad is not None
+    assert bool(prediction.grad.isfinite().all())
+    assert float(loss(1 - truth, truth)) > found + 0.01
 
 
 def test_endpoint_error_is_the_length_of_the_difference() -> None:
     prediction, truth = torch.zeros(1, 2, 1, 2), torch.tensor([[[[3.0, 0.0]], [[4.0, 0.0]]]])
     torch.testing.assert_close(endpoint_error(prediction, truth), torch.tensor([[[[5.0, 0.001]]]]))
+
+
+def test_log_error_counts_a_ratio_alike_in_easy_and_hard_samples() -> None:
+    truth = torch.zeros(1, 3, 4, 4)
+    easy, hard = torch.full_like(truth, 0.1), torch.full_like(truth, 0.8)
+    gains = [float(log_error(x, truth, 0.0) - log_error(x / 2, truth, 0.0)) for x in (easy, hard)]
+    assert gains[0] == pytest.approx(gains[1])
+    assert gains[0] == pytest.approx(2 * np.log(2), rel=1e-5)

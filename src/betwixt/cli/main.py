@@ -15,7 +15,7 @@ from typing import Any
 import typer
 
 from betwixt import __version__
-from betwixt.cli import benchmark, between, encode, evaluate, info, interpolate, models, rd_curve, weights
+from betwixt.cli import benchmark, between, encode, evaluate, info, interpolate, models, rd_curve, train, weights
 from betwixt.errors import BetwixtError
 
 __all__ = ["app", "main"]
@@ -38,6 +38,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("benchmark")(benchmark.benchmark)
 app.command("models")(models.models)
 app.add_typer(weights.app, name="weights")
+app.add_typer(train.app, name="train")
 
 
 def _version(asked: bool) -> None:
@@ -91,6 +92,8 @@ def run(arguments: list[str]) -> int:
 
 
 def _left_behind(arguments: list[str]) -> str:
+    if arguments[:1] == ["train"]:
+        return "what was prepared and saved is kept"
     if arguments[:1] != ["evaluate"]:
         return "nothing was left behind"
     if any(a.partition("=")[0] in ("--csv", "--json") for a in arguments):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
+from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ __all__ = [
     "CountReport",
     "ProgressReport",
     "StageReport",
+    "TrainingReport",
     "duration",
     "print_costs",
     "print_decoded",
@@ -194,6 +197,57 @@ class ByteReport:
             self._last = time.monotonic()
             of = f" of {total / 1e6:.1f}" if total else ""
             print(f"{name}: {have / 1e6:.1f}{of} MB", file=self._stream, flush=True)
+
+
+class TrainingReport:
+    """Shows how a training run goes: a bar on a terminal, a plain line now and then elsewhere."""
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._bar: Any = None
+        self._task: Any = None
+        self._last = -math.inf
+
+    def __enter__(self) -> TrainingReport:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def note(self, text: str) -> None:
+        """Something worth knowing, once."""
+        self._print(text)
+
+    def step(self, samples: int, end: int, stage: str, figures: Mapping[str, float]) -> None:
+        """Where the run is, and the means of the loss's parts and the speed since the last time."""
+        text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        if self._stream.isatty():
+            if self._bar is None:
+                self._begin()
+            self._bar.update(self._task, completed=samples, total=end, description=stage or "samples", figures=text)
+        elif time.monotonic() - self._last >= 10:
+            self._last = time.monotonic()
+            print(f"{samples} of {end}{f', {stage}' if stage else ''}:  {text}", file=self._stream, flush=True)
+
+    def scores(self, row: Mapping[str, Any]) -> None:
+        """A measurement."""
+        self._print("  ".join(f"{name} {value}" for name, value in row.items()))
+
+    def _begin(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = ("{task.description}", BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*columns, TextColumn("{task.fields[figures]}"), console=Console(file=self._stream))
+        self._task = self._bar.add_task("samples", total=None, figures="")
+        self._bar.start()
+
+    def _print(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=self._stream, flush=True)
 
 
 def print_evaluations(outcome: Outcome, stream: IO[str]) -> None:

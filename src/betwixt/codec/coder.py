@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from betwixt.codec.entropy import LatentModel, SymbolDecoder, SymbolEncoder, gaussian_tables, need_constriction
+from betwixt.codec.entropy import LatentModel, SymbolDecoder, SymbolEncoder, need_constriction
 from betwixt.codec.fixed import exact
 from betwixt.codec.network import LAMBDA, BFrameNetwork, CodecConfig, Motion, step_code, step_of
 from betwixt.errors import InputError, UsageError
@@ -35,19 +34,19 @@ from betwixt.evaluation.metrics import rounded
 from betwixt.media.frames import assemble
 from betwixt.models.registry import need_torch
 from betwixt.runtime.synthesis import Source
-from betwixt.weights.load import file_hash, load_weights, metadata_of
+from betwixt.weights.load import file_hash, load_weights, metadata_of, read_tensors
 from betwixt.weights.store import embedded_file, installed
 
-__all__ = ["BFrameCoder", "export_codec", "load_coder"]
+__all__ = ["MODEL", "BFrameCoder", "finish_weights", "load_coder"]
 
 MODEL = "codec-b"
 """The name of its weights, as `betwixt weights` keeps them."""
 
-_ROUNDING = 0.4
+_ROUNDING = 0.25
 """What is added before rounding down: less than 1/2, since small values cost more bits than they bring."""
 
-_FOLLOW = 6.0
-"""The step over the root of the mean squared error of the frames around, as HEVC has it for its B frames."""
+_FOLLOW = 14.0
+"""The step over the root of the mean squared error of the frames around: what gives the same error, or nearly."""
 
 
 def load_coder(weights: str | Path | None = None) -> BFrameCoder:
@@ -78,38 +77,38 @@ def load_coder(weights: str | Path | None = None) -> BFrameCoder:
         raise InputError(f"{path} holds no weights of the B-frame network (its metadata has no model '{MODEL}').")
     network = BFrameNetwork(_config_of(described, path))
     load_weights(network, path)
-    if not all(bool(m.prior.tables.any()) for m in (network.motion_model, network.model)):
-        raise InputError(f"{path} was not finished for coding: export it from its checkpoint (docs/compression.md).")
+    tensors = read_tensors(path)
+    for name, buffer in _tables(network).items():
+        if name not in tensors or tensors[name].shape != buffer.shape:
+            raise InputError(f"{path} was not finished for coding: it lacks {name} (see betwixt train export).")
+        buffer.copy_(tensors[name])
     return BFrameCoder(network, file_hash(path)[:12])
 
 
 def _config_of(described: dict[str, str], path: Path) -> CodecConfig:
     try:
-        values: dict[str, Any] = json.loads(described.get("config", "{}"))
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        return CodecConfig(**values)
-    except (ValueError, TypeError):
-        raise InputError(f"{path} describes a B-frame network that this Betwixt does not know.") from None
+        return CodecConfig(predictor=str(json.loads(described["network"])["predictor"]))
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path} does not say which B-frame network it holds: its metadata lacks it.") from None
 
 
-def export_codec(network: BFrameNetwork, path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a network's weights: parameters in 16 bits, tables as they are."""
-    from safetensors.torch import save
-
-    from betwixt.media.files import write_whole
-
-    frozen = BFrameNetwork(network.config)
-    frozen.load_state_dict({name: value.detach().cpu().half().float() for name, value in network.state_dict().items()})
-    for model in (frozen.motion_model, frozen.model):
-        model.prior.freeze()  # of the weights as they are kept
-    frozen.gaussians.copy_(torch.from_numpy(gaussian_tables()))
-    parameters = {name for name, _ in frozen.named_parameters()}
-    half = {
-        name: (value.half() if name in parameters else value).contiguous()
-        for name, value in frozen.state_dict().items()
+def _tables(network: BFrameNetwork) -> dict[str, Tensor]:
+    """The tables of whole numbers that probabilities are read from, by their names in a file of weights."""
+    return {
+        "gaussians": network.gaussians,
+        "motion_model.prior.tables": network.motion_model.prior.tables,
+        "model.prior.tables": network.model.prior.tables,
     }
-    described = {"model": MODEL, "config": json.dumps(asdict(network.config)), **(metadata or {})}
-    write_whole(path, save(half, metadata=described))
+
+
+def finish_weights(network: BFrameNetwork) -> dict[str, Tensor]:
+    """A network's weights as a coder loads them: parameters in 16 bits, and the tables that follow from these."""
+    kept = {name: value.detach().cpu().half() for name, value in network.state_dict().items()}
+    frozen = BFrameNetwork(network.config)
+    frozen.load_state_dict({name: value.float() for name, value in kept.items()})
+    for model in (frozen.motion_model, frozen.model):
+        model.prior.freeze()
+    return {name: tensor.contiguous() for name, tensor in (kept | _tables(frozen)).items()}
 
 
 class BFrameCoder:

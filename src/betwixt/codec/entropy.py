@@ -97,8 +97,8 @@ class FactorizedPrior(nn.Module):
             self.biases.append(nn.Parameter(torch.empty(channels, out, 1).uniform_(-0.2, 0.2)))
             if out != 1:
                 self.factors.append(nn.Parameter(torch.zeros(channels, out, 1)))
-        # Whole numbers, kept as floats, which is what files of weights hold.
-        self.register_buffer("tables", torch.zeros(channels, 2 * _PRIOR_REACH + 2))
+        # Whole numbers, as floats, which is what files of weights hold; made when a network is finished for coding.
+        self.register_buffer("tables", torch.zeros(channels, 2 * _PRIOR_REACH + 2), persistent=False)
 
     def _logits(self, values: Tensor) -> Tensor:
         """(C, 1, n) -> the cumulative distribution there, before the sigmoid."""

@@ -175,7 +175,7 @@ def _either(folder: Path, stem: str) -> Path:
     return next((p for p in (folder / f"{stem}{suffix}" for suffix in PICTURES) if p.exists()), folder / f"{stem}.png")
 
 
-def _pictures(folder: Path) -> list[Path]:
+def list_pictures(folder: Path) -> list[Path]:
     """The pictures of a folder, in the order of their numbers where they have numbers."""
     paths = [p for p in folder.iterdir() if p.suffix.lower() in PICTURES and not p.name.startswith(".")]
     return sorted(paths, key=lambda p: (_number(p.stem), p.name))
@@ -186,7 +186,7 @@ def _number(text: str) -> int:
     return int(digits[-1]) if digits else -1
 
 
-def _list(path: Path) -> list[str]:
+def read_list(path: Path) -> list[str]:
     """The lines of a list file that say something."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -212,7 +212,7 @@ class Vimeo90K(Dataset):
     def samples(self) -> Iterator[Sample]:
         """The test list, in its order."""
         base = self._folder("vimeo_triplet", "vimeo90k/vimeo_triplet", "vimeo90k", ".")
-        for line in _list(base / "tri_testlist.txt"):
+        for line in read_list(base / "tri_testlist.txt"):
             folder = base / "sequences" / line
             yield Sample(
                 line, line.split("/")[0], (0.5,), _files(folder / "im1.png", folder / "im3.png", folder / "im2.png")
@@ -233,7 +233,7 @@ class Vimeo90KSeptuplet(Dataset):
     def samples(self) -> Iterator[Sample]:
         """The test list, in its order."""
         base = self._folder("vimeo_septuplet", "vimeo90k/vimeo_septuplet", "vimeo90k-septuplet", ".")
-        for line in _list(base / "sep_testlist.txt"):
+        for line in read_list(base / "sep_testlist.txt"):
             images = [base / "sequences" / line / f"im{i}.png" for i in range(1, 8)]
             times = tuple(i / 6 for i in range(1, 6))
             yield Sample(line, line.split("/")[0], times, _files(images[0], images[6], *images[1:6]))
@@ -332,7 +332,7 @@ class _SNUFilm(Dataset):
             ),
             base / f"test-{self.setting}.txt",
         )
-        for number, line in enumerate(_list(table)):
+        for number, line in enumerate(read_list(table)):
             # What follows test/, wherever the list's author had it.
             parts = [re.split(r"(?:^|/)test/", part.replace("\\", "/"))[-1] for part in line.split()]
             name = f"{number:03d} {parts[len(parts) // 2]}"
@@ -484,9 +484,9 @@ class ConsecutiveFrames(Dataset):
 
     def samples(self) -> Iterator[Sample]:
         """Sequence by sequence, and in each run by run: a run holds every 2 stride-th frame."""
-        folders = [self.root] if self.root.is_dir() and _pictures(self.root) else []
+        folders = [self.root] if self.root.is_dir() and list_pictures(self.root) else []
         if not folders and self.root.is_dir():
-            folders = [d for d in sorted(self.root.iterdir()) if d.is_dir() and _pictures(d)]
+            folders = [d for d in sorted(self.root.iterdir()) if d.is_dir() and list_pictures(d)]
         if not folders:
             raise InputError(f"{self.root} holds no frames: expected pictures in it, or folders of pictures.")
         stride = self.options.stride
@@ -511,7 +511,7 @@ class ConsecutiveFrames(Dataset):
 
 def _numbered(folder: Path) -> dict[int, Path]:
     """The pictures of a folder by their places, counted from 0: by their numbers if these differ, else by order."""
-    paths = _pictures(folder)
+    paths = list_pictures(folder)
     numbers = [_number(path.stem) for path in paths]
     steps = {b - a for a, b in itertools.pairwise(numbers)}
     if len(paths) < 2 or min(numbers) < 0 or 0 in steps:
@@ -540,7 +540,7 @@ class Triplets(Dataset):
     @staticmethod
     def _loader(folder: Path) -> Callable[[], Frames]:
         def load() -> Frames:
-            paths = _pictures(folder)
+            paths = list_pictures(folder)
             if len(paths) != 3:
                 raise InputError(f"{folder} holds {len(paths)} pictures: a triplet has three.")
             return _files(paths[0], paths[2], paths[1])()

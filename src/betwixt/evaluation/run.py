@@ -27,7 +27,7 @@ from betwixt.evaluation.datasets import Dataset, Frames, Sample
 from betwixt.evaluation.metrics import Metric, Picture, flicker, rounded
 from betwixt.evaluation.statistics import Summary, summarize
 from betwixt.media.files import output_error, write_whole
-from betwixt.models.base import Image, Interpolator
+from betwixt.models.base import Image, Interpolator, check_interpolates
 from betwixt.models.peers import Minterpolate
 
 __all__ = ["Evaluation", "Journal", "Row", "Skipped", "check_model", "evaluate", "restored"]
@@ -265,15 +265,18 @@ def check_model(model: Model, dataset: Dataset) -> None:
     """Refuse a model that cannot do a data set, before any frame is made.
 
     Raises:
-        UsageError: if the model only interpolates, or works on sequences and the data set has none.
+        UsageError: if the model only interpolates, only extrapolates, or works on sequences and the data set has none.
         InputError: if the root does not hold the data set.
     """
     if isinstance(model, Minterpolate):
         first = next(iter(dataset.samples()), None)
         if first is not None and (first.run is None or first.times != (0.5,)):
             raise _no_sequences(model)
-    elif dataset.extrapolation and type(model).extrapolate is Interpolator.extrapolate:
-        blank = np.zeros((16, 16, 3), np.float32)
+    elif not dataset.extrapolation:
+        check_interpolates(model)
+    else:
+        # A model that only interpolates refuses whatever the frames are, and at once.
+        blank = np.zeros((64, 64, 3), np.float32)
         model.extrapolate(blank, blank)
 
 

@@ -178,7 +178,7 @@ class AMTSynthesis(Synthesis):
         flows_t1: (N, fields, 2, H, W), F_{t->1} of every field.
         masks: (N, fields, H, W) in (0, 1), the weights of warped frame 0.
         merged: (N, 3, H, W), the mean of the fields' frames, before the combination is added.
-        unclamped: (N, 3, H, W), before the clamp to [0, 1]; what the losses compare.
+        unclamped: (N, 3, H, W), before the clamp to [0, 1].
         level_flows: At 1/2, 1/4, 1/8, after the updates, each (N, 4, h, w): F_{t->0}, then F_{t->1}.
         features: Of frame t, after the updates, at 1/2, 1/4, 1/8; see `AMT.encode_truth`.
     """

@@ -29,6 +29,7 @@ class TestTimeAugmented(Network):
         self.network = network
         self.multiple = network.multiple
         self.any_time = network.any_time
+        self.extrapolates = network.extrapolates
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> tuple[Any, Any]:
         """What the network makes of the frames, and of the frames flipped both ways."""

@@ -20,7 +20,7 @@ found in frame 0.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,16 @@ from numpy.typing import NDArray
 from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
 
-__all__ = ["Image", "Interpolator", "Luma", "MotionInterpolator", "MotionPair", "Pair"]
+__all__ = [
+    "Image",
+    "Interpolator",
+    "Luma",
+    "MotionInterpolator",
+    "MotionPair",
+    "Pair",
+    "PairBatch",
+    "check_interpolates",
+]
 
 Image = NDArray[np.float32]
 """A picture: (H, W, 3), RGB, float32 in [0, 1]."""
@@ -54,14 +63,35 @@ class MotionPair(Pair):
         """The motion and visibility at time `t`, 0 < t < 1."""
 
 
+class PairBatch:
+    """Several pairs of frames of one size, prepared together; this one does them one by one."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self._pairs = pairs
+
+    def at(self, t: float) -> list[Image]:
+        """The frame of every pair at time `t`, 0 < t < 1."""
+        return [pair.at(t) for pair in self._pairs]
+
+
 class Interpolator(ABC):
-    """Makes the frames between two frames. Safe to use from several threads at once."""
+    """Makes the frames between two frames. Safe to use from several threads at once.
+
+    Attributes:
+        name: As `load_model` knows it.
+        interpolates: Whether it makes frames in between; a few networks only make the frame after the second.
+    """
 
     name: str
+    interpolates: bool = True
 
     @abstractmethod
     def prepare(self, first: Image, second: Image) -> Pair:
         """Compute what depends only on the two frames, which have the same shape (H, W, 3)."""
+
+    def prepare_batch(self, firsts: Sequence[Image], seconds: Sequence[Image]) -> PairBatch:
+        """As `prepare`, for several pairs whose frames all have one shape; networks do them in one pass."""
+        return PairBatch([self.prepare(first, second) for first, second in zip(firsts, seconds, strict=True)])
 
     def extrapolate(self, first: Image, second: Image) -> Image:
         """The frame as far after `second` as that is after `first`: (H, W, 3) RGB float32 in [0, 1].
@@ -76,12 +106,13 @@ class Interpolator(ABC):
 
         Args:
             first: The frame at time 0. A numpy array (H, W, 3), RGB, uint8 (0 to 255), uint16 (0 to 65535) or float
-                (0 to 1); or a torch tensor, float in [0, 1], (3, H, W) or (1, 3, H, W).
+                (0 to 1); or a torch tensor, float in [0, 1], (3, H, W). Or a batch of N, each beside its own second:
+                (N, H, W, 3) or (N, 3, H, W).
             second: The frame at time 1, of the same type and shape.
             times: Times in [0, 1]. 0 and 1 give copies of the frames themselves.
 
         Returns:
-            One frame for each time, of the type, shape and range of `first`.
+            One frame, or batch of frames, for each time, of the type, shape and range of `first`.
 
         Raises:
             UsageError: if types or shapes differ, a frame is not RGB or not of finite numbers, or a time lies outside
@@ -96,27 +127,43 @@ class Interpolator(ABC):
             >>> len(frames), frames[0].shape, frames[0].dtype
             (2, (48, 64, 3), dtype('uint8'))
         """
-        picture_a, restore = _to_image(first, "first")
-        picture_b, _ = _to_image(second, "second")
+        check_interpolates(self)
+        pictures_a, restore = _to_images(first, "first")
+        pictures_b, _ = _to_images(second, "second")
         if type(first) is not type(second) or first.dtype != second.dtype:
             raise UsageError("The two frames differ in type: give both as the same kind of array.")
-        if picture_a.shape != picture_b.shape:
-            raise UsageError(
-                f"The two frames differ in size: {_size(picture_a)} and {_size(picture_b)}; scale one to fit the other."
-            )
+        if first.shape != second.shape:
+            if len(pictures_a) != len(pictures_b):
+                raise UsageError(
+                    f"{len(pictures_a)} first frames and {len(pictures_b)} second ones: give as many of each."
+                )
+            sizes = _size(pictures_a[0]), _size(pictures_b[0])
+            raise UsageError(f"The two frames differ in size: {sizes[0]} and {sizes[1]}; scale one to fit the other.")
         moments = [float(t) for t in times]
         for t in moments:
             if not 0.0 <= t <= 1.0:
                 raise UsageError(f"The time {t:g} lies outside 0 to 1: 0 is the first frame, 1 the second.")
-        pair = self.prepare(picture_a, picture_b) if any(0.0 < t < 1.0 for t in moments) else None
+        batch = self.prepare_batch(pictures_a, pictures_b) if any(0.0 < t < 1.0 for t in moments) else None
         result = []
         for t in moments:
-            if t in (0.0, 1.0) or pair is None:
+            if t in (0.0, 1.0) or batch is None:
                 source = first if t == 0.0 else second
                 result.append(source.copy() if isinstance(source, np.ndarray) else source.clone())
             else:
-                result.append(restore(pair.at(t)))
+                result.append(restore(batch.at(t)))
         return result
+
+
+def check_interpolates(model: Interpolator) -> None:
+    """Refuse a model that makes no frames in between.
+
+    Raises:
+        UsageError: naming the model and what to do.
+    """
+    if not model.interpolates:
+        raise UsageError(
+            f"The model {model.name} makes the frame after two frames, none in between: choose one that interpolates."
+        )
 
 
 class MotionInterpolator(Interpolator):
@@ -144,42 +191,38 @@ def _finite(picture: Image, which: str) -> Image:
     return picture
 
 
-def _to_image(frame: Any, which: str) -> tuple[Image, Any]:
-    """`frame` as (H, W, 3) float32 in [0, 1], and the function that turns a result back into its type."""
+def _to_images(frame: Any, which: str) -> tuple[list[Image], Any]:
+    """A frame, or the frames of a batch, as (H, W, 3) float32 in [0, 1], and what turns results back into its type."""
     if isinstance(frame, np.ndarray):
-        if frame.ndim != 3 or frame.shape[2] != 3 or not frame.size:
+        if frame.ndim not in (3, 4) or frame.shape[-1] != 3 or not frame.size:
             raise UsageError(
                 f"The {which} frame has shape {frame.shape}: expected (height, width, 3), RGB"
-                f"{_remedy(frame.shape[2:] if frame.ndim == 3 else (1,) * (frame.ndim == 2))}."
+                f"{_remedy(frame.shape[-1:] if frame.ndim >= 3 else (1,) * (frame.ndim == 2))}."
             )
-        dtype = frame.dtype
+        dtype, shape = frame.dtype, frame.shape
+        pictures = np.ascontiguousarray(frame, np.float32).reshape(-1, *shape[-3:])
         if dtype in (np.uint8, np.uint16):
             top = float(np.iinfo(dtype).max)
             return (
-                np.ascontiguousarray(frame, np.float32) / np.float32(top),
-                lambda x: np.rint(np.clip(x, 0.0, 1.0) * np.float32(top)).astype(dtype),
+                list(pictures / np.float32(top)),
+                lambda x: np.rint(np.clip(np.stack(x), 0.0, 1.0) * np.float32(top)).astype(dtype).reshape(shape),
             )
         if np.issubdtype(dtype, np.floating):
-            return _finite(np.ascontiguousarray(frame, np.float32), which), lambda x: x.astype(dtype)
+            return list(_finite(pictures, which)), lambda x: np.stack(x).astype(dtype).reshape(shape)
         raise UsageError(f"The {which} frame is of type {dtype}: use uint8, uint16 or float in [0, 1].")
     if type(frame).__module__.split(".")[0] == "torch":
-        if (
-            frame.ndim not in (3, 4)
-            or frame.shape[-3] != 3
-            or (frame.ndim == 4 and frame.shape[0] != 1)
-            or not frame.numel()
-        ):
+        if frame.ndim not in (3, 4) or frame.shape[-3] != 3 or not frame.numel():
             raise UsageError(
-                f"The {which} frame has shape {tuple(frame.shape)}: expected (3, height, width), with or without a 1"
+                f"The {which} frame has shape {tuple(frame.shape)}: expected (3, height, width), or a batch of such"
                 f"{_remedy(frame.shape[-3:-2])}."
             )
         if not frame.is_floating_point():
             raise UsageError(f"The {which} frame is of type {frame.dtype}: use a float tensor in [0, 1].")
-        array = np.ascontiguousarray(frame.detach().reshape(frame.shape[-3:]).permute(1, 2, 0).float().cpu().numpy())
+        tensors = frame.detach().reshape(-1, *frame.shape[-3:]).permute(0, 2, 3, 1)
+        array = np.ascontiguousarray(tensors.float().cpu().numpy())
 
-        def restore(image: Image) -> Any:
-            tensor = frame.new_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
-            return tensor.reshape(frame.shape)
+        def restore(images: list[Image]) -> Any:
+            return frame.new_tensor(np.stack(images).transpose(0, 3, 1, 2)).reshape(frame.shape)
 
-        return _finite(array, which), restore
+        return list(_finite(array, which)), restore
     raise UsageError(f"The {which} frame is a {type(frame).__name__}: use a numpy array or a torch tensor.")

@@ -151,7 +151,7 @@ class _DISPair(MotionPair):
         u = u_b
         u += share[..., None] * (u_a - u_b)
         u = cv2.merge([cv2.medianBlur(component, 5) for component in cv2.split(u)])
-        u[self._still & (cv2.magnitude(u[..., 0] * self._scale[0], u[..., 1] * self._scale[1]) < 0.5)] = 0
+        u[self._still & (_length(u * self._scale) < 0.5)] = 0
         return u
 
     def _disagreement(self, u: _Map, t: float) -> _Map:
@@ -168,8 +168,7 @@ class _DISPair(MotionPair):
         miss = _sampled(back, there + _grid(*self._size))
         miss += there
         miss *= self._scale
-        distance: _Map = cv2.magnitude(*cv2.split(miss))
-        return distance
+        return _length(miss)
 
     def _visibility(self, error: _Map, place: _Map) -> _Map:
         """How likely the points at `place` of a frame are seen in it, from their errors in the other frame."""
@@ -236,6 +235,13 @@ def _resized(picture: NDArray[Any], h: int, w: int) -> Luma:
     resized: Any = cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA)
     result: Luma = resized
     return result
+
+
+def _length(vectors: _Map) -> _Map:
+    """(h, w, 2) -> (h, w), rounded alike every time: `cv2.magnitude` rounds as the arrays happen to lie in memory."""
+    squared = vectors * vectors
+    length: _Map = np.sqrt(squared[..., 0] + squared[..., 1])
+    return length
 
 
 @lru_cache(maxsize=4)

@@ -112,7 +112,7 @@ class IFRNetSynthesis(Synthesis):
         flow_t1: (N, 2, H, W), F_{t->1} in pixels.
         mask: (N, 1, H, W) in (0, 1), the weight of warped frame 0.
         merged: (N, 3, H, W), the two warped frames under the mask, before the residual.
-        unclamped: (N, 3, H, W), with the residual, before the clamp to [0, 1]; what the losses compare.
+        unclamped: (N, 3, H, W), with the residual, before the clamp to [0, 1].
         level_flows: At 1/2, 1/4, 1/8, each (N, 4, h, w): F_{t->0}, then F_{t->1}, in pixels of its level.
         features: Of frame t as the decoders see it, at 1/2, 1/4, 1/8; see `IFRNet.encode_truth`.
     """

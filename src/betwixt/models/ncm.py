@@ -535,6 +535,7 @@ class NCM(Network):
         self.config = config = config or NCMConfig()
         # ContextNet and RefineNet stride by 16 in all; the coarsest block too, at the working size.
         self.multiple = _CELL if config.progressive else 4 * _CELL
+        self.extrapolates = config.extrapolation
         twice = config.double_resolution
         self.coarse_scale = FlowModule(config, _COARSE_WIDTHS, (3, 2, 1), matching=True, first=True)
         self.fine_scale = FlowModule(config, _FINE_WIDTHS, (1, 1), matching=not config.heterogeneous, first=False)

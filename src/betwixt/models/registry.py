@@ -110,6 +110,19 @@ def _ncm_large() -> Network:
     return TestTimeAugmented(_ncm("NCM_LARGE")())
 
 
+def _ncm_next() -> Network:
+    from betwixt.models.ncm import NCM, NCM_BASE
+
+    return NCM(replace(NCM_BASE, extrapolation=True, teacher=False))
+
+
+def _ncm_large_next() -> Network:
+    from betwixt.models.augmented import TestTimeAugmented
+    from betwixt.models.ncm import NCM, NCM_LARGE
+
+    return TestTimeAugmented(NCM(replace(NCM_LARGE, extrapolation=True, teacher=False)))
+
+
 def _compact() -> Network:
     from betwixt.models.compact import CompactNetwork
 
@@ -149,6 +162,8 @@ _NETWORKS = (
     ("daek", "dual motion attention; t = 1/2", _DAEK, 22_430_701, _daek),
     ("ncm-base", "neighbor correspondence matching; t = 1/2", _NCM, 12_123_586, _ncm("NCM_BASE")),
     ("ncm-large", "NCM at twice the feature resolution, 2T; t = 1/2", _NCM, 12_123_586, _ncm_large),
+    ("ncm-base-next", "NCM for extrapolation: the frame after the second", _NCM, 12_123_586, _ncm_next),
+    ("ncm-large-next", "NCM large for extrapolation: the frame after the second", _NCM, 12_123_586, _ncm_large_next),
     (
         "apr-static",
         "forward warping and synthesis by patches, all of it; any time",

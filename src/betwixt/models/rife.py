@@ -136,7 +136,7 @@ class Distillation:
         loss: A scalar, the distillation loss; the paper weighs it by 0.01.
     """
 
-    student: RIFESynthesis
+    student: Synthesis
     teacher: Estimate
     loss: Tensor
 

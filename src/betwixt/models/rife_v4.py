@@ -33,6 +33,11 @@ shuffle. Blocks after the first see the warped frames alone, not the frames.
 `scale` shrinks what all blocks see: with 0.5, K is doubled. That is meant for frames larger than the network was made
 for (0.5 for 4K), or larger motion; 2 and 4 are for small frames with fine motion.
 
+Training. `RIFEv4Config(teacher=True)` adds a teacher block, as in the paper: one more block at K = 1, of the last one's
+width, which sees the true frame t beside what a next block would see; `distil` is the paper's distillation with it. The
+published networks come without one, and how they were taught is known in parts only: see
+`betwixt.training.objectives.rife`.
+
 FLOPs at 1280x736: 79 G, 48 G; 44 G for 4.25 at 1280x768. Parameters: 5.31 M, 4.87 M, 5.66 M.
 
 References: Huang et al., Real-Time Intermediate Flow Estimation for Video Frame Interpolation, ECCV 2022; the project
@@ -51,6 +56,7 @@ from torch import Tensor, nn
 from betwixt.layers.ifblock import Estimate, IFBlock, stack
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
+from betwixt.models.rife import Distillation, distillation_loss
 
 __all__ = ["RIFE_4_6", "RIFE_4_22_LITE", "RIFE_4_25", "RIFEv4", "RIFEv4Config", "RIFEv4Pair"]
 
@@ -68,6 +74,7 @@ class RIFEv4Config:
         encoder: Whether blocks see features of the frames beside the frames.
         state: Channels that a block hands to the next.
         sum_masks: Whether a block corrects the mask of the one before, or replaces it.
+        teacher: Whether the teacher block, which only training needs, is there.
     """
 
     widths: tuple[int, ...]
@@ -75,6 +82,7 @@ class RIFEv4Config:
     encoder: bool = True
     state: int = 8
     sum_masks: bool = False
+    teacher: bool = False
 
 
 RIFE_4_6 = RIFEv4Config((192, 128, 96, 64), (8, 4, 2, 1), encoder=False, state=0, sum_masks=True)
@@ -167,6 +175,7 @@ class RIFEv4(Network):
         inputs = [7 + features] + [12 + features + config.state] * (len(config.widths) - 1)
         for i, (channels, width) in enumerate(zip(inputs, config.widths, strict=True)):
             self.add_module(f"block{i}", _Block(channels, width, config.state))
+        self.block_tea = _Block(inputs[-1] + 3, config.widths[-1], 0) if config.teacher else None
         self.encode = _Encoder() if config.encoder else None
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> RIFEv4Pair:
@@ -178,30 +187,71 @@ class RIFEv4(Network):
 
     def estimates(self, pair: RIFEv4Pair, t: Tensor) -> Iterator[Estimate]:
         """What is known of frame t after each block, coarsest first."""
-        frame0, frame1 = pair.frame0, pair.frame1
-        time = t.expand(len(frame0), 1, *frame0.shape[-2:])
-        estimate = state = None
-        for i, coarseness in enumerate(self.config.scales):
-            block, scale = self.get_submodule(f"block{i}"), coarseness / self.scale
-            if estimate is None:
-                seen = stack(frame0, frame1, pair.features0, pair.features1, time)
-                flow, logit, state = block(seen, None, scale)
-            else:
-                features0 = _warp(pair.features0, estimate.flow_t0)
-                features1 = _warp(pair.features1, estimate.flow_t1)
-                seen = stack(estimate.warped0, estimate.warped1, features0, features1, time, estimate.logit, state)
-                residual, logit, state = block(seen, estimate.flow, scale)
-                flow = estimate.flow + residual
-                if self.config.sum_masks:
-                    logit = estimate.logit + logit
-            estimate = Estimate.of(frame0, frame1, flow, logit)
-            yield estimate
+        return (estimate for estimate, _ in self._stages(pair, t))
 
     def at(self, pair: RIFEv4Pair, t: Tensor) -> Synthesis:
         """Frame t of a prepared pair."""
         for estimate in self.estimates(pair, t):
             last = estimate
-        return Synthesis(last.merged.to(pair.frame0.dtype), last.flow_t0, last.flow_t1, last.mask)
+        return _synthesis(pair, last)
+
+    def distil(self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor) -> Distillation:
+        """What `forward` returns, what the teacher says to it, and RIFE's distillation loss.
+
+        Args:
+            frame0: (N, 3, H, W), RGB in [0, 1].
+            frame1: The same.
+            t: (N, 1, 1, 1).
+            truth: (N, 3, H, W), the true frame t.
+
+        Raises:
+            ValueError: if the network was made without a teacher.
+        """
+        if self.block_tea is None:
+            raise ValueError("This RIFE was made without its teacher block: RIFEv4Config(teacher=True) has it.")
+        pair = self.pair(frame0, frame1)
+        found = list(self._stages(pair, t))
+        stages = tuple(estimate for estimate, _ in found)
+        teacher, _ = self._look(self.block_tea, 1.0, pair, t, *found[-1], truth)
+        return Distillation(_synthesis(pair, stages[-1]), teacher, distillation_loss(stages, teacher, truth))
+
+    def _stages(self, pair: RIFEv4Pair, t: Tensor) -> Iterator[tuple[Estimate, Tensor | None]]:
+        """Estimate and state after each block."""
+        estimate = state = None
+        for i, coarseness in enumerate(self.config.scales):
+            block = self.get_submodule(f"block{i}")
+            estimate, state = self._look(block, coarseness / self.scale, pair, t, estimate, state)
+            yield estimate, state
+
+    def _look(
+        self,
+        block: nn.Module,
+        scale: float,
+        pair: RIFEv4Pair,
+        t: Tensor,
+        before: Estimate | None,
+        state: Tensor | None,
+        *shown: Tensor,
+    ) -> tuple[Estimate, Tensor | None]:
+        """Let a block correct what is known; `shown` is what it sees beside."""
+        frame0, frame1 = pair.frame0, pair.frame1
+        time = t.expand(len(frame0), 1, *frame0.shape[-2:])
+        if before is None:
+            seen = stack(frame0, frame1, pair.features0, pair.features1, time, *shown)
+            flow, logit, state = block(seen, None, scale)
+        else:
+            features0 = _warp(pair.features0, before.flow_t0)
+            features1 = _warp(pair.features1, before.flow_t1)
+            seen = stack(before.warped0, before.warped1, features0, features1, time, before.logit, state, *shown)
+            residual, logit, state = block(seen, before.flow, scale)
+            flow = before.flow + residual
+            if self.config.sum_masks:
+                logit = before.logit + logit
+        return Estimate.of(frame0, frame1, flow, logit), state
+
+
+def _synthesis(pair: RIFEv4Pair, last: Estimate) -> Synthesis:
+    return Synthesis(last.merged.to(pair.frame0.dtype), last.flow_t0, last.flow_t1, last.mask)
 
 
 def _warp(features: Tensor | None, flow: Tensor) -> Tensor | None:

@@ -17,7 +17,7 @@ from betwixt.media.files import check_output
 from betwixt.media.gif import MAX_RATE, GifWriter
 from betwixt.media.images import ImageWriter, from_picture, is_image_location, read_image, to_picture
 from betwixt.media.timeline import parse_rate
-from betwixt.models.base import Interpolator
+from betwixt.models.base import Interpolator, check_interpolates
 from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.runtime.load import load_model
 
@@ -111,6 +111,7 @@ def between_pictures(
     if a.dtype != b.dtype:
         a, b = _deep(a), _deep(b)
     maker = load_model(model, device, weights=weights) if isinstance(model, str) else model
+    check_interpolates(maker)
     pictures = maker.between(a, b, [float(t) for t in moments])
     if gif:
         sink: Any = GifWriter(Path(target), a.shape[1], a.shape[0], rate, overwrite=overwrite)

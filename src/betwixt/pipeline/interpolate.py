@@ -36,7 +36,7 @@ from betwixt.media.scenes import CutList, read_cuts
 from betwixt.media.sequence import GifSink, ImageSink, ImageSource
 from betwixt.media.timeline import frame_count, parse_rate, parse_time
 from betwixt.media.writer import TimeMap, VideoWriter
-from betwixt.models.base import Interpolator
+from betwixt.models.base import Interpolator, check_interpolates
 from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.pipeline.channel import Channel, Stopped
 from betwixt.pipeline.plan import Planner, Rates, Show, choose_rates
@@ -208,6 +208,7 @@ class _Job:
         self.threads = threads or cores()
         self.overwrite, self.interlaced = overwrite, interlaced
         self.model = load_model(model, device, weights=weights) if isinstance(model, str) else model
+        check_interpolates(self.model)
         self._check_target()
         self.reader: Reader | ImageSource = self._open()
         try:

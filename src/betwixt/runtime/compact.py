@@ -38,19 +38,22 @@ class CompactInterpolator(Interpolator):
     """The model `compact`.
 
     Args:
-        weights: A file of its weights.
+        weights: A file of its weights, or the network itself, whose parameters are shared.
         device: Where the networks run.
         precision: "fp32", "bf16" or "fp16".
     """
 
     name = "compact"
 
-    def __init__(self, weights: Path, device: str = "auto", precision: str = "fp32") -> None:
+    def __init__(self, weights: Path | Compact, device: str = "auto", precision: str = "fp32") -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"There is no precision '{precision}': choose one of {', '.join(PRECISIONS)}.")
         self.device, self.precision = choose_device(device), precision
-        network = Compact()
-        load_weights(network, weights)
+        if isinstance(weights, Compact):
+            network = weights
+        else:
+            network = Compact()
+            load_weights(network, weights)
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
     def prepare(self, first: Image, second: Image) -> MotionPair:

@@ -5,11 +5,13 @@
 Frames of more pixels than a budget are made in tiles that overlap; where they do, one fades into the other.
 
 A network that was made for t = 1/2 alone does other times by recursion: the middle of the middle and so on, down to a
-32nd of the interval, which is as near as anyone sees.
+32nd of the interval, which is as near as anyone sees. One that was made for the frame after the second makes that one
+only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -19,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from betwixt.errors import UsageError
-from betwixt.models.base import Image, Interpolator, Pair
+from betwixt.models.base import Image, Interpolator, Pair, PairBatch, check_interpolates
 from betwixt.models.network import Network
 
 __all__ = ["PRECISIONS", "TorchInterpolator", "choose_device"]
@@ -64,10 +66,36 @@ class TorchInterpolator(Interpolator):
         self.device = choose_device(device)
         self.precision = precision
         self.network: Network = network.to(self.device).eval()
+        self.interpolates = not network.extrapolates
         self._tile = tile
 
     def prepare(self, first: Image, second: Image) -> Pair:
         """Compute what depends only on the two frames."""
+        check_interpolates(self)
+        return self._whole(first, second)
+
+    def prepare_batch(self, firsts: Sequence[Image], seconds: Sequence[Image]) -> PairBatch:
+        """As `prepare`, for several pairs whose frames all have one shape: as many in a pass as the budget holds."""
+        check_interpolates(self)
+        height, width = firsts[0].shape[:2]
+        count = max(1, self._tile // (height * width))
+        parts: list[PairBatch] = []
+        for start in range(0, len(firsts), count):
+            chosen = slice(start, start + count)
+            if len(firsts[chosen]) == 1:
+                parts.append(PairBatch([self.prepare(firsts[start], seconds[start])]))
+            else:
+                first, second = (torch.cat([self._tensor(x) for x in part[chosen]]) for part in (firsts, seconds))
+                parts.append(_TorchBatch(_TorchPair(self, first, second, (height, width))))
+        return _Parts(parts)
+
+    def extrapolate(self, first: Image, second: Image) -> Image:
+        """The frame as far after `second` as that is after `first`, of networks made for it."""
+        if not self.network.extrapolates:
+            return super().extrapolate(first, second)
+        return self._whole(first, second).at(2.0)
+
+    def _whole(self, first: Image, second: Image) -> Pair:
         height, width = first.shape[:2]
         if height * width <= self._tile:
             return self._pair(first, second)
@@ -149,19 +177,48 @@ def _feather(length: int, before: bool, after: bool) -> Image:
     return weight
 
 
+class _TorchBatch(PairBatch):
+    """Pairs that a network sees together."""
+
+    def __init__(self, pair: _TorchPair) -> None:
+        self._pair = pair
+
+    def at(self, t: float) -> list[Image]:
+        """The frame of every pair."""
+        return self._pair.frames(t)
+
+
+class _Parts(PairBatch):
+    """Batches, one after the other."""
+
+    def __init__(self, parts: Sequence[PairBatch]) -> None:
+        self._parts = parts
+
+    def at(self, t: float) -> list[Image]:
+        """The frame of every pair of every batch."""
+        return [picture for part in self._parts for picture in part.at(t)]
+
+
 class _TorchPair(Pair):
+    """Two frames, or two batches of frames."""
+
     def __init__(self, owner: TorchInterpolator, first: Tensor, second: Tensor, size: tuple[int, int]) -> None:
         self._owner, self._size = owner, size
         self._frames = {Fraction(0): first, Fraction(1): second}
         self._prepared = {(Fraction(0), Fraction(1)): owner.run(owner.network.pair, first, second)}
 
     def at(self, t: float) -> Image:
-        """The frame at `t`."""
+        """The frame at `t`; the next one if the network extrapolates."""
+        return self.frames(t)[0]
+
+    def frames(self, t: float) -> list[Image]:
+        """Likewise, of every sample of the batch."""
         network = self._owner.network
-        frame = self._frame(Fraction(0), Fraction(1), t) if network.any_time else self._middle_of(t)
+        direct = network.any_time or network.extrapolates
+        frames = self._frame(Fraction(0), Fraction(1), t) if direct else self._middle_of(t)
         height, width = self._size
-        picture = frame[0, :, :height, :width].float().clamp(0, 1).permute(1, 2, 0)
-        return np.ascontiguousarray(picture.cpu().numpy())
+        pictures = frames[:, :, :height, :width].float().clamp(0, 1).permute(0, 2, 3, 1)
+        return list(np.ascontiguousarray(pictures.cpu().numpy()))
 
     def _frame(self, start: Fraction, end: Fraction, t: float) -> Tensor:
         """The frame at `t`, a part of the way from `start` to `end`."""
@@ -170,7 +227,7 @@ class _TorchPair(Pair):
             # What a pair holds can be large: beside the outer two frames, only the interval at work is kept.
             self._prepared = {key: pair for key, pair in self._prepared.items() if key == (Fraction(0), Fraction(1))}
             self._prepared[start, end] = owner.run(owner.network.pair, self._frames[start], self._frames[end])
-        times = torch.full((1, 1, 1, 1), t, device=owner.device)
+        times = torch.full((len(self._frames[start]), 1, 1, 1), t, device=owner.device)
         frame: Tensor = owner.run(owner.network.at, self._prepared[start, end], times).frame
         return frame.float()
 

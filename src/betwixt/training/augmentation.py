@@ -1,41 +1,99 @@
-"""Augmentation of a triplet: flips, quarter turns, time reversal, channel order, compression; the motion follows."""
+"""Augmentation: mirroring, quarter turns, time reversal, channel order, compression; the motion follows.
+
+    Sample ──► mirror left-right, up-down, at the diagonal ──► turn ──► reverse ──► channels ──► compress ──► Sample
+
+The crop comes before: sources give samples of the size that is asked for. Each step has a share of its own, the
+probability with which it is done.
+
+- Mirroring at the diagonal (a transposition), with the other two at one half each, gives all quarter turns and their
+  mirror images alike (RIFE: "horizontal and vertical flipping, rotating by 90 degrees"; IFRNet's `rotate`). A turn by
+  itself mirrors nothing.
+- Reversal makes t -> 1 - t. A frame at t = 2 has no counterpart among them; there the three frames are taken in the
+  opposite order, the first becoming the one to be learned (NCM, section 4.1), where no motion is known: seen from the
+  other end, it would be another.
+- Compression is JPEG's noise on all three frames: low-rate video teaches a network not to trust every pixel.
+"""
 
 from __future__ import annotations
+
+from dataclasses import asdict, dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["augment", "compress"]
+from betwixt.training.sample import Sample, check_shares
+
+__all__ = ["Augmentation", "augment", "compress"]
 
 
-def augment(
-    rng: np.random.Generator, frames: NDArray[np.uint8], motion: NDArray[np.float32], t: float
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], float]:
-    """One random variant.
+@dataclass(frozen=True)
+class Augmentation:
+    """The table [augmentation] of a recipe: the share of the samples that each change is made to, 0 to 1.
 
-    Args:
-        rng: All chance comes from here.
-        frames: (3, S, S, 3), square.
-        motion: (S, S, 2), from frame 0 to frame 1 as seen at t, (x, y).
-        t: The time of the middle frame.
-
-    Returns:
-        The three arguments, changed alike.
+    Attributes:
+        flip_x: Mirrored left-right.
+        flip_y: Mirrored up-down.
+        transpose: Mirrored at the diagonal.
+        turn: Turned by 90, 180 or 270 degrees, each as often as the others.
+        reverse: In the opposite order of time.
+        channels: In a random order of red, green and blue, the usual one included.
+        bgr: With red and blue exchanged.
+        compression: With the noise of lossy compression.
     """
-    flip_x, flip_y, turn, reverse = rng.random(4) < 0.5
+
+    flip_x: float = 0.5
+    flip_y: float = 0.5
+    transpose: float = 0.5
+    turn: float = 0.0
+    reverse: float = 0.5
+    channels: float = 0.0
+    bgr: float = 0.0
+    compression: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_shares(asdict(self), "[augmentation]")
+
+
+def augment(rng: np.random.Generator, sample: Sample, augmentation: Augmentation | None = None) -> Sample:
+    """One random variant of a sample; all chance comes from `rng`. Without `augmentation`, by `Augmentation()`."""
+    shares = augmentation or Augmentation()
+    pictures, t, motion = sample.pictures, sample.t, sample.motion
+    # Four numbers whatever the shares, in the order of the first runs: what they saw can still be drawn again.
+    flip_x, flip_y, transpose, reverse = rng.random(4) < (
+        shares.flip_x,
+        shares.flip_y,
+        shares.transpose,
+        shares.reverse,
+    )
     if flip_x:
-        frames, motion = frames[:, :, ::-1], motion[:, ::-1] * np.array([-1, 1], np.float32)
+        pictures = pictures[:, :, ::-1]
+        motion = None if motion is None else motion[:, ::-1] * np.array([-1, 1], np.float32)
     if flip_y:
-        frames, motion = frames[:, ::-1], motion[::-1] * np.array([1, -1], np.float32)
-    if turn:
-        # A transposition; with the flips it makes all quarter turns.
-        frames, motion = frames.transpose(0, 2, 1, 3), motion.transpose(1, 0, 2)[..., ::-1]
+        pictures = pictures[:, ::-1]
+        motion = None if motion is None else motion[::-1] * np.array([1, -1], np.float32)
+    if transpose:
+        pictures = pictures.transpose(0, 2, 1, 3)
+        motion = None if motion is None else motion.transpose(1, 0, 2)[..., ::-1]
+    if shares.turn > 0 and rng.random() < shares.turn:
+        for _ in range(int(rng.integers(1, 4))):
+            # What was to the right is above: (x, y) -> (y, -x).
+            pictures = np.rot90(pictures, axes=(1, 2))
+            motion = None if motion is None else np.rot90(motion)[..., ::-1] * np.array([1, -1], np.float32)
     if reverse:
-        frames, motion, t = frames[::-1], -motion, 1.0 - t
-    if rng.random() < 0.5:
-        frames = frames[..., rng.permutation(3)]
-    return np.ascontiguousarray(frames), np.ascontiguousarray(motion), t
+        if t < 1.0:
+            pictures, t = pictures[::-1], 1.0 - t
+            motion = None if motion is None else -motion
+        elif t == 2.0 and motion is None:
+            pictures = pictures[[1, 0, 2]]
+    if rng.random() < shares.channels:
+        pictures = pictures[..., rng.permutation(3)]
+    if shares.bgr > 0 and rng.random() < shares.bgr:
+        pictures = pictures[..., ::-1]
+    pictures = np.ascontiguousarray(pictures)
+    if rng.random() < shares.compression:
+        pictures = compress(rng, pictures)
+    return Sample(pictures, t, None if motion is None else np.ascontiguousarray(motion))
 
 
 def compress(rng: np.random.Generator, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,8 +31,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError
+from betwixt.media.files import output_error, reason
+from betwixt.training.sample import Sample, Times
 
-__all__ = ["ClipRule", "RealTriplets", "build_clip_cache", "usable"]
+__all__ = ["ClipRule", "RealTriplets", "build_clip_cache", "load_array", "usable"]
 
 DUPLICATE = 0.4
 """Mean grey-level difference under which two frames are the same picture."""
@@ -56,7 +58,7 @@ class ClipRule:
     weight: float | None = None
 
 
-def build_clip_cache(clips: Sequence[Path], cache: Path, rules: dict[str, ClipRule], jobs: int = 1) -> None:
+def build_clip_cache(clips: Sequence[Path], cache: Path, rules: Mapping[str, ClipRule], jobs: int = 1) -> None:
     """Decode `clips` into `cache` and measure their triplets; a clip that is there already is kept.
 
     Args:
@@ -66,9 +68,16 @@ def build_clip_cache(clips: Sequence[Path], cache: Path, rules: dict[str, ClipRu
         jobs: Processes at work.
     """
     if not clips:
-        raise InputError("No clips to learn from: the data folder holds no .mp4 file.")
+        raise InputError("No clips to learn from: the data folder holds no video.")
+    names = [path.stem for path in clips]
+    twin = next((name for name in names if names.count(name) > 1), None)
+    if twin is not None:
+        raise InputError(f"Two clips are called '{twin}': a clip goes by its name without suffix. Rename one.")
     folder = cache / "clips"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(error, folder) from None
     # The largest first, so that none is left over at the end.
     work = [(p, folder, rules.get(p.stem, ClipRule())) for p in sorted(clips, key=lambda p: -p.stat().st_size)]
     if jobs == 1:
@@ -87,17 +96,35 @@ def _cache_clip(path: Path, folder: Path, rule: ClipRule) -> None:
         _decode(path, target, rule.end)
     aged = folder / f"{path.stem}{AGED}.npy"
     if not aged.exists():
-        _save(aged, _age(np.load(target, mmap_mode="r"), np.random.default_rng(zlib.crc32(path.stem.encode()))))
+        _save(aged, _age(load_array(target, mapped=True), np.random.default_rng(zlib.crc32(path.stem.encode()))))
     for frames in (target, aged):
         measured = frames.with_suffix(".triplets.npy")
         if not measured.exists():
-            _save(measured, _measure(np.load(frames, mmap_mode="r")))
+            _save(measured, _measure(load_array(frames, mapped=True)))
 
 
 def _save(path: Path, array: NDArray[Any]) -> None:
     partial = path.with_suffix(".partial.npy")
-    np.save(partial, array)
-    partial.replace(path)
+    try:
+        np.save(partial, array)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise output_error(error, path) from None
+
+
+def load_array(path: Path, mapped: bool = False) -> NDArray[Any]:
+    """An array of a cache; with `mapped` it stays on the disk and is read as it is used.
+
+    Raises:
+        InputError: if it is missing or damaged.
+    """
+    try:
+        return np.asanyarray(np.load(path, mmap_mode="r" if mapped else None))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: prepare the data again.") from None
+    except (OSError, ValueError, EOFError):
+        raise InputError(f"{path} is damaged: remove it and prepare the data again.") from None
 
 
 def _age(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -123,15 +150,20 @@ def _age(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
 
 
 def _decode(path: Path, target: Path, end: float | None) -> None:
-    frames = []
-    with av.open(str(path)) as container:
-        for frame in container.decode(video=0):
-            if end is not None and frame.time is not None and frame.time >= end:
-                break
-            frames.append(frame.to_ndarray(format="rgb24"))
-    partial = target.with_suffix(".partial.npy")
-    np.save(partial, np.stack(frames))
-    partial.replace(target)
+    frames: list[NDArray[np.uint8]] = []
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                if end is not None and frame.time is not None and frame.time >= end:
+                    break
+                frames.append(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
+    except (av.error.FFmpegError, OSError, IndexError) as error:
+        raise InputError(f"{path} cannot be decoded after {len(frames)} frames: {reason(error)}.") from None
+    if not frames:
+        raise InputError(f"{path} holds no frame{'' if end is None else f' before {end:g} s'}: leave it out.")
+    if any(frame.shape != frames[0].shape for frame in frames):
+        raise InputError(f"{path} changes its size on the way: leave it out, or encode it in one size.")
+    _save(target, np.stack(frames))
 
 
 def _measure(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -171,24 +203,46 @@ def _measure(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 class RealTriplets:
-    """Crops of real triplets out of a clip cache, drawn by a random generator.
+    """Crops of real triplets out of a clip cache: a source of samples whose motion is not known.
 
     Clips are drawn with their weights (by default the square root of their number of triplets, so that a long clip
     does not drown the others), triplets with more motion a little more often.
+
+    Args:
+        cache: As `build_clip_cache` made it.
+        rules: By the names of clips; their `weight` counts here. A clip of weight 0 is never drawn.
+        times: Which frames are to be learned. "next" takes the triplets of "middle", the last frame being the truth.
+        gaps: How far apart the outer frames of a triplet may lie; empty for all that were measured.
+        exclude: Names of clips that are in the cache and are not to be drawn.
     """
 
-    def __init__(self, cache: Path, rules: dict[str, ClipRule] | None = None) -> None:
+    def __init__(
+        self,
+        cache: Path,
+        rules: Mapping[str, ClipRule] | None = None,
+        times: Times = "between",
+        gaps: Sequence[int] = (),
+        exclude: Collection[str] = (),
+    ) -> None:
+        self._made_of = (cache, rules, times, gaps, exclude)
+        self._times = times
         self._clips: list[NDArray[np.uint8]] = []
         self._rows: list[NDArray[np.float32]] = []
         self._odds: list[NDArray[np.float64]] = []
         weights = []
         for path in sorted((cache / "clips").glob("*.triplets.npy")):
-            rows = np.load(path)
+            name = path.name.removesuffix(".triplets.npy")
+            if name.removesuffix(AGED) in exclude:
+                continue
+            rows = load_array(path)
+            if times != "between":
+                rows = rows[rows[:, 2] * 2 == rows[:, 1]]
+            if gaps:
+                rows = rows[np.isin(rows[:, 1], gaps)]
             if not len(rows):
                 continue
-            name = path.name.removesuffix(".triplets.npy")
             aged = name.endswith(AGED)
-            self._clips.append(np.load(path.with_name(f"{name}.npy"), mmap_mode="r"))
+            self._clips.append(load_array(path.with_name(f"{name}.npy"), mapped=True))
             self._rows.append(rows)
             # t = 1/2 is most of what is asked for; the wider gaps are the harder motion.
             share = np.where(rows[:, 2] * 2 == rows[:, 1], 1.0, 0.25)
@@ -198,15 +252,23 @@ class RealTriplets:
             weight = rule.weight if rule.weight is not None else float(np.sqrt(len(rows)))
             weights.append(weight * (AGED_SHARE if aged else 1.0))
         if not weights:
-            raise InputError("No usable triplet in the clip cache: every clip is static, too short or too wild.")
+            raise InputError(
+                f"No usable triplet in {cache / 'clips'}: the clips are static, too short or too wild, or not there."
+            )
+        if not sum(weights) > 0:
+            raise InputError(f"No clip of {cache / 'clips'} has a weight above 0: nothing is left to be drawn.")
         self.shares = np.asarray(weights) / np.sum(weights)
         self._cumulative = np.cumsum(self.shares)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process opens the cache itself: what is mapped does not travel.
+        return RealTriplets, self._made_of
 
     def __len__(self) -> int:
         return sum(len(rows) for rows in self._rows)
 
-    def draw(self, rng: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], float]:
-        """Three frames (3, size, size, 3) in time order, and the time of the middle one."""
+    def draw(self, rng: np.random.Generator, size: int) -> Sample:
+        """See `Source`. A clip smaller than `size` is enlarged."""
         clip = min(int(np.searchsorted(self._cumulative, rng.random())), len(self._clips) - 1)
         row = min(int(np.searchsorted(self._odds[clip], rng.random())), len(self._rows[clip]) - 1)
         start, gap, position = (int(v) for v in self._rows[clip][row, :3])
@@ -223,13 +285,16 @@ class RealTriplets:
             if change > activity:
                 best, activity = (top, left), change
         top, left = best
-        crop = [frames[i, top : top + side, left : left + side] for i in (start, start + position, start + gap)]
+        places, t = (start, start + position, start + gap), position / gap
+        if self._times == "next":
+            places, t = (start, start + gap, start + position), 2.0
+        crop = [frames[i, top : top + side, left : left + side] for i in places]
         if side != size:
             crop = [np.asarray(cv2.resize(c, (size, size), interpolation=cv2.INTER_AREA), np.uint8) for c in crop]
-        return np.stack(crop), position / gap
+        return Sample(np.stack(crop), t)
 
 
 def usable(cache: Path) -> dict[str, int]:
     """The number of usable triplets of every clip."""
     paths = sorted((cache / "clips").glob("*.triplets.npy"))
-    return {path.name.removesuffix(".triplets.npy"): len(np.load(path)) for path in paths}
+    return {path.name.removesuffix(".triplets.npy"): len(load_array(path)) for path in paths}

@@ -1,284 +1,528 @@
-"""The training loop.
+"""The training loop, on one device or many, the same recipe.
 
-    sample k = f(seed, k) ──► dis ──► batch ──► Compact ──► loss ──► AdamW ──► moving average ──► validation, checkpoint
+    batches ──► objective.loss ──► backward ──► clip ──► optimizer ──► moving average ──► validation, checkpoint, curve
+    (feed)      (forward of the    (gradients: the mean                (of what ships)
+                 Fabric module)     over devices and parts)
 
-Sample k depends on the seed and on k alone: a run that was stopped goes on with the samples that it has not seen.
+Devices, processes and precision are Lightning Fabric's. A step is `batch` samples, however many devices share it and in
+however many parts each does its share. All chance of a step comes from the recipe's seed, the step and the device; a
+run that was stopped goes on with the samples that it has not seen, bit for bit as if it had not been stopped (on one
+device whose arithmetic is deterministic: a CPU).
 """
 
 from __future__ import annotations
 
-import csv
-import functools
+import json
+import math
+import os
 import signal
 import time
-from collections import deque
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from betwixt.errors import InputError
-from betwixt.evaluation import datasets
-from betwixt.models.compact import Compact, CompactOutput, search
-from betwixt.training.augmentation import augment, compress
-from betwixt.training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from betwixt.training.clips import RealTriplets
-from betwixt.training.losses import charbonnier, endpoint_error, laplacian, log_error
-from betwixt.training.recipe import DataRules, Recipe
-from betwixt.training.synthetic import SyntheticBank
-from betwixt.training.validation import development_sets, validate
+from betwixt.errors import InputError, UsageError
+from betwixt.runtime.load import check_device
+from betwixt.training.checkpoint import (
+    Checkpoint,
+    Progress,
+    averaged_tensors,
+    check_checkpoint,
+    code_hash,
+    read_checkpoint,
+    restore,
+    write_checkpoint,
+)
+from betwixt.training.curve import add_row
+from betwixt.training.feed import Share, batches, draw_alike, on_device
+from betwixt.training.objective import Batch, Objective, make_objective
+from betwixt.training.recipe import Recipe, Stage, Train, learning_rate
+from betwixt.training.samples import RecipeDraw
+from betwixt.training.validation import DevelopmentSet, averaged, development_sets, validate
 
-__all__ = ["train"]
+__all__ = ["CHECKPOINT", "SMALL", "Report", "Run", "train"]
+
+CHECKPOINT, SMALL = "checkpoint.safetensors", "small.safetensors"
+"""The files that a run goes on from, the first that is there."""
+
+_TOGETHER = 16
+"""Several processes agree on when to stop, save and validate once in so many steps."""
+
+
+class Report(Protocol):
+    """Who is told how it goes; only the first process tells."""
+
+    def note(self, text: str) -> None:
+        """Something worth knowing, once."""
+
+    def step(self, samples: int, end: int, stage: str, figures: Mapping[str, float]) -> None:
+        """Where the run is, and the means of the loss's parts and the speed since the last time."""
+
+    def scores(self, row: Mapping[str, Any]) -> None:
+        """A measurement, as it went into the curve."""
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Three pictures (3, S, S, 3) uint8, motion (S, S, 2), known where `exact` is 1, and what the search found."""
-
-    pictures: NDArray[np.uint8]
-    motion: NDArray[np.float32]
-    t: float
-    exact: float
-    found: NDArray[np.float32]
-    logit: NDArray[np.float32]
-
-
-@dataclass
-class Batch:
-    """N samples.
+class Run:
+    """Where and how a recipe is trained.
 
     Attributes:
-        frame0: (N, 3, S, S) in [0, 1]; `truth` and `frame1` likewise.
-        t: (N, 1, 1, 1).
-        motion: (N, 2, S, S), from frame 0 to frame 1 as seen at t.
-        exact: (N, 1, 1, 1), 1 where the motion is known.
-        found: (N, 2, S, S), the motion as the search found it.
-        logit: (N, 1, S, S), of the weight of frame 0 as the search has it.
+        data: The data folder.
+        cache: What is prepared of it lies there.
+        output: The run's own folder.
+        resume: Whether to go on from the checkpoint in `output`.
+        fresh: Whether to begin anew though there is one.
+        source: A checkpoint from elsewhere to go on from.
+        weights: Weights to begin with, instead of random ones.
+        minutes: How long, at most.
+        until: The sample at which to stop.
+        device: "auto", "cpu" or "cuda".
+        devices: How many on this machine; 0 for all GPUs, or one CPU.
+        nodes: How many machines.
+        precision: "fp32" or "bf16-mixed", instead of the recipe's.
+        workers: Processes that draw samples ahead, for each device.
+        jobs: Processes that prepare the data; 0 for one a core.
+        evaluation: The folder of the development sets.
+        save_every: Minutes.
+        evaluate_every: Minutes.
     """
 
-    frame0: Tensor
-    truth: Tensor
-    frame1: Tensor
-    t: Tensor
-    motion: Tensor
-    exact: Tensor
-    found: Tensor
-    logit: Tensor
-
-    def to(self, device: str) -> Batch:
-        """The same on another device."""
-        return Batch(*(getattr(self, f.name).to(device) for f in fields(self)))
-
-
-def learning_rate(recipe: Recipe, samples: int) -> float:
-    """Linear warm-up, a plateau, and half a cosine down to 0 over the last `cool_down` samples."""
-    warm = min(1.0, (samples + recipe.batch) / max(recipe.warm_up, 1))
-    left = min(1.0, max(0, recipe.samples - samples) / max(recipe.cool_down, 1))
-    return recipe.learning_rate * warm * 0.5 * (1.0 - float(np.cos(np.pi * left)))
-
-
-def draw_sample(recipe: Recipe, number: int, bank: SyntheticBank, real: RealTriplets) -> Sample:
-    """Sample `number`: pictures, the true motion if it is known, and the motion that the search finds."""
-    done = min(1.0, number / max(recipe.synthetic_until, 1))
-    share = recipe.synthetic_first + (recipe.synthetic_last - recipe.synthetic_first) * done
-    rng = np.random.default_rng((recipe.seed, number))
-    size = recipe.crop + 2 * recipe.margin
-    synthetic = rng.random() < share
-    if synthetic:
-        pictures, motion, t = bank.draw(rng, size)
-    else:
-        pictures, t = real.draw(rng, size)
-        motion = np.zeros((size, size, 2), np.float32)
-    pictures, motion, t = augment(rng, pictures, motion, t)
-    if rng.random() < recipe.compressed:
-        pictures = compress(rng, pictures)
-    # Large frames are searched at a part of their size: see `models.dis`.
-    ratio = 1.0 if rng.random() < 0.5 else float(rng.uniform(0.4, 0.8))
-    found, logit = search(pictures[0], pictures[2], t, ratio)
-    inside = slice(recipe.margin, recipe.margin + recipe.crop)
-    return Sample(
-        pictures[:, inside, inside],
-        motion[inside, inside],
-        t,
-        float(synthetic),
-        found[inside, inside],
-        logit[inside, inside],
-    )
+    data: Path
+    cache: Path
+    output: Path
+    resume: bool = False
+    fresh: bool = False
+    source: Path | None = None
+    weights: Path | None = None
+    minutes: float | None = None
+    until: int | None = None
+    device: str = "auto"
+    devices: int = 0
+    nodes: int = 1
+    precision: str | None = None
+    workers: int = 0
+    jobs: int = 0
+    evaluation: Path | None = None
+    save_every: float = 5.0
+    evaluate_every: float = 20.0
 
 
-def draw_batch(recipe: Recipe, samples: Sequence[Sample]) -> Batch:
-    """Samples as tensors."""
-    stack = torch.from_numpy(np.stack([s.pictures for s in samples])).permute(1, 0, 4, 2, 3).float() / 255.0
-    frame0, truth, frame1 = (f.contiguous(memory_format=torch.channels_last) for f in stack)
+def train(recipe: Recipe, run: Run, report: Report) -> Progress:
+    """Train to the recipe's end, for so many minutes, to a sample, or until told to stop (SIGTERM, SIGINT).
 
-    def maps(values: list[NDArray[np.float32]]) -> Tensor:
-        return torch.from_numpy(np.stack(values)).permute(0, 3, 1, 2).contiguous()
+    Writes into `run.output`:
+        checkpoint.safetensors: every few minutes and at the end.
+        small.safetensors: the same with 16-bit averages and moments.
+        curve.csv: a line whenever the development sets were scored.
+        tensorboard/: the parts of the loss, learning rate, speed and scores, where TensorBoard is installed.
 
-    return Batch(
-        frame0,
-        truth,
-        frame1,
-        torch.tensor([s.t for s in samples], dtype=torch.float32).reshape(-1, 1, 1, 1),
-        maps([s.motion for s in samples]),
-        torch.tensor([s.exact for s in samples]).reshape(-1, 1, 1, 1),
-        maps([s.found for s in samples]),
-        maps([s.logit for s in samples]),
-    )
-
-
-class _Feed:
-    """Batches in order, their samples drawn ahead by threads; a sample depends on its number alone."""
-
-    def __init__(self, recipe: Recipe, first: int, bank: SyntheticBank, real: RealTriplets, workers: int) -> None:
-        self._recipe, self._next = recipe, first
-        self._draw = functools.partial(draw_sample, recipe, bank=bank, real=real)
-        self._pool = ThreadPoolExecutor(workers) if workers else None
-        self._ahead: deque[list[Future[Sample]]] = deque()
-
-    def batch(self) -> Batch:
-        """The next one."""
-        size = self._recipe.batch
-        if self._pool is None:
-            numbers = range(self._next, self._next + size)
-            self._next += size
-            return draw_batch(self._recipe, [self._draw(number) for number in numbers])
-        while len(self._ahead) < 4:
-            self._ahead.append([self._pool.submit(self._draw, n) for n in range(self._next, self._next + size)])
-            self._next += size
-        return draw_batch(self._recipe, [future.result() for future in self._ahead.popleft()])
-
-    def close(self) -> None:
-        """Let the threads go."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-
-
-def loss_terms(output: CompactOutput, batch: Batch) -> tuple[Tensor, Tensor, Tensor, float]:
-    """Reconstruction loss, logarithm of the error, flow loss, and the end-point error of the motion in pixels.
-
-    The flow loss is over samples whose motion is known: the mean over the two steps of the square root of the end-point
-    error, which gives small motions, the common ones, as much weight as large ones.
+    Raises:
+        InputError: if data or checkpoint cannot be used, or the loss diverges.
+        UsageError: if recipe, objective or devices do not fit.
+        OutputError: if something cannot be written.
     """
-    prediction = output.frame.float()
-    reconstruction = laplacian(prediction, batch.truth, 4) + charbonnier(prediction, batch.truth)
-    fidelity = log_error(prediction, batch.truth)
-    errors = [
-        endpoint_error(estimate.float(), part * batch.motion)
-        for estimate, part in (
-            (output.coarse_t0, -batch.t),
-            (output.coarse_t1, 1.0 - batch.t),
-            (output.flow_t0, -batch.t),
-            (output.flow_t1, 1.0 - batch.t),
+    return _Training(recipe, run, report).run()
+
+
+class _Step(nn.Module):
+    """An objective's loss as a forward pass, which is what Fabric wraps."""
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, tensors: dict[str, Any], done: float) -> tuple[Tensor, dict[str, Tensor]]:
+        terms = self.objective.loss(Batch(**tensors), done)
+        return terms.total, terms.parts
+
+
+class _Training:
+    def __init__(self, recipe: Recipe, run: Run, report: Report) -> None:
+        self._recipe, self._run = recipe, run
+        draw_alike()
+        # All that a user can have got wrong is said before other processes are started and wait for this one.
+        first, first_here = _places()
+        torch.manual_seed(recipe.stages[0].train.seed)
+        self._objective = make_objective(recipe.network)
+        _check_stages(recipe, self._objective)
+        self._fabric = fabric = _fabric(run, recipe)
+        checkpoint = _checkpoint(recipe, run) if first else None
+        self._sets = self._development_sets() if first and run.evaluation is not None else {}
+        self._draw = RecipeDraw(recipe, run.data, run.cache)
+        if first_here:
+            if not run.cache.exists():
+                report.note(f"The data is decoded and prepared in {run.cache}, this once.")
+            self._draw.prepare(run.jobs or os.cpu_count() or 1, lambda line: None)
+        fabric.launch()
+        self._report: Report = report if fabric.global_rank == 0 else _Silence()
+        self._share = Share(fabric.global_rank, fabric.world_size)
+        _check_shares(recipe, self._share)
+        # What one machine has read is what all begin with.
+        self._checkpoint: Checkpoint | None = fabric.broadcast(checkpoint)
+        if run.weights is not None and self._checkpoint is None:
+            from betwixt.weights.load import load_weights
+
+            load_weights(self._objective.shipped, run.weights)
+        self._objective.to(fabric.device)
+        self._objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._average = {name: t.detach().clone() for name, t in averaged_tensors(self._objective).items()}
+        self._progress = self._checkpoint.progress if self._checkpoint else Progress()
+        self._progress.recipe = json.loads(json.dumps(recipe.table, default=str))
+        self._progress.code, self._progress.data = code_hash(), self._draw.describe()
+        self._log = _Log(run.output) if fabric.global_rank == 0 else _Log(None)
+        if not self._log.kept and fabric.global_rank == 0:
+            report.note("TensorBoard is not installed: its log is left out.")
+        self._began, self._before = time.monotonic(), self._progress.seconds
+        self._saved = self._validated = self._began
+        self._end = recipe.samples if run.until is None else min(run.until, recipe.samples)
+
+    def run(self) -> Progress:
+        """Every stage that is left."""
+        progress = self._progress
+        with _stop_requests() as stop:
+            stopped = False
+            if progress.samples >= self._end:
+                self._report.note(f"Nothing is left to train: {progress.samples} of {self._end} samples are done.")
+                if self._checkpoint is not None:
+                    restore(self._checkpoint, self._objective, self._average)
+                if self._run.evaluation is not None:
+                    self._judge()
+            while not stopped and progress.samples < self._end:
+                stopped = self._stage(self._recipe.stage_at(progress.samples), stop)
+            self._log.close()
+        return progress
+
+    def _stage(self, stage: Stage, stop: _StopRequest) -> bool:
+        """Train in a stage to its end, or until it is time to stop; whether it was."""
+        fabric, objective, progress, train = self._fabric, self._objective, self._progress, stage.train
+        objective.train()
+        objective.begin(stage.name or objective.stages[0])
+        learning = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+        optimizer = _optimizer(train, learning)
+        goes_on = self._checkpoint is not None and progress.stage == stage.name
+        if self._checkpoint is not None:
+            missing = restore(self._checkpoint, objective, self._average, optimizer if goes_on else None)
+            if missing:
+                self._report.note(
+                    f"{len(missing)} tensors are not in the checkpoint, {missing[0]} for one: they begin anew."
+                )
+            self._checkpoint = None
+        if not goes_on:
+            progress.stage, progress.stage_step = stage.name, 0
+        model, wrapped = fabric.setup(_Step(objective), optimizer)
+        end = min(self._end, stage.end)
+        feed = batches(
+            self._draw,
+            objective,
+            stage,
+            progress.samples,
+            share=self._share,
+            workers=self._run.workers,
+            pinned=fabric.device.type == "cuda",
         )
-    ]
-    both = (errors[-1] + errors[-2]).detach()  # |t| + |1 - t| = 1: of the whole motion
-    finest = float((batch.exact * both).sum() / (batch.exact.sum() * both[0].numel() + 1e-6))
-    flow = torch.stack([(batch.exact * torch.sqrt(error + 0.01)).mean() for error in errors]).mean()
-    return reconstruction, fidelity, flow, finest
+        meter = _Meter(fabric)
+        norm: Tensor | None = None
+        own, average = [t.detach() for t in averaged_tensors(objective).values()], list(self._average.values())
+        stopped = False
+        while progress.samples < end and not stopped:
+            batch = on_device(next(feed), fabric.device)
+            rate = learning_rate(train, progress.samples - stage.begin)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            done = (progress.samples - stage.begin) / train.samples
+            size = len(batch) // train.accumulate
+            for part in range(train.accumulate):
+                torch.manual_seed(_seed(train.seed, progress.samples, part, self._share.rank))
+                tensors = vars(batch.part(part * size, (part + 1) * size)) if train.accumulate > 1 else vars(batch)
+                with fabric.no_backward_sync(model, enabled=part + 1 < train.accumulate):
+                    total, parts = model(tensors, done)
+                    fabric.backward(total / train.accumulate if train.accumulate > 1 else total)
+                meter.add(parts or {"loss": total.detach()}, size)
+            # A step late, so that a GPU need not wait for being asked.
+            self._check(norm, progress.samples)
+            norm = torch.nn.utils.clip_grad_norm_(learning, train.clip_gradient or math.inf)
+            wrapped.step()
+            wrapped.zero_grad(set_to_none=True)
+            progress.step += 1
+            progress.stage_step += 1
+            progress.samples += train.batch
+            with torch.no_grad():
+                torch._foreach_lerp_(average, own, 1.0 - _decay(train, progress.stage_step))
+            stopped = self._between(stage, optimizer, norm, meter, stop, rate)
+        self._check(norm, progress.samples)
+        last = stopped or progress.samples >= self._end
+        self._save(optimizer)
+        if last and self._run.evaluation is not None:
+            self._judge()
+        del feed
+        return stopped
+
+    def _between(
+        self,
+        stage: Stage,
+        optimizer: torch.optim.Optimizer,
+        norm: Tensor,
+        meter: _Meter,
+        stop: _StopRequest,
+        rate: float,
+    ) -> bool:
+        """What there is to do between two steps; whether to stop."""
+        progress, now = self._progress, time.monotonic()
+        progress.seconds = self._before + now - self._began
+        if progress.step % 100 == 0 or (progress.step % 10 == 0 and now - meter.began > 10):
+            figures = meter.read(self._share.world)
+            self._report.step(progress.samples, self._end, stage.name, figures)
+            self._log.add(progress.samples, {**figures, "learning rate": rate, "gradient norm": float(norm)})
+        wishes = [
+            stop.asked or (self._run.minutes is not None and now - self._began >= 60 * self._run.minutes),
+            now - self._saved > 60 * self._run.save_every,
+            self._run.evaluation is not None and now - self._validated > 60 * self._run.evaluate_every,
+        ]
+        if self._share.world > 1:
+            if progress.step % _TOGETHER:
+                return False
+            wishes = self._agreed(wishes)
+        stopped, save, judge = wishes
+        if stopped:
+            return True
+        if save or judge:
+            self._check(norm, progress.samples)
+        if save:
+            self._save(optimizer)
+            self._saved = time.monotonic()
+        if judge:
+            self._judge()
+            self._validated = time.monotonic()
+            meter.restart()
+        return False
+
+    def _agreed(self, wishes: list[bool]) -> list[bool]:
+        """What any process wishes, all do."""
+        asked: Any = self._fabric.all_reduce(torch.tensor(wishes, dtype=torch.float32, device=self._fabric.device))
+        return [bool(value > 0) for value in asked.tolist()]
+
+    def _check(self, norm: Tensor | None, samples: int) -> None:
+        if norm is None or math.isfinite(float(norm)):
+            return
+        kept = self._run.output / CHECKPOINT
+        go_on = f"go on from {kept} (--resume)" if kept.exists() else "begin anew"
+        raise InputError(
+            f"The loss diverged after {samples} samples: {go_on} with a smaller learning_rate, a clip_gradient or "
+            "another seed."
+        )
+
+    def _save(self, optimizer: torch.optim.Optimizer) -> None:
+        if self._fabric.global_rank == 0:
+            for name, small in ((CHECKPOINT, False), (SMALL, True)):
+                path = self._run.output / name
+                write_checkpoint(path, self._objective, self._average, optimizer, self._progress, small=small)
+
+    def _development_sets(self) -> dict[str, DevelopmentSet]:
+        from betwixt.models.base import Interpolator
+
+        assert self._run.evaluation is not None
+        model = type(self._objective.interpolator("cpu"))
+        return development_sets(self._run.evaluation, extrapolate=model.extrapolate is not Interpolator.extrapolate)
+
+    def _judge(self) -> None:
+        """Score the averaged weights and add a line to the curve; the other processes wait."""
+        if self._fabric.global_rank == 0:
+            progress = self._progress
+            with averaged(self._objective, self._average):
+                scores = validate(self._objective.interpolator(str(self._fabric.device)), self._sets)
+            row = {
+                "recipe": progress.name,
+                "samples": progress.samples,
+                "hours": round(progress.seconds / 3600, 4),
+                **{name: round(score, 3) for name, score in scores.items()},
+            }
+            add_row(self._run.output / "curve.csv", row)
+            self._log.add(progress.samples, {f"psnr/{name}": score for name, score in scores.items()})
+            self._report.scores(row)
+        self._fabric.barrier()
 
 
-def train(
-    recipe: Recipe,
-    cache: Path,
-    output: Path,
-    *,
-    minutes: float,
-    until: int | None = None,
-    evaluation: Path | None = None,
-    device: str = "cpu",
-    workers: int = 0,
-    rules: DataRules | None = None,
-) -> Progress:
-    """Train for `minutes`, to sample `until`, to the recipe's end, or until told to stop (SIGTERM, SIGINT).
+def _places() -> tuple[bool, bool]:
+    """Whether this process is the first of all, and the first on its machine, as far as can be known at the start."""
+    here = int(os.environ.get("LOCAL_RANK", 0))
+    rank = int(os.environ.get("RANK", here + int(os.environ.get("NODE_RANK", 0))))
+    return rank == 0, here == 0
 
-    Goes on from `output`/checkpoint.safetensors, or from small.safetensors beside it, where there is one.
 
-    Writes:
-        `output`/checkpoint.safetensors: every five minutes and at the end.
-        `output`/small.safetensors: the same with 16-bit averages and moments.
-        `output`/curve.csv: a line every twenty minutes and at the end.
-    """
-    torch.manual_seed(recipe.seed)
-    model = Compact().to(device)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.99), weight_decay=recipe.weight_decay
+def _checkpoint(recipe: Recipe, run: Run) -> Checkpoint | None:
+    """What to go on from, if anything."""
+    there = next((run.output / name for name in (CHECKPOINT, SMALL) if (run.output / name).exists()), None)
+    if run.fresh and run.resume:
+        raise UsageError("--resume goes on and --fresh begins anew: leave one out.")
+    if there is not None and not (run.fresh or run.resume):
+        raise UsageError(f"{run.output} holds a run: pass --resume to go on with it, or --fresh to begin anew.")
+    if run.source is not None and run.resume:
+        raise UsageError(f"--from goes on from {run.source}, --resume from {run.output}: leave one out.")
+    if run.resume and there is None:
+        raise InputError(f"There is no checkpoint in {run.output} to go on from: leave --resume out to begin.")
+    path = run.source or (there if run.resume else None)
+    if path is None:
+        return None
+    checkpoint = read_checkpoint(path)
+    check_checkpoint(checkpoint, recipe.table)
+    return checkpoint
+
+
+def _fabric(run: Run, recipe: Recipe) -> Any:
+    """Lightning Fabric for the devices that are asked for."""
+    check_device(run.device)
+    try:
+        from lightning_fabric import Fabric
+        from lightning_fabric.strategies.ddp import DDPStrategy
+    except ImportError:
+        raise UsageError("Training needs Lightning Fabric: pip install 'betwixt[train]'.") from None
+    cuda = run.device == "cuda" or (run.device == "auto" and torch.cuda.is_available())
+    available = torch.cuda.device_count() if cuda else 1
+    devices, nodes = run.devices or available, run.nodes
+    if torch.distributed.is_torchelastic_launched():
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        nodes = int(os.environ["WORLD_SIZE"]) // devices
+    if devices < 1 or nodes < 1:
+        raise UsageError(f"--devices {devices} and --nodes {nodes}: there has to be one at least.")
+    if cuda and devices > available:
+        raise UsageError(f"--devices {devices}: this machine has {available} CUDA device(s).")
+    precision = run.precision or recipe.stages[0].train.precision
+    if precision not in ("fp32", "bf16-mixed"):
+        raise UsageError(f"There is no precision '{precision}': choose fp32 or bf16-mixed.")
+    if run.precision is None and not cuda and not _cpu_computes_in_bf16():
+        precision = "fp32"
+    several = devices * nodes > 1
+    if cuda:
+        torch.backends.cudnn.benchmark = True
+    return Fabric(
+        accelerator="cuda" if cuda else "cpu",
+        devices=devices,
+        num_nodes=nodes,
+        # Some losses leave a part of the network out, some steps another one. Validation is waited for.
+        strategy=DDPStrategy(find_unused_parameters=True, timeout=timedelta(hours=3)) if several else "auto",
+        precision="bf16-mixed" if precision == "bf16-mixed" else "32-true",
     )
-    ema = {name: p.detach().clone() for name, p in model.named_parameters()}
-    progress = Progress()
-    for name in ("checkpoint.safetensors", "small.safetensors"):
-        if (output / name).exists():
-            progress = load_checkpoint(output / name, model, ema, optimizer)
-            break
-    progress.recipe = asdict(recipe)
-    bank, real = SyntheticBank(cache / "synthetic"), RealTriplets(cache, dict((rules or DataRules()).clips))
-    sets = development_sets(evaluation) if evaluation else {}
-    feed = _Feed(recipe, progress.samples, bank, real, workers)
-    stop = _StopRequest()
-
-    began, before = time.monotonic(), progress.seconds
-    saved = validated = mark = began
-    sums = np.zeros(3)
-    end = recipe.samples if until is None else min(until, recipe.samples)
-    while not stop.asked and progress.samples < end and time.monotonic() - began < 60 * minutes:
-        batch = feed.batch().to(device)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, progress.samples)
-        with torch.autocast(device, torch.bfloat16, enabled=recipe.bf16 and _computes_in_bf16(device)):
-            result = model(batch.frame0, batch.frame1, batch.t, batch.found, batch.logit)
-        reconstruction, fidelity, flow, error = loss_terms(result, batch)
-        loss = reconstruction + recipe.fidelity_weight * fidelity + recipe.flow_weight * flow
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_gradient))
-        if not np.isfinite(norm):
-            raise InputError(
-                f"The loss diverged after {progress.samples} samples: go on from the last checkpoint with a smaller "
-                "learning_rate or another seed."
-            )
-        optimizer.step()
-        progress.step += 1
-        progress.samples += recipe.batch
-        decay = min(1.0 - recipe.batch / recipe.average, (1.0 + progress.step) / (10.0 + progress.step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(ema.values()), [p.detach() for p in model.parameters()], 1.0 - decay)
-        sums += (reconstruction.item(), error, 1.0)
-
-        now = time.monotonic()
-        progress.seconds = before + now - began
-        if progress.step % 100 == 0:
-            print(
-                f"{progress.samples:8d}  {progress.seconds / 60:6.1f} min  reconstruction {sums[0] / sums[2]:.4f}  "
-                f"end-point error {sums[1] / sums[2]:.3f}  {sums[2] * recipe.batch / (now - mark):.1f}/s",
-                flush=True,
-            )
-            sums[:], mark = 0, now
-        if now - saved > 300:
-            _save(output, model, ema, optimizer, progress)
-            bank.refresh()
-            saved = time.monotonic()
-        if sets and now - validated > 1200:
-            _judge(ema, sets, progress, output / "curve.csv")
-            validated = mark = time.monotonic()
-    feed.close()
-    _save(output, model, ema, optimizer, progress)
-    if sets:
-        _judge(ema, sets, progress, output / "curve.csv")
-    return progress
 
 
-def _computes_in_bf16(device: str) -> bool:
+def _cpu_computes_in_bf16() -> bool:
     """Whether bfloat16 is a gain: a CPU without instructions for it is several times slower than in float32."""
-    if device.startswith("cuda"):
-        return True
     information = Path("/proc/cpuinfo")
     return information.exists() and "avx512_bf16" in information.read_text(encoding="utf-8", errors="replace")
+
+
+def _check_stages(recipe: Recipe, objective: Objective) -> None:
+    for stage in recipe.stages:
+        if stage.name and stage.name not in objective.stages:
+            raise UsageError(
+                f"The network {recipe.network.get('name')} has no stage '{stage.name}': it has "
+                f"{', '.join(objective.stages)}."
+            )
+
+
+def _check_shares(recipe: Recipe, share: Share) -> None:
+    for stage in recipe.stages:
+        if stage.train.batch % (share.world * stage.train.accumulate):
+            raise UsageError(
+                f"A batch of {stage.train.batch} cannot be shared equally by {share.world} device(s) in "
+                f"{stage.train.accumulate} part(s): choose another with --set batch=.."
+            )
+
+
+def _optimizer(train: Train, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    if not parameters:
+        raise UsageError("Nothing learns in this stage: every parameter is frozen.")
+    kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
+    optimizer: torch.optim.Optimizer = kinds[train.optimizer](
+        parameters, lr=train.learning_rate, betas=train.betas, eps=train.epsilon, weight_decay=train.weight_decay
+    )
+    return optimizer
+
+
+def _decay(train: Train, step: int) -> float:
+    """Of the moving average, which has a shorter horizon at the beginning."""
+    if not train.average:
+        return 0.0
+    return max(0.0, min(1.0 - train.batch / train.average, (1.0 + step) / (10.0 + step)))
+
+
+def _seed(*numbers: int) -> int:
+    """A seed for torch from what identifies a step."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+class _Meter:
+    """Means of the loss's parts and the speed, since it was last read."""
+
+    def __init__(self, fabric: Any) -> None:
+        self._fabric = fabric
+        self.restart()
+
+    def restart(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._samples = self._count = 0
+        self.began = time.monotonic()
+
+    def add(self, parts: Mapping[str, Tensor], samples: int) -> None:
+        for name, value in parts.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value.detach()
+        self._count += 1
+        self._samples += samples
+
+    def read(self, world: int) -> dict[str, float]:
+        seconds = time.monotonic() - self.began
+        means = {name: float(value) / self._count for name, value in self._sums.items()}
+        means["samples/s"] = self._samples * world / max(seconds, 1e-6)
+        self.restart()
+        return means
+
+
+class _Log:
+    """TensorBoard's log of a run, where it is installed."""
+
+    def __init__(self, output: Path | None) -> None:
+        self._writer: Any = None
+        if output is None:
+            return
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return
+        self._writer = SummaryWriter(str(output / "tensorboard"))
+
+    @property
+    def kept(self) -> bool:
+        """Whether there is one."""
+        return self._writer is not None
+
+    def add(self, samples: int, figures: Mapping[str, float]) -> None:
+        if self._writer is not None:
+            for name, value in figures.items():
+                self._writer.add_scalar(name if "/" in name else f"training/{name}", value, samples)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+class _Silence:
+    """A report of a process that is not the first."""
+
+    def note(self, text: str) -> None:
+        pass
+
+    def step(self, samples: int, end: int, stage: str, figures: Mapping[str, float]) -> None:
+        pass
+
+    def scores(self, row: Mapping[str, Any]) -> None:
+        pass
 
 
 class _StopRequest:
@@ -286,37 +530,17 @@ class _StopRequest:
 
     def __init__(self) -> None:
         self.asked = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._ask)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
+    def ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
 
 
-def _save(
-    output: Path, model: Compact, ema: dict[str, Tensor], optimizer: torch.optim.Optimizer, progress: Progress
-) -> None:
-    save_checkpoint(output / "checkpoint.safetensors", model, ema, optimizer, progress)
-    save_checkpoint(output / "small.safetensors", model, ema, optimizer, progress, small=True)
-
-
-def _judge(
-    ema: dict[str, Tensor], sets: Mapping[str, Sequence[datasets.Sample]], progress: Progress, curve: Path
-) -> None:
-    """Score the averaged weights and add a line to the curve."""
-    model = Compact().eval()
-    model.load_state_dict(ema)
-    scores = validate(model, sets)
-    row = {
-        "recipe": progress.recipe["name"],
-        "samples": progress.samples,
-        "hours": round(progress.seconds / 3600, 4),
-        **{name: round(score, 3) for name, score in scores.items()},
-    }
-    fresh = not curve.exists()
-    with curve.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row.keys())
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
-    print(row, flush=True)
+@contextmanager
+def _stop_requests() -> Iterator[_StopRequest]:
+    stop = _StopRequest()
+    before = {number: signal.signal(number, stop.ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,6 +1,6 @@
 """What is trained, and by which loss: the interface between the training loop and the networks.
 
-    recipe [network] ──► Objective ──┬─ prepare(rng, sample)   on the CPU, in the workers: what a loss needs beside pictures
+    recipe [network] ──► Objective ──┬─ prepare(rng, sample)   on the CPU, in the workers: what a loss needs more
                                      ├─ begin(stage)           what is frozen, what learns
                                      ├─ loss(batch, done)      on the device: the total and its parts
                                      └─ network                what is validated, exported and shipped
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from betwixt.errors import UsageError
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from betwixt.models.base import Interpolator
-    from betwixt.training.sources import Sample
+    from betwixt.training.sample import Sample
 
-__all__ = ["OBJECTIVES", "Batch", "Objective", "Terms", "make_objective"]
+__all__ = ["OBJECTIVES", "Batch", "Objective", "Terms", "full_precision", "make_objective"]
 
 
 @dataclass
@@ -65,6 +66,10 @@ class Batch:
         changed = {name: function(getattr(self, name)) for name in names}
         return replace(self, **changed, extra={name: function(value) for name, value in self.extra.items()})
 
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory, from which a GPU takes it while it computes."""
+        return self.apply(lambda tensor: tensor.pin_memory())
+
     def part(self, start: int, stop: int) -> Batch:
         """Samples `start` to `stop`."""
         return self.apply(lambda tensor: tensor[start:stop])
@@ -81,6 +86,11 @@ class Terms:
 
     total: Tensor
     parts: dict[str, Tensor] = field(default_factory=dict)
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """A context in which nothing is cast to bfloat16 on the device of `like`: for losses."""
+    return torch.autocast(like.device.type, enabled=False)
 
 
 class Objective(nn.Module, ABC):
@@ -123,12 +133,19 @@ class Objective(nn.Module, ABC):
 
         return TorchInterpolator(self.model or type(self.network).__name__, self.network, device)
 
+    def finish(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What ships, out of the averaged weights by name: the same in float16, unless more has to be made of them."""
+        return {name: tensor.half() for name, tensor in tensors.items()}
+
     def begin(self, stage: str) -> None:
         """Freeze, unfreeze and switch modes for a stage: called at its start and where a run goes on within it."""
 
     @abstractmethod
     def loss(self, batch: Batch, done: float) -> Terms:
         """The loss of a batch, a mean over its samples.
+
+        Under mixed precision this is called within autocast: losses belong into `with full_precision(..)`, with what
+        the network made as `.float()`.
 
         Args:
             batch: On the device of the parameters.
@@ -138,12 +155,14 @@ class Objective(nn.Module, ABC):
     def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
         """What else goes into `Batch.extra`; called on the CPU, in the workers, after augmentation.
 
+        It must not use the values of parameters and buffers, which workers do not have.
+
         Args:
             rng: All chance comes from here.
             sample: Its pictures are `margin` larger than the crop on every side.
 
         Returns:
-            By name, maps (S, S, C) of the size of the sample's pictures, which are cropped as they are, or other arrays.
+            By name, maps (S, S, C) of the size of the sample's pictures, cropped as they are, or other arrays.
         """
         return {}
 
@@ -158,9 +177,32 @@ def _late(module: str, name: str) -> Callable[[Mapping[str, Any]], Objective]:
     return make
 
 
+def _paper(module: str, kind: str, *networks: str) -> dict[str, Callable[[Mapping[str, Any]], Objective]]:
+    """Makers of one class for several networks of `betwixt models`, whose name it takes before the options."""
+
+    def maker(network: str) -> Callable[[Mapping[str, Any]], Objective]:
+        def make(options: Mapping[str, Any]) -> Objective:
+            objective: Objective = getattr(import_module(f"betwixt.training.objectives.{module}"), kind)(
+                network, options
+            )
+            return objective
+
+        return make
+
+    return {network: maker(network) for network in networks}
+
+
 OBJECTIVES: dict[str, Callable[[Mapping[str, Any]], Objective]] = {
     "codec": _late("codec", "CodecObjective"),
     "compact": _late("compact", "CompactObjective"),
+    **_paper("rife", "RIFEObjective", "rife", "rife-m", "rife-2r", "rife-4.6", "rife-4.22-lite", "rife-4.25"),
+    **_paper("daek", "DAEKObjective", "daek"),
+    **_paper("ncm", "NCMObjective", "ncm-base", "ncm-large"),
+    **_paper("apr", "APRObjective", "apr-static", "apr"),
+    **_paper("ifrnet", "IFRNetObjective", "ifrnet-s", "ifrnet", "ifrnet-l"),
+    **_paper("amt", "AMTObjective", "amt-s", "amt-l", "amt-g"),
+    **_paper("ema_vfi", "EMAVFIObjective", "ema-vfi-small", "ema-vfi"),
+    **_paper("ebme", "EBMEObjective", "ebme"),
 }
 """By the `name` of a recipe's [network]: what makes the objective from the other settings of that table.
 

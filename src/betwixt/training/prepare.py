@@ -1,67 +1,72 @@
-"""Everything that is made once for a data folder: decoded clips, measured triplets, synthetic scenes."""
+"""Everything that is made once for a data folder: decoded clips, measured triplets, synthetic scenes.
+
+    entries ──► clips: decoded, aged, measured ──► textures ──► shards of scenes
+
+What is there already is kept, so a preparation that was stopped goes on.
+"""
 
 from __future__ import annotations
 
-import functools
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
-import numpy as np
-from numpy.typing import NDArray
 
 from betwixt.errors import InputError
 from betwixt.training.clips import build_clip_cache, usable
-from betwixt.training.recipe import DataRules
-from betwixt.training.synthetic import build_bank
+from betwixt.training.sources import Clips, Entry, Synthetic
+from betwixt.training.synthetic import build_bank, claim_bank, has_shard
 
 __all__ = ["prepare"]
 
 
-def prepare(rules: DataRules, data: Path, cache: Path, shards: int, jobs: int = 1) -> None:
-    """Make what is not there yet.
+def prepare(
+    entries: Sequence[Entry], data: Path, cache: Path, jobs: int = 1, report: Callable[[str], None] = lambda line: None
+) -> None:
+    """Make what is not there yet, for all entries that need a cache.
 
     Args:
-        rules: What may be taken of the data.
-        data: Clips (*.mp4) and photographs (photos/*.jpg).
-        cache: Where it is put: about 14 GB for 9,000 frames of 640x360.
-        shards: Of 512 synthetic scenes each.
+        entries: Of a recipe.
+        data: The data folder of the run.
+        cache: Where it is put: about 14 GB for 9,000 frames of 640x360 and 12,000 scenes.
         jobs: Processes at work.
+        report: Is told what was found, a line a clip.
+
+    Raises:
+        InputError: if the data is missing, empty or damaged; the line names the file.
+        OutputError: if the cache cannot be written.
     """
-    clips = [path for path in sorted(data.glob("*.mp4")) if path.stem not in rules.exclude]
-    build_clip_cache(clips, cache, dict(rules.clips), jobs)
-    for name, count in usable(cache).items():
-        print(f"{name}: {count} triplets")
-    if jobs == 1:
-        _make_shards(data, cache, clips, range(shards))
+    if not data.is_dir():
+        raise InputError(f"There is no data folder {data}: give the one that holds what the recipe names as --data.")
+    for entry in entries:
+        if isinstance(entry, Clips):
+            place = cache / entry.path
+            build_clip_cache(entry.files(data), place, entry.clips, jobs)
+            for name, count in usable(place).items():
+                report(f"{name}: {count} triplets")
+    for entry in entries:
+        if isinstance(entry, Synthetic) and entry.shards:
+            _make_bank(entry, data, cache, tuple(entries), jobs)
+
+
+def _make_bank(entry: Synthetic, data: Path, cache: Path, entries: tuple[Entry, ...], jobs: int) -> None:
+    folder = entry.bank(cache)
+    claim_bank(folder, entry.size, entry.scenes)
+    missing = [shard for shard in range(entry.shards) if not has_shard(folder, shard)]
+    if jobs == 1 or len(missing) < 2:
+        _make_shards(entry, data, cache, entries, missing)
         return
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for future in [pool.submit(_make_shards, data, cache, clips, [shard]) for shard in range(shards)]:
+        parts = [missing[k::jobs] for k in range(min(jobs, len(missing)))]
+        for future in [pool.submit(_make_shards, entry, data, cache, entries, part) for part in parts]:
             future.result()
 
 
-def _make_shards(data: Path, cache: Path, clips: Sequence[Path], shards: Sequence[int]) -> None:
+def _make_shards(entry: Synthetic, data: Path, cache: Path, entries: tuple[Entry, ...], shards: Sequence[int]) -> None:
+    if not shards:
+        return
     cv2.setNumThreads(1)
-    build_bank(cache / "synthetic", _sources(data, cache, clips), shards)
-
-
-@functools.lru_cache(maxsize=1)
-def _photographs(folder: Path) -> tuple[NDArray[np.uint8], ...]:
-    pictures = []
-    for path in sorted(folder.glob("*.jpg")):
-        photo = cv2.imread(str(path))
-        if photo is None:
-            raise InputError(f"{path} is not a picture.")
-        pictures.append(np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), np.uint8))
-    return tuple(pictures)
-
-
-def _sources(data: Path, cache: Path, clips: Sequence[Path]) -> list[NDArray[np.uint8]]:
-    """Photographs, and a few frames of every clip: three, and more of the long ones."""
-    sources = list(_photographs(data / "photos"))
-    for clip in clips:
-        frames = np.load(cache / "clips" / f"{clip.stem}.npy", mmap_mode="r")
-        sources += [np.array(frames[i]) for i in np.linspace(0, len(frames) - 1, max(3, len(frames) // 400), dtype=int)]
-    return sources
+    textures = entry.textures(data, cache, entries)
+    build_bank(entry.bank(cache), textures, shards, size=entry.size, rules=entry.scenes)

@@ -1,71 +1,100 @@
 """Scores of a network on development sets while it trains, by the code and the protocols of `betwixt evaluate`.
 
-The sets are `middlebury`, `ucf101` and `frames` (a folder `davis_dev`), as published. Of the larger ones an even subset
-is taken, the same every time.
+The sets are those of `SETS` that lie under a folder. Of the larger ones an even subset is taken, the same every time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from betwixt.errors import InputError
-from betwixt.evaluation.datasets import Sample, open_dataset
-from betwixt.evaluation.metrics import Picture, psnr, rounded
-from betwixt.models.compact import search
+from betwixt.evaluation.datasets import Dataset, Options, open_dataset
+from betwixt.evaluation.metrics import select_metrics
+from betwixt.evaluation.run import evaluate
+from betwixt.models.base import Interpolator
+from betwixt.training.checkpoint import averaged_tensors
+from betwixt.training.objective import Objective
 
-__all__ = ["development_sets", "validate"]
+__all__ = ["SETS", "DevelopmentSet", "averaged", "development_sets", "validate"]
+
+SETS: dict[str, tuple[str, str, int]] = {
+    "middlebury": ("middlebury", ".", 0),
+    "ucf101": ("ucf101", ".", 32),
+    "davis": ("frames", "davis_dev", 12),
+    "vimeo90k": ("vimeo90k", ".", 48),
+}
+"""By column of the curve: the data set, its folder under the root, and how many of its samples are taken; 0 for all."""
 
 
-def development_sets(root: Path, ucf101: int = 32, davis: int = 12) -> dict[str, list[Sample]]:
-    """Samples of each set that is under `root`; `ucf101` and `davis` say how many, 0 for all."""
+@dataclass(frozen=True)
+class DevelopmentSet:
+    """A data set, and which of its samples are scored; None for all."""
+
+    dataset: Dataset
+    ids: tuple[str, ...] | None
+
+
+def development_sets(root: Path, *, extrapolate: bool = False) -> dict[str, DevelopmentSet]:
+    """The development sets under a folder.
+
+    Args:
+        root: The folder.
+        extrapolate: Whether the last frame is to be restored from the two before it.
+
+    Raises:
+        InputError: if there is none.
+    """
     sets = {}
-    for name, dataset, folder, count in (
-        ("middlebury", "middlebury", root, 0),
-        ("ucf101", "ucf101", root, ucf101),
-        ("davis", "frames", root / "davis_dev", davis),
-    ):
+    for name, (dataset, folder, count) in SETS.items():
         try:
-            samples = list(open_dataset(dataset, folder).samples())
+            opened = open_dataset(dataset, root / folder, Options(extrapolate=extrapolate))
+            names = sorted(sample.name for sample in opened.samples())
         except InputError:
             continue
-        sets[name] = _even(sorted(samples, key=lambda sample: sample.name), count)
+        if names:
+            sets[name] = DevelopmentSet(opened, _even(names, count))
+    if not sets:
+        raise InputError(f"{root} holds none of the development sets ({', '.join(SETS)}): see docs/evaluate.md.")
     return sets
 
 
-def _even(samples: Sequence[Sample], count: int) -> list[Sample]:
-    if count == 0 or count >= len(samples):
-        return list(samples)
-    return [samples[round(i)] for i in np.linspace(0, len(samples) - 1, count)]
+def _even(names: Sequence[str], count: int) -> tuple[str, ...] | None:
+    if count == 0 or count >= len(names):
+        return None
+    return tuple(names[round(i)] for i in np.linspace(0, len(names) - 1, count))
 
 
-def middle(model: nn.Module, first: Picture, second: Picture) -> Tensor:
-    """The frame at t = 1/2, (1, 3, H, W), padded to what the network needs and cut back."""
-    height, width = first.shape[:2]
-    pad = (0, -width % 16, 0, -height % 16)
-    found, logit = (torch.from_numpy(x).permute(2, 0, 1)[None] for x in search(first, second, 0.5))
-    pictures = (torch.from_numpy(x).permute(2, 0, 1)[None].float() / 255.0 for x in (first, second))
-    a, b, u, w = (
-        F.pad(x, pad, mode="replicate").to(memory_format=torch.channels_last) for x in (*pictures, found, logit)
-    )
-    frame: Tensor = model(a, b, torch.full((1, 1, 1, 1), 0.5), u, w).frame
-    return frame[..., :height, :width]
+@contextmanager
+def averaged(objective: Objective, average: dict[str, Tensor]) -> Iterator[None]:
+    """Give the objective its averaged weights for a while, and evaluation's mode; afterwards all is as it was."""
+    own = averaged_tensors(objective)
+    kept = {name: tensor.detach().clone() for name, tensor in own.items()}
+    modes = {module: module.training for module in objective.modules()}
+    try:
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(average[name])
+        objective.eval()
+        yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in own.items():
+                tensor.copy_(kept[name])
+        for module, training in modes.items():
+            module.training = training
 
 
-def validate(model: nn.Module, sets: Mapping[str, Sequence[Sample]]) -> dict[str, float]:
+def validate(model: Interpolator, sets: dict[str, DevelopmentSet]) -> dict[str, float]:
     """Mean PSNR, of frames rounded to 8 bit, on every set."""
-    scores = {}
-    with torch.inference_mode():
-        for name, samples in sets.items():
-            values = []
-            for sample in samples:
-                frames = sample.load()
-                made = middle(model, frames.first, frames.second)[0].permute(1, 2, 0).numpy()
-                values.append(psnr(rounded(made), frames.truths[0]))
-            scores[name] = float(np.mean(values))
-    return scores
+    metrics = select_metrics("psnr")
+    return {
+        name: evaluate(model, chosen.dataset, metrics, ids=chosen.ids, jobs=2).summary("psnr").mean
+        for name, chosen in sets.items()
+    }

@@ -3,11 +3,11 @@
     prepare   step, drawn; frames 0 and 1 as a base codec of that step gives them; what the searches find in them
     loss      mean of  w (lambda · MSE(truth, frame) + R_F + R_x)  +  lambda · (a MSE(truth, taught) + b MSE(truth, ..))
 
-    lambda    20 / step², in bits a pixel for a unit of mean squared error of samples in [0, 1]
-    w         root of step / (16/255): fine steps cost many times the bits of coarse ones, and must not drown them
+    lambda    64 / step², in bits a pixel for a unit of mean squared error of samples in [0, 1]
+    w         step / (64/255): fine steps cost many times the bits of coarse ones, and must not drown them
 
-The frames that a B frame is made from have been through a codec, so these are coded too (H.264, a quantizer a little
-finer than the network's own, as anchors have). The teacher block learns from how well its motion warps, as in RIFE;
+The frames that a B frame is made from have been through a codec, so these are coded too (H.264, by a quantizer
+that leaves about the error that the network's own step leaves). The teacher block learns from how well its motion warps, as in RIFE;
 likewise the compressed motion, a little.
 """
 
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from betwixt.codec.network import LAMBDA, BFrameNetwork, CodecConfig, step_code, step_of
 from betwixt.models.network import Network, Synthesis
-from betwixt.training.objective import Batch, Objective, Terms
+from betwixt.training.objective import Batch, Objective, Terms, full_precision
 from betwixt.training.settings import from_table
 from betwixt.weights.load import load_weights
 from betwixt.weights.store import embedded_file
@@ -56,8 +56,8 @@ class CodecSettings:
     predictor: str = "compact"
     predictor_weights: str | None = None
     margin: int = 32
-    finest: float = 6.0
-    coarsest: float = 72.0
+    finest: float = 20.0
+    coarsest: float = 140.0
     teacher_weight: float = 0.1
     motion_weight: float = 0.1
 
@@ -118,6 +118,13 @@ class CodecObjective(Objective):
         """The codec."""
         return self.codec
 
+    def finish(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights, and the tables that coding reads probabilities from."""
+        from betwixt.codec.coder import finish_weights
+
+        self.codec.load_state_dict(tensors)
+        return finish_weights(self.codec)
+
     @property
     def model(self) -> str:
         """What its weights are called; `--codec-weights` takes them."""
@@ -127,8 +134,8 @@ class CodecObjective(Objective):
         """The step, the coded frames "coded" (S, S, 6) in [0, 1], and what the searches find."""
         s = self.settings
         step = step_of(step_code(float(np.exp(rng.uniform(math.log(s.finest), math.log(s.coarsest)))) / 255.0))
-        # Anchors are coded a little finer than B frames.
-        coded = code_references(sample.pictures[[0, 2]], 255.0 * step * 2.0 ** float(rng.uniform(-0.6, 0.1)))
+        # H.264 leaves as large an error with a step of two fifths.
+        coded = code_references(sample.pictures[[0, 2]], 0.4 * 255.0 * step * 2.0 ** float(rng.uniform(-0.6, 0.2)))
         extra: dict[str, NDArray[Any]] = {
             "step": np.array([step], np.float32),
             "coded": np.concatenate(list(coded), axis=2).astype(np.float32) / np.float32(255),
@@ -148,11 +155,11 @@ class CodecObjective(Objective):
         step = extra["step"].reshape(-1, 1, 1, 1)
         frame0, frame1 = extra["coded"].chunk(2, dim=1)
         hints = {name: extra[name] for name in ("found", "logit", "true") if name in extra}
-        with torch.autocast(batch.frame0.device.type, enabled=False):
+        with full_precision(batch.frame0):
             out = self.codec(frame0, frame1, batch.t, batch.truth, hints, step)
             pixels = float(batch.truth[0, 0].numel())
             value = LAMBDA / step.flatten() ** 2
-            weight = torch.sqrt(step.flatten() * (255.0 / 16.0))
+            weight = step.flatten() * (255.0 / 64.0)
 
             def error(frame: Tensor) -> Tensor:
                 return ((frame - batch.truth) ** 2).flatten(1).mean(dim=1)
@@ -161,6 +168,8 @@ class CodecObjective(Objective):
             distortion = error(out.frame)
             helpers = self.settings.teacher_weight * error(out.taught)
             helpers = helpers + self.settings.motion_weight * error(out.compensated)
+            if not self._finds:  # the predictor learns along
+                helpers = helpers + self.settings.motion_weight * error(out.predicted)
             total = (weight * (value * (distortion + helpers) + rate_motion + rate_frame)).mean()
             decibels = {
                 "frame": distortion,

@@ -1,0 +1,112 @@
+"""The training curve: scores on the development sets over samples and over hours, a line of CSV a measurement.
+
+    recipe,samples,hours,middlebury,ucf101,davis
+    compact,152000,2.6044,35.651,34.783,28.122
+
+A set that was not measured leaves its column empty; a new one adds a column.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from betwixt.errors import InputError, UsageError
+from betwixt.media.files import write_whole
+
+__all__ = ["add_row", "curve_hash", "draw_curve", "read_curve"]
+
+_FIXED = ("recipe", "samples", "hours")
+
+
+def read_curve(path: Path) -> list[dict[str, str]]:
+    """The lines of a curve.
+
+    Raises:
+        InputError: if the file is no curve, or has no line.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {(error.strerror or 'error').lower()}.") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise InputError(f"{path} is no training curve: it is not CSV.") from None
+    if not rows or tuple(rows[0])[: len(_FIXED)] != _FIXED:
+        raise InputError(f"{path} is no training curve: its columns begin with {', '.join(_FIXED)}.")
+    try:
+        for row in rows:
+            for name, value in list(row.items())[1:]:
+                if value or name in _FIXED:
+                    float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{path} is no training curve: {name} of a line is {value!r}, no number.") from None
+    return rows
+
+
+def add_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Add a measurement to a curve, or begin one.
+
+    Raises:
+        InputError: if the file is something else.
+        OutputError: if it cannot be written.
+    """
+    rows: list[Mapping[str, Any]] = [*read_curve(path), row] if path.exists() else [row]
+    columns = dict.fromkeys(name for each in rows for name in each)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_whole(path, text.getvalue())
+
+
+def curve_hash(path: Path) -> str:
+    """What a picture of a curve carries, so that it can be known whether it is up to date."""
+    return f"curve {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+
+
+def draw_curve(curve: Path, picture: Path) -> None:
+    """Draw a curve as PNG: a row for each set, over samples on the left and over hours on the right.
+
+    Raises:
+        UsageError: if matplotlib is not there.
+        InputError: if the curve cannot be read.
+        OutputError: if the picture cannot be written.
+    """
+    rows = read_curve(curve)
+    try:
+        import matplotlib
+    except ImportError:
+        raise UsageError("Drawing needs matplotlib: pip install 'betwixt[evaluation]'.") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    sets = [name for name in rows[0] if name not in _FIXED and any(row[name] for row in rows)]
+    recipes = list(dict.fromkeys(row["recipe"] for row in rows))
+    if not sets:
+        raise InputError(f"{curve} has no score.")
+    with matplotlib.rc_context({"font.size": 9}):
+        figure, grid = pyplot.subplots(
+            len(sets), 2, figsize=(8, 1 + 1.9 * len(sets)), sharey="row", squeeze=False, layout="constrained"
+        )
+        for name, line in zip(sets, grid, strict=True):
+            for axes, over, unit in ((line[0], "samples", 1e3), (line[1], "hours", 1.0)):
+                for recipe in recipes:
+                    points = [
+                        (float(r[over]) / unit, float(r[name])) for r in rows if r["recipe"] == recipe and r[name]
+                    ]
+                    if points:
+                        axes.plot(*zip(*points, strict=True), "o-", markersize=3.5, linewidth=1.2, label=recipe)
+                axes.grid(alpha=0.3)
+            line[0].set_ylabel(f"{name}, dB")
+        grid[-1][0].set_xlabel("thousand samples")
+        grid[-1][1].set_xlabel("hours")
+        grid[0][0].legend(loc="lower right", frameon=False)
+        data = io.BytesIO()
+        figure.savefig(data, format="png", dpi=130, metadata={"Software": None, "Description": curve_hash(curve)})
+        pyplot.close(figure)
+    write_whole(picture, data.getvalue())

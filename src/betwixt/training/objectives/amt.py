@@ -1,0 +1,65 @@
+"""AMT: IFRNet's losses, with flow distillation that heeds all of a pixel's flows.
+
+    frames, t ──► AMT ──► frame t ──────────────────────────► Charbonnier + census to the truth
+                   │ features of frame t at 3 levels ───────► + 0.01 · census to the encoder's of the truth
+                   │ flows at 3 levels ─────────────────────► + 0.002 · distance to the teacher's, softened where the
+    truth, frames ──► teacher ──► F_{t->0}, F_{t->1}            worst of the final flows disagrees with them
+
+All in one stage, any t; the teacher is as for IFRNet (`betwixt.training.objectives.ifrnet`).
+
+Where the paper is silent, the authors' program is followed: the losses see the frame after its clamp to [0, 1], the
+census loss is over 7x7 on the mean of the channels, features and flows are those after the updates.
+
+Reference: Li et al., AMT: All-Pairs Multi-Field Transforms for Efficient Frame Interpolation, CVPR 2023, section 3.4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from betwixt.models.amt import AMT, CONFIGS
+from betwixt.models.network import Network
+from betwixt.training.objective import Batch, Terms
+from betwixt.training.objectives.common import FlowTeacher, PaperObjective, read_options, start_from
+from betwixt.training.objectives.ifrnet import IFRNetOptions, intermediate_loss
+
+__all__ = ["AMTObjective"]
+
+
+@dataclass(frozen=True)
+class _Options(IFRNetOptions):
+    """Of [network]: IFRNet's, with another weight of the flow distillation."""
+
+    flow: float = 0.002
+
+
+class AMTObjective(PaperObjective):
+    """AMT; see the module.
+
+    Args:
+        name: "amt-s", "amt-l" or "amt-g".
+        options: `_Options`.
+    """
+
+    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+        chosen = read_options(_Options, options, name)
+        super().__init__(name, "between")
+        self.options = chosen
+        self.taught = AMT(CONFIGS[name])
+        self.flow_teacher = FlowTeacher(chosen.flow_teacher, chosen.flow_weights)
+        start_from(self.taught, chosen.start)
+
+    @property
+    def network(self) -> Network:
+        """The network."""
+        return self.taught
+
+    def loss(self, batch: Batch, done: float) -> Terms:
+        """The reconstruction, 0.01 times the geometry consistency, 0.002 times the flow distillation."""
+        pair = self.taught.pair(batch.frame0, batch.frame1)
+        found = self.taught.at(pair, batch.t)
+        features = self.taught.encode_truth(pair, batch.truth)
+        finest = found.flows_t0, found.flows_t1
+        return intermediate_loss(found, finest, features, batch, self.flow_teacher, self.options)

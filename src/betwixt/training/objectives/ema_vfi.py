@@ -1,0 +1,74 @@
+"""EMA-VFI: a Laplacian loss of the frame, and one of the warped frames before and after the second head.
+
+    frames, t ──► EMA-VFI ──► frame t ──────────────────────► Laplacian loss to the truth
+                     │ merged frames after either head ─────► + 0.5 · Laplacian loss to the truth, each
+
+All in one stage, any t; nothing teaches the flows but the frames that they warp.
+
+Where the paper is silent, the authors' program is followed: the pyramid has five levels. The bias of the positions'
+embedding cancels in the network (`betwixt.models.ema_vfi`), so it is left as it is.
+
+Reference: Zhang et al., Extracting Motion and Appearance via Inter-Frame Attention for Efficient Video Frame
+Interpolation, CVPR 2023, section 4.1 and its supplement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from betwixt.models.ema_vfi import EMA_VFI, EMA_VFI_SMALL, EMAVFI
+from betwixt.models.network import Network
+from betwixt.training.losses import laplacian
+from betwixt.training.objective import Batch, Terms, full_precision
+from betwixt.training.objectives.common import PaperObjective, read_options, start_from, summed
+
+__all__ = ["EMAVFIObjective"]
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Of [network].
+
+    Attributes:
+        warp: Weight of the loss of either merged frame.
+        start: A file of weights to start from.
+    """
+
+    warp: float = 0.5
+    start: str = ""
+
+
+class EMAVFIObjective(PaperObjective):
+    """EMA-VFI; see the module.
+
+    Args:
+        name: "ema-vfi" or "ema-vfi-small".
+        options: `_Options`.
+    """
+
+    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+        chosen = read_options(_Options, options, name)
+        super().__init__(name, "between")
+        self.options = chosen
+        self.taught = EMAVFI(EMA_VFI if name == "ema-vfi" else EMA_VFI_SMALL)
+        for parameter, value in self.taught.named_parameters():
+            if parameter.endswith(".position.bias"):
+                value.requires_grad_(False)
+        start_from(self.taught, chosen.start)
+
+    @property
+    def network(self) -> Network:
+        """The network."""
+        return self.taught
+
+    def loss(self, batch: Batch, done: float) -> Terms:
+        """The Laplacian losses."""
+        found = self.taught(batch.frame0, batch.frame1, batch.t)
+        with full_precision(batch.truth):
+            warped = torch.stack([laplacian(merged.float(), batch.truth) for merged in found.merges])
+            parts = {"reconstruction": laplacian(found.frame.float(), batch.truth), "warp": warped.sum()}
+        return summed(parts, {"warp": self.options.warp})

@@ -1,0 +1,165 @@
+"""NCM: progressive learning, for interpolation with a teacher, for extrapolation without.
+
+    stage "coarse"   frames of 256x256 ──► coarse-scale module ──► merged frame ──► loss
+    stage "fine"     frames ──► 1/4, 1/2 or 1 of their size ──► coarse-scale module, fixed ──► flow
+                     frames, flow ──► fine-scale module ──► synthesis network ──► frame t ──► loss
+
+The loss of both (equation 8) is L = L_rec + L_rec^Tea + 0.01 L_dis, with the Laplacian L1 as L_rec; for extrapolation
+it is L_rec alone (appendix A.3: distillation "leads to collapse"), on frames at t = 2. Without progressive learning
+(table 3) all is trained at once, in the stage "all".
+
+The size of the coarse-scale module's frames is "randomly" 64, 128 or 256 for each batch of 256. Here the first sample
+of a batch says it, and it depends on the seed and that sample's number alone: a run that goes
+on makes the same choices.
+
+Where the paper is silent: L_rec of stage "coarse" compares the merged frame, since the synthesis network belongs to
+stage "fine"; the teacher block learns in both stages; the pyramid has five levels, as RIFE's; see
+`betwixt.models.ncm` for the rest.
+
+Reference: Jia, Lu, Li: Neighbor Correspondence Matching for Flow-based Video Frame Synthesis, ACM MM 2022, sections 3.4
+and 3.5, appendix A.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from betwixt.layers.resize import resize_to
+from betwixt.models.augmented import TestTimeAugmented
+from betwixt.models.ncm import DISTILLATION_WEIGHT, NCM, NCM_BASE, NCM_LARGE, NCMDistillation
+from betwixt.models.network import Network
+from betwixt.training.losses import laplacian
+from betwixt.training.objective import Batch, Terms, full_precision
+from betwixt.training.objectives.common import PaperObjective, pupil, read_options, start_from, summed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from betwixt.training.sample import Sample
+
+__all__ = ["NCMObjective"]
+
+_SHARES = (4, 2, 1)
+"""By how much stage "fine" shrinks what the coarse-scale module sees: 256 to 64, to 128, or not."""
+
+
+@dataclass(frozen=True)
+class _Options:
+    """Of [network]; the last five are the ablations of tables 3 and 4.
+
+    Attributes:
+        extrapolation: Whether the frame after the two is learned, at t = 2.
+        distillation: Weight of the distillation loss, lambda_d.
+        start: A file of weights to start from.
+        image_feature: See `NCMConfig`; so for the others.
+    """
+
+    extrapolation: bool = False
+    distillation: float = DISTILLATION_WEIGHT
+    start: str = ""
+    image_feature: bool = True
+    motion_feature: bool = True
+    flow_guided: bool = False
+    heterogeneous: bool = True
+    progressive: bool = True
+
+
+class NCMObjective(PaperObjective):
+    """NCM; see the module.
+
+    Args:
+        name: "ncm-base" or "ncm-large".
+        options: `_Options`.
+    """
+
+    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+        chosen = read_options(_Options, options, name)
+        config = replace(
+            NCM_LARGE if name == "ncm-large" else NCM_BASE,
+            extrapolation=chosen.extrapolation,
+            image_feature=chosen.image_feature,
+            motion_feature=chosen.motion_feature,
+            flow_guided=chosen.flow_guided and chosen.motion_feature,
+            heterogeneous=chosen.heterogeneous,
+            progressive=chosen.progressive,
+        )
+        whole = config in (NCM_BASE, NCM_LARGE)
+        super().__init__(name if whole else "", "next" if chosen.extrapolation else "middle")
+        self.options = chosen
+        self.stages = ("coarse", "fine") if chosen.progressive else ("all",)
+        self.stage = self.stages[0]
+        self.taught = NCM(config)
+        start_from(self.shipped, chosen.start)
+
+    @property
+    def network(self) -> Network:
+        """The student; the large one as it is used, with test-time augmentation."""
+        student = pupil(self.taught, teacher=None, config=replace(self.taught.config, teacher=False))
+        return TestTimeAugmented(student) if self.taught.config.double_resolution else student
+
+    @property
+    def cell(self) -> int:
+        """The sides of a crop: stage "fine" shrinks them by 4, and the coarse-scale module takes multiples of 16."""
+        return 64
+
+    def begin(self, stage: str) -> None:
+        """Stage "coarse" trains the coarse-scale module, "fine" everything else, "all" everything."""
+        self.stage = stage
+        taught = self.taught
+        taught.coarse_scale.requires_grad_(stage in ("coarse", "all"))
+        for part in (taught.fine_scale, taught.contextnet, taught.unet):
+            part.requires_grad_(stage in ("fine", "all"))
+
+    def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
+        """Draw by how much the frames of the coarse-scale module are shrunk; only the first of a batch counts."""
+        super().prepare(rng, sample)
+        return {"shrink": rng.choice(np.array(_SHARES, np.int64))}
+
+    def loss(self, batch: Batch, done: float) -> Terms:
+        """Equation 8; its first term alone for extrapolation."""
+        frames = batch.frame0, batch.frame1, batch.t
+        if self.taught.teacher is None:
+            frame = self._untaught(batch)
+            with full_precision(batch.truth):
+                return summed({"reconstruction": laplacian(frame.float(), batch.truth)})
+        found: NCMDistillation
+        if self.stage == "coarse":
+            found = self.taught.distil_coarse(*frames, batch.truth)
+        else:
+            found = self.taught.distil(*frames, batch.truth, self._size(batch))
+        with full_precision(batch.truth):
+            parts = {
+                "reconstruction": laplacian(found.frame.float(), batch.truth),
+                "teacher": laplacian(found.teacher.merged.float(), batch.truth),
+                "distillation": found.loss.float(),
+            }
+        return summed(parts, {"distillation": self.options.distillation})
+
+    def _untaught(self, batch: Batch) -> Tensor:
+        """What L_rec compares with the truth, without a teacher."""
+        taught = self.taught
+        if self.stage == "coarse":
+            return taught.coarse(batch.frame0, batch.frame1, batch.t)[-1].merged
+        if self.stage == "all":
+            frame: Tensor = taught(batch.frame0, batch.frame1, batch.t).frame
+            return frame
+        size = self._size(batch)
+        assert size is not None
+        small0, small1 = (resize_to(frame, size, antialias=True) for frame in (batch.frame0, batch.frame1))
+        with torch.no_grad():
+            start = taught.coarse(small0, small1, batch.t)[-1]
+        return taught.fine(batch.frame0, batch.frame1, batch.t, start).frame
+
+    def _size(self, batch: Batch) -> tuple[int, int] | None:
+        """The size of the coarse-scale module's frames; None: as the network chooses."""
+        if self.stage != "fine":
+            return None
+        height, width = batch.frame0.shape[-2:]
+        shrink = int(batch.extra["shrink"].flatten()[0])
+        return height // shrink, width // shrink

@@ -1,0 +1,372 @@
+"""Where samples come from: a recipe's [[data]] entries, opened as sources and mixed by weight.
+
+    [[data]] ──read_entries──► Entry ──prepare──► cache         once, where frames are decoded or scenes made
+                                     └──open────► Source ─┐
+                                                  Source ─┴─► Mix ──draw_sample(seed, k)──► sample k
+
+    kind              under --data / path                             what is made in the cache
+    vimeo-triplet     vimeo_triplet/tri_trainlist.txt, sequences/     -
+    vimeo-septuplet   vimeo_septuplet/sep_trainlist.txt, sequences/   -
+    x-train           train/SCENE/CLIP/*.png or encoded_train/        -
+    gopro             train/SEQUENCE/*.png                            -
+    clips             *.mp4, *.mkv, ..                                path/clips/: decoded frames, measured triplets
+    synthetic         photos/*.jpg, .., and the clips of an entry     path/synthetic/: scenes with exact motion
+                      of kind clips that has the same path
+
+Sample k of a run depends on the seed and on k alone: numpy's generator of (seed, k) decides on the source, the frames,
+the crop and every augmentation, in this order. So it is the same whichever process draws it, and a run that was stopped
+goes on with the samples that it has not seen. Samples are drawn with replacement: no epoch is an exact pass.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+
+from betwixt.errors import InputError, UsageError
+from betwixt.evaluation.datasets import PICTURES
+from betwixt.training import layouts
+from betwixt.training.augmentation import Augmentation, augment
+from betwixt.training.clips import ClipRule, RealTriplets, load_array
+from betwixt.training.sample import Picture, Sample, Source, Times, check_shares
+from betwixt.training.settings import from_table
+from betwixt.training.synthetic import SceneRules, SyntheticBank, SyntheticScenes
+
+__all__ = [
+    "KINDS",
+    "Clips",
+    "Entry",
+    "GoPro",
+    "Mix",
+    "Sample",
+    "Source",
+    "Synthetic",
+    "VimeoSeptuplet",
+    "VimeoTriplet",
+    "Weight",
+    "XTrain",
+    "draw_sample",
+    "open_mix",
+    "read_entries",
+]
+
+VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".y4m")
+
+
+@dataclass(frozen=True)
+class Weight:
+    """How often a source is drawn, relative to the others: `first` at sample 0, `last` from sample `until` on.
+
+    Linear between them. Without `last` it stays as it is.
+    """
+
+    first: float = 1.0
+    last: float | None = None
+    until: int = 1
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.first < np.inf and (self.last is None or 0 <= self.last < np.inf)):
+            raise UsageError("A weight of [[data]] is a number of 0 or more.")
+        if self.until < 1:
+            raise UsageError(f"'until' of a weight is a number of samples: 1 or more, not {self.until}.")
+
+    def at(self, number: int) -> float:
+        """The weight at sample `number`."""
+        if self.last is None:
+            return self.first
+        done = min(1.0, number / max(self.until, 1))
+        return self.first + (self.last - self.first) * done
+
+
+class Mix:
+    """Several sources, drawn from by their weights; one is a mix as well."""
+
+    def __init__(self, sources: Sequence[tuple[Source, Weight]]) -> None:
+        if not sources:
+            raise UsageError("A recipe without [[data]] has nothing to learn from.")
+        self.sources = tuple(source for source, _ in sources)
+        self._weights = tuple(weight for _, weight in sources)
+        ends = (0, max(weight.until for weight in self._weights))
+        if not all(sum(weight.at(number) for weight in self._weights) > 0 for number in ends):
+            raise UsageError("The weights of [[data]] are all 0: nothing is left to be drawn.")
+
+    def draw(self, rng: np.random.Generator, size: int, number: int = 0) -> Sample:
+        """A sample of `size` x `size` pixels; `number` is how many were drawn before it, for weights that change."""
+        weights = [weight.at(number) for weight in self._weights]
+        place = rng.random() * sum(weights)
+        # The last source is also what rounding leaves over.
+        last = max(i for i, weight in enumerate(weights) if weight > 0)
+        for i, weight in enumerate(weights[:last]):
+            if place < weight:
+                return self.sources[i].draw(rng, size)
+            place -= weight
+        return self.sources[last].draw(rng, size)
+
+
+def draw_sample(
+    mix: Mix, augmentation: Augmentation, size: int, seed: int, number: int
+) -> tuple[Sample, np.random.Generator]:
+    """Sample `number` of a run, and the generator for what else is to be drawn for it."""
+    rng = np.random.default_rng((seed, number))
+    return augment(rng, mix.draw(rng, size, number), augmentation), rng
+
+
+@dataclass(frozen=True)
+class Entry(ABC):
+    """An entry [[data]] of a recipe.
+
+    Attributes:
+        path: Of the data, relative to the data folder of the run.
+        weight: How often it is drawn.
+    """
+
+    kind: ClassVar[str]
+
+    path: str = "."
+    weight: Weight = Weight()
+
+    @abstractmethod
+    def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
+        """The source.
+
+        Args:
+            data: The data folder of the run.
+            cache: Where `betwixt.training.prepare.prepare` has put what it made.
+            entries: All entries of the recipe.
+
+        Raises:
+            InputError: if the data is not there, is empty or incomplete.
+        """
+
+    def root(self, data: Path) -> Path:
+        """Where the data lies."""
+        return data / self.path
+
+
+@dataclass(frozen=True)
+class VimeoTriplet(Entry):
+    """Vimeo-90K, triplets.
+
+    Attributes:
+        names: The list file.
+        times: "middle", or "next": the third frame of the first two.
+        enlarge: Share of the samples at twice their size.
+    """
+
+    kind = "vimeo-triplet"
+
+    names: str = "tri_trainlist.txt"
+    times: Times = "middle"
+    enlarge: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_shares({"enlarge": self.enlarge}, f"[[data]] of kind {self.kind}")
+
+    def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
+        """See `Entry`."""
+        return layouts.vimeo90k(self.root(data), 3, self.times, self.names, self.enlarge)
+
+
+@dataclass(frozen=True)
+class VimeoSeptuplet(Entry):
+    """Vimeo-90K, septuplets: any three frames of seven; see `layouts.Listed`."""
+
+    kind = "vimeo-septuplet"
+
+    names: str = "sep_trainlist.txt"
+    times: Times = "between"
+    enlarge: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_shares({"enlarge": self.enlarge}, f"[[data]] of kind {self.kind}")
+
+    def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
+        """See `Entry`."""
+        return layouts.vimeo90k(self.root(data), 7, self.times, self.names, self.enlarge)
+
+
+@dataclass(frozen=True)
+class XTrain(Entry):
+    """X-TRAIN; see `layouts.x_train`. `gaps` are the smallest and the largest distance of frame 0 and frame 1."""
+
+    kind = "x-train"
+
+    gaps: tuple[int, int] = (2, 32)
+    times: Times = "between"
+    enlarge: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_shares({"enlarge": self.enlarge}, f"[[data]] of kind {self.kind}")
+        layouts.Gaps(*self.gaps, self.times)
+
+    def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
+        """See `Entry`."""
+        return layouts.x_train(self.root(data), self.gaps, self.times, self.enlarge)
+
+
+@dataclass(frozen=True)
+class GoPro(Entry):
+    """GoPro; see `layouts.gopro`. `gaps` are the smallest and the largest distance of frame 0 and frame 1."""
+
+    kind = "gopro"
+
+    gaps: tuple[int, int] = (8, 8)
+    times: Times = "between"
+    enlarge: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_shares({"enlarge": self.enlarge}, f"[[data]] of kind {self.kind}")
+        layouts.Gaps(*self.gaps, self.times)
+
+    def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
+        """See `Entry`."""
+        return layouts.gopro(self.root(data), self.gaps, self.times, self.enlarge)
+
+
+@dataclass(frozen=True)
+class Clips(Entry):
+    """A folder of clips, out of which triplets that are worth learning from are measured (`training.clips`).
+
+    Attributes:
+        exclude: Clips that are never drawn from, by their names without suffix.
+        clips: By names, what may be taken of a clip: its `end` in seconds, its `weight`.
+        times: Which frames are to be learned.
+        gaps: How far apart the outer frames lie, of 2, 3, 4 and 6 frames; empty for all.
+    """
+
+    kind = "clips"
+
+    exclude: tuple[str, ...] = ()
+    clips: Mapping[str, ClipRule] = field(default_factory=dict)
+    times: Times = "between"
+    gaps: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        where = f"[[data]] of kind {self.kind}"
+        rules = {
+            name: rule if isinstance(rule, ClipRule) else from_table(ClipRule, rule, f"'clips.{name}' in {where}")
+            for name, rule in self.clips.items()
+        }
+        object.__setattr__(self, "clips", rules)
+        unknown = set(self.gaps) - {2, 3, 4, 6}
+        if unknown:
+            raise UsageError(f"'gaps' in {where} are of 2, 3, 4 and 6 frames, not {min(unknown)}.")
+
+    def files(self, data: Path) -> list[Path]:
+        """The clips."""
+        root = self.root(data)
+        if not root.is_dir():
+            raise InputError(f"There is no folder {root}: clips are expected in it.")
+        found = [path for path in sorted(root.iterdir()) if path.suffix.lower() in VIDEOS and path.is_file()]
+        if not found:
+            raise InputError(f"{root} holds no clip: expected videos ({', '.join(VIDEOS)}) in it.")
+        missing = sorted({*self.exclude, *self.clips} - {path.stem for path in found})
+        if missing:
+            raise InputError(f"{root} holds no clip '{missing[0]}', which the recipe names.")
+        return [path for path in found if path.stem not in self.exclude]
+
+    def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
+        """See `Entry`."""
+        return RealTriplets(cache / self.path, self.clips, self.times, self.gaps, self.exclude)
+
+
+@dataclass(frozen=True)
+class Synthetic(Entry):
+    """Synthetic motion (`training.synthetic`) of photographs and of frames of clips.
+
+    Frames are taken of the clips of the entry of kind "clips" that has the same path, if there is one.
+
+    Attributes:
+        pictures: Folder of photographs, relative to `path`.
+        shards: How many shards of 512 scenes are made ahead; 0 makes every scene when it is drawn.
+        size: Side of the scenes that are made ahead, pixels: at least the crop with its margin.
+        scenes: What they are like.
+    """
+
+    kind = "synthetic"
+
+    pictures: str = "photos"
+    shards: int = 24
+    size: int = 192
+    scenes: SceneRules = field(default_factory=SceneRules)
+
+    def __post_init__(self) -> None:
+        if self.shards < 0 or self.size < 32:
+            raise UsageError("Synthetic [[data]] takes shards of 0 or more, and a size of 32 pixels or more.")
+
+    def bank(self, cache: Path) -> Path:
+        """Where the scenes lie."""
+        name = "synthetic" if self.size == 192 else f"synthetic-{self.size}"
+        return cache / self.path / (f"{name}-next" if self.scenes.times == "next" else name)
+
+    def textures(self, data: Path, cache: Path, entries: Sequence[Entry]) -> list[Picture]:
+        """Photographs, and a few frames of every clip: three, and more of the long ones."""
+        folder = self.root(data) / self.pictures
+        paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in PICTURES)
+        result = []
+        for path in paths:
+            photo = cv2.imread(str(path))
+            if photo is None:
+                raise InputError(f"{path} is damaged: it cannot be read as a picture.")
+            result.append(np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), np.uint8))
+        for entry in entries:
+            if isinstance(entry, Clips) and entry.path == self.path:
+                for clip in entry.files(data):
+                    frames = load_array(cache / self.path / "clips" / f"{clip.stem}.npy", mapped=True)
+                    places = np.linspace(0, len(frames) - 1, max(3, len(frames) // 400), dtype=int)
+                    result += [np.array(frames[i]) for i in places]
+        if not result:
+            raise InputError(f"{folder} holds no photograph, and no clips lie beside it: nothing to make scenes of.")
+        return result
+
+    def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
+        """See `Entry`."""
+        if self.shards == 0:
+            return SyntheticScenes(self.textures(data, cache, entries), self.scenes)
+        times = self.scenes.times
+        return SyntheticBank(self.bank(cache), times)
+
+
+KINDS: dict[str, type[Entry]] = {
+    kind.kind: kind for kind in (VimeoTriplet, VimeoSeptuplet, XTrain, GoPro, Clips, Synthetic)
+}
+"""By the `kind` of an entry."""
+
+
+def read_entries(tables: Sequence[Mapping[str, Any]], where: str) -> list[Entry]:
+    """The [[data]] entries of a recipe, `where` being its name for messages; nothing is looked for yet.
+
+    Raises:
+        UsageError: if there is none, a kind or setting is unknown, or a value does not fit.
+    """
+    if not tables:
+        raise UsageError(f"{where} has no [[data]]: a run has to learn from something.")
+    entries = []
+    for table in tables:
+        settings = dict(table)
+        kind = settings.pop("kind", None)
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise UsageError(f"[[data]] of {where} takes kind = one of {', '.join(KINDS)}, not {kind!r}.")
+        place = f"[[data]] of kind {kind} in {where}"
+        weight = settings.get("weight", 1.0)
+        if isinstance(weight, int | float) and not isinstance(weight, bool):
+            settings["weight"] = {"first": weight}
+        entries.append(from_table(KINDS[kind], settings, place))
+    return entries
+
+
+def open_mix(entries: Sequence[Entry], data: Path, cache: Path) -> Mix:
+    """The sources of a recipe's entries as one.
+
+    Raises:
+        InputError: if data is missing, empty or incomplete, or not prepared.
+    """
+    if not data.is_dir():
+        raise InputError(f"There is no data folder {data}: give the one that holds what the recipe names as --data.")
+    return Mix([(entry.open(data, cache, entries), entry.weight) for entry in entries])

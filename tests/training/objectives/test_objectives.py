@@ -1,0 +1,301 @@
+"""Every network learns by its objective: what is to learn gets gradients, what is fixed gets none, the loss falls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from betwixt.errors import UsageError
+from betwixt.models.ebme import EBMESplat
+from betwixt.models.registry import MODELS, load_network, model_info
+from betwixt.training.objective import OBJECTIVES, Batch, Objective, make_objective
+
+SIZE = 64
+"""Of the crops: five levels of a Laplacian pyramid, a patch, the windows of an attention need no more."""
+
+
+def waves(count: int, times: float | list[float], seed: int = 0) -> Batch:
+    """Waves that move by (4, -2) pixels from frame 0 to frame 1."""
+    generator = torch.Generator().manual_seed(seed)
+    frequency = torch.rand(2, count, 3, 6, 1, 1, generator=generator) * 0.5
+    phase = torch.rand(count, 3, 6, 1, 1, generator=generator) * 6.3
+    t = torch.tensor([times] * count if isinstance(times, float) else times).reshape(-1, 1, 1, 1)
+    row = torch.arange(float(SIZE))
+
+    def at(moment: Tensor) -> Tensor:
+        x, y = row - 4.0 * moment, row[:, None] + 2.0 * moment
+        angle = frequency[0] * x[:, :, None] + frequency[1] * y[:, :, None] + phase
+        return 0.5 + 0.4 * angle.sin().mean(dim=2)
+
+    motion = torch.tensor([4.0, -2.0]).reshape(1, 2, 1, 1).repeat(count, 1, SIZE, SIZE)
+    return Batch(at(0.0 * t), at(t), at(0.0 * t + 1.0), t, motion, torch.ones_like(t))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and a stage.
+
+    Attributes:
+        name: Of the objective.
+        stage: "" for the first.
+        options: Of [network].
+        learns: What learns, by the beginning of the parameters' names; all others are fixed.
+        t: Of the frames.
+        rate: The learning rate.
+    """
+
+    name: str
+    stage: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    learns: tuple[str, ...] = ("",)
+    t: float | list[float] = 0.5
+    rate: float = 5e-5
+
+    def __str__(self) -> str:
+        changed = ",".join(f"{key}={value}" for key, value in self.options.items())
+        return " ".join(part for part in (self.name, self.stage, changed) if part)
+
+    def objective(self) -> Objective:
+        torch.manual_seed(1)
+        objective = make_objective({"name": self.name, **self.options}).train()
+        objective.begin(self.stage or objective.stages[0])
+        return objective
+
+
+ANY = [0.25, 0.6]
+NCM_FINE = ("taught.fine_scale", "taught.contextnet", "taught.unet", "taught.teacher")
+APR_OWN = ("taught.context", "taught.blocks", "taught.predict")
+CASES = [
+    Case("rife"),
+    Case("rife-2r"),
+    Case("rife-m", t=ANY),
+    Case("rife-4.6", t=ANY),
+    Case("rife-4.22-lite", t=ANY),
+    Case("rife-4.25", options={"smoothness": 0.1}, t=ANY),
+    Case("daek"),
+    Case("daek", options={"CA": False}),
+    Case("daek", options={"SFA": False, "F": False, "teacher": "rife"}),
+    Case("daek", options={"F": False, "CA": False, "SFA": False, "teacher": "none"}),
+    Case("ncm-base", "coarse", learns=("taught.coarse_scale", "taught.teacher")),
+    Case("ncm-base", "fine", learns=NCM_FINE),
+    Case("ncm-large", "fine", learns=NCM_FINE),
+    Case("ncm-base", "coarse", {"extrapolation": True}, ("taught.coarse_scale",), t=2.0),
+    Case("ncm-base", "fine", {"extrapolation": True}, NCM_FINE[:-1], t=2.0),
+    Case("ncm-base", "all", {"progressive": False}),
+    Case("apr-static", "frame", t=ANY),
+    Case("apr-static", "patches", {"patch": 16}, APR_OWN, t=ANY),
+    Case("apr", "frame", learns=("taught.estimator", *APR_OWN), t=ANY),
+    Case("apr", "patches", learns=APR_OWN, t=ANY),
+    Case("apr", "routed", {"patch": 16}, (*APR_OWN, "taught.router"), t=ANY),
+    Case("ifrnet-s", options={"flow_teacher": "exact"}, t=ANY),
+    Case("ifrnet", options={"flow_teacher": "off"}, t=ANY),
+    Case("amt-s", options={"flow_teacher": "exact"}, t=ANY),
+    Case("ema-vfi-small", t=ANY),
+    Case("ebme", t=ANY, rate=1e-3),
+]
+
+
+def with_extra(objective: Objective, batch: Batch, shrink: int = 2) -> Batch:
+    """What the objective's `prepare` adds, with a choice that the test makes."""
+    if "fine" in objective.stages:
+        batch.extra["shrink"] = torch.full((len(batch),), shrink)
+    return batch
+
+
+def taught(objective: Objective) -> Any:
+    """The network in training, with its teacher."""
+    return objective.get_submodule("taught")
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_it_learns_what_it_is_to_learn(case: Case) -> None:
+    objective = case.objective()
+    named = dict(objective.named_parameters())
+    # The bias of EMA-VFI's embedding of positions cancels.
+    learning = {n: p for n, p in named.items() if n.startswith(case.learns) and not n.endswith(".position.bias")}
+    fixed = {n: p for n, p in named.items() if n not in learning}
+    assert {n for n, p in named.items() if p.requires_grad} == set(learning)
+    before = {n: p.detach().clone() for n, p in fixed.items()}
+    batch = with_extra(objective, waves(len(ANY) if case.t == ANY else 1, case.t))
+    optimizer = torch.optim.Adam(learning.values(), lr=case.rate)
+    reached: set[str] = set()
+    losses = []
+    for _ in range(3):
+        torch.manual_seed(2)
+        terms = objective.loss(batch, 0.5)
+        assert terms.total.ndim == 0
+        assert all(part.ndim == 0 for part in terms.parts.values())
+        losses.append(float(terms.total.detach()))
+        optimizer.zero_grad()
+        terms.total.backward()
+        assert [n for n, p in learning.items() if p.grad is None or not bool(p.grad.isfinite().all())] == []
+        reached |= {n for n, p in learning.items() if p.grad is not None and bool(p.grad.any())}
+        optimizer.step()
+    # A bias that a norm follows has no influence.
+    assert {n for n, p in learning.items() if p.ndim > 1} - reached == set()
+    assert all(p.grad is None and torch.equal(p, before[n]) for n, p in fixed.items())
+    assert losses[-1] < 0.99 * losses[0], losses
+
+
+def test_every_network_has_an_objective() -> None:
+    networks = {name for name, info in MODELS.items() if info.network is not None}
+    # RIFE-Large is RIFE-2R, which sees everything twice.
+    assert networks - {"rife-large"} == set(OBJECTIVES)
+
+
+@pytest.mark.parametrize("name", ["rife", "rife-4.25", "daek", "ncm-base", "ncm-large", "apr", "apr-static", "amt-s"])
+def test_what_ships_is_the_network_of_that_name(name: str) -> None:
+    with torch.device("meta"):
+        objective = make_objective({"name": name, **({"flow_teacher": "off"} if name == "amt-s" else {})})
+        network = load_network(name)
+    shipped = objective.shipped.state_dict()
+    named = getattr(network, "network", network).state_dict()
+    assert {n: p.shape for n, p in shipped.items()} == {n: p.shape for n, p in named.items()}
+    assert sum(p.numel() for p in objective.shipped.parameters()) == model_info(name).parameters
+    assert objective.model == name
+    assert {id(p) for p in objective.shipped.parameters()} <= {id(p) for p in objective.parameters()}
+
+
+@pytest.mark.parametrize("name", ["rife", "daek", "rife-4.22-lite"])
+def test_the_network_that_ships_makes_what_the_student_makes(name: str) -> None:
+    objective = Case(name).objective()
+    batch = waves(1, 0.5)
+    with torch.no_grad():
+        found = taught(objective).distil(batch.frame0, batch.frame1, batch.t, batch.truth)
+        frame = objective.network(batch.frame0, batch.frame1, batch.t).frame
+    torch.testing.assert_close(frame, found.student.frame)
+
+
+def sample(t: float) -> Any:
+    """A sample of a time; `prepare` looks at nothing else of it."""
+    return SimpleNamespace(pictures=np.zeros((3, SIZE, SIZE, 3), np.uint8), t=t, motion=None)
+
+
+def test_a_network_refuses_times_that_it_does_not_learn() -> None:
+    rng = np.random.default_rng(0)
+    middle, between = make_objective({"name": "rife"}), make_objective({"name": "ebme"})
+    assert middle.prepare(rng, sample(0.5)) == between.prepare(rng, sample(0.25)) == {}
+    with pytest.raises(UsageError, match=r"rife learns the middle frame alone, t = 1/2, but the data has t = 0.25"):
+        middle.prepare(rng, sample(0.25))
+    with pytest.raises(UsageError, match="ebme learns frames between the two"):
+        between.prepare(rng, sample(2.0))
+    after = make_objective({"name": "ncm-base", "extrapolation": True})
+    assert {int(after.prepare(rng, sample(2.0))["shrink"]) for _ in range(30)} == {1, 2, 4}
+    with pytest.raises(UsageError, match="the frame after the two alone, t = 2"):
+        after.prepare(rng, sample(0.5))
+
+
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"compact"}))
+def test_an_unknown_option_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=rf"\[network\] of {name} has no setting 'distilation'"):
+        make_objective({"name": name, "distilation": 0.1})
+
+
+@pytest.mark.parametrize("case", [Case("ifrnet-s", options={"flow_teacher": "exact"}), Case("rife")], ids=str)
+def test_a_loss_is_a_mean_over_its_samples(case: Case) -> None:
+    objective, batch = case.objective(), waves(2, 0.5)
+    # Of one sample the motion is not known.
+    batch.exact[1] = 0.0
+    with torch.no_grad():
+        whole = objective.loss(batch, 0.0).total
+        parts = [objective.loss(batch.part(i, i + 1), 0.0).total for i in range(2)]
+    torch.testing.assert_close(whole, torch.stack(parts).mean())
+
+
+def test_losses_are_in_float32_whatever_the_network_computes_in() -> None:
+    objective, batch = Case("ebme").objective(), waves(1, 0.5)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        total = objective.loss(batch, 0.0).total
+        frame = taught(objective)(batch.frame0, batch.frame1, batch.t).frame.float()
+    from betwixt.training.losses import census, charbonnier
+
+    assert total.dtype == torch.float32
+    torch.testing.assert_close(total, charbonnier(frame, batch.truth) + 0.1 * census(frame, batch.truth))
+
+
+def test_the_coarse_module_sees_the_share_of_the_frame_that_was_drawn() -> None:
+    objective = Case("ncm-base", "fine").objective()
+    seen = []
+    taught(objective).coarse_scale.pyramid.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[-1]))
+    for shrink in (4, 2, 1):
+        with torch.no_grad():
+            objective.loss(with_extra(objective, waves(1, 0.5), shrink), 0.0)
+    assert seen == [16, 32, 64]
+
+
+def test_routes_are_held_to_the_reference() -> None:
+    objective = Case("apr", "routed", {"patch": 16, "route": 5.0}).objective()
+    parts = (terms := objective.loss(waves(2, 0.5), 0.0)).parts
+    assert {"route", "kept 1", "kept 4"} <= set(parts)
+    expected = parts["reconstruction"] + 0.1 * parts["census"] + 5.0 * parts["route"]
+    torch.testing.assert_close(terms.total.detach(), expected)
+
+
+@pytest.fixture
+def flow_weights(tmp_path: Path) -> tuple[str, EBMESplat]:
+    """A file of weights as EBME's authors name them, and the network that they are of."""
+    torch.manual_seed(5)
+    network = EBMESplat()
+    path = tmp_path / "flow.pth"
+    torch.save({f"module.{n.removeprefix('estimator.')}": p for n, p in network.state_dict().items()}, path)
+    return str(path), network
+
+
+def test_a_given_estimator_is_fixed_in_all_stages(flow_weights: tuple[str, EBMESplat]) -> None:
+    path, network = flow_weights
+    objective = make_objective({"name": "apr", "weights": path})
+    estimator: nn.Module = taught(objective).estimator
+    for stage in objective.stages:
+        objective.begin(stage)
+        assert not any(p.requires_grad for p in estimator.parameters())
+    torch.testing.assert_close(estimator.state_dict(), network.estimator.state_dict())
+
+
+@pytest.mark.parametrize("name", ["ifrnet-s", "amt-s"])
+def test_flows_learn_from_a_given_flow_network(name: str, flow_weights: tuple[str, EBMESplat]) -> None:
+    path, network = flow_weights
+    objective = make_objective({"name": name, "flow_weights": path})
+    batch = waves(1, 0.4)
+    seen: list[Tensor] = []
+    teacher: Any = objective.get_submodule("flow_teacher")
+    teacher.estimator.register_forward_hook(lambda _, given, found: seen.append(found[0]))
+    terms = objective.loss(batch, 0.0)
+    terms.total.backward()
+    assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
+    assert float(terms.parts["flow"]) > 0.0
+    for flow, frame in zip(seen[0], (batch.frame0, batch.frame1), strict=True):
+        torch.testing.assert_close(flow[None], network.estimator(batch.truth, frame)[0], atol=1e-4, rtol=0)
+
+
+def test_without_weights_a_flow_teacher_says_what_to_do() -> None:
+    with pytest.raises(UsageError, match="No weights of ebme are at hand"):
+        make_objective({"name": "ifrnet-s"})
+
+
+@pytest.mark.parametrize(("name", "begun"), [("apr", "apr-static"), ("rife", "rife"), ("ncm-large", "ncm-large")])
+def test_training_can_start_from_weights(name: str, begun: str, save: Callable[[str], tuple[str, Any]]) -> None:
+    path, weights = save(begun)
+    shipped = make_objective({"name": name, "start": path}).shipped.state_dict()
+    assert all(torch.equal(shipped[n], value) for n, value in weights.items())
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[[str], tuple[str, Any]]:
+    """Saves random weights of a network: their file, and what is in it."""
+
+    def saved(name: str) -> tuple[str, Any]:
+        torch.manual_seed(7)
+        network = load_network(name)
+        weights = getattr(network, "network", network).state_dict()
+        torch.save(weights, tmp_path / "weights.pth")
+        return str(tmp_path / "weights.pth"), weights
+
+    return saved

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from betwixt.errors import UsageError
+from betwixt.training.augmentation import Augmentation, augment, compress
+from betwixt.training.sample import Sample
+
+SIZE = 24
+NOTHING = Augmentation(flip_x=0.0, flip_y=0.0, transpose=0.0, reverse=0.0)
+SHARES = ["flip_x", "flip_y", "transpose", "turn", "reverse", "channels", "bgr"]
+
+
+def moving(seed: int, t: float) -> Sample:
+    """Noise that moves by whole pixels between frames and time t, which the motion says exactly."""
+    rng = np.random.default_rng(seed)
+    noise = rng.integers(0, 256, (3 * SIZE, 3 * SIZE, 3), dtype=np.uint8)
+    # From frame 0 to frame 1, so that both parts are whole.
+    shift = 4 * rng.integers(-2, 3, 2)
+
+    def at(time: float) -> np.ndarray:
+        x, y = (SIZE - shift * time).astype(int)
+        return noise[y : y + SIZE, x : x + SIZE]
+
+    motion = np.broadcast_to(shift.astype(np.float32), (SIZE, SIZE, 2))
+    return Sample(np.stack([at(0.0), at(t), at(1.0)]), t, motion)
+
+
+def is_exact(sample: Sample) -> bool:
+    """Whether the motion leads from each pixel of the truth to the same pixel of both frames, where it is inside."""
+    assert sample.motion is not None
+    y, x = np.mgrid[:SIZE, :SIZE]
+    for frame, part in ((sample.pictures[0], -sample.t), (sample.pictures[2], 1 - sample.t)):
+        flow = np.rint(part * sample.motion).astype(int)
+        u, v = x + flow[..., 0], y + flow[..., 1]
+        inside = (u >= 0) & (u < SIZE) & (v >= 0) & (v < SIZE)
+        assert inside.mean() > 0.1
+        if not (frame[v[inside], u[inside]] == sample.pictures[1][inside]).all():
+            return False
+    return True
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    t=st.sampled_from([0.25, 0.5, 0.75, 2.0]),
+    shares=st.fixed_dictionaries({name: st.sampled_from([0.0, 0.5, 1.0]) for name in SHARES}),
+)
+def test_the_motion_follows(seed: int, t: float, shares: dict[str, float]) -> None:
+    before = moving(seed, t)
+    assert is_exact(before)
+    after = augment(np.random.default_rng(seed), before, Augmentation(**shares))
+    assert is_exact(after)
+    assert after.t in (before.t, 1 - before.t)
+    assert after.pictures.shape == before.pictures.shape
+    assert after.pictures.flags.c_contiguous
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_each_share_does_its_own(share: str) -> None:
+    before = moving(3, 0.25)
+    always = Augmentation(**{**NOTHING.__dict__, share: 1.0})
+    changed = [augment(np.random.default_rng(i), before, always) for i in range(9)]
+    if share == "reverse":
+        assert all(sample.t == 0.75 for sample in changed)
+    assert any(not np.array_equal(sample.pictures, before.pictures) for sample in changed)
+    still = augment(np.random.default_rng(0), before, NOTHING)
+    np.testing.assert_array_equal(still.pictures, before.pictures)
+    np.testing.assert_array_equal(still.motion, before.motion)
+
+
+def test_mirroring_does_what_it_says() -> None:
+    before = moving(1, 0.5).pictures
+    for share, expected in (
+        ("flip_x", before[:, :, ::-1]),
+        ("flip_y", before[:, ::-1]),
+        ("transpose", before.transpose(0, 2, 1, 3)),
+        ("reverse", before[::-1]),
+        ("bgr", before[..., ::-1]),
+    ):
+        after = augment(np.random.default_rng(0), Sample(before, 0.5), Augmentation(**{**NOTHING.__dict__, share: 1.0}))
+        np.testing.assert_array_equal(after.pictures, expected)
+        assert after.motion is None
+
+
+def test_turns_mirror_nothing() -> None:
+    before = moving(1, 0.5)
+    turned = {k: np.rot90(before.pictures, k, axes=(1, 2)) for k in (1, 2, 3)}
+    seen = set()
+    for seed in range(30):
+        after = augment(np.random.default_rng(seed), before, Augmentation(**{**NOTHING.__dict__, "turn": 1.0}))
+        seen |= {k for k, pictures in turned.items() if np.array_equal(after.pictures, pictures)}
+    assert seen == {1, 2, 3}
+
+
+def test_shares_are_probabilities() -> None:
+    before = moving(2, 0.25)
+    some = Augmentation(**{**NOTHING.__dict__, "reverse": 0.3})
+    reversed_ = sum(augment(np.random.default_rng(i), before, some).t == 0.75 for i in range(400))
+    assert 90 <= reversed_ <= 150
+
+
+def test_the_frame_after_is_reversed_only_where_no_motion_is_known() -> None:
+    always = Augmentation(**{**NOTHING.__dict__, "reverse": 1.0})
+    known = moving(4, 2.0)
+    kept = augment(np.random.default_rng(0), known, always)
+    np.testing.assert_array_equal(kept.pictures, known.pictures)
+    unknown = Sample(known.pictures, 2.0)
+    turned = augment(np.random.default_rng(0), unknown, always)
+    assert turned.t == 2.0
+    # In the order of time the frames are 0, 1, truth: backwards the truth is the first of them.
+    np.testing.assert_array_equal(turned.pictures, known.pictures[[1, 0, 2]])
+
+
+def test_compression_changes_little() -> None:
+    ramp = np.broadcast_to(np.arange(48, dtype=np.uint8)[:, None] * 5, (3, 48, 48))
+    frames = np.stack([ramp, ramp[:, ::-1], ramp.transpose(0, 2, 1)], axis=-1)
+    difference = np.abs(compress(np.random.default_rng(0), frames).astype(int) - frames).mean()
+    assert 0 < difference < 10
+    always = Augmentation(**{**NOTHING.__dict__, "compression": 1.0})
+    after = augment(np.random.default_rng(0), Sample(frames, 0.5), always)
+    assert not np.array_equal(after.pictures, frames)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
+def test_a_share_is_between_0_and_1(share: float) -> None:
+    with pytest.raises(UsageError, match=r"'turn' in \[augmentation\]"):
+        Augmentation(turn=share)
