@@ -184,7 +184,7 @@ def test_a_floor_below_the_frames_around(tmp_path):
     assert encode_video(source, tmp_path / "b.mkv", floor=-0.0001, **QUICK).sent >= 5
 
 
-@pytest.mark.parametrize("order", ["ip", "own"])
+@pytest.mark.parametrize("order", ["ip", "p", "own"])
 def test_types_of_frames_are_those_of_the_order(tmp_path, order):
     source = make_clip(tmp_path / "in.mkv", frames=17, size=(128, 96))
     encode_video(source, tmp_path / "c.mkv", mode="base", order=order, intra=8, **(QUICK | {"preset": "medium"}))
@@ -192,6 +192,8 @@ def test_types_of_frames_are_those_of_the_order(tmp_path, order):
         types = "".join("?IPB"[int(f.pict_type)] for f in container.decode(video=0))
     if order == "ip":
         assert types == "IBPBPBPPIBPBPBPPI"  # a B frame cannot look past the I frame that a player may begin at
+    elif order == "p":
+        assert types == "IPPPPPPPIPPPPPPPI"
     else:
         assert types[0] == types[8] == "I"
 

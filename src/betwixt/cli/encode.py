@@ -24,7 +24,8 @@ def encode(
     quality: Annotated[Text, typer.Option(metavar="CRF", help="Its quality, lower is better; or lossless.")] = None,
     keep: Annotated[int, typer.Option(metavar="2|4|8", help="Give it one of this many frames.")] = 2,
     order: Annotated[
-        str, typer.Option(metavar="ip|own", help="Its frames are I and P, or in the order it thinks best.")
+        str,
+        typer.Option(metavar="ip|p|own", help="I and P, and B if more is sent; I and P alone; or as it thinks best."),
     ] = "ip",
     intra: Annotated[int, typer.Option(metavar="N", help="Distance of I frames, in frames of the source.")] = 240,
     floor: Annotated[

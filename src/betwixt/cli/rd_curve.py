@@ -21,7 +21,7 @@ def rd_curve(
         Path, typer.Option("--output", "-o", metavar="NAME", help="Writes NAME.csv, .png, .md; lines there are kept.")
     ] = Path("rd-curve"),
     methods: Annotated[
-        str, typer.Option(help="Of base, base-own, bit-free, bit-free-floor, bit-free-own, bit-need.")
+        str, typer.Option(help="Of base, base-p, base-own, bit-free, bit-free-floor, bit-free-own, bit-need.")
     ] = "base,bit-free,bit-need",
     qualities: Annotated[str, typer.Option(metavar="Q,Q..", help="The base encoder's, one a point.")] = "22,27,32,37",
     base: Annotated[str, typer.Option(metavar="x265|x264|svtav1", help="The base codec.")] = "x265",

@@ -2,7 +2,8 @@
 
 | order | what the base encoder codes                          | x264, x265        | SVT-AV1             |
 |-------|------------------------------------------------------|-------------------|---------------------|
-| ip    | kept frames as I and P, other ones that are sent as B | types are forced | low delay; no types |
+| ip    | kept frames as I and P, others that are sent as B    | types are forced  | low delay; no types |
+| p     | all that is sent as I and P                          | types are forced  | low delay           |
 | own   | all that is sent, as the encoder thinks best         | the preset's      | the preset's        |
 
 The order "ip" is NCM's (appendix C): I-B-P-B, where the base encoder codes I and P. SVT-AV1 does not let a frame's type
@@ -21,7 +22,7 @@ from betwixt.errors import UsageError
 
 __all__ = ["BASES", "ORDERS", "Base", "base_options", "find_base"]
 
-ORDERS = ("ip", "own")
+ORDERS = ("ip", "p", "own")
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def base_options(base: Base, preset: str, order: str, between: int, intra: int) 
         intra: The distance of I frames, in frames of the base stream; in the order "ip" of a codec with types, the
             caller chooses the I frames.
     """
-    chosen = order == "ip"
+    chosen = order != "own"
     if base.name == "x264":
         if not chosen:
             return {"preset": preset, "g": str(intra)}

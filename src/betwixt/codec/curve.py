@@ -49,13 +49,15 @@ __all__ = ["METHODS", "Point", "Request", "rd_curve"]
 
 METHODS: dict[str, dict[str, Any]] = {
     "base": {"mode": "base"},
+    "base-p": {"mode": "base", "order": "p"},
     "base-own": {"mode": "base", "order": "own"},
     "bit-free": {"mode": "bit-free"},
     "bit-free-floor": {"mode": "bit-free", "floor": True},
     "bit-free-own": {"mode": "bit-free", "order": "own"},
     "bit-need": {"mode": "bit-need"},
 }
-"""What is compared: the base codec in the same order (I-B-P-B) or its own, and the modes of `encode_video`."""
+"""What is compared: the base codec in the same order (I-B-P-B), as I and P alone (low delay, as the P-frame codec of
+NCM's paper) or in its own order, and the modes of `encode_video`."""
 
 _MARKS = (("psnr", 32.0, "32 dB"), ("ms_ssim", 0.965, "MS-SSIM 0.965"))
 """Where NCM's paper reads its savings (section 5)."""

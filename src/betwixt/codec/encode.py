@@ -188,7 +188,8 @@ def encode_video(
         preset: The base encoder's preset; None for its usual one.
         quality: A number on the base encoder's scale (crf, lower is better); None for its default.
         keep: Keep one of this many frames: 2, 4 or 8.
-        order: "ip": kept frames are coded as I and P; "own": the base encoder orders what is sent as it likes.
+        order: "ip": kept frames are coded as I and P, others that are sent as B; "p": all of them as I and P; "own": the
+            base encoder orders what is sent as it likes.
         intra: The distance of I frames in frames of the source; shots begin with one in any case.
         floor: In dB of PSNR over all planes: B frames that would come out worse are sent. Negative: so many dB below
             the mean of the two frames that it is made from. None sends none.
@@ -403,7 +404,8 @@ class _Encoding:
 
     def _encode_base(self, path: Path, survey: _Survey, kept: Sequence[bool], sent: Sequence[bool]) -> VideoWriter:
         """Encode what is sent, and copy all other streams, into `path`."""
-        types = kinds(kept, sent, survey.shots, self.intra)
+        # In the order "p", what is sent beside the kept frames is as they are.
+        types = kinds(sent if self.order == "p" else kept, sent, survey.shots, self.intra)
         between = run = 0
         for kind in types:
             run = run + 1 if kind == PictureType.B else 0 if kind != PictureType.NONE else run
@@ -411,7 +413,7 @@ class _Encoding:
         full = self.mode == "base" or 2 * sum(sent) > len(sent) + len(sent) // self.keep
         rate = survey.rate if full else survey.rate / self.keep
         intra = max(1, self.intra if full else self.intra // self.keep)
-        chosen = self.order == "ip" and self.base.types
+        chosen = self.order != "own" and self.base.types
         # H.264 states its time base as its rate: it is no finer than what is sent asks for.
         unit = math.gcd(*(t for t, here in zip(survey.ticks, sent, strict=True) if here))
         reader = self._open()

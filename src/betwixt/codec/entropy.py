@@ -133,10 +133,10 @@ class FactorizedPrior(nn.Module):
 
 def _whole(probabilities: NDArray[np.float64]) -> NDArray[np.int32]:
     """Whole numbers of 65536ths that add up, none of them 0."""
-    counts = np.maximum(1, np.rint(probabilities / probabilities.sum() * (_TOTAL - len(probabilities)))).astype(
-        np.int64
-    )
-    counts[int(counts.argmax())] += _TOTAL - counts.sum()
+    exact = probabilities / probabilities.sum() * (_TOTAL - len(probabilities))
+    counts = 1 + np.floor(exact).astype(np.int64)
+    # What rounding left over goes to those that lost most by it.
+    counts[np.argsort(np.floor(exact) - exact, kind="stable")[: _TOTAL - counts.sum()]] += 1
     return np.asarray(counts, np.int32)
 
 

@@ -6,9 +6,9 @@
     lambda    64 / step², in bits a pixel for a unit of mean squared error of samples in [0, 1]
     w         step / (64/255): fine steps cost many times the bits of coarse ones, and must not drown them
 
-The frames that a B frame is made from have been through a codec, so these are coded too (H.264, by a quantizer
-that leaves about the error that the network's own step leaves). The teacher block learns from how well its motion warps, as in RIFE;
-likewise the compressed motion, a little.
+The frames that a B frame is made from have been through a codec, so these are coded too (H.264, by a quantizer that
+leaves about the error that the network's own step leaves). The teacher block learns from how well its motion warps, as
+in RIFE; likewise the compressed motion, a little.
 """
 
 from __future__ import annotations
