@@ -1,5 +1,7 @@
 """Which frames are sent."""
 
+import itertools
+
 from av.video.frame import PictureType
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,7 +35,7 @@ def test_shots_begin_with_an_intra_frame_and_they_are_not_closer_than_asked(clip
     assert all(types[s] == PictureType.I for s in shots)
     assert all((t == PictureType.B) == (not k) for t, k in zip(types, kept, strict=True))
     places = [n for n, t in enumerate(types) if t == PictureType.I]
-    for a, b in zip(places, places[1:], strict=False):
+    for a, b in itertools.pairwise(places):
         assert b - a >= intra or b in shots
 
 

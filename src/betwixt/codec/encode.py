@@ -188,8 +188,8 @@ def encode_video(
         preset: The base encoder's preset; None for its usual one.
         quality: A number on the base encoder's scale (crf, lower is better); None for its default.
         keep: Keep one of this many frames: 2, 4 or 8.
-        order: "ip": kept frames are coded as I and P, others that are sent as B; "p": all of them as I and P; "own": the
-            base encoder orders what is sent as it likes.
+        order: "ip": kept frames are coded as I and P, others that are sent as B; "p": all of them as I and P; "own":
+            the base encoder orders what is sent as it likes.
         intra: The distance of I frames in frames of the source; shots begin with one in any case.
         floor: In dB of PSNR over all planes: B frames that would come out worse are sent. Negative: so many dB below
             the mean of the two frames that it is made from. None sends none.
