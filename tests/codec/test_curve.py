@@ -70,6 +70,7 @@ def test_a_whole_run(tmp_path):
     assert by["in", "base", 20].bytes > by["in", "base", 30].bytes
     assert by["in", "bit-free", 20].sent == 3
     assert (tmp_path / "rd.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "rd-in.jpg").read_bytes().startswith(b"\xff\xd8")
     assert "in@0.08" in (tmp_path / "rd.md").read_text()
     # what is there stays, and is not measured again
     table = (tmp_path / "rd.csv").read_text()

@@ -87,3 +87,13 @@ def test_unknown_options_are_refused():
         make_objective({"name": "codec", "lambda": 256})
     with pytest.raises(UsageError, match="no predictor 'pwc'"):
         make_objective({"name": "codec", "predictor": "pwc"})
+
+
+def test_times_that_the_predictor_does_not_know_are_refused():
+    third = Sample(sample().pictures, 1 / 3, None)
+    objective = make_objective({"name": "codec"})
+    assert "coded" in objective.prepare(np.random.default_rng(0), third)
+    with pytest.raises(UsageError, match="has t = 2"):
+        objective.prepare(np.random.default_rng(0), Sample(sample().pictures, 2.0, None))
+    with pytest.raises(UsageError, match=r"learns t = 1/2, but the data has t = 0.33"):
+        make_objective({"name": "codec", "predictor": "rife"}).prepare(np.random.default_rng(0), third)

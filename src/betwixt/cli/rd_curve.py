@@ -18,7 +18,10 @@ def rd_curve(
         list[str], typer.Argument(metavar="CLIP..", help="Videos, folders of images; PATH@T from time T.")
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="NAME", help="Writes NAME.csv, .png, .md; lines there are kept.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="NAME", help="Writes NAME.csv, .png, .md, -CLIP.jpg; lines there are kept."
+        ),
     ] = Path("rd-curve"),
     methods: Annotated[
         str, typer.Option(help="Of base, base-p, base-own, bit-free, bit-free-floor, bit-free-own, bit-need.")

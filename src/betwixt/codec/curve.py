@@ -6,6 +6,7 @@
 
     NAME.csv   a line for each clip, method and quality; lines of other runs are kept
     NAME.png   PSNR and MS-SSIM over bits a pixel, a row for each clip
+    NAME-CLIP.jpg  a frame between two kept ones, as each method gives it, at the middle quality
     NAME.md    BD-rate against the base codec, bits saved at the marks that NCM's paper names, times
 
 Everything counts that is in the file, the container too. PSNR and MS-SSIM are of 8-bit RGB pictures, means over all
@@ -21,12 +22,13 @@ import math
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -180,15 +182,22 @@ def rd_curve(request: Request, progress: Callable[[str], None] | None = None) ->
             lossless = Path(folder) / "clip.mkv"
             name, protocol = _cut(clip, lossless, request)
             truths = _pictures(lossless)
+            middle = sorted(request.qualities)[len(request.qualities) // 2]
+            shown: dict[str, NDArray[np.uint8]] = {}
             for quality in request.qualities:
                 for method in methods:
                     there = known.get((name, codec, method, quality))
                     if request.resume and there is not None and there.protocol == protocol:
                         continue
                     tell(f"{name}: {method}, {request.base} at {quality}")
-                    point = _measure(request, name, protocol, lossless, truths, method, quality, Path(folder))
+                    point, frame = _measure(request, name, protocol, lossless, truths, method, quality, Path(folder))
                     known[point.key] = point
+                    if quality == middle:
+                        shown[f"{method}, {psnr(frame, truths[_shown(truths)]):.2f} dB"] = frame
                     write_whole(path, _csv(_sorted(known.values())))  # what was measured stays
+            if len(shown) == len(methods):
+                tiles = {"true": truths[_shown(truths)], **shown}
+                _picture(request.output.with_name(f"{request.output.name}-{name}.jpg"), tiles)
     points = _sorted(known.values())
     _draw(request.output.with_name(request.output.name + ".png"), points)
     write_whole(request.output.with_name(request.output.name + ".md"), page(points))
@@ -294,7 +303,7 @@ def _measure(
     method: str,
     quality: int,
     folder: Path,
-) -> Point:
+) -> tuple[Point, NDArray[np.uint8]]:
     coded, restored = folder / "coded.mkv", folder / "restored.mkv"
     options = dict(METHODS[method])
     if options.pop("floor", False):
@@ -327,7 +336,7 @@ def _measure(
         from betwixt.codec.coder import load_coder
 
         weights = load_coder(request.codec_weights).weights
-    return Point(
+    point = Point(
         clip=name,
         base=" ".join(_base_of(request)),
         method=method,
@@ -349,6 +358,12 @@ def _measure(
         date=time.strftime("%Y-%m-%d"),
         machine=describe_machine(),
     )
+    return point, made[_shown(truths)]
+
+
+def _shown(truths: Sequence[NDArray[np.uint8]]) -> int:
+    """The number of the frame that is shown: one between two kept ones, in the middle of the clip."""
+    return min(len(truths) // 2 | 1, len(truths) - 1)
 
 
 # -- the table
@@ -525,6 +540,25 @@ def _draw(path: Path, points: Sequence[Point]) -> None:
         figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
         pyplot.close(figure)
     write_whole(path, data.getvalue())
+
+
+def _picture(path: Path, tiles: Mapping[str, NDArray[np.uint8]]) -> None:
+    """Pictures side by side, two a row, each with its name: their middle parts, at full size."""
+    cells = []
+    for name, picture in tiles.items():
+        height, width = picture.shape[:2]
+        h, w = min(height, 300), min(width, 480)
+        top, left = (height - h) // 2, (width - w) // 2
+        cell = np.ascontiguousarray(picture[top : top + h, left : left + w])
+        for colour, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.putText(cell, name, (8, h - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, thick, cv2.LINE_AA)
+        cells.append(cell)
+    if len(cells) % 2:
+        cells.append(np.full_like(cells[0], 255))
+    rows = [np.concatenate(cells[i : i + 2], axis=1) for i in range(0, len(cells), 2)]
+    whole = np.ascontiguousarray(np.concatenate(rows)[..., ::-1])
+    _, data = cv2.imencode(".jpg", whole, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    write_whole(path, data.tobytes())
 
 
 def _rate(point: Point) -> float:

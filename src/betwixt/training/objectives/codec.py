@@ -17,6 +17,7 @@ import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from betwixt.codec.network import LAMBDA, BFrameNetwork, CodecConfig, step_code, step_of
+from betwixt.errors import UsageError
 from betwixt.models.network import Network, Synthesis
 from betwixt.training.objective import Batch, Objective, Terms, full_precision
 from betwixt.training.settings import from_table
@@ -100,13 +102,14 @@ class CodecObjective(Objective):
         self.margin = self.settings.margin
         self.codec = BFrameNetwork(CodecConfig(predictor=self.settings.predictor))
         network: Any = self.codec.predictor.network
-        if self.settings.predictor == "compact":
+        if next(network.parameters()).is_meta:
+            pass  # counted, not trained
+        elif self.settings.predictor == "compact":
             load_weights(network, embedded_file("compact.safetensors"))
         elif self.settings.predictor_weights is not None:
-            from pathlib import Path
-
             load_weights(network, Path(self.settings.predictor_weights))
         self._finds = self.settings.predictor == "compact"
+        self.times = "between" if self.codec.predictor.any_time else "middle"
 
     @property
     def network(self) -> Network:
@@ -133,6 +136,12 @@ class CodecObjective(Objective):
     def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
         """The step, the coded frames "coded" (S, S, 6) in [0, 1], and what the searches find."""
         s = self.settings
+        if not (0.0 < sample.t < 1.0) or (self.times == "middle" and sample.t != 0.5):
+            raise UsageError(
+                f"The codec with the predictor {s.predictor} learns "
+                f"{'t = 1/2' if self.times == 'middle' else 'frames in between'}, but the data has t = {sample.t:g}: "
+                "choose other data, or other times of the data, in [[data]]."
+            )
         step = step_of(step_code(float(np.exp(rng.uniform(math.log(s.finest), math.log(s.coarsest)))) / 255.0))
         # H.264 leaves as large an error with a step of two fifths.
         coded = code_references(sample.pictures[[0, 2]], 0.4 * 255.0 * step * 2.0 ** float(rng.uniform(-0.6, 0.2)))
