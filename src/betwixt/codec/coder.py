@@ -28,7 +28,7 @@ from torch import Tensor
 
 from betwixt.codec.entropy import LatentModel, SymbolDecoder, SymbolEncoder, need_constriction
 from betwixt.codec.fixed import exact
-from betwixt.codec.network import LAMBDA, BFrameNetwork, CodecConfig, Motion, step_code, step_of
+from betwixt.codec.network import BFrameNetwork, CodecConfig, Motion, step_code, step_of
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.metrics import rounded
 from betwixt.media.frames import assemble
@@ -45,8 +45,15 @@ MODEL = "codec-b"
 _ROUNDING = 0.25
 """What is added before rounding down: less than 1/2, since small values cost more bits than they bring."""
 
-_FOLLOW = 14.0
-"""The step over the root of the mean squared error of the frames around: what gives the same error, or nearly."""
+_FOLLOW = 32.0
+"""The step over the root mean squared error of the frames around: where a bit brings as much as it does there."""
+
+_WORTH = 0.18
+"""What a base codec pays for its frames: so many bits a pixel for an error as large as theirs. x265's curves on the
+clips of docs/compression.md have 0.12 at low and 0.28 at high quality."""
+
+_COARSEST = 180.0 / 255.0
+"""The largest step that follows; beyond what training has seen, little is left to be said."""
 
 
 def load_coder(weights: str | Path | None = None) -> BFrameCoder:
@@ -128,13 +135,19 @@ class BFrameCoder:
 
     def step_for(self, error: float) -> float:
         """The quantizer's step that suits frames whose mean squared error is `error`, of samples in [0, 1]."""
-        return float(min(max(_FOLLOW * error**0.5, 1 / 255), 1.0))
+        return float(min(max(_FOLLOW * error**0.5, 1 / 255), _COARSEST))
 
-    def trade(self, step: float) -> float:
-        """What a unit of mean squared error is worth, in bits a pixel."""
-        return LAMBDA / step**2
+    def worth_of(self, error: float) -> float:
+        """What a unit of mean squared error is worth, in bits a pixel, among frames whose own is `error`."""
+        return _WORTH / max(error, 1e-7)
 
-    def encode(self, first: Source, second: Source, truth: Source, t: Fraction, step: float) -> tuple[bytes, Any]:
+    def worth_at(self, step: float) -> float:
+        """The same, among frames that such a step follows."""
+        return self.worth_of((step / _FOLLOW) ** 2)
+
+    def encode(
+        self, first: Source, second: Source, truth: Source, t: Fraction, step: float, worth: float | None = None
+    ) -> tuple[bytes, Any]:
         """The bits of a frame, and the frame that a decoder makes of them.
 
         Args:
@@ -143,11 +156,13 @@ class BFrameCoder:
             truth: The true frame.
             t: Its time, 0 < t < 1.
             step: The quantizer's, of samples in [0, 1].
+            worth: What a unit of mean squared error is worth, in bits a pixel; None for what suits the step.
 
         Raises:
             UsageError: if the network was made for t = 1/2 alone.
         """
         network = self._network
+        worth = self.worth_at(step) if worth is None else worth
         code = step_code(step)
         pixels = truth.video.width * truth.video.height
         with _quiet():
@@ -170,7 +185,7 @@ class BFrameCoder:
                 height, width = truth.picture.shape[:2]
                 error = float(torch.mean((frame.clamp(0, 1) - true)[..., :height, :width] ** 2))
                 payload = bytes([code]) + writer.bytes()
-                cost = error * self.trade(step) * pixels + 8 * len(payload)
+                cost = error * worth * pixels + 8 * len(payload)
                 if best is None or cost < best[0]:
                     best = cost, payload, frame
             assert best is not None

@@ -593,12 +593,14 @@ class _Maker:
         """Let the network code the frame, where that is worth its bits."""
         coder = self._job.coder
         assert coder is not None
-        step = self._job.step / 255 if self._job.step is not None else coder.step_for(verdict.around)
-        payload, frame = coder.encode(first, second, self._synthesizer.source(truth), t, step)
+        wanted = self._job.step
+        step = wanted / 255 if wanted is not None else coder.step_for(verdict.around)
+        worth = coder.worth_at(step) if wanted is not None else coder.worth_of(verdict.around)
+        payload, frame = coder.encode(first, second, self._synthesizer.source(truth), t, step, worth)
         error = mean_squared_error(frame, truth)
         pixels = truth.width * truth.height
         # Bits that bring less than they would elsewhere are not spent: the synthesized frame stands.
-        if (verdict.error - error) * coder.trade(step) * pixels <= 8 * len(payload):
+        if (verdict.error - error) * worth * pixels <= 8 * len(payload):
             return
         verdict.error, verdict.coded = error, Coded(payload, checksum(frame))
 

@@ -27,8 +27,7 @@ generator, the loss of equation 9. Where it is silent, or a network that learns 
   plain transform codec of the prediction's residual, and learns from there.
 - The same for motion: block means of the residual motion, and what the networks add. Only blocks whose prediction
   gains more than a few bits are worth say anything, else the noise of flow on even surfaces would be coded.
-- One network for all rates: the quantizer's step is an input, and lambda = 64 / step² ties both, which is HM's weight
-  for frames whose error is a 14th of the step, as those of this network are.
+- One network for all rates: the quantizer's step is an input, and lambda = 64 / step² ties both.
 - With `compact`, which has no teacher block, one is made here. It sees what RIFE's and NCM's see, and, since `compact`
   starts from a search, the flow that the search finds from the true frame; it begins by taking, at each place,
   whichever flow warps better.
