@@ -2,15 +2,16 @@
 # make demo VIDEO=x.mp4  the same with your own clip
 # make test              set everything up and run the tests
 # make results           write docs/results.md and the README's tables from results/
+# make curve             draw the training curve in docs/ from checkpoints/curve.csv
 PYTHON ?= python3
 BIN := .venv/bin
 VIDEO ?=
 
-.PHONY: demo test lint results clean
+.PHONY: demo test lint results curve clean
 
 .venv/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[torch,evaluation,codec,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[torch,masks,openvino,evaluation,codec,train,dev]'
 	touch $@
 
 demo: .venv/.stamp
@@ -26,6 +27,9 @@ lint: .venv/.stamp
 
 results: .venv/.stamp
 	$(BIN)/python -m betwixt.evaluation.results
+
+curve: .venv/.stamp
+	$(BIN)/python -m betwixt.cli train curve checkpoints/curve.csv docs/images/curve.png
 
 clean:
 	rm -rf .venv demo

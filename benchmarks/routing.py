@@ -3,8 +3,8 @@
     python benchmarks/routing.py --frames ../shared/data/eval/davis_dev [--size 1920x1080] [--pairs 4] [--flow EBME.pkl]
 
 Both networks have the same weights, drawn from a seed: how long they take does not depend on them. The routes are the
-reference routes of section 3.3 at the default keep ratios, 0.1, 0.4, 0.6 and 0.9, found from the frames as the paper finds
-them, so which patches are skipped depends on the frames; the router runs too, and its time counts. `--flow` is a file
+reference routes of section 3.3 at the default keep ratios, 0.1, 0.4, 0.6 and 0.9, found as the paper finds them, so
+which patches are skipped depends on the frames; the router runs too, and its time counts. `--flow` is a file
 of EBME's weights, so that the warped frames differ where they would; without it the motion is whatever untrained
 weights say.
 
@@ -100,8 +100,8 @@ def main() -> None:
             )
     shared, whole, dynamic = np.array(rows).T
     print(
-        f"median of {len(rows)} pairs: a frame takes {np.median(dynamic / whole):.2f} of static's time where the pair is "
-        f"prepared, {np.median((shared + dynamic) / (shared + whole)):.2f} with the pair."
+        f"median of {len(rows)} pairs: a frame takes {np.median(dynamic / whole):.2f} of static's time where the pair "
+        f"is prepared, {np.median((shared + dynamic) / (shared + whole)):.2f} with the pair."
     )
 
 

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 for folder in ("", "evaluation"):
@@ -9,3 +10,7 @@ for folder in ("", "evaluation"):
 
 # No test finds the weights that whoever runs it has installed.
 os.environ["BETWIXT_WEIGHTS"] = str(Path(__file__).parent / "no weights")
+
+# What is compiled stays out of the cache of whoever runs it, and serves all tests of one run.
+_cache = tempfile.TemporaryDirectory(prefix="betwixt-cache-")
+os.environ["BETWIXT_CACHE"] = _cache.name

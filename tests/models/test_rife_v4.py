@@ -89,3 +89,23 @@ def test_sixteen_bits_move_the_flow_by_little() -> None:
     assert near.frame.dtype == near.flow_t0.dtype == torch.float32
     torch.testing.assert_close(near.flow_t0, exact.flow_t0, atol=0.05, rtol=0)
     torch.testing.assert_close(near.frame, exact.frame, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("config", [RIFE_4_6, RIFE_4_22_LITE], ids=["4.6", "4.22-lite"])
+def test_a_teacher_says_what_the_flows_should_be_and_learns_nothing_from_that(config) -> None:
+    torch.manual_seed(0)
+    network = RIFEv4(replace(config, teacher=True))
+    first, second = torch.rand(2, 1, 3, 32, 32)
+    with torch.no_grad():
+        untaught = RIFEv4(config)
+        untaught.load_state_dict(network.state_dict(), strict=False)
+        teacher = network.distil(first, second, at(0.3), torch.rand_like(first)).teacher
+    # The truth is what the teacher makes, so it is better than the student everywhere.
+    distilled = network.distil(first, second, at(0.3), teacher.merged)
+    torch.testing.assert_close(distilled.student.frame, untaught(first, second, at(0.3)).frame)
+    network.zero_grad()
+    torch.autograd.backward(distilled.loss)
+    assert all(p.grad is None for p in network.block_tea.parameters())
+    assert all(p.grad is not None for p in network.get_submodule("block0").parameters())
+    with pytest.raises(ValueError, match="without its teacher"):
+        untaught.distil(first, second, at(0.3), first)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
@@ -109,3 +110,46 @@ def test_a_change_of_colours_is_the_difference_of_two_pictures(name: str) -> Non
         assert old is not None
         height, width = new.shape[:2]
         np.testing.assert_allclose(got[:height, :width] / unit, new - old, atol=0.02)
+
+
+def test_openvino_and_torch_agree(weights: Path) -> None:
+    pytest.importorskip("openvino")
+    for first, second in (pictures(), pictures(70, 90)):
+        frames = as_float(first), as_float(second)
+        torch_made, compiled, again = (
+            CompactInterpolator(weights, "cpu", engine=engine).prepare(*frames).at(0.4)
+            for engine in ("torch", "openvino", "openvino")
+        )
+        assert np.abs(compiled - torch_made).max() < 1e-3
+        assert np.abs(compiled - torch_made).mean() < 1e-5
+        np.testing.assert_array_equal(compiled, again)
+
+
+def test_compiled_models_are_kept_and_a_cache_that_is_no_folder_is_done_without(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    frames = [as_float(p) for p in pictures(64, 64)]
+    monkeypatch.setenv("BETWIXT_CACHE", str(tmp_path / "cache"))
+    made = CompactInterpolator(weights, "cpu", engine="openvino").prepare(*frames).at(0.5)
+    kept = sorted((tmp_path / "cache" / "openvino").glob("*.xml"))
+    assert len(kept) == 2
+    # A description that was cut short is made anew.
+    kept[0].write_text("<net")
+    (tmp_path / "file").write_text("")
+    for place in ("cache", "file"):
+        monkeypatch.setenv("BETWIXT_CACHE", str(tmp_path / place))
+        again = CompactInterpolator(weights, "cpu", engine="openvino").prepare(*frames).at(0.5)
+        np.testing.assert_allclose(made, again, atol=1e-5)
+    assert kept[0].read_text().strip().endswith("</net>")
+
+
+def test_threads_may_share_it(weights: Path) -> None:
+    pytest.importorskip("openvino")
+    model = CompactInterpolator(weights, "cpu", engine="openvino")
+    work = [[as_float(p) for p in pictures(64, 64 + 16 * (i % 3))] for i in range(12)]
+    alone = [model.prepare(*frames).at(0.5) for frames in work]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda frames: model.prepare(*frames).at(0.5), work))
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(a, b)

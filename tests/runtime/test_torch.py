@@ -10,7 +10,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from betwixt.errors import BetwixtError
-from betwixt.models.network import Network, Synthesis
+from betwixt.masks.labels import Masks
+from betwixt.masks.regions import find_regions
+from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 from betwixt.models.registry import MODELS, load_network
 from betwixt.runtime.load import load_model
 from betwixt.runtime.torch import TorchInterpolator
@@ -121,6 +123,101 @@ def test_a_network_without_weights_refuses_in_one_line() -> None:
                 load_model(name)
 
 
+class Masked(MaskedNetwork):
+    """The blend of two frames, which shows the labels of the first in red; everything moves by `step` pixels."""
+
+    multiple = 16
+
+    def __init__(self, any_time: bool = True, step: float = 0.0) -> None:
+        super().__init__()
+        self.any_time, self.step = any_time, step
+        self.seen: list[MaskPair | None] = []
+
+    def pair(self, frame0: Tensor, frame1: Tensor, masks: MaskPair | None = None) -> Any:
+        self.seen.append(masks)
+        return frame0, masks
+
+    def at(self, pair: Any, t: Tensor) -> Synthesis:
+        frame = pair[0].clone()
+        frame[:, 0] = pair[1].labels0 / 64
+        flow = torch.zeros_like(frame[:, :2])
+        flow[:, 0] = self.step
+        return Synthesis(frame, flow, flow, torch.ones_like(flow[:, :1]))
+
+
+def halves(height: int = 21, width: int = 37) -> Masks:
+    labels = np.zeros((height, width), np.uint8)
+    labels[:, width // 2 :] = 5
+    return Masks(labels, labels[::-1].copy(), 7, "given")
+
+
+def test_masks_come_with_the_frames_and_are_padded_alike() -> None:
+    network = Masked()
+    model = TorchInterpolator("masked", network, "cpu")
+    made = model.prepare(*frames(), masks=halves()).at(0.5)
+    np.testing.assert_allclose(made[..., 0] * 64, halves().labels0)
+    (masks,) = network.seen
+    assert masks is not None
+    assert (masks.labels0.shape, masks.labels0.dtype, masks.count) == ((1, 32, 48), torch.int64, 7)
+    assert bool((masks.labels0[:, :, 37:] == 5).all())
+
+
+def test_masks_are_found_where_none_are_given() -> None:
+    network = Masked()
+    first, second = frames(64, 96)
+    asked = []
+
+    def source(a: np.ndarray, b: np.ndarray) -> Masks:
+        asked.append((a, b))
+        return halves(64, 96)
+
+    TorchInterpolator("masked", network, "cpu", masks=source).prepare(first, second)
+    np.testing.assert_array_equal(asked[0][1], np.rint(second * 255).astype(np.uint8))
+    TorchInterpolator("masked", network, "cpu").prepare(first, second)
+    found = find_regions(*(np.rint(x * 255).astype(np.uint8) for x in (first, second)))
+    assert network.seen[1] is not None
+    np.testing.assert_array_equal(network.seen[1].labels1[0], found.labels1)
+
+
+def test_tiles_have_their_part_of_the_masks() -> None:
+    network = Masked()
+    masks = halves(500, 900)
+    made = TorchInterpolator("masked", network, "cpu", tile=400 * 400).prepare(*frames(500, 900), masks=masks).at(0.5)
+    assert len(network.seen) > 1
+    np.testing.assert_allclose(made[..., 0] * 64, masks.labels0, atol=1e-3)
+
+
+def test_the_masks_of_a_frame_that_was_made_are_moved_with_it() -> None:
+    network = Masked(any_time=False, step=-3.0)
+    pair = TorchInterpolator("masked", network, "cpu").prepare(*frames(32, 48), masks=halves(32, 48))
+    # 3/4 lies between the middle, whose labels are those of frame 0 three pixels to the right, and the end.
+    made = pair.at(0.75)
+    np.testing.assert_allclose(made[:, 3:, 0] * 64, halves(32, 48).labels0[:, :-3])
+    assert network.seen[1] is not None
+    np.testing.assert_array_equal(network.seen[1].labels1[0], halves(32, 48).labels1)
+
+
+def test_masks_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(BetwixtError, match="frames 37x21") as error:
+        TorchInterpolator("masked", Masked(), "cpu").prepare(*frames(), masks=halves(21, 38))
+    assert "\n" not in str(error.value)
+    with pytest.raises(BetwixtError, match="takes no masks"):
+        TorchInterpolator("blend", Blend(any_time=True), "cpu").prepare(*frames(), masks=halves())
+    with pytest.raises(BetwixtError, match="takes no masks"):
+        TorchInterpolator("blend", Blend(any_time=True), "cpu", masks=find_regions)
+    with pytest.raises(BetwixtError, match="takes no masks"):
+        load_model("rife", masks=find_regions)
+
+
+def test_a_hierarchical_model_runs_with_weights_of_a_file(tmp_path: Path) -> None:
+    save_file(load_network("ifrnet-s+hm").state_dict(), tmp_path / "weights.safetensors")
+    model = load_model("ifrnet-s+hm", "cpu", weights=tmp_path / "weights.safetensors")
+    first, second = frames(64, 96)
+    made = model.prepare(first, second).at(0.25)
+    assert made.shape == (64, 96, 3)
+    assert np.isfinite(made).all()
+
+
 class Next(Blend):
     """A network for the frame after the second, by going on as before."""
 
@@ -175,3 +272,16 @@ def test_a_batch_of_tensors_comes_back_as_one_whatever_the_model() -> None:
         torch.testing.assert_close(made, 0.75 * first + 0.25 * second, atol=1e-6, rtol=0)
     with pytest.raises(BetwixtError, match="2 first frames and 1 second"):
         load_model("average").between(first, second[:1], [0.25])
+
+
+def test_a_batch_has_the_masks_of_each_of_its_pairs() -> None:
+    def source(first: np.ndarray, second: np.ndarray) -> Masks:
+        labels = np.full(first.shape[:2], first[0, 0, 0] % 9, np.uint8)
+        return Masks(labels, labels, int(labels.max()) + 1, "given")
+
+    network = Masked()
+    firsts, seconds = (x.reshape(3, 21, 37, 3) for x in frames(3 * 21))
+    (made,) = TorchInterpolator("masked", network, "cpu", masks=source).between(firsts, seconds, [0.5])
+    expected = np.rint(firsts[:, 0, 0, 0] * 255) % 9
+    np.testing.assert_allclose(made[..., 0] * 64, np.broadcast_to(expected[:, None, None], (3, 21, 37)), atol=1e-4)
+    assert len(network.seen) == 1

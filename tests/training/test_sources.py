@@ -181,10 +181,17 @@ def test_scenes_are_made_ahead_of_photographs_and_frames(data: Path, cache: Path
     (clips, synthetic) = entries(RECIPE[0], {"kind": "synthetic", "size": 64})
     assert [t.shape[:2] for t in synthetic.textures(data, cache, [clips])] == [(200, 240), *[(64, 96)] * 3]
     assert len(synthetic.textures(data, cache, [])) == 1
-    assert synthetic.bank(tmp_path) == tmp_path / "synthetic-64"
-    assert Synthetic().bank(tmp_path) == tmp_path / "synthetic"
     build_bank(synthetic.bank(tmp_path), synthetic.textures(data, cache, []), [0], size=64, scenes=2)
     assert isinstance(synthetic.open(data, tmp_path), SyntheticBank)
+
+
+def test_scenes_of_other_rules_have_a_folder_of_their_own(data: Path, cache: Path, tmp_path: Path) -> None:
+    asked = [Synthetic(), Synthetic(size=64), *(Synthetic(scenes=SceneRules(times=t)) for t in ("middle", "next"))]
+    assert len({entry.bank(tmp_path) for entry in asked}) == 4
+    assert asked[0].bank(tmp_path) == Synthetic(shards=2, weight=Weight(3.0)).bank(tmp_path)
+    # A bank from before there were rules serves those that its scenes fit.
+    build_bank(tmp_path / "synthetic", asked[0].textures(data, cache, []), [0], size=192, scenes=2)
+    assert [entry.bank(tmp_path).name == "synthetic" for entry in asked] == [True, False, True, False]
 
 
 def test_preparing_reports_and_keeps_what_is_there(data: Path, cache: Path) -> None:

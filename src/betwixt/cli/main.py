@@ -15,7 +15,19 @@ from typing import Any
 import typer
 
 from betwixt import __version__
-from betwixt.cli import benchmark, between, encode, evaluate, info, interpolate, models, rd_curve, train, weights
+from betwixt.cli import (
+    benchmark,
+    between,
+    encode,
+    evaluate,
+    info,
+    interpolate,
+    masks,
+    models,
+    rd_curve,
+    train,
+    weights,
+)
 from betwixt.errors import BetwixtError
 
 __all__ = ["app", "main"]
@@ -34,6 +46,7 @@ app.command("encode")(encode.encode)
 app.command("decode")(encode.decode)
 app.command("rd-curve")(rd_curve.rd_curve)
 app.command("info")(info.info)
+app.command("masks")(masks.masks)
 app.command("evaluate")(evaluate.evaluate)
 app.command("benchmark")(benchmark.benchmark)
 app.command("models")(models.models)

@@ -26,7 +26,9 @@ app = typer.Typer(
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help=".pkl, .pth, .safetensors, or ncnn's .param or .bin.")],
-    model: Annotated[str, typer.Option("--as", metavar="NAME", help="Which model it is for (see betwixt models).")],
+    model: Annotated[
+        str, typer.Option("--as", metavar="NAME", help="One of betwixt models, or ram, hq-sam, grounding-dino.")
+    ],
     output: Annotated[
         Text, typer.Option("--output", "-o", metavar="X.safetensors", help="Where to; without it, where it is found.")
     ] = None,

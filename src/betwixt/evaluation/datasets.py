@@ -85,6 +85,7 @@ class Dataset(ABC):
         expected: How many targets the published set has; None where a set has no fixed size.
         extrapolation: Whether frames after the second are wanted.
         by_sequence: Whether the score is the mean of the sequences' means, not of all frames.
+        consecutive: Whether samples are the middles of consecutive frames, so that a sequence can be made as a whole.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Dataset(ABC):
     expected: int | None = None
     extrapolation: bool = False
     by_sequence: bool = False
+    consecutive: bool = False
 
     def __init__(self, root: Path, options: Options) -> None:
         self.root, self.options = root, options
@@ -407,6 +409,7 @@ class _Xiph(Dataset):
     with N from 1. Niklaus and Liu, Softmax splatting for video frame interpolation, CVPR 2020.
     """
 
+    consecutive = True
     CLIPS: ClassVar[tuple[str, ...]] = (
         "BoxingPractice", "Crosswalk", "DrivingPOV", "FoodMarket", "FoodMarket2", "RitualDance", "SquareAndTimelapse",
         "Tango",
@@ -481,6 +484,7 @@ class ConsecutiveFrames(Dataset):
 
     name = "frames"
     protocol = "every frame of the two `stride` frames before and after it, folders of consecutive frames"
+    consecutive = True
 
     def samples(self) -> Iterator[Sample]:
         """Sequence by sequence, and in each run by run: a run holds every 2 stride-th frame."""
@@ -550,6 +554,8 @@ class Triplets(Dataset):
 
 class _Videos(Dataset):
     """What sets of video files share: every other frame is dropped and restored from its neighbours."""
+
+    consecutive = True
 
     def _label(self, path: Path) -> str:
         """What a video is called: its place under the root."""

@@ -266,11 +266,9 @@ def check_model(model: Model, dataset: Dataset) -> None:
 
     Raises:
         UsageError: if the model only interpolates, only extrapolates, or works on sequences and the data set has none.
-        InputError: if the root does not hold the data set.
     """
     if isinstance(model, Minterpolate):
-        first = next(iter(dataset.samples()), None)
-        if first is not None and (first.run is None or first.times != (0.5,)):
+        if not dataset.consecutive:
             raise _no_sequences(model)
     elif not dataset.extrapolation:
         check_interpolates(model)

@@ -33,6 +33,7 @@ __all__ = [
     "local_correlation",
     "multi_scale_matching",
     "pixel_places",
+    "shifts",
 ]
 
 _WORK_BYTES = 1 << 26
@@ -42,7 +43,7 @@ _BAND = 1 << 23
 """Numbers that `multi_scale_matching` gathers of both maps before it multiplies them: 32 MiB in float32."""
 
 
-def _shifts(features: Tensor, radius: int) -> list[Tensor]:
+def shifts(features: Tensor, radius: int) -> list[Tensor]:
     """`features` (N, C, H, W) at x + d for all d in the window, row displacement slowest."""
     return _window(_padded(features, radius), radius, 1)
 
@@ -72,7 +73,7 @@ def local_correlation(first: Tensor, second: Tensor, radius: int) -> Tensor:
 
 
 def _local_correlation(first: Tensor, second: Tensor, radius: int) -> Tensor:
-    return torch.stack([(first * shifted).mean(dim=1) for shifted in _shifts(second, radius)], dim=1)
+    return torch.stack([(first * shifted).mean(dim=1) for shifted in shifts(second, radius)], dim=1)
 
 
 class _LocalCorrelation(torch.autograd.Function):

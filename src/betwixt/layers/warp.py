@@ -1,6 +1,6 @@
 """Backward warping: each pixel of the result is read in the image at the place its flow points to.
 
-    out(x) = image(x + flow(x))        bilinear or bicubic between pixels
+    out(x) = image(x + flow(x))        bilinear or bicubic between pixels, or the nearest
 
 Flows are in pixels, channels (x, y). A place outside the image is clamped to the border. Whole-pixel corners are
 aligned: position 0 is the centre of the first pixel.
@@ -18,7 +18,7 @@ __all__ = ["backward_warp"]
 def backward_warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
     """Read `image` (N, C, H, W) at every pixel + `flow` (N, 2, H, W); the result is as the image in shape and type.
 
-    `mode` is "bilinear", as in the papers, or "bicubic" (a = -0.75, as OpenCV's).
+    `mode` is "bilinear", as in the papers, "bicubic" (a = -0.75, as OpenCV's), or "nearest", for labels.
     """
     height, width = image.shape[-2:]
     # Sixteen bits do not hold a position: beyond 1024, bfloat16 knows every eighth pixel only.

@@ -59,6 +59,7 @@ from betwixt.layers.warp import backward_warp
 from betwixt.models.ifrnet import (
     CoarsestDecoder,
     Decoder,
+    FeaturePrior,
     PyramidEncoder,
     at_least_float32,
     enlarge_flow,
@@ -103,6 +104,7 @@ class AMTConfig:
         radius: Of the window in which correlation is looked up.
         levels: Of the correlation.
         exchanged_scales: Whether flows are scaled for the lookup as the authors' program does; see the module.
+        prior: As in `IFRNetConfig`.
     """
 
     channels: tuple[int, int, int, int] = (20, 32, 44, 56)
@@ -117,6 +119,7 @@ class AMTConfig:
     radius: int = 3
     levels: int = 4
     exchanged_scales: bool = False
+    prior: bool = False
 
 
 CONFIGS = {
@@ -336,7 +339,7 @@ class AMT(Network):
         c1, c2, c3, c4 = config.channels
         self.feat_encoder = MatchingEncoder(config)
         self.encoder = PyramidEncoder(config.channels, config.kernel)
-        self.decoder4 = CoarsestDecoder(c4, c3, c1)
+        self.decoder4 = CoarsestDecoder(c4, c3, c1, config.prior)
         self.decoder3 = Decoder(c3, 4 + c2, c1)
         self.decoder2 = Decoder(c2, 4 + c1, c1)
         self.decoder1 = Decoder(c1, 8 * config.fields, c1)
@@ -370,10 +373,10 @@ class AMT(Network):
         level1, level2, level3, _ = self.encoder(truth - pair.mean)
         return level1, level2, level3
 
-    def at(self, pair: AMTPair, t: Tensor) -> AMTSynthesis:
-        """Frame t of a prepared pair; `t` is (N, 1, 1, 1)."""
+    def at(self, pair: AMTPair, t: Tensor, prior: FeaturePrior | None = None) -> AMTSynthesis:
+        """Frame t of a prepared pair; `t` is (N, 1, 1, 1). `prior` is given where the configuration has one."""
         first, second = pair.first, pair.second
-        flow, features = self.decoder4(first[3], second[3], t)
+        flow, features = self.decoder4(first[3], second[3], t, prior)
         features3, flow3 = self._updated(pair, t, features, flow, self.update4, None)
         change, features = self.decoder3(features3, first[2], second[2], flow3).tensor_split((4,), dim=1)
         flow = enlarge_flow(flow3) + change

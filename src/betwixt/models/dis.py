@@ -37,6 +37,7 @@ T. Brox, K. Keutzer, "Dense Point Trajectories by GPU-accelerated Large Displace
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -49,7 +50,7 @@ from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Luma, MotionInterpolator, MotionPair
 
-__all__ = ["DIS"]
+__all__ = ["DIS", "Flows", "find_flows"]
 
 _Map = NDArray[Any]
 """(h, w) or (h, w, 2), float32."""
@@ -62,6 +63,35 @@ _SMALLEST = 32
 
 _HIDDEN = 5.0, 0.03
 """Forward-backward error from which a point counts as hidden, in pixels, and how fast its weight falls from there."""
+
+
+@dataclass(frozen=True)
+class Flows:
+    """The flows between two frames at the size (h, w) in which they were sought.
+
+    Attributes:
+        flow_01: Where a pixel of frame 0 goes, (h, w, 2) float32, in pixels of (h, w).
+        flow_10: Where a pixel of frame 1 comes from, likewise.
+        error_0: How far from home a pixel of frame 0 lands that follows `flow_01` and then `flow_10`, (h, w) float32,
+            in pixels of the frame. Large: frame 1 does not show it, or the flow is wrong.
+        error_1: Likewise of frame 1.
+    """
+
+    flow_01: _Map
+    flow_10: _Map
+    error_0: _Map
+    error_1: _Map
+
+
+def find_flows(first: Luma, second: Luma, ratio: float | None = None) -> Flows:
+    """Find the motion between two grey pictures (H, W), uint8, both ways.
+
+    Args:
+        first: Frame 0.
+        second: Frame 1, of the same size.
+        ratio: As of `DIS`.
+    """
+    return _DISPair(first, second, ratio).flows()
 
 
 class DIS(MotionInterpolator):
@@ -115,6 +145,13 @@ class _DISPair(MotionPair):
         self._flow_10 = _search(self._luma_1, self._luma_0)
         self._error_0 = self._round_trip(self._flow_01, self._flow_10)
         self._error_1 = self._round_trip(self._flow_10, self._flow_01)
+
+    def flows(self) -> Flows:
+        """The flows themselves."""
+        if self._equal:
+            still, at_home = np.zeros((*self._size, 2), np.float32), np.zeros(self._size, np.float32)
+            return Flows(still, still, at_home, at_home)
+        return Flows(self._flow_01, self._flow_10, self._error_0, self._error_1)
 
     def motion(self, t: float) -> Motion:
         """The motion and visibility at time `t`, 0 < t < 1."""

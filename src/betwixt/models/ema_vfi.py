@@ -71,6 +71,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from betwixt.layers.ifblock import Estimate
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
 
@@ -93,11 +94,13 @@ class EMAVFIConfig:
         channels: F, of the appearance at full size; doubled at every level.
         depths: Convolutions at 1, 1/2 and 1/4; attention blocks at 1/8 and 1/16.
         window: Side of the attention windows.
+        prior: Whether head 0 starts from an estimate that another part gives, as head 1 does, instead of from nothing.
     """
 
     channels: int = 32
     depths: tuple[int, int, int, int, int] = (2, 2, 2, 4, 4)
     window: int = 7
+    prior: bool = False
 
 
 EMA_VFI = EMAVFIConfig()
@@ -468,7 +471,9 @@ class EMAVFI(Network):
         f = config.channels
         self.backbone = Backbone(config)
         # Motion and appearance of two frames; the frames, and for head 1 the warped frames, the mask and the flows.
-        self.heads = nn.ModuleList((Head(4 * 16 * f, 6, 4 * f, 4), Head(4 * 8 * f, 17, 4 * f, 2)))
+        self.heads = nn.ModuleList(
+            (Head(4 * 16 * f, 17 if config.prior else 6, 4 * f, 4), Head(4 * 8 * f, 17, 4 * f, 2))
+        )
         self.refinement = Refinement(f)
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> EMAVFIPair:
@@ -481,10 +486,21 @@ class EMAVFI(Network):
         small_appearance, motion = self.backbone(small)
         return EMAVFIPair(frames, appearance, small, small_appearance, motion)
 
-    def at(self, pair: EMAVFIPair, t: Tensor) -> EMAVFISynthesis:
-        """Frame t of a prepared pair; t (N, 1, 1, 1), 0 < t < 1."""
+    def at(self, pair: EMAVFIPair, t: Tensor, prior: Estimate | None = None) -> EMAVFISynthesis:
+        """Frame t of a prepared pair; t (N, 1, 1, 1), 0 < t < 1.
+
+        `prior` is what head 0 starts from, at the size of `pair.flow_frames`; given where the configuration has one.
+        """
+        if (prior is not None) != self.config.prior:
+            raise ValueError("An EMA-VFI starts from an estimate if it was made for one (prior=True), or from none.")
         frames = pair.flow_frames.chunk(2)
-        coarse, logit = self.heads[0](_features(pair.motion[1], pair.flow_appearance[4], t), torch.cat(frames, dim=1))
+        features = _features(pair.motion[1], pair.flow_appearance[4], t)
+        if prior is None:
+            coarse, logit = self.heads[0](features, torch.cat(frames, dim=1))
+        else:
+            pictures = torch.cat((*frames, prior.warped0, prior.warped1, prior.logit), dim=1)
+            coarse, logit = self.heads[0](features, pictures, prior.flow)
+            coarse, logit = prior.flow + coarse, prior.logit + logit
         warped = _warp(pair.flow_frames, coarse)
         coarse_merged = _merge(warped, torch.sigmoid(logit))
         flow, more_logit = self.heads[1](

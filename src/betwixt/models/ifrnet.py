@@ -50,11 +50,13 @@ __all__ = [
     "CONFIGS",
     "CoarsestDecoder",
     "Decoder",
+    "FeaturePrior",
     "IFRNet",
     "IFRNetConfig",
     "IFRNetPair",
     "IFRNetSynthesis",
     "PyramidEncoder",
+    "SideBlock",
     "at_least_float32",
     "enlarge_flow",
     "pair_mean",
@@ -69,11 +71,14 @@ class IFRNetConfig:
         channels: Of the encoder at 1/2, 1/4, 1/8 and 1/16.
         side: How many of a decoder's channels pass through the convolutions of their own.
         kernel: Of the encoder's first convolution.
+        prior: Whether the coarsest decoder starts from flows and features of frame t that another part gives, as the
+            finer ones do, instead of from nothing.
     """
 
     channels: tuple[int, int, int, int] = (32, 48, 72, 96)
     side: int = 32
     kernel: int = 3
+    prior: bool = False
 
 
 CONFIGS = {
@@ -101,6 +106,19 @@ class IFRNetPair:
     mean: Tensor
     first: tuple[Tensor, ...]
     second: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class FeaturePrior:
+    """What a coarsest decoder can start from.
+
+    Attributes:
+        flow: (N, 4, H/16, W/16), F_{t->0}, then F_{t->1}, in pixels of that map.
+        features: (N, c4, H/16, W/16), of frame t.
+    """
+
+    flow: Tensor
+    features: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +188,7 @@ class PyramidEncoder(nn.Module):
         return tuple(features)
 
 
-class _SideBlock(nn.Module):
+class SideBlock(nn.Module):
     """A residual block whose last `side` channels pass through two more convolutions; the others skip those."""
 
     def __init__(self, channels: int, side: int) -> None:
@@ -184,6 +202,7 @@ class _SideBlock(nn.Module):
         self.prelu = nn.PReLU(channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, h, w), of a map of that shape."""
         y = self._on_side(self.conv2, self.conv1(x))
         y = self._on_side(self.conv4, self.conv3(y))
         result: Tensor = self.prelu(x + self.conv5(y))
@@ -197,7 +216,7 @@ class _SideBlock(nn.Module):
 def _convblock(channels_in: int, width: int, side: int, channels_out: int) -> nn.Sequential:
     """A decoder: (N, channels_in, h, w) -> (N, channels_out, 2 h, 2 w)."""
     return nn.Sequential(
-        _conv(channels_in, width), _SideBlock(width, side), nn.ConvTranspose2d(width, channels_out, 4, 2, 1)
+        _conv(channels_in, width), SideBlock(width, side), nn.ConvTranspose2d(width, channels_out, 4, 2, 1)
     )
 
 
@@ -208,17 +227,30 @@ class CoarsestDecoder(nn.Module):
         channels: Of the features at this level.
         finer: Of the features at the next.
         side: As in `IFRNetConfig`.
+        prior: Likewise. Then the features of both frames are warped by the prior's flows, and what is found is added
+            to them.
     """
 
-    def __init__(self, channels: int, finer: int, side: int) -> None:
+    def __init__(self, channels: int, finer: int, side: int, prior: bool = False) -> None:
         super().__init__()
-        self.convblock = _convblock(2 * channels + 1, 2 * channels, side, 4 + finer)
+        self.prior = prior
+        seen = 2 * channels + 1 + (channels + 4 if prior else 0)
+        self.convblock = _convblock(seen, 2 * channels, side, 4 + finer)
 
-    def forward(self, first: Tensor, second: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, first: Tensor, second: Tensor, t: Tensor, prior: FeaturePrior | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Flows (N, 4, 2 h, 2 w) and features (N, finer, 2 h, 2 w), of features (N, channels, h, w), t (N, 1, 1, 1)."""
+        if (prior is not None) != self.prior:
+            raise ValueError("A decoder starts from a prior if it was made for one (prior=True), or from none.")
         time = t.to(first.dtype).expand(-1, -1, *first.shape[-2:])
-        flow, features = self.convblock(torch.cat((first, second, time), dim=1)).tensor_split((4,), dim=1)
-        return at_least_float32(flow), features
+        if prior is None:
+            flow, features = self.convblock(torch.cat((first, second, time), dim=1)).tensor_split((4,), dim=1)
+            return at_least_float32(flow), features
+        first, second = backward_warp(first, prior.flow[:, :2]), backward_warp(second, prior.flow[:, 2:])
+        seen = torch.cat((first, second, time, prior.features, prior.flow), dim=1)
+        change, features = self.convblock(seen).tensor_split((4,), dim=1)
+        return enlarge_flow(prior.flow) + change, features
 
 
 class Decoder(nn.Module):
@@ -257,7 +289,7 @@ class IFRNet(Network):
         c1, c2, c3, c4 = self.config.channels
         side = self.config.side
         self.encoder = PyramidEncoder(self.config.channels, self.config.kernel)
-        self.decoder4 = CoarsestDecoder(c4, c3, side)
+        self.decoder4 = CoarsestDecoder(c4, c3, side, self.config.prior)
         self.decoder3 = Decoder(c3, 4 + c2, side)
         self.decoder2 = Decoder(c2, 4 + c1, side)
         self.decoder1 = Decoder(c1, 4 + 1 + 3, side)
@@ -277,10 +309,10 @@ class IFRNet(Network):
         level1, level2, level3, _ = self.encoder(truth - pair.mean)
         return level1, level2, level3
 
-    def at(self, pair: IFRNetPair, t: Tensor) -> IFRNetSynthesis:
-        """Frame t of a prepared pair; `t` is (N, 1, 1, 1)."""
+    def at(self, pair: IFRNetPair, t: Tensor, prior: FeaturePrior | None = None) -> IFRNetSynthesis:
+        """Frame t of a prepared pair; `t` is (N, 1, 1, 1). `prior` is given where the configuration has one."""
         first, second = pair.first, pair.second
-        flow3, features3 = self.decoder4(first[3], second[3], t)
+        flow3, features3 = self.decoder4(first[3], second[3], t, prior)
         change, features2 = self.decoder3(features3, first[2], second[2], flow3).tensor_split((4,), dim=1)
         flow2 = enlarge_flow(flow3) + change
         change, features1 = self.decoder2(features2, first[1], second[1], flow2).tensor_split((4,), dim=1)

@@ -6,6 +6,9 @@
 A network never opens a file, never picks a device, never pads: the runtime does that once for all. It states what the
 runtime has to know: by what the sides must be divisible and which times it was made for.
 
+Some networks want to know besides which pixels belong together: a `MaskedNetwork` takes label maps of both frames with
+them, a `MaskPair`.
+
 Conventions: frames (N, 3, H, W), RGB in [0, 1]; t (N, 1, 1, 1); flows (N, 2, H, W), pixels, channels (x, y), where
 `flow_t0` = F_{t->0} says where a pixel of frame t is found in frame 0; the mask (N, 1, H, W) is the weight of frame 0
 after it was warped.
@@ -14,12 +17,13 @@ after it was warped.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["Network", "Synthesis"]
+__all__ = ["MaskPair", "MaskedNetwork", "Network", "Synthesis"]
 
 
 @dataclass(frozen=True)
@@ -64,3 +68,34 @@ class Network(nn.Module):
     def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Synthesis:
         """Frame t of two frames (N, 3, H, W), RGB in [0, 1]."""
         return self.at(self.pair(frame0, frame1), t)
+
+
+@dataclass(frozen=True)
+class MaskPair:
+    """Which pixels of two frames belong together: label maps, in which a label means the same in both frames.
+
+    Attributes:
+        labels0: (N, H, W), of frame 0: whole numbers of any integer type, from 0 to `count` - 1.
+        labels1: (N, H, W), of frame 1.
+        count: How many labels there are; a frame need not show them all.
+    """
+
+    labels0: Tensor
+    labels1: Tensor
+    count: int
+
+    def apply(self, function: Callable[[Tensor], Tensor]) -> MaskPair:
+        """The masks with `function` applied to both maps."""
+        return MaskPair(function(self.labels0), function(self.labels1), self.count)
+
+
+class MaskedNetwork(Network):
+    """Base of the networks that take masks with the frames; without masks a frame is one region."""
+
+    @abstractmethod
+    def pair(self, frame0: Tensor, frame1: Tensor, masks: MaskPair | None = None) -> Any:
+        """All that depends on the two frames and their masks alone."""
+
+    def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor, masks: MaskPair | None = None) -> Synthesis:
+        """Frame t of two frames (N, 3, H, W), RGB in [0, 1], and the masks of both."""
+        return self.at(self.pair(frame0, frame1, masks), t)

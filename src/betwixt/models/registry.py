@@ -32,6 +32,7 @@ class ModelInfo:
         network: Makes the network, where it is one; weights come separately.
         embedded: The file of weights that comes with Betwixt, in weights/embedded.
         sequences: Whether it works on sequences of frames, not on pairs: it can be evaluated, not used for conversion.
+        masks: Whether it takes masks with the frames.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ModelInfo:
     network: Callable[[], Network] | None = None
     embedded: str = ""
     sequences: bool = False
+    masks: bool = False
 
 
 def _made(module: str, name: str) -> Callable[[], Any]:
@@ -80,6 +82,7 @@ _NCM = "Jia et al., Neighbor Correspondence Matching for Flow-based Video Frame 
 _APR = "Alignment-aware Patch-level Routing for Dynamic Video Frame Interpolation"
 _EBME = "Jin et al., Enhanced Bi-directional Motion Estimation for Video Frame Interpolation, WACV 2023"
 _EMA = "Zhang et al., Extracting Motion and Appearance via Inter-Frame Attention, CVPR 2023"
+_HIERARCHICAL = "Aligning Anything: Hierarchical Motion Estimation for Video Frame Interpolation"
 
 
 def _v4(config: str) -> Callable[[], Network]:
@@ -143,6 +146,15 @@ def _ema(config: str) -> Callable[[], Network]:
     return _network("ema_vfi", "EMAVFI", lambda home: getattr(home, config))
 
 
+def _hierarchical(module: str, config: Callable[[Any], Any]) -> Callable[[], Network]:
+    def make() -> Network:
+        from betwixt.models.hierarchical import hierarchical
+
+        return hierarchical(config(import_module(f"betwixt.models.{module}")))
+
+    return make
+
+
 _NETWORKS = (
     ("rife", "intermediate flow and refinement; t = 1/2", _RIFE, 10_071_550, _rife("RIFE_ECCV")),
     ("rife-m", "RIFE for any time", _RIFE, 10_073_710, _rife("RIFE_M")),
@@ -173,6 +185,21 @@ _NETWORKS = (
     ),
     ("apr", "the same, with patches routed by how well they align; any time", _APR, 2_211_726, _apr("apr")),
     ("ebme", "bi-directional flow, splatted, without synthesis; any time", _EBME, 632_900, _ebme),
+)
+
+# Hosts with the plug-in: the host, the parameters of both, the host's module, and its configuration there.
+_HIERARCHICAL_NETWORKS = (
+    ("rife", 14_081_645, "rife", lambda home: replace(home.RIFE_ECCV, teacher=False)),
+    ("rife-m", 14_083_805, "rife", lambda home: replace(home.RIFE_M, teacher=False)),
+    ("rife-2r", 14_081_645, "rife", lambda home: replace(home.RIFE_2R, teacher=False)),
+    ("ifrnet-s", 5_140_232, "ifrnet", lambda home: home.CONFIGS["ifrnet-s"]),
+    ("ifrnet", 9_103_058, "ifrnet", lambda home: home.CONFIGS["ifrnet"]),
+    ("ifrnet-l", 36_209_162, "ifrnet", lambda home: home.CONFIGS["ifrnet-l"]),
+    ("amt-s", 4_408_189, "amt", lambda home: home.CONFIGS["amt-s"]),
+    ("amt-l", 20_287_181, "amt", lambda home: home.CONFIGS["amt-l"]),
+    ("amt-g", 37_990_733, "amt", lambda home: home.CONFIGS["amt-g"]),
+    ("ema-vfi-small", 36_518_494, "ema_vfi", lambda home: home.EMA_VFI_SMALL),
+    ("ema-vfi", 153_635_230, "ema_vfi", lambda home: home.EMA_VFI),
 )
 
 _PEERS = (
@@ -207,6 +234,20 @@ MODELS: dict[str, ModelInfo] = {
         *(
             ModelInfo(name, summary, paper, parameters, "yours", "MIT", network=network)
             for name, summary, paper, parameters, network in _NETWORKS
+        ),
+        *(
+            ModelInfo(
+                f"{host}+hm",
+                f"{host}, which starts from hierarchical motion found with masks; "
+                + ("t = 1/2" if host in ("rife", "rife-2r") else "any time"),
+                _HIERARCHICAL,
+                parameters,
+                "yours",
+                "MIT",
+                network=_hierarchical(module, config),
+                masks=True,
+            )
+            for host, parameters, module, config in _HIERARCHICAL_NETWORKS
         ),
         *(
             ModelInfo(

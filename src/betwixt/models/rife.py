@@ -88,12 +88,19 @@ class RIFEConfig:
         any_time: Whether the blocks see t.
         double_resolution: Whether features have twice the resolution (2R).
         teacher: Whether the teacher block, which only training needs, is there.
+        prior: Whether block 0 starts from an estimate that another part gives, as the other blocks do, instead of from
+            nothing.
+        widths: Channels of the three blocks.
+        context: Channels of ContextNet's finest level; RefineNet follows it.
     """
 
     scales: tuple[float, float, float] = (4, 2, 1)
     any_time: bool = False
     double_resolution: bool = False
     teacher: bool = True
+    prior: bool = False
+    widths: tuple[int, int, int] = (240, 150, 90)
+    context: int = 16
 
 
 RIFE_ECCV = RIFEConfig()
@@ -249,12 +256,13 @@ class RIFE(Network):
         # The coarsest block strides by 4 at 1/K; ContextNet and RefineNet stride by 16 in all.
         self.multiple = max(32, int(4 * max(config.scales)))
         twice, seen = config.double_resolution, 7 if config.any_time else 6
-        self.block0 = _Block(seen, 240, twice)
-        self.block1 = _Block(seen + 11, 150, twice)
-        self.block2 = _Block(seen + 11, 90, twice)
-        self.block_tea = _Block(seen + 14, 90, twice) if config.teacher else None
-        self.contextnet = ContextNet(twice)
-        self.unet = RefineNet(twice)
+        coarse, middle, fine = config.widths
+        self.block0 = _Block(seen + (11 if config.prior else 0), coarse, twice)
+        self.block1 = _Block(seen + 11, middle, twice)
+        self.block2 = _Block(seen + 11, fine, twice)
+        self.block_tea = _Block(seen + 14, fine, twice) if config.teacher else None
+        self.contextnet = ContextNet(twice, config.context)
+        self.unet = RefineNet(twice, config.context)
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> RIFEPair:
         """The frames and their context features."""
@@ -267,16 +275,27 @@ class RIFE(Network):
             context1=tuple(level[count:] for level in levels),
         )
 
-    def estimates(self, pair: RIFEPair, t: Tensor) -> Iterator[Estimate]:
-        """IFNet: what is known of frame t after each block, coarsest first."""
-        estimate = None
+    def estimates(self, pair: RIFEPair, t: Tensor, prior: Estimate | None = None) -> Iterator[Estimate]:
+        """IFNet: what is known of frame t after each block, coarsest first.
+
+        Args:
+            pair: What `pair` returned.
+            t: (N, 1, 1, 1).
+            prior: What block 0 starts from, at full size; given where the configuration has a `prior`, and only there.
+        """
+        if (prior is not None) != self.config.prior:
+            raise ValueError("A RIFE starts from an estimate if it was made for one (prior=True), or from none.")
+        estimate = prior
         for block, scale in zip((self.block0, self.block1, self.block2), self.config.scales, strict=True):
             estimate = self._look(block, scale, pair, t, estimate)
             yield estimate
 
-    def at(self, pair: RIFEPair, t: Tensor) -> RIFESynthesis:
-        """Frame t of a prepared pair; without `any_time`, the middle frame whatever `t` is."""
-        return self._refined(pair, tuple(self.estimates(pair, t)))
+    def at(self, pair: RIFEPair, t: Tensor, prior: Estimate | None = None) -> RIFESynthesis:
+        """Frame t of a prepared pair; without `any_time`, the middle frame whatever `t` is.
+
+        `prior` is what block 0 starts from; see `estimates`.
+        """
+        return self._refined(pair, tuple(self.estimates(pair, t, prior)))
 
     def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> RIFESynthesis:
         """Frame t of two frames (N, 3, H, W), RGB in [0, 1]."""

@@ -5,14 +5,15 @@
 
 The networks see pictures of a working size: small frames as they are, larger ones shrunk. What they find is a `Motion`,
 flows and weight and a change of colours on maps of that size, and the frame itself is made from the source's planes at
-full size. Warping is OpenCV's, which is several times faster here than a network's.
+full size. Warping is OpenCV's, which is several times faster here than a network's. On a CPU the networks run through
+OpenVINO where it is installed, else, and on GPUs, through PyTorch; the two agree to rounding.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Interpolator, MotionPair
 from betwixt.models.compact import SOFTNESS, Compact, start_of, working_size
 from betwixt.models.dis import DIS
+from betwixt.runtime import openvino
 from betwixt.runtime.torch import PRECISIONS, choose_device
 from betwixt.weights.load import load_weights
 
@@ -38,14 +40,21 @@ class CompactInterpolator(Interpolator):
     """The model `compact`.
 
     Args:
-        weights: A file of its weights, or the network itself, whose parameters are shared.
+        weights: A file of its weights, or the network itself; torch then computes with its parameters as they are.
         device: Where the networks run.
         precision: "fp32", "bf16" or "fp16".
+        engine: What they run through: "auto", "openvino" or "torch".
     """
 
     name = "compact"
 
-    def __init__(self, weights: Path | Compact, device: str = "auto", precision: str = "fp32") -> None:
+    def __init__(
+        self,
+        weights: Path | Compact,
+        device: str = "auto",
+        precision: str = "fp32",
+        engine: Literal["auto", "openvino", "torch"] = "auto",
+    ) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"There is no precision '{precision}': choose one of {', '.join(PRECISIONS)}.")
         self.device, self.precision = choose_device(device), precision
@@ -55,22 +64,36 @@ class CompactInterpolator(Interpolator):
             network = Compact()
             load_weights(network, weights)
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        if engine == "auto":
+            # What is compiled has the parameters of that moment: a network that is given goes on sharing its own.
+            fits = self.device.type == "cpu" and not isinstance(weights, Compact) and openvino.available(precision)
+            engine = "openvino" if fits else "torch"
+        self.engine = engine
+        self._compiled: dict[str, openvino.CompiledPart] = {}
+        if engine == "openvino":
+            half, state = torch.full((1, 1, 1, 1), 0.5), torch.zeros(1, network.config.flow[0], 16, 16)
+            for name, module, example in (
+                ("flow", network.flow, (*_example(3, 3, 2, 1), half)),
+                ("detail", network.detail, (*_example(3, 3, 4, 1), state)),
+            ):
+                self._compiled[name] = openvino.CompiledPart(module, example, precision)
 
     def prepare(self, first: Image, second: Image) -> MotionPair:
         """Find the motion between two RGB pictures (H, W, 3), float32 in [0, 1]."""
         return _CompactPair(self, first, second)
 
-    def run(self, part: Any, *arguments: Tensor) -> Any:
-        """Call a part of the network, without gradients, in the chosen precision."""
+    def run(self, part: Literal["flow", "detail"], *maps: _Map) -> list[_Map]:
+        """What a part of the network makes of maps (h, w, c), float32, in the chosen precision: maps again."""
+        if part in self._compiled:
+            return [x[0] for x in self._compiled[part](*(np.ascontiguousarray(m, np.float32)[None] for m in maps))]
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32"),
         ):
-            return part(*arguments)
-
-    def tensor(self, picture: _Map) -> Tensor:
-        """A map (h, w, c) as (1, c, h, w) on the device; the memory stays as it is, channels last."""
-        return torch.from_numpy(picture).to(self.device).permute(2, 0, 1)[None]
+            # The memory stays as it is, channels last.
+            tensors = (torch.from_numpy(m).to(self.device).permute(2, 0, 1)[None] for m in maps)
+            results = getattr(self.network, part)(*tensors)
+            return [_array(x) for x in (results if isinstance(results, tuple) else (results,))]
 
 
 class _CompactPair(MotionPair):
@@ -93,15 +116,12 @@ class _CompactPair(MotionPair):
         u, logit = np.pad(u, padding, "edge"), np.pad(logit, padding, "edge")
         pictures = [np.pad(picture, padding, "edge") for picture in self._pictures]
         flows = [np.float32(-t) * u, np.float32(1 - t) * u]
-        warped = [owner.tensor(_warped(p, f)) for p, f in zip(pictures, flows, strict=True)]
-        times = torch.full((1, 1, 1, 1), t, device=owner.device)
-        change, state = owner.run(owner.network.flow, *warped, owner.tensor(u), owner.tensor(logit), times)
-        mended = _array(change)
+        warped = [_warped(p, f) for p, f in zip(pictures, flows, strict=True)]
+        mended, state = owner.run("flow", *warped, u, logit, np.full((1, 1, 1), t, np.float32))
         flows = [flows[0] + mended[..., 0:2], flows[1] + mended[..., 2:4]]
         logit = logit + mended[..., 4:5]
-        warped = [owner.tensor(_warped(p, f)) for p, f in zip(pictures, flows, strict=True)]
-        given = owner.tensor(np.concatenate(flows, axis=2))
-        corrections = _array(owner.run(owner.network.detail, *warped, given, owner.tensor(logit), state))
+        warped = [_warped(p, f) for p, f in zip(pictures, flows, strict=True)]
+        (corrections,) = owner.run("detail", *warped, np.concatenate(flows, axis=2), logit, state)
         logit = (logit + corrections[..., 4:5])[:h, :w, 0]
         weight = 1 / (1 + np.exp(-np.clip(logit, -30, 30)))
         to_0, to_1 = (flows[i] + corrections[..., 2 * i : 2 * i + 2] for i in (0, 1))
@@ -122,6 +142,10 @@ class _CompactPair(MotionPair):
         image: Image
         (image,) = synthesize_planes([first], [second], motion, first.shape[:2], [motion.colours])
         return image
+
+
+def _example(*channels: int) -> tuple[Tensor, ...]:
+    return tuple(torch.rand(1, c, 64, 64) for c in channels)
 
 
 def _shrunk(picture: Image, h: int, w: int) -> Image:

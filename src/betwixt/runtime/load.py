@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from betwixt.errors import UsageError
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import DEFAULT_MODEL, load_network, model_info, need_torch
 from betwixt.weights.store import embedded_file, installed
+
+if TYPE_CHECKING:
+    from betwixt.runtime.torch import FindMasks
 
 __all__ = ["PRECISIONS", "check_device", "load_model", "loaded_hash", "weights_of"]
 
@@ -16,7 +20,12 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 def load_model(
-    name: str = DEFAULT_MODEL, device: str = "auto", *, weights: str | Path | None = None, precision: str = "fp32"
+    name: str = DEFAULT_MODEL,
+    device: str = "auto",
+    *,
+    weights: str | Path | None = None,
+    precision: str = "fp32",
+    masks: FindMasks | None = None,
 ) -> Interpolator:
     """Load a model by name.
 
@@ -26,6 +35,7 @@ def load_model(
         weights: A file of weights for a network: safetensors, the authors' own .pth or .pkl, or an ncnn model; by
             default what `betwixt weights` has installed.
         precision: "fp32", "bf16" or "fp16", for networks.
+        masks: What finds the masks of two frames, for models that take them; by default `masks.regions.find_regions`.
 
     Returns:
         The model, ready to use from any thread.
@@ -41,6 +51,8 @@ def load_model(
     """
     info = model_info(name)
     check_device(device)
+    if masks is not None and not info.masks:
+        raise UsageError(f"The model {name} takes no masks: leave them out, or choose one whose name ends in +hm.")
     if info.sequences:
         raise UsageError(f"The model {name} works on sequences, for comparison: it can only be evaluated.")
     if info.make is not None:
@@ -64,7 +76,7 @@ def load_model(
 
     check_model(path, name)
     load_weights(getattr(network, "network", network), path)
-    return TorchInterpolator(name, network, device, precision)
+    return TorchInterpolator(name, network, device, precision, masks=masks)
 
 
 def weights_of(name: str, given: str | Path | None = None) -> Path:

@@ -4,27 +4,37 @@
 
 Frames of more pixels than a budget are made in tiles that overlap; where they do, one fades into the other.
 
+A network that takes masks gets them with the frames: those that are given, or what a source finds, by default the
+regions of `betwixt.masks.regions`.
+
 A network that was made for t = 1/2 alone does other times by recursion: the middle of the middle and so on, down to a
-32nd of the interval, which is as near as anyone sees. One that was made for the frame after the second makes that one
+32nd of the interval, which is as near as anyone sees. Masks go along: those of a frame that was made are the labels of
+the two frames, moved by the flows that made it. A network that was made for the frame after the second makes that one
 only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from betwixt.errors import UsageError
+from betwixt.layers.warp import backward_warp
+from betwixt.masks.labels import Masks
 from betwixt.models.base import Image, Interpolator, Pair, PairBatch, check_interpolates
-from betwixt.models.network import Network
+from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 
-__all__ = ["PRECISIONS", "TorchInterpolator", "choose_device"]
+__all__ = ["PRECISIONS", "FindMasks", "TorchInterpolator", "choose_device"]
+
+FindMasks = Callable[[NDArray[np.uint8], NDArray[np.uint8]], Masks]
+"""Finds the masks of two frames (H, W, 3), uint8, RGB. It may be called from several threads at once."""
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -55,10 +65,20 @@ class TorchInterpolator(Interpolator):
         device: Where it runs.
         precision: "fp32", "bf16" or "fp16"; other than fp32, the network is autocast.
         tile: Pixels that are made at a time at most; larger frames are made in tiles.
+        masks: Where masks come from, for a network that takes them; by default `betwixt.masks.regions.find_regions`.
+
+    Raises:
+        UsageError: if there is no such precision, or masks are given to a network that takes none.
     """
 
     def __init__(
-        self, name: str, network: Network, device: str = "auto", precision: str = "fp32", tile: int = _TILE
+        self,
+        name: str,
+        network: Network,
+        device: str = "auto",
+        precision: str = "fp32",
+        tile: int = _TILE,
+        masks: FindMasks | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"There is no precision '{precision}': choose one of {', '.join(PRECISIONS)}.")
@@ -68,11 +88,26 @@ class TorchInterpolator(Interpolator):
         self.network: Network = network.to(self.device).eval()
         self.interpolates = not network.extrapolates
         self._tile = tile
+        if masks is not None and not isinstance(network, MaskedNetwork):
+            raise UsageError(
+                f"The model {name} takes no masks: leave them out, or choose a model whose name ends in +hm."
+            )
+        self._masks = masks or _regions
 
-    def prepare(self, first: Image, second: Image) -> Pair:
-        """Compute what depends only on the two frames."""
+    def prepare(self, first: Image, second: Image, masks: Masks | None = None) -> Pair:
+        """Compute what depends only on the two frames.
+
+        Args:
+            first: (H, W, 3), RGB in [0, 1].
+            second: The same.
+            masks: Of the two frames, for a network that takes them; found by the source if they are not given.
+
+        Raises:
+            InputError: if the masks are of another size.
+            UsageError: if masks are given to a network that takes none, or the network only extrapolates.
+        """
         check_interpolates(self)
-        return self._whole(first, second)
+        return self._whole(first, second, masks)
 
     def prepare_batch(self, firsts: Sequence[Image], seconds: Sequence[Image]) -> PairBatch:
         """As `prepare`, for several pairs whose frames all have one shape: as many in a pass as the budget holds."""
@@ -86,27 +121,59 @@ class TorchInterpolator(Interpolator):
                 parts.append(PairBatch([self.prepare(firsts[start], seconds[start])]))
             else:
                 first, second = (torch.cat([self._tensor(x) for x in part[chosen]]) for part in (firsts, seconds))
-                parts.append(_TorchBatch(_TorchPair(self, first, second, (height, width))))
+                found = [self._found(*pair, None) for pair in zip(firsts[chosen], seconds[chosen], strict=True)]
+                parts.append(_TorchBatch(_TorchPair(self, first, second, (height, width), self._labels(found))))
         return _Parts(parts)
 
     def extrapolate(self, first: Image, second: Image) -> Image:
         """The frame as far after `second` as that is after `first`, of networks made for it."""
         if not self.network.extrapolates:
             return super().extrapolate(first, second)
-        return self._whole(first, second).at(2.0)
+        return self._whole(first, second, None).at(2.0)
 
-    def _whole(self, first: Image, second: Image) -> Pair:
+    def _found(self, first: Image, second: Image, masks: Masks | None) -> Masks | None:
+        """The masks of two frames, if the network takes any: those that are given, or what the source finds."""
+        if not isinstance(self.network, MaskedNetwork):
+            if masks is not None:
+                raise UsageError(f"The model {self.name} takes no masks: leave them out.")
+            return None
+        if masks is None:
+            masks = self._masks(_eight_bit(first), _eight_bit(second))
+        masks.check_size(*first.shape[:2])
+        return masks
+
+    def _whole(self, first: Image, second: Image, masks: Masks | None) -> Pair:
         height, width = first.shape[:2]
+        masks = self._found(first, second, masks)
         if height * width <= self._tile:
-            return self._pair(first, second)
+            return self._pair(first, second, masks)
         rows, columns = _cuts(height, width, self._tile)
         places = [(slice(*row), slice(*column)) for row in rows for column in columns]
-        return _TiledPair([(place, self._pair(first[place], second[place])) for place in places], (height, width))
+        return _TiledPair(
+            [(place, self._pair(first[place], second[place], masks, place)) for place in places], (height, width)
+        )
 
-    def _pair(self, first: Image, second: Image) -> _TorchPair:
-        return _TorchPair(self, self._tensor(first), self._tensor(second), first.shape[:2])
+    def _pair(
+        self, first: Image, second: Image, masks: Masks | None, place: tuple[slice, slice] = (slice(None), slice(None))
+    ) -> _TorchPair:
+        labels = None
+        if masks is not None:
+            cut = Masks(masks.labels0[place], masks.labels1[place], masks.count, masks.source, masks.names)
+            labels = self._labels([cut])
+        return _TorchPair(self, self._tensor(first), self._tensor(second), first.shape[:2], labels)
 
-    def _tensor(self, picture: Image) -> Tensor:
+    def _labels(self, masks: Sequence[Masks | None]) -> MaskPair | None:
+        """Masks of several pairs of frames, as the network takes them; None where there are none."""
+        given = [each for each in masks if each is not None]
+        if not given:
+            return None
+        labels0, labels1 = (
+            torch.cat([self._tensor(labels[..., None])[0] for labels in maps]).long()
+            for maps in ([each.labels0 for each in given], [each.labels1 for each in given])
+        )
+        return MaskPair(labels0, labels1, max(each.count for each in given))
+
+    def _tensor(self, picture: NDArray[Any]) -> Tensor:
         height, width = picture.shape[:2]
         multiple = self.network.multiple
         tensor = torch.from_numpy(np.ascontiguousarray(picture, np.float32)).to(self.device).permute(2, 0, 1)[None]
@@ -119,6 +186,29 @@ class TorchInterpolator(Interpolator):
             torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32"),
         ):
             return function(*arguments)
+
+
+def _regions(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Masks:
+    from betwixt.masks.regions import find_regions
+
+    return find_regions(first, second)
+
+
+def _eight_bit(picture: Image) -> NDArray[np.uint8]:
+    return np.asarray(np.rint(np.clip(picture, 0.0, 1.0) * 255.0), np.uint8)
+
+
+def _carried(labels0: Tensor, labels1: Tensor, made: Synthesis) -> Tensor:
+    """The labels (1, H, W) of a frame that was made, from those of the frames it was made of."""
+    # Networks that take masks have flows and a mask.
+    assert made.flow_t0 is not None
+    assert made.flow_t1 is not None
+    assert made.mask is not None
+    first, second = (
+        backward_warp(labels[:, None].float(), flow.float(), mode="nearest")[:, 0].long()
+        for labels, flow in ((labels0, made.flow_t0), (labels1, made.flow_t1))
+    )
+    return torch.where(made.mask[:, 0] >= 0.5, first, second)
 
 
 def _cuts(height: int, width: int, budget: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
@@ -202,10 +292,22 @@ class _Parts(PairBatch):
 class _TorchPair(Pair):
     """Two frames, or two batches of frames."""
 
-    def __init__(self, owner: TorchInterpolator, first: Tensor, second: Tensor, size: tuple[int, int]) -> None:
+    def __init__(
+        self, owner: TorchInterpolator, first: Tensor, second: Tensor, size: tuple[int, int], masks: MaskPair | None
+    ) -> None:
         self._owner, self._size = owner, size
         self._frames = {Fraction(0): first, Fraction(1): second}
-        self._prepared = {(Fraction(0), Fraction(1)): owner.run(owner.network.pair, first, second)}
+        self._count = 0 if masks is None else masks.count
+        self._labels = {} if masks is None else {Fraction(0): masks.labels0, Fraction(1): masks.labels1}
+        self._prepared = {(Fraction(0), Fraction(1)): self._pair(Fraction(0), Fraction(1))}
+
+    def _pair(self, start: Fraction, end: Fraction) -> Any:
+        """What the network knows of two frames."""
+        frames = (self._frames[start], self._frames[end])
+        if not self._labels:
+            return self._owner.run(self._owner.network.pair, *frames)
+        masks = MaskPair(self._labels[start], self._labels[end], self._count)
+        return self._owner.run(self._owner.network.pair, *frames, masks)
 
     def at(self, t: float) -> Image:
         """The frame at `t`; the next one if the network extrapolates."""
@@ -215,21 +317,21 @@ class _TorchPair(Pair):
         """Likewise, of every sample of the batch."""
         network = self._owner.network
         direct = network.any_time or network.extrapolates
-        frames = self._frame(Fraction(0), Fraction(1), t) if direct else self._middle_of(t)
+        frames = self._made(Fraction(0), Fraction(1), t).frame if direct else self._middle_of(t)
         height, width = self._size
         pictures = frames[:, :, :height, :width].float().clamp(0, 1).permute(0, 2, 3, 1)
         return list(np.ascontiguousarray(pictures.cpu().numpy()))
 
-    def _frame(self, start: Fraction, end: Fraction, t: float) -> Tensor:
+    def _made(self, start: Fraction, end: Fraction, t: float) -> Synthesis:
         """The frame at `t`, a part of the way from `start` to `end`."""
         owner = self._owner
         if (start, end) not in self._prepared:
             # What a pair holds can be large: beside the outer two frames, only the interval at work is kept.
             self._prepared = {key: pair for key, pair in self._prepared.items() if key == (Fraction(0), Fraction(1))}
-            self._prepared[start, end] = owner.run(owner.network.pair, self._frames[start], self._frames[end])
+            self._prepared[start, end] = self._pair(start, end)
         times = torch.full((len(self._frames[start]), 1, 1, 1), t, device=owner.device)
-        frame: Tensor = owner.run(owner.network.at, self._prepared[start, end], times).frame
-        return frame.float()
+        made: Synthesis = owner.run(owner.network.at, self._prepared[start, end], times)
+        return made
 
     def _middle_of(self, t: float) -> Tensor:
         """The frame at the nearest 32nd, middle by middle; frames made on the way are kept."""
@@ -239,7 +341,10 @@ class _TorchPair(Pair):
         while True:
             middle = (start + end) / 2
             if middle not in self._frames:
-                self._frames[middle] = self._frame(start, end, 0.5).clamp(0, 1)
+                made = self._made(start, end, 0.5)
+                self._frames[middle] = made.frame.float().clamp(0, 1)
+                if self._labels:
+                    self._labels[middle] = _carried(self._labels[start], self._labels[end], made)
             if middle == target:
                 return self._frames[middle]
             start, end = (middle, end) if target > middle else (start, middle)

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from betwixt.errors import InputError
 from betwixt.media.files import output_error, reason
+from betwixt.training.alike import compute_alike
 from betwixt.training.sample import Sample, Times
 
 __all__ = ["ClipRule", "RealTriplets", "build_clip_cache", "load_array", "usable"]
@@ -80,11 +81,11 @@ def build_clip_cache(clips: Sequence[Path], cache: Path, rules: Mapping[str, Cli
         raise output_error(error, folder) from None
     # The largest first, so that none is left over at the end.
     work = [(p, folder, rules.get(p.stem, ClipRule())) for p in sorted(clips, key=lambda p: -p.stat().st_size)]
-    if jobs == 1:
+    if jobs == 1 or all((folder / f"{name}{AGED}.triplets.npy").exists() for name in names):
         for item in work:
             _cache_clip(*item)
         return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=compute_alike) as pool:
         for future in [pool.submit(_cache_clip, *item) for item in work]:
             future.result()
 

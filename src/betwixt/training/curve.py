@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from betwixt.errors import InputError, UsageError
-from betwixt.media.files import write_whole
+from betwixt.media.files import output_error, write_whole
 
 __all__ = ["add_row", "curve_hash", "draw_curve", "read_curve"]
 
@@ -61,6 +61,10 @@ def add_row(path: Path, row: Mapping[str, Any]) -> None:
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(error, path) from None
     write_whole(path, text.getvalue())
 
 
@@ -91,7 +95,13 @@ def draw_curve(curve: Path, picture: Path) -> None:
         raise InputError(f"{curve} has no score.")
     with matplotlib.rc_context({"font.size": 9}):
         figure, grid = pyplot.subplots(
-            len(sets), 2, figsize=(8, 1 + 1.9 * len(sets)), sharey="row", squeeze=False, layout="constrained"
+            len(sets),
+            2,
+            figsize=(8, 1 + 1.9 * len(sets)),
+            sharex="col",
+            sharey="row",
+            squeeze=False,
+            layout="constrained",
         )
         for name, line in zip(sets, grid, strict=True):
             for axes, over, unit in ((line[0], "samples", 1e3), (line[1], "hours", 1.0)):

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,11 +22,12 @@ from torch.multiprocessing import get_all_start_methods, get_context
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from betwixt.errors import BetwixtError
+from betwixt.training.alike import compute_alike
 from betwixt.training.objective import Batch, Objective
 from betwixt.training.recipe import Stage
 from betwixt.training.sample import Sample
 
-__all__ = ["Draw", "Share", "batches", "draw_alike", "on_device"]
+__all__ = ["Draw", "Share", "batches", "on_device"]
 
 
 class Draw(Protocol):
@@ -85,15 +85,6 @@ def batches(
         if isinstance(outcome, BetwixtError):
             raise outcome
         yield outcome
-
-
-def draw_alike() -> None:
-    """Have OpenCV compute the same whichever process it is, and in one thread: several draw side by side.
-
-    Intel's IPP rounds by where in memory an array lies.
-    """
-    cv2.setNumThreads(1)
-    cv2.ipp.setUseIPP(False)
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
@@ -183,7 +174,7 @@ def _as_it_is(value: Any) -> Any:
 
 
 def _begin_worker(number: int) -> None:
-    draw_alike()
+    compute_alike()
     # Ctrl-C is for the loop, which ends at a whole step and lets the workers go.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

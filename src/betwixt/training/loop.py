@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from betwixt.errors import InputError, UsageError
 from betwixt.runtime.load import check_device
+from betwixt.training.alike import computing_alike
 from betwixt.training.checkpoint import (
     Checkpoint,
     Progress,
@@ -42,7 +43,7 @@ from betwixt.training.checkpoint import (
     write_checkpoint,
 )
 from betwixt.training.curve import add_row
-from betwixt.training.feed import Share, batches, draw_alike, on_device
+from betwixt.training.feed import Share, batches, on_device
 from betwixt.training.objective import Batch, Objective, make_objective
 from betwixt.training.recipe import Recipe, Stage, Train, learning_rate
 from betwixt.training.samples import RecipeDraw
@@ -129,7 +130,8 @@ def train(recipe: Recipe, run: Run, report: Report) -> Progress:
         UsageError: if recipe, objective or devices do not fit.
         OutputError: if something cannot be written.
     """
-    return _Training(recipe, run, report).run()
+    with computing_alike():
+        return _Training(recipe, run, report).run()
 
 
 class _Step(nn.Module):
@@ -147,7 +149,6 @@ class _Step(nn.Module):
 class _Training:
     def __init__(self, recipe: Recipe, run: Run, report: Report) -> None:
         self._recipe, self._run = recipe, run
-        draw_alike()
         # All that a user can have got wrong is said before other processes are started and wait for this one.
         first, first_here = _places()
         torch.manual_seed(recipe.stages[0].train.seed)
@@ -190,7 +191,7 @@ class _Training:
         with _stop_requests() as stop:
             stopped = False
             if progress.samples >= self._end:
-                self._report.note(f"Nothing is left to train: {progress.samples} of {self._end} samples are done.")
+                self._report.note(f"Nothing is left to train: the run is at sample {progress.samples}.")
                 if self._checkpoint is not None:
                     restore(self._checkpoint, self._objective, self._average)
                 if self._run.evaluation is not None:
@@ -326,11 +327,9 @@ class _Training:
                 write_checkpoint(path, self._objective, self._average, optimizer, self._progress, small=small)
 
     def _development_sets(self) -> dict[str, DevelopmentSet]:
-        from betwixt.models.base import Interpolator
-
         assert self._run.evaluation is not None
-        model = type(self._objective.interpolator("cpu"))
-        return development_sets(self._run.evaluation, extrapolate=model.extrapolate is not Interpolator.extrapolate)
+        model = self._objective.interpolator("cpu")
+        return development_sets(self._run.evaluation, extrapolate=not model.interpolates)
 
     def _judge(self) -> None:
         """Score the averaged weights and add a line to the curve; the other processes wait."""

@@ -197,12 +197,18 @@ OBJECTIVES: dict[str, Callable[[Mapping[str, Any]], Objective]] = {
     "compact": _late("compact", "CompactObjective"),
     **_paper("rife", "RIFEObjective", "rife", "rife-m", "rife-2r", "rife-4.6", "rife-4.22-lite", "rife-4.25"),
     **_paper("daek", "DAEKObjective", "daek"),
-    **_paper("ncm", "NCMObjective", "ncm-base", "ncm-large"),
+    **_paper("ncm", "NCMObjective", "ncm-base", "ncm-large", "ncm-base-next", "ncm-large-next"),
     **_paper("apr", "APRObjective", "apr-static", "apr"),
     **_paper("ifrnet", "IFRNetObjective", "ifrnet-s", "ifrnet", "ifrnet-l"),
     **_paper("amt", "AMTObjective", "amt-s", "amt-l", "amt-g"),
     **_paper("ema_vfi", "EMAVFIObjective", "ema-vfi-small", "ema-vfi"),
     **_paper("ebme", "EBMEObjective", "ebme"),
+    **_paper(
+        "hierarchical",
+        "HierarchicalObjective",
+        *("rife+hm", "rife-m+hm", "rife-2r+hm", "ifrnet-s+hm", "ifrnet+hm", "ifrnet-l+hm"),
+        *("amt-s+hm", "amt-l+hm", "amt-g+hm", "ema-vfi-small+hm", "ema-vfi+hm"),
+    ),
 }
 """By the `name` of a recipe's [network]: what makes the objective from the other settings of that table.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import cv2
 
 from betwixt.errors import InputError
+from betwixt.training.alike import compute_alike
 from betwixt.training.clips import build_clip_cache, usable
 from betwixt.training.sources import Clips, Entry, Synthetic
 from betwixt.training.synthetic import build_bank, claim_bank, has_shard
@@ -58,7 +59,7 @@ def _make_bank(entry: Synthetic, data: Path, cache: Path, entries: tuple[Entry, 
     if jobs == 1 or len(missing) < 2:
         _make_shards(entry, data, cache, entries, missing)
         return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=compute_alike) as pool:
         parts = [missing[k::jobs] for k in range(min(jobs, len(missing)))]
         for future in [pool.submit(_make_shards, entry, data, cache, entries, part) for part in parts]:
             future.result()

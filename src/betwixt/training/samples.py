@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from betwixt.training.alike import computing_alike
 from betwixt.training.augmentation import Augmentation
 from betwixt.training.recipe import Recipe
 from betwixt.training.sample import Sample
@@ -72,7 +73,8 @@ class RecipeDraw:
         """
         from betwixt.training.prepare import prepare
 
-        prepare(self.entries, self._data, self._cache, jobs, report)
+        with computing_alike():
+            prepare(self.entries, self._data, self._cache, jobs, report)
         self.open()
 
     def describe(self) -> list[str]:

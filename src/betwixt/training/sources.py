@@ -10,7 +10,7 @@
     x-train           train/SCENE/CLIP/*.png or encoded_train/        -
     gopro             train/SEQUENCE/*.png                            -
     clips             *.mp4, *.mkv, ..                                path/clips/: decoded frames, measured triplets
-    synthetic         photos/*.jpg, .., and the clips of an entry     path/synthetic/: scenes with exact motion
+    synthetic         photos/*.jpg, .., and the clips of an entry     path/synthetic-RULES/: scenes with exact motion
                       of kind clips that has the same path
 
 Sample k of a run depends on the seed and on k alone: numpy's generator of (seed, k) decides on the source, the frames,
@@ -20,9 +20,11 @@ goes on with the samples that it has not seen. Samples are drawn with replacemen
 
 from __future__ import annotations
 
+import json
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -36,7 +38,7 @@ from betwixt.training.augmentation import Augmentation, augment
 from betwixt.training.clips import ClipRule, RealTriplets, load_array
 from betwixt.training.sample import Picture, Sample, Source, Times, check_shares
 from betwixt.training.settings import from_table
-from betwixt.training.synthetic import SceneRules, SyntheticBank, SyntheticScenes
+from betwixt.training.synthetic import SceneRules, SyntheticBank, SyntheticScenes, has_shard
 
 __all__ = [
     "KINDS",
@@ -301,9 +303,16 @@ class Synthetic(Entry):
             raise UsageError("Synthetic [[data]] takes shards of 0 or more, and a size of 32 pixels or more.")
 
     def bank(self, cache: Path) -> Path:
-        """Where the scenes lie."""
-        name = "synthetic" if self.size == 192 else f"synthetic-{self.size}"
-        return cache / self.path / (f"{name}-next" if self.scenes.times == "next" else name)
+        """Where the scenes lie: in a folder of their own for each size and set of rules.
+
+        One that is called plainly `synthetic` was made before there were rules; it serves every recipe that takes
+        scenes of 192 pixels with 0 < t < 1.
+        """
+        first = cache / self.path / "synthetic"
+        if self.size == 192 and self.scenes.times != "next" and has_shard(first, 0):
+            return first
+        said = json.dumps([self.size, asdict(self.scenes)])
+        return cache / self.path / f"synthetic-{zlib.crc32(said.encode()):08x}"
 
     def textures(self, data: Path, cache: Path, entries: Sequence[Entry]) -> list[Picture]:
         """Photographs, and a few frames of every clip: three, and more of the long ones."""

@@ -11,6 +11,7 @@ What is written holds the network's own names, float32, and in its metadata
     content_sha256   of all names, shapes and numbers, by which `verify` knows damage
     date, converter  when, and by which version
     origin, licence  of a download
+    tags, ..         what a network of masks needs beside its weights, as text
 
 and it appears whole or not at all.
 """
@@ -26,10 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from betwixt import __version__
 from betwixt.errors import BetwixtError, InputError, OutputError, UsageError
+from betwixt.masks.networks import NETWORKS, companion_texts, need_transformers
 from betwixt.media.files import check_output, output_error, temporary_beside
 from betwixt.models.network import Network
 from betwixt.models.registry import MODELS, load_network, model_info
@@ -38,7 +40,16 @@ from betwixt.weights.load import file_hash, fit_file, metadata_of, read_tensors
 from betwixt.weights.ncnn import PARTS, MismatchError, is_ncnn
 from betwixt.weights.store import embedded_file, weights_folder
 
-__all__ = ["Imported", "Stored", "Verdict", "bare_network", "import_weights", "stored_weights", "verify_weights"]
+__all__ = [
+    "Imported",
+    "Stored",
+    "Verdict",
+    "bare_mask_network",
+    "bare_network",
+    "import_weights",
+    "stored_weights",
+    "verify_weights",
+]
 
 
 @dataclass(frozen=True)
@@ -79,6 +90,21 @@ def bare_network(model: str) -> Network:
     return inner
 
 
+def bare_mask_network(name: str, source: Path) -> nn.Module:
+    """The network of masks that the tensors of a file are of, without memory for its weights.
+
+    Raises:
+        UsageError: if it needs transformers, and that is not installed.
+        InputError: if the file cannot be read, or holds none of the published sizes.
+    """
+    kind = NETWORKS[name]
+    if kind.transformers:
+        need_transformers(f"The network {name}")
+    tensors = read_tensors(source)
+    with torch.device("meta"):
+        return kind.build(tensors, source)
+
+
 def import_weights(
     source: Path,
     model: str,
@@ -92,7 +118,7 @@ def import_weights(
 
     Args:
         source: A PyTorch checkpoint, safetensors, or either file of an ncnn model.
-        model: Which model it is for.
+        model: Which model it is for, or which network of masks.
         target: What to write; by default the model's file in the user's folder.
         overwrite: Whether an existing file may be replaced.
         ignore_extra: Leave out tensors that the network does not have, instead of refusing the file.
@@ -103,11 +129,19 @@ def import_weights(
         InputError: if the file cannot be used.
         OutputError: if the target must not or cannot be written.
     """
-    network = bare_network(model)
-    if target is None and model_info(model).embedded:
-        raise UsageError(f"The model {model} has its weights with it: name a file to write with -o.")
+    network: nn.Module
+    texts: dict[str, str] = {}
+    if model not in NETWORKS:
+        network = bare_network(model)
+        if target is None and model_info(model).embedded:
+            raise UsageError(f"The model {model} has its weights with it: name a file to write with -o.")
     if not source.is_file():
         raise InputError(f"There is no file of weights {source}.")
+    if model in NETWORKS:
+        if is_ncnn(source):
+            raise InputError(f"{source} is an ncnn model: {model} is imported from its authors' checkpoint.")
+        network = bare_mask_network(model, source)
+        texts = _companions(model, source)
     if target is None:
         target = weights_folder() / f"{model}.safetensors"
         _make(target.parent)
@@ -126,7 +160,7 @@ def import_weights(
             f"if they are not needed, pass --ignore-extra.{_hint(source, model)}"
         )
     sources = _sources(source)
-    tensors = {name: tensor.to(torch.float32).contiguous() for name, tensor in sorted(found.tensors.items())}
+    tensors = _apart({name: tensor.to(torch.float32).contiguous() for name, tensor in sorted(found.tensors.items())})
     metadata = {
         "format": "pt",
         "model": model,
@@ -136,6 +170,7 @@ def import_weights(
         "content_sha256": content_hash(tensors),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "converter": f"betwixt {__version__}",
+        **texts,
         **(facts or {}),
     }
     write_weights(target, tensors, metadata)
@@ -149,6 +184,41 @@ def import_weights(
         extra=found.extra,
         licence=metadata.get("licence") or catalog().licence(model),
     )
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`tensors`, each with memory of its own: a checkpoint keeps once what several parts of a network share."""
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        if tensor.data_ptr() in seen:
+            tensors[name] = tensor.clone()
+        seen.add(tensor.data_ptr())
+    return tensors
+
+
+def _companions(model: str, source: Path) -> dict[str, str]:
+    """The texts that a network needs, from beside its checkpoint, or from it where it was written here."""
+    kept = companion_texts(metadata_of(source))
+    texts = {}
+    for companion in NETWORKS[model].companions:
+        path = source.with_name(companion.file)
+        if path.is_file():
+            try:
+                text = path.read_text("utf-8")
+            except (OSError, UnicodeDecodeError):
+                raise InputError(f"{path} cannot be read as text: take it from {companion.where}.") from None
+        elif companion.key in kept:
+            text = kept[companion.key]
+        elif companion.needed:
+            raise InputError(
+                f"{model} needs {companion.file} beside its weights: put it into {source.parent}, "
+                f"from {companion.where}."
+            )
+        else:
+            continue
+        companion.check(text)
+        texts[companion.key] = text
+    return texts
 
 
 def write_weights(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -223,7 +293,9 @@ def _stored(path: Path, model: str, *, embedded: bool) -> Stored:
     except InputError as error:
         problem = str(error)
     model = model or metadata.get("model", path.stem)
-    return Stored(path.stem, model, path, embedded, path.stat().st_size, metadata, problem)
+    # Thousands of lines of words say nothing in a list.
+    shown = {key: value for key, value in metadata.items() if key not in companion_texts(metadata)}
+    return Stored(path.stem, model, path, embedded, path.stat().st_size, shown, problem)
 
 
 @dataclass(frozen=True)
@@ -295,6 +367,8 @@ def _verify_imported(path: Path, metadata: Mapping[str, str], model: str) -> Ver
         return Verdict(path, False, "is damaged: its numbers are not those that were written; import it again")
     if model in MODELS:
         fit_file(bare_network(model), path)
+    elif model in NETWORKS:
+        fit_file(bare_mask_network(model, path), path)
     source = metadata.get("source", "an unknown file")
     return Verdict(path, True, f"{model}, made of {source}, as written (SHA-256 of its content {expected[:12]})")
 
@@ -316,6 +390,14 @@ def _hint(source: Path, model: str) -> str:
         try:
             if not fit_file(bare_network(info.name), source).extra:
                 fitting.append(info.name)
+        except BetwixtError:
+            continue
+    for name in NETWORKS:
+        if name == model or is_ncnn(source):
+            continue
+        try:
+            if not fit_file(bare_mask_network(name, source), source).extra:
+                fitting.append(name)
         except BetwixtError:
             continue
     return f" It fits --as {' or '.join(fitting)}." if fitting else ""

@@ -42,9 +42,12 @@ __all__ = [
 _NESTS = ("state_dict", "model_state_dict", "params_ema", "params", "model", "network", "net", "weights")
 """Under what names programs put the state dict beside what else they keep."""
 
-_UNUSED = re.compile(r"(^|\.)(block_tea|teacher|caltime)\.|\.(attn_mask|HW|num_batches_tracked)$")
+_UNUSED = re.compile(
+    r"(^|\.)(block_tea|teacher|caltime|tag_encoder|text_decoder|label_enc|text_backbone\.pooler)\."
+    r"|\.(attn_mask|HW|num_batches_tracked|relative_position_index|position_ids)$"
+)
 """What the authors' checkpoints hold beyond the network: RIFE's teachers and the helper of its later training,
-EMA-VFI's masks and sizes of the last batch."""
+EMA-VFI's and Swin's masks and sizes, RAM's captions, what Grounding DINO only trains with."""
 
 
 def file_hash(path: Path) -> str:
@@ -146,10 +149,14 @@ def fit_file(network: nn.Module, path: Path, rename: Callable[[str], str] | None
     """
     if is_ncnn(path) and path.is_file():
         nets = read_ncnn(path)
-        tensors = match(nets, network)
-        _check_numbers(path, tensors)
-        return Fit(tensors, (), (), "ncnn " + "+".join(sorted({net.encoding for net in nets.values()})))
-    return fit(network, read_tensors(path), path, rename or rename_of(network))
+        matched = match(nets, network)
+        _check_numbers(path, matched)
+        return Fit(matched, (), (), "ncnn " + "+".join(sorted({net.encoding for net in nets.values()})))
+    tensors = read_tensors(path)
+    if (convert := getattr(import_module(type(network).__module__), "from_reference", None)) is not None:
+        # The authors keep together what is apart here.
+        tensors = convert(tensors)
+    return fit(network, tensors, path, rename or rename_of(network))
 
 
 def fit(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, rename: Callable[[str], str] = str) -> Fit:

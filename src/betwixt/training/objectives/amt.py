@@ -22,7 +22,7 @@ from typing import Any
 from betwixt.models.amt import AMT, CONFIGS
 from betwixt.models.network import Network
 from betwixt.training.objective import Batch, Terms
-from betwixt.training.objectives.common import FlowTeacher, PaperObjective, read_options, start_from
+from betwixt.training.objectives.common import FlowTeacher, PaperObjective, read_options
 from betwixt.training.objectives.ifrnet import IFRNetOptions, intermediate_loss
 
 __all__ = ["AMTObjective"]
@@ -49,7 +49,6 @@ class AMTObjective(PaperObjective):
         self.options = chosen
         self.taught = AMT(CONFIGS[name])
         self.flow_teacher = FlowTeacher(chosen.flow_teacher, chosen.flow_weights)
-        start_from(self.taught, chosen.start)
 
     @property
     def network(self) -> Network:

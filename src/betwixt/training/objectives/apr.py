@@ -12,7 +12,7 @@ The paper trains the motion estimator from scratch in the first stage and freeze
 estimator is a trained one (that of EBME, whose design it follows), and frozen in all stages.
 
 `apr-static` is the network without a router; a recipe trains it in the first stage, or in the first two. What it has
-learned can start `apr` (`start`), whose router is then the only thing new.
+learned can begin `apr` (`static`), whose router then is all that is new.
 
 Where the paper is silent: the census loss is that of EBME, by the same authors: 7x7 on the luma; the route loss is a
 mean; see `betwixt.models.apr` for the rest.
@@ -53,7 +53,7 @@ class _Options:
         temperature: Of the Gumbel-softmax.
         weights: A file of weights of EBME's estimator, which then is frozen; "installed" for what `betwixt weights` has
             installed; "" trains the estimator in the first stage.
-        start: A file of weights of `apr` or `apr-static` to start from.
+        static: A file of weights of `apr-static` to begin with.
     """
 
     keep: tuple[float, ...] = (0.1, 0.4, 0.6, 0.9)
@@ -63,7 +63,7 @@ class _Options:
     route: float = 0.01
     temperature: float = 1.0
     weights: str = ""
-    start: str = ""
+    static: str = ""
 
 
 class APRObjective(PaperObjective):
@@ -86,8 +86,8 @@ class APRObjective(PaperObjective):
             raise UsageError(f"[network] of {name} does not make a network: {error}.") from None
         if self.taught.router is not None:
             self.taught.router.temperature = chosen.temperature
-        if chosen.start:
-            self._start(Path(chosen.start).expanduser())
+        if chosen.static:
+            self._begin_with(Path(chosen.static).expanduser())
         if chosen.weights:
             trained = load_estimator("" if chosen.weights == "installed" else chosen.weights)
             self.taught.estimator.load_state_dict(trained.estimator.state_dict())
@@ -117,12 +117,7 @@ class APRObjective(PaperObjective):
             terms.parts.update({f"kept {k + 1}": kept for k, kept in enumerate(found.kept.mean(dim=0))})
         return terms
 
-    def _start(self, path: Path) -> None:
-        """Load weights of the network, or of the one without a router."""
-        tensors = read_tensors(path)
-        router = {f"router.{key}": value for key, value in self._router_state().items()}
-        found = fit(self.taught, {**router, **tensors}, path)
-        self.taught.load_state_dict(found.tensors)
-
-    def _router_state(self) -> dict[str, Any]:
-        return {} if self.taught.router is None else self.taught.router.state_dict()
+    def _begin_with(self, path: Path) -> None:
+        """Load the weights of the network without a router."""
+        own = {name: value for name, value in self.taught.state_dict().items() if name.startswith("router.")}
+        self.taught.load_state_dict(fit(self.taught, {**own, **read_tensors(path)}, path).tensors)

@@ -38,7 +38,6 @@ __all__ = [
     "load_estimator",
     "pupil",
     "read_options",
-    "start_from",
     "summed",
 ]
 
@@ -112,16 +111,6 @@ def read_options(kind: type[OptionsT], options: Mapping[str, Any], name: str) ->
         UsageError: if one is unknown or of the wrong type.
     """
     return from_table(kind, options, f"[network] of {name}")
-
-
-def start_from(network: nn.Module, file: str) -> None:
-    """Give a network the weights of a file to start from, nothing if there is none ("").
-
-    Raises:
-        InputError: if it cannot be read, or holds another network's.
-    """
-    if file:
-        load_weights(network, Path(file).expanduser())
 
 
 def pupil(network: NetworkT, **without: object) -> NetworkT:

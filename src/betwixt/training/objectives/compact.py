@@ -78,7 +78,7 @@ class CompactObjective(Objective):
         """Search, networks and warps, as at work."""
         from betwixt.runtime.compact import CompactInterpolator
 
-        return CompactInterpolator(self.learner.compact, device)
+        return CompactInterpolator(self.learner.compact, device, engine="torch")
 
     def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
         """What the search finds: `found` (S, S, 2) in pixels, `logit` (S, S, 1)."""

@@ -24,7 +24,7 @@ from betwixt.models.daek import DAEK, DAEKConfig
 from betwixt.models.network import Network
 from betwixt.training.losses import laplacian
 from betwixt.training.objective import Batch, Terms, full_precision
-from betwixt.training.objectives.common import PaperObjective, pupil, read_options, start_from, summed
+from betwixt.training.objectives.common import PaperObjective, pupil, read_options, summed
 
 __all__ = ["DAEKObjective"]
 
@@ -39,7 +39,6 @@ class _Options:
         SFA: Whether it pays attention to shallow features.
         teacher: Whose; see the module.
         distillation: Weight of the distillation loss, lambda.
-        start: A file of weights to start from.
     """
 
     F: bool = True
@@ -47,7 +46,6 @@ class _Options:
     SFA: bool = True
     teacher: Literal["own", "rife", "none"] = "own"
     distillation: float = 0.01
-    start: str = ""
 
 
 class DAEKObjective(PaperObjective):
@@ -71,7 +69,6 @@ class DAEKObjective(PaperObjective):
                 teacher=chosen.teacher,
             )
         )
-        start_from(self.network, chosen.start)
 
     @property
     def network(self) -> Network:

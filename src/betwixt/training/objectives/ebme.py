@@ -22,7 +22,7 @@ from betwixt.models.ebme import EBMESplat
 from betwixt.models.network import Network
 from betwixt.training.losses import census, charbonnier
 from betwixt.training.objective import Batch, Terms, full_precision
-from betwixt.training.objectives.common import PaperObjective, read_options, start_from, summed
+from betwixt.training.objectives.common import PaperObjective, read_options, summed
 
 __all__ = ["EBMEObjective"]
 
@@ -33,11 +33,9 @@ class _Options:
 
     Attributes:
         census: Weight of the census loss.
-        start: A file of weights to start from, such as the authors' estimator.
     """
 
     census: float = 0.1
-    start: str = ""
 
 
 class EBMEObjective(PaperObjective):
@@ -54,7 +52,6 @@ class EBMEObjective(PaperObjective):
         self.options = chosen
         # As many levels as the size of the frames says: three for crops of 448 pixels and less.
         self.taught = EBMESplat()
-        start_from(self.taught, chosen.start)
 
     @property
     def network(self) -> Network:

@@ -24,7 +24,7 @@ from betwixt.models.ema_vfi import EMA_VFI, EMA_VFI_SMALL, EMAVFI
 from betwixt.models.network import Network
 from betwixt.training.losses import laplacian
 from betwixt.training.objective import Batch, Terms, full_precision
-from betwixt.training.objectives.common import PaperObjective, read_options, start_from, summed
+from betwixt.training.objectives.common import PaperObjective, read_options, summed
 
 __all__ = ["EMAVFIObjective"]
 
@@ -35,11 +35,9 @@ class _Options:
 
     Attributes:
         warp: Weight of the loss of either merged frame.
-        start: A file of weights to start from.
     """
 
     warp: float = 0.5
-    start: str = ""
 
 
 class EMAVFIObjective(PaperObjective):
@@ -58,7 +56,6 @@ class EMAVFIObjective(PaperObjective):
         for parameter, value in self.taught.named_parameters():
             if parameter.endswith(".position.bias"):
                 value.requires_grad_(False)
-        start_from(self.taught, chosen.start)
 
     @property
     def network(self) -> Network:

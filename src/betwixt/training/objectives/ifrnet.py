@@ -35,7 +35,6 @@ from betwixt.training.objectives.common import (
     PaperObjective,
     TeacherName,
     read_options,
-    start_from,
     summed,
 )
 
@@ -51,14 +50,12 @@ class IFRNetOptions:
         flow: Weight of the flow distillation.
         flow_teacher: Whose flows are learned; see the module.
         flow_weights: A file of weights of EBME for it; "" for what `betwixt weights` has installed.
-        start: A file of weights to start from.
     """
 
     geometry: float = 0.01
     flow: float = 0.01
     flow_teacher: TeacherName = "ebme"
     flow_weights: str = ""
-    start: str = ""
 
 
 class IFRNetObjective(PaperObjective):
@@ -75,7 +72,6 @@ class IFRNetObjective(PaperObjective):
         self.options = chosen
         self.taught = IFRNet(CONFIGS[name])
         self.flow_teacher = FlowTeacher(chosen.flow_teacher, chosen.flow_weights)
-        start_from(self.taught, chosen.start)
 
     @property
     def network(self) -> Network:

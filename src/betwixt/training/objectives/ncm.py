@@ -30,13 +30,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from betwixt.errors import UsageError
 from betwixt.layers.resize import resize_to
 from betwixt.models.augmented import TestTimeAugmented
 from betwixt.models.ncm import DISTILLATION_WEIGHT, NCM, NCM_BASE, NCM_LARGE, NCMDistillation
 from betwixt.models.network import Network
 from betwixt.training.losses import laplacian
 from betwixt.training.objective import Batch, Terms, full_precision
-from betwixt.training.objectives.common import PaperObjective, pupil, read_options, start_from, summed
+from betwixt.training.objectives.common import PaperObjective, pupil, read_options, summed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,15 +55,11 @@ class _Options:
     """Of [network]; the last five are the ablations of tables 3 and 4.
 
     Attributes:
-        extrapolation: Whether the frame after the two is learned, at t = 2.
         distillation: Weight of the distillation loss, lambda_d.
-        start: A file of weights to start from.
         image_feature: See `NCMConfig`; so for the others.
     """
 
-    extrapolation: bool = False
     distillation: float = DISTILLATION_WEIGHT
-    start: str = ""
     image_feature: bool = True
     motion_feature: bool = True
     flow_guided: bool = False
@@ -74,28 +71,29 @@ class NCMObjective(PaperObjective):
     """NCM; see the module.
 
     Args:
-        name: "ncm-base" or "ncm-large".
+        name: "ncm-base", "ncm-large", or either with "-next", for the frame after the two.
         options: `_Options`.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         chosen = read_options(_Options, options, name)
-        config = replace(
-            NCM_LARGE if name == "ncm-large" else NCM_BASE,
-            extrapolation=chosen.extrapolation,
-            image_feature=chosen.image_feature,
-            motion_feature=chosen.motion_feature,
-            flow_guided=chosen.flow_guided and chosen.motion_feature,
-            heterogeneous=chosen.heterogeneous,
-            progressive=chosen.progressive,
-        )
-        whole = config in (NCM_BASE, NCM_LARGE)
-        super().__init__(name if whole else "", "next" if chosen.extrapolation else "middle")
+        plain, following = (NCM_LARGE if name.startswith("ncm-large") else NCM_BASE), name.endswith("-next")
+        try:
+            config = replace(
+                plain,
+                image_feature=chosen.image_feature,
+                motion_feature=chosen.motion_feature,
+                flow_guided=chosen.flow_guided,
+                heterogeneous=chosen.heterogeneous,
+                progressive=chosen.progressive,
+            )
+        except ValueError as error:
+            raise UsageError(f"[network] of {name} does not make a network: {error}") from None
+        super().__init__(name if config == plain else "", "next" if following else "middle")
         self.options = chosen
         self.stages = ("coarse", "fine") if chosen.progressive else ("all",)
         self.stage = self.stages[0]
-        self.taught = NCM(config)
-        start_from(self.shipped, chosen.start)
+        self.taught = NCM(replace(config, extrapolation=following))
 
     @property
     def network(self) -> Network:

@@ -33,7 +33,7 @@ from betwixt.models.rife import RIFE, RIFE_2R, RIFE_ECCV, RIFE_M
 from betwixt.models.rife_v4 import RIFE_4_6, RIFE_4_22_LITE, RIFE_4_25, RIFEv4
 from betwixt.training.losses import laplacian, sobel
 from betwixt.training.objective import Batch, Terms, full_precision
-from betwixt.training.objectives.common import PaperObjective, pupil, read_options, start_from, summed
+from betwixt.training.objectives.common import PaperObjective, pupil, read_options, summed
 
 __all__ = ["RIFEObjective"]
 
@@ -48,12 +48,10 @@ class _Options:
     Attributes:
         distillation: Weight of the distillation loss, lambda_d.
         smoothness: Weight of the mean Sobel gradient of the final flows, in pixels.
-        start: A file of weights to start from.
     """
 
     distillation: float = 0.01
     smoothness: float = 0.0
-    start: str = ""
 
 
 class RIFEObjective(PaperObjective):
@@ -65,16 +63,15 @@ class RIFEObjective(PaperObjective):
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        self_options = read_options(_Options, options, name)
+        chosen = read_options(_Options, options, name)
         taught: RIFE | RIFEv4
         if name in _PAPER:
             taught = RIFE(_PAPER[name])
         else:
             taught = RIFEv4(replace(_FOUR[name], teacher=True))
         super().__init__(name, "between" if taught.any_time else "middle")
-        self.options = self_options
+        self.options = chosen
         self.taught = taught
-        start_from(self.network, self.options.start)
 
     @property
     def network(self) -> Network:

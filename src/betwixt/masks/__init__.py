@@ -1,0 +1,1 @@
+"""Masks: which parts of two frames belong together, for the hierarchical models."""

@@ -1,0 +1,241 @@
+"""HQ-SAM: the mask of what lies in a box.
+
+    image (1, 3, 1024, 1024) ─► ViT ─┬─► embedding (1, 256, 64, 64) ───────────────┐
+                                     └─► early features of the first global block ─┤
+    boxes (n, 4) ─► prompt encoder ─► two tokens a box ────────────────────────────┴─► decoder ─► logits (n, 256, 256)
+
+SAM with one more output token: its mask, made of features of the decoder, of the last and of an early layer of the
+encoder, is added to SAM's own. The network is that of transformers (`SamHQModel`); here is what leads from the authors'
+checkpoints to it: which of their three sizes one is, and the names.
+
+Reference: L. Ke et al., "Segment Anything in High Quality", NeurIPS 2023.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from betwixt.errors import InputError
+
+__all__ = ["HQSAM", "VIT_B", "VIT_H", "VIT_L", "HQSAMConfig", "config_of", "from_reference"]
+
+
+@dataclass(frozen=True)
+class HQSAMConfig:
+    """Sizes of the network.
+
+    Attributes:
+        channels: Of the ViT.
+        depth: Its blocks.
+        heads: Its attention heads.
+        whole: Which blocks attend to the whole picture; the others to windows.
+        size: Side of the square picture, in pixels.
+        patch: Side of a patch.
+        window: Side of an attention window, in patches.
+        prompt: Channels of prompts and decoder.
+        decoder_heads: Attention heads of the decoder.
+        decoder_mlp: Channels of its MLPs.
+        quality: Channels of the head that predicts how good a mask is.
+    """
+
+    channels: int = 768
+    depth: int = 12
+    heads: int = 12
+    whole: tuple[int, ...] = (2, 5, 8, 11)
+    size: int = 1024
+    patch: int = 16
+    window: int = 14
+    prompt: int = 256
+    decoder_heads: int = 8
+    decoder_mlp: int = 2048
+    quality: int = 256
+
+
+VIT_B = HQSAMConfig()
+VIT_L = HQSAMConfig(1024, 24, 16, (5, 11, 17, 23))
+VIT_H = HQSAMConfig(1280, 32, 16, (7, 15, 23, 31))
+"""The published networks."""
+
+
+def config_of(tensors: Mapping[str, Tensor], path: object = "The file") -> HQSAMConfig:
+    """Which of the published networks tensors are of, by the authors' names or by ours.
+
+    Raises:
+        InputError: if of none.
+    """
+    places = [t for name, t in tensors.items() if re.search(r"(image|vision)_encoder\.pos_embed$", name)]
+    blocks = [
+        m for name in tensors if (m := re.search(r"_encoder\.(?:blocks|layers)\.(\d+)\.attn\.qkv\.weight$", name))
+    ]
+    if not places or not blocks:
+        raise InputError(f"{path} holds weights of another network than HQ-SAM: it has no such image encoder.")
+    found = int(places[0].shape[-1]), 1 + max(int(m[1]) for m in blocks)
+    for config in (VIT_B, VIT_L, VIT_H):
+        if found == (config.channels, config.depth):
+            return config
+    raise InputError(
+        f"{path} holds an HQ-SAM of {found[0]} channels and {found[1]} blocks, which is none of ViT-B, ViT-L and ViT-H."
+    )
+
+
+_NAMES = (
+    (r"^image_encoder\.patch_embed\.proj\.", "vision_encoder.patch_embed.projection."),
+    (r"^image_encoder\.blocks\.(\d+)\.norm([12])\.", r"vision_encoder.layers.\1.layer_norm\2."),
+    (r"^image_encoder\.blocks\.", "vision_encoder.layers."),
+    (r"^image_encoder\.neck\.0\.", "vision_encoder.neck.conv1."),
+    (r"^image_encoder\.neck\.1\.", "vision_encoder.neck.layer_norm1."),
+    (r"^image_encoder\.neck\.2\.", "vision_encoder.neck.conv2."),
+    (r"^image_encoder\.neck\.3\.", "vision_encoder.neck.layer_norm2."),
+    (r"^image_encoder\.", "vision_encoder."),
+    (r"^prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", "shared_image_embedding.positional_embedding"),
+    (r"^prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."),
+    (r"^prompt_encoder\.mask_downscaling\.0\.", "prompt_encoder.mask_embed.conv1."),
+    (r"^prompt_encoder\.mask_downscaling\.1\.", "prompt_encoder.mask_embed.layer_norm1."),
+    (r"^prompt_encoder\.mask_downscaling\.3\.", "prompt_encoder.mask_embed.conv2."),
+    (r"^prompt_encoder\.mask_downscaling\.4\.", "prompt_encoder.mask_embed.layer_norm2."),
+    (r"^prompt_encoder\.mask_downscaling\.6\.", "prompt_encoder.mask_embed.conv3."),
+    (r"^mask_decoder\.transformer\.layers\.(\d+)\.norm([1-4])\.", r"mask_decoder.transformer.layers.\1.layer_norm\2."),
+    (r"^mask_decoder\.transformer\.norm_final_attn\.", "mask_decoder.transformer.layer_norm_final_attn."),
+    (r"^mask_decoder\.output_upscaling\.0\.", "mask_decoder.upscale_conv1."),
+    (r"^mask_decoder\.output_upscaling\.1\.", "mask_decoder.upscale_layer_norm."),
+    (r"^mask_decoder\.output_upscaling\.3\.", "mask_decoder.upscale_conv2."),
+    (r"^mask_decoder\.hf_token\.", "mask_decoder.hq_token."),
+    (r"^mask_decoder\.hf_mlp\.", "mask_decoder.hq_mask_mlp."),
+    (r"^mask_decoder\.compress_vit_feat\.0\.", "mask_decoder.compress_vit_conv1."),
+    (r"^mask_decoder\.compress_vit_feat\.1\.", "mask_decoder.compress_vit_norm."),
+    (r"^mask_decoder\.compress_vit_feat\.3\.", "mask_decoder.compress_vit_conv2."),
+    (r"^mask_decoder\.embedding_encoder\.0\.", "mask_decoder.encoder_conv1."),
+    (r"^mask_decoder\.embedding_encoder\.1\.", "mask_decoder.encoder_norm."),
+    (r"^mask_decoder\.embedding_encoder\.3\.", "mask_decoder.encoder_conv2."),
+    (r"^mask_decoder\.embedding_maskfeature\.0\.", "mask_decoder.mask_conv1."),
+    (r"^mask_decoder\.embedding_maskfeature\.1\.", "mask_decoder.mask_norm."),
+    (r"^mask_decoder\.embedding_maskfeature\.3\.", "mask_decoder.mask_conv2."),
+)
+_MLP = re.compile(
+    r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|hq_mask_mlp|iou_prediction_head))\.layers\.([012])\."
+)
+_MATRIX = "sam.shared_image_embedding.positional_embedding"
+_MLP_LAYERS = ("proj_in", "layers.0", "proj_out")
+
+
+def from_reference_name(name: str) -> str:
+    """The name in transformers of a parameter of the authors' network; other names stay as they are."""
+    if not name.startswith(("image_encoder.", "prompt_encoder.", "mask_decoder.")):
+        return name
+    for pattern, replacement in _NAMES:
+        name, count = re.subn(pattern, replacement, name)
+        if count:
+            break
+    name = _MLP.sub(lambda m: f"{m[1]}.{_MLP_LAYERS[int(m[2])]}.", name)
+    return f"sam.{name}"
+
+
+def from_reference(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The authors' tensors by our names; what has other names is handed on."""
+    ours = {from_reference_name(name): tensor for name, tensor in tensors.items()}
+    # A table of names lists what two parts share under both of its names.
+    if (matrix := ours.get(_MATRIX)) is not None:
+        ours["sam.prompt_encoder.shared_embedding.positional_embedding"] = matrix
+    return ours
+
+
+class HQSAM(nn.Module):
+    """The network of transformers, with one copy of what it keeps twice.
+
+    Raises:
+        ImportError: if transformers is not installed.
+    """
+
+    def __init__(self, config: HQSAMConfig = VIT_B) -> None:
+        super().__init__()
+        from transformers import SamHQConfig, SamHQModel
+
+        self.config = config
+        self.sam: Any = SamHQModel(
+            SamHQConfig(
+                vision_config={
+                    "hidden_size": config.channels, "num_hidden_layers": config.depth,
+                    "num_attention_heads": config.heads, "image_size": config.size, "patch_size": config.patch,
+                    "window_size": config.window, "global_attn_indexes": list(config.whole),
+                    "output_channels": config.prompt, "num_pos_feats": config.prompt // 2,
+                },
+                prompt_encoder_config={
+                    "hidden_size": config.prompt, "image_size": config.size, "patch_size": config.patch,
+                },
+                mask_decoder_config={
+                    "hidden_size": config.prompt, "vit_dim": config.channels, "mlp_dim": config.decoder_mlp,
+                    "num_attention_heads": config.decoder_heads, "iou_head_hidden_dim": config.quality,
+                },
+            )
+        )  # fmt: skip
+        # The matrix of the positional encoding is one, and as in the authors' network no parameter.
+        shared = self.sam.shared_image_embedding
+        matrix = shared.positional_embedding.data
+        del shared.positional_embedding
+        shared.register_buffer("positional_embedding", matrix)
+        self.sam.prompt_encoder.shared_embedding = shared
+
+    def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The embedding of a picture (1, 3, size, size), less SAM's mean over its deviation, and its early features."""
+        found = self.sam.vision_encoder(image)
+        return found.last_hidden_state, list(found.intermediate_embeddings)
+
+    def decode(self, encoded: tuple[Tensor, list[Tensor]], sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
+        """The masks of all output tokens, and how good SAM's own are.
+
+        The layers are those of transformers; their order is written out here, since its decoder (5.23) makes the masks
+        of the picture's features as they were before the attention, transposed, and so gives others than the authors'.
+
+        Args:
+            encoded: Of one picture.
+            sparse: Prompts as tokens, (n, tokens, prompt).
+            dense: Prompts as a map, (1 or n, prompt, size / 16, size / 16).
+
+        Returns:
+            Logits (n, 5, size / 4, size / 4), the HQ token's last, and scores (n, 4).
+        """
+        decoder = self.sam.mask_decoder
+        embedding, early = encoded[0], encoded[1][0].permute(0, 3, 1, 2)
+        n = len(sparse)
+        tokens = torch.cat((decoder.iou_token.weight, decoder.mask_tokens.weight, decoder.hq_token.weight))
+        tokens = torch.cat((tokens.expand(n, -1, -1), sparse), dim=1)
+        place = self.sam.get_image_wide_positional_embeddings()
+        tokens, features = decoder.transformer(
+            point_embeddings=tokens[:, None],
+            image_embeddings=(embedding + dense).expand(n, -1, -1, -1),
+            image_positional_embeddings=place.expand(n, -1, -1, -1),
+            attention_similarity=None,
+        )
+        tokens, features = tokens[:, 0], features[:, 0].transpose(1, 2).unflatten(2, embedding.shape[-2:])
+        gelu = decoder.activation
+        fine = gelu(decoder.upscale_layer_norm(decoder.upscale_conv1(features)))
+        fine = gelu(decoder.upscale_conv2(fine))
+        quality = decoder.encoder_conv2(gelu(decoder.encoder_norm(decoder.encoder_conv1(embedding))))
+        quality = quality + decoder.compress_vit_conv2(
+            gelu(decoder.compress_vit_norm(decoder.compress_vit_conv1(early)))
+        )
+        high = decoder.mask_conv2(gelu(decoder.mask_norm(decoder.mask_conv1(fine)))) + quality
+        count = len(decoder.mask_tokens.weight)
+        own = [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)]
+        masks = torch.einsum("nkc,nchw->nkhw", torch.stack(own, dim=1), fine)
+        last = torch.einsum("nc,nchw->nhw", decoder.hq_mask_mlp(tokens[:, 1 + count]), high)
+        scores: Tensor = decoder.iou_prediction_head(tokens[:, 0])
+        return torch.cat((masks, last[:, None]), dim=1), scores
+
+    def forward(self, encoded: tuple[Tensor, list[Tensor]], boxes: Tensor) -> Tensor:
+        """Logits (n, size / 4, size / 4) of the masks of boxes (n, 4).
+
+        Boxes are left, top, right, bottom, in pixels of the picture. The logits are SAM's single mask and that of the
+        HQ token together, as the authors' demonstrations take them.
+        """
+        sparse, dense = self.sam.prompt_encoder(
+            input_points=None, input_labels=None, input_boxes=boxes[None], input_masks=None
+        )
+        masks, _ = self.decode(encoded, sparse[0], dense)
+        return masks[:, 0] + masks[:, -1]

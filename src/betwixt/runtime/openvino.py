@@ -1,0 +1,187 @@
+"""Parts of networks on CPUs through OpenVINO: the same graph, several times faster there than PyTorch runs it.
+
+    module ──► OpenVINO model, any size ──► reshaped to a size ──► compiled ──► maps (1, h, w, c) in and out
+               kept by content, in the cache folder              kept there too
+
+The first time, both steps take a second or two; from then on the models are read from the cache: BETWIXT_CACHE, or the
+user's cache folder. A cache that cannot be written is done without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+__all__ = ["CompiledPart", "available", "cache_folder"]
+
+_Map = NDArray[Any]
+
+_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+
+_SIZES = 4
+"""Compiled models that are kept: a video has one size, a data set a few."""
+
+
+def available(precision: str) -> bool:
+    """Whether OpenVINO is installed and computes in `precision` on a CPU."""
+    if precision not in _PRECISIONS:
+        return False
+    try:
+        import openvino  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def cache_folder() -> Path:
+    """Where compiled models are kept; it may not exist yet."""
+    if named := os.environ.get("BETWIXT_CACHE"):
+        return Path(named) / "openvino"
+    from platformdirs import user_cache_path
+
+    return user_cache_path("betwixt", appauthor=False) / "openvino"
+
+
+class CompiledPart:
+    """A module whose arguments and results are maps, run by OpenVINO. Safe to use from several threads at once.
+
+    Args:
+        module: The part of a network, with its weights; it is not kept.
+        example: Small arguments (1, c, h, w) to trace it with. It has to do with other sizes what it does with these.
+        precision: "fp32" or "bf16".
+    """
+
+    def __init__(self, module: nn.Module, example: Sequence[Tensor], precision: str = "fp32") -> None:
+        import openvino
+
+        self._core = openvino.Core()
+        folder = _writable(cache_folder())
+        self._settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+            **({"CACHE_DIR": str(folder)} if folder is not None else {}),
+        }
+        self._model = _converted(self._core, module, example, folder)
+        self._compiled: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
+        self._lock, self._requests = threading.Lock(), threading.local()
+
+    def __call__(self, *maps: _Map) -> list[_Map]:
+        """Results (1, h, w, c) float32 for arguments (1, h, w, c), contiguous."""
+        compiled = self._for(tuple(m.shape for m in maps))
+        mine: dict[int, tuple[Any, Any]] = self._requests.__dict__.setdefault("mine", {})
+        # A request belongs to one thread; it goes when its compiled model has gone from everywhere else.
+        if id(compiled) not in mine:
+            if len(mine) >= _SIZES:
+                mine.clear()
+            mine[id(compiled)] = compiled, compiled.create_infer_request()
+        results = mine[id(compiled)][1].infer(list(maps), share_inputs=True)
+        return [np.array(result) for result in results.values()]
+
+    def _for(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
+        with self._lock:
+            if shapes in self._compiled:
+                self._compiled.move_to_end(shapes)
+                return self._compiled[shapes]
+            compiled = self._core.compile_model(_channels_last(self._model.clone(), shapes), "CPU", self._settings)
+            self._compiled[shapes] = compiled
+            if len(self._compiled) > _SIZES:
+                self._compiled.popitem(last=False)
+            return compiled
+
+
+def _writable(folder: Path) -> Path | None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _converted(core: Any, module: nn.Module, example: Sequence[Tensor], folder: Path | None) -> Any:
+    """The module as an OpenVINO model of open sizes, from the cache where it is there."""
+    import openvino
+
+    kept = None if folder is None else folder / f"{_content(module, example)}.xml"
+    if kept is not None and _whole(kept):
+        return core.read_model(kept)
+    log = logging.getLogger("openvino")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        # OpenVINO traces with what PyTorch means to give up; the two are pinned together.
+        with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
+            model = openvino.convert_model(module.float().cpu().eval(), example_input=tuple(example))
+    finally:
+        log.setLevel(level)
+    if kept is not None:
+        with contextlib.suppress(OSError, RuntimeError):
+            partial = kept.with_name(f"{kept.stem}.{os.getpid()}.xml")
+            openvino.save_model(model, partial, compress_to_fp16=False)
+            # The weights come first: a description without them would be read as damaged.
+            partial.with_suffix(".bin").replace(kept.with_suffix(".bin"))
+            partial.replace(kept)
+            # What is read differs from what was written in the last bits: this run and the next are to agree.
+            return core.read_model(kept)
+    return model
+
+
+def _whole(description: Path) -> bool:
+    """Whether a kept model is all there; half a file of a machine that was switched off is as good as none."""
+    try:
+        return description.with_suffix(".bin").exists() and description.read_text().rstrip().endswith("</net>")
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _content(module: nn.Module, example: Sequence[Tensor]) -> str:
+    """What tells one model from another: its weights, its form, what made the graph."""
+    import openvino
+
+    digest = hashlib.sha256()
+    versions = openvino.__version__, torch.__version__
+    for item in (repr(module), str([tuple(x.shape) for x in example]), *versions, _code(module)):
+        digest.update(item.encode())
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _code(module: nn.Module) -> str:
+    """The source of the module that defines it: its `forward` may change while its weights do not."""
+    import inspect
+
+    home = inspect.getmodule(type(module))
+    try:
+        return inspect.getsource(home) if home is not None else ""
+    except (OSError, TypeError):
+        return ""
+
+
+def _channels_last(model: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
+    """The model for arguments of these shapes (1, h, w, c), and with results likewise."""
+    from openvino import Layout
+    from openvino.preprocess import PrePostProcessor
+
+    model.reshape({i: [s[0], s[3], s[1], s[2]] for i, s in enumerate(shapes)})
+    steps = PrePostProcessor(model)
+    for number in range(len(model.inputs)):
+        steps.input(number).tensor().set_layout(Layout("NHWC"))
+        steps.input(number).model().set_layout(Layout("NCHW"))
+    for number in range(len(model.outputs)):
+        steps.output(number).tensor().set_layout(Layout("NHWC"))
+        steps.output(number).model().set_layout(Layout("NCHW"))
+    return steps.build()

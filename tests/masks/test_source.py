@@ -1,0 +1,133 @@
+"""Sources of masks and what they keep on disk."""
+
+import itertools
+import os
+
+import numpy as np
+import pytest
+
+from betwixt.masks.cache import MaskCache, cache_folder, key_of
+from betwixt.masks.open_world import OpenWorld
+from betwixt.masks.source import OpenWorldSource, RegionSource
+from betwixt.media.sample import render
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return [np.ascontiguousarray(render(1 + 0.05 * k, width=160, height=96)) for k in range(5)]
+
+
+def run(source, frames):
+    return [source.pair(a, b) for a, b in itertools.pairwise(frames)]
+
+
+def same(one, two):
+    return all(
+        np.array_equal(a.labels0, b.labels0) and np.array_equal(a.labels1, b.labels1) and a.count == b.count
+        for a, b in zip(one, two, strict=True)
+    )
+
+
+def test_a_second_run_does_not_pay_again(frames, tmp_path, monkeypatch):
+    cache = MaskCache(tmp_path)
+    first = RegionSource(cache)
+    made = run(first, frames)
+    assert first.known == 0
+    second = RegionSource(cache)
+    monkeypatch.setattr(second._tracker, "pair", None)
+    assert same(run(second, frames), made)
+    assert second.known == 4
+
+
+@pytest.mark.parametrize("known", [1, 3])
+def test_a_video_known_in_part_gives_the_same_masks(frames, tmp_path, known):
+    cache = MaskCache(tmp_path)
+    run(RegionSource(cache), frames[: known + 1])
+    source = RegionSource(cache)
+    assert same(run(source, frames), run(RegionSource(), frames))
+    assert source.known == known
+
+
+def test_the_same_pair_after_another_one_is_another_entry(frames, tmp_path):
+    cache = MaskCache(tmp_path)
+    run(RegionSource(cache), frames)
+    source = RegionSource(cache)
+    source.pair(frames[2], frames[3])
+    assert source.known == 0
+
+
+def test_other_settings_are_other_entries(frames, tmp_path):
+    cache = MaskCache(tmp_path)
+    run(RegionSource(cache), frames[:2])
+    source = RegionSource(cache)
+    source.settings = {**source.settings, "cell": 11}
+    run(source, frames[:2])
+    assert source.known == 0
+
+
+def test_a_damaged_entry_counts_as_absent(frames, tmp_path):
+    cache = MaskCache(tmp_path)
+    made = run(RegionSource(cache), frames[:2])
+    (entry,) = tmp_path.glob("*/*.npz")
+    entry.write_bytes(entry.read_bytes()[:100])
+    source = RegionSource(cache)
+    assert same(run(source, frames[:2]), made)
+    assert source.known == 0
+    assert len(list(tmp_path.glob("*/*"))) == 1
+
+
+def test_frames_are_looked_at_once(frames, tmp_path):
+    looked = []
+
+    def tag(frame):
+        looked.append(key_of(frame))
+        return ["dog", "cat"]
+
+    def detect(frame, tags):
+        return {"dog": np.array([[10, 10, 40, 40]], np.float32)}
+
+    def segment(frame, boxes):
+        mask = np.zeros(frame.shape[:2], bool)
+        mask[10:40, 10:40] = True
+        return mask
+
+    source = OpenWorldSource(OpenWorld(tag, detect, segment), {"version": 1}, MaskCache(tmp_path))
+    made = run(source, frames)
+    assert len(looked) == len(set(looked)) == 5
+    assert all(m.source == "open-world" and m.names == ("the rest", "dog") for m in made)
+    again = OpenWorldSource(OpenWorld(tag, detect, segment), {"version": 1}, MaskCache(tmp_path))
+    assert same(run(again, frames), made)
+    assert len(looked) == 5
+    other = OpenWorldSource(OpenWorld(tag, detect, segment), {"version": 2}, MaskCache(tmp_path))
+    run(other, frames[:2])
+    assert len(looked) == 7
+
+
+def test_keys_tell_types_shapes_and_order_apart():
+    a = np.zeros((2, 3), np.uint8)
+    keys = {key_of(a), key_of(a.reshape(3, 2)), key_of(a.astype(np.int8)), key_of(a, a), key_of(a, {"x": 1}), key_of()}
+    assert len(keys) == 6
+
+
+def test_the_oldest_entries_go(tmp_path):
+    cache = MaskCache(tmp_path, limit=3000)
+    for i in range(4):
+        cache.put(f"{i}" * 64, {"x": np.random.default_rng(i).integers(0, 256, 1000, dtype=np.uint8)})
+        os.utime(tmp_path / f"{i}{i}" / f"{str(i) * 64}.npz", (i, i))
+    cache.get("0" * 64)  # used just now
+    cache.prune()
+    left = sorted(p.stem[0] for p in tmp_path.glob("*/*.npz"))
+    assert "0" in left
+    assert "1" not in left
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(tmp_path):
+    (tmp_path / "file").touch()
+    cache = MaskCache(tmp_path / "file")
+    cache.put("a" * 64, {"x": np.zeros(3)})
+    assert cache.get("a" * 64) is None
+
+
+def test_the_folder_is_the_users(monkeypatch, tmp_path):
+    monkeypatch.setenv("BETWIXT_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path / "masks"

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from betwixt.training.feed import Share, batches, on_device
+from betwixt.training.objective import make_objective
+from betwixt.training.samples import RecipeDraw
+
+
+def joined(parts: list, name: str) -> torch.Tensor:
+    return torch.cat([getattr(part, name) for part in parts])
+
+
+def test_ranks_share_every_step_and_a_run_that_goes_on_sees_what_is_left(recipe, data: Path, cache: Path) -> None:
+    loaded = recipe()
+    objective = make_objective(loaded.network)
+    (stage,) = loaded.stages
+    draw = RecipeDraw(loaded, data, cache)
+    draw.prepare(1, lambda line: None)
+    whole = list(batches(draw, objective, stage, 0))
+    assert len(whole) == 6
+    shares = [list(batches(draw, objective, stage, 0, share=Share(rank, 2))) for rank in (0, 1)]
+    for name in ("frame0", "truth", "frame1", "t", "motion", "exact"):
+        for step, one in enumerate(whole):
+            assert torch.equal(getattr(one, name), joined([share[step] for share in shares], name))
+    rest = list(batches(draw, objective, stage, 8))
+    assert len(rest) == 4
+    assert torch.equal(rest[0].truth, whole[2].truth)
+    assert torch.equal(rest[0].extra["place"], whole[2].extra["place"])
+
+
+def test_a_batch_has_pictures_in_0_to_1_and_motion_only_where_it_is_known(recipe, data: Path, cache: Path) -> None:
+    loaded = recipe("batch=24")
+    objective = make_objective(loaded.network)
+    draw = RecipeDraw(loaded, data, cache)
+    draw.prepare(1, lambda line: None)
+    raw = next(batches(draw, objective, loaded.stages[0], 0))
+    batch = on_device(raw, torch.device("cpu"))
+    assert raw.frame0.dtype == torch.uint8
+    assert batch.frame0.shape == (24, 3, 32, 32)
+    assert batch.frame0.is_contiguous(memory_format=torch.channels_last)
+    assert 0.0 <= float(batch.truth.min()) < float(batch.truth.max()) <= 1.0
+    assert batch.motion.shape == (24, 2, 32, 32)
+    assert batch.extra["place"].shape == (24, 1, 32, 32)
+    assert batch.extra["one"].shape == (24,)
+    known = batch.exact.flatten() > 0.5
+    assert 0 < int(known.sum()) < 24
+    assert not batch.motion[~known].any()
+    # The margin is cut away in the middle.
+    _, sample = draw(0, 40)
+    assert np.array_equal(sample.pictures[0, 4:-4, 4:-4], raw.frame0[0].permute(1, 2, 0).numpy())
+    part = batch.part(2, 5)
+    assert len(part) == 3
+    assert torch.equal(part.extra["one"], batch.extra["one"][2:5])

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import av
+import numpy as np
+
+from betwixt.training.pack import pack
+from clips import make_clip, read_frames
+
+RECIPE = """
+name = "small"
+[network]
+name = "compact"
+[[data]]
+kind = "clips"
+exclude = ["held"]
+[data.clips.long]
+end = 0.5
+[train]
+samples = 8
+"""
+
+
+def test_what_a_run_does_not_use_stays_behind(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(RECIPE)
+    (tmp_path / "data").mkdir()
+    whole = make_clip(
+        tmp_path / "data/long.mp4", frames=50, codec="libx264", options={"bf": "3", "g": "12", "crf": "18"}
+    )
+    make_clip(tmp_path / "data/held.mp4", codec="libx264")
+    size = pack(tmp_path / "small.toml", tmp_path / "packed", tmp_path / "data")
+    assert size == sum(path.stat().st_size for path in (tmp_path / "packed").rglob("*") if path.is_file())
+    assert [path.name for path in (tmp_path / "packed/data").iterdir()] == ["long.mp4"]
+    assert "exclude=[]" in (tmp_path / "packed/train.sh").read_text()
+    part = tmp_path / "packed/data/long.mp4"
+    assert part.stat().st_size < 0.6 * whole.stat().st_size
+    # What comes before the end is there, frame by frame as it was.
+    for a, b in zip([f for f in read_frames(whole) if f.time < 0.5], read_frames(part), strict=False):
+        assert a.time == b.time
+        assert np.array_equal(a.video.to_ndarray(), b.video.to_ndarray())
+    with av.open(str(part)) as container:
+        assert 13 <= sum(1 for _ in container.decode(video=0)) < 25
+    with tarfile.open(tmp_path / "packed/code.tar.xz") as archive:
+        names = archive.getnames()
+    assert "src/betwixt/training/loop.py" in names
+    assert not any("__pycache__" in name or name.endswith(".safetensors") for name in names)
