@@ -550,8 +550,8 @@ def _picture(path: Path, tiles: Mapping[str, NDArray[np.uint8]]) -> None:
         h, w = min(height, 300), min(width, 480)
         top, left = (height - h) // 2, (width - w) // 2
         cell = np.ascontiguousarray(picture[top : top + h, left : left + w])
-        for colour, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            cv2.putText(cell, name, (8, h - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, thick, cv2.LINE_AA)
+        cell[h - 22 :, : 9 * len(name) + 12] //= 4
+        cv2.putText(cell, name, (6, h - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
         cells.append(cell)
     if len(cells) % 2:
         cells.append(np.full_like(cells[0], 255))
