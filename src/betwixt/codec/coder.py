@@ -4,17 +4,15 @@
 
     payload   step, a byte | range-coded symbols: z and y of the motion, z and y of the frame
 
-Both sides compute the same things in the same order, one thread a frame, so a decoder in another process gives the
-encoder's reconstruction bit by bit. All four sets of symbols depend on whole numbers alone: on another kind of machine,
-where floating point differs in its last bits, they are read as they were written, and what differs is a rounding here
-and there, which the checksum tells. B frames are no references, so nothing of that spreads.
+Both sides compute the same things in the same order, one thread a frame (`betwixt.codec.walk`), so a decoder in another
+process gives the encoder's reconstruction bit by bit. All four sets of symbols depend on whole numbers alone: on another
+kind of machine, where floating point differs in its last bits, they are read as they were written, and what differs is a
+rounding here and there, which the checksum tells. B frames are no references, so nothing of that spreads.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -165,7 +163,7 @@ class BFrameCoder:
         worth = self.worth_at(step) if worth is None else worth
         code = step_code(step)
         pixels = truth.video.width * truth.video.height
-        with _quiet():
+        with torch.inference_mode():
             scene = self._scene(first, second, t, code)
             true = _tensor(truth.picture)
             pictures = np.stack([_bytes(s.picture) for s in (first, truth, second)])
@@ -196,7 +194,7 @@ class BFrameCoder:
         network = self._network
         if len(payload) < 1 or (len(payload) - 1) % 4:
             return None
-        with _quiet():
+        with torch.inference_mode():
             scene = self._scene(first, second, t, payload[0])
             try:
                 reader = SymbolDecoder(payload[1:], self._gaussians)
@@ -276,18 +274,6 @@ class _Scene:
     ) -> None:
         self.frame0, self.frame1, self.t, self.step = frame0, frame1, t, step
         self.look, self.hint, self.predicted = look, hint, predicted
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No gradients, and one thread: sums are then made in one order."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _margins(height: int, width: int, multiple: int = 32) -> tuple[int, int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,8 +39,14 @@ def ahead(items: Iterable[T], work: Callable[[T], R], workers: int) -> Iterator[
 def one_thread_a_frame() -> Iterator[None]:
     """Each frame is made by one thread: what is found must not depend on how many there are."""
     threads = cv2.getNumThreads()
+    torch = sys.modules.get("torch")  # loaded by whoever needs it
+    of_torch = torch.get_num_threads() if torch is not None else 0
     cv2.setNumThreads(1)
+    if torch is not None:
+        torch.set_num_threads(1)
     try:
         yield
     finally:
         cv2.setNumThreads(threads)
+        if torch is not None:
+            torch.set_num_threads(of_torch)
