@@ -5,9 +5,9 @@
     payload   step, a byte | range-coded symbols: z and y of the motion, z and y of the frame
 
 Both sides compute the same things in the same order, one thread a frame (`betwixt.codec.walk`), so a decoder in another
-process gives the encoder's reconstruction bit by bit. All four sets of symbols depend on whole numbers alone: on another
-kind of machine, where floating point differs in its last bits, they are read as they were written, and what differs is a
-rounding here and there, which the checksum tells. B frames are no references, so nothing of that spreads.
+process gives the encoder's reconstruction bit by bit. All four sets of symbols depend on whole numbers alone: on
+another kind of machine, where floating point differs in its last bits, they are read as they were written, and what
+differs is a rounding here and there, which the checksum tells. B frames are no references, so nothing of that spreads.
 """
 
 from __future__ import annotations
