@@ -230,17 +230,17 @@ class Next(Blend):
 def test_a_network_made_for_the_next_frame_makes_that_one_only() -> None:
     first, second = (0.25 + 0.25 * x for x in frames())
     model = TorchInterpolator("next", Next(any_time=False), "cpu")
-    np.testing.assert_allclose(model.extrapolate(first, second), 2 * second - first, atol=1e-6)
+    np.testing.assert_allclose(model.next_frame(first, second), 2 * second - first, atol=1e-6)
     for attempt in (lambda: model.prepare(first, second), lambda: model.between(first, second, [0.5])):
         with pytest.raises(BetwixtError, match="next makes the frame after two frames"):
             attempt()
     with pytest.raises(BetwixtError, match="only interpolates"):
-        TorchInterpolator("blend", Blend(any_time=True), "cpu").extrapolate(first, second)
+        TorchInterpolator("blend", Blend(any_time=True), "cpu").next_frame(first, second)
 
 
 def test_ncm_extrapolates_through_the_runtime() -> None:
     model = TorchInterpolator("ncm-base-next", load_network("ncm-base-next"), "cpu")
-    made = model.extrapolate(*frames(40, 50))
+    (made,) = model.extrapolate(*frames(40, 50))
     assert made.shape == (40, 50, 3)
     assert np.isfinite(made).all()
 

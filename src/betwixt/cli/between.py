@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-__all__ = ["between"]
+from betwixt.cli import options as o
 
-Text = Optional[str]  # noqa: UP045 - Typer reads the annotation at run time
+__all__ = ["between"]
 
 
 def between(
     first: Annotated[str, typer.Argument(metavar="A", help="The first picture.")],
     second: Annotated[str, typer.Argument(metavar="B", help="The second picture, of the same size.")],
     target: Annotated[str, typer.Argument(metavar="OUT", help="A folder or pattern of images, one image, or a .gif.")],
-    times: Annotated[Text, typer.Option(help="Times from 0 (A) to 1 (B): 0.25,0.5,0.75.")] = None,
+    times: Annotated[o.Text, typer.Option(help="Times from 0 (A) to 1 (B): 0.25,0.5,0.75.")] = None,
     count: Annotated[
-        Optional[int],  # noqa: UP045
+        o.Number,
         typer.Option(help="Or how many frames, evenly spaced between A and B. Default: 1."),
     ] = None,
     ends: Annotated[bool, typer.Option("--ends", help="Put A and B in as well. A GIF always has them.")] = False,
     fps: Annotated[str, typer.Option(help="The rate of a GIF.")] = "10",
-    model: Annotated[str, typer.Option(help="Which model makes the frames (see betwixt models).")] = "dis",
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")] = "auto",
-    weights: Annotated[Text, typer.Option(metavar="FILE", help="A network's weights: safetensors, .pth, .pkl.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    model: o.Model = "dis",
+    device: o.Device = "auto",
+    weights: o.Weights = None,
+    overwrite: o.Overwrite = False,
+    as_json: o.AsJson = False,
 ) -> None:
     """Make the frames between two pictures."""
     from betwixt.cli.report import print_json

@@ -18,13 +18,16 @@ from betwixt import __version__
 from betwixt.cli import (
     benchmark,
     between,
+    blur,
     encode,
     evaluate,
+    extrapolate,
     info,
     interpolate,
     masks,
     models,
     rd_curve,
+    realtime,
     train,
     weights,
 )
@@ -45,6 +48,9 @@ app.command("between")(between.between)
 app.command("encode")(encode.encode)
 app.command("decode")(encode.decode)
 app.command("rd-curve")(rd_curve.rd_curve)
+app.command("extrapolate")(extrapolate.extrapolate)
+app.command("blur")(blur.blur)
+app.command("realtime")(realtime.realtime)
 app.command("info")(info.info)
 app.command("masks")(masks.masks)
 app.command("evaluate")(evaluate.evaluate)

@@ -23,6 +23,7 @@ __all__ = [
     "CountReport",
     "ProgressReport",
     "StageReport",
+    "StepReport",
     "TrainingReport",
     "duration",
     "print_costs",
@@ -101,6 +102,31 @@ class ProgressReport:
                 file=self._stream,
                 flush=True,
             )
+
+
+class StepReport:
+    """Shows what is being done: on a terminal only, since each step is short."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._status: Any = None
+
+    def __enter__(self) -> StepReport:
+        if not self._quiet and sys.stderr.isatty():
+            from rich.console import Console
+
+            self._status = Console(file=sys.stderr).status("starting")
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, step: str) -> None:
+        """Show `step`."""
+        if self._status is not None:
+            self._status.update(step)
 
 
 class CountReport:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import av.error
 
+from betwixt import __version__
 from betwixt.codec.encode import ATTACHMENT, TAG, checksum
 from betwixt.codec.record import Record, unpack
 from betwixt.codec.walk import ahead, one_thread_a_frame
@@ -308,7 +309,9 @@ class _Restoring:
         if summary.concealed:
             found.append(f"{summary.concealed} frames were made up")
         if summary.differing:
-            found.append(f"{summary.differing} B frames differ from what the encoder made (another machine, or damage)")
+            writer = self._record.writer
+            who = f"Betwixt {writer} made them" if writer != __version__ else "another kind of machine, or damage"
+            found.append(f"{summary.differing} B frames differ from what the encoder made ({who})")
         return "; ".join(found) if found else None
 
     # -- which frames

@@ -59,6 +59,7 @@ from betwixt.errors import UsageError
 from betwixt.layers.resize import resize_flow_to, resize_to
 from betwixt.layers.warp import backward_warp
 from betwixt.models.compact import Compact, compose, search, working_size
+from betwixt.models.dis import working_size as searched_size
 
 __all__ = [
     "LAMBDA",
@@ -255,7 +256,10 @@ class CompactPredictor(Predictor):
 
     def hints(self, pictures: NDArray[np.uint8], t: float) -> dict[str, NDArray[Any]]:
         """What the search finds between the two frames: "found" (h, w, 2) and "logit" (h, w, 1)."""
-        found, logit = search(pictures[0], pictures[1], t)
+        height, width = pictures.shape[1:3]
+        # At the size that the networks see, as `compact` does at work.
+        ratio = max(working_size(height, width)[0], searched_size(height, width)[0]) / height
+        found, logit = search(pictures[0], pictures[1], t, ratio)
         return {"found": found, "logit": logit}
 
     def teacher_hints(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:

@@ -4,7 +4,8 @@
 
     results/quality.csv      betwixt evaluate --record        ─┐
     results/cost.csv         betwixt benchmark --record       ─┼─► docs/results.md, the marked parts of README.md
-    results/conversion.csv   betwixt benchmark --end-to-end   ─┘
+    results/conversion.csv   betwixt benchmark --end-to-end   ─┤
+    results/realtime.csv     betwixt realtime --record        ─┘
 
 Nothing is measured here and nothing is typed in: a test compares the pages with what this gives.
 """
@@ -82,7 +83,7 @@ def _groups(quality: Rows) -> dict[tuple[str, str], Rows]:
     return dict(sorted(groups.items(), key=lambda g: (order.index(g[0][0].removesuffix("-extrapolation")), g[0])))
 
 
-def results_page(quality: Rows, cost: Rows, conversion: Rows) -> str:
+def results_page(quality: Rows, cost: Rows, conversion: Rows, calls: Rows) -> str:
     """docs/results.md."""
     lines = [
         "# Results",
@@ -92,7 +93,8 @@ def results_page(quality: Rows, cost: Rows, conversion: Rows) -> str:
         "## Quality",
     ]
     for (dataset, options), rows in _groups(quality).items():
-        name = _NAMES.get(dataset, dataset)
+        plain = dataset.removesuffix("-extrapolation")
+        name = _NAMES.get(plain, plain) + (", the frame after" if plain != dataset else "")
         count = max(int(row["count"]) for row in rows)
         lines += ["", f"### {name}{f' ({options})' if options else ''}", ""]
         lines += [f"`{dataset}`: {rows[0]['protocol']}; {count} frames.", ""]
@@ -168,7 +170,51 @@ def results_page(quality: Rows, cost: Rows, conversion: Rows) -> str:
         ),
     )
     lines += ["", f"<sub>Measured on {_machines(conversion)}.</sub>", ""]
+    lines += _calls(calls)
     return "\n".join(lines)
+
+
+def _calls(calls: Rows) -> list[str]:
+    """The simulated calls."""
+    lines = [
+        "## Real-time video",
+        "",
+        "Simulated calls ([realtime](realtime.md)): the four schemes of NCM's appendix E at the same bits. The times",
+        "are of a picture, made one after the other; *missed* is the share that took longer than a tick;",
+        "where the machine was busy with other work they are left out.",
+        "",
+    ]
+    groups: dict[tuple[str, ...], Rows] = {}
+    for row in calls:
+        groups.setdefault(tuple(row[k] for k in ("clip", "size", "model", "factor", "network", "seed")), []).append(row)
+    order = ("scheme 1", "scheme 2", "interpolation", "extrapolation")
+    for (clip, size, model, factor, network, seed), rows in sorted(groups.items()):
+        lines += [
+            f"### {clip}, {size}, {model}, one frame of {factor}, network {network} (seed {seed})",
+            "",
+            *_table(
+                ("scheme", "kbit/s", "PSNR, dB", "SSIM", "flicker", "delay, ms", "standing", "ms", "missed", "date"),
+                (
+                    (
+                        row["scheme"],
+                        row["kbit_per_second"],
+                        _mean(row, "psnr", 2),
+                        row["ssim"],
+                        _mean(row, "flicker", 2),
+                        row["delay_ms"],
+                        f"{100 * float(row['standing']):.0f} %",
+                        row["ms_median"],
+                        f"{100 * float(row['missed']):.0f} %" if row["missed"] else "",
+                        row["date"],
+                    )
+                    for row in sorted(rows, key=lambda row: order.index(row["scheme"]))
+                ),
+            ),
+            "",
+            f"<sub>Measured on {_machines(rows)}.</sub>",
+            "",
+        ]
+    return lines
 
 
 def _by(rows: Rows, column: str) -> dict[str, Rows]:
@@ -249,7 +295,8 @@ def pages(project: Path) -> dict[Path, str]:
     Raises:
         InputError: if a table or the README's marks are missing.
     """
-    quality, cost, conversion = (_read(project / "results" / f"{n}.csv") for n in ("quality", "cost", "conversion"))
+    names = ("quality", "cost", "conversion", "realtime")
+    quality, cost, conversion, calls = (_read(project / "results" / f"{name}.csv") for name in names)
     readme = project / "README.md"
     text = readme.read_text(encoding="utf-8")
     before, begin, rest = text.partition(_BEGIN)
@@ -257,7 +304,7 @@ def pages(project: Path) -> dict[Path, str]:
     if not begin or not end:
         raise InputError(f"{readme} has no marks {_BEGIN} and {_END}.")
     return {
-        project / "docs" / "results.md": results_page(quality, cost, conversion),
+        project / "docs" / "results.md": results_page(quality, cost, conversion, calls),
         readme: f"{before}{_BEGIN}\n{readme_part(quality, conversion)}\n{_END}{after}",
     }
 

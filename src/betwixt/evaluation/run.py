@@ -272,10 +272,11 @@ def check_model(model: Model, dataset: Dataset) -> None:
             raise _no_sequences(model)
     elif not dataset.extrapolation:
         check_interpolates(model)
-    else:
-        # A model that only interpolates refuses whatever the frames are, and at once.
-        blank = np.zeros((64, 64, 3), np.float32)
-        model.extrapolate(blank, blank)
+    elif not model.extrapolates:
+        raise UsageError(
+            f"The model {model.name} only interpolates: evaluate dis, whose motion is continued for it, or choose one "
+            "that extrapolates."
+        )
 
 
 def _no_sequences(model: Minterpolate) -> UsageError:
@@ -373,7 +374,7 @@ def _made(model: Interpolator, sample: Sample, frames: Frames) -> list[Image]:
     first, second = (np.asarray(x, np.float32) / np.float32(255) for x in (frames.first, frames.second))
     inside = [t for t in sample.times if 0.0 < t < 1.0]
     pair = model.prepare(first, second) if inside else None
-    return [pair.at(t) if pair is not None and t in inside else model.extrapolate(first, second) for t in sample.times]
+    return [pair.at(t) if pair is not None and t in inside else model.next_frame(first, second) for t in sample.times]
 
 
 def _by_sequence(

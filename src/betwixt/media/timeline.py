@@ -76,6 +76,12 @@ class Clock:
             self.index += 1
             yield self.index - 1, now
 
+    def onwards(self) -> Iterator[tuple[int, Fraction]]:
+        """The numbers and times of all output frames from where the last call stopped, without an end."""
+        while True:
+            self.index += 1
+            yield self.index - 1, self.start + (self.index - 1) / self.rate
+
 
 def slots(times: Iterable[Fraction], end: Fraction, rate: Fraction) -> Iterator[Slot]:
     """The output frames for source frames at `times` (increasing, the last before `end`).

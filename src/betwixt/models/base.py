@@ -20,14 +20,17 @@ found in frame 0.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
+
+if TYPE_CHECKING:
+    from betwixt.masks.labels import Masks
 
 __all__ = [
     "Image",
@@ -80,26 +83,84 @@ class Interpolator(ABC):
     Attributes:
         name: As `load_model` knows it.
         interpolates: Whether it makes frames in between; a few networks only make the frame after the second.
+        extrapolates: Whether it makes the frame after the second by itself (`next_frame`).
+        takes_masks: Whether masks may be given with the frames (`prepare_masked`).
     """
 
     name: str
     interpolates: bool = True
+    extrapolates: bool = False
+    takes_masks: bool = False
 
     @abstractmethod
     def prepare(self, first: Image, second: Image) -> Pair:
         """Compute what depends only on the two frames, which have the same shape (H, W, 3)."""
 
+    def prepare_masked(self, first: Image, second: Image, masks: Masks) -> Pair:
+        """As `prepare`, with masks of the two frames, for a model that takes them.
+
+        Raises:
+            UsageError: if the model takes none.
+            InputError: if they are of another size than the frames.
+        """
+        raise UsageError(
+            f"The model {self.name} takes no masks: leave them out, or choose a model whose name ends in +hm."
+        )
+
     def prepare_batch(self, firsts: Sequence[Image], seconds: Sequence[Image]) -> PairBatch:
         """As `prepare`, for several pairs whose frames all have one shape; networks do them in one pass."""
         return PairBatch([self.prepare(first, second) for first, second in zip(firsts, seconds, strict=True)])
 
-    def extrapolate(self, first: Image, second: Image) -> Image:
+    def next_frame(self, first: Image, second: Image) -> Image:
         """The frame as far after `second` as that is after `first`: (H, W, 3) RGB float32 in [0, 1].
 
         Raises:
-            UsageError: if the model only interpolates.
+            UsageError: if the model only interpolates (`extrapolates` says so).
         """
         raise UsageError(f"The model {self.name} only interpolates: choose one that extrapolates.")
+
+    def frames_after(self, first: Image, second: Image, steps: int) -> Iterator[Image]:
+        """The `steps` frames after two pictures (H, W, 3): each from the two before it, or by `dis` (`extrapolate`)."""
+        if not self.extrapolates:
+            from betwixt.models.dis import DIS
+
+            yield from DIS().frames_after(first, second, steps)
+            return
+        for _ in range(steps):
+            first, second = second, self.next_frame(first, second)
+            yield second
+
+    def extrapolate(self, first: Any, second: Any, steps: int = 1) -> list[Any]:
+        """Make the frames after two frames, in the type they came in.
+
+        A model that extrapolates goes on from frame to frame. For one that only interpolates, the motion that `dis`
+        finds between the two frames goes on as it went (`layers.continuation`): an honest guess for the next frame or
+        two, not the work of the model.
+
+        Args:
+            first: A frame, or a batch, as for `between`.
+            second: The frame after it, of the same type and shape.
+            steps: How many frames to make; the distance between two is that of the two given ones.
+
+        Returns:
+            `steps` frames, or batches, of the type, shape and range of `first`.
+
+        Raises:
+            UsageError: as `between`; or if `steps` is less than 1.
+
+        Example:
+            >>> import numpy as np
+            >>> import betwixt
+            >>> first = np.full((48, 64, 3), 90, np.uint8)
+            >>> frames = betwixt.load_model("dis").extrapolate(first, first, 2)
+            >>> len(frames), bool((frames[1] == first).all())
+            (2, True)
+        """
+        if steps < 1:
+            raise UsageError(f"{steps} frames cannot be made: give at least 1 step.")
+        pictures_a, pictures_b, restore = _alike(first, second)
+        made = [self.frames_after(a, b, steps) for a, b in zip(pictures_a, pictures_b, strict=True)]
+        return [restore(pictures) for pictures in zip(*made, strict=True)]
 
     def between(self, first: Any, second: Any, times: Iterable[float]) -> list[Any]:
         """Make the frames between two frames, in the type they came in.
@@ -128,17 +189,7 @@ class Interpolator(ABC):
             (2, (48, 64, 3), dtype('uint8'))
         """
         check_interpolates(self)
-        pictures_a, restore = _to_images(first, "first")
-        pictures_b, _ = _to_images(second, "second")
-        if type(first) is not type(second) or first.dtype != second.dtype:
-            raise UsageError("The two frames differ in type: give both as the same kind of array.")
-        if first.shape != second.shape:
-            if len(pictures_a) != len(pictures_b):
-                raise UsageError(
-                    f"{len(pictures_a)} first frames and {len(pictures_b)} second ones: give as many of each."
-                )
-            sizes = _size(pictures_a[0]), _size(pictures_b[0])
-            raise UsageError(f"The two frames differ in size: {sizes[0]} and {sizes[1]}; scale one to fit the other.")
+        pictures_a, pictures_b, restore = _alike(first, second)
         moments = [float(t) for t in times]
         for t in moments:
             if not 0.0 <= t <= 1.0:
@@ -172,6 +223,20 @@ class MotionInterpolator(Interpolator):
     @abstractmethod
     def prepare_luma(self, first: Luma, second: Luma) -> MotionPair:
         """As `prepare`, from grey pictures (H, W) alone; the pair's `at` then makes grey pictures as (H, W, 3)."""
+
+
+def _alike(first: Any, second: Any) -> tuple[list[Image], list[Image], Any]:
+    """Two frames, or batches, of one kind as pictures, and what turns results back into their type."""
+    pictures_a, restore = _to_images(first, "first")
+    pictures_b, _ = _to_images(second, "second")
+    if type(first) is not type(second) or first.dtype != second.dtype:
+        raise UsageError("The two frames differ in type: give both as the same kind of array.")
+    if first.shape != second.shape:
+        if len(pictures_a) != len(pictures_b):
+            raise UsageError(f"{len(pictures_a)} first frames and {len(pictures_b)} second ones: give as many of each.")
+        sizes = _size(pictures_a[0]), _size(pictures_b[0])
+        raise UsageError(f"The two frames differ in size: {sizes[0]} and {sizes[1]}; scale one to fit the other.")
+    return pictures_a, pictures_b, restore
 
 
 def _size(picture: Image) -> str:

@@ -22,7 +22,9 @@ Here u is the motion from frame 0 to frame 1 of what is seen at a pixel at time 
    shows it gets the weight. So does the frame in which it lies inside the picture.
 
 Shapes: luma (H, W) uint8; inside, pictures (h, w) uint8 and flows (h, w, 2) float32 in pixels of (h, w), with h, w as
-`_working_size` says; outside, maps of (h, w) with flows in pixels of (H, W).
+`working_size` says; outside, maps of (h, w) with flows in pixels of (H, W).
+
+After frame 1 the motion goes on as it went (`layers.continuation`).
 
 Still parts stay still: flow below half a pixel is set to zero where the two frames are equal, so that a picture in
 picture, a letterbox or a logo is copied bit by bit. Equal frames have zero flow everywhere.
@@ -37,6 +39,7 @@ T. Brox, K. Keutzer, "Dense Point Trajectories by GPU-accelerated Large Displace
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -46,11 +49,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
+from betwixt.layers.continuation import continued
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Luma, MotionInterpolator, MotionPair
 
-__all__ = ["DIS", "Flows", "find_flows"]
+__all__ = ["DIS", "DISPair", "Flows", "find_flows", "working_size"]
 
 _Map = NDArray[Any]
 """(h, w) or (h, w, 2), float32."""
@@ -63,6 +67,9 @@ _SMALLEST = 32
 
 _HIDDEN = 5.0, 0.03
 """Forward-backward error from which a point counts as hidden, in pixels, and how fast its weight falls from there."""
+
+_TRUSTED = 1.0, 0.5
+"""After frame 1: the forward-backward error up to which motion is trusted, in pixels, and how fast trust falls then."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +98,7 @@ def find_flows(first: Luma, second: Luma, ratio: float | None = None) -> Flows:
         second: Frame 1, of the same size.
         ratio: As of `DIS`.
     """
-    return _DISPair(first, second, ratio).flows()
+    return DISPair(first, second, ratio).flows()
 
 
 class DIS(MotionInterpolator):
@@ -102,20 +109,31 @@ class DIS(MotionInterpolator):
     """
 
     name = "dis"
+    extrapolates = True
 
     def __init__(self, ratio: float | None = None) -> None:
         self._ratio = ratio
 
-    def prepare(self, first: Image, second: Image) -> MotionPair:
+    def prepare(self, first: Image, second: Image) -> DISPair:
         """Find the motion between two RGB pictures (H, W, 3), float32 in [0, 1]."""
-        return _DISPair(_luma(first), _luma(second), self._ratio, first, second)
+        return DISPair(_luma(first), _luma(second), self._ratio, first, second)
 
-    def prepare_luma(self, first: Luma, second: Luma) -> MotionPair:
+    def next_frame(self, first: Image, second: Image) -> Image:
+        """The frame after two: what is seen in the second goes on as it went."""
+        return self.prepare(first, second).at(2.0)
+
+    def frames_after(self, first: Image, second: Image, steps: int) -> Iterator[Image]:
+        """The frames after two, all along the motion between those two."""
+        pair = self.prepare(first, second)
+        for step in range(1, steps + 1):
+            yield pair.at(1.0 + step)
+
+    def prepare_luma(self, first: Luma, second: Luma) -> DISPair:
         """Find the motion between two grey pictures (H, W), uint8."""
-        return _DISPair(first, second, self._ratio)
+        return DISPair(first, second, self._ratio)
 
 
-class _DISPair(MotionPair):
+class DISPair(MotionPair):
     """Two frames and the flows between them."""
 
     def __init__(
@@ -130,7 +148,7 @@ class _DISPair(MotionPair):
             raise UsageError("The two frames differ in size: scale one to the other's size first.")
         self._given = (luma_0 if first is None else first, luma_1 if second is None else second)
         height, width = luma_0.shape
-        h, w = _working_size(height, width, ratio)
+        h, w = working_size(height, width, ratio)
         self._size = h, w
         self._scale = np.array([width / w, height / h], np.float32)
         changed = cv2.absdiff(luma_0, luma_1)
@@ -171,11 +189,31 @@ class _DISPair(MotionPair):
         weight: _Map = cv2.blur(share, (3, 3), borderType=cv2.BORDER_REPLICATE)
         return Motion(to_0 * self._scale, to_1 * self._scale, weight)
 
+    def beyond(self, s: float) -> Motion:
+        """The motion and visibility `s` intervals after frame 1, s > 0: what is seen in frame 1 goes on as it went."""
+        if self._equal:
+            zero = np.zeros((*self._size, 2), np.float32)
+            return Motion(zero, zero, np.zeros(self._size, np.float32))
+        sure, fall = _TRUSTED
+        trust = np.exp(np.maximum(self._error_1 - sure, 0) * -fall).astype(np.float32)
+        x, y = (float(side) for side in self._scale)
+        return continued(self._motion_at(1.0) * self._scale, trust, float(s), (x, y))
+
+    def longest(self) -> float:
+        """How far the fastest parts move from frame 0 to frame 1, in pixels of the frame: all but a thousandth."""
+        if self._equal:
+            return 0.0
+        lengths = [cv2.magnitude(*cv2.split(flow * self._scale)) for flow in (self._flow_01, self._flow_10)]
+        for length in lengths:
+            length[self._still] = 0
+        return max(float(np.quantile(length, 0.999)) for length in lengths)
+
     def at(self, t: float) -> Image:
-        """The frame at time `t`, 0 < t < 1."""
+        """The frame at time `t`, 0 < t < 1, or after frame 1."""
         first, second = (_rgb(given) if given.ndim == 2 else given for given in self._given)
+        motion = self.motion(t) if t < 1 else self.beyond(t - 1)
         image: Image
-        (image,) = synthesize_planes([first], [second], self.motion(t), first.shape[:2])
+        (image,) = synthesize_planes([first], [second], motion, first.shape[:2])
         return image
 
     def _motion_at(self, t: float) -> _Map:
@@ -216,7 +254,7 @@ class _DISPair(MotionPair):
         return np.exp(np.maximum(error - start, 0) * -fall - np.maximum(beyond, 0))
 
 
-def _working_size(height: int, width: int, ratio: float | None = None) -> tuple[int, int]:
+def working_size(height: int, width: int, ratio: float | None = None) -> tuple[int, int]:
     """The size at which the motion is sought: small frames as they are, larger ones at a third or so."""
     least, most = _SHORT_SIDE
     short = min(height, width)

@@ -6,7 +6,8 @@ They learn nothing and need nothing but OpenCV (and, for minterpolate, the FFmpe
 |--------------|-------------------------------------------------------------------------------------------------|
 | average      | (1 - t) frame 0 + t frame 1                                                                     |
 | nearest      | the nearer frame, frame 0 at t = 1/2; as an extrapolation the last frame again                  |
-| dis-midpoint | DIS flow (medium) both ways on grey; frame 0 warped by t F10, frame 1 by (1 - t) F01; the mean  |
+| dis-midpoint | DIS flow (medium) both ways on grey; frame 0 warped by t F10, frame 1 by (1 - t) F01; the mean; |
+|              | as an extrapolation frame 1 warped by F10, as if that flow stood where it is needed             |
 | minterpolate | FFmpeg's filter of that name at its best settings; on sequences                                 |
 """
 
@@ -58,12 +59,13 @@ class Nearest(Interpolator):
     """The nearer of the two frames."""
 
     name = "nearest"
+    extrapolates = True
 
     def prepare(self, first: Image, second: Image) -> Pair:
         """Nothing to compute."""
         return _NearestPair(first, second)
 
-    def extrapolate(self, first: Image, second: Image) -> Image:
+    def next_frame(self, first: Image, second: Image) -> Image:
         """The last frame again."""
         return second
 
@@ -80,24 +82,37 @@ class _MidpointPair(Pair):
 
     def at(self, t: float) -> Image:
         """The mean of both warps."""
-        height, width = self._frames[0].shape[:2]
-        grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
         parts = ((self._frames[0], t * self._flow_10), (self._frames[1], (1 - t) * self._flow_01))
         total = np.zeros(self._frames[0].shape, np.float32)
         for frame, flow in parts:
-            x, y = cv2.split(grid + flow.astype(np.float32))
-            total += cv2.remap(frame, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            total += self._warped(frame, flow)
         return (total / np.float32(2 * 255)).astype(np.float32)
+
+    def after(self) -> Image:
+        """Frame 1 warped along F10."""
+        after: Image = (self._warped(self._frames[1], self._flow_10) / np.float32(255)).astype(np.float32)
+        return after
+
+    def _warped(self, frame: NDArray[np.uint8], flow: NDArray[np.float32]) -> Any:
+        height, width = frame.shape[:2]
+        grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
+        x, y = cv2.split(grid + flow.astype(np.float32))
+        return cv2.remap(frame, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 class DISMidpoint(Interpolator):
     """The plain way to use optical flow: each frame warped along half of the flow that starts at the other."""
 
     name = "dis-midpoint"
+    extrapolates = True
 
     def prepare(self, first: Image, second: Image) -> Pair:
         """Find the flow both ways."""
         return _MidpointPair(first, second)
+
+    def next_frame(self, first: Image, second: Image) -> Image:
+        """The last frame warped along the flow that leads from it to the first: linear continuation."""
+        return _MidpointPair(first, second).after()
 
 
 class Minterpolate:

@@ -12,9 +12,12 @@ from betwixt.errors import UsageError
 if TYPE_CHECKING:
     from betwixt.models.network import Network
 
-__all__ = ["DEFAULT_MODEL", "MODELS", "ModelInfo", "load_network", "model_info", "need_torch"]
+__all__ = ["DEFAULT_MODEL", "EFFECTS_MODEL", "MODELS", "ModelInfo", "load_network", "model_info", "need_torch"]
 
 DEFAULT_MODEL = "dis"
+
+EFFECTS_MODEL = "compact"
+"""What makes the frames of effects and of real-time video, unless another is asked for."""
 
 
 @dataclass(frozen=True)

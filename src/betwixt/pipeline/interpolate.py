@@ -6,26 +6,31 @@
 All four work at the same time, joined by bounded queues, so memory does not grow with length. The order of the output
 is fixed by the planner; workers finish in any order and the writer waits for the next in line. Whatever goes wrong
 anywhere stops all of it, and nothing is left under the output's name.
+
+The other conversions (`betwixt.effects`) are jobs of the same kind: what differs is which frames are shown and which
+are made of what, which a `Director` decides.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, TypedDict
 
 import av
 import cv2
 
 from betwixt.errors import BetwixtError, DamagedInputError, OutputError, UsageError
+from betwixt.masks.store import MaskFolder, open_masks
 from betwixt.media import codecs
 from betwixt.media.files import check_output
 from betwixt.media.gif import MAX_RATE as MAX_GIF_RATE
@@ -39,11 +44,26 @@ from betwixt.media.writer import TimeMap, VideoWriter
 from betwixt.models.base import Interpolator, check_interpolates
 from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.pipeline.channel import Channel, Stopped
-from betwixt.pipeline.plan import Planner, Rates, Show, choose_rates
+from betwixt.pipeline.plan import Between, Planner, Rates, Show, choose_rates
 from betwixt.runtime.load import load_model
 from betwixt.runtime.synthesis import PairWork, Source, Synthesizer
 
-__all__ = ["Plan", "Progress", "Summary", "cores", "default_output", "interpolate_video", "plan_video"]
+__all__ = [
+    "Director",
+    "Job",
+    "Options",
+    "Plan",
+    "Progress",
+    "Summary",
+    "Task",
+    "convert",
+    "cores",
+    "default_output",
+    "defaults",
+    "interpolate_video",
+    "plan_video",
+    "planned",
+]
 
 FLIGHT_BYTES = 96 << 20
 """How much memory finished and half-finished frames may take between the stages."""
@@ -148,6 +168,39 @@ class Summary:
         return values
 
 
+class Options(TypedDict, total=False):
+    """The options that every conversion has; `interpolate_video` says what they mean and what holds without them."""
+
+    model: str | Interpolator
+    start: str | float | Fraction | None
+    end: str | float | Fraction | None
+    scene_cuts: str | Path
+    duplicates: str
+    codec: str | None
+    quality: str | int | None
+    pixel_format: str | None
+    device: str
+    weights: str | Path | None
+    threads: int
+    overwrite: bool
+    audio: str
+    interlaced: str
+    input_fps: str | float | Fraction | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """Output frames to be made by a worker.
+
+    Attributes:
+        indices: Their numbers, in order.
+        make: Makes them; called once, in any thread.
+    """
+
+    indices: tuple[int, ...]
+    make: Callable[[], list[av.VideoFrame]]
+
+
 class _Sink(Protocol):
     lost: list[str]
     notes: list[str]
@@ -158,8 +211,14 @@ class _Sink(Protocol):
     def abort(self) -> None: ...
 
 
-class _Job:
-    """An input opened, an output checked, everything decided; nothing written yet."""
+class Job:
+    """An input opened, an output checked, everything decided; nothing written yet.
+
+    Attributes:
+        copies: Whether the input's other streams go along.
+    """
+
+    copies = True
 
     def __init__(
         self,
@@ -185,7 +244,9 @@ class _Job:
         audio: str,
         interlaced: str,
         input_fps: str | float | Fraction | None,
+        masks: str | Path | None = None,
     ) -> None:
+        self._began = time.monotonic()
         self.source, self.target = source, target
         self.fps = None if fps is None else parse_rate(fps)
         self.factor = None if factor is None else parse_rate(factor, "factor")
@@ -208,14 +269,25 @@ class _Job:
         self.threads = threads or cores()
         self.overwrite, self.interlaced = overwrite, interlaced
         self.model = load_model(model, device, weights=weights) if isinstance(model, str) else model
-        check_interpolates(self.model)
+        self.check_model()
+        self.masks = None if masks is None else self._open_masks(masks)
         self._check_target()
         self.reader: Reader | ImageSource = self._open()
         try:
             self._decide(audio)
+            if self.masks is not None:
+                self.masks.check(None, self.reader.info.height, self.reader.info.width)
         except BaseException:
             self.reader.close()
             raise
+
+    def _open_masks(self, folder: str | Path) -> MaskFolder:
+        if not self.model.takes_masks:
+            name = self.model.name
+            raise UsageError(f"The model {name} takes no masks: leave --masks out, or choose one that ends in +hm.")
+        if self.loop:
+            raise UsageError("--masks and --loop: no masks lead from the last frame back to the first; leave one out.")
+        return open_masks(folder)
 
     def _check_target(self) -> None:
         target = self.target
@@ -267,6 +339,34 @@ class _Job:
         if self.loop and self.end is not None:
             self.notes.append("--loop leads from the last frame before --end back to the first.")
 
+    def check_model(self) -> None:
+        """Refuse a model that cannot do the job."""
+        check_interpolates(self.model)
+
+    def planner(self) -> Planner:
+        """The planner for the input's frames."""
+        return Planner(
+            self.rates,
+            cuts=self.cuts,
+            fill=self.fill,
+            loop=self.loop,
+            start=self.begin,
+            end=self.finish,
+            stated_end=self.reader.stated_end,
+        )
+
+    def director(self, chunk: int) -> Director:
+        """What decides on the output's frames; `chunk` is how many a task should have at most."""
+        return Director(self, chunk)
+
+    def elapsed(self) -> float:
+        """Seconds since it was begun."""
+        return time.monotonic() - self._began
+
+    def closing_notes(self) -> list[str]:
+        """What a person should know of it afterwards."""
+        return []
+
     @property
     def frames_out(self) -> int | None:
         """How many frames will be written, as far as can be told."""
@@ -306,7 +406,7 @@ class _Job:
             pixel_format=self.pixel_format,
             threads=self.threads,
         )
-        if isinstance(reader, Reader):
+        if isinstance(reader, Reader) and self.copies:
             mode = "drop" if self.audio == "none" else self.audio
             try:
                 writer.copy_from(reader.container, reader.stream, TimeMap(zero, self.rates.slow), mode)
@@ -349,15 +449,63 @@ class _Job:
         return str(self.target) if isinstance(self.target, (str, Path)) else "standard output"
 
 
+class Director:
+    """Turns the stream of frames into what is shown and what is made: here, one frame for each slot between two.
+
+    Attributes:
+        planner: What it has seen of the stream.
+        abandoned: Set when nobody waits for the frames any more: a long task should look at it.
+    """
+
+    def __init__(self, job: Job, chunk: int) -> None:
+        self.planner = job.planner()
+        self.abandoned = threading.Event()
+        self._job, self._chunk = job, chunk
+        self._synthesizer: Synthesizer | None = None
+        self._sources: dict[int, Source] = {}
+
+    def steps(self, items: Iterable[Frame | Other]) -> Iterator[Show | Task | Other]:
+        """The output in order; packets of other streams pass through in place."""
+        for step in self.planner.steps(items):
+            if isinstance(step, Between):
+                work = self.pair(step.left, step.right)
+                for k in range(0, len(step.slots), self._chunk):
+                    part = step.slots[k : k + self._chunk]
+                    times = [t for _, t in part]
+                    yield Task(tuple(i for i, _ in part), functools.partial(work.make, times))
+            else:
+                yield step
+
+    def pair(self, left: Frame, right: Frame, keep: Iterable[Frame] = ()) -> PairWork:
+        """Two frames, to be prepared once; of other frames only those to `keep` stay in memory."""
+        if self._synthesizer is None:
+            self._synthesizer = Synthesizer(self._job.model, left.video, self._job.reader.info.colour)
+        synthesizer = self._synthesizer
+        wanted = [left, right, *keep]
+        # a frame serves as the right of one pair and the left of the next
+        self._sources = {f.index: self._sources.get(f.index) or synthesizer.source(f.video) for f in wanted}
+        masks = self._job.masks
+        find = None if masks is None else functools.partial(masks.pair, left.index, right.index, *synthesizer.size)
+        return PairWork(synthesizer, self._sources[left.index], self._sources[right.index], find)
+
+
+def defaults() -> dict[str, Any]:
+    """A job's options as `interpolate_video` has them if they are not given."""
+    keywords = inspect.signature(interpolate_video).parameters.values()
+    return {p.name: p.default for p in keywords if p.kind is p.KEYWORD_ONLY and p.name != "progress"}
+
+
 def plan_video(source: str | Path | IO[bytes], target: str | Path | IO[bytes], **options: Any) -> Plan:
     """What `interpolate_video` would do with the same arguments; writes nothing.
 
     Raises:
         BetwixtError: whatever can be told to go wrong beforehand.
     """
-    keywords = inspect.signature(interpolate_video).parameters.values()
-    defaults = {p.name: p.default for p in keywords if p.kind is p.KEYWORD_ONLY and p.name != "progress"}
-    job = _Job(source, target, **(defaults | options))
+    return planned(Job(source, target, **(defaults() | options)))
+
+
+def planned(job: Job) -> Plan:
+    """What a job would do; closes its input."""
     try:
         return job.describe()
     finally:
@@ -387,6 +535,7 @@ def interpolate_video(
     audio: str = "auto",
     interlaced: str = "refuse",
     input_fps: str | float | Fraction | None = None,
+    masks: str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Make a video smooth: interpolate it to another frame rate.
@@ -417,6 +566,8 @@ def interpolate_video(
         audio: "copy", "drop" or "stretch" (slow motion); "auto" copies, and drops in slow motion.
         interlaced: What to do with interlaced video: "refuse", "deinterlace" or "ignore".
         input_fps: The rate of a folder of images; 25 if not given.
+        masks: A folder of masks (`betwixt masks`, or one map a frame), for a model that takes them; by default it finds
+            its own.
         progress: Called now and then with how far it is, from another thread.
 
     Returns:
@@ -437,16 +588,25 @@ def interpolate_video(
         >>> summary.frames_in, summary.frames_out, str(summary.rate)
         (25, 50, '50')
     """
-    began = time.monotonic()
-    job = _Job(
+    job = Job(
         source, target, fps=fps, factor=factor, slow=slow, model=model, start=start, end=end, scene_cuts=scene_cuts,
         duplicates=duplicates, loop=loop, codec=codec, quality=quality, pixel_format=pixel_format, device=device,
         weights=weights, threads=threads, overwrite=overwrite, audio=audio, interlaced=interlaced, input_fps=input_fps,
+        masks=masks,
     )  # fmt: skip
+    return convert(job, progress)
+
+
+def convert(job: Job, progress: Callable[[Progress], None] | None = None) -> Summary:
+    """Do a job.
+
+    Raises:
+        BetwixtError: as `interpolate_video`.
+    """
     try:
         sink = job.make_sink()
         try:
-            summary = _Run(job, sink, progress).run(began)
+            summary = Run(job, sink, progress).run()
         except BaseException:
             sink.abort()
             raise
@@ -475,10 +635,10 @@ class _Made:
     videos: Future[list[av.VideoFrame]]
 
 
-class _Run:
+class Run:
     """One conversion in progress."""
 
-    def __init__(self, job: _Job, sink: _Sink, progress: Callable[[Progress], None] | None) -> None:
+    def __init__(self, job: Job, sink: _Sink, progress: Callable[[Progress], None] | None) -> None:
         self._job, self._sink, self._report = job, sink, progress
         info = job.reader.info
         self._progress = Progress(total=job.frames_out)
@@ -490,19 +650,11 @@ class _Run:
         self._write: Channel[_Shown | _Made | Other] = Channel(self._window)
         self._counts = {"shown": 0, "held": 0, "made": 0}
         self._failure: BaseException | None = None
-        self._abandoned = threading.Event()
+        self._director = job.director(self._chunk)
 
-    def run(self, began: float) -> Summary:
+    def run(self) -> Summary:
         job = self._job
-        planner = Planner(
-            job.rates,
-            cuts=job.cuts,
-            fill=job.fill,
-            loop=job.loop,
-            start=job.begin,
-            end=job.finish,
-            stated_end=job.reader.stated_end,
-        )
+        planner = self._director.planner
         reader = threading.Thread(target=self._read_all, name="betwixt-read", daemon=True)
         writer = threading.Thread(target=self._write_all, name="betwixt-write", daemon=True)
         # one pair a thread: OpenCV's own threads would split single pairs, and make results depend on their number
@@ -513,7 +665,7 @@ class _Run:
         try:
             reader.start()
             writer.start()
-            self._plan_all(planner, pool)
+            self._direct(self._director, pool)
             self._write.close()
             while writer.is_alive():
                 writer.join(0.2)  # in turns, so that Ctrl-C gets through
@@ -526,7 +678,7 @@ class _Run:
         finally:
             self._read.stop()
             if not done:
-                self._abandoned.set()
+                self._director.abandoned.set()
                 self._write.stop()
             pool.shutdown(wait=True)
             reader.join()
@@ -549,13 +701,18 @@ class _Run:
             duplicates=planner.duplicates_filled,
             rate=job.rates.output,
             duration=total / job.rates.output,
-            seconds=time.monotonic() - began,
+            seconds=job.elapsed(),
             peak_memory=_peak_memory(),
             model=job.model.name,
             encoder=encoder,
             pixel_format=pixel_format,
             lost=list(self._sink.lost),
-            notes=[*job.notes, *(n for n in job.reader.notes if n not in job.notes), *self._sink.notes],
+            notes=[
+                *job.notes,
+                *(n for n in job.reader.notes if n not in job.notes),
+                *self._sink.notes,
+                *job.closing_notes(),
+            ],
             damage=job.reader.damage,
         )
         self._tell(planner)
@@ -573,29 +730,19 @@ class _Run:
         except BaseException as error:
             self._read.close(error)
 
-    def _plan_all(self, planner: Planner, pool: ThreadPoolExecutor) -> None:
-        synthesizer: Synthesizer | None = None
-        sources: dict[int, Source] = {}
-        for step in planner.steps(iter(self._read)):
+    def _direct(self, director: Director, pool: ThreadPoolExecutor) -> None:
+        for step in director.steps(iter(self._read)):
             if isinstance(step, Other):
                 self._write.put(step, 0)
                 continue
             if isinstance(step, Show):
                 self._write.put(_Shown(step.index, step.frame.video, step.held), 1)
             else:
-                if synthesizer is None:
-                    synthesizer = Synthesizer(self._job.model, step.left.video, self._job.reader.info.colour)
-                pair = [step.left, step.right]
-                # only the two frames at hand are kept: the right one is the next pair's left
-                sources = {f.index: sources.get(f.index) or synthesizer.source(f.video) for f in pair}
-                work = PairWork(synthesizer, sources[step.left.index], sources[step.right.index])
-                for k in range(0, len(step.slots), self._chunk):
-                    part = step.slots[k : k + self._chunk]
-                    # room first: what is asked for but not yet written must stay bounded too
-                    ready: Future[list[av.VideoFrame]] = Future()
-                    self._write.put(_Made(tuple(i for i, _ in part), ready), len(part))
-                    pool.submit(self._fulfil, ready, work, [t for _, t in part])
-            self._tell(planner)
+                # room first: what is asked for but not yet written must stay bounded too
+                ready: Future[list[av.VideoFrame]] = Future()
+                self._write.put(_Made(step.indices, ready), len(step.indices))
+                pool.submit(self._fulfil, ready, step.make)
+            self._tell(director.planner)
 
     def _write_all(self) -> None:
         try:
@@ -615,11 +762,11 @@ class _Run:
             self._failure = error
             self._write.stop()
 
-    def _fulfil(self, ready: Future[list[av.VideoFrame]], work: PairWork, times: list[Fraction]) -> None:
+    def _fulfil(self, ready: Future[list[av.VideoFrame]], make: Callable[[], list[av.VideoFrame]]) -> None:
         try:
-            if self._abandoned.is_set():
+            if self._director.abandoned.is_set():
                 raise Stopped
-            ready.set_result(work.make(times))
+            ready.set_result(make())
         except BaseException as error:
             ready.set_exception(error)
 

@@ -22,7 +22,7 @@ from betwixt.media.reader import Frame, Other
 from betwixt.media.scenes import CutDetector, CutList, thumbnail_size
 from betwixt.media.timeline import MAX_RATE, Clock
 
-__all__ = ["Between", "Planner", "Rates", "Show", "choose_rates", "thumbnail"]
+__all__ = ["Anchor", "Between", "Planner", "Rates", "Show", "Tail", "choose_rates", "thumbnail"]
 
 LONGEST_FILL = 4
 """How many duplicates in a row are taken for placeholders; more are a picture that stands still."""
@@ -119,10 +119,33 @@ class Between:
 
 
 @dataclass
-class _Anchor:
+class Anchor:
+    """A source frame and what lies before it.
+
+    Attributes:
+        frame: The frame.
+        cut: Whether a cut lies before it.
+        duplicate: Whether it repeats the frame before it.
+    """
+
     frame: Frame
-    cut: bool  # a cut lies before it
+    cut: bool
     duplicate: bool
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The end of what was read.
+
+    Attributes:
+        first: The frame before the last one.
+        last: The last frame.
+        cut: Whether a cut lies between the two.
+    """
+
+    first: Frame
+    last: Frame
+    cut: bool
 
 
 class Planner:
@@ -144,6 +167,8 @@ class Planner:
         duplicates_filled: Duplicates replaced so far.
         begin: The time of output frame 0, once known.
         last: The time where the source ends, once known.
+        tail: The last two frames that are shown or interpolated between; None before there are two.
+        clock: The output's clock, once begun; behind the last step it goes on from there.
     """
 
     def __init__(
@@ -161,6 +186,8 @@ class Planner:
         self.cut_times: list[Fraction] = []
         self.begin: Fraction | None = start
         self.last: Fraction | None = None
+        self.tail: Tail | None = None
+        self.clock: Clock | None = None
         self._rates, self._cuts, self._fill, self._loop, self._end = rates, cuts, fill, loop, end
         self._stated_end = stated_end
 
@@ -174,32 +201,49 @@ class Planner:
         clock: Clock | None = None
         first: Frame | None = None
         previous: Frame | None = None
-        for item in self._anchors(items):
+        for item in self.anchors(items):
             if isinstance(item, Other):
                 yield item
                 continue
             frame = item.frame
             if clock is None:
                 first = frame
-                if self.begin is None or self.begin < frame.time:
-                    self.begin = frame.time
-                clock = Clock(self.begin, self._rates.sampling)
+                clock = self.started(frame)
             elif previous is not None:
+                self._follow(previous, item)
                 until = frame.time if self._end is None else min(frame.time, self._end)
                 yield from self._interval(clock, previous, frame, frame.time, until, item.cut)
             previous = frame
         if clock is None or previous is None or first is None:
             return
-        finish = previous.time + previous.duration
-        if self._stated_end is not None and abs(self._stated_end - finish) < 1:
-            finish = max(self._stated_end, previous.time + Fraction(1, 1_000_000))
-        end = finish if self._end is None else min(finish, self._end)
-        self.last = end
+        finish, end = self.finished(previous)
         if self._loop and first is not previous:
             yield from self._interval(clock, previous, first, finish, end, False)
         else:
             for index, now in clock.until(end):
                 yield Show(index, previous, held=now > previous.time)
+
+    def started(self, first: Frame) -> Clock:
+        """The output's clock, from the first frame on."""
+        if self.begin is None or self.begin < first.time:
+            self.begin = first.time
+        self.clock = Clock(self.begin, self._rates.sampling)
+        return self.clock
+
+    def finished(self, last: Frame) -> tuple[Fraction, Fraction]:
+        """Where the source ends and where the output does, after the last frame, on the source's clock."""
+        finish = last.time + last.duration
+        if self._stated_end is not None and abs(self._stated_end - finish) < 1:
+            finish = max(self._stated_end, last.time + Fraction(1, 1_000_000))
+        self.last = finish if self._end is None else min(finish, self._end)
+        return finish, self.last
+
+    def _follow(self, previous: Frame, item: Anchor) -> None:
+        if self._end is not None and item.frame.time >= self._end:
+            return  # only looked at
+        if self._fill and item.duplicate:
+            return  # a repeat behind the last new picture says nothing of its motion
+        self.tail = Tail(previous, item.frame, item.cut)
 
     def _interval(
         self, clock: Clock, left: Frame, right: Frame, right_time: Fraction, until: Fraction, cut: bool
@@ -219,9 +263,9 @@ class Planner:
 
     # -- cuts and duplicates
 
-    def _anchors(self, items: Iterable[Frame | Other]) -> Iterator[_Anchor | Other]:
+    def anchors(self, items: Iterable[Frame | Other]) -> Iterator[Anchor | Other]:
         """The frames that are shown or interpolated between: all, or all but placeholders."""
-        waiting: list[_Anchor] = []  # duplicates that may turn out to be placeholders
+        waiting: list[Anchor] = []  # duplicates that may turn out to be placeholders
         still = False  # too many of them: the picture stands still
         for item in self._marked(items):
             if isinstance(item, Other):
@@ -243,19 +287,19 @@ class Planner:
                     waiting, still = [], True
         yield from waiting
 
-    def _marked(self, items: Iterable[Frame | Other]) -> Iterator[_Anchor | Other]:
+    def _marked(self, items: Iterable[Frame | Other]) -> Iterator[Anchor | Other]:
         """Each frame with whether a cut lies before it and whether it repeats the one before it."""
         detector = CutDetector() if self._cuts == "auto" else None
         listed = self._cuts if isinstance(self._cuts, CutList) else None
         repeats: DuplicateDetector | None = None
-        waiting: deque[_Anchor] = deque()
+        waiting: deque[Anchor] = deque()
         previous: Frame | None = None
         for item in items:
             if isinstance(item, Other):
                 yield item
                 continue
             self.frames += 1
-            anchor = _Anchor(item, False, False)
+            anchor = Anchor(item, False, False)
             if self._fill:
                 luma = planes(item.video)[0]
                 if luma.ndim == 3:
@@ -277,11 +321,11 @@ class Planner:
             for cut in detector.flush():
                 yield self._decided(waiting.popleft(), cut)
 
-    def _decided(self, anchor: _Anchor, cut: bool) -> _Anchor:
+    def _decided(self, anchor: Anchor, cut: bool) -> Anchor:
         anchor.cut = cut
         return self._counted(anchor)
 
-    def _counted(self, anchor: _Anchor) -> _Anchor:
+    def _counted(self, anchor: Anchor) -> Anchor:
         if anchor.cut:
             self.cut_times.append(anchor.frame.time)
         return anchor

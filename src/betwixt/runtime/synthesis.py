@@ -11,6 +11,8 @@ serves as the right of one pair and the left of the next.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -19,10 +21,13 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
+from betwixt.masks.labels import Masks
 from betwixt.media.colour import Colour, RGBPath
 from betwixt.media.frames import Plane, assemble, luma8, planes
 from betwixt.models.base import Image, Interpolator, MotionInterpolator, MotionPair, Pair
+from betwixt.models.dis import DIS, DISPair
 
 __all__ = ["PairWork", "Source", "Synthesizer"]
 
@@ -65,6 +70,7 @@ class Synthesizer:
 
     def __init__(self, model: Interpolator, like: av.VideoFrame, colour: Colour) -> None:
         self.model = model
+        self.colour = colour
         self.path = RGBPath(like.format.name, like.width, like.height, colour)
         self.size = (like.height, like.width)
 
@@ -74,17 +80,105 @@ class Synthesizer:
 
 
 class PairWork:
-    """Two frames of a stream: prepared once, by whichever thread comes first, then asked for times by any."""
+    """Two frames of a stream: prepared once, by whichever thread comes first, then asked for times by any.
 
-    def __init__(self, synthesizer: Synthesizer, first: Source, second: Source) -> None:
+    Args:
+        synthesizer: Of the stream.
+        first: Frame 0.
+        second: Frame 1.
+        masks: Reads the masks of the two, for a model that takes them.
+    """
+
+    def __init__(
+        self, synthesizer: Synthesizer, first: Source, second: Source, masks: Callable[[], Masks] | None = None
+    ) -> None:
         self._synthesizer, self._first, self._second = synthesizer, first, second
+        self._masks = masks
         self._lock = threading.Lock()
         self._pair: Pair | None = None
+        self._found: DISPair | None = None
 
     def make(self, times: list[Fraction]) -> list[av.VideoFrame]:
         """The frames at `times`, each 0 < t < 1, in the format of the sources."""
         pair = self._prepared()
         return [assemble(self._planes(pair, float(t)), self._first.video) for t in times]
+
+    @property
+    def like(self) -> av.VideoFrame:
+        """A frame of the format that is made."""
+        return self._first.video
+
+    @property
+    def path(self) -> RGBPath:
+        """The way between the stream's planes and RGB."""
+        return self._synthesizer.path
+
+    @property
+    def colour(self) -> Colour:
+        """What the stream says of its colour."""
+        return self._synthesizer.colour
+
+    def moments(self, times: Sequence[float], motions: int) -> Iterator[list[Plane]]:
+        """The planes of the frames at `times`, 0 < t < 1, in order, which together are one exposure.
+
+        A model that describes its frames by motion is asked for it `motions` times at most, evenly spread; the moments
+        around each lie along the same straight paths. That is cheaper by far where there are many moments.
+        """
+        pair = self._prepared()
+        count = len(times)
+        motions = max(1, min(motions, count))
+        near: tuple[int, float, Motion] | None = None
+        for number, t in enumerate(times):
+            if not isinstance(pair, MotionPair):
+                yield self._planes(pair, t)
+                continue
+            group = number * motions // count
+            if near is None or near[0] != group:
+                members = [k for k in range(count) if k * motions // count == group]
+                middle = (times[members[0]] + times[members[-1]]) / 2
+                near = group, middle, pair.motion(middle)
+            yield self._of_motion(_moved(near[2], near[1], t))
+
+    def longest(self) -> float:
+        """How far the fastest parts move from one frame to the other, in pixels."""
+        pair = self._prepared()
+        return pair.longest() if isinstance(pair, DISPair) else self._search().longest()
+
+    def after(self, steps: Sequence[Fraction]) -> list[av.VideoFrame]:
+        """The frames so many intervals after the second frame, each > 0, in the format of the sources.
+
+        A model that extrapolates does so from frame to frame, and whole intervals only; for any other the motion that
+        `dis` finds goes on.
+        """
+        model = self._synthesizer.model
+        if model.extrapolates and not isinstance(model, DIS):
+            return self._extrapolated(model, steps)
+        pair = self._search()
+        made = [self._of_motion(pair.beyond(float(s))) for s in steps]
+        return [assemble(parts, self._second.video) for parts in made]
+
+    def _extrapolated(self, model: Interpolator, steps: Sequence[Fraction]) -> list[av.VideoFrame]:
+        first, second = self._first, self._second
+        last = max(max(1, round(s)) for s in steps)
+        pictures = list(model.frames_after(first.picture, second.picture, last))
+        path = self._synthesizer.path
+        result = []
+        for s in steps:
+            picture = pictures[max(1, round(s)) - 1]
+            parts = path.to_planes(picture, first.planes, second.planes, first.picture, second.picture, 1.0)
+            result.append(assemble(parts, second.video))
+        return result
+
+    def _search(self) -> DISPair:
+        with self._lock:
+            if self._found is None:
+                self._found = DIS().prepare_luma(self._first.luma, self._second.luma)
+            return self._found
+
+    def _of_motion(self, motion: Motion) -> list[Any]:
+        first, second = self._first, self._second
+        changes = None if motion.colours is None else self.path.changes(motion.colours, first.planes)
+        return synthesize_planes(first.planes, second.planes, motion, self._synthesizer.size, changes)
 
     def _prepared(self) -> Pair:
         with self._lock:
@@ -92,6 +186,8 @@ class PairWork:
                 model = self._synthesizer.model
                 if isinstance(model, MotionInterpolator):
                     self._pair = model.prepare_luma(self._first.luma, self._second.luma)
+                elif self._masks is not None:
+                    self._pair = model.prepare_masked(self._first.picture, self._second.picture, self._masks())
                 else:
                     self._pair = model.prepare(self._first.picture, self._second.picture)
             return self._pair
@@ -99,8 +195,13 @@ class PairWork:
     def _planes(self, pair: Pair, t: float) -> list[Any]:
         first, second = self._first, self._second
         if isinstance(pair, MotionPair):
-            motion = pair.motion(t)
-            path = self._synthesizer.path
-            changes = None if motion.colours is None else path.changes(motion.colours, first.planes)
-            return synthesize_planes(first.planes, second.planes, motion, self._synthesizer.size, changes)
+            return self._of_motion(pair.motion(t))
         return first.to_planes(pair.at(t), second, t)
+
+
+def _moved(motion: Motion, then: float, now: float) -> Motion:
+    """The motion at time `then` as it is at `now`, a little before or after it, along the same straight paths."""
+    if now == then:
+        return motion
+    back, on = np.float32(now / then), np.float32((1 - now) / (1 - then))
+    return replace(motion, flow_t0=motion.flow_t0 * back, flow_t1=motion.flow_t1 * on)

@@ -86,6 +86,7 @@ class TorchInterpolator(Interpolator):
         self.device = choose_device(device)
         self.precision = precision
         self.network: Network = network.to(self.device).eval()
+        self.extrapolates = network.extrapolates
         self.interpolates = not network.extrapolates
         self._tile = tile
         if masks is not None and not isinstance(network, MaskedNetwork):
@@ -93,6 +94,11 @@ class TorchInterpolator(Interpolator):
                 f"The model {name} takes no masks: leave them out, or choose a model whose name ends in +hm."
             )
         self._masks = masks or _regions
+        self.takes_masks = isinstance(network, MaskedNetwork)
+
+    def prepare_masked(self, first: Image, second: Image, masks: Masks) -> Pair:
+        """As `prepare`, with masks of the two frames."""
+        return self.prepare(first, second, masks)
 
     def prepare(self, first: Image, second: Image, masks: Masks | None = None) -> Pair:
         """Compute what depends only on the two frames.
@@ -125,10 +131,10 @@ class TorchInterpolator(Interpolator):
                 parts.append(_TorchBatch(_TorchPair(self, first, second, (height, width), self._labels(found))))
         return _Parts(parts)
 
-    def extrapolate(self, first: Image, second: Image) -> Image:
+    def next_frame(self, first: Image, second: Image) -> Image:
         """The frame as far after `second` as that is after `first`, of networks made for it."""
-        if not self.network.extrapolates:
-            return super().extrapolate(first, second)
+        if not self.extrapolates:
+            return super().next_frame(first, second)
         return self._whole(first, second, None).at(2.0)
 
     def _found(self, first: Image, second: Image, masks: Masks | None) -> Masks | None:

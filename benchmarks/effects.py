@@ -1,0 +1,123 @@
+"""The pictures in docs/effects.md and docs/realtime.md: frames after the last, motion blur, a simulated call.
+
+    python benchmarks/effects.py docs/images [--model dis]
+
+writes extrapolation.jpg, blur.jpg and realtime.png, and prints the figures in them. The scene is the sample clip's,
+rendered by code at any time, so that the truth is known: for blur, the mean of the light of 128 rendered moments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+import betwixt
+from betwixt.effects.blur import blur_video
+from betwixt.media.sample import make_sample, render
+from betwixt.media.transfer import transfer_of
+from betwixt.realtime.session import simulate_video
+from picture import labelled, psnr
+
+Image = NDArray[np.uint8]
+
+SIZE = {"width": 960, "height": 540}
+
+
+def sheet(path: Path, figures: dict[str, Image], truth: Image, window: tuple[slice, slice]) -> None:
+    """Write pictures side by side, whole and in detail, with their PSNR against the truth."""
+    rows: list[list[Image]] = [[], []]
+    for name, picture in figures.items():
+        note = "" if picture is truth else f": {psnr(picture, truth):.1f} dB"
+        print(f"{path.stem}: {name}{note}")
+        rows[0].append(labelled(cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), name + note))
+        detail = cv2.resize(picture[window], (480, 300), interpolation=cv2.INTER_CUBIC)
+        rows[1].append(labelled(detail, ""))
+    gap = [np.full((row[0].shape[0], 6, 3), 255, np.uint8) for row in rows]
+    lines = [np.hstack([part for cell in row for part in (cell, space)]) for row, space in zip(rows, gap, strict=True)]
+    data = cv2.imencode(".jpg", cv2.cvtColor(np.vstack(lines), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+    path.write_bytes(data.tobytes())
+    print(path)
+
+
+def busiest(a: Image, b: Image) -> tuple[slice, slice]:
+    """Where two pictures differ most: 240x150 pixels."""
+    error = cv2.blur(np.abs(a.astype(np.float32) - b).mean(axis=2), (240, 150))
+    error[:75], error[-75:], error[:, :120], error[:, -120:] = 0, 0, 0, 0
+    y, x = np.unravel_index(np.argmax(error), error.shape)
+    return slice(int(y) - 75, int(y) + 75), slice(int(x) - 120, int(x) + 120)
+
+
+def extrapolation(folder: Path, time: Fraction, rate: Fraction) -> None:
+    """The next frame, beside the last one and the truth."""
+    first, last, truth = (render(time + k / rate, **SIZE) for k in range(3))
+    (made,) = betwixt.load_model("dis").extrapolate(first, last, 1)
+    plain = betwixt.load_model("dis-midpoint").extrapolate(first, last, 1)[0]
+    figures = {"the last frame again": last, "linear continuation of DIS": plain, "betwixt": made, "truth": truth}
+    sheet(folder / "extrapolation.jpg", figures, truth, busiest(last, truth))
+
+
+def blurred(model: str, frames: Sequence[Image], rate: Fraction, shutter: int) -> Image:
+    """The middle frame with motion blur."""
+    with tempfile.TemporaryDirectory() as place:
+        source, target = Path(place, "in"), Path(place, "out")
+        source.mkdir()
+        for number, picture in enumerate(frames):
+            cv2.imwrite(str(source / f"{number:03d}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        blur_video(source, target, shutter=shutter, model=model, input_fps=rate)
+        middle = sorted(target.iterdir())[len(frames) // 2]
+        return np.asarray(cv2.cvtColor(cv2.imread(str(middle)), cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def blur(folder: Path, model: str, time: Fraction, rate: Fraction) -> None:
+    """A frame sharp, blurred, and as a shutter would have it."""
+    shutter, moments = 360, 128
+    frames = [render(time + (k - 1) / rate, **SIZE) for k in range(3)]
+    made = blurred(model, frames, rate, shutter)
+    transfer = transfer_of(13)
+    light = np.zeros(frames[1].shape, np.float64)
+    for k in range(moments):
+        moment = time + (Fraction(2 * k + 1, 2 * moments) - Fraction(1, 2)) * Fraction(shutter, 360) / rate
+        light += transfer.to_light(render(moment, **SIZE).astype(np.float32) / np.float32(255))
+    truth = np.rint(transfer.from_light(light / moments) * 255).astype(np.uint8)
+    sheet(
+        folder / "blur.jpg",
+        {"source": frames[1], f"blurred ({model}), {shutter} degrees": made, "truth": truth},
+        truth,
+        busiest(frames[1], truth),
+    )
+
+
+def call(folder: Path, model: str) -> None:
+    """The plot of a simulated call."""
+    with tempfile.TemporaryDirectory() as place:
+        clip = make_sample(Path(place, "sample.mp4"), width=640, height=360, rate=Fraction(24), seconds=2)
+        outcome = simulate_video(clip, Path(place, "call"), model=model, network="loss", seed=2, limit=48)
+        for row in outcome.rows:
+            print(f"realtime: {row['scheme']}: {row['psnr']} dB, flicker {row['flicker']}, {row['delay_ms']} ms")
+        shutil.copyfile(Path(place, "call", "comparison.png"), folder / "realtime.png")
+    print(folder / "realtime.png")
+
+
+def main() -> None:
+    """Write the pictures and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", default="dis")
+    parser.add_argument("--time", type=Fraction, default=Fraction("1.35"))
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    extrapolation(arguments.folder, arguments.time, Fraction(12))
+    blur(arguments.folder, arguments.model, arguments.time, Fraction(8))
+    call(arguments.folder, arguments.model)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What synthesis is good for besides a higher frame rate: frames after the last one, motion blur."""

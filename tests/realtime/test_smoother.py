@@ -1,0 +1,214 @@
+"""A steady stream out of an unsteady one."""
+
+import threading
+from fractions import Fraction
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import betwixt
+from betwixt.errors import UsageError
+from betwixt.realtime import Smoother
+
+
+class Level(betwixt.Interpolator):
+    """Pictures of one grey each, mixed; a next frame by going on."""
+
+    name = "level"
+    extrapolates = True
+
+    def prepare(self, first, second):
+        class Pair:
+            def at(self, t):
+                return (1 - t) * first + t * second
+
+        return Pair()
+
+    def next_frame(self, first, second):
+        return np.clip(2 * second - first, 0, 1)
+
+
+SIZE = 64, 96
+
+TEXTURE = cv2.GaussianBlur(np.random.default_rng(1).uniform(0, 255, (*SIZE, 1)).repeat(3, 2), (0, 0), 3) - 127
+TEXTURE *= 20 / TEXTURE.std()
+
+
+def grey(value, size=SIZE):
+    """A picture of a mean level, with texture by which the same scene is known again however bright it is."""
+    return np.rint(60 + value + TEXTURE[: size[0], : size[1]] - TEXTURE.mean()).clip(0, 255).astype(np.uint8)
+
+
+def level(shown):
+    return float(shown.picture.astype(float).mean()) - 60
+
+
+def played(smoother, arrivals, ticks, rate=20, value=lambda n: 10 + 2 * n):
+    """Push frame n (captured at n / rate) at its arrival, in ticks; what is shown at each tick."""
+    result = []
+    waiting = sorted(arrivals.items(), key=lambda item: item[1])
+    for tick in range(ticks):
+        while waiting and waiting[0][1] <= tick:
+            number, at = waiting.pop(0)
+            smoother.push(grey(value(number)), captured=Fraction(number, rate), now=Fraction(at) / rate)
+        result.append(smoother.pull(Fraction(tick, rate)))
+    return result
+
+
+def test_interpolation_waits_three_frames_at_four_times():
+    smoother = Smoother(Level(), rate=20, source_rate=5)
+    assert smoother.delay == Fraction(3, 20)
+    shown = played(smoother, {n: n for n in range(0, 21, 4)}, 21)
+    kinds = [s.kind for s in shown]
+    assert kinds[:4] == ["held", "held", "held", "source"]
+    assert kinds[4:12] == ["interpolated"] * 3 + ["source"] + ["interpolated"] * 3 + ["source"]
+    for tick in range(3, 21):
+        assert shown[tick].time == Fraction(tick - 3, 20)
+        assert level(shown[tick]) == pytest.approx(10 + 2 * (tick - 3), abs=0.6)
+
+
+def test_extrapolation_adds_no_delay():
+    smoother = Smoother(Level(), rate=20, source_rate=5, mode="extrapolate")
+    assert smoother.delay == 0
+    shown = played(smoother, {n: n for n in range(0, 25, 4)}, 25)
+    kinds = [s.kind for s in shown]
+    assert kinds[4:9] == ["source"] + ["extrapolated"] * 3 + ["seam"]
+    for tick in range(4, 25):
+        assert shown[tick].time == Fraction(tick, 20)
+        assert level(shown[tick]) == pytest.approx(10 + 2 * tick, abs=0.6)
+
+
+def test_the_seam_lies_between_what_was_shown_and_what_will_be():
+    def value(n):  # a speed that changes at frame 8, so that every guess is wrong once
+        return 10 + 2 * n if n <= 8 else 26 + 6 * (n - 8)
+
+    arrivals = {n: n for n in range(0, 21, 4)}
+    mended = played(Smoother(Level(), rate=20, source_rate=5, mode="extrapolate"), arrivals, 21, value=value)
+    plain = played(Smoother(Level(), rate=20, source_rate=5, mode="extrapolate", seam=False), arrivals, 21, value=value)
+    assert (mended[12].kind, plain[12].kind) == ("seam", "source")
+    assert level(plain[12]) == pytest.approx(value(12), abs=0.6)
+    assert level(mended[12]) == pytest.approx((level(plain[11]) + level(plain[13])) / 2, abs=1)
+    jumps = [abs(level(b) - level(a)) for a, b in ((plain[11], plain[12]), (mended[11], mended[12]))]
+    assert jumps[1] < 0.8 * jumps[0]
+
+
+def test_a_late_frame_is_made_up_for_and_then_fits_in():
+    arrivals = {n: n for n in range(0, 33, 4)} | {12: 15}
+    shown = played(Smoother(Level(), rate=20, source_rate=5), arrivals, 33)
+    # pictures 9, 10 and 11 are due at ticks 12, 13 and 14, before frame 12 is there
+    assert [shown[t].kind for t in range(12, 17)] == ["extrapolated"] * 3 + ["seam", "seam"]
+    for tick in range(4, 33):
+        assert level(shown[tick]) == pytest.approx(10 + 2 * (tick - 3), abs=0.8)
+
+
+def test_a_frame_that_never_comes_is_bridged():
+    arrivals = {n: n for n in range(0, 33, 4) if n != 16}
+    shown = played(Smoother(Level(), rate=20, source_rate=5), arrivals, 33)
+    for tick in range(4, 33):
+        assert level(shown[tick]) == pytest.approx(10 + 2 * (tick - 3), abs=0.8)
+
+
+def test_beyond_the_horizon_the_picture_stands_until_a_burst_comes():
+    arrivals = {0: 0, 4: 4, 8: 30, 12: 30, 16: 30, 20: 30, 24: 30, 28: 30, 32: 32, 36: 36}
+    shown = played(Smoother(Level(), rate=20, source_rate=5, mode="extrapolate", horizon=1), arrivals, 40)
+    assert [s.kind for s in shown[5:9]] == ["extrapolated"] * 4
+    assert {s.kind for s in shown[9:30]} == {"held"}
+    assert level(shown[20]) == pytest.approx(10 + 2 * 8, abs=0.6)
+    for tick in range(32, 40):
+        assert level(shown[tick]) == pytest.approx(10 + 2 * tick, abs=1)
+
+
+def test_nothing_is_made_across_a_cut():
+    rng = np.random.default_rng(5)
+    scenes = [rng.integers(0, 255, (12, 16, 3), np.uint8).repeat(8, 0).repeat(8, 1) for _ in range(2)]
+    for mode in ("interpolate", "extrapolate"):
+        smoother = Smoother(Level(), rate=20, source_rate=5, mode=mode)
+        shown = []
+        for tick in range(24):
+            if tick % 4 == 0:
+                smoother.push(scenes[tick >= 12], captured=Fraction(tick, 20), now=Fraction(tick, 20))
+            shown.append(smoother.pull(Fraction(tick, 20)))
+        for s in shown:
+            assert any(np.array_equal(s.picture, scene) for scene in scenes), (mode, s.time, s.kind)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.one_of(st.none(), st.integers(0, 20)), min_size=3, max_size=12),
+    st.sampled_from(["interpolate", "extrapolate"]),
+    st.integers(2, 5),
+)
+def test_whatever_comes_something_is_shown_and_time_goes_on(lateness, mode, factor):
+    smoother = Smoother(Level(), rate=20, source_rate=Fraction(20, factor), mode=mode)
+    arrivals = {0: 0} | {n * factor: n * factor + late for n, late in enumerate(lateness) if n and late is not None}
+    shown = played(smoother, arrivals, len(lateness) * factor + 20)
+    assert all(s is not None and s.picture.shape == (*SIZE, 3) for s in shown)
+    times = [s.time for s in shown]
+    assert times == sorted(times)
+    assert len(smoother._frames) <= len(arrivals)
+
+
+def test_working_ahead_shows_the_same():
+    arrivals = {n: n + n % 3 for n in range(0, 41, 4)}
+    for mode in ("interpolate", "extrapolate"):
+        alone = played(Smoother(Level(), rate=20, source_rate=5, mode=mode), arrivals, 41)
+        with Smoother(Level(), rate=20, source_rate=5, mode=mode, ahead=2) as smoother:
+            ahead = played(smoother, arrivals, 41)
+        for a, b in zip(alone, ahead, strict=True):
+            assert (a.time, a.kind) == (b.time, b.kind)
+            np.testing.assert_array_equal(a.picture, b.picture)
+
+
+def test_two_threads_may_push_and_pull():
+    smoother = Smoother("dis", rate=50, source_rate=25)
+    done = threading.Event()
+
+    def send():
+        for n in range(40):
+            smoother.push(grey(n), captured=Fraction(n, 25))
+        done.set()
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    shown = 0
+    while not done.is_set() or shown == 0:
+        shown += smoother.pull() is not None
+    thread.join()
+    assert shown > 0
+
+
+@pytest.mark.parametrize("name", ["dis", "average"])
+def test_models_of_both_kinds_serve(name):
+    for mode in ("interpolate", "extrapolate"):
+        smoother = Smoother(name, rate=20, source_rate=5, mode=mode)
+        shown = played(smoother, {n: n for n in range(0, 17, 4)}, 17)
+        assert all(s.picture.dtype == np.uint8 for s in shown)
+        assert abs(level(shown[-1]) - (10 + 2 * 16)) < 12
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"mode": "guess"}, "no mode 'guess'"),
+        ({"rate": 0}, "greater than 0"),
+        ({"source_rate": "fast"}, "not a number"),
+        ({"margin": -1}, "negative"),
+        ({"model": "no-such"}, "no model"),
+    ],
+)
+def test_bad_arguments_get_a_line(options, says):
+    with pytest.raises(UsageError, match=says):
+        Smoother(**({"model": "dis", "rate": 60, "source_rate": 15} | options))
+
+
+def test_bad_frames_get_a_line():
+    smoother = Smoother(Level(), rate=20, source_rate=5)
+    for frame in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), [[1]]):
+        with pytest.raises(UsageError, match="RGB, uint8"):
+            smoother.push(frame, captured=0, now=0)
+    smoother.push(grey(5), captured=0, now=0)
+    with pytest.raises(UsageError, match="changes its size from 96x64 to 50x30"):
+        smoother.push(grey(5, (30, 50)), captured=1, now=1)
