@@ -113,6 +113,8 @@ def run(arguments: list[str]) -> int:
 def _left_behind(arguments: list[str]) -> str:
     if arguments[:1] == ["train"]:
         return "what was prepared and saved is kept"
+    if arguments[:1] == ["rd-curve"]:
+        return "what was measured is kept, and --resume goes on from there"
     if arguments[:1] != ["evaluate"]:
         return "nothing was left behind"
     if any(a.partition("=")[0] in ("--csv", "--json") for a in arguments):
