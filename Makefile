@@ -11,7 +11,7 @@ VIDEO ?=
 
 .venv/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[torch,masks,openvino,evaluation,train,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[torch,masks,openvino,evaluation,codec,train,dev]'
 	touch $@
 
 demo: .venv/.stamp

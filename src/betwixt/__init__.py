@@ -12,6 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from betwixt.codec.decode import Decoded, decode_video
+    from betwixt.codec.encode import Encoded, encode_video
     from betwixt.errors import BetwixtError, DamagedInputError, InputError, OutputError, UsageError
     from betwixt.models.base import Interpolator
     from betwixt.pipeline.interpolate import Plan, Progress, Summary, interpolate_video, plan_video
@@ -22,6 +24,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "BetwixtError": "betwixt.errors",
     "DamagedInputError": "betwixt.errors",
+    "Decoded": "betwixt.codec.decode",
+    "Encoded": "betwixt.codec.encode",
     "InputError": "betwixt.errors",
     "Interpolator": "betwixt.models.base",
     "OutputError": "betwixt.errors",
@@ -29,6 +33,8 @@ _HOMES = {
     "Progress": "betwixt.pipeline.interpolate",
     "Summary": "betwixt.pipeline.interpolate",
     "UsageError": "betwixt.errors",
+    "decode_video": "betwixt.codec.decode",
+    "encode_video": "betwixt.codec.encode",
     "interpolate_video": "betwixt.pipeline.interpolate",
     "load_model": "betwixt.runtime.load",
     "plan_video": "betwixt.pipeline.interpolate",
@@ -37,6 +43,8 @@ _HOMES = {
 __all__ = [
     "BetwixtError",
     "DamagedInputError",
+    "Decoded",
+    "Encoded",
     "InputError",
     "Interpolator",
     "OutputError",
@@ -45,6 +53,8 @@ __all__ = [
     "Summary",
     "UsageError",
     "__version__",
+    "decode_video",
+    "encode_video",
     "interpolate_video",
     "load_model",
     "plan_video",

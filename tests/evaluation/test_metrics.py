@@ -9,7 +9,19 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError, UsageError
-from betwixt.evaluation.metrics import METRICS, flicker, ie, psnr, psnr_y, rounded, select_metrics, ssim, ssim_2d
+from betwixt.evaluation.metrics import (
+    METRICS,
+    _similarity,
+    flicker,
+    ie,
+    ms_ssim,
+    psnr,
+    psnr_y,
+    rounded,
+    select_metrics,
+    ssim,
+    ssim_2d,
+)
 from betwixt.evaluation.statistics import summarize
 from parity import fixture
 
@@ -127,3 +139,51 @@ def test_frames_of_one_sequence_count_as_one_draw() -> None:
     apart = summarize(values, [str(i) for i in range(100)])
     assert together.mean == apart.mean == 25
     assert together.high - together.low > 2 * (apart.high - apart.low)
+
+
+def test_each_scale_of_ms_ssim_is_scikit_image_s_ssim() -> None:
+    structural_similarity = pytest.importorskip("skimage.metrics").structural_similarity
+    a, b = texture(80, 96), np.roll(texture(80, 96), 1, axis=1)
+    similarity, contrast = _similarity(a.astype(np.float64), b.astype(np.float64))
+    for channel in range(3):
+        expected = structural_similarity(
+            *(a[..., channel], b[..., channel]),
+            data_range=255,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+        )
+        assert similarity[channel] == pytest.approx(expected, abs=1e-9)
+    assert (contrast >= similarity - 1e-12).all()
+
+
+def test_ms_ssim_is_the_product_of_its_scales() -> None:
+    a = texture(184, 192, seed=1)[:181, :191]
+    b = np.clip(a.astype(int) + np.random.default_rng(0).integers(-30, 31, a.shape), 0, 255).astype(np.uint8)
+    expected = np.ones(3)
+    x, y = a.astype(np.float64), b.astype(np.float64)
+    for exponent, last in zip((0.0448, 0.2856, 0.3001, 0.2363, 0.1333), (False,) * 4 + (True,), strict=True):
+        expected *= _similarity(x, y)[0 if last else 1] ** exponent
+        odd = [(0, x.shape[0] % 2), (0, x.shape[1] % 2), (0, 0)]
+        x, y = (np.pad(p, odd, mode="edge") for p in (x, y))
+        x, y = (p.reshape(p.shape[0] // 2, 2, p.shape[1] // 2, 2, 3).mean(axis=(1, 3)) for p in (x, y))
+    assert ms_ssim(b, a) == pytest.approx(float(expected.mean()), abs=1e-12)
+
+
+def test_ms_ssim_behaves() -> None:
+    a = texture(184, 192)
+    assert ms_ssim(a, a) == pytest.approx(1.0)
+    scores = []
+    for noise in (4, 16, 64):
+        b = np.clip(a + np.random.default_rng(0).normal(0, noise, a.shape), 0, 255).astype(np.uint8)
+        assert ms_ssim(a, b) == pytest.approx(ms_ssim(b, a))
+        scores.append(ms_ssim(a, b))
+    assert scores == sorted(scores, reverse=True)
+    # Light alone counts at the coarsest scale, by an exponent of 0.1333.
+    brighter = np.clip(a.astype(int) // 2 + 20, 0, 255).astype(np.uint8)
+    dimmer = np.clip(a.astype(int) // 2, 0, 255).astype(np.uint8)
+    assert 0.9 < ms_ssim(brighter, dimmer) < 1.0
+    assert ms_ssim(255 - a, a) == 0.0  # structure turned over
+    with pytest.raises(UsageError, match="at least 176 pixels a side"):
+        ms_ssim(a[:175], a[:175])
+    assert METRICS["ms_ssim"].better == "higher"

@@ -65,6 +65,6 @@ def test_every_network_has_a_recipe_and_a_small_one() -> None:
 @pytest.mark.parametrize("path", SMALL, ids=lambda path: path.stem)
 def test_a_small_recipe_needs_no_more_than_clips_and_photographs(path: Path) -> None:
     recipe = load_recipe(path)
-    assert {entry["kind"] for entry in recipe.data} == {"clips", "synthetic"}
+    assert {entry["kind"] for entry in recipe.data} <= {"clips", "synthetic"}
     assert recipe.stages[0].train.batch <= 8
     assert make_objective(recipe.network).stages

@@ -22,7 +22,9 @@ def evaluate(
     ids: Annotated[Text, typer.Option(metavar="FILE", help="Only the samples named in this file, one a line.")] = None,
     metrics: Annotated[
         str,
-        typer.Option(help="Of psnr, psnr_float, psnr_y, ssim, ssim_2d, ssim_skimage, ie, flip, lpips, flicker."),
+        typer.Option(
+            help="Of psnr, psnr_float, psnr_y, ssim, ssim_2d, ssim_skimage, ms_ssim, ie, flip, lpips, flicker."
+        ),
     ] = "psnr,psnr_float,ssim,ie",
     clean: Annotated[bool, typer.Option("--clean", help="ucf101: without the 98 samples NCM found dirty.")] = False,
     stride: Annotated[int, typer.Option(metavar="N", help="frames: how far the given frames lie from the middle.")] = 1,

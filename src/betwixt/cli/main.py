@@ -19,12 +19,14 @@ from betwixt.cli import (
     benchmark,
     between,
     blur,
+    encode,
     evaluate,
     extrapolate,
     info,
     interpolate,
     masks,
     models,
+    rd_curve,
     realtime,
     train,
     weights,
@@ -43,6 +45,9 @@ app = typer.Typer(
 )
 app.command("interpolate")(interpolate.interpolate)
 app.command("between")(between.between)
+app.command("encode")(encode.encode)
+app.command("decode")(encode.decode)
+app.command("rd-curve")(rd_curve.rd_curve)
 app.command("extrapolate")(extrapolate.extrapolate)
 app.command("blur")(blur.blur)
 app.command("realtime")(realtime.realtime)
@@ -108,6 +113,8 @@ def run(arguments: list[str]) -> int:
 def _left_behind(arguments: list[str]) -> str:
     if arguments[:1] == ["train"]:
         return "what was prepared and saved is kept"
+    if arguments[:1] == ["rd-curve"]:
+        return "what was measured is kept, and --resume goes on from there"
     if arguments[:1] != ["evaluate"]:
         return "nothing was left behind"
     if any(a.partition("=")[0] in ("--csv", "--json") for a in arguments):

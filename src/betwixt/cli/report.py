@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from betwixt.codec.decode import Decoded
+    from betwixt.codec.encode import Encoded
     from betwixt.evaluation.bench import Outcome as Costs
     from betwixt.evaluation.report import Comparison
     from betwixt.evaluation.run import Evaluation
@@ -20,10 +22,13 @@ __all__ = [
     "ByteReport",
     "CountReport",
     "ProgressReport",
+    "StageReport",
     "StepReport",
     "TrainingReport",
     "duration",
     "print_costs",
+    "print_decoded",
+    "print_encoded",
     "print_evaluations",
     "print_json",
     "print_plan",
@@ -152,6 +157,36 @@ class CountReport:
             self._status.update(text)
         elif not self._quiet and now - self._last >= 10:
             self._last = now
+            print(text, file=self._stream, flush=True)
+
+
+class StageReport:
+    """Shows what is being done, and how many frames are done: a line on a terminal, one every ten seconds elsewhere."""
+
+    def __init__(self, stream: IO[str] | None = None, quiet: bool = False) -> None:
+        self._stream, self._quiet = stream or sys.stderr, quiet
+        self._last = time.monotonic()
+        self._status: Any = None
+
+    def __enter__(self) -> StageReport:
+        if not self._quiet and self._stream.isatty():
+            from rich.console import Console
+
+            self._status = Console(file=self._stream).status("opening")
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        """Show that `done` frames of `total` are done."""
+        text = f"{what}: {done}{f' of {total}' if total else ''} frames"
+        if self._status is not None:
+            self._status.update(text)
+        elif not self._quiet and time.monotonic() - self._last >= 10:
+            self._last = time.monotonic()
             print(text, file=self._stream, flush=True)
 
 
@@ -368,6 +403,34 @@ def print_summary(summary: Summary, stream: IO[str]) -> None:
         f"{_cuts(s.cuts)}{_filled(s.duplicates)}\n"
         f"  {s.encoder} {s.pixel_format}, {duration(s.seconds)}, "
         f"{s.synthesized / max(s.seconds, 1e-6):.1f} new frames/s, peak memory {size(s.peak_memory)}",
+        file=stream,
+    )
+
+
+def print_encoded(summary: Encoded, stream: IO[str]) -> None:
+    """What an encoding did, for a person."""
+    s = summary
+    left = [f"{s.sent} sent"] + ([f"{s.below} of them for the floor"] if s.below else [])
+    left += [f"{s.coded} coded by the network"] if s.mode == "bit-need" else []
+    left += [f"{s.synthesized} left to {s.model}"] if s.mode != "base" else []
+    print(f"{s.output}: {s.frames} frames in {s.size / 1000:.1f} kB ({s.mode})\n  {', '.join(left)}", file=stream)
+    if s.psnr is not None and s.worst is not None:
+        print(f"  PSNR of the frames between: {s.psnr:.2f} dB, the worst {s.worst:.2f} dB", file=stream)
+    print(
+        f"  base stream {s.base_size / 1000:.1f} kB, restore data {s.record_size / 1000:.1f} kB, "
+        f"{s.rounds} round{'s' if s.rounds != 1 else ''}, {duration(s.seconds)}",
+        file=stream,
+    )
+
+
+def print_decoded(summary: Decoded, stream: IO[str]) -> None:
+    """What a decoding did, for a person."""
+    s = summary
+    coded = f"{s.coded} decoded by the network, " if s.mode == "bit-need" else ""
+    print(
+        f"{s.output}: {s.frames} frames at {_rate(s.rate)} per second, {duration(float(s.duration))}\n"
+        f"  {s.sent} as they were sent, {coded}{s.synthesized} synthesized ({s.model})\n"
+        f"  {s.encoder}, {duration(s.seconds)}",
         file=stream,
     )
 

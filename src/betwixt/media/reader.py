@@ -263,6 +263,12 @@ class Reader:
         return self.info.start
 
     @property
+    def earliest(self) -> Fraction:
+        """When the first of all streams begins, in seconds on the container's clock: what becomes 0 in an output."""
+        first = self._container.start_time
+        return self.origin if first is None else min(self.origin, Fraction(first, av.time_base))
+
+    @property
     def stated_end(self) -> Fraction | None:
         """Where the video ends on the container's clock, for variable rates whose last frame states no length."""
         if self._grid is not None or not self.stream.duration:

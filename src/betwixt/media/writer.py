@@ -15,7 +15,7 @@ import contextlib
 import io
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -26,6 +26,7 @@ import av.container
 import av.error
 import av.stream
 from av.audio.stream import AudioStream
+from av.video.frame import PictureType
 from av.video.reformatter import Interpolation
 
 from betwixt.errors import OutputError, UsageError
@@ -84,6 +85,8 @@ class VideoWriter:
         pixel_format: None for the one nearest to the source's.
         threads: Encoder threads, 0 for its own choice.
         container: FFmpeg's name of the format; None to take it from the suffix.
+        tick: What frame numbers count, in seconds, where frames do not follow at the rate; None for 1 / rate.
+        options: Further options of the encoder, over the usual ones; what ends in "-params" is appended to.
 
     Raises:
         UsageError: for a codec, quality or pixel format that does not exist or fit.
@@ -102,12 +105,16 @@ class VideoWriter:
         pixel_format: str | None = None,
         threads: int = 0,
         container: str | None = None,
+        tick: Fraction | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> None:
         self.lost: list[str] = []
         self.notes: list[str] = []
         self.path = target if isinstance(target, Path) else None
         self._source, self._rate, self._start = source, rate, start
+        self._tick = 1 / rate if tick is None else tick
         self._committed = self._closed = False
+        self._lengths: dict[int, int] = {}
         self._copies: dict[int, Any] = {}
         self._stretchers: dict[int, Stretcher] = {}
         self._map = TimeMap()
@@ -119,7 +126,10 @@ class VideoWriter:
         self.pixel_format = codecs.pixel_format_for(
             self.encoder, pixel_format, source.pixel_format, source.width, source.height
         )
-        options = codecs.options_for(self.encoder, quality, source, self.pixel_format, threads)
+        settings = codecs.options_for(self.encoder, quality, source, self.pixel_format, threads)
+        for key, value in (options or {}).items():
+            joined = key.endswith("-params") and key in settings
+            settings[key] = f"{settings[key]}:{value}" if joined else value
         container_options = {}
         if self.container == "yuv4mpegpipe":
             container_options["strict"] = "-1"  # more than 8 bits
@@ -134,7 +144,7 @@ class VideoWriter:
                 self._out = av.open(self._file, "w", format=self.container, container_options=container_options)
             else:
                 self._out = av.open(target, "w", format=self.container, container_options=container_options)
-            self._stream = self._add_video(options)
+            self._stream = self._add_video(settings)
         except (OSError, av.error.FFmpegError) as error:
             self.abort()
             raise output_error(error, self.path or "standard output") from None
@@ -155,7 +165,7 @@ class VideoWriter:
         context = stream.codec_context
         context.width, context.height = source.width, source.height
         context.pix_fmt = self.pixel_format
-        context.time_base = 1 / self._rate
+        context.time_base = self._tick
         context.framerate = self._rate
         if source.aspect is not None:
             context.sample_aspect_ratio = source.aspect
@@ -169,10 +179,10 @@ class VideoWriter:
                 self.lost.append("the rotation")
         if source.hdr is not None and not codecs.carries_hdr(self.encoder):
             self.lost.append("the HDR mastering metadata")
-        self._ticks = 1 / self._rate
+        self._ticks = self._tick
         if self._start:
-            whole = math.lcm(self._rate.numerator, self._start.denominator)
-            self._ticks = Fraction(1, whole if whole < 1 << 31 else self._rate.numerator)
+            whole = math.lcm(self._tick.denominator, self._start.denominator)
+            self._ticks = Fraction(1, whole if whole < 1 << 31 else self._tick.denominator)
             stream.time_base = self._ticks
         return stream
 
@@ -194,7 +204,14 @@ class VideoWriter:
 
     # -- the other streams
 
-    def copy_from(self, source: av.container.InputContainer, video: Any, time: TimeMap, audio: str = "copy") -> None:
+    def copy_from(
+        self,
+        source: av.container.InputContainer,
+        video: Any,
+        time: TimeMap,
+        audio: str = "copy",
+        without: Sequence[str] = (),
+    ) -> None:
         """Prepare to copy everything but the video stream `video` of an input.
 
         Args:
@@ -202,9 +219,12 @@ class VideoWriter:
             video: Its video stream, which is not copied.
             time: From its clock to the output's.
             audio: "copy", "drop" or "stretch".
+            without: Attachments and tags of these names are left out.
         """
         self._map = time
         for stream in source.streams:
+            if stream.type == "attachment" and stream.metadata.get("filename") in without:
+                continue
             if stream.index == video.index:
                 self._describe(self._stream, stream)
             elif stream.type == "audio" and audio == "drop":
@@ -214,11 +234,15 @@ class VideoWriter:
                 self._describe(self._stretchers[stream.index].stream, stream)
             elif stream.type == "attachment" or self._holds(stream):
                 self._add_copy(stream)
-            elif isinstance(stream, AudioStream) and self.container not in ("yuv4mpegpipe", "gif"):
+            elif (
+                isinstance(stream, AudioStream)
+                and stream.codec_context is not None
+                and self.container not in ("yuv4mpegpipe", "gif")
+            ):
                 self._reencode(stream)
             else:
                 self.lost.append(_name(stream))
-        self._copy_tags(source)
+        self._copy_tags(source, without)
 
     def _reencode(self, stream: AudioStream) -> None:
         """Keep sound whose codec the container does not take: encoded anew, at the same speed."""
@@ -268,10 +292,10 @@ class VideoWriter:
         target.metadata.update(tags)
         target.disposition = source.disposition
 
-    def _copy_tags(self, source: av.container.InputContainer) -> None:
+    def _copy_tags(self, source: av.container.InputContainer, without: Sequence[str]) -> None:
         if self.container == "yuv4mpegpipe":
             return
-        tags = {k: v for k, v in source.metadata.items() if not _stale(k)}
+        tags = {k: v for k, v in source.metadata.items() if not _stale(k) and k not in without}
         self._out.metadata.update(tags)
         if self.container == "mp4":
             unknown = sorted(k for k in tags if k.lower() not in _MP4_TAGS and not k.lower().startswith("com.apple"))
@@ -295,15 +319,25 @@ class VideoWriter:
 
     # -- writing
 
-    def write(self, frame: av.VideoFrame, index: int) -> None:
-        """Encode `frame` as output frame `index`.
+    def write(
+        self, frame: av.VideoFrame, index: int, kind: PictureType = PictureType.NONE, length: int | None = None
+    ) -> None:
+        """Encode `frame` as output frame `index`, which stands at ``start + index * tick``.
+
+        Args:
+            frame: The frame.
+            index: Its number.
+            kind: As what it is coded; NONE to leave that to the encoder, whatever the source frame was.
+            length: How long it stands, in ticks; None for one frame of the rate.
 
         Raises:
             OutputError: if it cannot be encoded or written.
         """
-        frame = self._converted(frame)
-        frame.pts, frame.time_base = index, 1 / self._rate
-        frame.pict_type = 0  # the encoder decides anew, whatever the source frame was
+        frame = self.converted(frame)
+        frame.pts, frame.time_base = index, self._tick
+        frame.pict_type = int(kind)
+        if length is not None:
+            self._lengths[index] = length
         try:
             self._mux_video(self._stream.encode(frame))
         except (OSError, av.error.FFmpegError) as error:
@@ -371,7 +405,7 @@ class VideoWriter:
         if self._temporary is not None:
             self._temporary.unlink(missing_ok=True)
 
-    def _converted(self, frame: av.VideoFrame) -> av.VideoFrame:
+    def converted(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The frame in the format that is encoded; the frame itself wherever that is its own format."""
         if frame.format.name == self.pixel_format:
             return frame
@@ -398,15 +432,18 @@ class VideoWriter:
 
     def _mux_video(self, packets: Iterable[Any]) -> None:
         for packet in packets:
+            length = self._lengths.pop(packet.pts, None) if self._lengths else None
+            if length is not None:
+                packet.duration = length
             if self._start:
-                step = 1 / self._rate / self._ticks
+                step = self._tick / self._ticks
                 shift = self._start / self._ticks
                 packet.pts = round(packet.pts * step + shift)
                 packet.dts = round(packet.dts * step + shift) if packet.dts is not None else None
-                packet.duration = round(step)
+                packet.duration = round((1 / self._rate if length is None else length * self._tick) / self._ticks)
                 packet.time_base = self._ticks
             elif not packet.duration:
-                packet.duration = 1
+                packet.duration = max(1, round(1 / self._rate / self._tick))
             self._out.mux(packet)
 
     def _mux_all(self, packets: Iterable[Any]) -> None:

@@ -63,6 +63,7 @@ __all__ = [
     "CompactConfig",
     "CompactNetwork",
     "CompactOutput",
+    "compose",
     "search",
     "start_of",
     "working_size",
@@ -215,12 +216,26 @@ class Compact(nn.Module):
         change = self.detail(warped0, warped1, torch.cat((flow_t0, flow_t1), dim=1).detach(), logit.detach(), state)
         flow_t0, flow_t1, logit = flow_t0 + change[:, 0:2], flow_t1 + change[:, 2:4], logit + change[:, 4:5]
         weight, colours, softness = torch.sigmoid(logit), change[:, 5:8], change[:, 8:10]
-        blend = weight * backward_warp(frame0, flow_t0, "bicubic")
-        blend = blend + (1.0 - weight) * backward_warp(frame1, flow_t1, "bicubic")
-        frame = blend + colours
-        for number, sigma in enumerate(SOFTNESS):
-            frame = frame + softness[:, number : number + 1] * (_blurred(blend, sigma) - blend)
+        frame = compose(frame0, frame1, flow_t0, flow_t1, weight, colours, softness)
         return CompactOutput(frame, flow_t0, flow_t1, weight, colours, softness, coarse_t0, coarse_t1)
+
+
+def compose(
+    frame0: Tensor,
+    frame1: Tensor,
+    flow_t0: Tensor,
+    flow_t1: Tensor,
+    weight: Tensor,
+    colours: Tensor,
+    softness: Tensor,
+) -> Tensor:
+    """Frame t (N, 3, H, W) of what the networks found: see `CompactOutput` for shapes and units."""
+    blend = weight * backward_warp(frame0, flow_t0, "bicubic")
+    blend = blend + (1.0 - weight) * backward_warp(frame1, flow_t1, "bicubic")
+    frame = blend + colours
+    for number, sigma in enumerate(SOFTNESS):
+        frame = frame + softness[:, number : number + 1] * (_blurred(blend, sigma) - blend)
+    return frame
 
 
 class CompactNetwork(Network):

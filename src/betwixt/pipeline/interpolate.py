@@ -389,12 +389,10 @@ class Job:
         zero, offset = info.start, Fraction(0)
         if isinstance(reader, Reader) and not self.start:
             # streams keep their distances; the earliest begins at 0, as players expect
-            first = reader.container.start_time
-            if first is not None:
-                zero = min(info.start, Fraction(first, av.time_base))
-                offset = (info.start - zero) * self.rates.slow
-                if offset < Fraction(1, 90000):
-                    offset = Fraction(0)
+            zero = reader.earliest
+            offset = (info.start - zero) * self.rates.slow
+            if offset < Fraction(1, 90000):
+                offset = Fraction(0)
         elif self.start:
             zero = info.start + self.start
         target = Path(self.target) if isinstance(self.target, (str, Path)) else self.target

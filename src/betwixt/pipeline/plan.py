@@ -22,7 +22,7 @@ from betwixt.media.reader import Frame, Other
 from betwixt.media.scenes import CutDetector, CutList, thumbnail_size
 from betwixt.media.timeline import MAX_RATE, Clock
 
-__all__ = ["Anchor", "Between", "Planner", "Rates", "Show", "Tail", "choose_rates"]
+__all__ = ["Anchor", "Between", "Planner", "Rates", "Show", "Tail", "choose_rates", "thumbnail"]
 
 LONGEST_FILL = 4
 """How many duplicates in a row are taken for placeholders; more are a picture that stands still."""
@@ -315,7 +315,7 @@ class Planner:
                 yield self._counted(anchor)
                 continue
             waiting.append(anchor)
-            for cut in detector.push(_thumbnail(item)):
+            for cut in detector.push(thumbnail(item)):
                 yield self._decided(waiting.popleft(), cut)
         if detector is not None:
             for cut in detector.flush():
@@ -331,7 +331,8 @@ class Planner:
         return anchor
 
 
-def _thumbnail(frame: Frame) -> NDArray[np.uint8]:
+def thumbnail(frame: Frame) -> NDArray[np.uint8]:
+    """What `media.scenes.CutDetector` sees of a frame, (h, w, 3) BGR."""
     width, height = thumbnail_size(frame.video.width, frame.video.height)
     small = frame.video.reformat(width=width, height=height, format="bgr24", interpolation="AREA")
     return np.asarray(small.to_ndarray(), np.uint8)

@@ -54,6 +54,10 @@ class Source:
         """The frame as an RGB picture."""
         return self._path.to_rgb(self.planes)
 
+    def to_planes(self, picture: Image, second: Source, t: float) -> list[Plane]:
+        """The planes of a picture between this frame and `second`, at 0 < t < 1."""
+        return self._path.to_planes(picture, self.planes, second.planes, self.picture, second.picture, t)
+
 
 class Synthesizer:
     """Makes frames for one stream with one model.
@@ -192,8 +196,7 @@ class PairWork:
         first, second = self._first, self._second
         if isinstance(pair, MotionPair):
             return self._of_motion(pair.motion(t))
-        made = pair.at(t)
-        return self._synthesizer.path.to_planes(made, first.planes, second.planes, first.picture, second.picture, t)
+        return first.to_planes(pair.at(t), second, t)
 
 
 def _moved(motion: Motion, then: float, now: float) -> Motion:

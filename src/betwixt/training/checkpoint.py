@@ -291,5 +291,5 @@ def export_weights(source: Path, target: Path) -> Progress:
         "origin": f"betwixt train {progress.name}",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
-    _write(target, {n.removeprefix("ema."): checkpoint.tensors[n].half() for n in names}, metadata)
+    _write(target, objective.finish({n.removeprefix("ema."): checkpoint.tensors[n] for n in names}), metadata)
     return progress

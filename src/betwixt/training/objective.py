@@ -133,6 +133,10 @@ class Objective(nn.Module, ABC):
 
         return TorchInterpolator(self.model or type(self.network).__name__, self.network, device)
 
+    def finish(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What ships, out of the averaged weights by name: the same in float16, unless more has to be made of them."""
+        return {name: tensor.half() for name, tensor in tensors.items()}
+
     def begin(self, stage: str) -> None:
         """Freeze, unfreeze and switch modes for a stage: called at its start and where a run goes on within it."""
 
@@ -189,6 +193,7 @@ def _paper(module: str, kind: str, *networks: str) -> dict[str, Callable[[Mappin
 
 
 OBJECTIVES: dict[str, Callable[[Mapping[str, Any]], Objective]] = {
+    "codec": _late("codec", "CodecObjective"),
     "compact": _late("compact", "CompactObjective"),
     **_paper("rife", "RIFEObjective", "rife", "rife-m", "rife-2r", "rife-4.6", "rife-4.22-lite", "rife-4.25"),
     **_paper("daek", "DAEKObjective", "daek"),

@@ -273,10 +273,11 @@ class Stored:
 
 def stored_weights() -> list[Stored]:
     """The files of weights that come with Betwixt, and those in the user's folder."""
+    models = {info.embedded: info.name for info in MODELS.values() if info.embedded}
     found = [
-        _stored(path, info.name, embedded=True)
-        for info in MODELS.values()
-        if info.embedded and (path := embedded_file(info.embedded)).is_file()
+        _stored(path, models.get(name, ""), embedded=True)
+        for name in sorted(catalog().embedded)
+        if (path := embedded_file(name)).is_file()
     ]
     folder = weights_folder()
     if folder.is_dir():

@@ -1,0 +1,76 @@
+"""betwixt rd-curve: what compression with synthesized B frames costs at what quality."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+__all__ = ["rd_curve"]
+
+Text = Optional[str]  # noqa: UP045 - Typer reads the annotation at run time
+
+
+def rd_curve(
+    clips: Annotated[
+        list[str], typer.Argument(metavar="CLIP..", help="Videos, folders of images; PATH@T from time T.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="NAME", help="Writes NAME.csv, .png, .md, -CLIP.jpg; lines there are kept."
+        ),
+    ] = Path("rd-curve"),
+    methods: Annotated[
+        str, typer.Option(help="Of base, base-p, base-own, bit-free, bit-free-floor, bit-free-own, bit-need.")
+    ] = "base,bit-free,bit-need",
+    qualities: Annotated[str, typer.Option(metavar="Q,Q..", help="The base encoder's, one a point.")] = "22,27,32,37",
+    base: Annotated[str, typer.Option(metavar="x265|x264|svtav1", help="The base codec.")] = "x265",
+    preset: Annotated[Text, typer.Option(help="Its preset, the same for all.")] = None,
+    frames: Annotated[int, typer.Option(metavar="N", help="How many frames of each clip.")] = 33,
+    keep: Annotated[int, typer.Option(metavar="2|4|8", help="The base encoder gets one of this many frames.")] = 2,
+    intra: Annotated[int, typer.Option(metavar="N", help="Distance of I frames.")] = 32,
+    floor: Annotated[float, typer.Option(metavar="DB", help="For bit-free-floor; see betwixt encode.")] = -2.0,
+    model: Annotated[str, typer.Option(help="Which model synthesizes.")] = "compact",
+    weights: Annotated[Text, typer.Option(metavar="FILE", help="Its weights.")] = None,
+    codec_weights: Annotated[
+        Text, typer.Option(metavar="FILE", help="bit-need: weights of the network that codes.")
+    ] = None,
+    threads: Annotated[int, typer.Option(metavar="N", help="Threads to use; 0 for one a core.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave out what NAME.csv has already.")] = False,
+) -> None:
+    """Draw rate-distortion curves: the base codec, and half of its frames left to synthesis.
+
+    Every point is a file that was written and decoded again; its size is the rate.
+    """
+    from betwixt.cli.report import print_notes
+    from betwixt.codec.curve import Request, page
+    from betwixt.codec.curve import rd_curve as run
+    from betwixt.errors import UsageError
+
+    try:
+        steps = tuple(int(q) for q in qualities.split(","))
+    except ValueError:
+        raise UsageError(f"The qualities '{qualities}' are no whole numbers: give e.g. 22,27,32,37.") from None
+    request = Request(
+        clips=tuple(clips),
+        output=output,
+        methods=tuple(m.strip() for m in methods.split(",")),
+        qualities=steps,
+        base=base,
+        preset=preset,
+        frames=frames,
+        keep=keep,
+        intra=intra,
+        floor=floor,
+        model=model,
+        weights=weights,
+        codec_weights=codec_weights,
+        threads=threads,
+        resume=resume,
+    )
+    points, notes = run(request, lambda text: print(text, file=sys.stderr, flush=True))
+    print(page(points), end="")
+    print_notes(notes, [])

@@ -1,0 +1,418 @@
+"""`betwixt decode`: every frame of the video again, at its exact time.
+
+    IN.mkv ── record ──► times, mask, bits of B frames
+       │                          │
+       └─ base stream ── decode ──┴──► sent frames as they are, B frames synthesized or decoded ──► OUT
+
+Damage does not stop it where something can be made of what is left: a frame that is missing is made from its neighbours
+in the same shot, or the nearest one is held; a B frame whose bits are damaged is synthesized. All of it is said, and
+the command then ends with exit code 3, as for any damaged input.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+import zlib
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import av.error
+
+from betwixt import __version__
+from betwixt.codec.encode import ATTACHMENT, TAG, checksum
+from betwixt.codec.record import Record, unpack
+from betwixt.codec.walk import ahead, one_thread_a_frame
+from betwixt.errors import DamagedInputError, InputError, UsageError
+from betwixt.media.attach import attachment
+from betwixt.media.files import check_output
+from betwixt.media.reader import Other, Reader
+from betwixt.media.writer import TimeMap, VideoWriter
+from betwixt.models.base import Interpolator
+from betwixt.models.registry import MODELS
+from betwixt.pipeline.interpolate import cores
+from betwixt.runtime.load import load_model, loaded_hash
+from betwixt.runtime.synthesis import PairWork, Synthesizer
+
+if TYPE_CHECKING:
+    from betwixt.codec.coder import BFrameCoder
+
+__all__ = ["Decoded", "decode_video", "read_record"]
+
+
+@dataclass
+class Decoded:
+    """What a decoding did.
+
+    Attributes:
+        output: The file.
+        mode: As it was encoded.
+        model: The model that synthesized.
+        frames: Frames written.
+        sent: Frames of the base stream among them.
+        coded: B frames decoded by the network.
+        synthesized: B frames synthesized.
+        concealed: Frames that had to be made up, since what was sent of them is damaged.
+        differing: B frames whose checksum is not the encoder's.
+        rate: Frames a second.
+        duration: In seconds.
+        seconds: How long it took.
+        encoder: What encoded the output.
+        lost: What the output's container could not hold.
+        notes: What a person should know.
+        damage: What is wrong with the input; None if nothing.
+    """
+
+    output: str
+    mode: str
+    model: str
+    frames: int = 0
+    sent: int = 0
+    coded: int = 0
+    synthesized: int = 0
+    concealed: int = 0
+    differing: int = 0
+    rate: Fraction = Fraction(0)
+    duration: Fraction = Fraction(0)
+    seconds: float = 0.0
+    encoder: str = ""
+    lost: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    damage: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: fractions as text and as numbers."""
+        return asdict(self) | {"rate": str(self.rate), "duration": float(self.duration)}
+
+
+def read_record(reader: Reader) -> tuple[Record, list[int]]:
+    """The record of an encoded file, and the numbers of the B frames whose bits are damaged.
+
+    Raises:
+        InputError: if the file has none, it is damaged, or of another version.
+    """
+    data = attachment(reader.container, ATTACHMENT)
+    if data is None:
+        tagged = any(key.upper() == TAG for key in reader.info.metadata)
+        raise InputError(
+            f"{reader.name} has lost its restore data ({ATTACHMENT}): copy the file again, or play it as it is."
+            if tagged
+            else f"{reader.name} was not made by betwixt encode: it plays as it is, or see betwixt interpolate."
+        )
+    return unpack(data, reader.name)
+
+
+def decode_video(
+    source: str | Path,
+    target: str | Path,
+    *,
+    model: str | Interpolator | None = None,
+    weights: str | Path | None = None,
+    codec_weights: str | Path | None = None,
+    codec: str | None = None,
+    quality: str | int | None = None,
+    pixel_format: str | None = None,
+    device: str = "auto",
+    threads: int = 0,
+    overwrite: bool = False,
+    progress: Callable[[str, int, int | None], None] | None = None,
+) -> Decoded:
+    """Restore every frame of a video that `encode_video` made.
+
+    Args:
+        source: The .mkv file.
+        target: The video file; the suffix says which container.
+        model: The model that synthesizes, by name or loaded; None for the one it was encoded with.
+        weights: A file of its weights.
+        codec_weights: The file of weights of the network that coded B frames (bit-need).
+        codec: As in `interpolate_video`; the same for what follows.
+        quality: On the encoder's own scale, or "lossless".
+        pixel_format: What to encode in.
+        device: Where the model runs.
+        threads: How many to use; 0 for one a core.
+        overwrite: Replace an existing output.
+        progress: Called with what is being done, how many frames are done, and of how many.
+
+    Raises:
+        UsageError: for arguments that are wrong.
+        InputError: if the file was not made by `encode_video`, its restore data is damaged or of another version.
+        OutputError: if the target cannot be written.
+        DamagedInputError: if frames had to be made up; what could be restored has been written. `summary` says what.
+    """
+    began = time.monotonic()
+    if threads < 0:
+        raise UsageError(f"The number of threads ({threads}) must not be negative.")
+    target = Path(target)
+    check_output(target, source, overwrite)
+    with Reader(source, interlaced="ignore", threads=min(threads or cores(), 16)) as reader:
+        record, broken = read_record(reader)
+        job = _Restoring(reader, record, broken, Path(source), threads or cores(), progress)
+        job.load(model, weights, codec_weights, device)
+        rate = record.rate if not record.variable else len(record.ticks) / record.duration
+        writer = VideoWriter(
+            target,
+            reader.info,
+            rate,
+            start=record.start,
+            codec=codec,
+            quality=None if quality is None else str(quality),
+            pixel_format=pixel_format,
+            threads=threads,
+            tick=record.tick,
+        )
+        with writer, one_thread_a_frame():
+            writer.copy_from(reader.container, reader.stream, TimeMap(), without=(ATTACHMENT, TAG))
+            summary = job.run(writer)
+            writer.commit()
+    summary.output, summary.rate, summary.duration = str(target), rate, record.duration
+    summary.seconds, summary.encoder = time.monotonic() - began, writer.encoder.name
+    summary.lost = writer.lost
+    summary.notes += writer.notes
+    if summary.damage is not None:
+        error = DamagedInputError(
+            f"{source} is damaged: {summary.damage}. "
+            f"What could be restored was written to {target}: {summary.frames} frames."
+        )
+        error.summary = summary
+        raise error
+    return summary
+
+
+@dataclass(frozen=True)
+class _Show:
+    """A frame that is shown as it is; `held` where it stands in for one that is missing."""
+
+    number: int
+    video: av.VideoFrame
+    held: bool = False
+
+
+@dataclass(frozen=True)
+class _Make:
+    """Frames to be made between two decoded ones."""
+
+    left: int
+    right: int
+    first: av.VideoFrame
+    second: av.VideoFrame
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A frame that was made: how ("synthesized", "coded", "differing"), and whether it should have been sent."""
+
+    number: int
+    video: av.VideoFrame
+    how: str
+    concealed: bool
+
+
+class _Restoring:
+    """One decoding."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        record: Record,
+        broken: list[int],
+        source: Path,
+        threads: int,
+        progress: Callable[[str, int, int | None], None] | None,
+    ) -> None:
+        self._reader, self._record, self._threads, self._progress = reader, record, threads, progress
+        self._broken = set(broken)
+        self._damaged_packets = _damaged_packets(source, record)
+        self._coder: BFrameCoder | None = None
+        self._begins = sorted(record.shots)
+
+    def load(
+        self,
+        model: str | Interpolator | None,
+        weights: str | Path | None,
+        codec_weights: str | Path | None,
+        device: str,
+    ) -> None:
+        """Load what makes the frames; note where that is not what encoded them."""
+        record, name = self._record, self._reader.name
+        self.notes: list[str] = []
+        if record.mode == "bit-need":
+            from betwixt.codec.coder import load_coder
+
+            self._coder = load_coder(codec_weights)
+            if self._coder.weights != record.codec_weights:
+                raise InputError(
+                    f"{name} was coded with weights {record.codec_weights}, and those at hand are "
+                    f"{self._coder.weights}: pass the right ones with --codec-weights FILE."
+                )
+        elif codec_weights is not None:
+            raise UsageError(f"{name} is bit-free: leave --codec-weights out.")
+        if isinstance(model, Interpolator):
+            self.model = model
+            return
+        if model is None and record.model not in MODELS:
+            raise InputError(
+                f"{name} was made with the model {record.model}, which this Betwixt does not have: choose another with "
+                "--model."
+            )
+        chosen = model or record.model
+        self.model = load_model(chosen, device, weights=weights)
+        used = loaded_hash(chosen, weights)
+        if chosen != record.model:
+            self.notes.append(f"It was encoded with the model {record.model}: frames made by {chosen} will differ.")
+        elif used != record.weights:
+            self.notes.append(
+                f"It was encoded with weights {record.weights or 'none'} of {chosen}, and those at hand are "
+                f"{used or 'none'}: frames will differ a little."
+            )
+
+    def run(self, writer: VideoWriter) -> Decoded:
+        """Write every frame, and the packets of the other streams."""
+        record = self._record
+        summary = Decoded("", record.mode, self.model.name)
+        self._synthesizer: Synthesizer | None = None
+        for done in ahead(self._steps(), self._work, self._threads):
+            if isinstance(done, Other):
+                writer.copy(done)
+                continue
+            for item in done:
+                last = item.number + 1 == len(record.ticks)
+                writer.write(item.video, record.ticks[item.number], length=record.last if last else None)
+                summary.frames += 1
+                if isinstance(item, _Show):
+                    summary.concealed += item.held
+                    summary.sent += not item.held
+                else:
+                    summary.concealed += item.concealed
+                    summary.coded += item.how != "synthesized"
+                    summary.synthesized += item.how == "synthesized" and not item.concealed
+                    summary.differing += item.how == "differing"
+            if self._progress is not None:
+                self._progress("restoring", summary.frames, len(record.ticks))
+        summary.notes = [*self.notes, *self._reader.notes]
+        summary.damage = self._damage(summary)
+        return summary
+
+    def _damage(self, summary: Decoded) -> str | None:
+        """What is wrong with the input, as a part of a sentence."""
+        found = []
+        bad = self._damaged_packets
+        if bad:
+            at = float(self._record.start + self._record.time(bad[0]))
+            found.append(f"{len(bad)} of its frames arrived damaged, the first at {at:.2f} s; what follows may show it")
+        elif self._reader.damage and summary.concealed:
+            found.append(self._reader.damage)
+        if summary.concealed:
+            found.append(f"{summary.concealed} frames were made up")
+        if summary.differing:
+            writer = self._record.writer
+            who = f"Betwixt {writer} made them" if writer != __version__ else "another kind of machine, or damage"
+            found.append(f"{summary.differing} B frames differ from what the encoder made ({who})")
+        return "; ".join(found) if found else None
+
+    # -- which frames
+
+    def _steps(self) -> Iterator[_Show | _Make | Other]:
+        """What to show and what to make, in order."""
+        record = self._record
+        count = len(record.ticks)
+        sent = [k for k, here in enumerate(record.sent) if here]
+        stands = [record.start + record.time(k) for k in sent]
+        spacing = min((b - a for a, b in itertools.pairwise(stands)), default=Fraction(1))
+        tolerance = max(Fraction(2, 1000), spacing / 4)
+        number = -1  # the last one given
+        video: av.VideoFrame | None = None
+        for item in self._reader:
+            if isinstance(item, Other):
+                yield item
+                continue
+            here = _nearest(stands, item.time)
+            if abs(stands[here] - item.time) > tolerance or sent[here] <= number:
+                continue  # a damaged time: the frame belongs nowhere
+            now = sent[here]
+            yield from self._gap(number, now, video, item.video)
+            yield _Show(now, item.video)
+            number, video = now, item.video
+        if video is None:
+            raise InputError(f"{self._reader.name} holds no frame that can be decoded: copy the file again.")
+        for missing in range(number + 1, count):
+            yield _Show(missing, video, held=True)
+
+    def _gap(
+        self, left: int, right: int, first: av.VideoFrame | None, second: av.VideoFrame
+    ) -> Iterator[_Show | _Make]:
+        """The frames between two decoded ones."""
+        if first is None:
+            for number in range(left + 1, right):
+                yield _Show(number, second, held=True)
+            return
+        at = bisect_left(self._begins, left + 1)
+        boundary = self._begins[at] if at < len(self._begins) else len(self._record.ticks)
+        if boundary > right:
+            if right - left > 1:
+                yield _Make(left, right, first, second)
+            return
+        for number in range(left + 1, right):
+            yield _Show(number, first if number < boundary else second, held=True)
+
+    # -- making them
+
+    def _work(self, step: _Show | _Make | Other) -> list[_Show | _Made] | Other:
+        if isinstance(step, Other):
+            return step
+        if isinstance(step, _Show):
+            return [step]
+        record = self._record
+        if self._synthesizer is None:
+            self._synthesizer = Synthesizer(self.model, step.first, self._reader.info.colour)
+        synthesizer = self._synthesizer
+        first, second = synthesizer.source(step.first), synthesizer.source(step.second)
+        work = PairWork(synthesizer, first, second)
+        span = record.ticks[step.right] - record.ticks[step.left]
+        whole = not any(record.sent[step.left + 1 : step.right])
+        result: list[_Show | _Made] = []
+        for number in range(step.left + 1, step.right):
+            t = Fraction(record.ticks[number] - record.ticks[step.left], span)
+            coded = record.coded.get(number)
+            if coded is not None and self._coder is not None and whole:
+                video = self._coder.decode(first, second, coded.payload, t)
+                if video is not None:
+                    how = "coded" if checksum(video) == coded.checksum else "differing"
+                    result.append(_Made(number, video, how, False))
+                    continue
+            lost = record.sent[number] or coded is not None or number in self._broken
+            result.append(_Made(number, work.make([t])[0], "synthesized", lost))
+        return result
+
+
+def _nearest(values: list[Fraction], wanted: Fraction) -> int:
+    at = bisect_left(values, wanted)
+    if at == len(values) or (at and wanted - values[at - 1] <= values[at] - wanted):
+        return at - 1
+    return at
+
+
+def _damaged_packets(source: Path, record: Record) -> list[int]:
+    """The numbers of the sent frames whose packets are not what was written."""
+    sent = [k for k, here in enumerate(record.sent) if here]
+    found: dict[int, int] = {}
+    try:
+        with av.open(str(source), metadata_errors="replace") as container:
+            video = container.streams.video[0]
+            base = video.time_base or Fraction(1, 1000)
+            for packet in container.demux(video):
+                if packet.pts is not None and packet.size:
+                    found[round(packet.pts * base * 1000)] = zlib.crc32(bytes(packet))
+    except av.error.FFmpegError:
+        pass  # what was read so far is compared
+    damaged = []
+    for number, expected in zip(sent, record.packets, strict=True):
+        stands = 1000 * (record.start + record.time(number))
+        near = [found.get(k) for k in range(int(stands) - 1, int(stands) + 3)]
+        if expected not in near:
+            damaged.append(number)
+    return damaged

@@ -1,0 +1,374 @@
+"""bit-free on real files: time, sent frames, everything else in the file, cuts, the floor, damage."""
+
+import random
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from betwixt.codec.base import BASES
+from betwixt.codec.decode import decode_video, read_record
+from betwixt.codec.encode import ATTACHMENT, encode_video
+from betwixt.codec.quality import mean_squared_error, psnr_of
+from betwixt.errors import BetwixtError, DamagedInputError, InputError, OutputError, UsageError
+from betwixt.media.attach import attach, attachment
+from betwixt.media.reader import Reader
+from clips import make_clip, read_frames, same
+
+NTSC = Fraction(24000, 1001)
+QUICK = {"base": "x264", "preset": "ultrafast", "model": "dis", "quality": 20, "threads": 1}
+
+
+def record_of(path):
+    with Reader(path, interlaced="ignore") as reader:
+        return read_record(reader)[0]
+
+
+def restore(path, target=None, **options):
+    target = target or path.with_name("restored.mkv")
+    summary = decode_video(path, target, codec="ffv1", overwrite=True, threads=1, **options)
+    return summary, read_frames(target)
+
+
+@pytest.mark.parametrize(("rate", "frames", "keep"), [(NTSC, 14, 2), (25, 9, 4), (Fraction(60), 12, 8), (30, 2, 2)])
+def test_every_frame_comes_back_at_its_time(tmp_path, rate, frames, keep):
+    source = make_clip(tmp_path / "in.mkv", rate=rate, frames=frames)
+    done = encode_video(source, tmp_path / "c.mkv", keep=keep, **QUICK)
+    assert done.sent + done.synthesized == done.frames == frames
+    assert done.size == (tmp_path / "c.mkv").stat().st_size
+    summary, after = restore(tmp_path / "c.mkv")
+    before = read_frames(source)
+    assert [f.time for f in after] == [f.time for f in before]
+    assert summary.frames == frames
+    assert summary.duration == frames / Fraction(rate)
+    # what is sent is the base decoder's, sample by sample
+    record = record_of(tmp_path / "c.mkv")
+    sent = [k for k, here in enumerate(record.sent) if here]
+    coded = read_frames(tmp_path / "c.mkv")
+    assert len(coded) == len(sent) == done.sent
+    assert all(same(after[k].video, frame.video) for k, frame in zip(sent, coded, strict=True))
+    # and what is made is near the truth, which moves evenly
+    made = [k for k, here in enumerate(record.sent) if not here]
+    if keep == 2:
+        assert all(psnr_of(mean_squared_error(after[k].video, before[k].video)) > 28 for k in made)
+
+
+def test_a_player_sees_half_the_rate(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", rate=24, frames=25)
+    encode_video(source, tmp_path / "c.mkv", **QUICK)
+    with av.open(str(tmp_path / "c.mkv")) as container:
+        video = container.streams.video[0]
+        assert video.average_rate == 12
+        assert [f.time for f in container.decode(video)] == pytest.approx([k / 12 for k in range(13)], abs=1e-3)
+        assert "BETWIXT" in container.metadata
+
+
+def test_variable_rates_keep_every_instant(tmp_path):
+    steps = [40, 33, 50, 33, 120, 40, 33, 47, 80, 40, 33, 60]
+    times = [Fraction(sum(steps[:n]), 1000) for n in range(len(steps))]
+    source = make_clip(tmp_path / "in.mkv", frames=len(times), times=times, tick=Fraction(1, 1000))
+    encode_video(source, tmp_path / "c.mkv", keep=4, **QUICK)
+    _, after = restore(tmp_path / "c.mkv")
+    assert [f.time for f in after] == times
+    assert record_of(tmp_path / "c.mkv").variable
+
+
+def test_sound_and_distances_between_streams_stay(tmp_path):
+    source = make_clip(
+        tmp_path / "in.mkv", rate=25, frames=25, start=Fraction(3, 2), audio=True, audio_start=Fraction(2)
+    )
+    encode_video(source, tmp_path / "c.mkv", floor=60, **QUICK)
+    restore(tmp_path / "c.mkv")
+    packets = {}
+    for name in ("in", "c", "restored"):
+        with av.open(str(tmp_path / f"{name}.mkv")) as container:
+            found = [(p.stream.type, p.pts * p.time_base, bytes(p)) for p in container.demux() if p.pts is not None]
+            sound = [(t, data) for kind, t, data in found if kind == "audio"]
+            first = min(t for kind, t, _ in found if kind == "video")
+            packets[name] = [(t - first, data) for t, data in sound]
+            if name == "restored":
+                assert not [s for s in container.streams if s.type == "attachment"]
+                assert "BETWIXT" not in container.metadata
+    assert [d for _, d in packets["in"]] == [d for _, d in packets["c"]] == [d for _, d in packets["restored"]]
+    for name in ("c", "restored"):
+        assert all(abs(a - b) <= Fraction(1, 500) for (a, _), (b, _) in zip(packets["in"], packets[name], strict=True))
+
+
+def test_ten_bits_and_hdr_stay(tmp_path):
+    colour = {"color_primaries": 9, "color_trc": 16, "colorspace": 9, "color_range": 1}
+    params = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1):max-cll=1000,400"
+    source = make_clip(
+        tmp_path / "in.mkv",
+        frames=6,
+        codec="libx265",
+        pixel_format="yuv420p10le",
+        colour=colour,
+        options={"preset": "ultrafast", "x265-params": f"log-level=0:hdr10=1:repeat-headers=1:{params}"},
+    )
+    encode_video(source, tmp_path / "c.mkv", **(QUICK | {"base": "x265"}))
+    decode_video(tmp_path / "c.mkv", tmp_path / "restored.mkv", codec="hevc", threads=1)
+    with Reader(source) as reader:
+        wanted = reader.info
+    for name in ("c", "restored"):
+        with Reader(tmp_path / f"{name}.mkv") as reader:
+            assert reader.info.pixel_format == "yuv420p10le"
+            assert reader.info.colour == wanted.colour
+            assert reader.info.hdr == wanted.hdr
+            assert reader.info.hdr is not None
+
+
+def test_rotation_chapters_and_attachments_stay(tmp_path):
+    def prepare(out, stream):
+        out.metadata["title"] = "a title"
+        out.add_attachment("note.txt", "text/plain", b"kept")
+        out.set_chapters(
+            [{"id": 1, "start": 0, "end": 400, "time_base": Fraction(1, 1000), "metadata": {"title": "I"}}]
+        )
+        stream.set_display_matrix((0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30))
+
+    source = make_clip(tmp_path / "in.mkv", frames=10, prepare=prepare)
+    encode_video(source, tmp_path / "c.mkv", **QUICK)
+    restore(tmp_path / "c.mkv")
+    for name in ("c", "restored"):
+        with Reader(tmp_path / f"{name}.mkv") as reader:
+            assert reader.info.rotation is not None
+            assert attachment(reader.container, "note.txt") == b"kept"
+            assert reader.info.metadata["title"] == "a title"
+            assert [c["end"] for c in reader.container.chapters()] != []
+
+
+@pytest.mark.parametrize("keep", [2, 4])
+def test_nothing_is_made_across_a_cut(tmp_path, keep):
+    source = make_clip(tmp_path / "in.mkv", frames=24, cuts=(9, 14))
+    (tmp_path / "cuts.txt").write_text("9\n14\n")
+    encode_video(source, tmp_path / "c.mkv", keep=keep, scene_cuts=tmp_path / "cuts.txt", **QUICK)
+    record = record_of(tmp_path / "c.mkv")
+    assert record.shots == (0, 9, 14)
+    assert all(record.sent[k] for k in (0, 8, 9, 13, 14, 23))
+    _, after = restore(tmp_path / "c.mkv")
+    for k, frame in enumerate(read_frames(source)):
+        assert psnr_of(mean_squared_error(after[k].video, frame.video)) > 26
+
+
+def test_cuts_are_found(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=24, cuts=(11,))
+    encode_video(source, tmp_path / "c.mkv", **QUICK)
+    assert record_of(tmp_path / "c.mkv").shots == (0, 11)
+
+
+@pytest.mark.parametrize("base", list(BASES))
+@pytest.mark.parametrize("keep", [2, 4])
+def test_the_floor_holds_for_what_a_decoder_makes(tmp_path, base, keep):
+    source = make_clip(tmp_path / "in.mkv", frames=13, size=(128, 96))
+    preset = {"x264": "ultrafast", "x265": "ultrafast", "svtav1": "12"}[base]
+    quality = 40 if base == "svtav1" else 24
+    options = QUICK | {"base": base, "preset": preset, "quality": quality, "keep": keep}
+    free = encode_video(source, tmp_path / "free.mkv", measure=True, **options)
+    assert free.worst < free.psnr
+    floor = (free.worst + free.psnr) / 2
+    done = encode_video(source, tmp_path / "c.mkv", floor=floor, **options)
+    assert 0 < done.below < 13
+    assert done.worst is None or done.worst >= floor
+    record = record_of(tmp_path / "c.mkv")
+    _, after = restore(tmp_path / "c.mkv")
+    for k, frame in enumerate(read_frames(source)):
+        if not record.sent[k]:
+            assert psnr_of(mean_squared_error(after[k].video, frame.video)) >= floor - 1e-6
+
+
+def test_a_floor_below_the_frames_around(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=9)
+    assert encode_video(source, tmp_path / "a.mkv", floor=-50, **QUICK).below == 0
+    assert encode_video(source, tmp_path / "b.mkv", floor=-0.0001, **QUICK).sent >= 5
+
+
+@pytest.mark.parametrize("order", ["ip", "p", "own"])
+def test_types_of_frames_are_those_of_the_order(tmp_path, order):
+    source = make_clip(tmp_path / "in.mkv", frames=17, size=(128, 96))
+    encode_video(source, tmp_path / "c.mkv", mode="base", order=order, intra=8, **(QUICK | {"preset": "medium"}))
+    with av.open(str(tmp_path / "c.mkv")) as container:
+        types = "".join("?IPB"[int(f.pict_type)] for f in container.decode(video=0))
+    if order == "ip":
+        assert types == "IBPBPBPPIBPBPBPPI"  # a B frame cannot look past the I frame that a player may begin at
+    elif order == "p":
+        assert types == "IPPPPPPPIPPPPPPPI"
+    else:
+        assert types[0] == types[8] == "I"
+
+
+def test_images_go_in(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for k, frame in enumerate(read_frames(make_clip(tmp_path / "in.mkv", frames=5))):
+        frame.video.to_image().save(folder / f"{k:03d}.png")
+    done = encode_video(folder, tmp_path / "c.mkv", input_fps=10, **QUICK)
+    assert (done.frames, done.sent) == (5, 3)
+    summary, after = restore(tmp_path / "c.mkv")
+    assert summary.rate == 10
+    assert len(after) == 5
+
+
+# -- bad input
+
+
+def test_a_single_frame_has_nothing_between(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=1)
+    with pytest.raises(InputError, match="single frame"):
+        encode_video(source, tmp_path / "c.mkv", **QUICK)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mode": "free"}, "--mode is 'free'"),
+        ({"keep": 3}, "--keep is 3"),
+        ({"base": "x266"}, "no base codec 'x266'"),
+        ({"preset": "hasty"}, "no preset 'hasty'"),
+        ({"quality": 99}, "does not fit libx264"),
+        ({"order": "pi"}, "--order is 'pi'"),
+        ({"intra": 0}, "at least 1|1 or more"),
+        ({"floor": float("nan")}, "out of range"),
+        ({"floor": 30, "mode": "base"}, "--floor is for"),
+        ({"step": 4}, "--step is for"),
+        ({"codec_weights": "x"}, "--codec-weights is for"),
+        ({"model": "nonesuch"}, "no model 'nonesuch'"),
+        ({"input_fps": 25}, "--input-fps is for"),
+        ({"threads": -1}, "threads"),
+    ],
+)
+def test_wrong_arguments_get_one_line(tmp_path, change, message):
+    source = make_clip(tmp_path / "in.mkv", frames=4)
+    with pytest.raises(UsageError, match=message) as caught:
+        encode_video(source, tmp_path / "c.mkv", **(QUICK | change))
+    assert "\n" not in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_the_output_is_a_matroska_and_not_the_input(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=4)
+    with pytest.raises(UsageError, match=r"no \.mkv"):
+        encode_video(source, tmp_path / "c.mp4", **QUICK)
+    with pytest.raises(OutputError, match="input itself"):
+        encode_video(source, source, **(QUICK | {"overwrite": True}))
+
+
+def test_a_missing_base_encoder_is_named_with_what_there_is(tmp_path, monkeypatch):
+    source = make_clip(tmp_path / "in.mkv", frames=4)
+    monkeypatch.setattr(av, "codecs_available", {"libx264"})
+    whole = av.Codec
+
+    def codec(name, mode="r"):
+        if name == "libx265":
+            raise av.error.DecoderNotFoundError(0, "no such encoder")
+        return whole(name, mode)
+
+    monkeypatch.setattr(av, "Codec", codec)
+    with pytest.raises(UsageError, match="has no libx265, which --base x265 needs: use --base x264"):
+        encode_video(source, tmp_path / "c.mkv", base="x265", model="dis")
+
+
+def test_a_damaged_source_is_refused(tmp_path):
+    whole = make_clip(tmp_path / "whole.mkv", frames=60, codec="libx264").read_bytes()
+    source = tmp_path / "in.mkv"
+    source.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="is damaged"):
+        encode_video(source, tmp_path / "c.mkv", **QUICK)
+
+
+def test_a_file_that_was_not_encoded_says_so(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=4)
+    with pytest.raises(InputError, match="was not made by betwixt encode"):
+        decode_video(source, tmp_path / "out.mkv")
+    attach(source, tmp_path / "lost.mkv", "other.bin", b"x", {"BETWIXT": "bit-free"})
+    with pytest.raises(InputError, match="has lost its restore data"):
+        decode_video(tmp_path / "lost.mkv", tmp_path / "out.mkv")
+
+
+def test_another_version_is_named(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=4)
+    attach(source, tmp_path / "later.mkv", ATTACHMENT, b"BTWX\x02" + bytes(8))
+    with pytest.raises(InputError, match="version 2, and this Betwixt reads version 1"):
+        decode_video(tmp_path / "later.mkv", tmp_path / "out.mkv")
+    assert not (tmp_path / "out.mkv").exists()
+
+
+def test_another_model_is_noted(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=5)
+    encode_video(source, tmp_path / "c.mkv", **QUICK)
+    summary, _ = restore(tmp_path / "c.mkv", model="average")
+    assert "encoded with the model dis" in summary.notes[0]
+
+
+def test_a_lost_frame_is_made_up_and_said(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=9)
+    encode_video(source, tmp_path / "c.mkv", **(QUICK | {"intra": 1}))
+    lost = tmp_path / "lost.mkv"
+    with av.open(str(tmp_path / "c.mkv")) as given, av.open(str(lost), "w") as out:
+        copies = {s.index: out.add_stream_from_template(s, opaque=True) for s in given.streams}
+        for copy, stream in ((copies[s.index], s) for s in given.streams):
+            copy.metadata.update(stream.metadata)
+        for number, packet in enumerate(given.demux(given.streams.video[0])):
+            if packet.size and number != 2:
+                packet.stream = copies[packet.stream.index]
+                out.mux(packet)
+    with pytest.raises(DamagedInputError, match=r"1 of its frames arrived damaged, the first at 0\.16 s") as caught:
+        restore(lost)
+    assert caught.value.summary.concealed == 1
+    after, before = read_frames(tmp_path / "restored.mkv"), read_frames(source)
+    assert [f.time for f in after] == [f.time for f in before]
+    assert psnr_of(mean_squared_error(after[4].video, before[4].video)) > 20
+
+
+def outcome(damaged, target):
+    """What becomes of a damaged file: "whole", or a "notice" with all frames, or an "error" without any."""
+    failure = None
+    try:
+        restore(damaged, target)
+    except BetwixtError as error:
+        failure = error
+    if failure is not None:
+        assert "\n" not in str(failure)
+    if failure is None or isinstance(failure, DamagedInputError):
+        assert len(read_frames(target)) == 12
+        return "whole" if failure is None else "notice"
+    assert not target.exists()
+    return "error"
+
+
+def test_flipped_bytes_are_errors_or_notices_but_never_crashes(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=12, codec="libx264", audio=True)
+    encode_video(source, tmp_path / "c.mkv", **QUICK)
+    whole = (tmp_path / "c.mkv").read_bytes()
+    at = whole.index(b"BTWX")
+    video = whole.index(b"\x1f\x43\xb6\x75")  # the first cluster
+    rng = random.Random(0)
+    places = {
+        "header": [rng.randrange(0, at) for _ in range(25)],
+        "restore data": [rng.randrange(at, at + 200) for _ in range(15)],
+        "packets": [rng.randrange(video, len(whole)) for _ in range(30)],
+    }
+    outcomes = {}
+    for kind, positions in places.items():
+        for place in positions:
+            flipped = bytearray(whole)
+            flipped[place] ^= rng.randrange(1, 256)
+            damaged = tmp_path / "damaged.mkv"
+            damaged.write_bytes(flipped)
+            target = tmp_path / "restored.mkv"
+            target.unlink(missing_ok=True)
+            outcomes.setdefault(kind, set()).add(outcome(damaged, target))
+    assert outcomes["restore data"] == {"error"}
+    assert "notice" in outcomes["packets"]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_every_picture_of_a_decoded_file_is_whole(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=5, size=(97, 63), pixel_format="yuv444p")
+    encode_video(source, tmp_path / "c.mkv", **QUICK)
+    _, after = restore(tmp_path / "c.mkv")
+    assert {(f.video.width, f.video.height, f.video.format.name) for f in after} == {(97, 63, "yuv444p")}
+    assert np.isfinite(mean_squared_error(after[1].video, read_frames(source)[1].video))
+    assert Path(tmp_path / "c.mkv").stat().st_size > 0

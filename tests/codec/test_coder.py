@@ -1,0 +1,234 @@
+"""bit-need: the network, its bits, and the same frames out of them in another process."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+import zlib
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from betwixt.codec.coder import MODEL, finish_weights, load_coder
+from betwixt.codec.decode import decode_video, read_record
+from betwixt.codec.encode import checksum, encode_video
+from betwixt.codec.network import BFrameNetwork, CodecConfig, search_truth, step_code, step_of
+from betwixt.codec.quality import mean_squared_error, psnr_of
+from betwixt.codec.record import pack
+from betwixt.errors import DamagedInputError, InputError, UsageError
+from betwixt.media.reader import Reader
+from betwixt.models.dis import DIS
+from betwixt.runtime.synthesis import Synthesizer
+from betwixt.training.objectives.codec import CodecObjective, code_references
+from clips import make_clip, read_frames, same
+
+
+def moving(path, frames, size=(128, 96), rate=25):
+    """A lossless clip of a picture that moves, in colours that RGB has."""
+    rng = np.random.default_rng(3)
+    width, height = size
+    scene = cv2.GaussianBlur(rng.uniform(0, 255, (height + 8, width + 60, 3)).astype(np.float32), (0, 0), 2.0)
+    scene = np.clip(128 + 3.0 * (scene - scene.mean()), 16, 239)
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("ffv1", rate=rate)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for k in range(frames):
+            # Not evenly, so that there is something to say.
+            left = 3 * k + (k % 2)
+            picture = np.ascontiguousarray(scene[:height, left : left + width].astype(np.uint8))
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")))
+        out.mux(stream.encode(None))
+    return path
+
+
+QUICK = {"base": "x264", "preset": "ultrafast", "model": "dis", "quality": 30, "threads": 1}
+
+
+def write(network, path, **metadata):
+    described = {"model": MODEL, "network": json.dumps({"name": "codec", "predictor": network.config.predictor})}
+    save_file(finish_weights(network), path, described | metadata)
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A network that has learned nothing: a transform codec of what the prediction leaves."""
+    torch.manual_seed(0)
+    network = CodecObjective({}).codec
+    return write(network, tmp_path_factory.mktemp("weights") / "codec.safetensors")
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clip")
+    frames = read_frames(moving(folder / "in.mkv", 3, (97, 63)))
+    with Reader(folder / "in.mkv") as reader:
+        synthesizer = Synthesizer(DIS(), frames[0].video, reader.info.colour)
+    return [synthesizer.source(f.video) for f in frames]
+
+
+def test_a_finer_step_gives_a_better_frame_for_more_bits(weights, sources):
+    coder = load_coder(weights)
+    first, truth, second = sources
+    results = []
+    for step in (4, 16, 64):
+        payload, frame = coder.encode(first, second, truth, Fraction(1, 2), step / 255)
+        results.append((len(payload), psnr_of(mean_squared_error(frame, truth.video))))
+        again = coder.decode(first, second, payload, Fraction(1, 2))
+        assert same(again, frame)
+        assert (frame.width, frame.height, frame.format.name) == (97, 63, "yuv420p")
+    assert results == sorted(results, reverse=True)
+    assert results[0][1] > 42
+
+
+def test_threads_do_not_change_a_frame(weights, sources):
+    coder = load_coder(weights)
+    first, truth, second = sources
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            payload, frame = coder.encode(first, second, truth, Fraction(1, 3), 10 / 255)
+            found.append((payload, checksum(frame)))
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    assert found[0] == found[1]
+
+
+def test_bits_of_nothing_and_of_noise_are_refused_or_give_some_frame(weights, sources):
+    coder = load_coder(weights)
+    first, truth, second = sources
+    payload, _ = coder.encode(first, second, truth, Fraction(1, 2), 16 / 255)
+    rng = np.random.default_rng(0)
+    for data in (b"", b"\x50", payload[:-4], payload[:-3], bytes(rng.integers(0, 256, 401, np.uint8)), b"\xff" * 41):
+        frame = coder.decode(first, second, data, Fraction(1, 2))
+        assert frame is None or frame.width == 97
+
+
+def test_another_process_decodes_the_same_frames(tmp_path, weights):
+    source = moving(tmp_path / "in.mkv", 9)
+    done = encode_video(source, tmp_path / "c.mkv", mode="bit-need", codec_weights=weights, step=8, keep=4, **QUICK)
+    assert done.coded > 0
+    assert done.coded + done.sent + done.synthesized == 9
+    program = (
+        "import sys; from betwixt.cli.main import run; sys.exit(run(sys.argv[1:]))",
+        *("decode", str(tmp_path / "c.mkv"), str(tmp_path / "out.mkv"), "--codec", "ffv1", "--json"),
+        *("--codec-weights", str(weights), "--threads", "2"),
+    )
+    result = subprocess.run([sys.executable, "-c", *program], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    summary = json.loads(result.stdout)
+    assert (summary["coded"], summary["differing"], summary["damage"]) == (done.coded, 0, None)
+    with Reader(tmp_path / "c.mkv") as reader:
+        record, _ = read_record(reader)
+    after, before = read_frames(tmp_path / "out.mkv"), read_frames(source)
+    assert [f.time for f in after] == [f.time for f in before]
+    errors = []
+    for number, coded in record.coded.items():
+        assert checksum(after[number].video) == coded.checksum
+        errors.append(mean_squared_error(after[number].video, before[number].video))
+    assert done.psnr >= np.mean([psnr_of(e) for e in errors]) - 1e-6 or done.synthesized
+    assert done.size == (tmp_path / "c.mkv").stat().st_size
+    assert done.record_size >= sum(len(c.payload) for c in record.coded.values())
+
+
+def test_a_flipped_payload_costs_one_frame_and_a_wrong_checksum_is_said(tmp_path, weights):
+    source = moving(tmp_path / "in.mkv", 5)
+    encode_video(source, tmp_path / "c.mkv", mode="bit-need", codec_weights=weights, step=8, **QUICK)
+    whole = (tmp_path / "c.mkv").read_bytes()
+    with Reader(tmp_path / "c.mkv") as reader:
+        record, _ = read_record(reader)
+    assert set(record.coded) == {1, 3}
+    place = whole.index(record.coded[3].payload) + 20
+    (tmp_path / "flipped.mkv").write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+    with pytest.raises(DamagedInputError, match="1 frames were made up") as caught:
+        decode_video(tmp_path / "flipped.mkv", tmp_path / "out.mkv", codec_weights=weights, threads=1)
+    assert (caught.value.summary.coded, caught.value.summary.concealed) == (1, 1)
+    assert len(read_frames(tmp_path / "out.mkv")) == 5
+    # other sums than the encoder's: as arithmetic of another machine would give
+    other = dataclasses.replace(record.coded[1], checksum=record.coded[1].checksum ^ 1)
+    lied = dataclasses.replace(record, coded=record.coded | {1: other})
+    packed = pack(record)
+    start = whole.index(packed[:40])
+    (tmp_path / "lied.mkv").write_bytes(whole[:start] + pack(lied) + whole[start + len(packed) :])
+    with pytest.raises(DamagedInputError, match="1 B frames differ from what the encoder made"):
+        decode_video(tmp_path / "lied.mkv", tmp_path / "out.mkv", codec_weights=weights, threads=1, overwrite=True)
+
+
+def test_weights_are_checked(tmp_path, weights, monkeypatch):
+    source = make_clip(tmp_path / "in.mkv", frames=4)
+    with pytest.raises(InputError, match="no file of weights"):
+        load_coder(tmp_path / "none.safetensors")
+    network = CodecObjective({}).codec
+    save_file({k: v.half() for k, v in network.state_dict().items()}, tmp_path / "raw.safetensors", {"model": MODEL})
+    with pytest.raises(InputError, match="does not say which"):
+        load_coder(tmp_path / "raw.safetensors")
+    described = {"model": MODEL, "network": '{"predictor": "compact"}'}
+    save_file({k: v.half() for k, v in network.state_dict().items()}, tmp_path / "raw.safetensors", described)
+    with pytest.raises(InputError, match="was not finished for coding"):
+        load_coder(tmp_path / "raw.safetensors")
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors", {"model": "rife"})
+    with pytest.raises(InputError, match="holds no weights of the B-frame network"):
+        load_coder(tmp_path / "other.safetensors")
+    encode_video(source, tmp_path / "c.mkv", mode="bit-need", codec_weights=weights, step=8, **QUICK)
+    torch.manual_seed(5)
+    other = write(network, tmp_path / "another.safetensors", note="other")
+    with pytest.raises(InputError, match=r"was coded with weights [0-9a-f]{12}, and those at hand"):
+        decode_video(tmp_path / "c.mkv", tmp_path / "out.mkv", codec_weights=other)
+    monkeypatch.setattr("betwixt.codec.coder.embedded_file", lambda name: Path("nowhere"))
+    with pytest.raises(UsageError, match="No weights of the B-frame network are at hand: train it") as caught:
+        encode_video(source, tmp_path / "d.mkv", mode="bit-need", **QUICK)
+    assert "\n" not in str(caught.value)
+
+
+def test_steps_have_codes():
+    assert [step_code(step_of(code)) for code in range(256)] == list(range(256))
+    assert step_code(0.0) == 0
+
+
+def test_the_teacher_search_finds_the_motion():
+    frames = [f.video.to_ndarray(format="rgb24") for f in _moving()]
+    found = search_truth(np.stack(frames))
+    inner = found[16:-16, 16:-16]
+    assert np.median(inner[..., 0]) == pytest.approx(2.0, abs=0.4) or np.median(inner[..., 0]) == pytest.approx(
+        -2.0, abs=0.4
+    )
+    assert np.median(inner[..., 0]) == pytest.approx(-np.median(inner[..., 2]), abs=0.5)
+
+
+def _moving():
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        return read_frames(make_clip(Path(folder) / "in.mkv", frames=3, size=(128, 96)))
+
+
+@pytest.mark.parametrize("predictor", ["rife", "ncm-base"])
+def test_networks_with_a_teacher_of_their_own_predict_and_teach(predictor):
+    torch.manual_seed(0)
+    network = BFrameNetwork(CodecConfig(predictor=predictor))
+    frame0, truth, frame1 = (torch.rand(1, 3, 64, 64) for _ in range(3))
+    half, step = torch.full((1, 1, 1, 1), 0.5), torch.full((1, 1, 1, 1), 0.1)
+    out = network(frame0, frame1, half, truth, {}, step)
+    assert out.frame.shape == truth.shape
+    (out.frame.mean() + out.motion_bits.mean() + out.frame_bits.mean()).backward()
+    assert not network.predictor.any_time
+    teacher = [p for n, p in network.predictor.named_parameters() if "tea" in n]
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in teacher)
+
+
+def test_references_are_coded_and_keep_their_size():
+    rng = np.random.default_rng(0)
+    pictures = np.kron(rng.integers(0, 256, (2, 9, 9, 3)), np.ones((1, 9, 9, 1))).astype(np.uint8)
+    fine, coarse = (code_references(pictures, step).astype(int) for step in (2.0, 60.0))
+    assert fine.shape == pictures.shape
+    assert np.abs(fine - pictures).mean() < np.abs(coarse - pictures).mean()
+    assert zlib.crc32(code_references(pictures, 9.0).tobytes()) == zlib.crc32(code_references(pictures, 9.0).tobytes())

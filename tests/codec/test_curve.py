@@ -1,0 +1,121 @@
+"""Rate-distortion curves on a small clip, and what is read out of them."""
+
+import dataclasses
+
+import pytest
+
+from betwixt.codec.curve import Point, Request, bd_rate, page, rate_at, rd_curve
+from betwixt.errors import InputError, UsageError
+from clips import make_clip
+
+
+def point(bpp, psnr, method="base", **changes):
+    plain = Point(
+        clip="c", base="x264 fast", method=method, quality=int(1000 * bpp), frames=9, size="192x176", bytes=1,
+        bpp=bpp, psnr=psnr, ms_ssim=1 - 10 ** (-psnr / 20), psnr_sent=psnr, psnr_between=psnr, sent=5,
+        encode_seconds=1.0, decode_seconds=1.0, model="dis", weights="", protocol="p", date="d", machine="m",
+    )  # fmt: skip
+    return dataclasses.replace(plain, **changes)
+
+
+BASE = [point(b, q) for b, q in ((0.1, 30.0), (0.2, 33.0), (0.4, 36.0), (0.8, 39.0))]
+
+
+def test_half_the_bits_is_half_the_bits():
+    half = [dataclasses.replace(p, bpp=p.bpp / 2, method="bit-free") for p in BASE]
+    for metric in ("psnr", "ms_ssim"):
+        assert bd_rate(BASE, half, metric) == pytest.approx(-50, abs=0.01)
+        assert bd_rate(half, BASE, metric) == pytest.approx(100, abs=0.01)
+    assert bd_rate(BASE, BASE, "psnr") == pytest.approx(0, abs=1e-9)
+    text = page([*BASE, *half])
+    assert "| c | -50.0 % | -50.0 % |" in text
+    assert "| c | 32 dB | -50.0 % |" in text
+
+
+def test_curves_that_do_not_meet_have_no_bd_rate():
+    low = [point(b, q, "bit-free") for b, q in ((0.1, 20.0), (0.2, 21.0), (0.4, 21.2))]
+    assert bd_rate(BASE, low, "psnr") is None
+    assert bd_rate(BASE, BASE[:2], "psnr") is None
+    # a curve that falls again: what costs more and is worse is left out
+    bent = [*BASE, point(1.6, 38.0)]
+    assert bd_rate(BASE, bent, "psnr") == pytest.approx(0, abs=1e-9)
+    assert "| c | - | - |" in page([*BASE, *low])
+
+
+def test_rates_between_points():
+    assert rate_at(BASE, "psnr", 33.0) == pytest.approx(0.2)
+    assert 0.1 < rate_at(BASE, "psnr", 31.0) < 0.2
+    assert rate_at(BASE, "psnr", 29.0) is None
+    assert rate_at(BASE, "psnr", 41.0) is None
+
+
+def test_a_whole_run(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=8, size=(192, 176))
+    request = Request(
+        clips=(str(source), f"{source}@0.08"), output=tmp_path / "rd", methods=("base", "bit-free", "bit-free-floor"),
+        qualities=(20, 30), base="x264", preset="ultrafast", frames=5, model="dis", threads=1,
+    )  # fmt: skip
+    points, notes = rd_curve(request)
+    assert not notes
+    assert len(points) == 2 * 2 * 3
+    assert {p.clip for p in points} == {"in", "in@0.08"}
+    for p in points:
+        assert p.frames == 5
+        assert p.bpp == pytest.approx(8 * p.bytes / (192 * 176 * 5))
+        assert 10 < p.psnr <= 100
+        assert 0 < p.ms_ssim <= 1
+        assert p.sent == (5 if p.method == "base" else p.sent)
+    by = {(p.clip, p.method, p.quality): p for p in points}
+    assert by["in", "base", 20].psnr > by["in", "base", 30].psnr
+    assert by["in", "base", 20].bytes > by["in", "base", 30].bytes
+    assert by["in", "bit-free", 20].sent == 3
+    assert (tmp_path / "rd.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "rd-in.jpg").read_bytes().startswith(b"\xff\xd8")
+    assert "in@0.08" in (tmp_path / "rd.md").read_text()
+    # what is there stays, and is not measured again
+    table = (tmp_path / "rd.csv").read_text()
+    again, _ = rd_curve(dataclasses.replace(request, clips=(str(source),), methods=("base",), resume=True))
+    assert [p.key for p in again] == [p.key for p in points]
+    assert (tmp_path / "rd.csv").read_text() == table
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": ("bit-bound",)}, "no method 'bit-bound'"),
+        ({"qualities": (22, 22)}, "qualities repeat"),
+        ({"frames": 1}, "nothing between"),
+        ({"clips": ()}, "no clips"),
+        ({"base": "x266"}, "no base codec"),
+    ],
+)
+def test_wrong_requests_get_one_line(tmp_path, change, message):
+    source = make_clip(tmp_path / "in.mkv", frames=4, size=(192, 176))
+    request = Request(clips=(str(source),), output=tmp_path / "rd", methods=("base",))
+    with pytest.raises(UsageError, match=message):
+        rd_curve(dataclasses.replace(request, **change))
+
+
+def test_a_clip_that_ends_too_soon_and_a_table_that_is_none(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=4, size=(192, 176))
+    request = Request(clips=(f"{source}@0.14",), output=tmp_path / "rd", methods=("base",), model="dis")
+    with pytest.raises(InputError, match="at least 2 are needed"):
+        rd_curve(request)
+    (tmp_path / "rd.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="is no table of rd-curve"):
+        rd_curve(request)
+
+
+def test_bit_need_without_weights_is_left_out_and_said(tmp_path, monkeypatch):
+    monkeypatch.setattr("betwixt.codec.coder.embedded_file", lambda name: tmp_path / "nothing")
+    source = make_clip(tmp_path / "in.mkv", frames=3, size=(192, 176))
+    request = Request(
+        clips=(str(source),), output=tmp_path / "rd", methods=("base", "bit-need"), qualities=(30,), base="x264",
+        preset="ultrafast", model="dis",
+    )  # fmt: skip
+    points, notes = rd_curve(request)
+    assert [p.method for p in points] == ["base"]
+    assert notes[0].startswith("bit-need is left out. No weights")
+    with pytest.raises(UsageError, match="No weights"):
+        rd_curve(dataclasses.replace(request, methods=("bit-need",)))
