@@ -43,12 +43,13 @@ MODEL = "codec-b"
 _ROUNDING = 0.25
 """What is added before rounding down: less than 1/2, since small values cost more bits than they bring."""
 
-_FOLLOW = 32.0
-"""The step over the root mean squared error of the frames around: where a bit brings as much as it does there."""
+_ELASTICITY = 1.1
+"""By how many percent a base codec's error falls for one percent more bits: 0.8 to 1.3 on the clips of
+docs/compression.md, x265."""
 
-_WORTH = 0.18
-"""What a base codec pays for its frames: so many bits a pixel for an error as large as theirs. x265's curves on the
-clips of docs/compression.md have 0.12 at low and 0.28 at high quality."""
+_SLOPE = 177.0
+"""What the network's last bits bring: a step S, of samples in [0, 1], is worth its bits where a unit of mean squared
+error is worth 177 / S² bits a pixel."""
 
 _COARSEST = 180.0 / 255.0
 """The largest step that follows; beyond what training has seen, little is left to be said."""
@@ -131,17 +132,22 @@ class BFrameCoder:
         self._look = exact(network.look)
         self._hyper = {id(m): exact(m.decoder) for m in (network.motion_model, network.model)}
 
-    def step_for(self, error: float) -> float:
-        """The quantizer's step that suits frames whose mean squared error is `error`, of samples in [0, 1]."""
-        return float(min(max(_FOLLOW * error**0.5, 1 / 255), _COARSEST))
+    def worth_of(self, rate: float, error: float) -> float:
+        """What a unit of mean squared error is worth, in bits a pixel: what the base codec would pay for it.
 
-    def worth_of(self, error: float) -> float:
-        """What a unit of mean squared error is worth, in bits a pixel, among frames whose own is `error`."""
-        return _WORTH / max(error, 1e-7)
+        Args:
+            rate: Of the base stream, in bits for each pixel of the whole video.
+            error: Mean squared error of its frames, of samples in [0, 1].
+        """
+        return rate / (_ELASTICITY * max(error, 1e-7))
 
     def worth_at(self, step: float) -> float:
-        """The same, among frames that such a step follows."""
-        return self.worth_of((step / _FOLLOW) ** 2)
+        """The same, where such a step is the right one."""
+        return _SLOPE / step**2
+
+    def step_for(self, worth: float) -> float:
+        """The quantizer's step, of samples in [0, 1], whose last bits bring what they cost."""
+        return float(min(max((_SLOPE / max(worth, 1e-9)) ** 0.5, 1 / 255), _COARSEST))
 
     def encode(
         self, first: Source, second: Source, truth: Source, t: Fraction, step: float, worth: float | None = None

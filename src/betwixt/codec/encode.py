@@ -468,7 +468,8 @@ class _Encoding:
                     return []
                 assert self.model is not None
                 synthesizer = Synthesizer(self.model, first.first, decoded.info.colour)
-                maker = _Maker(self, synthesizer, survey)
+                pixels = first.first.width * first.first.height * len(sent)
+                maker = _Maker(self, synthesizer, survey, 8 * _packet_sums(path)[1] / pixels)
 
                 def chained() -> Iterator[_Pair]:
                     yield first
@@ -565,8 +566,8 @@ class _Pair:
 class _Maker:
     """Makes the B frames of an interval and compares them with the true ones."""
 
-    def __init__(self, job: _Encoding, synthesizer: Synthesizer, survey: _Survey) -> None:
-        self._job, self._synthesizer, self._survey = job, synthesizer, survey
+    def __init__(self, job: _Encoding, synthesizer: Synthesizer, survey: _Survey, rate: float) -> None:
+        self._job, self._synthesizer, self._survey, self._rate = job, synthesizer, survey, rate
 
     def judge(self, pair: _Pair) -> list[_Verdict]:
         """What becomes of each frame between."""
@@ -593,9 +594,12 @@ class _Maker:
         """Let the network code the frame, where that is worth its bits."""
         coder = self._job.coder
         assert coder is not None
-        wanted = self._job.step
-        step = wanted / 255 if wanted is not None else coder.step_for(verdict.around)
-        worth = coder.worth_at(step) if wanted is not None else coder.worth_of(verdict.around)
+        if self._job.step is not None:
+            step = self._job.step / 255
+            worth = coder.worth_at(step)
+        else:
+            worth = coder.worth_of(self._rate, verdict.around)
+            step = coder.step_for(worth)
         payload, frame = coder.encode(first, second, self._synthesizer.source(truth), t, step, worth)
         error = mean_squared_error(frame, truth)
         pixels = truth.width * truth.height
