@@ -76,6 +76,6 @@ def test_what_was_trained_works_by_its_name(name: str, times: str, go, tmp_path:
     export_weights(tmp_path / "run/checkpoint.safetensors", tmp_path / "weights.safetensors")
     model = load_model(name, "cpu", weights=tmp_path / "weights.safetensors")
     frames = np.random.default_rng(0).random((2, 40, 56, 3), np.float32)
-    made = model.prepare(*frames).at(0.3) if times == "between" else model.extrapolate(*frames)
+    made = model.prepare(*frames).at(0.3) if times == "between" else model.next_frame(*frames)
     assert made.shape == (40, 56, 3)
     assert np.isfinite(made).all()
