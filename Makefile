@@ -18,9 +18,7 @@ demo: .venv/.stamp
 	@$(BIN)/python -m betwixt.cli.demo $(if $(VIDEO),"$(VIDEO)")
 
 test: .venv/.stamp
-# Training runs in a process of its own: in one that has run every other library before, it has crashed in native code.
-	$(BIN)/python -m pytest --ignore tests/training
-	$(BIN)/python -m pytest tests/training
+	$(BIN)/python -m pytest
 
 lint: .venv/.stamp
 	$(BIN)/ruff check .

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -153,3 +156,27 @@ def test_threads_may_share_it(weights: Path) -> None:
         together = list(pool.map(lambda frames: model.prepare(*frames).at(0.5), work))
     for a, b in zip(alone, together, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+SIGNALS = """
+import signal, subprocess, sys
+import numpy as np
+from pathlib import Path
+from betwixt.runtime.compact import CompactInterpolator
+
+signal.signal(signal.SIGCHLD, lambda number, frame: None)
+first, second = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
+for _ in range(3):
+    CompactInterpolator(Path(sys.argv[1]), "cpu", engine="openvino").prepare(first, second).at(0.5)
+others = [bytearray(11_000) for _ in range(2_000)]
+for _ in range(30):
+    subprocess.run(["true"], check=True)
+assert not any(any(other) for other in others)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="no such signal here")
+def test_signals_are_handled_on_memory_of_their_own_after_models_have_gone(weights: Path) -> None:
+    pytest.importorskip("openvino")
+    done = subprocess.run([sys.executable, "-c", SIGNALS, str(weights)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ user's cache folder. A cache that cannot be written is done without.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import logging
 import os
@@ -65,16 +66,13 @@ class CompiledPart:
     """
 
     def __init__(self, module: nn.Module, example: Sequence[Tensor], precision: str = "fp32") -> None:
-        import openvino
-
-        self._core = openvino.Core()
         folder = _writable(cache_folder())
         self._settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
             **({"CACHE_DIR": str(folder)} if folder is not None else {}),
         }
-        self._model = _converted(self._core, module, example, folder)
+        self._model = _converted(module, example, folder)
         self._compiled: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
         self._lock, self._requests = threading.Lock(), threading.local()
 
@@ -95,7 +93,7 @@ class CompiledPart:
             if shapes in self._compiled:
                 self._compiled.move_to_end(shapes)
                 return self._compiled[shapes]
-            compiled = self._core.compile_model(_channels_last(self._model.clone(), shapes), "CPU", self._settings)
+            compiled = _core().compile_model(_channels_last(self._model.clone(), shapes), "CPU", self._settings)
             self._compiled[shapes] = compiled
             if len(self._compiled) > _SIZES:
                 self._compiled.popitem(last=False)
@@ -110,13 +108,25 @@ def _writable(folder: Path) -> Path | None:
     return folder if os.access(folder, os.W_OK) else None
 
 
-def _converted(core: Any, module: nn.Module, example: Sequence[Tensor], folder: Path | None) -> Any:
+@functools.cache
+def _core() -> Any:
+    """OpenVINO, once a process and for as long as that lives.
+
+    Its CPU plugin gives the thread that makes it a stack for signal handlers, and where there were two of them leaves
+    the thread with one that has been freed: the next signal then writes over whatever lies there by now.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
+def _converted(module: nn.Module, example: Sequence[Tensor], folder: Path | None) -> Any:
     """The module as an OpenVINO model of open sizes, from the cache where it is there."""
     import openvino
 
     kept = None if folder is None else folder / f"{_content(module, example)}.xml"
     if kept is not None and _whole(kept):
-        return core.read_model(kept)
+        return _core().read_model(kept)
     log = logging.getLogger("openvino")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -134,7 +144,7 @@ def _converted(core: Any, module: nn.Module, example: Sequence[Tensor], folder: 
             partial.with_suffix(".bin").replace(kept.with_suffix(".bin"))
             partial.replace(kept)
             # What is read differs from what was written in the last bits: this run and the next are to agree.
-            return core.read_model(kept)
+            return _core().read_model(kept)
     return model
 
 
