@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from betwixt.masks.cache import MaskCache, cache_folder, key_of
+from betwixt.masks.cache import MaskCache, key_of
 from betwixt.masks.open_world import OpenWorld
 from betwixt.masks.source import OpenWorldSource, RegionSource
 from betwixt.media.sample import render
@@ -130,4 +130,4 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path):
 
 def test_the_folder_is_the_users(monkeypatch, tmp_path):
     monkeypatch.setenv("BETWIXT_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path / "masks"
+    assert MaskCache().folder == tmp_path / "masks"

@@ -211,8 +211,8 @@ def _cache(given: str | None, data: Path) -> Path:
     """A folder for what is made of a data folder, in the user's cache unless another is given."""
     if given is not None:
         return Path(given)
-    from platformdirs import user_cache_path
+    from betwixt.cache import cache_folder
 
     place = data.resolve()
     mark = hashlib.sha256(os.fsencode(place)).hexdigest()[:8]
-    return user_cache_path("betwixt", appauthor=False) / "training" / f"{place.name}-{mark}"
+    return cache_folder("training") / f"{place.name}-{mark}"

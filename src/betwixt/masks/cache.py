@@ -21,19 +21,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MaskCache", "cache_folder", "key_of"]
+from betwixt.cache import cache_folder
+
+__all__ = ["MaskCache", "key_of"]
 
 _LIMIT = 2_000_000_000
 """Bytes."""
-
-
-def cache_folder() -> Path:
-    """Where masks are kept; it may not exist yet."""
-    if named := os.environ.get("BETWIXT_CACHE"):
-        return Path(named) / "masks"
-    from platformdirs import user_cache_path
-
-    return user_cache_path("betwixt", appauthor=False) / "masks"
 
 
 def key_of(*parts: Any) -> str:
@@ -57,7 +50,7 @@ class MaskCache:
     """
 
     def __init__(self, folder: Path | None = None, limit: int = _LIMIT) -> None:
-        self.folder = folder or cache_folder()
+        self.folder = folder or cache_folder("masks")
         self._limit = limit
 
     def _path(self, key: str) -> Path:

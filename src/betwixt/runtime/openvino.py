@@ -26,7 +26,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["CompiledPart", "available", "cache_folder"]
+from betwixt.cache import cache_folder
+
+__all__ = ["CompiledPart", "available"]
 
 _Map = NDArray[Any]
 
@@ -47,15 +49,6 @@ def available(precision: str) -> bool:
     return True
 
 
-def cache_folder() -> Path:
-    """Where compiled models are kept; it may not exist yet."""
-    if named := os.environ.get("BETWIXT_CACHE"):
-        return Path(named) / "openvino"
-    from platformdirs import user_cache_path
-
-    return user_cache_path("betwixt", appauthor=False) / "openvino"
-
-
 class CompiledPart:
     """A module whose arguments and results are maps, run by OpenVINO. Safe to use from several threads at once.
 
@@ -66,7 +59,7 @@ class CompiledPart:
     """
 
     def __init__(self, module: nn.Module, example: Sequence[Tensor], precision: str = "fp32") -> None:
-        folder = _writable(cache_folder())
+        folder = _writable(cache_folder("openvino"))
         self._settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
