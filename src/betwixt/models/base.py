@@ -41,6 +41,7 @@ __all__ = [
     "Pair",
     "PairBatch",
     "check_interpolates",
+    "takes_no_masks",
 ]
 
 Image = NDArray[np.float32]
@@ -103,9 +104,7 @@ class Interpolator(ABC):
             UsageError: if the model takes none.
             InputError: if they are of another size than the frames.
         """
-        raise UsageError(
-            f"The model {self.name} takes no masks: leave them out, or choose a model whose name ends in +hm."
-        )
+        raise takes_no_masks(self.name)
 
     def prepare_batch(self, firsts: Sequence[Image], seconds: Sequence[Image]) -> PairBatch:
         """As `prepare`, for several pairs whose frames all have one shape; networks do them in one pass."""
@@ -203,6 +202,11 @@ class Interpolator(ABC):
             else:
                 result.append(restore(batch.at(t)))
         return result
+
+
+def takes_no_masks(name: str) -> UsageError:
+    """What is said where masks are given to the model `name`, which takes none."""
+    return UsageError(f"The model {name} takes no masks: leave them out, or choose a model whose name ends in +hm.")
 
 
 def check_interpolates(model: Interpolator) -> None:

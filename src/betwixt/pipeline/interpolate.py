@@ -41,7 +41,7 @@ from betwixt.media.scenes import CutList, read_cuts
 from betwixt.media.sequence import GifSink, ImageSink, ImageSource
 from betwixt.media.timeline import frame_count, parse_rate, parse_time
 from betwixt.media.writer import TimeMap, VideoWriter
-from betwixt.models.base import Interpolator, check_interpolates
+from betwixt.models.base import Interpolator, check_interpolates, takes_no_masks
 from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.pipeline.channel import Channel, Stopped
 from betwixt.pipeline.plan import Between, Planner, Rates, Show, choose_rates
@@ -283,8 +283,7 @@ class Job:
 
     def _open_masks(self, folder: str | Path) -> MaskFolder:
         if not self.model.takes_masks:
-            name = self.model.name
-            raise UsageError(f"The model {name} takes no masks: leave --masks out, or choose one that ends in +hm.")
+            raise takes_no_masks(self.model.name)
         if self.loop:
             raise UsageError("--masks and --loop: no masks lead from the last frame back to the first; leave one out.")
         return open_masks(folder)

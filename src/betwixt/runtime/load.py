@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from betwixt.errors import UsageError
-from betwixt.models.base import Interpolator
+from betwixt.models.base import Interpolator, takes_no_masks
 from betwixt.models.registry import DEFAULT_MODEL, load_network, model_info, need_torch
 from betwixt.weights.store import embedded_file, installed
 
@@ -52,7 +52,7 @@ def load_model(
     info = model_info(name)
     check_device(device)
     if masks is not None and not info.masks:
-        raise UsageError(f"The model {name} takes no masks: leave them out, or choose one whose name ends in +hm.")
+        raise takes_no_masks(name)
     if info.sequences:
         raise UsageError(f"The model {name} works on sequences, for comparison: it can only be evaluated.")
     if info.make is not None:

@@ -28,7 +28,7 @@ from torch import Tensor
 from betwixt.errors import UsageError
 from betwixt.layers.warp import backward_warp
 from betwixt.masks.labels import Masks
-from betwixt.models.base import Image, Interpolator, Pair, PairBatch, check_interpolates
+from betwixt.models.base import Image, Interpolator, Pair, PairBatch, check_interpolates, takes_no_masks
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 
 __all__ = ["PRECISIONS", "FindMasks", "TorchInterpolator", "choose_device"]
@@ -89,12 +89,10 @@ class TorchInterpolator(Interpolator):
         self.extrapolates = network.extrapolates
         self.interpolates = not network.extrapolates
         self._tile = tile
-        if masks is not None and not isinstance(network, MaskedNetwork):
-            raise UsageError(
-                f"The model {name} takes no masks: leave them out, or choose a model whose name ends in +hm."
-            )
-        self._masks = masks or _regions
         self.takes_masks = isinstance(network, MaskedNetwork)
+        if masks is not None and not self.takes_masks:
+            raise takes_no_masks(name)
+        self._masks = masks or _regions
 
     def prepare_masked(self, first: Image, second: Image, masks: Masks) -> Pair:
         """As `prepare`, with masks of the two frames."""
@@ -139,9 +137,9 @@ class TorchInterpolator(Interpolator):
 
     def _found(self, first: Image, second: Image, masks: Masks | None) -> Masks | None:
         """The masks of two frames, if the network takes any: those that are given, or what the source finds."""
-        if not isinstance(self.network, MaskedNetwork):
+        if not self.takes_masks:
             if masks is not None:
-                raise UsageError(f"The model {self.name} takes no masks: leave them out.")
+                raise takes_no_masks(self.name)
             return None
         if masks is None:
             masks = self._masks(_eight_bit(first), _eight_bit(second))
