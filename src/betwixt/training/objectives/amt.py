@@ -19,11 +19,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from betwixt.models.amt import AMT, CONFIGS
-from betwixt.models.network import Network
-from betwixt.training.objective import Batch, Terms
-from betwixt.training.objectives.common import FlowTeacher, PaperObjective, read_options
-from betwixt.training.objectives.ifrnet import IFRNetOptions, intermediate_loss
+from torch import Tensor
+
+from betwixt.models.amt import AMT, CONFIGS, AMTSynthesis
+from betwixt.training.objectives.common import read_options
+from betwixt.training.objectives.ifrnet import IFRNetOptions, IntermediateObjective
 
 __all__ = ["AMTObjective"]
 
@@ -35,8 +35,8 @@ class _Options(IFRNetOptions):
     flow: float = 0.002
 
 
-class AMTObjective(PaperObjective):
-    """AMT; see the module.
+class AMTObjective(IntermediateObjective[AMT]):
+    """AMT; see the module: the reconstruction, 0.01 times the geometry consistency, 0.002 times the flow distillation.
 
     Args:
         name: "amt-s", "amt-l" or "amt-g".
@@ -44,21 +44,9 @@ class AMTObjective(PaperObjective):
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        chosen = read_options(_Options, options, name)
-        super().__init__(name, "between")
-        self.options = chosen
-        self.taught = AMT(CONFIGS[name])
-        self.flow_teacher = FlowTeacher(chosen.flow_teacher, chosen.flow_weights)
+        super().__init__(name, AMT(CONFIGS[name]), read_options(_Options, options, name))
 
-    @property
-    def network(self) -> Network:
-        """The network."""
-        return self.taught
-
-    def loss(self, batch: Batch, done: float) -> Terms:
-        """The reconstruction, 0.01 times the geometry consistency, 0.002 times the flow distillation."""
-        pair = self.taught.pair(batch.frame0, batch.frame1)
-        found = self.taught.at(pair, batch.t)
-        features = self.taught.encode_truth(pair, batch.truth)
-        finest = found.flows_t0, found.flows_t1
-        return intermediate_loss(found, finest, features, batch, self.flow_teacher, self.options)
+    @staticmethod
+    def finest(found: AMTSynthesis) -> tuple[Tensor, Tensor]:
+        """All flows of a pixel."""
+        return found.flows_t0, found.flows_t1

@@ -18,16 +18,16 @@ section 3.3.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from betwixt.models.amt import AMTSynthesis
+from betwixt.models.amt import AMT
 from betwixt.models.ifrnet import CONFIGS, IFRNet, IFRNetSynthesis
-from betwixt.models.network import Network
 from betwixt.training.losses import census, charbonnier, geometry
 from betwixt.training.objective import Batch, Terms, full_precision
 from betwixt.training.objectives.common import (
@@ -38,7 +38,9 @@ from betwixt.training.objectives.common import (
     summed,
 )
 
-__all__ = ["IFRNetObjective", "IFRNetOptions", "intermediate_loss"]
+__all__ = ["IFRNetObjective", "IFRNetOptions", "IntermediateObjective"]
+
+NetworkT = TypeVar("NetworkT", IFRNet, AMT)
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,55 @@ class IFRNetOptions:
     flow_weights: str = ""
 
 
-class IFRNetObjective(PaperObjective):
+class IntermediateObjective(PaperObjective, Generic[NetworkT]):
+    """A network that guesses features of frame t: reconstruction, geometry consistency, flow distillation.
+
+    Args:
+        name: The network's.
+        network: The network.
+        options: The weights of the losses, and the teacher.
+    """
+
+    def __init__(self, name: str, network: NetworkT, options: IFRNetOptions) -> None:
+        super().__init__(name, "between")
+        self.options = options
+        self.taught: NetworkT = network
+        self.flow_teacher = FlowTeacher(options.flow_teacher, options.flow_weights)
+
+    @property
+    def network(self) -> NetworkT:
+        """The network."""
+        return self.taught
+
+    @staticmethod
+    @abstractmethod
+    def finest(found: Any) -> tuple[Tensor, Tensor]:
+        """F_{t->0} and F_{t->1} at full size, (N, 2, H, W), or (N, fields, 2, H, W), of what the network makes."""
+
+    def loss(self, batch: Batch, done: float) -> Terms:
+        """L_r + `geometry` L_g + `flow` L_d."""
+        pair = self.taught.pair(batch.frame0, batch.frame1)
+        found: Any = self.taught.at(pair, batch.t)
+        features = self.taught.encode_truth(pair, batch.truth)
+        with full_precision(batch.truth):
+            frame = found.frame.float()
+            consistency = [geometry(a.float(), b.float()) for a, b in zip(found.features, features, strict=True)]
+            parts = {
+                "reconstruction": charbonnier(frame, batch.truth),
+                "census": census(frame, batch.truth, form="ifrnet"),
+                "geometry": torch.stack(consistency).sum(),
+            }
+            if self.flow_teacher.name != "off":
+                to_0, to_1 = self.finest(found)
+                parts["flow"] = self.flow_teacher.distillation(
+                    batch,
+                    [to_0, *(flow[:, :2] for flow in found.level_flows)],
+                    [to_1, *(flow[:, 2:] for flow in found.level_flows)],
+                )
+        return summed(parts, {"geometry": self.options.geometry, "flow": self.options.flow})
+
+
+class IFRNetObjective(IntermediateObjective[IFRNet]):
     """IFRNet; see the module.
 
     Args:
@@ -67,56 +117,9 @@ class IFRNetObjective(PaperObjective):
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        chosen = read_options(IFRNetOptions, options, name)
-        super().__init__(name, "between")
-        self.options = chosen
-        self.taught = IFRNet(CONFIGS[name])
-        self.flow_teacher = FlowTeacher(chosen.flow_teacher, chosen.flow_weights)
+        super().__init__(name, IFRNet(CONFIGS[name]), read_options(IFRNetOptions, options, name))
 
-    @property
-    def network(self) -> Network:
-        """The network."""
-        return self.taught
-
-    def loss(self, batch: Batch, done: float) -> Terms:
-        """L_r + 0.01 L_g + 0.01 L_d."""
-        pair = self.taught.pair(batch.frame0, batch.frame1)
-        found = self.taught.at(pair, batch.t)
-        features = self.taught.encode_truth(pair, batch.truth)
-        finest = found.flow_t0, found.flow_t1
-        return intermediate_loss(found, finest, features, batch, self.flow_teacher, self.options)
-
-
-def intermediate_loss(
-    found: IFRNetSynthesis | AMTSynthesis,
-    finest: tuple[Tensor, Tensor],
-    features: Sequence[Tensor],
-    batch: Batch,
-    teacher: FlowTeacher,
-    options: IFRNetOptions,
-) -> Terms:
-    """The loss of a network that guesses features of frame t: reconstruction, geometry consistency, flow distillation.
-
-    Args:
-        found: What the network makes of the batch.
-        finest: The flows F_{t->0} and F_{t->1} at full size, (N, 2, H, W), or (N, fields, 2, H, W) for AMT.
-        features: The encoder's of the true frame t, as `found.features`.
-        batch: What it was made of.
-        teacher: Of the flows.
-        options: The weights.
-    """
-    with full_precision(batch.truth):
-        frame = found.frame.float()
-        consistency = [geometry(a.float(), b.float()) for a, b in zip(found.features, features, strict=True)]
-        parts = {
-            "reconstruction": charbonnier(frame, batch.truth),
-            "census": census(frame, batch.truth, form="ifrnet"),
-            "geometry": torch.stack(consistency).sum(),
-        }
-        if teacher.name != "off":
-            parts["flow"] = teacher.distillation(
-                batch,
-                [finest[0], *(flow[:, :2] for flow in found.level_flows)],
-                [finest[1], *(flow[:, 2:] for flow in found.level_flows)],
-            )
-    return summed(parts, {"geometry": options.geometry, "flow": options.flow})
+    @staticmethod
+    def finest(found: IFRNetSynthesis) -> tuple[Tensor, Tensor]:
+        """The two flows."""
+        return found.flow_t0, found.flow_t1
