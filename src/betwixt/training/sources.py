@@ -152,23 +152,34 @@ class Entry(ABC):
 
 
 @dataclass(frozen=True)
-class VimeoTriplet(Entry):
-    """Vimeo-90K, triplets.
+class _Pictures(Entry):
+    """What published sets of pictures share.
 
     Attributes:
-        names: The list file.
-        times: "middle", or "next": the third frame of the first two.
+        times: Which frames are to be learned, of two frames and those around: "middle", "between" or "next".
         enlarge: Share of the samples at twice their size.
     """
 
-    kind = "vimeo-triplet"
-
-    names: str = "tri_trainlist.txt"
-    times: Times = "middle"
+    times: Times = "between"
     enlarge: float = 0.0
 
     def __post_init__(self) -> None:
         check_shares({"enlarge": self.enlarge}, f"[[data]] of kind {self.kind}")
+
+
+@dataclass(frozen=True)
+class VimeoTriplet(_Pictures):
+    """Vimeo-90K, triplets.
+
+    Attributes:
+        times: "middle", or "next": the third frame of the first two.
+        names: The list file.
+    """
+
+    kind = "vimeo-triplet"
+
+    times: Times = "middle"
+    names: str = "tri_trainlist.txt"
 
     def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
         """See `Entry`."""
@@ -176,17 +187,12 @@ class VimeoTriplet(Entry):
 
 
 @dataclass(frozen=True)
-class VimeoSeptuplet(Entry):
+class VimeoSeptuplet(_Pictures):
     """Vimeo-90K, septuplets: any three frames of seven; see `layouts.Listed`."""
 
     kind = "vimeo-septuplet"
 
     names: str = "sep_trainlist.txt"
-    times: Times = "between"
-    enlarge: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_shares({"enlarge": self.enlarge}, f"[[data]] of kind {self.kind}")
 
     def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
         """See `Entry`."""
@@ -194,18 +200,21 @@ class VimeoSeptuplet(Entry):
 
 
 @dataclass(frozen=True)
-class XTrain(Entry):
-    """X-TRAIN; see `layouts.x_train`. `gaps` are the smallest and the largest distance of frame 0 and frame 1."""
-
-    kind = "x-train"
+class _Sequences(_Pictures):
+    """Sequences of consecutive frames; `gaps` are the smallest and the largest distance of frame 0 and frame 1."""
 
     gaps: tuple[int, int] = (2, 32)
-    times: Times = "between"
-    enlarge: float = 0.0
 
     def __post_init__(self) -> None:
-        check_shares({"enlarge": self.enlarge}, f"[[data]] of kind {self.kind}")
+        super().__post_init__()
         layouts.Gaps(*self.gaps, self.times)
+
+
+@dataclass(frozen=True)
+class XTrain(_Sequences):
+    """X-TRAIN; see `layouts.x_train`."""
+
+    kind = "x-train"
 
     def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
         """See `Entry`."""
@@ -213,18 +222,12 @@ class XTrain(Entry):
 
 
 @dataclass(frozen=True)
-class GoPro(Entry):
-    """GoPro; see `layouts.gopro`. `gaps` are the smallest and the largest distance of frame 0 and frame 1."""
+class GoPro(_Sequences):
+    """GoPro; see `layouts.gopro`."""
 
     kind = "gopro"
 
     gaps: tuple[int, int] = (8, 8)
-    times: Times = "between"
-    enlarge: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_shares({"enlarge": self.enlarge}, f"[[data]] of kind {self.kind}")
-        layouts.Gaps(*self.gaps, self.times)
 
     def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
         """See `Entry`."""
