@@ -58,6 +58,7 @@ Reference: Aligning Anything: Hierarchical Motion Estimation for Video Frame Int
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -159,7 +160,7 @@ class HybridContext(nn.Module):
         return hybrid
 
 
-class _Attention(nn.Module):
+class _Attention(nn.Module, ABC):
     """What HIR-L and HIR-S share: keys and values of features, and the form of their result."""
 
     def __init__(self, channels: int) -> None:
@@ -190,11 +191,11 @@ class _Attention(nn.Module):
         found, flow = self.search(self.keys(features), regions, self.keys(other), other_value, other_regions)
         return value + found.to(value.dtype), flow
 
+    @abstractmethod
     def search(
         self, queries: Tensor, regions: Regions, keys: Tensor, values: Tensor, other_regions: Regions
     ) -> tuple[Tensor, Tensor]:
         """The attended values (N, C, h, w), 0 where there are none, and the flow (N, 2, h, w)."""
-        raise NotImplementedError
 
 
 class TargetAttention(_Attention):
