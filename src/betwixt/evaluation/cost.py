@@ -46,7 +46,7 @@ class Cost:
         model: Its name.
         width: Of the frame.
         height: Of the frame.
-        runtime: "torch", or "native" for what needs no network.
+        runtime: "torch" or "openvino", or "native" for what needs no network.
         precision: "fp32", "bf16", "fp16".
         device: "cpu", "cuda", ..
         threads: CPU threads of the runtime.
@@ -207,7 +207,7 @@ def measure(
         model=name,
         width=width,
         height=height,
-        runtime=own,
+        runtime=getattr(model, "engine", own),
         precision=precision,
         device=where,
         threads=used,

@@ -1,4 +1,4 @@
-"""Parts of networks on CPUs through OpenVINO: the same graph, several times faster there than PyTorch runs it.
+"""Parts of networks on CPUs through OpenVINO, which runs the same graph in less time there than PyTorch.
 
     module ──► OpenVINO model, any size ──► reshaped to a size ──► compiled ──► maps (1, h, w, c) in and out
                kept by content, in the cache folder              kept there too
