@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from betwixt.training.feed import Share, batches, on_device
+from betwixt.training.feed import Share, batches, on_device, pooled
 from betwixt.training.objective import make_objective
 from betwixt.training.samples import RecipeDraw
 
@@ -55,3 +55,46 @@ def test_a_batch_has_pictures_in_0_to_1_and_motion_only_where_it_is_known(recipe
     part = batch.part(2, 5)
     assert len(part) == 3
     assert torch.equal(part.extra["one"], batch.extra["one"][2:5])
+
+
+def test_samples_of_a_pool_are_crops_of_those_that_were_drawn_each_drawn_once(recipe, data: Path, cache: Path) -> None:
+    loaded = recipe("reuse=3", "patch=48", "pool=8")
+    objective = make_objective(loaded.network)
+    (stage,) = loaded.stages
+    draw = RecipeDraw(loaded, data, cache)
+    draw.prepare(1, lambda line: None)
+    drawn = list(batches(draw, objective, stage, 0))
+    assert [batch.truth.shape for batch in drawn] == [(4, 3, 48, 48)] * 2
+    # What goes on in the middle draws what the step there would have drawn.
+    (later,) = batches(draw, objective, stage, 16)
+    assert torch.equal(later.truth, drawn[1].truth)
+    steps = list(pooled(iter(drawn), stage, 0, torch.device("cpu")))
+    again = list(pooled(iter(drawn), stage, 0, torch.device("cpu")))
+    assert len(steps) == 6
+    whole = {float(one): batch.truth[i] for batch in drawn for i, one in enumerate(batch.extra["one"])}
+    seen: list[set[float]] = []
+    for step, same in zip(steps, again, strict=True):
+        assert step.truth.shape == (4, 3, 32, 32)
+        assert step.motion.shape == (4, 2, 32, 32)
+        assert step.extra["place"].shape == (4, 1, 32, 32)
+        assert torch.equal(step.truth, same.truth)
+        seen.append({float(one) for one in step.extra["one"]})
+        for one, crop in zip(step.extra["one"], step.truth, strict=True):
+            windows = whole[float(one)].unfold(1, 32, 1).unfold(2, 32, 1)
+            assert (windows == crop[:, None, None]).flatten(3).all(dim=3).all(dim=0).any()
+    # The second three steps have the second draw to take from as well.
+    first = {float(one) for one in drawn[0].extra["one"]}
+    assert set().union(*seen[:3]) <= first
+    assert not set().union(*seen[3:]) <= first
+
+
+def test_ranks_take_their_parts_of_a_pool(recipe, data: Path, cache: Path) -> None:
+    loaded = recipe("reuse=2", "pool=8")
+    objective = make_objective(loaded.network)
+    (stage,) = loaded.stages
+    draw = RecipeDraw(loaded, data, cache)
+    draw.prepare(1, lambda line: None)
+    for rank in (0, 1):
+        share = Share(rank, 2)
+        feed = batches(draw, objective, stage, 0, share=share)
+        assert [len(batch) for batch in pooled(feed, stage, 0, torch.device("cpu"), share)] == [2] * 6

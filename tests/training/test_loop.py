@@ -17,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from betwixt.errors import InputError, UsageError
 from betwixt.models.compact import Compact
 from betwixt.runtime.load import load_model
+from betwixt.training import loop
 from betwixt.training.checkpoint import Progress, export_weights, read_checkpoint, restore
 from betwixt.training.loop import Run, train
-from betwixt.training.objective import make_objective
+from betwixt.training.objective import OBJECTIVES, Terms, make_objective
 from betwixt.training.recipe import load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -276,3 +277,48 @@ def test_two_processes_learn_what_one_learns(data: Path, cache: Path, tmp_path: 
     assert any(not torch.equal(one[name], start[name]) for name in one)
     for name, value in one.items():
         assert torch.allclose(value, first[name], atol=1e-5), name
+
+
+def test_a_pool_uses_samples_again(recipe, go, tmp_path: Path) -> None:
+    assert go(recipe("reuse=3", "patch=40", "pool=8"), "run").samples == 24
+    go(recipe("reuse=3", "patch=40", "pool=8"), "same")
+    assert not differ(tmp_path / "run", tmp_path / "same")
+    go(recipe("patch=0"), "plain")
+    assert differ(tmp_path / "run", tmp_path / "plain")
+
+
+def test_what_is_given_to_a_loss_is_not_rounded_to_sixteen_bits(recipe, go, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def loss(objective: Any, batch: Any, done: float) -> Any:
+        seen.append((batch.truth.dtype, batch.motion.dtype, batch.extra["place"].dtype))
+        return Terms((objective.blend.first(torch.cat((batch.frame0, batch.frame1), 1))).float().square().mean())
+
+    loaded = recipe()
+    monkeypatch.setattr(OBJECTIVES["tiny"], "loss", loss)
+    go(loaded, "run", until=8, precision="bf16-mixed")
+    assert seen == [(torch.float32,) * 3] * 2
+
+
+def test_a_leg_ends_cooled_down(recipe, go, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = []
+
+    class Clock:
+        """A minute a look."""
+
+        now = 0.0
+
+        @classmethod
+        def monotonic(cls) -> float:
+            cls.now += 60.0
+            return cls.now
+
+    def add(log: Any, samples: int, figures: Any) -> None:
+        rates.append(figures.get("learning rate"))
+
+    monkeypatch.setattr(loop, "time", Clock)
+    monkeypatch.setattr(loop._Log, "add", add)
+    go(recipe("batch=1", "samples=1000", "warm_up=0", "schedule=constant"), "run", minutes=200.0, cool_down=100.0)
+    assert rates[0] == pytest.approx(1e-3)
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 5e-4

@@ -88,6 +88,9 @@ def test_network_and_data_are_changed_too(tmp_path: Path) -> None:
         ('[network]\nname = "compact"', '[network]\nname = "compact"\nwidth = 3', "width"),
         ('[network]\nname = "compact"', '[network]\nname = "compact"\nmargin = 1.5', "margin"),
         ('[network]\nname = "compact"', "[network]", "name ="),
+        ("batch = 4", "batch = 4\npatch = 300", "patch.*reuse"),
+        ("batch = 4", "batch = 4\npatch = 200\nreuse = 2", "patch.*crop"),
+        ("batch = 4", "batch = 4\nreuse = 0", "reuse"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path, old: str, new: str, says: str) -> None:

@@ -65,6 +65,9 @@ def run(
     ] = None,
     weights: Annotated[Text, typer.Option(metavar="FILE", help="Begin with these weights, not at random.")] = None,
     minutes: Annotated[Minutes, typer.Option(metavar="N", help="Stop after so many minutes.")] = None,
+    cool_down: Annotated[
+        float, typer.Option(metavar="N", help="Of --minutes, the last N let the learning rate fall to zero.")
+    ] = 0.0,
     until: Annotated[Number, typer.Option(metavar="SAMPLE", help="Stop at this sample.")] = None,
     settings: Settings = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where it is computed.")] = "auto",
@@ -90,10 +93,12 @@ def run(
     import torch
 
     from betwixt.cli.report import TrainingReport
-    from betwixt.errors import BetwixtError
+    from betwixt.errors import BetwixtError, UsageError
     from betwixt.training.loop import Run, train
     from betwixt.training.recipe import load_recipe
 
+    if cool_down and (minutes is None or not 0 < cool_down <= minutes):
+        raise UsageError("--cool-down is the last part of --minutes: give both, and at most as much.")
     if threads:
         torch.set_num_threads(threads)
     try:
@@ -108,6 +113,7 @@ def run(
             source=_path(source),
             weights=_path(weights),
             minutes=minutes,
+            cool_down=cool_down,
             until=until,
             device=device,
             devices=devices,

@@ -4,14 +4,20 @@
     step s of the run:      samples s·batch .. (s+1)·batch,  of which rank r of w has the r-th of w equal parts
 
 A worker draws a rank's whole part of a step. Pictures travel as bytes and become numbers on the device.
+
+Where a sample is used several times (`Train.reuse`), a step's samples are drawn once in so many steps and go into a
+pool on the device, and every step takes its own out of the pool: rows of some of the batches there, with a crop for
+each. What a step takes depends on the seed, the step and the pool; a run that goes on begins with an empty pool.
 """
 
 from __future__ import annotations
 
 import copy
 import signal
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,7 +33,12 @@ from betwixt.training.objective import Batch, Objective
 from betwixt.training.recipe import Stage
 from betwixt.training.sample import Sample
 
-__all__ = ["Draw", "Share", "batches", "on_device"]
+__all__ = ["Draw", "Share", "batches", "on_device", "pooled"]
+
+_GROUPS = 8
+"""How many batches of the pool a step takes its samples from."""
+_POOLED = 1
+"""Tells the chance of the pool from that of the samples."""
 
 
 class Draw(Protocol):
@@ -69,7 +80,7 @@ def batches(
     Raises:
         BetwixtError: what a worker raised.
     """
-    drawn = _Drawn(draw, _without_values(objective), stage.train.crop)
+    drawn = _Drawn(draw, _without_values(objective), stage.train.patch or stage.train.crop)
     loader: DataLoader[Batch] = DataLoader(
         drawn,
         batch_size=None,
@@ -85,6 +96,50 @@ def batches(
         if isinstance(outcome, BetwixtError):
             raise outcome
         yield outcome
+
+
+def pooled(
+    feed: Iterator[Batch], stage: Stage, first: int, device: torch.device, share: Share | None = None
+) -> Iterator[Batch]:
+    """Every step's batch out of a pool of those that were drawn; see the module. Pictures as bytes, on the device.
+
+    Args:
+        feed: What is drawn; see `batches`.
+        stage: Says how often a sample is used, how many are kept, seed, batch and crop.
+        first: The number of the first sample.
+        device: Where the pool lies.
+        share: Of this process.
+    """
+    train, share = stage.train, share or Share()
+    part = train.batch // share.world
+    kept: deque[Batch] = deque(maxlen=max(1, train.pool // train.batch))
+    for step in range((first - stage.begin) // train.batch, -(-train.samples // train.batch)):
+        if not kept or step % train.reuse == 0:
+            kept.append(next(feed).apply(lambda tensor: tensor.to(device, non_blocking=True)))
+        rng = np.random.default_rng((train.seed, step, share.rank, _POOLED))
+        parts = []
+        # Each group takes one batch and one crop: few large copies instead of many small ones.
+        for rows in np.array_split(np.arange(part), min(_GROUPS, part)):
+            batch = kept[int(rng.integers(len(kept)))]
+            side = batch.truth.shape[-1]
+            top, left = (int(v) for v in rng.integers(side - train.crop + 1, size=2))
+            chosen = torch.from_numpy(rng.choice(part, len(rows), replace=False)).to(device)
+            parts.append(batch.apply(partial(_taken, chosen, side, top, left, train.crop)))
+        yield _joined(parts)
+
+
+def _taken(rows: Tensor, side: int, top: int, left: int, crop: int, tensor: Tensor) -> Tensor:
+    """Some rows of a tensor, cropped if it is of maps."""
+    if tensor.ndim == 4 and tensor.shape[-1] == side:
+        tensor = tensor[..., top : top + crop, left : left + crop]
+    return tensor.index_select(0, rows)
+
+
+def _joined(parts: Sequence[Batch]) -> Batch:
+    tables = [{**vars(part), **part.extra} for part in parts]
+    whole = {name: torch.cat([table[name] for table in tables]) for name in tables[0] if name != "extra"}
+    extra = {name: whole.pop(name) for name in parts[0].extra}
+    return Batch(**whole, extra=extra)
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
@@ -105,7 +160,11 @@ class _Steps(Sampler[range]):
     def __iter__(self) -> Iterator[range]:
         batch = self._stage.train.batch
         part = batch // self._share.world
-        for start in range(self._first, self._stage.end, batch):
+        # Samples that are used several times are fewer: the k-th draw serves the steps from k·reuse on.
+        apart = batch * self._stage.train.reuse
+        begin = self._stage.begin
+        steps = range(begin + (self._first - begin) // apart * apart, self._stage.end, apart)
+        for start in (begin + (step - begin) // self._stage.train.reuse for step in steps):
             start += self._share.rank * part
             yield range(start, start + part)
 

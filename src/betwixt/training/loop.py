@@ -43,7 +43,7 @@ from betwixt.training.checkpoint import (
     write_checkpoint,
 )
 from betwixt.training.curve import add_row
-from betwixt.training.feed import Share, batches, on_device
+from betwixt.training.feed import Share, batches, on_device, pooled
 from betwixt.training.objective import Batch, Objective, make_objective
 from betwixt.training.recipe import Recipe, Stage, Train, learning_rate
 from betwixt.training.samples import RecipeDraw
@@ -84,6 +84,8 @@ class Run:
         source: A checkpoint from elsewhere to go on from.
         weights: Weights to begin with, instead of random ones.
         minutes: How long, at most.
+        cool_down: Over how many minutes, the last of them, the learning rate falls to zero: weights at the end of a
+            plateau are not as good as they could be.
         until: The sample at which to stop.
         device: "auto", "cpu" or "cuda".
         devices: How many on this machine; 0 for all GPUs, or one CPU.
@@ -104,6 +106,7 @@ class Run:
     source: Path | None = None
     weights: Path | None = None
     minutes: float | None = None
+    cool_down: float = 0.0
     until: int | None = None
     device: str = "auto"
     devices: int = 0
@@ -134,6 +137,16 @@ def train(recipe: Recipe, run: Run, report: Report) -> Progress:
         return _Training(recipe, run, report).run()
 
 
+class _Untouched:
+    """A batch that Fabric hands on as it is: with mixed precision it would round all numbers of it to sixteen bits.
+
+    Eight bits of a picture do not survive that, nor do flows of some pixels.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+
 class _Step(nn.Module):
     """An objective's loss as a forward pass, which is what Fabric wraps."""
 
@@ -141,8 +154,8 @@ class _Step(nn.Module):
         super().__init__()
         self.objective = objective
 
-    def forward(self, tensors: dict[str, Any], done: float) -> tuple[Tensor, dict[str, Tensor]]:
-        terms = self.objective.loss(Batch(**tensors), done)
+    def forward(self, given: _Untouched, done: float) -> tuple[Tensor, dict[str, Tensor]]:
+        terms = self.objective.loss(given.batch, done)
         return terms.total, terms.parts
 
 
@@ -229,22 +242,24 @@ class _Training:
             workers=self._run.workers,
             pinned=fabric.device.type == "cuda",
         )
+        if train.reuse > 1:
+            feed = pooled(feed, stage, progress.samples, fabric.device, self._share)
         meter = _Meter(fabric)
         norm: Tensor | None = None
         own, average = [t.detach() for t in averaged_tensors(objective).values()], list(self._average.values())
         stopped = False
         while progress.samples < end and not stopped:
             batch = on_device(next(feed), fabric.device)
-            rate = learning_rate(train, progress.samples - stage.begin)
+            rate = learning_rate(train, progress.samples - stage.begin) * self._cooling()
             for group in optimizer.param_groups:
                 group["lr"] = rate
             done = (progress.samples - stage.begin) / train.samples
             size = len(batch) // train.accumulate
             for part in range(train.accumulate):
                 torch.manual_seed(_seed(train.seed, progress.samples, part, self._share.rank))
-                tensors = vars(batch.part(part * size, (part + 1) * size)) if train.accumulate > 1 else vars(batch)
+                given = _Untouched(batch.part(part * size, (part + 1) * size) if train.accumulate > 1 else batch)
                 with fabric.no_backward_sync(model, enabled=part + 1 < train.accumulate):
-                    total, parts = model(tensors, done)
+                    total, parts = model(given, done)
                     fabric.backward(total / train.accumulate if train.accumulate > 1 else total)
                 meter.add(parts or {"loss": total.detach()}, size)
             # A step late, so that a GPU need not wait for being asked.
@@ -265,6 +280,14 @@ class _Training:
             self._judge()
         del feed
         return stopped
+
+    def _cooling(self) -> float:
+        """What the learning rate is multiplied by, where a leg is to end cooled down."""
+        run = self._run
+        if run.minutes is None or not run.cool_down:
+            return 1.0
+        left = run.minutes - (time.monotonic() - self._began) / 60
+        return 0.5 * (1.0 - math.cos(math.pi * min(1.0, max(0.0, left / run.cool_down))))
 
     def _between(
         self,

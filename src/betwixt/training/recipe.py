@@ -44,6 +44,10 @@ class Train:
         accumulate: Parts in which a device does its share of a step, one after the other, where memory is short. The
             step stays the same.
         crop: Side of the square pictures, pixels.
+        reuse: How many times a sample is used, with another crop each time, out of a pool that the device holds: where
+            drawing samples takes longer than learning from them. 1 for once, without a pool.
+        patch: With a pool, the side of the pictures that are drawn; a crop is a part of one.
+        pool: How many samples the pool holds, on all devices together; the oldest go.
         optimizer: "adamw", "adam" or "adamax".
         learning_rate: The largest.
         betas: Of the optimizer.
@@ -66,6 +70,9 @@ class Train:
     batch: int = 8
     accumulate: int = 1
     crop: int = 256
+    reuse: int = 1
+    patch: int = 0
+    pool: int = 4096
     optimizer: Literal["adamw", "adam", "adamax"] = "adamw"
     learning_rate: float = 3e-4
     betas: tuple[float, float] = (0.9, 0.999)
@@ -87,7 +94,7 @@ class Train:
         Raises:
             UsageError: in one line.
         """
-        for name in ("samples", "batch", "accumulate", "crop"):
+        for name in ("samples", "batch", "accumulate", "crop", "reuse", "pool"):
             if getattr(self, name) < 1:
                 raise UsageError(f"'{name}' in {where} has to be 1 or more, not {getattr(self, name)}.")
         for field in fields(self):
@@ -100,6 +107,10 @@ class Train:
             raise UsageError(
                 f"'accumulate' in {where}: a batch of {self.batch} cannot be split into {self.accumulate} equal parts."
             )
+        if self.patch and self.reuse == 1:
+            raise UsageError(f"'patch' in {where} is of samples that are used again: set 'reuse', or leave it out.")
+        if self.patch and self.patch < self.crop:
+            raise UsageError(f"'patch' in {where} has to be as large as 'crop' or larger, not {self.patch}.")
         if self.schedule == "step" and not self.milestones:
             raise UsageError(f"'schedule' in {where} is \"step\": 'milestones' has to say where.")
 
