@@ -42,7 +42,7 @@ def test_import_list_verify_use(capsys, checkpoint, folder, tmp_path):
     assert "nihui/rife-ncnn-vulkan" in out
     assert run(["weights", "list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [w["model"] for w in found["weights"]] == ["codec-b", "compact", "ebme"]
+    assert [w["model"] for w in found["weights"]] == ["codec-b", "compact-large", "compact", "ebme"]
     assert {"rife-4.6", "ifrnet-l"} <= {d["name"] for d in found["downloads"]}
 
     assert run(["models", "--json"]) == 0

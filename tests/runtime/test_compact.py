@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from betwixt.media.colour import RGBPath, colour_of
 from betwixt.media.frames import planes
-from betwixt.models.compact import Compact, search
+from betwixt.models.compact import CONFIGS, Compact, search
 from betwixt.models.dis import DIS
 from betwixt.runtime.compact import CompactInterpolator
 from betwixt.runtime.synthesis import PairWork, Synthesizer
@@ -113,6 +113,35 @@ def test_a_change_of_colours_is_the_difference_of_two_pictures(name: str) -> Non
         assert old is not None
         height, width = new.shape[:2]
         np.testing.assert_allclose(got[:height, :width] / unit, new - old, atol=0.02)
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of compact-large."""
+    torch.manual_seed(0)
+    network = Compact(CONFIGS["compact-large"])
+    for layer in (network.flow.head, network.detail.head):
+        torch.nn.init.normal_(layer.weight, std=0.01)
+    path = tmp_path_factory.mktemp("weights") / "compact-large.safetensors"
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    return path
+
+
+def test_the_large_one_makes_what_its_network_makes_by_either_engine(large: Path) -> None:
+    first, second = pictures(70, 90)
+    model = CompactInterpolator(large, "cpu", engine="torch", name="compact-large")
+    assert model.name == "compact-large"
+    made = model.prepare(as_float(first), as_float(second)).at(0.4)
+    u, logit = (np.pad(x, ((0, 10), (0, 6), (0, 0)), "edge") for x in search(first, second, 0.4, thorough=True))
+    a, b = (np.pad(as_float(x), ((0, 10), (0, 6), (0, 0)), "edge") for x in (first, second))
+    tensors = [torch.from_numpy(x).permute(2, 0, 1)[None] for x in (a, b, u, logit)]
+    with torch.inference_mode():
+        output = model.network(*tensors[:2], torch.full((1, 1, 1, 1), 0.4), *tensors[2:])
+    expected = output.frame[0].permute(1, 2, 0).numpy()[:70, :90].clip(0, 1)
+    assert np.abs(made - expected).mean() < 1 / 255
+    pytest.importorskip("openvino")
+    compiled = CompactInterpolator(large, "cpu", engine="openvino", name="compact-large")
+    assert np.abs(compiled.prepare(as_float(first), as_float(second)).at(0.4) - made).mean() < 1e-5
 
 
 def test_openvino_and_torch_agree(weights: Path) -> None:

@@ -1,4 +1,4 @@
-"""compact: the small network that Betwixt ships, made for two CPU cores: classical flow, refined.
+"""compact and compact-large, the networks that Betwixt ships: classical flow, refined.
 
 Not a paper's network but the parts of several that cost least for what they give. The large motion is found by dense
 inverse search (`betwixt.models.dis`), which needs no training and finds what a small network finds only after days of
@@ -16,7 +16,7 @@ Shapes, for frames (N, 3, H, W) at the working size, sides multiples of 16:
 
     u            (N, 2, H, W)       motion from frame 0 to frame 1 of what is seen at t, in pixels
     logit        (N, 1, H, W)       its sigmoid is the weight of warped frame 0
-    state        (N, 48, H/4, W/4)  what the flow network hands to the detail network
+    state        (N, C, H/4, W/4)   what the flow network hands to the detail network; C is 48, of the large one 64
     flows        (N, 2, H, W)       F_{t->0}, F_{t->1}, in pixels, (x, y)
     s1, s2       (N, 2, H, W)       how far the blend is moved towards itself blurred by Gaussians of 1 and 2.5 pixels
 
@@ -33,8 +33,11 @@ What was chosen, and why:
   two flows apart where paths are not straight.
 - The fusion mask and the residual are RIFE's; coarse-to-fine in two unlike steps is NCM's (heterogeneous).
 
-Cost, in multiply-adds a pixel of the working size: flow network 5.3 k, detail network 11.5 k. At 640x384 (1280x720 at
-half size, padded) 4.1 G, or 8.3 GFLOP, a new frame. 0.5 M parameters.
+- The large one spends its operations on the synthesis, at 1/4 and below: given better flows (those of EBME in the
+  place of `dis`), the small one scores no more on UCF101, so it is not the motion that it lacks there.
+
+Cost, in multiply-adds a pixel of the working size: compact, flow network 5.3 k, detail network 11.5 k: at 640x384
+(1280x720 at half size, padded) 4.1 G, or 8.3 GFLOP, a new frame; 0.5 M parameters. compact-large LARGECOST.
 
 References: Kroeger et al., Dense inverse search, ECCV 2016; Park et al., BMBC, ECCV 2020; Huang et al., RIFE, ECCV
 2022; Jia et al., Neighbor correspondence matching, ACM MM 2022; Jin et al., EBME, WACV 2023.
@@ -58,6 +61,7 @@ from betwixt.models.dis import DIS
 from betwixt.models.network import Network, Synthesis
 
 __all__ = [
+    "CONFIGS",
     "SOFTNESS",
     "Compact",
     "CompactConfig",
@@ -83,11 +87,20 @@ class CompactConfig:
 
     Attributes:
         flow: Channels of the flow network at 1/4, 1/8 and 1/16; the first is also the width of the state.
-        detail: Channels of the detail network at 1/2 and 1/4.
+        detail: Channels of the detail network at 1/2 and 1/4; with four, at 1/2 to 1/16, it is a `DeepDetailNetwork`.
+        thorough: Whether the search is `dis.DIS`'s thorough one.
     """
 
     flow: tuple[int, int, int] = (48, 64, 96)
-    detail: tuple[int, int] = (32, 48)
+    detail: tuple[int, int] | tuple[int, int, int, int] = (32, 48)
+    thorough: bool = False
+
+
+CONFIGS = {
+    "compact": CompactConfig(),
+    "compact-large": CompactConfig(flow=(64, 96, 128), detail=(48, 96, 128, 128), thorough=True),
+}
+"""By the names of `betwixt models`."""
 
 
 @dataclass(frozen=True)
@@ -158,24 +171,63 @@ class FlowNetwork(nn.Module):
 class DetailNetwork(nn.Module):
     """A light U-Net at 1/2 and 1/4 that corrects flows, weight and colours at full size."""
 
-    def __init__(self, config: CompactConfig) -> None:
+    def __init__(self, width: int, low: int, state: int) -> None:
         super().__init__()
-        width, low = config.detail
         self.inputs = _conv(24 + 6, width)
         self.down = _conv(width, low, 2)
-        self.middle = nn.Sequential(_conv(low + config.flow[0], low), _conv(low, low))
+        self.middle = nn.Sequential(_conv(low + state, low), _conv(low, low))
         self.up = nn.Conv2d(low, 4 * width, 1)
         self.outputs = _conv(width, width)
         self.head = nn.Conv2d(width, 4 * 10, 3, 1, 1)
 
     def forward(self, warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor, state: Tensor) -> Tensor:
         """(N, 10, H, W): corrections of F_{t->0}, F_{t->1} in pixels, of the logit, of the colours; s1, s2."""
-        weight = torch.sigmoid(logit)
-        given = F.avg_pool2d(torch.cat((0.05 * flows, weight - 0.5, _doubt(warped0, warped1, weight)), dim=1), 2)
-        x = self.inputs(torch.cat((_pictures(warped0, warped1), given), dim=1))
+        x = self.inputs(_seen(warped0, warped1, flows, logit))
         low = self.middle(torch.cat((self.down(x), state), dim=1))
         x = self.outputs(F.leaky_relu(x + F.pixel_shuffle(self.up(low), 2), 0.1))
         return F.pixel_shuffle(self.head(x), 2)
+
+
+class _Residual(nn.Module):
+    """Two convolutions whose result is added to what they were given."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _conv(channels, channels)
+        self.second = nn.Conv2d(channels, channels, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x + self.second(self.first(x)), 0.1)
+
+
+class DeepDetailNetwork(nn.Module):
+    """A U-Net from 1/2 to 1/16 in the place of `DetailNetwork`: the same maps in and out, most of its work at 1/4."""
+
+    def __init__(self, widths: tuple[int, int, int, int], state: int) -> None:
+        super().__init__()
+        a, b, c, d = widths
+        self.inputs = _conv(24 + 6, a)
+        self.quarter = _conv(a, b, 2)
+        self.join = nn.Sequential(_conv(b + state, b), _Residual(b))
+        self.eighth = nn.Sequential(_conv(b, c, 2), _Residual(c))
+        self.sixteenth = nn.Sequential(_conv(c, d, 2), _Residual(d), _Residual(d))
+        self.up_eighth = nn.Conv2d(d, c, 1)
+        self.out_eighth = _Residual(c)
+        self.up_quarter = nn.Conv2d(c, b, 1)
+        self.out_quarter = _Residual(b)
+        self.up = nn.Conv2d(b, 4 * a, 1)
+        self.outputs = _Residual(a)
+        self.head = nn.Conv2d(a, 4 * 10, 3, 1, 1)
+
+    def forward(self, warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor, state: Tensor) -> Tensor:
+        """See `DetailNetwork`."""
+        half = self.inputs(_seen(warped0, warped1, flows, logit))
+        quarter = self.join(torch.cat((self.quarter(half), state), dim=1))
+        eighth = self.eighth(quarter)
+        eighth = self.out_eighth(eighth + _doubled(self.up_eighth(self.sixteenth(eighth))))
+        quarter = self.out_quarter(quarter + _doubled(self.up_quarter(eighth)))
+        half = self.outputs(F.leaky_relu(half + F.pixel_shuffle(self.up(quarter), 2), 0.1))
+        return F.pixel_shuffle(self.head(half), 2)
 
 
 class Compact(nn.Module):
@@ -185,7 +237,7 @@ class Compact(nn.Module):
         super().__init__()
         self.config = config or CompactConfig()
         self.flow = FlowNetwork(self.config)
-        self.detail = DetailNetwork(self.config)
+        self.detail = _detail(self.config)
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.kaiming_normal_(module.weight, a=0.1)
@@ -216,8 +268,15 @@ class Compact(nn.Module):
         change = self.detail(warped0, warped1, torch.cat((flow_t0, flow_t1), dim=1).detach(), logit.detach(), state)
         flow_t0, flow_t1, logit = flow_t0 + change[:, 0:2], flow_t1 + change[:, 2:4], logit + change[:, 4:5]
         weight, colours, softness = torch.sigmoid(logit), change[:, 5:8], change[:, 8:10]
-        frame = compose(frame0, frame1, flow_t0, flow_t1, weight, colours, softness)
+        frame = compose(frame0, frame1, flow_t0, flow_t1, weight, colours.float(), softness.float())
         return CompactOutput(frame, flow_t0, flow_t1, weight, colours, softness, coarse_t0, coarse_t1)
+
+
+def _detail(config: CompactConfig) -> DetailNetwork | DeepDetailNetwork:
+    state = config.flow[0]
+    if len(config.detail) == 2:
+        return DetailNetwork(*config.detail, state)
+    return DeepDetailNetwork(config.detail, state)
 
 
 def compose(
@@ -247,9 +306,9 @@ class CompactNetwork(Network):
     multiple = 16
     any_time = True
 
-    def __init__(self) -> None:
+    def __init__(self, config: CompactConfig | None = None) -> None:
         super().__init__()
-        self.compact = Compact()
+        self.compact = Compact(config)
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
         """The frames at the working size, padded."""
@@ -275,7 +334,7 @@ def working_size(height: int, width: int) -> tuple[int, int]:
 
 
 def search(
-    first: NDArray[np.uint8], second: NDArray[np.uint8], t: float, ratio: float | None = None
+    first: NDArray[np.uint8], second: NDArray[np.uint8], t: float, ratio: float | None = None, thorough: bool = False
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the network starts from: the motion and visibility that `dis` finds between two pictures.
 
@@ -284,12 +343,13 @@ def search(
         second: The same.
         t: The time, in (0, 1).
         ratio: See `dis.DIS`.
+        thorough: Likewise.
 
     Returns:
         u (H, W, 2) in pixels, and the logit (H, W, 1) of the weight of the first frame.
     """
     grey = [cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY) for picture in (first, second)]
-    found = DIS(ratio).prepare_luma(*(np.asarray(g, np.uint8) for g in grey)).motion(t)
+    found = DIS(ratio, thorough).prepare_luma(*(np.asarray(g, np.uint8) for g in grey)).motion(t)
     return start_of(found, first.shape[0], first.shape[1])
 
 
@@ -307,13 +367,23 @@ def start_of(motion: Motion, height: int, width: int) -> tuple[NDArray[np.float3
 def _blurred(picture: Tensor, sigma: float) -> Tensor:
     """(N, 3, H, W) blurred by a Gaussian of three sigmas a side; beyond the border, the border."""
     reach = math.ceil(3 * sigma)
-    taps = torch.exp(
-        -(torch.arange(-reach, reach + 1, device=picture.device, dtype=picture.dtype) ** 2) / (2 * sigma**2)
-    )
-    taps = (taps / taps.sum()).expand(picture.shape[1], 1, 1, -1)
-    padded = F.pad(picture, (reach, reach, reach, reach), mode="replicate")
-    rows = F.conv2d(padded, taps, groups=picture.shape[1])
-    return F.conv2d(rows, taps.transpose(2, 3), groups=picture.shape[1])
+    # What is blurred is compared with what is sharp: bfloat16 would be off by more than they differ.
+    with torch.autocast(picture.device.type, enabled=False):
+        picture = picture.float()
+        taps = torch.exp(
+            -(torch.arange(-reach, reach + 1, device=picture.device, dtype=picture.dtype) ** 2) / (2 * sigma**2)
+        )
+        taps = (taps / taps.sum()).expand(picture.shape[1], 1, 1, -1)
+        padded = F.pad(picture, (reach, reach, reach, reach), mode="replicate")
+        rows = F.conv2d(padded, taps, groups=picture.shape[1])
+        return F.conv2d(rows, taps.transpose(2, 3), groups=picture.shape[1])
+
+
+def _seen(warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor) -> Tensor:
+    """What a detail network is given, (N, 30, H/2, W/2): warped frames, flows, weight and doubt."""
+    weight = torch.sigmoid(logit)
+    given = F.avg_pool2d(torch.cat((0.05 * flows, weight - 0.5, _doubt(warped0, warped1, weight)), dim=1), 2)
+    return torch.cat((_pictures(warped0, warped1), given), dim=1)
 
 
 def _doubt(warped0: Tensor, warped1: Tensor, weight: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Interpolator, MotionPair
-from betwixt.models.compact import SOFTNESS, Compact, start_of, working_size
+from betwixt.models.compact import CONFIGS, SOFTNESS, Compact, start_of, working_size
 from betwixt.models.dis import DIS
 from betwixt.models.dis import working_size as searched_size
 from betwixt.runtime import openvino
@@ -38,16 +38,15 @@ _Map = NDArray[Any]
 
 
 class CompactInterpolator(Interpolator):
-    """The model `compact`.
+    """The models `compact` and `compact-large`.
 
     Args:
         weights: A file of its weights, or the network itself; torch then computes with its parameters as they are.
         device: Where the networks run.
         precision: "fp32", "bf16" or "fp16".
         engine: What they run through: "auto", "openvino" or "torch".
+        name: Which of the two a file is of.
     """
-
-    name = "compact"
 
     def __init__(
         self,
@@ -55,14 +54,16 @@ class CompactInterpolator(Interpolator):
         device: str = "auto",
         precision: str = "fp32",
         engine: Literal["auto", "openvino", "torch"] = "auto",
+        name: str = "compact",
     ) -> None:
+        self.name = name
         if precision not in PRECISIONS:
             raise UsageError(f"There is no precision '{precision}': choose one of {', '.join(PRECISIONS)}.")
         self.device, self.precision = choose_device(device), precision
         if isinstance(weights, Compact):
             network = weights
         else:
-            network = Compact()
+            network = Compact(CONFIGS[name])
             load_weights(network, weights)
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         if engine == "auto":
@@ -103,7 +104,8 @@ class _CompactPair(MotionPair):
         height, width = first.shape[:2]
         self._size = h, w = working_size(height, width)
         # The search sees as much as the networks do: half a decibel on sharp frames over what `dis` can afford.
-        self._search = DIS(max(h, searched_size(height, width)[0]) / height).prepare(first, second)
+        ratio = max(h, searched_size(height, width)[0]) / height
+        self._search = DIS(ratio, owner.network.config.thorough).prepare(first, second)
         self._scale = np.array([width / w, height / h], np.float32)
         self._pictures = [_shrunk(picture, h, w) for picture in (first, second)]
         differs = (self._pictures[0] != self._pictures[1]).any(axis=2).astype(np.uint8)

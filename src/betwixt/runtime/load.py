@@ -69,7 +69,7 @@ def load_model(
         need_torch(f"The model {name}")
         from betwixt.runtime.compact import CompactInterpolator
 
-        return CompactInterpolator(path, device, precision)
+        return CompactInterpolator(path, device, precision, name=name)
     network = load_network(name)
     from betwixt.runtime.torch import TorchInterpolator
     from betwixt.weights.load import check_model, load_weights

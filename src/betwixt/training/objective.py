@@ -194,7 +194,7 @@ def _paper(module: str, kind: str, *networks: str) -> dict[str, Callable[[Mappin
 
 OBJECTIVES: dict[str, Callable[[Mapping[str, Any]], Objective]] = {
     "codec": _late("codec", "CodecObjective"),
-    "compact": _late("compact", "CompactObjective"),
+    **_paper("compact", "CompactObjective", "compact", "compact-large"),
     **_paper("rife", "RIFEObjective", "rife", "rife-m", "rife-2r", "rife-4.6", "rife-4.22-lite", "rife-4.25"),
     **_paper("daek", "DAEKObjective", "daek"),
     **_paper("ncm", "NCMObjective", "ncm-base", "ncm-large", "ncm-base-next", "ncm-large-next"),

@@ -196,7 +196,7 @@ def test_a_network_refuses_times_that_it_does_not_learn() -> None:
         after.prepare(rng, sample(0.5))
 
 
-@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"compact"}))
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"compact", "compact-large"}))
 def test_an_unknown_option_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match=rf"\[network\]( of {re.escape(name)})? has no setting 'distilation'"):
         make_objective({"name": name, "distilation": 0.1})
@@ -301,3 +301,30 @@ def test_settings_that_make_no_network_are_refused() -> None:
         make_objective({"name": "apr", "patch": 6})
     with pytest.raises(UsageError, match=r"\[network\] of ncm-base does not make a network: flow_guided"):
         make_objective({"name": "ncm-base", "flow_guided": True, "motion_feature": False})
+
+
+class _Knows(nn.Module):
+    """Says the motion of `waves` from the truth to either frame."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
+        half = torch.tensor([2.0, -1.0]).reshape(1, 2, 1, 1).expand(len(frame0) // 2, 2, SIZE, SIZE)
+        return self.scale * torch.cat((-half, half)), torch.zeros_like(frame0[:, :2])
+
+
+@pytest.mark.parametrize(("known", "scale", "taught_by"), [(0, 1.0, 1), (0, 0.0, 0), (0, None, 0), (1, None, 1)])
+def test_compact_learns_the_motion_of_real_samples_where_the_teacher_sees_more(
+    known: int, scale: float | None, taught_by: int
+) -> None:
+    objective, batch = Case("compact").objective(), waves(2, 0.5)
+    batch.exact[:] = known
+    # The search has found nothing.
+    batch.extra = {"found": torch.zeros_like(batch.motion), "logit": torch.zeros_like(batch.motion[:, :1])}
+    if scale is not None:
+        objective.teacher.estimator = _Knows(scale)
+    flow = objective.loss(batch, 0.0).parts["flow"]
+    assert bool(flow > 0.5) == bool(taught_by)
+    assert bool(flow == 0) != bool(taught_by)

@@ -165,6 +165,15 @@ class FlowTeacher(nn.Module):
         self.name = name
         self.estimator = load_estimator(file).estimator.requires_grad_(False) if name == "ebme" else None
 
+    def flows(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
+        """F_{t->0} and F_{t->1} (N, 2, H, W) in pixels that the flow network sees; None without one."""
+        if self.estimator is None:
+            return None
+        with torch.no_grad(), full_precision(batch.truth):
+            flow, _ = self.estimator(torch.cat((batch.truth, batch.truth)), torch.cat((batch.frame0, batch.frame1)))
+        to_0, to_1 = flow.chunk(2)
+        return to_0, to_1
+
     def distillation(self, batch: Batch, flows_t0: Sequence[Tensor], flows_t1: Sequence[Tensor]) -> Tensor:
         """`losses.flow_distillation` from this teacher, a mean over the batch; what it does not know adds nothing.
 
@@ -174,10 +183,9 @@ class FlowTeacher(nn.Module):
                 finest also (N, fields, 2, H, W).
             flows_t1: The same for F_{t->1}.
         """
-        if self.estimator is not None:
-            with torch.no_grad(), full_precision(batch.truth):
-                flow, _ = self.estimator(torch.cat((batch.truth, batch.truth)), torch.cat((batch.frame0, batch.frame1)))
-            return flow_distillation(flows_t0, flows_t1, *flow.chunk(2))
+        found = self.flows(batch)
+        if found is not None:
+            return flow_distillation(flows_t0, flows_t1, *found)
         known = batch.exact.flatten() > 0.5
         share = known.float().mean()
         if self.name == "off" or not share:
