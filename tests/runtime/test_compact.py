@@ -18,6 +18,7 @@ from betwixt.media.colour import RGBPath, colour_of
 from betwixt.media.frames import planes
 from betwixt.models.compact import CONFIGS, Compact, search
 from betwixt.models.dis import DIS
+from betwixt.runtime import compact as runtime
 from betwixt.runtime.compact import CompactInterpolator
 from betwixt.runtime.synthesis import PairWork, Synthesizer
 
@@ -155,6 +156,20 @@ def test_openvino_and_torch_agree(weights: Path) -> None:
         assert np.abs(compiled - torch_made).max() < 1e-3
         assert np.abs(compiled - torch_made).mean() < 1e-5
         np.testing.assert_array_equal(compiled, again)
+
+
+@pytest.mark.parametrize(("good", "chosen"), [(True, "bf16"), (False, "fp32")])
+def test_a_cpu_that_computes_in_bf16_does_and_is_as_near(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, good: bool, chosen: str
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(runtime, "cpu_computes_in_bf16", lambda: good)
+    frames = [as_float(p) for p in pictures()]
+    model = CompactInterpolator(weights, "cpu", "auto")
+    assert (model.engine, model.precision) == ("openvino", chosen)
+    exact = CompactInterpolator(weights, "cpu", engine="torch").prepare(*frames).at(0.5)
+    assert np.abs(model.prepare(*frames).at(0.5) - exact).mean() < (1 / 255 if good else 1e-5)
+    assert CompactInterpolator(weights, "cpu", "auto", engine="torch").precision == "fp32"
 
 
 def test_compiled_models_are_kept_and_a_cache_that_is_no_folder_is_done_without(

@@ -19,7 +19,9 @@ def benchmark(
     size: Annotated[Text, typer.Option(metavar="WxH", help="Of the frames. Default: 1280x720, or the clip's.")] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")] = "auto",
     runtime: Annotated[str, typer.Option(metavar="auto|torch|native", help="What runs it.")] = "auto",
-    precision: Annotated[str, typer.Option(metavar="fp32|bf16|fp16", help="In what a network computes.")] = "fp32",
+    precision: Annotated[
+        str, typer.Option(metavar="auto|fp32|bf16|fp16", help="In what a network computes; auto: as conversions do.")
+    ] = "auto",
     weights: Annotated[Text, typer.Option(metavar="FILE", help="A network's weights. Without: untrained.")] = None,
     threads: Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 for one a core.")] = 0,
     runs: Annotated[int, typer.Option(metavar="N", help="How often each model is timed.")] = 10,

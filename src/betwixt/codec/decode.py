@@ -260,7 +260,8 @@ class _Restoring:
                 "--model."
             )
         chosen = model or record.model
-        self.model = load_model(chosen, device, weights=weights)
+        # Frames come out alike whatever the machine is good at.
+        self.model = load_model(chosen, device, weights=weights, precision="fp32")
         used = loaded_hash(chosen, weights)
         if chosen != record.model:
             self.notes.append(f"It was encoded with the model {record.model}: frames made by {chosen} will differ.")

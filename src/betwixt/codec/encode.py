@@ -270,8 +270,11 @@ class _Encoding:
         elif o["codec_weights"] is not None:
             raise UsageError("--codec-weights is for --mode bit-need: leave it out.")
         self.model: Interpolator | None = None
-        if self.mode != "base":
-            self.model = load_model(given, o["device"], weights=o["weights"]) if isinstance(given, str) else given
+        if self.mode != "base" and isinstance(given, str):
+            # Frames come out alike whatever the machine is good at, here and at the decoder.
+            self.model = load_model(given, o["device"], weights=o["weights"], precision="fp32")
+        elif self.mode != "base":
+            self.model = given
         self.weights = loaded_hash(given, o["weights"]) if isinstance(given, str) and self.mode != "base" else ""
         self.notes: list[str] = []
 

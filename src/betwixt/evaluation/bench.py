@@ -39,7 +39,7 @@ class Request:
     size: str | None = None
     device: str = "auto"
     runtime: str = "auto"
-    precision: str = "fp32"
+    precision: str = "auto"
     weights: Path | None = None
     threads: int = 0
     runs: int = 10
@@ -110,7 +110,7 @@ def _alone(request: Request, name: str, size: tuple[int, int]) -> Cost:
             *size,
             device=request.device if model_info(name).network is not None else "auto",
             runtime=request.runtime,
-            precision=request.precision if model_info(name).network is not None else "fp32",
+            precision=request.precision if model_info(name).network is not None else "auto",
             weights=request.weights if model_info(name).network is not None else None,
             threads=request.threads,
             runs=request.runs,
@@ -141,8 +141,8 @@ def _check(request: Request) -> None:
         own = "native" if info.network is None else "torch"
         if request.runtime not in ("auto", own):
             raise UsageError(f"The model {name} does not run on '{request.runtime}': choose auto or {own}.")
-    if request.precision not in PRECISIONS:
-        raise UsageError(f"There is no precision '{request.precision}': choose one of {', '.join(PRECISIONS)}.")
+    if request.precision not in ("auto", *PRECISIONS):
+        raise UsageError(f"There is no precision '{request.precision}': choose one of auto, {', '.join(PRECISIONS)}.")
     if request.weights is not None and all(model_info(name).network is None for name in request.models):
         raise UsageError("No model named here is a network: leave --weights out.")
     if request.weights is not None and not request.weights.is_file():
@@ -153,7 +153,7 @@ def _check(request: Request) -> None:
         raise UsageError(f"--threads {request.threads} is too small: 0 is one a core.")
     if request.plot is not None and race_asked:
         raise UsageError("--plot draws the time of single frames: leave --end-to-end out.")
-    if race_asked and (request.precision != "fp32" or request.runtime != "auto"):
+    if race_asked and (request.precision != "auto" or request.runtime != "auto"):
         raise UsageError("--end-to-end times betwixt interpolate as it is: leave --precision and --runtime out.")
     if request.seconds is not None and not race_asked:
         raise UsageError("--seconds belongs to --end-to-end.")

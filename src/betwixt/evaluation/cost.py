@@ -159,7 +159,7 @@ def measure(
     *,
     device: str = "auto",
     runtime: str = "auto",
-    precision: str = "fp32",
+    precision: str = "auto",
     weights: Path | None = None,
     threads: int = 0,
     runs: int = 10,
@@ -173,7 +173,7 @@ def measure(
         height: Of the frames.
         device: "auto", "cpu", "cuda", ..
         runtime: "auto", "torch" or "native".
-        precision: "fp32", "bf16", "fp16", for networks.
+        precision: "fp32", "bf16", "fp16", for networks; "auto" for what they run in by themselves.
         weights: A file of weights, if the trained network is to be timed.
         threads: CPU threads; 0 for one a core.
         runs: How often to time it, at least three times,
@@ -208,7 +208,7 @@ def measure(
         width=width,
         height=height,
         runtime=getattr(model, "engine", own),
-        precision=precision,
+        precision=getattr(model, "precision", "fp32"),
         device=where,
         threads=used,
         parameters=count_parameters(name),
@@ -236,7 +236,7 @@ def _model(name: str, device: str, precision: str, weights: Path | None, threads
     network = load_network(name)
     from betwixt.runtime.torch import TorchInterpolator
 
-    return TorchInterpolator(name, network, device, precision)
+    return TorchInterpolator(name, network, device, "fp32" if precision == "auto" else precision)
 
 
 def _reset_peak(device: str) -> None:

@@ -29,7 +29,7 @@ from betwixt.models.compact import CONFIGS, SOFTNESS, Compact, start_of, working
 from betwixt.models.dis import DIS
 from betwixt.models.dis import working_size as searched_size
 from betwixt.runtime import openvino
-from betwixt.runtime.torch import PRECISIONS, choose_device
+from betwixt.runtime.torch import PRECISIONS, choose_device, cpu_computes_in_bf16
 from betwixt.weights.load import load_weights
 
 __all__ = ["CompactInterpolator"]
@@ -43,7 +43,8 @@ class CompactInterpolator(Interpolator):
     Args:
         weights: A file of its weights, or the network itself; torch then computes with its parameters as they are.
         device: Where the networks run.
-        precision: "fp32", "bf16" or "fp16".
+        precision: "fp32", "bf16" or "fp16"; "auto" is bf16 through OpenVINO on a CPU that has instructions for it,
+            which takes down to half of the time and changes a score by 0.001 dB, else fp32.
         engine: What they run through: "auto", "openvino" or "torch".
         name: Which of the two a file is of.
     """
@@ -57,28 +58,30 @@ class CompactInterpolator(Interpolator):
         name: str = "compact",
     ) -> None:
         self.name = name
-        if precision not in PRECISIONS:
-            raise UsageError(f"There is no precision '{precision}': choose one of {', '.join(PRECISIONS)}.")
-        self.device, self.precision = choose_device(device), precision
+        if precision not in ("auto", *PRECISIONS):
+            raise UsageError(f"There is no precision '{precision}': choose one of auto, {', '.join(PRECISIONS)}.")
+        self.device = choose_device(device)
         if isinstance(weights, Compact):
             network = weights
         else:
             network = Compact(CONFIGS[name])
             load_weights(network, weights)
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        wanted = precision if precision != "auto" else "bf16" if cpu_computes_in_bf16() else "fp32"
         if engine == "auto":
             # What is compiled has the parameters of that moment: a network that is given goes on sharing its own.
-            fits = self.device.type == "cpu" and not isinstance(weights, Compact) and openvino.available(precision)
+            fits = self.device.type == "cpu" and not isinstance(weights, Compact) and openvino.available(wanted)
             engine = "openvino" if fits else "torch"
         self.engine = engine
+        self.precision = "fp32" if precision == "auto" and engine == "torch" else wanted
         self._compiled: dict[str, openvino.CompiledPart] = {}
         if engine == "openvino":
             half, state = torch.full((1, 1, 1, 1), 0.5), torch.zeros(1, network.config.flow[0], 16, 16)
-            for name, module, example in (
+            for part, module, example in (
                 ("flow", network.flow, (*_example(3, 3, 2, 1), half)),
                 ("detail", network.detail, (*_example(3, 3, 4, 1), state)),
             ):
-                self._compiled[name] = openvino.CompiledPart(module, example, precision)
+                self._compiled[part] = openvino.CompiledPart(module, example, self.precision)
 
     def prepare(self, first: Image, second: Image) -> MotionPair:
         """Find the motion between two RGB pictures (H, W, 3), float32 in [0, 1]."""

@@ -24,7 +24,7 @@ def load_model(
     device: str = "auto",
     *,
     weights: str | Path | None = None,
-    precision: str = "fp32",
+    precision: str = "auto",
     masks: FindMasks | None = None,
 ) -> Interpolator:
     """Load a model by name.
@@ -34,7 +34,8 @@ def load_model(
         device: "auto", "cpu", "cuda" or "cuda:1".
         weights: A file of weights for a network: safetensors, the authors' own .pth or .pkl, or an ncnn model; by
             default what `betwixt weights` has installed.
-        precision: "fp32", "bf16" or "fp16", for networks.
+        precision: "fp32", "bf16" or "fp16", for networks; "auto" is what serves best without a loss that can be seen:
+            as `betwixt.runtime.compact` says for `compact`, fp32 for others.
         masks: What finds the masks of two frames, for models that take them; by default `masks.regions.find_regions`.
 
     Returns:
@@ -60,7 +61,7 @@ def load_model(
             raise UsageError(f"The model {name} runs on the CPU: leave --device out, or choose another model.")
         if weights is not None:
             raise UsageError(f"The model {name} learns nothing: leave the weights out, or choose another model.")
-        if precision != "fp32":
+        if precision not in ("auto", "fp32"):
             raise UsageError(f"The model {name} is no network: leave the precision out, or choose another model.")
         model: Interpolator = info.make()
         return model
@@ -76,7 +77,7 @@ def load_model(
 
     check_model(path, name)
     load_weights(getattr(network, "network", network), path)
-    return TorchInterpolator(name, network, device, precision, masks=masks)
+    return TorchInterpolator(name, network, device, "fp32" if precision == "auto" else precision, masks=masks)
 
 
 def weights_of(name: str, given: str | Path | None = None) -> Path:

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from betwixt.errors import InputError, UsageError
 from betwixt.runtime.load import check_device
+from betwixt.runtime.torch import cpu_computes_in_bf16
 from betwixt.training.alike import computing_alike
 from betwixt.training.checkpoint import (
     Checkpoint,
@@ -419,7 +420,7 @@ def _fabric(run: Run, recipe: Recipe) -> Any:
     precision = run.precision or recipe.stages[0].train.precision
     if precision not in ("fp32", "bf16-mixed"):
         raise UsageError(f"There is no precision '{precision}': choose fp32 or bf16-mixed.")
-    if run.precision is None and not cuda and not _cpu_computes_in_bf16():
+    if run.precision is None and not cuda and not cpu_computes_in_bf16():
         precision = "fp32"
     several = devices * nodes > 1
     if cuda:
@@ -432,12 +433,6 @@ def _fabric(run: Run, recipe: Recipe) -> Any:
         strategy=DDPStrategy(find_unused_parameters=True, timeout=timedelta(hours=3)) if several else "auto",
         precision="bf16-mixed" if precision == "bf16-mixed" else "32-true",
     )
-
-
-def _cpu_computes_in_bf16() -> bool:
-    """Whether bfloat16 is a gain: a CPU without instructions for it is several times slower than in float32."""
-    information = Path("/proc/cpuinfo")
-    return information.exists() and "avx512_bf16" in information.read_text(encoding="utf-8", errors="replace")
 
 
 def _check_stages(recipe: Recipe, objective: Objective) -> None:
