@@ -50,6 +50,14 @@ def test_what_learns_nothing_has_nothing_to_count() -> None:
     assert count_flops("dis", 64, 64) is None
 
 
+def test_the_small_networks_cost_little_and_the_large_one_four_times_as_much() -> None:
+    small, large = (count_flops(model, 1280, 720) for model in ("compact", "compact-large"))
+    assert small is not None
+    assert large is not None
+    assert 8 < small < 10
+    assert 3.5 < large / small < 4.5
+
+
 def test_a_benchmark_is_measured_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quality = tmp_path / "quality.csv"
     quality.write_text("model,dataset,options,psnr\naverage,ucf101,,33.1\ndis,ucf101,,34.9\n")

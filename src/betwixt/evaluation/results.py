@@ -48,6 +48,7 @@ _README_MODELS = {
     "minterpolate": "ffmpeg minterpolate",
     "dis": "**betwixt, dis**",
     "compact": "**betwixt, compact**",
+    "compact-large": "**betwixt, compact-large**",
 }
 
 
