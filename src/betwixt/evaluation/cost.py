@@ -16,9 +16,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import resource
 import statistics
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +27,7 @@ import numpy as np
 
 from betwixt.errors import UsageError
 from betwixt.evaluation.machine import describe_machine
+from betwixt.memory import peak_memory
 from betwixt.models.base import Image, Interpolator
 from betwixt.models.registry import load_network, model_info, need_torch
 from betwixt.runtime.load import check_device, load_model, loaded_hash
@@ -256,10 +255,4 @@ def _peak(device: str) -> int:
         import torch
 
         return int(torch.cuda.max_memory_allocated(device))
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return peak_memory()

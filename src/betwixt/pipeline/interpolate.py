@@ -16,7 +16,6 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -41,6 +40,7 @@ from betwixt.media.scenes import CutList, read_cuts
 from betwixt.media.sequence import GifSink, ImageSink, ImageSource
 from betwixt.media.timeline import frame_count, parse_rate, parse_time
 from betwixt.media.writer import TimeMap, VideoWriter
+from betwixt.memory import peak_memory
 from betwixt.models.base import Interpolator, check_interpolates, takes_no_masks
 from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.pipeline.channel import Channel, Stopped
@@ -701,7 +701,7 @@ class Run:
             rate=job.rates.output,
             duration=total / job.rates.output,
             seconds=job.elapsed(),
-            peak_memory=_peak_memory(),
+            peak_memory=peak_memory(),
             model=job.model.name,
             encoder=encoder,
             pixel_format=pixel_format,
@@ -795,20 +795,3 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
-
-
-def _peak_memory() -> int:
-    """The process's peak resident memory in bytes; 0 where the system does not tell."""
-    # getrusage would also count what the process was before it became this program
-    try:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        import resource
-    except ImportError:
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
