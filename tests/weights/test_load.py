@@ -160,10 +160,18 @@ def _other_archive(folder, ours):
 
 def _program(folder, ours):
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
             archive.writestr(f"script/{name}", "")
     return buffer.getvalue()
+
+
+def _tables_in_tables(folder, ours):
+    """A table that holds one table two thousand times, which holds one two thousand times, .."""
+    inner = {"a": 1}
+    for _ in range(3):
+        inner = dict.fromkeys(map(str, range(2000)), inner)
+    return _saved(inner)
 
 
 def _lying_archive(folder, ours, count=60_000):
@@ -223,7 +231,9 @@ BAD = [
     (_bit_rot, ".pth", "is damaged"),
     (_zip_bomb, ".pth", "would unpack from 0.1 to 67.1 MB"),
     (_overlapping_zip_bomb, ".pth", "would unpack from .* to 1049.6 MB"),
+    (_tables_in_tables, ".pth", "holds no weights"),
     (_other_archive, ".pth", "an archive of something else"),
+    (lambda _, ours: _saved(ours), ".safetensors", r"an archive, as PyTorch writes, .* end its name in \.pth"),
     (_lying_archive, ".pth", "damaged or cut short"),
     (_lying_old_file, ".pkl", "damaged or cut short"),
     (_lying_shape, ".safetensors", "header does not agree"),
@@ -234,6 +244,7 @@ BAD = [
     (lambda *_: b"\0" * 100, ".safetensors", "no safetensors"),
     (lambda *_: b"PK\x03\x04" + b"\0" * 100, ".pth", "damaged or cut short"),
     (lambda *_: b"\x80\x02}q\x00." * 5, ".pth", "no PyTorch checkpoint"),
+    (lambda *_: b"hello" * 100, ".pth", r"no PyTorch checkpoint, or damaged or cut short\.$"),
     (lambda *_: b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", ".pth", "a pointer of Git LFS"),
     (lambda *_: b"<!DOCTYPE html><html>sign in</html>", ".pth", "a web page"),
     (lambda *_: b"\x89HDF\r\n\x1a\n" + b"\0" * 100, ".h5", "no file of weights that Betwixt reads"),
@@ -283,7 +294,11 @@ def _peak():
         (lambda t: t["estimator.flow_estimator.conv_layer6.0.bias"].fill_(float("inf")), "infinite"),
         (
             lambda t: t.update({"estimator.flow_estimator.conv_layer6.0.bias": torch.ones(4, dtype=torch.int32)}),
-            "not of real numbers",
+            "is of int32, not of real numbers",
+        ),
+        (
+            lambda t: t.update({k: v.to(torch.float8_e4m3fn) for k, v in t.items()}),
+            "is of float8_e4m3fn, not of real numbers of 16 bits or more",
         ),
         (lambda t: t.clear() or t.update(a=torch.ones(2)), "30 of 30 tensors are missing"),
     ],
