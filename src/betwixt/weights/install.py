@@ -248,6 +248,9 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+_NO_FILE = "is no file, but a folder, or a link to what is not there"
+
+
 @dataclass(frozen=True)
 class Stored:
     """A file of weights that is at hand.
@@ -287,15 +290,18 @@ def stored_weights() -> list[Stored]:
 
 def _stored(path: Path, model: str, *, embedded: bool) -> Stored:
     metadata: dict[str, str] = {}
-    problem = ""
+    problem, size = "", 0
     try:
+        if not path.is_file():
+            raise InputError(f"{path} {_NO_FILE}.")
+        size = path.stat().st_size
         metadata = metadata_of(path)
     except InputError as error:
         problem = str(error)
     model = model or metadata.get("model", path.stem)
     # Thousands of lines of words say nothing in a list.
     shown = {key: value for key, value in metadata.items() if key not in companion_texts(metadata)}
-    return Stored(path.stem, model, path, embedded, path.stat().st_size, shown, problem)
+    return Stored(path.stem, model, path, embedded, size, shown, problem)
 
 
 @dataclass(frozen=True)
@@ -347,12 +353,14 @@ def _verify(path: Path, model: str, embedded: bool) -> Verdict:
         if file_hash(path) != expected:
             return Verdict(path, False, "comes with Betwixt, but is not what was shipped: install Betwixt again")
         return Verdict(path, True, f"comes with Betwixt, as shipped (SHA-256 {expected[:12]})")
+    if not path.is_file():
+        return Verdict(path, False, _NO_FILE)
     try:
         metadata = metadata_of(path)
         if "content_sha256" in metadata:
             return _verify_imported(path, metadata, model or metadata.get("model", ""))
     except BetwixtError as error:
-        return Verdict(path, False, str(error))
+        return Verdict(path, False, str(error).removeprefix(f"{path} "))
     digest = git_blob_hash(path)
     for known in catalog().files:
         if known.git_blob_sha1 == digest:
