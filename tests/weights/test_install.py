@@ -93,6 +93,9 @@ def test_the_same_shapes_of_another_model_are_told_apart(tmp_path):
     imported = import_weights(tmp_path / "x.pth", "rife-2r")
     with pytest.raises(InputError, match="holds weights of rife-2r, not of rife"):
         load_model("rife", "cpu", weights=imported.path)
+    with pytest.raises(InputError, match="holds weights of rife-2r, not of rife"):
+        import_weights(imported.path, "rife", tmp_path / "y.safetensors")
+    assert import_weights(imported.path, "rife-2r", tmp_path / "y.safetensors").tensors == imported.tensors
     assert load_model("rife-large", "cpu").name == "rife-large"
 
 

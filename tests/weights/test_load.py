@@ -19,7 +19,7 @@ from torch import nn
 from betwixt.errors import BetwixtError, InputError
 from betwixt.models.ebme import EBMESplat
 from betwixt.weights.install import bare_network
-from betwixt.weights.load import fit, fit_file, load_weights, read_tensors, rename_of
+from betwixt.weights.load import fit, fit_file, load_weights, metadata_of, read_tensors, rename_of
 from parity import fixture
 
 
@@ -246,6 +246,7 @@ BAD = [
     (lambda *_: b"\x80\x02}q\x00." * 5, ".pth", "no PyTorch checkpoint"),
     (lambda *_: b"hello" * 100, ".pth", r"no PyTorch checkpoint, or damaged or cut short\.$"),
     (lambda *_: b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", ".pth", "a pointer of Git LFS"),
+    (lambda *_: b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", ".safetensors", "a pointer of Git LFS"),
     (lambda *_: b"<!DOCTYPE html><html>sign in</html>", ".pth", "a web page"),
     (lambda *_: b"\x89HDF\r\n\x1a\n" + b"\0" * 100, ".h5", "no file of weights that Betwixt reads"),
     (lambda *_: _saved([torch.ones(2)]), ".pth", "holds no weights"),
@@ -261,6 +262,10 @@ def test_bad_files_get_one_line_and_run_nothing(tmp_path, ours, make, suffix, me
     path.write_bytes(make(tmp_path, ours))
     with pytest.raises(InputError, match=message) as error:
         read_tensors(path)
+    if suffix == ".safetensors":
+        # What is looked at first says the same.
+        with pytest.raises(InputError, match=message):
+            metadata_of(path)
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
     assert not (tmp_path / "ran").exists()

@@ -36,7 +36,7 @@ from betwixt.media.files import check_output, output_error, temporary_beside
 from betwixt.models.network import Network
 from betwixt.models.registry import MODELS, load_network, model_info
 from betwixt.weights.catalog import catalog, git_blob_hash
-from betwixt.weights.load import file_hash, fit_file, metadata_of, read_tensors
+from betwixt.weights.load import check_model, file_hash, fit_file, metadata_of, read_tensors
 from betwixt.weights.ncnn import PARTS, MismatchError, is_ncnn
 from betwixt.weights.store import embedded_file, weights_folder
 
@@ -137,6 +137,8 @@ def import_weights(
             raise UsageError(f"The model {model} has its weights with it: name a file to write with -o.")
     if not source.is_file():
         raise InputError(f"There is no file of weights {source}.")
+    if metadata_of(source).get("model") in {**MODELS, **NETWORKS}:
+        check_model(source, model)
     if model in NETWORKS:
         if is_ncnn(source):
             raise InputError(f"{source} is an ncnn model: {model} is imported from its authors' checkpoint.")

@@ -93,11 +93,11 @@ def metadata_of(path: Path) -> dict[str, str]:
     """What a safetensors file says of itself; nothing for other files.
 
     Raises:
-        InputError: if it is damaged.
+        InputError: if it is damaged, or no more than named as one.
     """
     from safetensors import safe_open
 
-    if not path.is_file() or not _is_safetensors(path, _head(path)):
+    if not path.is_file() or not _is_safetensors(path, _head(path)) or _kind(path) != "safetensors":
         return {}
     try:
         with safe_open(path, framework="pt") as file:
