@@ -1,10 +1,12 @@
 """betwixt weights, as a person uses it."""
 
 import json
+import re
 
 import av
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from betwixt.cli.main import run
 from betwixt.models.registry import load_network
@@ -58,6 +60,24 @@ def test_import_list_verify_use(capsys, checkpoint, folder, tmp_path):
     said = capsys.readouterr()
     assert said.out.startswith("BAD")
     assert said.err == "betwixt: 1 of 1 files cannot be vouched for.\n"
+
+
+def test_what_cannot_be_used_is_listed_all_the_same(capsys, folder):
+    folder.mkdir()
+    save_file({"a": torch.ones(1)}, folder / "odd.safetensors", {"model": "[/x]", "origin": "[red]"})
+    (folder / "half.safetensors").write_bytes((folder / "odd.safetensors").read_bytes()[:-1])
+    (folder / "gone.safetensors").symlink_to(folder / "nowhere")
+    (folder / "room.safetensors").mkdir()
+    assert run(["weights", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "[/x]" in out
+    assert "[red]" in out
+    assert out.count("cannot be read") == 3
+    assert run(["weights", "verify"]) == 2
+    said = capsys.readouterr()
+    assert said.out.count("is no file, but a folder, or a link to what is not there") == 2
+    assert f"{folder / 'half.safetensors'}: is no safetensors file" in said.out
+    assert re.fullmatch(r"betwixt: 4 of \d files cannot be vouched for\.\n", said.err)
 
 
 def test_import_as_json(capsys, checkpoint, tmp_path):

@@ -46,6 +46,14 @@ def test_backward_warp_reads_at_pixel_plus_flow_and_clamps() -> None:
     )
 
 
+def test_backward_warp_has_the_right_gradient() -> None:
+    torch.manual_seed(0)
+    image = torch.randn(1, 2, 4, 5, dtype=torch.float64, requires_grad=True)
+    # Off the pixels' centres, where bilinear reading has kinks; in some places beyond the border.
+    steps = torch.randint(-2, 3, (1, 2, 4, 5)) + 0.2 + 0.6 * torch.rand(1, 2, 4, 5, dtype=torch.float64)
+    assert torch.autograd.gradcheck(backward_warp, (image, steps.requires_grad_()))
+
+
 def test_backward_warp_finds_far_places_in_sixteen_bits() -> None:
     image = torch.zeros(1, 1, 1, 2000, dtype=torch.bfloat16)
     image[..., 1501] = 1.0
@@ -127,6 +135,14 @@ def test_matching_some_rows_at_a_time_changes_nothing() -> None:
     parts = [fixed_window_matching(first, second, 2, 3, rows) for rows in (None, 1, 4, 11, 20)]
     for part in parts[1:]:
         torch.testing.assert_close(part, parts[0])
+
+
+@pytest.mark.parametrize("band", [1, 1 << 20])
+def test_matching_has_the_right_gradient(band: int) -> None:
+    torch.manual_seed(0)
+    first = torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    second = torch.randn(1, 2, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda a, b: multi_scale_matching(a, b, 1, 2, band), (first, second))
 
 
 def test_matching_does_not_overflow_in_half() -> None:

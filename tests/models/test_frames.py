@@ -40,6 +40,8 @@ def _with(value):
         ([[0]], [[0]], [0.5], "is a list"),
         (GOOD, GOOD, [1.5], "The time 1.5 lies outside 0 to 1"),
         (GOOD, GOOD, [-0.1], "lies outside 0 to 1"),
+        (GOOD, GOOD, 0.5, "no numbers in a list"),
+        (GOOD, GOOD, ["half"], "no numbers in a list"),
         (GOOD, GOOD, [float("nan")], "The time nan lies outside 0 to 1"),
     ],
 )

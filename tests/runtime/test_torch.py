@@ -9,13 +9,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from betwixt.errors import BetwixtError
+from betwixt.errors import BetwixtError, UsageError
 from betwixt.masks.labels import Masks
 from betwixt.masks.regions import find_regions
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 from betwixt.models.registry import MODELS, load_network
 from betwixt.runtime.load import load_model
-from betwixt.runtime.torch import TorchInterpolator
+from betwixt.runtime.torch import TorchInterpolator, _cuts
 
 
 class Blend(Network):
@@ -52,6 +52,12 @@ def test_any_size_is_padded_and_cut_back() -> None:
     assert network.shapes == [(1, 3, 32, 48)]
 
 
+def test_frames_of_two_sizes_are_refused_though_both_are_padded_to_one() -> None:
+    first, second = frames()
+    with pytest.raises(UsageError, match="differ in size"):
+        TorchInterpolator("blend", Blend(any_time=True), "cpu").prepare(first, second[:, 1:])
+
+
 def test_networks_for_the_middle_do_other_times_by_recursion() -> None:
     network = Blend(any_time=False)
     first, second = frames()
@@ -81,6 +87,14 @@ def test_tiles_leave_no_seam(tile: int) -> None:
     # The border of a tile is padded, and counts for next to nothing where it is.
     assert np.abs(whole - tiled).max() < 1e-2
     assert np.abs(whole - tiled)[:, 10:-10].mean() < 1e-4
+    rows, columns = _cuts(1000, 900, tile)
+    tiles = np.zeros((1000, 900))
+    for top, bottom in rows:
+        for left, right in columns:
+            tiles[top:bottom, left:right] += 1
+    # What one tile alone shows is what the whole frame shows.
+    assert (tiles == 1).any()
+    assert np.abs(whole - tiled)[tiles == 1].max() < 1e-6
 
 
 def test_frames_within_the_budget_are_made_whole() -> None:

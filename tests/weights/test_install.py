@@ -84,6 +84,8 @@ def test_one_file_serves_the_same_network_run_otherwise(tmp_path, folder, monkey
     (folder / "rife-2r.safetensors").touch()
     assert store.installed("rife-large") == folder / "rife-2r.safetensors"
     assert store.installed("rife") is None
+    (folder / "apr.safetensors").touch()
+    assert store.installed("apr-static") == folder / "apr.safetensors"
 
 
 def test_the_same_shapes_of_another_model_are_told_apart(tmp_path):
@@ -91,7 +93,16 @@ def test_the_same_shapes_of_another_model_are_told_apart(tmp_path):
     imported = import_weights(tmp_path / "x.pth", "rife-2r")
     with pytest.raises(InputError, match="holds weights of rife-2r, not of rife"):
         load_model("rife", "cpu", weights=imported.path)
+    with pytest.raises(InputError, match="holds weights of rife-2r, not of rife"):
+        import_weights(imported.path, "rife", tmp_path / "y.safetensors")
+    assert import_weights(imported.path, "rife-2r", tmp_path / "y.safetensors").tensors == imported.tensors
     assert load_model("rife-large", "cpu").name == "rife-large"
+
+
+def test_a_network_without_its_router_takes_the_weights_of_the_one_with(tmp_path):
+    torch.save(load_network("apr").state_dict(), tmp_path / "x.pth")
+    imported = import_weights(tmp_path / "x.pth", "apr", tmp_path / "apr.safetensors")
+    assert load_model("apr-static", "cpu", weights=imported.path).name == "apr-static"
 
 
 def test_nothing_is_written_over_unasked(checkpoint, tmp_path):

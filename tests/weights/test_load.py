@@ -19,7 +19,7 @@ from torch import nn
 from betwixt.errors import BetwixtError, InputError
 from betwixt.models.ebme import EBMESplat
 from betwixt.weights.install import bare_network
-from betwixt.weights.load import fit, fit_file, load_weights, read_tensors, rename_of
+from betwixt.weights.load import fit, fit_file, load_weights, metadata_of, read_tensors, rename_of
 from parity import fixture
 
 
@@ -160,10 +160,18 @@ def _other_archive(folder, ours):
 
 def _program(folder, ours):
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in ("data.pkl", "constants.pkl", "code/__torch__.py"):
             archive.writestr(f"script/{name}", "")
     return buffer.getvalue()
+
+
+def _tables_in_tables(folder, ours):
+    """A table that holds one table two thousand times, which holds one two thousand times, .."""
+    inner = {"a": 1}
+    for _ in range(3):
+        inner = dict.fromkeys(map(str, range(2000)), inner)
+    return _saved(inner)
 
 
 def _lying_archive(folder, ours, count=60_000):
@@ -223,7 +231,9 @@ BAD = [
     (_bit_rot, ".pth", "is damaged"),
     (_zip_bomb, ".pth", "would unpack from 0.1 to 67.1 MB"),
     (_overlapping_zip_bomb, ".pth", "would unpack from .* to 1049.6 MB"),
+    (_tables_in_tables, ".pth", "holds no weights"),
     (_other_archive, ".pth", "an archive of something else"),
+    (lambda _, ours: _saved(ours), ".safetensors", r"an archive, as PyTorch writes, .* end its name in \.pth"),
     (_lying_archive, ".pth", "damaged or cut short"),
     (_lying_old_file, ".pkl", "damaged or cut short"),
     (_lying_shape, ".safetensors", "header does not agree"),
@@ -234,7 +244,9 @@ BAD = [
     (lambda *_: b"\0" * 100, ".safetensors", "no safetensors"),
     (lambda *_: b"PK\x03\x04" + b"\0" * 100, ".pth", "damaged or cut short"),
     (lambda *_: b"\x80\x02}q\x00." * 5, ".pth", "no PyTorch checkpoint"),
+    (lambda *_: b"hello" * 100, ".pth", r"no PyTorch checkpoint, or damaged or cut short\.$"),
     (lambda *_: b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", ".pth", "a pointer of Git LFS"),
+    (lambda *_: b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", ".safetensors", "a pointer of Git LFS"),
     (lambda *_: b"<!DOCTYPE html><html>sign in</html>", ".pth", "a web page"),
     (lambda *_: b"\x89HDF\r\n\x1a\n" + b"\0" * 100, ".h5", "no file of weights that Betwixt reads"),
     (lambda *_: _saved([torch.ones(2)]), ".pth", "holds no weights"),
@@ -250,6 +262,10 @@ def test_bad_files_get_one_line_and_run_nothing(tmp_path, ours, make, suffix, me
     path.write_bytes(make(tmp_path, ours))
     with pytest.raises(InputError, match=message) as error:
         read_tensors(path)
+    if suffix == ".safetensors":
+        # What is looked at first says the same.
+        with pytest.raises(InputError, match=message):
+            metadata_of(path)
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
     assert not (tmp_path / "ran").exists()
@@ -283,7 +299,11 @@ def _peak():
         (lambda t: t["estimator.flow_estimator.conv_layer6.0.bias"].fill_(float("inf")), "infinite"),
         (
             lambda t: t.update({"estimator.flow_estimator.conv_layer6.0.bias": torch.ones(4, dtype=torch.int32)}),
-            "not of real numbers",
+            "is of int32, not of real numbers",
+        ),
+        (
+            lambda t: t.update({k: v.to(torch.float8_e4m3fn) for k, v in t.items()}),
+            "is of float8_e4m3fn, not of real numbers of 16 bits or more",
         ),
         (lambda t: t.clear() or t.update(a=torch.ones(2)), "30 of 30 tensors are missing"),
     ],

@@ -265,6 +265,12 @@ def _write(path, old, new):
     path.write_text(path.read_text().replace(old, new, 1))
 
 
+def _insert(path, *lines):
+    rows = path.read_text().splitlines()
+    rows[1] = f"{int(rows[1].split()[0]) + len(lines)} 0"
+    path.write_text("\n".join([*rows[:3], *lines, *rows[3:]]))
+
+
 def _bytes(path, change):
     path = path.with_suffix(".bin")
     path.write_bytes(change(path.read_bytes()))
@@ -289,6 +295,10 @@ BAD = [
     (lambda p: _write(p, "Convolution layerb1 ", "LSTM x "), "has a layer LSTM"),
     (lambda p: _write(p, " 6=648", " 6=648 8=1"), "in 8 bit"),
     (_swap, "reads what no layer before it makes"),
+    (lambda p: _write(p, " 0=24 1=3 ", " 0=24 1=-3 11=-3 "), "do not agree"),
+    (lambda p: _insert(p, "Convolution x 1 0 in0 0=24 1=3 6=648"), "is damaged"),
+    (lambda p: _insert(p, "BinaryOp x 2 1 in0 in0 in0 0=0"), "makes what a layer before it has made"),
+    (lambda p: _insert(p, *[f"Noop x{i} 0 0" for i in range(100_000)]), "is too large"),
 ]
 
 

@@ -117,7 +117,8 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    # What a file says of itself is not to be taken for markup.
+    console = Console(highlight=False, markup=False)
     if stored:
         table = Table(box=None, pad_edge=False)
         for title in ("weights", "model", "size", "from", "date"):

@@ -8,8 +8,8 @@ What an image file is follows from its content, not from its name.
 
 Frames keep the pixel format that the codec gives, with three exceptions that a video needs: a photograph is turned
 upright as its EXIF orientation says; floating-point samples become 16 bit ones (linear light with the sRGB transfer,
-clipped to [0, 1]); and where a sequence mixes grey, palette and RGB pictures of 8 and 16 bit, as optimizers write
-them, all are brought, without loss, to the least format that holds them all.
+clipped to [0, 1], what is no number as 0); and where a sequence mixes grey, palette and RGB pictures of 8 and 16 bit,
+as optimizers write them, all are brought, without loss, to the least format that holds them all.
 """
 
 from __future__ import annotations

@@ -175,8 +175,8 @@ class Interpolator(ABC):
             One frame, or batch of frames, for each time, of the type, shape and range of `first`.
 
         Raises:
-            UsageError: if types or shapes differ, a frame is not RGB or not of finite numbers, or a time lies outside
-            [0, 1].
+            UsageError: if types or shapes differ, a frame is not RGB or not of finite numbers, or a time is no number
+            or lies outside [0, 1].
 
         Example:
             >>> import numpy as np
@@ -189,7 +189,10 @@ class Interpolator(ABC):
         """
         check_interpolates(self)
         pictures_a, pictures_b, restore = _alike(first, second)
-        moments = [float(t) for t in times]
+        try:
+            moments = [float(t) for t in times]
+        except (TypeError, ValueError):
+            raise UsageError("The times are no numbers in a list: give some from 0 to 1, e.g. [0.25, 0.5].") from None
         for t in moments:
             if not 0.0 <= t <= 1.0:
                 raise UsageError(f"The time {t:g} lies outside 0 to 1: 0 is the first frame, 1 the second.")

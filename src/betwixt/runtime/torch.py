@@ -63,7 +63,7 @@ _TILE = 4096 * 2304
 """Pixels of a tile at most: frames up to 4K are made whole."""
 
 _OVERLAP = 128
-"""Pixels that neighbouring tiles share: about as far as the networks look at full size."""
+"""Pixels that neighbouring tiles share, over which one fades into the other. Flow networks look further than that."""
 
 
 class TorchInterpolator(Interpolator):
@@ -118,7 +118,8 @@ class TorchInterpolator(Interpolator):
 
         Raises:
             InputError: if the masks are of another size.
-            UsageError: if masks are given to a network that takes none, or the network only extrapolates.
+            UsageError: if the frames differ in size, masks are given to a network that takes none, or the network only
+            extrapolates.
         """
         check_interpolates(self)
         return self._whole(first, second, masks)
@@ -157,6 +158,8 @@ class TorchInterpolator(Interpolator):
         return masks
 
     def _whole(self, first: Image, second: Image, masks: Masks | None) -> Pair:
+        if first.shape != second.shape:
+            raise UsageError("The two frames differ in size: scale one to the other's size first.")
         height, width = first.shape[:2]
         masks = self._found(first, second, masks)
         if height * width <= self._tile:

@@ -36,7 +36,7 @@ from betwixt.media.files import check_output, output_error, temporary_beside
 from betwixt.models.network import Network
 from betwixt.models.registry import MODELS, load_network, model_info
 from betwixt.weights.catalog import catalog, git_blob_hash
-from betwixt.weights.load import file_hash, fit_file, metadata_of, read_tensors
+from betwixt.weights.load import check_model, file_hash, fit_file, metadata_of, read_tensors
 from betwixt.weights.ncnn import PARTS, MismatchError, is_ncnn
 from betwixt.weights.store import embedded_file, weights_folder
 
@@ -137,6 +137,8 @@ def import_weights(
             raise UsageError(f"The model {model} has its weights with it: name a file to write with -o.")
     if not source.is_file():
         raise InputError(f"There is no file of weights {source}.")
+    if metadata_of(source).get("model") in {**MODELS, **NETWORKS}:
+        check_model(source, model)
     if model in NETWORKS:
         if is_ncnn(source):
             raise InputError(f"{source} is an ncnn model: {model} is imported from its authors' checkpoint.")
@@ -248,6 +250,9 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+_NO_FILE = "is no file, but a folder, or a link to what is not there"
+
+
 @dataclass(frozen=True)
 class Stored:
     """A file of weights that is at hand.
@@ -287,15 +292,18 @@ def stored_weights() -> list[Stored]:
 
 def _stored(path: Path, model: str, *, embedded: bool) -> Stored:
     metadata: dict[str, str] = {}
-    problem = ""
+    problem, size = "", 0
     try:
+        if not path.is_file():
+            raise InputError(f"{path} {_NO_FILE}.")
+        size = path.stat().st_size
         metadata = metadata_of(path)
     except InputError as error:
         problem = str(error)
     model = model or metadata.get("model", path.stem)
     # Thousands of lines of words say nothing in a list.
     shown = {key: value for key, value in metadata.items() if key not in companion_texts(metadata)}
-    return Stored(path.stem, model, path, embedded, path.stat().st_size, shown, problem)
+    return Stored(path.stem, model, path, embedded, size, shown, problem)
 
 
 @dataclass(frozen=True)
@@ -347,12 +355,14 @@ def _verify(path: Path, model: str, embedded: bool) -> Verdict:
         if file_hash(path) != expected:
             return Verdict(path, False, "comes with Betwixt, but is not what was shipped: install Betwixt again")
         return Verdict(path, True, f"comes with Betwixt, as shipped (SHA-256 {expected[:12]})")
+    if not path.is_file():
+        return Verdict(path, False, _NO_FILE)
     try:
         metadata = metadata_of(path)
         if "content_sha256" in metadata:
             return _verify_imported(path, metadata, model or metadata.get("model", ""))
     except BetwixtError as error:
-        return Verdict(path, False, str(error))
+        return Verdict(path, False, str(error).removeprefix(f"{path} "))
     digest = git_blob_hash(path)
     for known in catalog().files:
         if known.git_blob_sha1 == digest:

@@ -50,6 +50,10 @@ _UNUSED = re.compile(
 EMA-VFI's and Swin's masks and sizes, RAM's captions, what Grounding DINO only trains with."""
 
 
+_REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""What weights are kept in. Types of 8 bits need factors that lie beside them."""
+
+
 def file_hash(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
@@ -89,11 +93,11 @@ def metadata_of(path: Path) -> dict[str, str]:
     """What a safetensors file says of itself; nothing for other files.
 
     Raises:
-        InputError: if it is damaged.
+        InputError: if it is damaged, or no more than named as one.
     """
     from safetensors import safe_open
 
-    if not path.is_file() or not _is_safetensors(path, _head(path)):
+    if not path.is_file() or not _is_safetensors(path, _head(path)) or _kind(path) != "safetensors":
         return {}
     try:
         with safe_open(path, framework="pt") as file:
@@ -212,8 +216,9 @@ def load_weights(network: nn.Module, path: Path, rename: Callable[[str], str] | 
 
 def _check_numbers(path: Path, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise InputError(f"{path} cannot be used: its {name} is of {tensor.dtype}, not of real numbers.")
+        if tensor.dtype not in _REAL:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise InputError(f"{path} cannot be used: its {name} is of {kind}, not of real numbers of 16 bits or more.")
         if not bool(torch.isfinite(tensor).all()):
             raise InputError(f"{path} cannot be used: its {name} has values that are infinite or not a number.")
 
@@ -244,6 +249,9 @@ def _kind(path: Path) -> str:
     if head.lstrip()[:5].lower() in (b"<!doc", b"<html"):
         raise InputError(f"{path} is a web page, not a file of weights: download the file that the page offers.")
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        if path.suffix == ".safetensors":
+            # PyTorch itself would go by the name.
+            raise InputError(f"{path} is an archive, as PyTorch writes, not safetensors: end its name in .pth.")
         return "zip"
     if _is_safetensors(path, head):
         return "safetensors"
@@ -294,11 +302,13 @@ def _bad_checkpoint(path: Path, error: Exception) -> InputError:
         )
     if isinstance(error, pickle.UnpicklingError) and "Unsupported oper" in text:
         return InputError(
-            f"{path} is a pickle of something else than tensors, and may hold code, which is never run: save a state "
-            "dict alone, as safetensors or with torch.save."
+            f"{path} is no PyTorch checkpoint, or one of something else than tensors: it may hold code, which is never "
+            "run. Save a state dict alone, as safetensors or with torch.save."
         )
-    why = (text.strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
-    return InputError(f"{path} is no PyTorch checkpoint, or damaged or cut short ({why[:150]}).")
+    # Some errors say no more than a number or a name.
+    why = (text.strip().splitlines() or [""])[0].split(". ")[0].rstrip(".:")
+    said = f" ({why[:150]})" if " " in why else ""
+    return InputError(f"{path} is no PyTorch checkpoint, or damaged or cut short{said}.")
 
 
 def _check_archive(path: Path) -> None:
@@ -306,6 +316,9 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
+            names = [entry.filename for entry in entries]
+            if any("/code/" in name for name in names):
+                raise InputError(f"{path} is a TorchScript program, which is never run: save its state dict alone.")
             packed = [e for e in entries if e.compress_type != zipfile.ZIP_STORED or e.file_size != e.compress_size]
             size = path.stat().st_size
             total = sum(entry.file_size for entry in entries)
@@ -313,9 +326,6 @@ def _check_archive(path: Path) -> None:
                 raise InputError(
                     f"{path} would unpack from {size / 1e6:.1f} to {total / 1e6:.1f} MB: PyTorch writes no such file."
                 )
-            names = [entry.filename for entry in entries]
-            if any("/code/" in name for name in names):
-                raise InputError(f"{path} is a TorchScript program, which is never run: save its state dict alone.")
             if not any(name.endswith("/data.pkl") for name in names):
                 raise InputError(f"{path} is an archive of something else: PyTorch's have a data.pkl.")
             damaged = archive.testzip()
@@ -327,14 +337,17 @@ def _check_archive(path: Path) -> None:
         raise InputError(f"{path} is damaged: {damaged} in it is not what was written.")
 
 
-def _table(content: Any, depth: int = 0) -> Mapping[str, Tensor] | None:
+def _table(content: Any, depth: int = 0, seen: set[int] | None = None) -> Mapping[str, Tensor] | None:
     """The table of names and tensors in what a file holds, on its own or beside other things."""
-    if not isinstance(content, Mapping) or depth > 3:
+    seen = set() if seen is None else seen
+    # A small pickle can hold the same table in a table, thousands of times over.
+    if not isinstance(content, Mapping) or depth > 3 or id(content) in seen:
         return None
     if content and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()):
         return content
+    seen.add(id(content))
     for name in _NESTS:
-        if (found := _table(content.get(name), depth + 1)) is not None:
+        if (found := _table(content.get(name), depth + 1, seen)) is not None:
             return found
-    nested = [found for value in content.values() if (found := _table(value, depth + 1)) is not None]
+    nested = [found for value in content.values() if (found := _table(value, depth + 1, seen)) is not None]
     return nested[0] if len(nested) == 1 else None

@@ -38,7 +38,8 @@ PARTS = ("contextnet", "flownet", "fusionnet")
 """The files in which a RIFE with context and refinement is kept."""
 
 _MAGIC = "7767517"
-_LARGEST_TEXT = 16 << 20
+_LARGEST_TEXT = 1 << 20
+"""Fifty times the largest there is; what is asked of a graph below grows with the square of its layers."""
 _FLOAT16 = 0x01306B47
 _FLOAT32 = (0, 0x0002C056)
 
@@ -158,6 +159,9 @@ def read_layers(path: Path) -> tuple[Layer, ...]:
     for layer in layers:
         if not made.issuperset(layer.bottoms):
             raise InputError(f"{path} is damaged: its layer {layer.name} reads what no layer before it makes.")
+        # Otherwise a layer could stand behind itself.
+        if made.intersection(layer.tops):
+            raise InputError(f"{path} is damaged: its layer {layer.name} makes what a layer before it has made.")
         made.update(layer.tops)
     return layers
 
@@ -165,7 +169,7 @@ def read_layers(path: Path) -> tuple[Layer, ...]:
 def _layer(words: Sequence[str]) -> Layer:
     kind, name, inputs, outputs = words[0], words[1], int(words[2]), int(words[3])
     blobs, settings = words[4 : 4 + inputs + outputs], words[4 + inputs + outputs :]
-    if min(inputs, outputs) < 0 or len(blobs) != inputs + outputs:
+    if min(inputs, outputs) < 0 or len(blobs) != inputs + outputs or (kind in _CONVOLUTIONS and not outputs):
         raise ValueError(name)
     values: dict[int, float | tuple[float, ...]] = {}
     for setting in settings:
@@ -252,12 +256,11 @@ def _shape(path: Path, layer: Layer) -> tuple[tuple[int, ...], bool]:
     else:
         count, biased, wide = layer.number(6), layer.number(5), layer.number(1)
         kernel = (layer.number(11, wide), wide)
-    area = math.prod(kernel)
     if layer.number(8) or layer.number(19):
         raise InputError(f"{path} is not read here: its layer {layer.name} is in 8 bit, or has no weights of its own.")
-    if min(outputs, count, area) <= 0 or count % (outputs * area):
+    if min(outputs, count, *kernel) <= 0 or count % (outputs * math.prod(kernel)):
         raise InputError(f"{path.with_suffix('.param')} is damaged: the sizes of its layer {layer.name} do not agree.")
-    return (outputs, count // (outputs * area), *kernel), bool(biased)
+    return (outputs, count // (outputs * math.prod(kernel)), *kernel), bool(biased)
 
 
 @dataclass(frozen=True)
@@ -393,7 +396,7 @@ def _steps(net: Net) -> list[_Step]:
     """The convolutions of a graph; of an encoder that is there once for each frame, the first."""
     readers = {blob: place for place, layer in enumerate(net.layers) for blob in layer.bottoms}
     makers = {blob: place for place, layer in enumerate(net.layers) for blob in layer.tops}
-    inputs = [layer.tops[0] for layer in net.layers if layer.kind == "Input" and layer.tops]
+    inputs = [blob for layer in net.layers if layer.kind == "Input" for blob in layer.tops]
     sees: dict[str, frozenset[str]] = {blob: frozenset({blob}) for blob in inputs}
     after: dict[str, int] = dict.fromkeys(inputs, 0)  # which convolutions a blob depends on, as bits
     groups: dict[int, list[tuple[int, _Step]]] = {0: [], 1: [], 2: []}

@@ -15,8 +15,8 @@ from pathlib import Path
 
 __all__ = ["LENT", "embedded_file", "installed", "weights_folder"]
 
-LENT = {"rife-large": "rife-2r"}
-"""Models that are another one, run otherwise."""
+LENT = {"rife-large": "rife-2r", "apr-static": "apr"}
+"""Models that are another one, run otherwise, and so take its weights where they have none of their own."""
 
 
 def weights_folder() -> Path:

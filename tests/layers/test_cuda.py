@@ -1,0 +1,70 @@
+"""On a CUDA device the layers compute what they compute on the CPU, forwards and backwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from betwixt.layers.correlation import (
+    AllPairs,
+    PairsOnDemand,
+    local_correlation,
+    multi_scale_matching,
+    pixel_places,
+)
+from betwixt.layers.splatting import splat
+from betwixt.layers.warp import backward_warp
+
+DEVICE = "cuda"
+
+Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def pairs(kind: type[AllPairs] | type[PairsOnDemand]) -> Layer:
+    """Correlation of all pairs, read around where the flow points to."""
+
+    def read(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+        places = pixel_places(first) + flow
+        return torch.cat(kind.of(first, second, 2).lookup(places, places, 2))
+
+    return read
+
+
+LAYERS: dict[str, Layer] = {
+    "backward warp": lambda first, second, flow: backward_warp(first, flow),
+    "summation": lambda first, second, flow: splat(first, flow, "summation"),
+    "average": lambda first, second, flow: splat(first, flow, "average"),
+    "linear": lambda first, second, flow: splat(first, flow, "linear", second[:, :1].abs()),
+    "softmax": lambda first, second, flow: splat(first, flow, "softmax", second[:, :1]),
+    "local correlation": lambda first, second, flow: local_correlation(first, second, 3),
+    "neighbour matching": lambda first, second, flow: multi_scale_matching(first, second, 1, 3),
+    "all pairs": pairs(AllPairs),
+    "all pairs on demand": pairs(PairsOnDemand),
+}
+
+
+def computed(layer: Layer, device: str, dtype: torch.dtype) -> list[Tensor]:
+    """What a layer gives of random maps and flows, and the gradients by them."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = [
+        (scale * torch.randn(2, channels, 24, 40, generator=generator)).to(device, kind).requires_grad_()
+        for channels, scale, kind in ((8, 1.0, dtype), (8, 1.0, dtype), (2, 3.0, torch.float32))
+    ]
+    result = layer(*inputs)
+    weights = torch.randn(result.shape, generator=generator).to(result)
+    gradients = torch.autograd.grad((result * weights).sum(), inputs, allow_unused=True)
+    return [x.detach().float().cpu() for x in (result, *gradients) if x is not None]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 3e-2)])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_computes_the_same_there(name: str, dtype: torch.dtype, tolerance: float) -> None:
+    expected, found = (computed(LAYERS[name], device, dtype) for device in ("cpu", DEVICE))
+    assert len(found) == len(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        # Sums are taken in another order: what is small beside the largest number may differ by more than its share.
+        torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()))
