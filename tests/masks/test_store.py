@@ -190,15 +190,16 @@ def test_objects_in_an_array_are_never_loaded(tmp_path):
         open_masks(tmp_path / "given").pair(0, 1, *SIZE)
 
 
-def test_an_archive_and_half_an_array_are_no_array(tmp_path):
+def test_an_archive_and_a_damaged_array_are_no_array(tmp_path):
     (tmp_path / "given").mkdir()
     for k in range(2):
         np.save(tmp_path / "given" / f"{k}.npy", labels(k))
     file = tmp_path / "given" / "0.npy"
-    half = file.read_bytes()[: file.stat().st_size // 2]
+    whole = file.read_bytes()
+    damaged = [b"", whole[: len(whole) // 2], *(whole.replace(b"(12,", b"(" + b"9" * n + b",") for n in (14, 30))]
     with file.open("wb") as archive:
         np.savez(archive, labels=labels(0))
-    for content in (file.read_bytes(), half, b""):
+    for content in (file.read_bytes(), *damaged):
         file.write_bytes(content)
         with pytest.raises(InputError, match=r"0.npy is no array of numbers, or damaged"):
             open_masks(tmp_path / "given").pair(0, 1, *SIZE)

@@ -274,7 +274,7 @@ def _read_array(path: Path) -> NDArray[Any]:
         # By the format that the name promises: numpy.load would take an archive too.
         with path.open("rb") as opened:
             array: NDArray[Any] = np.lib.format.read_array(opened, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, OverflowError, MemoryError):  # a damaged header may ask for any size
         raise InputError(f"{path} is no array of numbers, or damaged: save the labels with numpy.save.") from None
     return array
 
