@@ -286,6 +286,16 @@ def test_gradients_reach_every_parameter(host: str, case: str) -> None:
     assert [name for name in lost if not (host == "ema-vfi" and name.endswith("attn.position.bias"))] == []
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_the_plug_in_alone_makes_is_a_picture_as_the_frames_are(host: str) -> None:
+    """Whatever the flows are, a colour that fills both frames fills frame t: the loss compares it to the truth."""
+    network = made(host).eval()
+    colour = torch.tensor([0.2, 0.5, 0.9]).reshape(1, 3, 1, 1).expand(-1, -1, 64, 64)
+    with torch.inference_mode():
+        _, estimate = network.trained(network.pair(colour, colour, random_masks(3)), HALF)
+    torch.testing.assert_close(estimate.merged, colour, atol=1e-5, rtol=1e-5)
+
+
 ODD_MASKS = ("one", "empty", "pixel", "cell", "cell in one frame", "one frame", "64")
 
 
