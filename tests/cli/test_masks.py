@@ -67,6 +67,64 @@ def test_images_of_odd_sizes_and_sixteen_bits(tmp_path, size, capsys):
     assert read_frames(tmp_path / "out" / "overlay.mp4")[0].video.width == size[1]
 
 
+def test_a_model_takes_what_was_made_and_finds_the_same_by_itself(tmp_path, clip, monkeypatch):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    from betwixt.masks import regions
+    from betwixt.models.registry import load_network
+
+    torch.manual_seed(0)
+    save_file(load_network("ifrnet-s+hm").state_dict(), tmp_path / "some.safetensors")
+    assert run(["masks", str(clip), str(tmp_path / "masks"), "--no-overlay"]) == 0
+    made = [
+        "--model",
+        "ifrnet-s+hm",
+        "--weights",
+        str(tmp_path / "some.safetensors"),
+        "--codec",
+        "ffv1",
+        "--end",
+        "0.1",
+    ]
+    assert run(["interpolate", str(clip), str(tmp_path / "found.mkv"), *made]) == 0
+    monkeypatch.setattr(regions, "find_regions", None)  # masks that are given are not sought
+    assert run(["interpolate", str(clip), str(tmp_path / "given.mkv"), *made, "--masks", str(tmp_path / "masks")]) == 0
+    assert len(read_frames(tmp_path / "given.mkv")) == len(read_frames(tmp_path / "found.mkv"))
+
+
+def test_masks_that_do_not_fit_get_a_line(tmp_path, clip, capsys):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    from betwixt.models.registry import load_network
+
+    torch.manual_seed(0)
+    save_file(load_network("ifrnet-s+hm").state_dict(), tmp_path / "some.safetensors")
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    good = np.zeros((64, 96), np.uint8)
+    for name, wrong, said_of_it in (
+        ("2.npy", good[:32], "2.npy is 96x32, the frames are 96x64"),
+        ("2.npy", good.astype(np.float32), "2.npy are of type float32, where labels are whole numbers"),
+        ("2.npy", good + 64, "2.npy have the label 64, where at most 64 labels"),
+        ("2.npy", None, "2.npy is missing"),
+        ("4.npy", None, "has no masks of frame 4: 4.npy is missing"),
+    ):
+        for k in range(5):
+            np.save(maps / f"{k}.npy", good)
+        if wrong is None:
+            (maps / name).unlink()
+        else:
+            np.save(maps / name, wrong)
+        arguments = [str(clip), str(tmp_path / "out.mkv"), "--model", "ifrnet-s+hm", "--masks", str(maps)]
+        assert run(["interpolate", *arguments, "--weights", str(tmp_path / "some.safetensors")]) == 2
+        error = capsys.readouterr().err
+        assert said_of_it in error
+        assert error.count("\n") == 1
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv", "maps", "some.safetensors"]
+
+
 def test_wrong_arguments_get_a_line(tmp_path, clip, capsys):
     out = tmp_path / "out"
     assert "There is no source of masks 'clouds'" in said(capsys, clip, out, "--source", "clouds")

@@ -136,6 +136,17 @@ def test_a_missing_map(folder, name):
         open_masks(folder)
 
 
+def test_a_missing_array_is_called_what_it_would_be(tmp_path):
+    (tmp_path / "given").mkdir()
+    for k in (1, 3):
+        np.save(tmp_path / "given" / f"{k:03d}.npy", labels(k))
+    with pytest.raises(InputError, match=r"002.npy is missing"):
+        open_masks(tmp_path / "given")
+    np.save(tmp_path / "given" / "002.npy", labels(2))
+    with pytest.raises(InputError, match=r"no masks of frame 3: 004.npy is missing"):
+        open_masks(tmp_path / "given").pair(2, 3, *SIZE)
+
+
 def test_masks_of_too_few_frames(folder, tmp_path):
     with pytest.raises(InputError, match=r"masks of 4 frames, the video has 6: 000003-0.png is missing"):
         open_masks(folder).check(6, *SIZE)
@@ -177,6 +188,21 @@ def test_objects_in_an_array_are_never_loaded(tmp_path):
         np.save(tmp_path / "given" / f"{k}.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(InputError, match="is no array of numbers"):
         open_masks(tmp_path / "given").pair(0, 1, *SIZE)
+
+
+def test_an_archive_and_a_damaged_array_are_no_array(tmp_path):
+    (tmp_path / "given").mkdir()
+    for k in range(2):
+        np.save(tmp_path / "given" / f"{k}.npy", labels(k))
+    file = tmp_path / "given" / "0.npy"
+    whole = file.read_bytes()
+    damaged = [b"", whole[: len(whole) // 2], *(whole.replace(b"(12,", b"(" + b"9" * n + b",") for n in (14, 30))]
+    with file.open("wb") as archive:
+        np.savez(archive, labels=labels(0))
+    for content in (file.read_bytes(), *damaged):
+        file.write_bytes(content)
+        with pytest.raises(InputError, match=r"0.npy is no array of numbers, or damaged"):
+            open_masks(tmp_path / "given").pair(0, 1, *SIZE)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"format": "x"}', '{"format": "betwixt masks", "version": 2}'])

@@ -86,8 +86,10 @@ class MaskFolder:
         self._pairs: list[dict[str, Any]] = manifest.get("pairs", [])
 
     def _file(self, number: int, side: int | None) -> Path:
-        width = len(next(iter(self._maps.values())).stem.partition("-")[0])
-        return self.path / (f"{number:0{width}d}" + ("" if side is None else f"-{side}") + ".png")
+        """What a map would be called, after those that are there."""
+        like = next(iter(self._maps.values()))
+        width = len(like.stem.partition("-")[0])
+        return self.path / (f"{number:0{width}d}" + ("" if side is None else f"-{side}") + like.suffix)
 
     def _manifest(self) -> dict[str, Any]:
         path = self.path / _MANIFEST
@@ -269,8 +271,10 @@ def _read(path: Path) -> Labels:
 
 def _read_array(path: Path) -> NDArray[Any]:
     try:
-        array: NDArray[Any] = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        # By the format that the name promises: numpy.load would take an archive too.
+        with path.open("rb") as opened:
+            array: NDArray[Any] = np.lib.format.read_array(opened, allow_pickle=False)
+    except (OSError, ValueError, EOFError, OverflowError, MemoryError):  # a damaged header may ask for any size
         raise InputError(f"{path} is no array of numbers, or damaged: save the labels with numpy.save.") from None
     return array
 

@@ -398,7 +398,7 @@ class _Seat:
         width: Of the interactive block, chosen after the paper's sums.
         features: Whether the host takes features of frame t; otherwise a mask.
         coarsest: Those features of both frames, of what the host's `pair` returns.
-        frames: The frames that the host warps, likewise.
+        frames: The frames at the size at which the host estimates flow, likewise; as they are given but for the size.
     """
 
     channels: int
@@ -425,7 +425,14 @@ def _seat(host: Network) -> _Seat:
         )
     if isinstance(host, IFRNet | AMT):
         channels = host.config.channels[3]
-        return _Seat(channels, 3 * channels, True, lambda p: (p.first[3], p.second[3]), lambda p: (p.frame0, p.frame1))
+        return _Seat(
+            channels,
+            3 * channels,
+            True,
+            lambda p: (p.first[3], p.second[3]),
+            # These hosts take the mean off their frames; the truth that the loss looks at has it.
+            lambda p: (p.frame0 + p.mean, p.frame1 + p.mean),
+        )
     raise ValueError(f"The plug-in has no place in a {type(host).__name__}.")
 
 
