@@ -522,6 +522,7 @@ def _draw(path: Path, points: Sequence[Point]) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     clips = list(dict.fromkeys((p.clip, p.base) for p in points))
     with matplotlib.rc_context({"font.size": 9}):
@@ -539,6 +540,9 @@ def _draw(path: Path, points: Sequence[Point]) -> None:
                             [p.bpp for p in own], values, f"o{style}", color=f"C{number}", markersize=3.5, label=method
                         )
                 axis.set_xscale("log")
+                axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+                axis.xaxis.set_minor_formatter(NullFormatter())
                 axis.set_xlabel("bits a pixel (log)")
                 axis.set_ylabel(label)
                 axis.set_title(f"{clip}, {base}")
