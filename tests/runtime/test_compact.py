@@ -33,16 +33,20 @@ def as_float(picture: np.ndarray) -> np.ndarray:
     return picture.astype(np.float32) / np.float32(255)
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_weights(folder: Path, model: str) -> Path:
     """Weights that change flows, weight, colours and softness a little."""
     torch.manual_seed(0)
-    network = Compact()
+    network = Compact(CONFIGS[model])
     for layer in (network.flow.head, network.detail.head):
         torch.nn.init.normal_(layer.weight, std=0.01)
-    path = tmp_path_factory.mktemp("weights") / "compact.safetensors"
+    path = folder / f"{model}.safetensors"
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
     return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_weights(tmp_path_factory.mktemp("weights"), "compact")
 
 
 def test_it_makes_what_the_network_makes(weights: Path) -> None:
@@ -116,19 +120,8 @@ def test_a_change_of_colours_is_the_difference_of_two_pictures(name: str) -> Non
         np.testing.assert_allclose(got[:height, :width] / unit, new - old, atol=0.02)
 
 
-@pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same of compact-large."""
-    torch.manual_seed(0)
-    network = Compact(CONFIGS["compact-large"])
-    for layer in (network.flow.head, network.detail.head):
-        torch.nn.init.normal_(layer.weight, std=0.01)
-    path = tmp_path_factory.mktemp("weights") / "compact-large.safetensors"
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
-    return path
-
-
-def test_the_large_one_makes_what_its_network_makes_by_either_engine(large: Path) -> None:
+def test_the_large_one_makes_what_its_network_makes_by_either_engine(tmp_path: Path) -> None:
+    large = made_weights(tmp_path, "compact-large")
     first, second = pictures(70, 90)
     model = CompactInterpolator(large, "cpu", engine="torch", name="compact-large")
     assert model.name == "compact-large"

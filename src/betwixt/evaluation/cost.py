@@ -235,7 +235,7 @@ def _model(name: str, device: str, precision: str, weights: Path | None, threads
     network = load_network(name)
     from betwixt.runtime.torch import TorchInterpolator
 
-    return TorchInterpolator(name, network, device, "fp32" if precision == "auto" else precision)
+    return TorchInterpolator(name, network, device, precision)
 
 
 def _reset_peak(device: str) -> None:

@@ -32,7 +32,6 @@ What was chosen, and why:
 - One motion u for both directions holds for any t along straight paths (BMBC, EBME); the flow network then moves the
   two flows apart where paths are not straight.
 - The fusion mask and the residual are RIFE's; coarse-to-fine in two unlike steps is NCM's (heterogeneous).
-
 - The large one spends its operations on the synthesis, at 1/4 and below: given better flows (those of EBME in the
   place of `dis`), the small one scores no more on UCF101, so it is not the motion that it lacks there.
 

@@ -203,6 +203,15 @@ _HIERARCHICAL_NETWORKS = (
     ("ema-vfi", 153_635_230, "ema_vfi", lambda home: home.EMA_VFI),
 )
 
+_OWN = (
+    ("compact", "the flow of dis, mended, weighed and softened by two small networks; any time", 500_173),
+    (
+        "compact-large",
+        "compact with a deeper synthesis: better frames in about twice the time; any time",
+        2_809_341,
+    ),
+)
+
 _PEERS = (
     ("average", "the mean of both frames, weighted by time", "Average", "MIT"),
     ("nearest", "the nearer frame", "Nearest", "MIT"),
@@ -222,25 +231,18 @@ MODELS: dict[str, ModelInfo] = {
             licence="MIT",
             make=_made("dis", "DIS"),
         ),
-        ModelInfo(
-            name="compact",
-            summary="the flow of dis, mended, weighed and softened by two small networks; any time",
-            paper="none: Betwixt's own (docs/models.md)",
-            parameters=500_173,
-            weights="embedded",
-            licence="MIT",
-            network=_compact("compact"),
-            embedded="compact.safetensors",
-        ),
-        ModelInfo(
-            name="compact-large",
-            summary="compact with a deeper synthesis: better frames in about twice the time; any time",
-            paper="none: Betwixt's own (docs/models.md)",
-            parameters=2_809_341,
-            weights="embedded",
-            licence="MIT",
-            network=_compact("compact-large"),
-            embedded="compact-large.safetensors",
+        *(
+            ModelInfo(
+                name,
+                summary,
+                "none: Betwixt's own (docs/models.md)",
+                parameters,
+                "embedded",
+                "MIT",
+                network=_compact(name),
+                embedded=f"{name}.safetensors",
+            )
+            for name, summary, parameters in _OWN
         ),
         *(
             ModelInfo(name, summary, paper, parameters, "yours", "MIT", network=network)

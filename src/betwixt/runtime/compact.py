@@ -21,7 +21,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Interpolator, MotionPair
@@ -29,7 +28,7 @@ from betwixt.models.compact import CONFIGS, SOFTNESS, Compact, start_of, working
 from betwixt.models.dis import DIS
 from betwixt.models.dis import working_size as searched_size
 from betwixt.runtime import openvino
-from betwixt.runtime.torch import PRECISIONS, choose_device, cpu_computes_in_bf16
+from betwixt.runtime.torch import PRECISIONS, check_precision, choose_device, cpu_computes_in_bf16
 from betwixt.weights.load import load_weights
 
 __all__ = ["CompactInterpolator"]
@@ -58,8 +57,7 @@ class CompactInterpolator(Interpolator):
         name: str = "compact",
     ) -> None:
         self.name = name
-        if precision not in ("auto", *PRECISIONS):
-            raise UsageError(f"There is no precision '{precision}': choose one of auto, {', '.join(PRECISIONS)}.")
+        check_precision(precision, "auto")
         self.device = choose_device(device)
         if isinstance(weights, Compact):
             network = weights

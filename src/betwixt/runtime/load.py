@@ -77,7 +77,7 @@ def load_model(
 
     check_model(path, name)
     load_weights(getattr(network, "network", network), path)
-    return TorchInterpolator(name, network, device, "fp32" if precision == "auto" else precision, masks=masks)
+    return TorchInterpolator(name, network, device, precision, masks=masks)
 
 
 def weights_of(name: str, given: str | Path | None = None) -> Path:

@@ -32,7 +32,7 @@ from betwixt.masks.labels import Masks
 from betwixt.models.base import Image, Interpolator, Pair, PairBatch, check_interpolates, takes_no_masks
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 
-__all__ = ["PRECISIONS", "FindMasks", "TorchInterpolator", "choose_device", "cpu_computes_in_bf16"]
+__all__ = ["PRECISIONS", "FindMasks", "TorchInterpolator", "check_precision", "choose_device", "cpu_computes_in_bf16"]
 
 FindMasks = Callable[[NDArray[np.uint8], NDArray[np.uint8]], Masks]
 """Finds the masks of two frames (H, W, 3), uint8, RGB. It may be called from several threads at once."""
@@ -48,6 +48,12 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
+
+
+def check_precision(precision: str, *more: str) -> None:
+    """Raise `UsageError` unless a precision is one of `PRECISIONS`, or of what else is allowed."""
+    if precision not in (known := (*more, *PRECISIONS)):
+        raise UsageError(f"There is no precision '{precision}': choose one of {', '.join(known)}.")
 
 
 def cpu_computes_in_bf16() -> bool:
@@ -73,7 +79,7 @@ class TorchInterpolator(Interpolator):
         name: The model's name.
         network: The network, with its weights.
         device: Where it runs.
-        precision: "fp32", "bf16" or "fp16"; other than fp32, the network is autocast.
+        precision: "fp32", "bf16" or "fp16"; other than fp32, the network is autocast. "auto" is fp32.
         tile: Pixels that are made at a time at most; larger frames are made in tiles.
         masks: Where masks come from, for a network that takes them; by default `betwixt.masks.regions.find_regions`.
 
@@ -90,8 +96,8 @@ class TorchInterpolator(Interpolator):
         tile: int = _TILE,
         masks: FindMasks | None = None,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise UsageError(f"There is no precision '{precision}': choose one of {', '.join(PRECISIONS)}.")
+        precision = "fp32" if precision == "auto" else precision
+        check_precision(precision)
         self.name = name
         self.device = choose_device(device)
         self.precision = precision

@@ -125,7 +125,7 @@ def pooled(
             top, left = (int(v) for v in rng.integers(side - train.crop + 1, size=2))
             chosen = torch.from_numpy(rng.choice(part, len(rows), replace=False)).to(device)
             parts.append(batch.apply(partial(_taken, chosen, side, top, left, train.crop)))
-        yield _joined(parts)
+        yield Batch.joined(parts)
 
 
 def _taken(rows: Tensor, side: int, top: int, left: int, crop: int, tensor: Tensor) -> Tensor:
@@ -133,13 +133,6 @@ def _taken(rows: Tensor, side: int, top: int, left: int, crop: int, tensor: Tens
     if tensor.ndim == 4 and tensor.shape[-1] == side:
         tensor = tensor[..., top : top + crop, left : left + crop]
     return tensor.index_select(0, rows)
-
-
-def _joined(parts: Sequence[Batch]) -> Batch:
-    tables = [{**vars(part), **part.extra} for part in parts]
-    whole = {name: torch.cat([table[name] for table in tables]) for name in tables[0] if name != "extra"}
-    extra = {name: whole.pop(name) for name in parts[0].extra}
-    return Batch(**whole, extra=extra)
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:

@@ -288,6 +288,9 @@ class _Training:
         if run.minutes is None or not run.cool_down:
             return 1.0
         left = run.minutes - (time.monotonic() - self._began) / 60
+        if self._share.world > 1:
+            # Clocks differ; a rate that did would draw the devices' weights apart.
+            left = float(self._fabric.all_reduce(torch.tensor(left, device=self._fabric.device)))
         return 0.5 * (1.0 - math.cos(math.pi * min(1.0, max(0.0, left / run.cool_down))))
 
     def _between(

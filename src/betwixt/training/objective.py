@@ -14,7 +14,7 @@ samples: then the gradient of a step is the mean over its parts, and the same ho
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from betwixt.training.sample import Sample
 
 __all__ = ["OBJECTIVES", "Batch", "Objective", "Terms", "full_precision", "make_objective"]
+
+
+_TENSORS = ("frame0", "truth", "frame1", "t", "motion", "exact")
+"""What every batch has."""
 
 
 @dataclass
@@ -62,8 +66,7 @@ class Batch:
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> Batch:
         """The batch with `function` applied to every tensor."""
-        names = ("frame0", "truth", "frame1", "t", "motion", "exact")
-        changed = {name: function(getattr(self, name)) for name in names}
+        changed = {name: function(getattr(self, name)) for name in _TENSORS}
         return replace(self, **changed, extra={name: function(value) for name, value in self.extra.items()})
 
     def pin_memory(self) -> Batch:
@@ -73,6 +76,12 @@ class Batch:
     def part(self, start: int, stop: int) -> Batch:
         """Samples `start` to `stop`."""
         return self.apply(lambda tensor: tensor[start:stop])
+
+    @staticmethod
+    def joined(parts: Sequence[Batch]) -> Batch:
+        """The samples of several batches, in order, as one."""
+        changed = {name: torch.cat([getattr(part, name) for part in parts]) for name in _TENSORS}
+        return Batch(**changed, extra={name: torch.cat([p.extra[name] for p in parts]) for name in parts[0].extra})
 
 
 @dataclass(frozen=True)
