@@ -83,6 +83,12 @@ def test_a_network_is_timed_without_trained_weights() -> None:
     assert cost.gflop is not None
 
 
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_a_runtime_that_is_asked_for_is_used(runtime: str) -> None:
+    (cost,) = run(Request(["compact"], size="64x64", runs=3, runtime=runtime)).costs
+    assert (cost.runtime, cost.trained) == (runtime, True)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -91,6 +97,7 @@ def test_a_network_is_timed_without_trained_weights() -> None:
         ({"size": "8x8"}, "out of range"),
         ({"runs": 0}, "at least 1"),
         ({"runtime": "torch"}, "does not run on 'torch'"),
+        ({"models": ["rife"], "runtime": "openvino"}, "choose auto or torch"),
         ({"models": ["minterpolate"]}, "--end-to-end"),
         ({"end_to_end": Path("/no/clip.mp4")}, "no /no/clip.mp4|ffmpeg is not on the PATH"),
         ({"plot": Path("/no/table.csv")}, "cannot be read"),

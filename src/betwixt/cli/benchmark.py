@@ -18,7 +18,7 @@ def benchmark(
     model: Annotated[str, typer.Option(metavar="NAME[,NAME..]", help="Which models (see betwixt models).")] = "dis",
     size: Annotated[Text, typer.Option(metavar="WxH", help="Of the frames. Default: 1280x720, or the clip's.")] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")] = "auto",
-    runtime: Annotated[str, typer.Option(metavar="auto|torch|native", help="What runs it.")] = "auto",
+    runtime: Annotated[str, typer.Option(metavar="auto|torch|openvino|native", help="What runs it.")] = "auto",
     precision: Annotated[
         str, typer.Option(metavar="auto|fp32|bf16|fp16", help="In what a network computes; auto: as conversions do.")
     ] = "auto",

@@ -18,7 +18,7 @@ from betwixt.evaluation.plot import Point, draw, read_quality
 from betwixt.evaluation.report import read_table, record
 from betwixt.media.files import check_output, write_whole
 from betwixt.models.registry import model_info
-from betwixt.runtime.load import PRECISIONS, check_device
+from betwixt.runtime.load import check_device, check_precision, check_runtime
 
 __all__ = ["Outcome", "Request", "run"]
 
@@ -138,11 +138,8 @@ def _check(request: Request) -> None:
         info = model_info(name)
         if info.sequences:
             raise UsageError(f"The model {name} is what --end-to-end compares with: name another model.")
-        own = "native" if info.network is None else "torch"
-        if request.runtime not in ("auto", own):
-            raise UsageError(f"The model {name} does not run on '{request.runtime}': choose auto or {own}.")
-    if request.precision not in ("auto", *PRECISIONS):
-        raise UsageError(f"There is no precision '{request.precision}': choose one of auto, {', '.join(PRECISIONS)}.")
+        check_runtime(name, request.runtime)
+    check_precision(request.precision, "auto")
     if request.weights is not None and all(model_info(name).network is None for name in request.models):
         raise UsageError("No model named here is a network: leave --weights out.")
     if request.weights is not None and not request.weights.is_file():

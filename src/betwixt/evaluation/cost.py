@@ -30,7 +30,7 @@ from betwixt.evaluation.machine import describe_machine
 from betwixt.memory import peak_memory
 from betwixt.models.base import Image, Interpolator
 from betwixt.models.registry import load_network, model_info, need_torch
-from betwixt.runtime.load import check_device, load_model, loaded_hash
+from betwixt.runtime.load import check_device, check_runtime, load_model, loaded_hash
 
 __all__ = ["Cost", "count_flops", "count_parameters", "made_pair", "measure", "parse_size"]
 
@@ -171,7 +171,7 @@ def measure(
         width: Of the frames.
         height: Of the frames.
         device: "auto", "cpu", "cuda", ..
-        runtime: "auto", "torch" or "native".
+        runtime: "auto", "torch", "openvino" or "native".
         precision: "fp32", "bf16", "fp16", for networks; "auto" for what they run in by themselves.
         weights: A file of weights, if the trained network is to be timed.
         threads: CPU threads; 0 for one a core.
@@ -184,12 +184,10 @@ def measure(
     info = model_info(name)
     if info.sequences:
         raise UsageError(f"The model {name} works on sequences: it is timed as what --end-to-end compares with.")
-    own = "native" if info.network is None else "torch"
-    if runtime not in ("auto", own):
-        raise UsageError(f"The model {name} does not run on '{runtime}': choose auto or {own}.")
+    check_runtime(name, runtime)
     used = threads or os.cpu_count() or 1
     cv2.setNumThreads(used)
-    model = _model(name, device, precision, weights, used)
+    model = _model(name, device, runtime, precision, weights, used)
     first, second = made_pair(width, height)
     where = str(getattr(model, "device", "cpu"))
     _reset_peak(where)
@@ -206,7 +204,7 @@ def measure(
         model=name,
         width=width,
         height=height,
-        runtime=getattr(model, "engine", own),
+        runtime=getattr(model, "engine", info.runtimes[0]),
         precision=getattr(model, "precision", "fp32"),
         device=where,
         threads=used,
@@ -222,7 +220,7 @@ def measure(
     )
 
 
-def _model(name: str, device: str, precision: str, weights: Path | None, threads: int) -> Interpolator:
+def _model(name: str, device: str, runtime: str, precision: str, weights: Path | None, threads: int) -> Interpolator:
     info = model_info(name)
     if info.network is not None:
         need_torch(f"The model {name}")
@@ -230,7 +228,7 @@ def _model(name: str, device: str, precision: str, weights: Path | None, threads
 
         torch.set_num_threads(threads)
     if info.network is None or weights is not None or info.embedded:
-        return load_model(name, device, weights=weights, precision=precision)
+        return load_model(name, device, weights=weights, precision=precision, runtime=runtime)
     check_device(device)
     network = load_network(name)
     from betwixt.runtime.torch import TorchInterpolator

@@ -30,7 +30,7 @@ from betwixt.evaluation.run import Evaluation, Journal, Model, check_model, eval
 from betwixt.evaluation.sheet import check_sheet, write_sheet
 from betwixt.media.files import check_output, write_whole
 from betwixt.models.registry import model_info
-from betwixt.runtime.load import PRECISIONS, check_device, load_model, loaded_hash, weights_of
+from betwixt.runtime.load import check_device, check_precision, load_model, loaded_hash, weights_of
 
 __all__ = ["Outcome", "Request", "run"]
 
@@ -147,8 +147,7 @@ def _check(request: Request) -> None:
     networks = [name for name in request.models if model_info(name).network is not None]
     if len(set(request.models)) != len(request.models):
         raise UsageError("A model is named twice: name each once.")
-    if request.precision not in PRECISIONS:
-        raise UsageError(f"There is no precision '{request.precision}': choose one of {', '.join(PRECISIONS)}.")
+    check_precision(request.precision)
     if request.weights is not None and not networks:
         raise UsageError("No model named here is a network: leave --weights out.")
     if request.limit is not None and request.limit < 1:

@@ -50,6 +50,13 @@ class ModelInfo:
     sequences: bool = False
     masks: bool = False
 
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """What can run it: "torch", "openvino"; "native" where it is no network."""
+        if self.network is None:
+            return ("native",)
+        return ("torch", "openvino") if self.embedded else ("torch",)
+
 
 def _made(module: str, name: str) -> Callable[[], Any]:
     """A maker that imports when it is called: listing models needs neither OpenCV nor PyTorch."""

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Interpolator, MotionPair
@@ -28,7 +29,8 @@ from betwixt.models.compact import CONFIGS, SOFTNESS, Compact, start_of, working
 from betwixt.models.dis import DIS
 from betwixt.models.dis import working_size as searched_size
 from betwixt.runtime import openvino
-from betwixt.runtime.torch import PRECISIONS, check_precision, choose_device, cpu_computes_in_bf16
+from betwixt.runtime.load import check_precision
+from betwixt.runtime.torch import PRECISIONS, choose_device, cpu_computes_in_bf16
 from betwixt.weights.load import load_weights
 
 __all__ = ["CompactInterpolator"]
@@ -53,7 +55,7 @@ class CompactInterpolator(Interpolator):
         weights: Path | Compact,
         device: str = "auto",
         precision: str = "fp32",
-        engine: Literal["auto", "openvino", "torch"] = "auto",
+        engine: str = "auto",
         name: str = "compact",
     ) -> None:
         self.name = name
@@ -70,6 +72,11 @@ class CompactInterpolator(Interpolator):
             # What is compiled has the parameters of that moment: a network that is given goes on sharing its own.
             fits = self.device.type == "cpu" and not isinstance(weights, Compact) and openvino.available(wanted)
             engine = "openvino" if fits else "torch"
+        elif engine == "openvino" and (self.device.type != "cpu" or not openvino.available(wanted)):
+            raise UsageError(
+                "OpenVINO runs networks on CPUs, in fp32 or bf16, and where it is installed (pip install "
+                "'betwixt[openvino]'): choose another device, precision or runtime."
+            )
         self.engine = engine
         self.precision = "fp32" if precision == "auto" and engine == "torch" else wanted
         self._compiled: dict[str, openvino.CompiledPart] = {}

@@ -13,7 +13,15 @@ from betwixt.weights.store import embedded_file, installed
 if TYPE_CHECKING:
     from betwixt.runtime.torch import FindMasks
 
-__all__ = ["PRECISIONS", "check_device", "load_model", "loaded_hash", "weights_of"]
+__all__ = [
+    "PRECISIONS",
+    "check_device",
+    "check_precision",
+    "check_runtime",
+    "load_model",
+    "loaded_hash",
+    "weights_of",
+]
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 """In what a network computes."""
@@ -26,6 +34,7 @@ def load_model(
     weights: str | Path | None = None,
     precision: str = "auto",
     masks: FindMasks | None = None,
+    runtime: str = "auto",
 ) -> Interpolator:
     """Load a model by name.
 
@@ -37,6 +46,8 @@ def load_model(
         precision: "fp32", "bf16" or "fp16", for networks; "auto" is what serves best without a loss that can be seen:
             as `betwixt.runtime.compact` says for `compact`, fp32 for others.
         masks: What finds the masks of two frames, for models that take them; by default `masks.regions.find_regions`.
+        runtime: "torch", "openvino" (on CPUs, for models whose weights come with Betwixt) or "native" (for what is no
+            network); "auto" is the fastest that is installed.
 
     Returns:
         The model, ready to use from any thread.
@@ -52,6 +63,7 @@ def load_model(
     """
     info = model_info(name)
     check_device(device)
+    check_runtime(name, runtime)
     if masks is not None and not info.masks:
         raise takes_no_masks(name)
     if info.sequences:
@@ -70,7 +82,7 @@ def load_model(
         need_torch(f"The model {name}")
         from betwixt.runtime.compact import CompactInterpolator
 
-        return CompactInterpolator(path, device, precision, name=name)
+        return CompactInterpolator(path, device, precision, runtime, name)
     network = load_network(name)
     from betwixt.runtime.torch import TorchInterpolator
     from betwixt.weights.load import check_model, load_weights
@@ -114,6 +126,19 @@ def _without_weights(name: str) -> str:
     ways.append(f"betwixt weights import FILE --as {name}{authors}")
     ways.append(f"train it (docs/training.md) and pass --weights FILE, or use the model {DEFAULT_MODEL}")
     return f"No weights of {name} are at hand: {'; '.join(ways)}."
+
+
+def check_runtime(name: str, runtime: str) -> None:
+    """Refuse what does not run a model."""
+    known = model_info(name).runtimes
+    if runtime not in ("auto", *known):
+        raise UsageError(f"The model {name} does not run on '{runtime}': choose auto or {' or '.join(known)}.")
+
+
+def check_precision(precision: str, *more: str) -> None:
+    """Refuse a precision that is not one of `PRECISIONS`, nor of what else is allowed."""
+    if precision not in (known := (*more, *PRECISIONS)):
+        raise UsageError(f"There is no precision '{precision}': choose one of {', '.join(known)}.")
 
 
 def check_device(device: str) -> None:

@@ -31,8 +31,9 @@ from betwixt.layers.warp import backward_warp
 from betwixt.masks.labels import Masks
 from betwixt.models.base import Image, Interpolator, Pair, PairBatch, check_interpolates, takes_no_masks
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
+from betwixt.runtime.load import check_precision
 
-__all__ = ["PRECISIONS", "FindMasks", "TorchInterpolator", "check_precision", "choose_device", "cpu_computes_in_bf16"]
+__all__ = ["PRECISIONS", "FindMasks", "TorchInterpolator", "choose_device", "cpu_computes_in_bf16"]
 
 FindMasks = Callable[[NDArray[np.uint8], NDArray[np.uint8]], Masks]
 """Finds the masks of two frames (H, W, 3), uint8, RGB. It may be called from several threads at once."""
@@ -48,12 +49,6 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
-
-
-def check_precision(precision: str, *more: str) -> None:
-    """Raise `UsageError` unless a precision is one of `PRECISIONS`, or of what else is allowed."""
-    if precision not in (known := (*more, *PRECISIONS)):
-        raise UsageError(f"There is no precision '{precision}': choose one of {', '.join(known)}.")
 
 
 def cpu_computes_in_bf16() -> bool:
