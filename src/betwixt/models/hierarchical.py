@@ -490,7 +490,10 @@ class Hierarchical(MaskedNetwork):
 
     def at(self, pair: HierarchicalPair, t: Tensor) -> Synthesis:
         """Frame t of a prepared pair; what the host returns."""
-        return self.trained(pair, t)[0]
+        motion = self.plugin.at(pair.motion, t)
+        prior = FeaturePrior(motion.flow, motion.rest) if self._seat.features else self._alone(pair, motion, t)
+        result: Synthesis = self.host.at(pair.host, t, prior)
+        return result
 
     def trained(self, pair: HierarchicalPair, t: Tensor) -> tuple[Synthesis, Estimate]:
         """What `at` returns, and what the plug-in alone would make of frame t, for the loss of equation 13.
@@ -498,6 +501,11 @@ class Hierarchical(MaskedNetwork):
         The estimate is at the size at which the host estimates flow; its mask for IFRNet and AMT is 1 - t.
         """
         motion = self.plugin.at(pair.motion, t)
+        alone = self._alone(pair, motion, t)
+        prior = FeaturePrior(motion.flow, motion.rest) if self._seat.features else alone
+        return self.host.at(pair.host, t, prior), alone
+
+    def _alone(self, pair: HierarchicalPair, motion: HierarchicalMotion, t: Tensor) -> Estimate:
         frames = self._seat.frames(pair.host)
         stride = frames[0].shape[-1] // motion.flow.shape[-1]
         flow = resize_flow(motion.flow, stride)
@@ -505,9 +513,7 @@ class Hierarchical(MaskedNetwork):
             logit = torch.logit((1.0 - t).float(), eps=1e-6).expand(len(flow), 1, *flow.shape[-2:])
         else:
             logit = resize(motion.rest.float(), stride)
-        estimate = Estimate.of(*frames, flow, logit)
-        prior = FeaturePrior(motion.flow, motion.rest) if self._seat.features else estimate
-        return self.host.at(pair.host, t, prior), estimate
+        return Estimate.of(*frames, flow, logit)
 
     def adopt(self, weights: Mapping[str, Tensor]) -> None:
         """Start the host from the weights of one without a plug-in; what sees the plug-in's result starts at zero.
