@@ -177,3 +177,70 @@ def test_lengths_are_rounded_alike_wherever_they_lie_in_memory() -> None:
     vectors = np.random.default_rng(0).normal(0, 1, (7, 19, 2)).astype(np.float32)
     one_by_one = [[np.sqrt(x * x + y * y) for x, y in row] for row in vectors]
     np.testing.assert_array_equal(dis._length(vectors), np.array(one_by_one, np.float32))
+
+
+def flight(*times: float, y: float = 0.0) -> list[Picture]:
+    """A view that gathers speed: at time t it has gone 5 t + 3 t^2 pixels to the right."""
+    world = texture(240, 420)
+    return [shifted(world, 80 + 5 * t + 3 * t * t, 40 + y * t, 140, 240) for t in times]
+
+
+@pytest.mark.parametrize(
+    ("times", "t"), [((-1, 0, 1, 2), 0.5), ((-1, 0, 1, 2), 0.2), ((-0.5, 0, 1, 3), 0.5), ((-2, 0, 1, 1.5), 0.75)]
+)
+def test_what_gathers_speed_is_where_it_was(times: tuple[float, ...], t: float) -> None:
+    before, first, second, after = flight(*times)
+    (truth,) = flight(t)
+    pair, spans = DIS().prepare(first, second), (-times[0], times[3] - 1)
+    bent = pair.curved(DIS().prepare(before, first), DIS().prepare(second, after), spans)
+    assert error(bent.at(t), truth, 30) < 0.5 * error(pair.at(t), truth, 30)
+    # F_{t->0} as the places say; the picture moves against the view
+    assert abs(float(np.median(bent.motion(t).flow_t0[..., 0])) - (5 * t + 3 * t * t)) < 0.1
+    assert abs(float(np.median(bent.motion(t).flow_t1[..., 0])) - (5 * t + 3 * t * t - 8)) < 0.1
+
+
+def test_one_pair_beside_bends_half_as_much_and_none_not_at_all() -> None:
+    before, first, second, after = flight(-1, 0, 1, 2)
+    pair, past, next_ = DIS().prepare(first, second), DIS().prepare(before, first), DIS().prepare(second, after)
+    straight, both, one = (
+        float(np.median(p.motion(0.5).flow_t0[..., 0]))
+        for p in (pair, pair.curved(past, next_), pair.curved(past, None))
+    )
+    assert abs((one - straight) - (both - straight) / 2) < 0.1
+    assert pair.curved(None, None) is pair
+    other = DIS().prepare(first[:-60], second[:-60])
+    assert pair.curved(other, None) is pair  # of another size
+    assert DIS().prepare(first, first).curved(past, next_).at(0.5).tobytes() == first.tobytes()
+
+
+def test_what_stands_still_stays_beside_what_bends() -> None:
+    frames = flight(-1, 0, 1, 2)
+    for frame in frames:
+        frame[:, 150:] = texture(140, 90, seed=3)
+    before, first, second, after = frames
+    made = DIS().prepare(first, second).curved(DIS().prepare(before, first), DIS().prepare(second, after)).at(0.5)
+    assert (made[:, 175:] == first[:, 175:]).all()
+
+
+def test_a_flow_that_is_not_trusted_bends_no_path() -> None:
+    before, first, second, after = flight(-1, 0, 1, 2)
+    pair, past, next_ = DIS().prepare(first, second), DIS().prepare(before, first), DIS().prepare(second, after)
+    past._error_1 = np.full_like(past._error_1, 60.0)
+    wary, without = (pair.curved(side, next_).motion(0.5).flow_t0 for side in (past, None))
+    assert np.allclose(wary, without, atol=1e-3)
+
+
+def test_frames_around_may_be_given_with_frames_of_any_kind() -> None:
+    frames = [np.rint(frame * 255).astype(np.uint8) for frame in flight(-1, 0, 0.5, 1, 2)]
+    before, first, truth, second, after = frames
+    model = DIS()
+    (bent,) = model.between(first, second, [0.5], before=before, after=after)
+    (straight,) = model.between(first, second, [0.5])
+    assert error(bent / 255, truth / 255, 30) < 0.5 * error(straight / 255, truth / 255, 30)
+    (batch,) = model.between(*(np.stack([x, x]) for x in (first, second)), [0.5], before=np.stack([before, before]))
+    assert batch.shape == (2, *first.shape)
+    assert (batch[0] == batch[1]).all()
+    with pytest.raises(UsageError, match="differ in size"):
+        model.between(first, second, [0.5], after=after[:-4])
+    with pytest.raises(UsageError, match="differ in type"):
+        model.between(first, second, [0.5], before=before / 255)

@@ -3,8 +3,10 @@
 import itertools
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -418,3 +420,67 @@ def test_the_plan_tells_what_will_happen(tmp_path):
     assert not (tmp_path / "out.mp4").exists()
     summary = betwixt.interpolate_video(source, tmp_path / "out.mp4", fps=60)
     assert summary.frames_out == plan.frames_out
+
+
+def _flight(folder: Path, times: list[float], seed: int = 0) -> Path:
+    """A folder of pictures: a view of noise that gathers speed, at 4 t + 2 t^2 pixels at time t."""
+    noise = np.random.default_rng(seed)
+    world = cv2.GaussianBlur(noise.uniform(0, 255, (96, 400, 3)).astype(np.float32), (0, 0), 3.5)
+    world = np.clip((world - 127) * 7 + 127, 0, 255)
+    folder.mkdir(exist_ok=True)
+    begin = len(list(folder.iterdir()))
+    for number, t in enumerate(times):
+        matrix = np.array([[1, 0, 60 + 4 * t + 2 * t * t], [0, 1, 0]], np.float64)
+        picture = cv2.warpAffine(world, matrix, (128, 96), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
+        cv2.imwrite(str(folder / f"{begin + number:03d}.png"), np.rint(np.clip(picture, 0, 255)).astype(np.uint8))
+    return folder
+
+
+def _made(source: Path, target: Path, **options: Any) -> list[Any]:
+    betwixt.interpolate_video(source, target / "%03d.png", **options)
+    return [cv2.imread(str(path)).astype(int) for path in sorted(target.iterdir())]
+
+
+def _off(made: Any, truth: Any) -> float:
+    return float(np.abs(made - truth)[:, 25:-25].mean())
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_paths_bend_as_the_frames_around_say(tmp_path, threads):
+    source = _flight(tmp_path / "in", [-1, 0, 1, 2, 3])
+    truth = _flight(tmp_path / "truth", [n / 2 for n in range(-2, 7)])
+    wanted = [cv2.imread(str(path)).astype(int) for path in sorted(truth.iterdir())]
+    (tmp_path / "curved").mkdir()
+    (tmp_path / "straight").mkdir()
+    curved = _made(source, tmp_path / "curved", threads=threads)
+    straight = _made(source, tmp_path / "straight", threads=threads, paths="straight")
+    off = [[_off(made[k], wanted[k]) for made in (curved, straight)] for k in (1, 3, 5, 7)]
+    # where both neighbours are known, and at the ends, where one is
+    assert all(bent < 0.5 * plain for bent, plain in off[1:3])
+    assert all(bent < 0.8 * plain for bent, plain in (off[0], off[3]))
+    with pytest.raises(UsageError, match="paths"):
+        betwixt.interpolate_video(source, tmp_path / "x" / "%03d.png", paths="round")
+
+
+def test_what_lies_beyond_a_cut_does_not_bend_paths(tmp_path):
+    both = _flight(_flight(tmp_path / "both", [-1, 0, 1, 2]), [2, 1, 0, -1], seed=1)
+    alone = _flight(tmp_path / "alone", [2, 1, 0, -1], seed=1)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "cuts.txt").write_text("4\n")
+    together = _made(both, tmp_path / "a", scene_cuts=tmp_path / "cuts.txt")
+    apart = _made(alone, tmp_path / "b", scene_cuts="off")
+    assert len(together) == 16
+    for k in range(8):
+        assert (together[8 + k] == apart[k]).all()
+
+
+def test_a_rate_that_leaves_intervals_out_bends_nothing_across_them(tmp_path):
+    # 25 to 10: one new frame between frames 2 and 3, one between 7 and 8; the intervals beside are never prepared
+    source = _flight(tmp_path / "in", [n / 4 for n in range(10)])
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    curved = _made(source, tmp_path / "a", fps=10)
+    straight = _made(source, tmp_path / "b", fps=10, paths="straight")
+    assert len(curved) == len(straight) == 4
+    assert all((x == y).all() for x, y in zip(curved, straight, strict=True))

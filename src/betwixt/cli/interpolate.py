@@ -34,6 +34,13 @@ def interpolate(
     masks: Annotated[
         o.Text, typer.Option(metavar="DIR", help="Masks for a model that takes them (see betwixt masks).")
     ] = None,
+    paths: Annotated[
+        str,
+        typer.Option(
+            metavar="curved|straight",
+            help="How things move from one frame to the next: as the frames around say (dis, compact), or straight.",
+        ),
+    ] = "curved",
     threads: o.Threads = 0,
     overwrite: o.Overwrite = False,
     dry_run: o.DryRun = False,
@@ -50,5 +57,5 @@ def interpolate(
         source, target, interpolate_video, plan_video, fps=fps, factor=factor, slow=slow, model=model, start=start,
         end=end, scene_cuts=scene_cuts, duplicates=duplicates, loop=loop, codec=codec, quality=quality,
         pixel_format=pixel_format, device=device, weights=weights, threads=threads, overwrite=overwrite, audio=audio,
-        interlaced=interlaced, input_fps=input_fps, masks=masks, dry_run=dry_run, as_json=as_json,
+        interlaced=interlaced, input_fps=input_fps, masks=masks, paths=paths, dry_run=dry_run, as_json=as_json,
     )  # fmt: skip

@@ -41,6 +41,7 @@ __all__ = [
     "Pair",
     "PairBatch",
     "check_interpolates",
+    "curved",
     "takes_no_masks",
 ]
 
@@ -66,6 +67,26 @@ class MotionPair(Pair):
     def motion(self, t: float) -> Motion:
         """The motion and visibility at time `t`, 0 < t < 1."""
 
+    def curved(
+        self, before: MotionPair | None, after: MotionPair | None, spans: tuple[float, float] = (1.0, 1.0)
+    ) -> MotionPair:
+        """This pair with paths that bend as the pairs beside it say; itself, if it knows straight ones alone.
+
+        Args:
+            before: The pair whose second frame is the first of this one, prepared by the same model; None if unknown.
+            after: The pair whose first frame is the second of this one, likewise.
+            spans: How long the two are, as multiples of this one's time.
+        """
+        return self
+
+
+def curved(pair: Pair, before: Pair | None, after: Pair | None, spans: tuple[float, float] = (1.0, 1.0)) -> Pair:
+    """`MotionPair.curved`, for pairs of any kind."""
+    if not isinstance(pair, MotionPair):
+        return pair
+    past, next_ = (side if isinstance(side, MotionPair) else None for side in (before, after))
+    return pair.curved(past, next_, spans)
+
 
 class PairBatch:
     """Several pairs of frames of one size, prepared together; this one does them one by one."""
@@ -86,12 +107,14 @@ class Interpolator(ABC):
         interpolates: Whether it makes frames in between; a few networks only make the frame after the second.
         extrapolates: Whether it makes the frame after the second by itself (`next_frame`).
         takes_masks: Whether masks may be given with the frames (`prepare_masked`).
+        curves: Whether its pairs heed the pairs beside them (`MotionPair.curved`).
     """
 
     name: str
     interpolates: bool = True
     extrapolates: bool = False
     takes_masks: bool = False
+    curves: bool = False
 
     @abstractmethod
     def prepare(self, first: Image, second: Image) -> Pair:
@@ -109,6 +132,15 @@ class Interpolator(ABC):
     def prepare_batch(self, firsts: Sequence[Image], seconds: Sequence[Image]) -> PairBatch:
         """As `prepare`, for several pairs whose frames all have one shape; networks do them in one pass."""
         return PairBatch([self.prepare(first, second) for first, second in zip(firsts, seconds, strict=True)])
+
+    def prepare_between(self, first: Image, second: Image, before: Image | None, after: Image | None) -> Pair:
+        """As `prepare`, with the frames at times -1 and 2 where they are known; a model that `curves` heeds them."""
+        pair = self.prepare(first, second)
+        if not self.curves:
+            return pair
+        earlier = None if before is None else self.prepare(before, first)
+        later = None if after is None else self.prepare(second, after)
+        return curved(pair, earlier, later)
 
     def next_frame(self, first: Image, second: Image) -> Image:
         """The frame as far after `second` as that is after `first`: (H, W, 3) RGB float32 in [0, 1].
@@ -161,7 +193,9 @@ class Interpolator(ABC):
         made = [self.frames_after(a, b, steps) for a, b in zip(pictures_a, pictures_b, strict=True)]
         return [restore(pictures) for pictures in zip(*made, strict=True)]
 
-    def between(self, first: Any, second: Any, times: Iterable[float]) -> list[Any]:
+    def between(
+        self, first: Any, second: Any, times: Iterable[float], *, before: Any = None, after: Any = None
+    ) -> list[Any]:
         """Make the frames between two frames, in the type they came in.
 
         Args:
@@ -170,6 +204,9 @@ class Interpolator(ABC):
                 (N, H, W, 3) or (N, 3, H, W).
             second: The frame at time 1, of the same type and shape.
             times: Times in [0, 1]. 0 and 1 give copies of the frames themselves.
+            before: The frame at time -1, if it is known and of the same shot. From it and `after`, `dis` and `compact`
+                learn how motion changes, and things move along curved paths; other models do without.
+            after: The frame at time 2, likewise.
 
         Returns:
             One frame, or batch of frames, for each time, of the type, shape and range of `first`.
@@ -196,7 +233,9 @@ class Interpolator(ABC):
         for t in moments:
             if not 0.0 <= t <= 1.0:
                 raise UsageError(f"The time {t:g} lies outside 0 to 1: 0 is the first frame, 1 the second.")
-        batch = self.prepare_batch(pictures_a, pictures_b) if any(0.0 < t < 1.0 for t in moments) else None
+        earlier = None if before is None else _alike(before, first)[0]
+        later = None if after is None else _alike(second, after)[1]
+        batch = self._prepared(pictures_a, pictures_b, earlier, later) if any(0.0 < t < 1.0 for t in moments) else None
         result = []
         for t in moments:
             if t in (0.0, 1.0) or batch is None:
@@ -205,6 +244,14 @@ class Interpolator(ABC):
             else:
                 result.append(restore(batch.at(t)))
         return result
+
+    def _prepared(
+        self, firsts: list[Image], seconds: list[Image], befores: list[Image] | None, afters: list[Image] | None
+    ) -> PairBatch:
+        if not self.curves or (befores is None and afters is None):
+            return self.prepare_batch(firsts, seconds)
+        around = ([None] * len(firsts) if side is None else side for side in (befores, afters))
+        return PairBatch([self.prepare_between(*each) for each in zip(firsts, seconds, *around, strict=True)])
 
 
 def takes_no_masks(name: str) -> UsageError:

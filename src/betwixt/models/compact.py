@@ -68,6 +68,7 @@ __all__ = [
     "CompactNetwork",
     "CompactOutput",
     "compose",
+    "fitted",
     "search",
     "start_of",
     "working_size",
@@ -355,13 +356,16 @@ def search(
 
 def start_of(motion: Motion, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """u (height, width, 2) and the logit (height, width, 1) of a motion whose maps may be coarser."""
-    u, weight = motion.flow_t1 - motion.flow_t0, motion.weight
-    if weight.shape != (height, width):
-        size = (width, height)
-        u = np.asarray(cv2.resize(u, size, interpolation=cv2.INTER_LINEAR), np.float32)
-        weight = np.asarray(cv2.resize(weight, size, interpolation=cv2.INTER_LINEAR), np.float32)
-    weight = np.clip(weight, 0.01, 0.99)
-    return np.asarray(u, np.float32), np.log(weight / (1 - weight)).astype(np.float32)[..., None]
+    u = fitted(motion.flow_t1 - motion.flow_t0, height, width)
+    weight = np.clip(fitted(motion.weight, height, width), 0.01, 0.99)
+    return u, np.log(weight / (1 - weight)).astype(np.float32)[..., None]
+
+
+def fitted(coarse: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """A map (h, w, ..) on (height, width); its values stay."""
+    if coarse.shape[:2] != (height, width):
+        coarse = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    return np.asarray(coarse, np.float32)
 
 
 def _blurred(picture: Tensor, sigma: float) -> Tensor:

@@ -26,11 +26,29 @@ Shapes: luma (H, W) uint8; inside, pictures (h, w) uint8 and flows (h, w, 2) flo
 
 After frame 1 the motion goes on as it went (`layers.continuation`).
 
+Curved paths. Two frames tell where a thing is at two times, so it is taken to go straight and evenly between them; that
+is most of the error on real videos. Where the pairs before and after are known (`DISPair.curved`), two more of its
+places are, too, without another search: their flows lead from frame 0 to frame -1, and from frame 1 to frame 2. Through
+the places p(-s), p(0), p(1), p(1+r) goes one cubic, which departs from the straight line by
+
+    d(t)  =  p(t) - (1-t) p(0) - t p(1)  =  -t (1-t) [ (1+r-t)/(1+r+s) c_0 + (s+t)/(1+r+s) c_1 ]
+
+    c_0 = (F_{0->-1} / s + F_{0->1}) / (1+s),      c_1 = (F_{1->2} / r + F_{1->0}) / (1+r)
+
+(Neville's scheme; for even times d(1/2) = -(c_0 + c_1) / 8). A pixel of frame t lies at -t u - d in frame 0 then and
+at (1-t) u - d in frame 1. Each c counts as far as its two flows are trusted, by their forward-backward errors. What is
+not trusted, or not known, counts as no bend: in the first and the last pair of a shot paths bend half as much.
+
+After frame 1 the motion goes on as it went (`layers.continuation`).
+
 Still parts stay still: flow below half a pixel is set to zero where the two frames are equal, so that a picture in
 picture, a letterbox or a logo is copied bit by bit. Equal frames have zero flow everywhere.
 
 Determinism: a search object holds its own buffers and lives for one call, so that pairs can be prepared in any number
 of threads; OpenCV cuts the search into a fixed number of stripes, whatever its own number of threads.
+
+Curved paths after: X. Xu, L. Siyao, W. Sun, Q. Yin, M.-H. Yang, "Quadratic Video Interpolation", NeurIPS 2019, which
+fits one acceleration by a network; here it is both, by trust.
 
 References: T. Kroeger, R. Timofte, D. Dai, L. Van Gool, "Fast Optical Flow using Dense Inverse Search", ECCV 2016. The
 search is OpenCV's; steps 2 to 4 are not of that paper. Visibility by forward-backward consistency: N. Sundaram,
@@ -39,6 +57,7 @@ T. Brox, K. Keutzer, "Dense Point Trajectories by GPU-accelerated Large Displace
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -71,6 +90,12 @@ _HIDDEN = 5.0, 0.03
 _TRUSTED = 1.0, 0.5
 """After frame 1: the forward-backward error up to which motion is trusted, in pixels, and how fast trust falls then."""
 
+_BENDING = 3.0, 0.2
+"""Likewise of the flows that tell how a path bends."""
+
+_BEND_WIDTH = 5
+"""The side of the window in which bends are averaged, in pixels of the working picture."""
+
 
 @dataclass(frozen=True)
 class Flows:
@@ -88,6 +113,21 @@ class Flows:
     flow_10: _Map
     error_0: _Map
     error_1: _Map
+
+
+@dataclass(frozen=True)
+class _Bends:
+    """How paths bend, by the flows of the pairs beside; in pixels of the working picture.
+
+    Attributes:
+        at_0: c_0 times its trust for each pixel of frame 0, (h, w, 2); None where the pair before is not known.
+        at_1: Likewise c_1, of frame 1.
+        spans: How long the pair before and the pair after are, as multiples of this one's time.
+    """
+
+    at_0: _Map | None
+    at_1: _Map | None
+    spans: tuple[float, float]
 
 
 def find_flows(first: Luma, second: Luma, ratio: float | None = None) -> Flows:
@@ -111,6 +151,7 @@ class DIS(MotionInterpolator):
 
     name = "dis"
     extrapolates = True
+    curves = True
 
     def __init__(self, ratio: float | None = None, thorough: bool = False) -> None:
         self._ratio, self._thorough = ratio, thorough
@@ -149,6 +190,7 @@ class DISPair(MotionPair):
         if luma_0.shape != luma_1.shape:
             raise UsageError("The two frames differ in size: scale one to the other's size first.")
         self._given = (luma_0 if first is None else first, luma_1 if second is None else second)
+        self._bends: _Bends | None = None
         height, width = luma_0.shape
         h, w = working_size(height, width, ratio)
         self._size = h, w
@@ -173,6 +215,31 @@ class DISPair(MotionPair):
             return Flows(still, still, at_home, at_home)
         return Flows(self._flow_01, self._flow_10, self._error_0, self._error_1)
 
+    def curved(
+        self, before: MotionPair | None, after: MotionPair | None, spans: tuple[float, float] = (1.0, 1.0)
+    ) -> DISPair:
+        """This pair with curved paths, as the module says; itself where nothing is known of the pairs beside it."""
+        s, r = spans
+        at_0 = at_1 = None
+        if not self._equal and isinstance(before, DISPair) and before._size == self._size and s > 0:
+            past = before.flows()
+            trust = _trust(np.maximum(self._error_0, past.error_1), *_BENDING)
+            at_0 = _averaged((past.flow_10 / np.float32(s) + self._flow_01) * (trust / np.float32(1 + s))[..., None])
+        if not self._equal and isinstance(after, DISPair) and after._size == self._size and r > 0:
+            next_ = after.flows()
+            trust = _trust(np.maximum(self._error_1, next_.error_0), *_BENDING)
+            at_1 = _averaged((next_.flow_01 / np.float32(r) + self._flow_10) * (trust / np.float32(1 + r))[..., None])
+        if at_0 is None and at_1 is None:
+            return self
+        bent = copy.copy(self)
+        bent._bends = _Bends(at_0, at_1, spans)
+        return bent
+
+    @property
+    def bent(self) -> bool:
+        """Whether its paths are curved."""
+        return self._bends is not None
+
     def motion(self, t: float) -> Motion:
         """The motion and visibility at time `t`, 0 < t < 1."""
         t = float(t)
@@ -181,6 +248,10 @@ class DISPair(MotionPair):
             return Motion(zero, zero, np.full(self._size, 1 - t, np.float32))
         u = self._motion_at(t)
         to_0, to_1 = u * np.float32(-t), u * np.float32(1 - t)
+        if self._bends is not None:
+            departure = self._departure(self._bends, u, to_0, to_1, t)
+            to_0 -= departure
+            to_1 -= departure
         place_0, place_1 = to_0 + _grid(*self._size), to_1 + _grid(*self._size)
         # A large error at the point in frame 0 says that frame 1 does not show it, and the other way round.
         error_0, error_1 = _sampled(self._error_0, place_0), _sampled(self._error_1, place_1)
@@ -196,8 +267,7 @@ class DISPair(MotionPair):
         if self._equal:
             zero = np.zeros((*self._size, 2), np.float32)
             return Motion(zero, zero, np.zeros(self._size, np.float32))
-        sure, fall = _TRUSTED
-        trust = np.exp(np.maximum(self._error_1 - sure, 0) * -fall).astype(np.float32)
+        trust = _trust(self._error_1, *_TRUSTED)
         x, y = (float(side) for side in self._scale)
         return continued(self._motion_at(1.0) * self._scale, trust, float(s), (x, y))
 
@@ -231,6 +301,17 @@ class DISPair(MotionPair):
         u[self._still & (_length(u * self._scale) < 0.5)] = 0
         return u
 
+    def _departure(self, bends: _Bends, u: _Map, to_0: _Map, to_1: _Map, t: float) -> _Map:
+        """d(t), how far what is seen at each pixel at time `t` lies from the straight way between its two places."""
+        s, r = bends.spans
+        sum_ = np.zeros_like(u)
+        grid = _grid(*self._size)
+        for bend, way, share in ((bends.at_0, to_0, 1 + r - t), (bends.at_1, to_1, s + t)):
+            if bend is not None:
+                sum_ += _sampled(bend, grid + way) * np.float32(-t * (1 - t) * share / (1 + r + s))
+        sum_[~u.any(axis=2)] = 0  # what stands still stays
+        return sum_
+
     def _disagreement(self, u: _Map, t: float) -> _Map:
         """Mean absolute difference, around each pixel, of the two frames warped to time `t` by `u`."""
         grid = _grid(*self._size)
@@ -254,6 +335,16 @@ class DISPair(MotionPair):
         x, y = cv2.split(place)
         beyond = np.maximum(np.maximum(-x, x - (w - 1)), np.maximum(-y, y - (h - 1)))
         return np.exp(np.maximum(error - start, 0) * -fall - np.maximum(beyond, 0))
+
+
+def _trust(error: _Map, sure: float, fall: float) -> _Map:
+    """1 for forward-backward errors up to `sure` pixels, and less beyond."""
+    return np.exp(np.maximum(error - np.float32(sure), 0) * np.float32(-fall))
+
+
+def _averaged(bends: _Map) -> _Map:
+    averaged: _Map = cv2.blur(bends, (_BEND_WIDTH, _BEND_WIDTH), borderType=cv2.BORDER_REPLICATE)
+    return averaged
 
 
 def working_size(height: int, width: int, ratio: float | None = None) -> tuple[int, int]:

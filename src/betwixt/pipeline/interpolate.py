@@ -245,6 +245,7 @@ class Job:
         interlaced: str,
         input_fps: str | float | Fraction | None,
         masks: str | Path | None = None,
+        paths: str = "curved",
     ) -> None:
         self._began = time.monotonic()
         self.source, self.target = source, target
@@ -262,6 +263,8 @@ class Job:
         _one_of(duplicates, ("keep", "fill"), "duplicates")
         _one_of(audio, ("auto", "copy", "drop", "stretch"), "audio")
         _one_of(interlaced, ("refuse", "deinterlace", "ignore"), "interlaced")
+        _one_of(paths, ("curved", "straight"), "paths")
+        self.paths = paths
         self.fill, self.loop = duplicates == "fill", loop
         self.codec, self.quality, self.pixel_format = codec, None if quality is None else str(quality), pixel_format
         if threads < 0:
@@ -464,16 +467,45 @@ class Director:
         self._sources: dict[int, Source] = {}
 
     def steps(self, items: Iterable[Frame | Other]) -> Iterator[Show | Task | Other]:
-        """The output in order; packets of other streams pass through in place."""
+        """The output in order; packets of other streams pass through in place.
+
+        Where paths are curved, an interval waits until the one after it is known, or that there is none.
+        """
+        waits = self._job.paths == "curved" and self._job.model.curves
+        last: tuple[Between, PairWork] | None = None
+        behind: list[Show | Other] = []
         for step in self.planner.steps(items):
             if isinstance(step, Between):
                 work = self.pair(step.left, step.right)
-                for k in range(0, len(step.slots), self._chunk):
-                    part = step.slots[k : k + self._chunk]
-                    times = [t for _, t in part]
-                    yield Task(tuple(i for i, _ in part), functools.partial(work.make, times))
-            else:
+                if last is not None:
+                    before, earlier = last
+                    if before.right.index == step.left.index:
+                        work.follow(earlier, float(before.length), float(step.length))
+                    yield from self._tasks(*last)
+                    yield from behind
+                    behind = []
+                last = step, work
+                if waits:
+                    continue
+            elif last is None:
                 yield step
+                continue
+            else:
+                behind.append(step)
+                # Another frame than the interval's is shown: none begins where it ends.
+                if isinstance(step, Other) or step.frame.index in (last[0].left.index, last[0].right.index):
+                    continue
+            yield from self._tasks(*last)
+            yield from behind
+            last, behind = None, []
+        if last is not None:
+            yield from self._tasks(*last)
+        yield from behind
+
+    def _tasks(self, between: Between, work: PairWork) -> Iterator[Task]:
+        for k in range(0, len(between.slots), self._chunk):
+            part = between.slots[k : k + self._chunk]
+            yield Task(tuple(i for i, _ in part), functools.partial(work.make, [t for _, t in part]))
 
     def pair(self, left: Frame, right: Frame, keep: Iterable[Frame] = ()) -> PairWork:
         """Two frames, to be prepared once; of other frames only those to `keep` stay in memory."""
@@ -535,6 +567,7 @@ def interpolate_video(
     interlaced: str = "refuse",
     input_fps: str | float | Fraction | None = None,
     masks: str | Path | None = None,
+    paths: str = "curved",
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Make a video smooth: interpolate it to another frame rate.
@@ -567,6 +600,8 @@ def interpolate_video(
         input_fps: The rate of a folder of images; 25 if not given.
         masks: A folder of masks (`betwixt masks`, or one map a frame), for a model that takes them; by default it finds
             its own.
+        paths: "curved" lets things move as the frames before and after say, for models that heed them (`dis` and
+            `compact`); "straight" looks at no other frames than the two.
         progress: Called now and then with how far it is, from another thread.
 
     Returns:
@@ -591,7 +626,7 @@ def interpolate_video(
         source, target, fps=fps, factor=factor, slow=slow, model=model, start=start, end=end, scene_cuts=scene_cuts,
         duplicates=duplicates, loop=loop, codec=codec, quality=quality, pixel_format=pixel_format, device=device,
         weights=weights, threads=threads, overwrite=overwrite, audio=audio, interlaced=interlaced, input_fps=input_fps,
-        masks=masks,
+        masks=masks, paths=paths,
     )  # fmt: skip
     return convert(job, progress)
 

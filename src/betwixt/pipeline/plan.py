@@ -110,11 +110,13 @@ class Between:
     Attributes:
         left: The frame at t = 0.
         right: The frame at t = 1.
+        length: Seconds from one to the other.
         slots: The number and t of each output frame, 0 < t < 1, in order.
     """
 
     left: Frame
     right: Frame
+    length: Fraction
     slots: tuple[tuple[int, Fraction], ...]
 
 
@@ -259,7 +261,7 @@ class Planner:
             else:
                 slots.append((index, t))
         if slots:
-            yield Between(left, right, tuple(slots))
+            yield Between(left, right, length, tuple(slots))
 
     # -- cuts and duplicates
 

@@ -11,6 +11,7 @@ OpenVINO where it is installed, else, and on GPUs, through PyTorch; the two agre
 
 from __future__ import annotations
 
+import copy
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +26,7 @@ from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Interpolator, MotionPair
-from betwixt.models.compact import CONFIGS, SOFTNESS, Compact, start_of, working_size
+from betwixt.models.compact import CONFIGS, SOFTNESS, Compact, fitted, start_of, working_size
 from betwixt.models.dis import DIS
 from betwixt.models.dis import working_size as searched_size
 from betwixt.runtime import openvino
@@ -58,7 +59,7 @@ class CompactInterpolator(Interpolator):
         engine: str = "auto",
         name: str = "compact",
     ) -> None:
-        self.name = name
+        self.name, self.curves = name, True
         check_precision(precision, "auto")
         self.device = choose_device(device)
         if isinstance(weights, Compact):
@@ -107,6 +108,8 @@ class CompactInterpolator(Interpolator):
 
 
 class _CompactPair(MotionPair):
+    """Two frames and what the search finds in them."""
+
     def __init__(self, owner: CompactInterpolator, first: Image, second: Image) -> None:
         self._owner, self._frames = owner, (first, second)
         height, width = first.shape[:2]
@@ -119,15 +122,30 @@ class _CompactPair(MotionPair):
         differs = (self._pictures[0] != self._pictures[1]).any(axis=2).astype(np.uint8)
         self._changed = cv2.dilate(differs, np.ones((3, 3), np.uint8))
 
+    def curved(
+        self, before: MotionPair | None, after: MotionPair | None, spans: tuple[float, float] = (1.0, 1.0)
+    ) -> _CompactPair:
+        """This pair with the curved paths of `dis`, from which the networks then depart."""
+        past, next_ = (side._search if isinstance(side, _CompactPair) else None for side in (before, after))
+        search = self._search.curved(past, next_, spans)
+        if search is self._search:
+            return self
+        bent = copy.copy(self)
+        bent._search = search
+        return bent
+
     def motion(self, t: float) -> Motion:
         """What the search and the networks find."""
         owner, (h, w) = self._owner, self._size
-        u, logit = start_of(self._search.motion(t), h, w)
+        found = self._search.motion(t)
+        u, logit = start_of(found, h, w)
+        # Where paths are curved, F_t0 is not -t u.
+        to_0 = (fitted(found.flow_t0, h, w) if self._search.bent else np.float32(-t) * u) / self._scale
         u = u / self._scale
         padding = ((0, -h % 16), (0, -w % 16), (0, 0))
-        u, logit = np.pad(u, padding, "edge"), np.pad(logit, padding, "edge")
+        u, logit, to_0 = (np.pad(x, padding, "edge") for x in (u, logit, to_0))
         pictures = [np.pad(picture, padding, "edge") for picture in self._pictures]
-        flows = [np.float32(-t) * u, np.float32(1 - t) * u]
+        flows = [to_0, to_0 + u if self._search.bent else np.float32(1 - t) * u]
         warped = [_warped(p, f) for p, f in zip(pictures, flows, strict=True)]
         mended, state = owner.run("flow", *warped, u, logit, np.full((1, 1, 1), t, np.float32))
         flows = [flows[0] + mended[..., 0:2], flows[1] + mended[..., 2:4]]

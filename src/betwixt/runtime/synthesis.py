@@ -26,7 +26,7 @@ from betwixt.layers.planes import synthesize_planes
 from betwixt.masks.labels import Masks
 from betwixt.media.colour import Colour, RGBPath
 from betwixt.media.frames import Plane, assemble, luma8, planes
-from betwixt.models.base import Image, Interpolator, MotionInterpolator, MotionPair, Pair
+from betwixt.models.base import Image, Interpolator, MotionInterpolator, MotionPair, Pair, curved
 from betwixt.models.dis import DIS, DISPair
 
 __all__ = ["PairWork", "Source", "Synthesizer"]
@@ -79,6 +79,41 @@ class Synthesizer:
         return Source(video, self.path)
 
 
+class _Interval:
+    """Two frames that follow each other: prepared once, by whichever thread comes first."""
+
+    def __init__(
+        self, model: Interpolator, first: Source, second: Source, masks: Callable[[], Masks] | None = None
+    ) -> None:
+        self._model, self._first, self._second, self._masks = model, first, second, masks
+        self._lock = threading.Lock()
+        self._pair: Pair | None = None
+
+    def pair(self) -> Pair:
+        """The two, prepared."""
+        with self._lock:
+            return self._prepared()
+
+    def begin(self) -> None:
+        """Prepare them, unless another thread is at it."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._prepared()
+            finally:
+                self._lock.release()
+
+    def _prepared(self) -> Pair:
+        if self._pair is None:
+            model, first, second = self._model, self._first, self._second
+            if isinstance(model, MotionInterpolator):
+                self._pair = model.prepare_luma(first.luma, second.luma)
+            elif self._masks is not None:
+                self._pair = model.prepare_masked(first.picture, second.picture, self._masks())
+            else:
+                self._pair = model.prepare(first.picture, second.picture)
+        return self._pair
+
+
 class PairWork:
     """Two frames of a stream: prepared once, by whichever thread comes first, then asked for times by any.
 
@@ -93,10 +128,28 @@ class PairWork:
         self, synthesizer: Synthesizer, first: Source, second: Source, masks: Callable[[], Masks] | None = None
     ) -> None:
         self._synthesizer, self._first, self._second = synthesizer, first, second
-        self._masks = masks
+        self._interval = _Interval(synthesizer.model, first, second, masks)
+        self._before: _Interval | None = None
+        self._after: _Interval | None = None
+        self._spans = 1.0, 1.0
         self._lock = threading.Lock()
         self._pair: Pair | None = None
         self._found: DISPair | None = None
+
+    def follow(self, before: PairWork, span: float, own: float) -> None:
+        """Let two intervals of a shot know of each other, which bends the paths of models that heed it.
+
+        To be said before the frames of either are made.
+
+        Args:
+            before: The interval that ends with this one's first frame.
+            span: How long that is;
+            own: and this one, in the same unit.
+        """
+        # What is shared does not lead on to what its neighbours share: a film is no chain in memory.
+        self._before, before._after = before._interval, self._interval
+        self._spans = span / own, self._spans[1]
+        before._spans = before._spans[0], own / span
 
     def make(self, times: list[Fraction]) -> list[av.VideoFrame]:
         """The frames at `times`, each 0 < t < 1, in the format of the sources."""
@@ -183,13 +236,13 @@ class PairWork:
     def _prepared(self) -> Pair:
         with self._lock:
             if self._pair is None:
-                model = self._synthesizer.model
-                if isinstance(model, MotionInterpolator):
-                    self._pair = model.prepare_luma(self._first.luma, self._second.luma)
-                elif self._masks is not None:
-                    self._pair = model.prepare_masked(self._first.picture, self._second.picture, self._masks())
-                else:
-                    self._pair = model.prepare(self._first.picture, self._second.picture)
+                beside = self._before, self._after
+                # What another thread is at can wait while there is something else to do.
+                for interval in (self._interval, *beside):
+                    if interval is not None:
+                        interval.begin()
+                before, after = (None if interval is None else interval.pair() for interval in beside)
+                self._pair = curved(self._interval.pair(), before, after, self._spans)
             return self._pair
 
     def _planes(self, pair: Pair, t: float) -> list[Any]:
