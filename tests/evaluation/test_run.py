@@ -12,7 +12,7 @@ from layouts import LAYOUTS, write
 
 from betwixt.cli.main import run as cli
 from betwixt.errors import BetwixtError, InputError, UsageError
-from betwixt.evaluation.datasets import open_dataset
+from betwixt.evaluation.datasets import Options, open_dataset
 from betwixt.evaluation.metrics import select_metrics
 from betwixt.evaluation.report import record
 from betwixt.evaluation.run import Journal, evaluate
@@ -297,3 +297,50 @@ def test_a_record_replaces_what_it_repeats(tmp_path: Path) -> None:
     path.write_text("something,else\n1,2\n")
     with pytest.raises(InputError, match="no table of these results"):
         record(path, [{"model": "a"}], ("model",))
+
+
+def test_frames_around_the_two_may_be_shown(tmp_path: Path) -> None:
+    # Frame n has gone n^2 / 2 pixels: what lies between two frames is not half way.
+    world = cv2.GaussianBlur(np.random.default_rng(0).uniform(0, 255, (80, 300, 3)), (0, 0), 3.0)
+    world = np.clip((world - 127) * 6 + 127, 0, 255)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for n in range(11):
+        matrix = np.array([[1, 0, 20 + n * n / 2], [0, 1, 0]], np.float64)
+        picture = cv2.warpAffine(world, matrix, (112, 80), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
+        cv2.imwrite(str(folder / f"{n:02d}.png"), np.rint(np.clip(picture, 0, 255)).astype(np.uint8))
+    scores = {}
+    for paths in ("straight", "curved"):
+        dataset = open_dataset("frames", tmp_path, Options(paths=paths))
+        result = evaluate(load_model("dis"), dataset, METRICS)
+        scores[paths] = {row.sample: row.scores["psnr"] for row in result.rows}
+        assert ("known as well" in result.protocol) == (paths == "curved")
+    assert scores["straight"].keys() == scores["curved"].keys()
+    gains = [scores["curved"][name] - scores["straight"][name] for name in scores["curved"]]
+    assert np.mean(gains) > 1.0
+    held = {
+        sample.name: sample.load() for sample in open_dataset("frames", tmp_path, Options(paths="curved")).samples()
+    }
+    assert held["run/01"].before is None
+    for side, name in ((held["run/05"].before, "02"), (held["run/05"].after, "08")):
+        assert side is not None
+        assert (side[..., ::-1] == cv2.imread(str(folder / f"{name}.png"))).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dataset": "middlebury"}, "only .*frames"),
+        ({"extrapolate": True}, "of interpolation"),
+        ({"models": ["average"]}, "does not heed"),
+        ({"models": ["minterpolate"]}, "does not heed"),
+        ({"paths": "round"}, "straight or curved"),
+    ],
+)
+def test_frames_around_are_refused_where_they_say_nothing(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    LAYOUTS["frames"][0](tmp_path)
+    request = {"models": ["dis"], "dataset": "frames", "root": tmp_path, "paths": "curved", **change}
+    with pytest.raises(UsageError, match=message):
+        session(Request(**request))  # type: ignore[arg-type]

@@ -31,6 +31,12 @@ def evaluate(
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Triplets: restore the last frame from the two before it.")
     ] = False,
+    paths: Annotated[
+        str,
+        typer.Option(
+            metavar="straight|curved", help="frames, video, ..: curved shows models the frames around the two as well."
+        ),
+    ] = "straight",
     weights: Annotated[Text, typer.Option(metavar="FILE", help="A network's weights: safetensors, .pth, .pkl.")] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")] = "auto",
     precision: Annotated[str, typer.Option(metavar="fp32|bf16|fp16", help="In what a network computes.")] = "fp32",
@@ -66,6 +72,7 @@ def evaluate(
         clean=clean,
         stride=stride,
         extrapolate=extrapolate,
+        paths=paths,
         weights=_path(weights),
         device=device,
         precision=precision,

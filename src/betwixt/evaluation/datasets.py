@@ -12,6 +12,7 @@ methods that need a sequence (minterpolate) are given.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import math
@@ -35,11 +36,21 @@ PICTURES = (".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 @dataclass(frozen=True)
 class Frames:
-    """The pictures of a sample: all of one size."""
+    """The pictures of a sample: all of one size.
+
+    Attributes:
+        first: The frame at time 0.
+        second: The frame at time 1.
+        truths: The true frames at the sample's times.
+        before: The frame at time -1, where it is to be known.
+        after: The frame at time 2, likewise.
+    """
 
     first: Picture
     second: Picture
     truths: list[Picture]
+    before: Picture | None = None
+    after: Picture | None = None
 
 
 @dataclass(frozen=True)
@@ -69,11 +80,13 @@ class Options:
         clean: UCF101 without the samples that the NCM paper found dirty.
         stride: frames: how far the two outer frames of a triplet lie from the middle one.
         extrapolate: Sets of triplets: the last frame is restored from the first and the middle one (NCM, section 4).
+        paths: "curved": sets of consecutive frames show models the frames before and after the two as well.
     """
 
     clean: bool = False
     stride: int = 1
     extrapolate: bool = False
+    paths: str = "straight"
 
 
 class Dataset(ABC):
@@ -86,6 +99,7 @@ class Dataset(ABC):
         extrapolation: Whether frames after the second are wanted.
         by_sequence: Whether the score is the mean of the sequences' means, not of all frames.
         consecutive: Whether samples are the middles of consecutive frames, so that a sequence can be made as a whole.
+        surrounded: Whether the frames before and after the two are given too.
     """
 
     name: str
@@ -94,6 +108,7 @@ class Dataset(ABC):
     extrapolation: bool = False
     by_sequence: bool = False
     consecutive: bool = False
+    surrounded: bool = False
 
     def __init__(self, root: Path, options: Options) -> None:
         self.root, self.options = root, options
@@ -772,6 +787,47 @@ def _turned(load: Callable[[], Frames]) -> Frames:
     return Frames(frames.first, frames.truths[0], [frames.second])
 
 
+class _Surrounded(Dataset):
+    """A set of consecutive frames whose samples also hold the given frames before and after their two."""
+
+    surrounded = True
+
+    def __init__(self, dataset: Dataset) -> None:
+        super().__init__(dataset.root, dataset.options)
+        self.by_sequence = dataset.by_sequence
+        self._dataset = dataset
+        self.name = dataset.name
+        self.protocol = f"{dataset.protocol}; the given frames before and after the two are known as well"
+
+    @property
+    def wanted(self) -> int | None:
+        """As many as without."""
+        return self._dataset.wanted
+
+    def samples(self) -> Iterator[Sample]:
+        """Those of the set."""
+        last: Sample | None = None
+        for this, next_ in itertools.pairwise(itertools.chain(self._dataset.samples(), (None,))):
+            assert this is not None
+            before, after = (
+                side.load if side is not None and side.run is not None and side.run == this.run else None
+                for side in (last, next_)
+            )
+            yield replace(this, load=functools.partial(_surrounded, this.load, before, after))
+            last = this
+
+
+def _surrounded(
+    load: Callable[[], Frames], before: Callable[[], Frames] | None, after: Callable[[], Frames] | None
+) -> Frames:
+    frames = load()
+    with contextlib.suppress(InputError):  # what cannot be read is not known
+        frames = replace(frames, before=None if before is None else before().first)
+    with contextlib.suppress(InputError):
+        frames = replace(frames, after=None if after is None else after().second)
+    return frames
+
+
 def open_dataset(name: str, root: Path, options: Options | None = None) -> Dataset:
     """A data set by name.
 
@@ -788,9 +844,16 @@ def open_dataset(name: str, root: Path, options: Options | None = None) -> Datas
         raise UsageError("--stride is for the data set 'frames': the others have a protocol of their own.")
     if options.stride < 1:
         raise UsageError(f"--stride {options.stride} is too small: 1 is every frame of its direct neighbours.")
+    if options.paths not in ("straight", "curved"):
+        raise UsageError(f"--paths is '{options.paths}': choose straight or curved.")
+    if options.paths == "curved" and (options.extrapolate or not DATASETS[name].consecutive):
+        known = ", ".join(n for n, kind in DATASETS.items() if kind.consecutive)
+        raise UsageError(f"--paths curved needs frames around the two, of interpolation: only {known} have them.")
     if not root.exists():
         raise InputError(f"There is no {root}: give the folder that holds {name} as --root.")
     if options.extrapolate and name.startswith("x4k1000fps"):
         return X4K1000FPSExtrapolation(root, options)
     dataset = DATASETS[name](root, options)
+    if options.paths == "curved":
+        return _Surrounded(dataset)
     return _Extrapolated(dataset) if options.extrapolate else dataset

@@ -267,6 +267,8 @@ def check_model(model: Model, dataset: Dataset) -> None:
     Raises:
         UsageError: if the model only interpolates, only extrapolates, or works on sequences and the data set has none.
     """
+    if dataset.surrounded and (isinstance(model, Minterpolate) or not model.curves):
+        raise UsageError(f"The model {model.name} does not heed frames around the two: leave --paths curved out.")
     if isinstance(model, Minterpolate):
         if not dataset.consecutive:
             raise _no_sequences(model)
@@ -371,10 +373,15 @@ def _settled(sample: Sample, outcome: Future[list[Row] | Skipped] | list[Row]) -
 
 
 def _made(model: Interpolator, sample: Sample, frames: Frames) -> list[Image]:
-    first, second = (np.asarray(x, np.float32) / np.float32(255) for x in (frames.first, frames.second))
+    first, second = _unit(frames.first), _unit(frames.second)
+    before, after = (None if x is None else _unit(x) for x in (frames.before, frames.after))
     inside = [t for t in sample.times if 0.0 < t < 1.0]
-    pair = model.prepare(first, second) if inside else None
+    pair = model.prepare_between(first, second, before, after) if inside else None
     return [pair.at(t) if pair is not None and t in inside else model.next_frame(first, second) for t in sample.times]
+
+
+def _unit(picture: Picture) -> Image:
+    return np.asarray(picture, np.float32) / np.float32(255)
 
 
 def _by_sequence(

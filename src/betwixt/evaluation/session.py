@@ -48,6 +48,7 @@ class Request:
     clean: bool = False
     stride: int = 1
     extrapolate: bool = False
+    paths: str = "straight"
     weights: Path | None = None
     device: str = "auto"
     precision: str = "fp32"
@@ -68,6 +69,7 @@ class Request:
         parts = [self.root.resolve().name] if self.dataset in ("frames", "triplets", "video") else []
         parts += ["clean"] if self.clean else []
         parts += [f"stride {self.stride}"] if self.stride != 1 else []
+        parts += [f"{self.paths} paths"] if self.paths != "straight" else []
         return ", ".join(parts)
 
 
@@ -102,7 +104,8 @@ def run(request: Request, progress: Callable[[str, int, int | None], None] | Non
     Raises:
         BetwixtError: in one line.
     """
-    dataset = open_dataset(request.dataset, request.root, Options(request.clean, request.stride, request.extrapolate))
+    options = Options(request.clean, request.stride, request.extrapolate, request.paths)
+    dataset = open_dataset(request.dataset, request.root, options)
     metrics = select_metrics(request.metrics, request.lpips_weights)
     ids = _ids(request.ids)
     _check(request)
