@@ -13,7 +13,7 @@ from betwixt.media.frames import bit_depth, planes
 from betwixt.media.reader import Frame, Reader
 
 
-def paint(frame: av.VideoFrame, index: int, *, scene: int = 0, speed: float = 2.0) -> av.VideoFrame:
+def paint(frame: av.VideoFrame, index: float, *, scene: int = 0, speed: float = 2.0) -> av.VideoFrame:
     """Fill a frame with a smooth texture that moves by `speed` pixels a frame to the right."""
     depth = bit_depth(frame.format.name)
     for number, plane in enumerate(planes(frame)):
@@ -53,6 +53,7 @@ def make_clip(
     colour: dict[str, int] | None = None,
     prepare: Any = None,
     audio_start: Fraction = Fraction(0),
+    places: list[float] | None = None,
 ) -> Path:
     """Write a clip of a moving texture.
 
@@ -74,6 +75,7 @@ def make_clip(
         colour: Attributes of the codec context (colorspace, color_range, ...).
         prepare: Called with the container and stream before the first frame.
         audio_start: When the tone begins.
+        places: How far the texture has gone in each frame, in pixels; 2 a frame if not given.
     """
     rate = Fraction(rate)
     with av.open(str(path), "w") as out:
@@ -91,7 +93,10 @@ def make_clip(
         for index in range(frames):
             scene = sum(index >= c for c in cuts)
             frame = av.VideoFrame(*size, pixel_format)
-            paint(frame, 0 if still else index // repeat, scene=scene)
+            if places is None:
+                paint(frame, 0 if still else index // repeat, scene=scene)
+            else:
+                paint(frame, places[index], scene=scene, speed=1.0)
             for key, value in (colour or {}).items():
                 setattr(frame, key, value)
             if times is not None:

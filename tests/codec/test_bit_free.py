@@ -12,9 +12,11 @@ from betwixt.codec.base import BASES
 from betwixt.codec.decode import decode_video, read_record
 from betwixt.codec.encode import ATTACHMENT, encode_video
 from betwixt.codec.quality import mean_squared_error, psnr_of
+from betwixt.codec.record import FORMAT
 from betwixt.errors import BetwixtError, DamagedInputError, InputError, OutputError, UsageError
 from betwixt.media.attach import attach, attachment
 from betwixt.media.reader import Reader
+from betwixt.models.dis import DIS
 from clips import make_clip, read_frames, same
 
 NTSC = Fraction(24000, 1001)
@@ -53,6 +55,26 @@ def test_every_frame_comes_back_at_its_time(tmp_path, rate, frames, keep):
     made = [k for k, here in enumerate(record.sent) if not here]
     if keep == 2:
         assert all(psnr_of(mean_squared_error(after[k].video, before[k].video)) > 28 for k in made)
+
+
+@pytest.mark.parametrize("cuts", [(), (7,)])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_paths_bend_as_sent_frames_say_and_what_was_measured_is_made(tmp_path, monkeypatch, cuts, threads):
+    places = [k * k / 5 for k in range(13)]
+    source = make_clip(tmp_path / "in.mkv", frames=13, places=places, cuts=cuts, size=(128, 96))
+    (tmp_path / "cuts.txt").write_text("".join(f"{cut}\n" for cut in cuts) or "100\n")
+    options = QUICK | {"quality": 4, "measure": True, "scene_cuts": tmp_path / "cuts.txt", "threads": threads}
+    curved = encode_video(source, tmp_path / "c.mkv", **options)
+    _, after = restore(tmp_path / "c.mkv")
+    record, before = record_of(tmp_path / "c.mkv"), read_frames(source)
+    assert record.paths == "curved"
+    made = [k for k, here in enumerate(record.sent) if not here]
+    found = [psnr_of(mean_squared_error(after[k].video, before[k].video)) for k in made]
+    assert sum(found) / len(found) == pytest.approx(curved.psnr, abs=1e-6)
+    monkeypatch.setattr(DIS, "curves", False)
+    straight = encode_video(source, tmp_path / "s.mkv", **options)
+    assert record_of(tmp_path / "s.mkv").paths == "straight"
+    assert curved.psnr > straight.psnr + 1
 
 
 def test_a_player_sees_half_the_rate(tmp_path):
@@ -289,8 +311,8 @@ def test_a_file_that_was_not_encoded_says_so(tmp_path):
 
 def test_another_version_is_named(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=4)
-    attach(source, tmp_path / "later.mkv", ATTACHMENT, b"BTWX\x02" + bytes(8))
-    with pytest.raises(InputError, match="version 2, and this Betwixt reads version 1"):
+    attach(source, tmp_path / "later.mkv", ATTACHMENT, b"BTWX\x01" + bytes(8))
+    with pytest.raises(InputError, match=f"version 1, and this Betwixt reads version {FORMAT}"):
         decode_video(tmp_path / "later.mkv", tmp_path / "out.mkv")
     assert not (tmp_path / "out.mkv").exists()
 

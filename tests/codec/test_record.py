@@ -18,6 +18,7 @@ def record(**changes):
         mode="bit-need",
         model="compact",
         weights="42eee7196207",
+        paths="curved",
         writer="0.1.0",
         base="x265",
         rate=Fraction(24000, 1001),
@@ -87,7 +88,7 @@ def test_every_flipped_byte_is_found():
 def test_another_version_says_so():
     body = b"what a later version writes"
     later = struct.pack("<4sBII", b"BTWX", FORMAT + 1, len(body), zlib.crc32(body)) + body
-    with pytest.raises(InputError, match=r"version 2, and this Betwixt reads version 1: .* newer"):
+    with pytest.raises(InputError, match=rf"version {FORMAT + 1}, and this Betwixt reads version {FORMAT}: .* newer"):
         unpack(later, "x.mkv")
 
 

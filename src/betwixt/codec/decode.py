@@ -27,7 +27,7 @@ import av.error
 from betwixt import __version__
 from betwixt.codec.encode import ATTACHMENT, TAG, checksum
 from betwixt.codec.record import Record, unpack
-from betwixt.codec.walk import ahead, one_thread_a_frame
+from betwixt.codec.walk import Chain, ahead, one_thread_a_frame
 from betwixt.errors import DamagedInputError, InputError, UsageError
 from betwixt.media.attach import attachment
 from betwixt.media.files import check_output
@@ -37,7 +37,7 @@ from betwixt.models.base import Interpolator
 from betwixt.models.registry import MODELS
 from betwixt.pipeline.interpolate import cores
 from betwixt.runtime.load import load_model, loaded_hash
-from betwixt.runtime.synthesis import PairWork, Synthesizer
+from betwixt.runtime.synthesis import PairWork
 
 if TYPE_CHECKING:
     from betwixt.codec.coder import BFrameCoder
@@ -198,8 +198,7 @@ class _Make:
 
     left: int
     right: int
-    first: av.VideoFrame
-    second: av.VideoFrame
+    work: PairWork
 
 
 @dataclass(frozen=True)
@@ -275,7 +274,6 @@ class _Restoring:
         """Write every frame, and the packets of the other streams."""
         record = self._record
         summary = Decoded("", record.mode, self.model.name)
-        self._synthesizer: Synthesizer | None = None
         for done in ahead(self._steps(), self._work, self._threads):
             if isinstance(done, Other):
                 writer.copy(done)
@@ -318,47 +316,54 @@ class _Restoring:
     # -- which frames
 
     def _steps(self) -> Iterator[_Show | _Make | Other]:
-        """What to show and what to make, in order."""
+        """What to show and what to make, in order; an interval waits until the one after it is known."""
         record = self._record
         count = len(record.ticks)
         sent = [k for k, here in enumerate(record.sent) if here]
         stands = [record.start + record.time(k) for k in sent]
         spacing = min((b - a for a, b in itertools.pairwise(stands)), default=Fraction(1))
         tolerance = max(Fraction(2, 1000), spacing / 4)
+        chain = Chain(self.model, self._reader.info.colour, record.ticks, record.paths == "curved")
         number = -1  # the last one given
         video: av.VideoFrame | None = None
+        waiting: list[_Show | _Make | Other] = []
         for item in self._reader:
             if isinstance(item, Other):
-                yield item
+                waiting.append(item)
                 continue
             here = _nearest(stands, item.time)
             if abs(stands[here] - item.time) > tolerance or sent[here] <= number:
                 continue  # a damaged time: the frame belongs nowhere
             now = sent[here]
-            yield from self._gap(number, now, video, item.video)
-            yield _Show(now, item.video)
+            work = chain.add(now, item.video, self._boundary(number) <= now)
+            yield from waiting
+            waiting = [*self._gap(number, now, video, item.video, work), _Show(now, item.video)]
             number, video = now, item.video
         if video is None:
             raise InputError(f"{self._reader.name} holds no frame that can be decoded: copy the file again.")
+        yield from waiting
         for missing in range(number + 1, count):
             yield _Show(missing, video, held=True)
 
+    def _boundary(self, number: int) -> int:
+        """The frame that begins the shot after that of frame `number`."""
+        at = bisect_left(self._begins, number + 1)
+        return self._begins[at] if at < len(self._begins) else len(self._record.ticks)
+
     def _gap(
-        self, left: int, right: int, first: av.VideoFrame | None, second: av.VideoFrame
+        self, left: int, right: int, first: av.VideoFrame | None, second: av.VideoFrame, work: PairWork | None
     ) -> Iterator[_Show | _Make]:
         """The frames between two decoded ones."""
         if first is None:
             for number in range(left + 1, right):
                 yield _Show(number, second, held=True)
-            return
-        at = bisect_left(self._begins, left + 1)
-        boundary = self._begins[at] if at < len(self._begins) else len(self._record.ticks)
-        if boundary > right:
+        elif work is not None:
             if right - left > 1:
-                yield _Make(left, right, first, second)
-            return
-        for number in range(left + 1, right):
-            yield _Show(number, first if number < boundary else second, held=True)
+                yield _Make(left, right, work)
+        else:
+            boundary = self._boundary(left)
+            for number in range(left + 1, right):
+                yield _Show(number, first if number < boundary else second, held=True)
 
     # -- making them
 
@@ -368,11 +373,8 @@ class _Restoring:
         if isinstance(step, _Show):
             return [step]
         record = self._record
-        if self._synthesizer is None:
-            self._synthesizer = Synthesizer(self.model, step.first, self._reader.info.colour)
-        synthesizer = self._synthesizer
-        first, second = synthesizer.source(step.first), synthesizer.source(step.second)
-        work = PairWork(synthesizer, first, second)
+        work = step.work
+        first, second = work.sources
         span = record.ticks[step.right] - record.ticks[step.left]
         whole = not any(record.sent[step.left + 1 : step.right])
         result: list[_Show | _Made] = []

@@ -38,7 +38,7 @@ from betwixt.codec.base import ORDERS, base_options, find_base
 from betwixt.codec.layout import Interval, intervals, kept_frames, kinds
 from betwixt.codec.quality import mean_squared_error, psnr_of
 from betwixt.codec.record import Coded, Record, pack
-from betwixt.codec.walk import ahead, one_thread_a_frame
+from betwixt.codec.walk import Chain, ahead, one_thread_a_frame
 from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.media.attach import attach
 from betwixt.media.files import check_output, output_error
@@ -52,7 +52,7 @@ from betwixt.models.base import Interpolator
 from betwixt.pipeline.interpolate import cores
 from betwixt.pipeline.plan import thumbnail
 from betwixt.runtime.load import load_model, loaded_hash
-from betwixt.runtime.synthesis import PairWork, Source, Synthesizer
+from betwixt.runtime.synthesis import PairWork, Source
 
 if TYPE_CHECKING:
     from betwixt.codec.coder import BFrameCoder
@@ -276,6 +276,7 @@ class _Encoding:
         elif self.mode != "base":
             self.model = given
         self.weights = loaded_hash(given, o["weights"]) if isinstance(given, str) and self.mode != "base" else ""
+        self.paths = "curved" if self.model is not None and self.model.curves else "straight"
         self.notes: list[str] = []
 
     # -- the whole
@@ -461,24 +462,13 @@ class _Encoding:
         """Make every B frame that is not sent from the decoded base stream, and compare it with the true one."""
         verdicts: list[_Verdict] = []
         with Reader(path, interlaced="ignore", threads=min(self.threads, 16)) as decoded:
-            source = self._open()
+            source, info = self._open(), decoded.info
             try:
-                synthesizer: Synthesizer | None = None
-                maker: _Maker | None = None
-                pairs = self._pairs(decoded, source, writer, survey, sent)
-                first = next(pairs, None)
-                if first is None:
-                    return []
                 assert self.model is not None
-                synthesizer = Synthesizer(self.model, first.first, decoded.info.colour)
-                pixels = first.first.width * first.first.height * len(sent)
-                maker = _Maker(self, synthesizer, survey, 8 * _packet_sums(path)[1] / pixels)
-
-                def chained() -> Iterator[_Pair]:
-                    yield first
-                    yield from pairs
-
-                for found in ahead(chained(), maker.judge, self.threads):
+                chain = Chain(self.model, decoded.info.colour, survey.ticks, self.paths == "curved")
+                maker = _Maker(self, chain, survey, 8 * _packet_sums(path)[1] / (info.width * info.height * len(sent)))
+                pairs = self._pairs(decoded, source, writer, survey, sent, chain)
+                for found in ahead(pairs, maker.judge, self.threads):
                     verdicts += found
                     self._tell("making B frames", len(verdicts), len(sent) - sum(sent))
             finally:
@@ -486,16 +476,23 @@ class _Encoding:
         return verdicts
 
     def _pairs(
-        self, decoded: Reader, source: Reader | ImageSource, writer: VideoWriter, survey: _Survey, sent: Sequence[bool]
+        self,
+        decoded: Reader,
+        source: Reader | ImageSource,
+        writer: VideoWriter,
+        survey: _Survey,
+        sent: Sequence[bool],
+        chain: Chain,
     ) -> Iterator[_Pair]:
-        """Two decoded frames, with the true ones at and between their places, interval by interval."""
+        """The intervals that have frames in them, with the true ones at and between their ends."""
         stream = (item for item in decoded if isinstance(item, Frame))
         truths = (item for item in source if isinstance(item, Frame))
         waiting = {i.left: i for i in intervals(sent, survey.shots)}
-        left: av.VideoFrame | None = None
+        begins = set(survey.shots)
         number = -1
         held: dict[int, av.VideoFrame] = {}
         open_interval: Interval | None = None
+        ready: _Pair | None = None  # until the interval after it is known
         for frame in truths:
             number += 1
             open_after = waiting.get(number)
@@ -506,12 +503,18 @@ class _Encoding:
             here = next(stream, None)
             if here is None:
                 raise OutputError(f"{self.base.encoder} left frames out: choose another --base or --preset.")
-            if open_interval is not None and open_interval.right == number and left is not None:
-                yield _Pair(open_interval, left, here.video, dict(held))
+            work = chain.add(number, here.video, number in begins)
+            if ready is not None:
+                yield ready
+                ready = None
+            if open_interval is not None and open_interval.right == number and work is not None:
+                ready = _Pair(open_interval, work, dict(held))
                 held = {number: held[number]}
-            left, open_interval = here.video, open_after
+            open_interval = open_after
             if open_after is None:
                 held = {}
+        if ready is not None:
+            yield ready
 
     def _failing(self, verdicts: list[_Verdict], survey: _Survey, sent: Sequence[bool], rounds: int) -> list[int]:
         """The B frames to send as well, after a round."""
@@ -536,6 +539,7 @@ class _Encoding:
             mode=self.mode if self.mode != "base" else "bit-free",
             model=self.model.name if self.model is not None else "none",
             weights=self.weights,
+            paths=self.paths,
             writer=__version__,
             base=self.base.name,
             rate=survey.rate,
@@ -558,29 +562,28 @@ class _Encoding:
 
 @dataclass(frozen=True)
 class _Pair:
-    """Two decoded frames of an interval, and the true frames by number, both ends included."""
+    """An interval of two decoded frames, and the true frames by number, both ends included."""
 
     interval: Interval
-    first: av.VideoFrame
-    second: av.VideoFrame
+    work: PairWork
     truths: dict[int, av.VideoFrame]
 
 
 class _Maker:
     """Makes the B frames of an interval and compares them with the true ones."""
 
-    def __init__(self, job: _Encoding, synthesizer: Synthesizer, survey: _Survey, rate: float) -> None:
-        self._job, self._synthesizer, self._survey, self._rate = job, synthesizer, survey, rate
+    def __init__(self, job: _Encoding, chain: Chain, survey: _Survey, rate: float) -> None:
+        self._job, self._chain, self._survey, self._rate = job, chain, survey, rate
 
     def judge(self, pair: _Pair) -> list[_Verdict]:
         """What becomes of each frame between."""
         ticks, interval = self._survey.ticks, pair.interval
-        first, second = (self._synthesizer.source(f) for f in (pair.first, pair.second))
+        first, second = pair.work.sources
         span = ticks[interval.right] - ticks[interval.left]
         times = [Fraction(ticks[k] - ticks[interval.left], span) for k in interval.between]
-        made = PairWork(self._synthesizer, first, second).make(times)
-        ends = [mean_squared_error(pair.first, pair.truths[interval.left])]
-        ends.append(mean_squared_error(pair.second, pair.truths[interval.right]))
+        made = pair.work.make(times)
+        ends = [mean_squared_error(first.video, pair.truths[interval.left])]
+        ends.append(mean_squared_error(second.video, pair.truths[interval.right]))
         around = sum(ends) / 2
         verdicts = []
         for number, t, frame in zip(interval.between, times, made, strict=True):
@@ -603,7 +606,7 @@ class _Maker:
         else:
             worth = coder.worth_of(self._rate, verdict.around)
             step = coder.step_for(worth)
-        payload, frame = coder.encode(first, second, self._synthesizer.source(truth), t, step, worth)
+        payload, frame = coder.encode(first, second, self._chain.source(truth), t, step, worth)
         error = mean_squared_error(frame, truth)
         pixels = truth.width * truth.height
         # Bits that bring less than they would elsewhere are not spent: the synthesized frame stands.

@@ -31,7 +31,7 @@ from betwixt.errors import InputError
 
 __all__ = ["FORMAT", "Coded", "Record", "pack", "unpack"]
 
-FORMAT = 1
+FORMAT = 2
 """The version of what this module writes; it reads no other."""
 
 _MAGIC = b"BTWX"
@@ -62,6 +62,7 @@ class Record:
         mode: "bit-free" or "bit-need".
         model: The model that synthesizes.
         weights: The first twelve digits of the SHA-256 of its weights; "" where it has none.
+        paths: "curved" if it is told of the sent frames around the two, "straight" if not.
         writer: The version of Betwixt that wrote it.
         base: The base codec's short name.
         rate: Frames a second of the source: the constant rate, or the mean of a variable one.
@@ -80,6 +81,7 @@ class Record:
     mode: str
     model: str
     weights: str
+    paths: str
     writer: str
     base: str
     rate: Fraction
@@ -113,6 +115,7 @@ def pack(record: Record) -> bytes:
         "mode": record.mode,
         "model": record.model,
         "weights": record.weights,
+        "paths": record.paths,
         "writer": record.writer,
         "base": record.base,
         "rate": str(record.rate),
@@ -227,6 +230,7 @@ def _read(body: bytes, rest: bytes) -> tuple[Record, list[int]]:
         mode=str(d["mode"]),
         model=str(d["model"]),
         weights=str(d["weights"]),
+        paths=str(d["paths"]),
         writer=str(d["writer"]),
         base=str(d["base"]),
         rate=Fraction(d["rate"]),
@@ -243,6 +247,8 @@ def _read(body: bytes, rest: bytes) -> tuple[Record, list[int]]:
     )
     if record.rate <= 0 or record.tick <= 0 or record.last <= 0 or record.mode not in ("bit-free", "bit-need"):
         raise ValueError("figures that no video has")
+    if record.paths not in ("curved", "straight"):
+        raise ValueError("paths of no kind")
     if not record.shots or record.shots[0] != 0 or not all(0 <= s < frames for s in record.shots) or not any(sent):
         raise ValueError("shots that are none")
     return record, broken

@@ -1,20 +1,72 @@
-"""Going through a base stream interval by interval, several at work at a time, results in order."""
+"""Going through a base stream interval by interval, several at work at a time, results in order.
+
+decoded frames ──► Chain ──► an interval for each two that follow each other in a shot, told of those beside it
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import av
 import cv2
 
-__all__ = ["ahead", "one_thread_a_frame"]
+from betwixt.media.colour import Colour
+from betwixt.models.base import Interpolator
+from betwixt.runtime.synthesis import PairWork, Source, Synthesizer
+
+__all__ = ["Chain", "ahead", "one_thread_a_frame"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Chain:
+    """The intervals of a base stream.
+
+    Args:
+        model: What makes the frames in them.
+        colour: Of the stream.
+        ticks: When each frame of the video stands, those between included.
+        curved: Whether intervals are told of those beside them, which bends the paths of models that heed it.
+    """
+
+    def __init__(self, model: Interpolator, colour: Colour, ticks: Sequence[int], curved: bool) -> None:
+        self._model, self._colour, self._ticks, self._curved = model, colour, ticks, curved
+        self._synthesizer: Synthesizer | None = None
+        self._number = self._span = 0
+        self._last: Source | None = None
+        self._work: PairWork | None = None
+
+    def source(self, video: av.VideoFrame) -> Source:
+        """Wrap a frame of the stream's format."""
+        if self._synthesizer is None:
+            self._synthesizer = Synthesizer(self._model, video, self._colour)
+        return self._synthesizer.source(video)
+
+    def add(self, number: int, video: av.VideoFrame, begins: bool) -> PairWork | None:
+        """The interval from the frame that was added last to this one, or None where this one begins a shot.
+
+        From then on the interval before knows all that it will: its frames can be made.
+
+        Args:
+            number: Of the frame in the video.
+            video: The decoded frame.
+            begins: Whether a shot begins with it, or somewhere since the frame before.
+        """
+        source, earlier, before = self.source(video), self._work, self._last
+        self._work, span = None, self._ticks[number] - self._ticks[self._number]
+        if before is not None and not begins:
+            assert self._synthesizer is not None
+            self._work = PairWork(self._synthesizer, before, source)
+            if earlier is not None and self._curved:
+                self._work.follow(earlier, self._span, span)
+        self._number, self._span, self._last = number, span, source
+        return self._work
 
 
 def ahead(items: Iterable[T], work: Callable[[T], R], workers: int) -> Iterator[R]:

@@ -41,7 +41,7 @@ _NAMES = {
     "vimeo90k": "Vimeo-90K",
     "video": "Video",
 }
-_README_SETS = (("ucf101", ""), ("middlebury", ""), ("frames", "davis_dev"))
+_README_SETS = (("ucf101", ""), ("middlebury", ""), ("frames", "davis_dev"), ("frames", "davis_dev, curved paths"))
 _README_MODELS = {
     "average": "average of the two frames",
     "dis-midpoint": "DIS midpoint (OpenCV's flow, halved)",
@@ -264,10 +264,12 @@ def readme_part(quality: Rows, conversion: Rows) -> str:
             if (row["dataset"], row["options"]) == (dataset, options) and row["precision"] in ("", "fp32")
         }
         count = max((int(row["count"]) for row in rows.values()), default=0)
-        heads.append(f"{'DAVIS' if dataset == 'frames' else _NAMES[dataset]} ({count})")
+        name = "DAVIS, four frames seen" if "curved" in options else "DAVIS" if dataset == "frames" else _NAMES[dataset]
+        heads.append(f"{name} ({count})")
         for model in _README_MODELS:
             row = rows.get(model)
-            text = "needs sequences" if row is None else f"{_mean(row, 'psnr', 2)} dB"
+            unseen = "the same" if "curved" in options else "needs sequences"
+            text = unseen if row is None else f"{_mean(row, 'psnr', 2)} dB"
             if row is not None and row["complete"] != "yes":
                 text += " (incomplete)"
             if row is not None and dataset == "middlebury":
@@ -277,7 +279,8 @@ def readme_part(quality: Rows, conversion: Rows) -> str:
     lines = _table(("method", *heads), ((_README_MODELS[m], *cells[m]) for m in _README_MODELS if m in known))
     lines += [
         "",
-        "<sub>PSNR of the frame rounded to 8 bit, the mean over frames; by `betwixt evaluate`.",
+        "<sub>PSNR of the frame rounded to 8 bit, the mean over frames; by `betwixt evaluate`. The papers' protocols",
+        "show two frames; conversions see those before and after as well, and `dis` and `compact` bend paths by them.",
         "[All results](docs/results.md), with confidence intervals, protocols and machines.</sub>",
         "",
     ]

@@ -146,6 +146,8 @@ class PairWork:
             span: How long that is;
             own: and this one, in the same unit.
         """
+        if not self._synthesizer.model.curves:
+            return
         # What is shared does not lead on to what its neighbours share: a film is no chain in memory.
         self._before, before._after = before._interval, self._interval
         self._spans = span / own, self._spans[1]
@@ -155,6 +157,11 @@ class PairWork:
         """The frames at `times`, each 0 < t < 1, in the format of the sources."""
         pair = self._prepared()
         return [assemble(self._planes(pair, float(t)), self._first.video) for t in times]
+
+    @property
+    def sources(self) -> tuple[Source, Source]:
+        """Frame 0 and frame 1."""
+        return self._first, self._second
 
     @property
     def like(self) -> av.VideoFrame:
