@@ -1,5 +1,7 @@
 """Which encoder, in which format, with which options."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +13,7 @@ from betwixt.errors import UsageError
 from betwixt.media.codecs import choose, container_of, options_for, pixel_format_for
 from betwixt.media.colour import Colour
 from betwixt.media.probe import HDR, VideoInfo
+from clips import make_clip, read_frames
 
 PLAIN = VideoInfo(
     name="x", container="matroska", codec="h264", width=64, height=48, pixel_format="yuv420p", rate=Fraction(25),
@@ -88,3 +91,15 @@ def test_unknown_suffixes_are_named():
     assert container_of(Path("a.MKV")) == "matroska"
     with pytest.raises(UsageError, match="xyz"):
         container_of(Path("a.xyz"))
+
+
+@pytest.mark.parametrize("size", [(35, 27), (48, 80), (40, 24)])
+def test_x265_survives_pictures_of_a_few_blocks(tmp_path, size):
+    """It writes beyond its memory there, by its usual options; a process of its own, since that ends it."""
+    pixel_format = "yuv420p10le" if size == (48, 80) else "yuv420p"
+    source = make_clip(tmp_path / "in.mkv", frames=9, size=size, pixel_format=pixel_format)
+    program = "import sys, betwixt; betwixt.interpolate_video(*sys.argv[1:], codec='hevc', factor=1)"
+    for number in range(2):
+        target = tmp_path / f"{number}.mkv"
+        subprocess.run([sys.executable, "-c", program, str(source), str(target)], check=True, timeout=120)
+        assert len(read_frames(target)) == 9

@@ -184,6 +184,36 @@ def test_compiled_models_are_kept_and_a_cache_that_is_no_folder_is_done_without(
     assert kept[0].read_text().strip().endswith("</net>")
 
 
+_FIRST_ARRAYS = """
+import os, sys, threading
+import numpy as np
+from openvino import Model, opset8
+from betwixt.runtime.openvino import _core
+given = opset8.parameter([1, 4], np.float32)
+compiled = _core().compile_model(Model([opset8.relu(given)], [given], "x"), "CPU")
+requests = [compiled.create_infer_request() for _ in range(4)]
+arrays = [np.zeros((1, 4), np.float32) for _ in requests]
+gate = threading.Barrier(4)
+sys.setswitchinterval(1e-6)
+def first(request, array):
+    gate.wait()
+    request.infer([array], share_inputs=True)
+threads = [threading.Thread(target=first, args=x, daemon=True) for x in zip(requests, arrays)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(20)
+os._exit(any(thread.is_alive() for thread in threads))
+"""
+
+
+def test_threads_whose_first_arrays_come_at_once_do_not_stop() -> None:
+    pytest.importorskip("openvino")
+    # Without the start in `_core` seven of ten such processes stand still.
+    for _ in range(2):
+        assert subprocess.run([sys.executable, "-c", _FIRST_ARRAYS], check=False, timeout=120).returncode == 0
+
+
 def test_threads_may_share_it(weights: Path) -> None:
     pytest.importorskip("openvino")
     model = CompactInterpolator(weights, "cpu", engine="openvino")

@@ -93,6 +93,9 @@ _Y4M_FORMATS = [
 ]  # fmt: skip
 
 # made for players, which expect YUV and mostly 4:2:0
+_SMALL = 128
+"""Pictures with a side shorter than this are not given to x265's cutree."""
+
 _FOR_PLAYERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "libvpx", "mpeg4", "mpeg2video")
 
 _CONTAINERS = {
@@ -275,6 +278,9 @@ def options_for(
         _extend(options, "x265-params", ["log-level=0", *_x265_hdr(source.hdr), *_chroma("chromaloc", source)])
         if threads:
             _extend(options, "x265-params", [f"pools={threads}"])
+        if min(source.width, source.height) < _SMALL:
+            # Its look at how blocks depend on each other writes beyond its memory in pictures of a few blocks.
+            _extend(options, "x265-params", ["no-cutree=1"])
     elif encoder.name == "libx264":
         _extend(options, "x264-params", [*_x264_hdr(source.hdr), *_chroma("chromaloc", source)])
     elif encoder.name == "libsvtav1":

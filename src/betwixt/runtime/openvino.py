@@ -101,16 +101,35 @@ def _writable(folder: Path) -> Path | None:
     return folder if os.access(folder, os.W_OK) else None
 
 
-@functools.cache
+_STARTING = threading.Lock()
+
+
 def _core() -> Any:
-    """OpenVINO, once a process and for as long as that lives.
+    """OpenVINO, once a process and for as long as that lives."""
+    with _STARTING:
+        return _started()
+
+
+@functools.cache
+def _started() -> Any:
+    """Make it, and run it once.
 
     Its CPU plugin gives the thread that makes it a stack for signal handlers, and where there were two of them leaves
     the thread with one that has been freed: the next signal then writes over whatever lies there by now.
+
+    What its Python bindings set up when they first see an array, they set up with a lock held that another thread may
+    wait for while it holds the interpreter's: two threads whose first arrays come at the same moment stop for good.
     """
     import openvino
 
-    return openvino.Core()
+    core = openvino.Core()
+    array = np.zeros((1, 1), np.float32)
+    given = openvino.opset8.parameter([1, 1], np.float32)
+    model = openvino.Model([openvino.opset8.relu(given)], [given], "first")
+    request = core.compile_model(model, "CPU").create_infer_request()
+    for value in request.infer([array], share_inputs=True).values():
+        np.array(value)
+    return core
 
 
 def _converted(module: nn.Module, example: Sequence[Tensor], folder: Path | None) -> Any:
