@@ -212,3 +212,77 @@ def test_bad_frames_get_a_line():
     smoother.push(grey(5), captured=0, now=0)
     with pytest.raises(UsageError, match="changes its size from 96x64 to 50x30"):
         smoother.push(grey(5, (30, 50)), captured=1, now=1)
+
+
+@pytest.mark.parametrize("jump", [30, -30, -3])
+def test_a_sender_s_clock_that_is_set_anew_is_followed(jump):
+    smoother = Smoother(Level(), rate=20, source_rate=5)
+    shown = []
+    for tick in range(20 * 14):
+        now = Fraction(tick, 20)
+        if tick % 4 == 0:
+            smoother.push(grey(tick % 80), captured=now + (jump if now >= 5 else 0), now=now)
+        shown.append(smoother.pull(now))
+    # some three seconds after, all is as before
+    for tick in range(20 * 9, 20 * 14):
+        assert shown[tick].kind in ("source", "interpolated")
+        assert shown[tick].time == Fraction(tick - 3, 20) + jump
+
+
+def test_one_frame_with_a_wrong_time_changes_nothing():
+    plain, marred = (Smoother(Level(), rate=20, source_rate=5) for _ in range(2))
+    shown = []
+    for tick in range(20 * 8):
+        now = Fraction(tick, 20)
+        for smoother in (plain, marred):
+            if tick % 4 == 0:
+                smoother.push(grey(tick % 80), captured=now, now=now)
+        if tick == 60:
+            marred.push(grey(200), captured=now + 1000, now=now)
+        shown.append((plain.pull(now), marred.pull(now)))
+    assert all(a.time == b.time and (a.picture == b.picture).all() for a, b in shown)
+
+
+def test_a_display_that_paused_goes_on_with_what_is_due():
+    smoother = Smoother(Level(), rate=20, source_rate=5)
+    for tick in range(20 * 40):
+        now = Fraction(tick, 20)
+        if tick % 4 == 0:
+            smoother.push(grey(tick % 80), captured=now, now=now)
+        if now <= 3 or now >= 30:
+            shown = smoother.pull(now)
+            if now > 1:
+                assert shown.time == now - smoother.delay
+                assert shown.kind in ("source", "interpolated")
+
+
+def test_a_frame_is_copied_and_what_is_shown_cannot_be_written_to():
+    smoother, buffer = Smoother(Level(), rate=20, source_rate=20), grey(0)
+    for n in range(3):
+        buffer[...] = grey(20 * n)
+        smoother.push(buffer, captured=Fraction(n, 20), now=Fraction(n, 20))
+        shown = smoother.pull(Fraction(n, 20))
+        assert level(shown) == pytest.approx(20 * n, abs=0.6)
+        with pytest.raises(ValueError, match="read-only"):
+            shown.picture[...] = 0
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), None, "soon"])
+def test_times_that_are_none_are_refused(wrong):
+    smoother = Smoother(Level(), rate=20, source_rate=5)
+    with pytest.raises(UsageError, match="no time"):
+        smoother.push(grey(0), captured=wrong, now=0)
+    with pytest.raises(UsageError, match="array"):
+        smoother.push(grey(0)[:0], captured=0, now=0)
+    for option in ("margin", "horizon", "delay"):
+        with pytest.raises(UsageError, match="no number"):
+            Smoother(Level(), rate=20, source_rate=5, **{option: float("nan")})
+
+
+def test_pictures_still_come_after_it_is_closed():
+    smoother = Smoother(Level(), rate=20, source_rate=5, ahead=2)
+    for n in range(3):
+        smoother.push(grey(10 * n), captured=Fraction(n, 5), now=Fraction(n, 5))
+    smoother.pull(Fraction(2, 5))
+    smoother.close()
+    assert smoother.pull(Fraction(9, 20)) is not None

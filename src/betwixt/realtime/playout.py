@@ -7,6 +7,10 @@ The sender's clock and the receiver's need not agree. The smallest difference be
 stands for clock offset and transit together; what comes later than that is late. The picture due at a tick is that of
 the content time `tick - transit - delay`, put on the display's grid, which begins with the first frame: where the
 display's rate is a multiple of the stream's, every frame of the stream falls on a tick.
+
+A clock that is set to another time is told from late frames by how long it lasts: a burst after a pause is soon over.
+Where for two seconds no frame comes that is less than a second off, the stream is joined anew. A display that was not
+asked for pictures for a second goes on at once with what is due.
 """
 
 from __future__ import annotations
@@ -21,6 +25,12 @@ __all__ = ["Playout", "delay_of"]
 
 _SEEN = 256
 """Arrivals whose smallest transit counts: clocks drift, routes change."""
+
+JUMP = Fraction(1)
+"""Seconds by which a frame is off that is no longer taken for early or late."""
+
+_LASTING = Fraction(2), 8
+"""For how many seconds, and how many frames, this has to go on before the sender's clock counts as set anew."""
 
 
 def delay_of(rate: Fraction, source_rate: Fraction) -> Fraction:
@@ -50,6 +60,7 @@ class Playout:
             raise UsageError(f"The delay ({float(delay):g} s) must not be negative.")
         self.rate, self.delay = rate, delay
         self._transits: deque[Fraction] = deque(maxlen=_SEEN)
+        self._strange: list[Fraction] = []  # when frames came that were off, since the last that was not
         self._origin: Fraction | None = None
         self._shown: Fraction | None = None
 
@@ -58,20 +69,36 @@ class Playout:
         """The smallest difference of arrival and capture, in seconds; None before the first frame."""
         return min(self._transits) if self._transits else None
 
-    def arrived(self, captured: Fraction, now: Fraction) -> None:
-        """Note the arrival of a frame."""
+    def arrived(self, captured: Fraction, now: Fraction) -> str:
+        """Note the arrival of a frame.
+
+        Returns:
+            "usual"; "ahead" for a frame from so far ahead that it means nothing yet; "anew" where the stream is joined
+            anew with this frame, whose times have nothing to do with those before.
+        """
+        transit, off = self.transit, now - captured
+        seconds, frames = _LASTING
+        if transit is not None and len(self._transits) >= frames and abs(off - transit) > JUMP:
+            self._strange.append(now)
+            if len(self._strange) < frames or now - self._strange[0] < seconds:
+                return "ahead" if off < transit else "usual"
+            self._transits.clear()
+            self._origin, self._shown = captured, None
+        self._strange.clear()
         if self._origin is None:
             self._origin = captured
-        self._transits.append(now - captured)
+        anew = transit is not None and not self._transits
+        self._transits.append(off)
+        return "anew" if anew else "usual"
 
     def due(self, now: Fraction) -> Fraction | None:
-        """The content time due at `now`; None before the first frame. It never goes back."""
+        """The content time due at `now`; None before the first frame. It never goes back, but where it begins anew."""
         transit = self.transit
         if transit is None or self._origin is None:
             return None
         tick = math.floor((now - transit - self.delay - self._origin) * self.rate + Fraction(1, 1000))
         content = self._origin + tick / self.rate
-        if self._shown is not None:
+        if self._shown is not None and content - self._shown <= JUMP:
             # a clock that is set right goes on by steps that nobody sees as a jump: two ticks at most, none back
             content = min(max(content, self._shown), self._shown + 2 / self.rate)
         self._shown = content

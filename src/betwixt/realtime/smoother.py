@@ -25,6 +25,7 @@ Time is exact (`Fraction`); clocks are whatever the caller says, so a network ca
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import OrderedDict, deque
@@ -48,7 +49,7 @@ from betwixt.media.timeline import parse_rate
 from betwixt.models.base import Image, Interpolator, MotionInterpolator, MotionPair, Pair
 from betwixt.models.dis import DIS, DISPair
 from betwixt.models.registry import EFFECTS_MODEL
-from betwixt.realtime.playout import Playout, delay_of
+from betwixt.realtime.playout import JUMP, Playout, delay_of
 from betwixt.runtime.load import load_model
 
 __all__ = ["MODES", "Shown", "Smoother"]
@@ -67,7 +68,7 @@ class Shown:
     """A picture for a tick of the display.
 
     Attributes:
-        picture: (H, W, 3) RGB, uint8.
+        picture: (H, W, 3) RGB, uint8; it may not be written to, since it may serve again: draw on a copy.
         time: The content time, in seconds on the sender's clock.
         kind: "source", "interpolated", "extrapolated", "seam" or "held".
     """
@@ -146,6 +147,9 @@ class Smoother:
     ) -> None:
         if mode not in MODES:
             raise UsageError(f"There is no mode '{mode}': choose interpolate or extrapolate.")
+        for what, value in (("margin", margin), ("horizon", horizon), ("delay", delay or 0)):
+            if not math.isfinite(value):
+                raise UsageError(f"The {what} ({value}) is no number.")
         if margin < 0 or horizon < 0 or ahead < 0:
             raise UsageError("Neither the margin nor the horizon nor the pictures made ahead may be negative.")
         self.rate, self.source_rate = parse_rate(rate), parse_rate(source_rate)
@@ -157,7 +161,7 @@ class Smoother:
         self._playout = Playout(self.rate, self.delay)
         self._interval, self._tick = 1 / self.source_rate, 1 / self.rate
         self._horizon, self._mends = Fraction(horizon), seam
-        self._lock = threading.RLock()
+        self._lock, self._guessing = threading.RLock(), threading.Lock()
         self._frames: list[_Still] = []
         self._scores: deque[float] = deque(maxlen=8)
         self._version = 0
@@ -174,26 +178,30 @@ class Smoother:
         """Take in a frame of the stream.
 
         Args:
-            frame: (H, W, 3) RGB, uint8; all frames have one size.
+            frame: (H, W, 3) RGB, uint8; all frames have one size. It is copied: the array may be used again.
             captured: When it was captured, in seconds on the sender's clock. Frames may come in any order; one of the
-                same time as an earlier one is ignored.
+                same time as an earlier one is ignored. After a clock that was set anew, and after a longer pause, the
+                stream is joined anew.
             now: The receiver's clock in seconds; by default `time.monotonic()`.
 
         Raises:
-            UsageError: if it is no such picture, or of another size than the frames before it.
+            UsageError: if it is no such picture, or of another size than the frames before it, or a time is none.
         """
-        if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        right = isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3
+        if not right or not frame.size:
             raise UsageError("A frame is a numpy array (height, width, 3), RGB, uint8.")
-        at = _clock(now)
+        at, moment = _clock(now), _seconds(captured)
+        picture = np.array(frame, order="C")
         with self._lock:
             if self._frames and frame.shape != self._frames[0].picture.shape:
                 was, got = (f"{s[1]}x{s[0]}" for s in (self._frames[0].picture.shape, frame.shape))
                 raise UsageError(f"The stream changes its size from {was} to {got}: begin a new Smoother.")
-            moment = Fraction(captured).limit_denominator(1_000_000)
-            self._playout.arrived(moment, at)
-            if any(f.time == moment for f in self._frames):
+            arrival = self._playout.arrived(moment, at)
+            if arrival == "anew":
+                self._frames, self._last, self._guessed = [], None, False
+            if arrival == "ahead" or any(f.time == moment for f in self._frames):
                 return
-            self._frames.append(_Still(np.ascontiguousarray(frame), moment, self._version))
+            self._frames.append(_Still(picture, moment, self._version))
             self._frames.sort(key=lambda f: f.time)
             del self._frames[:-_KEPT]
             for before, after in zip(self._frames, self._frames[1:], strict=False):
@@ -229,12 +237,14 @@ class Smoother:
             version, frames, last, guessed = self._version, list(self._frames), self._last, self._guessed
             coming = self._coming.get(self._recipe(frames, content))
         mend = self._mends and guessed and last is not None and last[0] != version
+        mend = mend and last is not None and 0 < content - last[1].time <= JUMP
         if mend and last is not None and not _cut_between(frames, last[1].time, content + self._tick):
             shown = self._mended(last[1], frames, content)
         elif coming is not None:
             shown = coming.result()
         else:
             shown = self._show(frames, content)
+        shown.picture.flags.writeable = False
         with self._lock:
             self._last = version, shown
             self._guessed = shown.kind == "extrapolated" or (shown.kind == "seam" and self._beyond(frames, content))
@@ -265,8 +275,11 @@ class Smoother:
 
     def close(self) -> None:
         """End the threads that work ahead."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        with self._lock:
+            pool, self._pool = self._pool, None
+            self._coming = {}
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def __enter__(self) -> Self:
         return self
@@ -344,16 +357,19 @@ class Smoother:
 
         made: list[_Still] = self._cached("after", first, last, make)
         interval = last.time - first.time
-        while len(made) < steps:
-            number = len(made) + 1
-            if self.model.extrapolates and not isinstance(self.model, DIS):
-                before = [first, last, *made][-2:]
-                picture = _rounded(self.model.next_frame(before[0].image, before[1].image))
-            else:
-                search: DISPair = self._cached("search", first, last, lambda: DIS().prepare_luma(first.luma, last.luma))
-                picture = _made(search.beyond(float(number)), first, last)
-            made.append(_Still(picture, last.time + number * interval))
-        return made[steps - 1]
+        with self._guessing:  # each goes on from the one before
+            while len(made) < steps:
+                number = len(made) + 1
+                if self.model.extrapolates and not isinstance(self.model, DIS):
+                    before = [first, last, *made][-2:]
+                    picture = _rounded(self.model.next_frame(before[0].image, before[1].image))
+                else:
+                    search: DISPair = self._cached(
+                        "search", first, last, lambda: DIS().prepare_luma(first.luma, last.luma)
+                    )
+                    picture = _made(search.beyond(float(number)), first, last)
+                made.append(_Still(picture, last.time + number * interval))
+            return made[steps - 1]
 
     def _prepared(self, left: _Still, right: _Still) -> Pair:
         if isinstance(self.model, MotionInterpolator):
@@ -383,7 +399,14 @@ class Smoother:
 
 
 def _clock(now: float | Fraction | None) -> Fraction:
-    return Fraction(time.monotonic() if now is None else now).limit_denominator(1_000_000)
+    return _seconds(time.monotonic() if now is None else now)
+
+
+def _seconds(value: float | Fraction) -> Fraction:
+    try:
+        return Fraction(value).limit_denominator(1_000_000)
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{value!r} is no time: give seconds.") from None
 
 
 def _made(motion: Motion, left: _Still, right: _Still) -> Picture:
