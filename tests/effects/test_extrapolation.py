@@ -101,6 +101,15 @@ def test_repeats_at_the_end_do_not_stop_the_motion(tmp_path):
     assert not same(filled[-1].video, filled[-3].video)
 
 
+def test_a_source_of_variable_rate_is_put_on_a_constant_one_with_a_notice(tmp_path):
+    times = [Fraction(n, 1000) for n in (0, 40, 73, 123, 156, 276, 316, 349)]
+    source = make_clip(tmp_path / "in.mkv", frames=8, times=times, tick=Fraction(1, 1000), size=(160, 96))
+    summary = extrapolate_video(source, tmp_path / "out.mkv", frames=2, model="dis")
+    assert any("varies" in note for note in summary.notes)
+    steady = make_clip(tmp_path / "steady.mkv", frames=8, size=(160, 96))
+    assert not any("varies" in n for n in extrapolate_video(steady, tmp_path / "s.mkv", frames=2, model="dis").notes)
+
+
 def test_one_frame_or_a_cut_leave_nothing_to_go_on_with(tmp_path):
     one = make_clip(tmp_path / "one.mkv", frames=1)
     with pytest.raises(InputError, match="one frame only"):

@@ -51,6 +51,11 @@ class _Job(Job):
             self.audio = "none"
         if not self.model.extrapolates and self.model.name != "dis":
             self.notes.append(f"{self.model.name} only interpolates: the motion that dis finds is continued.")
+        if self.reader.info.variable and not only:
+            self.notes.append(
+                f"The rate of {self.reader.name} varies: the output has {float(self.rates.output):.6g} frames a second "
+                "throughout, some of them new or held between the source's. --only makes those after the last alone."
+            )
 
     def check_model(self) -> None:
         """Any model will do."""
