@@ -1,5 +1,6 @@
 """Rate-distortion curves on a small clip, and what is read out of them."""
 
+import csv
 import dataclasses
 
 import pytest
@@ -88,6 +89,7 @@ def test_a_whole_run(tmp_path):
         ({"frames": 1}, "nothing between"),
         ({"clips": ()}, "no clips"),
         ({"base": "x266"}, "no base codec"),
+        ({"clips": ("a/in.mkv", "b/in.mkv")}, "Two clips are called in,"),
     ],
 )
 def test_wrong_requests_get_one_line(tmp_path, change, message):
@@ -105,6 +107,27 @@ def test_a_clip_that_ends_too_soon_and_a_table_that_is_none(tmp_path):
     (tmp_path / "rd.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="is no table of rd-curve"):
         rd_curve(request)
+
+
+def test_pictures_too_small_for_ms_ssim_are_refused_before_anything_is_encoded(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=4, size=(192, 160))
+    with pytest.raises(InputError, match="192x160: MS-SSIM needs 176"):
+        rd_curve(Request(clips=(str(source),), output=tmp_path / "rd", methods=("base",)))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv"]
+
+
+def test_what_was_measured_with_another_model_or_floor_is_measured_again(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=5, size=(192, 176))
+    request = Request(
+        clips=(str(source),), output=tmp_path / "rd", methods=("bit-free-floor",), qualities=(30,), base="x264",
+        preset="ultrafast", model="dis", floor=5.0, resume=True,
+    )  # fmt: skip
+    rd_curve(request)
+    (first,) = csv.DictReader((tmp_path / "rd.csv").read_text().splitlines())
+    for change in ({"floor": 60.0}, {"model": "average"}):
+        rd_curve(dataclasses.replace(request, **change))
+        (row,) = csv.DictReader((tmp_path / "rd.csv").read_text().splitlines())
+        assert (row["sent"], row["model"]) != (first["sent"], first["model"])
 
 
 def test_bit_need_without_weights_is_left_out_and_said(tmp_path, monkeypatch):

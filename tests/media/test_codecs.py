@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import pytest
 
+import betwixt
 from betwixt.errors import UsageError
 from betwixt.media.codecs import choose, container_of, options_for, pixel_format_for
 from betwixt.media.colour import Colour
@@ -103,3 +104,12 @@ def test_x265_survives_pictures_of_a_few_blocks(tmp_path, size):
         target = tmp_path / f"{number}.mkv"
         subprocess.run([sys.executable, "-c", program, str(source), str(target)], check=True, timeout=120)
         assert len(read_frames(target)) == 9
+
+
+def test_alpha_that_x265_does_not_encode_is_left_out_with_a_notice(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=4, pixel_format="yuva420p")
+    summary = betwixt.interpolate_video(source, tmp_path / "out.mkv", codec="hevc")
+    assert summary.pixel_format == "yuv420p"
+    assert summary.lost == ["the transparency"]
+    kept = betwixt.interpolate_video(source, tmp_path / "kept.mkv", codec="ffv1")
+    assert (kept.pixel_format, kept.lost) == ("yuva420p", [])

@@ -440,7 +440,7 @@ def print_notes(notes: list[str], lost: list[str]) -> None:
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     if lost:
-        print(f"warning: the output's container cannot hold: {', '.join(lost)}.", file=sys.stderr)
+        print(f"warning: the output cannot hold: {', '.join(lost)}.", file=sys.stderr)
 
 
 def print_plan(plan: Plan, stream: IO[str]) -> None:

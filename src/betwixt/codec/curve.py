@@ -65,6 +65,7 @@ _MARKS = (("psnr", 32.0, "32 dB"), ("ms_ssim", 0.965, "MS-SSIM 0.965"))
 """Where NCM's paper reads its savings (section 5)."""
 
 _FEWEST = 2
+_SMALLEST = 176
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class Request:
         weights: Likewise.
         codec_weights: Likewise.
         threads: Likewise.
-        resume: Leave out what the table has already, by the same protocol.
+        resume: Leave out what the table has already, by the same protocol, model and weights of the network that codes.
     """
 
     clips: tuple[str, ...]
@@ -187,10 +188,11 @@ def rd_curve(request: Request, progress: Callable[[str], None] | None = None) ->
             for quality in request.qualities:
                 for method in methods:
                     there = known.get((name, codec, method, quality))
-                    if request.resume and there is not None and there.protocol == protocol:
+                    how = _how(request, method, protocol)
+                    if request.resume and there is not None and (there.protocol, there.model, there.weights) == how:
                         continue
                     tell(f"{name}: {method}, {request.base} at {quality}")
-                    point, frame = _measure(request, name, protocol, lossless, truths, method, quality, Path(folder))
+                    point, frame = _measure(request, name, how[0], lossless, truths, method, quality, Path(folder))
                     known[point.key] = point
                     if quality == middle:
                         shown[f"{method}, {psnr(frame, truths[_shown(truths)]):.2f} dB"] = frame
@@ -202,6 +204,19 @@ def rd_curve(request: Request, progress: Callable[[str], None] | None = None) ->
     _draw(request.output.with_name(request.output.name + ".png"), points)
     write_whole(request.output.with_name(request.output.name + ".md"), page(points))
     return points, notes
+
+
+def _how(request: Request, method: str, protocol: str) -> tuple[str, str, str]:
+    """What else a point depends on: its protocol, the model that synthesizes, the weights that code."""
+    mode = METHODS[method]["mode"]
+    if METHODS[method].get("floor"):
+        protocol += f", floor {request.floor:g} dB"
+    weights = ""
+    if mode == "bit-need":
+        from betwixt.codec.coder import load_coder
+
+        weights = load_coder(request.codec_weights).weights
+    return protocol, "none" if mode == "base" else request.model, weights
 
 
 def _sorted(points: Iterable[Point]) -> list[Point]:
@@ -228,6 +243,10 @@ def _checked(request: Request, notes: list[str]) -> list[str]:
         raise UsageError("The qualities repeat, or there are none: give e.g. 22,27,32,37.")
     if not request.output.parent.is_dir():
         raise UsageError(f"The folder {request.output.parent} does not exist: make it first.")
+    names = [_place(clip)[2] for clip in request.clips]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"Two clips are called {name}, and the table knows them by their names: rename one.")
     chosen = list(dict.fromkeys(request.methods))
     if "bit-need" in chosen:
         from betwixt.codec.coder import load_coder
@@ -254,19 +273,28 @@ def _library(name: str) -> Any:
 # -- measuring
 
 
-def _cut(clip: str, target: Path, request: Request) -> tuple[str, str]:
-    """The clip's first frames, or those from a time on, lossless and in 4:2:0; its name, and which frames those are."""
+def _place(clip: str) -> tuple[str, Fraction | None, str]:
+    """The file or folder of a clip, when it begins, and its name in the table."""
     location, start = clip, None
     if not Path(clip).exists() and "@" in clip:
         location, _, moment = clip.rpartition("@")
         start = parse_time(moment)
+    return location, start, Path(location).stem + (f"@{float(start):g}" if start else "")
+
+
+def _cut(clip: str, target: Path, request: Request) -> tuple[str, str]:
+    """The clip's first frames, or those from a time on, lossless and in 4:2:0; its name, and which frames those are."""
+    location, start, name = _place(clip)
     source: Reader | ImageSource
     if is_image_location(location):
         source = ImageSource(location, Fraction(25), start, None)
     else:
         source = Reader(location, start=start)
-    name = Path(location).stem + (f"@{float(start):g}" if start else "")
     try:
+        if min(source.info.width, source.info.height) < _SMALLEST:
+            raise InputError(
+                f"{clip} is {source.info.width}x{source.info.height}: MS-SSIM needs {_SMALLEST} pixels a side."
+            )
         pixel_format = "yuv420p10le" if source.info.depth > 8 else "yuv420p"
         writer = VideoWriter(target, source.info, source.info.rate, codec="ffv1", pixel_format=pixel_format)
         with writer:
@@ -331,11 +359,6 @@ def _measure(
     kept = [s for k, s in enumerate(scores) if k % request.keep == 0 or k == last]
     between = [s for k, s in enumerate(scores) if k % request.keep and k != last]
     height, width = truths[0].shape[:2]
-    weights = ""
-    if options["mode"] == "bit-need":
-        from betwixt.codec.coder import load_coder
-
-        weights = load_coder(request.codec_weights).weights
     point = Point(
         clip=name,
         base=" ".join(_base_of(request)),
@@ -353,7 +376,7 @@ def _measure(
         encode_seconds=done.seconds,
         decode_seconds=decode_seconds,
         model=done.model,
-        weights=weights,
+        weights=_how(request, method, protocol)[2],
         protocol=protocol,
         date=time.strftime("%Y-%m-%d"),
         machine=describe_machine(),
@@ -394,7 +417,10 @@ def _read(path: Path) -> list[Point]:
     kinds = {f.name: {"int": int, "float": float}.get(str(f.type), str) for f in fields(Point)}
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return [Point(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in csv.DictReader(file)]
+            points = [Point(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in csv.DictReader(file)]
+        if not all(point.method in METHODS for point in points):
+            raise ValueError("a method that is none")
+        return points
     except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError, TypeError):
         raise InputError(f"{path} is no table of rd-curve: give another --output, or remove it.") from None
 
@@ -464,7 +490,8 @@ def _page_of(base: str, points: list[Point]) -> list[str]:
         cells = []
         for method in others:
             for metric in ("psnr", "ms_ssim"):
-                value = bd_rate(curves[clip, "base"], curves[clip, method], metric) if curves[clip, "base"] else None
+                base_curve = curves.get((clip, "base"))
+                value = bd_rate(base_curve, curves[clip, method], metric) if base_curve else None
                 found.setdefault((method, metric), []).append(value)
                 cells.append(_percent(value))
         lines.append(f"| {clip} | {' | '.join(cells)} |")

@@ -170,7 +170,10 @@ def unpack(data: bytes, name: str) -> tuple[Record, list[int]]:
     try:
         return _read(body, data[_HEAD.size + length :])
     except (ValueError, KeyError, TypeError, OverflowError, ZeroDivisionError, struct.error, zlib.error):
-        raise _damaged(name) from None
+        # Its checksum is right: it was written so.
+        raise InputError(
+            f"{name} has restore data that this Betwixt does not understand: decode it with the Betwixt that made it."
+        ) from None
 
 
 def _readable(body: bytes) -> bool:

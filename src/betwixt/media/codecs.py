@@ -184,6 +184,8 @@ def pixel_format_for(encoder: Encoder, wanted: str | None, source: str, width: i
         UsageError: if the encoder does not take the wanted format.
     """
     names = [f.name for f in (av.Codec(encoder.name, "w").video_formats or [])]
+    if encoder.name == "libx265":
+        names = [name for name in names if not name.startswith("yuva")]  # named, but not every build encodes alpha
     if encoder.name == "wrapped_avframe":
         names = _Y4M_FORMATS
     if wanted is not None:

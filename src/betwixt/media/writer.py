@@ -34,7 +34,7 @@ from betwixt.media import codecs
 from betwixt.media.audio import Stretcher
 from betwixt.media.colour import FULL, LIMITED
 from betwixt.media.files import output_error, temporary_beside
-from betwixt.media.frames import is_rgb, planes
+from betwixt.media.frames import has_alpha, is_rgb, planes
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Other
 
@@ -126,6 +126,9 @@ class VideoWriter:
         self.pixel_format = codecs.pixel_format_for(
             self.encoder, pixel_format, source.pixel_format, source.width, source.height
         )
+        # A GIF's frames come with alpha, whether anything shows through them or not.
+        if source.codec != "gif" and has_alpha(source.pixel_format) and not has_alpha(self.pixel_format):
+            self.lost.append("the transparency")
         settings = codecs.options_for(self.encoder, quality, source, self.pixel_format, threads)
         for key, value in (options or {}).items():
             joined = key.endswith("-params") and key in settings
