@@ -177,7 +177,7 @@ def rd_curve(request: Request, progress: Callable[[str], None] | None = None) ->
     methods = _checked(request, notes)
     path = request.output.with_name(request.output.name + ".csv")
     known = {p.key: p for p in _read(path)} if path.exists() else {}
-    codec = " ".join(_base_of(request))
+    codec, weights = " ".join(_base_of(request)), _codec_weights(request) if "bit-need" in methods else ""
     for clip in request.clips:
         with tempfile.TemporaryDirectory(prefix="betwixt-rd-") as folder:
             lossless = Path(folder) / "clip.mkv"
@@ -188,11 +188,11 @@ def rd_curve(request: Request, progress: Callable[[str], None] | None = None) ->
             for quality in request.qualities:
                 for method in methods:
                     there = known.get((name, codec, method, quality))
-                    how = _how(request, method, protocol)
+                    how = _how(request, method, protocol, weights)
                     if request.resume and there is not None and (there.protocol, there.model, there.weights) == how:
                         continue
                     tell(f"{name}: {method}, {request.base} at {quality}")
-                    point, frame = _measure(request, name, how[0], lossless, truths, method, quality, Path(folder))
+                    point, frame = _measure(request, name, how, lossless, truths, method, quality, Path(folder))
                     known[point.key] = point
                     if quality == middle:
                         shown[f"{method}, {psnr(frame, truths[_shown(truths)]):.2f} dB"] = frame
@@ -206,17 +206,18 @@ def rd_curve(request: Request, progress: Callable[[str], None] | None = None) ->
     return points, notes
 
 
-def _how(request: Request, method: str, protocol: str) -> tuple[str, str, str]:
+def _how(request: Request, method: str, protocol: str, weights: str) -> tuple[str, str, str]:
     """What else a point depends on: its protocol, the model that synthesizes, the weights that code."""
     mode = METHODS[method]["mode"]
     if METHODS[method].get("floor"):
         protocol += f", floor {request.floor:g} dB"
-    weights = ""
-    if mode == "bit-need":
-        from betwixt.codec.coder import load_coder
+    return protocol, "none" if mode == "base" else request.model, weights if mode == "bit-need" else ""
 
-        weights = load_coder(request.codec_weights).weights
-    return protocol, "none" if mode == "base" else request.model, weights
+
+def _codec_weights(request: Request) -> str:
+    from betwixt.codec.coder import load_coder
+
+    return load_coder(request.codec_weights).weights
 
 
 def _sorted(points: Iterable[Point]) -> list[Point]:
@@ -249,10 +250,8 @@ def _checked(request: Request, notes: list[str]) -> list[str]:
             raise UsageError(f"Two clips are called {name}, and the table knows them by their names: rename one.")
     chosen = list(dict.fromkeys(request.methods))
     if "bit-need" in chosen:
-        from betwixt.codec.coder import load_coder
-
         try:
-            load_coder(request.codec_weights)
+            _codec_weights(request)
         except UsageError as error:
             if request.codec_weights is not None or len(chosen) == 1:
                 raise
@@ -325,7 +324,7 @@ def _pictures(path: Path) -> list[NDArray[np.uint8]]:
 def _measure(
     request: Request,
     name: str,
-    protocol: str,
+    how: tuple[str, str, str],
     source: Path,
     truths: list[NDArray[np.uint8]],
     method: str,
@@ -376,8 +375,8 @@ def _measure(
         encode_seconds=done.seconds,
         decode_seconds=decode_seconds,
         model=done.model,
-        weights=_how(request, method, protocol)[2],
-        protocol=protocol,
+        weights=how[2],
+        protocol=how[0],
         date=time.strftime("%Y-%m-%d"),
         machine=describe_machine(),
     )

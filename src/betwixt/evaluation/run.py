@@ -467,7 +467,7 @@ def _scored(
 
 
 def _flicker(sample: Sample, frames: Frames, made: list[Image]) -> float:
-    first, second = (np.asarray(x, np.float32) / np.float32(255) for x in (frames.first, frames.second))
+    first, second = _unit(frames.first), _unit(frames.second)
     if sample.times == (2.0,):
         return flicker([second, made[0]], [frames.second, frames.truths[0]])
     return flicker([first, *made, second], [frames.first, *frames.truths, frames.second])

@@ -92,10 +92,10 @@ _Y4M_FORMATS = [
     "yuv420p12le", "yuv422p12le", "yuv444p12le", "yuv420p16le", "yuv422p16le", "yuv444p16le",
 ]  # fmt: skip
 
-# made for players, which expect YUV and mostly 4:2:0
 _SMALL = 128
 """Pictures with a side shorter than this are not given to x265's cutree."""
 
+# made for players, which expect YUV and mostly 4:2:0
 _FOR_PLAYERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "libvpx", "mpeg4", "mpeg2video")
 
 _CONTAINERS = {

@@ -39,8 +39,6 @@ the places p(-s), p(0), p(1), p(1+r) goes one cubic, which departs from the stra
 at (1-t) u - d in frame 1. Each c counts as far as its two flows are trusted, by their forward-backward errors. What is
 not trusted, or not known, counts as no bend: in the first and the last pair of a shot paths bend half as much.
 
-After frame 1 the motion goes on as it went (`layers.continuation`).
-
 Still parts stay still: flow below half a pixel is set to zero where the two frames are equal, so that a picture in
 picture, a letterbox or a logo is copied bit by bit. Equal frames have zero flow everywhere.
 
@@ -219,16 +217,16 @@ class DISPair(MotionPair):
         self, before: MotionPair | None, after: MotionPair | None, spans: tuple[float, float] = (1.0, 1.0)
     ) -> DISPair:
         """This pair with curved paths, as the module says; itself where nothing is known of the pairs beside it."""
+        if self._equal:
+            return self
         s, r = spans
         at_0 = at_1 = None
-        if not self._equal and isinstance(before, DISPair) and before._size == self._size and s > 0:
+        if isinstance(before, DISPair) and before._size == self._size and s > 0:
             past = before.flows()
-            trust = _trust(np.maximum(self._error_0, past.error_1), *_BENDING)
-            at_0 = _averaged((past.flow_10 / np.float32(s) + self._flow_01) * (trust / np.float32(1 + s))[..., None])
-        if not self._equal and isinstance(after, DISPair) and after._size == self._size and r > 0:
+            at_0 = _bend(past.flow_10, past.error_1, self._flow_01, self._error_0, s)
+        if isinstance(after, DISPair) and after._size == self._size and r > 0:
             next_ = after.flows()
-            trust = _trust(np.maximum(self._error_1, next_.error_0), *_BENDING)
-            at_1 = _averaged((next_.flow_01 / np.float32(r) + self._flow_10) * (trust / np.float32(1 + r))[..., None])
+            at_1 = _bend(next_.flow_01, next_.error_0, self._flow_10, self._error_1, r)
         if at_0 is None and at_1 is None:
             return self
         bent = copy.copy(self)
@@ -342,7 +340,10 @@ def _trust(error: _Map, sure: float, fall: float) -> _Map:
     return np.exp(np.maximum(error - np.float32(sure), 0) * np.float32(-fall))
 
 
-def _averaged(bends: _Map) -> _Map:
+def _bend(beyond: _Map, error_beyond: _Map, within: _Map, error_within: _Map, span: float) -> _Map:
+    """c times its trust, of a frame's flows: out of the pair, over `span`, and into it."""
+    trust = _trust(np.maximum(error_within, error_beyond), *_BENDING)
+    bends = (beyond / np.float32(span) + within) * (trust / np.float32(1 + span))[..., None]
     averaged: _Map = cv2.blur(bends, (_BEND_WIDTH, _BEND_WIDTH), borderType=cv2.BORDER_REPLICATE)
     return averaged
 

@@ -472,35 +472,24 @@ class Director:
         Where paths are curved, an interval waits until the one after it is known, or that there is none.
         """
         waits = self._job.paths == "curved" and self._job.model.curves
-        last: tuple[Between, PairWork] | None = None
-        behind: list[Show | Other] = []
+        last: tuple[Between, PairWork] | None = None  # what waits, and what comes behind it
+        held: list[Show | Task | Other] = []
         for step in self.planner.steps(items):
             if isinstance(step, Between):
                 work = self.pair(step.left, step.right)
-                if last is not None:
-                    before, earlier = last
-                    if before.right.index == step.left.index:
-                        work.follow(earlier, float(before.length), float(step.length))
-                    yield from self._tasks(*last)
-                    yield from behind
-                    behind = []
-                last = step, work
-                if waits:
-                    continue
-            elif last is None:
-                yield step
-                continue
+                if last is not None and last[0].right.index == step.left.index:
+                    work.follow(last[1], float(last[0].length), float(step.length))
+                yield from held
+                last, held = (step, work), list(self._tasks(step, work))
             else:
-                behind.append(step)
-                # Another frame than the interval's is shown: none begins where it ends.
-                if isinstance(step, Other) or step.frame.index in (last[0].left.index, last[0].right.index):
-                    continue
-            yield from self._tasks(*last)
-            yield from behind
-            last, behind = None, []
-        if last is not None:
-            yield from self._tasks(*last)
-        yield from behind
+                held.append(step)
+                if last is not None and isinstance(step, Show):
+                    # Where another frame than the interval's is shown, none begins where it ends.
+                    last = last if step.frame.index in (last[0].left.index, last[0].right.index) else None
+            if last is None or not waits:
+                yield from held
+                last, held = None, []
+        yield from held
 
     def _tasks(self, between: Between, work: PairWork) -> Iterator[Task]:
         for k in range(0, len(between.slots), self._chunk):

@@ -76,20 +76,19 @@ class Playout:
             "usual"; "ahead" for a frame from so far ahead that it means nothing yet; "anew" where the stream is joined
             anew with this frame, whose times have nothing to do with those before.
         """
-        transit, off = self.transit, now - captured
+        transit, off, arrival = self.transit, now - captured, "usual"
         seconds, frames = _LASTING
         if transit is not None and len(self._transits) >= frames and abs(off - transit) > JUMP:
             self._strange.append(now)
             if len(self._strange) < frames or now - self._strange[0] < seconds:
                 return "ahead" if off < transit else "usual"
             self._transits.clear()
-            self._origin, self._shown = captured, None
+            self._origin, self._shown, arrival = captured, None, "anew"
         self._strange.clear()
         if self._origin is None:
             self._origin = captured
-        anew = transit is not None and not self._transits
         self._transits.append(off)
-        return "anew" if anew else "usual"
+        return arrival
 
     def due(self, now: Fraction) -> Fraction | None:
         """The content time due at `now`; None before the first frame. It never goes back, but where it begins anew."""

@@ -237,8 +237,8 @@ class Smoother:
             version, frames, last, guessed = self._version, list(self._frames), self._last, self._guessed
             coming = self._coming.get(self._recipe(frames, content))
         mend = self._mends and guessed and last is not None and last[0] != version
-        mend = mend and last is not None and 0 < content - last[1].time <= JUMP
-        if mend and last is not None and not _cut_between(frames, last[1].time, content + self._tick):
+        recent = last is not None and 0 < content - last[1].time <= JUMP
+        if mend and recent and last is not None and not _cut_between(frames, last[1].time, content + self._tick):
             shown = self._mended(last[1], frames, content)
         elif coming is not None:
             shown = coming.result()
