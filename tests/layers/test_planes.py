@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
-from betwixt.layers.planes import synthesize_planes
+from betwixt.layers.planes import _blurred, synthesize_planes
 
 SIZE = (96, 128)
 LAYOUTS = {
@@ -155,3 +155,16 @@ def test_a_fade_keeps_its_detail(brightness: float) -> None:
     (made,) = synthesize_planes([first], [second], steady(0, 0), (96, 128))
     truth = (first.astype(float) + second) / 2
     assert np.abs(made - truth).mean() < 1.0
+
+
+def test_a_wide_blur_at_half_the_size_is_the_blur() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (60, 81), dtype=np.uint8)
+    noise = np.asarray(cv2.resize(noise, (161, 120), interpolation=cv2.INTER_CUBIC), np.uint8)
+    for sigma in (2.5, 5.0):
+        size = 2 * int(np.ceil(3 * sigma)) + 1
+        exact = cv2.GaussianBlur(noise.astype(np.float32), (size, size), sigma, borderType=cv2.BORDER_REPLICATE)
+        made = _blurred(noise, (sigma, sigma))
+        assert made.dtype == noise.dtype
+        assert np.abs(made - exact).mean() < 0.1 * exact.std()
+    narrow = _blurred(noise, (1.0, 1.0))
+    np.testing.assert_array_equal(narrow, cv2.GaussianBlur(noise, (7, 7), 1.0, borderType=cv2.BORDER_REPLICATE))

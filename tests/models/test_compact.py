@@ -107,7 +107,7 @@ def test_a_thorough_search_is_nearer_a_motion_that_changes_from_place_to_place()
     )
     # What is seen at a place of the middle came from half of the motion before, and goes the other half.
     errors = [
-        np.abs(search(first, second, 0.5, thorough=thorough)[0] - 2 * half)[8:-8, 8:-8].mean()
-        for thorough in (False, True)
+        np.abs(search(first, second, 0.5, effort=effort)[0] - 2 * half)[8:-8, 8:-8].mean()
+        for effort in ("quick", "plain", "thorough")
     ]
-    assert errors[1] < 0.95 * errors[0]
+    assert errors[2] < 0.95 * errors[1] < 0.95 * errors[0]

@@ -69,7 +69,7 @@ def test_without_training_it_is_dis_without_softening(tmp_path: Path) -> None:
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
     first, second = (as_float(p) for p in pictures())
     made = CompactInterpolator(path, "cpu").prepare(first, second).motion(0.5)
-    found = DIS().prepare(first, second).motion(0.5)
+    found = DIS(effort=network.config.search).prepare(first, second).motion(0.5)
     np.testing.assert_allclose(made.flow_t0, found.flow_t0, atol=1e-4)
     np.testing.assert_allclose(made.weight, np.clip(found.weight, 0.01, 0.99), atol=1e-4)
     assert made.colours is not None
@@ -126,7 +126,7 @@ def test_the_large_one_makes_what_its_network_makes_by_either_engine(tmp_path: P
     model = CompactInterpolator(large, "cpu", engine="torch", name="compact-large")
     assert model.name == "compact-large"
     made = model.prepare(as_float(first), as_float(second)).at(0.4)
-    u, logit = (np.pad(x, ((0, 10), (0, 6), (0, 0)), "edge") for x in search(first, second, 0.4, thorough=True))
+    u, logit = (np.pad(x, ((0, 10), (0, 6), (0, 0)), "edge") for x in search(first, second, 0.4, effort="thorough"))
     a, b = (np.pad(as_float(x), ((0, 10), (0, 6), (0, 0)), "edge") for x in (first, second))
     tensors = [torch.from_numpy(x).permute(2, 0, 1)[None] for x in (a, b, u, logit)]
     with torch.inference_mode():
@@ -219,6 +219,7 @@ def test_threads_may_share_it(weights: Path) -> None:
     model = CompactInterpolator(weights, "cpu", engine="openvino")
     work = [[as_float(p) for p in pictures(64, 64 + 16 * (i % 3))] for i in range(12)]
     alone = [model.prepare(*frames).at(0.5) for frames in work]
+    model.expect(2)
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda frames: model.prepare(*frames).at(0.5), work))
     for a, b in zip(alone, together, strict=True):

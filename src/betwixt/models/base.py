@@ -24,10 +24,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
+from betwixt.models.seen import Image, Luma, Seen
 
 if TYPE_CHECKING:
     from betwixt.masks.labels import Masks
@@ -44,12 +44,6 @@ __all__ = [
     "curved",
     "takes_no_masks",
 ]
-
-Image = NDArray[np.float32]
-"""A picture: (H, W, 3), RGB, float32 in [0, 1]."""
-
-Luma = NDArray[np.uint8]
-"""A grey picture: (H, W), uint8, full range or limited as the source has it."""
 
 
 class Pair(ABC):
@@ -119,6 +113,13 @@ class Interpolator(ABC):
     @abstractmethod
     def prepare(self, first: Image, second: Image) -> Pair:
         """Compute what depends only on the two frames, which have the same shape (H, W, 3)."""
+
+    def prepare_seen(self, first: Seen, second: Seen) -> Pair:
+        """As `prepare`, for frames of any kind, of which a model takes what it needs to see."""
+        return self.prepare(first.picture, second.picture)
+
+    def expect(self, callers: int) -> None:  # noqa: B027
+        """Say how many threads are going to ask at the same time: a hint for speed, before the first of them does."""
 
     def prepare_masked(self, first: Image, second: Image, masks: Masks) -> Pair:
         """As `prepare`, with masks of the two frames, for a model that takes them.
@@ -277,6 +278,10 @@ class MotionInterpolator(Interpolator):
     @abstractmethod
     def prepare_luma(self, first: Luma, second: Luma) -> MotionPair:
         """As `prepare`, from grey pictures (H, W) alone; the pair's `at` then makes grey pictures as (H, W, 3)."""
+
+    def prepare_seen(self, first: Seen, second: Seen) -> MotionPair:
+        """As `prepare_luma`."""
+        return self.prepare_luma(first.luma, second.luma)
 
 
 def _alike(first: Any, second: Any) -> tuple[list[Image], list[Image], Any]:

@@ -57,7 +57,7 @@ from torch import Tensor, nn
 
 from betwixt.layers.motion import Motion
 from betwixt.layers.warp import backward_warp
-from betwixt.models.dis import DIS
+from betwixt.models.dis import DIS, Effort
 from betwixt.models.network import Network, Synthesis
 
 __all__ = [
@@ -67,6 +67,8 @@ __all__ = [
     "CompactConfig",
     "CompactNetwork",
     "CompactOutput",
+    "DetailPart",
+    "FlowPart",
     "compose",
     "fitted",
     "search",
@@ -89,17 +91,19 @@ class CompactConfig:
     Attributes:
         flow: Channels of the flow network at 1/4, 1/8 and 1/16; the first is also the width of the state.
         detail: Channels of the detail network at 1/2 and 1/4; with four, at 1/2 to 1/16, it is a `DeepDetailNetwork`.
-        thorough: Whether the search is `dis.DIS`'s thorough one.
+        search: The effort of the search, as of `dis.DIS`;
+        searched: and how many of the lines that the networks see it sees, where these are more than a few.
     """
 
     flow: tuple[int, int, int] = (48, 64, 96)
     detail: tuple[int, int] | tuple[int, int, int, int] = (32, 48)
-    thorough: bool = False
+    search: Effort = "quick"
+    searched: float = 0.75
 
 
 CONFIGS = {
     "compact": CompactConfig(),
-    "compact-large": CompactConfig(flow=(64, 96, 128), detail=(48, 96, 128, 128), thorough=True),
+    "compact-large": CompactConfig(flow=(64, 96, 128), detail=(48, 96, 128, 128), search="thorough", searched=1.0),
 }
 """By the names of `betwixt models`."""
 
@@ -157,16 +161,23 @@ class FlowNetwork(nn.Module):
         self, warped0: Tensor, warped1: Tensor, motion: Tensor, logit: Tensor, t: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Corrections (N, 5, H, W) of F_{t->0}, F_{t->1} (pixels) and the logit, and the state (N, a, H/4, W/4)."""
+        change, state = self.at_quarter(warped0, warped1, F.avg_pool2d(motion, 2), logit, t)
+        return F.interpolate(change, scale_factor=4.0, mode="bilinear"), state
+
+    def at_quarter(
+        self, warped0: Tensor, warped1: Tensor, motion: Tensor, logit: Tensor, t: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The corrections as they are found, (N, 5, H/4, W/4), and the state; of motion (N, 2, H/2, W/2), averaged."""
         pictures = _pictures(warped0, warped1)
-        # Flow in tenths of a pixel of its own map, and weights, are of the size of pictures.
-        given = F.avg_pool2d(torch.cat((0.05 * motion, torch.sigmoid(logit) - 0.5), dim=1), 2)
+        weight = F.avg_pool2d(torch.sigmoid(logit) - 0.5, 2)
         times = t.expand(-1, 1, *pictures.shape[-2:])
-        quarter = self.quarter(torch.cat((pictures, given, times), dim=1))
+        # Flow in tenths of a pixel of its own map, and weights, are of the size of pictures.
+        quarter = self.quarter(torch.cat((pictures, 0.05 * motion, weight, times), dim=1))
         eighth = self.eighth(quarter)
         sixteenth = self.up_eighth(self.sixteenth(eighth))
         eighth = self.join_eighth(eighth + _doubled(sixteenth))
         state = self.join_quarter(quarter + _doubled(self.up_quarter(eighth)))
-        return F.interpolate(self.head(state), scale_factor=4.0, mode="bilinear"), state
+        return self.head(state), state
 
 
 class DetailNetwork(nn.Module):
@@ -183,7 +194,11 @@ class DetailNetwork(nn.Module):
 
     def forward(self, warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor, state: Tensor) -> Tensor:
         """(N, 10, H, W): corrections of F_{t->0}, F_{t->1} in pixels, of the logit, of the colours; s1, s2."""
-        x = self.inputs(_seen(warped0, warped1, flows, logit))
+        return self.corrections(_seen(warped0, warped1, F.avg_pool2d(flows, 2), logit), state)
+
+    def corrections(self, seen: Tensor, state: Tensor) -> Tensor:
+        """The same, of what `_seen` gives."""
+        x = self.inputs(seen)
         low = self.middle(torch.cat((self.down(x), state), dim=1))
         x = self.outputs(F.leaky_relu(x + F.pixel_shuffle(self.up(low), 2), 0.1))
         return F.pixel_shuffle(self.head(x), 2)
@@ -222,13 +237,44 @@ class DeepDetailNetwork(nn.Module):
 
     def forward(self, warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor, state: Tensor) -> Tensor:
         """See `DetailNetwork`."""
-        half = self.inputs(_seen(warped0, warped1, flows, logit))
+        return self.corrections(_seen(warped0, warped1, F.avg_pool2d(flows, 2), logit), state)
+
+    def corrections(self, seen: Tensor, state: Tensor) -> Tensor:
+        """See `DetailNetwork`."""
+        half = self.inputs(seen)
         quarter = self.join(torch.cat((self.quarter(half), state), dim=1))
         eighth = self.eighth(quarter)
         eighth = self.out_eighth(eighth + _doubled(self.up_eighth(self.sixteenth(eighth))))
         quarter = self.out_quarter(quarter + _doubled(self.up_quarter(eighth)))
         half = self.outputs(F.leaky_relu(half + F.pixel_shuffle(self.up(quarter), 2), 0.1))
         return F.pixel_shuffle(self.head(half), 2)
+
+
+class FlowPart(nn.Module):
+    """The flow network as the runtime calls it, which enlarges and shrinks maps by faster means."""
+
+    def __init__(self, network: FlowNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self, warped0: Tensor, warped1: Tensor, motion: Tensor, logit: Tensor, t: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`FlowNetwork.at_quarter`."""
+        return self.network.at_quarter(warped0, warped1, motion, logit, t)
+
+
+class DetailPart(nn.Module):
+    """The detail network likewise."""
+
+    def __init__(self, network: DetailNetwork | DeepDetailNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor, state: Tensor) -> Tensor:
+        """What the network makes, of flows (N, 4, H/2, W/2) that are averaged already."""
+        change: Tensor = self.network.corrections(_seen(warped0, warped1, flows, logit), state)
+        return change
 
 
 class Compact(nn.Module):
@@ -335,7 +381,11 @@ def working_size(height: int, width: int) -> tuple[int, int]:
 
 
 def search(
-    first: NDArray[np.uint8], second: NDArray[np.uint8], t: float, ratio: float | None = None, thorough: bool = False
+    first: NDArray[np.uint8],
+    second: NDArray[np.uint8],
+    t: float,
+    ratio: float | None = None,
+    effort: Effort = CompactConfig.search,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the network starts from: the motion and visibility that `dis` finds between two pictures.
 
@@ -344,13 +394,13 @@ def search(
         second: The same.
         t: The time, in (0, 1).
         ratio: See `dis.DIS`.
-        thorough: Likewise.
+        effort: Likewise.
 
     Returns:
         u (H, W, 2) in pixels, and the logit (H, W, 1) of the weight of the first frame.
     """
     grey = [cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY) for picture in (first, second)]
-    found = DIS(ratio, thorough).prepare_luma(*(np.asarray(g, np.uint8) for g in grey)).motion(t)
+    found = DIS(ratio, effort).prepare_luma(*(np.asarray(g, np.uint8) for g in grey)).motion(t)
     return start_of(found, first.shape[0], first.shape[1])
 
 
@@ -384,14 +434,14 @@ def _blurred(picture: Tensor, sigma: float) -> Tensor:
 
 
 def _seen(warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor) -> Tensor:
-    """What a detail network is given, (N, 30, H/2, W/2): warped frames, flows, weight and doubt."""
+    """What a detail network is given, (N, 30, H/2, W/2): warped frames, flows (at that size), weight and doubt."""
     weight = torch.sigmoid(logit)
-    given = F.avg_pool2d(torch.cat((0.05 * flows, weight - 0.5, _doubt(warped0, warped1, weight)), dim=1), 2)
-    return torch.cat((_pictures(warped0, warped1), given), dim=1)
+    given = _pictures(warped0, warped1), 0.05 * flows, F.avg_pool2d(weight - 0.5, 2)
+    return torch.cat((*given, _doubt(warped0, warped1, weight)), dim=1)
 
 
 def _doubt(warped0: Tensor, warped1: Tensor, weight: Tensor) -> Tensor:
-    """(N, 1, H, W): how far the two warped frames disagree, against the detail of their blend; 0 to 2.
+    """(N, 1, H/2, W/2): how far the two warped frames disagree, against the detail of their blend; 0 to 2.
 
     What `layers.planes` softens a blend by where a model says nothing of it: a hint that took the network long to find
     by itself. A frame without weight cannot spoil the blend, so it does not count.
@@ -402,7 +452,7 @@ def _doubt(warped0: Tensor, warped1: Tensor, weight: Tensor) -> Tensor:
     both = F.avg_pool2d(torch.cat((disagreement, detail), dim=1), 4)
     both = F.avg_pool2d(F.pad(both, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
     ratio = (both[:, 0:1] / (both[:, 1:2] + 1.0 / 255.0)).clamp(max=2.0)
-    return F.interpolate(ratio, scale_factor=4.0, mode="bilinear")
+    return _doubled(ratio)
 
 
 def _doubled(x: Tensor) -> Tensor:

@@ -683,6 +683,7 @@ class Run:
         # one pair a thread: OpenCV's own threads would split single pairs, and make results depend on their number
         opencv_threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
+        job.model.expect(job.threads)
         pool = ThreadPoolExecutor(job.threads, thread_name_prefix="betwixt-make")
         done = False
         try:
@@ -707,6 +708,7 @@ class Run:
             reader.join()
             writer.join()
             cv2.setNumThreads(opencv_threads)
+            job.model.expect(1)
         if planner.frames == 0:
             raise OutputError("There is no frame between --start and --end: nothing was written.")
         self._sink.commit()

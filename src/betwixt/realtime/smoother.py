@@ -46,7 +46,7 @@ from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.media.scenes import FAINT, SCORE_CEILING, SCORE_FLOOR, SCORE_RATIO, pair_score, thumbnail_size
 from betwixt.media.timeline import parse_rate
-from betwixt.models.base import Image, Interpolator, MotionInterpolator, MotionPair, Pair
+from betwixt.models.base import Image, Interpolator, MotionPair, Pair
 from betwixt.models.dis import DIS, DISPair
 from betwixt.models.registry import EFFECTS_MODEL
 from betwixt.realtime.playout import JUMP, Playout, delay_of
@@ -79,24 +79,30 @@ class Shown:
 
 
 class _Still:
-    """A frame, received or made, and what was computed of it."""
+    """A frame, received or made, and what was computed of it (`models.seen.Seen`)."""
 
-    def __init__(self, picture: Picture, time: Fraction, number: int = -1) -> None:
-        self.picture, self.time, self.number = picture, time, number
+    def __init__(self, shown: Picture, time: Fraction, number: int = -1) -> None:
+        self.shown, self.time, self.number = shown, time, number
         self.cut = False  # whether a cut lies before it
 
     @cached_property
-    def image(self) -> Image:
-        return self.picture.astype(np.float32) / np.float32(255)
+    def picture(self) -> Image:
+        return self.shown.astype(np.float32) / np.float32(255)
 
     @cached_property
     def luma(self) -> NDArray[np.uint8]:
-        return np.asarray(cv2.cvtColor(self.picture, cv2.COLOR_RGB2GRAY), np.uint8)
+        return np.asarray(cv2.cvtColor(self.shown, cv2.COLOR_RGB2GRAY), np.uint8)
+
+    def shrunk(self, height: int, width: int) -> Image:
+        if self.shown.shape[:2] == (height, width):
+            return self.picture
+        small = cv2.resize(self.shown.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        return np.asarray(small, np.float32) / np.float32(255)
 
     @cached_property
     def thumbnail(self) -> NDArray[np.uint8]:
-        size = thumbnail_size(self.picture.shape[1], self.picture.shape[0])
-        small = cv2.resize(self.picture, size, interpolation=cv2.INTER_AREA)
+        size = thumbnail_size(self.shown.shape[1], self.shown.shape[0])
+        small = cv2.resize(self.shown, size, interpolation=cv2.INTER_AREA)
         return np.ascontiguousarray(small[..., ::-1])
 
 
@@ -193,8 +199,8 @@ class Smoother:
         at, moment = _clock(now), _seconds(captured)
         picture = np.array(frame, order="C")
         with self._lock:
-            if self._frames and frame.shape != self._frames[0].picture.shape:
-                was, got = (f"{s[1]}x{s[0]}" for s in (self._frames[0].picture.shape, frame.shape))
+            if self._frames and frame.shape != self._frames[0].shown.shape:
+                was, got = (f"{s[1]}x{s[0]}" for s in (self._frames[0].shown.shape, frame.shape))
                 raise UsageError(f"The stream changes its size from {was} to {got}: begin a new Smoother.")
             arrival = self._playout.arrived(moment, at)
             if arrival == "anew":
@@ -297,13 +303,13 @@ class Smoother:
         right = min((f for f in frames if f.time > content), key=lambda f: f.time, default=None)
         if left is None:
             assert right is not None
-            return Shown(right.picture, content, "held")
+            return Shown(right.shown, content, "held")
         if left.time == content:
-            return Shown(left.picture, content, "source")
+            return Shown(left.shown, content, "source")
         if right is not None:
             t = (content - left.time) / (right.time - left.time)
             if right.cut:
-                return Shown((left if 2 * t < 1 else right).picture, content, "held")
+                return Shown((left if 2 * t < 1 else right).shown, content, "held")
             return Shown(self._between(left, right, float(t)), content, "interpolated")
         return self._guess(frames, left, content)
 
@@ -311,7 +317,7 @@ class Smoother:
         """The picture after the last frame."""
         before = [f for f in frames if f.time < last.time]
         if not before or last.cut:
-            return Shown(last.picture, content, "held")
+            return Shown(last.shown, content, "held")
         first = before[-1]
         interval = last.time - first.time
         s = (content - last.time) / interval
@@ -323,7 +329,7 @@ class Smoother:
         # as the paper: the next frame first, then what lies between
         begin = last if whole == 0 else self._next(first, last, whole)
         if s == whole:
-            return Shown(begin.picture, content, kind)
+            return Shown(begin.shown, content, kind)
         end = self._next(first, last, whole + 1)
         return Shown(self._between(begin, end, float(s - whole)), content, kind)
 
@@ -362,7 +368,7 @@ class Smoother:
                 number = len(made) + 1
                 if self.model.extrapolates and not isinstance(self.model, DIS):
                     before = [first, last, *made][-2:]
-                    picture = _rounded(self.model.next_frame(before[0].image, before[1].image))
+                    picture = _rounded(self.model.next_frame(before[0].picture, before[1].picture))
                 else:
                     search: DISPair = self._cached(
                         "search", first, last, lambda: DIS().prepare_luma(first.luma, last.luma)
@@ -372,9 +378,7 @@ class Smoother:
             return made[steps - 1]
 
     def _prepared(self, left: _Still, right: _Still) -> Pair:
-        if isinstance(self.model, MotionInterpolator):
-            return self.model.prepare_luma(left.luma, right.luma)
-        return self.model.prepare(left.image, right.image)
+        return self.model.prepare_seen(left, right)
 
     def _render(self, pair: Pair, left: _Still, right: _Still, t: float) -> Picture:
         if isinstance(pair, MotionPair):
@@ -413,7 +417,7 @@ def _made(motion: Motion, left: _Still, right: _Still) -> Picture:
     """The frame that a motion describes, in 8 bit from the pictures themselves."""
     changes = None if motion.colours is None else [motion.colours * np.float32(255)]
     picture: Picture
-    (picture,) = synthesize_planes([left.picture], [right.picture], motion, left.picture.shape[:2], changes)
+    (picture,) = synthesize_planes([left.shown], [right.shown], motion, left.shown.shape[:2], changes)
     return picture
 
 

@@ -12,6 +12,7 @@ OpenVINO where it is installed, else, and on GPUs, through PyTorch; the two agre
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -20,15 +21,15 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Interpolator, MotionPair
-from betwixt.models.compact import CONFIGS, SOFTNESS, Compact, fitted, start_of, working_size
+from betwixt.models.compact import CONFIGS, SOFTNESS, Compact, DetailPart, FlowPart, fitted, start_of, working_size
 from betwixt.models.dis import DIS
 from betwixt.models.dis import working_size as searched_size
+from betwixt.models.seen import Seen, SeenPicture
 from betwixt.runtime import openvino
 from betwixt.runtime.load import check_precision
 from betwixt.runtime.torch import PRECISIONS, choose_device, cpu_computes_in_bf16
@@ -37,6 +38,9 @@ from betwixt.weights.load import load_weights
 __all__ = ["CompactInterpolator"]
 
 _Map = NDArray[Any]
+
+_SEARCHED = 300
+"""The search sees this many lines at least, if the frame has them."""
 
 
 class CompactInterpolator(Interpolator):
@@ -80,47 +84,66 @@ class CompactInterpolator(Interpolator):
             )
         self.engine = engine
         self.precision = "fp32" if precision == "auto" and engine == "torch" else wanted
+        self._parts: dict[str, torch.nn.Module] = {"flow": FlowPart(network.flow), "detail": DetailPart(network.detail)}
         self._compiled: dict[str, openvino.CompiledPart] = {}
         if engine == "openvino":
-            half, state = torch.full((1, 1, 1, 1), 0.5), torch.zeros(1, network.config.flow[0], 16, 16)
-            for part, module, example in (
-                ("flow", network.flow, (*_example(3, 3, 2, 1), half)),
-                ("detail", network.detail, (*_example(3, 3, 4, 1), state)),
+            picture, logit, t = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64), torch.full((1, 1, 1, 1), 0.5)
+            state = torch.zeros(1, network.config.flow[0], 16, 16)
+            for part, example in (
+                ("flow", (picture, picture, torch.rand(1, 2, 32, 32), logit, t)),
+                ("detail", (picture, picture, torch.rand(1, 4, 32, 32), logit, state)),
             ):
-                self._compiled[part] = openvino.CompiledPart(module, example, self.precision)
+                self._compiled[part] = openvino.CompiledPart(self._parts[part], example, self.precision)
 
     def prepare(self, first: Image, second: Image) -> MotionPair:
         """Find the motion between two RGB pictures (H, W, 3), float32 in [0, 1]."""
+        return self.prepare_seen(SeenPicture(first), SeenPicture(second))
+
+    def prepare_seen(self, first: Seen, second: Seen) -> MotionPair:
+        """Find the motion between two frames, of which it takes the luma and a picture of the working size."""
         return _CompactPair(self, first, second)
 
-    def run(self, part: Literal["flow", "detail"], *maps: _Map) -> list[_Map]:
-        """What a part of the network makes of maps (h, w, c), float32, in the chosen precision: maps again."""
+    def expect(self, callers: int) -> None:
+        """Let each of so many threads have the networks to itself, with its part of the processors.
+
+        Two that compute a frame each take less time than two that share each layer of both.
+        """
+        for part in self._compiled.values():
+            part.streams = max(1, callers)
+
+    def run(self, part: Literal["flow", "detail"], pictures: Sequence[_Map], *maps: _Map) -> list[_Map]:
+        """What a part of the network makes of two pictures (h, w, 3) and of maps (c, ..): maps again, float32.
+
+        They are good until this thread asks for the same again.
+        """
         if part in self._compiled:
-            return [x[0] for x in self._compiled[part](*(np.ascontiguousarray(m, np.float32)[None] for m in maps))]
+            given = (np.ascontiguousarray(x, np.float32)[None] for x in (*pictures, *maps))
+            return [x[0] for x in self._compiled[part](*given)]
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32"),
         ):
-            # The memory stays as it is, channels last.
-            tensors = (torch.from_numpy(m).to(self.device).permute(2, 0, 1)[None] for m in maps)
-            results = getattr(self.network, part)(*tensors)
-            return [_array(x) for x in (results if isinstance(results, tuple) else (results,))]
+            tensors = [torch.from_numpy(x).permute(2, 0, 1) for x in pictures]  # the memory stays, channels last
+            tensors += [torch.from_numpy(np.ascontiguousarray(x, np.float32)) for x in maps]
+            results = self._parts[part](*(x[None].to(self.device) for x in tensors))
+            return [x[0].float().cpu().numpy() for x in (results if isinstance(results, tuple) else (results,))]
 
 
 class _CompactPair(MotionPair):
     """Two frames and what the search finds in them."""
 
-    def __init__(self, owner: CompactInterpolator, first: Image, second: Image) -> None:
+    def __init__(self, owner: CompactInterpolator, first: Seen, second: Seen) -> None:
         self._owner, self._frames = owner, (first, second)
-        height, width = first.shape[:2]
+        height, width = first.luma.shape
         self._size = h, w = working_size(height, width)
-        # The search sees as much as the networks do: half a decibel on sharp frames over what `dis` can afford.
-        ratio = max(h, searched_size(height, width)[0]) / height
-        self._search = DIS(ratio, owner.network.config.thorough).prepare(first, second)
-        self._scale = np.array([width / w, height / h], np.float32)
-        self._pictures = [_shrunk(picture, h, w) for picture in (first, second)]
-        differs = (self._pictures[0] != self._pictures[1]).any(axis=2).astype(np.uint8)
-        self._changed = cv2.dilate(differs, np.ones((3, 3), np.uint8))
+        config = owner.network.config
+        lines = max(round(config.searched * h), min(h, _SEARCHED), searched_size(height, width)[0])
+        self._search = DIS(lines / height, config.search).prepare_luma(first.luma, second.luma)
+        self._scale = width / w, height / h
+        pictures = [frame.shrunk(h, w) for frame in (first, second)]
+        difference = cv2.transform(cv2.absdiff(*pictures), np.ones((1, 3), np.float32))
+        self._changed = cv2.dilate((difference > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        self._pictures = [_padded(picture) for picture in pictures]
 
     def curved(
         self, before: MotionPair | None, after: MotionPair | None, spans: tuple[float, float] = (1.0, 1.0)
@@ -139,64 +162,69 @@ class _CompactPair(MotionPair):
         owner, (h, w) = self._owner, self._size
         found = self._search.motion(t)
         u, logit = start_of(found, h, w)
+        u = self._planar(u)
+        moved = (u[0] != 0) | (u[1] != 0)
         # Where paths are curved, F_t0 is not -t u.
-        to_0 = (fitted(found.flow_t0, h, w) if self._search.bent else np.float32(-t) * u) / self._scale
-        u = u / self._scale
-        padding = ((0, -h % 16), (0, -w % 16), (0, 0))
-        u, logit, to_0 = (np.pad(x, padding, "edge") for x in (u, logit, to_0))
-        pictures = [np.pad(picture, padding, "edge") for picture in self._pictures]
-        flows = [to_0, to_0 + u if self._search.bent else np.float32(1 - t) * u]
-        warped = [_warped(p, f) for p, f in zip(pictures, flows, strict=True)]
-        mended, state = owner.run("flow", *warped, u, logit, np.full((1, 1, 1), t, np.float32))
-        flows = [flows[0] + mended[..., 0:2], flows[1] + mended[..., 2:4]]
-        logit = logit + mended[..., 4:5]
-        warped = [_warped(p, f) for p, f in zip(pictures, flows, strict=True)]
-        (corrections,) = owner.run("detail", *warped, np.concatenate(flows, axis=2), logit, state)
-        logit = (logit + corrections[..., 4:5])[:h, :w, 0]
-        weight = 1 / (1 + np.exp(-np.clip(logit, -30, 30)))
-        to_0, to_1 = (flows[i] + corrections[..., 2 * i : 2 * i + 2] for i in (0, 1))
+        to_0 = self._planar(fitted(found.flow_t0, h, w)) if self._search.bent else np.float32(-t) * u
+        flows = np.stack((to_0, to_0 + u if self._search.bent else np.float32(1 - t) * u))
+        logit = _padded(logit[..., 0])
+        given = _halved(u), logit[None], np.full((1, 1, 1), t, np.float32)
+        # What the flow network sees at a quarter of the size need not be as sharp.
+        change, state = owner.run("flow", self._warped(flows, cv2.INTER_LINEAR), *given)
+        change = np.stack([cv2.resize(x, logit.shape[::-1], interpolation=cv2.INTER_LINEAR) for x in change])
+        flows += change[:4].reshape(flows.shape)
+        logit = logit + change[4]
+        given = _halved(flows.reshape(4, *logit.shape)), logit[None], state
+        (change,) = owner.run("detail", self._warped(flows), *given)
+        flows += change[:4].reshape(flows.shape)
+        weight = 1 / (1 + np.exp(-np.clip(logit + change[4], -30, 30)))
         # What neither changes nor moves stays as it is, whatever the networks think.
-        alive = np.maximum(self._changed, u[:h, :w].any(axis=2))[..., None].astype(np.float32)
-        changes = corrections[:h, :w, 5:] * alive
-        to_0, to_1 = (np.ascontiguousarray(f[:h, :w] * alive * self._scale) for f in (to_0, to_1))
-        softness = tuple(
-            (sigma * float(self._scale[0]), np.ascontiguousarray(changes[..., 3 + number]))
-            for number, sigma in enumerate(SOFTNESS)
+        alive = (self._changed | moved[:h, :w]).astype(np.float32)
+        to_0, to_1 = (
+            cv2.merge([x[:h, :w] * alive * np.float32(s) for x, s in zip(flow, self._scale, strict=True)])
+            for flow in flows
         )
-        return Motion(to_0, to_1, weight.astype(np.float32), np.ascontiguousarray(changes[..., :3]), softness)
+        *colours, soft_1, soft_2 = (x[:h, :w] * alive for x in change[5:])
+        softness = tuple((s * self._scale[0], x) for s, x in zip(SOFTNESS, (soft_1, soft_2), strict=True))
+        return Motion(to_0, to_1, weight[:h, :w].astype(np.float32), cv2.merge(colours), softness)
+
+    def _planar(self, flow: _Map) -> _Map:
+        """A flow (h, w, 2) in pixels of the frame, as the networks want it: (2, h, w), in their pixels, padded."""
+        return np.stack([_padded(x * np.float32(1 / s)) for x, s in zip(cv2.split(flow), self._scale, strict=True)])
+
+    def _warped(self, flows: _Map, method: int = cv2.INTER_CUBIC) -> list[_Map]:
+        """Both pictures, warped by their flows (2, 2, h, w)."""
+        columns, rows = _grid(*flows.shape[2:])
+        how: Any = {"interpolation": method, "borderMode": cv2.BORDER_REPLICATE}
+        return [
+            np.asarray(cv2.remap(picture, x + columns, y + rows, **how))
+            for picture, (x, y) in zip(self._pictures, flows, strict=True)
+        ]
 
     def at(self, t: float) -> Image:
         """The frame at `t`."""
         motion = self.motion(t)
-        first, second = self._frames
+        first, second = (frame.picture for frame in self._frames)
         image: Image
         (image,) = synthesize_planes([first], [second], motion, first.shape[:2], [motion.colours])
         return image
 
 
-def _example(*channels: int) -> tuple[Tensor, ...]:
-    return tuple(torch.rand(1, c, 64, 64) for c in channels)
+def _padded(values: _Map) -> _Map:
+    """(h, w) or (h, w, c) with the last row and column repeated, up to multiples of 16."""
+    h, w = values.shape[:2]
+    if not (h % 16 or w % 16):
+        return values
+    return np.asarray(cv2.copyMakeBorder(values, 0, -h % 16, 0, -w % 16, cv2.BORDER_REPLICATE), np.float32)
 
 
-def _shrunk(picture: Image, h: int, w: int) -> Image:
-    if picture.shape[:2] == (h, w):
-        return picture
-    return np.asarray(cv2.resize(picture, (w, h), interpolation=cv2.INTER_AREA), np.float32)
+def _halved(maps: _Map) -> _Map:
+    """(c, h, w), the mean of two by two: (c, h/2, w/2)."""
+    size = maps.shape[2] // 2, maps.shape[1] // 2
+    return np.stack([cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in maps])
 
 
 @lru_cache(maxsize=4)
-def _grid(h: int, w: int) -> _Map:
-    grid = np.stack(np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32)), axis=-1)
-    grid.flags.writeable = False
-    return grid
-
-
-def _warped(picture: Image, flow: _Map) -> _Map:
-    place = _grid(*flow.shape[:2]) + flow
-    nothing: Any = None  # one map with both coordinates; the stubs know only the form with two
-    return np.asarray(cv2.remap(picture, place, nothing, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
-
-
-def _array(tensor: Tensor) -> _Map:
-    """A tensor (1, c, h, w) as an array (h, w, c), float32."""
-    return np.ascontiguousarray(tensor[0].float().permute(1, 2, 0).cpu().numpy())
+def _grid(h: int, w: int) -> tuple[_Map, _Map]:
+    """The place of each column (w) and row (h, 1)."""
+    return np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32)[:, None]

@@ -1,6 +1,6 @@
 """Parts of networks on CPUs through OpenVINO, which runs the same graph in less time there than PyTorch.
 
-    module ──► OpenVINO model, any size ──► reshaped to a size ──► compiled ──► maps (1, h, w, c) in and out
+    module ──► OpenVINO model, any size ──► reshaped to a size ──► compiled ──► pictures and maps in, maps out
                kept by content, in the cache folder              kept there too
 
 The first time, both steps take a second or two; from then on the models are read from the cache: BETWIXT_CACHE, or the
@@ -50,27 +50,37 @@ def available(precision: str) -> bool:
 
 
 class CompiledPart:
-    """A module whose arguments and results are maps, run by OpenVINO. Safe to use from several threads at once.
+    """A module whose arguments are pictures and maps, run by OpenVINO. Safe to use from several threads at once.
 
     Args:
         module: The part of a network, with its weights; it is not kept.
         example: Small arguments (1, c, h, w) to trace it with. It has to do with other sizes what it does with these.
+        pictures: How many of the arguments, from the first on, come as pictures, channels last.
         precision: "fp32" or "bf16".
+
+    Attributes:
+        streams: How many threads it is to serve side by side, each with its part of the processors; they may be more.
     """
 
-    def __init__(self, module: nn.Module, example: Sequence[Tensor], precision: str = "fp32") -> None:
+    def __init__(
+        self, module: nn.Module, example: Sequence[Tensor], precision: str = "fp32", pictures: int = 2
+    ) -> None:
         folder = _writable(cache_folder("openvino"))
-        self._settings = {
+        self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
             **({"CACHE_DIR": str(folder)} if folder is not None else {}),
         }
+        self.streams, self._pictures = 1, pictures
         self._model = _converted(module, example, folder)
-        self._compiled: OrderedDict[tuple[tuple[int, ...], ...], Any] = OrderedDict()
+        self._compiled: OrderedDict[tuple[int, tuple[tuple[int, ...], ...]], Any] = OrderedDict()
         self._lock, self._requests = threading.Lock(), threading.local()
 
     def __call__(self, *maps: _Map) -> list[_Map]:
-        """Results (1, h, w, c) float32 for arguments (1, h, w, c), contiguous."""
+        """Results (1, c, h, w) float32 for pictures (1, h, w, 3) and maps (1, c, h, w), contiguous.
+
+        They are good until this thread's next call.
+        """
         compiled = self._for(tuple(m.shape for m in maps))
         mine: dict[int, tuple[Any, Any]] = self._requests.__dict__.setdefault("mine", {})
         # A request belongs to one thread; it goes when its compiled model has gone from everywhere else.
@@ -78,16 +88,21 @@ class CompiledPart:
             if len(mine) >= _SIZES:
                 mine.clear()
             mine[id(compiled)] = compiled, compiled.create_infer_request()
-        results = mine[id(compiled)][1].infer(list(maps), share_inputs=True)
-        return [np.array(result) for result in results.values()]
+        results = mine[id(compiled)][1].infer(list(maps), share_inputs=True, share_outputs=True)
+        return list(results.values())
 
     def _for(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
         with self._lock:
-            if shapes in self._compiled:
-                self._compiled.move_to_end(shapes)
-                return self._compiled[shapes]
-            compiled = _core().compile_model(_channels_last(self._model.clone(), shapes), "CPU", self._settings)
-            self._compiled[shapes] = compiled
+            key = self.streams, shapes
+            if key in self._compiled:
+                self._compiled.move_to_end(key)
+                return self._compiled[key]
+            settings = dict(self._settings)
+            if self.streams > 1:
+                # Threads that are tied to a core wait there for whatever else that core is doing.
+                settings |= {"NUM_STREAMS": str(self.streams), "ENABLE_CPU_PINNING": False}
+            compiled = _core().compile_model(_sized(self._model.clone(), shapes, self._pictures), "CPU", settings)
+            self._compiled[key] = compiled
             if len(self._compiled) > _SIZES:
                 self._compiled.popitem(last=False)
             return compiled
@@ -193,17 +208,14 @@ def _code(module: nn.Module) -> str:
         return ""
 
 
-def _channels_last(model: Any, shapes: Sequence[tuple[int, ...]]) -> Any:
-    """The model for arguments of these shapes (1, h, w, c), and with results likewise."""
+def _sized(model: Any, shapes: Sequence[tuple[int, ...]], pictures: int) -> Any:
+    """The model for arguments of these shapes, of which the first are pictures (1, h, w, c)."""
     from openvino import Layout
     from openvino.preprocess import PrePostProcessor
 
-    model.reshape({i: [s[0], s[3], s[1], s[2]] for i, s in enumerate(shapes)})
+    model.reshape({i: [s[0], s[3], s[1], s[2]] if i < pictures else list(s) for i, s in enumerate(shapes)})
     steps = PrePostProcessor(model)
-    for number in range(len(model.inputs)):
+    for number in range(pictures):
         steps.input(number).tensor().set_layout(Layout("NHWC"))
         steps.input(number).model().set_layout(Layout("NCHW"))
-    for number in range(len(model.outputs)):
-        steps.output(number).tensor().set_layout(Layout("NHWC"))
-        steps.output(number).model().set_layout(Layout("NCHW"))
     return steps.build()

@@ -1,8 +1,7 @@
 """From two decoded frames to the frames between them, in their own format.
 
-    motion models   luma of both ── prepare_luma ── motion(t) ── warp the planes themselves
-                    or RGB of both ── prepare ──┘
-    other models    planes ── RGB ── prepare ── at(t) ── planes (`media.colour.RGBPath`)
+    motion models   luma, or small RGB, of both ── prepare_seen ── motion(t) ── warp the planes themselves
+    other models    planes ── RGB ──────────────── prepare ─────── at(t) ────── planes (`media.colour.RGBPath`)
 
 `Source` wraps a decoded frame and keeps what is computed of it once (its planes, luma, RGB picture), since each frame
 serves as the right of one pair and the left of the next.
@@ -26,7 +25,7 @@ from betwixt.layers.planes import synthesize_planes
 from betwixt.masks.labels import Masks
 from betwixt.media.colour import Colour, RGBPath
 from betwixt.media.frames import Plane, assemble, luma8, planes
-from betwixt.models.base import Image, Interpolator, MotionInterpolator, MotionPair, Pair, curved
+from betwixt.models.base import Image, Interpolator, MotionPair, Pair, curved
 from betwixt.models.dis import DIS, DISPair
 
 __all__ = ["PairWork", "Source", "Synthesizer"]
@@ -38,6 +37,8 @@ class Source:
     def __init__(self, video: av.VideoFrame, path: RGBPath) -> None:
         self.video = video
         self._path = path
+        self._lock = threading.Lock()
+        self._shrunk: Image | None = None
 
     @cached_property
     def planes(self) -> list[Plane]:
@@ -53,6 +54,13 @@ class Source:
     def picture(self) -> Image:
         """The frame as an RGB picture."""
         return self._path.to_rgb(self.planes)
+
+    def shrunk(self, height: int, width: int) -> Image:
+        """The frame as a smaller RGB picture, (height, width, 3)."""
+        with self._lock:
+            if self._shrunk is None or self._shrunk.shape[:2] != (height, width):
+                self._shrunk = self._path.to_small_rgb(self.planes, height, width)
+            return self._shrunk
 
     def to_planes(self, picture: Image, second: Source, t: float) -> list[Plane]:
         """The planes of a picture between this frame and `second`, at 0 < t < 1."""
@@ -105,12 +113,10 @@ class _Interval:
     def _prepared(self) -> Pair:
         if self._pair is None:
             model, first, second = self._model, self._first, self._second
-            if isinstance(model, MotionInterpolator):
-                self._pair = model.prepare_luma(first.luma, second.luma)
-            elif self._masks is not None:
+            if self._masks is not None:
                 self._pair = model.prepare_masked(first.picture, second.picture, self._masks())
             else:
-                self._pair = model.prepare(first.picture, second.picture)
+                self._pair = model.prepare_seen(first, second)
         return self._pair
 
 

@@ -101,7 +101,7 @@ class CompactObjective(Objective):
         """What the search finds: `found` (S, S, 2) in pixels, `logit` (S, S, 1)."""
         # Large frames are searched at a part of their size: see `models.dis`.
         ratio = 1.0 if rng.random() < 0.5 else float(rng.uniform(0.4, 0.8))
-        found, logit = search(sample.pictures[0], sample.pictures[2], sample.t, ratio, CONFIGS[self._name].thorough)
+        found, logit = search(sample.pictures[0], sample.pictures[2], sample.t, ratio, CONFIGS[self._name].search)
         return {"found": found, "logit": logit}
 
     def loss(self, batch: Batch, done: float) -> Terms:
