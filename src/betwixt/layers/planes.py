@@ -126,18 +126,18 @@ def _synthesize(group: list[_Blend], motion: Motion, size: tuple[int, int]) -> N
     rows = max(_CELL, _BAND // width // _CELL * _CELL)
     bands = [(top, min(top + rows, height)) for top in range(0, height, rows)]
     columns = np.arange(width, dtype=np.float32)
+    steps = step_x, step_y
     # Two maps of one channel are enlarged in a third of the time of one map of two.
-    flows = [[_tall(part, height) for part in cv2.split(flow)] for flow in (motion.flow_t0, motion.flow_t1)]
+    flows = [
+        [_tall(part * np.float32(1 / step), height) for part, step in zip(cv2.split(flow), steps, strict=True)]
+        for flow in (motion.flow_t0, motion.flow_t1)
+    ]
     weights = _tall(motion.weight, height)
     for top, bottom in bands:
         lines = np.arange(top, bottom, dtype=np.float32)[:, None]
         places = []
         for flow in flows:
             x, y = (_wide(part[top:bottom], width) for part in flow)
-            if step_x != 1:
-                x *= np.float32(1 / step_x)
-            if step_y != 1:
-                y *= np.float32(1 / step_y)
             x += columns
             y += lines
             places.append((x, y))
@@ -156,9 +156,9 @@ def _synthesize(group: list[_Blend], motion: Motion, size: tuple[int, int]) -> N
         if motion.softness is None:
             _soften(blend, motion.weight, bands, (_SOFT / step_x, _SOFT / step_y))
             if blend.change is not None:
-                _change(blend, (), bands, (step_x, step_y))
+                _change(blend, (), bands, steps)
         elif motion.softness or blend.change is not None:
-            _change(blend, motion.softness, bands, (step_x, step_y))
+            _change(blend, motion.softness, bands, steps)
 
 
 def _soften(blend: _Blend, weight: _Map, bands: list[tuple[int, int]], sigma: tuple[float, float]) -> None:

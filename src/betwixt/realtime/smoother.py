@@ -49,6 +49,7 @@ from betwixt.media.timeline import parse_rate
 from betwixt.models.base import Image, Interpolator, MotionPair, Pair
 from betwixt.models.dis import DIS, DISPair
 from betwixt.models.registry import EFFECTS_MODEL
+from betwixt.models.seen import SeenPicture
 from betwixt.realtime.playout import JUMP, Playout, delay_of
 from betwixt.runtime.load import load_model
 
@@ -94,10 +95,7 @@ class _Still:
         return np.asarray(cv2.cvtColor(self.shown, cv2.COLOR_RGB2GRAY), np.uint8)
 
     def shrunk(self, height: int, width: int) -> Image:
-        if self.shown.shape[:2] == (height, width):
-            return self.picture
-        small = cv2.resize(self.shown.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-        return np.asarray(small, np.float32) / np.float32(255)
+        return SeenPicture(self.picture).shrunk(height, width)
 
     @cached_property
     def thumbnail(self) -> NDArray[np.uint8]:
