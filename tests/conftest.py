@@ -8,6 +8,9 @@ from pathlib import Path
 for folder in ("", "evaluation"):
     sys.path.insert(0, str(Path(__file__).parent / folder))
 
+# It registers a device, which a process can do once: not to be imported under another name in search of doctests.
+collect_ignore = ["elsewhere.py"]
+
 # No test finds the weights that whoever runs it has installed.
 os.environ["BETWIXT_WEIGHTS"] = str(Path(__file__).parent / "no weights")
 

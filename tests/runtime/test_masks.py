@@ -16,6 +16,7 @@ from betwixt.runtime import masks as runtime
 from betwixt.runtime.masks import Detection, Segmentation, Tagging, load_mask_source
 from betwixt.weights.install import write_weights
 from clips import make_clip
+from elsewhere import ELSEWHERE, elsewhere
 
 TINY_RAM = ram.RAMConfig(96, 4, 16, (2, 2, 2), (2, 4, 8), 6, 24, 32, 2, 4, 64, 9)
 TINY_SAM = hq_sam.HQSAMConfig(32, 4, 4, (1, 3), 64, 8, 3, 32, 4, 64, 32)
@@ -158,3 +159,33 @@ def test_the_extra_that_is_missing_is_named(monkeypatch):
 def test_there_is_no_third_source():
     with pytest.raises(UsageError, match="no source of masks 'clouds': choose regions or open-world"):
         load_mask_source("clouds")
+
+
+@pytest.mark.parametrize(
+    ("network", "given"),
+    [
+        (lambda: ram.RAM(TINY_RAM), [torch.rand(1, 3, 96, 96)]),
+        (lambda: grounding_dino.GroundingDINO(TINY_DINO), [torch.rand(1, 3, 96, 128), torch.tensor([[2, 7, 4, 8, 3]])]),
+        (lambda: hq_sam.HQSAM(TINY_SAM), [torch.rand(1, 3, 64, 64), torch.tensor([[4.0, 5.0, 30.0, 40.0]])]),
+    ],
+    ids=["ram", "grounding dino", "hq-sam"],
+)
+def test_no_network_is_bound_to_the_cpu(network, given):
+    torch.manual_seed(0)
+    made = network().eval()
+
+    def found(given):
+        if isinstance(made, hq_sam.HQSAM):
+            given = made.encode(given[0]), given[1]
+        results = made(*given)
+        if isinstance(results, torch.Tensor):
+            return [results]
+        return list(results if isinstance(results, tuple) else vars(results).values())
+
+    with torch.no_grad():
+        expected = found(given)
+        with elsewhere():
+            made.to(ELSEWHERE)
+            results = [x.cpu() for x in found([x.to(ELSEWHERE) for x in given])]
+    # PyTorch computes attention there by another of its ways.
+    torch.testing.assert_close(results, expected, rtol=1e-4, atol=1e-4)

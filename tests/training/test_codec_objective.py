@@ -12,6 +12,7 @@ from betwixt.errors import UsageError
 from betwixt.training.objective import Batch, make_objective
 from betwixt.training.recipe import load_recipe
 from betwixt.training.sample import Sample
+from elsewhere import check_learns_the_same
 
 
 def sample(seed=0, size=64 + 64):
@@ -53,6 +54,12 @@ def test_a_few_steps_help_and_the_predictor_stays():
     for name, parameter in objective.codec.predictor.network.named_parameters():
         assert torch.equal(parameter, before[name])
     assert {"motion bpp", "frame bpp", "frame dB", "cost"} <= set(terms.parts)
+
+
+def test_it_learns_the_same_on_another_device():
+    torch.manual_seed(0)
+    objective = make_objective({"name": "codec"})
+    check_learns_the_same(objective, batch(objective))
 
 
 def test_preparing_depends_on_the_generator_alone():

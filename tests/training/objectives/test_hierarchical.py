@@ -17,6 +17,7 @@ from betwixt.models.registry import MODELS, load_network
 from betwixt.training.objective import OBJECTIVES, Batch, make_objective
 from betwixt.training.objectives.hierarchical import hierarchical_loss
 from betwixt.training.sample import Sample
+from elsewhere import check_learns_the_same
 
 
 def batch(labels: bool = True, size: int = 64) -> Batch:
@@ -54,6 +55,11 @@ def test_every_model_with_the_plug_in_has_an_objective() -> None:
     assert {name for name in OBJECTIVES if name.endswith("+hm")} == {
         name for name, info in MODELS.items() if info.masks
     }
+
+
+def test_it_learns_the_same_on_another_device() -> None:
+    torch.manual_seed(0)
+    check_learns_the_same(make_objective({"name": "rife+hm"}), batch())
 
 
 @pytest.mark.parametrize("options", [{}, {"plug_in": False}, {"ablation": "zero-masks"}])

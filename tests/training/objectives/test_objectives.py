@@ -18,6 +18,7 @@ from betwixt.models.registry import MODELS, load_network, model_info
 from betwixt.training.losses import census, charbonnier
 from betwixt.training.objective import OBJECTIVES, Batch, Objective, make_objective
 from betwixt.training.sample import Sample
+from elsewhere import check_learns_the_same
 
 SIZE = 64
 """Of the crops: five levels of a Laplacian pyramid, a patch, the windows of an attention need no more."""
@@ -144,6 +145,15 @@ def test_it_learns_what_it_is_to_learn(case: Case) -> None:
     assert {n for n, p in learning.items() if p.ndim > 1} - reached == set()
     assert all(p.grad is None and torch.equal(p, before[n]) for n, p in fixed.items())
     assert losses[-1] < 0.99 * losses[0], losses
+
+
+@pytest.mark.parametrize("case", [*CASES, Case("compact"), Case("compact-large")], ids=str)
+def test_it_learns_the_same_on_another_device(case: Case) -> None:
+    objective = case.objective()
+    batch = with_extra(objective, waves(len(ANY) if case.t == ANY else 1, case.t))
+    if case.name.startswith("compact"):
+        batch.extra = {"found": batch.motion, "logit": batch.motion[:, :1]}
+    check_learns_the_same(objective, batch)
 
 
 def test_every_network_has_an_objective() -> None:

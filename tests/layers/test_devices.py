@@ -1,4 +1,4 @@
-"""On a CUDA device the layers compute what they compute on the CPU, forwards and backwards."""
+"""On other devices the layers compute what they compute on the CPU, forwards and backwards."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from betwixt.layers.correlation import (
 )
 from betwixt.layers.splatting import splat
 from betwixt.layers.warp import backward_warp
-
-DEVICE = "cuda"
+from elsewhere import ELSEWHERE, elsewhere
 
 Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -46,7 +45,7 @@ LAYERS: dict[str, Layer] = {
 }
 
 
-def computed(layer: Layer, device: str, dtype: torch.dtype) -> list[Tensor]:
+def computed(layer: Layer, device: str | torch.device, dtype: torch.dtype) -> list[Tensor]:
     """What a layer gives of random maps and flows, and the gradients by them."""
     generator = torch.Generator().manual_seed(0)
     inputs = [
@@ -59,11 +58,32 @@ def computed(layer: Layer, device: str, dtype: torch.dtype) -> list[Tensor]:
     return [x.detach().float().cpu() for x in (result, *gradients) if x is not None]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 3e-2)])
+DTYPES = torch.float32, torch.bfloat16
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_layer_computes_the_same_there(name: str, dtype: torch.dtype, tolerance: float) -> None:
-    expected, found = (computed(LAYERS[name], device, dtype) for device in ("cpu", DEVICE))
+def test_a_layer_is_not_bound_to_the_cpu(name: str, dtype: torch.dtype) -> None:
+    expected = computed(LAYERS[name], "cpu", dtype)
+    with elsewhere():
+        found = computed(LAYERS[name], ELSEWHERE, dtype)
+    assert len(found) == len(expected)
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
+
+
+def test_what_is_bound_to_it_is_found_out() -> None:
+    def bound(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
+        return first + torch.arange(float(first.shape[-1]))
+
+    with elsewhere(), pytest.raises(RuntimeError, match="two devices"):
+        computed(bound, ELSEWHERE, torch.float32)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
+@pytest.mark.parametrize(("dtype", "tolerance"), list(zip(DTYPES, (1e-4, 3e-2), strict=True)))
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_computes_the_same_on_a_gpu(name: str, dtype: torch.dtype, tolerance: float) -> None:
+    expected, found = (computed(LAYERS[name], device, dtype) for device in ("cpu", "cuda"))
     assert len(found) == len(expected)
     for ours, theirs in zip(found, expected, strict=True):
         # Sums are taken in another order: what is small beside the largest number may differ by more than its share.
