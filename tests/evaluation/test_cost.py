@@ -102,6 +102,7 @@ def test_a_runtime_that_is_asked_for_is_used(runtime: str) -> None:
         ({"end_to_end": Path("/no/clip.mp4")}, "no /no/clip.mp4|ffmpeg is not on the PATH"),
         ({"plot": Path("/no/table.csv")}, "cannot be read"),
         ({"seconds": 2.0}, "belongs to --end-to-end"),
+        ({"encode": False}, "--no-encoder belongs to --end-to-end"),
         ({"json": Path("/no/such/folder/x.json")}, "does not exist"),
     ],
 )

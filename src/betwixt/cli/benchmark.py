@@ -30,6 +30,9 @@ def benchmark(
     ] = None,
     seconds: Annotated[Seconds, typer.Option(metavar="S", help="--end-to-end: only so much of the clip.")] = None,
     rounds: Annotated[int, typer.Option(metavar="N", help="--end-to-end: how often each converts it.")] = 3,
+    no_encoder: Annotated[
+        bool, typer.Option("--no-encoder", help="--end-to-end: make the frames and throw them away.")
+    ] = False,
     as_json: Annotated[Text, typer.Option("--json", metavar="FILE", help="Write JSON; - for standard output.")] = None,
     record: Annotated[Text, typer.Option(metavar="FILE", help="Put the figures into this table of results.")] = None,
     plot: Annotated[
@@ -57,6 +60,7 @@ def benchmark(
         end_to_end=None if end_to_end is None else Path(end_to_end),
         seconds=seconds,
         rounds=rounds,
+        encode=not no_encoder,
         json=None if as_json in (None, "-") else Path(str(as_json)),
         record=None if record is None else Path(record),
         plot=None if plot is None else Path(plot),

@@ -369,7 +369,8 @@ def print_costs(outcome: Costs, stream: IO[str]) -> None:
         console.print(outcome.costs[0].machine, soft_wrap=True, markup=False)
     for r in outcome.races:
         console.print(
-            f"{r.width}x{r.height}, {r.frames_in} frames doubled, whole process, median of {len(r.rounds)}: betwixt "
+            f"{r.width}x{r.height}, {r.frames_in} frames doubled, whole process, encoder {r.encoder}, "
+            f"median of {len(r.rounds)}: betwixt "
             f"({r.model}) {r.ours:.1f}, minterpolate {r.theirs:.1f} new frames/s, ratio {r.ratio:.2f}; {r.machine}",
             soft_wrap=True,
         )

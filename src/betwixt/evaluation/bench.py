@@ -24,11 +24,11 @@ __all__ = ["Outcome", "Request", "run"]
 
 
 _COST_KEY = ("model", "size", "runtime", "precision", "device", "machine")
-_RACE_KEY = ("model", "size", "clip", "machine")
+_RACE_KEY = ("model", "size", "clip", "encoder", "machine")
 
 
 _COST_PROTOCOL = "one frame at t = 1/2 of two RGB pictures in memory; the median of the runs after a first one"
-_RACE_PROTOCOL = "the rate doubled, whole process, libx264 medium crf 20; the median of the rounds, by turns"
+_RACE_PROTOCOL = "the rate doubled, whole process; the median of the rounds, by turns"
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Request:
     end_to_end: Path | None = None
     seconds: float | None = None
     rounds: int = 3
+    encode: bool = True
     json: Path | None = None
     record: Path | None = None
     plot: Path | None = None
@@ -88,6 +89,7 @@ def run(request: Request, progress: Callable[[str], None] = lambda text: None) -
                     size=size,
                     seconds=request.seconds,
                     rounds=request.rounds,
+                    encode=request.encode,
                     options=_conversion_options(request, name),
                     progress=lambda number, ours, theirs: progress(
                         f"round {number}: betwixt {ours:.1f}, minterpolate {theirs:.1f} new frames/s"
@@ -154,6 +156,8 @@ def _check(request: Request) -> None:
         raise UsageError("--end-to-end times betwixt interpolate as it is: leave --precision and --runtime out.")
     if request.seconds is not None and not race_asked:
         raise UsageError("--seconds belongs to --end-to-end.")
+    if not request.encode and not race_asked:
+        raise UsageError("--no-encoder belongs to --end-to-end.")
     if request.seconds is not None and request.seconds <= 0:
         raise UsageError(f"--seconds {request.seconds:g} leaves nothing of the clip.")
     outputs = [path for path in (request.json, request.record) if path is not None]
@@ -212,6 +216,7 @@ def _race_entry(result: EndToEnd, request: Request, date: str) -> dict[str, str]
         "model": result.model,
         "size": f"{result.width}x{result.height}",
         "clip": request.end_to_end.name if request.end_to_end is not None else "",
+        "encoder": result.encoder,
         "frames_in": str(result.frames_in),
         "new_frames": str(result.new_frames),
         "frames_per_second": f"{result.ours:.2f}",

@@ -1,7 +1,8 @@
 """Whole conversions, timed beside ffmpeg's minterpolate in the same run: decode, make frames, encode, write.
 
 Both double the clip's rate with the same encoder at the same settings (libx264, preset medium, crf 20), by turns, so
-that what else the machine does falls on both. Every conversion is a process of its own, start included.
+that what else the machine does falls on both. Every conversion is a process of its own, start included. Without an
+encoder both decode, make frames, and throw them away: what making frames costs, whatever becomes of them.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class EndToEnd:
         model: Betwixt's model.
         width: Of the clip.
         height: Of the clip.
+        encoder: What both encoded with; "none" if nothing was encoded.
         frames_in: Frames of the clip.
         new_frames: Frames that were made.
         rounds: New frames a second in each round, Betwixt's and minterpolate's.
@@ -52,6 +54,7 @@ class EndToEnd:
     model: str
     width: int
     height: int
+    encoder: str
     frames_in: int
     new_frames: int
     rounds: list[tuple[float, float]]
@@ -67,27 +70,30 @@ class EndToEnd:
         return {**asdict(self), "rounds": [list(pair) for pair in self.rounds]}
 
 
-def convert(source: Path, target: Path, *options: str) -> dict[str, Any]:
-    """Double a clip's rate with Betwixt, in a process of its own; its summary."""
-    command = [sys.executable, "-m", "betwixt.cli", "interpolate", str(source), str(target), "--json", "--overwrite"]
-    done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+def convert(source: Path, target: Path | None, *options: str) -> dict[str, Any]:
+    """Double a clip's rate with Betwixt, in a process of its own; its summary. None throws the frames away."""
+    command = [sys.executable, "-m", "betwixt.cli", "interpolate", str(source), "-" if target is None else str(target)]
+    # The summary goes where the frames do not.
+    out, err = (subprocess.PIPE, subprocess.PIPE) if target is not None else (subprocess.DEVNULL, subprocess.PIPE)
+    done = subprocess.run([*command, "--json", "--overwrite", *options], stdout=out, stderr=err, text=True, check=False)
     if done.returncode:
         raise InputError(_last_line(done.stderr).removeprefix("betwixt: "))
-    summary: dict[str, Any] = json.loads(done.stdout)
+    summary: dict[str, Any] = json.loads(done.stdout if target is not None else done.stderr)
     return summary
 
 
-def _minterpolate(source: Path, target: Path, rate: Fraction) -> None:
-    command = ["ffmpeg", "-y", "-v", "error", "-i", str(source), "-vf", f"minterpolate=mi_mode=mci:fps={rate}"]
-    command += ["-c:v", "libx264", "-preset", "medium", "-crf", str(QUALITY), "-c:a", "copy", str(target)]
+def _minterpolate(source: Path, target: Path | None, rate: Fraction) -> int:
+    """Likewise with ffmpeg; how many frames came out."""
+    command = ["ffmpeg", "-y", "-v", "error", "-progress", "-", "-nostats", "-i", str(source)]
+    command += ["-vf", f"minterpolate=mi_mode=mci:fps={rate}"]
+    if target is not None:
+        command += ["-c:v", "libx264", "-preset", "medium", "-crf", str(QUALITY), "-c:a", "copy", str(target)]
+    else:
+        command += ["-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f"ffmpeg cannot convert {source}: {_last_line(done.stderr)}")
-
-
-def _frames(path: Path) -> int:
-    with av.open(str(path)) as container:
-        return sum(1 for packet in container.demux(video=0) if packet.size)
+    return int([line for line in done.stdout.splitlines() if line.startswith("frame=")][-1].removeprefix("frame="))
 
 
 def _ffmpeg_version() -> str:
@@ -129,6 +135,7 @@ def race(
     size: tuple[int, int] | None = None,
     seconds: float | None = None,
     rounds: int = 3,
+    encode: bool = True,
     options: Sequence[str] = (),
     progress: Callable[[int, float, float], None] | None = None,
 ) -> EndToEnd:
@@ -140,6 +147,7 @@ def race(
         size: Width and height to bring the clip to first; None for its own.
         seconds: Only so much of the clip; None for all.
         rounds: How often each converts it.
+        encode: Whether the frames are encoded; otherwise they are made and thrown away.
         options: More options of `betwixt interpolate`.
         progress: Called after each round with its number and the new frames a second of both.
 
@@ -160,15 +168,14 @@ def race(
         ours, theirs, speeds = [], [], []
         for number in range(rounds):
             began = time.monotonic()
-            summary = convert(
-                source, folder / "a.mp4", "--quality", str(QUALITY), "--codec", "h264", "--model", model, *options
-            )
+            coding = ("--quality", str(QUALITY), "--codec", "h264") if encode else ()
+            summary = convert(source, folder / "a.mp4" if encode else None, "--model", model, *coding, *options)
             ours.append(time.monotonic() - began)
             new = summary["synthesized"]
             began = time.monotonic()
-            _minterpolate(source, folder / "b.mp4", Fraction(summary["rate"]))
+            frames = _minterpolate(source, folder / "b.mp4" if encode else None, Fraction(summary["rate"]))
             theirs.append(time.monotonic() - began)
-            their_new = _frames(folder / "b.mp4") - summary["frames_in"]
+            their_new = frames - summary["frames_in"]
             speeds.append((new / ours[-1], their_new / theirs[-1]))
             if progress is not None:
                 progress(number + 1, *speeds[-1])
@@ -180,6 +187,7 @@ def race(
         model,
         width,
         height,
+        f"libx264 medium crf {QUALITY}" if encode else "none",
         summary["frames_in"],
         new,
         speeds,

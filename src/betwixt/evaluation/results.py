@@ -150,17 +150,18 @@ def results_page(quality: Rows, cost: Rows, conversion: Rows, calls: Rows) -> st
     lines += ["![Quality over time a frame](../results/quality.png)", ""]
     lines += ["## Whole conversions", ""]
     lines += [
-        "The rate of a clip doubled, decoding and encoding (libx264, medium, crf 20) included, beside ffmpeg's",
-        "minterpolate, by turns in the same run.",
+        "The rate of a clip doubled by whole processes, start and decoding included, beside ffmpeg's minterpolate, by",
+        "turns in the same run. Where the encoder is none, the frames are made and thrown away.",
         "",
     ]
     lines += _table(
-        ("model", "clip", "size", "new frames/s", "minterpolate", "ratio", "rounds", "date"),
+        ("model", "clip", "size", "encoder", "new frames/s", "minterpolate", "ratio", "rounds", "date"),
         (
             (
                 row["model"],
                 row["clip"],
                 row["size"],
+                row["encoder"],
                 f"{float(row['frames_per_second']):.1f}",
                 f"{float(row['minterpolate_frames_per_second']):.1f}",
                 row["ratio"],
@@ -284,12 +285,19 @@ def readme_part(quality: Rows, conversion: Rows) -> str:
         "[All results](docs/results.md), with confidence intervals, protocols and machines.</sub>",
         "",
     ]
-    for row in conversion:
-        lines.append(
-            f"Whole conversions, {row['size']}, rate doubled, x264 medium: {float(row['frames_per_second']):.1f} new "
-            f"frames a second with {row['model']}, {float(row['minterpolate_frames_per_second']):.1f} with ffmpeg "
-            f"minterpolate in the same run: {row['ratio']} times."
-        )
+    lines += _table(
+        ("whole conversions, rate doubled: new frames a second", "Betwixt", "minterpolate, same run", "ratio"),
+        (
+            (
+                f"{row['model']}, {row['size']}, "
+                + ("frames made and thrown away" if row["encoder"] == "none" else f"encoded by {row['encoder']}"),
+                f"{float(row['frames_per_second']):.1f}",
+                f"{float(row['minterpolate_frames_per_second']):.1f}",
+                row["ratio"],
+            )
+            for row in sorted(conversion, key=lambda row: (row["encoder"] == "none", row["model"]))
+        ),
+    )
     return "\n".join(lines)
 
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
-from betwixt.models.seen import Image, Luma, Seen
+from betwixt.models.seen import Image, Luma, Seen, SeenLuma, SeenPicture
 
 if TYPE_CHECKING:
     from betwixt.masks.labels import Masks
@@ -275,13 +275,17 @@ def check_interpolates(model: Interpolator) -> None:
 class MotionInterpolator(Interpolator):
     """An interpolator that needs only grey pictures to find the motion, and only motion to make the frame."""
 
-    @abstractmethod
+    def prepare(self, first: Image, second: Image) -> MotionPair:
+        """Find the motion between two pictures."""
+        return self.prepare_seen(SeenPicture(first), SeenPicture(second))
+
     def prepare_luma(self, first: Luma, second: Luma) -> MotionPair:
         """As `prepare`, from grey pictures (H, W) alone; the pair's `at` then makes grey pictures as (H, W, 3)."""
+        return self.prepare_seen(SeenLuma(first), SeenLuma(second))
 
+    @abstractmethod
     def prepare_seen(self, first: Seen, second: Seen) -> MotionPair:
-        """As `prepare_luma`."""
-        return self.prepare_luma(first.luma, second.luma)
+        """As `prepare`, for frames of any kind."""
 
 
 def _alike(first: Any, second: Any) -> tuple[list[Image], list[Image], Any]:

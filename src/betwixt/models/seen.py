@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Image", "Luma", "Seen", "SeenPicture"]
+__all__ = ["Image", "Luma", "Seen", "SeenLuma", "SeenPicture", "smaller"]
 
 Image = NDArray[np.float32]
 """A picture: (H, W, 3), RGB, float32 in [0, 1]."""
@@ -24,6 +24,9 @@ class Seen(Protocol):
     @property
     def luma(self) -> Luma:
         """In grey, (H, W)."""
+
+    def grey(self, height: int, width: int) -> Luma:
+        """In grey, (height, width), no larger than it is: each pixel the mean of what it covers."""
 
     @property
     def picture(self) -> Image:
@@ -50,8 +53,43 @@ class SeenPicture:
         luma: Luma = np.rint(np.clip(grey, 0, 1) * np.float32(255)).astype(np.uint8)
         return luma
 
+    def grey(self, height: int, width: int) -> Luma:
+        """In grey, (height, width)."""
+        return smaller(self.luma, height, width)
+
     def shrunk(self, height: int, width: int) -> Image:
         """In colour, (height, width, 3)."""
         if self.picture.shape[:2] == (height, width):
             return self.picture
         return np.asarray(cv2.resize(self.picture, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+
+
+class SeenLuma:
+    """A frame of which only the luma is given: in colour it is grey.
+
+    Args:
+        luma: (H, W), uint8.
+    """
+
+    def __init__(self, luma: Luma) -> None:
+        self.luma = luma
+
+    @cached_property
+    def picture(self) -> Image:
+        """In colour, (H, W, 3)."""
+        return np.repeat((self.luma.astype(np.float32) / np.float32(255))[..., None], 3, axis=2)
+
+    def grey(self, height: int, width: int) -> Luma:
+        """In grey, (height, width)."""
+        return smaller(self.luma, height, width)
+
+    def shrunk(self, height: int, width: int) -> Image:
+        """In colour, (height, width, 3)."""
+        return SeenPicture(self.picture).shrunk(height, width)
+
+
+def smaller(luma: Luma, height: int, width: int) -> Luma:
+    """A grey picture on (height, width), no larger than it is: each pixel the mean of what it covers."""
+    if luma.shape == (height, width):
+        return luma
+    return np.asarray(cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

@@ -49,7 +49,7 @@ from betwixt.media.timeline import parse_rate
 from betwixt.models.base import Image, Interpolator, MotionPair, Pair
 from betwixt.models.dis import DIS, DISPair
 from betwixt.models.registry import EFFECTS_MODEL
-from betwixt.models.seen import SeenPicture
+from betwixt.models.seen import SeenPicture, smaller
 from betwixt.realtime.playout import JUMP, Playout, delay_of
 from betwixt.runtime.load import load_model
 
@@ -93,6 +93,9 @@ class _Still:
     @cached_property
     def luma(self) -> NDArray[np.uint8]:
         return np.asarray(cv2.cvtColor(self.shown, cv2.COLOR_RGB2GRAY), np.uint8)
+
+    def grey(self, height: int, width: int) -> NDArray[np.uint8]:
+        return smaller(self.luma, height, width)
 
     def shrunk(self, height: int, width: int) -> Image:
         return SeenPicture(self.picture).shrunk(height, width)
@@ -368,9 +371,7 @@ class Smoother:
                     before = [first, last, *made][-2:]
                     picture = _rounded(self.model.next_frame(before[0].picture, before[1].picture))
                 else:
-                    search: DISPair = self._cached(
-                        "search", first, last, lambda: DIS().prepare_luma(first.luma, last.luma)
-                    )
+                    search: DISPair = self._cached("search", first, last, lambda: DIS().prepare_seen(first, last))
                     picture = _made(search.beyond(float(number)), first, last)
                 made.append(_Still(picture, last.time + number * interval))
             return made[steps - 1]

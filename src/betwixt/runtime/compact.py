@@ -39,9 +39,6 @@ __all__ = ["CompactInterpolator"]
 
 _Map = NDArray[Any]
 
-_SEARCHED = 300
-"""The search sees this many lines at least, if the frame has them."""
-
 
 class CompactInterpolator(Interpolator):
     """The models `compact` and `compact-large`.
@@ -137,8 +134,8 @@ class _CompactPair(MotionPair):
         height, width = first.luma.shape
         self._size = h, w = working_size(height, width)
         config = owner.network.config
-        lines = max(round(config.searched * h), min(h, _SEARCHED), searched_size(height, width)[0])
-        self._search = DIS(lines / height, config.search).prepare_luma(first.luma, second.luma)
+        lines = max(round(config.searched * h), searched_size(height, width)[0])
+        self._search = DIS(lines / height, config.search).prepare_seen(first, second)
         self._scale = width / w, height / h
         pictures = [frame.shrunk(h, w) for frame in (first, second)]
         difference = cv2.transform(cv2.absdiff(*pictures), np.ones((1, 3), np.float32))

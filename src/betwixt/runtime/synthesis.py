@@ -18,7 +18,6 @@ from typing import Any
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
@@ -27,6 +26,7 @@ from betwixt.media.colour import Colour, RGBPath
 from betwixt.media.frames import Plane, assemble, luma8, planes
 from betwixt.models.base import Image, Interpolator, MotionPair, Pair, curved
 from betwixt.models.dis import DIS, DISPair
+from betwixt.models.seen import Luma, smaller
 
 __all__ = ["PairWork", "Source", "Synthesizer"]
 
@@ -39,6 +39,7 @@ class Source:
         self._path = path
         self._lock = threading.Lock()
         self._shrunk: Image | None = None
+        self._grey: Luma | None = None
 
     @cached_property
     def planes(self) -> list[Plane]:
@@ -46,9 +47,16 @@ class Source:
         return planes(self.video)
 
     @cached_property
-    def luma(self) -> NDArray[np.uint8]:
+    def luma(self) -> Luma:
         """Its luma in 8 bit."""
         return luma8(self.video, self.planes)
+
+    def grey(self, height: int, width: int) -> Luma:
+        """Its luma on fewer pixels, (height, width)."""
+        with self._lock:
+            if self._grey is None or self._grey.shape != (height, width):
+                self._grey = smaller(self.luma, height, width)
+            return self._grey
 
     @cached_property
     def picture(self) -> Image:
@@ -238,7 +246,7 @@ class PairWork:
     def _search(self) -> DISPair:
         with self._lock:
             if self._found is None:
-                self._found = DIS().prepare_luma(self._first.luma, self._second.luma)
+                self._found = DIS().prepare_seen(self._first, self._second)
             return self._found
 
     def _of_motion(self, motion: Motion) -> list[Any]:
