@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from betwixt.errors import UsageError
-from betwixt.training.augmentation import Augmentation, augment, compress
+from betwixt.training.augmentation import Augmentation, augment, compress, compress_video
 from betwixt.training.sample import Sample
 
 SIZE = 24
@@ -123,6 +123,21 @@ def test_compression_changes_little() -> None:
     always = Augmentation(**{**NOTHING.__dict__, "compression": 1.0})
     after = augment(np.random.default_rng(0), Sample(frames, 0.5), always)
     assert not np.array_equal(after.pictures, frames)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_video_codec_changes_little_and_always_alike(seed: int) -> None:
+    x = np.linspace(0, 6, 64)
+    frames = np.stack([np.add.outer(np.sin(x + shift), np.cos(2 * x)) for shift in (0.0, 0.1, 0.2)])
+    frames = np.repeat((128 + 50 * frames)[..., None], 3, axis=3).astype(np.uint8)
+    first, again = (compress_video(np.random.default_rng(seed), frames) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
+    differences = np.abs(first[:, None].astype(int) - frames).mean(axis=(2, 3, 4))
+    assert 0 < differences.max() < 20
+    # Every frame is nearest to itself: none is lost, and the order stays.
+    assert differences.argmin(axis=1).tolist() == [0, 1, 2]
+    always = Augmentation(**{**NOTHING.__dict__, "video": 1.0})
+    assert not np.array_equal(augment(np.random.default_rng(seed), Sample(frames, 0.5), always).pictures, frames)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])

@@ -11,20 +11,23 @@ probability with which it is done.
 - Reversal makes t -> 1 - t. A frame at t = 2 has no counterpart among them; there the three frames are taken in the
   opposite order, the first becoming the one to be learned (NCM, section 4.1), where no motion is known: seen from the
   other end, it would be another.
-- Compression is JPEG's noise on all three frames: low-rate video teaches a network not to trust every pixel.
+- Compression is JPEG's noise on all three frames, or that of a video codec, whose frames copy from each other: low-rate
+  video teaches a network not to trust every pixel.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.training.sample import Sample, check_shares
 
-__all__ = ["Augmentation", "augment", "compress"]
+__all__ = ["Augmentation", "augment", "compress", "compress_video"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class Augmentation:
         reverse: In the opposite order of time.
         channels: In a random order of red, green and blue, the usual one included.
         bgr: With red and blue exchanged.
-        compression: With the noise of lossy compression.
+        compression: With the noise of lossy compression, each frame by itself.
+        video: With that of a video codec, H.264 or MPEG-4 Part 2.
     """
 
     flip_x: float = 0.5
@@ -50,6 +54,7 @@ class Augmentation:
     channels: float = 0.0
     bgr: float = 0.0
     compression: float = 0.0
+    video: float = 0.0
 
     def __post_init__(self) -> None:
         check_shares(asdict(self), "[augmentation]")
@@ -93,6 +98,8 @@ def augment(rng: np.random.Generator, sample: Sample, augmentation: Augmentation
     pictures = np.ascontiguousarray(pictures)
     if rng.random() < shares.compression:
         pictures = compress(rng, pictures)
+    if shares.video > 0 and rng.random() < shares.video:
+        pictures = compress_video(rng, pictures)
     return Sample(pictures, t, None if motion is None else np.ascontiguousarray(motion))
 
 
@@ -104,3 +111,30 @@ def compress(rng: np.random.Generator, frames: NDArray[np.uint8]) -> NDArray[np.
         _, code = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])
         result.append(np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.uint8))
     return np.stack(result)
+
+
+def compress_video(rng: np.random.Generator, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The frames (3, S, S, 3) as a video codec gives them back, the first coded by itself; S is even."""
+    if rng.random() < 0.5:
+        encoder = _coder("libx264", frames, preset="veryfast", crf=str(rng.integers(20, 36)), threads="1")
+    else:
+        coarseness = str(rng.integers(3, 14))
+        encoder = _coder("mpeg4", frames, qmin=coarseness, qmax=coarseness, threads="1")
+    packets = []
+    for number, frame in enumerate(frames):
+        given = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")
+        given.pts = number
+        packets += encoder.encode(given)
+    packets += encoder.encode(None)
+    decoder = av.CodecContext.create("h264" if encoder.name == "libx264" else "mpeg4", "r")
+    decoder.thread_count = 1
+    decoded = [made for packet in [*packets, None] for made in decoder.decode(packet)]
+    return np.stack([np.asarray(made.to_ndarray(format="rgb24"), np.uint8) for made in decoded])
+
+
+def _coder(name: str, frames: NDArray[np.uint8], **options: str) -> av.VideoCodecContext:
+    coder = av.CodecContext.create(name, "w")
+    assert isinstance(coder, av.VideoCodecContext)
+    coder.height, coder.width = frames.shape[1:3]
+    coder.pix_fmt, coder.time_base, coder.options = "yuv420p", Fraction(1, 25), options
+    return coder
