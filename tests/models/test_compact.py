@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from betwixt.models.compact import CONFIGS, Compact, CompactConfig, search
+from betwixt.models.compact import Compact
+from betwixt.models.compact_start import CONFIGS, CompactConfig, search
 from betwixt.models.dis import DIS
 
 

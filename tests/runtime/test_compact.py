@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 
 from betwixt.media.colour import RGBPath, colour_of
 from betwixt.media.frames import planes
-from betwixt.models.compact import CONFIGS, Compact, search
+from betwixt.models.compact import Compact
+from betwixt.models.compact_start import CONFIGS, search
 from betwixt.models.dis import DIS
 from betwixt.runtime import compact as runtime
 from betwixt.runtime.compact import CompactInterpolator

@@ -16,8 +16,8 @@ from betwixt.runtime.load import load_model
 from betwixt.weights import store
 from betwixt.weights.catalog import catalog, git_blob_hash
 from betwixt.weights.install import bare_network, import_weights, stored_weights, verify_weights
-from betwixt.weights.load import file_hash, metadata_of, read_tensors
-from betwixt.weights.store import embedded_file
+from betwixt.weights.load import metadata_of, read_tensors
+from betwixt.weights.store import embedded_file, file_hash
 from parity import FOLDER
 
 

@@ -32,8 +32,8 @@ from betwixt.evaluation.metrics import rounded
 from betwixt.media.frames import assemble
 from betwixt.models.registry import need_torch
 from betwixt.runtime.synthesis import Source
-from betwixt.weights.load import file_hash, load_weights, metadata_of, read_tensors
-from betwixt.weights.store import embedded_file, installed
+from betwixt.weights.load import load_weights, metadata_of, read_tensors
+from betwixt.weights.store import embedded_file, file_hash, installed
 
 __all__ = ["MODEL", "BFrameCoder", "finish_weights", "load_coder"]
 

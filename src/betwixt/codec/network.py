@@ -58,7 +58,8 @@ from betwixt.codec.fixed import on_grid
 from betwixt.errors import UsageError
 from betwixt.layers.resize import resize_flow_to, resize_to
 from betwixt.layers.warp import backward_warp
-from betwixt.models.compact import Compact, compose, search, working_size
+from betwixt.models.compact import Compact, compose
+from betwixt.models.compact_start import search, working_size
 from betwixt.models.dis import working_size as searched_size
 
 __all__ = [

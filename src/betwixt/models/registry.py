@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from betwixt.errors import UsageError
@@ -137,7 +138,8 @@ def _ncm_large_next() -> Network:
 
 
 def _compact(name: str) -> Callable[[], Network]:
-    return _network("compact", "CompactNetwork", lambda home: home.CONFIGS[name])
+    configs = "betwixt.models.compact_start"
+    return _network("compact", "CompactNetwork", lambda _: import_module(configs).CONFIGS[name])
 
 
 def _apr(name: str) -> Callable[[], Network]:
@@ -312,7 +314,5 @@ def load_network(name: str) -> Network:
 
 def need_torch(what: str) -> None:
     """Raise `UsageError`, beginning with `what`, where PyTorch is not installed."""
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        raise UsageError(f"{what} needs PyTorch: pip install 'betwixt[torch]'.") from None
+    if find_spec("torch") is None:
+        raise UsageError(f"{what} needs PyTorch: pip install 'betwixt[torch]'.")

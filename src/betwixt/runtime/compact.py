@@ -6,38 +6,45 @@
 The networks see pictures of a working size: small frames as they are, larger ones shrunk. What they find is a `Motion`,
 flows and weight and a change of colours on maps of that size, and the frame itself is made from the source's planes at
 full size. Warping is OpenCV's, which is several times faster here than a network's. On a CPU the networks run through
-OpenVINO where it is installed, else, and on GPUs, through PyTorch; the two agree to rounding.
+OpenVINO where it is installed, else, and on GPUs, through PyTorch; the two agree to rounding. PyTorch is loaded only
+where it computes, or to compile the networks for the first time.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Interpolator, MotionPair
-from betwixt.models.compact import CONFIGS, SOFTNESS, Compact, DetailPart, FlowPart, fitted, start_of, working_size
+from betwixt.models.compact_start import CONFIGS, SOFTNESS, fitted, start_of, working_size
 from betwixt.models.dis import DIS
 from betwixt.models.dis import working_size as searched_size
 from betwixt.models.seen import Seen, SeenPicture
 from betwixt.runtime import openvino
+from betwixt.runtime.devices import cpu_computes_in_bf16, is_cpu
 from betwixt.runtime.load import check_precision
-from betwixt.runtime.torch import PRECISIONS, choose_device, cpu_computes_in_bf16
-from betwixt.weights.load import load_weights
+from betwixt.weights.store import file_hash
+
+if TYPE_CHECKING:
+    import torch
+
+    from betwixt.models.compact import Compact
 
 __all__ = ["CompactInterpolator"]
 
 _Map = NDArray[Any]
+_Part = Literal["flow", "detail"]
 
 
 class CompactInterpolator(Interpolator):
@@ -62,35 +69,70 @@ class CompactInterpolator(Interpolator):
     ) -> None:
         self.name, self.curves = name, True
         check_precision(precision, "auto")
-        self.device = choose_device(device)
-        if isinstance(weights, Compact):
-            network = weights
-        else:
-            network = Compact(CONFIGS[name])
-            load_weights(network, weights)
-        self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._weights, self._device = weights, device
+        given, on_cpu = not isinstance(weights, Path), is_cpu(device)
+        self.config = weights.config if not isinstance(weights, Path) else CONFIGS[name]
         wanted = precision if precision != "auto" else "bf16" if cpu_computes_in_bf16() else "fp32"
         if engine == "auto":
             # What is compiled has the parameters of that moment: a network that is given goes on sharing its own.
-            fits = self.device.type == "cpu" and not isinstance(weights, Compact) and openvino.available(wanted)
-            engine = "openvino" if fits else "torch"
-        elif engine == "openvino" and (self.device.type != "cpu" or not openvino.available(wanted)):
+            engine = "openvino" if on_cpu and not given and openvino.available(wanted) else "torch"
+        elif engine == "openvino" and not (on_cpu and openvino.available(wanted)):
             raise UsageError(
                 "OpenVINO runs networks on CPUs, in fp32 or bf16, and where it is installed (pip install "
                 "'betwixt[openvino]'): choose another device, precision or runtime."
             )
         self.engine = engine
         self.precision = "fp32" if precision == "auto" and engine == "torch" else wanted
-        self._parts: dict[str, torch.nn.Module] = {"flow": FlowPart(network.flow), "detail": DetailPart(network.detail)}
-        self._compiled: dict[str, openvino.CompiledPart] = {}
+        self._compiled: dict[_Part, openvino.CompiledPart] = {}
         if engine == "openvino":
-            picture, logit, t = torch.rand(1, 3, 64, 64), torch.rand(1, 1, 64, 64), torch.full((1, 1, 1, 1), 0.5)
-            state = torch.zeros(1, network.config.flow[0], 16, 16)
-            for part, example in (
-                ("flow", (picture, picture, torch.rand(1, 2, 32, 32), logit, t)),
-                ("detail", (picture, picture, torch.rand(1, 4, 32, 32), logit, state)),
-            ):
-                self._compiled[part] = openvino.CompiledPart(self._parts[part], example, self.precision)
+            for part in ("flow", "detail"):
+                self._compiled[part] = self._compile(part)
+        else:
+            self.parts  # noqa: B018 - what is wrong with the weights is said now
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where the networks run."""
+        from betwixt.runtime.torch import choose_device
+
+        return choose_device(self._device)
+
+    @cached_property
+    def network(self) -> Compact:
+        """The networks in PyTorch."""
+        import torch
+
+        from betwixt.models.compact import Compact
+        from betwixt.weights.load import load_weights
+
+        if isinstance(self._weights, Path):
+            network = Compact(self.config)
+            load_weights(network, self._weights)
+        else:
+            network = self._weights
+        laid_out: Compact = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return laid_out.eval()
+
+    @cached_property
+    def parts(self) -> dict[_Part, torch.nn.Module]:
+        """The parts of the networks, as they are called here."""
+        from betwixt.models.compact import DetailPart, FlowPart
+
+        return {"flow": FlowPart(self.network.flow), "detail": DetailPart(self.network.detail)}
+
+    def _compile(self, part: _Part) -> openvino.CompiledPart:
+        def traced() -> tuple[torch.nn.Module, list[torch.Tensor]]:
+            import torch
+
+            pictures, logit = [torch.rand(1, 3, 64, 64)] * 2, torch.rand(1, 1, 64, 64)
+            if part == "flow":
+                maps = [torch.rand(1, 2, 32, 32), logit, torch.full((1, 1, 1, 1), 0.5)]
+            else:
+                maps = [torch.rand(1, 4, 32, 32), logit, torch.zeros(1, self.config.flow[0], 16, 16)]
+            return self.parts[part], [*pictures, *maps]
+
+        content = repr((part, self.config, _content(self._weights), _source("betwixt.models.compact")))
+        return openvino.CompiledPart(content, traced, self.precision)
 
     def prepare(self, first: Image, second: Image) -> MotionPair:
         """Find the motion between two RGB pictures (H, W, 3), float32 in [0, 1]."""
@@ -108,7 +150,7 @@ class CompactInterpolator(Interpolator):
         for part in self._compiled.values():
             part.streams = max(1, callers)
 
-    def run(self, part: Literal["flow", "detail"], pictures: Sequence[_Map], *maps: _Map) -> list[_Map]:
+    def run(self, part: _Part, pictures: Sequence[_Map], *maps: _Map) -> list[_Map]:
         """What a part of the network makes of two pictures (h, w, 3) and of maps (c, ..): maps again, float32.
 
         They are good until this thread asks for the same again.
@@ -116,13 +158,17 @@ class CompactInterpolator(Interpolator):
         if part in self._compiled:
             given = (np.ascontiguousarray(x, np.float32)[None] for x in (*pictures, *maps))
             return [x[0] for x in self._compiled[part](*given)]
+        import torch
+
+        from betwixt.runtime.torch import PRECISIONS
+
         with (
             torch.inference_mode(),
             torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32"),
         ):
             tensors = [torch.from_numpy(x).permute(2, 0, 1) for x in pictures]  # the memory stays, channels last
             tensors += [torch.from_numpy(np.ascontiguousarray(x, np.float32)) for x in maps]
-            results = self._parts[part](*(x[None].to(self.device) for x in tensors))
+            results = self.parts[part](*(x[None].to(self.device) for x in tensors))
             return [x[0].float().cpu().numpy() for x in (results if isinstance(results, tuple) else (results,))]
 
 
@@ -133,7 +179,7 @@ class _CompactPair(MotionPair):
         self._owner, self._frames = owner, (first, second)
         height, width = first.luma.shape
         self._size = h, w = working_size(height, width)
-        config = owner.network.config
+        config = owner.config
         lines = max(round(config.searched * h), searched_size(height, width)[0])
         self._search = DIS(lines / height, config.search).prepare_seen(first, second)
         self._scale = width / w, height / h
@@ -205,6 +251,22 @@ class _CompactPair(MotionPair):
         image: Image
         (image,) = synthesize_planes([first], [second], motion, first.shape[:2], [motion.colours])
         return image
+
+
+def _content(weights: Path | Compact) -> str:
+    """What tells these weights from others."""
+    if isinstance(weights, Path):
+        return file_hash(weights)
+    return repr({name: tensor.detach().cpu().numpy().tobytes() for name, tensor in weights.state_dict().items()})
+
+
+def _source(module: str) -> str:
+    """The text that defines a module, which is not loaded for it: what a network computes may change by it."""
+    spec = find_spec(module)
+    try:
+        return Path(spec.origin or "").read_text(encoding="utf-8") if spec is not None else ""
+    except OSError:
+        return ""
 
 
 def _padded(values: _Map) -> _Map:

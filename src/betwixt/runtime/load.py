@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from betwixt.errors import UsageError
 from betwixt.models.base import Interpolator, takes_no_masks
 from betwixt.models.registry import DEFAULT_MODEL, load_network, model_info, need_torch
-from betwixt.weights.store import embedded_file, installed
+from betwixt.weights.store import embedded_file, file_hash, installed
 
 if TYPE_CHECKING:
     from betwixt.runtime.torch import FindMasks
@@ -110,8 +110,6 @@ def loaded_hash(name: str, given: str | Path | None = None) -> str:
     info = model_info(name)
     if info.network is None or (given is None and not info.embedded and installed(name) is None):
         return ""
-    from betwixt.weights.load import file_hash
-
     return file_hash(weights_of(name, given))[:12]
 
 

@@ -4,7 +4,7 @@
                kept by content, in the cache folder              kept there too
 
 The first time, both steps take a second or two; from then on the models are read from the cache: BETWIXT_CACHE, or the
-user's cache folder. A cache that cannot be written is done without.
+user's cache folder, and PyTorch is not even loaded. A cache that cannot be written is done without.
 """
 
 from __future__ import annotations
@@ -17,20 +17,26 @@ import os
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from betwixt.cache import cache_folder
+from betwixt.runtime.devices import installed_torch
 
-__all__ = ["CompiledPart", "available"]
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["CompiledPart", "Traced", "available"]
 
 _Map = NDArray[Any]
+
+Traced = Callable[[], "tuple[nn.Module, Sequence[Tensor]]"]
+"""Makes a part of a network, with its weights, and small arguments (1, c, h, w) to trace it with. It has to do with
+other sizes what it does with these."""
 
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -53,8 +59,8 @@ class CompiledPart:
     """A module whose arguments are pictures and maps, run by OpenVINO. Safe to use from several threads at once.
 
     Args:
-        module: The part of a network, with its weights; it is not kept.
-        example: Small arguments (1, c, h, w) to trace it with. It has to do with other sizes what it does with these.
+        content: What tells this part from all others: its weights, its form, what defines it.
+        traced: Makes it, where it is not in the cache.
         pictures: How many of the arguments, from the first on, come as pictures, channels last.
         precision: "fp32" or "bf16".
 
@@ -62,9 +68,7 @@ class CompiledPart:
         streams: How many threads it is to serve side by side, each with its part of the processors; they may be more.
     """
 
-    def __init__(
-        self, module: nn.Module, example: Sequence[Tensor], precision: str = "fp32", pictures: int = 2
-    ) -> None:
+    def __init__(self, content: str, traced: Traced, precision: str = "fp32", pictures: int = 2) -> None:
         folder = _writable(cache_folder("openvino"))
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -72,7 +76,7 @@ class CompiledPart:
             **({"CACHE_DIR": str(folder)} if folder is not None else {}),
         }
         self.streams, self._pictures = 1, pictures
-        self._model = _converted(module, example, folder)
+        self._model = _converted(content, traced, folder)
         self._compiled: OrderedDict[tuple[int, tuple[tuple[int, ...], ...]], Any] = OrderedDict()
         self._lock, self._requests = threading.Lock(), threading.local()
 
@@ -147,13 +151,18 @@ def _started() -> Any:
     return core
 
 
-def _converted(module: nn.Module, example: Sequence[Tensor], folder: Path | None) -> Any:
-    """The module as an OpenVINO model of open sizes, from the cache where it is there."""
+def _converted(content: str, traced: Traced, folder: Path | None) -> Any:
+    """A part as an OpenVINO model of open sizes, from the cache where it is there."""
     import openvino
 
-    kept = None if folder is None else folder / f"{_content(module, example)}.xml"
+    versions = openvino.__version__, installed_torch()
+    name = hashlib.sha256(repr((content, versions)).encode()).hexdigest()[:32]
+    kept = None if folder is None else folder / f"{name}.xml"
     if kept is not None and _whole(kept):
         return _core().read_model(kept)
+    import torch
+
+    module, example = traced()
     log = logging.getLogger("openvino")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -181,31 +190,6 @@ def _whole(description: Path) -> bool:
         return description.with_suffix(".bin").exists() and description.read_text().rstrip().endswith("</net>")
     except (OSError, UnicodeDecodeError):
         return False
-
-
-def _content(module: nn.Module, example: Sequence[Tensor]) -> str:
-    """What tells one model from another: its weights, its form, what made the graph."""
-    import openvino
-
-    digest = hashlib.sha256()
-    versions = openvino.__version__, torch.__version__
-    for item in (repr(module), str([tuple(x.shape) for x in example]), *versions, _code(module)):
-        digest.update(item.encode())
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:32]
-
-
-def _code(module: nn.Module) -> str:
-    """The source of the module that defines it: its `forward` may change while its weights do not."""
-    import inspect
-
-    home = inspect.getmodule(type(module))
-    try:
-        return inspect.getsource(home) if home is not None else ""
-    except (OSError, TypeError):
-        return ""
 
 
 def _sized(model: Any, shapes: Sequence[tuple[int, ...]], pictures: int) -> Any:

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ from betwixt.models.base import Image, Interpolator, Pair, PairBatch, check_inte
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 from betwixt.runtime.load import check_precision
 
-__all__ = ["PRECISIONS", "FindMasks", "TorchInterpolator", "choose_device", "cpu_computes_in_bf16"]
+__all__ = ["PRECISIONS", "FindMasks", "TorchInterpolator", "choose_device"]
 
 FindMasks = Callable[[NDArray[np.uint8], NDArray[np.uint8]], Masks]
 """Finds the masks of two frames (H, W, 3), uint8, RGB. It may be called from several threads at once."""
@@ -49,15 +48,6 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
-
-
-def cpu_computes_in_bf16() -> bool:
-    """Whether bfloat16 is a gain on this CPU: without instructions for it, it is several times slower than float32."""
-    information = Path("/proc/cpuinfo")
-    if not information.exists():
-        return False
-    flags = information.read_text(encoding="utf-8", errors="replace")
-    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 _TILE = 4096 * 2304

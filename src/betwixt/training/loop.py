@@ -30,8 +30,8 @@ import torch
 from torch import Tensor, nn
 
 from betwixt.errors import InputError, UsageError
+from betwixt.runtime.devices import cpu_computes_in_bf16
 from betwixt.runtime.load import check_device
-from betwixt.runtime.torch import cpu_computes_in_bf16
 from betwixt.training.alike import computing_alike
 from betwixt.training.checkpoint import (
     Checkpoint,

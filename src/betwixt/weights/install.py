@@ -36,9 +36,9 @@ from betwixt.media.files import check_output, output_error, temporary_beside
 from betwixt.models.network import Network
 from betwixt.models.registry import MODELS, load_network, model_info
 from betwixt.weights.catalog import catalog, git_blob_hash
-from betwixt.weights.load import check_model, file_hash, fit_file, metadata_of, read_tensors
+from betwixt.weights.load import check_model, fit_file, metadata_of, read_tensors
 from betwixt.weights.ncnn import PARTS, MismatchError, is_ncnn
-from betwixt.weights.store import embedded_file, weights_folder
+from betwixt.weights.store import embedded_file, file_hash, weights_folder
 
 __all__ = [
     "Imported",

@@ -9,7 +9,6 @@ use (a teacher, masks of the last training size) may be there and are left out.
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import re
 import warnings
@@ -25,12 +24,11 @@ from torch import Tensor, nn
 
 from betwixt.errors import InputError
 from betwixt.weights.ncnn import MismatchError, is_ncnn, match, read_ncnn
-from betwixt.weights.store import LENT
+from betwixt.weights.store import LENT, unreadable
 
 __all__ = [
     "Fit",
     "check_model",
-    "file_hash",
     "fit",
     "fit_file",
     "load_weights",
@@ -52,18 +50,6 @@ EMA-VFI's and Swin's masks and sizes, RAM's captions, what Grounding DINO only t
 
 _REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """What weights are kept in. Types of 8 bits need factors that lie beside them."""
-
-
-def file_hash(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    return digest.hexdigest()
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -223,16 +209,12 @@ def _check_numbers(path: Path, tensors: Mapping[str, Tensor]) -> None:
             raise InputError(f"{path} cannot be used: its {name} has values that are infinite or not a number.")
 
 
-def _unreadable(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path} cannot be read: {(error.strerror or 'error').lower()}.")
-
-
 def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             return file.read(512)
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def _is_safetensors(path: Path, head: bytes) -> bool:
@@ -283,7 +265,7 @@ def _read(path: Path, kind: str) -> Any:
 
 def _bad_safetensors(path: Path, error: Exception) -> InputError:
     if isinstance(error, OSError) and error.strerror:
-        return _unreadable(path, error)
+        return unreadable(path, error)
     what = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return InputError(
         f"{path} is no safetensors file, or damaged or cut short: its header does not agree with what follows ({what})."
@@ -292,7 +274,7 @@ def _bad_safetensors(path: Path, error: Exception) -> InputError:
 
 def _bad_checkpoint(path: Path, error: Exception) -> InputError:
     if isinstance(error, OSError) and error.strerror:
-        return _unreadable(path, error)
+        return unreadable(path, error)
     text = str(error)
     named = re.search(r"GLOBAL (\S+)", text)
     if named:
@@ -332,7 +314,7 @@ def _check_archive(path: Path) -> None:
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError):
         raise InputError(f"{path} is damaged or cut short: its table of contents is not whole.") from None
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     if damaged is not None:
         raise InputError(f"{path} is damaged: {damaged} in it is not what was written.")
 

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from betwixt.layers.warp import backward_warp
-from betwixt.models.compact import CONFIGS, CompactNetwork, CompactOutput, search
+from betwixt.models.compact import CompactNetwork, CompactOutput
+from betwixt.models.compact_start import CONFIGS, search
 from betwixt.training.losses import charbonnier, endpoint_error, laplacian, log_error
 from betwixt.training.objective import Batch, Objective, Terms, full_precision
 from betwixt.training.objectives.common import FlowTeacher
