@@ -89,7 +89,8 @@ def _compute(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     held_args, held_kwargs = tree_map(lambda x: x.held if isinstance(x, _Away) else x, (args, kwargs))
     stays = away if to is None else to.type == ELSEWHERE.type
     results = function(*held_args, **held_kwargs | ({"device": "cpu"} if to is not None and stays else {}))
-    if function._schema.is_mutable:  # in place
+    if function._schema.is_mutable:
+        assert function._schema.name.endswith("_"), f"{function} writes to another than its first argument"
         return args[0]
     return tree_map(lambda x: _Away(x) if isinstance(x, Tensor) else x, results) if stays else results
 

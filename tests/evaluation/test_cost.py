@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from betwixt.evaluation.cost import count_flops, count_parameters, parse_size
 from betwixt.evaluation.plot import Point, draw
 from betwixt.evaluation.results import pages
 from betwixt.models.registry import MODELS
+from clips import make_clip
 from parity import counts
 
 PUBLISHED = {
@@ -87,6 +90,18 @@ def test_a_network_is_timed_without_trained_weights() -> None:
 def test_a_runtime_that_is_asked_for_is_used(runtime: str) -> None:
     (cost,) = run(Request(["compact"], size="64x64", runs=3, runtime=runtime)).costs
     assert (cost.runtime, cost.trained) == (runtime, True)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not on the PATH")
+@pytest.mark.parametrize("encode", [True, False])
+def test_whole_conversions_are_timed_beside_minterpolate(encode: bool, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mkv", frames=8, size=(64, 48))
+    request = Request(["average"], end_to_end=clip, rounds=1, encode=encode, record=tmp_path / "x.csv")
+    (result,) = run(request).races
+    assert (result.width, result.height, result.frames_in, result.new_frames) == (64, 48, 8, 7)
+    assert result.ratio == result.ours / result.theirs > 0
+    (row,) = csv.DictReader((tmp_path / "x.csv").read_text().splitlines())
+    assert row["encoder"] == ("libx264 medium crf 20" if encode else "none")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -183,6 +184,26 @@ def test_compiled_models_are_kept_and_a_cache_that_is_no_folder_is_done_without(
         again = CompactInterpolator(weights, "cpu", engine="openvino").prepare(*frames).at(0.5)
         np.testing.assert_allclose(made, again, atol=1e-5)
     assert kept[0].read_text().strip().endswith("</net>")
+
+
+_LATER = """
+import sys
+import numpy as np
+from pathlib import Path
+from betwixt.runtime.compact import CompactInterpolator
+
+first, second = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
+CompactInterpolator(Path(sys.argv[1]), "cpu", engine="openvino").prepare(first, second).at(0.5)
+print("torch" in sys.modules)
+"""
+
+
+def test_pytorch_is_loaded_to_compile_and_not_again(weights: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    environment = {**os.environ, "BETWIXT_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", _LATER, str(weights)]
+    told = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2)]
+    assert [each.stdout.strip() for each in told] == ["True", "False"]
 
 
 _FIRST_ARRAYS = """

@@ -136,6 +136,8 @@ def test_a_video_codec_changes_little_and_always_alike(seed: int) -> None:
     assert 0 < differences.max() < 20
     # Every frame is nearest to itself: none is lost, and the order stays.
     assert differences.argmin(axis=1).tolist() == [0, 1, 2]
+    odd = compress_video(np.random.default_rng(seed), np.ascontiguousarray(frames[:, :63, :63]))
+    assert odd.shape == (3, 63, 63, 3)
     always = Augmentation(**{**NOTHING.__dict__, "video": 1.0})
     assert not np.array_equal(augment(np.random.default_rng(seed), Sample(frames, 0.5), always).pictures, frames)
 

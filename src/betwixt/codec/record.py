@@ -31,8 +31,9 @@ from betwixt.errors import InputError
 
 __all__ = ["FORMAT", "Coded", "Record", "pack", "unpack"]
 
-FORMAT = 2
-"""The version of what this module writes; it reads no other."""
+FORMAT = 3
+"""The version of what this module writes; it reads no other. What decodes depends on what predicts, too: on the weights
+and on the search of `compact`."""
 
 _MAGIC = b"BTWX"
 _HEAD = struct.Struct("<4sBII")

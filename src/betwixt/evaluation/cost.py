@@ -216,7 +216,7 @@ def measure(
         peak_memory=_peak(where),
         weights_hash=loaded_hash(name, weights),
         trained=weights is not None or info.weights in ("not needed", "embedded"),
-        machine=describe_machine(where),
+        machine=describe_machine(where, network=info.network is not None),
     )
 
 

@@ -24,6 +24,7 @@ import av
 
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.machine import describe_machine
+from betwixt.models.registry import model_info
 from betwixt.runtime.load import loaded_hash
 
 __all__ = ["EndToEnd", "convert", "race", "scaled"]
@@ -78,7 +79,12 @@ def convert(source: Path, target: Path | None, *options: str) -> dict[str, Any]:
     done = subprocess.run([*command, "--json", "--overwrite", *options], stdout=out, stderr=err, text=True, check=False)
     if done.returncode:
         raise InputError(_last_line(done.stderr).removeprefix("betwixt: "))
-    summary: dict[str, Any] = json.loads(done.stdout if target is not None else done.stderr)
+    told = done.stdout if target is not None else done.stderr
+    try:
+        # Libraries may have warned before.
+        summary: dict[str, Any] = json.loads(told[told.index("{\n") :])
+    except ValueError:
+        raise InputError(f"betwixt interpolate did not say what it did, but: {_last_line(told)}") from None
     return summary
 
 
@@ -93,7 +99,10 @@ def _minterpolate(source: Path, target: Path | None, rate: Fraction) -> int:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise InputError(f"ffmpeg cannot convert {source}: {_last_line(done.stderr)}")
-    return int([line for line in done.stdout.splitlines() if line.startswith("frame=")][-1].removeprefix("frame="))
+    counts = [line.removeprefix("frame=") for line in done.stdout.splitlines() if line.startswith("frame=")]
+    if not counts:
+        raise InputError("This ffmpeg does not say how many frames it makes: install a newer one.")
+    return int(counts[-1])
 
 
 def _ffmpeg_version() -> str:
@@ -196,7 +205,7 @@ def race(
         our_speed / their_speed,
         loaded_hash(model, _given_weights(options)),
         _ffmpeg_version(),
-        describe_machine(),
+        describe_machine(network=model_info(model).network is not None),
     )
 
 

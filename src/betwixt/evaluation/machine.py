@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from pathlib import Path
+
+from betwixt.runtime.devices import installed_torch
 
 __all__ = ["describe_machine"]
 
 
-def describe_machine(device: str = "cpu") -> str:
+def describe_machine(device: str = "cpu", network: bool = True) -> str:
     """The processor, its cores, the memory, and what ran: one line, without the machine's name.
 
     Args:
         device: "cpu" or a CUDA device, which is then named too.
+        network: Whether a network ran; PyTorch is then named.
     """
     parts = [f"{_processor()}, {os.cpu_count()} cores", _memory()]
     if device.startswith("cuda"):
         import torch
 
         parts.append(torch.cuda.get_device_name(torch.device(device)))
-    torch_module = sys.modules.get("torch")
-    if torch_module is not None:
-        parts.append(f"PyTorch {torch_module.__version__}")
+    if network and (version := installed_torch()):
+        parts.append(f"PyTorch {version}")
     parts.append(f"Python {platform.python_version()}")
     parts.append(platform.system())
     return ", ".join(part for part in parts if part)

@@ -208,7 +208,7 @@ def _load(request: Request, name: str) -> Model:
 def _context(request: Request, name: str, model: Model) -> Context:
     device = str(getattr(model, "device", "cpu"))
     if model_info(name).network is None:
-        return Context("none", "", describe_machine(device), request.options)
+        return Context("none", "", describe_machine(device, network=False), request.options)
     weights = weights_of(name, request.weights)
     digest = loaded_hash(name, weights)
     return Context(weights.name, digest, describe_machine(device), request.options, request.precision)

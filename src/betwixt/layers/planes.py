@@ -4,8 +4,8 @@
                  flow_t0, flow_t1, w             │                         └─► blur − m ─► · s      (+ colours)
     planes of frame 1 ──► warp by flow_t1 ──► b ─┴─► how far a and b disagree, against the detail of m ──► s
 
-Nothing is converted: a 10-bit plane stays one, subsampled chroma is warped at its own size, interleaved samples
-(NV12's UV, packed RGB) move together, alpha is a plane like the others.
+No colour is converted, nor any depth: a 10-bit plane stays one, subsampled chroma is warped at its own size,
+interleaved samples (NV12's UV, packed RGB) move together, alpha is a plane like the others.
 
 Shapes: planes (h, w) or (h, w, c), uint8, uint16 or float32, with h = ceil(H / sy) and w = ceil(W / sx) for a frame of
 (H, W). The maps of the motion may be coarser than the frame; they are brought to the size of the planes in bands of
@@ -54,8 +54,9 @@ _SOFT = 2.0
 """Standard deviation of the blur, in pixels of the frame."""
 
 _LARGE = 1 << 24
-"""Samples of a plane from which it is no longer converted as a whole: OpenCV warps float32 in two thirds of the time
-that it takes for integers, and without rounding, but needs four times the memory of 8 bit."""
+"""Samples of planes of one size from which they are warped as they are. Below, they become float32 first, which OpenCV
+warps in two thirds of the time that it takes for integers, and without rounding, but which needs four times the memory
+of 8 bit."""
 
 _WIDE = 2.5
 """A blur of so many samples and more is done at half the size."""
@@ -106,11 +107,11 @@ def synthesize_planes(
 
 
 class _Blend:
-    """A plane in the making: its two sources, ready to be warped, and its result."""
+    """A plane in the making: its two sources, ready for OpenCV, and its result."""
 
     def __init__(self, first: Plane, second: Plane, change: _Map | None) -> None:
         self.change = None if change is None else _tall(change.astype(np.float32, copy=False), len(first))
-        self.warpable = [_warpable(plane) for plane in (first, second)]
+        self.sources = _for_opencv(first), _for_opencv(second)
         self.out: Plane = np.empty(first.shape, first.dtype)
         self.low = np.float32(min(first.min(), second.min()))
         self.high = np.float32(max(first.max(), second.max()))
@@ -141,6 +142,10 @@ def _synthesize(group: list[_Blend], motion: Motion, flows: list[list[_Map]], si
         for flow in flows
     ]
     weights = _tall(motion.weight, height)
+    small = sum(blend.out.size for blend in group) < _LARGE
+    warpable = [
+        [source.astype(np.float32, copy=False) if small else source for source in blend.sources] for blend in group
+    ]
     for top, bottom in bands:
         lines = np.arange(top, bottom, dtype=np.float32)[:, None]
         places = []
@@ -150,8 +155,8 @@ def _synthesize(group: list[_Blend], motion: Motion, flows: list[list[_Map]], si
             y += lines
             places.append((x, y))
         weight = _wide(weights[top:bottom], width)
-        for blend in group:
-            a, b = (_warped(source, place) for source, place in zip(blend.warpable, places, strict=True))
+        for blend, sources in zip(group, warpable, strict=True):
+            a, b = (_warped(source, place) for source, place in zip(sources, places, strict=True))
             # w a + (1 - w) b, written so that two equal samples give that sample exactly.
             a -= b
             if motion.softness is None:
@@ -280,10 +285,6 @@ def _for_opencv(plane: Plane) -> Plane:
     native = plane.astype(plane.dtype.newbyteorder("="), copy=False)
     whole = native[0].flags.c_contiguous and native.strides[0] >= native[0].nbytes
     return native if whole else np.ascontiguousarray(native)
-
-
-def _warpable(plane: Plane) -> Plane:
-    return plane.astype(np.float32) if plane.size < _LARGE else _for_opencv(plane)
 
 
 def _tall(coarse: _Map, height: int) -> _Map:

@@ -9,8 +9,8 @@ on the time. Times run from 0 (the first frame) to 1 (the second).
 Two kinds of model meet here:
 
 - Every model takes and gives pictures: float32 RGB in [0, 1], shape (H, W, 3).
-- A model whose frame is wholly described by motion and visibility (`MotionInterpolator`) also says what that motion
-  is. The pipeline then warps the planes of the video in their own format, whatever its depth, matrix, range and
+- A model whose frame is wholly described by motion and visibility (its pairs are `MotionPair`) also says what they
+  are. The pipeline then warps the planes of the video in their own format, whatever its depth, matrix, range and
   subsampling: no colour conversion, nothing rounded twice.
 
 Conventions: flows are in pixels, (x, y) order, channels last; `flow_t0` is F_{t->0}: where a pixel of frame t is
@@ -27,7 +27,7 @@ import numpy as np
 
 from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
-from betwixt.models.seen import Image, Luma, Seen, SeenLuma, SeenPicture
+from betwixt.models.seen import Image, Luma, Seen
 
 if TYPE_CHECKING:
     from betwixt.masks.labels import Masks
@@ -36,7 +36,6 @@ __all__ = [
     "Image",
     "Interpolator",
     "Luma",
-    "MotionInterpolator",
     "MotionPair",
     "Pair",
     "PairBatch",
@@ -270,22 +269,6 @@ def check_interpolates(model: Interpolator) -> None:
         raise UsageError(
             f"The model {model.name} makes the frame after two frames, none in between: choose one that interpolates."
         )
-
-
-class MotionInterpolator(Interpolator):
-    """An interpolator that needs only grey pictures to find the motion, and only motion to make the frame."""
-
-    def prepare(self, first: Image, second: Image) -> MotionPair:
-        """Find the motion between two pictures."""
-        return self.prepare_seen(SeenPicture(first), SeenPicture(second))
-
-    def prepare_luma(self, first: Luma, second: Luma) -> MotionPair:
-        """As `prepare`, from grey pictures (H, W) alone; the pair's `at` then makes grey pictures as (H, W, 3)."""
-        return self.prepare_seen(SeenLuma(first), SeenLuma(second))
-
-    @abstractmethod
-    def prepare_seen(self, first: Seen, second: Seen) -> MotionPair:
-        """As `prepare`, for frames of any kind."""
 
 
 def _alike(first: Any, second: Any) -> tuple[list[Image], list[Image], Any]:

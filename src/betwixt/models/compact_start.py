@@ -31,7 +31,7 @@ class CompactConfig:
         flow: Channels of the flow network at 1/4, 1/8 and 1/16; the first is also the width of the state.
         detail: Channels of the detail network at 1/2 and 1/4; with four, at 1/2 to 1/16, it is a `DeepDetailNetwork`.
         search: The effort of the search, as of `dis.DIS`;
-        searched: and how many of the lines that the networks see it sees, where these are more than a few.
+        searched: and how many of the lines that the networks see it sees; never fewer than `dis` does.
     """
 
     flow: tuple[int, int, int] = (48, 64, 96)

@@ -70,7 +70,7 @@ from betwixt.errors import UsageError
 from betwixt.layers.continuation import continued
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
-from betwixt.models.base import Image, Luma, MotionInterpolator, MotionPair
+from betwixt.models.base import Image, Interpolator, Luma, MotionPair
 from betwixt.models.seen import Seen, SeenLuma, SeenPicture, smaller
 
 __all__ = ["DIS", "DISPair", "Effort", "Flows", "find_flows", "working_size"]
@@ -85,7 +85,8 @@ _EFFORTS: dict[Effort, tuple[tuple[int, int], tuple[int, int]]] = {
     "plain": ((2, 8), (5, 6)),
     "thorough": ((1, 12), (3, 6)),
 }
-"""The stride of patches and the descent steps, at the coarser scales and at the finest."""
+"""The stride of patches and the descent steps, at the coarser scales and at the finest. Coded frames are predicted by
+"quick": what changes in it changes what they decode to (`codec.record.FORMAT`)."""
 
 _SHORT_SIDE = 256, 540
 """The short side of the working picture: at least, if the frame is as large, and at most."""
@@ -150,12 +151,12 @@ def find_flows(first: Luma, second: Luma, ratio: float | None = None) -> Flows:
     return DIS(ratio).prepare_luma(first, second).flows()
 
 
-class DIS(MotionInterpolator):
+class DIS(Interpolator):
     """Frames in between by dense inverse search optical flow. It has no weights and needs no PyTorch.
 
     Args:
         ratio: The size of the picture in which motion is sought, as a part of the frame's; None for what suits it.
-        effort: How closely the patches lie: "plain", "quick", which takes two thirds of the time and costs 0.01 dB, or
+        effort: How closely the patches lie: "plain", "quick", which takes less time and costs about 0.01 dB, or
             "thorough", which takes more than twice as long.
     """
 

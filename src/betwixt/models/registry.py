@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from betwixt.errors import UsageError
@@ -313,6 +312,8 @@ def load_network(name: str) -> Network:
 
 
 def need_torch(what: str) -> None:
-    """Raise `UsageError`, beginning with `what`, where PyTorch is not installed."""
-    if find_spec("torch") is None:
-        raise UsageError(f"{what} needs PyTorch: pip install 'betwixt[torch]'.")
+    """Raise `UsageError`, beginning with `what`, where PyTorch is not installed or does not load."""
+    try:
+        import torch  # noqa: F401
+    except (ImportError, OSError):
+        raise UsageError(f"{what} needs PyTorch: pip install 'betwixt[torch]'.") from None

@@ -13,8 +13,9 @@ where it computes, or to compile the networks for the first time.
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +24,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from betwixt import __version__
 from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
@@ -70,12 +72,13 @@ class CompactInterpolator(Interpolator):
         self.name, self.curves = name, True
         check_precision(precision, "auto")
         self._weights, self._device = weights, device
-        given, on_cpu = not isinstance(weights, Path), is_cpu(device)
-        self.config = weights.config if not isinstance(weights, Path) else CONFIGS[name]
+        given = None if isinstance(weights, Path) else weights
+        self.config = CONFIGS[name] if given is None else given.config
+        on_cpu = is_cpu(device)
         wanted = precision if precision != "auto" else "bf16" if cpu_computes_in_bf16() else "fp32"
         if engine == "auto":
             # What is compiled has the parameters of that moment: a network that is given goes on sharing its own.
-            engine = "openvino" if on_cpu and not given and openvino.available(wanted) else "torch"
+            engine = "openvino" if on_cpu and given is None and openvino.available(wanted) else "torch"
         elif engine == "openvino" and not (on_cpu and openvino.available(wanted)):
             raise UsageError(
                 "OpenVINO runs networks on CPUs, in fp32 or bf16, and where it is installed (pip install "
@@ -85,8 +88,15 @@ class CompactInterpolator(Interpolator):
         self.precision = "fp32" if precision == "auto" and engine == "torch" else wanted
         self._compiled: dict[_Part, openvino.CompiledPart] = {}
         if engine == "openvino":
+            content = repr((self.config, _content(weights), __version__, _source("betwixt.models.compact")))
             for part in ("flow", "detail"):
-                self._compiled[part] = self._compile(part)
+                self._compiled[part] = openvino.CompiledPart(
+                    part + content, partial(self._traced, part), self.precision
+                )
+            if given is None:
+                # What is compiled has the weights in it.
+                self.__dict__.pop("parts", None)
+                self.__dict__.pop("network", None)
         else:
             self.parts  # noqa: B018 - what is wrong with the weights is said now
 
@@ -120,19 +130,16 @@ class CompactInterpolator(Interpolator):
 
         return {"flow": FlowPart(self.network.flow), "detail": DetailPart(self.network.detail)}
 
-    def _compile(self, part: _Part) -> openvino.CompiledPart:
-        def traced() -> tuple[torch.nn.Module, list[torch.Tensor]]:
-            import torch
+    def _traced(self, part: _Part) -> tuple[torch.nn.Module, list[torch.Tensor]]:
+        """A part, and small arguments to trace it with."""
+        import torch
 
-            pictures, logit = [torch.rand(1, 3, 64, 64)] * 2, torch.rand(1, 1, 64, 64)
-            if part == "flow":
-                maps = [torch.rand(1, 2, 32, 32), logit, torch.full((1, 1, 1, 1), 0.5)]
-            else:
-                maps = [torch.rand(1, 4, 32, 32), logit, torch.zeros(1, self.config.flow[0], 16, 16)]
-            return self.parts[part], [*pictures, *maps]
-
-        content = repr((part, self.config, _content(self._weights), _source("betwixt.models.compact")))
-        return openvino.CompiledPart(content, traced, self.precision)
+        pictures, logit = [torch.rand(1, 3, 64, 64)] * 2, torch.rand(1, 1, 64, 64)
+        if part == "flow":
+            maps = [torch.rand(1, 2, 32, 32), logit, torch.full((1, 1, 1, 1), 0.5)]
+        else:
+            maps = [torch.rand(1, 4, 32, 32), logit, torch.zeros(1, self.config.flow[0], 16, 16)]
+        return self.parts[part], [*pictures, *maps]
 
     def prepare(self, first: Image, second: Image) -> MotionPair:
         """Find the motion between two RGB pictures (H, W, 3), float32 in [0, 1]."""
@@ -257,7 +264,10 @@ def _content(weights: Path | Compact) -> str:
     """What tells these weights from others."""
     if isinstance(weights, Path):
         return file_hash(weights)
-    return repr({name: tensor.detach().cpu().numpy().tobytes() for name, tensor in weights.state_dict().items()})
+    digest = hashlib.sha256()
+    for tensor in weights.state_dict().values():
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _source(module: str) -> str:
@@ -265,7 +275,7 @@ def _source(module: str) -> str:
     spec = find_spec(module)
     try:
         return Path(spec.origin or "").read_text(encoding="utf-8") if spec is not None else ""
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return ""
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 __all__ = ["cpu_computes_in_bf16", "installed_torch", "is_cpu"]
@@ -18,11 +21,21 @@ def installed_torch() -> str:
 
 def is_cpu(device: str) -> bool:
     """Whether a network that is to run on `device`, "auto" included, runs on the CPU."""
-    if device != "auto" or installed_torch().endswith("+cpu"):
+    if device != "auto" or sys.platform == "darwin" or _built_for_cpus():
         return device in ("auto", "cpu")
     import torch
 
     return not torch.cuda.is_available()
+
+
+def _built_for_cpus() -> bool:
+    """Whether PyTorch was built without CUDA and ROCm, as it says in a file of its own."""
+    spec = find_spec("torch")
+    try:
+        text = Path(spec.origin or "").with_name("version.py").read_text(encoding="utf-8") if spec is not None else ""
+    except (OSError, ValueError):
+        return False
+    return all(re.search(rf"^{kind}\b.*= None$", text, re.MULTILINE) for kind in ("cuda", "hip"))
 
 
 def cpu_computes_in_bf16() -> bool:

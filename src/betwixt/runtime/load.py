@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from betwixt.errors import UsageError
 from betwixt.models.base import Interpolator, takes_no_masks
 from betwixt.models.registry import DEFAULT_MODEL, load_network, model_info, need_torch
+from betwixt.runtime.devices import installed_torch
 from betwixt.weights.store import embedded_file, file_hash, installed
 
 if TYPE_CHECKING:
@@ -79,7 +80,8 @@ def load_model(
         return model
     path = weights_of(name, weights)
     if info.embedded:
-        need_torch(f"The model {name}")
+        if not installed_torch():
+            need_torch(f"The model {name}")
         from betwixt.runtime.compact import CompactInterpolator
 
         return CompactInterpolator(path, device, precision, runtime, name)

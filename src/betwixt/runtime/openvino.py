@@ -30,13 +30,13 @@ from betwixt.runtime.devices import installed_torch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["CompiledPart", "Traced", "available"]
+__all__ = ["CompiledPart", "available"]
 
 _Map = NDArray[Any]
 
-Traced = Callable[[], "tuple[nn.Module, Sequence[Tensor]]"]
-"""Makes a part of a network, with its weights, and small arguments (1, c, h, w) to trace it with. It has to do with
-other sizes what it does with these."""
+_Traced = Callable[[], "tuple[nn.Module, Sequence[Tensor]]"]
+"""Makes a part of a network, with its weights, and small arguments (1, c, h, w) to trace it with. The part has to do
+with other sizes what it does with these."""
 
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -68,7 +68,7 @@ class CompiledPart:
         streams: How many threads it is to serve side by side, each with its part of the processors; they may be more.
     """
 
-    def __init__(self, content: str, traced: Traced, precision: str = "fp32", pictures: int = 2) -> None:
+    def __init__(self, content: str, traced: _Traced, precision: str = "fp32", pictures: int = 2) -> None:
         folder = _writable(cache_folder("openvino"))
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -151,7 +151,7 @@ def _started() -> Any:
     return core
 
 
-def _converted(content: str, traced: Traced, folder: Path | None) -> Any:
+def _converted(content: str, traced: _Traced, folder: Path | None) -> Any:
     """A part as an OpenVINO model of open sizes, from the cache where it is there."""
     import openvino
 

@@ -114,7 +114,9 @@ def compress(rng: np.random.Generator, frames: NDArray[np.uint8]) -> NDArray[np.
 
 
 def compress_video(rng: np.random.Generator, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The frames (3, S, S, 3) as a video codec gives them back, the first coded by itself; S is even."""
+    """The frames (3, S, S, 3) as a video codec gives them back, the first coded by itself."""
+    side = frames.shape[1]
+    frames = np.pad(frames, ((0, 0), (0, side % 2), (0, side % 2), (0, 0)), mode="edge")
     if rng.random() < 0.5:
         encoder = _coder("libx264", frames, preset="veryfast", crf=str(rng.integers(20, 36)), threads="1")
     else:
@@ -128,8 +130,9 @@ def compress_video(rng: np.random.Generator, frames: NDArray[np.uint8]) -> NDArr
     packets += encoder.encode(None)
     decoder = av.CodecContext.create("h264" if encoder.name == "libx264" else "mpeg4", "r")
     decoder.thread_count = 1
-    decoded = [made for packet in [*packets, None] for made in decoder.decode(packet)]
-    return np.stack([np.asarray(made.to_ndarray(format="rgb24"), np.uint8) for made in decoded])
+    decoded = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
+    made = np.stack([np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in decoded])
+    return np.ascontiguousarray(made[:, :side, :side])
 
 
 def _coder(name: str, frames: NDArray[np.uint8], **options: str) -> av.VideoCodecContext:
