@@ -75,11 +75,12 @@ def convert(source: Path, target: Path | None, *options: str) -> dict[str, Any]:
     """Double a clip's rate with Betwixt, in a process of its own; its summary. None throws the frames away."""
     command = [sys.executable, "-m", "betwixt.cli", "interpolate", str(source), "-" if target is None else str(target)]
     # The summary goes where the frames do not.
-    out, err = (subprocess.PIPE, subprocess.PIPE) if target is not None else (subprocess.DEVNULL, subprocess.PIPE)
-    done = subprocess.run([*command, "--json", "--overwrite", *options], stdout=out, stderr=err, text=True, check=False)
+    out = subprocess.DEVNULL if target is None else subprocess.PIPE
+    command += ["--json", "--overwrite", *options]
+    done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise InputError(_last_line(done.stderr).removeprefix("betwixt: "))
-    told = done.stdout if target is not None else done.stderr
+    told = done.stderr if target is None else done.stdout
     try:
         # Libraries may have warned before.
         summary: dict[str, Any] = json.loads(told[told.index("{\n") :])

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Image", "Luma", "Seen", "SeenLuma", "SeenPicture", "smaller"]
+__all__ = ["Image", "Luma", "Seen", "SeenLuma", "SeenPicture", "SeenWhole", "smaller"]
 
 Image = NDArray[np.float32]
 """A picture: (H, W, 3), RGB, float32 in [0, 1]."""
@@ -36,22 +36,11 @@ class Seen(Protocol):
         """In colour, (height, width, 3), no larger than it is: each pixel the mean of what it covers."""
 
 
-class SeenPicture:
-    """A picture that is given as such.
+class SeenWhole:
+    """A frame that has both its luma and its picture at full size, and is shrunk from these."""
 
-    Args:
-        picture: (H, W, 3), RGB, float32 in [0, 1].
-    """
-
-    def __init__(self, picture: Image) -> None:
-        self.picture = picture
-
-    @cached_property
-    def luma(self) -> Luma:
-        """In grey, (H, W)."""
-        grey = cv2.cvtColor(np.ascontiguousarray(self.picture, np.float32), cv2.COLOR_RGB2GRAY)
-        luma: Luma = np.rint(np.clip(grey, 0, 1) * np.float32(255)).astype(np.uint8)
-        return luma
+    luma: Luma
+    picture: Image
 
     def grey(self, height: int, width: int) -> Luma:
         """In grey, (height, width)."""
@@ -64,7 +53,25 @@ class SeenPicture:
         return np.asarray(cv2.resize(self.picture, (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
 
-class SeenLuma:
+class SeenPicture(SeenWhole):
+    """A picture that is given as such.
+
+    Args:
+        picture: (H, W, 3), RGB, float32 in [0, 1].
+    """
+
+    def __init__(self, picture: Image) -> None:
+        self.picture = picture
+
+    @cached_property
+    def luma(self) -> Luma:  # type: ignore[override]
+        """In grey, (H, W)."""
+        grey = cv2.cvtColor(np.ascontiguousarray(self.picture, np.float32), cv2.COLOR_RGB2GRAY)
+        luma: Luma = np.rint(np.clip(grey, 0, 1) * np.float32(255)).astype(np.uint8)
+        return luma
+
+
+class SeenLuma(SeenWhole):
     """A frame of which only the luma is given: in colour it is grey.
 
     Args:
@@ -75,17 +82,9 @@ class SeenLuma:
         self.luma = luma
 
     @cached_property
-    def picture(self) -> Image:
+    def picture(self) -> Image:  # type: ignore[override]
         """In colour, (H, W, 3)."""
         return np.repeat((self.luma.astype(np.float32) / np.float32(255))[..., None], 3, axis=2)
-
-    def grey(self, height: int, width: int) -> Luma:
-        """In grey, (height, width)."""
-        return smaller(self.luma, height, width)
-
-    def shrunk(self, height: int, width: int) -> Image:
-        """In colour, (height, width, 3)."""
-        return SeenPicture(self.picture).shrunk(height, width)
 
 
 def smaller(luma: Luma, height: int, width: int) -> Luma:

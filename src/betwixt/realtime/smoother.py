@@ -49,7 +49,7 @@ from betwixt.media.timeline import parse_rate
 from betwixt.models.base import Image, Interpolator, MotionPair, Pair
 from betwixt.models.dis import DIS, DISPair
 from betwixt.models.registry import EFFECTS_MODEL
-from betwixt.models.seen import SeenPicture, smaller
+from betwixt.models.seen import SeenWhole
 from betwixt.realtime.playout import JUMP, Playout, delay_of
 from betwixt.runtime.load import load_model
 
@@ -79,7 +79,7 @@ class Shown:
     kind: str
 
 
-class _Still:
+class _Still(SeenWhole):
     """A frame, received or made, and what was computed of it (`models.seen.Seen`)."""
 
     def __init__(self, shown: Picture, time: Fraction, number: int = -1) -> None:
@@ -87,18 +87,12 @@ class _Still:
         self.cut = False  # whether a cut lies before it
 
     @cached_property
-    def picture(self) -> Image:
+    def picture(self) -> Image:  # type: ignore[override]
         return self.shown.astype(np.float32) / np.float32(255)
 
     @cached_property
-    def luma(self) -> NDArray[np.uint8]:
+    def luma(self) -> NDArray[np.uint8]:  # type: ignore[override]
         return np.asarray(cv2.cvtColor(self.shown, cv2.COLOR_RGB2GRAY), np.uint8)
-
-    def grey(self, height: int, width: int) -> NDArray[np.uint8]:
-        return smaller(self.luma, height, width)
-
-    def shrunk(self, height: int, width: int) -> Image:
-        return SeenPicture(self.picture).shrunk(height, width)
 
     @cached_property
     def thumbnail(self) -> NDArray[np.uint8]:
