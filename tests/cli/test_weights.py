@@ -44,7 +44,14 @@ def test_import_list_verify_use(capsys, checkpoint, folder, tmp_path):
     assert "nihui/rife-ncnn-vulkan" in out
     assert run(["weights", "list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [w["model"] for w in found["weights"]] == ["codec-b", "compact-large", "compact", "ebme"]
+    assert [w["model"] for w in found["weights"]] == [
+        "codec-b",
+        "compact-large",
+        "compact",
+        "hybrid",
+        "rife-4.6",
+        "ebme",
+    ]
     assert {"rife-4.6", "ifrnet-l"} <= {d["name"] for d in found["downloads"]}
 
     assert run(["models", "--json"]) == 0
@@ -114,7 +121,7 @@ def test_mistakes_get_one_line(capsys, arguments, message):
 @pytest.mark.parametrize(
     ("name", "ways"),
     [
-        ("rife-4.6", ("betwixt weights download rife-4.6", "betwixt weights import FILE --as rife-4.6", "train it")),
+        ("ifrnet-s", ("betwixt weights download ifrnet-s", "betwixt weights import FILE --as ifrnet-s", "train it")),
         ("ifrnet", ("betwixt weights download ifrnet;",)),
         (
             "amt-l",

@@ -8,10 +8,13 @@ import torch
 
 from betwixt.models.base import Interpolator
 from betwixt.models.compact import Compact
+from betwixt.models.hybrid import Fusion
 from betwixt.models.network import MaskedNetwork, MaskPair
 from betwixt.models.registry import MODELS, load_network
 from betwixt.runtime.compact import CompactInterpolator
+from betwixt.runtime.hybrid import HybridInterpolator
 from betwixt.runtime.torch import TorchInterpolator
+from betwixt.weights.store import RIFE, embedded_file
 from elsewhere import ELSEWHERE, elsewhere
 
 
@@ -40,10 +43,11 @@ def models(device: str) -> list[Interpolator]:
     return [
         *(TorchInterpolator("network", network, device) for network in networks),
         CompactInterpolator(Compact(), device),
+        HybridInterpolator(Fusion(), device, engine="torch", rife=embedded_file(RIFE)),
     ]
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 def test_a_model(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # The device that is none knows no operations in place without versions of tensors.
     monkeypatch.setattr(torch, "inference_mode", torch.no_grad)

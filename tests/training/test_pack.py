@@ -46,3 +46,14 @@ def test_what_a_run_does_not_use_stays_behind(tmp_path: Path) -> None:
         names = archive.getnames()
     assert "src/betwixt/training/loop.py" in names
     assert not any("__pycache__" in name or name.endswith(".safetensors") for name in names)
+
+
+def test_weights_that_a_network_learns_beside_travel_with_it(tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(RECIPE.replace('"compact"', '"hybrid"').replace('"small"', '"beside"'))
+    (tmp_path / "data").mkdir()
+    make_clip(tmp_path / "data/long.mp4", codec="libx264")
+    make_clip(tmp_path / "data/held.mp4", codec="libx264")
+    pack(tmp_path / "small.toml", tmp_path / "packed", tmp_path / "data")
+    with tarfile.open(tmp_path / "packed/code.tar.xz") as archive:
+        weights = {Path(name).name for name in archive.getnames() if name.endswith(".safetensors")}
+    assert weights == {"rife-4.6.safetensors", "compact.safetensors"}

@@ -58,7 +58,8 @@ def test_every_network_has_a_recipe_and_a_small_one() -> None:
     found = {path.stem for path in RECIPES}
     # RIFE-Large is RIFE-2R at work. The small recipes of EMA-VFI are those of its small network.
     networks = {name for name, info in MODELS.items() if info.network is not None} - {"rife-large"}
-    wanted = networks | {f"{name}-small" for name in networks - {"compact", "compact-large", "ema-vfi", "ema-vfi+hm"}}
+    without = {"compact", "compact-large", "hybrid", "ema-vfi", "ema-vfi+hm"}
+    wanted = networks | {f"{name}-small" for name in networks - without}
     assert wanted <= found
 
 

@@ -17,6 +17,8 @@ class Motion:
         blend = w * warp(frame 0, flow_t0) + (1 - w) * warp(frame 1, flow_t1)
         frame = blend + sum of s * (blend blurred - blend) + colours
 
+    A second opinion, `other`, has a blend of its own; the blend is then share * blend + (1 - share) * other blend.
+
     The maps may be coarser than the frame (h <= H, w <= W); the flows are in pixels of the frame all the same.
 
     Attributes:
@@ -26,6 +28,8 @@ class Motion:
         colours: (h', w', 3) float32, RGB in units of the full range, to be added to the blend; None for nothing.
         softness: For each blur its standard deviation in pixels of the frame and how far the blend is moved towards the
             blurred blend, s (h', w') float32. None if that is to be found from how the two warped frames disagree.
+        other: Another motion, of which flows and weight count; it needs `share`, and `softness` that is not None.
+        share: (h', w') float32 in [0, 1], how far this motion is followed, not the other.
     """
 
     flow_t0: NDArray[np.float32]
@@ -33,3 +37,5 @@ class Motion:
     weight: NDArray[np.float32]
     colours: NDArray[np.float32] | None = None
     softness: tuple[tuple[float, NDArray[np.float32]], ...] | None = None
+    other: Motion | None = None
+    share: NDArray[np.float32] | None = None

@@ -4,6 +4,8 @@
                  flow_t0, flow_t1, w             │                         └─► blur − m ─► · s      (+ colours)
     planes of frame 1 ──► warp by flow_t1 ──► b ─┴─► how far a and b disagree, against the detail of m ──► s
 
+Where a motion has another beside it, m is share · m + (1 − share) · the m of the other.
+
 No colour is converted, nor any depth: a 10-bit plane stays one, subsampled chroma is warped at its own size,
 interleaved samples (NV12's UV, packed RGB) move together, alpha is a plane like the others.
 
@@ -98,7 +100,8 @@ def synthesize_planes(
     for number, plane in enumerate(first):
         groups.setdefault(plane.shape[:2], []).append(number)
     # Two maps of one channel are enlarged in a third of the time of one map of two.
-    flows = [list(cv2.split(flow)) for flow in (motion.flow_t0, motion.flow_t1)]
+    motions = [motion] if motion.other is None else [motion, motion.other]
+    flows = [list(cv2.split(flow)) for m in motions for flow in (m.flow_t0, m.flow_t1)]
     for numbers in groups.values():
         group = [_Blend(first[n], second[n], None if changes is None else changes[n]) for n in numbers]
         _synthesize(group, motion, flows, size)
@@ -127,7 +130,10 @@ class _Blend:
 
 
 def _synthesize(group: list[_Blend], motion: Motion, flows: list[list[_Map]], size: tuple[int, int]) -> None:
-    """Fill the planes of `group`, which have one size and so share the maps; `flows` are the motion's, each (x, y)."""
+    """Fill the planes of `group`, which have one size and so share the maps.
+
+    `flows` are the motion's, and those of the other beside it, each (x, y).
+    """
     height, width = group[0].out.shape[:2]
     step_y, step_x = _subsampling(size[0], height), _subsampling(size[1], width)
     rows = max(_CELL, _BAND // width // _CELL * _CELL)
@@ -142,6 +148,9 @@ def _synthesize(group: list[_Blend], motion: Motion, flows: list[list[_Map]], si
         for flow in flows
     ]
     weights = _tall(motion.weight, height)
+    other = None
+    if motion.other is not None and motion.share is not None:
+        other = _tall(motion.other.weight, height), _tall(motion.share, height)
     small = sum(blend.out.size for blend in group) < _LARGE
     warpable = [
         [source.astype(np.float32, copy=False) if small else source for source in blend.sources] for blend in group
@@ -156,7 +165,7 @@ def _synthesize(group: list[_Blend], motion: Motion, flows: list[list[_Map]], si
             places.append((x, y))
         weight = _wide(weights[top:bottom], width)
         for blend, sources in zip(group, warpable, strict=True):
-            a, b = (_warped(source, place) for source, place in zip(sources, places, strict=True))
+            a, b = (_warped(source, place) for source, place in zip(sources, places[:2], strict=True))
             # w a + (1 - w) b, written so that two equal samples give that sample exactly.
             a -= b
             if motion.softness is None:
@@ -164,6 +173,15 @@ def _synthesize(group: list[_Blend], motion: Motion, flows: list[list[_Map]], si
                 blend.offset.append(_cells(a))
             a *= _beside(weight, a)
             a += b
+            if other is not None:
+                c, d = (_warped(source, place) for source, place in zip(sources, places[2:], strict=True))
+                other_weight, share = (_wide(map_[top:bottom], width) for map_ in other)
+                c -= d
+                c *= _beside(other_weight, c)
+                c += d
+                a -= c
+                a *= _beside(share, a)
+                a += c
             blend.write(top, a)
     for blend in group:
         if motion.softness is None:

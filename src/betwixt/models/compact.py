@@ -62,7 +62,12 @@ __all__ = [
     "CompactOutput",
     "DetailPart",
     "FlowPart",
+    "blurred",
     "compose",
+    "conv",
+    "doubled",
+    "doubt",
+    "pictures",
 ]
 
 
@@ -91,11 +96,12 @@ class CompactOutput:
     coarse_t1: Tensor
 
 
-def _conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
+def conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
+    """A convolution of 3x3 and what bends it."""
     return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, stride, 1), nn.LeakyReLU(0.1, inplace=True))
 
 
-def _pictures(warped0: Tensor, warped1: Tensor) -> Tensor:
+def pictures(warped0: Tensor, warped1: Tensor) -> Tensor:
     """Both warped frames at half the size, (N, 24, H/2, W/2)."""
     return F.pixel_unshuffle(torch.cat((warped0, warped1), dim=1) - 0.5, 2)
 
@@ -106,13 +112,13 @@ class FlowNetwork(nn.Module):
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
         a, b, c = config.flow
-        self.quarter = nn.Sequential(_conv(24 + 4, a, 2), _conv(a, a))
-        self.eighth = nn.Sequential(_conv(a, b, 2), _conv(b, b))
-        self.sixteenth = nn.Sequential(_conv(b, c, 2), _conv(c, c), _conv(c, c))
+        self.quarter = nn.Sequential(conv(24 + 4, a, 2), conv(a, a))
+        self.eighth = nn.Sequential(conv(a, b, 2), conv(b, b))
+        self.sixteenth = nn.Sequential(conv(b, c, 2), conv(c, c), conv(c, c))
         self.up_eighth = nn.Conv2d(c, b, 1)
-        self.join_eighth = _conv(b, b)
+        self.join_eighth = conv(b, b)
         self.up_quarter = nn.Conv2d(b, a, 1)
-        self.join_quarter = _conv(a, a)
+        self.join_quarter = conv(a, a)
         self.head = nn.Conv2d(a, 5, 3, 1, 1)
 
     def forward(
@@ -126,15 +132,15 @@ class FlowNetwork(nn.Module):
         self, warped0: Tensor, warped1: Tensor, motion: Tensor, logit: Tensor, t: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The corrections as they are found, (N, 5, H/4, W/4), and the state; of motion (N, 2, H/2, W/2), averaged."""
-        pictures = _pictures(warped0, warped1)
+        seen = pictures(warped0, warped1)
         weight = F.avg_pool2d(torch.sigmoid(logit) - 0.5, 2)
-        times = t.expand(-1, 1, *pictures.shape[-2:])
+        times = t.expand(-1, 1, *seen.shape[-2:])
         # Flow in tenths of a pixel of its own map, and weights, are of the size of pictures.
-        quarter = self.quarter(torch.cat((pictures, 0.05 * motion, weight, times), dim=1))
+        quarter = self.quarter(torch.cat((seen, 0.05 * motion, weight, times), dim=1))
         eighth = self.eighth(quarter)
         sixteenth = self.up_eighth(self.sixteenth(eighth))
-        eighth = self.join_eighth(eighth + _doubled(sixteenth))
-        state = self.join_quarter(quarter + _doubled(self.up_quarter(eighth)))
+        eighth = self.join_eighth(eighth + doubled(sixteenth))
+        state = self.join_quarter(quarter + doubled(self.up_quarter(eighth)))
         return self.head(state), state
 
 
@@ -143,11 +149,11 @@ class DetailNetwork(nn.Module):
 
     def __init__(self, width: int, low: int, state: int) -> None:
         super().__init__()
-        self.inputs = _conv(24 + 6, width)
-        self.down = _conv(width, low, 2)
-        self.middle = nn.Sequential(_conv(low + state, low), _conv(low, low))
+        self.inputs = conv(24 + 6, width)
+        self.down = conv(width, low, 2)
+        self.middle = nn.Sequential(conv(low + state, low), conv(low, low))
         self.up = nn.Conv2d(low, 4 * width, 1)
-        self.outputs = _conv(width, width)
+        self.outputs = conv(width, width)
         self.head = nn.Conv2d(width, 4 * 10, 3, 1, 1)
 
     def forward(self, warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor, state: Tensor) -> Tensor:
@@ -167,7 +173,7 @@ class _Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = _conv(channels, channels)
+        self.first = conv(channels, channels)
         self.second = nn.Conv2d(channels, channels, 3, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -180,11 +186,11 @@ class DeepDetailNetwork(nn.Module):
     def __init__(self, widths: tuple[int, int, int, int], state: int) -> None:
         super().__init__()
         a, b, c, d = widths
-        self.inputs = _conv(24 + 6, a)
-        self.quarter = _conv(a, b, 2)
-        self.join = nn.Sequential(_conv(b + state, b), _Residual(b))
-        self.eighth = nn.Sequential(_conv(b, c, 2), _Residual(c))
-        self.sixteenth = nn.Sequential(_conv(c, d, 2), _Residual(d), _Residual(d))
+        self.inputs = conv(24 + 6, a)
+        self.quarter = conv(a, b, 2)
+        self.join = nn.Sequential(conv(b + state, b), _Residual(b))
+        self.eighth = nn.Sequential(conv(b, c, 2), _Residual(c))
+        self.sixteenth = nn.Sequential(conv(c, d, 2), _Residual(d), _Residual(d))
         self.up_eighth = nn.Conv2d(d, c, 1)
         self.out_eighth = _Residual(c)
         self.up_quarter = nn.Conv2d(c, b, 1)
@@ -202,8 +208,8 @@ class DeepDetailNetwork(nn.Module):
         half = self.inputs(seen)
         quarter = self.join(torch.cat((self.quarter(half), state), dim=1))
         eighth = self.eighth(quarter)
-        eighth = self.out_eighth(eighth + _doubled(self.up_eighth(self.sixteenth(eighth))))
-        quarter = self.out_quarter(quarter + _doubled(self.up_quarter(eighth)))
+        eighth = self.out_eighth(eighth + doubled(self.up_eighth(self.sixteenth(eighth))))
+        quarter = self.out_quarter(quarter + doubled(self.up_quarter(eighth)))
         half = self.outputs(F.leaky_relu(half + F.pixel_shuffle(self.up(quarter), 2), 0.1))
         return F.pixel_shuffle(self.head(half), 2)
 
@@ -298,7 +304,7 @@ def compose(
     blend = blend + (1.0 - weight) * backward_warp(frame1, flow_t1, "bicubic")
     frame = blend + colours
     for number, sigma in enumerate(SOFTNESS):
-        frame = frame + softness[:, number : number + 1] * (_blurred(blend, sigma) - blend)
+        frame = frame + softness[:, number : number + 1] * (blurred(blend, sigma) - blend)
     return frame
 
 
@@ -330,7 +336,7 @@ class CompactNetwork(Network):
         return Synthesis(output.frame, output.flow_t0, output.flow_t1, output.weight)
 
 
-def _blurred(picture: Tensor, sigma: float) -> Tensor:
+def blurred(picture: Tensor, sigma: float) -> Tensor:
     """(N, 3, H, W) blurred by a Gaussian of three sigmas a side; beyond the border, the border."""
     reach = math.ceil(3 * sigma)
     # What is blurred is compared with what is sharp: bfloat16 would be off by more than they differ.
@@ -348,24 +354,25 @@ def _blurred(picture: Tensor, sigma: float) -> Tensor:
 def _seen(warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor) -> Tensor:
     """What a detail network is given, (N, 30, H/2, W/2): warped frames, flows (at that size), weight and doubt."""
     weight = torch.sigmoid(logit)
-    given = _pictures(warped0, warped1), 0.05 * flows, F.avg_pool2d(weight - 0.5, 2)
-    return torch.cat((*given, _doubt(warped0, warped1, weight)), dim=1)
+    given = pictures(warped0, warped1), 0.05 * flows, F.avg_pool2d(weight - 0.5, 2)
+    return torch.cat((*given, doubt(warped0, warped1, weight)), dim=1)
 
 
-def _doubt(warped0: Tensor, warped1: Tensor, weight: Tensor) -> Tensor:
+def doubt(warped0: Tensor, warped1: Tensor, weight: Tensor) -> Tensor:
     """(N, 1, H/2, W/2): how far the two warped frames disagree, against the detail of their blend; 0 to 2.
 
     What `layers.planes` softens a blend by where a model says nothing of it: a hint that took the network long to find
     by itself. A frame without weight cannot spoil the blend, so it does not count.
     """
     blend = weight * warped0 + (1.0 - weight) * warped1
-    detail = (_blurred(blend, 2.0) - blend).abs().mean(dim=1, keepdim=True)
+    detail = (blurred(blend, 2.0) - blend).abs().mean(dim=1, keepdim=True)
     disagreement = (warped0 - warped1).abs().mean(dim=1, keepdim=True) * 4.0 * weight * (1.0 - weight)
     both = F.avg_pool2d(torch.cat((disagreement, detail), dim=1), 4)
     both = F.avg_pool2d(F.pad(both, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
     ratio = (both[:, 0:1] / (both[:, 1:2] + 1.0 / 255.0)).clamp(max=2.0)
-    return _doubled(ratio)
+    return doubled(ratio)
 
 
-def _doubled(x: Tensor) -> Tensor:
+def doubled(x: Tensor) -> Tensor:
+    """(N, C, H, W) at twice the size."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from betwixt.errors import UsageError
 
@@ -34,6 +34,7 @@ class ModelInfo:
         make: Makes it, where it is no network.
         network: Makes the network, where it is one; weights come separately.
         embedded: The file of weights that comes with Betwixt, in weights/embedded.
+        runner: What runs a network: "torch", or one of our own runtimes, "compact" or "hybrid".
         sequences: Whether it works on sequences of frames, not on pairs: it can be evaluated, not used for conversion.
         masks: Whether it takes masks with the frames.
     """
@@ -47,6 +48,7 @@ class ModelInfo:
     make: Callable[[], Any] | None = None
     network: Callable[[], Network] | None = None
     embedded: str = ""
+    runner: Literal["torch", "compact", "hybrid"] = "torch"
     sequences: bool = False
     masks: bool = False
 
@@ -55,7 +57,12 @@ class ModelInfo:
         """What can run it: "torch", "openvino"; "native" where it is no network."""
         if self.network is None:
             return ("native",)
-        return ("torch", "openvino") if self.embedded else ("torch",)
+        return ("torch", "openvino") if self.own else ("torch",)
+
+    @property
+    def own(self) -> bool:
+        """Whether it is a network of Betwixt's own, which runs by our means and with our weights."""
+        return self.runner != "torch"
 
 
 def _made(module: str, name: str) -> Callable[[], Any]:
@@ -141,6 +148,12 @@ def _compact(name: str) -> Callable[[], Network]:
     return _network("compact", "CompactNetwork", lambda _: import_module(configs).CONFIGS[name])
 
 
+def _hybrid() -> Network:
+    from betwixt.models.hybrid import HybridNetwork
+
+    return HybridNetwork()
+
+
 def _apr(name: str) -> Callable[[], Network]:
     return _network("apr", "APR", lambda home: home.CONFIGS[name])
 
@@ -196,6 +209,9 @@ _NETWORKS = (
     ("ebme", "bi-directional flow, splatted, without synthesis; any time", _EBME, 632_900, _ebme),
 )
 
+_GIVEN = ("rife-4.6",)
+"""Networks whose authors' weights come with Betwixt: their licence allows it."""
+
 # Hosts with the plug-in: the host, the parameters of both, the host's module, and its configuration there.
 _HIERARCHICAL_NETWORKS = (
     ("rife", 14_081_645, "rife", lambda home: replace(home.RIFE_ECCV, teacher=False)),
@@ -219,6 +235,8 @@ _OWN = (
         2_809_341,
     ),
 )
+
+_HYBRID = "the motions of dis and of RIFE 4.6, fused by two small networks: the best frames; any time"
 
 _PEERS = (
     ("average", "the mean of both frames, weighted by time", "Average", "MIT"),
@@ -249,11 +267,32 @@ MODELS: dict[str, ModelInfo] = {
                 "MIT",
                 network=_compact(name),
                 embedded=f"{name}.safetensors",
+                runner="compact",
             )
             for name, summary, parameters in _OWN
         ),
+        ModelInfo(
+            "hybrid",
+            _HYBRID,
+            "none: Betwixt's own (docs/models.md), on RIFE 4.6",
+            5_839_003,
+            "embedded",
+            "MIT",
+            network=_hybrid,
+            embedded="hybrid.safetensors",
+            runner="hybrid",
+        ),
         *(
-            ModelInfo(name, summary, paper, parameters, "yours", "MIT", network=network)
+            ModelInfo(
+                name,
+                summary,
+                paper,
+                parameters,
+                "embedded" if name in _GIVEN else "yours",
+                "MIT",
+                network=network,
+                embedded=f"{name}.safetensors" if name in _GIVEN else "",
+            )
             for name, summary, paper, parameters, network in _NETWORKS
         ),
         *(

@@ -40,10 +40,9 @@ from betwixt.weights.store import file_hash
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
-    from betwixt.models.compact import Compact
-
-__all__ = ["CompactInterpolator"]
+__all__ = ["CompactInterpolator", "CompactPair", "content_of", "halved", "padded", "source"]
 
 _Map = NDArray[Any]
 _Part = Literal["flow", "detail"]
@@ -61,9 +60,14 @@ class CompactInterpolator(Interpolator):
         name: Which of the two a file is of.
     """
 
+    _shown = 2
+    """How many pictures each part is shown."""
+    _sources: tuple[str, ...] = ("betwixt.models.compact",)
+    """The modules that define the networks."""
+
     def __init__(
         self,
-        weights: Path | Compact,
+        weights: Path | nn.Module,
         device: str = "auto",
         precision: str = "fp32",
         engine: str = "auto",
@@ -73,7 +77,7 @@ class CompactInterpolator(Interpolator):
         check_precision(precision, "auto")
         self._weights, self._device = weights, device
         given = None if isinstance(weights, Path) else weights
-        self.config = CONFIGS[name] if given is None else given.config
+        self.config: Any = self._configured() if given is None else given.config
         on_cpu = is_cpu(device)
         wanted = precision if precision != "auto" else "bf16" if cpu_computes_in_bf16() else "fp32"
         if engine == "auto":
@@ -88,10 +92,10 @@ class CompactInterpolator(Interpolator):
         self.precision = "fp32" if precision == "auto" and engine == "torch" else wanted
         self._compiled: dict[_Part, openvino.CompiledPart] = {}
         if engine == "openvino":
-            content = repr((self.config, _content(weights), __version__, _source("betwixt.models.compact")))
+            content = repr((self.config, content_of(weights), __version__, *(source(m) for m in self._sources)))
             for part in ("flow", "detail"):
                 self._compiled[part] = openvino.CompiledPart(
-                    part + content, partial(self._traced, part), self.precision
+                    part + content, partial(self._traced, part), self.precision, self._shown
                 )
             if given is None:
                 # What is compiled has the weights in it.
@@ -107,20 +111,29 @@ class CompactInterpolator(Interpolator):
 
         return choose_device(self._device)
 
+    def _configured(self) -> Any:
+        """The hyper-parameters of the weights that ship."""
+        return CONFIGS[self.name]
+
+    def _made(self) -> nn.Module:
+        """The networks without weights."""
+        from betwixt.models.compact import Compact
+
+        return Compact(self.config)
+
     @cached_property
-    def network(self) -> Compact:
+    def network(self) -> Any:
         """The networks in PyTorch."""
         import torch
 
-        from betwixt.models.compact import Compact
         from betwixt.weights.load import load_weights
 
         if isinstance(self._weights, Path):
-            network = Compact(self.config)
+            network = self._made()
             load_weights(network, self._weights)
         else:
             network = self._weights
-        laid_out: Compact = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        laid_out: Any = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return laid_out.eval()
 
     @cached_property
@@ -147,7 +160,7 @@ class CompactInterpolator(Interpolator):
 
     def prepare_seen(self, first: Seen, second: Seen) -> MotionPair:
         """Find the motion between two frames, of which it takes the luma and a picture of the working size."""
-        return _CompactPair(self, first, second)
+        return CompactPair(self, first, second)
 
     def expect(self, callers: int) -> None:
         """Let each of so many threads have the networks to itself, with its part of the processors.
@@ -158,7 +171,7 @@ class CompactInterpolator(Interpolator):
             part.streams = max(1, callers)
 
     def run(self, part: _Part, pictures: Sequence[_Map], *maps: _Map) -> list[_Map]:
-        """What a part of the network makes of two pictures (h, w, 3) and of maps (c, ..): maps again, float32.
+        """What a part of the network makes of pictures (h, w, 3) and of maps (c, ..): maps again, float32.
 
         They are good until this thread asks for the same again.
         """
@@ -179,8 +192,11 @@ class CompactInterpolator(Interpolator):
             return [x[0].float().cpu().numpy() for x in (results if isinstance(results, tuple) else (results,))]
 
 
-class _CompactPair(MotionPair):
+class CompactPair(MotionPair):
     """Two frames and what the search finds in them."""
+
+    _multiple = 16
+    """Of what the sides of the networks' pictures are multiples."""
 
     def __init__(self, owner: CompactInterpolator, first: Seen, second: Seen) -> None:
         self._owner, self._frames = owner, (first, second)
@@ -193,13 +209,13 @@ class _CompactPair(MotionPair):
         pictures = [frame.shrunk(h, w) for frame in (first, second)]
         difference = cv2.transform(cv2.absdiff(*pictures), np.ones((1, 3), np.float32))
         self._changed = cv2.dilate((difference > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        self._pictures = [_padded(picture) for picture in pictures]
+        self._pictures = [padded(picture, self._multiple) for picture in pictures]
 
     def curved(
         self, before: MotionPair | None, after: MotionPair | None, spans: tuple[float, float] = (1.0, 1.0)
-    ) -> _CompactPair:
+    ) -> CompactPair:
         """This pair with the curved paths of `dis`, from which the networks then depart."""
-        past, next_ = (side._search if isinstance(side, _CompactPair) else None for side in (before, after))
+        past, next_ = (side._search if isinstance(side, CompactPair) else None for side in (before, after))
         search = self._search.curved(past, next_, spans)
         if search is self._search:
             return self
@@ -217,30 +233,34 @@ class _CompactPair(MotionPair):
         # Where paths are curved, F_t0 is not -t u.
         to_0 = self._planar(fitted(found.flow_t0, h, w)) if self._search.bent else np.float32(-t) * u
         flows = np.stack((to_0, to_0 + u if self._search.bent else np.float32(1 - t) * u))
-        logit = _padded(logit[..., 0])
-        given = _halved(u), logit[None], np.full((1, 1, 1), t, np.float32)
+        logit = padded(logit[..., 0], self._multiple)
+        given = halved(u), logit[None], np.full((1, 1, 1), t, np.float32)
         # What the flow network sees at a quarter of the size need not be as sharp.
         change, state = owner.run("flow", self._warped(flows, cv2.INTER_LINEAR), *given)
         change = np.stack([cv2.resize(x, logit.shape[::-1], interpolation=cv2.INTER_LINEAR) for x in change])
         flows += change[:4].reshape(flows.shape)
         logit = logit + change[4]
-        given = _halved(flows.reshape(4, *logit.shape)), logit[None], state
+        given = halved(flows.reshape(4, *logit.shape)), logit[None], state
         (change,) = owner.run("detail", self._warped(flows), *given)
         flows += change[:4].reshape(flows.shape)
         weight = 1 / (1 + np.exp(-np.clip(logit + change[4], -30, 30)))
         # What neither changes nor moves stays as it is, whatever the networks think.
         alive = (self._changed | moved[:h, :w]).astype(np.float32)
-        to_0, to_1 = (
-            cv2.merge([x[:h, :w] * alive * np.float32(s) for x, s in zip(flow, self._scale, strict=True)])
-            for flow in flows
-        )
+        to_0, to_1 = (self._flow(flow, alive) for flow in flows)
         *colours, soft_1, soft_2 = (x[:h, :w] * alive for x in change[5:])
         softness = tuple((s * self._scale[0], x) for s, x in zip(SOFTNESS, (soft_1, soft_2), strict=True))
         return Motion(to_0, to_1, weight[:h, :w].astype(np.float32), cv2.merge(colours), softness)
 
+    def _flow(self, planar: _Map, alive: _Map) -> _Map:
+        """A flow (2, h, w) of the networks as it is told: (h, w, 2) in pixels of the frame, without what is padded."""
+        h, w = self._size
+        told: _Map = cv2.merge([x[:h, :w] * alive * np.float32(s) for x, s in zip(planar, self._scale, strict=True)])
+        return told
+
     def _planar(self, flow: _Map) -> _Map:
         """A flow (h, w, 2) in pixels of the frame, as the networks want it: (2, h, w), in their pixels, padded."""
-        return np.stack([_padded(x * np.float32(1 / s)) for x, s in zip(cv2.split(flow), self._scale, strict=True)])
+        parts = zip(cv2.split(flow), self._scale, strict=True)
+        return np.stack([padded(x * np.float32(1 / s), self._multiple) for x, s in parts])
 
     def _warped(self, flows: _Map, method: int = cv2.INTER_CUBIC) -> list[_Map]:
         """Both pictures, warped by their flows (2, 2, h, w)."""
@@ -260,7 +280,7 @@ class _CompactPair(MotionPair):
         return image
 
 
-def _content(weights: Path | Compact) -> str:
+def content_of(weights: Path | nn.Module) -> str:
     """What tells these weights from others."""
     if isinstance(weights, Path):
         return file_hash(weights)
@@ -270,7 +290,7 @@ def _content(weights: Path | Compact) -> str:
     return digest.hexdigest()
 
 
-def _source(module: str) -> str:
+def source(module: str) -> str:
     """The text that defines a module, which is not loaded for it: what a network computes may change by it."""
     spec = find_spec(module)
     try:
@@ -279,15 +299,16 @@ def _source(module: str) -> str:
         return ""
 
 
-def _padded(values: _Map) -> _Map:
-    """(h, w) or (h, w, c) with the last row and column repeated, up to multiples of 16."""
+def padded(values: _Map, multiple: int) -> _Map:
+    """(h, w) or (h, w, c) with the last row and column repeated, up to multiples of a number."""
     h, w = values.shape[:2]
-    if not (h % 16 or w % 16):
+    below, beside = -h % multiple, -w % multiple
+    if not (below or beside):
         return values
-    return np.asarray(cv2.copyMakeBorder(values, 0, -h % 16, 0, -w % 16, cv2.BORDER_REPLICATE), np.float32)
+    return np.asarray(cv2.copyMakeBorder(values, 0, below, 0, beside, cv2.BORDER_REPLICATE), np.float32)
 
 
-def _halved(maps: _Map) -> _Map:
+def halved(maps: _Map) -> _Map:
     """(c, h, w), the mean of two by two: (c, h/2, w/2)."""
     size = maps.shape[2] // 2, maps.shape[1] // 2
     return np.stack([cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in maps])

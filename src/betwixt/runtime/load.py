@@ -9,7 +9,7 @@ from betwixt.errors import UsageError
 from betwixt.models.base import Interpolator, takes_no_masks
 from betwixt.models.registry import DEFAULT_MODEL, load_network, model_info, need_torch
 from betwixt.runtime.devices import installed_torch
-from betwixt.weights.store import embedded_file, file_hash, installed
+from betwixt.weights.store import RIFE, embedded_file, file_hash, installed
 
 if TYPE_CHECKING:
     from betwixt.runtime.torch import FindMasks
@@ -79,9 +79,13 @@ def load_model(
         model: Interpolator = info.make()
         return model
     path = weights_of(name, weights)
-    if info.embedded:
+    if info.own:
         if not installed_torch():
             need_torch(f"The model {name}")
+        if info.runner == "hybrid":
+            from betwixt.runtime.hybrid import HybridInterpolator
+
+            return HybridInterpolator(path, device, precision, runtime, name, rife=embedded_file(RIFE))
         from betwixt.runtime.compact import CompactInterpolator
 
         return CompactInterpolator(path, device, precision, runtime, name)
@@ -100,8 +104,13 @@ def weights_of(name: str, given: str | Path | None = None) -> Path:
     Raises:
         UsageError: if there is none.
     """
-    embedded = model_info(name).embedded
-    path = Path(given) if given is not None else embedded_file(embedded) if embedded else installed(name)
+    if given is not None:
+        return Path(given)
+    info = model_info(name)
+    # What users bring in of a paper's network goes before what comes with it.
+    path = None if info.own else installed(name)
+    if path is None and info.embedded:
+        path = embedded_file(info.embedded)
     if path is None:
         raise UsageError(_without_weights(name))
     return path

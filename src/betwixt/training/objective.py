@@ -112,10 +112,12 @@ class Objective(nn.Module, ABC):
         stages: Names of the stages, in order. A recipe says of each how long it lasts and what differs in it
             ([[stage]]); a recipe without stages trains in the first alone.
         margin: Pixels around the crop that `prepare` sees and the batch does not have.
+        embedded: Names of files in weights/embedded that it needs; they travel with it (`betwixt.training.pack`).
     """
 
     stages: tuple[str, ...] = ("all",)
     margin: int = 0
+    embedded: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -204,6 +206,7 @@ def _paper(module: str, kind: str, *networks: str) -> dict[str, Callable[[Mappin
 OBJECTIVES: dict[str, Callable[[Mapping[str, Any]], Objective]] = {
     "codec": _late("codec", "CodecObjective"),
     **_paper("compact", "CompactObjective", "compact", "compact-large"),
+    **_paper("hybrid", "HybridObjective", "hybrid"),
     **_paper("rife", "RIFEObjective", "rife", "rife-m", "rife-2r", "rife-4.6", "rife-4.22-lite", "rife-4.25"),
     **_paper("daek", "DAEKObjective", "daek"),
     **_paper("ncm", "NCMObjective", "ncm-base", "ncm-large", "ncm-base-next", "ncm-large-next"),

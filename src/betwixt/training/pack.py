@@ -6,15 +6,15 @@
     FOLDER/data/                 clips and photographs as they came: compressed, and decoded on arrival
     FOLDER/code.tar.xz           the package and how it is installed
 
-Nothing that a run does not use is in it: clips that the recipe excludes, what comes after a clip's `end`, the weights
-that ship inside the package.
+Nothing that a run does not use is in it: clips that the recipe excludes, what comes after a clip's `end`, weights that
+ship inside the package, unless the network learns beside them.
 """
 
 from __future__ import annotations
 
 import shutil
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import PICTURES
 from betwixt.media.files import output_error, reason
 from betwixt.training.checkpoint import check_checkpoint, read_checkpoint
+from betwixt.training.objective import make_objective
 from betwixt.training.recipe import load_recipe
 from betwixt.training.samples import entries_of
 from betwixt.training.sources import Clips, Entry, Synthetic
@@ -99,7 +100,7 @@ def pack(recipe: Path, folder: Path, data: Path, checkpoint: Path | None = None,
             size += target.stat().st_size
             if size > limit * _MIB:
                 break
-        _write_code(partial / "code.tar.xz")
+        _write_code(partial / "code.tar.xz", make_objective(whole.network).embedded)
         _write_script(partial / "train.sh", entries, checkpoint is not None)
         size += (partial / "code.tar.xz").stat().st_size + (partial / "train.sh").stat().st_size
         if size > limit * _MIB:
@@ -155,13 +156,14 @@ def _trim(source: Path, target: Path, end: float) -> None:
         raise InputError(f"{source} cannot be copied up to {end:g} s: {reason(error)}.") from None
 
 
-def _write_code(target: Path) -> None:
-    """The package without the weights that ship in it, and beside it how it is installed, where it is a checkout."""
+def _write_code(target: Path, weights: Collection[str]) -> None:
+    """The package, with some of the weights that ship in it, and how it is installed, where it is a checkout."""
     package = Path(__file__).parents[1]
     project = package.parents[1]
     with tarfile.open(target, "w:xz") as archive:
         for path in sorted(package.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts and "embedded" not in path.parts:
+            left_out = "embedded" in path.parts and path.name not in weights
+            if path.is_file() and "__pycache__" not in path.parts and not left_out:
                 archive.add(path, Path("src/betwixt") / path.relative_to(package))
         for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
             if (project / name).is_file():

@@ -133,7 +133,7 @@ def import_weights(
     texts: dict[str, str] = {}
     if model not in NETWORKS:
         network = bare_network(model)
-        if target is None and model_info(model).embedded:
+        if target is None and model_info(model).own:
             raise UsageError(f"The model {model} has its weights with it: name a file to write with -o.")
     if not source.is_file():
         raise InputError(f"There is no file of weights {source}.")
@@ -393,7 +393,7 @@ def _hint(source: Path, model: str) -> str:
                 return f" It is {known.model.name} of {known.repository}: {known.model.why}."
     fitting = []
     for info in MODELS.values():
-        if info.network is None or info.embedded or info.name == model:
+        if info.network is None or info.own or info.name == model:
             continue
         if is_ncnn(source) and not info.name.startswith(("rife", "ifrnet")):
             continue

@@ -16,10 +16,13 @@ from pathlib import Path
 
 from betwixt.errors import InputError
 
-__all__ = ["LENT", "embedded_file", "file_hash", "installed", "unreadable", "weights_folder"]
+__all__ = ["LENT", "RIFE", "embedded_file", "file_hash", "installed", "unreadable", "weights_folder"]
 
 LENT = {"rife-large": "rife-2r", "apr-static": "apr"}
 """Models that are another one, run otherwise, and so take its weights where they have none of their own."""
+
+RIFE = "rife-4.6.safetensors"
+"""Its author's weights of RIFE 4.6, which come with Betwixt: `hybrid` is trained on the motion that these find."""
 
 
 def weights_folder() -> Path:

@@ -147,12 +147,14 @@ def test_it_learns_what_it_is_to_learn(case: Case) -> None:
     assert losses[-1] < 0.99 * losses[0], losses
 
 
-@pytest.mark.parametrize("case", [*CASES, Case("compact"), Case("compact-large")], ids=str)
+@pytest.mark.parametrize("case", [*CASES, Case("compact"), Case("compact-large"), Case("hybrid")], ids=str)
 def test_it_learns_the_same_on_another_device(case: Case) -> None:
     objective = case.objective()
     batch = with_extra(objective, waves(len(ANY) if case.t == ANY else 1, case.t))
     if case.name.startswith("compact"):
         batch.extra = {"found": batch.motion, "logit": batch.motion[:, :1]}
+    if case.name == "hybrid":
+        batch.extra = {name: batch.motion.repeat(1, 3, 1, 1)[:, :5] for name in ("first", "second")}
     check_learns_the_same(objective, batch)
 
 

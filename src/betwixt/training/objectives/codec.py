@@ -93,6 +93,9 @@ class _Unaided(Network):
         return Synthesis(motion.frame(frame0, frame1), motion.flow[:, :2], motion.flow[:, 2:])
 
 
+_PREDICTOR = "compact.safetensors"
+
+
 class CodecObjective(Objective):
     """`betwixt.codec.network.BFrameNetwork` in training."""
 
@@ -100,12 +103,13 @@ class CodecObjective(Objective):
         super().__init__()
         self.settings = from_table(CodecSettings, options, "[network]")
         self.margin = self.settings.margin
+        self.embedded = (_PREDICTOR,) if self.settings.predictor == "compact" else ()
         self.codec = BFrameNetwork(CodecConfig(predictor=self.settings.predictor))
         network: Any = self.codec.predictor.network
         if next(network.parameters()).is_meta:
             pass  # counted, not trained
         elif self.settings.predictor == "compact":
-            load_weights(network, embedded_file("compact.safetensors"))
+            load_weights(network, embedded_file(_PREDICTOR))
         elif self.settings.predictor_weights is not None:
             load_weights(network, Path(self.settings.predictor_weights))
         self._finds = self.settings.predictor == "compact"

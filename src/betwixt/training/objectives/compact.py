@@ -16,7 +16,7 @@ The search sees a margin around the crop, so a crop need not be large: what it c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from betwixt.runtime.compact import CompactInterpolator
     from betwixt.training.sample import Sample
 
-__all__ = ["CompactObjective", "CompactSettings"]
+__all__ = ["CompactObjective", "CompactSettings", "flow_loss"]
 
 
 @dataclass(frozen=True)
@@ -115,25 +115,34 @@ class CompactObjective(Objective):
             prediction = output.frame.float()
             reconstruction = laplacian(prediction, batch.truth, 4) + charbonnier(prediction, batch.truth)
             fidelity = log_error(prediction, batch.truth)
-            flow, error = _flow_loss(output, batch, self.teacher)
+            stages = (output.coarse_t0, output.coarse_t1), (output.flow_t0, output.flow_t1)
+            flow, error = flow_loss(stages, batch, self.teacher)
             total = reconstruction + self.settings.fidelity_weight * fidelity + self.settings.flow_weight * flow
         parts = {"reconstruction": reconstruction, "fidelity": fidelity, "flow": flow, "end-point error": error}
         return Terms(total, {name: value.detach() for name, value in parts.items()})
 
 
-def _flow_loss(output: CompactOutput, batch: Batch, teacher: FlowTeacher) -> tuple[Tensor, Tensor]:
-    """The flow loss, and the end-point error of the whole motion in pixels, of samples whose motion is known."""
+def flow_loss(
+    stages: Sequence[tuple[Tensor, Tensor]], batch: Batch, teacher: FlowTeacher | None = None
+) -> tuple[Tensor, Tensor]:
+    """The flow loss, and the end-point error of the whole motion in pixels, of samples whose motion is known.
+
+    Args:
+        stages: F_{t->0} and F_{t->1}, (N, 2, S, S) each, of every stage, the last one last.
+        batch: The samples.
+        teacher: Who knows of real samples.
+    """
     targets = -batch.t * batch.motion, (1.0 - batch.t) * batch.motion
     known: tuple[Tensor, Tensor] = (batch.exact, batch.exact)
-    found = teacher.flows(batch)
+    found = None if teacher is None else teacher.flows(batch)
     if found is not None:
         real = 1.0 - batch.exact
-        sides = zip((batch.frame0, batch.frame1), found, (output.coarse_t0, output.coarse_t1), strict=True)
+        sides = zip((batch.frame0, batch.frame1), found, stages[0], strict=True)
         better = [real * _better(frame, batch.truth, theirs, ours.detach()) for frame, theirs, ours in sides]
         targets = batch.exact * targets[0] + real * found[0], batch.exact * targets[1] + real * found[1]
         known = batch.exact + better[0], batch.exact + better[1]
     terms, lengths = [], []
-    for flows in ((output.coarse_t0, output.coarse_t1), (output.flow_t0, output.flow_t1)):
+    for flows in stages:
         for flow, target, where in zip(flows, targets, known, strict=True):
             error = endpoint_error(flow.float(), target)
             terms.append((where * torch.sqrt(error + 0.01)).mean())

@@ -1,0 +1,234 @@
+"""`hybrid` as a model: the search, RIFE 4.6, the networks that fuse both motions, and the warps between them.
+
+    pictures ─┬─ luma ─► dis ─────────────────► motion A at t ─┐
+              └─ working size ─┬─► RIFE 4.6 ──► motion B at t ─┼─► flow network ─► remap ─► detail network ─► Motion
+                               └─► cv2.remap by A and by B ────┘                                    with another beside
+
+As `betwixt.runtime.compact`, with two motions instead of one. RIFE sees the pictures at the working size, too.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from betwixt import __version__
+from betwixt.layers.motion import Motion
+from betwixt.models.compact_start import SOFTNESS, fitted, start_of
+from betwixt.models.hybrid_start import HYBRID
+from betwixt.models.seen import Seen
+from betwixt.runtime import openvino
+from betwixt.runtime.compact import CompactInterpolator, CompactPair, content_of, halved, padded, source
+from betwixt.runtime.devices import cpu_computes_in_bf16, is_cpu
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+__all__ = ["HybridInterpolator", "RIFEMotion"]
+
+_Map = NDArray[Any]
+
+_MULTIPLE = 32
+
+
+class RIFEMotion:
+    """The motion that RIFE 4.6 finds between two pictures. Safe to use from several threads at once.
+
+    Args:
+        weights: The file of its weights.
+        device: Where it runs.
+        precision: "fp32", "bf16", or "auto": bf16 through OpenVINO on a CPU that has instructions for it, else fp32.
+        engine: "openvino" or "torch"; "auto" is OpenVINO on a CPU, where it is installed.
+    """
+
+    def __init__(self, weights: Path, device: str = "auto", precision: str = "auto", engine: str = "auto") -> None:
+        self._weights, self._device = weights, device
+        wanted = precision if precision != "auto" else "bf16" if cpu_computes_in_bf16() else "fp32"
+        if engine == "auto":
+            engine = "openvino" if is_cpu(device) and openvino.available(wanted) else "torch"
+        self._precision = "fp32" if precision == "auto" and engine == "torch" else wanted
+        self._compiled: openvino.CompiledPart | None = None
+        if engine == "openvino":
+            modules = "betwixt.models.rife_v4", "betwixt.models.hybrid", "betwixt.layers.ifblock", "betwixt.layers.warp"
+            content = repr(("rife", content_of(weights), __version__, *(source(module) for module in modules)))
+            self._compiled = openvino.CompiledPart(content, self._traced, self._precision)
+        else:
+            self.part  # noqa: B018 - what is wrong with the weights is said now
+
+    def expect(self, callers: int) -> None:
+        """Let each of so many threads have the network to itself, with its part of the processors."""
+        if self._compiled is not None:
+            self._compiled.streams = max(1, callers)
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        from betwixt.runtime.torch import choose_device
+
+        return choose_device(self._device)
+
+    @cached_property
+    def part(self) -> nn.Module:
+        """The network in PyTorch."""
+        from betwixt.models.hybrid import RIFEPart
+        from betwixt.models.rife_v4 import RIFE_4_6, RIFEv4
+        from betwixt.weights.load import load_weights
+
+        network = RIFEv4(RIFE_4_6)
+        load_weights(network, self._weights)
+        return RIFEPart(network).to(self.device).eval()
+
+    def _traced(self) -> tuple[nn.Module, list[torch.Tensor]]:
+        import torch
+
+        return self.part, [*[torch.rand(1, 3, 64, 64)] * 2, torch.full((1, 1, 1, 1), 0.5)]
+
+    def __call__(self, first: _Map, second: _Map, t: float) -> _Map:
+        """F_{t->0}, F_{t->1} in pixels and the logit of the weight of the first: (5, h, w) float32.
+
+        Args:
+            first: (h, w, 3) float32, RGB in [0, 1].
+            second: The same.
+            t: The time, in (0, 1).
+        """
+        h, w = first.shape[:2]
+        pictures = [np.ascontiguousarray(padded(picture, _MULTIPLE)) for picture in (first, second)]
+        time = np.full((1, 1, 1, 1), t, np.float32)
+        if self._compiled is not None:
+            (found,) = self._compiled(*(picture[None] for picture in pictures), time)
+            return np.array(found[0, :, :h, :w], np.float32)
+        import torch
+
+        from betwixt.runtime.torch import PRECISIONS
+
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device.type, PRECISIONS[self._precision], enabled=self._precision != "fp32"),
+        ):
+            tensors = [torch.from_numpy(picture).permute(2, 0, 1)[None].to(self.device) for picture in pictures]
+            made: _Map = self.part(*tensors, torch.from_numpy(time).to(self.device))[0].float().cpu().numpy()
+        return made[:, :h, :w]
+
+
+class HybridInterpolator(CompactInterpolator):
+    """The model `hybrid`.
+
+    Args:
+        weights: A file of the weights of its own networks, or the networks themselves; see `CompactInterpolator`.
+        device: Where the networks run.
+        precision: As of `CompactInterpolator`.
+        engine: Likewise.
+        name: The model.
+        rife: The file of RIFE 4.6's weights.
+    """
+
+    _shown = 4
+    _sources = "betwixt.models.compact", "betwixt.models.hybrid"
+
+    def __init__(
+        self,
+        weights: Path | nn.Module,
+        device: str = "auto",
+        precision: str = "fp32",
+        engine: str = "auto",
+        name: str = "hybrid",
+        *,
+        rife: Path,
+    ) -> None:
+        super().__init__(weights, device, precision, engine, name)
+        runs = "openvino" if is_cpu(device) and openvino.available(self.precision) else "torch"
+        self.rife = RIFEMotion(rife, device, self.precision, self.engine if engine != "auto" else runs)
+
+    def _configured(self) -> Any:
+        return HYBRID
+
+    def _made(self) -> nn.Module:
+        from betwixt.models.hybrid import Fusion
+
+        return Fusion(self.config)
+
+    @cached_property
+    def parts(self) -> dict[Any, nn.Module]:
+        """The parts of the networks, as they are called here."""
+        return {"flow": self.network.flow, "detail": self.network.detail}
+
+    def _traced(self, part: Any) -> tuple[nn.Module, list[torch.Tensor]]:
+        import torch
+
+        pictures, maps = [torch.rand(1, 3, 64, 64)] * 4, [torch.rand(1, 8, 32, 32), torch.rand(1, 2, 64, 64)]
+        if part == "flow":
+            maps += [torch.full((1, 1, 1, 1), 0.5)]
+        else:
+            maps += [torch.zeros(1, 1, 32, 32), torch.zeros(1, self.config.flow[0], 16, 16)]
+        return self.parts[part], [*pictures, *maps]
+
+    def prepare_seen(self, first: Seen, second: Seen) -> HybridPair:
+        """Find the motion between two frames."""
+        return HybridPair(self, first, second)
+
+    def expect(self, callers: int) -> None:
+        """See `CompactInterpolator`."""
+        super().expect(callers)
+        self.rife.expect(callers)
+
+
+class HybridPair(CompactPair):
+    """Two frames and what the search finds in them."""
+
+    _owner: HybridInterpolator
+    _multiple = _MULTIPLE
+
+    def motion(self, t: float) -> Motion:
+        """What the search, RIFE and the networks find."""
+        owner, (h, w) = self._owner, self._size
+        found = self._search.motion(t)
+        u, logit = start_of(found, h, w)
+        u = self._planar(u)
+        moved = (u[0] != 0) | (u[1] != 0)
+        straight = np.float32(-t) * u
+        # Where paths are curved, F_t0 is not -t u, and RIFE's motion, which knows two frames, departs as much.
+        to_0 = self._planar(fitted(found.flow_t0, h, w)) if self._search.bent else straight
+        first, second = self._pictures
+        rife = owner.rife(first, second, t)
+        if self._search.bent:
+            departure = to_0 - straight
+            rife[0:2] += departure
+            rife[2:4] += departure
+        flows = np.concatenate((to_0, to_0 + u, rife[:4]))
+        logits = np.stack((padded(logit[..., 0], _MULTIPLE), rife[4]))
+        size = logits.shape[:0:-1]
+        # What the flow network sees at a quarter of the size need not be as sharp.
+        given = halved(flows), logits, np.full((1, 1, 1), t, np.float32)
+        change, share, state = owner.run("flow", self._by_both(flows, cv2.INTER_LINEAR), *given)
+        change = np.stack([cv2.resize(x, size, interpolation=cv2.INTER_LINEAR) for x in change])
+        flows[:4] += change[:4]
+        flows[4:] += change[5:9]
+        logits += change[4::5]
+        (change,) = owner.run("detail", self._by_both(flows), halved(flows), logits, share, state)
+        flows[:4] += change[:4]
+        flows[4:] += change[5:9]
+        logits += change[4:10:5]
+        m = cv2.resize(share[0], size, interpolation=cv2.INTER_LINEAR) + change[10]
+        # What neither changes nor moves stays as it is, whatever the networks think.
+        alive = (self._changed | moved[:h, :w]).astype(np.float32)
+        told = [self._flow(flow, alive) for flow in flows.reshape(4, 2, *logits.shape[1:])]
+        weights = [_logistic(x)[:h, :w] for x in (*logits, m)]
+        *colours, soft_1, soft_2 = (x[:h, :w] * alive for x in change[11:])
+        softness = tuple((s * self._scale[0], x) for s, x in zip(SOFTNESS, (soft_1, soft_2), strict=True))
+        other = Motion(told[2], told[3], weights[1])
+        return Motion(told[0], told[1], weights[0], cv2.merge(colours), softness, other, weights[2])
+
+    def _by_both(self, flows: _Map, method: int = cv2.INTER_CUBIC) -> list[_Map]:
+        """Both pictures, warped by A's flows and by B's (8, h, w)."""
+        first, second = flows.reshape(2, 2, 2, *flows.shape[1:])
+        return [*self._warped(first, method), *self._warped(second, method)]
+
+
+def _logistic(logit: _Map) -> _Map:
+    return np.asarray(1 / (1 + np.exp(-np.clip(logit, -30, 30))), np.float32)

@@ -1,0 +1,134 @@
+"""hybrid: two motions, the search's and RIFE 4.6's, fused; trained on the finished frame and on both motions.
+
+    prepare   dis on the sample's pictures ──► motion A;  RIFE 4.6 on them ──► motion B
+    loss      as of compact (see there): reconstruction, fidelity, flow of both motions where it is known
+
+The search and RIFE see a margin around the crop. RIFE 4.6 does not learn. What the networks know of motion A they begin
+with from the weights of `compact` that come with Betwixt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from betwixt.models.compact_start import search
+from betwixt.models.hybrid import Fusion, FusionOutput, HybridNetwork, started
+from betwixt.models.hybrid_start import HYBRID
+from betwixt.runtime.hybrid import RIFEMotion
+from betwixt.training.losses import charbonnier, laplacian, log_error
+from betwixt.training.objective import Batch, Objective, Terms, full_precision
+from betwixt.training.objectives.compact import flow_loss
+from betwixt.training.settings import from_table
+from betwixt.weights.load import read_tensors
+from betwixt.weights.store import RIFE, embedded_file
+
+if TYPE_CHECKING:
+    from betwixt.runtime.hybrid import HybridInterpolator
+    from betwixt.training.sample import Sample
+
+__all__ = ["HybridObjective", "HybridSettings"]
+
+_COMPACT = "compact.safetensors"
+
+
+@dataclass(frozen=True)
+class HybridSettings:
+    """Options of [network].
+
+    Attributes:
+        margin: Pixels around the crop that the search and RIFE see and the network does not.
+        fidelity_weight: Of the logarithm of the squared error, beside the reconstruction loss.
+        flow_weight: Of the flow loss, beside the reconstruction loss.
+        rife: A file of weights of RIFE 4.6; "" for those that come with Betwixt, on whose motion the model works.
+    """
+
+    margin: int = 32
+    fidelity_weight: float = 0.02
+    flow_weight: float = 0.02
+    rife: str = ""
+
+
+class HybridObjective(Objective):
+    """`betwixt.models.hybrid.Fusion` in training.
+
+    Args:
+        name: "hybrid".
+        options: `HybridSettings`.
+    """
+
+    embedded = (RIFE, _COMPACT)
+
+    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+        super().__init__()
+        self._name = name
+        self.settings = from_table(HybridSettings, options, f"[network] of {name}")
+        self.margin = self.settings.margin
+        self._rife = Path(self.settings.rife) if self.settings.rife else embedded_file(RIFE)
+        self.learner = Fusion()
+        if not next(self.learner.parameters()).is_meta:
+            started(self.learner, read_tensors(embedded_file(_COMPACT)))
+
+    @property
+    def network(self) -> HybridNetwork:
+        """The networks, with a RIFE that knows nothing; at work, its motion and that of the search come first."""
+        return HybridNetwork(fusion=self.learner)
+
+    @property
+    def shipped(self) -> nn.Module:
+        """The networks that fuse."""
+        return self.learner
+
+    @property
+    def model(self) -> str:
+        """Of `betwixt models`."""
+        return self._name
+
+    def interpolator(self, device: str = "auto") -> HybridInterpolator:
+        """Search, RIFE, networks and warps, as at work."""
+        from betwixt.runtime.hybrid import HybridInterpolator
+
+        return HybridInterpolator(self.learner, device, engine="torch", rife=self._rife)
+
+    def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
+        """What the search and RIFE find: `first` and `second`, (S, S, 5)."""
+        # Large frames are searched at a part of their size: see `models.dis`.
+        ratio = 1.0 if rng.random() < 0.5 else float(rng.uniform(0.4, 0.8))
+        found, logit = search(sample.pictures[0], sample.pictures[2], sample.t, ratio, HYBRID.search)
+        t = np.float32(sample.t)
+        first = np.concatenate((-t * found, (1 - t) * found, logit), axis=-1)
+        frame0, frame1 = (sample.pictures[i].astype(np.float32) / np.float32(255) for i in (0, 2))
+        second = _rife(self._rife)(frame0, frame1, sample.t)
+        return {"first": first, "second": np.moveaxis(second, 0, 2)}
+
+    def loss(self, batch: Batch, done: float) -> Terms:
+        """See the module."""
+        extra = batch.extra
+        output: FusionOutput = self.learner(batch.frame0, batch.frame1, batch.t, extra["first"], extra["second"])
+        with full_precision(batch.frame0):
+            prediction = output.frame.float()
+            reconstruction = laplacian(prediction, batch.truth, 4) + charbonnier(prediction, batch.truth)
+            fidelity = log_error(prediction, batch.truth)
+            both = [
+                flow_loss([(motion[:, 0:2], motion[:, 2:4]) for motion in stages], batch)
+                for stages in zip(output.coarse, output.motions, strict=True)
+            ]
+            flow = torch.stack([loss for loss, _ in both]).mean()
+            total = reconstruction + self.settings.fidelity_weight * fidelity + self.settings.flow_weight * flow
+        parts = {"reconstruction": reconstruction, "fidelity": fidelity, "flow": flow}
+        parts |= {f"end-point error, {name}": error for name, (_, error) in zip("AB", both, strict=True)}
+        return Terms(total, {name: value.detach() for name, value in parts.items()})
+
+
+@cache
+def _rife(weights: Path) -> RIFEMotion:
+    """RIFE, once a process: workers have no values of parameters, and compute on a CPU."""
+    return RIFEMotion(weights, "cpu", "auto")

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from betwixt.models.compact_start import search
+from betwixt.models.hybrid import Fusion
+from betwixt.models.hybrid_start import HYBRID
+from betwixt.runtime.hybrid import HybridInterpolator, RIFEMotion
+from betwixt.runtime.load import load_model
+from betwixt.weights.store import RIFE, embedded_file
+
+
+def pictures(height: int = 96, width: int = 128, shift: int = 3) -> list[np.ndarray]:
+    noise = np.random.default_rng(0).integers(0, 256, (height // 4, width // 4 + 8, 3), dtype=np.uint8)
+    world = cv2.resize(noise, (width + 32, height), interpolation=cv2.INTER_CUBIC)
+    return [np.ascontiguousarray(world[:, s : s + width]) for s in (0, shift)]
+
+
+def as_float(picture: np.ndarray) -> np.ndarray:
+    return picture.astype(np.float32) / np.float32(255)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights that change both motions, their shares, colours and softness a little."""
+    torch.manual_seed(0)
+    network = Fusion()
+    for layer in (network.flow.head, network.detail.head):
+        torch.nn.init.normal_(layer.weight, std=0.01)
+    path = tmp_path_factory.mktemp("weights") / "hybrid.safetensors"
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    return path
+
+
+def model_of(weights: Path, engine: str = "torch") -> HybridInterpolator:
+    return HybridInterpolator(weights, "cpu", engine=engine, rife=embedded_file(RIFE))
+
+
+@pytest.mark.parametrize("t", [0.5, 0.25])
+def test_it_makes_what_the_networks_make(weights: Path, t: float) -> None:
+    first, second = pictures()
+    model = model_of(weights)
+    made = model.prepare(as_float(first), as_float(second)).at(t)
+    u, logit = search(first, second, t, effort=HYBRID.search)
+    a = np.concatenate((-t * u, (1 - t) * u, logit), axis=-1)
+    b = np.moveaxis(model.rife(as_float(first), as_float(second), t), 0, 2)
+    tensors = [
+        torch.from_numpy(x.astype(np.float32)).permute(2, 0, 1)[None] for x in (as_float(first), as_float(second), a, b)
+    ]
+    with torch.inference_mode():
+        output = model.network(*tensors[:2], torch.full((1, 1, 1, 1), t), *tensors[2:])
+    assert float(output.colours.abs().mean()) > 1e-3
+    assert float(output.share.std()) > 0.01
+    expected = output.frame[0].permute(1, 2, 0).numpy().clip(0, 1)
+    assert np.abs(made - expected).mean() < 1 / 255
+
+
+def test_openvino_and_torch_agree(weights: Path) -> None:
+    pytest.importorskip("openvino")
+    for first, second in (pictures(), pictures(70, 90)):
+        made, compiled = (
+            model_of(weights, engine).prepare(as_float(first), as_float(second)).at(0.4)
+            for engine in ("torch", "openvino")
+        )
+        assert np.abs(made - compiled).mean() < 1e-5
+
+
+def test_rife_finds_motion() -> None:
+    first, second = (as_float(picture) for picture in pictures(shift=6))
+    found = RIFEMotion(embedded_file(RIFE), "cpu", "fp32", "torch")(first, second, 0.25)
+    inside = found[:, 16:-16, 24:-24]
+    # What is at x in the first picture is at x - 6 in the second.
+    np.testing.assert_allclose(inside[:4].mean(axis=(1, 2)), [1.5, 0, -4.5, 0], atol=0.3)
+
+
+def test_curved_paths_bend_both_motions(weights: Path) -> None:
+    world = pictures(96, 160, 0)[0]
+    # Ever faster: 1, 3 and 5 pixels.
+    frames = [as_float(np.ascontiguousarray(world[:, s : s + 128])) for s in (0, 1, 4, 9)]
+    model = model_of(weights)
+    before, pair, after = (model.prepare(frames[i], frames[i + 1]) for i in range(3))
+    straight, bent = pair.motion(0.5), pair.curved(before, after).motion(0.5)
+    assert straight.other is not None
+    assert bent.other is not None
+    for a, b in ((straight, bent), (straight.other, bent.other)):
+        difference = (b.flow_t0 - a.flow_t0)[24:-24, 32:-32, 0].mean()
+        assert abs(difference) > 0.1
+
+
+def test_what_neither_changes_nor_moves_stays() -> None:
+    first, second = pictures(128, 160)
+    second[:40], first[:40] = 77, 77
+    made = load_model("hybrid").prepare(as_float(first), as_float(second)).at(0.5)
+    np.testing.assert_array_equal(made[:24], as_float(first)[:24])
