@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -168,3 +169,24 @@ def test_a_wide_blur_at_half_the_size_is_the_blur() -> None:
         assert np.abs(made - exact).mean() < 0.1 * exact.std()
     narrow = _blurred(noise, (1.0, 1.0))
     np.testing.assert_array_equal(narrow, cv2.GaussianBlur(noise, (7, 7), 1.0, borderType=cv2.BORDER_REPLICATE))
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "nv12", "rgb24"])
+def test_two_motions_are_followed_by_their_shares(name: str) -> None:
+    shapes = LAYOUTS[name]
+    first, second = ([wave(s, 6 * t, -4 * t, 10, 240, "f4") for s in shapes] for t in (0, 1))
+    one, other = (replace(steady(*way), softness=()) for way in ((6, -4), (-8, 4)))
+    share = np.tile(np.linspace(0, 1, 64, dtype=np.float32), (48, 1))
+    both = synthesize_planes(first, second, replace(one, other=other, share=share), SIZE)
+    a, b = (synthesize_planes(first, second, motion, SIZE) for motion in (one, other))
+    for made, x, y, shape in zip(both, a, b, shapes, strict=True):
+        m = cv2.resize(share, shape[1::-1], interpolation=cv2.INTER_LINEAR).reshape(
+            *shape[:2], *(1,) * (len(shape) - 2)
+        )
+        np.testing.assert_allclose(made, m * x + (1 - m) * y, atol=0.05)
+        assert np.abs(x - y).mean() > 1
+
+
+def test_two_motions_need_a_share() -> None:
+    with pytest.raises(ValueError, match="needs a share"):
+        replace(steady(1, 1), other=steady(2, 2))

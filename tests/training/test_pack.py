@@ -56,4 +56,5 @@ def test_weights_that_a_network_learns_beside_travel_with_it(tmp_path: Path) -> 
     pack(tmp_path / "small.toml", tmp_path / "packed", tmp_path / "data")
     with tarfile.open(tmp_path / "packed/code.tar.xz") as archive:
         weights = {Path(name).name for name in archive.getnames() if name.endswith(".safetensors")}
+        assert any(name.endswith("rife-4.6.LICENSE.txt") for name in archive.getnames())
     assert weights == {"rife-4.6.safetensors", "compact.safetensors"}

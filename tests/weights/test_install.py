@@ -12,7 +12,7 @@ import torch
 from betwixt.errors import BetwixtError, InputError, OutputError, UsageError
 from betwixt.masks.networks import NETWORKS
 from betwixt.models.registry import load_network
-from betwixt.runtime.load import load_model
+from betwixt.runtime.load import load_model, weights_of
 from betwixt.weights import store
 from betwixt.weights.catalog import catalog, git_blob_hash
 from betwixt.weights.install import bare_network, import_weights, stored_weights, verify_weights
@@ -179,6 +179,26 @@ def test_damage_is_found(checkpoint, folder):
     assert item.problem
     with pytest.raises(UsageError, match="no weights 'rife'"):
         verify_weights(["rife"])
+
+
+def test_what_users_bring_in_goes_before_what_comes_with_a_paper_s_network(folder):
+    assert weights_of("rife-4.6") == embedded_file("rife-4.6.safetensors")
+    # As if they had another RIFE 4.6.
+    mine = import_weights(embedded_file("rife-4.6.safetensors"), "rife-4.6").path
+    assert weights_of("rife-4.6") == mine
+    assert [v.good for v in verify_weights(["rife-4.6"])] == [True, True]
+    data = bytearray(mine.read_bytes())
+    data[-1000] ^= 1
+    mine.write_bytes(data)
+    assert [v.good for v in verify_weights(["rife-4.6"])] == [True, False]
+
+
+@pytest.mark.parametrize("name", ["compact", "hybrid"])
+def test_weights_of_our_own_can_be_written_elsewhere(tmp_path, folder, name):
+    with pytest.raises(UsageError, match="name a file to write with -o"):
+        import_weights(embedded_file(f"{name}.safetensors"), name)
+    made = import_weights(embedded_file(f"{name}.safetensors"), name, tmp_path / "copy.safetensors")
+    assert load_model(name, "cpu", weights=made.path).name == name
 
 
 def test_an_unknown_file_is_not_vouched_for(tmp_path):

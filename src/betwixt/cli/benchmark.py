@@ -22,7 +22,9 @@ def benchmark(
     precision: Annotated[
         str, typer.Option(metavar="auto|fp32|bf16|fp16", help="In what a network computes; auto: as conversions do.")
     ] = "auto",
-    weights: Annotated[Text, typer.Option(metavar="FILE", help="A network's weights. Without: untrained.")] = None,
+    weights: Annotated[
+        Text, typer.Option(metavar="FILE", help="A network's weights. Without: what comes with it, or none.")
+    ] = None,
     threads: Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 for one a core.")] = 0,
     runs: Annotated[int, typer.Option(metavar="N", help="How often each model is timed.")] = 10,
     end_to_end: Annotated[
@@ -43,7 +45,7 @@ def benchmark(
 ) -> None:
     """Measure parameters, operations, time a frame and peak memory of models, and say on what machine.
 
-    A network is timed without trained weights unless some are given: its cost does not depend on them.
+    A network that comes without weights is timed without: its cost does not depend on them.
     """
     from betwixt.cli import report
     from betwixt.evaluation.bench import Request, run

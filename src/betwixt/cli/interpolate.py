@@ -38,7 +38,7 @@ def interpolate(
         str,
         typer.Option(
             metavar="curved|straight",
-            help="How things move from one frame to the next: as the frames around say (dis, compact), or straight.",
+            help="How things move: as the frames around say (dis, compact, hybrid), or straight.",
         ),
     ] = "curved",
     threads: o.Threads = 0,

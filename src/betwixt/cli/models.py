@@ -16,7 +16,9 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON."
     from betwixt.models.registry import DEFAULT_MODEL, MODELS
     from betwixt.weights.store import installed
 
-    state = {m.name: "installed" if m.weights == "yours" and installed(m.name) else m.weights for m in MODELS.values()}
+    # What the user brought in of a paper's network goes before what comes with it.
+    yours = {m.name for m in MODELS.values() if m.network is not None and not m.own and installed(m.name)}
+    state = {m.name: "installed" if m.name in yours else m.weights for m in MODELS.values()}
     if as_json:
         rows = [
             {

@@ -46,9 +46,11 @@ _README_MODELS = {
     "average": "average of the two frames",
     "dis-midpoint": "DIS midpoint (OpenCV's flow, halved)",
     "minterpolate": "ffmpeg minterpolate",
+    "rife-4.6": "RIFE 4.6, its author's weights",
     "dis": "**betwixt, dis**",
     "compact": "**betwixt, compact**",
     "compact-large": "**betwixt, compact-large**",
+    "hybrid": "**betwixt, hybrid**",
 }
 
 
@@ -281,7 +283,7 @@ def readme_part(quality: Rows, conversion: Rows) -> str:
     lines += [
         "",
         "<sub>PSNR of the frame rounded to 8 bit, the mean over frames; by `betwixt evaluate`. The papers' protocols",
-        "show two frames; conversions see those before and after as well, and `dis` and `compact` bend paths by them.",
+        "show two frames; conversions see those before and after as well, and Betwixt's own models bend paths by them.",
         "[All results](docs/results.md), with confidence intervals, protocols and machines.</sub>",
         "",
     ]

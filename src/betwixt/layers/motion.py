@@ -39,3 +39,7 @@ class Motion:
     softness: tuple[tuple[float, NDArray[np.float32]], ...] | None = None
     other: Motion | None = None
     share: NDArray[np.float32] | None = None
+
+    def __post_init__(self) -> None:
+        if self.other is not None and (self.share is None or self.softness is None):
+            raise ValueError("A motion with another beside it needs a share and a softness.")

@@ -204,8 +204,8 @@ class Interpolator(ABC):
                 (N, H, W, 3) or (N, 3, H, W).
             second: The frame at time 1, of the same type and shape.
             times: Times in [0, 1]. 0 and 1 give copies of the frames themselves.
-            before: The frame at time -1, if it is known and of the same shot. From it and `after`, `dis` and `compact`
-                learn how motion changes, and things move along curved paths; other models do without.
+            before: The frame at time -1, if it is known and of the same shot. From it and `after`, `dis`, `compact`
+                and `hybrid` learn how motion changes, and things move along curved paths; other models do without.
             after: The frame at time 2, likewise.
 
         Returns:

@@ -39,6 +39,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from betwixt.layers.ifblock import IFBlock
 from betwixt.layers.warp import backward_warp
 from betwixt.models.compact import Compact, blurred, conv, doubled, doubt, pictures
 from betwixt.models.compact_start import SOFTNESS, CompactConfig, working_size
@@ -46,7 +47,7 @@ from betwixt.models.hybrid_start import HYBRID, HybridConfig
 from betwixt.models.network import Network, Synthesis
 from betwixt.models.rife_v4 import RIFE_4_6, RIFEv4
 
-__all__ = ["Fusion", "FusionOutput", "HybridNetwork", "RIFEPart", "compose", "started"]
+__all__ = ["Fusion", "FusionOutput", "HybridNetwork", "RIFEBlockPart", "RIFEPart", "compose", "started"]
 
 _AROUND = 5
 """The side of the window in which agreement is measured, in pixels of half the working size."""
@@ -221,6 +222,24 @@ class RIFEPart(nn.Module):
         for estimate in self.network.estimates(self.network.pair(frame0, frame1), t):
             last = estimate
         return torch.cat((last.flow_t0, last.flow_t1, last.logit), dim=1)
+
+
+class RIFEBlockPart(nn.Module):
+    """A block of RIFE 4.6 as the runtime calls it, which warps, enlarges and shrinks by faster means."""
+
+    def __init__(self, block: IFBlock) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, warped0: Tensor, warped1: Tensor, maps: Tensor) -> Tensor:
+        """(N, 5, h, w), flows and logit as the block corrects them, in pixels of what it sees.
+
+        Args:
+            warped0: (N, 3, h, w), frame 0 as it is warped so far, at the size in which the block sees it.
+            warped1: Likewise frame 1.
+            maps: (N, 1, h, w), t, of the first block; (N, 6, h, w), t, logit and flows, of the others.
+        """
+        return self.block.body(torch.cat((warped0, warped1, maps), dim=1))
 
 
 class HybridNetwork(Network):

@@ -29,11 +29,13 @@ class ModelInfo:
         summary: What it is, in a few words.
         paper: The paper it implements.
         parameters: How many it has at inference; 0 for a model that learns nothing.
-        weights: Whether good weights are at hand: "not needed", "embedded", "yours" (none are shipped).
+        weights: Whether good weights are at hand: "not needed", "embedded" (ours, or the authors' where their licence
+            allows it), "yours" (none are shipped).
         licence: Of the method's implementation here.
         make: Makes it, where it is no network.
         network: Makes the network, where it is one; weights come separately.
         embedded: The file of weights that comes with Betwixt, in weights/embedded.
+        shipped: The part of the network that the weights are of; "" for all of it.
         runner: What runs a network: "torch", or one of our own runtimes, "compact" or "hybrid".
         sequences: Whether it works on sequences of frames, not on pairs: it can be evaluated, not used for conversion.
         masks: Whether it takes masks with the frames.
@@ -48,6 +50,7 @@ class ModelInfo:
     make: Callable[[], Any] | None = None
     network: Callable[[], Network] | None = None
     embedded: str = ""
+    shipped: str = ""
     runner: Literal["torch", "compact", "hybrid"] = "torch"
     sequences: bool = False
     masks: bool = False
@@ -267,6 +270,7 @@ MODELS: dict[str, ModelInfo] = {
                 "MIT",
                 network=_compact(name),
                 embedded=f"{name}.safetensors",
+                shipped="compact",
                 runner="compact",
             )
             for name, summary, parameters in _OWN
@@ -280,6 +284,7 @@ MODELS: dict[str, ModelInfo] = {
             "MIT",
             network=_hybrid,
             embedded="hybrid.safetensors",
+            shipped="fusion",
             runner="hybrid",
         ),
         *(

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["CompactInterpolator", "CompactPair", "content_of", "halved", "padded", "source"]
+__all__ = ["CompactInterpolator", "CompactPair", "content_of", "halved", "padded", "source", "warped"]
 
 _Map = NDArray[Any]
 _Part = Literal["flow", "detail"]
@@ -264,12 +264,7 @@ class CompactPair(MotionPair):
 
     def _warped(self, flows: _Map, method: int = cv2.INTER_CUBIC) -> list[_Map]:
         """Both pictures, warped by their flows (2, 2, h, w)."""
-        columns, rows = _grid(*flows.shape[2:])
-        how: Any = {"interpolation": method, "borderMode": cv2.BORDER_REPLICATE}
-        return [
-            np.asarray(cv2.remap(picture, x + columns, y + rows, **how))
-            for picture, (x, y) in zip(self._pictures, flows, strict=True)
-        ]
+        return warped(self._pictures, flows, method)
 
     def at(self, t: float) -> Image:
         """The frame at `t`."""
@@ -312,6 +307,16 @@ def halved(maps: _Map) -> _Map:
     """(c, h, w), the mean of two by two: (c, h/2, w/2)."""
     size = maps.shape[2] // 2, maps.shape[1] // 2
     return np.stack([cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in maps])
+
+
+def warped(pictures: Sequence[_Map], flows: _Map, method: int) -> list[_Map]:
+    """Two pictures (h, w, 3), each read at every pixel plus its flow, (2, 2, h, w) in pixels."""
+    columns, rows = _grid(*flows.shape[2:])
+    how: Any = {"interpolation": method, "borderMode": cv2.BORDER_REPLICATE}
+    return [
+        np.asarray(cv2.remap(picture, x + columns, y + rows, **how))
+        for picture, (x, y) in zip(pictures, flows, strict=True)
+    ]
 
 
 @lru_cache(maxsize=4)

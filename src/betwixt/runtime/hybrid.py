@@ -9,7 +9,7 @@ As `betwixt.runtime.compact`, with two motions instead of one. RIFE sees the pic
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,14 @@ from betwixt.models.compact_start import SOFTNESS, fitted, start_of
 from betwixt.models.hybrid_start import HYBRID
 from betwixt.models.seen import Seen
 from betwixt.runtime import openvino
-from betwixt.runtime.compact import CompactInterpolator, CompactPair, content_of, halved, padded, source
-from betwixt.runtime.devices import cpu_computes_in_bf16, is_cpu
+from betwixt.runtime.compact import CompactInterpolator, CompactPair, content_of, halved, padded, source, warped
+from betwixt.runtime.devices import is_cpu
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from betwixt.models.rife_v4 import RIFEv4
 
 __all__ = ["HybridInterpolator", "RIFEMotion"]
 
@@ -36,35 +38,43 @@ _Map = NDArray[Any]
 
 _MULTIPLE = 32
 
+_SCALES = (8, 4, 2, 1)
+"""How much smaller the blocks of RIFE 4.6 see the pictures (`models.rife_v4.RIFE_4_6`)."""
+
+_RIFE_SOURCES = "betwixt.models.rife_v4", "betwixt.models.hybrid"
+"""The modules that define its blocks."""
+
 
 class RIFEMotion:
     """The motion that RIFE 4.6 finds between two pictures. Safe to use from several threads at once.
 
+    Through OpenVINO each block is a part, and between the blocks pictures are warped here: faster, and in float32
+    whatever the blocks compute in, since sixteen bits do not hold a position.
+
     Args:
         weights: The file of its weights.
         device: Where it runs.
-        precision: "fp32", "bf16", or "auto": bf16 through OpenVINO on a CPU that has instructions for it, else fp32.
-        engine: "openvino" or "torch"; "auto" is OpenVINO on a CPU, where it is installed.
+        precision: "fp32", "bf16" or "fp16".
+        engine: "openvino" or "torch".
     """
 
-    def __init__(self, weights: Path, device: str = "auto", precision: str = "auto", engine: str = "auto") -> None:
-        self._weights, self._device = weights, device
-        wanted = precision if precision != "auto" else "bf16" if cpu_computes_in_bf16() else "fp32"
-        if engine == "auto":
-            engine = "openvino" if is_cpu(device) and openvino.available(wanted) else "torch"
-        self._precision = "fp32" if precision == "auto" and engine == "torch" else wanted
-        self._compiled: openvino.CompiledPart | None = None
+    def __init__(self, weights: Path, device: str = "auto", precision: str = "fp32", engine: str = "torch") -> None:
+        self._weights, self._device, self._precision = weights, device, precision
+        self._blocks: list[openvino.CompiledPart] = []
         if engine == "openvino":
-            modules = "betwixt.models.rife_v4", "betwixt.models.hybrid", "betwixt.layers.ifblock", "betwixt.layers.warp"
-            content = repr(("rife", content_of(weights), __version__, *(source(module) for module in modules)))
-            self._compiled = openvino.CompiledPart(content, self._traced, self._precision)
+            content = repr(("rife", content_of(weights), __version__, *(source(module) for module in _RIFE_SOURCES)))
+            for number in range(len(_SCALES)):
+                traced = partial(self._traced, number)
+                self._blocks.append(openvino.CompiledPart(f"{number}{content}", traced, precision))
+            # What is compiled has the weights in it.
+            self.__dict__.pop("network", None)
         else:
             self.part  # noqa: B018 - what is wrong with the weights is said now
 
     def expect(self, callers: int) -> None:
         """Let each of so many threads have the network to itself, with its part of the processors."""
-        if self._compiled is not None:
-            self._compiled.streams = max(1, callers)
+        for block in self._blocks:
+            block.streams = max(1, callers)
 
     @cached_property
     def device(self) -> torch.device:
@@ -74,20 +84,29 @@ class RIFEMotion:
         return choose_device(self._device)
 
     @cached_property
-    def part(self) -> nn.Module:
+    def network(self) -> RIFEv4:
         """The network in PyTorch."""
-        from betwixt.models.hybrid import RIFEPart
         from betwixt.models.rife_v4 import RIFE_4_6, RIFEv4
         from betwixt.weights.load import load_weights
 
         network = RIFEv4(RIFE_4_6)
         load_weights(network, self._weights)
-        return RIFEPart(network).to(self.device).eval()
+        return network
 
-    def _traced(self) -> tuple[nn.Module, list[torch.Tensor]]:
+    @cached_property
+    def part(self) -> nn.Module:
+        """The same on its device, without its frame."""
+        from betwixt.models.hybrid import RIFEPart
+
+        return RIFEPart(self.network).to(self.device).eval()
+
+    def _traced(self, number: int) -> tuple[nn.Module, list[torch.Tensor]]:
         import torch
 
-        return self.part, [*[torch.rand(1, 3, 64, 64)] * 2, torch.full((1, 1, 1, 1), 0.5)]
+        from betwixt.models.hybrid import RIFEBlockPart
+
+        block: Any = self.network.get_submodule(f"block{number}")
+        return RIFEBlockPart(block), [*[torch.rand(1, 3, 64, 64)] * 2, torch.rand(1, 6 if number else 1, 64, 64)]
 
     def __call__(self, first: _Map, second: _Map, t: float) -> _Map:
         """F_{t->0}, F_{t->1} in pixels and the logit of the weight of the first: (5, h, w) float32.
@@ -99,10 +118,27 @@ class RIFEMotion:
         """
         h, w = first.shape[:2]
         pictures = [np.ascontiguousarray(padded(picture, _MULTIPLE)) for picture in (first, second)]
-        time = np.full((1, 1, 1, 1), t, np.float32)
-        if self._compiled is not None:
-            (found,) = self._compiled(*(picture[None] for picture in pictures), time)
-            return np.array(found[0, :, :h, :w], np.float32)
+        found = self._by_blocks(pictures, t) if self._blocks else self._whole(pictures, t)
+        return found[:, :h, :w]
+
+    def _by_blocks(self, pictures: list[_Map], t: float) -> _Map:
+        """Block after block, each of which sees the pictures warped by what the ones before found."""
+        h, w = pictures[0].shape[:2]
+        found, seen = np.zeros((5, h, w), np.float32), pictures
+        for block, scale in zip(self._blocks, _SCALES, strict=True):
+            size = w // scale, h // scale
+            maps = [np.full(size[::-1], t, np.float32)]
+            if block is not self._blocks[0]:
+                seen = warped(pictures, found[:4].reshape(2, 2, h, w), cv2.INTER_LINEAR)
+                small = [_resized(x, size) for x in found]
+                maps += [small[4], *(x * np.float32(1 / scale) for x in small[:4])]
+            given = [np.ascontiguousarray(_resized(picture, size))[None] for picture in seen]
+            (change,) = block(*given, np.stack(maps)[None])
+            for i, x in enumerate(change[0]):
+                found[i] += _resized(x, (w, h)) * np.float32(scale if i < 4 else 1)
+        return found
+
+    def _whole(self, pictures: list[_Map], t: float) -> _Map:
         import torch
 
         from betwixt.runtime.torch import PRECISIONS
@@ -112,8 +148,9 @@ class RIFEMotion:
             torch.autocast(self.device.type, PRECISIONS[self._precision], enabled=self._precision != "fp32"),
         ):
             tensors = [torch.from_numpy(picture).permute(2, 0, 1)[None].to(self.device) for picture in pictures]
-            made: _Map = self.part(*tensors, torch.from_numpy(time).to(self.device))[0].float().cpu().numpy()
-        return made[:, :h, :w]
+            time = torch.full((1, 1, 1, 1), t, device=self.device)
+            made: _Map = self.part(*tensors, time)[0].float().cpu().numpy()
+        return made
 
 
 class HybridInterpolator(CompactInterpolator):
@@ -142,8 +179,9 @@ class HybridInterpolator(CompactInterpolator):
         rife: Path,
     ) -> None:
         super().__init__(weights, device, precision, engine, name)
-        runs = "openvino" if is_cpu(device) and openvino.available(self.precision) else "torch"
-        self.rife = RIFEMotion(rife, device, self.precision, self.engine if engine != "auto" else runs)
+        # Networks that are given run through PyTorch; RIFE's weights are a file all the same.
+        on_cpu = engine == "auto" and is_cpu(device) and openvino.available(self.precision)
+        self.rife = RIFEMotion(rife, device, self.precision, "openvino" if on_cpu else self.engine)
 
     def _configured(self) -> Any:
         return HYBRID
@@ -228,6 +266,13 @@ class HybridPair(CompactPair):
         """Both pictures, warped by A's flows and by B's (8, h, w)."""
         first, second = flows.reshape(2, 2, 2, *flows.shape[1:])
         return [*self._warped(first, method), *self._warped(second, method)]
+
+
+def _resized(values: _Map, size: tuple[int, int]) -> _Map:
+    """Between the samples of (h, w) or (h, w, c), bilinear, without averaging more than four: as RIFE does it."""
+    if values.shape[1::-1] == size:
+        return values
+    return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _logistic(logit: _Map) -> _Map:

@@ -43,12 +43,12 @@ def load_model(
         name: One of `betwixt models`.
         device: "auto", "cpu", "cuda" or "cuda:1".
         weights: A file of weights for a network: safetensors, the authors' own .pth or .pkl, or an ncnn model; by
-            default what `betwixt weights` has installed.
+            default what `betwixt weights` has installed, or what comes with Betwixt.
         precision: "fp32", "bf16" or "fp16", for networks; "auto" is what serves best without a loss that can be seen:
-            as `betwixt.runtime.compact` says for `compact`, fp32 for others.
+            as `betwixt.runtime.compact` says for our own networks, fp32 for others.
         masks: What finds the masks of two frames, for models that take them; by default `masks.regions.find_regions`.
-        runtime: "torch", "openvino" (on CPUs, for models whose weights come with Betwixt) or "native" (for what is no
-            network); "auto" is the fastest that is installed.
+        runtime: "torch", "openvino" (on CPUs, for Betwixt's own networks) or "native" (for what is no network); "auto"
+            is the fastest that is installed.
 
     Returns:
         The model, ready to use from any thread.
@@ -99,7 +99,7 @@ def load_model(
 
 
 def weights_of(name: str, given: str | Path | None = None) -> Path:
-    """The file a network's weights are loaded from: the one given, the one that comes with Betwixt, or one installed.
+    """The file a network's weights are loaded from: the one given, one installed, or the one that comes with it.
 
     Raises:
         UsageError: if there is none.

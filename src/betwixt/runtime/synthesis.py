@@ -278,4 +278,5 @@ def _moved(motion: Motion, then: float, now: float) -> Motion:
     if now == then:
         return motion
     back, on = np.float32(now / then), np.float32((1 - now) / (1 - then))
-    return replace(motion, flow_t0=motion.flow_t0 * back, flow_t1=motion.flow_t1 * on)
+    other = None if motion.other is None else _moved(motion.other, then, now)
+    return replace(motion, flow_t0=motion.flow_t0 * back, flow_t1=motion.flow_t1 * on, other=other)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from betwixt.models.base import Interpolator
     from betwixt.training.sample import Sample
 
-__all__ = ["OBJECTIVES", "Batch", "Objective", "Terms", "full_precision", "make_objective"]
+__all__ = ["BESIDE", "OBJECTIVES", "Batch", "Objective", "Terms", "full_precision", "make_objective"]
 
 
 _TENSORS = ("frame0", "truth", "frame1", "t", "motion", "exact")
@@ -112,12 +112,10 @@ class Objective(nn.Module, ABC):
         stages: Names of the stages, in order. A recipe says of each how long it lasts and what differs in it
             ([[stage]]); a recipe without stages trains in the first alone.
         margin: Pixels around the crop that `prepare` sees and the batch does not have.
-        embedded: Names of files in weights/embedded that it needs; they travel with it (`betwixt.training.pack`).
     """
 
     stages: tuple[str, ...] = ("all",)
     margin: int = 0
-    embedded: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -226,6 +224,14 @@ OBJECTIVES: dict[str, Callable[[Mapping[str, Any]], Objective]] = {
 
 A maker refuses unknown options with `UsageError` (`betwixt.training.settings.from_table` does).
 """
+
+
+BESIDE: dict[str, tuple[str, ...]] = {
+    "codec": ("compact.safetensors",),
+    "hybrid": ("compact.safetensors", "rife-4.6.safetensors"),
+}
+"""Files of weights/embedded that a network learns beside or begins with, by its name; they travel with it
+(`betwixt.training.pack`)."""
 
 
 def make_objective(table: Mapping[str, Any]) -> Objective:

@@ -24,7 +24,7 @@ from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import PICTURES
 from betwixt.media.files import output_error, reason
 from betwixt.training.checkpoint import check_checkpoint, read_checkpoint
-from betwixt.training.objective import make_objective
+from betwixt.training.objective import BESIDE
 from betwixt.training.recipe import load_recipe
 from betwixt.training.samples import entries_of
 from betwixt.training.sources import Clips, Entry, Synthetic
@@ -100,7 +100,7 @@ def pack(recipe: Path, folder: Path, data: Path, checkpoint: Path | None = None,
             size += target.stat().st_size
             if size > limit * _MIB:
                 break
-        _write_code(partial / "code.tar.xz", make_objective(whole.network).embedded)
+        _write_code(partial / "code.tar.xz", BESIDE.get(str(whole.network["name"]), ()))
         _write_script(partial / "train.sh", entries, checkpoint is not None)
         size += (partial / "code.tar.xz").stat().st_size + (partial / "train.sh").stat().st_size
         if size > limit * _MIB:
@@ -162,7 +162,7 @@ def _write_code(target: Path, weights: Collection[str]) -> None:
     project = package.parents[1]
     with tarfile.open(target, "w:xz") as archive:
         for path in sorted(package.rglob("*")):
-            left_out = "embedded" in path.parts and path.name not in weights
+            left_out = path.parent.name == "embedded" and path.suffix == ".safetensors" and path.name not in weights
             if path.is_file() and "__pycache__" not in path.parts and not left_out:
                 archive.add(path, Path("src/betwixt") / path.relative_to(package))
         for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):

@@ -33,7 +33,6 @@ from betwixt import __version__
 from betwixt.errors import BetwixtError, InputError, OutputError, UsageError
 from betwixt.masks.networks import NETWORKS, companion_texts, need_transformers
 from betwixt.media.files import check_output, output_error, temporary_beside
-from betwixt.models.network import Network
 from betwixt.models.registry import MODELS, load_network, model_info
 from betwixt.weights.catalog import catalog, git_blob_hash
 from betwixt.weights.load import check_model, fit_file, metadata_of, read_tensors
@@ -77,16 +76,16 @@ class Imported:
     licence: str
 
 
-def bare_network(model: str) -> Network:
-    """The network of a model without memory for its weights: names and shapes.
+def bare_network(model: str) -> nn.Module:
+    """The network that the weights of a model are of, without memory for them: names and shapes.
 
     Raises:
         UsageError: if there is no such model, or it is no network.
     """
-    model_info(model)
+    shipped = model_info(model).shipped or "network"
     with torch.device("meta"):
         network = load_network(model)
-    inner: Network = getattr(network, "network", network)
+    inner: nn.Module = getattr(network, shipped, network)
     return inner
 
 
@@ -337,9 +336,9 @@ def verify_weights(names: Iterable[str] = ()) -> list[Verdict]:
         return [_verify(item.path, item.model, item.embedded) for item in stored]
     verdicts = []
     for name in names:
-        item = next((item for item in stored if item.name == name), None)
-        if item is not None:
-            verdicts.append(_verify(item.path, item.model, item.embedded))
+        # One of that name may come with Betwixt, and another be the user's, which then is the one in use.
+        if items := [item for item in stored if item.name == name]:
+            verdicts += [_verify(item.path, item.model, item.embedded) for item in items]
         elif Path(name).is_file():
             verdicts.append(_verify(Path(name), "", False))
         else:

@@ -1,6 +1,6 @@
 """Where a user's weights lie: one folder of safetensors files, each named as its model.
 
-    ~/.local/share/betwixt/weights/rife-4.6.safetensors           Linux
+    ~/.local/share/betwixt/weights/ifrnet-s.safetensors           Linux
     ~/Library/Application Support/betwixt/weights/..              macOS
     %LOCALAPPDATA%\\betwixt\\weights\\..                             Windows
 

@@ -102,11 +102,16 @@ CASES = [
     Case("amt-s", options={"flow_teacher": "exact"}, t=ANY),
     Case("ema-vfi-small", t=ANY),
     Case("ebme", t=ANY, rate=1e-3),
+    Case("hybrid", t=ANY, rate=1e-3),
 ]
 
 
 def with_extra(objective: Objective, batch: Batch, shrink: int = 2) -> Batch:
     """What the objective's `prepare` adds, with a choice that the test makes."""
+    if objective.model == "hybrid":
+        # Motions that are nearly and hardly right.
+        flows = torch.cat((-batch.t * batch.motion, (1 - batch.t) * batch.motion, batch.motion[:, :1] * 0), dim=1)
+        batch.extra |= {"first": 0.8 * flows, "second": 0.1 * flows}
     if "fine" in objective.stages:
         batch.extra["shrink"] = torch.full((len(batch),), shrink)
     return batch
@@ -147,14 +152,12 @@ def test_it_learns_what_it_is_to_learn(case: Case) -> None:
     assert losses[-1] < 0.99 * losses[0], losses
 
 
-@pytest.mark.parametrize("case", [*CASES, Case("compact"), Case("compact-large"), Case("hybrid")], ids=str)
+@pytest.mark.parametrize("case", [*CASES, Case("compact"), Case("compact-large")], ids=str)
 def test_it_learns_the_same_on_another_device(case: Case) -> None:
     objective = case.objective()
     batch = with_extra(objective, waves(len(ANY) if case.t == ANY else 1, case.t))
     if case.name.startswith("compact"):
         batch.extra = {"found": batch.motion, "logit": batch.motion[:, :1]}
-    if case.name == "hybrid":
-        batch.extra = {name: batch.motion.repeat(1, 3, 1, 1)[:, :5] for name in ("first", "second")}
     check_learns_the_same(objective, batch)
 
 
@@ -187,6 +190,22 @@ def test_the_network_that_ships_makes_what_the_student_makes(name: str) -> None:
         found = taught(objective).distil(batch.frame0, batch.frame1, batch.t, batch.truth)
         frame = objective.network(batch.frame0, batch.frame1, batch.t).frame
     torch.testing.assert_close(frame, found.student.frame)
+
+
+def test_hybrid_learns_beside_the_motion_that_it_works_with() -> None:
+    objective = make_objective({"name": "hybrid"})
+    frames = waves(1, 0.5)
+    pictures = [
+        (255 * x[0].permute(1, 2, 0).numpy()).round().astype(np.uint8)
+        for x in (frames.frame0, frames.truth, frames.frame1)
+    ]
+    found = objective.prepare(np.random.default_rng(0), Sample(np.stack(pictures), 0.5))
+    for motion in found.values():
+        assert motion.shape == (SIZE, SIZE, 5)
+        np.testing.assert_allclose(motion[16:-16, 16:-16, :4].mean(axis=(0, 1)), [-2, 1, 2, -1], atol=0.5)
+    again = objective.interpolator("cpu").prepare(*(p.astype(np.float32) / 255 for p in (pictures[0], pictures[2])))
+    flows = again.motion(0.5)
+    np.testing.assert_allclose(flows.other.flow_t1[16:-16, 16:-16].mean(axis=(0, 1)), [2, -1], atol=0.5)
 
 
 def sample(t: float, side: int = SIZE) -> Sample:

@@ -93,9 +93,6 @@ class _Unaided(Network):
         return Synthesis(motion.frame(frame0, frame1), motion.flow[:, :2], motion.flow[:, 2:])
 
 
-_PREDICTOR = "compact.safetensors"
-
-
 class CodecObjective(Objective):
     """`betwixt.codec.network.BFrameNetwork` in training."""
 
@@ -103,13 +100,12 @@ class CodecObjective(Objective):
         super().__init__()
         self.settings = from_table(CodecSettings, options, "[network]")
         self.margin = self.settings.margin
-        self.embedded = (_PREDICTOR,) if self.settings.predictor == "compact" else ()
         self.codec = BFrameNetwork(CodecConfig(predictor=self.settings.predictor))
         network: Any = self.codec.predictor.network
         if next(network.parameters()).is_meta:
             pass  # counted, not trained
         elif self.settings.predictor == "compact":
-            load_weights(network, embedded_file(_PREDICTOR))
+            load_weights(network, embedded_file("compact.safetensors"))
         elif self.settings.predictor_weights is not None:
             load_weights(network, Path(self.settings.predictor_weights))
         self._finds = self.settings.predictor == "compact"

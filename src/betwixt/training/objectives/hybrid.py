@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,8 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["HybridObjective", "HybridSettings"]
 
-_COMPACT = "compact.safetensors"
-
 
 @dataclass(frozen=True)
 class HybridSettings:
@@ -48,13 +45,11 @@ class HybridSettings:
         margin: Pixels around the crop that the search and RIFE see and the network does not.
         fidelity_weight: Of the logarithm of the squared error, beside the reconstruction loss.
         flow_weight: Of the flow loss, beside the reconstruction loss.
-        rife: A file of weights of RIFE 4.6; "" for those that come with Betwixt, on whose motion the model works.
     """
 
     margin: int = 32
     fidelity_weight: float = 0.02
     flow_weight: float = 0.02
-    rife: str = ""
 
 
 class HybridObjective(Objective):
@@ -65,22 +60,20 @@ class HybridObjective(Objective):
         options: `HybridSettings`.
     """
 
-    embedded = (RIFE, _COMPACT)
-
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         super().__init__()
         self._name = name
         self.settings = from_table(HybridSettings, options, f"[network] of {name}")
         self.margin = self.settings.margin
-        self._rife = Path(self.settings.rife) if self.settings.rife else embedded_file(RIFE)
         self.learner = Fusion()
         if not next(self.learner.parameters()).is_meta:
-            started(self.learner, read_tensors(embedded_file(_COMPACT)))
+            started(self.learner, read_tensors(embedded_file("compact.safetensors")))
 
     @property
     def network(self) -> HybridNetwork:
-        """The networks, with a RIFE that knows nothing; at work, its motion and that of the search come first."""
-        return HybridNetwork(fusion=self.learner)
+        """The networks, beside a RIFE without weights; at work, its motion and that of the search come first."""
+        with torch.device("meta"):
+            return HybridNetwork(fusion=self.learner)
 
     @property
     def shipped(self) -> nn.Module:
@@ -96,7 +89,7 @@ class HybridObjective(Objective):
         """Search, RIFE, networks and warps, as at work."""
         from betwixt.runtime.hybrid import HybridInterpolator
 
-        return HybridInterpolator(self.learner, device, engine="torch", rife=self._rife)
+        return HybridInterpolator(self.learner, device, engine="torch", rife=embedded_file(RIFE))
 
     def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
         """What the search and RIFE find: `first` and `second`, (S, S, 5)."""
@@ -106,7 +99,7 @@ class HybridObjective(Objective):
         t = np.float32(sample.t)
         first = np.concatenate((-t * found, (1 - t) * found, logit), axis=-1)
         frame0, frame1 = (sample.pictures[i].astype(np.float32) / np.float32(255) for i in (0, 2))
-        second = _rife(self._rife)(frame0, frame1, sample.t)
+        second = _rife()(frame0, frame1, sample.t)
         return {"first": first, "second": np.moveaxis(second, 0, 2)}
 
     def loss(self, batch: Batch, done: float) -> Terms:
@@ -129,6 +122,9 @@ class HybridObjective(Objective):
 
 
 @cache
-def _rife(weights: Path) -> RIFEMotion:
-    """RIFE, once a process: workers have no values of parameters, and compute on a CPU."""
-    return RIFEMotion(weights, "cpu", "auto")
+def _rife() -> RIFEMotion:
+    """RIFE, once a process: workers have no values of parameters, and compute on a CPU.
+
+    Through PyTorch, in float32: the same on every machine, on as many threads as a worker has.
+    """
+    return RIFEMotion(embedded_file(RIFE), "cpu")
