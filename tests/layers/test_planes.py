@@ -185,6 +185,8 @@ def test_two_motions_are_followed_by_their_shares(name: str) -> None:
         )
         np.testing.assert_allclose(made, m * x + (1 - m) * y, atol=0.05)
         assert np.abs(x - y).mean() > 1
+    moved = replace(one, other=other, share=share).displacement()
+    np.testing.assert_allclose(moved[:, [0, -1]], np.tile([[-8.0, 4.0], [6.0, -4.0]], (48, 1, 1)), atol=1e-5)
 
 
 def test_two_motions_need_a_share() -> None:

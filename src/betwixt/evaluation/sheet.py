@@ -123,8 +123,7 @@ def _motion(model: Model, first: Picture, second: Picture) -> Picture:
     if isinstance(model, Interpolator):
         pair = model.prepare(*(np.asarray(x, np.float32) / np.float32(255) for x in (first, second)))
         if isinstance(pair, MotionPair):
-            motion = pair.motion(0.5)
-            flow = motion.flow_t1 - motion.flow_t0
+            flow = pair.motion(0.5).displacement()
             height, width = first.shape[:2]
             return flow_colours(cv2.resize(flow, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32))
     if min(first.shape[:2]) < 16:

@@ -29,7 +29,7 @@ class Motion:
         softness: For each blur its standard deviation in pixels of the frame and how far the blend is moved towards the
             blurred blend, s (h', w') float32. None if that is to be found from how the two warped frames disagree.
         other: Another motion, of which flows and weight count; it needs `share`, and `softness` that is not None.
-        share: (h', w') float32 in [0, 1], how far this motion is followed, not the other.
+        share: (h, w) float32 in [0, 1], how far this motion is followed, not the other.
     """
 
     flow_t0: NDArray[np.float32]
@@ -43,3 +43,11 @@ class Motion:
     def __post_init__(self) -> None:
         if self.other is not None and (self.share is None or self.softness is None):
             raise ValueError("A motion with another beside it needs a share and a softness.")
+
+    def displacement(self) -> NDArray[np.float32]:
+        """From frame 0 to frame 1, (h, w, 2) in pixels of the frame; of two motions, their mean by the share."""
+        own = self.flow_t1 - self.flow_t0
+        if self.other is None or self.share is None:
+            return own
+        beside = self.other.displacement()
+        return np.asarray(beside + self.share[..., None] * (own - beside), np.float32)
