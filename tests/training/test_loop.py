@@ -133,21 +133,22 @@ def test_without_an_average_the_weights_themselves_are_kept(recipe, go, tmp_path
     assert torch.equal(kept["ema.first.weight"], kept["model.first.weight"])
 
 
-def test_exported_weights_say_where_they_come_from_and_load_by_name(data, cache, tmp_path: Path) -> None:
-    (tmp_path / "compact.toml").write_text(COMPACT)
+@pytest.mark.parametrize("name", ["compact", "hybrid"])
+def test_exported_weights_say_where_they_come_from_and_load_by_name(data, cache, tmp_path: Path, name: str) -> None:
+    (tmp_path / "own.toml").write_text(COMPACT.replace("compact", name))
     request = Run(data, cache, tmp_path / "run", jobs=1, device="cpu")
-    train(load_recipe(tmp_path / "compact.toml"), request, Told())
+    train(load_recipe(tmp_path / "own.toml"), request, Told())
     target = tmp_path / "weights.safetensors"
     export_weights(tmp_path / "run/small.safetensors", target)
     with safe_open(target, "pt") as file:
         says = file.metadata()
-    assert says["model"] == says["recipe"] == "compact"
+    assert says["model"] == says["recipe"] == name
     assert says["samples"] == "8"
     assert json.loads(says["network"])["margin"] == 8
     assert "clip0" in json.loads(says["data"])[0]
     assert len(says["code"]) == 12
     assert (tmp_path / "run/small.safetensors").stat().st_size < 8_000_000
-    assert load_model("compact", weights=target).name == "compact"
+    assert load_model(name, weights=target).name == name
 
 
 def test_the_checkpoint_in_the_repository_goes_on(data, cache, tmp_path: Path) -> None:
