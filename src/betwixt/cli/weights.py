@@ -124,8 +124,9 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")
         for title in ("weights", "model", "size", "from", "date"):
             table.add_column(title, justify="right" if title == "size" else "left", no_wrap=title != "from")
         for s in stored:
-            ours = "Betwixt" if s.embedded and not s.metadata.get("source") else "unknown"
-            made = s.metadata.get("origin", s.metadata.get("source", ours))
+            # What was imported says what it was made of, also where it comes with Betwixt.
+            ours = s.embedded and "source" not in s.metadata
+            made = "Betwixt" if ours else s.metadata.get("origin", s.metadata.get("source", "unknown"))
             if s.problem:
                 made = "cannot be read: see betwixt weights verify"
             table.add_row(s.name, s.model, _mb(s.size), made, s.metadata.get("date", "")[:10])
