@@ -61,13 +61,17 @@ __all__ = [
     "CompactNetwork",
     "CompactOutput",
     "DetailPart",
+    "DetailTrunk",
     "FlowPart",
+    "FlowTrunk",
     "blurred",
     "compose",
     "conv",
     "doubled",
     "doubt",
+    "initialize",
     "pictures",
+    "softened",
 ]
 
 
@@ -106,20 +110,36 @@ def pictures(warped0: Tensor, warped1: Tensor) -> Tensor:
     return F.pixel_unshuffle(torch.cat((warped0, warped1), dim=1) - 0.5, 2)
 
 
-class FlowNetwork(nn.Module):
-    """A U-Net from 1/4 to 1/16 that mends the flows of the search, with a view wide enough for objects."""
+class FlowTrunk(nn.Module):
+    """A U-Net from 1/4 to 1/16, with a view wide enough for objects."""
 
-    def __init__(self, config: CompactConfig) -> None:
+    def __init__(self, widths: tuple[int, int, int], inputs: int, outputs: int) -> None:
         super().__init__()
-        a, b, c = config.flow
-        self.quarter = nn.Sequential(conv(24 + 4, a, 2), conv(a, a))
+        a, b, c = widths
+        self.quarter = nn.Sequential(conv(inputs, a, 2), conv(a, a))
         self.eighth = nn.Sequential(conv(a, b, 2), conv(b, b))
         self.sixteenth = nn.Sequential(conv(b, c, 2), conv(c, c), conv(c, c))
         self.up_eighth = nn.Conv2d(c, b, 1)
         self.join_eighth = conv(b, b)
         self.up_quarter = nn.Conv2d(b, a, 1)
         self.join_quarter = conv(a, a)
-        self.head = nn.Conv2d(a, 5, 3, 1, 1)
+        self.head = nn.Conv2d(a, outputs, 3, 1, 1)
+
+    def corrections(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """What is found in maps (N, inputs, H/2, W/2): (N, outputs, H/4, W/4), and the state (N, a, H/4, W/4)."""
+        quarter = self.quarter(seen)
+        eighth = self.eighth(quarter)
+        sixteenth = self.up_eighth(self.sixteenth(eighth))
+        eighth = self.join_eighth(eighth + doubled(sixteenth))
+        state = self.join_quarter(quarter + doubled(self.up_quarter(eighth)))
+        return self.head(state), state
+
+
+class FlowNetwork(FlowTrunk):
+    """Mends the flows of the search."""
+
+    def __init__(self, widths: tuple[int, int, int]) -> None:
+        super().__init__(widths, 24 + 4, 5)
 
     def forward(
         self, warped0: Tensor, warped1: Tensor, motion: Tensor, logit: Tensor, t: Tensor
@@ -136,36 +156,38 @@ class FlowNetwork(nn.Module):
         weight = F.avg_pool2d(torch.sigmoid(logit) - 0.5, 2)
         times = t.expand(-1, 1, *seen.shape[-2:])
         # Flow in tenths of a pixel of its own map, and weights, are of the size of pictures.
-        quarter = self.quarter(torch.cat((seen, 0.05 * motion, weight, times), dim=1))
-        eighth = self.eighth(quarter)
-        sixteenth = self.up_eighth(self.sixteenth(eighth))
-        eighth = self.join_eighth(eighth + doubled(sixteenth))
-        state = self.join_quarter(quarter + doubled(self.up_quarter(eighth)))
-        return self.head(state), state
+        return self.corrections(torch.cat((seen, 0.05 * motion, weight, times), dim=1))
 
 
-class DetailNetwork(nn.Module):
-    """A light U-Net at 1/2 and 1/4 that corrects flows, weight and colours at full size."""
+class DetailTrunk(nn.Module):
+    """A light U-Net at 1/2 and 1/4, whose maps are of full size."""
 
-    def __init__(self, width: int, low: int, state: int) -> None:
+    def __init__(self, width: int, low: int, state: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.inputs = conv(24 + 6, width)
+        self.inputs = conv(inputs, width)
         self.down = conv(width, low, 2)
         self.middle = nn.Sequential(conv(low + state, low), conv(low, low))
         self.up = nn.Conv2d(low, 4 * width, 1)
         self.outputs = conv(width, width)
-        self.head = nn.Conv2d(width, 4 * 10, 3, 1, 1)
-
-    def forward(self, warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor, state: Tensor) -> Tensor:
-        """(N, 10, H, W): corrections of F_{t->0}, F_{t->1} in pixels, of the logit, of the colours; s1, s2."""
-        return self.corrections(_seen(warped0, warped1, F.avg_pool2d(flows, 2), logit), state)
+        self.head = nn.Conv2d(width, 4 * outputs, 3, 1, 1)
 
     def corrections(self, seen: Tensor, state: Tensor) -> Tensor:
-        """The same, of what `_seen` gives."""
+        """(N, outputs, H, W), of maps (N, inputs, H/2, W/2) and the state."""
         x = self.inputs(seen)
         low = self.middle(torch.cat((self.down(x), state), dim=1))
         x = self.outputs(F.leaky_relu(x + F.pixel_shuffle(self.up(low), 2), 0.1))
         return F.pixel_shuffle(self.head(x), 2)
+
+
+class DetailNetwork(DetailTrunk):
+    """Corrects flows, weight and colours."""
+
+    def __init__(self, width: int, low: int, state: int) -> None:
+        super().__init__(width, low, state, 24 + 6, 10)
+
+    def forward(self, warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor, state: Tensor) -> Tensor:
+        """(N, 10, H, W): corrections of F_{t->0}, F_{t->1} in pixels, of the logit, of the colours; s1, s2."""
+        return self.corrections(_seen(warped0, warped1, F.avg_pool2d(flows, 2), logit), state)
 
 
 class _Residual(nn.Module):
@@ -247,15 +269,9 @@ class Compact(nn.Module):
     def __init__(self, config: CompactConfig | None = None) -> None:
         super().__init__()
         self.config = config or CompactConfig()
-        self.flow = FlowNetwork(self.config)
+        self.flow = FlowNetwork(self.config.flow)
         self.detail = _detail(self.config)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d) and module.bias is not None:
-                nn.init.kaiming_normal_(module.weight, a=0.1)
-                nn.init.zeros_(module.bias)
-        # What the last convolutions correct begins uncorrected.
-        for last in (self.flow.head, self.detail.head):
-            nn.init.zeros_(last.weight)
+        initialize(self, self.flow.head, self.detail.head)
 
     def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor, motion: Tensor, logit: Tensor) -> CompactOutput:
         """Frame t of two frames and of the motion that a search found.
@@ -283,6 +299,16 @@ class Compact(nn.Module):
         return CompactOutput(frame, flow_t0, flow_t1, weight, colours, softness, coarse_t0, coarse_t1)
 
 
+def initialize(network: nn.Module, *last: nn.Conv2d) -> None:
+    """Draw the weights of all convolutions; what the last ones correct begins uncorrected."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
+            nn.init.kaiming_normal_(module.weight, a=0.1)
+            nn.init.zeros_(module.bias)
+    for layer in last:
+        nn.init.zeros_(layer.weight)
+
+
 def _detail(config: CompactConfig) -> DetailNetwork | DeepDetailNetwork:
     state = config.flow[0]
     if len(config.detail) == 2:
@@ -302,6 +328,11 @@ def compose(
     """Frame t (N, 3, H, W) of what the networks found: see `CompactOutput` for shapes and units."""
     blend = weight * backward_warp(frame0, flow_t0, "bicubic")
     blend = blend + (1.0 - weight) * backward_warp(frame1, flow_t1, "bicubic")
+    return softened(blend, colours, softness)
+
+
+def softened(blend: Tensor, colours: Tensor, softness: Tensor) -> Tensor:
+    """A blend (N, 3, H, W) with its colours changed, and moved towards itself blurred; see `CompactOutput`."""
     frame = blend + colours
     for number, sigma in enumerate(SOFTNESS):
         frame = frame + softness[:, number : number + 1] * (blurred(blend, sigma) - blend)

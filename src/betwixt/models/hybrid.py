@@ -41,8 +41,8 @@ from torch import Tensor, nn
 
 from betwixt.layers.ifblock import IFBlock
 from betwixt.layers.warp import backward_warp
-from betwixt.models.compact import Compact, blurred, conv, doubled, doubt, pictures
-from betwixt.models.compact_start import SOFTNESS, CompactConfig, working_size
+from betwixt.models.compact import Compact, DetailTrunk, FlowTrunk, doubled, doubt, initialize, pictures, softened
+from betwixt.models.compact_start import CompactConfig, working_size
 from betwixt.models.hybrid_start import HYBRID, HybridConfig
 from betwixt.models.network import Network, Synthesis
 from betwixt.models.rife_v4 import RIFE_4_6, RIFEv4
@@ -77,21 +77,12 @@ class FusionOutput:
     coarse: tuple[Tensor, Tensor]
 
 
-class FlowNetwork(nn.Module):
-    """A U-Net from 1/4 to 1/16 that mends two motions and tells which to follow: as that of `compact`."""
+class FlowNetwork(FlowTrunk):
+    """Mends two motions and tells which to follow."""
 
-    def __init__(self, config: HybridConfig) -> None:
-        super().__init__()
-        a, b, c = config.flow
+    def __init__(self, widths: tuple[int, int, int]) -> None:
         # Two pairs of pictures, four flows, two weights, the share and t.
-        self.quarter = nn.Sequential(conv(2 * (24 + 4 + 1) + 2, a, 2), conv(a, a))
-        self.eighth = nn.Sequential(conv(a, b, 2), conv(b, b))
-        self.sixteenth = nn.Sequential(conv(b, c, 2), conv(c, c), conv(c, c))
-        self.up_eighth = nn.Conv2d(c, b, 1)
-        self.join_eighth = conv(b, b)
-        self.up_quarter = nn.Conv2d(b, a, 1)
-        self.join_quarter = conv(a, a)
-        self.head = nn.Conv2d(a, 11, 3, 1, 1)
+        super().__init__(widths, 2 * (24 + 4 + 1) + 2, 11)
 
     def forward(
         self, a0: Tensor, a1: Tensor, b0: Tensor, b1: Tensor, flows: Tensor, logits: Tensor, t: Tensor
@@ -115,27 +106,16 @@ class FlowNetwork(nn.Module):
         weights = F.avg_pool2d(torch.sigmoid(logits) - 0.5, 2)
         times = t.expand(-1, 1, *seen_a.shape[-2:])
         given = seen_a, seen_b, 0.05 * flows, weights, torch.sigmoid(share) - 0.5, times
-        quarter = self.quarter(torch.cat(given, dim=1))
-        eighth = self.eighth(quarter)
-        sixteenth = self.up_eighth(self.sixteenth(eighth))
-        eighth = self.join_eighth(eighth + doubled(sixteenth))
-        state = self.join_quarter(quarter + doubled(self.up_quarter(eighth)))
-        change = self.head(state)
+        change, state = self.corrections(torch.cat(given, dim=1))
         return change[:, :10], share + doubled(change[:, 10:]), state
 
 
-class DetailNetwork(nn.Module):
-    """A light U-Net at 1/2 and 1/4 that corrects motions, share and colours at full size: as that of `compact`."""
+class DetailNetwork(DetailTrunk):
+    """Corrects two motions, the share and colours."""
 
     def __init__(self, width: int, low: int, state: int) -> None:
-        super().__init__()
         # Two pairs of pictures with flows, weight and doubt; the share, and the doubt between A and B.
-        self.inputs = conv(2 * (24 + 4 + 1 + 1) + 2, width)
-        self.down = conv(width, low, 2)
-        self.middle = nn.Sequential(conv(low + state, low), conv(low, low))
-        self.up = nn.Conv2d(low, 4 * width, 1)
-        self.outputs = conv(width, width)
-        self.head = nn.Conv2d(width, 4 * 16, 3, 1, 1)
+        super().__init__(width, low, state, 2 * (24 + 4 + 1 + 1) + 2, 16)
 
     def forward(
         self,
@@ -161,10 +141,7 @@ class DetailNetwork(nn.Module):
             *(pictures(a0, a1), pictures(b0, b1), 0.05 * flows, F.avg_pool2d(weights - 0.5, 2)),
             *(doubt(a0, a1, w_a), doubt(b0, b1, w_b), m - 0.5, between),
         )
-        x = self.inputs(torch.cat(given, dim=1))
-        low = self.middle(torch.cat((self.down(x), state), dim=1))
-        x = self.outputs(F.leaky_relu(x + F.pixel_shuffle(self.up(low), 2), 0.1))
-        return F.pixel_shuffle(self.head(x), 2)
+        return self.corrections(torch.cat(given, dim=1), state)
 
 
 class Fusion(nn.Module):
@@ -173,15 +150,9 @@ class Fusion(nn.Module):
     def __init__(self, config: HybridConfig | None = None) -> None:
         super().__init__()
         self.config = config or HYBRID
-        self.flow = FlowNetwork(self.config)
+        self.flow = FlowNetwork(self.config.flow)
         self.detail = DetailNetwork(*self.config.detail, self.config.flow[0])
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d) and module.bias is not None:
-                nn.init.kaiming_normal_(module.weight, a=0.1)
-                nn.init.zeros_(module.bias)
-        # What the last convolutions correct begins uncorrected.
-        for last in (self.flow.head, self.detail.head):
-            nn.init.zeros_(last.weight)
+        initialize(self, self.flow.head, self.detail.head)
 
     def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor, first: Tensor, second: Tensor) -> FusionOutput:
         """Frame t of two frames and of two motions.
@@ -286,10 +257,7 @@ def compose(
         warped1 = backward_warp(frame1, motion[:, 2:4], "bicubic")
         blends.append(warped1 + weight * (backward_warp(frame0, motion[:, 0:2], "bicubic") - warped1))
     blend = blends[1] + share * (blends[0] - blends[1])
-    frame = blend + colours
-    for number, sigma in enumerate(SOFTNESS):
-        frame = frame + softness[:, number : number + 1] * (blurred(blend, sigma) - blend)
-    return frame
+    return softened(blend, colours, softness)
 
 
 def started(network: Fusion, compact: dict[str, Tensor]) -> None:

@@ -42,7 +42,17 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["CompactInterpolator", "CompactPair", "content_of", "halved", "padded", "source", "warped"]
+__all__ = [
+    "CompactInterpolator",
+    "CompactPair",
+    "content_of",
+    "halved",
+    "logistic",
+    "padded",
+    "source",
+    "through_torch",
+    "warped",
+]
 
 _Map = NDArray[Any]
 _Part = Literal["flow", "detail"]
@@ -178,18 +188,7 @@ class CompactInterpolator(Interpolator):
         if part in self._compiled:
             given = (np.ascontiguousarray(x, np.float32)[None] for x in (*pictures, *maps))
             return [x[0] for x in self._compiled[part](*given)]
-        import torch
-
-        from betwixt.runtime.torch import PRECISIONS
-
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32"),
-        ):
-            tensors = [torch.from_numpy(x).permute(2, 0, 1) for x in pictures]  # the memory stays, channels last
-            tensors += [torch.from_numpy(np.ascontiguousarray(x, np.float32)) for x in maps]
-            results = self.parts[part](*(x[None].to(self.device) for x in tensors))
-            return [x[0].float().cpu().numpy() for x in (results if isinstance(results, tuple) else (results,))]
+        return through_torch(self.parts[part], self.device, self.precision, pictures, *maps)
 
 
 class CompactPair(MotionPair):
@@ -243,13 +242,13 @@ class CompactPair(MotionPair):
         given = halved(flows.reshape(4, *logit.shape)), logit[None], state
         (change,) = owner.run("detail", self._warped(flows), *given)
         flows += change[:4].reshape(flows.shape)
-        weight = 1 / (1 + np.exp(-np.clip(logit + change[4], -30, 30)))
+        weight = logistic(logit + change[4])
         # What neither changes nor moves stays as it is, whatever the networks think.
         alive = (self._changed | moved[:h, :w]).astype(np.float32)
         to_0, to_1 = (self._flow(flow, alive) for flow in flows)
         *colours, soft_1, soft_2 = (x[:h, :w] * alive for x in change[5:])
         softness = tuple((s * self._scale[0], x) for s, x in zip(SOFTNESS, (soft_1, soft_2), strict=True))
-        return Motion(to_0, to_1, weight[:h, :w].astype(np.float32), cv2.merge(colours), softness)
+        return Motion(to_0, to_1, weight[:h, :w], cv2.merge(colours), softness)
 
     def _flow(self, planar: _Map, alive: _Map) -> _Map:
         """A flow (2, h, w) of the networks as it is told: (h, w, 2) in pixels of the frame, without what is padded."""
@@ -273,6 +272,21 @@ class CompactPair(MotionPair):
         image: Image
         (image,) = synthesize_planes([first], [second], motion, first.shape[:2], [motion.colours])
         return image
+
+
+def through_torch(
+    module: nn.Module, device: torch.device, precision: str, pictures: Sequence[_Map], *maps: _Map
+) -> list[_Map]:
+    """What a module makes of pictures (h, w, 3) and of maps (c, ..), on a device: maps again, float32."""
+    import torch
+
+    from betwixt.runtime.torch import PRECISIONS
+
+    with torch.inference_mode(), torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32"):
+        tensors = [torch.from_numpy(x).permute(2, 0, 1) for x in pictures]  # the memory stays, channels last
+        tensors += [torch.from_numpy(np.ascontiguousarray(x, np.float32)) for x in maps]
+        results = module(*(x[None].to(device) for x in tensors))
+        return [x[0].float().cpu().numpy() for x in (results if isinstance(results, tuple) else (results,))]
 
 
 def content_of(weights: Path | nn.Module) -> str:
@@ -301,6 +315,11 @@ def padded(values: _Map, multiple: int) -> _Map:
     if not (below or beside):
         return values
     return np.asarray(cv2.copyMakeBorder(values, 0, below, 0, beside, cv2.BORDER_REPLICATE), np.float32)
+
+
+def logistic(logit: _Map) -> _Map:
+    """Weights, float32, of their logits."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(logit, -30, 30))), np.float32)
 
 
 def halved(maps: _Map) -> _Map:

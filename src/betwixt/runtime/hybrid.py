@@ -23,7 +23,17 @@ from betwixt.models.compact_start import SOFTNESS, fitted, start_of
 from betwixt.models.hybrid_start import HYBRID
 from betwixt.models.seen import Seen
 from betwixt.runtime import openvino
-from betwixt.runtime.compact import CompactInterpolator, CompactPair, content_of, halved, padded, source, warped
+from betwixt.runtime.compact import (
+    CompactInterpolator,
+    CompactPair,
+    content_of,
+    halved,
+    logistic,
+    padded,
+    source,
+    through_torch,
+    warped,
+)
 from betwixt.runtime.devices import is_cpu
 
 if TYPE_CHECKING:
@@ -118,7 +128,11 @@ class RIFEMotion:
         """
         h, w = first.shape[:2]
         pictures = [np.ascontiguousarray(padded(picture, _MULTIPLE)) for picture in (first, second)]
-        found = self._by_blocks(pictures, t) if self._blocks else self._whole(pictures, t)
+        if self._blocks:
+            found = self._by_blocks(pictures, t)
+        else:
+            time = np.full((1, 1, 1), t, np.float32)
+            (found,) = through_torch(self.part, self.device, self._precision, pictures, time)
         return found[:, :h, :w]
 
     def _by_blocks(self, pictures: list[_Map], t: float) -> _Map:
@@ -137,20 +151,6 @@ class RIFEMotion:
             for i, x in enumerate(change[0]):
                 found[i] += _resized(x, (w, h)) * np.float32(scale if i < 4 else 1)
         return found
-
-    def _whole(self, pictures: list[_Map], t: float) -> _Map:
-        import torch
-
-        from betwixt.runtime.torch import PRECISIONS
-
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, PRECISIONS[self._precision], enabled=self._precision != "fp32"),
-        ):
-            tensors = [torch.from_numpy(picture).permute(2, 0, 1)[None].to(self.device) for picture in pictures]
-            time = torch.full((1, 1, 1, 1), t, device=self.device)
-            made: _Map = self.part(*tensors, time)[0].float().cpu().numpy()
-        return made
 
 
 class HybridInterpolator(CompactInterpolator):
@@ -256,7 +256,7 @@ class HybridPair(CompactPair):
         # What neither changes nor moves stays as it is, whatever the networks think.
         alive = (self._changed | moved[:h, :w]).astype(np.float32)
         told = [self._flow(flow, alive) for flow in flows.reshape(4, 2, *logits.shape[1:])]
-        weights = [_logistic(x)[:h, :w] for x in (*logits, m)]
+        weights = [logistic(x)[:h, :w] for x in (*logits, m)]
         *colours, soft_1, soft_2 = (x[:h, :w] * alive for x in change[11:])
         softness = tuple((s * self._scale[0], x) for s, x in zip(SOFTNESS, (soft_1, soft_2), strict=True))
         other = Motion(told[2], told[3], weights[1])
@@ -273,7 +273,3 @@ def _resized(values: _Map, size: tuple[int, int]) -> _Map:
     if values.shape[1::-1] == size:
         return values
     return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR), np.float32)
-
-
-def _logistic(logit: _Map) -> _Map:
-    return np.asarray(1 / (1 + np.exp(-np.clip(logit, -30, 30))), np.float32)
