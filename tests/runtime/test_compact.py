@@ -23,16 +23,7 @@ from betwixt.models.dis import DIS
 from betwixt.runtime import compact as runtime
 from betwixt.runtime.compact import CompactInterpolator
 from betwixt.runtime.synthesis import PairWork, Synthesizer
-
-
-def pictures(height: int = 96, width: int = 128, shift: int = 3) -> list[np.ndarray]:
-    noise = np.random.default_rng(0).integers(0, 256, (height // 4, width // 4 + 8, 3), dtype=np.uint8)
-    world = cv2.resize(noise, (width + 32, height), interpolation=cv2.INTER_CUBIC)
-    return [np.ascontiguousarray(world[:, s : s + width]) for s in (0, shift)]
-
-
-def as_float(picture: np.ndarray) -> np.ndarray:
-    return picture.astype(np.float32) / np.float32(255)
+from shifted import as_float, pictures
 
 
 def made_weights(folder: Path, model: str) -> Path:

@@ -3,7 +3,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,16 +16,7 @@ from betwixt.runtime.hybrid import HybridInterpolator, RIFEMotion
 from betwixt.runtime.load import load_model
 from betwixt.runtime.synthesis import _moved
 from betwixt.weights.store import RIFE, embedded_file
-
-
-def pictures(height: int = 96, width: int = 128, shift: int = 3) -> list[np.ndarray]:
-    noise = np.random.default_rng(0).integers(0, 256, (height // 4, width // 4 + 8, 3), dtype=np.uint8)
-    world = cv2.resize(noise, (width + 32, height), interpolation=cv2.INTER_CUBIC)
-    return [np.ascontiguousarray(world[:, s : s + width]) for s in (0, shift)]
-
-
-def as_float(picture: np.ndarray) -> np.ndarray:
-    return picture.astype(np.float32) / np.float32(255)
+from shifted import as_float, pictures
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from betwixt.errors import UsageError
 from betwixt.models.network import Network
+from betwixt.weights.store import RIFE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -228,7 +229,7 @@ A maker refuses unknown options with `UsageError` (`betwixt.training.settings.fr
 
 BESIDE: dict[str, tuple[str, ...]] = {
     "codec": ("compact.safetensors",),
-    "hybrid": ("compact.safetensors", "rife-4.6.safetensors"),
+    "hybrid": ("compact.safetensors", RIFE),
 }
 """Files of weights/embedded that a network learns beside or begins with, by its name; they travel with it
 (`betwixt.training.pack`)."""

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from betwixt.layers.warp import backward_warp
 from betwixt.models.compact import CompactNetwork, CompactOutput
 from betwixt.models.compact_start import CONFIGS, search
+from betwixt.models.dis import Effort
 from betwixt.training.losses import charbonnier, endpoint_error, laplacian, log_error
 from betwixt.training.objective import Batch, Objective, Terms, full_precision
 from betwixt.training.objectives.common import FlowTeacher
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from betwixt.runtime.compact import CompactInterpolator
     from betwixt.training.sample import Sample
 
-__all__ = ["CompactObjective", "CompactSettings", "flow_loss"]
+__all__ = ["CompactObjective", "CompactSettings", "flow_loss", "searched"]
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,7 @@ class CompactObjective(Objective):
 
     def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
         """What the search finds: `found` (S, S, 2) in pixels, `logit` (S, S, 1)."""
-        # Large frames are searched at a part of their size: see `models.dis`.
-        ratio = 1.0 if rng.random() < 0.5 else float(rng.uniform(0.4, 0.8))
-        found, logit = search(sample.pictures[0], sample.pictures[2], sample.t, ratio, CONFIGS[self._name].search)
+        found, logit = searched(rng, sample, CONFIGS[self._name].search)
         return {"found": found, "logit": logit}
 
     def loss(self, batch: Batch, done: float) -> Terms:
@@ -120,6 +119,15 @@ class CompactObjective(Objective):
             total = reconstruction + self.settings.fidelity_weight * fidelity + self.settings.flow_weight * flow
         parts = {"reconstruction": reconstruction, "fidelity": fidelity, "flow": flow, "end-point error": error}
         return Terms(total, {name: value.detach() for name, value in parts.items()})
+
+
+def searched(
+    rng: np.random.Generator, sample: Sample, effort: Effort
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the search finds in a sample: see `models.compact_start.search`."""
+    # Large frames are searched at a part of their size: see `models.dis`.
+    ratio = 1.0 if rng.random() < 0.5 else float(rng.uniform(0.4, 0.8))
+    return search(sample.pictures[0], sample.pictures[2], sample.t, ratio, effort)
 
 
 def flow_loss(

@@ -19,13 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from betwixt.models.compact_start import search
 from betwixt.models.hybrid import Fusion, FusionOutput, HybridNetwork, started
 from betwixt.models.hybrid_start import HYBRID
 from betwixt.runtime.hybrid import RIFEMotion
 from betwixt.training.losses import charbonnier, laplacian, log_error
 from betwixt.training.objective import Batch, Objective, Terms, full_precision
-from betwixt.training.objectives.compact import flow_loss
+from betwixt.training.objectives.compact import flow_loss, searched
 from betwixt.training.settings import from_table
 from betwixt.weights.load import read_tensors
 from betwixt.weights.store import RIFE, embedded_file
@@ -93,9 +92,7 @@ class HybridObjective(Objective):
 
     def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
         """What the search and RIFE find: `first` and `second`, (S, S, 5)."""
-        # Large frames are searched at a part of their size: see `models.dis`.
-        ratio = 1.0 if rng.random() < 0.5 else float(rng.uniform(0.4, 0.8))
-        found, logit = search(sample.pictures[0], sample.pictures[2], sample.t, ratio, HYBRID.search)
+        found, logit = searched(rng, sample, HYBRID.search)
         t = np.float32(sample.t)
         first = np.concatenate((-t * found, (1 - t) * found, logit), axis=-1)
         frame0, frame1 = (sample.pictures[i].astype(np.float32) / np.float32(255) for i in (0, 2))
