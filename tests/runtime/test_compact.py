@@ -197,6 +197,30 @@ def test_pytorch_is_loaded_to_compile_and_not_again(weights: Path, tmp_path: Pat
     assert [each.stdout.strip() for each in told] == ["True", "False"]
 
 
+_ALONE = """
+import sys
+import openvino_telemetry, openvino_telemetry.main
+from pathlib import Path
+from betwixt.runtime.compact import CompactInterpolator
+
+loaded = sys.modules["openvino_telemetry"]
+calls = []
+openvino_telemetry.main.Telemetry.__init__ = lambda *_, **__: calls.append(1)
+CompactInterpolator(Path(sys.argv[1]), "cpu", engine="openvino")
+print(calls, sys.modules["openvino_telemetry"] is loaded)
+"""
+
+
+def test_nobody_is_told_that_it_is_used(weights: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino_telemetry")
+    environment = {**os.environ, "BETWIXT_CACHE": str(tmp_path / "cache"), "HOME": str(tmp_path)}
+    command = [sys.executable, "-c", _ALONE, str(weights)]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    # Whoever reports their own use of OpenVINO keeps the module that does it.
+    assert told.strip() == "[] True"
+    assert not (tmp_path / "intel").exists()
+
+
 _FIRST_ARRAYS = """
 import os, sys, threading
 import numpy as np

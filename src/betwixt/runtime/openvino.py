@@ -14,10 +14,11 @@ import functools
 import hashlib
 import logging
 import os
+import sys
 import threading
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ def available(precision: str) -> bool:
     if precision not in _PRECISIONS:
         return False
     try:
-        import openvino  # noqa: F401
+        _library()
     except ImportError:
         return False
     return True
@@ -123,14 +124,39 @@ def _writable(folder: Path) -> Path | None:
 _STARTING = threading.Lock()
 
 
+def _library() -> Any:
+    """OpenVINO, which tells nobody that it is used.
+
+    Left to itself, it reports each import and each conversion to its makers, and writes into the user's home folder.
+    """
+    with _STARTING, _without("openvino_telemetry"):
+        import openvino
+
+        return openvino
+
+
+@contextlib.contextmanager
+def _without(name: str) -> Iterator[None]:
+    """Let imports find no module of this name."""
+    before = sys.modules.get(name)
+    sys.modules[name] = None  # type: ignore[assignment] # how Python marks what is not to be had
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
+
+
 def _core() -> Any:
-    """OpenVINO, once a process and for as long as that lives."""
+    """What compiles, once a process and for as long as that lives."""
+    openvino = _library()
     with _STARTING:
-        return _started()
+        return _started(openvino)
 
 
 @functools.cache
-def _started() -> Any:
+def _started(openvino: Any) -> Any:
     """Make it, and run it once.
 
     Its CPU plugin gives the thread that makes it a stack for signal handlers, and where there were two of them leaves
@@ -139,8 +165,6 @@ def _started() -> Any:
     What its Python bindings set up when they first see an array, they set up with a lock held that another thread may
     wait for while it holds the interpreter's: two threads whose first arrays come at the same moment stop for good.
     """
-    import openvino
-
     core = openvino.Core()
     array = np.zeros((1, 1), np.float32)
     given = openvino.opset8.parameter([1, 1], np.float32)
@@ -153,8 +177,7 @@ def _started() -> Any:
 
 def _converted(content: str, traced: _Traced, folder: Path | None) -> Any:
     """A part as an OpenVINO model of open sizes, from the cache where it is there."""
-    import openvino
-
+    openvino = _library()
     versions = openvino.__version__, installed_torch()
     name = hashlib.sha256(repr((content, versions)).encode()).hexdigest()[:32]
     kept = None if folder is None else folder / f"{name}.xml"
@@ -162,6 +185,7 @@ def _converted(content: str, traced: _Traced, folder: Path | None) -> Any:
         return _core().read_model(kept)
     import torch
 
+    trace: Any = torch.jit.trace
     module, example = traced()
     log = logging.getLogger("openvino")
     level = log.level
@@ -169,7 +193,9 @@ def _converted(content: str, traced: _Traced, folder: Path | None) -> Any:
     try:
         # OpenVINO traces with what PyTorch means to give up; the two are pinned together.
         with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
-            model = openvino.convert_model(module.float().cpu().eval(), example_input=tuple(example))
+            # Traced without a second run to compare it with, which takes as long as all the rest.
+            graph = trace(module.float().cpu().eval(), tuple(example), strict=False, check_trace=False)
+            model = openvino.convert_model(graph, example_input=tuple(example))
     finally:
         log.setLevel(level)
     if kept is not None:
