@@ -22,8 +22,8 @@ class HybridConfig:
 
     flow: tuple[int, int, int] = (48, 64, 96)
     detail: tuple[int, int] = (32, 48)
-    search: Effort = "plain"
-    searched: float = 1.0
+    search: Effort = "quick"
+    searched: float = 0.75
 
 
 HYBRID = HybridConfig()
