@@ -27,7 +27,26 @@ def out_of(capsys, *arguments):
 def test_interpolate_tells_what_it_did(tmp_path, capsys, clip):
     text = out_of(capsys, "interpolate", clip, tmp_path / "out.mp4")
     assert "16 frames at 50 per second" in text
-    assert "7 new (dis)" in text
+    assert "7 new (hybrid)" in text
+
+
+def test_without_what_networks_need_frames_are_those_of_dis(tmp_path, capsys, clip, monkeypatch):
+    monkeypatch.setattr("betwixt.models.registry.is_installed", lambda package: package != "safetensors")
+    assert run(["interpolate", str(clip), str(tmp_path / "out.mp4")]) == 0
+    told = capsys.readouterr()
+    assert "7 new (dis)" in told.out
+    assert "pip install 'betwixt[torch,openvino]'" in told.err
+    assert "by dis on" in out_of(capsys, "info", clip)
+    assert "dis (default)" in out_of(capsys, "models")
+    # Who asks for dis wants to know of nothing else.
+    assert run(["interpolate", str(clip), str(tmp_path / "asked.mp4"), "--model", "dis"]) == 0
+    assert "betwixt[torch" not in capsys.readouterr().err
+
+
+def test_weights_are_of_a_model(tmp_path, capsys, clip):
+    assert run(["interpolate", str(clip), str(tmp_path / "out.mp4"), "--weights", "some.safetensors"]) == 2
+    assert "--model NAME" in capsys.readouterr().err
+    assert not (tmp_path / "out.mp4").exists()
 
 
 def test_interpolate_as_json(tmp_path, capsys, clip):

@@ -15,7 +15,7 @@ Seconds = Optional[float]  # noqa: UP045
 
 
 def benchmark(
-    model: Annotated[str, typer.Option(metavar="NAME[,NAME..]", help="Which models (see betwixt models).")] = "dis",
+    model: Annotated[str, typer.Option(metavar="NAME[,NAME..]", help="Which models (see betwixt models).")] = "auto",
     size: Annotated[Text, typer.Option(metavar="WxH", help="Of the frames. Default: 1280x720, or the clip's.")] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")] = "auto",
     runtime: Annotated[str, typer.Option(metavar="auto|torch|openvino|native", help="What runs it.")] = "auto",
@@ -49,9 +49,10 @@ def benchmark(
     """
     from betwixt.cli import report
     from betwixt.evaluation.bench import Request, run
+    from betwixt.models.registry import chosen_model
 
     request = Request(
-        models=[name.strip() for name in model.split(",")],
+        models=[chosen_model(name.strip()) for name in model.split(",")],
         size=size,
         device=device,
         runtime=runtime,

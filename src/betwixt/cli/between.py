@@ -23,7 +23,7 @@ def between(
     ] = None,
     ends: Annotated[bool, typer.Option("--ends", help="Put A and B in as well. A GIF always has them.")] = False,
     fps: Annotated[str, typer.Option(help="The rate of a GIF.")] = "10",
-    model: o.Model = "dis",
+    model: o.Model = "auto",
     device: o.Device = "auto",
     weights: o.Weights = None,
     overwrite: o.Overwrite = False,

@@ -17,7 +17,7 @@ Number = Optional[int]  # noqa: UP045
 def evaluate(
     dataset: Annotated[str, typer.Option(help="vimeo90k, ucf101, middlebury, snu-film-hard, frames, video, ..")],
     root: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds the data set (a file for video).")],
-    model: Annotated[str, typer.Option(metavar="NAME[,NAME..]", help="Which models (see betwixt models).")] = "dis",
+    model: Annotated[str, typer.Option(metavar="NAME[,NAME..]", help="Which models (see betwixt models).")] = "auto",
     limit: Annotated[Number, typer.Option(metavar="N", help="Only the first N samples.")] = None,
     ids: Annotated[Text, typer.Option(metavar="FILE", help="Only the samples named in this file, one a line.")] = None,
     metrics: Annotated[
@@ -61,9 +61,10 @@ def evaluate(
     """
     from betwixt.cli import report
     from betwixt.evaluation.session import Request, run
+    from betwixt.models.registry import chosen_model
 
     request = Request(
-        models=[name.strip() for name in model.split(",")],
+        models=[chosen_model(name.strip()) for name in model.split(",")],
         dataset=dataset,
         root=root,
         limit=limit,

@@ -91,7 +91,7 @@ def _cost(findings: Findings, frames: int | None) -> str:
         return "cost unknown"
     new = frames
     seconds = new * findings.seconds_a_frame / cores()
-    return f"{new} new frames, about {duration(seconds)} of synthesis on {cores()} cores"
+    return f"{new} new frames, about {duration(seconds)} of synthesis by {findings.model} on {cores()} cores"
 
 
 def _rate(value: Any) -> str:

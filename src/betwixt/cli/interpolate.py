@@ -17,7 +17,7 @@ def interpolate(
     fps: o.Fps = None,
     factor: o.Factor = None,
     slow: o.Slow = None,
-    model: o.Model = "dis",
+    model: o.Model = "auto",
     start: o.Start = None,
     end: o.End = None,
     scene_cuts: o.SceneCuts = "auto",

@@ -50,7 +50,9 @@ Target = Annotated[
 Fps = Annotated[Text, typer.Option(help="Output rate: 60, 60000/1001, 59.94.")]
 Factor = Annotated[Text, typer.Option(help="Or a multiple of the source's rate: 2.5.")]
 Slow = Annotated[Text, typer.Option(help="Play this many times slower, at the source's rate.")]
-Model = Annotated[str, typer.Option(help="Which model makes the frames (see betwixt models).")]
+Model = Annotated[
+    str, typer.Option(metavar="NAME", help="Which model makes the frames (see betwixt models); auto: the best.")
+]
 Start = Annotated[Text, typer.Option(metavar="T", help="Begin at this time: 90.5 or 00:01:30.500.")]
 End = Annotated[Text, typer.Option(metavar="T", help="Stop at this time.")]
 SceneCuts = Annotated[

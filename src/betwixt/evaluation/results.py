@@ -50,7 +50,7 @@ _README_MODELS = {
     "dis": "**betwixt, dis**",
     "compact": "**betwixt, compact**",
     "compact-large": "**betwixt, compact-large**",
-    "hybrid": "**betwixt, hybrid**",
+    "hybrid": "**betwixt, hybrid (the default)**",
 }
 
 

@@ -8,13 +8,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from betwixt.errors import UsageError
+from betwixt.runtime.devices import is_installed
 
 if TYPE_CHECKING:
     from betwixt.models.network import Network
 
-__all__ = ["DEFAULT_MODEL", "EFFECTS_MODEL", "MODELS", "ModelInfo", "load_network", "model_info", "need_torch"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "EFFECTS_MODEL",
+    "MODELS",
+    "ModelInfo",
+    "chosen_model",
+    "load_network",
+    "model_info",
+    "need_torch",
+    "what_lacks",
+]
 
-DEFAULT_MODEL = "dis"
+DEFAULT_MODEL = "auto"
+"""Stands for the best that can be had here: see `chosen_model`."""
 
 EFFECTS_MODEL = "compact"
 """What makes the frames of effects and of real-time video, unless another is asked for."""
@@ -331,12 +343,27 @@ MODELS: dict[str, ModelInfo] = {
 }
 
 
+def chosen_model(name: str = DEFAULT_MODEL) -> str:
+    """The model that a name stands for: "auto" is `hybrid`, or `dis` where what networks need is not installed."""
+    if name != DEFAULT_MODEL:
+        return name
+    return "hybrid" if is_installed("torch") and is_installed("safetensors") else "dis"
+
+
+def what_lacks(name: str) -> str | None:
+    """What a person who asked for a model by this name could install for better or faster frames; None if nothing."""
+    if name == DEFAULT_MODEL and chosen_model(name) == "dis":
+        return "Without PyTorch the frames are those of dis; pip install 'betwixt[torch,openvino]' for better ones."
+    return None
+
+
 def model_info(name: str) -> ModelInfo:
-    """What is known of a model.
+    """What is known of a model, or of the one that "auto" stands for.
 
     Raises:
         UsageError: if there is no such model.
     """
+    name = chosen_model(name)
     if name not in MODELS:
         raise UsageError(f"There is no model '{name}': choose one of {', '.join(sorted(MODELS))}.")
     return MODELS[name]

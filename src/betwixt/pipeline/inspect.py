@@ -17,7 +17,8 @@ from betwixt.media.images import is_image_location
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, Reader
 from betwixt.media.sequence import ImageSource
-from betwixt.models.registry import DEFAULT_MODEL
+from betwixt.models.registry import chosen_model
+from betwixt.pipeline.interpolate import cores
 from betwixt.pipeline.plan import Between, Planner, choose_rates
 from betwixt.runtime.load import load_model
 from betwixt.runtime.synthesis import PairWork, Synthesizer
@@ -39,6 +40,7 @@ class Findings:
         cuts: Times of the cuts in seconds from the video's beginning.
         duplicates: How many frames repeat the one before them, and would be filled with ``--duplicates fill``.
         seconds_a_frame: What one new frame costs on this machine with the default model, in seconds, on one core.
+        model: That model.
         damage: What is wrong with the file; None if nothing was seen.
         notes: What a person should know.
     """
@@ -50,6 +52,7 @@ class Findings:
     cuts: list[Fraction] | None
     duplicates: int | None
     seconds_a_frame: float | None
+    model: str
     damage: str | None
     notes: list[str]
 
@@ -88,6 +91,7 @@ class Findings:
             "cuts": None if self.cuts is None else [float(t) for t in self.cuts],
             "duplicates": self.duplicates,
             "seconds_a_frame": self.seconds_a_frame,
+            "model": self.model,
             "damage": self.damage,
             "notes": self.notes,
         }
@@ -115,7 +119,8 @@ def inspect_video(
         info = reader.info
         if not scan:
             pair = list(itertools.islice((i for i in reader if isinstance(i, Frame)), 2))
-            return Findings(info, None, None, None, None, None, _cost([tuple(pair)], info), None, reader.notes)
+            cost = _cost([tuple(pair)], info)
+            return Findings(info, None, None, None, None, None, cost, chosen_model(), None, reader.notes)
         return _scan(reader, info, progress)
     finally:
         reader.close()
@@ -150,6 +155,7 @@ def _scan(
         cuts=[t - info.start for t in planner.cut_times],
         duplicates=planner.duplicates_filled,
         seconds_a_frame=_cost(pairs, info),
+        model=chosen_model(),
         damage=reader.damage,
         notes=reader.notes,
     )
@@ -163,9 +169,13 @@ def _cost(pairs: list[tuple[Frame, ...]], info: VideoInfo) -> float | None:
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        synthesizer = Synthesizer(load_model(DEFAULT_MODEL), usable[0][0].video, info.colour)
+        model = load_model()
+        # A frame by each core, as conversions do it.
+        model.expect(cores())
+        synthesizer = Synthesizer(model, usable[0][0].video, info.colour)
         spent = []
-        for left, right in usable:
+        # The first frame waits for the model to be made ready for the size.
+        for left, right in (usable[0], *usable):
             began = time.monotonic()
             work = PairWork(synthesizer, synthesizer.source(left.video), synthesizer.source(right.video))
             work.make([Fraction(1, 2)])

@@ -42,7 +42,7 @@ from betwixt.media.timeline import frame_count, parse_rate, parse_time
 from betwixt.media.writer import TimeMap, VideoWriter
 from betwixt.memory import peak_memory
 from betwixt.models.base import Interpolator, check_interpolates, takes_no_masks
-from betwixt.models.registry import DEFAULT_MODEL
+from betwixt.models.registry import DEFAULT_MODEL, what_lacks
 from betwixt.pipeline.channel import Channel, Stopped
 from betwixt.pipeline.plan import Between, Planner, Rates, Show, choose_rates
 from betwixt.runtime.load import load_model
@@ -272,6 +272,7 @@ class Job:
         self.threads = threads or cores()
         self.overwrite, self.interlaced = overwrite, interlaced
         self.model = load_model(model, device, weights=weights) if isinstance(model, str) else model
+        self._lack = what_lacks(model) if isinstance(model, str) else None
         self.check_model()
         self.masks = None if masks is None else self._open_masks(masks)
         self._check_target()
@@ -335,6 +336,8 @@ class Job:
         elif audio == "stretch" and self.rates.slow == 1:
             audio = "copy"
         self.notes: list[str] = list(self.reader.notes)
+        if self._lack is not None:
+            self.notes.append(self._lack)
         if has_sound and audio == "drop" and self.rates.slow != 1:
             self.notes.append("The sound is left out of the slow motion; --audio stretch keeps it, at the same pitch.")
         self.audio = audio if has_sound else "none"
@@ -589,8 +592,8 @@ def interpolate_video(
         input_fps: The rate of a folder of images; 25 if not given.
         masks: A folder of masks (`betwixt masks`, or one map a frame), for a model that takes them; by default it finds
             its own.
-        paths: "curved" lets things move as the frames before and after say, for models that heed them (`dis` and
-            `compact`); "straight" looks at no other frames than the two.
+        paths: "curved" lets things move as the frames before and after say, for models that heed them (`dis`,
+            `compact` and `hybrid`); "straight" looks at no other frames than the two.
         progress: Called now and then with how far it is, from another thread.
 
     Returns:

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["cpu_computes_in_bf16", "installed_torch", "is_cpu"]
+__all__ = ["cpu_computes_in_bf16", "installed_torch", "is_cpu", "is_installed"]
 
 
 def installed_torch() -> str:
@@ -17,6 +17,11 @@ def installed_torch() -> str:
         return version("torch")
     except PackageNotFoundError:
         return ""
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package is there to be imported."""
+    return find_spec(package) is not None
 
 
 def is_cpu(device: str) -> bool:

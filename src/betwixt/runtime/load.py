@@ -40,7 +40,8 @@ def load_model(
     """Load a model by name.
 
     Args:
-        name: One of `betwixt models`.
+        name: One of `betwixt models`; "auto" is `hybrid`, the best that comes with Betwixt, or `dis` where PyTorch is
+            not installed.
         device: "auto", "cpu", "cuda" or "cuda:1".
         weights: A file of weights for a network: safetensors, the authors' own .pth or .pkl, or an ncnn model; by
             default what `betwixt weights` has installed, or what comes with Betwixt.
@@ -62,7 +63,10 @@ def load_model(
         >>> betwixt.load_model("dis").name
         'dis'
     """
+    if name == DEFAULT_MODEL and weights is not None:
+        raise UsageError("Say which model the weights are of: --model NAME (see betwixt models).")
     info = model_info(name)
+    name = info.name
     check_device(device)
     check_runtime(name, runtime)
     if masks is not None and not info.masks:
@@ -133,7 +137,7 @@ def _without_weights(name: str) -> str:
     ways = [f"betwixt weights download {offers[0]}"] if offers else []
     authors = f" (the authors': {place.page})" if place is not None and not offers else ""
     ways.append(f"betwixt weights import FILE --as {name}{authors}")
-    ways.append(f"train it (docs/training.md) and pass --weights FILE, or use the model {DEFAULT_MODEL}")
+    ways.append("train it (docs/training.md) and pass --weights FILE, or leave --model out")
     return f"No weights of {name} are at hand: {'; '.join(ways)}."
 
 
