@@ -32,7 +32,9 @@ def encode(
         Number,
         typer.Option(metavar="DB", help="Send B frames that would come out worse: 32; -3: so much below the rest."),
     ] = None,
-    model: Annotated[str, typer.Option(help="Which model synthesizes (see betwixt models).")] = "compact",
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="Which model synthesizes (betwixt models); auto: the best.")
+    ] = "auto",
     weights: Annotated[Text, typer.Option(metavar="FILE", help="Its weights.")] = None,
     codec_weights: Annotated[
         Text, typer.Option(metavar="FILE", help="bit-need: weights of the network that codes.")

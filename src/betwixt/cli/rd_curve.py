@@ -33,7 +33,7 @@ def rd_curve(
     keep: Annotated[int, typer.Option(metavar="2|4|8", help="The base encoder gets one of this many frames.")] = 2,
     intra: Annotated[int, typer.Option(metavar="N", help="Distance of I frames.")] = 32,
     floor: Annotated[float, typer.Option(metavar="DB", help="For bit-free-floor; see betwixt encode.")] = -2.0,
-    model: Annotated[str, typer.Option(help="Which model synthesizes.")] = "compact",
+    model: Annotated[str, typer.Option(metavar="NAME", help="Which model synthesizes; auto: the best.")] = "auto",
     weights: Annotated[Text, typer.Option(metavar="FILE", help="Its weights.")] = None,
     codec_weights: Annotated[
         Text, typer.Option(metavar="FILE", help="bit-need: weights of the network that codes.")

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from betwixt.codec.base import find_base
 from betwixt.codec.decode import decode_video
-from betwixt.codec.encode import DEFAULT_MODEL, encode_video
+from betwixt.codec.encode import encode_video
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.machine import describe_machine
 from betwixt.evaluation.metrics import ms_ssim, psnr, rounded
@@ -46,6 +46,7 @@ from betwixt.media.reader import Frame, Reader
 from betwixt.media.sequence import ImageSource
 from betwixt.media.timeline import parse_time
 from betwixt.media.writer import VideoWriter
+from betwixt.models.registry import DEFAULT_MODEL, chosen_model
 
 __all__ = ["METHODS", "Point", "Request", "rd_curve"]
 
@@ -211,7 +212,7 @@ def _how(request: Request, method: str, protocol: str, weights: str) -> tuple[st
     mode = METHODS[method]["mode"]
     if METHODS[method].get("floor"):
         protocol += f", floor {request.floor:g} dB"
-    return protocol, "none" if mode == "base" else request.model, weights if mode == "bit-need" else ""
+    return protocol, "none" if mode == "base" else chosen_model(request.model), weights if mode == "bit-need" else ""
 
 
 def _codec_weights(request: Request) -> str:

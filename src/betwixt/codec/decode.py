@@ -34,7 +34,7 @@ from betwixt.media.files import check_output
 from betwixt.media.reader import Other, Reader
 from betwixt.media.writer import TimeMap, VideoWriter
 from betwixt.models.base import Interpolator
-from betwixt.models.registry import MODELS
+from betwixt.models.registry import MODELS, chosen_model
 from betwixt.pipeline.interpolate import cores
 from betwixt.runtime.load import load_model, loaded_hash
 from betwixt.runtime.synthesis import PairWork
@@ -258,7 +258,7 @@ class _Restoring:
                 f"{name} was made with the model {record.model}, which this Betwixt does not have: choose another with "
                 "--model."
             )
-        chosen = model or record.model
+        chosen = chosen_model(model or record.model)
         # Frames come out alike whatever the machine is good at.
         self.model = load_model(chosen, device, weights=weights, precision="fp32")
         used = loaded_hash(chosen, weights)

@@ -49,6 +49,7 @@ from betwixt.media.sequence import ImageSource
 from betwixt.media.timeline import parse_rate
 from betwixt.media.writer import TimeMap, VideoWriter
 from betwixt.models.base import Interpolator
+from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.pipeline.interpolate import cores
 from betwixt.pipeline.plan import thumbnail
 from betwixt.runtime.load import load_model, loaded_hash
@@ -57,15 +58,13 @@ from betwixt.runtime.synthesis import PairWork, Source
 if TYPE_CHECKING:
     from betwixt.codec.coder import BFrameCoder
 
-__all__ = ["ATTACHMENT", "DEFAULT_MODEL", "MODES", "TAG", "Encoded", "checksum", "encode_video"]
+__all__ = ["ATTACHMENT", "MODES", "TAG", "Encoded", "checksum", "encode_video"]
 
 ATTACHMENT = "betwixt-restore.bin"
 """The name of the record among the attachments."""
 
 TAG = "BETWIXT"
 """The tag that tells a person what the file is."""
-
-DEFAULT_MODEL = "compact"
 
 MODES = ("bit-free", "bit-need", "base")
 """How B frames are coded; "base" leaves all of them to the base encoder, in the same order, for comparison."""
