@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["BetwixtError", "DamagedInputError", "InputError", "OutputError", "UsageError"]
+__all__ = ["BetwixtError", "DamagedInputError", "InputError", "Interrupted", "OutputError", "UsageError"]
 
 
 class BetwixtError(Exception):
@@ -27,6 +27,12 @@ class InputError(BetwixtError):
 
 class OutputError(BetwixtError):
     """The output cannot be written: no such folder, no space, a codec the container cannot hold."""
+
+
+class Interrupted(BetwixtError):
+    """The user broke it off, and what was done is kept."""
+
+    exit_code = 130
 
 
 class DamagedInputError(BetwixtError):

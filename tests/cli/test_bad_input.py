@@ -225,7 +225,7 @@ def test_interrupting_leaves_nothing(tmp_path, number):
         time.sleep(0.05)
         if len(left(tmp_path)) > 1:
             break
-    assert len(left(tmp_path)) == 2  # the unfinished file
+    assert len(left(tmp_path)) == 3  # the unfinished file and its journal
     time.sleep(0.3)
     os.kill(process.pid, number)
     _, text = process.communicate(timeout=30)

@@ -255,6 +255,23 @@ def test_what_a_container_cannot_hold_is_named(tmp_path):
         assert len(container.chapters()) == 2
 
 
+def test_lossless_sound_stays_lossless_in_containers_that_do_not_take_its_codec(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=25, audio=True)
+    summary = betwixt.interpolate_video(source, tmp_path / "out.mov", model="dis")
+    assert any("encoded as alac" in note for note in summary.notes)
+    sounds = []
+    for path in (source, tmp_path / "out.mov"):
+        with av.open(str(path)) as container:
+            frames = [f.to_ndarray().astype(np.int64) for f in container.decode(audio=0)]
+            kept = [x if x.shape[0] == 2 else x.reshape(-1, 2).T for x in frames]
+            sounds.append(np.concatenate(kept, axis=1))
+    length = min(x.shape[1] for x in sounds)
+    assert length >= 44100 * 9 // 10
+    a, b = (x[:, :length] for x in sounds)
+    # One holds 16 bits as such, the other may hold them in 32.
+    assert (a == b).all() or (a << 16 == b).all()
+
+
 def test_nothing_is_blended_across_a_cut(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=20, cuts=(10,), size=(160, 96))
     target = tmp_path / "out.mkv"

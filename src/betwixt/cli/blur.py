@@ -42,6 +42,7 @@ def blur(
     weights: o.Weights = None,
     threads: o.Threads = 0,
     overwrite: o.Overwrite = False,
+    no_journal: o.NoJournal = False,
     dry_run: o.DryRun = False,
     as_json: o.AsJson = False,
 ) -> None:
@@ -57,5 +58,5 @@ def blur(
         fps=fps, factor=factor, slow=slow, model=model, start=start, end=end, scene_cuts=scene_cuts,
         duplicates=duplicates, codec=codec, quality=quality, pixel_format=pixel_format, device=device,
         weights=weights, threads=threads, overwrite=overwrite, audio=audio, interlaced=interlaced,
-        input_fps=input_fps, dry_run=dry_run, as_json=as_json,
+        input_fps=input_fps, no_journal=no_journal, dry_run=dry_run, as_json=as_json,
     )  # fmt: skip

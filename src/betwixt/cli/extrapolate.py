@@ -30,6 +30,7 @@ def extrapolate(
     weights: o.Weights = None,
     threads: o.Threads = 0,
     overwrite: o.Overwrite = False,
+    no_journal: o.NoJournal = False,
     dry_run: o.DryRun = False,
     as_json: o.AsJson = False,
 ) -> None:
@@ -44,5 +45,5 @@ def extrapolate(
         source, target, extrapolate_video, plan_extrapolation, frames=frames, only=only, model=model, start=start,
         end=end, scene_cuts=scene_cuts, duplicates=duplicates, codec=codec, quality=quality, pixel_format=pixel_format,
         device=device, weights=weights, threads=threads, overwrite=overwrite, interlaced=interlaced,
-        input_fps=input_fps, dry_run=dry_run, as_json=as_json,
+        input_fps=input_fps, no_journal=no_journal, dry_run=dry_run, as_json=as_json,
     )  # fmt: skip

@@ -43,6 +43,7 @@ def interpolate(
     ] = "curved",
     threads: o.Threads = 0,
     overwrite: o.Overwrite = False,
+    no_journal: o.NoJournal = False,
     dry_run: o.DryRun = False,
     as_json: o.AsJson = False,
 ) -> None:
@@ -57,5 +58,6 @@ def interpolate(
         source, target, interpolate_video, plan_video, fps=fps, factor=factor, slow=slow, model=model, start=start,
         end=end, scene_cuts=scene_cuts, duplicates=duplicates, loop=loop, codec=codec, quality=quality,
         pixel_format=pixel_format, device=device, weights=weights, threads=threads, overwrite=overwrite, audio=audio,
-        interlaced=interlaced, input_fps=input_fps, masks=masks, paths=paths, dry_run=dry_run, as_json=as_json,
+        interlaced=interlaced, input_fps=input_fps, masks=masks, paths=paths, no_journal=no_journal,
+        dry_run=dry_run, as_json=as_json,
     )  # fmt: skip

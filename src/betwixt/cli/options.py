@@ -24,6 +24,7 @@ __all__ = [
     "InputFps",
     "Interlaced",
     "Model",
+    "NoJournal",
     "Number",
     "Overwrite",
     "PixelFormat",
@@ -74,6 +75,9 @@ Weights = Annotated[Text, typer.Option(metavar="FILE", help="A network's weights
 Threads = Annotated[int, typer.Option(metavar="N", help="Threads to use; 0 for one a core.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
+NoJournal = Annotated[
+    bool, typer.Option("--no-journal", help="Keep nothing by which this command would go on after a crash.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 
 
@@ -85,15 +89,20 @@ def run_conversion(
     *,
     dry_run: bool,
     as_json: bool,
+    no_journal: bool,
     **options: Any,
 ) -> None:
     """Convert `source` to `target` (or say what would be done), showing how far it is, and tell what was done."""
+    from pathlib import Path
+
     from betwixt.cli import report
-    from betwixt.errors import DamagedInputError
+    from betwixt.errors import DamagedInputError, Interrupted
+    from betwixt.media.journal import journal_of
 
     inlet: Any = sys.stdin.buffer if source == "-" else source
     outlet: Any = sys.stdout.buffer if target == "-" else target
     out = sys.stderr if target == "-" else sys.stdout
+    options["journal"] = not no_journal
     if dry_run:
         planned = plan(inlet, outlet, **options)
         if as_json:
@@ -108,6 +117,12 @@ def run_conversion(
             summary = convert(inlet, outlet, progress=bar, **options)
         except DamagedInputError as error:
             damaged, summary = error, error.summary
+        except KeyboardInterrupt:
+            if target != "-" and journal_of(Path(target)).exists():
+                raise Interrupted(
+                    "interrupted; what was done is kept, and the same command goes on from there."
+                ) from None
+            raise
     if as_json:
         report.print_json(summary.as_dict(), out)
     else:

@@ -49,6 +49,7 @@ class ProgressReport:
         stream = stream or sys.stderr
         self._stream, self._quiet = stream, quiet
         self._began = self._last = time.monotonic()
+        self._repeated = 0
         self._bar: Any = None
         self._task: Any = None
         if not quiet and stream.isatty():
@@ -79,7 +80,10 @@ class ProgressReport:
     def __call__(self, progress: Progress) -> None:
         """Show `progress`."""
         now = time.monotonic()
-        rate = progress.synthesized / max(now - self._began, 1e-6)
+        if progress.earlier and progress.synthesized == progress.earlier:
+            # What an earlier run had made goes by quickly, and says nothing of what is still to be made.
+            self._began, self._repeated = now, progress.frames_out
+        rate = (progress.synthesized - progress.earlier) / max(now - self._began, 1e-6)
         if self._bar is not None:
             total = f"/{progress.total}" if progress.total else ""
             self._bar.update(
@@ -93,8 +97,9 @@ class ProgressReport:
         elif not self._quiet and now - self._last >= 10:
             self._last = now
             left = ""
-            if progress.total and progress.frames_out:
-                seconds = (progress.total - progress.frames_out) * (now - self._began) / progress.frames_out
+            if progress.total and progress.frames_out > self._repeated:
+                spent = (now - self._began) / (progress.frames_out - self._repeated)
+                seconds = (progress.total - progress.frames_out) * spent
                 left = f", {duration(max(0.0, seconds))} left"
             of = f" of {progress.total}" if progress.total else ""
             print(
@@ -403,7 +408,7 @@ def print_summary(summary: Summary, stream: IO[str]) -> None:
         f"  {s.untouched} source frames untouched, {s.synthesized} new ({s.model}), {s.held} held"
         f"{_cuts(s.cuts)}{_filled(s.duplicates)}\n"
         f"  {s.encoder} {s.pixel_format}, {duration(s.seconds)}, "
-        f"{s.synthesized / max(s.seconds, 1e-6):.1f} new frames/s, peak memory {size(s.peak_memory)}",
+        f"{s.speed:.1f} new frames/s, peak memory {size(s.peak_memory)}",
         file=stream,
     )
 

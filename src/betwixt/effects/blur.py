@@ -168,6 +168,11 @@ class _Job(Job):
                 "--shutter."
             )
 
+    def settings(self) -> dict[str, Any]:
+        """The exposure as well."""
+        exposure = (self.shutter, self.phase, self.samples, self.linear)
+        return super().settings() | {"exposure": [str(value) for value in exposure]}
+
     def director(self, chunk: int) -> Director:
         """Makes each output frame of an exposure."""
         return _Director(self, chunk)

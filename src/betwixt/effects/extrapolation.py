@@ -60,6 +60,10 @@ class _Job(Job):
     def check_model(self) -> None:
         """Any model will do."""
 
+    def settings(self) -> dict[str, Any]:
+        """How many frames as well."""
+        return super().settings() | {"frames": self.more, "only": self.only}
+
     def director(self, chunk: int) -> Director:
         """Shows the source, then makes the frames after it."""
         return _Director(self, chunk, self.more, self.only)

@@ -21,15 +21,23 @@ import av.filter
 __all__ = ["Stretcher", "encoder_for"]
 
 
+_LOSSLESS = ("flac", "alac", "wavpack", "tta", "ape", "mlp", "truehd")
+
+
 def encoder_for(codec: str, container: str) -> str:
-    """The encoder for stretched sound: the source's codec where the container takes it, else a usual one."""
+    """The encoder for sound: the source's codec where the container takes it, else one that loses as little."""
     usual = {"webm": "libopus", "avi": "libmp3lame", "ogg": "libopus", "mxf": "pcm_s16le"}.get(container, "aac")
     own = {"opus": "libopus", "vorbis": "libopus", "mp3": "libmp3lame"}.get(codec, codec)
-    for name in (own, usual, "aac", "pcm_s16le"):
+    lossless = ["flac", "alac"] if codec in _LOSSLESS else []
+    names: list[str] = [own, *lossless, usual, "aac", "pcm_s16le"]
+    for name in names:
         try:
-            with io.BytesIO() as memory:
-                av.open(memory, "w", format=container).add_stream(name, rate=48000)
-        except (av.error.FFmpegError, ValueError):
+            # Some containers only say when their header is written that they do not take a codec.
+            trial: Any
+            with io.BytesIO() as memory, av.open(memory, "w", format=container) as trial:
+                trial.add_stream(name, rate=48000)
+                trial.start_encoding()
+        except (av.error.FFmpegError, ValueError, RuntimeError):
             continue
         return name
     return usual

@@ -11,7 +11,15 @@ from typing import Self
 
 from betwixt.errors import OutputError
 
-__all__ = ["WholeOutput", "check_output", "output_error", "reason", "temporary_beside", "write_whole"]
+__all__ = [
+    "WholeOutput",
+    "check_output",
+    "identity",
+    "output_error",
+    "reason",
+    "temporary_beside",
+    "write_whole",
+]
 
 
 class WholeOutput(ABC):
@@ -66,6 +74,26 @@ def check_output(path: Path, source: str | Path | None, overwrite: bool) -> None
         raise output_error(error, path) from None
     finally:
         trial.unlink(missing_ok=True)
+
+
+def identity(source: object) -> list[str | int]:
+    """What tells an input on the disk from others, and from itself after a change: name, size, time of change.
+
+    Args:
+        source: A file, a folder or a pattern; of the latter two, of all files in the folder.
+    """
+    path = Path(str(source)).absolute()
+    folder = path if path.is_dir() else path.parent
+    files = (
+        [path]
+        if path.is_file()
+        else sorted(p for p in folder.iterdir() if p.is_file() and p.name[:1] != ".")
+        if folder.is_dir()
+        else []
+    )
+    facts = [file.stat() for file in files]
+    newest = max((fact.st_mtime_ns for fact in facts), default=0)
+    return [str(path), len(files), sum(fact.st_size for fact in facts), newest]
 
 
 def temporary_beside(path: Path) -> Path:

@@ -2,11 +2,13 @@
 
     Frame, index ── encode ──► packets ─┐
     packets of the other streams ───────┴─ mux ──► .name.part ── commit ──► name
+    packets of an earlier run's journal ┘
 
 Frame k is written at ``offset + k / rate`` exactly, as far as the container can say so. Audio, subtitles, attachments,
 data and cover pictures are copied packet by packet with their times shifted by the same amount as the video's;
 chapters, tags, languages and dispositions go along. What the container cannot hold is collected in `lost`, to be
-named in one warning. Nothing appears under the output's name before `commit`.
+named in one warning. Nothing appears under the output's name before `commit`. With a journal (`media.journal`) a
+conversion that was broken off goes on: what it had encoded is written again, packet by packet.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import contextlib
 import io
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -35,6 +37,7 @@ from betwixt.media.audio import Stretcher
 from betwixt.media.colour import FULL, LIMITED
 from betwixt.media.files import output_error, temporary_beside
 from betwixt.media.frames import has_alpha, is_rgb, planes
+from betwixt.media.journal import Journal, Kept
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Other
 
@@ -87,6 +90,11 @@ class VideoWriter:
         container: FFmpeg's name of the format; None to take it from the suffix.
         tick: What frame numbers count, in seconds, where frames do not follow at the rate; None for 1 / rate.
         options: Further options of the encoder, over the usual ones; what ends in "-params" is appended to.
+        journal: Where the packets are kept until the file is whole; the writer leaves or discards it.
+
+    Attributes:
+        done: How many frames, from the first on, the journal holds of an earlier run: `repeat` writes each of them, in
+            order, in the place of `write`.
 
     Raises:
         UsageError: for a codec, quality or pixel format that does not exist or fit.
@@ -107,9 +115,14 @@ class VideoWriter:
         container: str | None = None,
         tick: Fraction | None = None,
         options: Mapping[str, str] | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.lost: list[str] = []
         self.notes: list[str] = []
+        self._journal, self.done = journal, 0 if journal is None else journal.frames
+        self._kept: Iterator[Kept] = iter(()) if journal is None else journal.packets()
+        self._begun = False
+        self._last: int | None = None
         self.path = target if isinstance(target, Path) else None
         self._source, self._rate, self._start = source, rate, start
         self._tick = 1 / rate if tick is None else tick
@@ -336,6 +349,7 @@ class VideoWriter:
         Raises:
             OutputError: if it cannot be encoded or written.
         """
+        self._begin()
         frame = self.converted(frame)
         frame.pts, frame.time_base = index, self._tick
         frame.pict_type = int(kind)
@@ -346,8 +360,36 @@ class VideoWriter:
         except (OSError, av.error.FFmpegError) as error:
             raise self._failure(error) from None
 
+    def repeat(self) -> None:
+        """Write the next packet of the journal, in the place of a frame that an earlier run has encoded.
+
+        Raises:
+            OutputError: if it cannot be read or written.
+        """
+        self._begin()
+        kept = next(self._kept)
+        packet = av.Packet(kept.data)
+        packet.pts, packet.dts, packet.duration, packet.is_keyframe = kept.pts, kept.dts, kept.duration, kept.key
+        packet.stream, packet.time_base = self._stream, self._stream.codec_context.time_base
+        try:
+            self._mux_video([packet], new=False)
+        except (OSError, av.error.FFmpegError) as error:
+            raise self._failure(error) from None
+
+    def _begin(self) -> None:
+        """Open the encoder, before anything is written, and compare what it says of its stream with the journal."""
+        if self._begun or self._journal is None or self._temporary is None:
+            return
+        self._begun = True
+        try:
+            self._out.start_encoding()
+        except (OSError, av.error.FFmpegError) as error:
+            raise self._failure(error) from None
+        self._journal.describe(self._temporary, bytes(self._stream.codec_context.extradata or b""))
+
     def copy(self, other: Other) -> None:
         """Write a packet of another stream, moved onto the output's clock."""
+        self._begin()
         packet = other.packet
         index = packet.stream.index
         time = None if other.time is None else self._map(other.time)
@@ -389,15 +431,20 @@ class VideoWriter:
                 self._file.close()
                 os.replace(self._temporary, self.path)
             self._committed = True
+            if self._journal is not None:
+                self.notes += self._journal.notes
+                self._journal.discard()
         except (OSError, av.error.FFmpegError) as error:
             failure = self._failure(error)
             self.abort()
             raise failure from None
 
     def abort(self) -> None:
-        """Leave nothing behind; does nothing after `commit`."""
+        """Leave nothing behind but a journal that is worth it; does nothing after `commit`."""
         if self._committed:
             return
+        if self._journal is not None:
+            self._journal.leave()
         if not self._closed and hasattr(self, "_out"):
             self._closed = True
             with contextlib.suppress(OSError, ValueError, av.error.FFmpegError):
@@ -433,8 +480,18 @@ class VideoWriter:
         result.colorspace, result.color_range = self._coded[2], self._coded[3]
         return result
 
-    def _mux_video(self, packets: Iterable[Any]) -> None:
+    def _mux_video(self, packets: Iterable[Any], new: bool = True) -> None:
         for packet in packets:
+            if self._journal is not None:
+                if packet.dts is not None:
+                    # Where the encoder began anew, its first times may meet the last of the run before.
+                    if new and self.done and self._last is not None:
+                        packet.dts = max(packet.dts, min(self._last + 1, packet.pts))
+                    self._last = packet.dts
+                if new:
+                    self._journal.add(
+                        bytes(packet), packet.pts, packet.dts, packet.duration or 0, bool(packet.is_keyframe)
+                    )
             length = self._lengths.pop(packet.pts, None) if self._lengths else None
             if length is not None:
                 packet.duration = length

@@ -28,12 +28,15 @@ from typing import IO, Any, Protocol, TypedDict
 import av
 import cv2
 
+from betwixt import __version__
 from betwixt.errors import BetwixtError, DamagedInputError, OutputError, UsageError
 from betwixt.masks.store import MaskFolder, open_masks
 from betwixt.media import codecs
-from betwixt.media.files import check_output
+from betwixt.media.files import check_output, identity
+from betwixt.media.frames import has_alpha
 from betwixt.media.gif import MAX_RATE as MAX_GIF_RATE
 from betwixt.media.images import is_image_location
+from betwixt.media.journal import Journal, journal_of
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, Other, Reader
 from betwixt.media.scenes import CutList, read_cuts
@@ -45,7 +48,7 @@ from betwixt.models.base import Interpolator, check_interpolates, takes_no_masks
 from betwixt.models.registry import DEFAULT_MODEL, what_lacks
 from betwixt.pipeline.channel import Channel, Stopped
 from betwixt.pipeline.plan import Between, Planner, Rates, Show, choose_rates
-from betwixt.runtime.load import load_model
+from betwixt.runtime.load import load_model, loaded_hash
 from betwixt.runtime.synthesis import PairWork, Source, Synthesizer
 
 __all__ = [
@@ -68,6 +71,8 @@ __all__ = [
 FLIGHT_BYTES = 96 << 20
 """How much memory finished and half-finished frames may take between the stages."""
 
+_UNCOMPRESSED = ("rawvideo", "wrapped_avframe", "v210", "v410")
+
 
 @dataclass
 class Progress:
@@ -79,11 +84,13 @@ class Progress:
         synthesized: New frames among them.
         cuts: Cuts found.
         total: Frames that will be written, as far as can be told; None if not.
+        earlier: New frames that an earlier run, which was broken off, had made.
     """
 
     frames_in: int = 0
     frames_out: int = 0
     synthesized: int = 0
+    earlier: int = 0
     cuts: int = 0
     total: int | None = None
 
@@ -126,6 +133,7 @@ class Summary:
         untouched: Source frames shown as they are.
         held: Frames that repeat a source frame because a cut follows (or the video ends) before the next one.
         synthesized: New frames.
+        earlier: Those among them that an earlier run, which was broken off, had made.
         cuts: Cuts found.
         duplicates: Duplicates replaced by new frames.
         rate: The output's rate in frames a second.
@@ -146,6 +154,7 @@ class Summary:
     untouched: int
     held: int
     synthesized: int
+    earlier: int
     cuts: int
     duplicates: int
     rate: Fraction
@@ -159,12 +168,17 @@ class Summary:
     notes: list[str]
     damage: str | None
 
+    @property
+    def speed(self) -> float:
+        """New frames a second, of this run alone."""
+        return (self.synthesized - self.earlier) / self.seconds if self.seconds else 0.0
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON: fractions as text and as numbers."""
         values = asdict(self)
         values["rate"] = str(self.rate)
         values["duration"] = float(self.duration)
-        values["new_frames_per_second"] = self.synthesized / self.seconds if self.seconds else 0.0
+        values["new_frames_per_second"] = self.speed
         return values
 
 
@@ -186,6 +200,7 @@ class Options(TypedDict, total=False):
     audio: str
     interlaced: str
     input_fps: str | float | Fraction | None
+    journal: bool
 
 
 @dataclass(frozen=True)
@@ -246,6 +261,7 @@ class Job:
         input_fps: str | float | Fraction | None,
         masks: str | Path | None = None,
         paths: str = "curved",
+        journal: bool = True,
     ) -> None:
         self._began = time.monotonic()
         self.source, self.target = source, target
@@ -272,9 +288,13 @@ class Job:
         self.threads = threads or cores()
         self.overwrite, self.interlaced = overwrite, interlaced
         self.model = load_model(model, device, weights=weights) if isinstance(model, str) else model
+        # What is loaded already may be anything: only a name and a file tell that it is the same again.
+        self._weights = loaded_hash(model, weights) if isinstance(model, str) else None
+        self._journal = journal
         self._lack = what_lacks(model) if isinstance(model, str) else None
         self.check_model()
         self.masks = None if masks is None else self._open_masks(masks)
+        self._masks = masks
         self._check_target()
         self.reader: Reader | ImageSource = self._open()
         try:
@@ -364,6 +384,10 @@ class Job:
         """What decides on the output's frames; `chunk` is how many a task should have at most."""
         return Director(self, chunk)
 
+    def unfinished(self) -> bool:
+        """Whether what was done of it is kept beside the output."""
+        return self.kind == "file" and isinstance(self.target, (str, Path)) and journal_of(Path(self.target)).exists()
+
     def elapsed(self) -> float:
         """Seconds since it was begun."""
         return time.monotonic() - self._began
@@ -410,6 +434,7 @@ class Job:
             quality=self.quality,
             pixel_format=self.pixel_format,
             threads=self.threads,
+            journal=self._open_journal(),
         )
         if isinstance(reader, Reader) and self.copies:
             mode = "drop" if self.audio == "none" else self.audio
@@ -419,6 +444,40 @@ class Job:
                 writer.abort()
                 raise
         return writer
+
+    def _open_journal(self) -> Journal | None:
+        """Where a run that is broken off leaves what it has done; None where none can be gone on with."""
+        encoder, pixel_format = self._encoding()
+        # libvpx keeps transparency beside its packets, and what is not compressed would take its size a second time.
+        alpha = encoder.startswith("libvpx") and has_alpha(pixel_format)
+        named = isinstance(self.source, (str, Path)) and isinstance(self.target, (str, Path))
+        if not (self._journal and named and self._weights is not None) or alpha or encoder in _UNCOMPRESSED:
+            return None
+        return Journal(Path(self.target), self.settings(), self.overwrite)  # type: ignore[arg-type]
+
+    def settings(self) -> dict[str, Any]:
+        """What the output's frames depend on, for a journal: runs alike in these make the same."""
+        encoder, pixel_format = self._encoding()
+        return {
+            "version": __version__,
+            "conversion": type(self).__module__.rpartition(".")[2],
+            "source": identity(self.source),
+            "start": self.start,
+            "end": self.end,
+            "input-fps": self.input_fps,
+            "interlaced": self.interlaced,
+            "rate": (self.rates.output, self.rates.slow),
+            "scene-cuts": self.cuts if isinstance(self.cuts, str) else repr(self.cuts),
+            "duplicates": self.fill,
+            "loop": self.loop,
+            "model": self.model.name,
+            "weights": self._weights,
+            "masks": None if self._masks is None else identity(self._masks),
+            "paths": self.paths,
+            "codec": encoder,
+            "pixel-format": pixel_format,
+            "quality": self.quality,
+        }
 
     def describe(self) -> Plan:
         """The plan, for a person."""
@@ -560,6 +619,7 @@ def interpolate_video(
     input_fps: str | float | Fraction | None = None,
     masks: str | Path | None = None,
     paths: str = "curved",
+    journal: bool = True,
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Make a video smooth: interpolate it to another frame rate.
@@ -594,6 +654,9 @@ def interpolate_video(
             its own.
         paths: "curved" lets things move as the frames before and after say, for models that heed them (`dis`,
             `compact` and `hybrid`); "straight" looks at no other frames than the two.
+        journal: Keep the packets of the video a second time until it is whole, in a hidden file beside it, so that the
+            same call goes on where an earlier one was broken off (`media.journal`). Only from file to file, with a
+            model that is named.
         progress: Called now and then with how far it is, from another thread.
 
     Returns:
@@ -618,7 +681,7 @@ def interpolate_video(
         source, target, fps=fps, factor=factor, slow=slow, model=model, start=start, end=end, scene_cuts=scene_cuts,
         duplicates=duplicates, loop=loop, codec=codec, quality=quality, pixel_format=pixel_format, device=device,
         weights=weights, threads=threads, overwrite=overwrite, audio=audio, interlaced=interlaced, input_fps=input_fps,
-        masks=masks, paths=paths,
+        masks=masks, paths=paths, journal=journal,
     )  # fmt: skip
     return convert(job, progress)
 
@@ -633,18 +696,20 @@ def convert(job: Job, progress: Callable[[Progress], None] | None = None) -> Sum
         sink = job.make_sink()
         try:
             summary = Run(job, sink, progress).run()
-        except BaseException:
+        except BaseException as error:
             sink.abort()
+            if isinstance(error, OutputError) and job.unfinished():
+                raise OutputError(f"{error} What was done is kept: the same command goes on from there.") from None
             raise
     finally:
         job.reader.close()
     if summary.damage is not None:
-        error = DamagedInputError(
+        damaged = DamagedInputError(
             f"{job.reader.name} is damaged: {summary.damage}. "
             f"What could be read was written to {job.target_name}: {summary.frames_out} frames."
         )
-        error.summary = summary
-        raise error
+        damaged.summary = summary
+        raise damaged
     return summary
 
 
@@ -653,6 +718,11 @@ class _Shown:
     index: int
     video: av.VideoFrame
     held: bool
+
+
+@dataclass(frozen=True)
+class _Repeated:
+    indices: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -673,8 +743,11 @@ class Run:
         self._window = max(2, min(64, FLIGHT_BYTES // self._frame_bytes))
         self._chunk = max(1, min(4, self._window // (2 * job.threads)))
         self._read: Channel[Frame | Other] = Channel(max(2, self._window // 4))
-        self._write: Channel[_Shown | _Made | Other] = Channel(self._window)
+        self._write: Channel[_Shown | _Made | _Repeated | Other] = Channel(self._window)
         self._counts = {"shown": 0, "held": 0, "made": 0}
+        # What an earlier run has encoded already, the first so many frames, is written again as it is.
+        self._earlier = sink if isinstance(sink, VideoWriter) and sink.done else None
+        self._done = 0 if self._earlier is None else self._earlier.done
         self._failure: BaseException | None = None
         self._director = job.director(self._chunk)
 
@@ -725,6 +798,7 @@ class Run:
             untouched=shown,
             held=held,
             synthesized=made,
+            earlier=self._progress.earlier,
             cuts=planner.cuts_found,
             duplicates=planner.duplicates_filled,
             rate=job.rates.output,
@@ -736,6 +810,7 @@ class Run:
             pixel_format=pixel_format,
             lost=list(self._sink.lost),
             notes=[
+                *([] if not self._done else [f"{self._done} frames are those of an earlier run that was broken off."]),
                 *job.notes,
                 *(n for n in job.reader.notes if n not in job.notes),
                 *self._sink.notes,
@@ -765,6 +840,8 @@ class Run:
                 continue
             if isinstance(step, Show):
                 self._write.put(_Shown(step.index, step.frame.video, step.held), 1)
+            elif step.indices[-1] < self._done:
+                self._write.put(_Repeated(step.indices), len(step.indices))
             else:
                 # room first: what is asked for but not yet written must stay bounded too
                 ready: Future[list[av.VideoFrame]] = Future()
@@ -778,17 +855,30 @@ class Run:
                 if isinstance(item, Other):
                     self._sink.copy(item)
                 elif isinstance(item, _Shown):
-                    self._sink.write(item.video, item.index)
+                    self._encode(item.video, item.index)
                     self._counts["held" if item.held else "shown"] += 1
+                elif isinstance(item, _Repeated):
+                    for index in item.indices:
+                        self._encode(None, index)
+                        self._counts["made"] += 1
+                        self._progress.earlier += 1
                 else:
                     for index, video in zip(item.indices, item.videos.result(), strict=True):
-                        self._sink.write(video, index)
+                        self._encode(video, index)
                         self._counts["made"] += 1
         except Stopped:
             pass
         except BaseException as error:
             self._failure = error
             self._write.stop()
+
+    def _encode(self, video: av.VideoFrame | None, index: int) -> None:
+        """Write frame `index`: the one given, or what an earlier run has encoded of it."""
+        if self._earlier is not None and index < self._done:
+            self._earlier.repeat()
+        else:
+            assert video is not None
+            self._sink.write(video, index)
 
     def _fulfil(self, ready: Future[list[av.VideoFrame]], make: Callable[[], list[av.VideoFrame]]) -> None:
         try:

@@ -1,0 +1,153 @@
+"""The journal: what it gives back after any end, and whom it refuses."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from betwixt.errors import OutputError
+from betwixt.media import journal as module
+from betwixt.media.journal import Journal, journal_of
+
+SETTINGS = {"source": ["in.mkv", 1], "model": "dis", "quality": None}
+
+# The order in which an encoder with B frames hands out its packets.
+ORDER = [0, 3, 1, 2, 6, 4, 5, 7]
+
+
+def fill(output: Path, order: list[int] = ORDER, **changes: object) -> Journal:
+    journal = Journal(output, SETTINGS | changes)
+    journal.describe(output.with_name(".part"), b"stream")
+    for n, number in enumerate(order):
+        journal.add(bytes([number]) * (20 + number), number, n - 2, 1, number == 0)
+    return journal
+
+
+def drop(journal: Journal) -> None:
+    """As a process that dies: nothing is said, the system closes the file."""
+    journal._close()
+
+
+def kept(output: Path) -> int:
+    """How many frames a journal holds."""
+    found = Journal(output, SETTINGS)
+    drop(found)
+    return found.frames
+
+
+def age(output: Path, seconds: float) -> None:
+    """Let a journal be that much work."""
+    path = journal_of(output)
+    with path.open("r+b") as file:
+        head = json.loads(file.read(16 << 10))
+        head["begun"] -= seconds
+        file.seek(0)
+        file.write(json.dumps(head).encode().ljust((16 << 10) - 1) + b"\n")
+
+
+def test_it_gives_back_what_it_was_given(tmp_path):
+    drop(fill(tmp_path / "out.mp4"))
+    found = Journal(tmp_path / "out.mp4", SETTINGS)
+    assert found.frames == 8
+    for n, (kept, number) in enumerate(zip(found.packets(), ORDER, strict=True)):
+        assert kept.data == bytes([number]) * (20 + number)
+        assert (kept.pts, kept.dts, kept.duration, kept.key) == (number, n - 2, 1, number == 0)
+    found.discard()
+    assert not journal_of(tmp_path / "out.mp4").exists()
+
+
+@settings(max_examples=60, deadline=None)
+@given(cut=st.integers(0, 600), flip=st.booleans())
+def test_wherever_it_breaks_off_there_is_no_gap(tmp_path_factory, cut, flip):
+    output = tmp_path_factory.mktemp("journal") / "out.mp4"
+    drop(fill(output))
+    data = bytearray(journal_of(output).read_bytes())
+    place = (16 << 10) + cut % (len(data) - (16 << 10))
+    if flip:
+        data[place] ^= 0x55
+    else:
+        del data[place:]
+    journal_of(output).write_bytes(data)
+    found = Journal(output, SETTINGS)
+    # What is taken: any number of frames that are the first so many.
+    assert found.frames in (0, 1, 4, 7, 8)
+    numbers = [kept.pts for kept in found.packets()]
+    assert sorted(numbers) == list(range(found.frames))
+    # What is added goes behind it.
+    found.describe(output.with_name(".part"), b"stream")
+    found.add(b"more", found.frames, None, 1, True)
+    drop(found)
+    again = Journal(output, SETTINGS)
+    assert again.frames == found.frames + 1
+    assert [kept.data for kept in again.packets()][-1] == b"more"
+    drop(again)
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"{", b"null", b'{"format": 1}', os.urandom(20_000)])
+def test_rubbish_is_no_journal(tmp_path, rubbish):
+    journal_of(tmp_path / "out.mp4").write_bytes(rubbish)
+    found = Journal(tmp_path / "out.mp4", SETTINGS)
+    assert found.frames == 0
+    drop(found)
+
+
+def test_little_work_of_other_settings_is_thrown_away_and_much_is_not(tmp_path):
+    output = tmp_path / "out.mp4"
+    drop(fill(output))
+    found = Journal(output, SETTINGS | {"model": "hybrid"})
+    assert found.frames == 0
+    assert "other settings (model)" in found.notes[0]
+    drop(found)
+    drop(fill(output))
+    age(output, 3600)
+    with pytest.raises(OutputError, match=r"other settings \(model\).*--overwrite"):
+        Journal(output, SETTINGS | {"model": "hybrid"})
+    # Nothing is lost by asking, and who means it can have it.
+    found = Journal(output, SETTINGS)
+    assert found.frames == 8
+    drop(found)
+    found = Journal(output, SETTINGS | {"model": "hybrid"}, overwrite=True)
+    assert found.frames == 0
+    drop(found)
+
+
+def test_another_encoder_does_not_go_on(tmp_path):
+    drop(fill(tmp_path / "out.mp4"))
+    found = Journal(tmp_path / "out.mp4", SETTINGS)
+    with pytest.raises(OutputError, match="another version of the encoder"):
+        found.describe(tmp_path / ".part", b"other")
+    drop(found)
+    assert kept(tmp_path / "out.mp4") == 8
+
+
+def test_one_process_at_a_time(tmp_path):
+    pytest.importorskip("fcntl")
+    journal = fill(tmp_path / "out.mp4")
+    with pytest.raises(OutputError, match="another process"):
+        Journal(tmp_path / "out.mp4", SETTINGS)
+    drop(journal)
+    assert kept(tmp_path / "out.mp4") == 8
+
+
+def test_it_stays_where_it_is_worth_it(tmp_path):
+    output = tmp_path / "out.mp4"
+    assert not fill(output).leave()
+    assert not journal_of(output).exists()
+    drop(fill(output))
+    age(output, 61)
+    assert Journal(output, SETTINGS).leave()
+    assert journal_of(output).exists()
+
+
+def test_a_full_disk_costs_the_journal_and_not_the_video(tmp_path, monkeypatch):
+    journal = fill(tmp_path / "out.mp4")
+    monkeypatch.setattr(module, "_SYNC", 0.0)
+    monkeypatch.setattr(module, "_ROOM", 1 << 60)
+    journal.add(b"x", 8, None, 1, True)
+    assert not journal_of(tmp_path / "out.mp4").exists()
+    journal.add(b"x", 9, None, 1, True)
+    assert any("disk" in note for note in journal.notes)
+    assert not journal.leave()
