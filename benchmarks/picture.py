@@ -1,6 +1,6 @@
 """The picture in the README: two frames, the frame between them as averaging, as Betwixt and in truth.
 
-    python benchmarks/picture.py docs/images/between.jpg [--model dis] [--time 1.35] [--rate 8]
+    python benchmarks/picture.py docs/images/between.jpg [--model auto] [--time 1.35] [--rate 8]
 
 The scene is the sample clip's, rendered by code at any time, so that the truth is known.
 """
@@ -38,23 +38,24 @@ def main() -> None:
     """Write the picture and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
-    parser.add_argument("--model", default="dis")
+    parser.add_argument("--model", default="auto")
     parser.add_argument("--time", type=Fraction, default=Fraction("1.35"))
     parser.add_argument("--rate", type=Fraction, default=Fraction(8))
     arguments = parser.parse_args()
     size = {"width": 960, "height": 540}
     step = 1 / arguments.rate
     first, truth, second = (render(arguments.time + k * step / 2, **size) for k in range(3))
-    (new,) = betwixt.load_model(arguments.model).between(first, second, [0.5])
+    model = betwixt.load_model(arguments.model)
+    (new,) = model.between(first, second, [0.5])
     average = ((first.astype(np.uint16) + second) // 2).astype(np.uint8)
     # where averaging errs most is where there is something to see
     error = cv2.blur(np.abs(average.astype(np.float32) - truth).mean(axis=2), (200, 150))
     error[:75], error[-75:], error[:, :120], error[:, -120:] = 0, 0, 0, 0
     y, x = np.unravel_index(np.argmax(error), error.shape)
     window = slice(y - 75, y + 75), slice(x - 120, x + 120)
-    top = [labelled(p, t) for p, t in ((first, "source frame"), (new, f"new frame ({arguments.model})"))]
+    top = [labelled(p, t) for p, t in ((first, "source frame"), (new, f"new frame ({model.name})"))]
     top.append(labelled(second, "next source frame"))
-    figures = {"averaging": average, f"betwixt, {arguments.model}": new, "truth": truth}
+    figures = {"averaging": average, f"betwixt, {model.name}": new, "truth": truth}
     bottom = []
     for name, picture in figures.items():
         zoomed = cv2.resize(picture[window], (960, 600), interpolation=cv2.INTER_CUBIC)

@@ -1,5 +1,7 @@
 """Shared by all tests."""
 
+import importlib
+import importlib.util
 import os
 import sys
 import tempfile
@@ -13,6 +15,10 @@ collect_ignore = ["elsewhere.py"]
 
 # No test finds the weights that whoever runs it has installed.
 os.environ["BETWIXT_WEIGHTS"] = str(Path(__file__).parent / "no weights")
+
+# Tests import OpenVINO, too: nobody is to be told (`runtime.openvino`).
+if importlib.util.find_spec("openvino") is not None:
+    importlib.import_module("betwixt.runtime.openvino").available("fp32")
 
 # What is compiled stays out of the cache of whoever runs it, and serves all tests of one run.
 _cache = tempfile.TemporaryDirectory(prefix="betwixt-cache-")

@@ -1,6 +1,7 @@
 """The verbs as a person uses them."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+import betwixt
 from betwixt.cli.main import run
 from betwixt.media.images import from_picture, read_image, to_picture
 from clips import make_clip, paint, read_frames, same
@@ -31,7 +33,8 @@ def test_interpolate_tells_what_it_did(tmp_path, capsys, clip):
 
 
 def test_without_what_networks_need_frames_are_those_of_dis(tmp_path, capsys, clip, monkeypatch):
-    monkeypatch.setattr("betwixt.models.registry.is_installed", lambda package: package != "safetensors")
+    for module in ("models.registry", "runtime.load"):
+        monkeypatch.setattr(f"betwixt.{module}.is_installed", lambda package: package != "safetensors")
     assert run(["interpolate", str(clip), str(tmp_path / "out.mp4")]) == 0
     told = capsys.readouterr()
     assert "7 new (dis)" in told.out
@@ -43,10 +46,65 @@ def test_without_what_networks_need_frames_are_those_of_dis(tmp_path, capsys, cl
     assert "betwixt[torch" not in capsys.readouterr().err
 
 
-def test_weights_are_of_a_model(tmp_path, capsys, clip):
-    assert run(["interpolate", str(clip), str(tmp_path / "out.mp4"), "--weights", "some.safetensors"]) == 2
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["interpolate", "in.mkv", "out.mp4"],
+        ["evaluate", "--dataset", "video", "--root", "in.mkv"],
+        ["benchmark", "--size", "64x64"],
+        ["rd-curve", "in.mkv", "-o", "curve"],
+        ["encode", "in.mkv", "out.mkv"],
+    ],
+)
+def test_weights_are_of_a_model(tmp_path, capsys, clip, verb, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run([*verb, "--weights", "some.safetensors"]) == 2
     assert "--model NAME" in capsys.readouterr().err
-    assert not (tmp_path / "out.mp4").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_a_pytorch_that_does_not_load_is_said_in_a_line(tmp_path, clip):
+    broken = tmp_path / "broken" / "torch"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('libcudart.so.12: cannot open shared object file')")
+    environment = {**os.environ, "PYTHONPATH": str(broken.parent), "BETWIXT_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "betwixt.cli"]
+    made = [*command, "interpolate", str(clip), str(tmp_path / "out.mp4")]
+    done = subprocess.run(made, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "does not load (libcudart.so.12" in done.stderr
+    assert "--model dis" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    told = subprocess.run([*command, "info", str(clip)], env=environment, capture_output=True, text=True, check=True)
+    assert "cost unknown" in told.stdout
+
+
+def test_what_is_wrong_with_files_is_said_before_a_model_is_loaded(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("betwixt.pipeline.interpolate.load_model", None)
+    assert run(["interpolate", str(tmp_path / "missing.mkv"), str(tmp_path / "out.mp4")]) == 2
+    assert "missing.mkv" in capsys.readouterr().err
+
+
+def test_frames_after_the_last_are_evaluated_with_a_model_that_makes_them(tmp_path, capsys, clip):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, frame in enumerate(read_frames(clip)):
+        frame.video.to_image().save(folder / f"{number:03d}.png")
+    text = out_of(capsys, "evaluate", "--dataset", "frames", "--root", folder, "--extrapolate", "--metrics", "psnr")
+    assert "dis" in text
+
+
+def test_names_in_records_are_those_of_models(tmp_path, capsys, clip):
+    (tmp_path / "frames").mkdir()
+    coded = json.loads(out_of(capsys, "encode", clip, tmp_path / "c.mkv", "--base", "x264", "--json"))
+    assert coded["model"] == "hybrid"
+    decoded = json.loads(out_of(capsys, "decode", tmp_path / "c.mkv", tmp_path / "d.mkv", "--model", "auto", "--json"))
+    assert decoded["model"] == "hybrid"
+    assert not any("differ" in note for note in decoded["notes"])
+    assert json.loads(out_of(capsys, "info", clip, "--json"))["model"] == "hybrid"
+    cost = json.loads(out_of(capsys, "benchmark", "--size", "64x64", "--runs", "1", "--json", "-"))
+    assert cost["results"][0]["model"] == "hybrid"
+    assert betwixt.load_model().name == "hybrid"
 
 
 def test_interpolate_as_json(tmp_path, capsys, clip):

@@ -16,6 +16,7 @@ import betwixt
 from betwixt.effects.blur import _Job as BlurJob
 from betwixt.errors import OutputError
 from betwixt.media import journal
+from betwixt.media.images import ImageWriter
 from betwixt.media.journal import journal_of
 from betwixt.media.writer import VideoWriter
 from betwixt.pipeline.interpolate import Job, defaults
@@ -98,6 +99,38 @@ def test_it_is_broken_off_again_and_again(tmp_path):
         same(a.video, b.video)
         for a, b in zip(read_frames(tmp_path / "whole.mkv"), read_frames(tmp_path / "out.mkv"), strict=True)
     )
+
+
+@pytest.mark.parametrize("location", ["frames", "frames/new_%04d.png", "there/new_%04d.jpg", "there"])
+def test_images_go_on_too(tmp_path, location):
+    source = make_clip(tmp_path / "in.mkv", frames=60)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "whole").mkdir()
+    betwixt.interpolate_video(source, tmp_path / "whole" / Path(location).name, model="dis")
+    write = ImageWriter.write
+
+    def stop(self: ImageWriter, frame: Any) -> None:
+        if self.count >= 70:
+            # Half a picture, as a crash may leave it.
+            half = next(iter(sorted(self.temporary.iterdir(), reverse=True)))
+            half.write_bytes(half.read_bytes()[:100])
+            raise KeyboardInterrupt
+        write(self, frame)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ImageWriter, "write", stop)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            betwixt.interpolate_video(source, tmp_path / location, model="dis")
+    assert "the same command goes on" in caught.value.__notes__[0]
+    made = betwixt.interpolate_video(source, tmp_path / location, model="dis")
+    assert made.earlier == 34
+    assert f"{69} frames are those of an earlier run" in made.notes[0]
+    folder = tmp_path / location if "%" not in location else (tmp_path / location).parent
+    whole = tmp_path / "whole" if "%" in location else tmp_path / "whole" / Path(location).name
+    pictures = [{p.name: p.read_bytes() for p in place.iterdir()} for place in (folder, whole)]
+    assert len(pictures[0]) == 120
+    assert pictures[0] == pictures[1]
+    assert not list(tmp_path.rglob(".*"))
 
 
 def test_a_source_that_has_changed_is_begun_anew(tmp_path):

@@ -49,10 +49,9 @@ def benchmark(
     """
     from betwixt.cli import report
     from betwixt.evaluation.bench import Request, run
-    from betwixt.models.registry import chosen_model
 
     request = Request(
-        models=[chosen_model(name.strip()) for name in model.split(",")],
+        models=[name.strip() for name in model.split(",")],
         size=size,
         device=device,
         runtime=runtime,

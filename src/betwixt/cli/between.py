@@ -30,15 +30,17 @@ def between(
     as_json: o.AsJson = False,
 ) -> None:
     """Make the frames between two pictures."""
-    from betwixt.cli.report import print_json
+    from betwixt.cli import report
     from betwixt.pipeline.between import between_pictures
+    from betwixt.runtime.load import what_lacks
 
     made = between_pictures(
         first, second, target, times=times, count=count, ends=ends, fps=fps, model=model, device=device,
         weights=weights, overwrite=overwrite,
     )  # fmt: skip
     if as_json:
-        print_json(made.as_dict(), sys.stdout)
+        report.print_json(made.as_dict(), sys.stdout)
     else:
         shown = ", ".join(f"{float(t):.4g}" for t in made.times[:12]) + (", ..." if len(made.times) > 12 else "")
+        report.print_notes(what_lacks(model, device), [])
         print(f"{made.output}: {made.frames} frames at {shown} ({made.model}, {made.seconds:.1f} s)")

@@ -61,10 +61,9 @@ def evaluate(
     """
     from betwixt.cli import report
     from betwixt.evaluation.session import Request, run
-    from betwixt.models.registry import chosen_model
 
     request = Request(
-        models=[chosen_model(name.strip()) for name in model.split(",")],
+        models=[name.strip() for name in model.split(",")],
         dataset=dataset,
         root=root,
         limit=limit,

@@ -90,7 +90,7 @@ def _cost(findings: Findings, frames: int | None) -> str:
     if frames is None or findings.seconds_a_frame is None:
         return "cost unknown"
     new = frames
-    seconds = new * findings.seconds_a_frame / cores()
+    seconds = new * findings.seconds_a_frame
     return f"{new} new frames, about {duration(seconds)} of synthesis by {findings.model} on {cores()} cores"
 
 

@@ -93,11 +93,8 @@ def run_conversion(
     **options: Any,
 ) -> None:
     """Convert `source` to `target` (or say what would be done), showing how far it is, and tell what was done."""
-    from pathlib import Path
-
     from betwixt.cli import report
     from betwixt.errors import DamagedInputError, Interrupted
-    from betwixt.media.journal import journal_of
 
     inlet: Any = sys.stdin.buffer if source == "-" else source
     outlet: Any = sys.stdout.buffer if target == "-" else target
@@ -117,11 +114,9 @@ def run_conversion(
             summary = convert(inlet, outlet, progress=bar, **options)
         except DamagedInputError as error:
             damaged, summary = error, error.summary
-        except KeyboardInterrupt:
-            if target != "-" and journal_of(Path(target)).exists():
-                raise Interrupted(
-                    "interrupted; what was done is kept, and the same command goes on from there."
-                ) from None
+        except KeyboardInterrupt as error:
+            if kept := getattr(error, "__notes__", None):
+                raise Interrupted(f"interrupted. {kept[0]}") from None
             raise
     if as_json:
         report.print_json(summary.as_dict(), out)

@@ -236,6 +236,7 @@ def _checked(request: Request, notes: list[str]) -> list[str]:
     _library("matplotlib")
     if not request.clips:
         raise UsageError("There are no clips: give a video or a folder of images.")
+    chosen_model(request.model, request.weights)
     for method in request.methods:
         if method not in METHODS:
             raise UsageError(f"There is no method '{method}': choose from {', '.join(METHODS)}.")

@@ -258,7 +258,7 @@ class _Restoring:
                 f"{name} was made with the model {record.model}, which this Betwixt does not have: choose another with "
                 "--model."
             )
-        chosen = chosen_model(model or record.model)
+        chosen = chosen_model(model or record.model, weights)
         # Frames come out alike whatever the machine is good at.
         self.model = load_model(chosen, device, weights=weights, precision="fp32")
         used = loaded_hash(chosen, weights)

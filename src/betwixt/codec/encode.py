@@ -52,7 +52,7 @@ from betwixt.models.base import Interpolator
 from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.pipeline.interpolate import cores
 from betwixt.pipeline.plan import thumbnail
-from betwixt.runtime.load import load_model, loaded_hash
+from betwixt.runtime.load import load_model, loaded_hash, what_lacks
 from betwixt.runtime.synthesis import PairWork, Source
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ class _Encoding:
             self.model = given
         self.weights = loaded_hash(given, o["weights"]) if isinstance(given, str) and self.mode != "base" else ""
         self.paths = "curved" if self.model is not None and self.model.curves else "straight"
-        self.notes: list[str] = []
+        self.notes: list[str] = what_lacks(given, o["device"]) if self.mode != "base" and isinstance(given, str) else []
 
     # -- the whole
 

@@ -8,7 +8,7 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from betwixt.errors import InputError, UsageError
@@ -17,7 +17,7 @@ from betwixt.evaluation.end_to_end import EndToEnd, race
 from betwixt.evaluation.plot import Point, draw, read_quality
 from betwixt.evaluation.report import read_table, record
 from betwixt.media.files import check_output, write_whole
-from betwixt.models.registry import model_info
+from betwixt.models.registry import chosen_model, model_info
 from betwixt.runtime.load import check_device, check_precision, check_runtime
 
 __all__ = ["Outcome", "Request", "run"]
@@ -75,6 +75,7 @@ def run(request: Request, progress: Callable[[str], None] = lambda text: None) -
     Raises:
         BetwixtError: in one line.
     """
+    request = replace(request, models=[chosen_model(name, request.weights) for name in request.models])
     size = parse_size(request.size) if request.size is not None else None
     _check(request)
     quality = read_quality(request.plot, request.dataset, request.metric) if request.plot is not None else {}

@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-from betwixt.runtime.devices import installed_torch
+from betwixt.installed import installed_torch
 
 __all__ = ["describe_machine"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from betwixt.evaluation.report import (
 from betwixt.evaluation.run import Evaluation, Journal, Model, check_model, evaluate
 from betwixt.evaluation.sheet import check_sheet, write_sheet
 from betwixt.media.files import check_output, write_whole
-from betwixt.models.registry import model_info
+from betwixt.models.registry import DEFAULT_MODEL, chosen_model, model_info
 from betwixt.runtime.load import check_device, check_precision, load_model, loaded_hash, weights_of
 
 __all__ = ["Outcome", "Request", "run"]
@@ -104,6 +104,11 @@ def run(request: Request, progress: Callable[[str, int, int | None], None] | Non
     Raises:
         BetwixtError: in one line.
     """
+    # The best of those that interpolate makes no frames after the last.
+    ahead = request.extrapolate or request.dataset.endswith("-extrapolation")
+    usual = "dis" if ahead and request.weights is None else DEFAULT_MODEL
+    names = [usual if name == DEFAULT_MODEL else name for name in request.models]
+    request = replace(request, models=[chosen_model(name, request.weights) for name in names])
     options = Options(request.clean, request.stride, request.extrapolate, request.paths)
     dataset = open_dataset(request.dataset, request.root, options)
     metrics = select_metrics(request.metrics, request.lpips_weights)

@@ -601,9 +601,11 @@ class ImageWriter(WholeOutput):
         overwrite: Whether a folder that is not empty, or files that exist, are accepted: images of that sequence are
             then replaced on commit (left-over numbers too), other files stay.
         to_picture: How frames become RGB.
+        unfinished: The folder that a writer of the same images has left unfinished (`keep`), to go on in.
 
     Attributes:
-        count: How many frames have been written.
+        count: How many frames have been written, those of an unfinished folder included.
+        temporary: The folder in which they are until `commit`.
 
     Raises:
         UsageError: for a suffix or a quality that cannot be.
@@ -618,6 +620,7 @@ class ImageWriter(WholeOutput):
         quality: int | None = None,
         overwrite: bool = False,
         to_picture: ToPicture = to_picture,
+        unfinished: Path | None = None,
     ) -> None:
         text = os.fspath(location)
         path = Path(text)
@@ -641,16 +644,16 @@ class ImageWriter(WholeOutput):
         self._sequence = re.compile(sequence)
         self._suffix = suffix.lower()
         self._options = _options(self._suffix, quality)
-        self._prepare(overwrite)
+        self._prepare(overwrite, unfinished)
 
-    def _prepare(self, overwrite: bool) -> None:
+    def _prepare(self, overwrite: bool, unfinished: Path | None) -> None:
         folder = self._folder
         try:
             exists = folder.is_dir()
             if not exists and folder.exists():
                 raise OutputError(f"{folder} is a file, not a folder: choose another name.")
             if exists and not overwrite:
-                if self._location == folder and any(folder.iterdir()):
+                if self._location == folder and any(p != unfinished for p in folder.iterdir()):
                     raise OutputError(f"The folder {folder} is not empty: choose another, or pass --overwrite.")
                 if (taken := next(self._taken(), None)) is not None:
                     raise OutputError(f"{taken} exists: choose another name, or pass --overwrite.")
@@ -659,8 +662,15 @@ class ImageWriter(WholeOutput):
             # beside its place, so that moving it there is one step; within a folder that exists, as that may be
             # another file system than the one above it
             parent = folder if exists else folder.parent
-            self._temporary = parent / f".{folder.name if not exists else 'betwixt'}.{secrets.token_hex(4)}.part"
-            self._temporary.mkdir()
+            if unfinished is not None:
+                self.temporary = unfinished
+                while _member(unfinished / self._name, self.count + 1).is_file():
+                    self.count += 1
+                # The last may be half of one.
+                self.count = max(0, self.count - 1)
+            else:
+                self.temporary = parent / f".{folder.name if not exists else 'betwixt'}.{secrets.token_hex(4)}.part"
+                self.temporary.mkdir()
             self._new_folder = not exists
             self._pending = True
         except OSError as error:
@@ -678,7 +688,7 @@ class ImageWriter(WholeOutput):
             )
         data = self._encode(frame)
         try:
-            _member(self._temporary / self._name, self.count + 1).write_bytes(data)
+            _member(self.temporary / self._name, self.count + 1).write_bytes(data)
         except OSError as error:
             raise output_error(error, self._location) from None
         self.count += 1
@@ -689,7 +699,7 @@ class ImageWriter(WholeOutput):
             return
         try:
             if self._new_folder and not self._folder.exists():
-                os.rename(self._temporary, self._folder)
+                os.rename(self.temporary, self._folder)
             else:
                 self._merge()
         except OSError as error:
@@ -698,19 +708,23 @@ class ImageWriter(WholeOutput):
         self._pending = False
 
     def _merge(self) -> None:
-        written = set(os.listdir(self._temporary))
+        written = set(os.listdir(self.temporary))
         old = {p.name for p in self._taken()} - written
         for name in sorted(written):
-            os.replace(self._temporary / name, self._folder / name)
+            os.replace(self.temporary / name, self._folder / name)
         for name in old:
             (self._folder / name).unlink()
-        self._temporary.rmdir()
+        self.temporary.rmdir()
 
     def abort(self) -> None:
         """Remove what has been written; what was there before stays as it is."""
         if self._pending:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+            shutil.rmtree(self.temporary, ignore_errors=True)
             self._pending = False
+
+    def keep(self) -> None:
+        """Stop, and leave what has been written for another writer to go on with."""
+        self._pending = False
 
     # -- encoding
 

@@ -13,7 +13,8 @@ highest number among the first n packets is n - 1. What is taken ends at the las
     "BTJP", pts, dts, duration, key, length, CRC, data    a packet; times in ticks of the writer's clock
     ..
 
-The journal goes when the video is whole. One process at a time can hold it.
+The journal goes when the video is whole. One process at a time can hold it. Of a sequence of images it has no packets,
+but says in which folder those are that are finished.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ class Journal:
     Attributes:
         path: The file.
         frames: How many frames of an earlier run it holds, from the first on without a gap.
+        folder: The unfinished folder of images that an earlier run has left; None if there is none.
         notes: What a person should know.
 
     Raises:
@@ -98,6 +100,7 @@ class Journal:
 
     def __init__(self, output: Path, settings: Mapping[str, Any], overwrite: bool = False) -> None:
         self.path, self.frames, self.notes = journal_of(output), 0, list[str]()
+        self.folder: Path | None = None
         self._output, self._end = output, _HEAD
         self._began = self._synced = time.monotonic()
         self._earlier = 0.0
@@ -123,12 +126,14 @@ class Journal:
     def _goes_on(self, found: dict[str, Any], overwrite: bool) -> bool:
         """Whether a journal that was found is of this conversion; removes the muxer's unfinished file beside it."""
         assert self._file is not None
-        if found.get("temporary"):
-            self._output.with_name(found["temporary"]).unlink(missing_ok=True)
+        left = self._output.parent / str(found.get("temporary"))
+        if left.is_file():
+            left.unlink()
         self._earlier = max(0.0, os.fstat(self._file.fileno()).st_mtime - found["begun"])
         wanted = self._head["settings"]
         other = [key for key in wanted if found["settings"].get(key) != wanted[key]]
         if not other:
+            self.folder = left if left.is_dir() else None
             return True
         told = f"with other settings ({', '.join(other)})"
         if self._earlier >= _DEAR and not overwrite:
@@ -137,6 +142,8 @@ class Journal:
                 "or pass --overwrite to begin anew."
             )
         self.notes.append(f"What an earlier run had done of {self._output.name} {told} is thrown away.")
+        if left.is_dir() and left.name.endswith(".part"):
+            shutil.rmtree(left, ignore_errors=True)
         self._earlier = 0.0
         return False
 
@@ -188,7 +195,7 @@ class Journal:
         """Say what goes with the packets.
 
         Args:
-            temporary: The muxer's unfinished file, which is worth nothing without the muxer.
+            temporary: The muxer's unfinished file, which is worth nothing without the muxer, or a folder of images.
             stream: The encoder's description of its stream, which has to be the same for all of it.
 
         Raises:
@@ -200,7 +207,7 @@ class Journal:
                 f"{self.path} holds what another version of the encoder has made of {self._output.name}: "
                 "remove it to begin anew."
             )
-        self._head |= {"temporary": temporary.name, "stream": told}
+        self._head |= {"temporary": os.path.relpath(temporary, self._output.parent), "stream": told}
         try:
             self._write_head()
         except OSError:
@@ -240,11 +247,15 @@ class Journal:
             self._close()
             self.path.unlink(missing_ok=True)
 
-    def leave(self) -> bool:
-        """Close it where the conversion stops before its end; returns whether it was worth keeping."""
+    def leave(self, images: int = 0) -> bool:
+        """Close it where the conversion stops before its end; returns whether it was worth keeping.
+
+        Args:
+            images: How many images are finished, where they are what there is to keep.
+        """
         if self._file is None:
             return False
-        if self._earlier + time.monotonic() - self._began < _WORTH or self._end == _HEAD:
+        if self._earlier + time.monotonic() - self._began < _WORTH or (self._end == _HEAD and not images):
             self.discard()
             return False
         with contextlib.suppress(OSError):

@@ -13,6 +13,7 @@ from betwixt.media.colour import chroma_location, colour_of
 from betwixt.media.frames import workable
 from betwixt.media.gif import GifWriter
 from betwixt.media.images import ImageReader, ImageWriter
+from betwixt.media.journal import Journal
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, Other
 
@@ -79,10 +80,23 @@ class ImageSink:
         source: The input.
         quality: 1 to 100 for JPEG and WebP, or None.
         overwrite: Whether existing images may be replaced.
+        journal: What says where the images of an earlier run are, which was broken off.
+
+    Attributes:
+        done: How many images, from the first on, are there of an earlier run: `repeat` stands for each of them, in the
+            place of `write`.
     """
 
-    def __init__(self, location: str | Path, source: VideoInfo, quality: str | None, overwrite: bool) -> None:
+    def __init__(
+        self,
+        location: str | Path,
+        source: VideoInfo,
+        quality: str | None,
+        overwrite: bool,
+        journal: Journal | None = None,
+    ) -> None:
         self.lost: list[str] = []
+        self._journal = journal
         self.notes: list[str] = []
         level = None
         if quality is not None:
@@ -91,11 +105,24 @@ class ImageSink:
             except ValueError:
                 raise UsageError(f"The quality '{quality}' is not a number: give 1 to 100.") from None
         self.lost += [str(s) for s in source.streams if s.kind in ("audio", "subtitle")]
-        self._writer = ImageWriter(location, quality=level, overwrite=overwrite)
+        try:
+            self._writer = ImageWriter(
+                location, quality=level, overwrite=overwrite, unfinished=None if journal is None else journal.folder
+            )
+            if journal is not None:
+                journal.describe(self._writer.temporary, b"")
+        except BaseException:
+            if journal is not None:
+                journal.leave()
+            raise
+        self.done = self._writer.count
 
     def write(self, frame: av.VideoFrame, index: int) -> None:
         """Write the next frame."""
         self._writer.write(frame)
+
+    def repeat(self) -> None:
+        """The image is there."""
 
     def copy(self, other: Other) -> None:
         """Images have no other streams."""
@@ -103,10 +130,16 @@ class ImageSink:
     def commit(self) -> None:
         """Move the images into place."""
         self._writer.commit()
+        if self._journal is not None:
+            self.notes += self._journal.notes
+            self._journal.discard()
 
     def abort(self) -> None:
-        """Leave nothing behind; does nothing after `commit`."""
-        self._writer.abort()
+        """Leave nothing behind but what is worth going on with; does nothing after `commit`."""
+        if self._journal is not None and self._journal.leave(self._writer.count):
+            self._writer.keep()
+        else:
+            self._writer.abort()
 
 
 class GifSink:

@@ -11,7 +11,7 @@ __all__ = ["HYBRID", "HybridConfig"]
 
 @dataclass(frozen=True)
 class HybridConfig:
-    """Hyper-parameters; the defaults are those of the shipped weights.
+    """Hyper-parameters; the defaults are those of the shipped weights at work.
 
     Attributes:
         flow: Channels of the flow network at 1/4, 1/8 and 1/16; the first is also the width of the state.

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from betwixt.errors import UsageError
-from betwixt.runtime.devices import is_installed
+from betwixt.installed import installed_torch, is_installed
 
 if TYPE_CHECKING:
     from betwixt.models.network import Network
@@ -22,7 +22,6 @@ __all__ = [
     "load_network",
     "model_info",
     "need_torch",
-    "what_lacks",
 ]
 
 DEFAULT_MODEL = "auto"
@@ -343,18 +342,21 @@ MODELS: dict[str, ModelInfo] = {
 }
 
 
-def chosen_model(name: str = DEFAULT_MODEL) -> str:
-    """The model that a name stands for: "auto" is `hybrid`, or `dis` where what networks need is not installed."""
+def chosen_model(name: str = DEFAULT_MODEL, weights: object = None) -> str:
+    """The model that a name stands for: "auto" is `hybrid`, or `dis` where what networks need is not installed.
+
+    Args:
+        name: A model's name, or "auto".
+        weights: What was given to load into it, if anything.
+
+    Raises:
+        UsageError: if weights were given, but nobody said of what.
+    """
     if name != DEFAULT_MODEL:
         return name
-    return "hybrid" if is_installed("torch") and is_installed("safetensors") else "dis"
-
-
-def what_lacks(name: str) -> str | None:
-    """What a person who asked for a model by this name could install for better or faster frames; None if nothing."""
-    if name == DEFAULT_MODEL and chosen_model(name) == "dis":
-        return "Without PyTorch the frames are those of dis; pip install 'betwixt[torch,openvino]' for better ones."
-    return None
+    if weights is not None:
+        raise UsageError("Say which model the weights are of: --model NAME (see betwixt models).")
+    return "hybrid" if installed_torch() and is_installed("safetensors") else "dis"
 
 
 def model_info(name: str) -> ModelInfo:
@@ -386,5 +388,9 @@ def need_torch(what: str) -> None:
     """Raise `UsageError`, beginning with `what`, where PyTorch is not installed or does not load."""
     try:
         import torch  # noqa: F401
-    except (ImportError, OSError):
+    except (ImportError, OSError) as error:
+        if installed_torch():
+            raise UsageError(
+                f"{what} needs PyTorch, which is installed but does not load ({error}): mend it, or pass --model dis."
+            ) from None
         raise UsageError(f"{what} needs PyTorch: pip install 'betwixt[torch]'.") from None

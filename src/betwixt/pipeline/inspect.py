@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import cv2
 
-from betwixt.errors import InputError
+from betwixt.errors import InputError, UsageError
 from betwixt.media.images import is_image_location
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, Reader
@@ -39,8 +40,9 @@ class Findings:
         longest: The longest.
         cuts: Times of the cuts in seconds from the video's beginning.
         duplicates: How many frames repeat the one before them, and would be filled with ``--duplicates fill``.
-        seconds_a_frame: What one new frame costs on this machine with the default model, in seconds, on one core.
-        model: That model.
+        seconds_a_frame: What a new frame costs in a conversion on this machine, which makes one a core at a time, in
+            seconds; None if that cannot be told.
+        model: What makes it: the default model.
         damage: What is wrong with the file; None if nothing was seen.
         notes: What a person should know.
     """
@@ -162,24 +164,34 @@ def _scan(
 
 
 def _cost(pairs: list[tuple[Frame, ...]], info: VideoInfo) -> float | None:
-    """Seconds for one new frame on one core, measured on the clip itself."""
+    """Seconds for a new frame where each core makes one, measured on the clip itself."""
     usable = [pair for pair in pairs if len(pair) == 2]
     if not usable:
         return None
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
     try:
         model = load_model()
-        # A frame by each core, as conversions do it.
-        model.expect(cores())
-        synthesizer = Synthesizer(model, usable[0][0].video, info.colour)
-        spent = []
+    except UsageError:
+        return None
+    count = cores()
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    model.expect(count)
+    synthesizer = Synthesizer(model, usable[0][0].video, info.colour)
+
+    def make(pair: tuple[Frame, ...]) -> None:
+        left, right = (synthesizer.source(frame.video) for frame in pair)
+        PairWork(synthesizer, left, right).make([Fraction(1, 2)])
+
+    try:
         # The first frame waits for the model to be made ready for the size.
-        for left, right in (usable[0], *usable):
-            began = time.monotonic()
-            work = PairWork(synthesizer, synthesizer.source(left.video), synthesizer.source(right.video))
-            work.make([Fraction(1, 2)])
-            spent.append(time.monotonic() - began)
+        make(usable[0])
+        spent = []
+        with ThreadPoolExecutor(count) as pool:
+            for pair in usable:
+                began = time.monotonic()
+                list(pool.map(make, [pair] * count))
+                spent.append((time.monotonic() - began) / count)
     finally:
         cv2.setNumThreads(threads)
+        model.expect(1)
     return min(spent)

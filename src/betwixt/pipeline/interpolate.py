@@ -45,10 +45,10 @@ from betwixt.media.timeline import frame_count, parse_rate, parse_time
 from betwixt.media.writer import TimeMap, VideoWriter
 from betwixt.memory import peak_memory
 from betwixt.models.base import Interpolator, check_interpolates, takes_no_masks
-from betwixt.models.registry import DEFAULT_MODEL, what_lacks
+from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.pipeline.channel import Channel, Stopped
 from betwixt.pipeline.plan import Between, Planner, Rates, Show, choose_rates
-from betwixt.runtime.load import load_model, loaded_hash
+from betwixt.runtime.load import load_model, loaded_hash, what_lacks
 from betwixt.runtime.synthesis import PairWork, Source, Synthesizer
 
 __all__ = [
@@ -70,6 +70,8 @@ __all__ = [
 
 FLIGHT_BYTES = 96 << 20
 """How much memory finished and half-finished frames may take between the stages."""
+
+_KEPT = "What was done is kept: the same command goes on from there."
 
 _UNCOMPRESSED = ("rawvideo", "wrapped_avframe", "v210", "v410")
 
@@ -287,17 +289,17 @@ class Job:
             raise UsageError(f"The number of threads ({threads}) must not be negative.")
         self.threads = threads or cores()
         self.overwrite, self.interlaced = overwrite, interlaced
-        self.model = load_model(model, device, weights=weights) if isinstance(model, str) else model
-        # What is loaded already may be anything: only a name and a file tell that it is the same again.
-        self._weights = loaded_hash(model, weights) if isinstance(model, str) else None
-        self._journal = journal
-        self._lack = what_lacks(model) if isinstance(model, str) else None
-        self.check_model()
-        self.masks = None if masks is None else self._open_masks(masks)
-        self._masks = masks
+        self._journal, self._masks = journal, masks
+        self._lacks = what_lacks(model, device) if isinstance(model, str) else []
         self._check_target()
         self.reader: Reader | ImageSource = self._open()
         try:
+            # It takes longer than all else that can be wrong.
+            self.model = load_model(model, device, weights=weights) if isinstance(model, str) else model
+            # What is loaded already may be anything: only a name and a file tell that it is the same again.
+            self._weights = loaded_hash(model, weights) if isinstance(model, str) else None
+            self.check_model()
+            self.masks = None if masks is None else self._open_masks(masks)
             self._decide(audio)
             if self.masks is not None:
                 self.masks.check(None, self.reader.info.height, self.reader.info.width)
@@ -356,8 +358,7 @@ class Job:
         elif audio == "stretch" and self.rates.slow == 1:
             audio = "copy"
         self.notes: list[str] = list(self.reader.notes)
-        if self._lack is not None:
-            self.notes.append(self._lack)
+        self.notes += self._lacks
         if has_sound and audio == "drop" and self.rates.slow != 1:
             self.notes.append("The sound is left out of the slow motion; --audio stretch keeps it, at the same pitch.")
         self.audio = audio if has_sound else "none"
@@ -386,7 +387,7 @@ class Job:
 
     def unfinished(self) -> bool:
         """Whether what was done of it is kept beside the output."""
-        return self.kind == "file" and isinstance(self.target, (str, Path)) and journal_of(Path(self.target)).exists()
+        return self.kind in ("file", "images") and journal_of(self._place()).exists()
 
     def elapsed(self) -> float:
         """Seconds since it was begun."""
@@ -412,7 +413,8 @@ class Job:
         """Open the output."""
         info, reader = self.reader.info, self.reader
         if self.kind == "images":
-            return ImageSink(self.target, info, self.quality, self.overwrite)  # type: ignore[arg-type]
+            place: Any = self.target
+            return ImageSink(place, info, self.quality, self.overwrite, self._open_journal())
         if self.kind == "gif":
             return GifSink(Path(self.target), info, self.rates.output, self.overwrite)  # type: ignore[arg-type]
         zero, offset = info.start, Fraction(0)
@@ -453,7 +455,14 @@ class Job:
         named = isinstance(self.source, (str, Path)) and isinstance(self.target, (str, Path))
         if not (self._journal and named and self._weights is not None) or alpha or encoder in _UNCOMPRESSED:
             return None
-        return Journal(Path(self.target), self.settings(), self.overwrite)  # type: ignore[arg-type]
+        place = self._place()
+        return Journal(place, self.settings(), self.overwrite) if place.parent.is_dir() else None
+
+    def _place(self) -> Path:
+        """What the journal lies beside: the output, or the folder that images in a new folder make."""
+        path = Path(self.target)  # type: ignore[arg-type]
+        inside = self.kind == "images" and not path.is_dir() and path.suffix and not path.parent.is_dir()
+        return path.parent if inside else path
 
     def settings(self) -> dict[str, Any]:
         """What the output's frames depend on, for a journal: runs alike in these make the same."""
@@ -698,8 +707,10 @@ def convert(job: Job, progress: Callable[[Progress], None] | None = None) -> Sum
             summary = Run(job, sink, progress).run()
         except BaseException as error:
             sink.abort()
-            if isinstance(error, OutputError) and job.unfinished():
-                raise OutputError(f"{error} What was done is kept: the same command goes on from there.") from None
+            if job.unfinished() and isinstance(error, OutputError):
+                raise OutputError(f"{error} {_KEPT}") from None
+            if job.unfinished() and isinstance(error, KeyboardInterrupt):
+                error.add_note(_KEPT)
             raise
     finally:
         job.reader.close()
@@ -746,7 +757,7 @@ class Run:
         self._write: Channel[_Shown | _Made | _Repeated | Other] = Channel(self._window)
         self._counts = {"shown": 0, "held": 0, "made": 0}
         # What an earlier run has encoded already, the first so many frames, is written again as it is.
-        self._earlier = sink if isinstance(sink, VideoWriter) and sink.done else None
+        self._earlier = sink if isinstance(sink, (VideoWriter, ImageSink)) and sink.done else None
         self._done = 0 if self._earlier is None else self._earlier.done
         self._failure: BaseException | None = None
         self._director = job.director(self._chunk)

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["cpu_computes_in_bf16", "installed_torch", "is_cpu", "is_installed"]
+from betwixt.models.registry import need_torch
 
-
-def installed_torch() -> str:
-    """The version of PyTorch, "" where it is not installed."""
-    try:
-        return version("torch")
-    except PackageNotFoundError:
-        return ""
-
-
-def is_installed(package: str) -> bool:
-    """Whether a package is there to be imported."""
-    return find_spec(package) is not None
+__all__ = ["cpu_computes_in_bf16", "is_cpu"]
 
 
 def is_cpu(device: str) -> bool:
     """Whether a network that is to run on `device`, "auto" included, runs on the CPU."""
     if device != "auto" or sys.platform == "darwin" or _built_for_cpus():
         return device in ("auto", "cpu")
+    need_torch("The choice of a device")
     import torch
 
     return not torch.cuda.is_available()

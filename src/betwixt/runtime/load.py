@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from betwixt.errors import UsageError
+from betwixt.installed import installed_torch, is_installed
 from betwixt.models.base import Interpolator, takes_no_masks
-from betwixt.models.registry import DEFAULT_MODEL, load_network, model_info, need_torch
-from betwixt.runtime.devices import installed_torch
+from betwixt.models.registry import DEFAULT_MODEL, chosen_model, load_network, model_info, need_torch
+from betwixt.runtime.devices import is_cpu
 from betwixt.weights.store import RIFE, embedded_file, file_hash, installed
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ __all__ = [
     "load_model",
     "loaded_hash",
     "weights_of",
+    "what_lacks",
 ]
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -63,10 +65,8 @@ def load_model(
         >>> betwixt.load_model("dis").name
         'dis'
     """
-    if name == DEFAULT_MODEL and weights is not None:
-        raise UsageError("Say which model the weights are of: --model NAME (see betwixt models).")
+    name = chosen_model(name, weights)
     info = model_info(name)
-    name = info.name
     check_device(device)
     check_runtime(name, runtime)
     if masks is not None and not info.masks:
@@ -100,6 +100,17 @@ def load_model(
     check_model(path, name)
     load_weights(getattr(network, "network", network), path)
     return TorchInterpolator(name, network, device, precision, masks=masks)
+
+
+def what_lacks(name: str, device: str = "auto") -> list[str]:
+    """What a person who asked for a model by this name could install for better or faster frames, in sentences."""
+    if name != DEFAULT_MODEL:
+        return []
+    if chosen_model(name) == "dis":
+        return ["Without PyTorch the frames are those of dis; pip install 'betwixt[torch,openvino]' for better ones."]
+    if not is_installed("openvino") and is_cpu(device):
+        return ["Frames take less time with OpenVINO: pip install 'betwixt[openvino]'."]
+    return []
 
 
 def weights_of(name: str, given: str | Path | None = None) -> Path:
@@ -137,7 +148,7 @@ def _without_weights(name: str) -> str:
     ways = [f"betwixt weights download {offers[0]}"] if offers else []
     authors = f" (the authors': {place.page})" if place is not None and not offers else ""
     ways.append(f"betwixt weights import FILE --as {name}{authors}")
-    ways.append("train it (docs/training.md) and pass --weights FILE, or leave --model out")
+    ways.append("train it (docs/training.md) and pass --weights FILE, or use another model, such as hybrid")
     return f"No weights of {name} are at hand: {'; '.join(ways)}."
 
 

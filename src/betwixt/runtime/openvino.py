@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.cache import cache_folder
-from betwixt.runtime.devices import installed_torch
+from betwixt.installed import installed_torch
+from betwixt.models.registry import need_torch
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -121,15 +122,21 @@ def _writable(folder: Path) -> Path | None:
     return folder if os.access(folder, os.W_OK) else None
 
 
-_STARTING = threading.Lock()
+_LOADING, _STARTING = threading.Lock(), threading.Lock()
 
 
 def _library() -> Any:
-    """OpenVINO, which tells nobody that it is used.
+    """OpenVINO, which tells nobody that it is used, unless whoever uses Betwixt had loaded it before.
 
     Left to itself, it reports each import and each conversion to its makers, and writes into the user's home folder.
     """
-    with _STARTING, _without("openvino_telemetry"):
+    with _LOADING:
+        return _loaded()
+
+
+@functools.cache
+def _loaded() -> Any:
+    with contextlib.nullcontext() if "openvino" in sys.modules else _without("openvino_telemetry"):
         import openvino
 
         return openvino
@@ -143,9 +150,10 @@ def _without(name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        del sys.modules[name]
-        if before is not None:
-            sys.modules[name] = before
+        if sys.modules.get(name) is None:
+            sys.modules.pop(name, None)
+            if before is not None:
+                sys.modules[name] = before
 
 
 def _core() -> Any:
@@ -183,6 +191,7 @@ def _converted(content: str, traced: _Traced, folder: Path | None) -> Any:
     kept = None if folder is None else folder / f"{name}.xml"
     if kept is not None and _whole(kept):
         return _core().read_model(kept)
+    need_torch("Making a network ready for OpenVINO")
     import torch
 
     trace: Any = torch.jit.trace
