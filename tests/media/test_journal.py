@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from betwixt.errors import OutputError
+from betwixt.errors import OutputError, UsageError
 from betwixt.media import journal as module
 from betwixt.media.journal import Journal, journal_of
 
@@ -38,12 +38,11 @@ def kept(output: Path) -> int:
     return found.frames
 
 
-def age(output: Path, seconds: float) -> None:
-    """Let a journal be that much work."""
+def age(output: Path, seconds: float, **changes: object) -> None:
+    """Let a journal be that much work; change what else its head says."""
     path = journal_of(output)
     with path.open("r+b") as file:
-        head = json.loads(file.read(16 << 10))
-        head["begun"] -= seconds
+        head = json.loads(file.read(16 << 10)) | {"worked": seconds} | changes
         file.seek(0)
         file.write(json.dumps(head).encode().ljust((16 << 10) - 1) + b"\n")
 
@@ -103,7 +102,7 @@ def test_little_work_of_other_settings_is_thrown_away_and_much_is_not(tmp_path):
     drop(found)
     drop(fill(output))
     age(output, 3600)
-    with pytest.raises(OutputError, match=r"other settings \(model\).*--overwrite"):
+    with pytest.raises(UsageError, match=r"other settings \(model\).*--overwrite"):
         Journal(output, SETTINGS | {"model": "hybrid"})
     # Nothing is lost by asking, and who means it can have it.
     found = Journal(output, SETTINGS)
@@ -117,7 +116,7 @@ def test_little_work_of_other_settings_is_thrown_away_and_much_is_not(tmp_path):
 def test_another_encoder_does_not_go_on(tmp_path):
     drop(fill(tmp_path / "out.mp4"))
     found = Journal(tmp_path / "out.mp4", SETTINGS)
-    with pytest.raises(OutputError, match="another version of the encoder"):
+    with pytest.raises(UsageError, match="another version of the encoder"):
         found.describe(tmp_path / ".part", b"other")
     drop(found)
     assert kept(tmp_path / "out.mp4") == 8
@@ -142,12 +141,81 @@ def test_it_stays_where_it_is_worth_it(tmp_path):
     assert journal_of(output).exists()
 
 
-def test_a_full_disk_costs_the_journal_and_not_the_video(tmp_path, monkeypatch):
-    journal = fill(tmp_path / "out.mp4")
+def test_a_full_disk_costs_no_work(tmp_path, monkeypatch):
+    output = tmp_path / "out.mp4"
+    drop(fill(output))
+    age(output, 3600)
+    found = Journal(output, SETTINGS)
+    found.describe(output.with_name(".part"), b"stream")
     monkeypatch.setattr(module, "_SYNC", 0.0)
     monkeypatch.setattr(module, "_ROOM", 1 << 60)
+    found.add(b"x", 8, None, 1, True)
+    found.add(b"x", 9, None, 1, True)
+    assert any("disk" in note for note in found.notes)
+    assert found.leave()
+    assert 8 <= kept(output) <= 9
+    # A minute's work is not worth the room.
+    journal = fill(tmp_path / "other.mp4")
     journal.add(b"x", 8, None, 1, True)
-    assert not journal_of(tmp_path / "out.mp4").exists()
-    journal.add(b"x", 9, None, 1, True)
-    assert any("disk" in note for note in journal.notes)
+    assert not journal_of(tmp_path / "other.mp4").exists()
     assert not journal.leave()
+
+
+@pytest.mark.parametrize("name", ["../precious.txt", "/tmp/precious", None, "precious.txt", 7, ".precious.part.txt"])
+def test_only_what_is_ours_is_removed(tmp_path, name):
+    (tmp_path / "here").mkdir()
+    output = tmp_path / "here" / "out.mp4"
+    for place in (tmp_path, tmp_path / "here"):
+        for precious in ("precious.txt", "None", ".precious.part.txt"):
+            (place / precious).write_text("precious")
+    drop(fill(output))
+    age(output, 0.0, temporary=name)
+    drop(Journal(output, SETTINGS | {"model": "hybrid"}))
+    assert (
+        sum(
+            path.read_text() == "precious"
+            for path in tmp_path.rglob("*")
+            if "journal" not in path.name and path.is_file()
+        )
+        == 6
+    )
+    # And what is ours is.
+    drop(fill(output))
+    mine = output.with_name(".out.123456789.part.mp4")
+    mine.write_text("half")
+    age(output, 0.0, temporary=mine.name)
+    drop(Journal(output, SETTINGS))
+    assert not mine.exists()
+
+
+def test_links_are_not_followed(tmp_path):
+    (tmp_path / "precious.txt").write_text("precious")
+    journal_of(tmp_path / "out.mp4").symlink_to(tmp_path / "precious.txt")
+    with pytest.raises(OutputError):
+        Journal(tmp_path / "out.mp4", SETTINGS)
+    assert (tmp_path / "precious.txt").read_text() == "precious"
+
+
+def test_who_waited_for_one_that_was_finished_begins_a_new_one(tmp_path, monkeypatch):
+    pytest.importorskip("fcntl")
+    output = tmp_path / "out.mp4"
+    first = fill(output)
+    lock = module._locked
+
+    def late(file):
+        # The first is finished between the opening and the lock.
+        first.discard()
+        return lock(file)
+
+    monkeypatch.setattr(module, "_locked", late)
+    second = Journal(output, SETTINGS)
+    assert second.frames == 0
+    assert journal_of(output).exists()
+    second.discard()
+    assert not journal_of(output).exists()
+
+
+def test_settings_that_do_not_fit_are_said_and_leave_nothing(tmp_path):
+    with pytest.raises(UsageError, match="cannot hold settings"):
+        Journal(tmp_path / "out.mp4", {"source": "x" * 20_000})
+    assert not journal_of(tmp_path / "out.mp4").exists()

@@ -1,10 +1,12 @@
 """Conversions that are broken off, and go on."""
 
 import inspect
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 
 import betwixt
 from betwixt.effects.blur import _Job as BlurJob
-from betwixt.errors import OutputError
+from betwixt.errors import OutputError, UsageError
 from betwixt.media import journal
 from betwixt.media.images import ImageWriter
 from betwixt.media.journal import journal_of
@@ -23,7 +25,7 @@ from betwixt.pipeline.interpolate import Job, defaults
 from clips import make_clip, read_frames, same
 
 
-def broken_off(source: Path, target: Path, after: int, **options: Any) -> None:
+def interrupted_at(after: int, source: Path, target: Path, **options: Any) -> None:
     """Convert, and be interrupted when so many frames are written."""
     write = VideoWriter.write
 
@@ -34,8 +36,13 @@ def broken_off(source: Path, target: Path, after: int, **options: Any) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(VideoWriter, "write", stop)
-        with pytest.raises(KeyboardInterrupt):
-            betwixt.interpolate_video(source, target, **options)
+        betwixt.interpolate_video(source, target, **({"model": "dis", "threads": 1} | options))
+
+
+def broken_off(source: Path, target: Path, after: int, **options: Any) -> None:
+    """The same, as it is meant."""
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_at(after, source, target, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -107,30 +114,137 @@ def test_images_go_on_too(tmp_path, location):
     (tmp_path / "there").mkdir()
     (tmp_path / "whole").mkdir()
     betwixt.interpolate_video(source, tmp_path / "whole" / Path(location).name, model="dis")
-    write = ImageWriter.write
-
-    def stop(self: ImageWriter, frame: Any) -> None:
-        if self.count >= 70:
-            # Half a picture, as a crash may leave it.
-            half = next(iter(sorted(self.temporary.iterdir(), reverse=True)))
-            half.write_bytes(half.read_bytes()[:100])
-            raise KeyboardInterrupt
-        write(self, frame)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ImageWriter, "write", stop)
-        with pytest.raises(KeyboardInterrupt) as caught:
-            betwixt.interpolate_video(source, tmp_path / location, model="dis")
+    with pytest.raises(KeyboardInterrupt) as caught:
+        images_broken_off(source, tmp_path / location, 70)
     assert "the same command goes on" in caught.value.__notes__[0]
     made = betwixt.interpolate_video(source, tmp_path / location, model="dis")
-    assert made.earlier == 34
-    assert f"{69} frames are those of an earlier run" in made.notes[0]
+    assert made.earlier == 35
+    assert "70 frames are those of an earlier run" in made.notes[0]
     folder = tmp_path / location if "%" not in location else (tmp_path / location).parent
     whole = tmp_path / "whole" if "%" in location else tmp_path / "whole" / Path(location).name
     pictures = [{p.name: p.read_bytes() for p in place.iterdir()} for place in (folder, whole)]
     assert len(pictures[0]) == 120
     assert pictures[0] == pictures[1]
     assert not list(tmp_path.rglob(".*"))
+
+
+def images_broken_off(source: Path, location: Path, after: int) -> None:
+    """Interrupt after so many images."""
+    write = ImageWriter.write
+
+    def stop(self: ImageWriter, frame: Any) -> None:
+        if self.count >= after:
+            raise KeyboardInterrupt
+        write(self, frame)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ImageWriter, "write", stop)
+        betwixt.interpolate_video(source, location, model="dis")
+
+
+def test_images_that_are_not_on_the_disk_for_sure_are_made_again(tmp_path, monkeypatch):
+    source = make_clip(tmp_path / "in.mkv", frames=60)
+    betwixt.interpolate_video(source, tmp_path / "whole", model="dis")
+    with pytest.raises(KeyboardInterrupt):
+        images_broken_off(source, tmp_path / "frames", 70)
+    # As a power cut leaves it: the last images are there by name, and the journal knows of those before.
+    (folder,) = tmp_path.glob(".frames.*.part")
+    for path in sorted(folder.iterdir())[50:]:
+        path.write_bytes(b"")
+    head = json.loads(journal_of(tmp_path / "frames").read_bytes())
+    head["images"] = 50
+    journal_of(tmp_path / "frames").write_bytes(json.dumps(head).encode().ljust(16 << 10))
+    # Another try that ends at once costs nothing either.
+    monkeypatch.setattr(journal, "_WORTH", 60.0)
+    head["worked"] = 61.0
+    journal_of(tmp_path / "frames").write_bytes(json.dumps(head).encode().ljust(16 << 10))
+    with pytest.raises(KeyboardInterrupt):
+        images_broken_off(source, tmp_path / "frames", 0)
+    made = betwixt.interpolate_video(source, tmp_path / "frames", model="dis")
+    assert "50 frames are those of an earlier run" in made.notes[0]
+    for path in (tmp_path / "whole").iterdir():
+        assert (tmp_path / "frames" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_images_that_cannot_be_moved_stay_together(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=20)
+    (tmp_path / "frames" / "frame_000005.png").mkdir(parents=True)
+    with pytest.raises(OutputError, match="What was done is kept"):
+        betwixt.interpolate_video(source, tmp_path / "frames", model="dis", overwrite=True)
+    (tmp_path / "frames" / "frame_000005.png").rmdir()
+    made = betwixt.interpolate_video(source, tmp_path / "frames", model="dis", overwrite=True)
+    assert "40 frames are those of an earlier run" in made.notes[0]
+    assert len(list((tmp_path / "frames").iterdir())) == 40
+
+
+def test_another_name_for_images_is_another_conversion(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=40)
+    with pytest.raises(KeyboardInterrupt):
+        images_broken_off(source, tmp_path / "frames" / "a_%04d.png", 30)
+    made = betwixt.interpolate_video(source, tmp_path / "frames" / "b_%04d.jpg", model="dis")
+    assert made.earlier == 0
+    assert {p.suffix for p in (tmp_path / "frames").iterdir()} == {".jpg"}
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_comes_through_a_pipe_is_not_gone_on_with(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for frames, index in ((40, 50), (30, 1000)):
+        clip = make_clip(tmp_path / "in.mkv", frames=frames)
+        feed = threading.Thread(
+            target=lambda clip=clip: (tmp_path / "pipe").write_bytes(clip.read_bytes()), daemon=True
+        )
+        feed.start()
+        if index < 60:
+            with pytest.raises(KeyboardInterrupt):
+                interrupted_at(index, tmp_path / "pipe", tmp_path / "out.mkv")
+        else:
+            assert betwixt.interpolate_video(tmp_path / "pipe", tmp_path / "out.mkv", model="dis").earlier == 0
+        feed.join(10)
+
+
+def test_images_in_several_folders_are_known_one_by_one(tmp_path):
+    for number in range(3):
+        betwixt.interpolate_video(
+            make_clip(tmp_path / "in.mkv", frames=10), tmp_path / f"shot{number}", model="dis", factor=1
+        )
+    (tmp_path / "in.mkv").unlink()
+    source = tmp_path / "shot*" / "*.png"
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_at(40, source, tmp_path / "out.mkv", codec="ffv1")
+    # Nothing else in the folders matters.
+    (tmp_path / "shot0" / "run.log").write_text("x")
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_at(50, source, tmp_path / "out.mkv", codec="ffv1")
+    a, b = tmp_path / "shot0" / "frame_000001.png", tmp_path / "shot0" / "frame_000002.png"
+    swapped = a.read_bytes(), b.read_bytes()
+    b.write_bytes(swapped[0])
+    a.write_bytes(swapped[1])
+    assert betwixt.interpolate_video(source, tmp_path / "out.mkv", model="dis", codec="ffv1").earlier == 0
+
+
+@pytest.mark.parametrize("target", ["single.png", "."])
+def test_outputs_that_are_none_are_said_in_a_line(tmp_path, target, monkeypatch):
+    source = make_clip(tmp_path / "in.mkv", frames=10)
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        with pytest.raises((UsageError, OutputError)):
+            betwixt.interpolate_video(source, target, model="dis")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv"]
+
+
+def test_threads_do_not_matter_to_hevc(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=80, size=(160, 96))
+    broken_off(source, tmp_path / "out.mkv", 120, model="dis", codec="hevc", threads=1)
+    assert betwixt.interpolate_video(source, tmp_path / "out.mkv", model="dis", codec="hevc", threads=4).earlier > 0
+
+
+def test_long_lists_of_cuts_fit(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=60)
+    (tmp_path / "cuts.txt").write_text("".join(f"{k}\n" for k in range(100, 9000)))
+    options = {"model": "dis", "threads": 1, "codec": "ffv1", "scene_cuts": tmp_path / "cuts.txt"}
+    broken_off(source, tmp_path / "out.mkv", 60, **options)
+    assert betwixt.interpolate_video(source, tmp_path / "out.mkv", **options).earlier > 0
 
 
 def test_a_source_that_has_changed_is_begun_anew(tmp_path):

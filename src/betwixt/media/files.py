@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -76,24 +78,13 @@ def check_output(path: Path, source: str | Path | None, overwrite: bool) -> None
         trial.unlink(missing_ok=True)
 
 
-def identity(source: object) -> list[str | int]:
-    """What tells an input on the disk from others, and from itself after a change: name, size, time of change.
-
-    Args:
-        source: A file, a folder or a pattern; of the latter two, of all files in the folder.
-    """
-    path = Path(str(source)).absolute()
-    folder = path if path.is_dir() else path.parent
-    files = (
-        [path]
-        if path.is_file()
-        else sorted(p for p in folder.iterdir() if p.is_file() and p.name[:1] != ".")
-        if folder.is_dir()
-        else []
-    )
-    facts = [file.stat() for file in files]
-    newest = max((fact.st_mtime_ns for fact in facts), default=0)
-    return [str(path), len(files), sum(fact.st_size for fact in facts), newest]
+def identity(files: Sequence[Path]) -> str:
+    """What tells files on the disk from others, and from themselves after a change: names, sizes, times of change."""
+    digest = hashlib.sha256()
+    for path in files:
+        fact = path.stat()
+        digest.update(repr((str(path.absolute()), fact.st_size, fact.st_mtime_ns)).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def temporary_beside(path: Path) -> Path:

@@ -14,6 +14,7 @@ as optimizers write them, all are brought, without loss, to the least format tha
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -48,6 +49,7 @@ __all__ = [
     "ImageWriter",
     "Picture",
     "from_picture",
+    "images_place",
     "is_image_location",
     "list_images",
     "read_image",
@@ -584,6 +586,18 @@ ToPicture = Callable[[av.VideoFrame], tuple[Picture, Alpha | None]]
 """How a frame becomes RGB; see `to_picture`."""
 
 
+def images_place(location: str | Path) -> tuple[Path, bool]:
+    """The folder that images written to `location` make or fill, and whether it is a single image.
+
+    Args:
+        location: As for `ImageWriter`.
+    """
+    path = Path(os.fspath(location))
+    if path.is_dir() or os.fspath(location).endswith(("/", os.sep)) or not path.suffix:
+        return path, False
+    return path.parent, not _NUMBER.search(path.name)
+
+
 class ImageWriter(WholeOutput):
     """Writes frames as numbered images, all of them or none.
 
@@ -601,7 +615,9 @@ class ImageWriter(WholeOutput):
         overwrite: Whether a folder that is not empty, or files that exist, are accepted: images of that sequence are
             then replaced on commit (left-over numbers too), other files stay.
         to_picture: How frames become RGB.
-        unfinished: The folder that a writer of the same images has left unfinished (`keep`), to go on in.
+        unfinished: The folder that a writer of the same images has left unfinished, to go on in, and how many of the
+            images in it are whole.
+        keeps: Whether what is finished stays for another writer where `commit` fails.
 
     Attributes:
         count: How many frames have been written, those of an unfinished folder included.
@@ -620,7 +636,8 @@ class ImageWriter(WholeOutput):
         quality: int | None = None,
         overwrite: bool = False,
         to_picture: ToPicture = to_picture,
-        unfinished: Path | None = None,
+        unfinished: tuple[Path, int] | None = None,
+        keeps: bool = False,
     ) -> None:
         text = os.fspath(location)
         path = Path(text)
@@ -629,6 +646,7 @@ class ImageWriter(WholeOutput):
         self._to_picture = to_picture
         self._single = False
         self._pending = False
+        self._keeps = keeps
         # which existing files belong to this sequence
         if path.is_dir() or text.endswith(("/", os.sep)) or not path.suffix:
             self._folder, self._name = path, f"frame_%06d{suffix}"
@@ -646,14 +664,14 @@ class ImageWriter(WholeOutput):
         self._options = _options(self._suffix, quality)
         self._prepare(overwrite, unfinished)
 
-    def _prepare(self, overwrite: bool, unfinished: Path | None) -> None:
+    def _prepare(self, overwrite: bool, unfinished: tuple[Path, int] | None) -> None:
         folder = self._folder
         try:
             exists = folder.is_dir()
             if not exists and folder.exists():
                 raise OutputError(f"{folder} is a file, not a folder: choose another name.")
             if exists and not overwrite:
-                if self._location == folder and any(p != unfinished for p in folder.iterdir()):
+                if self._location == folder and any(p.name[:9] != ".betwixt." for p in folder.iterdir()):
                     raise OutputError(f"The folder {folder} is not empty: choose another, or pass --overwrite.")
                 if (taken := next(self._taken(), None)) is not None:
                     raise OutputError(f"{taken} exists: choose another name, or pass --overwrite.")
@@ -663,11 +681,9 @@ class ImageWriter(WholeOutput):
             # another file system than the one above it
             parent = folder if exists else folder.parent
             if unfinished is not None:
-                self.temporary = unfinished
-                while _member(unfinished / self._name, self.count + 1).is_file():
+                self.temporary, whole = unfinished
+                while self.count < whole and self.member(self.count + 1).is_file():
                     self.count += 1
-                # The last may be half of one.
-                self.count = max(0, self.count - 1)
             else:
                 self.temporary = parent / f".{folder.name if not exists else 'betwixt'}.{secrets.token_hex(4)}.part"
                 self.temporary.mkdir()
@@ -688,7 +704,7 @@ class ImageWriter(WholeOutput):
             )
         data = self._encode(frame)
         try:
-            _member(self.temporary / self._name, self.count + 1).write_bytes(data)
+            self.member(self.count + 1).write_bytes(data)
         except OSError as error:
             raise output_error(error, self._location) from None
         self.count += 1
@@ -703,15 +719,25 @@ class ImageWriter(WholeOutput):
             else:
                 self._merge()
         except OSError as error:
-            self.abort()
+            if not self._keeps:
+                self.abort()
             raise output_error(error, self._location) from None
         self._pending = False
 
     def _merge(self) -> None:
         written = set(os.listdir(self.temporary))
         old = {p.name for p in self._taken()} - written
-        for name in sorted(written):
-            os.replace(self.temporary / name, self._folder / name)
+        moved: list[str] = []
+        try:
+            for name in sorted(written):
+                os.replace(self.temporary / name, self._folder / name)
+                moved.append(name)
+        except OSError:
+            # All of them stay together.
+            with contextlib.suppress(OSError):
+                for name in moved:
+                    os.replace(self._folder / name, self.temporary / name)
+            raise
         for name in old:
             (self._folder / name).unlink()
         self.temporary.rmdir()
@@ -725,6 +751,10 @@ class ImageWriter(WholeOutput):
     def keep(self) -> None:
         """Stop, and leave what has been written for another writer to go on with."""
         self._pending = False
+
+    def member(self, number: int) -> Path:
+        """Where image `number` is until `commit`, from 1 on."""
+        return _member(self.temporary / self._name, number)
 
     # -- encoding
 

@@ -1,4 +1,4 @@
-"""The journal of an unfinished video: its packets as they left the encoder, so that hours of work are never lost.
+"""The journal of an unfinished output: what is needed to go on with it, so that hours of work are never lost.
 
     encoder ──► packet ─┬─► muxer ──► .name.PID.part ──► name
                         └─► .name.journal
@@ -13,25 +13,27 @@ highest number among the first n packets is n - 1. What is taken ends at the las
     "BTJP", pts, dts, duration, key, length, CRC, data    a packet; times in ticks of the writer's clock
     ..
 
-The journal goes when the video is whole. One process at a time can hold it. Of a sequence of images it has no packets,
-but says in which folder those are that are finished.
+Of a sequence of images it has no packets, but says in which folder those are that are finished, and how many of them
+are on the disk for sure. The journal goes when the output is whole. One process at a time can hold it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
+import re
 import shutil
 import struct
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from betwixt.errors import OutputError
+from betwixt.errors import OutputError, UsageError
 from betwixt.media.files import output_error
 
 __all__ = ["Journal", "Kept", "journal_of"]
@@ -52,7 +54,10 @@ _SYNC = 10.0
 """Seconds between two times that the system is made to bring it to the disk."""
 
 _ROOM = 256 << 20
-"""Free bytes under which the journal is given up, for the video's sake."""
+"""Free bytes under which nothing more is kept."""
+
+_TEMPORARY = re.compile(r"\.[^/\\]*\.(\d+|[0-9a-f]{8})\.part(\.[^/\\.]+)?")
+"""How unfinished files (`media.files`) and folders (`media.images`) are called."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +80,16 @@ class Kept:
 
 
 def journal_of(output: Path) -> Path:
-    """Where the journal of an output lies: beside it, hidden."""
-    return output.with_name(f".{output.name}.journal")
+    """Where the journal of an output lies: hidden, in a folder that exists, else beside the output."""
+    output = output.absolute()
+    return output / ".betwixt.journal" if output.is_dir() else output.with_name(f".{output.name}.journal")
 
 
 class Journal:
     """The journal of one output, new or found.
 
     Args:
-        output: The file that is to be written.
+        output: The file or folder that is to be written.
         settings: What its frames depend on; what JSON does not know goes in as text.
         overwrite: Whether a journal of other settings may be thrown away, however much work is in it.
 
@@ -94,62 +100,96 @@ class Journal:
         notes: What a person should know.
 
     Raises:
-        OutputError: if another process is at work on it, if it holds much work of other settings, or if it cannot be
-            written.
+        OutputError: if another process is at work on it, or it cannot be written.
+        UsageError: if it holds much work of other settings.
     """
 
     def __init__(self, output: Path, settings: Mapping[str, Any], overwrite: bool = False) -> None:
         self.path, self.frames, self.notes = journal_of(output), 0, list[str]()
         self.folder: Path | None = None
-        self._output, self._end = output, _HEAD
+        self._output, self._end, self._full = output, _HEAD, False
         self._began = self._synced = time.monotonic()
-        self._earlier = 0.0
-        fresh = {"format": _FORMAT, "settings": dict(settings), "begun": time.time()}
-        self._head: dict[str, Any] = json.loads(json.dumps(fresh, default=str))
+        self._head: dict[str, Any] = json.loads(
+            json.dumps({"format": _FORMAT, "settings": dict(settings), "worked": 0.0}, default=str)
+        )
+        self._file: IO[bytes] | None = None
+        self._lock: bool | None = None
+        new = False
         try:
-            self._file: IO[bytes] | None = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", 0)
-            if not _locked(self._file):
-                raise OutputError(f"{output} is being written by another process: let it finish, or stop it.")
+            self._file = self._opened()
             found = self._read_head()
+            new = found is None
             if found is not None and self._goes_on(found, overwrite):
                 self._head = found
                 self._end, self.frames = self._whole()
             self._file.truncate(self._end)
             self._write_head()
-        except OSError as error:
+        except BaseException as error:
+            if new:
+                self.discard()
             self._close()
-            raise output_error(error, self.path) from None
-        except BaseException:
-            self._close()
+            if isinstance(error, OSError):
+                raise output_error(error, self.path) from None
             raise
 
+    def _opened(self) -> IO[bytes]:
+        """The file, for this process alone."""
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        while True:
+            file = os.fdopen(os.open(self.path, flags, 0o644), "r+b", 0)
+            self._lock = _locked(file)
+            if self._lock is False:
+                file.close()
+                raise OutputError(f"{self._output} is being written by another process: let it finish, or stop it.")
+            # Whoever had it may have finished, and removed it, between the two.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(self.path)):
+                    return file
+            file.close()
+
     def _goes_on(self, found: dict[str, Any], overwrite: bool) -> bool:
-        """Whether a journal that was found is of this conversion; removes the muxer's unfinished file beside it."""
-        assert self._file is not None
-        left = self._output.parent / str(found.get("temporary"))
-        if left.is_file():
-            left.unlink()
-        self._earlier = max(0.0, os.fstat(self._file.fileno()).st_mtime - found["begun"])
+        """Whether a journal that was found is of this conversion; removes what is worth nothing beside it."""
+        left = self._left(found)
         wanted = self._head["settings"]
         other = [key for key in wanted if found["settings"].get(key) != wanted[key]]
-        if not other:
-            self.folder = left if left.is_dir() else None
-            return True
         told = f"with other settings ({', '.join(other)})"
-        if self._earlier >= _DEAR and not overwrite:
-            raise OutputError(
+        if other and found["worked"] >= _DEAR and not overwrite:
+            raise UsageError(
                 f"{self.path} holds what is done of {self._output.name} {told}: choose those again to go on with it, "
                 "or pass --overwrite to begin anew."
             )
-        self.notes.append(f"What an earlier run had done of {self._output.name} {told} is thrown away.")
-        if left.is_dir() and left.name.endswith(".part"):
+        if left is not None and left.is_file():
+            left.unlink()
+        if not other:
+            self.folder = left if left is not None and left.is_dir() else None
+            return True
+        self.notes.append(f"What an earlier run had done of {self._output.name} {told} was thrown away.")
+        if left is not None and left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
-        self._earlier = 0.0
         return False
+
+    def _left(self, found: dict[str, Any]) -> Path | None:
+        """The unfinished file or folder of an earlier run: nothing but what is called like one, and is not at work."""
+        name = found.get("temporary")
+        match = _TEMPORARY.fullmatch(name) if isinstance(name, str) else None
+        if match is None:
+            return None
+        left = self.path.parent / str(name)
+        if left.is_symlink() or not left.exists():
+            return None
+        if self._lock is None and left.is_file() and match[1].isdigit() and _alive(int(match[1])):
+            raise OutputError(f"{self._output} is being written by process {match[1]}: let it finish, or stop it.")
+        return left
 
     # -- what was found
 
-    def packets(self) -> Iterator[Kept]:
+    @property
+    def images(self) -> int:
+        """How many images of `folder` are on the disk for sure."""
+        count = self._head.get("images", 0)
+        return count if isinstance(count, int) else 0
+
+    def packets(self) -> Generator[Kept, None, None]:
         """The packets of `frames`, in the order of decoding.
 
         Raises:
@@ -170,9 +210,10 @@ class Journal:
         """What the journal says of itself; None if it says nothing that can be read."""
         assert self._file is not None
         self._file.seek(0)
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError):
             head = json.loads(self._file.read(_HEAD))
-            if head["format"] == _FORMAT and isinstance(head["settings"], dict) and float(head["begun"]) >= 0:
+            head["worked"] = float(head["worked"])
+            if head["format"] == _FORMAT and isinstance(head["settings"], dict) and math.isfinite(head["worked"]):
                 return dict(head)
         return None
 
@@ -195,88 +236,140 @@ class Journal:
         """Say what goes with the packets.
 
         Args:
-            temporary: The muxer's unfinished file, which is worth nothing without the muxer, or a folder of images.
+            temporary: The muxer's unfinished file, which is worth nothing without the muxer, or the folder of images;
+                in the journal's own folder.
             stream: The encoder's description of its stream, which has to be the same for all of it.
 
         Raises:
-            OutputError: if what was found is described otherwise.
+            UsageError: if what was found is described otherwise.
         """
         told = f"{len(stream)} {zlib.crc32(stream)}"
         if self.frames and self._head.get("stream") != told:
-            raise OutputError(
+            raise UsageError(
                 f"{self.path} holds what another version of the encoder has made of {self._output.name}: "
                 "remove it to begin anew."
             )
-        self._head |= {"temporary": os.path.relpath(temporary, self._output.parent), "stream": told}
-        try:
-            self._write_head()
-        except OSError:
-            self.give_up()
+        self._head |= {"temporary": temporary.name, "stream": told}
+        self._try(self._write_head)
 
     def add(self, data: bytes, pts: int, dts: int | None, duration: int, key: bool) -> None:
-        """Keep a packet. Where there is no room for it the journal is given up, and the video goes on without."""
-        if self._file is None:
+        """Keep a packet. Where there is no room for it the journal ends here, and the video goes on without."""
+        if self._file is None or self._full:
             return
         head = _PACKET.pack(_MAGIC, pts, _NO_DTS if dts is None else dts, duration, key, len(data), zlib.crc32(data))
-        try:
-            self._file.seek(self._end)
-            written = self._file.write(head + data)
-            if written != len(head) + len(data):
-                self.give_up()
-                return
-            self._end += written
-            if time.monotonic() - self._synced >= _SYNC:
-                self._synced = time.monotonic()
-                os.fsync(self._file.fileno())
-                if shutil.disk_usage(self.path).free < _ROOM:
-                    self.give_up()
-        except OSError:
-            self.give_up()
+        self._try(lambda: self._append(head + data))
+        if self._due():
+            self._try(self._sync)
 
-    def give_up(self) -> None:
-        """Go on without: the disk is full."""
-        if self._file is not None:
-            self.discard()
-            self.notes.append("The disk is nearly full: what is done cannot be gone on with if this is broken off.")
+    def add_images(self, count: int, fresh: list[Path]) -> bool:
+        """Note from time to time that so many images are finished; returns whether it was done.
+
+        Args:
+            count: How many there are.
+            fresh: Those since the last time that it was done.
+        """
+        if self._file is None or self._full or not self._due():
+            return False
+        self._try(lambda: _bring_to_disk(fresh))
+        self._head["images"] = count
+        self._try(self._sync)
+        return True
+
+    def _append(self, record: bytes) -> None:
+        assert self._file is not None
+        self._file.seek(self._end)
+        if self._file.write(record) != len(record):
+            raise OSError("no room for all of it")
+        self._end += len(record)
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._synced >= _SYNC
+
+    def _sync(self) -> None:
+        """Bring what is there to the disk."""
+        assert self._file is not None
+        now = time.monotonic()
+        self._synced = now
+        self._note_work()
+        os.fsync(self._file.fileno())
+        if shutil.disk_usage(self.path.parent).free < _ROOM:
+            raise OSError("hardly any room left")
+
+    def _note_work(self) -> None:
+        """Add the work since the last time to what the head says."""
+        now = time.monotonic()
+        self._head["worked"] += now - self._began
+        self._began = now
+        self._write_head()
+
+    def _try(self, step: Any) -> None:
+        """Take a step, or stop keeping: what was kept before stays as it is."""
+        if self._file is None or self._full:
+            return
+        try:
+            step()
+        except OSError:
+            self._full = True
+            self.notes.append("The disk is nearly full: from some frame on nothing was kept to go on with.")
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._end)
+            if not self._worth():
+                # For the video's sake.
+                self.discard()
 
     # -- the end
 
     def discard(self) -> None:
-        """Remove it: the video is whole, or worth nothing."""
-        if self._file is not None:
-            self._close()
+        """Remove it: the output is whole, or worth nothing."""
+        if self._file is None:
+            return
+        # While it is held: else it might be another process's by then.
+        try:
             self.path.unlink(missing_ok=True)
+            self._close()
+        except PermissionError:
+            # Windows removes no file that is open.
+            self._close()
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
 
-    def leave(self, images: int = 0) -> bool:
+    def leave(self, images: int = 0, fresh: list[Path] | None = None) -> bool:
         """Close it where the conversion stops before its end; returns whether it was worth keeping.
 
         Args:
             images: How many images are finished, where they are what there is to keep.
+            fresh: Those that `add_images` has not been told of.
         """
         if self._file is None:
             return False
-        if self._earlier + time.monotonic() - self._began < _WORTH or (self._end == _HEAD and not images):
+        if not self._worth() or (self._end == _HEAD and not images and self.folder is None):
             self.discard()
             return False
         with contextlib.suppress(OSError):
+            _bring_to_disk(fresh or [])
+            if images:
+                self._head["images"] = images
+            self._note_work()
             os.fsync(self._file.fileno())
         self._close()
         return True
+
+    def _worth(self) -> bool:
+        return bool(self._head["worked"] + time.monotonic() - self._began >= _WORTH)
 
     def _write_head(self) -> None:
         assert self._file is not None
         text = json.dumps(self._head).encode()
         if len(text) >= _HEAD:
-            raise OutputError(f"{self.path} cannot hold settings of {len(text)} bytes: use shorter names.")
+            raise UsageError(f"{self.path} cannot hold settings of {len(text)} bytes: use shorter names.")
         self._file.seek(0)
         self._file.write(text.ljust(_HEAD - 1) + b"\n")
 
     def _close(self) -> None:
-        file = self.__dict__.get("_file")
-        if file is not None:
-            self._file = None
+        if self._file is not None:
             with contextlib.suppress(OSError):
-                file.close()
+                self._file.close()
+            self._file = None
 
 
 def _next(file: IO[bytes]) -> Kept | None:
@@ -293,16 +386,35 @@ def _next(file: IO[bytes]) -> Kept | None:
     return Kept(data, pts, None if dts == _NO_DTS else dts, duration, bool(key))
 
 
-def _locked(file: IO[bytes]) -> bool:
-    """Take the file for this process, where the system can; False if another one has it."""
+def _bring_to_disk(paths: list[Path]) -> None:
+    for path in paths:
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+
+
+def _locked(file: IO[bytes]) -> bool | None:
+    """Take the file for this process; False if another one has it, None where the system or the disk knows no locks."""
     try:
         import fcntl
     except ImportError:
-        return True
+        return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        return True  # file systems that know no locks
+        return None
+    return True
+
+
+def _alive(process: int) -> bool:
+    """Whether a process of this number runs, other than this one; elsewhere than on POSIX it cannot be asked."""
+    if process == os.getpid() or os.name != "posix":
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
     return True

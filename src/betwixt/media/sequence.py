@@ -35,6 +35,7 @@ class ImageSource:
         self.damage: str | None = None
         self.notes: list[str] = []
         self._images = ImageReader(location)
+        self.paths = self._images.paths
         self._rate, self._start, self._end = rate, start, end
         first = workable(next(iter(self._images)))
         self.info = VideoInfo(
@@ -105,21 +106,27 @@ class ImageSink:
             except ValueError:
                 raise UsageError(f"The quality '{quality}' is not a number: give 1 to 100.") from None
         self.lost += [str(s) for s in source.streams if s.kind in ("audio", "subtitle")]
+        self._fresh: list[Path] = []
+        left = None if journal is None or journal.folder is None else (journal.folder, journal.images)
         try:
             self._writer = ImageWriter(
-                location, quality=level, overwrite=overwrite, unfinished=None if journal is None else journal.folder
+                location, quality=level, overwrite=overwrite, unfinished=left, keeps=journal is not None
             )
-            if journal is not None:
-                journal.describe(self._writer.temporary, b"")
         except BaseException:
             if journal is not None:
                 journal.leave()
             raise
+        if journal is not None:
+            journal.describe(self._writer.temporary, b"")
         self.done = self._writer.count
 
     def write(self, frame: av.VideoFrame, index: int) -> None:
         """Write the next frame."""
         self._writer.write(frame)
+        if self._journal is not None:
+            self._fresh.append(self._writer.member(self._writer.count))
+            if self._journal.add_images(self._writer.count, self._fresh):
+                self._fresh.clear()
 
     def repeat(self) -> None:
         """The image is there."""
@@ -134,12 +141,14 @@ class ImageSink:
             self.notes += self._journal.notes
             self._journal.discard()
 
-    def abort(self) -> None:
-        """Leave nothing behind but what is worth going on with; does nothing after `commit`."""
-        if self._journal is not None and self._journal.leave(self._writer.count):
+    def abort(self) -> bool:
+        """Leave nothing behind but what is worth going on with, and return whether there is something."""
+        kept = self._journal is not None and self._journal.leave(self._writer.count, self._fresh)
+        if kept:
             self._writer.keep()
         else:
             self._writer.abort()
+        return kept
 
 
 class GifSink:
@@ -169,6 +178,7 @@ class GifSink:
         """Move the file into place."""
         self._writer.commit()
 
-    def abort(self) -> None:
+    def abort(self) -> bool:
         """Leave nothing behind; does nothing after `commit`."""
         self._writer.abort()
+        return False

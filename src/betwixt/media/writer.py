@@ -17,7 +17,8 @@ import contextlib
 import io
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -120,7 +121,7 @@ class VideoWriter:
         self.lost: list[str] = []
         self.notes: list[str] = []
         self._journal, self.done = journal, 0 if journal is None else journal.frames
-        self._kept: Iterator[Kept] = iter(()) if journal is None else journal.packets()
+        self._kept = _none() if journal is None else journal.packets()
         self._begun = False
         self._last: int | None = None
         self.path = target if isinstance(target, Path) else None
@@ -385,7 +386,7 @@ class VideoWriter:
             self._out.start_encoding()
         except (OSError, av.error.FFmpegError) as error:
             raise self._failure(error) from None
-        self._journal.describe(self._temporary, bytes(self._stream.codec_context.extradata or b""))
+        self._journal.describe(self._temporary, _parameters(bytes(self._stream.codec_context.extradata or b"")))
 
     def copy(self, other: Other) -> None:
         """Write a packet of another stream, moved onto the output's clock."""
@@ -428,9 +429,13 @@ class VideoWriter:
             self._closed = True
             if self._file is not None and self._temporary is not None and self.path is not None:
                 self._file.flush()
+                if self._journal is not None:
+                    # The journal goes when this is on the disk.
+                    os.fsync(self._file.fileno())
                 self._file.close()
                 os.replace(self._temporary, self.path)
             self._committed = True
+            self._kept.close()
             if self._journal is not None:
                 self.notes += self._journal.notes
                 self._journal.discard()
@@ -439,12 +444,15 @@ class VideoWriter:
             self.abort()
             raise failure from None
 
-    def abort(self) -> None:
-        """Leave nothing behind but a journal that is worth it; does nothing after `commit`."""
+    def abort(self) -> bool:
+        """Leave nothing behind but a journal that is worth it, and return whether there is one.
+
+        Does nothing after `commit`.
+        """
         if self._committed:
-            return
-        if self._journal is not None:
-            self._journal.leave()
+            return False
+        self._kept.close()
+        kept = self._journal is not None and self._journal.leave()
         if not self._closed and hasattr(self, "_out"):
             self._closed = True
             with contextlib.suppress(OSError, ValueError, av.error.FFmpegError):
@@ -454,6 +462,7 @@ class VideoWriter:
                 self._file.close()
         if self._temporary is not None:
             self._temporary.unlink(missing_ok=True)
+        return kept
 
     def converted(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The frame in the format that is encoded; the frame itself wherever that is its own format."""
@@ -518,6 +527,19 @@ class VideoWriter:
 
     def __exit__(self, *_: object) -> None:
         self.abort()
+
+
+def _none() -> Generator[Kept, None, None]:
+    yield from ()
+
+
+def _parameters(description: bytes) -> bytes:
+    """An encoder's description of its stream without what it says of itself: x265 tells its number of threads there."""
+    units = re.split(rb"\x00\x00\x00?\x01", description)
+    if units[0]:
+        return description
+    # HEVC's prefix SEI; no unit of H.264 that describes a stream begins with this byte.
+    return b"\x00\x00\x01".join(unit for unit in units if unit[:1] != b"\x4e")
 
 
 def _stale(key: str) -> bool:

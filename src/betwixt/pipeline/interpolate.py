@@ -35,7 +35,7 @@ from betwixt.media import codecs
 from betwixt.media.files import check_output, identity
 from betwixt.media.frames import has_alpha
 from betwixt.media.gif import MAX_RATE as MAX_GIF_RATE
-from betwixt.media.images import is_image_location
+from betwixt.media.images import images_place, is_image_location
 from betwixt.media.journal import Journal, journal_of
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, Other, Reader
@@ -50,6 +50,7 @@ from betwixt.pipeline.channel import Channel, Stopped
 from betwixt.pipeline.plan import Between, Planner, Rates, Show, choose_rates
 from betwixt.runtime.load import load_model, loaded_hash, what_lacks
 from betwixt.runtime.synthesis import PairWork, Source, Synthesizer
+from betwixt.weights.store import file_hash
 
 __all__ = [
     "Director",
@@ -225,7 +226,7 @@ class _Sink(Protocol):
     def write(self, frame: av.VideoFrame, index: int) -> None: ...
     def copy(self, other: Other) -> None: ...
     def commit(self) -> None: ...
-    def abort(self) -> None: ...
+    def abort(self) -> bool: ...
 
 
 class Job:
@@ -278,6 +279,7 @@ class Job:
         self.cuts: CutList | str = str(scene_cuts)
         if self.cuts not in ("auto", "off"):
             self.cuts = read_cuts(scene_cuts)
+        self._cuts_file = str(scene_cuts)
         _one_of(duplicates, ("keep", "fill"), "duplicates")
         _one_of(audio, ("auto", "copy", "drop", "stretch"), "audio")
         _one_of(interlaced, ("refuse", "deinterlace", "ignore"), "interlaced")
@@ -385,10 +387,6 @@ class Job:
         """What decides on the output's frames; `chunk` is how many a task should have at most."""
         return Director(self, chunk)
 
-    def unfinished(self) -> bool:
-        """Whether what was done of it is kept beside the output."""
-        return self.kind in ("file", "images") and journal_of(self._place()).exists()
-
     def elapsed(self) -> float:
         """Seconds since it was begun."""
         return time.monotonic() - self._began
@@ -451,18 +449,22 @@ class Job:
         """Where a run that is broken off leaves what it has done; None where none can be gone on with."""
         encoder, pixel_format = self._encoding()
         # libvpx keeps transparency beside its packets, and what is not compressed would take its size a second time.
-        alpha = encoder.startswith("libvpx") and has_alpha(pixel_format)
-        named = isinstance(self.source, (str, Path)) and isinstance(self.target, (str, Path))
-        if not (self._journal and named and self._weights is not None) or alpha or encoder in _UNCOMPRESSED:
+        beside = (encoder.startswith("libvpx") and has_alpha(pixel_format)) or encoder in _UNCOMPRESSED
+        if not self._journal or beside or self._weights is None or not self._files():
             return None
-        place = self._place()
-        return Journal(place, self.settings(), self.overwrite) if place.parent.is_dir() else None
+        place = Path(self.target)  # type: ignore[arg-type]
+        if self.kind == "images":
+            place, single = images_place(place)
+            if single or not journal_of(place).parent.is_dir():
+                return None
+        return Journal(place, self.settings(), self.overwrite)
 
-    def _place(self) -> Path:
-        """What the journal lies beside: the output, or the folder that images in a new folder make."""
-        path = Path(self.target)  # type: ignore[arg-type]
-        inside = self.kind == "images" and not path.is_dir() and path.suffix and not path.parent.is_dir()
-        return path.parent if inside else path
+    def _files(self) -> list[Path]:
+        """The files that the frames come from; none where they come through a pipe or a network."""
+        if isinstance(self.reader, ImageSource):
+            return self.reader.paths
+        path = Path(self.source) if isinstance(self.source, (str, Path)) else None
+        return [path] if path is not None and path.is_file() else []
 
     def settings(self) -> dict[str, Any]:
         """What the output's frames depend on, for a journal: runs alike in these make the same."""
@@ -470,22 +472,23 @@ class Job:
         return {
             "version": __version__,
             "conversion": type(self).__module__.rpartition(".")[2],
-            "source": identity(self.source),
+            "source": identity(self._files()),
             "start": self.start,
             "end": self.end,
             "input-fps": self.input_fps,
             "interlaced": self.interlaced,
             "rate": (self.rates.output, self.rates.slow),
-            "scene-cuts": self.cuts if isinstance(self.cuts, str) else repr(self.cuts),
+            "scene-cuts": self.cuts if isinstance(self.cuts, str) else file_hash(Path(self._cuts_file)),
             "duplicates": self.fill,
             "loop": self.loop,
             "model": self.model.name,
             "weights": self._weights,
-            "masks": None if self._masks is None else identity(self._masks),
+            "masks": None if self._masks is None else identity(sorted(Path(self._masks).rglob("*.png"))),
             "paths": self.paths,
             "codec": encoder,
             "pixel-format": pixel_format,
             "quality": self.quality,
+            "name": Path(self.target_name).name,
         }
 
     def describe(self) -> Plan:
@@ -706,10 +709,10 @@ def convert(job: Job, progress: Callable[[Progress], None] | None = None) -> Sum
         try:
             summary = Run(job, sink, progress).run()
         except BaseException as error:
-            sink.abort()
-            if job.unfinished() and isinstance(error, OutputError):
+            kept = sink.abort()
+            if kept and isinstance(error, OutputError):
                 raise OutputError(f"{error} {_KEPT}") from None
-            if job.unfinished() and isinstance(error, KeyboardInterrupt):
+            if kept and isinstance(error, KeyboardInterrupt):
                 error.add_note(_KEPT)
             raise
     finally:
