@@ -15,6 +15,7 @@ import av
 import pytest
 
 import betwixt
+from betwixt.cli.main import run
 from betwixt.effects.blur import _Job as BlurJob
 from betwixt.errors import OutputError, UsageError
 from betwixt.media import journal
@@ -245,6 +246,31 @@ def test_long_lists_of_cuts_fit(tmp_path):
     options = {"model": "dis", "threads": 1, "codec": "ffv1", "scene_cuts": tmp_path / "cuts.txt"}
     broken_off(source, tmp_path / "out.mkv", 60, **options)
     assert betwixt.interpolate_video(source, tmp_path / "out.mkv", **options).earlier > 0
+
+
+def test_the_command_line_says_what_is_kept(tmp_path, capsys, monkeypatch):
+    source = make_clip(tmp_path / "in.mkv", frames=60)
+    command = ["interpolate", str(source), str(tmp_path / "out.mkv"), "--model", "dis", "--codec", "ffv1"]
+    write = VideoWriter.write
+
+    def stop(self: VideoWriter, frame: Any, index: int) -> None:
+        if index >= 60:
+            raise KeyboardInterrupt
+        write(self, frame, index)
+
+    monkeypatch.setattr(VideoWriter, "write", stop)
+    assert run(command) == 130
+    assert "interrupted. What was done is kept: the same command goes on from there." in capsys.readouterr().err
+    monkeypatch.setattr("betwixt.pipeline.interpolate.load_model", _interrupted)
+    assert run(command) == 130
+    assert "What an earlier run had done is still kept" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert run(command) == 0
+    assert "frames are those of an earlier run" in capsys.readouterr().err
+
+
+def _interrupted(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_source_that_has_changed_is_begun_anew(tmp_path):

@@ -93,8 +93,11 @@ def run_conversion(
     **options: Any,
 ) -> None:
     """Convert `source` to `target` (or say what would be done), showing how far it is, and tell what was done."""
+    from pathlib import Path
+
     from betwixt.cli import report
     from betwixt.errors import DamagedInputError, Interrupted
+    from betwixt.media.journal import journal_of
 
     inlet: Any = sys.stdin.buffer if source == "-" else source
     outlet: Any = sys.stdout.buffer if target == "-" else target
@@ -117,6 +120,8 @@ def run_conversion(
         except KeyboardInterrupt as error:
             if kept := getattr(error, "__notes__", None):
                 raise Interrupted(f"interrupted. {kept[0]}") from None
+            if target != "-" and journal_of(Path(target)).exists():
+                raise Interrupted("interrupted. What an earlier run had done is still kept.") from None
             raise
     if as_json:
         report.print_json(summary.as_dict(), out)
