@@ -1,6 +1,6 @@
 """The memory of whole conversions over length.
 
-    python benchmarks/memory.py [--size 1920x1080] [--rate 12] [--short 10] [--long 300]
+    python benchmarks/memory.py [--size 1920x1080] [--rate 12] [--short 10] [--long 300] [--model auto]
 
 Converts the same scene at two lengths and prints the peak memory of both processes. How fast whole conversions are,
 `betwixt benchmark --end-to-end CLIP` says.
@@ -53,7 +53,7 @@ def memory(arguments: argparse.Namespace, folder: Path) -> None:
     peaks = []
     for seconds in (arguments.short, arguments.long):
         clip = repeated(unit, folder / f"{seconds}.mp4", seconds // arguments.short)
-        summary = convert(clip, folder / "out.mp4", "--codec", "h264")
+        summary = convert(clip, folder / "out.mp4", "--codec", "h264", "--model", arguments.model)
         peaks.append(summary["peak_memory"])
         print(
             f"{width}x{height}, {seconds} s: {summary['frames_in']} frames in, {summary['frames_out']} out, "
@@ -69,6 +69,7 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=12)
     parser.add_argument("--short", type=int, default=10)
     parser.add_argument("--long", type=int, default=300)
+    parser.add_argument("--model", default="auto")
     arguments = parser.parse_args()
     print(describe_machine())
     with tempfile.TemporaryDirectory() as name:
