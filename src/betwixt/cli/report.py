@@ -49,7 +49,7 @@ class ProgressReport:
         stream = stream or sys.stderr
         self._stream, self._quiet = stream, quiet
         self._began = self._last = time.monotonic()
-        self._repeated = 0
+        self._repeated, self._told = 0, False
         self._bar: Any = None
         self._task: Any = None
         if not quiet and stream.isatty():
@@ -80,6 +80,10 @@ class ProgressReport:
     def __call__(self, progress: Progress) -> None:
         """Show `progress`."""
         now = time.monotonic()
+        if progress.kept and not self._told and not self._quiet:
+            self._told = True
+            text = f"Going on after {progress.kept} frames of an earlier run that was broken off."
+            print(text, file=self._stream, flush=True) if self._bar is None else self._bar.console.print(text)
         if progress.earlier and progress.synthesized == progress.earlier:
             # What an earlier run had made goes by quickly, and says nothing of what is still to be made.
             self._began, self._repeated = now, progress.frames_out

@@ -88,12 +88,14 @@ class Progress:
         cuts: Cuts found.
         total: Frames that will be written, as far as can be told; None if not.
         earlier: New frames that an earlier run, which was broken off, had made.
+        kept: How many frames, from the first on, that run has left.
     """
 
     frames_in: int = 0
     frames_out: int = 0
     synthesized: int = 0
     earlier: int = 0
+    kept: int = 0
     cuts: int = 0
     total: int | None = None
 
@@ -761,7 +763,7 @@ class Run:
         self._counts = {"shown": 0, "held": 0, "made": 0}
         # What an earlier run has encoded already, the first so many frames, is written again as it is.
         self._earlier = sink if isinstance(sink, (VideoWriter, ImageSink)) and sink.done else None
-        self._done = 0 if self._earlier is None else self._earlier.done
+        self._done = self._progress.kept = 0 if self._earlier is None else self._earlier.done
         self._failure: BaseException | None = None
         self._director = job.director(self._chunk)
 
