@@ -225,6 +225,14 @@ def test_images_in_several_folders_are_known_one_by_one(tmp_path):
     assert betwixt.interpolate_video(source, tmp_path / "out.mkv", model="dis", codec="ffv1").earlier == 0
 
 
+@pytest.mark.parametrize("quality", ["abc", "0"])
+def test_a_quality_that_is_none_leaves_nothing(tmp_path, quality):
+    source = make_clip(tmp_path / "in.mkv", frames=10)
+    with pytest.raises(UsageError, match="quality"):
+        betwixt.interpolate_video(source, tmp_path / "new_%03d.jpg", model="dis", quality=quality)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
+
+
 @pytest.mark.parametrize("target", ["single.png", "."])
 def test_outputs_that_are_none_are_said_in_a_line(tmp_path, target, monkeypatch):
     source = make_clip(tmp_path / "in.mkv", frames=10)

@@ -99,18 +99,12 @@ class ImageSink:
         self.lost: list[str] = []
         self._journal = journal
         self.notes: list[str] = []
-        level = None
-        if quality is not None:
-            try:
-                level = int(quality)
-            except ValueError:
-                raise UsageError(f"The quality '{quality}' is not a number: give 1 to 100.") from None
         self.lost += [str(s) for s in source.streams if s.kind in ("audio", "subtitle")]
         self._fresh: list[Path] = []
         left = None if journal is None or journal.folder is None else (journal.folder, journal.images)
         try:
             self._writer = ImageWriter(
-                location, quality=level, overwrite=overwrite, unfinished=left, keeps=journal is not None
+                location, quality=_level(quality), overwrite=overwrite, unfinished=left, keeps=journal is not None
             )
         except BaseException:
             if journal is not None:
@@ -149,6 +143,13 @@ class ImageSink:
         else:
             self._writer.abort()
         return kept
+
+
+def _level(quality: str | None) -> int | None:
+    try:
+        return None if quality is None else int(quality)
+    except ValueError:
+        raise UsageError(f"The quality '{quality}' is not a number: give 1 to 100.") from None
 
 
 class GifSink:
