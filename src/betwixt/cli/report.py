@@ -83,7 +83,10 @@ class ProgressReport:
         if progress.kept and not self._told and not self._quiet:
             self._told = True
             text = f"Going on after {progress.kept} frames of an earlier run that was broken off."
-            print(text, file=self._stream, flush=True) if self._bar is None else self._bar.console.print(text)
+            if self._bar is not None:
+                self._bar.console.print(text)
+            else:
+                print(text, file=self._stream, flush=True)
         if progress.earlier and progress.synthesized == progress.earlier:
             # What an earlier run had made goes by quickly, and says nothing of what is still to be made.
             self._began, self._repeated = now, progress.frames_out

@@ -639,22 +639,20 @@ class ImageWriter(WholeOutput):
         unfinished: tuple[Path, int] | None = None,
         keeps: bool = False,
     ) -> None:
-        text = os.fspath(location)
-        path = Path(text)
+        path = Path(os.fspath(location))
         self.count = 0
         self._location = path
         self._to_picture = to_picture
-        self._single = False
         self._pending = False
         self._keeps = keeps
         # which existing files belong to this sequence
-        if path.is_dir() or text.endswith(("/", os.sep)) or not path.suffix:
-            self._folder, self._name = path, f"frame_%06d{suffix}"
+        self._folder, self._single = images_place(location)
+        if self._folder == path:
+            self._name = f"frame_%06d{suffix}"
             sequence = rf"frame_\d{{6,}}({'|'.join(map(re.escape, READABLE))})"
         else:
-            self._folder, self._name = path.parent, path.name
+            self._name = path.name
             suffix = path.suffix
-            self._single = not _NUMBER.search(path.name)
             if len(_NUMBER.findall(path.name)) > 1:
                 raise UsageError(f"{path} has more than one number: use one, such as frame_%05d.png.")
             pieces = [re.escape(p) for p in re.split(r"%\d*d", path.name)]

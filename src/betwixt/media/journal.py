@@ -270,9 +270,13 @@ class Journal:
         """
         if self._file is None or self._full or not self._due():
             return False
-        self._try(lambda: _bring_to_disk(fresh))
-        self._head["images"] = count
-        self._try(self._sync)
+
+        def note() -> None:
+            _bring_to_disk(fresh)
+            self._head["images"] = count
+            self._sync()
+
+        self._try(note)
         return True
 
     def _append(self, record: bytes) -> None:
@@ -288,8 +292,7 @@ class Journal:
     def _sync(self) -> None:
         """Bring what is there to the disk."""
         assert self._file is not None
-        now = time.monotonic()
-        self._synced = now
+        self._synced = time.monotonic()
         self._note_work()
         os.fsync(self._file.fileno())
         if shutil.disk_usage(self.path.parent).free < _ROOM:
@@ -416,5 +419,5 @@ def _alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):
-        return True
+        pass  # it is somebody else's
     return True

@@ -40,6 +40,7 @@ ContentDetector and AdaptiveDetector are what `benchmarks/cuts.py` measures this
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
@@ -391,6 +392,10 @@ class CutList:
     frames: frozenset[int] = frozenset()
     times: tuple[Fraction, ...] = ()
     """In ascending order."""
+
+    def digest(self) -> str:
+        """The same for the same cuts, short however many there are."""
+        return hashlib.sha256(repr((sorted(self.frames), self.times)).encode()).hexdigest()
 
     def contains(self, index: int, time: Fraction, previous_time: Fraction) -> bool:
         """Whether a cut lies between the frame before and frame `index`, which are shown at these times (seconds).

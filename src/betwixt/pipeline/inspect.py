@@ -172,16 +172,16 @@ def _cost(pairs: list[tuple[Frame, ...]], info: VideoInfo) -> float | None:
         model = load_model()
     except UsageError:
         return None
-    count = cores()
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    model.expect(count)
     synthesizer = Synthesizer(model, usable[0][0].video, info.colour)
+    count = cores()
 
     def make(pair: tuple[Frame, ...]) -> None:
         left, right = (synthesizer.source(frame.video) for frame in pair)
         PairWork(synthesizer, left, right).make([Fraction(1, 2)])
 
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    model.expect(count)
     try:
         # The first frame waits for the model to be made ready for the size.
         make(usable[0])

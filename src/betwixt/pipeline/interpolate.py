@@ -50,7 +50,6 @@ from betwixt.pipeline.channel import Channel, Stopped
 from betwixt.pipeline.plan import Between, Planner, Rates, Show, choose_rates
 from betwixt.runtime.load import load_model, loaded_hash, what_lacks
 from betwixt.runtime.synthesis import PairWork, Source, Synthesizer
-from betwixt.weights.store import file_hash
 
 __all__ = [
     "Director",
@@ -281,7 +280,6 @@ class Job:
         self.cuts: CutList | str = str(scene_cuts)
         if self.cuts not in ("auto", "off"):
             self.cuts = read_cuts(scene_cuts)
-        self._cuts_file = str(scene_cuts)
         _one_of(duplicates, ("keep", "fill"), "duplicates")
         _one_of(audio, ("auto", "copy", "drop", "stretch"), "audio")
         _one_of(interlaced, ("refuse", "deinterlace", "ignore"), "interlaced")
@@ -480,7 +478,7 @@ class Job:
             "input-fps": self.input_fps,
             "interlaced": self.interlaced,
             "rate": (self.rates.output, self.rates.slow),
-            "scene-cuts": self.cuts if isinstance(self.cuts, str) else file_hash(Path(self._cuts_file)),
+            "scene-cuts": self.cuts if isinstance(self.cuts, str) else self.cuts.digest(),
             "duplicates": self.fill,
             "loop": self.loop,
             "model": self.model.name,
@@ -738,6 +736,8 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Repeated:
+    """Made frames that an earlier run has encoded."""
+
     indices: tuple[int, ...]
 
 
@@ -874,8 +874,9 @@ class Run:
                     self._encode(item.video, item.index)
                     self._counts["held" if item.held else "shown"] += 1
                 elif isinstance(item, _Repeated):
-                    for index in item.indices:
-                        self._encode(None, index)
+                    assert self._earlier is not None
+                    for _ in item.indices:
+                        self._earlier.repeat()
                         self._counts["made"] += 1
                         self._progress.earlier += 1
                 else:
@@ -888,12 +889,11 @@ class Run:
             self._failure = error
             self._write.stop()
 
-    def _encode(self, video: av.VideoFrame | None, index: int) -> None:
+    def _encode(self, video: av.VideoFrame, index: int) -> None:
         """Write frame `index`: the one given, or what an earlier run has encoded of it."""
         if self._earlier is not None and index < self._done:
             self._earlier.repeat()
         else:
-            assert video is not None
             self._sink.write(video, index)
 
     def _fulfil(self, ready: Future[list[av.VideoFrame]], make: Callable[[], list[av.VideoFrame]]) -> None:

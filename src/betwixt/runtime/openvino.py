@@ -122,7 +122,7 @@ def _writable(folder: Path) -> Path | None:
     return folder if os.access(folder, os.W_OK) else None
 
 
-_LOADING, _STARTING = threading.Lock(), threading.Lock()
+_STARTING = threading.Lock()
 
 
 def _library() -> Any:
@@ -130,7 +130,7 @@ def _library() -> Any:
 
     Left to itself, it reports each import and each conversion to its makers, and writes into the user's home folder.
     """
-    with _LOADING:
+    with _STARTING:
         return _loaded()
 
 
@@ -158,13 +158,12 @@ def _without(name: str) -> Iterator[None]:
 
 def _core() -> Any:
     """What compiles, once a process and for as long as that lives."""
-    openvino = _library()
     with _STARTING:
-        return _started(openvino)
+        return _started()
 
 
 @functools.cache
-def _started(openvino: Any) -> Any:
+def _started() -> Any:
     """Make it, and run it once.
 
     Its CPU plugin gives the thread that makes it a stack for signal handlers, and where there were two of them leaves
@@ -173,6 +172,7 @@ def _started(openvino: Any) -> Any:
     What its Python bindings set up when they first see an array, they set up with a lock held that another thread may
     wait for while it holds the interpreter's: two threads whose first arrays come at the same moment stop for good.
     """
+    openvino = _loaded()
     core = openvino.Core()
     array = np.zeros((1, 1), np.float32)
     given = openvino.opset8.parameter([1, 1], np.float32)
