@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -143,3 +145,11 @@ def samples(frame: av.VideoFrame) -> list[Any]:
 def same(a: av.VideoFrame, b: av.VideoFrame) -> bool:
     """Whether two frames are equal, plane by plane."""
     return all(np.array_equal(x, y) for x, y in zip(planes(a), planes(b), strict=True))
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait for something another process does."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "what was waited for did not come"
+        time.sleep(0.01)

@@ -5,13 +5,12 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 
 import av
 import pytest
 
 from betwixt.cli.main import run
-from clips import make_clip, read_frames
+from clips import make_clip, read_frames, wait_until
 
 
 def attempt(capsys, *arguments):
@@ -220,15 +219,13 @@ def test_a_full_output_leaves_nothing(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupting_leaves_nothing(tmp_path, number):
     clip = make_clip(tmp_path / "in.mkv", frames=40, size=(640, 480), codec="mpeg4")
-    process = _start(["interpolate", clip, tmp_path / "out.mkv", "--factor", "40"])
-    for _ in range(200):
-        time.sleep(0.05)
-        if len(left(tmp_path)) > 1:
-            break
-    assert len(left(tmp_path)) == 3  # the unfinished file and its journal
-    time.sleep(0.3)
-    os.kill(process.pid, number)
-    _, text = process.communicate(timeout=30)
+    with _start(["interpolate", clip, tmp_path / "out.mkv", "--factor", "40"]) as process:
+        try:
+            wait_until(lambda: len(left(tmp_path)) == 3)  # the unfinished file and its journal, in whichever order
+            os.kill(process.pid, number)
+            _, text = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "Traceback" not in text
     assert left(tmp_path) == ["in.mkv"]

@@ -5,12 +5,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from betwixt.cli.main import run
-from clips import make_clip, read_frames
+from clips import make_clip, read_frames, wait_until
 
 VERBS = {
     "extrapolate": ["--model", "dis"],
@@ -130,16 +129,14 @@ def test_a_cut_before_the_last_frame_is_said(tmp_path, capsys):
 def test_interrupting_a_blur_leaves_nothing(tmp_path):
     clip = make_clip(tmp_path / "in.mkv", frames=12, size=(320, 240), codec="mpeg4")
     command = ["blur", clip, tmp_path / "out.mkv", "--model", "dis", "--samples", "512"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "betwixt.cli", *map(str, command)], stderr=subprocess.PIPE, text=True
-    )
-    for _ in range(200):
-        time.sleep(0.05)
-        if len(left(tmp_path)) > 1:
-            break
-    time.sleep(0.3)
-    os.kill(process.pid, signal.SIGINT)
-    _, text = process.communicate(timeout=60)
+    command = [sys.executable, "-m", "betwixt.cli", *map(str, command)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_until(lambda: len(left(tmp_path)) > 1)
+            os.kill(process.pid, signal.SIGINT)
+            _, text = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "Traceback" not in text
     assert left(tmp_path) == ["in.mkv"]

@@ -3,11 +3,9 @@
 import inspect
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from betwixt.media.images import ImageWriter
 from betwixt.media.journal import journal_of
 from betwixt.media.writer import VideoWriter
 from betwixt.pipeline.interpolate import Job, defaults
-from clips import make_clip, read_frames, same
+from clips import make_clip, read_frames, same, wait_until
 
 
 def interrupted_at(after: int, source: Path, target: Path, **options: Any) -> None:
@@ -367,19 +365,16 @@ def test_what_changes_the_exposure_is_in_the_settings(tmp_path):
         assert settings(**{name: value}) != settings(), name
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal here")
 def test_a_process_that_is_killed_loses_nothing(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=60, size=(192, 128))
     command = [sys.executable, "-m", "betwixt.cli", "interpolate", source, tmp_path / "out.mkv"]
     command += ["--model", "dis", "--codec", "ffv1", "--factor", "4"]
-    process = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     path = journal_of(tmp_path / "out.mkv")
-    for _ in range(600):
-        if path.exists() and path.stat().st_size > 300_000:
-            break
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: path.exists() and path.stat().st_size > 300_000)
+        finally:
+            process.kill()
     assert not (tmp_path / "out.mkv").exists()
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True)
     assert "frames are those of an earlier run that was broken off" in done.stderr

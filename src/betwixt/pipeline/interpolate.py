@@ -30,6 +30,7 @@ import cv2
 
 from betwixt import __version__
 from betwixt.errors import BetwixtError, DamagedInputError, OutputError, UsageError
+from betwixt.interrupts import held_back
 from betwixt.masks.store import MaskFolder, open_masks
 from betwixt.media import codecs
 from betwixt.media.files import check_output, identity
@@ -709,7 +710,8 @@ def convert(job: Job, progress: Callable[[Progress], None] | None = None) -> Sum
         try:
             summary = Run(job, sink, progress).run()
         except BaseException as error:
-            kept = sink.abort()
+            with held_back():
+                kept = sink.abort()
             if kept and isinstance(error, OutputError):
                 raise OutputError(f"{error} {_KEPT}") from None
             if kept and isinstance(error, KeyboardInterrupt):
@@ -779,8 +781,9 @@ class Run:
         pool = ThreadPoolExecutor(job.threads, thread_name_prefix="betwixt-make")
         done = False
         try:
-            reader.start()
-            writer.start()
+            with held_back():
+                reader.start()
+                writer.start()
             self._direct(self._director, pool)
             self._write.close()
             while writer.is_alive():
@@ -792,15 +795,16 @@ class Run:
             writer.join()
             raise self._failure or BetwixtError("The conversion stopped without a reason.") from None
         finally:
-            self._read.stop()
-            if not done:
-                self._director.abandoned.set()
-                self._write.stop()
-            pool.shutdown(wait=True)
-            reader.join()
-            writer.join()
-            cv2.setNumThreads(opencv_threads)
-            job.model.expect(1)
+            with held_back():
+                self._read.stop()
+                if not done:
+                    self._director.abandoned.set()
+                    self._write.stop()
+                pool.shutdown(wait=True)
+                reader.join()
+                writer.join()
+                cv2.setNumThreads(opencv_threads)
+                job.model.expect(1)
         if planner.frames == 0:
             raise OutputError("There is no frame between --start and --end: nothing was written.")
         self._sink.commit()
