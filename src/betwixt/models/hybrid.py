@@ -33,7 +33,9 @@ References: Huang et al., RIFE, ECCV 2022, and Practical-RIFE, version 4.6; thos
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -83,6 +85,7 @@ class FlowNetwork(FlowTrunk):
     def __init__(self, widths: tuple[int, int, int]) -> None:
         # Two pairs of pictures, four flows, two weights, the share and t.
         super().__init__(widths, 2 * (24 + 4 + 1) + 2, 11)
+        self.idle = 0
 
     def forward(
         self, a0: Tensor, a1: Tensor, b0: Tensor, b1: Tensor, flows: Tensor, logits: Tensor, t: Tensor
@@ -105,9 +108,18 @@ class FlowNetwork(FlowTrunk):
         share = _agreement(seen_a, seen_b)
         weights = F.avg_pool2d(torch.sigmoid(logits) - 0.5, 2)
         times = t.expand(-1, 1, *seen_a.shape[-2:])
-        given = seen_a, seen_b, 0.05 * flows, weights, torch.sigmoid(share) - 0.5, times
+        idle = [torch.zeros_like(times)] * self.idle
+        given = seen_a, seen_b, 0.05 * flows, weights, torch.sigmoid(share) - 0.5, times, *idle
         change, state = self.corrections(torch.cat(given, dim=1))
         return change[:, :10], share + doubled(change[:, 10:]), state
+
+    def widened(self, idle: int) -> FlowNetwork:
+        """The same, computed with so many maps of zeros beside those that it is given."""
+        wider = copy.deepcopy(self)
+        wider.idle = idle
+        first: Any = wider.get_submodule("quarter.0.0")
+        first.weight = nn.Parameter(F.pad(first.weight, (0, 0, 0, 0, 0, idle)))
+        return wider
 
 
 class DetailNetwork(DetailTrunk):

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import threading
 from collections.abc import Sequence
 from functools import cached_property, lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import cv2
 import numpy as np
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CompactInterpolator",
     "CompactPair",
+    "Last",
     "content_of",
     "halved",
     "logistic",
@@ -56,6 +58,9 @@ __all__ = [
 
 _Map = NDArray[Any]
 _Part = Literal["flow", "detail"]
+
+Last = dict[_Part, tuple[tuple[int, ...], tuple[int, ...]]]
+"""Of each part, the arguments and the results that OpenVINO has with their channels last."""
 
 
 class CompactInterpolator(Interpolator):
@@ -70,8 +75,7 @@ class CompactInterpolator(Interpolator):
         name: Which of the two a file is of.
     """
 
-    _shown = 2
-    """How many pictures each part is shown."""
+    _last: ClassVar[Last] = {"flow": ((0, 1), (1,)), "detail": ((0, 1, 4), (0,))}
     _sources: tuple[str, ...] = ("betwixt.models.compact",)
     """The modules that define the networks."""
 
@@ -101,11 +105,12 @@ class CompactInterpolator(Interpolator):
         self.engine = engine
         self.precision = "fp32" if precision == "auto" and engine == "torch" else wanted
         self._compiled: dict[_Part, openvino.CompiledPart] = {}
+        self._mine = threading.local()
         if engine == "openvino":
             content = repr((self.config, content_of(weights), __version__, *(source(m) for m in self._sources)))
             for part in ("flow", "detail"):
                 self._compiled[part] = openvino.CompiledPart(
-                    part + content, partial(self._traced, part), self.precision, self._shown
+                    part + content, partial(self._traced, part), self.precision, *self._last[part]
                 )
             if given is None:
                 # What is compiled has the weights in it.
@@ -183,12 +188,28 @@ class CompactInterpolator(Interpolator):
     def run(self, part: _Part, pictures: Sequence[_Map], *maps: _Map) -> list[_Map]:
         """What a part of the network makes of pictures (h, w, 3) and of maps (c, ..): maps again, float32.
 
-        They are good until this thread asks for the same again.
+        They are good until this thread asks for the same again. Their memory may have the channels last.
         """
         if part in self._compiled:
-            given = (np.ascontiguousarray(x, np.float32)[None] for x in (*pictures, *maps))
-            return [x[0] for x in self._compiled[part](*given)]
+            last, last_made = self._last[part]
+            given: list[_Map] = [*pictures, *maps]
+            for i in range(len(pictures), len(given)):
+                if i in last:
+                    given[i] = given[i].transpose(1, 2, 0)
+            found = self._compiled[part](*(np.ascontiguousarray(x, np.float32)[None] for x in given))
+            return [x[0].transpose(2, 0, 1) if i in last_made else x[0] for i, x in enumerate(found)]
         return through_torch(self.parts[part], self.device, self.precision, pictures, *maps)
+
+    def planes(self, maps: _Map) -> _Map:
+        """What a part has made, (c, h, w), map after map in memory; good until this thread asks for the same again."""
+        if maps.flags.c_contiguous:
+            return maps
+        buffer: _Map | None = getattr(self._mine, "planes", None)
+        if buffer is None or buffer.shape != maps.shape:
+            # Fresh memory for each frame would take longer than to fill it.
+            buffer = self._mine.planes = np.empty(maps.shape, np.float32)
+        cv2.split(maps.transpose(1, 2, 0), list(buffer))
+        return buffer
 
 
 class CompactPair(MotionPair):
@@ -240,7 +261,7 @@ class CompactPair(MotionPair):
         flows += change[:4].reshape(flows.shape)
         logit = logit + change[4]
         given = halved(flows.reshape(4, *logit.shape)), logit[None], state
-        (change,) = owner.run("detail", self._warped(flows), *given)
+        change = owner.planes(*owner.run("detail", self._warped(flows), *given))
         flows += change[:4].reshape(flows.shape)
         weight = logistic(logit + change[4])
         # What neither changes nor moves stays as it is, whatever the networks think.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import cv2
 import numpy as np
@@ -26,6 +26,7 @@ from betwixt.runtime import openvino
 from betwixt.runtime.compact import (
     CompactInterpolator,
     CompactPair,
+    Last,
     content_of,
     halved,
     logistic,
@@ -47,6 +48,9 @@ __all__ = ["HybridInterpolator", "RIFEMotion"]
 _Map = NDArray[Any]
 
 _MULTIPLE = 32
+
+_IDLE = 2
+"""Maps of zeros that the flow network is given besides: OpenVINO takes five times as long to lay out 60 maps as 62."""
 
 _SCALES = (8, 4, 2, 1)
 """How much smaller the blocks of RIFE 4.6 see the pictures (`models.rife_v4.RIFE_4_6`)."""
@@ -165,7 +169,7 @@ class HybridInterpolator(CompactInterpolator):
         rife: The file of RIFE 4.6's weights.
     """
 
-    _shown = 4
+    _last: ClassVar[Last] = {"flow": ((0, 1, 2, 3), (2,)), "detail": ((0, 1, 2, 3, 7), (0,))}
     _sources = "betwixt.models.compact", "betwixt.models.hybrid"
 
     def __init__(
@@ -201,9 +205,8 @@ class HybridInterpolator(CompactInterpolator):
 
         pictures, maps = [torch.rand(1, 3, 64, 64)] * 4, [torch.rand(1, 8, 32, 32), torch.rand(1, 2, 64, 64)]
         if part == "flow":
-            maps += [torch.full((1, 1, 1, 1), 0.5)]
-        else:
-            maps += [torch.zeros(1, 1, 32, 32), torch.zeros(1, self.config.flow[0], 16, 16)]
+            return self.network.flow.widened(_IDLE), [*pictures, *maps, torch.full((1, 1, 1, 1), 0.5)]
+        maps += [torch.zeros(1, 1, 32, 32), torch.zeros(1, self.config.flow[0], 16, 16)]
         return self.parts[part], [*pictures, *maps]
 
     def prepare_seen(self, first: Seen, second: Seen) -> HybridPair:
@@ -248,19 +251,20 @@ class HybridPair(CompactPair):
         flows[:4] += change[:4]
         flows[4:] += change[5:9]
         logits += change[4::5]
-        (change,) = owner.run("detail", self._by_both(flows), halved(flows), logits, share, state)
+        told = halved(flows), logits, share, state
+        change = owner.planes(*owner.run("detail", self._by_both(flows), *told))
         flows[:4] += change[:4]
         flows[4:] += change[5:9]
         logits += change[4:10:5]
         m = cv2.resize(share[0], size, interpolation=cv2.INTER_LINEAR) + change[10]
         # What neither changes nor moves stays as it is, whatever the networks think.
         alive = (self._changed | moved[:h, :w]).astype(np.float32)
-        told = [self._flow(flow, alive) for flow in flows.reshape(4, 2, *logits.shape[1:])]
+        moves = [self._flow(flow, alive) for flow in flows.reshape(4, 2, *logits.shape[1:])]
         weights = [logistic(x)[:h, :w] for x in (*logits, m)]
         *colours, soft_1, soft_2 = (x[:h, :w] * alive for x in change[11:])
         softness = tuple((s * self._scale[0], x) for s, x in zip(SOFTNESS, (soft_1, soft_2), strict=True))
-        other = Motion(told[2], told[3], weights[1])
-        return Motion(told[0], told[1], weights[0], cv2.merge(colours), softness, other, weights[2])
+        other = Motion(moves[2], moves[3], weights[1])
+        return Motion(moves[0], moves[1], weights[0], cv2.merge(colours), softness, other, weights[2])
 
     def _by_both(self, flows: _Map, method: int = cv2.INTER_CUBIC) -> list[_Map]:
         """Both pictures, warped by A's flows and by B's (8, h, w)."""

@@ -63,27 +63,35 @@ class CompiledPart:
     Args:
         content: What tells this part from all others: its weights, its form, what defines it.
         traced: Makes it, where it is not in the cache.
-        pictures: How many of the arguments, from the first on, come as pictures, channels last.
         precision: "fp32" or "bf16".
+        last: Which of the arguments come with their channels last, as pictures do.
+        last_made: Which of the results do; results of many channels take longer in any other form.
 
     Attributes:
         streams: How many threads it is to serve side by side, each with its part of the processors; they may be more.
     """
 
-    def __init__(self, content: str, traced: _Traced, precision: str = "fp32", pictures: int = 2) -> None:
+    def __init__(
+        self,
+        content: str,
+        traced: _Traced,
+        precision: str = "fp32",
+        last: Sequence[int] = (0, 1),
+        last_made: Sequence[int] = (),
+    ) -> None:
         folder = _writable(cache_folder("openvino"))
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
             **({"CACHE_DIR": str(folder)} if folder is not None else {}),
         }
-        self.streams, self._pictures = 1, pictures
+        self.streams, self._last = 1, (last, last_made)
         self._model = _converted(content, traced, folder)
         self._compiled: OrderedDict[tuple[int, tuple[tuple[int, ...], ...]], Any] = OrderedDict()
         self._lock, self._requests = threading.Lock(), threading.local()
 
     def __call__(self, *maps: _Map) -> list[_Map]:
-        """Results (1, c, h, w) float32 for pictures (1, h, w, 3) and maps (1, c, h, w), contiguous.
+        """Results float32 for pictures (1, h, w, c) and maps (1, c, h, w), contiguous.
 
         They are good until this thread's next call.
         """
@@ -107,7 +115,7 @@ class CompiledPart:
             if self.streams > 1:
                 # Threads that are tied to a core wait there for whatever else that core is doing.
                 settings |= {"NUM_STREAMS": str(self.streams), "ENABLE_CPU_PINNING": False}
-            compiled = _core().compile_model(_sized(self._model.clone(), shapes, self._pictures), "CPU", settings)
+            compiled = _core().compile_model(_sized(self._model.clone(), shapes, *self._last), "CPU", settings)
             self._compiled[key] = compiled
             if len(self._compiled) > _SIZES:
                 self._compiled.popitem(last=False)
@@ -227,14 +235,14 @@ def _whole(description: Path) -> bool:
         return False
 
 
-def _sized(model: Any, shapes: Sequence[tuple[int, ...]], pictures: int) -> Any:
-    """The model for arguments of these shapes, of which the first are pictures (1, h, w, c)."""
+def _sized(model: Any, shapes: Sequence[tuple[int, ...]], last: Sequence[int], last_made: Sequence[int]) -> Any:
+    """The model for arguments of these shapes, with the channels of some arguments and results last, (1, h, w, c)."""
     from openvino import Layout
     from openvino.preprocess import PrePostProcessor
 
-    model.reshape({i: [s[0], s[3], s[1], s[2]] if i < pictures else list(s) for i, s in enumerate(shapes)})
+    model.reshape({i: [s[0], s[3], s[1], s[2]] if i in last else list(s) for i, s in enumerate(shapes)})
     steps = PrePostProcessor(model)
-    for number in range(pictures):
-        steps.input(number).tensor().set_layout(Layout("NHWC"))
-        steps.input(number).model().set_layout(Layout("NCHW"))
+    for place in (*(steps.input(i) for i in last), *(steps.output(i) for i in last_made)):
+        place.tensor().set_layout(Layout("NHWC"))
+        place.model().set_layout(Layout("NCHW"))
     return steps.build()
