@@ -21,7 +21,7 @@ from betwixt.media.frames import planes
 from betwixt.models.compact import Compact
 from betwixt.models.compact_start import CONFIGS, search
 from betwixt.models.dis import DIS
-from betwixt.runtime import compact as runtime
+from betwixt.runtime import openvino
 from betwixt.runtime.compact import CompactInterpolator
 from betwixt.runtime.synthesis import PairWork, Synthesizer
 from shifted import as_float, pictures
@@ -150,7 +150,7 @@ def test_a_cpu_that_computes_in_bf16_does_and_is_as_near(
     weights: Path, monkeypatch: pytest.MonkeyPatch, good: bool, chosen: str
 ) -> None:
     pytest.importorskip("openvino")
-    monkeypatch.setattr(runtime, "cpu_computes_in_bf16", lambda: good)
+    monkeypatch.setattr(openvino, "_able", lambda: ("FP32", "INT8", "BF16") if good else ("FP32", "INT8"))
     frames = [as_float(p) for p in pictures()]
     model = CompactInterpolator(weights, "cpu", "auto")
     assert (model.engine, model.precision) == ("openvino", chosen)
@@ -223,8 +223,6 @@ def test_nobody_is_told_that_it_is_used(weights: Path, tmp_path: Path) -> None:
 
 def test_others_may_load_what_reports_while_openvino_is_asked_for() -> None:
     pytest.importorskip("openvino_telemetry")
-    from betwixt.runtime import openvino
-
     openvino.available("fp32")
     done = threading.Event()
 

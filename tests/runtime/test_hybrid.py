@@ -119,10 +119,11 @@ def test_rife_through_blocks_is_rife(monkeypatch: pytest.MonkeyPatch) -> None:
         assert np.abs(coarse - whole)[:4].mean() < 0.05
 
 
-def test_a_frame_is_the_same_from_any_thread() -> None:
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_frame_is_the_same_from_any_thread(precision: str) -> None:
     pytest.importorskip("openvino")
     first, second = (as_float(picture) for picture in pictures())
-    model = load_model("hybrid", precision="fp32")
+    model = load_model("hybrid", precision=precision)
     model.expect(2)
     with ThreadPoolExecutor(2) as pool:
         made = list(pool.map(lambda t: model.prepare(first, second).at(t), [0.25, 0.5, 0.25, 0.5]))

@@ -20,7 +20,8 @@ def benchmark(
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")] = "auto",
     runtime: Annotated[str, typer.Option(metavar="auto|torch|openvino|native", help="What runs it.")] = "auto",
     precision: Annotated[
-        str, typer.Option(metavar="auto|fp32|bf16|fp16", help="In what a network computes; auto: as conversions do.")
+        str,
+        typer.Option(metavar="auto|fp32|bf16|fp16|int8", help="In what a network computes; auto: as conversions do."),
     ] = "auto",
     weights: Annotated[
         Text, typer.Option(metavar="FILE", help="A network's weights. Without: what comes with it, or none.")

@@ -39,7 +39,7 @@ def evaluate(
     ] = "straight",
     weights: Annotated[Text, typer.Option(metavar="FILE", help="A network's weights: safetensors, .pth, .pkl.")] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")] = "auto",
-    precision: Annotated[str, typer.Option(metavar="fp32|bf16|fp16", help="In what a network computes.")] = "fp32",
+    precision: Annotated[str, typer.Option(metavar="fp32|bf16|fp16|int8", help="In what a network computes.")] = "fp32",
     jobs: Annotated[int, typer.Option(metavar="N", help="Samples at work at a time; 0: one a core.")] = 0,
     save_frames: Annotated[Text, typer.Option(metavar="DIR", help="Keep the made frames there, as PNG.")] = None,
     csv: Annotated[Text, typer.Option(metavar="FILE", help="Write a table with a line for each sequence.")] = None,

@@ -1,4 +1,4 @@
-"""betwixt weights: bringing, fetching, listing and verifying the weights of networks."""
+"""betwixt weights: bringing, fetching, listing, verifying and calibrating the weights of networks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["app"]
 Text = Optional[str]  # noqa: UP045 - Typer reads the annotation at run time
 
 app = typer.Typer(
-    help="Weights of networks: import, download, list, verify.",
+    help="Weights of networks: import, download, list, verify, calibrate.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -170,6 +170,40 @@ def verify(
     bad = sum(not v.good for v in verdicts)
     if bad:
         raise InputError(f"{bad} of {len(verdicts)} files cannot be vouched for.")
+
+
+@app.command("calibrate")
+def calibrate(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="One of Betwixt's own networks, such as hybrid.")],
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO..", help="What to measure it on.")],
+    weights: Annotated[
+        Optional[Path],  # noqa: UP045 - Typer reads the annotation at run time
+        typer.Option("--weights", metavar="X.safetensors", help="Weights; without it, those that come with Betwixt."),
+    ] = None,
+    output: Annotated[
+        Optional[Path],  # noqa: UP045 - Typer reads the annotation at run time
+        typer.Option("--output", "-o", metavar="FOLDER", help="Where to; without it, beside the weights."),
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs meanwhile.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again what is known.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Measure what weights you have trained need to run in eight bits, which takes less time on CPUs.
+
+    Writes X.int8.json, which is found beside X.safetensors.
+    """
+    from betwixt.cli.report import CountReport, print_json
+    from betwixt.runtime.calibrate import calibrate as measure
+
+    with CountReport(quiet=as_json) as progress:
+        written = measure(
+            model, videos, weights=weights, folder=output, device=device, overwrite=overwrite, progress=progress
+        )
+    if as_json:
+        print_json({"written": [str(path) for path in written]}, sys.stdout)
+        return
+    for path in written:
+        print(path)
 
 
 def _bytes(name: str) -> int:

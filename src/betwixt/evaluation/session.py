@@ -155,7 +155,7 @@ def _check(request: Request) -> None:
     networks = [name for name in request.models if model_info(name).network is not None]
     if len(set(request.models)) != len(request.models):
         raise UsageError("A model is named twice: name each once.")
-    check_precision(request.precision)
+    check_precision(request.precision, "int8")
     if request.weights is not None and not networks:
         raise UsageError("No model named here is a network: leave --weights out.")
     if request.limit is not None and request.limit < 1:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,8 +35,9 @@ from betwixt.models.dis import DIS
 from betwixt.models.dis import working_size as searched_size
 from betwixt.models.seen import Seen, SeenPicture
 from betwixt.runtime import openvino
-from betwixt.runtime.devices import cpu_computes_in_bf16, is_cpu
+from betwixt.runtime.devices import is_cpu
 from betwixt.runtime.load import check_precision
+from betwixt.weights.reaches import read_reaches
 from betwixt.weights.store import file_hash
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ __all__ = [
     "CompactInterpolator",
     "CompactPair",
     "Last",
+    "chosen_engine",
+    "chosen_precision",
     "content_of",
     "halved",
     "logistic",
@@ -69,8 +72,9 @@ class CompactInterpolator(Interpolator):
     Args:
         weights: A file of its weights, or the network itself; torch then computes with its parameters as they are.
         device: Where the networks run.
-        precision: "fp32", "bf16" or "fp16"; "auto" is bf16 through OpenVINO on a CPU that has instructions for it,
-            which takes down to half of the time and changes a score by 0.001 dB, else fp32.
+        precision: "fp32", "bf16", "fp16" or "int8", that is eight bits for the convolutions of weights whose reaches
+            are known (`weights.reaches`), through OpenVINO; "auto" is there what takes the least time, which changes a
+            score by a hundredth of a decibel, else fp32.
         engine: What they run through: "auto", "openvino" or "torch".
         name: Which of the two a file is of.
     """
@@ -88,26 +92,18 @@ class CompactInterpolator(Interpolator):
         name: str = "compact",
     ) -> None:
         self.name, self.curves = name, True
-        check_precision(precision, "auto")
+        check_precision(precision, "auto", "int8")
         self._weights, self._device = weights, device
         given = None if isinstance(weights, Path) else weights
         self.config: Any = self._configured() if given is None else given.config
-        on_cpu = is_cpu(device)
-        wanted = precision if precision != "auto" else "bf16" if cpu_computes_in_bf16() else "fp32"
-        if engine == "auto":
-            # What is compiled has the parameters of that moment: a network that is given goes on sharing its own.
-            engine = "openvino" if on_cpu and given is None and openvino.available(wanted) else "torch"
-        elif engine == "openvino" and not (on_cpu and openvino.available(wanted)):
-            raise UsageError(
-                "OpenVINO runs networks on CPUs, in fp32 or bf16, and where it is installed (pip install "
-                "'betwixt[openvino]'): choose another device, precision or runtime."
-            )
-        self.engine = engine
-        self.precision = "fp32" if precision == "auto" and engine == "torch" else wanted
+        # What is compiled has the parameters of that moment: a network that is given goes on sharing its own.
+        self.engine = chosen_engine(engine, device, precision, given is None)
+        self.precision, self._reaches = chosen_precision(precision, self.engine, weights)
         self._compiled: dict[_Part, openvino.CompiledPart] = {}
         self._mine = threading.local()
-        if engine == "openvino":
-            content = repr((self.config, content_of(weights), __version__, *(source(m) for m in self._sources)))
+        if self.engine == "openvino":
+            sources = [source(module) for module in self._sources]
+            content = repr((self.config, content_of(weights), __version__, *sources, self._reaches))
             for part in ("flow", "detail"):
                 self._compiled[part] = openvino.CompiledPart(
                     part + content, partial(self._traced, part), self.precision, *self._last[part]
@@ -146,6 +142,10 @@ class CompactInterpolator(Interpolator):
         if isinstance(self._weights, Path):
             network = self._made()
             load_weights(network, self._weights)
+            if self._reaches is not None:
+                from betwixt.layers.rounding import round_network
+
+                round_network(network, self._reaches)
         else:
             network = self._weights
         laid_out: Any = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -168,6 +168,11 @@ class CompactInterpolator(Interpolator):
         else:
             maps = [torch.rand(1, 4, 32, 32), logit, torch.zeros(1, self.config.flow[0], 16, 16)]
         return self.parts[part], [*pictures, *maps]
+
+    def rounded_networks(self) -> dict[Path, nn.Module]:
+        """The networks that can compute in eight bits, by the files of their weights."""
+        assert isinstance(self._weights, Path)
+        return {self._weights: self.network}
 
     def prepare(self, first: Image, second: Image) -> MotionPair:
         """Find the motion between two RGB pictures (H, W, 3), float32 in [0, 1]."""
@@ -293,6 +298,55 @@ class CompactPair(MotionPair):
         image: Image
         (image,) = synthesize_planes([first], [second], motion, first.shape[:2], [motion.colours])
         return image
+
+
+def chosen_engine(engine: str, device: str, precision: str, compilable: bool) -> str:
+    """What a network runs through: "openvino" or "torch", of which "auto" is the faster.
+
+    Args:
+        engine: What is asked for.
+        device: Where it is to run.
+        precision: In what; "auto" is anything.
+        compilable: Whether its weights are those of a file.
+
+    Raises:
+        UsageError: if that cannot be had together.
+    """
+    able = is_cpu(device) and openvino.available(precision)
+    if engine == "auto":
+        engine = "openvino" if able and compilable else "torch"
+    elif engine == "openvino" and not able:
+        raise UsageError(
+            "OpenVINO runs networks on CPUs, in fp32, bf16 or int8, and where it is installed (pip install "
+            "'betwixt[openvino]'): choose another device, precision or runtime."
+        )
+    if engine == "torch" and precision == "int8":
+        raise UsageError(
+            "Networks compute in int8 on CPUs, through OpenVINO (pip install 'betwixt[openvino]'): choose another "
+            "device, precision or runtime."
+        )
+    return engine
+
+
+def chosen_precision(precision: str, engine: str, weights: Path | nn.Module) -> tuple[str, Mapping[str, float] | None]:
+    """In what a network computes, and for int8 the reaches of its weights; "auto" is what takes the least time.
+
+    Raises:
+        UsageError: if it is to be int8 and the reaches are not known.
+    """
+    if engine == "torch":
+        return ("fp32" if precision == "auto" else precision), None
+    reaches = read_reaches(weights) if precision in ("auto", "int8") and isinstance(weights, Path) else None
+    if precision == "auto":
+        precision = openvino.fastest(reaches is not None)
+    if precision != "int8":
+        return precision, None
+    if reaches is None:
+        raise UsageError(
+            f"How far {weights} reaches in int8 is not known: measure it with betwixt weights calibrate, or choose "
+            "another precision."
+        )
+    return precision, reaches
 
 
 def through_torch(

@@ -27,6 +27,8 @@ from betwixt.runtime.compact import (
     CompactInterpolator,
     CompactPair,
     Last,
+    chosen_engine,
+    chosen_precision,
     content_of,
     halved,
     logistic,
@@ -35,7 +37,6 @@ from betwixt.runtime.compact import (
     through_torch,
     warped,
 )
-from betwixt.runtime.devices import is_cpu
 
 if TYPE_CHECKING:
     import torch
@@ -68,18 +69,24 @@ class RIFEMotion:
     Args:
         weights: The file of its weights.
         device: Where it runs.
-        precision: "fp32", "bf16" or "fp16".
+        precision: As of `CompactInterpolator`.
         engine: "openvino" or "torch".
+
+    Attributes:
+        weights: See above.
+        precision: In what it computes.
     """
 
     def __init__(self, weights: Path, device: str = "auto", precision: str = "fp32", engine: str = "torch") -> None:
-        self._weights, self._device, self._precision = weights, device, precision
+        self.weights, self._device = weights, device
+        self.precision, self._reaches = chosen_precision(precision, engine, weights)
         self._blocks: list[openvino.CompiledPart] = []
         if engine == "openvino":
-            content = repr(("rife", content_of(weights), __version__, *(source(module) for module in _RIFE_SOURCES)))
+            sources = [source(module) for module in _RIFE_SOURCES]
+            content = repr(("rife", content_of(weights), __version__, *sources, self._reaches))
             for number in range(len(_SCALES)):
                 traced = partial(self._traced, number)
-                self._blocks.append(openvino.CompiledPart(f"{number}{content}", traced, precision))
+                self._blocks.append(openvino.CompiledPart(f"{number}{content}", traced, self.precision))
             # What is compiled has the weights in it.
             self.__dict__.pop("network", None)
         else:
@@ -104,7 +111,11 @@ class RIFEMotion:
         from betwixt.weights.load import load_weights
 
         network = RIFEv4(RIFE_4_6)
-        load_weights(network, self._weights)
+        load_weights(network, self.weights)
+        if self._reaches is not None:
+            from betwixt.layers.rounding import round_network
+
+            round_network(network, self._reaches)
         return network
 
     @cached_property
@@ -136,7 +147,7 @@ class RIFEMotion:
             found = self._by_blocks(pictures, t)
         else:
             time = np.full((1, 1, 1), t, np.float32)
-            (found,) = through_torch(self.part, self.device, self._precision, pictures, time)
+            (found,) = through_torch(self.part, self.device, self.precision, pictures, time)
         return found[:, :h, :w]
 
     def _by_blocks(self, pictures: list[_Map], t: float) -> _Map:
@@ -184,8 +195,7 @@ class HybridInterpolator(CompactInterpolator):
     ) -> None:
         super().__init__(weights, device, precision, engine, name)
         # Networks that are given run through PyTorch; RIFE's weights are a file all the same.
-        on_cpu = engine == "auto" and is_cpu(device) and openvino.available(self.precision)
-        self.rife = RIFEMotion(rife, device, self.precision, "openvino" if on_cpu else self.engine)
+        self.rife = RIFEMotion(rife, device, precision, chosen_engine(engine, device, precision, compilable=True))
 
     def _configured(self) -> Any:
         return HYBRID
@@ -208,6 +218,10 @@ class HybridInterpolator(CompactInterpolator):
             return self.network.flow.widened(_IDLE), [*pictures, *maps, torch.full((1, 1, 1, 1), 0.5)]
         maps += [torch.zeros(1, 1, 32, 32), torch.zeros(1, self.config.flow[0], 16, 16)]
         return self.parts[part], [*pictures, *maps]
+
+    def rounded_networks(self) -> dict[Path, nn.Module]:
+        """Its own, and RIFE's."""
+        return super().rounded_networks() | {self.rife.weights: self.rife.network}
 
     def prepare_seen(self, first: Seen, second: Seen) -> HybridPair:
         """Find the motion between two frames."""

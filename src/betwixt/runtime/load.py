@@ -47,8 +47,8 @@ def load_model(
         device: "auto", "cpu", "cuda" or "cuda:1".
         weights: A file of weights for a network: safetensors, the authors' own .pth or .pkl, or an ncnn model; by
             default what `betwixt weights` has installed, or what comes with Betwixt.
-        precision: "fp32", "bf16" or "fp16", for networks; "auto" is what serves best without a loss that can be seen:
-            as `betwixt.runtime.compact` says for our own networks, fp32 for others.
+        precision: "fp32", "bf16" or "fp16", for networks, and "int8" for Betwixt's own on CPUs; "auto" is what serves
+            best without a loss that can be seen: as `betwixt.runtime.compact` says for our own, fp32 for others.
         masks: What finds the masks of two frames, for models that take them; by default `masks.regions.find_regions`.
         runtime: "torch", "openvino" (on CPUs, for Betwixt's own networks) or "native" (for what is no network); "auto"
             is the fastest that is installed.
@@ -162,6 +162,8 @@ def check_runtime(name: str, runtime: str) -> None:
 def check_precision(precision: str, *more: str) -> None:
     """Refuse a precision that is not one of `PRECISIONS`, nor of what else is allowed."""
     if precision not in (known := (*more, *PRECISIONS)):
+        if precision == "int8":
+            raise UsageError("Only Betwixt's own networks, such as hybrid, compute in int8: choose another precision.")
         raise UsageError(f"There is no precision '{precision}': choose one of {', '.join(known)}.")
 
 

@@ -14,6 +14,7 @@ import functools
 import hashlib
 import logging
 import os
+import platform
 import sys
 import threading
 import warnings
@@ -32,7 +33,7 @@ from betwixt.models.registry import need_torch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["CompiledPart", "available"]
+__all__ = ["CompiledPart", "available", "fastest"]
 
 _Map = NDArray[Any]
 
@@ -40,15 +41,15 @@ _Traced = Callable[[], "tuple[nn.Module, Sequence[Tensor]]"]
 """Makes a part of a network, with its weights, and small arguments (1, c, h, w) to trace it with. The part has to do
 with other sizes what it does with these."""
 
-_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+_PRECISIONS = ("fp32", "bf16", "int8")
 
 _SIZES = 4
 """Compiled models that are kept: a video has one size, a data set a few."""
 
 
 def available(precision: str) -> bool:
-    """Whether OpenVINO is installed and computes in `precision` on a CPU."""
-    if precision not in _PRECISIONS:
+    """Whether OpenVINO is installed and computes in `precision` on a CPU; "auto" is what it does fastest."""
+    if precision not in ("auto", *_PRECISIONS):
         return False
     try:
         _library()
@@ -57,13 +58,27 @@ def available(precision: str) -> bool:
     return True
 
 
+def fastest(can_round: bool) -> str:
+    """The precision in which this machine's CPU takes the least time: "int8", "bf16" or "fp32".
+
+    Args:
+        can_round: Whether the network can be rounded to eight bits. That is a gain on any x86; sixteen bits are where
+            there are instructions for them, and take several times longer elsewhere.
+    """
+    able = _able()
+    if can_round and "INT8" in able:
+        return "int8"
+    return "bf16" if "BF16" in able else "fp32"
+
+
 class CompiledPart:
     """A module whose arguments are pictures and maps, run by OpenVINO. Safe to use from several threads at once.
 
     Args:
         content: What tells this part from all others: its weights, its form, what defines it.
         traced: Makes it, where it is not in the cache.
-        precision: "fp32" or "bf16".
+        precision: "fp32", "bf16" or "int8": of a module with `layers.rounding.Rounded` parts what is rounded is then
+            computed in whole numbers, and the rest in whichever of the others takes less time.
         last: Which of the arguments come with their channels last, as pictures do.
         last_made: Which of the results do; results of many channels take longer in any other form.
 
@@ -80,9 +95,10 @@ class CompiledPart:
         last_made: Sequence[int] = (),
     ) -> None:
         folder = _writable(cache_folder("openvino"))
+        computed = fastest(can_round=False) if precision == "int8" else precision
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+            "INFERENCE_PRECISION_HINT": "bf16" if computed == "bf16" else "f32",
             **({"CACHE_DIR": str(folder)} if folder is not None else {}),
         }
         self.streams, self._last = 1, (last, last_made)
@@ -168,6 +184,14 @@ def _core() -> Any:
     """What compiles, once a process and for as long as that lives."""
     with _STARTING:
         return _started()
+
+
+@functools.cache
+def _able() -> tuple[str, ...]:
+    """What OpenVINO says of this machine's CPU; only of x86 is it known what it means for our networks."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return ()
+    return tuple(_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
 
 
 @functools.cache

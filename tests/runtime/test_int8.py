@@ -1,0 +1,133 @@
+"""Betwixt's own networks in eight bits."""
+
+from __future__ import annotations
+
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from betwixt.cli.main import run
+from betwixt.errors import InputError
+from betwixt.models.compact import Compact
+from betwixt.models.registry import model_info
+from betwixt.runtime import openvino
+from betwixt.runtime.load import load_model
+from betwixt.weights.reaches import place_of, read_reaches, write_reaches
+from betwixt.weights.store import RIFE, embedded_file
+from clips import make_clip
+from shifted import as_float, pictures
+
+OWN = "hybrid", "compact", "compact-large"
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    network = Compact()
+    for layer in (network.flow.head, network.detail.head):
+        torch.nn.init.normal_(layer.weight, std=0.01)
+    path = tmp_path / "mine.safetensors"
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    return path
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_frames_in_eight_bits_are_as_near(name: str) -> None:
+    pytest.importorskip("openvino")
+    frames = [as_float(picture) for picture in pictures()]
+    exact, rounded = (load_model(name, "cpu", precision=each) for each in ("fp32", "int8"))
+    assert [model.precision for model in (exact, rounded)] == ["fp32", "int8"]  # type: ignore[attr-defined]
+    made, coarse = (model.prepare(*frames).at(0.4) for model in (exact, rounded))
+    assert 0 < np.abs(made - coarse).mean() < 0.5 / 255
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="whole numbers on x86")
+def test_convolutions_are_computed_in_whole_numbers() -> None:
+    pytest.importorskip("openvino")
+    model: Any = load_model("hybrid", "cpu", precision="int8")
+    model.prepare(*(as_float(picture) for picture in pictures())).at(0.5)
+    for part, rounded in ((model._compiled["flow"], 10), (model._compiled["detail"], 5), (model.rife._blocks[3], 10)):
+        (compiled,) = part._compiled.values()
+        steps = [
+            [op.get_rt_info()[key].astype(str) for key in ("layerType", "runtimePrecision")]
+            for op in compiled.get_runtime_model().get_ops()
+        ]
+        whole = [kind for kind, precision in steps if "onvolution" in kind and precision in ("i8", "u8")]
+        assert len(whole) == rounded
+
+
+def test_the_fastest_is_chosen_of_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    for able, rounded, plain in (
+        (("FP32", "BF16", "INT8"), "int8", "bf16"),
+        (("FP32", "INT8"), "int8", "fp32"),
+        (("FP32",), "fp32", "fp32"),
+    ):
+        monkeypatch.setattr(openvino, "_able", lambda able=able: able)
+        assert (openvino.fastest(True), openvino.fastest(False)) == (rounded, plain)
+
+
+@pytest.mark.parametrize("file", [*(model_info(name).embedded for name in OWN), RIFE])
+def test_what_ships_has_its_reaches(file: str) -> None:
+    reaches = read_reaches(embedded_file(file))
+    assert reaches
+    assert all(0.01 < reach < 1000 for reach in reaches.values())
+
+
+def test_reaches_are_those_of_the_weights_beside_them(weights: Path) -> None:
+    assert read_reaches(weights) is None
+    write_reaches(weights, {"flow.up_eighth": 1.23456}, "a clip", place_of(weights))
+    assert read_reaches(weights) == {"flow.up_eighth": 1.235}
+    content = place_of(weights).read_text()
+    weights.write_bytes(weights.read_bytes() + b" ")
+    assert read_reaches(weights) is None
+    for damaged in ("", "[]", content.replace("1.235", '"a"'), content.replace("1.235", "0"), content[:-5]):
+        place_of(weights).write_text(damaged)
+        with pytest.raises(InputError, match="damaged"):
+            read_reaches(weights)
+
+
+def test_weights_are_calibrated_and_then_run_in_eight_bits(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openvino")
+    clip = make_clip(tmp_path / "in.mkv", frames=30, size=(96, 64))
+    command = ["weights", "calibrate", "compact", str(clip), "--weights", str(weights)]
+    assert run([*command, "--json"]) == 0
+    target = tmp_path / "mine.int8.json"
+    assert json.loads(capsys.readouterr().out) == {"written": [str(target)]}
+    assert json.loads(target.read_text())["origin"] == "2 pairs of frames of in.mkv"
+    model: Any = load_model("compact", "cpu", weights=weights)
+    assert model.precision == openvino.fastest(True)
+    frames = [as_float(picture) for picture in pictures()]
+    exact = load_model("compact", "cpu", weights=weights, precision="fp32").prepare(*frames).at(0.5)
+    assert np.abs(model.prepare(*frames).at(0.5) - exact).mean() < 1 / 255
+    assert run(command) == 2
+    assert "is known: pass --overwrite" in capsys.readouterr().err
+    assert run([*command, "--overwrite"]) == 0
+    assert capsys.readouterr().out == f"{target}\n"
+
+
+def test_what_does_not_run_in_eight_bits_says_so(
+    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = make_clip(tmp_path / "in.mkv", frames=2, size=(96, 64))
+    for command, text in (
+        (["weights", "calibrate", "dis", clip], "does not run in int8"),
+        (["weights", "calibrate", "compact", clip, "--weights", weights], "No video has three frames"),
+        (["weights", "calibrate", "compact", tmp_path / "none.mkv", "--weights", weights], "none.mkv"),
+        (["weights", "calibrate", "compact", clip, "--weights", weights, "-o", tmp_path / "none"], "does not exist"),
+        (["benchmark", "--model", "compact", "--weights", weights, "--precision", "int8"], "betwixt weights calibrate"),
+        (["benchmark", "--model", "compact", "--precision", "int8", "--runtime", "torch"], "through OpenVINO"),
+        (["benchmark", "--model", "rife", "--precision", "int8"], "Only Betwixt's own networks"),
+    ):
+        assert run([str(word) for word in command]) == 2
+        error = capsys.readouterr().err
+        assert text in error
+        assert error.count("betwixt: ") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "mine.safetensors"]
