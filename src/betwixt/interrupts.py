@@ -5,34 +5,52 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 __all__ = ["held_back"]
 
+_PATIENCE = 5.0
+"""Seconds after which an interrupt is let through all the same: something may be waited for that never comes."""
+
 
 @contextlib.contextmanager
-def held_back() -> Iterator[None]:
+def held_back() -> Iterator[list[tuple[int, FrameType | None]]]:
     """Let what interrupts the process (SIGINT, SIGTERM) wait until the block is over.
 
     For blocks that end soon: a thread that starts, threads that are waited for. Signals reach the main thread alone;
     in others there is nothing to hold back.
+
+    Yields:
+        What has come so far: who clears it is not interrupted by it.
     """
+    came: list[tuple[int, FrameType | None]] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield came
         return
-    asked: list[tuple[int, FrameType | None]] = []
-    handlers: dict[int, Any] = {}  # by the signal's number
+    handlers: dict[int, Any] = {}
+    end: float = time.monotonic() + _PATIENCE
+
+    def hold(number: int, frame: FrameType | None) -> None:
+        # One that is left in its place by an interrupt that comes between two lines below stands in nobody's way.
+        if time.monotonic() < end:
+            came.append((number, frame))
+        else:
+            handlers[number](number, frame)
+
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for signal_ in (signal.SIGINT, signal.SIGTERM):
             # One that Python has not set is nobody's here, and one that is ignored or ends the process breaks nothing.
-            if callable(handler := signal.getsignal(number)):
-                handlers[number] = handler
-                signal.signal(number, lambda *what: asked.append(what))
-        yield
+            if callable(handler := signal.getsignal(signal_)):
+                handlers[signal_] = handler
+                signal.signal(signal_, hold)
+        yield came
     finally:
-        for caught, handler in handlers.items():
-            signal.signal(caught, handler)
-        for caught, frame in asked[:1]:
-            handlers[caught](caught, frame)
+        end = 0.0
+        with contextlib.ExitStack() as stack:
+            for number, frame in reversed(dict(came).items()):
+                stack.callback(handlers[number], number, frame)
+            for number, handler in handlers.items():
+                stack.callback(signal.signal, number, handler)

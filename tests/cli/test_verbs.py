@@ -139,6 +139,14 @@ def test_it_stands_in_a_pipeline(tmp_path, pixel_format):
     assert all(same(a.video, b.video) for a, b in zip(before, after[::2], strict=True))
 
 
+def test_a_pipe_carries_frames_that_are_not_encoded(tmp_path, capsys):
+    source = make_clip(tmp_path / "in.mkv", frames=6)
+    for target in ("-", str(tmp_path / "out.y4m")):
+        assert run(["interpolate", str(source), target, "--codec", "ffv1"]) == 2
+        assert "leave --codec out" in capsys.readouterr().err
+    assert run(["interpolate", str(source), str(tmp_path / "out.y4m"), "--codec", "rawvideo"]) == 0
+
+
 def test_images_in_and_out(tmp_path, capsys):
     folder = tmp_path / "in"
     folder.mkdir()

@@ -37,16 +37,19 @@ def network() -> nn.Module:
 def test_reaches_are_what_nearly_all_values_stay_below() -> None:
     made = network()
     with torch.no_grad(), observed(made) as found:
-        for k in range(50):
+        for k in range(51):
             values = torch.linspace(-1, 1, 4 * 100 * 100).reshape(1, 4, 100, 100)
             values[0, 0, 0, 0] = 1000  # one alone
             made["part"]["second"](values * (100 if k == 7 else 1))
     reaches = reaches_of(found)
     assert list(reaches) == ["part.second"]
-    assert reaches["part.second"] == pytest.approx(1, abs=2.2)
-    assert len(found["part.second"]) == 50
+    # Neither the one value nor the one time in fifty counts.
+    assert reaches["part.second"] == pytest.approx(1, abs=0.01)
+    with pytest.raises(ValueError, match="no number"):
+        reaches_of({"part.second": [1.0, float("nan")]})
+    assert len(found["part.second"]) == 51
     made["part"]["second"](torch.zeros(1, 4, 8, 8))
-    assert len(found["part.second"]) == 50
+    assert len(found["part.second"]) == 51
 
 
 def test_a_network_is_rounded_where_it_can_be() -> None:
@@ -57,3 +60,16 @@ def test_a_network_is_rounded_where_it_can_be() -> None:
     for name in ("part.first", "part.head", "part.third"):
         with pytest.raises(ValueError, match=name):
             round_network(network(), {name: 1.0})
+
+
+def test_what_whole_numbers_would_compute_otherwise_is_left() -> None:
+    kinds = (
+        {"groups": 2},
+        {"dilation": 2},
+        {"padding_mode": "reflect", "padding": 1},
+    )
+    made = nn.ModuleDict({"part": nn.ModuleList([nn.Conv2d(4, 4, 3, **kind) for kind in ({}, *kinds, {})])})  # type: ignore[arg-type]
+    with observed(made) as found:
+        for layer in made["part"]:  # type: ignore[attr-defined]
+            layer(torch.ones(1, 4, 8, 8))
+    assert list(found) == ["part.4"]

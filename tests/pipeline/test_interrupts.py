@@ -2,11 +2,16 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
+from betwixt import interrupts
 from betwixt.interrupts import held_back
+from clips import make_clip, wait_until
 
 
 def interrupt():
@@ -29,6 +34,44 @@ def test_an_interrupt_waits_until_the_block_is_over():
         interrupt()
 
 
+def test_who_is_interrupted_already_need_not_be_again():
+    with held_back() as came:
+        interrupt()
+        came.clear()
+    with held_back(), held_back() as inner:
+        interrupt()
+        inner.clear()
+
+
+def test_each_signal_comes_once_and_in_order():
+    came = []
+    before = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        with held_back():
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+                os.kill(os.getpid(), number)
+                threading.Event().wait(0.05)
+            assert came == []
+        assert came == [signal.SIGTERM, signal.SIGINT]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_an_interrupt_does_not_wait_for_ever(monkeypatch):
+    monkeypatch.setattr(interrupts, "_PATIENCE", 0.0)
+
+    def work():
+        interrupt()
+        pytest.fail("it was held back")
+
+    with pytest.raises(KeyboardInterrupt), held_back():
+        work()
+
+
 def test_what_the_block_raises_is_raised_where_nothing_interrupts():
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(ValueError, match="other"), held_back():
@@ -48,3 +91,26 @@ def test_other_threads_have_nothing_to_hold_back():
     thread.start()
     thread.join()
     assert came == [before]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes that can be waited for")
+@pytest.mark.parametrize("part", [0.1, 0.9])
+def test_a_pipe_that_stalls_is_given_up(tmp_path, part):
+    content = make_clip(tmp_path / "in.mkv", frames=400, size=(64, 48)).read_bytes()
+    command = [sys.executable, "-m", "betwixt.cli", "interpolate", "-", str(tmp_path / "out.mkv"), "--model", "dis"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.stdin is not None
+            assert process.stderr is not None
+            process.stdin.write(content[: int(len(content) * part)])
+            process.stdin.flush()
+            # Where it cannot even begin there is nothing to see: it has long begun to wait by then.
+            wait_until(lambda: len(list(tmp_path.iterdir())) > 1) if part > 0.5 else time.sleep(2)
+            process.send_signal(signal.SIGTERM)
+            error = process.stderr.read()
+            process.wait(20)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert error == b"betwixt: interrupted; nothing was left behind.\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]

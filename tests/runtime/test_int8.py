@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ import torch
 from safetensors.torch import save_file
 
 from betwixt.cli.main import run
-from betwixt.errors import InputError
+from betwixt.errors import InputError, UsageError
 from betwixt.models.compact import Compact
 from betwixt.models.registry import model_info
 from betwixt.runtime import openvino
+from betwixt.runtime.compact import CompactInterpolator
 from betwixt.runtime.load import load_model
 from betwixt.weights.reaches import place_of, read_reaches, write_reaches
-from betwixt.weights.store import RIFE, embedded_file
+from betwixt.weights.store import RIFE, embedded_file, file_hash
 from clips import make_clip
 from shifted import as_float, pictures
 
@@ -81,15 +83,26 @@ def test_what_ships_has_its_reaches(file: str) -> None:
 
 def test_reaches_are_those_of_the_weights_beside_them(weights: Path) -> None:
     assert read_reaches(weights) is None
-    write_reaches(weights, {"flow.up_eighth": 1.23456}, "a clip", place_of(weights))
+    write_reaches(place_of(weights), file_hash(weights), {"flow.up_eighth": 1.23456}, "a clip")
     assert read_reaches(weights) == {"flow.up_eighth": 1.235}
     content = place_of(weights).read_text()
     weights.write_bytes(weights.read_bytes() + b" ")
     assert read_reaches(weights) is None
-    for damaged in ("", "[]", content.replace("1.235", '"a"'), content.replace("1.235", "0"), content[:-5]):
+    for damaged in (
+        *("", "[]", "[" * 100_000, content[:-5], content.replace('"flow.up_eighth": 1.235', "")),
+        *(content.replace("1.235", value) for value in ('"a"', "0", "NaN", "1" * 400)),
+    ):
         place_of(weights).write_text(damaged)
-        with pytest.raises(InputError, match="damaged"):
+        with pytest.raises(InputError, match="is damaged: remove it, or make it anew"):
             read_reaches(weights)
+    assert read_reaches(Path()) is None
+
+
+def test_reaches_of_another_network_are_refused(weights: Path) -> None:
+    pytest.importorskip("openvino")
+    write_reaches(place_of(weights), file_hash(weights), {"flow.none": 1.0}, "a clip")
+    with pytest.raises(InputError, match=r"mine\.int8\.json is of another network"):
+        load_model("compact", "cpu", weights=weights, precision="int8")
 
 
 def test_weights_are_calibrated_and_then_run_in_eight_bits(
@@ -98,6 +111,8 @@ def test_weights_are_calibrated_and_then_run_in_eight_bits(
     pytest.importorskip("openvino")
     clip = make_clip(tmp_path / "in.mkv", frames=30, size=(96, 64))
     command = ["weights", "calibrate", "compact", str(clip), "--weights", str(weights)]
+    before: Any = load_model("compact", "cpu", weights=weights)
+    assert before.precision == openvino.fastest(False)
     assert run([*command, "--json"]) == 0
     target = tmp_path / "mine.int8.json"
     assert json.loads(capsys.readouterr().out) == {"written": [str(target)]}
@@ -108,26 +123,57 @@ def test_weights_are_calibrated_and_then_run_in_eight_bits(
     exact = load_model("compact", "cpu", weights=weights, precision="fp32").prepare(*frames).at(0.5)
     assert np.abs(model.prepare(*frames).at(0.5) - exact).mean() < 1 / 255
     assert run(command) == 2
-    assert "is known: pass --overwrite" in capsys.readouterr().err
+    assert "pass --overwrite" in capsys.readouterr().err
+    target.write_text("damaged")
     assert run([*command, "--overwrite"]) == 0
     assert capsys.readouterr().out == f"{target}\n"
+    # Other reaches make other frames, also where those of before are in the cache.
+    write_reaches(target, file_hash(weights), dict.fromkeys(read_reaches(weights) or {}, 0.05), "by hand")
+    other: Any = load_model("compact", "cpu", weights=weights)
+    assert (other.arithmetic == model.arithmetic) == (openvino.fastest(True) != "int8")
+    assert np.array_equal(other.prepare(*frames).at(0.5), model.prepare(*frames).at(0.5)) == (
+        other.arithmetic == model.arithmetic
+    )
+
+
+def test_weights_of_hybrid_run_as_rife_beside_them_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(openvino, "_able", lambda: ("FP32", "INT8"))
+    mine, clip = tmp_path / "mine.safetensors", make_clip(tmp_path / "in.mkv", frames=6, size=(96, 64))
+    shutil.copy(embedded_file("hybrid.safetensors"), mine)
+    model: Any = load_model("hybrid", "cpu", weights=mine)
+    assert (model.precision, model.rife.precision) == ("fp32", "fp32")
+    assert run(["weights", "calibrate", "hybrid", str(clip), "--weights", str(mine)]) == 0
+    model = load_model("hybrid", "cpu", weights=mine)
+    assert (model.precision, model.rife.precision) == ("int8", "int8")
+    # Its weights alone were measured; with none given, all that it is made of is.
+    assert run(["weights", "calibrate", "auto", str(clip), "-o", str(tmp_path)]) == 0
+    names = ["hybrid.int8.json", "in.mkv", "mine.int8.json", "mine.safetensors", "rife-4.6.int8.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 def test_what_does_not_run_in_eight_bits_says_so(
     weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clip = make_clip(tmp_path / "in.mkv", frames=2, size=(96, 64))
+    calibrate, mine = ["weights", "calibrate", "compact"], ["--weights", weights]
     for command, text in (
         (["weights", "calibrate", "dis", clip], "does not run in int8"),
-        (["weights", "calibrate", "compact", clip, "--weights", weights], "No video has three frames"),
-        (["weights", "calibrate", "compact", tmp_path / "none.mkv", "--weights", weights], "none.mkv"),
-        (["weights", "calibrate", "compact", clip, "--weights", weights, "-o", tmp_path / "none"], "does not exist"),
-        (["benchmark", "--model", "compact", "--weights", weights, "--precision", "int8"], "betwixt weights calibrate"),
+        ([*calibrate, clip], "is measured already: give your own"),
+        ([*calibrate, clip, *mine], "No video has three frames"),
+        ([*calibrate, clip, tmp_path / "none.mkv", *mine], "none.mkv"),
+        ([*calibrate, clip, *mine, "-o", tmp_path / "none"], "does not exist"),
+        (["benchmark", "--model", "compact", *mine, "--precision", "int8"], "betwixt weights calibrate"),
         (["benchmark", "--model", "compact", "--precision", "int8", "--runtime", "torch"], "through OpenVINO"),
-        (["benchmark", "--model", "rife", "--precision", "int8"], "Only Betwixt's own networks"),
+        (["benchmark", "--model", "compact,rife", "--precision", "int8"], "Only Betwixt's own networks"),
+        (["interpolate", clip, tmp_path / "out.mkv", "--model", "compact", "--weights", ""], "cannot be read"),
     ):
         assert run([str(word) for word in command]) == 2
         error = capsys.readouterr().err
         assert text in error
         assert error.count("betwixt: ") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "mine.safetensors"]
+    with pytest.raises(UsageError, match="by files of their weights"):
+        CompactInterpolator(Compact(), "cpu", "int8")

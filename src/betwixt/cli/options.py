@@ -99,7 +99,8 @@ def run_conversion(
     from betwixt.errors import DamagedInputError, Interrupted
     from betwixt.media.journal import journal_of
 
-    inlet: Any = sys.stdin.buffer if source == "-" else source
+    # Without Python's own buffer, which cannot be given up while it waits.
+    inlet: Any = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer) if source == "-" else source
     outlet: Any = sys.stdout.buffer if target == "-" else target
     out = sys.stderr if target == "-" else sys.stdout
     options["journal"] = not no_journal

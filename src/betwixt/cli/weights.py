@@ -182,10 +182,10 @@ def calibrate(
     ] = None,
     output: Annotated[
         Optional[Path],  # noqa: UP045 - Typer reads the annotation at run time
-        typer.Option("--output", "-o", metavar="FOLDER", help="Where to; without it, beside the weights."),
+        typer.Option("--output", "-o", metavar="FOLDER", help="Where to; without it, beside --weights."),
     ] = None,
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs meanwhile.")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Measure again what is known.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Measure what weights you have trained need to run in eight bits, which takes less time on CPUs.

@@ -142,7 +142,7 @@ def _check(request: Request) -> None:
         if info.sequences:
             raise UsageError(f"The model {name} is what --end-to-end compares with: name another model.")
         check_runtime(name, request.runtime)
-    check_precision(request.precision, "auto", "int8")
+        check_precision(request.precision, "auto", *(["int8"] if info.own or info.network is None else []))
     if request.weights is not None and all(model_info(name).network is None for name in request.models):
         raise UsageError("No model named here is a network: leave --weights out.")
     if request.weights is not None and not request.weights.is_file():

@@ -46,7 +46,7 @@ class Cost:
         width: Of the frame.
         height: Of the frame.
         runtime: "torch" or "openvino", or "native" for what needs no network.
-        precision: "fp32", "bf16", "fp16".
+        precision: "fp32", "bf16", "fp16", "int8".
         device: "cpu", "cuda", ..
         threads: CPU threads of the runtime.
         parameters: At inference.
@@ -172,7 +172,7 @@ def measure(
         height: Of the frames.
         device: "auto", "cpu", "cuda", ..
         runtime: "auto", "torch", "openvino" or "native".
-        precision: "fp32", "bf16", "fp16", for networks; "auto" for what they run in by themselves.
+        precision: As of `load_model`, for networks; "auto" for what they run in by themselves.
         weights: A file of weights, if the trained network is to be timed.
         threads: CPU threads; 0 for one a core.
         runs: How often to time it, at least three times,

@@ -121,7 +121,7 @@ def run(request: Request, progress: Callable[[str, int, int | None], None] | Non
     outcome = Outcome([])
     for name, model in zip(request.models, models, strict=True):
         context = _context(request, name, model)
-        journal = _journal(request, name, context, dataset, metrics, ids)
+        journal = _journal(request, name, model, context, dataset, metrics, ids)
         try:
             evaluation = evaluate(
                 model,
@@ -236,7 +236,13 @@ def _journal_path(request: Request, name: str) -> Path | None:
 
 
 def _journal(
-    request: Request, name: str, context: Context, dataset: Dataset, metrics: Sequence[Metric], ids: list[str] | None
+    request: Request,
+    name: str,
+    model: Model,
+    context: Context,
+    dataset: Dataset,
+    metrics: Sequence[Metric],
+    ids: list[str] | None,
 ) -> Journal | None:
     path = _journal_path(request, name)
     if path is None:
@@ -245,6 +251,7 @@ def _journal(
         "model": name,
         "weights": context.weights_hash,
         "precision": request.precision,
+        "arithmetic": getattr(model, "arithmetic", ""),
         "dataset": dataset.name,
         "options": request.options,
         "root": str(request.root.resolve()),

@@ -172,6 +172,8 @@ def choose(codec: str | None, container: str, source: VideoInfo) -> Encoder:
         raise UsageError(f"There is no encoder '{codec}': {hint}") from None
     if found.type != "video":
         raise UsageError(f"'{codec}' encodes {found.type}, not video: try h264, hevc, av1, vp9, prores or ffv1.")
+    if container == "yuv4mpegpipe" and name not in ("wrapped_avframe", "rawvideo"):
+        raise UsageError(f"A pipe and .y4m carry frames that are not encoded, not {codec}: leave --codec out.")
     return _ENCODERS.get(name, Encoder(name))
 
 

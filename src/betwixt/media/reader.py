@@ -12,8 +12,10 @@ Damage does not stop the reading where the decoder can go on; what was wrong is 
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import os
+import select
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -101,8 +103,14 @@ class Reader:
         self.notes: list[str] = []
         self._start, self._end = start, end
         self._interlaced = interlaced
-        self._container = _open(source, self.name)
+        self._pipe = _Pipe(source) if isinstance(source, io.FileIO) and os.name == "posix" else None
         try:
+            self._container = _open(source if self._pipe is None else self._pipe, self.name)
+        except InputError:
+            self._check_pipe()
+            raise
+        try:
+            self._check_pipe()
             self._prepare(threads)
         except BaseException:
             self._container.close()
@@ -169,9 +177,14 @@ class Reader:
                     self._damaged("a packet is marked as damaged", packet)
                 yield packet
         except av.error.FFmpegError as error:
-            if isinstance(error, av.error.EOFError):
-                return
-            self._damaged(f"reading stops there: {reason(error)}")
+            if not isinstance(error, av.error.EOFError):
+                self._damaged(f"reading stops there: {reason(error)}")
+        self._check_pipe()
+
+    def _check_pipe(self) -> None:
+        """Raise what interrupted the waiting for a pipe."""
+        if self._pipe is not None and self._pipe.interrupt is not None:
+            raise self._pipe.interrupt
 
     def _peek(self) -> list[Fraction]:
         """The times of the first frames, in order; their packets are kept for `_decoded_items`."""
@@ -278,6 +291,11 @@ class Reader:
     def __iter__(self) -> Iterator[Frame | Other]:
         """The frames and the other streams' packets, in file order; frames outside of start and end left out."""
         return self._trimmed(itertools.chain(self._held, self._decoded))
+
+    def stop(self) -> None:
+        """Give up waiting for a pipe (an unbuffered file): it ends for whoever reads it. From any thread."""
+        if self._pipe is not None:
+            self._pipe.over = True
 
     def close(self) -> None:
         """Close the file."""
@@ -473,7 +491,30 @@ class _Deinterlacer:
             frames.append(frame)
 
 
-def _open(source: str | Path | IO[bytes], name: str) -> av.container.InputContainer:
+class _Pipe:
+    """A file that one thread waits for, and another can say that it is over.
+
+    Attributes:
+        over: Whether to wait no more.
+        interrupt: What interrupted the waiting. FFmpeg, which asks for what is read, would not hand it on.
+    """
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._file, self.over = file, False
+        self.interrupt: KeyboardInterrupt | None = None
+
+    def read(self, size: int) -> bytes:
+        """Up to so many bytes; none at the end."""
+        try:
+            while not self.over:
+                if select.select([self._file], [], [], 0.1)[0]:
+                    return self._file.read(size) or b""
+        except KeyboardInterrupt as error:
+            self.over, self.interrupt = True, error
+        return b""
+
+
+def _open(source: str | Path | IO[bytes] | _Pipe, name: str) -> av.container.InputContainer:
     if isinstance(source, (str, Path)):
         path = Path(source)
         if path.is_dir():

@@ -69,6 +69,9 @@ class ImageSource:
         """Images end with the last one."""
         return None
 
+    def stop(self) -> None:
+        """Give up waiting: there is nothing that images wait for."""
+
     def close(self) -> None:
         """Nothing is open between two images."""
 

@@ -101,9 +101,11 @@ class Interpolator(ABC):
         extrapolates: Whether it makes the frame after the second by itself (`next_frame`).
         takes_masks: Whether masks may be given with the frames (`prepare_masked`).
         curves: Whether its pairs heed the pairs beside them (`MotionPair.curved`).
+        arithmetic: In what it computes, beside its weights: frames that were made in another may differ a little.
     """
 
     name: str
+    arithmetic: str = ""
     interpolates: bool = True
     extrapolates: bool = False
     takes_masks: bool = False

@@ -54,6 +54,9 @@ __all__ = ["Fusion", "FusionOutput", "HybridNetwork", "RIFEBlockPart", "RIFEPart
 _AROUND = 5
 """The side of the window in which agreement is measured, in pixels of half the working size."""
 
+_IDLE = 2
+"""Maps of zeros: to lay out sixty maps takes OpenVINO five times as long as sixty-two."""
+
 _MOST = 12.0
 """The logit of m at its beginning, at most: a network can still turn it."""
 
@@ -113,12 +116,12 @@ class FlowNetwork(FlowTrunk):
         change, state = self.corrections(torch.cat(given, dim=1))
         return change[:, :10], share + doubled(change[:, 10:]), state
 
-    def widened(self, idle: int) -> FlowNetwork:
-        """The same, computed with so many maps of zeros beside those that it is given."""
+    def widened(self) -> FlowNetwork:
+        """The same with some maps of zeros beside those that it is given, for OpenVINO."""
         wider = copy.deepcopy(self)
-        wider.idle = idle
+        wider.idle = _IDLE
         first: Any = wider.get_submodule("quarter.0.0")
-        first.weight = nn.Parameter(F.pad(first.weight, (0, 0, 0, 0, 0, idle)))
+        first.weight = nn.Parameter(F.pad(first.weight, (0, 0, 0, 0, 0, _IDLE)))
         return wider
 
 

@@ -453,7 +453,9 @@ class Job:
         beside = (encoder.startswith("libvpx") and has_alpha(pixel_format)) or encoder in _UNCOMPRESSED
         if not self._journal or beside or self._weights is None or not self._files():
             return None
-        place = Path(self.target)  # type: ignore[arg-type]
+        if not isinstance(self.target, (str, Path)):
+            return None
+        place = Path(self.target)
         if self.kind == "images":
             place, single = images_place(place)
             if single or not journal_of(place).parent.is_dir():
@@ -484,6 +486,7 @@ class Job:
             "loop": self.loop,
             "model": self.model.name,
             "weights": self._weights,
+            "arithmetic": self.model.arithmetic,
             "masks": None if self._masks is None else identity(sorted(Path(self._masks).rglob("*.png"))),
             "paths": self.paths,
             "codec": encoder,
@@ -710,12 +713,14 @@ def convert(job: Job, progress: Callable[[Progress], None] | None = None) -> Sum
         try:
             summary = Run(job, sink, progress).run()
         except BaseException as error:
-            with held_back():
+            with held_back() as came:
                 kept = sink.abort()
+                if isinstance(error, KeyboardInterrupt):
+                    came.clear()  # it is being interrupted already
+                    if kept:
+                        error.add_note(_KEPT)
             if kept and isinstance(error, OutputError):
                 raise OutputError(f"{error} {_KEPT}") from None
-            if kept and isinstance(error, KeyboardInterrupt):
-                error.add_note(_KEPT)
             raise
     finally:
         job.reader.close()
@@ -798,6 +803,7 @@ class Run:
             with held_back():
                 self._read.stop()
                 if not done:
+                    job.reader.stop()
                     self._director.abandoned.set()
                     self._write.stop()
                 pool.shutdown(wait=True)

@@ -6,7 +6,7 @@ videos ─► pairs of frames ─► the model in float32, observed ─► reach
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,10 @@ from betwixt.errors import InputError, UsageError
 from betwixt.media.files import check_output
 from betwixt.media.reader import Frame, Reader
 from betwixt.models.base import Image
-from betwixt.models.registry import model_info, need_torch
+from betwixt.models.registry import chosen_model, model_info, need_torch
 from betwixt.runtime.load import load_model
-from betwixt.weights.reaches import place_of, read_reaches, write_reaches
+from betwixt.weights.reaches import place_of, write_reaches
+from betwixt.weights.store import file_hash
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["calibrate"]
 
 _APART = 24
-"""How many frames there are from one pair to the next."""
+"""How many frames there are at least from one pair to the next."""
 
 _PAIRS = 8
 """How many pairs are taken of a video at the most."""
@@ -45,43 +46,51 @@ def calibrate(
     overwrite: bool = False,
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> list[Path]:
-    """Measure how far a model's convolutions reach, and keep that where the model finds it.
+    """Measure how far a model's convolutions reach, and keep that.
 
     Args:
         name: One of Betwixt's own networks.
         videos: What to make frames of: the more kinds of motion, the better.
         weights: A file of weights; by default those that come with Betwixt.
-        folder: Where the files go; by default beside the weights.
+        folder: Where to; by default beside `weights`, where it is found.
         device: Where the network runs meanwhile.
-        overwrite: Measure again what is known.
+        overwrite: Replace what is there.
         progress: Is told of each pair that is done: of what, how many, None.
 
     Returns:
-        The files that were written, one for each file of weights that the model is made of.
+        The files that were written: of the weights given, or one for each file that comes with Betwixt for the model.
 
     Raises:
-        UsageError: if the model is none of those, or all is known.
-        InputError: if a video cannot be read, or none has three frames.
+        UsageError: if the model is none of those, or neither weights nor a folder are given.
+        InputError: if a video cannot be read, none has three frames, or the network computes what is no number.
         OutputError: if the files cannot be written.
     """
+    name = chosen_model(name, weights)
     if not model_info(name).own:
         raise UsageError(f"The model {name} does not run in int8: only Betwixt's own networks do, such as hybrid.")
+    if weights is None and folder is None:
+        raise UsageError(
+            f"What comes with Betwixt of {name} is measured already: give your own weights (--weights FILE), or a "
+            "folder (-o FOLDER) to measure it anew."
+        )
     need_torch("Measuring a network")
     model: Any = load_model(name, device, weights=weights, runtime="torch", precision="fp32")
-    networks: dict[Path, nn.Module] = model.rounded_networks()
-    wanted = {path: network for path, network in networks.items() if overwrite or read_reaches(path) is None}
-    if not wanted:
-        raise UsageError(f"What {name} needs for int8 is known: pass --overwrite to measure it again.")
-    targets = {path: place_of(path if folder is None else folder / path.name) for path in wanted}
+    networks: dict[Path, nn.Module] = model.networks()
+    if weights is not None:
+        networks = dict(list(networks.items())[:1])
+    digests = {path: file_hash(path) for path in networks}
+    targets = {path: place_of(path if folder is None else folder / path.name) for path in networks}
     for path, target in targets.items():
-        # What is there is of other weights, or is to be replaced.
-        check_output(target, path, overwrite=True)
+        check_output(target, path, overwrite)
+    for video in videos:
+        with Reader(video, interlaced="ignore"):
+            pass  # it can be read
 
     from betwixt.layers.rounding import observed, reaches_of
 
     count = 0
     with ExitStack() as stack:
-        found = {path: stack.enter_context(observed(network)) for path, network in wanted.items()}
+        found = {path: stack.enter_context(observed(network)) for path, network in networks.items()}
         for video in videos:
             for number, (first, second) in enumerate(_pairs(video)):
                 model.prepare(first, second).motion(_TIMES[number % len(_TIMES)])
@@ -91,23 +100,28 @@ def calibrate(
     if not count:
         raise InputError("No video has three frames: give longer ones.")
     origin = f"{count} pairs of frames of {', '.join(video.name for video in videos)}"
+    try:
+        reaches = {path: reaches_of(values) for path, values in found.items()}
+    except ValueError as error:
+        raise InputError(f"{weights or name} cannot be measured. {error}") from None
     for path, target in targets.items():
-        write_reaches(path, reaches_of(found[path]), origin, target)
+        write_reaches(target, digests[path], reaches[path], origin)
     return list(targets.values())
 
 
 def _pairs(video: Path) -> Iterator[tuple[Image, Image]]:
-    """Pairs of frames with one between them, (H, W, 3) float32, RGB in [0, 1]."""
+    """Pairs of frames with one between them, (H, W, 3) float32, RGB in [0, 1]; spread over the video."""
     first: Image | None = None
-    with closing(Reader(video, interlaced="ignore")) as reader:
+    with Reader(video, interlaced="ignore") as reader:
+        apart = max(_APART, (reader.info.frames or 0) // _PAIRS)
         for frame in reader:
-            if not isinstance(frame, Frame) or frame.index % _APART not in (0, 2):
+            if not isinstance(frame, Frame) or frame.index % apart not in (0, 2):
                 continue
             picture: Image = frame.video.to_ndarray(format="rgb24").astype(np.float32) / np.float32(255)
-            if frame.index % _APART == 0:
+            if frame.index % apart == 0:
                 first = picture
                 continue
             if first is not None and first.shape == picture.shape:
                 yield first, picture
-            if frame.index >= _APART * (_PAIRS - 1):
+            if frame.index >= apart * (_PAIRS - 1):
                 return

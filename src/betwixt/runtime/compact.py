@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt import __version__
-from betwixt.errors import UsageError
+from betwixt.errors import InputError, UsageError
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Interpolator, MotionPair
@@ -37,7 +37,7 @@ from betwixt.models.seen import Seen, SeenPicture
 from betwixt.runtime import openvino
 from betwixt.runtime.devices import is_cpu
 from betwixt.runtime.load import check_precision
-from betwixt.weights.reaches import read_reaches
+from betwixt.weights.reaches import place_of, read_reaches
 from betwixt.weights.store import file_hash
 
 if TYPE_CHECKING:
@@ -48,12 +48,14 @@ __all__ = [
     "CompactInterpolator",
     "CompactPair",
     "Last",
+    "arithmetic",
     "chosen_engine",
     "chosen_precision",
     "content_of",
     "halved",
     "logistic",
     "padded",
+    "rounded",
     "source",
     "through_torch",
     "warped",
@@ -80,7 +82,7 @@ class CompactInterpolator(Interpolator):
     """
 
     _last: ClassVar[Last] = {"flow": ((0, 1), (1,)), "detail": ((0, 1, 4), (0,))}
-    _sources: tuple[str, ...] = ("betwixt.models.compact",)
+    _sources: tuple[str, ...] = ("betwixt.models.compact", "betwixt.layers.rounding")
     """The modules that define the networks."""
 
     def __init__(
@@ -97,8 +99,9 @@ class CompactInterpolator(Interpolator):
         given = None if isinstance(weights, Path) else weights
         self.config: Any = self._configured() if given is None else given.config
         # What is compiled has the parameters of that moment: a network that is given goes on sharing its own.
-        self.engine = chosen_engine(engine, device, precision, given is None)
+        self.engine = chosen_engine(engine, device, precision, given is not None)
         self.precision, self._reaches = chosen_precision(precision, self.engine, weights)
+        self.arithmetic = arithmetic(self.engine, self.precision, self._reaches)
         self._compiled: dict[_Part, openvino.CompiledPart] = {}
         self._mine = threading.local()
         if self.engine == "openvino":
@@ -142,10 +145,7 @@ class CompactInterpolator(Interpolator):
         if isinstance(self._weights, Path):
             network = self._made()
             load_weights(network, self._weights)
-            if self._reaches is not None:
-                from betwixt.layers.rounding import round_network
-
-                round_network(network, self._reaches)
+            rounded(network, self._reaches, self._weights)
         else:
             network = self._weights
         laid_out: Any = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -169,8 +169,8 @@ class CompactInterpolator(Interpolator):
             maps = [torch.rand(1, 4, 32, 32), logit, torch.zeros(1, self.config.flow[0], 16, 16)]
         return self.parts[part], [*pictures, *maps]
 
-    def rounded_networks(self) -> dict[Path, nn.Module]:
-        """The networks that can compute in eight bits, by the files of their weights."""
+    def networks(self) -> dict[Path, nn.Module]:
+        """The networks, by the files of their weights; the first is its own."""
         assert isinstance(self._weights, Path)
         return {self._weights: self.network}
 
@@ -300,27 +300,29 @@ class CompactPair(MotionPair):
         return image
 
 
-def chosen_engine(engine: str, device: str, precision: str, compilable: bool) -> str:
+def chosen_engine(engine: str, device: str, precision: str, given: bool) -> str:
     """What a network runs through: "openvino" or "torch", of which "auto" is the faster.
 
     Args:
         engine: What is asked for.
         device: Where it is to run.
         precision: In what; "auto" is anything.
-        compilable: Whether its weights are those of a file.
+        given: Whether the network itself is given, and not a file of its weights.
 
     Raises:
         UsageError: if that cannot be had together.
     """
     able = is_cpu(device) and openvino.available(precision)
     if engine == "auto":
-        engine = "openvino" if able and compilable else "torch"
+        engine = "openvino" if able and not given else "torch"
     elif engine == "openvino" and not able:
         raise UsageError(
             "OpenVINO runs networks on CPUs, in fp32, bf16 or int8, and where it is installed (pip install "
             "'betwixt[openvino]'): choose another device, precision or runtime."
         )
-    if engine == "torch" and precision == "int8":
+    if precision == "int8" and given:
+        raise UsageError("Networks compute in int8 by files of their weights: give one, or choose another precision.")
+    if precision == "int8" and engine == "torch":
         raise UsageError(
             "Networks compute in int8 on CPUs, through OpenVINO (pip install 'betwixt[openvino]'): choose another "
             "device, precision or runtime."
@@ -333,20 +335,42 @@ def chosen_precision(precision: str, engine: str, weights: Path | nn.Module) -> 
 
     Raises:
         UsageError: if it is to be int8 and the reaches are not known.
+        InputError: if they are damaged.
     """
     if engine == "torch":
         return ("fp32" if precision == "auto" else precision), None
-    reaches = read_reaches(weights) if precision in ("auto", "int8") and isinstance(weights, Path) else None
-    if precision == "auto":
-        precision = openvino.fastest(reaches is not None)
-    if precision != "int8":
-        return precision, None
+    wanted = openvino.fastest(can_round=True) if precision == "auto" else precision
+    reaches = read_reaches(weights) if wanted == "int8" and isinstance(weights, Path) else None
+    if wanted == "int8" and reaches is None:
+        if precision == "int8":
+            raise UsageError(
+                f"What {weights} needs in int8 is not known: measure it with betwixt weights calibrate, or choose "
+                "another precision."
+            )
+        wanted = openvino.fastest(can_round=False)
+    return wanted, reaches
+
+
+def rounded(network: nn.Module, reaches: Mapping[str, float] | None, weights: Path) -> None:
+    """Round a network to eight bits by the reaches of its weights, if there are any.
+
+    Raises:
+        InputError: if they are of another network.
+    """
     if reaches is None:
-        raise UsageError(
-            f"How far {weights} reaches in int8 is not known: measure it with betwixt weights calibrate, or choose "
-            "another precision."
-        )
-    return precision, reaches
+        return
+    from betwixt.layers.rounding import round_network
+
+    try:
+        round_network(network, reaches)
+    except ValueError as error:
+        raise InputError(f"{place_of(weights)} is of another network: {error}") from None
+
+
+def arithmetic(engine: str, precision: str, reaches: Mapping[str, float] | None) -> str:
+    """See `Interpolator.arithmetic`."""
+    known = "" if reaches is None else hashlib.sha256(repr(sorted(reaches.items())).encode()).hexdigest()[:12]
+    return f"{engine} {precision} {known}".rstrip()
 
 
 def through_torch(

@@ -27,12 +27,14 @@ from betwixt.runtime.compact import (
     CompactInterpolator,
     CompactPair,
     Last,
+    arithmetic,
     chosen_engine,
     chosen_precision,
     content_of,
     halved,
     logistic,
     padded,
+    rounded,
     source,
     through_torch,
     warped,
@@ -50,13 +52,10 @@ _Map = NDArray[Any]
 
 _MULTIPLE = 32
 
-_IDLE = 2
-"""Maps of zeros that the flow network is given besides: OpenVINO takes five times as long to lay out 60 maps as 62."""
-
 _SCALES = (8, 4, 2, 1)
 """How much smaller the blocks of RIFE 4.6 see the pictures (`models.rife_v4.RIFE_4_6`)."""
 
-_RIFE_SOURCES = "betwixt.models.rife_v4", "betwixt.models.hybrid"
+_RIFE_SOURCES = "betwixt.models.rife_v4", "betwixt.models.hybrid", "betwixt.layers.rounding"
 """The modules that define its blocks."""
 
 
@@ -75,11 +74,13 @@ class RIFEMotion:
     Attributes:
         weights: See above.
         precision: In what it computes.
+        arithmetic: As of `Interpolator`.
     """
 
     def __init__(self, weights: Path, device: str = "auto", precision: str = "fp32", engine: str = "torch") -> None:
         self.weights, self._device = weights, device
         self.precision, self._reaches = chosen_precision(precision, engine, weights)
+        self.arithmetic = arithmetic(engine, self.precision, self._reaches)
         self._blocks: list[openvino.CompiledPart] = []
         if engine == "openvino":
             sources = [source(module) for module in _RIFE_SOURCES]
@@ -112,10 +113,7 @@ class RIFEMotion:
 
         network = RIFEv4(RIFE_4_6)
         load_weights(network, self.weights)
-        if self._reaches is not None:
-            from betwixt.layers.rounding import round_network
-
-            round_network(network, self._reaches)
+        rounded(network, self._reaches, self.weights)
         return network
 
     @cached_property
@@ -181,7 +179,7 @@ class HybridInterpolator(CompactInterpolator):
     """
 
     _last: ClassVar[Last] = {"flow": ((0, 1, 2, 3), (2,)), "detail": ((0, 1, 2, 3, 7), (0,))}
-    _sources = "betwixt.models.compact", "betwixt.models.hybrid"
+    _sources = "betwixt.models.compact", "betwixt.models.hybrid", "betwixt.layers.rounding"
 
     def __init__(
         self,
@@ -195,7 +193,8 @@ class HybridInterpolator(CompactInterpolator):
     ) -> None:
         super().__init__(weights, device, precision, engine, name)
         # Networks that are given run through PyTorch; RIFE's weights are a file all the same.
-        self.rife = RIFEMotion(rife, device, precision, chosen_engine(engine, device, precision, compilable=True))
+        self.rife = RIFEMotion(rife, device, self.precision, chosen_engine(engine, device, self.precision, given=False))
+        self.arithmetic += f", {self.rife.arithmetic}"
 
     def _configured(self) -> Any:
         return HYBRID
@@ -215,13 +214,13 @@ class HybridInterpolator(CompactInterpolator):
 
         pictures, maps = [torch.rand(1, 3, 64, 64)] * 4, [torch.rand(1, 8, 32, 32), torch.rand(1, 2, 64, 64)]
         if part == "flow":
-            return self.network.flow.widened(_IDLE), [*pictures, *maps, torch.full((1, 1, 1, 1), 0.5)]
+            return self.network.flow.widened(), [*pictures, *maps, torch.full((1, 1, 1, 1), 0.5)]
         maps += [torch.zeros(1, 1, 32, 32), torch.zeros(1, self.config.flow[0], 16, 16)]
         return self.parts[part], [*pictures, *maps]
 
-    def rounded_networks(self) -> dict[Path, nn.Module]:
+    def networks(self) -> dict[Path, nn.Module]:
         """Its own, and RIFE's."""
-        return super().rounded_networks() | {self.rife.weights: self.rife.network}
+        return super().networks() | {self.rife.weights: self.rife.network}
 
     def prepare_seen(self, first: Seen, second: Seen) -> HybridPair:
         """Find the motion between two frames."""

@@ -161,7 +161,7 @@ def check_runtime(name: str, runtime: str) -> None:
 
 def check_precision(precision: str, *more: str) -> None:
     """Refuse a precision that is not one of `PRECISIONS`, nor of what else is allowed."""
-    if precision not in (known := (*more, *PRECISIONS)):
+    if precision not in (known := (*PRECISIONS, *more)):
         if precision == "int8":
             raise UsageError("Only Betwixt's own networks, such as hybrid, compute in int8: choose another precision.")
         raise UsageError(f"There is no precision '{precision}': choose one of {', '.join(known)}.")

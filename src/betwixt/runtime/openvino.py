@@ -107,7 +107,7 @@ class CompiledPart:
         self._lock, self._requests = threading.Lock(), threading.local()
 
     def __call__(self, *maps: _Map) -> list[_Map]:
-        """Results float32 for pictures (1, h, w, c) and maps (1, c, h, w), contiguous.
+        """Results, float32, each (1, c, h, w) or (1, h, w, c), of arguments that are contiguous and likewise.
 
         They are good until this thread's next call.
         """

@@ -86,6 +86,7 @@ class TorchInterpolator(Interpolator):
         self.name = name
         self.device = choose_device(device)
         self.precision = precision
+        self.arithmetic = f"torch {self.device.type} {precision}"
         self.network: Network = network.to(self.device).eval()
         self.extrapolates = network.extrapolates
         self.interpolates = not network.extrapolates

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from betwixt.errors import InputError
 from betwixt.media.files import write_whole
-from betwixt.weights.store import file_hash
+from betwixt.weights.store import file_hash, unreadable
 
 __all__ = ["place_of", "read_reaches", "write_reaches"]
 
@@ -27,25 +28,34 @@ def read_reaches(weights: Path) -> dict[str, float] | None:
     Raises:
         InputError: if they are damaged.
     """
-    path = place_of(weights)
+    if not weights.is_file() or not (path := place_of(weights)).exists():
+        return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         reaches = {str(name): float(reach) for name, reach in content["reaches"].items()}
-        if not all(0 < reach < float("inf") for reach in reaches.values()):
+        if not reaches or not all(0 < reach < math.inf for reach in reaches.values()):
             raise ValueError
         return reaches if content["weights"] == file_hash(weights) else None
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{path} is damaged: remove it, or make it anew with betwixt weights calibrate.") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
+    except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError):
+        raise InputError(
+            f"{path} is damaged: remove it, or make it anew with betwixt weights calibrate --overwrite."
+        ) from None
 
 
-def write_reaches(weights: Path, reaches: Mapping[str, float], origin: str, target: Path) -> None:
-    """Keep the reaches of a network with these weights, with what they were measured on.
+def write_reaches(target: Path, digest: str, reaches: Mapping[str, float], origin: str) -> None:
+    """Keep the reaches of a network.
+
+    Args:
+        target: Where; `place_of` its weights is where they are found.
+        digest: The SHA-256 of its weights.
+        reaches: How far the input of each convolution reaches.
+        origin: What they were measured on.
 
     Raises:
         OutputError: if `target` cannot be written.
     """
     rounded = {name: float(f"{reach:.4g}") for name, reach in reaches.items()}
-    content = {"weights": file_hash(weights), "origin": origin, "reaches": rounded}
+    content = {"weights": digest, "origin": origin, "reaches": rounded}
     write_whole(target, json.dumps(content, indent=1) + "\n")
