@@ -53,7 +53,7 @@ def test_it_gives_back_what_it_was_given(tmp_path):
     assert found.frames == 8
     for n, (kept, number) in enumerate(zip(found.packets(), ORDER, strict=True)):
         assert kept.data == bytes([number]) * (20 + number)
-        assert (kept.pts, kept.dts, kept.duration, kept.key) == (number, n - 2, 1, number == 0)
+        assert (kept.number, kept.dts, kept.duration, kept.key) == (number, n - 2, 1, number == 0)
     found.discard()
     assert not journal_of(tmp_path / "out.mp4").exists()
 
@@ -73,7 +73,7 @@ def test_wherever_it_breaks_off_there_is_no_gap(tmp_path_factory, cut, flip):
     found = Journal(output, SETTINGS)
     # What is taken: any number of frames that are the first so many.
     assert found.frames in (0, 1, 4, 7, 8)
-    numbers = [kept.pts for kept in found.packets()]
+    numbers = [kept.number for kept in found.packets()]
     assert sorted(numbers) == list(range(found.frames))
     # What is added goes behind it.
     found.describe(output.with_name(".part"), b"stream")

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from betwixt.cli.options import NoJournal, says_what_is_kept
+
 __all__ = ["decode", "encode"]
 
 Text = Optional[str]  # noqa: UP045 - Typer reads the annotation at run time
@@ -93,6 +95,7 @@ def decode(
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")] = "auto",
     threads: Annotated[int, typer.Option(metavar="N", help="Threads to use; 0 for one a core.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
+    no_journal: NoJournal = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Restore every frame of a video that betwixt encode made, at its exact time.
@@ -105,12 +108,12 @@ def decode(
 
     damaged: DamagedInputError | None = None
     summary: Any
-    with report.StageReport(quiet=as_json and not sys.stderr.isatty()) as progress:
+    with report.StageReport(quiet=as_json and not sys.stderr.isatty()) as progress, says_what_is_kept(target):
         try:
             summary = decode_video(
                 source, target, model=model, weights=weights, codec_weights=codec_weights, codec=codec,
                 quality=quality, pixel_format=pixel_format, device=device, threads=threads, overwrite=overwrite,
-                progress=progress,
+                journal=not no_journal, progress=progress,
             )  # fmt: skip
         except DamagedInputError as error:
             damaged, summary = error, error.summary

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
@@ -38,6 +39,7 @@ __all__ = [
     "Threads",
     "Weights",
     "run_conversion",
+    "says_what_is_kept",
 ]
 
 # Typer reads annotations at run time, where it does not know X | None
@@ -93,11 +95,8 @@ def run_conversion(
     **options: Any,
 ) -> None:
     """Convert `source` to `target` (or say what would be done), showing how far it is, and tell what was done."""
-    from pathlib import Path
-
     from betwixt.cli import report
-    from betwixt.errors import DamagedInputError, Interrupted
-    from betwixt.media.journal import journal_of
+    from betwixt.errors import DamagedInputError
 
     # Without Python's own buffer, which cannot be given up while it waits.
     inlet: Any = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer) if source == "-" else source
@@ -113,17 +112,11 @@ def run_conversion(
             report.print_notes(planned.notes, [])
         return
     damaged: DamagedInputError | None = None
-    with report.ProgressReport(quiet=as_json and not sys.stderr.isatty()) as bar:
+    with report.ProgressReport(quiet=as_json and not sys.stderr.isatty()) as bar, says_what_is_kept(target):
         try:
             summary = convert(inlet, outlet, progress=bar, **options)
         except DamagedInputError as error:
             damaged, summary = error, error.summary
-        except KeyboardInterrupt as error:
-            if kept := getattr(error, "__notes__", None):
-                raise Interrupted(f"interrupted. {kept[0]}") from None
-            if target != "-" and journal_of(Path(target)).exists():
-                raise Interrupted("interrupted. What an earlier run had done is still kept.") from None
-            raise
     if as_json:
         report.print_json(summary.as_dict(), out)
     else:
@@ -131,3 +124,21 @@ def run_conversion(
         report.print_notes(summary.notes, summary.lost)
     if damaged is not None:
         raise damaged
+
+
+@contextlib.contextmanager
+def says_what_is_kept(target: str) -> Iterator[None]:
+    """Where a conversion is interrupted, say what is left to go on from."""
+    from pathlib import Path
+
+    from betwixt.errors import Interrupted
+    from betwixt.media.journal import journal_of
+
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        if kept := getattr(error, "__notes__", None):
+            raise Interrupted(f"interrupted. {kept[0]}") from None
+        if target != "-" and journal_of(Path(target)).exists():
+            raise Interrupted("interrupted. What an earlier run had done is still kept.") from None
+        raise

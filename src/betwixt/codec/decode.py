@@ -29,10 +29,12 @@ from betwixt.codec.encode import ATTACHMENT, TAG, checksum
 from betwixt.codec.record import Record, unpack
 from betwixt.codec.walk import Chain, ahead, one_thread_a_frame
 from betwixt.errors import DamagedInputError, InputError, UsageError
+from betwixt.media import codecs
 from betwixt.media.attach import attachment
-from betwixt.media.files import check_output
+from betwixt.media.files import check_output, identity
+from betwixt.media.journal import Journal, broken_off
 from betwixt.media.reader import Other, Reader
-from betwixt.media.writer import TimeMap, VideoWriter
+from betwixt.media.writer import TimeMap, VideoWriter, keeps_journal
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import MODELS, chosen_model
 from betwixt.pipeline.interpolate import cores
@@ -59,6 +61,7 @@ class Decoded:
         synthesized: B frames synthesized.
         concealed: Frames that had to be made up, since what was sent of them is damaged.
         differing: B frames whose checksum is not the encoder's.
+        earlier: Frames that an earlier run had encoded before it was broken off.
         rate: Frames a second.
         duration: In seconds.
         seconds: How long it took.
@@ -77,6 +80,7 @@ class Decoded:
     synthesized: int = 0
     concealed: int = 0
     differing: int = 0
+    earlier: int = 0
     rate: Fraction = Fraction(0)
     duration: Fraction = Fraction(0)
     seconds: float = 0.0
@@ -120,6 +124,7 @@ def decode_video(
     device: str = "auto",
     threads: int = 0,
     overwrite: bool = False,
+    journal: bool = True,
     progress: Callable[[str, int, int | None], None] | None = None,
 ) -> Decoded:
     """Restore every frame of a video that `encode_video` made.
@@ -136,6 +141,7 @@ def decode_video(
         device: Where the model runs.
         threads: How many to use; 0 for one a core.
         overwrite: Replace an existing output.
+        journal: As in `interpolate_video`: the same call goes on where an earlier one was broken off.
         progress: Called with what is being done, how many frames are done, and of how many.
 
     Raises:
@@ -154,21 +160,30 @@ def decode_video(
         job = _Restoring(reader, record, broken, Path(source), threads or cores(), progress)
         job.load(model, weights, codec_weights, device)
         rate = record.rate if not record.variable else len(record.ticks) / record.duration
+        quality = None if quality is None else str(quality)
         writer = VideoWriter(
             target,
             reader.info,
             rate,
             start=record.start,
             codec=codec,
-            quality=None if quality is None else str(quality),
+            quality=quality,
             pixel_format=pixel_format,
             threads=threads,
             tick=record.tick,
+            clock=record.ticks,
+            last=record.last,
+            journal=job.open_journal(target, codec, quality, pixel_format, overwrite) if journal else None,
         )
-        with writer, one_thread_a_frame():
-            writer.copy_from(reader.container, reader.stream, TimeMap(), without=(ATTACHMENT, TAG))
-            summary = job.run(writer)
-            writer.commit()
+        try:
+            with one_thread_a_frame():
+                writer.copy_from(reader.container, reader.stream, TimeMap(), without=(ATTACHMENT, TAG))
+                summary = job.run(writer)
+                writer.commit()
+        except BaseException as cause:
+            if (told := broken_off(writer.abort, cause)) is not cause:
+                raise told from None
+            raise
     summary.output, summary.rate, summary.duration = str(target), rate, record.duration
     summary.seconds, summary.encoder = time.monotonic() - began, writer.encoder.name
     summary.lost = writer.lost
@@ -203,10 +218,13 @@ class _Make:
 
 @dataclass(frozen=True)
 class _Made:
-    """A frame that was made: how ("synthesized", "coded", "differing"), and whether it should have been sent."""
+    """A frame that was made: how ("synthesized", "coded", "differing"), and whether it should have been sent.
+
+    It is None where an earlier run has encoded it.
+    """
 
     number: int
-    video: av.VideoFrame
+    video: av.VideoFrame | None
     how: str
     concealed: bool
 
@@ -224,7 +242,11 @@ class _Restoring:
         progress: Callable[[str, int, int | None], None] | None,
     ) -> None:
         self._reader, self._record, self._threads, self._progress = reader, record, threads, progress
-        self._broken = set(broken)
+        self._source, self._broken = source, set(broken)
+        self._used: str | None = None
+        self._journal: Journal | None = None
+        self._done = 0
+        self._told: dict[str, set[int]] = {}
         self._damaged_packets = _damaged_packets(source, record)
         self._coder: BFrameCoder | None = None
         self._begins = sorted(record.shots)
@@ -261,7 +283,7 @@ class _Restoring:
         chosen = chosen_model(model or record.model, weights)
         # Frames come out alike whatever the machine is good at.
         self.model = load_model(chosen, device, weights=weights, precision="fp32")
-        used = loaded_hash(chosen, weights)
+        self._used = used = loaded_hash(chosen, weights)
         if chosen != record.model:
             self.notes.append(f"It was encoded with the model {record.model}: frames made by {chosen} will differ.")
         elif used != record.weights:
@@ -270,17 +292,50 @@ class _Restoring:
                 f"{used or 'none'}: frames will differ a little."
             )
 
+    def open_journal(
+        self, target: Path, codec: str | None, quality: str | None, pixel_format: str | None, overwrite: bool
+    ) -> Journal | None:
+        """Where this run leaves what it has done if it is broken off; None where none can be gone on with."""
+        info = self._reader.info
+        encoder = codecs.choose(codec, codecs.container_of(target), info)
+        chosen = codecs.pixel_format_for(encoder, pixel_format, info.pixel_format, info.width, info.height)
+        codecs.options_for(encoder, quality, info, chosen, self._threads)
+        if self._used is None or not keeps_journal(encoder.name, chosen):
+            return None
+        settings = {
+            "version": __version__,
+            "conversion": "decode",
+            "source": identity([self._source]),
+            "model": self.model.name,
+            "weights": self._used,
+            "codec-weights": None if self._coder is None else self._coder.weights,
+            "arithmetic": self.model.arithmetic,
+            "codec": encoder.name,
+            "quality": quality,
+            "pixel-format": chosen,
+            "name": target.name,
+        }
+        self._journal = Journal(target, settings, overwrite)
+        self._told = {what: set(self._journal.told(what)) for what in ("differing", "undecodable")}
+        return self._journal
+
     def run(self, writer: VideoWriter) -> Decoded:
         """Write every frame, and the packets of the other streams."""
         record = self._record
         summary = Decoded("", record.mode, self.model.name)
+        self._done = writer.done
         for done in ahead(self._steps(), self._work, self._threads):
             if isinstance(done, Other):
                 writer.copy(done)
                 continue
             for item in done:
-                last = item.number + 1 == len(record.ticks)
-                writer.write(item.video, record.ticks[item.number], length=record.last if last else None)
+                if item.number < self._done:
+                    writer.repeat()
+                    summary.earlier += 1
+                else:
+                    assert item.video is not None
+                    self._tell(item)
+                    writer.write(item.video, item.number)
                 summary.frames += 1
                 if isinstance(item, _Show):
                     summary.concealed += item.held
@@ -292,9 +347,17 @@ class _Restoring:
                     summary.differing += item.how == "differing"
             if self._progress is not None:
                 self._progress("restoring", summary.frames, len(record.ticks))
-        summary.notes = [*self.notes, *self._reader.notes]
+        earlier = [f"{self._done} frames are those of an earlier run that was broken off."] if self._done else []
+        summary.notes = [*earlier, *self.notes, *self._reader.notes]
         summary.damage = self._damage(summary)
         return summary
+
+    def _tell(self, item: _Show | _Made) -> None:
+        """Keep of a frame for another run what only making it shows."""
+        if self._journal is None or not isinstance(item, _Made) or item.number not in self._record.coded:
+            return
+        if item.how == "differing" or item.concealed:
+            self._journal.tell("differing" if item.how == "differing" else "undecodable", item.number)
 
     def _damage(self, summary: Decoded) -> str | None:
         """What is wrong with the input, as a part of a sentence."""
@@ -381,13 +444,21 @@ class _Restoring:
         for number in range(step.left + 1, step.right):
             t = Fraction(record.ticks[number] - record.ticks[step.left], span)
             coded = record.coded.get(number)
+            lost = record.sent[number] or coded is not None or number in self._broken
+            if number < self._done:
+                differs = number in self._told.get("differing", ())
+                decodable = coded is not None and self._coder is not None and whole
+                if decodable and number not in self._told.get("undecodable", ()):
+                    result.append(_Made(number, None, "differing" if differs else "coded", False))
+                else:
+                    result.append(_Made(number, None, "synthesized", lost))
+                continue
             if coded is not None and self._coder is not None and whole:
                 video = self._coder.decode(first, second, coded.payload, t)
                 if video is not None:
                     how = "coded" if checksum(video) == coded.checksum else "differing"
                     result.append(_Made(number, video, how, False))
                     continue
-            lost = record.sent[number] or coded is not None or number in self._broken
             result.append(_Made(number, work.make([t])[0], "synthesized", lost))
         return result
 

@@ -10,7 +10,7 @@ part of a stream, in the order of decoding, can be decoded by itself; its frames
 highest number among the first n packets is n - 1. What is taken ends at the last such place.
 
     {"settings": {..}, "temporary": "..", ..}, 16 KiB     what the frames depend on; the muxer's unfinished file
-    "BTJP", pts, dts, duration, key, length, CRC, data    a packet; times in ticks of the writer's clock
+    "BTJP", number, dts, duration, key, length, CRC, data a packet; times in ticks of the writer's clock
     ..
 
 Of a sequence of images it has no packets, but says in which folder those are that are finished, and how many of them
@@ -28,15 +28,18 @@ import shutil
 import struct
 import time
 import zlib
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from betwixt.errors import OutputError, UsageError
+from betwixt.interrupts import held_back
 from betwixt.media.files import output_error
 
-__all__ = ["Journal", "Kept", "journal_of"]
+__all__ = ["Journal", "Kept", "broken_off", "journal_of"]
+
+_KEPT = "What was done is kept: the same command goes on from there."
 
 _FORMAT = 1
 _HEAD = 16 << 10
@@ -53,6 +56,9 @@ _DEAR = 600.0
 _SYNC = 10.0
 """Seconds between two times that the system is made to bring it to the disk."""
 
+_TOLD = 300
+"""Of how many frames something is told at the most."""
+
 _ROOM = 256 << 20
 """Free bytes under which nothing more is kept."""
 
@@ -66,17 +72,36 @@ class Kept:
 
     Attributes:
         data: Its bytes.
-        pts: In ticks.
-        dts: Likewise; None if it has none.
+        number: Of its frame.
+        dts: In ticks; None if it has none.
         duration: Likewise.
         key: Whether it can be decoded without those before it.
     """
 
     data: bytes
-    pts: int
+    number: int
     dts: int | None
     duration: int
     key: bool
+
+
+def broken_off(abort: Callable[[], bool], error: BaseException) -> BaseException:
+    """End an output that an error breaks off.
+
+    Args:
+        abort: Ends it, and returns whether a journal is left.
+        error: What happened.
+
+    Returns:
+        What is to be raised: the error, which says that something is kept, or another one that does.
+    """
+    with held_back() as came:
+        kept = abort()
+        if isinstance(error, KeyboardInterrupt):
+            came.clear()  # it is being interrupted already
+            if kept:
+                error.add_note(_KEPT)
+    return OutputError(f"{error} {_KEPT}") if kept and isinstance(error, OutputError) else error
 
 
 def journal_of(output: Path) -> Path:
@@ -122,6 +147,7 @@ class Journal:
             if found is not None and self._goes_on(found, overwrite):
                 self._head = found
                 self._end, self.frames = self._whole()
+                self._head["told"] = {what: self.told(what) for what in _names(found.get("told"))}
             self._file.truncate(self._end)
             self._write_head()
         except BaseException as error:
@@ -225,7 +251,7 @@ class Journal:
             file.seek(_HEAD)
             while (kept := _next(file)) is not None:
                 count += 1
-                highest = max(highest, kept.pts)
+                highest = max(highest, kept.number)
                 if highest == count - 1:
                     end, frames = file.tell(), count
         return end, frames
@@ -252,11 +278,22 @@ class Journal:
         self._head |= {"temporary": temporary.name, "stream": told}
         self._try(self._write_head)
 
-    def add(self, data: bytes, pts: int, dts: int | None, duration: int, key: bool) -> None:
+    def tell(self, what: str, number: int) -> None:
+        """Note something of a frame that is not seen in its packet."""
+        numbers = self._head.setdefault("told", {}).setdefault(what, [])
+        if len(numbers) < _TOLD:
+            numbers.append(number)
+
+    def told(self, what: str) -> list[int]:
+        """The frames of an earlier run of which it was told."""
+        numbers = _names(self._head.get("told")).get(what)
+        return [n for n in numbers if isinstance(n, int) and n < self.frames] if isinstance(numbers, list) else []
+
+    def add(self, data: bytes, number: int, dts: int | None, duration: int, key: bool) -> None:
         """Keep a packet. Where there is no room for it the journal ends here, and the video goes on without."""
         if self._file is None or self._full:
             return
-        head = _PACKET.pack(_MAGIC, pts, _NO_DTS if dts is None else dts, duration, key, len(data), zlib.crc32(data))
+        head = _PACKET.pack(_MAGIC, number, _NO_DTS if dts is None else dts, duration, key, len(data), zlib.crc32(data))
         self._try(lambda: self._append(head + data))
         if self._due():
             self._try(self._sync)
@@ -380,13 +417,17 @@ def _next(file: IO[bytes]) -> Kept | None:
     head = file.read(_PACKET.size)
     if len(head) < _PACKET.size:
         return None
-    magic, pts, dts, duration, key, length, checksum = _PACKET.unpack(head)
+    magic, number, dts, duration, key, length, checksum = _PACKET.unpack(head)
     if magic != _MAGIC:
         return None
     data = file.read(length)
     if len(data) < length or zlib.crc32(data) != checksum:
         return None
-    return Kept(data, pts, None if dts == _NO_DTS else dts, duration, bool(key))
+    return Kept(data, number, None if dts == _NO_DTS else dts, duration, bool(key))
+
+
+def _names(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _bring_to_disk(paths: list[Path]) -> None:

@@ -42,7 +42,7 @@ from betwixt.media.journal import Journal, Kept
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Other
 
-__all__ = ["TimeMap", "VideoWriter"]
+__all__ = ["TimeMap", "VideoWriter", "keeps_journal"]
 
 # tags that describe the input's own encoding, not its content
 _STALE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration", "handler_name", "vendor_id")
@@ -57,6 +57,8 @@ _MP4_TAGS = {
 }  # fmt: skip
 
 _EXACT = int(Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
+
+_UNCOMPRESSED = ("rawvideo", "wrapped_avframe", "v210", "v410")
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class VideoWriter:
         threads: Encoder threads, 0 for its own choice.
         container: FFmpeg's name of the format; None to take it from the suffix.
         tick: What frame numbers count, in seconds, where frames do not follow at the rate; None for 1 / rate.
+        clock: When each frame stands, in ticks; None where each stands at its number.
+        last: How long the last frame of `clock` stands, in ticks.
         options: Further options of the encoder, over the usual ones; what ends in "-params" is appended to.
         journal: Where the packets are kept until the file is whole; the writer leaves or discards it.
 
@@ -115,6 +119,8 @@ class VideoWriter:
         threads: int = 0,
         container: str | None = None,
         tick: Fraction | None = None,
+        clock: Sequence[int] | None = None,
+        last: int | None = None,
         options: Mapping[str, str] | None = None,
         journal: Journal | None = None,
     ) -> None:
@@ -129,6 +135,10 @@ class VideoWriter:
         self._tick = 1 / rate if tick is None else tick
         self._committed = self._closed = False
         self._lengths: dict[int, int] = {}
+        self._clock = clock
+        if clock and last is not None:
+            self._lengths[clock[-1]] = last
+        self._numbers = {} if clock is None else {at: number for number, at in enumerate(clock)}
         self._copies: dict[int, Any] = {}
         self._stretchers: dict[int, Stretcher] = {}
         self._map = TimeMap()
@@ -352,10 +362,11 @@ class VideoWriter:
         """
         self._begin()
         frame = self.converted(frame)
-        frame.pts, frame.time_base = index, self._tick
+        at = index if self._clock is None else self._clock[index]
+        frame.pts, frame.time_base = at, self._tick
         frame.pict_type = int(kind)
         if length is not None:
-            self._lengths[index] = length
+            self._lengths[at] = length
         try:
             self._mux_video(self._stream.encode(frame))
         except (OSError, av.error.FFmpegError) as error:
@@ -370,7 +381,8 @@ class VideoWriter:
         self._begin()
         kept = next(self._kept)
         packet = av.Packet(kept.data)
-        packet.pts, packet.dts, packet.duration, packet.is_keyframe = kept.pts, kept.dts, kept.duration, kept.key
+        packet.pts = kept.number if self._clock is None else self._clock[kept.number]
+        packet.dts, packet.duration, packet.is_keyframe = kept.dts, kept.duration, kept.key
         packet.stream, packet.time_base = self._stream, self._stream.codec_context.time_base
         try:
             self._mux_video([packet], new=False)
@@ -498,9 +510,8 @@ class VideoWriter:
                         packet.dts = max(packet.dts, min(self._last + 1, packet.pts))
                     self._last = packet.dts
                 if new:
-                    self._journal.add(
-                        bytes(packet), packet.pts, packet.dts, packet.duration or 0, bool(packet.is_keyframe)
-                    )
+                    number = packet.pts if self._clock is None else self._numbers[packet.pts]
+                    self._journal.add(bytes(packet), number, packet.dts, packet.duration or 0, bool(packet.is_keyframe))
             length = self._lengths.pop(packet.pts, None) if self._lengths else None
             if length is not None:
                 packet.duration = length
@@ -527,6 +538,12 @@ class VideoWriter:
 
     def __exit__(self, *_: object) -> None:
         self.abort()
+
+
+def keeps_journal(encoder: str, pixel_format: str) -> bool:
+    """Whether packets of an encoder can be kept for another run, and are worth it."""
+    # libvpx keeps transparency beside its packets, and what is not compressed would take its size a second time.
+    return not (encoder in _UNCOMPRESSED or (encoder.startswith("libvpx") and has_alpha(pixel_format)))
 
 
 def _none() -> Generator[Kept, None, None]:

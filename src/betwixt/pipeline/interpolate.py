@@ -34,16 +34,15 @@ from betwixt.interrupts import held_back
 from betwixt.masks.store import MaskFolder, open_masks
 from betwixt.media import codecs
 from betwixt.media.files import check_output, identity
-from betwixt.media.frames import has_alpha
 from betwixt.media.gif import MAX_RATE as MAX_GIF_RATE
 from betwixt.media.images import images_place, is_image_location
-from betwixt.media.journal import Journal, journal_of
+from betwixt.media.journal import Journal, broken_off, journal_of
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, Other, Reader
 from betwixt.media.scenes import CutList, read_cuts
 from betwixt.media.sequence import GifSink, ImageSink, ImageSource
 from betwixt.media.timeline import frame_count, parse_rate, parse_time
-from betwixt.media.writer import TimeMap, VideoWriter
+from betwixt.media.writer import TimeMap, VideoWriter, keeps_journal
 from betwixt.memory import peak_memory
 from betwixt.models.base import Interpolator, check_interpolates, takes_no_masks
 from betwixt.models.registry import DEFAULT_MODEL
@@ -71,10 +70,6 @@ __all__ = [
 
 FLIGHT_BYTES = 96 << 20
 """How much memory finished and half-finished frames may take between the stages."""
-
-_KEPT = "What was done is kept: the same command goes on from there."
-
-_UNCOMPRESSED = ("rawvideo", "wrapped_avframe", "v210", "v410")
 
 
 @dataclass
@@ -449,9 +444,8 @@ class Job:
     def _open_journal(self) -> Journal | None:
         """Where a run that is broken off leaves what it has done; None where none can be gone on with."""
         encoder, pixel_format = self._encoding()
-        # libvpx keeps transparency beside its packets, and what is not compressed would take its size a second time.
-        beside = (encoder.startswith("libvpx") and has_alpha(pixel_format)) or encoder in _UNCOMPRESSED
-        if not self._journal or beside or self._weights is None or not self._files():
+        keeps = keeps_journal(encoder, pixel_format)
+        if not (self._journal and keeps and self._weights is not None and self._files()):
             return None
         if not isinstance(self.target, (str, Path)):
             return None
@@ -713,14 +707,8 @@ def convert(job: Job, progress: Callable[[Progress], None] | None = None) -> Sum
         try:
             summary = Run(job, sink, progress).run()
         except BaseException as error:
-            with held_back() as came:
-                kept = sink.abort()
-                if isinstance(error, KeyboardInterrupt):
-                    came.clear()  # it is being interrupted already
-                    if kept:
-                        error.add_note(_KEPT)
-            if kept and isinstance(error, OutputError):
-                raise OutputError(f"{error} {_KEPT}") from None
+            if (told := broken_off(sink.abort, error)) is not error:
+                raise told from None
             raise
     finally:
         job.reader.close()

@@ -1,0 +1,114 @@
+"""Decoding that was broken off goes on, and makes what it would have made at once."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from betwixt.cli.main import run
+from betwixt.codec.decode import Decoded, decode_video
+from betwixt.codec.encode import encode_video
+from betwixt.errors import DamagedInputError
+from betwixt.media import journal
+from betwixt.media.journal import journal_of
+from betwixt.media.writer import VideoWriter
+from clips import make_clip, read_frames, same
+
+QUICK: dict[str, Any] = {"base": "x264", "preset": "ultrafast", "model": "dis", "quality": 20, "threads": 1}
+STEPS = [40, 33, 50, 33, 120, 40, 33, 47, 80, 40, 33, 60]
+TIMES = [Fraction(sum(STEPS) * (n // 12) + sum(STEPS[: n % 12]), 1000) for n in range(120)]
+
+
+@pytest.fixture(autouse=True)
+def _all_is_worth_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "_WORTH", 0.0)
+
+
+def decoded(source: Path, target: Path, **options: Any) -> Decoded:
+    try:
+        return decode_video(source, target, **({"threads": 1, "codec": "ffv1"} | options))
+    except DamagedInputError as error:
+        summary: Decoded = error.summary
+        return summary
+
+
+def broken_off(after: int, source: Path, target: Path, **options: Any) -> BaseException:
+    write = VideoWriter.write
+
+    def stop(self: VideoWriter, frame: Any, index: int) -> None:
+        if index >= after:
+            raise KeyboardInterrupt
+        write(self, frame, index)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(VideoWriter, "write", stop)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            decoded(source, target, **options)
+    return caught.value
+
+
+def counts(summary: Decoded) -> tuple[Any, ...]:
+    return tuple(
+        getattr(summary, name)
+        for name in ("frames", "sent", "coded", "synthesized", "concealed", "differing", "duration", "damage")
+    )
+
+
+@pytest.mark.parametrize("how", [{}, {"times": TIMES, "tick": Fraction(1, 1000)}])
+@pytest.mark.parametrize(("name", "codec"), [("mkv", "ffv1"), ("mp4", "h264"), ("mkv", "hevc")])
+def test_it_goes_on_where_it_was_broken_off(tmp_path: Path, how: dict[str, Any], name: str, codec: str) -> None:
+    source = make_clip(tmp_path / "in.mkv", frames=len(TIMES), size=(96, 64), **how)
+    encode_video(source, tmp_path / "c.mkv", keep=4, **QUICK)
+    whole, target = tmp_path / f"whole.{name}", tmp_path / f"out.{name}"
+    at_once = decoded(tmp_path / "c.mkv", whole, codec=codec)
+    for after in (100, 115):
+        error = broken_off(after, tmp_path / "c.mkv", target, codec=codec)
+        assert error.__notes__ == ["What was done is kept: the same command goes on from there."]
+        assert journal_of(target).exists()
+        assert not target.exists()
+    summary = decoded(tmp_path / "c.mkv", target, codec=codec)
+    kept = summary.earlier
+    assert counts(summary) == counts(at_once)
+    assert kept == 115 if codec == "ffv1" else 0 < kept < 115
+    assert f"{kept} frames are those of an earlier run that was broken off." in summary.notes
+    made, expected = read_frames(target), read_frames(whole)
+    assert [frame.time for frame in made] == [frame.time for frame in expected]
+    assert made[-1].duration == expected[-1].duration
+    if codec == "ffv1":
+        assert all(same(a.video, b.video) for a, b in zip(made, expected, strict=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.mkv", "c.mkv", whole.name, target.name])
+
+
+def test_damage_in_the_first_part_is_still_said(tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mkv", frames=24)
+    encode_video(source, tmp_path / "c.mkv", intra=1, **QUICK)
+    with av.open(str(tmp_path / "c.mkv")) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        place = (tmp_path / "c.mkv").read_bytes().find(bytes(packets[3])[20:60])
+    content = bytearray((tmp_path / "c.mkv").read_bytes())
+    content[place : place + 60] = bytes(60)
+    (tmp_path / "c.mkv").write_bytes(content)
+    at_once = decoded(tmp_path / "c.mkv", tmp_path / "whole.mkv")
+    assert at_once.damage
+    broken_off(18, tmp_path / "c.mkv", tmp_path / "out.mkv")
+    with pytest.raises(DamagedInputError) as caught:
+        decode_video(tmp_path / "c.mkv", tmp_path / "out.mkv", codec="ffv1", threads=1)
+    assert caught.value.summary.earlier >= 18
+    assert counts(caught.value.summary) == counts(at_once)
+
+
+def test_without_a_journal_it_begins_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = make_clip(tmp_path / "in.mkv", frames=12)
+    encode_video(source, tmp_path / "c.mkv", **QUICK)
+    broken_off(8, tmp_path / "c.mkv", tmp_path / "out.mkv", journal=False)
+    assert not journal_of(tmp_path / "out.mkv").exists()
+    broken_off(8, tmp_path / "c.mkv", tmp_path / "out.mkv")
+    command = ["decode", str(tmp_path / "c.mkv"), str(tmp_path / "out.mkv"), "--codec", "ffv1", "--threads", "1"]
+    assert run([*command, "--no-journal"]) == 0
+    assert "earlier run" not in capsys.readouterr().err
+    assert run([*command, "--overwrite"]) == 0
+    assert "8 frames are those of an earlier run" in capsys.readouterr().err
