@@ -13,7 +13,7 @@ from typing import Any
 __all__ = ["held_back"]
 
 _PATIENCE = 5.0
-"""Seconds after which an interrupt is let through all the same: something may be waited for that never comes."""
+"""Seconds after which a further interrupt is let through: something may be waited for that never comes."""
 
 
 @contextlib.contextmanager

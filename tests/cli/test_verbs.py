@@ -139,6 +139,32 @@ def test_it_stands_in_a_pipeline(tmp_path, pixel_format):
     assert all(same(a.video, b.video) for a, b in zip(before, after[::2], strict=True))
 
 
+@pytest.mark.parametrize("name", ["in.mp4", "in.ts", "in.mkv"])
+@pytest.mark.parametrize("piped", [False, True])
+def test_standard_input_is_read_as_the_file_is(tmp_path, name, piped):
+    source = make_clip(tmp_path / name, frames=60, size=(320, 240), codec="libx264")
+    command = [sys.executable, "-m", "betwixt.cli", "interpolate", "-", str(tmp_path / "out.mkv"), "--model", "dis"]
+    with open(source, "rb") as file:
+        given = {"input": file.read()} if piped else {"stdin": file}
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False, **given)
+    if piped and name == "in.mp4":
+        # Its index comes last.
+        assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    else:
+        assert done.returncode == 0, done.stderr
+        assert len(read_frames(tmp_path / "out.mkv")) == 120
+
+
+@pytest.mark.parametrize(("end", "arguments"), [("<&-", "- out.mkv"), (">&-", "in.mkv -")])
+def test_what_is_closed_is_one_line(tmp_path, end, arguments):
+    make_clip(tmp_path / "in.mkv", frames=6)
+    command = f"{sys.executable} -m betwixt.cli interpolate {arguments} {end}"
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "is closed: open it, or name a file" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_pipe_carries_frames_that_are_not_encoded(tmp_path, capsys):
     source = make_clip(tmp_path / "in.mkv", frames=6)
     for target in ("-", str(tmp_path / "out.y4m")):

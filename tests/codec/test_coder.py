@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from betwixt.codec import decode
 from betwixt.codec.coder import MODEL, finish_weights, load_coder
 from betwixt.codec.decode import decode_video, read_record
 from betwixt.codec.encode import checksum, encode_video
@@ -22,7 +23,9 @@ from betwixt.codec.network import BFrameNetwork, CodecConfig, search_truth, step
 from betwixt.codec.quality import mean_squared_error, psnr_of
 from betwixt.codec.record import pack
 from betwixt.errors import DamagedInputError, InputError, UsageError
+from betwixt.media.journal import Journal
 from betwixt.media.reader import Reader
+from betwixt.media.writer import VideoWriter
 from betwixt.models.dis import DIS
 from betwixt.runtime.synthesis import Synthesizer
 from betwixt.training.objectives.codec import CodecObjective, code_references
@@ -161,6 +164,34 @@ def test_a_flipped_payload_costs_one_frame_and_a_wrong_checksum_is_said(tmp_path
     (tmp_path / "lied.mkv").write_bytes(whole[:start] + pack(lied) + whole[start + len(packed) :])
     with pytest.raises(DamagedInputError, match="1 B frames differ from what the encoder made"):
         decode_video(tmp_path / "lied.mkv", tmp_path / "out.mkv", codec_weights=weights, threads=1, overwrite=True)
+
+
+def test_sums_that_differed_before_a_break_are_still_said(tmp_path, weights, monkeypatch):
+    source = moving(tmp_path / "in.mkv", 12)
+    encode_video(source, tmp_path / "c.mkv", mode="bit-need", codec_weights=weights, step=8, **QUICK)
+    with Reader(tmp_path / "c.mkv") as reader:
+        coded = len([number for number in read_record(reader)[0].coded if number < 8])
+    assert coded
+    options = {"codec": "ffv1", "codec_weights": weights, "threads": 1}
+    write = VideoWriter.write
+
+    def stop(self, frame, index):
+        if index >= 8:
+            raise KeyboardInterrupt
+        write(self, frame, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decode, "checksum", lambda video: -1)
+        patch.setattr(VideoWriter, "write", stop)
+        # As by kill -9: nothing more is written to the journal.
+        patch.setattr(Journal, "leave", lambda self: self._close() is None)
+        with pytest.raises(KeyboardInterrupt):
+            decode_video(tmp_path / "c.mkv", tmp_path / "out.mkv", **options)
+    with pytest.raises(DamagedInputError, match=f"{coded} B frames differ") as caught:
+        decode_video(tmp_path / "c.mkv", tmp_path / "out.mkv", **options)
+    summary = caught.value.summary
+    assert (summary.earlier, summary.differing) == (8, coded)
+    assert summary.sent + summary.coded + summary.synthesized == summary.frames == 12
 
 
 def test_weights_are_checked(tmp_path, weights, monkeypatch):

@@ -96,8 +96,11 @@ def run_conversion(
 ) -> None:
     """Convert `source` to `target` (or say what would be done), showing how far it is, and tell what was done."""
     from betwixt.cli import report
-    from betwixt.errors import DamagedInputError
+    from betwixt.errors import DamagedInputError, UsageError
 
+    for name, stream, what in ((source, sys.stdin, "input"), (target, sys.stdout, "output")):
+        if name == "-" and stream is None:
+            raise UsageError(f"Standard {what} is closed: open it, or name a file.")
     # Without Python's own buffer, which cannot be given up while it waits.
     inlet: Any = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer) if source == "-" else source
     outlet: Any = sys.stdout.buffer if target == "-" else target

@@ -37,7 +37,7 @@ from betwixt.errors import OutputError, UsageError
 from betwixt.interrupts import held_back
 from betwixt.media.files import output_error
 
-__all__ = ["Journal", "Kept", "broken_off", "journal_of"]
+__all__ = ["Journal", "Kept", "broken_off", "forget", "journal_of"]
 
 _KEPT = "What was done is kept: the same command goes on from there."
 
@@ -55,6 +55,8 @@ _DEAR = 600.0
 
 _SYNC = 10.0
 """Seconds between two times that the system is made to bring it to the disk."""
+
+_BEGINS = b'{"format": '
 
 _TOLD = 300
 """Of how many frames something is told at the most."""
@@ -102,6 +104,17 @@ def broken_off(abort: Callable[[], bool], error: BaseException) -> BaseException
             if kept:
                 error.add_note(_KEPT)
     return OutputError(f"{error} {_KEPT}") if kept and isinstance(error, OutputError) else error
+
+
+def forget(output: Path) -> None:
+    """Remove the journal of an output that is whole, if there is one that no process holds."""
+    path = journal_of(output)
+    with contextlib.suppress(OSError):
+        if path.is_symlink() or not path.is_file():
+            return
+        with open(path, "r+b", 0) as file:
+            if _locked(file) is not False and file.read(len(_BEGINS)) == _BEGINS:
+                path.unlink()
 
 
 def journal_of(output: Path) -> Path:
@@ -279,10 +292,11 @@ class Journal:
         self._try(self._write_head)
 
     def tell(self, what: str, number: int) -> None:
-        """Note something of a frame that is not seen in its packet."""
+        """Note something of a frame that is not seen in its packet, before that comes."""
         numbers = self._head.setdefault("told", {}).setdefault(what, [])
         if len(numbers) < _TOLD:
             numbers.append(number)
+            self._try(self._write_head)
 
     def told(self, what: str) -> list[int]:
         """The frames of an earlier run of which it was told."""

@@ -103,7 +103,8 @@ class Reader:
         self.notes: list[str] = []
         self._start, self._end = start, end
         self._interlaced = interlaced
-        self._pipe = _Pipe(source) if isinstance(source, io.FileIO) and os.name == "posix" else None
+        waits = isinstance(source, io.FileIO) and hasattr(select, "poll") and not source.seekable()
+        self._pipe = _Pipe(source) if waits and isinstance(source, io.FileIO) else None
         try:
             self._container = _open(source if self._pipe is None else self._pipe, self.name)
         except InputError:
@@ -431,7 +432,8 @@ class Reader:
         """Compare where the video ended with where the container says it does."""
         if self._end is not None or self.damage is not None:
             return
-        if self._container.format.name == "mpegts" and self._container.size % 188 and self._container.size % 192:
+        size = max(0, self._container.size)  # a pipe has none
+        if self._container.format.name == "mpegts" and size % 188 and size % 192:
             self._damaged("the file is cut off in the middle of a packet")
         elif self.stream.duration:
             missing = self._first_time + self.stream.duration * self._tick - end
@@ -502,12 +504,14 @@ class _Pipe:
     def __init__(self, file: io.FileIO) -> None:
         self._file, self.over = file, False
         self.interrupt: KeyboardInterrupt | None = None
+        self._ready = select.poll()
+        self._ready.register(file, select.POLLIN)
 
     def read(self, size: int) -> bytes:
         """Up to so many bytes; none at the end."""
         try:
             while not self.over:
-                if select.select([self._file], [], [], 0.1)[0]:
+                if self._ready.poll(100):
                     return self._file.read(size) or b""
         except KeyboardInterrupt as error:
             self.over, self.interrupt = True, error

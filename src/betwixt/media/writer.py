@@ -38,7 +38,7 @@ from betwixt.media.audio import Stretcher
 from betwixt.media.colour import FULL, LIMITED
 from betwixt.media.files import output_error, temporary_beside
 from betwixt.media.frames import has_alpha, is_rgb, planes
-from betwixt.media.journal import Journal, Kept
+from betwixt.media.journal import Journal, Kept, forget
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Other
 
@@ -446,6 +446,8 @@ class VideoWriter:
                     os.fsync(self._file.fileno())
                 self._file.close()
                 os.replace(self._temporary, self.path)
+                if self._journal is None:
+                    forget(self.path)
             self._committed = True
             self._kept.close()
             if self._journal is not None:
@@ -473,7 +475,8 @@ class VideoWriter:
             with contextlib.suppress(OSError):
                 self._file.close()
         if self._temporary is not None:
-            self._temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
         return kept
 
     def converted(self, frame: av.VideoFrame) -> av.VideoFrame:

@@ -101,7 +101,8 @@ class CompactInterpolator(Interpolator):
         # What is compiled has the parameters of that moment: a network that is given goes on sharing its own.
         self.engine = chosen_engine(engine, device, precision, given is not None)
         self.precision, self._reaches = chosen_precision(precision, self.engine, weights)
-        self.arithmetic = arithmetic(self.engine, self.precision, self._reaches)
+        where = "openvino" if self.engine == "openvino" else f"torch {self.device.type}"
+        self.arithmetic = arithmetic(where, self.precision, self._reaches)
         self._compiled: dict[_Part, openvino.CompiledPart] = {}
         self._mine = threading.local()
         if self.engine == "openvino":
@@ -367,10 +368,10 @@ def rounded(network: nn.Module, reaches: Mapping[str, float] | None, weights: Pa
         raise InputError(f"{place_of(weights)} is of another network: {error}") from None
 
 
-def arithmetic(engine: str, precision: str, reaches: Mapping[str, float] | None) -> str:
+def arithmetic(where: str, precision: str, reaches: Mapping[str, float] | None) -> str:
     """See `Interpolator.arithmetic`."""
     known = "" if reaches is None else hashlib.sha256(repr(sorted(reaches.items())).encode()).hexdigest()[:12]
-    return f"{engine} {precision} {known}".rstrip()
+    return f"{where} {precision} {known}".rstrip()
 
 
 def through_torch(

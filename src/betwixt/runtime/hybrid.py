@@ -80,7 +80,8 @@ class RIFEMotion:
     def __init__(self, weights: Path, device: str = "auto", precision: str = "fp32", engine: str = "torch") -> None:
         self.weights, self._device = weights, device
         self.precision, self._reaches = chosen_precision(precision, engine, weights)
-        self.arithmetic = arithmetic(engine, self.precision, self._reaches)
+        where = "openvino" if engine == "openvino" else f"torch {self.device.type}"
+        self.arithmetic = arithmetic(where, self.precision, self._reaches)
         self._blocks: list[openvino.CompiledPart] = []
         if engine == "openvino":
             sources = [source(module) for module in _RIFE_SOURCES]
