@@ -226,6 +226,6 @@ def test_interrupting_leaves_nothing(tmp_path, number):
             _, text = process.communicate(timeout=60)
         finally:
             process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 130, text
     assert "Traceback" not in text
     assert left(tmp_path) == ["in.mkv"]

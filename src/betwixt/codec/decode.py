@@ -29,6 +29,7 @@ from betwixt.codec.encode import ATTACHMENT, TAG, checksum
 from betwixt.codec.record import Record, unpack
 from betwixt.codec.walk import Chain, ahead, one_thread_a_frame
 from betwixt.errors import DamagedInputError, InputError, UsageError
+from betwixt.interrupts import held_back
 from betwixt.media import codecs
 from betwixt.media.attach import attachment
 from betwixt.media.files import check_output, identity
@@ -161,27 +162,29 @@ def decode_video(
         job.load(model, weights, codec_weights, device)
         rate = record.rate if not record.variable else len(record.ticks) / record.duration
         quality = None if quality is None else str(quality)
-        writer = VideoWriter(
-            target,
-            reader.info,
-            rate,
-            start=record.start,
-            codec=codec,
-            quality=quality,
-            pixel_format=pixel_format,
-            threads=threads,
-            tick=record.tick,
-            clock=record.ticks,
-            last=record.last,
-            journal=job.open_journal(target, codec, quality, pixel_format, overwrite) if journal else None,
-        )
+        writer: VideoWriter | None = None
         try:
+            with held_back():
+                writer = VideoWriter(
+                    target,
+                    reader.info,
+                    rate,
+                    start=record.start,
+                    codec=codec,
+                    quality=quality,
+                    pixel_format=pixel_format,
+                    threads=threads,
+                    tick=record.tick,
+                    clock=record.ticks,
+                    last=record.last,
+                    journal=job.open_journal(target, codec, quality, pixel_format, overwrite) if journal else None,
+                )
             with one_thread_a_frame():
                 writer.copy_from(reader.container, reader.stream, TimeMap(), without=(ATTACHMENT, TAG))
                 summary = job.run(writer)
                 writer.commit()
         except BaseException as cause:
-            if (told := broken_off(writer.abort, cause)) is not cause:
+            if writer is not None and (told := broken_off(writer.abort, cause)) is not cause:
                 raise told from None
             raise
     summary.output, summary.rate, summary.duration = str(target), rate, record.duration

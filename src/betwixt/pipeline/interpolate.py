@@ -703,11 +703,13 @@ def convert(job: Job, progress: Callable[[Progress], None] | None = None) -> Sum
         BetwixtError: as `interpolate_video`.
     """
     try:
-        sink = job.make_sink()
+        sink: _Sink | None = None
         try:
+            with held_back():
+                sink = job.make_sink()
             summary = Run(job, sink, progress).run()
         except BaseException as error:
-            if (told := broken_off(sink.abort, error)) is not error:
+            if sink is not None and (told := broken_off(sink.abort, error)) is not error:
                 raise told from None
             raise
     finally:
@@ -795,8 +797,9 @@ class Run:
                     self._director.abandoned.set()
                     self._write.stop()
                 pool.shutdown(wait=True)
-                reader.join()
-                writer.join()
+                for thread in (reader, writer):
+                    if thread.ident is not None:  # an interrupt can come before they are started
+                        thread.join()
                 cv2.setNumThreads(opencv_threads)
                 job.model.expect(1)
         if planner.frames == 0:
