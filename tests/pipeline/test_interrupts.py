@@ -9,8 +9,10 @@ import time
 
 import pytest
 
+import betwixt
 from betwixt import interrupts
 from betwixt.interrupts import held_back
+from betwixt.pipeline import interpolate
 from clips import make_clip, wait_until
 
 
@@ -91,6 +93,23 @@ def test_other_threads_have_nothing_to_hold_back():
     thread.start()
     thread.join()
     assert came == [before]
+
+
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_an_interrupt_before_or_after_any_held_block_leaves_nothing(tmp_path, monkeypatch, place):
+    source = make_clip(tmp_path / "in.mkv", frames=6)
+    seen = []
+
+    def held():
+        seen.append(1)
+        if len(seen) == place:
+            raise KeyboardInterrupt
+        return held_back()
+
+    monkeypatch.setattr(interpolate, "held_back", held)
+    with pytest.raises(KeyboardInterrupt):
+        betwixt.interpolate_video(source, tmp_path / "out.mkv", model="dis")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes that can be waited for")
