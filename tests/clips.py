@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import av
 import numpy as np
 
 from betwixt.media.frames import bit_depth, planes
 from betwixt.media.reader import Frame, Reader
+from betwixt.media.writer import VideoWriter
 
 
 def paint(frame: av.VideoFrame, index: float, *, scene: int = 0, speed: float = 2.0) -> av.VideoFrame:
@@ -145,6 +148,20 @@ def samples(frame: av.VideoFrame) -> list[Any]:
 def same(a: av.VideoFrame, b: av.VideoFrame) -> bool:
     """Whether two frames are equal, plane by plane."""
     return all(np.array_equal(x, y) for x, y in zip(planes(a), planes(b), strict=True))
+
+
+@contextlib.contextmanager
+def interrupted_at(number: int) -> Iterator[None]:
+    """Whoever writes a video is interrupted when so many frames are written."""
+    write = VideoWriter.write
+
+    def stop(self: VideoWriter, frame: av.VideoFrame, index: int) -> None:
+        if index >= number:
+            raise KeyboardInterrupt
+        write(self, frame, index)
+
+    with mock.patch.object(VideoWriter, "write", stop):
+        yield
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:

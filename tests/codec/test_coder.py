@@ -25,11 +25,10 @@ from betwixt.codec.record import pack
 from betwixt.errors import DamagedInputError, InputError, UsageError
 from betwixt.media.journal import Journal
 from betwixt.media.reader import Reader
-from betwixt.media.writer import VideoWriter
 from betwixt.models.dis import DIS
 from betwixt.runtime.synthesis import Synthesizer
 from betwixt.training.objectives.codec import CodecObjective, code_references
-from clips import make_clip, read_frames, same
+from clips import interrupted_at, make_clip, read_frames, same
 
 
 def moving(path, frames, size=(128, 96), rate=25):
@@ -173,19 +172,11 @@ def test_sums_that_differed_before_a_break_are_still_said(tmp_path, weights, mon
         coded = len([number for number in read_record(reader)[0].coded if number < 8])
     assert coded
     options = {"codec": "ffv1", "codec_weights": weights, "threads": 1}
-    write = VideoWriter.write
-
-    def stop(self, frame, index):
-        if index >= 8:
-            raise KeyboardInterrupt
-        write(self, frame, index)
-
     with monkeypatch.context() as patch:
         patch.setattr(decode, "checksum", lambda video: -1)
-        patch.setattr(VideoWriter, "write", stop)
         # As by kill -9: nothing more is written to the journal.
         patch.setattr(Journal, "leave", lambda self: self._close() is None)
-        with pytest.raises(KeyboardInterrupt):
+        with interrupted_at(8), pytest.raises(KeyboardInterrupt):
             decode_video(tmp_path / "c.mkv", tmp_path / "out.mkv", **options)
     with pytest.raises(DamagedInputError, match=f"{coded} B frames differ") as caught:
         decode_video(tmp_path / "c.mkv", tmp_path / "out.mkv", **options)

@@ -15,8 +15,7 @@ from betwixt.codec.encode import encode_video
 from betwixt.errors import DamagedInputError
 from betwixt.media import journal
 from betwixt.media.journal import journal_of
-from betwixt.media.writer import VideoWriter
-from clips import make_clip, read_frames, same
+from clips import interrupted_at, make_clip, read_frames, same
 
 QUICK: dict[str, Any] = {"base": "x264", "preset": "ultrafast", "model": "dis", "quality": 20, "threads": 1}
 STEPS = [40, 33, 50, 33, 120, 40, 33, 47, 80, 40, 33, 60]
@@ -37,17 +36,8 @@ def decoded(source: Path, target: Path, **options: Any) -> Decoded:
 
 
 def broken_off(after: int, source: Path, target: Path, **options: Any) -> BaseException:
-    write = VideoWriter.write
-
-    def stop(self: VideoWriter, frame: Any, index: int) -> None:
-        if index >= after:
-            raise KeyboardInterrupt
-        write(self, frame, index)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(VideoWriter, "write", stop)
-        with pytest.raises(KeyboardInterrupt) as caught:
-            decoded(source, target, **options)
+    with interrupted_at(after), pytest.raises(KeyboardInterrupt) as caught:
+        decoded(source, target, **options)
     return caught.value
 
 

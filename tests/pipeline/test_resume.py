@@ -21,27 +21,19 @@ from betwixt.media.images import ImageWriter
 from betwixt.media.journal import journal_of
 from betwixt.media.writer import VideoWriter
 from betwixt.pipeline.interpolate import Job, defaults
-from clips import make_clip, read_frames, same, wait_until
+from clips import interrupted_at, make_clip, read_frames, same, wait_until
 
 
-def interrupted_at(after: int, source: Path, target: Path, **options: Any) -> None:
+def stopped_at(after: int, source: Path, target: Path, **options: Any) -> None:
     """Convert, and be interrupted when so many frames are written."""
-    write = VideoWriter.write
-
-    def stop(self: VideoWriter, frame: Any, index: int) -> None:
-        if index >= after:
-            raise KeyboardInterrupt
-        write(self, frame, index)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(VideoWriter, "write", stop)
+    with interrupted_at(after):
         betwixt.interpolate_video(source, target, **({"model": "dis", "threads": 1} | options))
 
 
 def broken_off(source: Path, target: Path, after: int, **options: Any) -> None:
     """The same, as it is meant."""
     with pytest.raises(KeyboardInterrupt):
-        interrupted_at(after, source, target, **options)
+        stopped_at(after, source, target, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -197,7 +189,7 @@ def test_what_comes_through_a_pipe_is_not_gone_on_with(tmp_path):
         feed.start()
         if index < 60:
             with pytest.raises(KeyboardInterrupt):
-                interrupted_at(index, tmp_path / "pipe", tmp_path / "out.mkv")
+                stopped_at(index, tmp_path / "pipe", tmp_path / "out.mkv")
         else:
             assert betwixt.interpolate_video(tmp_path / "pipe", tmp_path / "out.mkv", model="dis").earlier == 0
         feed.join(10)
@@ -211,11 +203,11 @@ def test_images_in_several_folders_are_known_one_by_one(tmp_path):
     (tmp_path / "in.mkv").unlink()
     source = tmp_path / "shot*" / "*.png"
     with pytest.raises(KeyboardInterrupt):
-        interrupted_at(40, source, tmp_path / "out.mkv", codec="ffv1")
+        stopped_at(40, source, tmp_path / "out.mkv", codec="ffv1")
     # Nothing else in the folders matters.
     (tmp_path / "shot0" / "run.log").write_text("x")
     with pytest.raises(KeyboardInterrupt):
-        interrupted_at(50, source, tmp_path / "out.mkv", codec="ffv1")
+        stopped_at(50, source, tmp_path / "out.mkv", codec="ffv1")
     a, b = tmp_path / "shot0" / "frame_000001.png", tmp_path / "shot0" / "frame_000002.png"
     swapped = a.read_bytes(), b.read_bytes()
     b.write_bytes(swapped[0])

@@ -299,11 +299,9 @@ class _Restoring:
         self, target: Path, codec: str | None, quality: str | None, pixel_format: str | None, overwrite: bool
     ) -> Journal | None:
         """Where this run leaves what it has done if it is broken off; None where none can be gone on with."""
-        info = self._reader.info
-        encoder = codecs.choose(codec, codecs.container_of(target), info)
-        chosen = codecs.pixel_format_for(encoder, pixel_format, info.pixel_format, info.width, info.height)
-        codecs.options_for(encoder, quality, info, chosen, self._threads)
-        if self._used is None or not keeps_journal(encoder.name, chosen):
+        info, container = self._reader.info, codecs.container_of(target)
+        encoder, chosen = codecs.settled(codec, container, quality, pixel_format, info, self._threads)
+        if self._used is None or not keeps_journal(encoder, chosen):
             return None
         settings = {
             "version": __version__,
@@ -313,7 +311,7 @@ class _Restoring:
             "weights": self._used,
             "codec-weights": None if self._coder is None else self._coder.weights,
             "arithmetic": self.model.arithmetic,
-            "codec": encoder.name,
+            "codec": encoder,
             "quality": quality,
             "pixel-format": chosen,
             "name": target.name,

@@ -177,6 +177,20 @@ def choose(codec: str | None, container: str, source: VideoInfo) -> Encoder:
     return _ENCODERS.get(name, Encoder(name))
 
 
+def settled(
+    codec: str | None, container: str, quality: str | None, pixel_format: str | None, source: VideoInfo, threads: int
+) -> tuple[str, str]:
+    """The name of the encoder and the pixel format that an output gets, its quality checked.
+
+    Raises:
+        UsageError: as `choose`, `pixel_format_for` and `options_for`.
+    """
+    encoder = choose(codec, container, source)
+    chosen = pixel_format_for(encoder, pixel_format, source.pixel_format, source.width, source.height)
+    options_for(encoder, quality, source, chosen, threads)
+    return encoder.name, chosen
+
+
 def pixel_format_for(encoder: Encoder, wanted: str | None, source: str, width: int, height: int) -> str:
     """The pixel format to encode in: the wanted one, else the one nearest to the source's that the encoder takes.
 

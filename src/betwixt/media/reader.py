@@ -103,8 +103,9 @@ class Reader:
         self.notes: list[str] = []
         self._start, self._end = start, end
         self._interlaced = interlaced
-        waits = isinstance(source, io.FileIO) and hasattr(select, "poll") and not source.seekable()
-        self._pipe = _Pipe(source) if waits and isinstance(source, io.FileIO) else None
+        self._pipe: _Pipe | None = None
+        if isinstance(source, io.FileIO) and not source.seekable() and hasattr(select, "poll"):
+            self._pipe = _Pipe(source)
         try:
             self._container = _open(source if self._pipe is None else self._pipe, self.name)
         except InputError:

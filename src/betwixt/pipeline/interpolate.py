@@ -512,10 +512,7 @@ class Job:
         if self.kind == "gif":
             return "gif", "pal8"
         container = "yuv4mpegpipe" if self.kind == "stream" else codecs.container_of(Path(self.target))  # type: ignore[arg-type]
-        encoder = codecs.choose(self.codec, container, info)
-        chosen = codecs.pixel_format_for(encoder, self.pixel_format, info.pixel_format, info.width, info.height)
-        codecs.options_for(encoder, self.quality, info, chosen, self.threads)
-        return encoder.name, chosen
+        return codecs.settled(self.codec, container, self.quality, self.pixel_format, info, self.threads)
 
     @property
     def target_name(self) -> str:
