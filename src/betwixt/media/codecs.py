@@ -19,7 +19,7 @@ from betwixt.errors import UsageError
 from betwixt.media.frames import bit_depth, has_alpha, is_rgb
 from betwixt.media.probe import HDR, VideoInfo
 
-__all__ = ["Encoder", "carries_hdr", "choose", "container_of", "options_for", "pixel_format_for"]
+__all__ = ["Encoder", "carries_hdr", "choose", "container_of", "options_for", "pixel_format_for", "settled"]
 
 
 @dataclass(frozen=True)
