@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import betwixt
-from betwixt.effects.blur import blur_video
 from betwixt.media.sample import make_sample, render
 from betwixt.media.transfer import transfer_of
+from betwixt.pipeline.blur import blur_video
 from betwixt.realtime.session import simulate_video
 from picture import labelled, psnr
 

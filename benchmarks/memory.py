@@ -17,7 +17,7 @@ from typing import Any
 import av
 
 from betwixt.evaluation.end_to_end import convert
-from betwixt.evaluation.machine import describe_machine
+from betwixt.machine import describe_machine
 from betwixt.media.sample import make_sample
 
 

@@ -15,7 +15,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from betwixt.evaluation.machine import describe_machine
+from betwixt.machine import describe_machine
 from betwixt.media.sample import render
 from betwixt.realtime import MODES, Smoother
 

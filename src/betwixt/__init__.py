@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from betwixt.version import __version__
+
 if TYPE_CHECKING:
     from betwixt.codec.decode import Decoded, decode_video
     from betwixt.codec.encode import Encoded, encode_video
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from betwixt.models.base import Interpolator
     from betwixt.pipeline.interpolate import Plan, Progress, Summary, interpolate_video, plan_video
     from betwixt.runtime.load import load_model
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "BetwixtError": "betwixt.errors",

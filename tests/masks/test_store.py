@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from betwixt.errors import InputError, OutputError
-from betwixt.masks.labels import Masks
+from betwixt.layers.label_maps import Masks
 from betwixt.masks.store import MaskWriter, open_masks
 
 SIZE = (12, 20)

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from betwixt.models.base import Interpolator
-from betwixt.models.compact import Compact
-from betwixt.models.hybrid import Fusion
+from betwixt.models.compact.interpolator import CompactInterpolator
+from betwixt.models.compact.network import Compact
+from betwixt.models.hybrid.interpolator import HybridInterpolator
+from betwixt.models.hybrid.network import Fusion
 from betwixt.models.network import MaskedNetwork, MaskPair
 from betwixt.models.registry import MODELS, load_network
-from betwixt.runtime.compact import CompactInterpolator
-from betwixt.runtime.hybrid import HybridInterpolator
 from betwixt.runtime.torch import TorchInterpolator
 from betwixt.weights.store import RIFE, embedded_file
 from elsewhere import ELSEWHERE, elsewhere

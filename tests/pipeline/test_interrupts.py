@@ -10,9 +10,9 @@ import time
 import pytest
 
 import betwixt
-from betwixt import interrupts
-from betwixt.interrupts import held_back
+from betwixt import signals
 from betwixt.pipeline import interpolate
+from betwixt.signals import defer_signals
 from clips import make_clip, wait_until
 
 
@@ -29,7 +29,7 @@ def test_an_interrupt_waits_until_the_block_is_over():
         interrupt()
         done.append(1)
 
-    with pytest.raises(KeyboardInterrupt), held_back():
+    with pytest.raises(KeyboardInterrupt), defer_signals():
         work()
     assert done == [1]
     with pytest.raises(KeyboardInterrupt):  # and from then on it comes at once
@@ -37,10 +37,10 @@ def test_an_interrupt_waits_until_the_block_is_over():
 
 
 def test_who_is_interrupted_already_need_not_be_again():
-    with held_back() as came:
+    with defer_signals() as came:
         interrupt()
         came.clear()
-    with held_back(), held_back() as inner:
+    with defer_signals(), defer_signals() as inner:
         interrupt()
         inner.clear()
 
@@ -52,7 +52,7 @@ def test_each_signal_comes_once_and_in_order():
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        with held_back():
+        with defer_signals():
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
                 os.kill(os.getpid(), number)
                 threading.Event().wait(0.05)
@@ -64,19 +64,19 @@ def test_each_signal_comes_once_and_in_order():
 
 
 def test_an_interrupt_does_not_wait_for_ever(monkeypatch):
-    monkeypatch.setattr(interrupts, "_PATIENCE", 0.0)
+    monkeypatch.setattr(signals, "_PATIENCE", 0.0)
 
     def work():
         interrupt()
         pytest.fail("it was held back")
 
-    with pytest.raises(KeyboardInterrupt), held_back():
+    with pytest.raises(KeyboardInterrupt), defer_signals():
         work()
 
 
 def test_what_the_block_raises_is_raised_where_nothing_interrupts():
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(ValueError, match="other"), held_back():
+    with pytest.raises(ValueError, match="other"), defer_signals():
         raise ValueError("other")
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -85,7 +85,7 @@ def test_other_threads_have_nothing_to_hold_back():
     came = []
 
     def work():
-        with held_back():
+        with defer_signals():
             came.append(signal.getsignal(signal.SIGINT))
 
     before = signal.getsignal(signal.SIGINT)
@@ -104,9 +104,9 @@ def test_an_interrupt_before_or_after_any_held_block_leaves_nothing(tmp_path, mo
         seen.append(1)
         if len(seen) == place:
             raise KeyboardInterrupt
-        return held_back()
+        return defer_signals()
 
-    monkeypatch.setattr(interpolate, "held_back", held)
+    monkeypatch.setattr(interpolate, "defer_signals", held)
     with pytest.raises(KeyboardInterrupt):
         betwixt.interpolate_video(source, tmp_path / "out.mkv", model="dis")
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]

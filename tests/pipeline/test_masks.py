@@ -12,8 +12,8 @@ import pytest
 
 import betwixt
 from betwixt.errors import BetwixtError, InputError, UsageError
-from betwixt.masks.labels import Masks
-from betwixt.models.peers import Average
+from betwixt.layers.label_maps import Masks
+from betwixt.models.baselines import Average
 from clips import make_clip, read_frames
 
 

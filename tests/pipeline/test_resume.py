@@ -14,12 +14,12 @@ import pytest
 
 import betwixt
 from betwixt.cli.main import run
-from betwixt.effects.blur import _Job as BlurJob
 from betwixt.errors import OutputError, UsageError
 from betwixt.media import journal
 from betwixt.media.images import ImageWriter
 from betwixt.media.journal import journal_of
 from betwixt.media.writer import VideoWriter
+from betwixt.pipeline.blur import _Job as BlurJob
 from betwixt.pipeline.interpolate import Job, defaults
 from clips import interrupted_at, make_clip, read_frames, same, wait_until
 

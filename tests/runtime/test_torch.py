@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from betwixt.errors import BetwixtError, UsageError
-from betwixt.masks.labels import Masks
+from betwixt.layers.label_maps import Masks
 from betwixt.masks.regions import find_regions
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 from betwixt.models.registry import MODELS, load_network

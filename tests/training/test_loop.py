@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from betwixt.errors import InputError, UsageError
-from betwixt.models.compact import Compact
+from betwixt.models.compact.network import Compact
 from betwixt.runtime.load import load_model
 from betwixt.training import loop
 from betwixt.training.checkpoint import Progress, export_weights, read_checkpoint, restore

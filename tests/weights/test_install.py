@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from betwixt.errors import BetwixtError, InputError, OutputError, UsageError
+from betwixt.files import file_hash
 from betwixt.masks.networks import NETWORKS
 from betwixt.models.registry import load_network
 from betwixt.runtime.load import load_model, weights_of
@@ -17,7 +18,7 @@ from betwixt.weights import store
 from betwixt.weights.catalog import catalog, git_blob_hash
 from betwixt.weights.install import bare_network, import_weights, stored_weights, verify_weights
 from betwixt.weights.load import metadata_of, read_tensors
-from betwixt.weights.store import embedded_file, file_hash
+from betwixt.weights.store import embedded_file
 from parity import FOLDER
 
 

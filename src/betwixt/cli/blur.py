@@ -51,7 +51,7 @@ def blur(
     Each frame becomes the mean, in linear light, of frames made over the time that a shutter stands open. Static parts
     stay as they are; no exposure reaches across a scene cut.
     """
-    from betwixt.effects.blur import blur_video, plan_blur
+    from betwixt.pipeline.blur import blur_video, plan_blur
 
     o.run_conversion(
         source, target, blur_video, plan_blur, shutter=shutter, phase=phase, samples=samples, linear=not plain,

@@ -39,7 +39,7 @@ def extrapolate(
     OUT holds the source, untouched, and the new frames. A network made for it extrapolates from frame to frame; with
     any other model the motion that dis finds goes on as it went.
     """
-    from betwixt.effects.extrapolation import extrapolate_video, plan_extrapolation
+    from betwixt.pipeline.extrapolation import extrapolate_video, plan_extrapolation
 
     o.run_conversion(
         source, target, extrapolate_video, plan_extrapolation, frames=frames, only=only, model=model, start=start,

@@ -85,13 +85,13 @@ def _show(findings: Findings) -> None:
 
 def _cost(findings: Findings, frames: int | None) -> str:
     from betwixt.cli.report import duration
-    from betwixt.pipeline.interpolate import cores
+    from betwixt.machine import available_cores
 
     if frames is None or findings.seconds_a_frame is None:
         return "cost unknown"
     new = frames
     seconds = new * findings.seconds_a_frame
-    return f"{new} new frames, about {duration(seconds)} of synthesis by {findings.model} on {cores()} cores"
+    return f"{new} new frames, about {duration(seconds)} of synthesis by {findings.model} on {available_cores()} cores"
 
 
 def _rate(value: Any) -> str:

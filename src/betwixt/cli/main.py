@@ -14,7 +14,6 @@ from typing import Any
 
 import typer
 
-from betwixt import __version__
 from betwixt.cli import (
     benchmark,
     between,
@@ -32,6 +31,7 @@ from betwixt.cli import (
     weights,
 )
 from betwixt.errors import BetwixtError
+from betwixt.version import __version__
 
 __all__ = ["app", "main"]
 

@@ -162,7 +162,7 @@ def export(
 ) -> None:
     """Write the averaged weights of a checkpoint alone, in float16, as --weights of every verb takes them."""
     _need_torch()
-    from betwixt.media.files import check_output
+    from betwixt.files import check_output
     from betwixt.training.checkpoint import export_weights
 
     check_output(weights, checkpoint, overwrite)
@@ -199,9 +199,9 @@ def curve(
 
 
 def _need_torch() -> None:
-    from betwixt.models.registry import need_torch
+    from betwixt.machine import require_torch
 
-    need_torch("Training")
+    require_torch("Training")
 
 
 def _first() -> bool:
@@ -217,7 +217,7 @@ def _cache(given: str | None, data: Path) -> Path:
     """A folder for what is made of a data folder, in the user's cache unless another is given."""
     if given is not None:
         return Path(given)
-    from betwixt.cache import cache_folder
+    from betwixt.machine import cache_folder
 
     place = data.resolve()
     mark = hashlib.sha256(os.fsencode(place)).hexdigest()[:8]

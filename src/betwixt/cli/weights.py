@@ -42,9 +42,9 @@ def import_(
 
     Nothing in the file is run. Of an ncnn model give either file; the other has to lie beside it.
     """
-    from betwixt.models.registry import need_torch
+    from betwixt.machine import require_torch
 
-    need_torch("Importing weights")
+    require_torch("Importing weights")
     from betwixt.weights.install import import_weights
 
     target = None if output is None else Path(output)
@@ -64,9 +64,9 @@ def download(
 
     A download that breaks off is gone on with.
     """
-    from betwixt.models.registry import need_torch
+    from betwixt.machine import require_torch
 
-    need_torch("Importing weights")
+    require_torch("Importing weights")
     from betwixt.cli.report import ByteReport
     from betwixt.weights.catalog import catalog
     from betwixt.weights.download import download_weights
@@ -88,9 +88,9 @@ def download(
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """Show which weights are at hand, and which can be downloaded."""
     from betwixt.cli.report import print_json
-    from betwixt.models.registry import need_torch
+    from betwixt.machine import require_torch
 
-    need_torch("Reading weights")
+    require_torch("Reading weights")
     from betwixt.weights.catalog import catalog
     from betwixt.weights.install import stored_weights
     from betwixt.weights.store import weights_folder
@@ -153,9 +153,9 @@ def verify(
     """Compare weights with their hashes: those of the import, or those of what was published."""
     from betwixt.cli.report import print_json
     from betwixt.errors import InputError
-    from betwixt.models.registry import need_torch
+    from betwixt.machine import require_torch
 
-    need_torch("Reading weights")
+    require_torch("Reading weights")
     from betwixt.weights.install import verify_weights
 
     verdicts = verify_weights(names or ())

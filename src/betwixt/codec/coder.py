@@ -29,11 +29,12 @@ from betwixt.codec.fixed import exact
 from betwixt.codec.network import BFrameNetwork, CodecConfig, Motion, step_code, step_of
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.metrics import rounded
+from betwixt.files import file_hash
+from betwixt.machine import require_torch
 from betwixt.media.frames import assemble
-from betwixt.models.registry import need_torch
 from betwixt.runtime.synthesis import Source
 from betwixt.weights.load import load_weights, metadata_of, read_tensors
-from betwixt.weights.store import embedded_file, file_hash, installed
+from betwixt.weights.store import embedded_file, installed
 
 __all__ = ["MODEL", "BFrameCoder", "finish_weights", "load_coder"]
 
@@ -65,7 +66,7 @@ def load_coder(weights: str | Path | None = None) -> BFrameCoder:
         UsageError: if there are no weights, or PyTorch or constriction is missing.
         InputError: if the weights do not fit.
     """
-    need_torch("The mode bit-need")
+    require_torch("The mode bit-need")
     need_constriction()
     path = Path(weights) if weights is not None else None
     if path is None:

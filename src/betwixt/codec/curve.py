@@ -36,10 +36,10 @@ from betwixt.codec.base import find_base
 from betwixt.codec.decode import decode_video
 from betwixt.codec.encode import encode_video
 from betwixt.errors import InputError, UsageError
-from betwixt.evaluation.machine import describe_machine
 from betwixt.evaluation.metrics import ms_ssim, psnr, rounded
+from betwixt.files import write_whole
+from betwixt.machine import describe_machine
 from betwixt.media.colour import RGBPath
-from betwixt.media.files import write_whole
 from betwixt.media.frames import planes
 from betwixt.media.images import is_image_location
 from betwixt.media.reader import Frame, Reader

@@ -24,23 +24,23 @@ from typing import TYPE_CHECKING, Any
 import av
 import av.error
 
-from betwixt import __version__
 from betwixt.codec.encode import ATTACHMENT, TAG, checksum
 from betwixt.codec.record import Record, unpack
 from betwixt.codec.walk import Chain, ahead, one_thread_a_frame
 from betwixt.errors import DamagedInputError, InputError, UsageError
-from betwixt.interrupts import held_back
+from betwixt.files import check_output, identity
+from betwixt.machine import available_cores
 from betwixt.media import codecs
 from betwixt.media.attach import attachment
-from betwixt.media.files import check_output, identity
 from betwixt.media.journal import Journal, broken_off
 from betwixt.media.reader import Other, Reader
 from betwixt.media.writer import TimeMap, VideoWriter, keeps_journal
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import MODELS, chosen_model
-from betwixt.pipeline.interpolate import cores
 from betwixt.runtime.load import load_model, loaded_hash
 from betwixt.runtime.synthesis import PairWork
+from betwixt.signals import defer_signals
+from betwixt.version import __version__
 
 if TYPE_CHECKING:
     from betwixt.codec.coder import BFrameCoder
@@ -156,15 +156,15 @@ def decode_video(
         raise UsageError(f"The number of threads ({threads}) must not be negative.")
     target = Path(target)
     check_output(target, source, overwrite)
-    with Reader(source, interlaced="ignore", threads=min(threads or cores(), 16)) as reader:
+    with Reader(source, interlaced="ignore", threads=min(threads or available_cores(), 16)) as reader:
         record, broken = read_record(reader)
-        job = _Restoring(reader, record, broken, Path(source), threads or cores(), progress)
+        job = _Restoring(reader, record, broken, Path(source), threads or available_cores(), progress)
         job.load(model, weights, codec_weights, device)
         rate = record.rate if not record.variable else len(record.ticks) / record.duration
         quality = None if quality is None else str(quality)
         writer: VideoWriter | None = None
         try:
-            with held_back():
+            with defer_signals():
                 writer = VideoWriter(
                     target,
                     reader.info,

@@ -33,15 +33,15 @@ from typing import TYPE_CHECKING, Any
 import av
 from av.video.frame import PictureType
 
-from betwixt import __version__
 from betwixt.codec.base import ORDERS, base_options, find_base
 from betwixt.codec.layout import Interval, intervals, kept_frames, kinds
 from betwixt.codec.quality import mean_squared_error, psnr_of
 from betwixt.codec.record import Coded, Record, pack
 from betwixt.codec.walk import Chain, ahead, one_thread_a_frame
 from betwixt.errors import InputError, OutputError, UsageError
+from betwixt.files import check_output, output_error
+from betwixt.machine import available_cores
 from betwixt.media.attach import attach
-from betwixt.media.files import check_output, output_error
 from betwixt.media.images import is_image_location
 from betwixt.media.reader import Frame, Other, Reader
 from betwixt.media.scenes import CutDetector, CutList, read_cuts
@@ -50,10 +50,10 @@ from betwixt.media.timeline import parse_rate
 from betwixt.media.writer import TimeMap, VideoWriter
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import DEFAULT_MODEL
-from betwixt.pipeline.interpolate import cores
 from betwixt.pipeline.plan import thumbnail
 from betwixt.runtime.load import load_model, loaded_hash, what_lacks
 from betwixt.runtime.synthesis import PairWork, Source
+from betwixt.version import __version__
 
 if TYPE_CHECKING:
     from betwixt.codec.coder import BFrameCoder
@@ -253,7 +253,7 @@ class _Encoding:
         )  # fmt: skip
         self.quality = None if o["quality"] is None else str(o["quality"])
         self.pixel_format, self.interlaced = o["pixel_format"], o["interlaced"]
-        self.threads = o["threads"] or cores()
+        self.threads = o["threads"] or available_cores()
         self.measure = o["measure"] or self.floor is not None or self.mode == "bit-need"
         self.step, self.input_fps = o["step"], None if o["input_fps"] is None else parse_rate(o["input_fps"])
         self.cuts: CutList | str = str(o["scene_cuts"])

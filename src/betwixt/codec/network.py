@@ -58,8 +58,8 @@ from betwixt.codec.fixed import on_grid
 from betwixt.errors import UsageError
 from betwixt.layers.resize import resize_flow_to, resize_to
 from betwixt.layers.warp import backward_warp
-from betwixt.models.compact import Compact, compose
-from betwixt.models.compact_start import search, working_size
+from betwixt.models.compact.config import search, working_size
+from betwixt.models.compact.network import Compact, compose
 from betwixt.models.dis import working_size as searched_size
 
 __all__ = [
@@ -126,7 +126,7 @@ class Motion:
         flow: (N, 4, H, W), F_{t->0} and F_{t->1}, pixels.
         logit: (N, 1, H, W), of the weight of warped frame 0.
         colours: (N, 3, H, W), what the interpolation network adds to the fused frame.
-        softness: (N, 2, H, W), how far it blurs it (`betwixt.models.compact`).
+        softness: (N, 2, H, W), how far it blurs it (`betwixt.models.compact.network`).
     """
 
     flow: Tensor

@@ -16,7 +16,7 @@ from betwixt.evaluation.cost import Cost, measure, parse_size
 from betwixt.evaluation.end_to_end import EndToEnd, race
 from betwixt.evaluation.plot import Point, draw, read_quality
 from betwixt.evaluation.report import read_table, record
-from betwixt.media.files import check_output, write_whole
+from betwixt.files import check_output, write_whole
 from betwixt.models.registry import chosen_model, model_info
 from betwixt.runtime.load import check_device, check_precision, check_runtime
 

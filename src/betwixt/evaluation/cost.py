@@ -26,10 +26,9 @@ import cv2
 import numpy as np
 
 from betwixt.errors import UsageError
-from betwixt.evaluation.machine import describe_machine
-from betwixt.memory import peak_memory
+from betwixt.machine import describe_machine, peak_memory, require_torch
 from betwixt.models.base import Image, Interpolator
-from betwixt.models.registry import load_network, model_info, need_torch
+from betwixt.models.registry import load_network, model_info
 from betwixt.runtime.load import check_device, check_runtime, load_model, loaded_hash
 
 __all__ = ["Cost", "count_flops", "count_parameters", "made_pair", "measure", "parse_size"]
@@ -223,7 +222,7 @@ def measure(
 def _model(name: str, device: str, runtime: str, precision: str, weights: Path | None, threads: int) -> Interpolator:
     info = model_info(name)
     if info.network is not None:
-        need_torch(f"The model {name}")
+        require_torch(f"The model {name}")
         import torch
 
         torch.set_num_threads(threads)

@@ -23,7 +23,7 @@ from typing import Any
 import av
 
 from betwixt.errors import InputError, UsageError
-from betwixt.evaluation.machine import describe_machine
+from betwixt.machine import describe_machine
 from betwixt.models.registry import model_info
 from betwixt.runtime.load import loaded_hash
 

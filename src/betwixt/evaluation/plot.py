@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from betwixt.errors import InputError, UsageError
-from betwixt.media.files import write_whole
+from betwixt.files import write_whole
 
 __all__ = ["Point", "draw", "read_quality"]
 

@@ -17,7 +17,7 @@ from betwixt.errors import InputError
 from betwixt.evaluation.metrics import METRICS
 from betwixt.evaluation.published import Published, published_for
 from betwixt.evaluation.run import Evaluation
-from betwixt.media.files import write_whole
+from betwixt.files import write_whole
 
 __all__ = [
     "QUALITY_KEY",

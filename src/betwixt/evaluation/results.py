@@ -20,7 +20,7 @@ from pathlib import Path
 from betwixt.errors import BetwixtError, InputError
 from betwixt.evaluation.datasets import DATASETS
 from betwixt.evaluation.published import published
-from betwixt.media.files import write_whole
+from betwixt.files import write_whole
 
 __all__ = ["pages", "readme_part", "results_page"]
 

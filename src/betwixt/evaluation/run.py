@@ -26,9 +26,9 @@ from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import Dataset, Frames, Sample
 from betwixt.evaluation.metrics import Metric, Picture, flicker, rounded
 from betwixt.evaluation.statistics import Summary, summarize
-from betwixt.media.files import output_error, write_whole
+from betwixt.files import output_error, write_whole
 from betwixt.models.base import Image, Interpolator, check_interpolates
-from betwixt.models.peers import Minterpolate
+from betwixt.models.baselines import Minterpolate
 
 __all__ = ["Evaluation", "Journal", "Row", "Skipped", "check_model", "evaluate", "restored"]
 

@@ -9,10 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from betwixt import __version__
 from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.evaluation.datasets import Dataset, Options, open_dataset
-from betwixt.evaluation.machine import describe_machine
 from betwixt.evaluation.metrics import DEFAULT_METRICS, Metric, select_metrics
 from betwixt.evaluation.report import (
     QUALITY_KEY,
@@ -28,9 +26,11 @@ from betwixt.evaluation.report import (
 )
 from betwixt.evaluation.run import Evaluation, Journal, Model, check_model, evaluate
 from betwixt.evaluation.sheet import check_sheet, write_sheet
-from betwixt.media.files import check_output, write_whole
+from betwixt.files import check_output, write_whole
+from betwixt.machine import describe_machine
 from betwixt.models.registry import DEFAULT_MODEL, chosen_model, model_info
 from betwixt.runtime.load import check_device, check_precision, load_model, loaded_hash, weights_of
+from betwixt.version import __version__
 
 __all__ = ["Outcome", "Request", "run"]
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from betwixt.errors import UsageError
 from betwixt.evaluation.metrics import Picture, rounded
 from betwixt.evaluation.run import Evaluation, Model, restored
-from betwixt.media.files import write_whole
+from betwixt.files import write_whole
 from betwixt.models.base import Interpolator, MotionPair
 
 __all__ = ["flow_colours", "write_sheet"]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.cache import cache_folder
+from betwixt.machine import cache_folder
 
 __all__ = ["MaskCache", "key_of"]
 

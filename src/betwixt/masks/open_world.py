@@ -30,7 +30,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.masks.labels import MAX_LABELS, Masks
+from betwixt.layers.label_maps import MAX_LABELS, Masks
 
 __all__ = [
     "OVERLAP",

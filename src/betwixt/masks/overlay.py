@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.masks.labels import MAX_LABELS, Labels
+from betwixt.layers.label_maps import MAX_LABELS, Labels
 
 __all__ = ["COLOURS", "overlaid"]
 

@@ -47,7 +47,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.masks.labels import Labels, Masks
+from betwixt.layers.label_maps import Labels, Masks
 from betwixt.models.dis import Flows, find_flows
 
 __all__ = ["SETTINGS", "RegionTracker", "find_regions"]

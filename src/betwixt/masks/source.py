@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
+from betwixt.layers.label_maps import Masks, Source
 from betwixt.masks.cache import MaskCache, key_of
-from betwixt.masks.labels import Masks, Source
 from betwixt.masks.open_world import Look, OpenWorld, TagNumbers, paired
 from betwixt.masks.regions import SETTINGS, RegionTracker
 

@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError, OutputError
-from betwixt.masks.labels import MAX_LABELS, SOURCES, Labels, Masks, Source, as_labels
-from betwixt.media.files import WholeOutput, output_error
+from betwixt.files import WholeOutput, output_error
+from betwixt.layers.label_maps import MAX_LABELS, SOURCES, Labels, Masks, Source, as_labels
 
 __all__ = ["MaskFolder", "MaskWriter", "open_masks"]
 
@@ -156,7 +156,7 @@ class MaskFolder:
             width: Likewise.
 
         Raises:
-            InputError: if one is missing or unreadable, of another size, of other numbers than integers, or has more
+            InputError: if one is missing or read_error, of another size, of other numbers than integers, or has more
             than 64 labels.
         """
         for frame in (first, second):

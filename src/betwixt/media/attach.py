@@ -9,7 +9,7 @@ from typing import Any
 import av
 import av.error
 
-from betwixt.media.files import output_error
+from betwixt.files import output_error
 
 __all__ = ["attach", "attachment"]
 

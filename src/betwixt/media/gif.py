@@ -31,7 +31,7 @@ from av.filter.context import FilterContext
 from numpy.typing import NDArray
 
 from betwixt.errors import OutputError, UsageError
-from betwixt.media.files import WholeOutput, output_error
+from betwixt.files import WholeOutput, output_error
 from betwixt.media.images import ToPicture, to_8_bit, to_picture
 
 __all__ = ["MAX_RATE", "TICK", "GifWriter"]

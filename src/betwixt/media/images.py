@@ -37,8 +37,8 @@ from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError, OutputError, UsageError
+from betwixt.files import WholeOutput, output_error, reason
 from betwixt.media.colour import FULL, RGBPath, colour_of
-from betwixt.media.files import WholeOutput, output_error, reason
 from betwixt.media.frames import bit_depth, has_alpha, is_rgb, planes, workable
 
 __all__ = [
@@ -107,7 +107,7 @@ def list_images(location: str | Path) -> list[Path]:
             gap), a glob (``dir/*.png``, in natural order) or one image file.
 
     Raises:
-        InputError: if there are none, one is missing or unreadable, or sizes or formats do not fit together.
+        InputError: if there are none, one is missing or read_error, or sizes or formats do not fit together.
     """
     paths = _find(location)
     _survey(paths)

@@ -34,8 +34,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from betwixt.errors import OutputError, UsageError
-from betwixt.interrupts import held_back
-from betwixt.media.files import output_error
+from betwixt.files import output_error
+from betwixt.signals import defer_signals
 
 __all__ = ["Journal", "Kept", "broken_off", "forget", "journal_of"]
 
@@ -97,7 +97,7 @@ def broken_off(abort: Callable[[], bool], error: BaseException) -> BaseException
     Returns:
         What is to be raised: the error, which says that something is kept, or another one that does.
     """
-    with held_back() as came:
+    with defer_signals() as came:
         kept = abort()
         if isinstance(error, KeyboardInterrupt):
             came.clear()  # it is being interrupted already

@@ -29,8 +29,8 @@ import av.filter
 import av.logging
 
 from betwixt.errors import InputError
+from betwixt.files import reason
 from betwixt.media.colour import chroma_location, colour_of
-from betwixt.media.files import reason
 from betwixt.media.frames import workable
 from betwixt.media.probe import HDR, StreamInfo, VideoInfo, dynamic_hdr, hdr_of, rotation_matrix
 from betwixt.media.timeline import Grid, find_grid

@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.media.files import output_error
+from betwixt.files import output_error
 from betwixt.media.frames import planes
 
 __all__ = ["RATE", "SECONDS", "SOUND_RATE", "make_sample", "render", "sound"]

@@ -33,10 +33,10 @@ from av.video.frame import PictureType
 from av.video.reformatter import Interpolation
 
 from betwixt.errors import OutputError, UsageError
+from betwixt.files import output_error, temporary_beside
 from betwixt.media import codecs
 from betwixt.media.audio import Stretcher
 from betwixt.media.colour import FULL, LIMITED
-from betwixt.media.files import output_error, temporary_beside
 from betwixt.media.frames import has_alpha, is_rgb, planes
 from betwixt.media.journal import Journal, Kept, forget
 from betwixt.media.probe import VideoInfo

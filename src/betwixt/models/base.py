@@ -27,10 +27,10 @@ import numpy as np
 
 from betwixt.errors import UsageError
 from betwixt.layers.motion import Motion
-from betwixt.models.seen import Image, Luma, Seen
+from betwixt.models.frame_view import FrameView, Image, Luma
 
 if TYPE_CHECKING:
-    from betwixt.masks.labels import Masks
+    from betwixt.layers.label_maps import Masks
 
 __all__ = [
     "Image",
@@ -115,7 +115,7 @@ class Interpolator(ABC):
     def prepare(self, first: Image, second: Image) -> Pair:
         """Compute what depends only on the two frames, which have the same shape (H, W, 3)."""
 
-    def prepare_seen(self, first: Seen, second: Seen) -> Pair:
+    def prepare_views(self, first: FrameView, second: FrameView) -> Pair:
         """As `prepare`, for frames of any kind, of which a model takes what it needs to see."""
         return self.prepare(first.picture, second.picture)
 

@@ -71,7 +71,7 @@ from betwixt.layers.continuation import continued
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Interpolator, Luma, MotionPair
-from betwixt.models.seen import Seen, SeenLuma, SeenPicture, smaller
+from betwixt.models.frame_view import FrameView, ImageView, LumaView, smaller
 
 __all__ = ["DIS", "DISPair", "Effort", "Flows", "find_flows", "working_size"]
 
@@ -167,17 +167,17 @@ class DIS(Interpolator):
     def __init__(self, ratio: float | None = None, effort: Effort = "plain") -> None:
         self._ratio, self._effort = ratio, effort
 
-    def prepare_seen(self, first: Seen, second: Seen) -> DISPair:
+    def prepare_views(self, first: FrameView, second: FrameView) -> DISPair:
         """Find the motion between two frames."""
         return DISPair(first, second, self._ratio, self._effort)
 
     def prepare(self, first: Image, second: Image) -> DISPair:
         """Find the motion between two RGB pictures (H, W, 3), float32 in [0, 1]."""
-        return self.prepare_seen(SeenPicture(first), SeenPicture(second))
+        return self.prepare_views(ImageView(first), ImageView(second))
 
     def prepare_luma(self, first: Luma, second: Luma) -> DISPair:
         """Find the motion between two grey pictures (H, W), uint8."""
-        return self.prepare_seen(SeenLuma(first), SeenLuma(second))
+        return self.prepare_views(LumaView(first), LumaView(second))
 
     def next_frame(self, first: Image, second: Image) -> Image:
         """The frame after two: what is seen in the second goes on as it went."""
@@ -193,7 +193,9 @@ class DIS(Interpolator):
 class DISPair(MotionPair):
     """Two frames and the flows between them."""
 
-    def __init__(self, first: Seen, second: Seen, ratio: float | None = None, effort: Effort = "plain") -> None:
+    def __init__(
+        self, first: FrameView, second: FrameView, ratio: float | None = None, effort: Effort = "plain"
+    ) -> None:
         if first.luma.shape != second.luma.shape:
             raise UsageError("The two frames differ in size: scale one to the other's size first.")
         self._frames = first, second

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from betwixt.errors import UsageError
-from betwixt.installed import installed_torch, is_installed
+from betwixt.machine import is_installed, require_torch, torch_version
 
 if TYPE_CHECKING:
     from betwixt.models.network import Network
@@ -21,7 +21,6 @@ __all__ = [
     "chosen_model",
     "load_network",
     "model_info",
-    "need_torch",
 ]
 
 DEFAULT_MODEL = "auto"
@@ -158,12 +157,12 @@ def _ncm_large_next() -> Network:
 
 
 def _compact(name: str) -> Callable[[], Network]:
-    configs = "betwixt.models.compact_start"
-    return _network("compact", "CompactNetwork", lambda _: import_module(configs).CONFIGS[name])
+    configs = "betwixt.models.compact.config"
+    return _network("compact.network", "CompactNetwork", lambda _: import_module(configs).CONFIGS[name])
 
 
 def _hybrid() -> Network:
-    from betwixt.models.hybrid import HybridNetwork
+    from betwixt.models.hybrid.network import HybridNetwork
 
     return HybridNetwork()
 
@@ -333,7 +332,7 @@ MODELS: dict[str, ModelInfo] = {
                 0,
                 "not needed",
                 licence,
-                make=_made("peers", kind),
+                make=_made("baselines", kind),
                 sequences=name == "minterpolate",
             )
             for name, summary, kind, licence in _PEERS
@@ -356,7 +355,7 @@ def chosen_model(name: str = DEFAULT_MODEL, weights: object = None) -> str:
         return name
     if weights is not None:
         raise UsageError("Say which model the weights are of: --model NAME (see betwixt models).")
-    return "hybrid" if installed_torch() and is_installed("safetensors") else "dis"
+    return "hybrid" if torch_version() and is_installed("safetensors") else "dis"
 
 
 def model_info(name: str) -> ModelInfo:
@@ -380,17 +379,5 @@ def load_network(name: str) -> Network:
     info = model_info(name)
     if info.network is None:
         raise UsageError(f"The model {name} is no network: it learns nothing.")
-    need_torch(f"The model {name}")
+    require_torch(f"The model {name}")
     return info.network()
-
-
-def need_torch(what: str) -> None:
-    """Raise `UsageError`, beginning with `what`, where PyTorch is not installed or does not load."""
-    try:
-        import torch  # noqa: F401
-    except (ImportError, OSError) as error:
-        if installed_torch():
-            raise UsageError(
-                f"{what} needs PyTorch, which is installed but does not load ({error}): mend it, or pass --model dis."
-            ) from None
-        raise UsageError(f"{what} needs PyTorch: pip install 'betwixt[torch]'.") from None

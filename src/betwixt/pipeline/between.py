@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from betwixt.errors import InputError, UsageError
-from betwixt.media.files import check_output
+from betwixt.files import check_output
 from betwixt.media.gif import MAX_RATE, GifWriter
 from betwixt.media.images import ImageWriter, from_picture, is_image_location, read_image, to_picture
 from betwixt.media.timeline import parse_rate

@@ -14,12 +14,12 @@ from typing import Any
 import cv2
 
 from betwixt.errors import InputError, UsageError
+from betwixt.machine import available_cores
 from betwixt.media.images import is_image_location
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, Reader
 from betwixt.media.sequence import ImageSource
 from betwixt.models.registry import chosen_model
-from betwixt.pipeline.interpolate import cores
 from betwixt.pipeline.plan import Between, Planner, choose_rates
 from betwixt.runtime.load import load_model
 from betwixt.runtime.synthesis import PairWork, Synthesizer
@@ -173,7 +173,7 @@ def _cost(pairs: list[tuple[Frame, ...]], info: VideoInfo) -> float | None:
     except UsageError:
         return None
     synthesizer = Synthesizer(model, usable[0][0].video, info.colour)
-    count = cores()
+    count = available_cores()
 
     def make(pair: tuple[Frame, ...]) -> None:
         left, right = (synthesizer.source(frame.video) for frame in pair)

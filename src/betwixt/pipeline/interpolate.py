@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -28,12 +27,11 @@ from typing import IO, Any, Protocol, TypedDict
 import av
 import cv2
 
-from betwixt import __version__
 from betwixt.errors import BetwixtError, DamagedInputError, OutputError, UsageError
-from betwixt.interrupts import held_back
+from betwixt.files import check_output, identity
+from betwixt.machine import available_cores, peak_memory
 from betwixt.masks.store import MaskFolder, open_masks
 from betwixt.media import codecs
-from betwixt.media.files import check_output, identity
 from betwixt.media.gif import MAX_RATE as MAX_GIF_RATE
 from betwixt.media.images import images_place, is_image_location
 from betwixt.media.journal import Journal, broken_off, journal_of
@@ -43,13 +41,14 @@ from betwixt.media.scenes import CutList, read_cuts
 from betwixt.media.sequence import GifSink, ImageSink, ImageSource
 from betwixt.media.timeline import frame_count, parse_rate, parse_time
 from betwixt.media.writer import TimeMap, VideoWriter, keeps_journal
-from betwixt.memory import peak_memory
 from betwixt.models.base import Interpolator, check_interpolates, takes_no_masks
 from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.pipeline.channel import Channel, Stopped
 from betwixt.pipeline.plan import Between, Planner, Rates, Show, choose_rates
 from betwixt.runtime.load import load_model, loaded_hash, what_lacks
 from betwixt.runtime.synthesis import PairWork, Source, Synthesizer
+from betwixt.signals import defer_signals
+from betwixt.version import __version__
 
 __all__ = [
     "Director",
@@ -60,7 +59,6 @@ __all__ = [
     "Summary",
     "Task",
     "convert",
-    "cores",
     "default_output",
     "defaults",
     "interpolate_video",
@@ -285,7 +283,7 @@ class Job:
         self.codec, self.quality, self.pixel_format = codec, None if quality is None else str(quality), pixel_format
         if threads < 0:
             raise UsageError(f"The number of threads ({threads}) must not be negative.")
-        self.threads = threads or cores()
+        self.threads = threads or available_cores()
         self.overwrite, self.interlaced = overwrite, interlaced
         self._journal, self._masks = journal, masks
         self._lacks = what_lacks(model, device) if isinstance(model, str) else []
@@ -702,7 +700,7 @@ def convert(job: Job, progress: Callable[[Progress], None] | None = None) -> Sum
     try:
         sink: _Sink | None = None
         try:
-            with held_back():
+            with defer_signals():
                 sink = job.make_sink()
             summary = Run(job, sink, progress).run()
         except BaseException as error:
@@ -773,7 +771,7 @@ class Run:
         pool = ThreadPoolExecutor(job.threads, thread_name_prefix="betwixt-make")
         done = False
         try:
-            with held_back():
+            with defer_signals():
                 reader.start()
                 writer.start()
             self._direct(self._director, pool)
@@ -787,7 +785,7 @@ class Run:
             writer.join()
             raise self._failure or BetwixtError("The conversion stopped without a reason.") from None
         finally:
-            with held_back():
+            with defer_signals():
                 self._read.stop()
                 if not done:
                     job.reader.stop()
@@ -921,10 +919,3 @@ def default_output(source: str) -> str:
 def _one_of(value: str, choices: tuple[str, ...], what: str) -> None:
     if value not in choices:
         raise UsageError(f"--{what} is '{value}': choose {', '.join(choices[:-1])} or {choices[-1]}.")
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError, UsageError
-from betwixt.masks.labels import Labels
+from betwixt.layers.label_maps import Labels
+from betwixt.masks.load import load_mask_source
 from betwixt.masks.overlay import overlaid
 from betwixt.masks.source import MaskSource
 from betwixt.masks.store import MaskWriter
@@ -27,7 +28,6 @@ from betwixt.media.images import from_picture, is_image_location, to_8_bit, to_p
 from betwixt.media.reader import Frame, Reader
 from betwixt.media.sequence import ImageSource
 from betwixt.media.writer import VideoWriter
-from betwixt.runtime.masks import load_mask_source
 
 __all__ = ["MaskSummary", "make_masks"]
 

@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError, OutputError, UsageError
-from betwixt.evaluation.machine import describe_machine
 from betwixt.evaluation.report import record
+from betwixt.files import output_error, temporary_beside, write_whole
+from betwixt.machine import available_cores, describe_machine
 from betwixt.media.colour import Colour
-from betwixt.media.files import output_error, temporary_beside, write_whole
 from betwixt.media.images import is_image_location
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, Reader
@@ -35,7 +35,6 @@ from betwixt.media.timeline import parse_rate, parse_time
 from betwixt.media.writer import VideoWriter
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import EFFECTS_MODEL
-from betwixt.pipeline.interpolate import cores
 from betwixt.realtime.network import network_by_name
 from betwixt.realtime.simulation import SCHEMES, Comparison, Scores, compare_schemes
 from betwixt.runtime.load import load_model, loaded_hash
@@ -242,7 +241,7 @@ def _scaled(video: av.VideoFrame, height: int) -> Picture:
 
 def _busy() -> bool:
     """Whether the machine has more to do than cores to do it with, so that times would say nothing."""
-    return hasattr(os, "getloadavg") and os.getloadavg()[0] > 1.5 * cores()
+    return hasattr(os, "getloadavg") and os.getloadavg()[0] > 1.5 * available_cores()
 
 
 def _row(clip: str, comparison: Comparison, scores: Scores, weights_hash: str, busy: bool) -> dict[str, Any]:

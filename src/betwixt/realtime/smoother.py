@@ -48,8 +48,8 @@ from betwixt.media.scenes import FAINT, SCORE_CEILING, SCORE_FLOOR, SCORE_RATIO,
 from betwixt.media.timeline import parse_rate
 from betwixt.models.base import Image, Interpolator, MotionPair, Pair
 from betwixt.models.dis import DIS, DISPair
+from betwixt.models.frame_view import FullFrameView
 from betwixt.models.registry import EFFECTS_MODEL
-from betwixt.models.seen import SeenWhole
 from betwixt.realtime.playout import JUMP, Playout, delay_of
 from betwixt.runtime.load import load_model
 
@@ -79,7 +79,7 @@ class Shown:
     kind: str
 
 
-class _Still(SeenWhole):
+class _Still(FullFrameView):
     """A frame, received or made, and what was computed of it (`models.seen.Seen`)."""
 
     def __init__(self, shown: Picture, time: Fraction, number: int = -1) -> None:
@@ -365,13 +365,13 @@ class Smoother:
                     before = [first, last, *made][-2:]
                     picture = _rounded(self.model.next_frame(before[0].picture, before[1].picture))
                 else:
-                    search: DISPair = self._cached("search", first, last, lambda: DIS().prepare_seen(first, last))
+                    search: DISPair = self._cached("search", first, last, lambda: DIS().prepare_views(first, last))
                     picture = _made(search.beyond(float(number)), first, last)
                 made.append(_Still(picture, last.time + number * interval))
             return made[steps - 1]
 
     def _prepared(self, left: _Still, right: _Still) -> Pair:
-        return self.model.prepare_seen(left, right)
+        return self.model.prepare_views(left, right)
 
     def _render(self, pair: Pair, left: _Still, right: _Still, t: float) -> Picture:
         if isinstance(pair, MotionPair):

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from betwixt.backends.activation_ranges import ranges_file, write_activation_ranges
 from betwixt.errors import InputError, UsageError
-from betwixt.media.files import check_output
+from betwixt.files import check_output, file_hash
+from betwixt.machine import require_torch
 from betwixt.media.reader import Frame, Reader
 from betwixt.models.base import Image
-from betwixt.models.registry import chosen_model, model_info, need_torch
+from betwixt.models.registry import chosen_model, model_info
 from betwixt.runtime.load import load_model
-from betwixt.weights.reaches import place_of, write_reaches
-from betwixt.weights.store import file_hash
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,24 +73,24 @@ def calibrate(
             f"What comes with Betwixt of {name} is measured already: give your own weights (--weights FILE), or a "
             "folder (-o FOLDER) to measure it anew."
         )
-    need_torch("Measuring a network")
+    require_torch("Measuring a network")
     model: Any = load_model(name, device, weights=weights, runtime="torch", precision="fp32")
     networks: dict[Path, nn.Module] = model.networks()
     if weights is not None:
         networks = dict(list(networks.items())[:1])
     digests = {path: file_hash(path) for path in networks}
-    targets = {path: place_of(path if folder is None else folder / path.name) for path in networks}
+    targets = {path: ranges_file(path if folder is None else folder / path.name) for path in networks}
     for path, target in targets.items():
         check_output(target, path, overwrite)
     for video in videos:
         with Reader(video, interlaced="ignore"):
             pass  # it can be read
 
-    from betwixt.layers.rounding import observed, reaches_of
+    from betwixt.backends.fake_quant import estimate_ranges, observe_activations
 
     count = 0
     with ExitStack() as stack:
-        found = {path: stack.enter_context(observed(network)) for path, network in networks.items()}
+        found = {path: stack.enter_context(observe_activations(network)) for path, network in networks.items()}
         for video in videos:
             for number, (first, second) in enumerate(_pairs(video)):
                 model.prepare(first, second).motion(_TIMES[number % len(_TIMES)])
@@ -101,11 +101,11 @@ def calibrate(
         raise InputError("No video has three frames: give longer ones.")
     origin = f"{count} pairs of frames of {', '.join(video.name for video in videos)}"
     try:
-        reaches = {path: reaches_of(values) for path, values in found.items()}
+        reaches = {path: estimate_ranges(values) for path, values in found.items()}
     except ValueError as error:
         raise InputError(f"{weights or name} cannot be measured. {error}") from None
     for path, target in targets.items():
-        write_reaches(target, digests[path], reaches[path], origin)
+        write_activation_ranges(target, digests[path], reaches[path], origin)
     return list(targets.values())
 
 

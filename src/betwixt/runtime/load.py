@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from betwixt.backends.devices import is_cpu
 from betwixt.errors import UsageError
-from betwixt.installed import installed_torch, is_installed
+from betwixt.files import file_hash
+from betwixt.machine import is_installed, require_torch, torch_version
 from betwixt.models.base import Interpolator, takes_no_masks
-from betwixt.models.registry import DEFAULT_MODEL, chosen_model, load_network, model_info, need_torch
-from betwixt.runtime.devices import is_cpu
-from betwixt.weights.store import RIFE, embedded_file, file_hash, installed
+from betwixt.models.registry import DEFAULT_MODEL, chosen_model, load_network, model_info
+from betwixt.weights.store import RIFE, embedded_file, installed
 
 if TYPE_CHECKING:
     from betwixt.runtime.torch import FindMasks
@@ -48,7 +49,7 @@ def load_model(
         weights: A file of weights for a network: safetensors, the authors' own .pth or .pkl, or an ncnn model; by
             default what `betwixt weights` has installed, or what comes with Betwixt.
         precision: "fp32", "bf16" or "fp16", for networks, and "int8" for Betwixt's own on CPUs; "auto" is what serves
-            best without a loss that can be seen: as `betwixt.runtime.compact` says for our own, fp32 for others.
+            best without a loss that can be seen: as `models.compact.interpolator` says for our own, fp32 for others.
         masks: What finds the masks of two frames, for models that take them; by default `masks.regions.find_regions`.
         runtime: "torch", "openvino" (on CPUs, for Betwixt's own networks) or "native" (for what is no network); "auto"
             is the fastest that is installed.
@@ -84,13 +85,13 @@ def load_model(
         return model
     path = weights_of(name, weights)
     if info.own:
-        if not installed_torch():
-            need_torch(f"The model {name}")
+        if not torch_version():
+            require_torch(f"The model {name}")
         if info.runner == "hybrid":
-            from betwixt.runtime.hybrid import HybridInterpolator
+            from betwixt.models.hybrid.interpolator import HybridInterpolator
 
             return HybridInterpolator(path, device, precision, runtime, name, rife=embedded_file(RIFE))
-        from betwixt.runtime.compact import CompactInterpolator
+        from betwixt.models.compact.interpolator import CompactInterpolator
 
         return CompactInterpolator(path, device, precision, runtime, name)
     network = load_network(name)
@@ -173,7 +174,7 @@ def check_device(device: str) -> None:
     if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
         raise UsageError(f"There is no device '{device}': choose auto, cpu, cuda or cuda:1.")
     if kind == "cuda":
-        need_torch("The device cuda")
+        require_torch("The device cuda")
         import torch
 
         if not torch.cuda.is_available():

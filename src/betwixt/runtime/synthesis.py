@@ -1,6 +1,6 @@
 """From two decoded frames to the frames between them, in their own format.
 
-    motion models   luma, or small RGB, of both ── prepare_seen ── motion(t) ── warp the planes themselves
+    motion models   luma, or small RGB, of both ── prepare_views ── motion(t) ── warp the planes themselves
     other models    planes ── RGB ──────────────── prepare ─────── at(t) ────── planes (`media.colour.RGBPath`)
 
 `Source` wraps a decoded frame and keeps what is computed of it once (its planes, luma, RGB picture), since each frame
@@ -19,14 +19,14 @@ from typing import Any
 import av
 import numpy as np
 
+from betwixt.layers.label_maps import Masks
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
-from betwixt.masks.labels import Masks
 from betwixt.media.colour import Colour, RGBPath
 from betwixt.media.frames import Plane, assemble, luma8, planes
 from betwixt.models.base import Image, Interpolator, MotionPair, Pair, curved
 from betwixt.models.dis import DIS, DISPair
-from betwixt.models.seen import Luma, smaller
+from betwixt.models.frame_view import Luma, smaller
 
 __all__ = ["PairWork", "Source", "Synthesizer"]
 
@@ -124,7 +124,7 @@ class _Interval:
             if self._masks is not None:
                 self._pair = model.prepare_masked(first.picture, second.picture, self._masks())
             else:
-                self._pair = model.prepare_seen(first, second)
+                self._pair = model.prepare_views(first, second)
         return self._pair
 
 
@@ -246,7 +246,7 @@ class PairWork:
     def _search(self) -> DISPair:
         with self._lock:
             if self._found is None:
-                self._found = DIS().prepare_seen(self._first, self._second)
+                self._found = DIS().prepare_views(self._first, self._second)
             return self._found
 
     def _of_motion(self, motion: Motion) -> list[Any]:

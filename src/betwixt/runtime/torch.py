@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from betwixt.errors import UsageError
+from betwixt.layers.label_maps import Masks
 from betwixt.layers.warp import backward_warp
-from betwixt.masks.labels import Masks
 from betwixt.models.base import Image, Interpolator, Pair, PairBatch, check_interpolates, takes_no_masks
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 from betwixt.runtime.load import check_precision

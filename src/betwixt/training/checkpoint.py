@@ -30,10 +30,10 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from betwixt import __version__
 from betwixt.errors import InputError
-from betwixt.media.files import output_error, temporary_beside
+from betwixt.files import output_error, temporary_beside
 from betwixt.training.objective import Objective, make_objective
+from betwixt.version import __version__
 
 __all__ = [
     "Checkpoint",

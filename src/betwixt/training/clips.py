@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError
-from betwixt.media.files import output_error, reason
+from betwixt.files import output_error, reason
 from betwixt.training.alike import compute_alike
 from betwixt.training.sample import Sample, Times
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from betwixt.errors import InputError, UsageError
-from betwixt.media.files import output_error, write_whole
+from betwixt.files import output_error, write_whole
 
 __all__ = ["add_row", "curve_hash", "draw_curve", "read_curve"]
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import list_pictures, read_list, read_picture
-from betwixt.media.files import reason
+from betwixt.files import reason
 from betwixt.training.sample import Picture, Sample, Times
 
 __all__ = ["Choice", "Clip", "Film", "Gaps", "Listed", "Pictures", "Sequences", "gopro", "vimeo90k", "x_train"]

@@ -29,8 +29,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from betwixt.backends.devices import cpu_computes_in_bf16
 from betwixt.errors import InputError, UsageError
-from betwixt.runtime.devices import cpu_computes_in_bf16
 from betwixt.runtime.load import check_device
 from betwixt.training.alike import computing_alike
 from betwixt.training.checkpoint import (

@@ -22,7 +22,7 @@ import av
 
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import PICTURES
-from betwixt.media.files import output_error, reason
+from betwixt.files import output_error, reason
 from betwixt.training.checkpoint import check_checkpoint, read_checkpoint
 from betwixt.training.objective import BESIDE
 from betwixt.training.recipe import load_recipe

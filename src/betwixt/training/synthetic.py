@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError, UsageError
-from betwixt.media.files import output_error, write_whole
+from betwixt.files import output_error, write_whole
 from betwixt.training.clips import load_array
 from betwixt.training.sample import Picture, Sample, Times, check_shares
 

@@ -17,8 +17,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from betwixt.errors import BetwixtError, InputError, OutputError, UsageError
-from betwixt.media.files import output_error
-from betwixt.models.registry import MODELS, need_torch
+from betwixt.files import output_error
+from betwixt.machine import require_torch
+from betwixt.models.registry import MODELS
 from betwixt.weights.catalog import KnownFile, catalog, git_blob_hash
 from betwixt.weights.install import Imported, import_weights
 from betwixt.weights.store import weights_folder
@@ -57,7 +58,7 @@ def download_weights(
     entry = files[0].model
     if not entry.model:
         raise UsageError(f"{name} of {entry.repository} fits no network here: it is {entry.why}.")
-    need_torch("Importing weights")
+    require_torch("Importing weights")
     target = target or weights_folder() / f"{name}.safetensors"
     if target.exists() and not overwrite:
         raise OutputError(f"{target} is there: pass --overwrite to fetch it again.")

@@ -29,15 +29,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from betwixt import __version__
 from betwixt.errors import BetwixtError, InputError, OutputError, UsageError
+from betwixt.files import check_output, file_hash, output_error, temporary_beside
 from betwixt.masks.networks import NETWORKS, companion_texts, need_transformers
-from betwixt.media.files import check_output, output_error, temporary_beside
 from betwixt.models.registry import MODELS, load_network, model_info
+from betwixt.version import __version__
 from betwixt.weights.catalog import catalog, git_blob_hash
 from betwixt.weights.load import check_model, fit_file, metadata_of, read_tensors
 from betwixt.weights.ncnn import PARTS, MismatchError, is_ncnn
-from betwixt.weights.store import embedded_file, file_hash, weights_folder
+from betwixt.weights.store import embedded_file, weights_folder
 
 __all__ = [
     "Imported",

@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from betwixt.errors import InputError
+from betwixt.files import read_error
 from betwixt.weights.ncnn import MismatchError, is_ncnn, match, read_ncnn
-from betwixt.weights.store import LENT, unreadable
+from betwixt.weights.store import LENT
 
 __all__ = [
     "Fit",
@@ -214,7 +215,7 @@ def _head(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(512)
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise read_error(path, error) from None
 
 
 def _is_safetensors(path: Path, head: bytes) -> bool:
@@ -265,7 +266,7 @@ def _read(path: Path, kind: str) -> Any:
 
 def _bad_safetensors(path: Path, error: Exception) -> InputError:
     if isinstance(error, OSError) and error.strerror:
-        return unreadable(path, error)
+        return read_error(path, error)
     what = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return InputError(
         f"{path} is no safetensors file, or damaged or cut short: its header does not agree with what follows ({what})."
@@ -274,7 +275,7 @@ def _bad_safetensors(path: Path, error: Exception) -> InputError:
 
 def _bad_checkpoint(path: Path, error: Exception) -> InputError:
     if isinstance(error, OSError) and error.strerror:
-        return unreadable(path, error)
+        return read_error(path, error)
     text = str(error)
     named = re.search(r"GLOBAL (\S+)", text)
     if named:
@@ -314,7 +315,7 @@ def _check_archive(path: Path) -> None:
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError):
         raise InputError(f"{path} is damaged or cut short: its table of contents is not whole.") from None
     except OSError as error:
-        raise unreadable(path, error) from None
+        raise read_error(path, error) from None
     if damaged is not None:
         raise InputError(f"{path} is damaged: {damaged} in it is not what was written.")
 

@@ -9,14 +9,11 @@ The environment's BETWIXT_WEIGHTS names another folder.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from importlib.resources import files
 from pathlib import Path
 
-from betwixt.errors import InputError
-
-__all__ = ["LENT", "RIFE", "embedded_file", "file_hash", "installed", "unreadable", "weights_folder"]
+__all__ = ["LENT", "RIFE", "embedded_file", "installed", "weights_folder"]
 
 LENT = {"rife-large": "rife-2r", "apr-static": "apr"}
 """Models that are another one, run otherwise, and so take its weights where they have none of their own."""
@@ -45,20 +42,3 @@ def installed(model: str) -> Path | None:
 def embedded_file(name: str) -> Path:
     """The place of a file of weights that comes with Betwixt."""
     return Path(str(files("betwixt.weights") / "embedded" / name))
-
-
-def file_hash(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise unreadable(path, error) from None
-    return digest.hexdigest()
-
-
-def unreadable(path: Path, error: OSError) -> InputError:
-    """What is said of a file that cannot be read."""
-    return InputError(f"{path} cannot be read: {(error.strerror or 'error').lower()}.")

@@ -151,7 +151,7 @@ class CodecObjective(Objective):
         }
         if self._finds:
             from betwixt.codec.network import search_truth
-            from betwixt.models.compact_start import search
+            from betwixt.models.compact.config import search
 
             found, logit = search(coded[0], coded[1], sample.t)
             true = search_truth(np.stack([coded[0], sample.pictures[1], coded[1]]))

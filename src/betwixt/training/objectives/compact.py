@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from betwixt.layers.warp import backward_warp
-from betwixt.models.compact import CompactNetwork, CompactOutput
-from betwixt.models.compact_start import CONFIGS, search
+from betwixt.models.compact.config import CONFIGS, search
+from betwixt.models.compact.network import CompactNetwork, CompactOutput
 from betwixt.models.dis import Effort
 from betwixt.training.losses import charbonnier, endpoint_error, laplacian, log_error
 from betwixt.training.objective import Batch, Objective, Terms, full_precision
@@ -36,7 +36,7 @@ from betwixt.training.objectives.common import FlowTeacher
 from betwixt.training.settings import from_table
 
 if TYPE_CHECKING:
-    from betwixt.runtime.compact import CompactInterpolator
+    from betwixt.models.compact.interpolator import CompactInterpolator
     from betwixt.training.sample import Sample
 
 __all__ = ["CompactObjective", "CompactSettings", "flow_loss", "searched"]
@@ -63,7 +63,7 @@ class CompactSettings:
 
 
 class CompactObjective(Objective):
-    """`betwixt.models.compact.Compact` in training.
+    """`betwixt.models.compact.network.Compact` in training.
 
     Args:
         name: "compact" or "compact-large".
@@ -95,7 +95,7 @@ class CompactObjective(Objective):
 
     def interpolator(self, device: str = "auto") -> CompactInterpolator:
         """Search, networks and warps, as at work."""
-        from betwixt.runtime.compact import CompactInterpolator
+        from betwixt.models.compact.interpolator import CompactInterpolator
 
         return CompactInterpolator(self.learner.compact, device, engine="torch", name=self._name)
 

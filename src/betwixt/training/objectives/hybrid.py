@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from betwixt.models.hybrid import Fusion, FusionOutput, HybridNetwork, started
-from betwixt.models.hybrid_start import HYBRID
-from betwixt.runtime.hybrid import RIFEMotion
+from betwixt.models.hybrid.config import HYBRID
+from betwixt.models.hybrid.interpolator import RIFEMotion
+from betwixt.models.hybrid.network import Fusion, FusionOutput, HybridNetwork, started
 from betwixt.training.losses import charbonnier, laplacian, log_error
 from betwixt.training.objective import Batch, Objective, Terms, full_precision
 from betwixt.training.objectives.compact import flow_loss, searched
@@ -30,7 +30,7 @@ from betwixt.weights.load import read_tensors
 from betwixt.weights.store import RIFE, embedded_file
 
 if TYPE_CHECKING:
-    from betwixt.runtime.hybrid import HybridInterpolator
+    from betwixt.models.hybrid.interpolator import HybridInterpolator
     from betwixt.training.sample import Sample
 
 __all__ = ["HybridObjective", "HybridSettings"]
@@ -52,7 +52,7 @@ class HybridSettings:
 
 
 class HybridObjective(Objective):
-    """`betwixt.models.hybrid.Fusion` in training.
+    """`betwixt.models.hybrid.network.Fusion` in training.
 
     Args:
         name: "hybrid".
@@ -86,7 +86,7 @@ class HybridObjective(Objective):
 
     def interpolator(self, device: str = "auto") -> HybridInterpolator:
         """Search, RIFE, networks and warps, as at work."""
-        from betwixt.runtime.hybrid import HybridInterpolator
+        from betwixt.models.hybrid.interpolator import HybridInterpolator
 
         return HybridInterpolator(self.learner, device, engine="torch", rife=embedded_file(RIFE))
 

@@ -1,0 +1,1 @@
+"""Where a network graph runs: devices, OpenVINO, PyTorch, quantization."""

@@ -1,1 +1,0 @@
-"""What synthesis is good for besides a higher frame rate: frames after the last one, motion blur."""

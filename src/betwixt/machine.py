@@ -1,0 +1,121 @@
+"""What this machine has: processor, cores, memory, installed packages, and a folder for caches.
+
+Nothing here loads PyTorch or OpenVINO, except to name a CUDA device or to check that PyTorch loads.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from betwixt.errors import UsageError
+
+__all__ = [
+    "available_cores",
+    "cache_folder",
+    "describe_machine",
+    "is_installed",
+    "peak_memory",
+    "require_torch",
+    "torch_version",
+]
+
+
+def available_cores() -> int:
+    """The number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def peak_memory() -> int:
+    """The process's peak resident memory in bytes; 0 where the system does not report it."""
+    # getrusage would also count the process that started this one.
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        import resource
+    except ImportError:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def cache_folder(part: str) -> Path:
+    """The cache folder for one purpose, under BETWIXT_CACHE or the user's cache folder. It may not exist yet."""
+    if named := os.environ.get("BETWIXT_CACHE"):
+        return Path(named) / part
+    from platformdirs import user_cache_path
+
+    return user_cache_path("betwixt", appauthor=False) / part
+
+
+def is_installed(package: str) -> bool:
+    """Whether a package can be imported. A folder that merely has its name does not count."""
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None
+
+
+def torch_version() -> str:
+    """The installed version of PyTorch, "" if it is not installed."""
+    try:
+        return version("torch")
+    except PackageNotFoundError:
+        return ""
+
+
+def require_torch(what: str) -> None:
+    """Raise `UsageError`, whose text begins with `what`, if PyTorch is not installed or does not load."""
+    try:
+        import torch  # noqa: F401
+    except (ImportError, OSError) as error:
+        if torch_version():
+            raise UsageError(
+                f"{what} needs PyTorch, which is installed but does not load ({error}): repair it, or choose the "
+                "model dis."
+            ) from None
+        raise UsageError(f"{what} needs PyTorch: pip install 'betwixt[torch]'.") from None
+
+
+def describe_machine(device: str = "cpu", network: bool = True) -> str:
+    """The processor, its cores, the memory and the software that ran, in one line without the host name.
+
+    Args:
+        device: "cpu" or a CUDA device, which is then named too.
+        network: Whether a network ran; PyTorch is then named.
+    """
+    parts = [f"{_processor()}, {os.cpu_count()} cores", _memory()]
+    if device.startswith("cuda"):
+        import torch
+
+        parts.append(torch.cuda.get_device_name(torch.device(device)))
+    if network and (installed := torch_version()):
+        parts.append(f"PyTorch {installed}")
+    parts.append(f"Python {platform.python_version()}")
+    parts.append(platform.system())
+    return ", ".join(part for part in parts if part)
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor() or platform.machine()
+
+
+def _memory() -> str:
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return ""
+    return f"{size / (1 << 30):.0f} GB"

@@ -1,0 +1,1 @@
+"""compact and compact-large: classical optical flow, refined by two small networks."""

@@ -1,0 +1,75 @@
+"""Convolutions rounded to eight bits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from betwixt.backends.fake_quant import FakeQuantConv, estimate_ranges, observe_activations, quantize_network
+
+
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_what_eight_bits_hold_is_computed_exactly(kind: type[nn.Conv2d]) -> None:
+    torch.manual_seed(0)
+    convolution = kind(3, 5, 4, 2, 1).double()
+    with torch.no_grad():
+        # Whole numbers of 1/64, of which each filter has one of 127.
+        whole = torch.randint(-126, 127, convolution.weight.shape)
+        (whole[:, :, 0, 0] if kind is nn.Conv2d else whole.transpose(0, 1)[:, :, 0, 0])[:] = 127
+        convolution.weight.copy_(whole / 64)
+    x = torch.randint(-128, 128, (2, 3, 10, 12)).double() * 2.5 / 128
+    with torch.inference_mode():
+        torch.testing.assert_close(FakeQuantConv(convolution.float(), 2.5)(x.float()), convolution(x.float()))
+        # What goes beyond the reach is cut, what lies between is rounded.
+        beyond = x.float() * 4
+        cut = beyond.div(2.5 / 128).round().clamp(-128, 127) * (2.5 / 128)
+        torch.testing.assert_close(FakeQuantConv(convolution, 2.5)(beyond), convolution(cut))
+
+
+def network() -> nn.Module:
+    torch.manual_seed(1)
+    part = nn.ModuleDict({"first": nn.Conv2d(1, 4, 3, 1, 1), "second": nn.Conv2d(4, 4, 3, 1, 1)})
+    part["head"] = nn.Conv2d(4, 1, 3, 1, 1)
+    return nn.ModuleDict({"part": part})
+
+
+def test_reaches_are_what_nearly_all_values_stay_below() -> None:
+    made = network()
+    with torch.no_grad(), observe_activations(made) as found:
+        for k in range(51):
+            values = torch.linspace(-1, 1, 4 * 100 * 100).reshape(1, 4, 100, 100)
+            values[0, 0, 0, 0] = 1000  # one alone
+            made["part"]["second"](values * (100 if k == 7 else 1))
+    reaches = estimate_ranges(found)
+    assert list(reaches) == ["part.second"]
+    # Neither the one value nor the one time in fifty counts.
+    assert reaches["part.second"] == pytest.approx(1, abs=0.01)
+    with pytest.raises(ValueError, match="no number"):
+        estimate_ranges({"part.second": [1.0, float("nan")]})
+    assert len(found["part.second"]) == 51
+    made["part"]["second"](torch.zeros(1, 4, 8, 8))
+    assert len(found["part.second"]) == 51
+
+
+def test_a_network_is_rounded_where_it_can_be() -> None:
+    made = network()
+    quantize_network(made, {"part.second": 2.0})
+    assert isinstance(made["part"]["second"], FakeQuantConv)
+    assert isinstance(made["part"]["first"], nn.Conv2d)
+    for name in ("part.first", "part.head", "part.third"):
+        with pytest.raises(ValueError, match=name):
+            quantize_network(network(), {name: 1.0})
+
+
+def test_what_whole_numbers_would_compute_otherwise_is_left() -> None:
+    kinds = (
+        {"groups": 2},
+        {"dilation": 2},
+        {"padding_mode": "reflect", "padding": 1},
+    )
+    made = nn.ModuleDict({"part": nn.ModuleList([nn.Conv2d(4, 4, 3, **kind) for kind in ({}, *kinds, {})])})  # type: ignore[arg-type]
+    with observe_activations(made) as found:
+        for layer in made["part"]:  # type: ignore[attr-defined]
+            layer(torch.ones(1, 4, 8, 8))
+    assert list(found) == ["part.4"]

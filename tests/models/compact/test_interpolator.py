@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from betwixt.backends import openvino
+from betwixt.media.colour import RGBPath, colour_of
+from betwixt.media.frames import planes
+from betwixt.models.compact.config import CONFIGS, search
+from betwixt.models.compact.interpolator import CompactInterpolator
+from betwixt.models.compact.network import Compact
+from betwixt.models.dis import DIS
+from betwixt.runtime.synthesis import PairWork, Synthesizer
+from shifted import as_float, pictures
+
+
+def made_weights(folder: Path, model: str) -> Path:
+    """Weights that change flows, weight, colours and softness a little."""
+    torch.manual_seed(0)
+    network = Compact(CONFIGS[model])
+    for layer in (network.flow.head, network.detail.head):
+        torch.nn.init.normal_(layer.weight, std=0.01)
+    path = folder / f"{model}.safetensors"
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_weights(tmp_path_factory.mktemp("weights"), "compact")
+
+
+def test_it_makes_what_the_network_makes(weights: Path) -> None:
+    first, second = pictures()
+    model = CompactInterpolator(weights, "cpu")
+    made = model.prepare(as_float(first), as_float(second)).at(0.5)
+    u, logit = (torch.from_numpy(x).permute(2, 0, 1)[None] for x in search(first, second, 0.5))
+    a, b = (torch.from_numpy(as_float(x)).permute(2, 0, 1)[None] for x in (first, second))
+    with torch.inference_mode():
+        output = model.network(a, b, torch.full((1, 1, 1, 1), 0.5), u, logit)
+    assert float(output.colours.abs().mean()) > 1e-3
+    assert float(output.softness.abs().mean()) > 1e-3
+    expected = output.frame[0].permute(1, 2, 0).numpy().clip(0, 1)
+    assert np.abs(made - expected).mean() < 1 / 255
+
+
+def test_without_training_it_is_dis_without_softening(tmp_path: Path) -> None:
+    network = Compact()
+    path = tmp_path / "untrained.safetensors"
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    first, second = (as_float(p) for p in pictures())
+    made = CompactInterpolator(path, "cpu").prepare(first, second).motion(0.5)
+    found = DIS(effort=network.config.search).prepare(first, second).motion(0.5)
+    np.testing.assert_allclose(made.flow_t0, found.flow_t0, atol=1e-4)
+    np.testing.assert_allclose(made.weight, np.clip(found.weight, 0.01, 0.99), atol=1e-4)
+    assert made.colours is not None
+    assert not made.colours.any()
+
+
+def test_what_is_still_stays_bit_by_bit(weights: Path) -> None:
+    first, second = pictures()
+    second[:, :64] = first[:, :64]
+    frames = [av.VideoFrame.from_ndarray(p, format="rgb24") for p in (first, second)]
+    synthesizer = Synthesizer(CompactInterpolator(weights, "cpu"), frames[0], colour_of(frames[0]))
+    sources = [synthesizer.source(frame) for frame in frames]
+    (made,) = PairWork(synthesizer, *sources).make([Fraction(1, 2)])
+    result = made.to_ndarray(format="rgb24")
+    np.testing.assert_array_equal(result[:, :48], first[:, :48])
+    assert (result[:, 80:] != first[:, 80:]).any()
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "yuv444p10le", "nv12", "gbrp", "rgb48le"])
+def test_colours_reach_the_planes_of_every_format(weights: Path, name: str) -> None:
+    first, second = pictures(shift=2)
+    frames = [av.VideoFrame.from_ndarray(p, format="rgb24").reformat(format=name) for p in (first, second)]
+    synthesizer = Synthesizer(CompactInterpolator(weights, "cpu"), frames[0], colour_of(frames[0]))
+    sources = [synthesizer.source(frame) for frame in frames]
+    (made,) = PairWork(synthesizer, *sources).make([Fraction(1, 2)])
+    assert made.format.name == name
+    path = synthesizer.path
+    expected = synthesizer.model.prepare(sources[0].picture, sources[1].picture).at(0.5)
+    # Subsampled chroma cannot follow changes from pixel to pixel: what counts is the colour of places.
+    got, wanted = (cv2.blur(x, (8, 8)) for x in (path.to_rgb(planes(made)), expected))
+    assert np.abs(got - wanted).mean() < 2 / 255
+
+
+@pytest.mark.parametrize("name", ["yuv420p", "yuv444p10le", "nv12", "p010le", "gbrp", "bgr24", "gray"])
+def test_a_change_of_colours_is_the_difference_of_two_pictures(name: str) -> None:
+    frame = av.VideoFrame.from_ndarray(pictures()[0], format="rgb24").reformat(format=name)
+    path = RGBPath(name, frame.width, frame.height, colour_of(frame))
+    parts = planes(frame)
+    plain = np.full((frame.height, frame.width, 3), (0.3, 0.5, 0.4), np.float32)
+    change = np.full((frame.height, frame.width, 3), (0.1, -0.05, 0.2), np.float32)
+    after, before = (path._project(x, parts) for x in (plain + change, plain))
+    unit = 1 << path.shift
+    for got, new, old in zip(path.changes(change, parts), after, before, strict=True):
+        assert got is not None
+        assert new is not None
+        assert old is not None
+        height, width = new.shape[:2]
+        np.testing.assert_allclose(got[:height, :width] / unit, new - old, atol=0.02)
+
+
+def test_the_large_one_makes_what_its_network_makes_by_either_engine(tmp_path: Path) -> None:
+    large = made_weights(tmp_path, "compact-large")
+    first, second = pictures(70, 90)
+    model = CompactInterpolator(large, "cpu", engine="torch", name="compact-large")
+    assert model.name == "compact-large"
+    made = model.prepare(as_float(first), as_float(second)).at(0.4)
+    u, logit = (np.pad(x, ((0, 10), (0, 6), (0, 0)), "edge") for x in search(first, second, 0.4, effort="thorough"))
+    a, b = (np.pad(as_float(x), ((0, 10), (0, 6), (0, 0)), "edge") for x in (first, second))
+    tensors = [torch.from_numpy(x).permute(2, 0, 1)[None] for x in (a, b, u, logit)]
+    with torch.inference_mode():
+        output = model.network(*tensors[:2], torch.full((1, 1, 1, 1), 0.4), *tensors[2:])
+    expected = output.frame[0].permute(1, 2, 0).numpy()[:70, :90].clip(0, 1)
+    assert np.abs(made - expected).mean() < 1 / 255
+    pytest.importorskip("openvino")
+    compiled = CompactInterpolator(large, "cpu", engine="openvino", name="compact-large")
+    assert np.abs(compiled.prepare(as_float(first), as_float(second)).at(0.4) - made).mean() < 1e-5
+
+
+def test_openvino_and_torch_agree(weights: Path) -> None:
+    pytest.importorskip("openvino")
+    for first, second in (pictures(), pictures(70, 90)):
+        frames = as_float(first), as_float(second)
+        torch_made, compiled, again = (
+            CompactInterpolator(weights, "cpu", engine=engine).prepare(*frames).at(0.4)
+            for engine in ("torch", "openvino", "openvino")
+        )
+        assert np.abs(compiled - torch_made).max() < 1e-3
+        assert np.abs(compiled - torch_made).mean() < 1e-5
+        np.testing.assert_array_equal(compiled, again)
+
+
+@pytest.mark.parametrize(("good", "chosen"), [(True, "bf16"), (False, "fp32")])
+def test_a_cpu_that_computes_in_bf16_does_and_is_as_near(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, good: bool, chosen: str
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(openvino, "_able", lambda: ("FP32", "INT8", "BF16") if good else ("FP32", "INT8"))
+    frames = [as_float(p) for p in pictures()]
+    model = CompactInterpolator(weights, "cpu", "auto")
+    assert (model.engine, model.precision) == ("openvino", chosen)
+    exact = CompactInterpolator(weights, "cpu", engine="torch").prepare(*frames).at(0.5)
+    assert np.abs(model.prepare(*frames).at(0.5) - exact).mean() < (1 / 255 if good else 1e-5)
+    assert CompactInterpolator(weights, "cpu", "auto", engine="torch").precision == "fp32"
+
+
+def test_compiled_models_are_kept_and_a_cache_that_is_no_folder_is_done_without(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    frames = [as_float(p) for p in pictures(64, 64)]
+    monkeypatch.setenv("BETWIXT_CACHE", str(tmp_path / "cache"))
+    made = CompactInterpolator(weights, "cpu", engine="openvino").prepare(*frames).at(0.5)
+    kept = sorted((tmp_path / "cache" / "openvino").glob("*.xml"))
+    assert len(kept) == 2
+    # A description that was cut short is made anew.
+    kept[0].write_text("<net")
+    (tmp_path / "file").write_text("")
+    for place in ("cache", "file"):
+        monkeypatch.setenv("BETWIXT_CACHE", str(tmp_path / place))
+        again = CompactInterpolator(weights, "cpu", engine="openvino").prepare(*frames).at(0.5)
+        np.testing.assert_allclose(made, again, atol=1e-5)
+    assert kept[0].read_text().strip().endswith("</net>")
+
+
+_LATER = """
+import sys
+import numpy as np
+from pathlib import Path
+from betwixt.models.compact.interpolator import CompactInterpolator
+
+first, second = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
+CompactInterpolator(Path(sys.argv[1]), "cpu", engine="openvino").prepare(first, second).at(0.5)
+print("torch" in sys.modules)
+"""
+
+
+def test_pytorch_is_loaded_to_compile_and_not_again(weights: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    environment = {**os.environ, "BETWIXT_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", _LATER, str(weights)]
+    told = [subprocess.run(command, env=environment, capture_output=True, text=True, check=True) for _ in range(2)]
+    assert [each.stdout.strip() for each in told] == ["True", "False"]
+
+
+_ALONE = """
+import sys
+import openvino_telemetry, openvino_telemetry.main
+from pathlib import Path
+from betwixt.models.compact.interpolator import CompactInterpolator
+
+loaded = sys.modules["openvino_telemetry"]
+calls = []
+openvino_telemetry.main.Telemetry.__init__ = lambda *_, **__: calls.append(1)
+CompactInterpolator(Path(sys.argv[1]), "cpu", engine="openvino")
+print(calls, sys.modules["openvino_telemetry"] is loaded)
+"""
+
+
+def test_nobody_is_told_that_it_is_used(weights: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino_telemetry")
+    environment = {**os.environ, "BETWIXT_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", _ALONE, str(weights)]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    # Whoever reports their own use of OpenVINO keeps the module that does it.
+    assert told.strip() == "[] True"
+
+
+def test_others_may_load_what_reports_while_openvino_is_asked_for() -> None:
+    pytest.importorskip("openvino_telemetry")
+    openvino.available("fp32")
+    done = threading.Event()
+
+    def ask() -> None:
+        while not done.is_set():
+            openvino.available("fp32")
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        for _ in range(20_000):
+            assert sys.modules["openvino_telemetry"] is not None
+    finally:
+        done.set()
+        asking.join()
+
+
+_FIRST_ARRAYS = """
+import os, sys, threading
+import numpy as np
+from openvino import Model, opset8
+from betwixt.backends.openvino import _core
+given = opset8.parameter([1, 4], np.float32)
+compiled = _core().compile_model(Model([opset8.relu(given)], [given], "x"), "CPU")
+requests = [compiled.create_infer_request() for _ in range(4)]
+arrays = [np.zeros((1, 4), np.float32) for _ in requests]
+gate = threading.Barrier(4)
+sys.setswitchinterval(1e-6)
+def first(request, array):
+    gate.wait()
+    request.infer([array], share_inputs=True)
+threads = [threading.Thread(target=first, args=x, daemon=True) for x in zip(requests, arrays)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(20)
+os._exit(any(thread.is_alive() for thread in threads))
+"""
+
+
+def test_threads_whose_first_arrays_come_at_once_do_not_stop() -> None:
+    pytest.importorskip("openvino")
+    # Without the start in `_core` seven of ten such processes stand still.
+    for _ in range(2):
+        assert subprocess.run([sys.executable, "-c", _FIRST_ARRAYS], check=False, timeout=120).returncode == 0
+
+
+def test_threads_may_share_it(weights: Path) -> None:
+    pytest.importorskip("openvino")
+    model = CompactInterpolator(weights, "cpu", engine="openvino")
+    work = [[as_float(p) for p in pictures(64, 64 + 16 * (i % 3))] for i in range(12)]
+    alone = [model.prepare(*frames).at(0.5) for frames in work]
+    model.expect(2)
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda frames: model.prepare(*frames).at(0.5), work))
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+SIGNALS = """
+import signal, subprocess, sys
+import numpy as np
+from pathlib import Path
+from betwixt.models.compact.interpolator import CompactInterpolator
+
+signal.signal(signal.SIGCHLD, lambda number, frame: None)
+first, second = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
+for _ in range(3):
+    CompactInterpolator(Path(sys.argv[1]), "cpu", engine="openvino").prepare(first, second).at(0.5)
+others = [bytearray(11_000) for _ in range(2_000)]
+for _ in range(30):
+    subprocess.run(["true"], check=True)
+assert not any(any(other) for other in others)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="no such signal here")
+def test_signals_are_handled_on_memory_of_their_own_after_models_have_gone(weights: Path) -> None:
+    pytest.importorskip("openvino")
+    done = subprocess.run([sys.executable, "-c", SIGNALS, str(weights)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from betwixt.backends.devices import cpu_computes_in_bf16
+from betwixt.models.compact.config import search
+from betwixt.models.hybrid.config import HYBRID
+from betwixt.models.hybrid.interpolator import HybridInterpolator, RIFEMotion
+from betwixt.models.hybrid.network import Fusion
+from betwixt.runtime.load import load_model
+from betwixt.runtime.synthesis import _moved
+from betwixt.weights.store import RIFE, embedded_file
+from shifted import as_float, pictures
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights that change both motions, their shares, colours and softness a little."""
+    torch.manual_seed(0)
+    network = Fusion()
+    for layer in (network.flow.head, network.detail.head):
+        torch.nn.init.normal_(layer.weight, std=0.01)
+    path = tmp_path_factory.mktemp("weights") / "hybrid.safetensors"
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    return path
+
+
+def model_of(weights: Path, engine: str = "torch") -> HybridInterpolator:
+    return HybridInterpolator(weights, "cpu", engine=engine, rife=embedded_file(RIFE))
+
+
+@pytest.mark.parametrize("t", [0.5, 0.25])
+def test_it_makes_what_the_networks_make(weights: Path, t: float) -> None:
+    first, second = pictures()
+    model = model_of(weights)
+    made = model.prepare(as_float(first), as_float(second)).at(t)
+    u, logit = search(first, second, t, effort=HYBRID.search)
+    a = np.concatenate((-t * u, (1 - t) * u, logit), axis=-1)
+    b = np.moveaxis(model.rife(as_float(first), as_float(second), t), 0, 2)
+    tensors = [
+        torch.from_numpy(x.astype(np.float32)).permute(2, 0, 1)[None] for x in (as_float(first), as_float(second), a, b)
+    ]
+    with torch.inference_mode():
+        output = model.network(*tensors[:2], torch.full((1, 1, 1, 1), t), *tensors[2:])
+    assert float(output.colours.abs().mean()) > 1e-3
+    assert float(output.share.std()) > 0.01
+    expected = output.frame[0].permute(1, 2, 0).numpy().clip(0, 1)
+    # Half of what one motion alone, or either without its correction, would be off by.
+    assert np.abs(made - expected).mean() < 0.06 / 255
+
+
+def test_openvino_and_torch_agree(weights: Path) -> None:
+    pytest.importorskip("openvino")
+    for first, second in (pictures(), pictures(70, 90)):
+        made, compiled = (
+            model_of(weights, engine).prepare(as_float(first), as_float(second)).at(0.4)
+            for engine in ("torch", "openvino")
+        )
+        assert np.abs(made - compiled).mean() < 1e-5
+
+
+def test_rife_finds_motion() -> None:
+    first, second = (as_float(picture) for picture in pictures(shift=6))
+    found = RIFEMotion(embedded_file(RIFE), "cpu", "fp32", "torch")(first, second, 0.25)
+    inside = found[:, 16:-16, 24:-24]
+    # What is at x in the first picture is at x - 6 in the second.
+    np.testing.assert_allclose(inside[:4].mean(axis=(1, 2)), [1.5, 0, -4.5, 0], atol=0.3)
+
+
+def test_curved_paths_bend_both_motions(weights: Path) -> None:
+    world = pictures(96, 160, 0)[0]
+    # Ever faster: 1, 3 and 5 pixels.
+    frames = [as_float(np.ascontiguousarray(world[:, s : s + 128])) for s in (0, 1, 4, 9)]
+    model = model_of(weights)
+    before, pair, after = (model.prepare(frames[i], frames[i + 1]) for i in range(3))
+    straight, bent = pair.motion(0.5), pair.curved(before, after).motion(0.5)
+    assert straight.other is not None
+    assert bent.other is not None
+    for a, b in ((straight, bent), (straight.other, bent.other)):
+        difference = (b.flow_t0 - a.flow_t0)[24:-24, 32:-32, 0].mean()
+        assert abs(difference) > 0.1
+
+
+def test_what_neither_changes_nor_moves_stays() -> None:
+    first, second = pictures(128, 160)
+    second[:40], first[:40] = 77, 77
+    made = load_model("hybrid").prepare(as_float(first), as_float(second)).at(0.5)
+    np.testing.assert_array_equal(made[:24], as_float(first)[:24])
+
+
+def test_moments_near_a_time_move_both_motions() -> None:
+    # A pan of 8 pixels: what is at x in the first picture is at x - 8 in the second.
+    world = pictures(96, 176, 0)[0]
+    frames = [as_float(np.ascontiguousarray(world[:, s : s + 128])) for s in (0, 8)]
+    motion = load_model("hybrid").prepare(*frames).motion(0.5)
+    assert motion.other is not None
+    for earlier in (moved := _moved(motion, 0.5, 0.25), moved.other):
+        assert earlier is not None
+        np.testing.assert_allclose(np.median(earlier.flow_t0[24:-24, 32:-32, 0]), 2, atol=0.3)
+        np.testing.assert_allclose(np.median(earlier.flow_t1[24:-24, 32:-32, 0]), -6, atol=0.3)
+
+
+def test_rife_through_blocks_is_rife(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    first, second = (as_float(picture) for picture in pictures(70, 450, 5))
+    whole, blocks = (
+        RIFEMotion(embedded_file(RIFE), "cpu", "fp32", engine)(first, second, 0.3) for engine in ("torch", "openvino")
+    )
+    assert whole.shape == (5, 70, 450)
+    np.testing.assert_allclose(blocks, whole, atol=5e-3)
+    if cpu_computes_in_bf16():
+        coarse = RIFEMotion(embedded_file(RIFE), "cpu", "bf16", "openvino")(first, second, 0.3)
+        assert np.abs(coarse - whole)[:4].mean() < 0.05
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_frame_is_the_same_from_any_thread(precision: str) -> None:
+    pytest.importorskip("openvino")
+    first, second = (as_float(picture) for picture in pictures())
+    model = load_model("hybrid", precision=precision)
+    model.expect(2)
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda t: model.prepare(first, second).at(t), [0.25, 0.5, 0.25, 0.5]))
+    np.testing.assert_array_equal(made[0], made[2])
+    np.testing.assert_array_equal(made[1], made[3])

@@ -1,0 +1,171 @@
+"""Motion blur: when the shutter is open, how many moments, and what comes out on real files."""
+
+import itertools
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from betwixt.errors import UsageError
+from betwixt.pipeline.blur import FINEST, MOST_SAMPLES, blur_video, exposure, moments, plan_blur, sample_count
+from clips import make_clip, read_frames, same, samples
+
+instants = st.integers(-120, 720).map(lambda n: Fraction(n, 60))
+increasing = st.lists(instants, min_size=2, max_size=8, unique=True).map(sorted)
+quick = settings(max_examples=60, deadline=None)
+
+
+@quick
+@given(increasing, instants, instants)
+def test_an_exposure_is_its_parts_without_gap_or_overlap(times, a, b):
+    opens, closes = sorted((a, b))
+    parts = exposure(times, opens, closes)
+    low, high = max(opens, times[0]), min(closes, times[-1])
+    if high <= low:
+        assert parts == []
+        return
+    assert sum(p.share for p in parts) == 1
+    spans = [tuple(times[p.left] + t * (times[p.left + 1] - times[p.left]) for t in (p.start, p.end)) for p in parts]
+    assert (spans[0][0], spans[-1][1]) == (low, high)
+    assert all(before[1] == after[0] for before, after in itertools.pairwise(spans))
+    for part, (begin, end) in zip(parts, spans, strict=True):
+        assert 0 <= part.start < part.end <= 1
+        assert part.share == (end - begin) / (high - low)
+
+
+@quick
+@given(increasing, instants, instants, st.integers(1, 40))
+def test_moments_lie_evenly_within_their_part(times, a, b, count):
+    for part in exposure(times, *sorted((a, b))):
+        found = moments(part, count)
+        assert len(found) == count
+        assert all(float(part.start) < t < float(part.end) for t in found) or part.end - part.start < Fraction(1, 10**9)
+        assert np.mean(found) == pytest.approx(float(part.start + part.end) / 2)
+
+
+@quick
+@given(st.integers(1, MOST_SAMPLES), st.floats(0, 1), st.floats(0, 3000))
+def test_no_step_is_longer_than_a_pixel_and_none_is_wasted(wanted, share, distance):
+    count = sample_count(wanted, share, distance)
+    assert 1 <= count <= MOST_SAMPLES
+    assert count >= min(distance, MOST_SAMPLES)
+    assert count <= 2 + FINEST * distance
+    if distance >= 1 and distance <= wanted * share <= FINEST * distance:
+        assert abs(count - wanted * share) <= 1
+
+
+def _means(path):
+    return [samples(f.video)[0].astype(float) for f in read_frames(path)]
+
+
+@pytest.mark.parametrize("linear", [True, False])
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p10le", "yuv444p", "bgr0", "gray"])
+def test_what_stands_still_stays_bit_by_bit(tmp_path, pixel_format, linear):
+    source = make_clip(tmp_path / "in.mkv", frames=4, still=True, pixel_format=pixel_format)
+    blur_video(source, tmp_path / "out.mkv", model="dis", codec="ffv1", linear=linear)
+    for a, b in zip(read_frames(source), read_frames(tmp_path / "out.mkv"), strict=True):
+        assert same(a.video, b.video)
+
+
+def dot_clip(path, frames=5, speed=12, pixel_format="yuv420p", colour=None):
+    """A bright square that moves over black, beside one that stands; the plane at first."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 192, 96, pixel_format
+        for index in range(frames):
+            image = np.full((96, 192, 3), 16, np.uint8)
+            image[20:60, 30 + speed * index : 70 + speed * index] = 235
+            image[70:90, 4:24] = 200
+            frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format=pixel_format)
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def test_a_moving_edge_becomes_a_ramp_without_steps(tmp_path):
+    source = dot_clip(tmp_path / "in.mkv")
+    blur_video(source, tmp_path / "out.mkv", shutter=360, model="dis", codec="ffv1", linear=False)
+    before, after = _means(source)[2], _means(tmp_path / "out.mkv")[2]
+    row = after[40, 36:112]
+    edge = np.diff(row)
+    assert np.abs(np.diff(before[40, 36:112])).max() > 150
+    # over twelve pixels, about evenly: no step is more than twice its share
+    assert np.abs(edge).max() < 2.2 * (235 - 16) / 12
+    assert row[0] < 60
+    assert row.max() > 200
+    assert (after[72:88, 6:20] == before[72:88, 6:20]).all()
+
+
+def test_light_is_brighter_than_code_values(tmp_path):
+    source = dot_clip(tmp_path / "in.mkv")
+    blur_video(source, tmp_path / "light.mkv", shutter=360, model="dis", codec="ffv1")
+    blur_video(source, tmp_path / "plain.mkv", shutter=360, model="dis", codec="ffv1", linear=False)
+    light, plain = (_means(tmp_path / name)[2] for name in ("light.mkv", "plain.mkv"))
+    assert (light >= plain - 1).all()
+    assert (light - plain).max() > 20
+
+
+def test_no_exposure_reaches_across_a_cut(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=14, cuts=(7,), size=(160, 96))
+    blur_video(source, tmp_path / "out.mkv", shutter=540, model="dis", codec="ffv1", linear=False)
+    second = make_clip(tmp_path / "one shot.mkv", frames=14, size=(160, 96))
+    blur_video(second, tmp_path / "one.mkv", shutter=540, model="dis", codec="ffv1", linear=False, end="0.28")
+    cut, one = read_frames(tmp_path / "out.mkv"), read_frames(tmp_path / "one.mkv")
+    assert same(cut[4].video, one[4].video)
+    before, after = read_frames(source), cut
+    # at the cut the exposures end with their shot, and are still nearer to it than to the other
+    for k, other in ((6, 7), (7, 6)):
+        own = np.abs(samples(after[k].video)[0].astype(float) - samples(before[k].video)[0]).mean()
+        far = np.abs(samples(after[k].video)[0].astype(float) - samples(before[other].video)[0]).mean()
+        assert own < 0.5 * far
+
+
+def test_rates_slow_motion_sound_and_count(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", rate=50, frames=20, audio=True)
+    film = blur_video(source, tmp_path / "film.mkv", fps=25, model="dis", codec="ffv1")
+    assert (film.frames_out, str(film.rate)) == (10, "25")
+    with av.open(str(tmp_path / "film.mkv")) as container:
+        assert container.streams.audio
+    slow = blur_video(source, tmp_path / "slow.mkv", slow=2, end="0.2", model="dis", codec="ffv1")
+    assert (slow.frames_out, str(slow.rate)) == (20, "50")
+    assert any("moments" in note for note in slow.notes)
+    assert plan_blur(source, tmp_path / "x.mkv", model="dis").rates.output == 50
+
+
+def test_the_paper_s_blur_is_the_mean_from_a_frame_to_the_next(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=3, pixel_format="gray")
+    blur_video(
+        source, tmp_path / "out.mkv", shutter=360, phase=0, samples=33, linear=False, model="average", codec="ffv1"
+    )
+    a, b = _means(source)[:2]
+    np.testing.assert_allclose(_means(tmp_path / "out.mkv")[0], (a + b) / 2, atol=1)
+
+
+def test_one_frame_and_fades_are_no_reason_to_stop(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=1)
+    assert blur_video(source, tmp_path / "out.mkv", model="dis", codec="ffv1").frames_out == 1
+    assert same(read_frames(source)[0].video, read_frames(tmp_path / "out.mkv")[0].video)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"shutter": 0}, "--shutter"),
+        ({"shutter": 721}, "--shutter"),
+        ({"shutter": "wide"}, "not a number"),
+        ({"phase": "1000"}, "--phase"),
+        ({"samples": 0}, "--samples"),
+        ({"samples": 100000}, "--samples"),
+        ({"fps": "0.1"}, "span"),
+    ],
+)
+def test_bad_options_get_a_line(tmp_path, options, says):
+    source = make_clip(tmp_path / "in.mkv", frames=4)
+    with pytest.raises(UsageError, match=says) as error:
+        blur_video(source, tmp_path / "out.mkv", model="dis", **options)
+    assert "\n" not in str(error.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
