@@ -38,9 +38,9 @@ from torch import Tensor
 from betwixt.errors import BetwixtError, InputError, UsageError
 from betwixt.evaluation.statistics import Summary, summarize
 from betwixt.masks.regions import find_regions
-from betwixt.models.hierarchical import Hierarchical, hierarchical
+from betwixt.models.hierarchical.network import Hierarchical, hierarchical
 from betwixt.models.network import MaskPair, Network
-from betwixt.models.rife import RIFE, RIFEConfig
+from betwixt.models.rife.network import RIFE, RIFEConfig
 from betwixt.training.losses import endpoint_error
 from betwixt.training.objectives.hierarchical import hierarchical_loss
 

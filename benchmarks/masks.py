@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from betwixt.masks.overlay import overlaid
 from betwixt.masks.regions import RegionTracker, find_regions
-from betwixt.models.dis import find_flows
+from betwixt.models.dis.interpolator import find_flows
 
 Array = NDArray[Any]
 

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from betwixt.evaluation.datasets import Options, open_dataset
-from betwixt.models.apr import APR, APRConfig, APRPair
+from betwixt.models.apr.network import APR, APRConfig, APRPair
 from betwixt.weights.load import load_weights
 
 
@@ -72,7 +72,7 @@ def main() -> None:
     torch.manual_seed(0)
     routed = APR(APRConfig()).eval()
     if arguments.flow is not None:
-        from betwixt.models.ebme import EBMESplat
+        from betwixt.models.ebme.network import EBMESplat
 
         estimator = EBMESplat()
         load_weights(estimator, arguments.flow)

@@ -16,7 +16,7 @@ from betwixt.codec.record import FORMAT
 from betwixt.errors import BetwixtError, DamagedInputError, InputError, OutputError, UsageError
 from betwixt.media.attach import attach, attachment
 from betwixt.media.reader import Reader
-from betwixt.models.dis import DIS
+from betwixt.models.dis.interpolator import DIS
 from clips import make_clip, read_frames, same
 
 NTSC = Fraction(24000, 1001)

@@ -25,7 +25,7 @@ from betwixt.codec.record import pack
 from betwixt.errors import DamagedInputError, InputError, UsageError
 from betwixt.media.journal import Journal
 from betwixt.media.reader import Reader
-from betwixt.models.dis import DIS
+from betwixt.models.dis.interpolator import DIS
 from betwixt.runtime.synthesis import Synthesizer
 from betwixt.training.objectives.codec import CodecObjective, code_references
 from clips import interrupted_at, make_clip, read_frames, same

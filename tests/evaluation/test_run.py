@@ -19,7 +19,7 @@ from betwixt.evaluation.run import Journal, evaluate
 from betwixt.evaluation.session import Request
 from betwixt.evaluation.session import run as session
 from betwixt.models.base import Image, Interpolator, Pair
-from betwixt.models.baselines import Average, Minterpolate, Nearest
+from betwixt.models.baselines.interpolator import Average, Minterpolate, Nearest
 from betwixt.runtime.load import load_model
 
 METRICS = select_metrics("psnr,ie")

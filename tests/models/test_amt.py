@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import parity
-from betwixt.models.amt import AMT, CONFIGS, AMTConfig, UpdateConfig, from_reference_name
+from betwixt.models.amt.network import AMT, CONFIGS, AMTConfig, UpdateConfig, from_reference_name
 
 SIZES = {"amt_s": "amt-s", "amt_l": "amt-l", "amt_g": "amt-g"}
 SMALL = AMTConfig(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from betwixt.models.apr import (
+from betwixt.models.apr.network import (
     APR,
     CONFIGS,
     APRConfig,

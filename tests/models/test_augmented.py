@@ -6,7 +6,7 @@ import torch
 
 from betwixt.models import augmented
 from betwixt.models.network import Network, Synthesis
-from betwixt.models.rife_v4 import RIFE_4_25, RIFEv4
+from betwixt.models.rife.v4 import RIFE_4_25, RIFEv4
 
 HALF = torch.full((1, 1, 1, 1), 0.5)
 

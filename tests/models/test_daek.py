@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from betwixt.layers.ifblock import Estimate
-from betwixt.models.daek import ABLATIONS, DAEK, DAEKConfig, enhanced_distillation_loss
+from betwixt.models.daek.network import ABLATIONS, DAEK, DAEKConfig, enhanced_distillation_loss
 from betwixt.training.losses import laplacian
 
 HALF = torch.full((1, 1, 1, 1), 0.5)

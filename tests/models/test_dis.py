@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.models import dis
-from betwixt.models.dis import DIS
+from betwixt.models.dis import interpolator as dis
+from betwixt.models.dis.interpolator import DIS
 
 Picture = NDArray[np.float32]
 

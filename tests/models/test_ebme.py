@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from betwixt.models.ebme import BiFlow, BiFlowNet, EBMESplat, from_reference_name, pyramid_levels
+from betwixt.models.ebme.network import BiFlow, BiFlowNet, EBMESplat, from_reference_name, pyramid_levels
 from parity import FOLDER, counts, distance, fill, fixture, gflop, tensor
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from betwixt.models.ema_vfi import EMA_VFI, EMA_VFI_SMALL, EMAVFI, EMAVFIConfig, Windows, from_reference_name
+from betwixt.models.ema_vfi.network import EMA_VFI, EMA_VFI_SMALL, EMAVFI, EMAVFIConfig, Windows, from_reference_name
 from parity import counts, distance, fill, fixture, tensor
 
 SIZES = pytest.mark.parametrize(

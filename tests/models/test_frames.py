@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from betwixt.errors import UsageError
-from betwixt.models.dis import DIS
+from betwixt.models.dis.interpolator import DIS
 
 GOOD = np.full((24, 32, 3), 0.5, np.float32)
 

@@ -14,8 +14,9 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from betwixt.layers.regions import Regions
-from betwixt.models import amt, ema_vfi, ifrnet, rife
-from betwixt.models.hierarchical import (
+from betwixt.models.amt import network as amt
+from betwixt.models.ema_vfi import network as ema_vfi
+from betwixt.models.hierarchical.network import (
     ABLATIONS,
     Hierarchical,
     HierarchicalConfig,
@@ -25,7 +26,9 @@ from betwixt.models.hierarchical import (
     TargetAttention,
     hierarchical,
 )
+from betwixt.models.ifrnet import network as ifrnet
 from betwixt.models.network import MaskPair, Network
+from betwixt.models.rife import network as rife
 
 SMALL_RIFE = rife.RIFEConfig(teacher=False, any_time=True, widths=(32, 16, 16), context=4)
 

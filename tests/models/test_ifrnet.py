@@ -5,7 +5,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import parity
-from betwixt.models.ifrnet import CONFIGS, IFRNet, IFRNetConfig
+from betwixt.models.ifrnet.network import CONFIGS, IFRNet, IFRNetConfig
 
 SIZES = {"ifrnet_s": "ifrnet-s", "ifrnet": "ifrnet", "ifrnet_l": "ifrnet-l"}
 SMALL = IFRNetConfig(channels=(8, 8, 12, 16), side=4)

@@ -11,8 +11,18 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from betwixt.layers.ifblock import Estimate
-from betwixt.models import augmented, ncm
-from betwixt.models.ncm import NCM, NCM_BASE, NCM_LARGE, NCMConfig, extrapolated, fine_scales, short_side, working_size
+from betwixt.models import augmented
+from betwixt.models.ncm import network as ncm
+from betwixt.models.ncm.network import (
+    NCM,
+    NCM_BASE,
+    NCM_LARGE,
+    NCMConfig,
+    extrapolated,
+    fine_scales,
+    short_side,
+    working_size,
+)
 from betwixt.training.losses import laplacian
 
 SMALL = NCMConfig(short_side=16)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from betwixt.models.rife import RIFE, RIFE_2R, RIFE_M, RIFEConfig
+from betwixt.models.rife.network import RIFE, RIFE_2R, RIFE_M, RIFEConfig
 from parity import counts, distances, fill, fixture, gflop, tensor
 
 VARIANTS = {"rife": RIFEConfig(), "rife_m": RIFE_M, "rife_2r": RIFE_2R}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from betwixt.models.rife_v4 import RIFE_4_6, RIFE_4_22_LITE, RIFE_4_25, RIFEv4
+from betwixt.models.rife.v4 import RIFE_4_6, RIFE_4_22_LITE, RIFE_4_25, RIFEv4
 from parity import counts, distances, fill, fixture, gflop, tensor
 
 VERSIONS = {"rife_v4.6": RIFE_4_6, "rife_v4.22_lite": RIFE_4_22_LITE, "rife_v4.25": RIFE_4_25}

@@ -13,7 +13,7 @@ import pytest
 import betwixt
 from betwixt.errors import BetwixtError, InputError, UsageError
 from betwixt.layers.label_maps import Masks
-from betwixt.models.baselines import Average
+from betwixt.models.baselines.interpolator import Average
 from clips import make_clip, read_frames
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from betwixt.models.ebme import EBMESplat
+from betwixt.models.ebme.network import EBMESplat
 from betwixt.models.registry import MODELS
 from betwixt.training.augmentation import Augmentation
 from betwixt.training.objective import make_objective

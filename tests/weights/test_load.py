@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from betwixt.errors import BetwixtError, InputError
-from betwixt.models.ebme import EBMESplat
+from betwixt.models.ebme.network import EBMESplat
 from betwixt.weights.install import bare_network
 from betwixt.weights.load import fit, fit_file, load_weights, metadata_of, read_tensors, rename_of
 from parity import fixture

@@ -60,7 +60,7 @@ from betwixt.layers.resize import resize_flow_to, resize_to
 from betwixt.layers.warp import backward_warp
 from betwixt.models.compact.config import search, working_size
 from betwixt.models.compact.network import Compact, compose
-from betwixt.models.dis import working_size as searched_size
+from betwixt.models.dis.interpolator import working_size as searched_size
 
 __all__ = [
     "LAMBDA",
@@ -335,11 +335,11 @@ def _predictor(name: str) -> Predictor:
     if name == "compact":
         return CompactPredictor()
     if name == "rife":
-        from betwixt.models.rife import RIFE
+        from betwixt.models.rife.network import RIFE
 
         return TaughtPredictor(RIFE())
     if name == "ncm-base":
-        from betwixt.models.ncm import NCM, NCM_BASE
+        from betwixt.models.ncm.network import NCM, NCM_BASE
 
         return TaughtPredictor(NCM(NCM_BASE))
     raise UsageError(f"The codec has no predictor '{name}': choose compact, rife or ncm-base.")

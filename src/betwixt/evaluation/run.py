@@ -28,7 +28,7 @@ from betwixt.evaluation.metrics import Metric, Picture, flicker, rounded
 from betwixt.evaluation.statistics import Summary, summarize
 from betwixt.files import output_error, write_whole
 from betwixt.models.base import Image, Interpolator, check_interpolates
-from betwixt.models.baselines import Minterpolate
+from betwixt.models.baselines.interpolator import Minterpolate
 
 __all__ = ["Evaluation", "Journal", "Row", "Skipped", "check_model", "evaluate", "restored"]
 

@@ -48,7 +48,7 @@ from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
 from betwixt.layers.label_maps import Labels, Masks
-from betwixt.models.dis import Flows, find_flows
+from betwixt.models.dis.interpolator import Flows, find_flows
 
 __all__ = ["SETTINGS", "RegionTracker", "find_regions"]
 

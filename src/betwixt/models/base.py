@@ -155,7 +155,7 @@ class Interpolator(ABC):
     def frames_after(self, first: Image, second: Image, steps: int) -> Iterator[Image]:
         """The `steps` frames after two pictures (H, W, 3): each from the two before it, or by `dis` (`extrapolate`)."""
         if not self.extrapolates:
-            from betwixt.models.dis import DIS
+            from betwixt.models.dis.interpolator import DIS
 
             yield from DIS().frames_after(first, second, steps)
             return

@@ -95,7 +95,7 @@ def _network(module: str, name: str, config: Callable[[Any], Any]) -> Callable[[
 
 
 def _rife(config: str) -> Callable[[], Network]:
-    return _network("rife", "RIFE", lambda home: replace(getattr(home, config), teacher=False))
+    return _network("rife.network", "RIFE", lambda home: replace(getattr(home, config), teacher=False))
 
 
 def _rife_large() -> Network:
@@ -116,25 +116,25 @@ _HIERARCHICAL = "Aligning Anything: Hierarchical Motion Estimation for Video Fra
 
 
 def _v4(config: str) -> Callable[[], Network]:
-    return _network("rife_v4", "RIFEv4", lambda home: getattr(home, config))
+    return _network("rife.v4", "RIFEv4", lambda home: getattr(home, config))
 
 
 def _ifrnet(name: str) -> Callable[[], Network]:
-    return _network("ifrnet", "IFRNet", lambda home: home.CONFIGS[name])
+    return _network("ifrnet.network", "IFRNet", lambda home: home.CONFIGS[name])
 
 
 def _amt(name: str) -> Callable[[], Network]:
-    return _network("amt", "AMT", lambda home: home.CONFIGS[name])
+    return _network("amt.network", "AMT", lambda home: home.CONFIGS[name])
 
 
 def _daek() -> Network:
-    from betwixt.models.daek import DAEK, DAEKConfig
+    from betwixt.models.daek.network import DAEK, DAEKConfig
 
     return DAEK(DAEKConfig(teacher="none"))
 
 
 def _ncm(config: str) -> Callable[[], Network]:
-    return _network("ncm", "NCM", lambda home: replace(getattr(home, config), teacher=False))
+    return _network("ncm.network", "NCM", lambda home: replace(getattr(home, config), teacher=False))
 
 
 def _ncm_large() -> Network:
@@ -144,14 +144,14 @@ def _ncm_large() -> Network:
 
 
 def _ncm_next() -> Network:
-    from betwixt.models.ncm import NCM, NCM_BASE
+    from betwixt.models.ncm.network import NCM, NCM_BASE
 
     return NCM(replace(NCM_BASE, extrapolation=True, teacher=False))
 
 
 def _ncm_large_next() -> Network:
     from betwixt.models.augmented import TestTimeAugmented
-    from betwixt.models.ncm import NCM, NCM_LARGE
+    from betwixt.models.ncm.network import NCM, NCM_LARGE
 
     return TestTimeAugmented(NCM(replace(NCM_LARGE, extrapolation=True, teacher=False)))
 
@@ -168,24 +168,24 @@ def _hybrid() -> Network:
 
 
 def _apr(name: str) -> Callable[[], Network]:
-    return _network("apr", "APR", lambda home: home.CONFIGS[name])
+    return _network("apr.network", "APR", lambda home: home.CONFIGS[name])
 
 
 def _ebme() -> Network:
-    from betwixt.models.ebme import EBMESplat
+    from betwixt.models.ebme.network import EBMESplat
 
     return EBMESplat()
 
 
 def _ema(config: str) -> Callable[[], Network]:
-    return _network("ema_vfi", "EMAVFI", lambda home: getattr(home, config))
+    return _network("ema_vfi.network", "EMAVFI", lambda home: getattr(home, config))
 
 
 def _hierarchical(module: str, config: Callable[[Any], Any]) -> Callable[[], Network]:
     def make() -> Network:
-        from betwixt.models.hierarchical import hierarchical
+        from betwixt.models.hierarchical.network import hierarchical
 
-        return hierarchical(config(import_module(f"betwixt.models.{module}")))
+        return hierarchical(config(import_module(f"betwixt.models.{module}.network")))
 
     return make
 
@@ -268,7 +268,7 @@ MODELS: dict[str, ModelInfo] = {
             parameters=0,
             weights="not needed",
             licence="MIT",
-            make=_made("dis", "DIS"),
+            make=_made("dis.interpolator", "DIS"),
         ),
         *(
             ModelInfo(
@@ -332,7 +332,7 @@ MODELS: dict[str, ModelInfo] = {
                 0,
                 "not needed",
                 licence,
-                make=_made("baselines", kind),
+                make=_made("baselines.interpolator", kind),
                 sequences=name == "minterpolate",
             )
             for name, summary, kind, licence in _PEERS

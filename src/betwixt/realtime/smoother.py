@@ -47,7 +47,7 @@ from betwixt.layers.planes import synthesize_planes
 from betwixt.media.scenes import FAINT, SCORE_CEILING, SCORE_FLOOR, SCORE_RATIO, pair_score, thumbnail_size
 from betwixt.media.timeline import parse_rate
 from betwixt.models.base import Image, Interpolator, MotionPair, Pair
-from betwixt.models.dis import DIS, DISPair
+from betwixt.models.dis.interpolator import DIS, DISPair
 from betwixt.models.frame_view import FullFrameView
 from betwixt.models.registry import EFFECTS_MODEL
 from betwixt.realtime.playout import JUMP, Playout, delay_of

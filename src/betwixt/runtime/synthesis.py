@@ -25,7 +25,7 @@ from betwixt.layers.planes import synthesize_planes
 from betwixt.media.colour import Colour, RGBPath
 from betwixt.media.frames import Plane, assemble, luma8, planes
 from betwixt.models.base import Image, Interpolator, MotionPair, Pair, curved
-from betwixt.models.dis import DIS, DISPair
+from betwixt.models.dis.interpolator import DIS, DISPair
 from betwixt.models.frame_view import Luma, smaller
 
 __all__ = ["PairWork", "Source", "Synthesizer"]

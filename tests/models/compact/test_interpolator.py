@@ -22,7 +22,7 @@ from betwixt.media.frames import planes
 from betwixt.models.compact.config import CONFIGS, search
 from betwixt.models.compact.interpolator import CompactInterpolator
 from betwixt.models.compact.network import Compact
-from betwixt.models.dis import DIS
+from betwixt.models.dis.interpolator import DIS
 from betwixt.runtime.synthesis import PairWork, Synthesizer
 from shifted import as_float, pictures
 

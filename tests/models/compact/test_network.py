@@ -7,7 +7,7 @@ import torch
 
 from betwixt.models.compact.config import CONFIGS, CompactConfig, search
 from betwixt.models.compact.network import Compact
-from betwixt.models.dis import DIS
+from betwixt.models.dis.interpolator import DIS
 
 
 @pytest.fixture(scope="module", params=sorted(CONFIGS))

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from betwixt.errors import BetwixtError
 from betwixt.layers.ifblock import Estimate
 from betwixt.masks.regions import find_regions
-from betwixt.models.hierarchical import ABLATIONS, Hierarchical
+from betwixt.models.hierarchical.network import ABLATIONS, Hierarchical
 from betwixt.models.network import Synthesis
 from betwixt.models.registry import MODELS, load_network
 from betwixt.training.objective import OBJECTIVES, Batch, make_objective

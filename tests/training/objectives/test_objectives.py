@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from betwixt.errors import UsageError
-from betwixt.models.ebme import EBMESplat
+from betwixt.models.ebme.network import EBMESplat
 from betwixt.models.registry import MODELS, load_network, model_info
 from betwixt.training.losses import census, charbonnier
 from betwixt.training.objective import OBJECTIVES, Batch, Objective, make_objective

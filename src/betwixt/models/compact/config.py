@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.layers.motion import Motion
-from betwixt.models.dis import DIS, Effort
+from betwixt.models.dis.interpolator import DIS, Effort
 
 __all__ = ["CONFIGS", "SOFTNESS", "CompactConfig", "fitted", "search", "start_of", "working_size"]
 

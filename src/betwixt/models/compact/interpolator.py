@@ -34,8 +34,8 @@ from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Interpolator, MotionPair
 from betwixt.models.compact.config import CONFIGS, SOFTNESS, fitted, start_of, working_size
-from betwixt.models.dis import DIS
-from betwixt.models.dis import working_size as searched_size
+from betwixt.models.dis.interpolator import DIS
+from betwixt.models.dis.interpolator import working_size as searched_size
 from betwixt.models.frame_view import FrameView, ImageView
 from betwixt.runtime.load import check_precision
 from betwixt.version import __version__

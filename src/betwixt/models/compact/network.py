@@ -1,7 +1,7 @@
 """compact and compact-large, the networks that Betwixt ships: classical flow, refined.
 
 Not a paper's network but the parts of several that cost least for what they give. The large motion is found by dense
-inverse search (`betwixt.models.dis`), which needs no training and finds what a small network finds only after days of
+inverse search (`models.dis`), which needs no training and finds what a small network finds only after days of
 it; the network does what a search cannot: it mends the flow where frames disagree, decides which frame to trust, and
 corrects colours.
 

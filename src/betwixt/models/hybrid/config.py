@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from betwixt.models.dis import Effort
+from betwixt.models.dis.interpolator import Effort
 
 __all__ = ["HYBRID", "HybridConfig"]
 

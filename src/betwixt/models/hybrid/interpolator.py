@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from betwixt.models.rife_v4 import RIFEv4
+    from betwixt.models.rife.v4 import RIFEv4
 
 __all__ = ["HybridInterpolator", "RIFEMotion"]
 
@@ -56,7 +56,7 @@ _MULTIPLE = 32
 _SCALES = (8, 4, 2, 1)
 """How much smaller the blocks of RIFE 4.6 see the pictures (`models.rife_v4.RIFE_4_6`)."""
 
-_RIFE_SOURCES = "betwixt.models.rife_v4", "betwixt.models.hybrid.network", "betwixt.backends.fake_quant"
+_RIFE_SOURCES = "betwixt.models.rife.v4", "betwixt.models.hybrid.network", "betwixt.backends.fake_quant"
 """The modules that define its blocks."""
 
 
@@ -110,7 +110,7 @@ class RIFEMotion:
     @cached_property
     def network(self) -> RIFEv4:
         """The network in PyTorch."""
-        from betwixt.models.rife_v4 import RIFE_4_6, RIFEv4
+        from betwixt.models.rife.v4 import RIFE_4_6, RIFEv4
         from betwixt.weights.load import load_weights
 
         network = RIFEv4(RIFE_4_6)

@@ -56,7 +56,7 @@ from betwixt.models.compact.network import (
 )
 from betwixt.models.hybrid.config import HYBRID, HybridConfig
 from betwixt.models.network import Network, Synthesis
-from betwixt.models.rife_v4 import RIFE_4_6, RIFEv4
+from betwixt.models.rife.v4 import RIFE_4_6, RIFEv4
 
 __all__ = ["Fusion", "FusionOutput", "HybridNetwork", "RIFEBlockPart", "RIFEPart", "compose", "started"]
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from torch import Tensor
 
-from betwixt.models.amt import AMT, CONFIGS, AMTSynthesis
+from betwixt.models.amt.network import AMT, CONFIGS, AMTSynthesis
 from betwixt.training.objectives.common import read_options
 from betwixt.training.objectives.ifrnet import IFRNetOptions, IntermediateObjective
 

@@ -15,7 +15,7 @@ estimator is a trained one (that of EBME, whose design it follows), and frozen i
 learned can begin `apr` (`static`), whose router then is all that is new.
 
 Where the paper is silent: the census loss is that of EBME, by the same authors: 7x7 on the luma; the route loss is a
-mean; see `betwixt.models.apr` for the rest.
+mean; see `betwixt.models.apr.network` for the rest.
 
 Reference: Chen et al., Alignment-aware Patch-level Routing for Dynamic Video Frame Interpolation, section 3.3.
 """
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from betwixt.errors import UsageError
-from betwixt.models.apr import APR, CONFIGS, Fusion, route_loss
+from betwixt.models.apr.network import APR, CONFIGS, Fusion, route_loss
 from betwixt.models.network import Network
 from betwixt.training.losses import census, charbonnier
 from betwixt.training.objective import Batch, Terms, full_precision

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from betwixt.errors import UsageError
-from betwixt.models.ebme import EBMESplat
+from betwixt.models.ebme.network import EBMESplat
 from betwixt.runtime.load import weights_of
 from betwixt.training.losses import flow_distillation
 from betwixt.training.objective import Batch, Objective, Terms, full_precision

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from betwixt.layers.warp import backward_warp
 from betwixt.models.compact.config import CONFIGS, search
 from betwixt.models.compact.network import CompactNetwork, CompactOutput
-from betwixt.models.dis import Effort
+from betwixt.models.dis.interpolator import Effort
 from betwixt.training.losses import charbonnier, endpoint_error, laplacian, log_error
 from betwixt.training.objective import Batch, Objective, Terms, full_precision
 from betwixt.training.objectives.common import FlowTeacher

@@ -8,7 +8,7 @@ Total loss (equation 7): L = L_rec + L_rec^tea + 0.01 L_dis, in one stage. The a
 options: F, CA and SFA (both together are DA) switch parts of the student, `teacher` the teacher: "own" is the paper's,
 "rife" RIFE's with its masked loss, "none" leaves L_rec alone.
 
-Where the paper is silent: the pyramid has five levels, as RIFE's; see `betwixt.models.daek` for the rest.
+Where the paper is silent: the pyramid has five levels, as RIFE's; see `betwixt.models.daek.network` for the rest.
 
 Reference: Zhang, Lou et al., Dual Motion Attention and Enhanced Knowledge Distillation for Video Frame Interpolation,
 sections III.D and IV.B.
@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from betwixt.models.daek import DAEK, DAEKConfig
+from betwixt.models.daek.network import DAEK, DAEKConfig
 from betwixt.models.network import Network
 from betwixt.training.losses import laplacian
 from betwixt.training.objective import Batch, Terms, full_precision

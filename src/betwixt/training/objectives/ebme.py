@@ -4,7 +4,7 @@
                                                                                       to the truth
 
 The paper trains estimator and synthesis network together, by this loss on the synthesised frame. Betwixt has no
-synthesis network of EBME: here the loss is on `betwixt.models.ebme.EBMESplat`'s frame, so the flows alone have to
+synthesis network of EBME: here the loss is on `models.ebme.network.EBMESplat`'s frame, so the flows alone have to
 explain the truth. The levels of the pyramid are the paper's three; the same weights serve more levels at other sizes.
 
 Where the paper is silent, the authors' program is followed: the census loss is over 7x7 on the luma.
@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from betwixt.models.ebme import EBMESplat
+from betwixt.models.ebme.network import EBMESplat
 from betwixt.models.network import Network
 from betwixt.training.losses import census, charbonnier
 from betwixt.training.objective import Batch, Terms, full_precision

@@ -6,7 +6,7 @@
 All in one stage, any t; nothing teaches the flows but the frames that they warp.
 
 Where the paper is silent, the authors' program is followed: the pyramid has five levels. The bias of the positions'
-embedding cancels in the network (`betwixt.models.ema_vfi`), so it is left as it is.
+embedding cancels in the network (`betwixt.models.ema_vfi.network`), so it is left as it is.
 
 Reference: Zhang et al., Extracting Motion and Appearance via Inter-Frame Attention for Efficient Video Frame
 Interpolation, CVPR 2023, section 4.1 and its supplement.
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from betwixt.models.ema_vfi import EMA_VFI, EMA_VFI_SMALL, EMAVFI
+from betwixt.models.ema_vfi.network import EMA_VFI, EMA_VFI_SMALL, EMAVFI
 from betwixt.models.network import Network
 from betwixt.training.losses import laplacian
 from betwixt.training.objective import Batch, Terms, full_precision

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from betwixt.layers.ifblock import Estimate
 from betwixt.masks.regions import find_regions
-from betwixt.models.hierarchical import ABLATIONS, Hierarchical
+from betwixt.models.hierarchical.network import ABLATIONS, Hierarchical
 from betwixt.models.network import MaskPair, Network, Synthesis
 from betwixt.models.registry import load_network
 from betwixt.training.losses import charbonnier
@@ -51,7 +51,7 @@ class _Options:
     Attributes:
         plug_in: Whether there is one; without it the host alone learns, by the same loss.
         weight: Of the plug-in's own result in the loss.
-        ablation: One of `betwixt.models.hierarchical.ABLATIONS`.
+        ablation: One of `betwixt.models.hierarchical.network.ABLATIONS`.
         host: A file of the host's weights to start from; what the plug-in has beside starts at random.
     """
 

@@ -26,8 +26,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from betwixt.models.amt import AMT
-from betwixt.models.ifrnet import CONFIGS, IFRNet, IFRNetSynthesis
+from betwixt.models.amt.network import AMT
+from betwixt.models.ifrnet.network import CONFIGS, IFRNet, IFRNetSynthesis
 from betwixt.training.losses import census, charbonnier, geometry
 from betwixt.training.objective import Batch, Terms, full_precision
 from betwixt.training.objectives.common import (

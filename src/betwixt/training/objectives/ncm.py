@@ -14,7 +14,7 @@ on makes the same choices.
 
 Where the paper is silent: L_rec of stage "coarse" compares the merged frame, since the synthesis network belongs to
 stage "fine"; the teacher block learns in both stages; the pyramid has five levels, as RIFE's; see
-`betwixt.models.ncm` for the rest.
+`betwixt.models.ncm.network` for the rest.
 
 Reference: Jia, Lu, Li: Neighbor Correspondence Matching for Flow-based Video Frame Synthesis, ACM MM 2022, sections 3.4
 and 3.5, appendix A.3.
@@ -33,7 +33,7 @@ from torch import Tensor
 from betwixt.errors import UsageError
 from betwixt.layers.resize import resize_to
 from betwixt.models.augmented import TestTimeAugmented
-from betwixt.models.ncm import DISTILLATION_WEIGHT, NCM, NCM_BASE, NCM_LARGE, NCMDistillation
+from betwixt.models.ncm.network import DISTILLATION_WEIGHT, NCM, NCM_BASE, NCM_LARGE, NCMDistillation
 from betwixt.models.network import Network
 from betwixt.training.losses import laplacian
 from betwixt.training.objective import Batch, Terms, full_precision

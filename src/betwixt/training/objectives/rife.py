@@ -14,7 +14,7 @@ Where the paper is silent:
 - RIFE 4 has no paper. Known of its training are the data (Vimeo-90K, later Adobe240 and ATD-12K), any t, AdamW with
   weight decay 1e-4, a flow loss of student to teacher of weight 0.01, and that a reconstruction loss in L1, sometimes
   a perceptual one and a smoothness of the flow were added. What was chosen: the paper's objective, with a
-  teacher block of the last block's width (`betwixt.models.rife_v4`); `smoothness` adds the Sobel gradient of the final
+  teacher block of the last block's width (`betwixt.models.rife.v4`); `smoothness` adds the Sobel gradient of the final
   flows (0.1 in the published program, whose authors found it to matter for repeated patterns alone; 0 here).
 
 Reference: Huang et al., Real-Time Intermediate Flow Estimation for Video Frame Interpolation, ECCV 2022, section 3.4.
@@ -29,8 +29,8 @@ from typing import Any
 import torch
 
 from betwixt.models.network import Network
-from betwixt.models.rife import RIFE, RIFE_2R, RIFE_ECCV, RIFE_M
-from betwixt.models.rife_v4 import RIFE_4_6, RIFE_4_22_LITE, RIFE_4_25, RIFEv4
+from betwixt.models.rife.network import RIFE, RIFE_2R, RIFE_ECCV, RIFE_M
+from betwixt.models.rife.v4 import RIFE_4_6, RIFE_4_22_LITE, RIFE_4_25, RIFEv4
 from betwixt.training.losses import laplacian, sobel
 from betwixt.training.objective import Batch, Terms, full_precision
 from betwixt.training.objectives.common import PaperObjective, pupil, read_options, summed

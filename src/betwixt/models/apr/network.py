@@ -101,7 +101,7 @@ from torch import Tensor, nn
 
 from betwixt.layers.ifblock import stack
 from betwixt.layers.splatting import splat, splat_with_coverage
-from betwixt.models.ebme import BiFlow, BiFlowNet
+from betwixt.models.ebme.network import BiFlow, BiFlowNet
 from betwixt.models.network import Network, Synthesis
 
 __all__ = [

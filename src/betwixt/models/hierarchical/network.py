@@ -71,11 +71,11 @@ from betwixt.layers.ifblock import Estimate
 from betwixt.layers.regions import SCORES_AT_A_TIME, Regions, attend, copy, pool, shrink_labels
 from betwixt.layers.resize import resize, resize_flow
 from betwixt.layers.warp import backward_warp
-from betwixt.models.amt import AMT, AMTConfig
-from betwixt.models.ema_vfi import EMAVFI, EMAVFIConfig
-from betwixt.models.ifrnet import FeaturePrior, IFRNet, IFRNetConfig, SideBlock
+from betwixt.models.amt.network import AMT, AMTConfig
+from betwixt.models.ema_vfi.network import EMAVFI, EMAVFIConfig
+from betwixt.models.ifrnet.network import FeaturePrior, IFRNet, IFRNetConfig, SideBlock
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
-from betwixt.models.rife import RIFE, RIFEConfig
+from betwixt.models.rife.network import RIFE, RIFEConfig
 
 __all__ = [
     "ABLATIONS",

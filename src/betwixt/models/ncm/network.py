@@ -100,7 +100,7 @@ from betwixt.layers.ifblock import Estimate, IFBlock, stack
 from betwixt.layers.resize import resize, resize_flow, resize_flow_to, resize_to
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
-from betwixt.models.rife import ContextNet, RefineNet
+from betwixt.models.rife.network import ContextNet, RefineNet
 
 __all__ = [
     "DISTILLATION_WEIGHT",

@@ -56,7 +56,7 @@ from torch import Tensor, nn
 from betwixt.layers.ifblock import Estimate, IFBlock, stack
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
-from betwixt.models.rife import Distillation, distillation_loss
+from betwixt.models.rife.network import Distillation, distillation_loss
 
 __all__ = ["RIFE_4_6", "RIFE_4_22_LITE", "RIFE_4_25", "RIFEv4", "RIFEv4Config", "RIFEv4Pair"]
 

@@ -56,7 +56,7 @@ from torch import Tensor, nn
 
 from betwixt.layers.correlation import AllPairs, PairsOnDemand, correlate, pixel_places
 from betwixt.layers.warp import backward_warp
-from betwixt.models.ifrnet import (
+from betwixt.models.ifrnet.network import (
     CoarsestDecoder,
     Decoder,
     FeaturePrior,

@@ -105,9 +105,9 @@ from torch import Tensor, nn
 from betwixt.layers.correlation import AllPairs, PairsOnDemand, correlate, pixel_places
 from betwixt.layers.ifblock import Estimate, stack
 from betwixt.layers.resize import resize, resize_flow
-from betwixt.models.amt import AMTConfig, MatchingEncoder
+from betwixt.models.amt.network import AMTConfig, MatchingEncoder
 from betwixt.models.network import Network
-from betwixt.models.rife import (
+from betwixt.models.rife.network import (
     ContextNet,
     Distillation,
     RefineNet,

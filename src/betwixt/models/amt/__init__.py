@@ -1,0 +1,1 @@
+"""AMT: all-pairs correlation and several flow fields (CVPR 2023)."""

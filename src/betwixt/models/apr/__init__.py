@@ -1,0 +1,1 @@
+"""APR-VFI: forward warping and alignment-aware patch routing."""

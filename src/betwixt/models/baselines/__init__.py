@@ -1,0 +1,1 @@
+"""Simple methods to compare with: average, nearest, plain flow, FFmpeg's minterpolate."""

@@ -1,0 +1,1 @@
+"""DAEK: dual motion attention and enhanced knowledge distillation."""

@@ -1,0 +1,1 @@
+"""dis: classical optical flow by dense inverse search, projected to the time of the new frame."""

@@ -1,0 +1,1 @@
+"""EBME: bi-directional motion estimation and forward splatting (WACV 2023)."""

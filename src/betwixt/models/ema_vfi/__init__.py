@@ -1,0 +1,1 @@
+"""EMA-VFI: inter-frame attention for motion and appearance (CVPR 2023)."""

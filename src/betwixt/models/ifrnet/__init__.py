@@ -1,0 +1,1 @@
+"""IFRNet: intermediate features and flow (CVPR 2022)."""
