@@ -33,7 +33,7 @@ from betwixt.machine import available_cores
 from betwixt.media import codecs
 from betwixt.media.attach import attachment
 from betwixt.media.journal import Journal, broken_off
-from betwixt.media.reader import Other, Reader
+from betwixt.media.reader import Reader, StreamPacket
 from betwixt.media.writer import TimeMap, VideoWriter, keeps_journal
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import MODELS, chosen_model
@@ -326,7 +326,7 @@ class _Restoring:
         summary = Decoded("", record.mode, self.model.name)
         self._done = writer.done
         for done in ahead(self._steps(), self._work, self._threads):
-            if isinstance(done, Other):
+            if isinstance(done, StreamPacket):
                 writer.copy(done)
                 continue
             for item in done:
@@ -379,7 +379,7 @@ class _Restoring:
 
     # -- which frames
 
-    def _steps(self) -> Iterator[_Show | _Make | Other]:
+    def _steps(self) -> Iterator[_Show | _Make | StreamPacket]:
         """What to show and what to make, in order; an interval waits until the one after it is known."""
         record = self._record
         count = len(record.ticks)
@@ -390,9 +390,9 @@ class _Restoring:
         chain = Chain(self.model, self._reader.info.colour, record.ticks, record.paths == "curved")
         number = -1  # the last one given
         video: av.VideoFrame | None = None
-        waiting: list[_Show | _Make | Other] = []
+        waiting: list[_Show | _Make | StreamPacket] = []
         for item in self._reader:
-            if isinstance(item, Other):
+            if isinstance(item, StreamPacket):
                 waiting.append(item)
                 continue
             here = _nearest(stands, item.time)
@@ -431,8 +431,8 @@ class _Restoring:
 
     # -- making them
 
-    def _work(self, step: _Show | _Make | Other) -> list[_Show | _Made] | Other:
-        if isinstance(step, Other):
+    def _work(self, step: _Show | _Make | StreamPacket) -> list[_Show | _Made] | StreamPacket:
+        if isinstance(step, StreamPacket):
             return step
         if isinstance(step, _Show):
             return [step]

@@ -43,7 +43,7 @@ from betwixt.files import check_output, output_error
 from betwixt.machine import available_cores
 from betwixt.media.attach import attach
 from betwixt.media.images import is_image_location
-from betwixt.media.reader import Frame, Other, Reader
+from betwixt.media.reader import Frame, Reader, StreamPacket
 from betwixt.media.scenes import CutDetector, CutList, read_cuts
 from betwixt.media.sequence import ImageSource
 from betwixt.media.timeline import parse_rate
@@ -361,7 +361,7 @@ class _Encoding:
         try:
             info = reader.info
             for item in reader:
-                if isinstance(item, Other):
+                if isinstance(item, StreamPacket):
                     continue
                 if detector is not None:
                     cuts += detector.push(thumbnail(item))
@@ -438,7 +438,7 @@ class _Encoding:
                     writer.copy_from(reader.container, reader.stream, TimeMap(reader.earliest))
                 number = 0
                 for item in reader:
-                    if isinstance(item, Other):
+                    if isinstance(item, StreamPacket):
                         writer.copy(item)
                         continue
                     if number < len(sent) and sent[number]:

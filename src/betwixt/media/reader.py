@@ -35,7 +35,7 @@ from betwixt.media.frames import workable
 from betwixt.media.probe import HDR, StreamInfo, VideoInfo, dynamic_hdr, hdr_of, rotation_matrix
 from betwixt.media.timeline import Grid, find_grid
 
-__all__ = ["Frame", "Other", "Reader"]
+__all__ = ["Frame", "Reader", "StreamPacket"]
 
 PEEK_PACKETS = 240
 """How many video packets are looked at to find the rate."""
@@ -62,7 +62,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Other:
+class StreamPacket:
     """A packet of another stream than the video, to be copied.
 
     Attributes:
@@ -290,7 +290,7 @@ class Reader:
             return None
         return self._first_time + self.stream.duration * self._tick
 
-    def __iter__(self) -> Iterator[Frame | Other]:
+    def __iter__(self) -> Iterator[Frame | StreamPacket]:
         """The frames and the other streams' packets, in file order; frames outside of start and end left out."""
         return self._trimmed(itertools.chain(self._held, self._decoded))
 
@@ -310,18 +310,18 @@ class Reader:
         self.close()
 
     def _frames_only(self) -> Iterator[Frame]:
-        self._held: list[Frame | Other] = []
+        self._held: list[Frame | StreamPacket] = []
         for item in self._decoded:
             self._held.append(item)
             if isinstance(item, Frame):
                 yield item
 
-    def _trimmed(self, items: Iterator[Frame | Other]) -> Iterator[Frame | Other]:
+    def _trimmed(self, items: Iterator[Frame | StreamPacket]) -> Iterator[Frame | StreamPacket]:
         start = self.origin + (self._start or 0)
         end = None if self._end is None else self.origin + self._end
         before: Frame | None = None
         for item in items:
-            if isinstance(item, Other):
+            if isinstance(item, StreamPacket):
                 late = end is not None and item.time is not None and item.time >= end
                 early = self._start and item.time is not None and item.time < start
                 if not late and not early:
@@ -339,7 +339,7 @@ class Reader:
         if before is not None:
             yield before
 
-    def _decoded_items(self) -> Iterator[av.VideoFrame | Other]:
+    def _decoded_items(self) -> Iterator[av.VideoFrame | StreamPacket]:
         failures = 0
         end = None if self._end is None else self._first_time + self._end
         self._reached = Fraction(0)
@@ -350,7 +350,7 @@ class Reader:
                 self._reached = max(self._reached, time + (packet.duration or 0) * base)
             if packet.stream.index != self.stream.index:
                 if packet.dts is not None or packet.pts is not None:
-                    yield Other(packet, time)
+                    yield StreamPacket(packet, time)
                 continue
             if self._video_done:
                 # only the other streams' packets up to the end are still wanted; they are not far behind
@@ -373,14 +373,14 @@ class Reader:
                 yield frame
         self._peeked = []
 
-    def _number(self, items: Iterator[av.VideoFrame | Other]) -> Iterator[Frame | Other]:
+    def _number(self, items: Iterator[av.VideoFrame | StreamPacket]) -> Iterator[Frame | StreamPacket]:
         """Give each frame its exact time."""
         index = 0
         previous: Fraction | None = None
         length = step = 1 / self._rate
         grid = self._grid
         for item in self._of_one_shape(items):
-            if isinstance(item, Other):
+            if isinstance(item, StreamPacket):
                 yield item
                 continue
             base = item.time_base or self._tick
@@ -404,12 +404,12 @@ class Reader:
         if previous is not None:
             self._check_complete(previous + length)
 
-    def _of_one_shape(self, items: Iterator[av.VideoFrame | Other]) -> Iterator[av.VideoFrame | Other]:
+    def _of_one_shape(self, items: Iterator[av.VideoFrame | StreamPacket]) -> Iterator[av.VideoFrame | StreamPacket]:
         """Bring all frames to the first one's size and format, and fields to frames where that is wanted."""
         shape: tuple[int, int, str] | None = None
         fields: _Deinterlacer | None = None
         for item in items:
-            if isinstance(item, Other):
+            if isinstance(item, StreamPacket):
                 yield item
                 continue
             frame = workable(item)

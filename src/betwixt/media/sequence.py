@@ -15,7 +15,7 @@ from betwixt.media.gif import GifWriter
 from betwixt.media.images import ImageReader, ImageWriter
 from betwixt.media.journal import Journal
 from betwixt.media.probe import VideoInfo
-from betwixt.media.reader import Frame, Other
+from betwixt.media.reader import Frame, StreamPacket
 
 __all__ = ["GifSink", "ImageSink", "ImageSource"]
 
@@ -53,7 +53,7 @@ class ImageSource:
             colour=colour_of(first, chroma_location(first)),
         )
 
-    def __iter__(self) -> Iterator[Frame | Other]:
+    def __iter__(self) -> Iterator[Frame | StreamPacket]:
         """The frames from the last one at or before the start to the first one at or after the end."""
         step = 1 / self._rate
         first = int((self._start or 0) * self._rate)
@@ -128,7 +128,7 @@ class ImageSink:
     def repeat(self) -> None:
         """The image is there."""
 
-    def copy(self, other: Other) -> None:
+    def copy(self, other: StreamPacket) -> None:
         """Images have no other streams."""
 
     def commit(self) -> None:
@@ -175,7 +175,7 @@ class GifSink:
         """Write frame `index`."""
         self._writer.write(frame, index / self._rate)
 
-    def copy(self, other: Other) -> None:
+    def copy(self, other: StreamPacket) -> None:
         """A GIF has no other streams."""
 
     def commit(self) -> None:

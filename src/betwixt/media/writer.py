@@ -40,7 +40,7 @@ from betwixt.media.colour import FULL, LIMITED
 from betwixt.media.frames import has_alpha, is_rgb, planes
 from betwixt.media.journal import Journal, Kept, forget
 from betwixt.media.probe import VideoInfo
-from betwixt.media.reader import Other
+from betwixt.media.reader import StreamPacket
 
 __all__ = ["TimeMap", "VideoWriter", "keeps_journal"]
 
@@ -400,7 +400,7 @@ class VideoWriter:
             raise self._failure(error) from None
         self._journal.describe(self._temporary, _parameters(bytes(self._stream.codec_context.extradata or b"")))
 
-    def copy(self, other: Other) -> None:
+    def copy(self, other: StreamPacket) -> None:
         """Write a packet of another stream, moved onto the output's clock."""
         self._begin()
         packet = other.packet

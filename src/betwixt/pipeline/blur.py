@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
 from betwixt.media.frames import assemble
-from betwixt.media.reader import Frame, Other
+from betwixt.media.reader import Frame, StreamPacket
 from betwixt.media.timeline import Clock
 from betwixt.media.transfer import transfer_of
 from betwixt.models.registry import EFFECTS_MODEL
@@ -202,7 +202,7 @@ class _Director(Director):
 
     _job: _Job
 
-    def steps(self, items: Iterable[Frame | Other]) -> Iterator[Show | Task | Other]:
+    def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Show | Task | StreamPacket]:
         """The output in order."""
         job, planner = self._job, self.planner
         interval = 1 / job.rates.sampling
@@ -213,7 +213,7 @@ class _Director(Director):
         anchors: deque[Anchor] = deque()
         pending: deque[tuple[int, Fraction]] = deque()  # output frames whose exposure is not all read
         for item in planner.anchors(items):
-            if isinstance(item, Other):
+            if isinstance(item, StreamPacket):
                 yield item
                 continue
             clock = clock or planner.started(item.frame)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, Unpack
 
 from betwixt.errors import InputError, UsageError
-from betwixt.media.reader import Frame, Other
+from betwixt.media.reader import Frame, StreamPacket
 from betwixt.models.registry import EFFECTS_MODEL
 from betwixt.pipeline.interpolate import (
     Director,
@@ -80,7 +80,7 @@ class _Director(Director):
         super().__init__(job, chunk)
         self._more, self._only = more, only
 
-    def steps(self, items: Iterable[Frame | Other]) -> Iterator[Show | Task | Other]:
+    def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Show | Task | StreamPacket]:
         """The source as it is, then the frames after it."""
         count = 0
         for step in super().steps(items):

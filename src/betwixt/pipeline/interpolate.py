@@ -36,7 +36,7 @@ from betwixt.media.gif import MAX_RATE as MAX_GIF_RATE
 from betwixt.media.images import images_place, is_image_location
 from betwixt.media.journal import Journal, broken_off, journal_of
 from betwixt.media.probe import VideoInfo
-from betwixt.media.reader import Frame, Other, Reader
+from betwixt.media.reader import Frame, Reader, StreamPacket
 from betwixt.media.scenes import CutList, read_cuts
 from betwixt.media.sequence import GifSink, ImageSink, ImageSource
 from betwixt.media.timeline import frame_count, parse_rate, parse_time
@@ -219,7 +219,7 @@ class _Sink(Protocol):
     notes: list[str]
 
     def write(self, frame: av.VideoFrame, index: int) -> None: ...
-    def copy(self, other: Other) -> None: ...
+    def copy(self, other: StreamPacket) -> None: ...
     def commit(self) -> None: ...
     def abort(self) -> bool: ...
 
@@ -533,14 +533,14 @@ class Director:
         self._synthesizer: Synthesizer | None = None
         self._sources: dict[int, Source] = {}
 
-    def steps(self, items: Iterable[Frame | Other]) -> Iterator[Show | Task | Other]:
+    def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Show | Task | StreamPacket]:
         """The output in order; packets of other streams pass through in place.
 
         Where paths are curved, an interval waits until the one after it is known, or that there is none.
         """
         waits = self._job.paths == "curved" and self._job.model.curves
         last: tuple[Between, PairWork] | None = None  # what waits, and what comes behind it
-        held: list[Show | Task | Other] = []
+        held: list[Show | Task | StreamPacket] = []
         for step in self.planner.steps(items):
             if isinstance(step, Between):
                 work = self.pair(step.left, step.right)
@@ -750,8 +750,8 @@ class Run:
         self._frame_bytes = max(1, pixels * (3 if info.depth <= 8 else 6) // 2)
         self._window = max(2, min(64, FLIGHT_BYTES // self._frame_bytes))
         self._chunk = max(1, min(4, self._window // (2 * job.threads)))
-        self._read: Channel[Frame | Other] = Channel(max(2, self._window // 4))
-        self._write: Channel[_Shown | _Made | _Repeated | Other] = Channel(self._window)
+        self._read: Channel[Frame | StreamPacket] = Channel(max(2, self._window // 4))
+        self._write: Channel[_Shown | _Made | _Repeated | StreamPacket] = Channel(self._window)
         self._counts = {"shown": 0, "held": 0, "made": 0}
         # What an earlier run has encoded already, the first so many frames, is written again as it is.
         self._earlier = sink if isinstance(sink, (VideoWriter, ImageSink)) and sink.done else None
@@ -847,7 +847,7 @@ class Run:
 
     def _direct(self, director: Director, pool: ThreadPoolExecutor) -> None:
         for step in director.steps(iter(self._read)):
-            if isinstance(step, Other):
+            if isinstance(step, StreamPacket):
                 self._write.put(step, 0)
                 continue
             if isinstance(step, Show):
@@ -864,7 +864,7 @@ class Run:
     def _write_all(self) -> None:
         try:
             for item in self._write:
-                if isinstance(item, Other):
+                if isinstance(item, StreamPacket):
                     self._sink.copy(item)
                 elif isinstance(item, _Shown):
                     self._encode(item.video, item.index)

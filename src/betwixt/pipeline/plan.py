@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from betwixt.errors import UsageError
 from betwixt.media.duplicates import DuplicateDetector
 from betwixt.media.frames import bit_depth, luma8, planes
-from betwixt.media.reader import Frame, Other
+from betwixt.media.reader import Frame, StreamPacket
 from betwixt.media.scenes import CutDetector, CutList, thumbnail_size
 from betwixt.media.timeline import MAX_RATE, Clock
 
@@ -198,13 +198,13 @@ class Planner:
         """How many cuts have been found so far."""
         return len(self.cut_times)
 
-    def steps(self, items: Iterable[Frame | Other]) -> Iterator[Show | Between | Other]:
+    def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Show | Between | StreamPacket]:
         """The steps for a stream of frames; packets of other streams pass through in place."""
         clock: Clock | None = None
         first: Frame | None = None
         previous: Frame | None = None
         for item in self.anchors(items):
-            if isinstance(item, Other):
+            if isinstance(item, StreamPacket):
                 yield item
                 continue
             frame = item.frame
@@ -265,12 +265,12 @@ class Planner:
 
     # -- cuts and duplicates
 
-    def anchors(self, items: Iterable[Frame | Other]) -> Iterator[Anchor | Other]:
+    def anchors(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Anchor | StreamPacket]:
         """The frames that are shown or interpolated between: all, or all but placeholders."""
         waiting: list[Anchor] = []  # duplicates that may turn out to be placeholders
         still = False  # too many of them: the picture stands still
         for item in self._marked(items):
-            if isinstance(item, Other):
+            if isinstance(item, StreamPacket):
                 yield item
                 continue
             if not self._fill or not item.duplicate:
@@ -289,7 +289,7 @@ class Planner:
                     waiting, still = [], True
         yield from waiting
 
-    def _marked(self, items: Iterable[Frame | Other]) -> Iterator[Anchor | Other]:
+    def _marked(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Anchor | StreamPacket]:
         """Each frame with whether a cut lies before it and whether it repeats the one before it."""
         detector = CutDetector() if self._cuts == "auto" else None
         listed = self._cuts if isinstance(self._cuts, CutList) else None
@@ -297,7 +297,7 @@ class Planner:
         waiting: deque[Anchor] = deque()
         previous: Frame | None = None
         for item in items:
-            if isinstance(item, Other):
+            if isinstance(item, StreamPacket):
                 yield item
                 continue
             self.frames += 1
