@@ -1,4 +1,4 @@
-"""The pictures in docs/effects.md and docs/realtime.md: frames after the last, motion blur, a simulated call.
+"""Draws the figures of docs/how-to/blur-and-extrapolate.md and docs/how-to/realtime.md.
 
     python benchmarks/effects.py docs/images [--model dis]
 

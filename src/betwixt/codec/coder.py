@@ -46,7 +46,7 @@ _ROUNDING = 0.25
 
 _ELASTICITY = 1.1
 """By how many percent a base codec's error falls for one percent more bits: 0.8 to 1.3 on the clips of
-docs/compression.md, x265."""
+docs/how-to/compress.md, x265."""
 
 _SLOPE = 177.0
 """What the network's last bits bring: a step S, of samples in [0, 1], is worth its bits where a unit of mean squared
@@ -74,7 +74,7 @@ def load_coder(weights: str | Path | None = None) -> BFrameCoder:
         path = shipped if shipped.is_file() else installed(MODEL)
     if path is None:
         raise UsageError(
-            "No weights of the B-frame network are at hand: train it (recipes/codec.toml, docs/compression.md) and "
+            "No weights of the B-frame network are at hand: train it (recipes/codec.toml, docs/how-to/compress.md) and "
             "pass --codec-weights FILE, or use --mode bit-free."
         )
     if not path.is_file():

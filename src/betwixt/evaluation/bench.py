@@ -33,7 +33,7 @@ _RACE_PROTOCOL = "the rate doubled, whole process; the median of the rounds, by 
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for; see `betwixt benchmark --help` and docs/benchmark.md."""
+    """What is asked for; see `betwixt benchmark --help` and docs/how-to/benchmark.md."""
 
     models: list[str]
     size: str | None = None

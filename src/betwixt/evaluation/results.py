@@ -31,7 +31,8 @@ _BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
 _INTRODUCTION = """\
 Made by `make results` from the tables in [results/](../results), which hold what was measured: model, hash of the
 weights, protocol, date and machine. Means are over frames; in brackets the 95 % confidence interval of the mean
-(bootstrap, over sequences where a set has several frames of one). [evaluate](evaluate.md) says what each metric is.
+(bootstrap, over sequences where a set has several frames of one). [evaluate](how-to/evaluate.md) says what each metric
+is.
 """.splitlines()
 
 _NAMES = {
@@ -183,8 +184,8 @@ def _calls(calls: Rows) -> list[str]:
     lines = [
         "## Real-time video",
         "",
-        "Simulated calls ([realtime](realtime.md)): the four schemes of NCM's appendix E at the same bits. The times",
-        "are of a picture, made one after the other; *missed* is the share that took longer than a tick;",
+        "Simulated calls ([realtime](how-to/realtime.md)): the four schemes of NCM's appendix E at the same bits. The",
+        "times are of a picture, made one after the other; *missed* is the share that took longer than a tick;",
         "where the machine was busy with other work they are left out.",
         "",
     ]

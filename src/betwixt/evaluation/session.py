@@ -37,7 +37,7 @@ __all__ = ["Outcome", "Request", "run"]
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for; see `betwixt evaluate --help` and docs/evaluate.md."""
+    """What is asked for; see `betwixt evaluate --help` and docs/how-to/evaluate.md."""
 
     models: list[str]
     dataset: str

@@ -137,7 +137,7 @@ class Tagging:
         self._network, self._device = network, device
         self._tags = [tag.strip() for tag in facts.get("tags", "").splitlines()]
         if len(self._tags) != network.config.tags:
-            raise InputError("The weights of ram came without their tags: import them again (docs/masks.md).")
+            raise InputError("The weights of ram came without their tags: import them again (docs/how-to/masks.md).")
         lines = facts.get("thresholds", "").splitlines()
         self._thresholds = np.array([float(line) for line in lines] or [_TAG] * len(self._tags))
 
@@ -170,7 +170,9 @@ class Detection:
         self._short, self._long = short, long
         words = facts.get("vocabulary", "").splitlines()
         if not words:
-            raise InputError("The weights of grounding-dino came without vocab.txt: import them again (docs/masks.md).")
+            raise InputError(
+                "The weights of grounding-dino came without vocab.txt: import them again (docs/how-to/masks.md)."
+            )
         from transformers import BertTokenizer
 
         self._tokenizer: Any = BertTokenizer(vocab={word: i for i, word in enumerate(words)}, do_lower_case=True)

@@ -274,7 +274,7 @@ MODELS: dict[str, ModelInfo] = {
             ModelInfo(
                 name,
                 summary,
-                "none: Betwixt's own (docs/models.md)",
+                "none: Betwixt's own (docs/models/index.md)",
                 parameters,
                 "embedded",
                 "MIT",
@@ -288,7 +288,7 @@ MODELS: dict[str, ModelInfo] = {
         ModelInfo(
             "hybrid",
             _HYBRID,
-            "none: Betwixt's own (docs/models.md), on RIFE 4.6",
+            "none: Betwixt's own (docs/models/index.md), on RIFE 4.6",
             5_839_003,
             "embedded",
             "MIT",

@@ -149,7 +149,7 @@ def _without_weights(name: str) -> str:
     ways = [f"betwixt weights download {offers[0]}"] if offers else []
     authors = f" (the authors': {place.page})" if place is not None and not offers else ""
     ways.append(f"betwixt weights import FILE --as {name}{authors}")
-    ways.append("train it (docs/training.md) and pass --weights FILE, or use another model, such as hybrid")
+    ways.append("train it (docs/how-to/train.md) and pass --weights FILE, or use another model, such as hybrid")
     return f"No weights of {name} are at hand: {'; '.join(ways)}."
 
 

@@ -61,7 +61,7 @@ def development_sets(root: Path, *, extrapolate: bool = False) -> dict[str, Deve
         if names:
             sets[name] = DevelopmentSet(opened, _even(names, count))
     if not sets:
-        raise InputError(f"{root} holds none of the development sets ({', '.join(SETS)}): see docs/evaluate.md.")
+        raise InputError(f"{root} holds none of the development sets ({', '.join(SETS)}): see docs/how-to/evaluate.md.")
     return sets
 
 
