@@ -32,7 +32,7 @@ from betwixt.evaluation.metrics import rounded
 from betwixt.files import file_hash
 from betwixt.machine import require_torch
 from betwixt.media.frames import assemble
-from betwixt.runtime.synthesis import Source
+from betwixt.runtime.synthesis import SourceFrame
 from betwixt.weights.load import load_weights, metadata_of, read_tensors
 from betwixt.weights.store import embedded_file, installed
 
@@ -151,7 +151,13 @@ class BFrameCoder:
         return float(min(max((_SLOPE / max(worth, 1e-9)) ** 0.5, 1 / 255), _COARSEST))
 
     def encode(
-        self, first: Source, second: Source, truth: Source, t: Fraction, step: float, worth: float | None = None
+        self,
+        first: SourceFrame,
+        second: SourceFrame,
+        truth: SourceFrame,
+        t: Fraction,
+        step: float,
+        worth: float | None = None,
     ) -> tuple[bytes, Any]:
         """The bits of a frame, and the frame that a decoder makes of them.
 
@@ -196,7 +202,7 @@ class BFrameCoder:
             assert best is not None
             return best[1], self._finished(best[2], first, second, t)
 
-    def decode(self, first: Source, second: Source, payload: bytes, t: Fraction) -> av.VideoFrame | None:
+    def decode(self, first: SourceFrame, second: SourceFrame, payload: bytes, t: Fraction) -> av.VideoFrame | None:
         """The frame of some bits; None if they cannot be its bits."""
         network = self._network
         if len(payload) < 1 or (len(payload) - 1) % 4:
@@ -215,7 +221,7 @@ class BFrameCoder:
 
     # -- what both sides do
 
-    def _scene(self, first: Source, second: Source, t: Fraction, code: int) -> _Scene:
+    def _scene(self, first: SourceFrame, second: SourceFrame, t: Fraction, code: int) -> _Scene:
         network = self._network
         if not network.predictor.any_time and t != Fraction(1, 2):
             raise UsageError("These weights code the frame in the middle of two alone: pass --keep 2.")
@@ -267,7 +273,7 @@ class BFrameCoder:
         whole = reader.take(index.size, reader.models.plan(index.reshape(-1))).reshape(channels, height, width)
         return torch.from_numpy((whole + mean).astype(np.float32))[None]
 
-    def _finished(self, frame: Tensor, first: Source, second: Source, t: Fraction) -> av.VideoFrame:
+    def _finished(self, frame: Tensor, first: SourceFrame, second: SourceFrame, t: Fraction) -> av.VideoFrame:
         height, width = first.picture.shape[:2]
         picture = frame[0, :, :height, :width].clamp(0, 1).permute(1, 2, 0).contiguous().numpy()
         return assemble(first.to_planes(picture, second, float(t)), first.video)

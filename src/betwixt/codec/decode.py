@@ -38,7 +38,7 @@ from betwixt.media.writer import TimeMap, VideoWriter, keeps_journal
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import MODELS, chosen_model
 from betwixt.runtime.load import load_model, loaded_hash
-from betwixt.runtime.synthesis import PairWork
+from betwixt.runtime.synthesis import PairSynthesis
 from betwixt.signals import defer_signals
 from betwixt.version import __version__
 
@@ -216,7 +216,7 @@ class _Make:
 
     left: int
     right: int
-    work: PairWork
+    work: PairSynthesis
 
 
 @dataclass(frozen=True)
@@ -415,7 +415,7 @@ class _Restoring:
         return self._begins[at] if at < len(self._begins) else len(self._record.ticks)
 
     def _gap(
-        self, left: int, right: int, first: av.VideoFrame | None, second: av.VideoFrame, work: PairWork | None
+        self, left: int, right: int, first: av.VideoFrame | None, second: av.VideoFrame, work: PairSynthesis | None
     ) -> Iterator[_Show | _Make]:
         """The frames between two decoded ones."""
         if first is None:
@@ -460,7 +460,7 @@ class _Restoring:
                     how = "coded" if checksum(video) == coded.checksum else "differing"
                     result.append(_Made(number, video, how, False))
                     continue
-            result.append(_Made(number, work.make([t])[0], "synthesized", lost))
+            result.append(_Made(number, work.synthesize([t])[0], "synthesized", lost))
         return result
 
 

@@ -44,15 +44,14 @@ from betwixt.machine import available_cores
 from betwixt.media.attach import attach
 from betwixt.media.images import is_image_location
 from betwixt.media.reader import Frame, Reader, StreamPacket
-from betwixt.media.scenes import CutDetector, CutList, read_cuts
+from betwixt.media.scenes import CutDetector, CutList, make_thumbnail, read_cuts
 from betwixt.media.sequence import ImageSource
 from betwixt.media.timeline import parse_rate
 from betwixt.media.writer import TimeMap, VideoWriter
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import DEFAULT_MODEL
-from betwixt.pipeline.plan import thumbnail
 from betwixt.runtime.load import load_model, loaded_hash, what_lacks
-from betwixt.runtime.synthesis import PairWork, Source
+from betwixt.runtime.synthesis import PairSynthesis, SourceFrame
 from betwixt.version import __version__
 
 if TYPE_CHECKING:
@@ -364,7 +363,7 @@ class _Encoding:
                 if isinstance(item, StreamPacket):
                     continue
                 if detector is not None:
-                    cuts += detector.push(thumbnail(item))
+                    cuts += detector.push(make_thumbnail(item.video))
                 else:
                     listed = isinstance(self.cuts, CutList) and bool(times)
                     cuts.append(listed and self.cuts.contains(item.index, item.time, times[-1]))  # type: ignore[union-attr]
@@ -564,7 +563,7 @@ class _Pair:
     """An interval of two decoded frames, and the true frames by number, both ends included."""
 
     interval: Interval
-    work: PairWork
+    work: PairSynthesis
     truths: dict[int, av.VideoFrame]
 
 
@@ -580,7 +579,7 @@ class _Maker:
         first, second = pair.work.sources
         span = ticks[interval.right] - ticks[interval.left]
         times = [Fraction(ticks[k] - ticks[interval.left], span) for k in interval.between]
-        made = pair.work.make(times)
+        made = pair.work.synthesize(times)
         ends = [mean_squared_error(first.video, pair.truths[interval.left])]
         ends.append(mean_squared_error(second.video, pair.truths[interval.right]))
         around = sum(ends) / 2
@@ -594,7 +593,13 @@ class _Maker:
         return verdicts
 
     def _code(
-        self, verdict: _Verdict, first: Source, second: Source, truth: av.VideoFrame, t: Fraction, made: av.VideoFrame
+        self,
+        verdict: _Verdict,
+        first: SourceFrame,
+        second: SourceFrame,
+        truth: av.VideoFrame,
+        t: Fraction,
+        made: av.VideoFrame,
     ) -> None:
         """Let the network code the frame, where that is worth its bits."""
         coder = self._job.coder

@@ -17,7 +17,7 @@ import cv2
 
 from betwixt.media.colour import Colour
 from betwixt.models.base import Interpolator
-from betwixt.runtime.synthesis import PairWork, Source, Synthesizer
+from betwixt.runtime.synthesis import PairSynthesis, SourceFrame, Synthesizer
 
 __all__ = ["Chain", "ahead", "one_thread_a_frame"]
 
@@ -39,16 +39,16 @@ class Chain:
         self._model, self._colour, self._ticks, self._curved = model, colour, ticks, curved
         self._synthesizer: Synthesizer | None = None
         self._number = self._span = 0
-        self._last: Source | None = None
-        self._work: PairWork | None = None
+        self._last: SourceFrame | None = None
+        self._work: PairSynthesis | None = None
 
-    def source(self, video: av.VideoFrame) -> Source:
+    def source(self, video: av.VideoFrame) -> SourceFrame:
         """Wrap a frame of the stream's format."""
         if self._synthesizer is None:
             self._synthesizer = Synthesizer(self._model, video, self._colour)
         return self._synthesizer.source(video)
 
-    def add(self, number: int, video: av.VideoFrame, begins: bool) -> PairWork | None:
+    def add(self, number: int, video: av.VideoFrame, begins: bool) -> PairSynthesis | None:
         """The interval from the frame that was added last to this one, or None where this one begins a shot.
 
         From then on the interval before knows all that it will: its frames can be made.
@@ -62,9 +62,9 @@ class Chain:
         self._work, span = None, self._ticks[number] - self._ticks[self._number]
         if before is not None and not begins:
             assert self._synthesizer is not None
-            self._work = PairWork(self._synthesizer, before, source)
+            self._work = PairSynthesis(self._synthesizer, before, source)
             if earlier is not None and self._curved:
-                self._work.follow(earlier, self._span, span)
+                self._work.link_previous(earlier, self._span, span)
         self._number, self._span, self._last = number, span, source
         return self._work
 

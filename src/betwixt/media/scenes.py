@@ -48,13 +48,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError
 
-__all__ = ["CutDetector", "CutList", "pair_score", "read_cuts", "thumbnail_size"]
+__all__ = ["CutDetector", "CutList", "make_thumbnail", "pair_score", "read_cuts", "thumbnail_size"]
 
 Image = NDArray[np.uint8]
 Plane = NDArray[np.float32]
@@ -105,6 +106,13 @@ def thumbnail_size(width: int, height: int) -> tuple[int, int]:
         raise ValueError(f"a frame of {width} x {height} pixels has no thumbnail")
     scale = min(1.0, LONG_SIDE / max(width, height))
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def make_thumbnail(frame: av.VideoFrame) -> Image:
+    """Scale a decoded frame down to the thumbnail that `CutDetector` takes, (height, width, 3) uint8, BGR."""
+    width, height = thumbnail_size(frame.width, frame.height)
+    small = frame.reformat(width=width, height=height, format="bgr24", interpolation="AREA")
+    return np.asarray(small.to_ndarray(), np.uint8)
 
 
 def pair_score(before: Image, after: Image) -> float:

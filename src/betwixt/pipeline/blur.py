@@ -57,8 +57,8 @@ from betwixt.pipeline.interpolate import (
     defaults,
     planned,
 )
-from betwixt.pipeline.plan import Anchor, Show
-from betwixt.runtime.synthesis import PairWork
+from betwixt.pipeline.plan import Anchor, ShowStep
+from betwixt.runtime.synthesis import PairSynthesis
 
 __all__ = ["MOST_SAMPLES", "Part", "blur_video", "exposure", "moments", "plan_blur", "sample_count"]
 
@@ -202,13 +202,13 @@ class _Director(Director):
 
     _job: _Job
 
-    def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Show | Task | StreamPacket]:
+    def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[ShowStep | Task | StreamPacket]:
         """The output in order."""
         job, planner = self._job, self.planner
         interval = 1 / job.rates.sampling
         self._opens = job.phase / 360 * interval
         self._closes = self._opens + job.shutter / 360 * interval
-        self._works: dict[tuple[int, int], PairWork] = {}
+        self._works: dict[tuple[int, int], PairSynthesis] = {}
         clock: Clock | None = None
         anchors: deque[Anchor] = deque()
         pending: deque[tuple[int, Fraction]] = deque()  # output frames whose exposure is not all read
@@ -232,7 +232,7 @@ class _Director(Director):
         while pending:
             yield self._made(*pending.popleft(), anchors)
 
-    def _made(self, index: int, now: Fraction, anchors: Iterable[Anchor]) -> Show | Task:
+    def _made(self, index: int, now: Fraction, anchors: Iterable[Anchor]) -> ShowStep | Task:
         """Output frame `index` at `now`."""
         shot = _shot(list(anchors), now)
         times = [frame.time for frame in shot]
@@ -240,12 +240,12 @@ class _Director(Director):
         if not parts:
             # next to a cut, or behind the last frame: the nearest frame of the shot stands still
             frame = min(shot, key=lambda f: abs(f.time - now))
-            return Show(index, frame, held=frame.time != now)
+            return ShowStep(index, frame, held=frame.time != now)
         used = [shot[p.left + k] for p in parts for k in (0, 1)]
         works = [self._work(shot[p.left], shot[p.left + 1], used) for p in parts]
         return Task((index,), functools.partial(self._expose, parts, works))
 
-    def _work(self, left: Frame, right: Frame, keep: Iterable[Frame]) -> PairWork:
+    def _work(self, left: Frame, right: Frame, keep: Iterable[Frame]) -> PairSynthesis:
         """An interval, prepared once for all the exposures that it has a part in."""
         key = left.index, right.index
         if key not in self._works:
@@ -254,18 +254,18 @@ class _Director(Director):
             self._works[key] = self.pair(left, right, keep)
         return self._works[key]
 
-    def _expose(self, parts: list[Part], works: list[PairWork]) -> list[av.VideoFrame]:
+    def _expose(self, parts: list[Part], works: list[PairSynthesis]) -> list[av.VideoFrame]:
         film = _Film(works[0], self._job.linear)
         for part, work in zip(parts, works, strict=True):
-            distance = work.longest() * float(part.end - part.start)
+            distance = work.max_displacement() * float(part.end - part.start)
             count = sample_count(self._job.samples, float(part.share), distance)
             motions = max(2, math.ceil(distance / LEAP))
-            for planes in work.moments(moments(part, count), motions):
+            for planes in work.planes_at(moments(part, count), motions):
                 film.add(planes, float(part.share) / count)
                 if self.abandoned.is_set():
                     raise Stopped
         self._job.count(film.count)
-        return [assemble(film.developed(), works[0].like)]
+        return [assemble(film.developed(), works[0].template)]
 
 
 def _shot(anchors: list[Anchor], now: Fraction) -> list[Frame]:
@@ -285,7 +285,7 @@ def _shot(anchors: list[Anchor], now: Fraction) -> list[Frame]:
 class _Film:
     """Takes up frames with their weights, which sum to 1, and gives the exposed frame."""
 
-    def __init__(self, work: PairWork, linear: bool) -> None:
+    def __init__(self, work: PairSynthesis, linear: bool) -> None:
         self.count = 0
         path = work.path
         transfer = transfer_of(work.colour.transfer, rgb=path.rgb)

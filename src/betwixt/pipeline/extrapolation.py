@@ -32,7 +32,7 @@ from betwixt.pipeline.interpolate import (
     defaults,
     planned,
 )
-from betwixt.pipeline.plan import Show, Tail
+from betwixt.pipeline.plan import ShowStep, Tail
 
 __all__ = ["MOST_FRAMES", "extrapolate_video", "plan_extrapolation"]
 
@@ -80,12 +80,12 @@ class _Director(Director):
         super().__init__(job, chunk)
         self._more, self._only = more, only
 
-    def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Show | Task | StreamPacket]:
+    def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[ShowStep | Task | StreamPacket]:
         """The source as it is, then the frames after it."""
         count = 0
         for step in super().steps(items):
-            if isinstance(step, (Show, Task)):
-                count = (step.index if isinstance(step, Show) else step.indices[-1]) + 1
+            if isinstance(step, (ShowStep, Task)):
+                count = (step.index if isinstance(step, ShowStep) else step.indices[-1]) + 1
             if not self._only:
                 yield step
         if count == 0:
@@ -100,7 +100,7 @@ class _Director(Director):
         for k in range(0, len(slots), size):
             part = slots[k : k + size]
             steps = [s for _, s in part]
-            yield Task(tuple(index - first for index, _ in part), functools.partial(work.after, steps))
+            yield Task(tuple(index - first for index, _ in part), functools.partial(work.extrapolate, steps))
 
     def _end(self) -> Tail:
         name, tail = self._job.reader.name, self.planner.tail

@@ -20,9 +20,9 @@ from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, Reader
 from betwixt.media.sequence import ImageSource
 from betwixt.models.registry import chosen_model
-from betwixt.pipeline.plan import Between, Planner, choose_rates
+from betwixt.pipeline.plan import InterpolateStep, Planner, choose_rates
 from betwixt.runtime.load import load_model
-from betwixt.runtime.synthesis import PairWork, Synthesizer
+from betwixt.runtime.synthesis import PairSynthesis, Synthesizer
 
 __all__ = ["Findings", "inspect_video"]
 
@@ -144,7 +144,7 @@ def _scan(
     planner = Planner(choose_rates(info.rate, None, None, None), cuts="auto", fill=True)
     pairs: list[tuple[Frame, ...]] = []
     for step in planner.steps(watched()):
-        if isinstance(step, Between) and len(pairs) < _SAMPLE_PAIRS:
+        if isinstance(step, InterpolateStep) and len(pairs) < _SAMPLE_PAIRS:
             pairs.append((step.left, step.right))
     steps = [b - a for a, b in itertools.pairwise(times)]
     if not times:
@@ -177,7 +177,7 @@ def _cost(pairs: list[tuple[Frame, ...]], info: VideoInfo) -> float | None:
 
     def make(pair: tuple[Frame, ...]) -> None:
         left, right = (synthesizer.source(frame.video) for frame in pair)
-        PairWork(synthesizer, left, right).make([Fraction(1, 2)])
+        PairSynthesis(synthesizer, left, right).synthesize([Fraction(1, 2)])
 
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)

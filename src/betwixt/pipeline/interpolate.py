@@ -44,9 +44,9 @@ from betwixt.media.writer import TimeMap, VideoWriter, keeps_journal
 from betwixt.models.base import Interpolator, check_interpolates, takes_no_masks
 from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.pipeline.channel import Channel, Stopped
-from betwixt.pipeline.plan import Between, Planner, Rates, Show, choose_rates
+from betwixt.pipeline.plan import InterpolateStep, Planner, Rates, ShowStep, choose_rates
 from betwixt.runtime.load import load_model, loaded_hash, what_lacks
-from betwixt.runtime.synthesis import PairWork, Source, Synthesizer
+from betwixt.runtime.synthesis import PairSynthesis, SourceFrame, Synthesizer
 from betwixt.signals import defer_signals
 from betwixt.version import __version__
 
@@ -531,26 +531,26 @@ class Director:
         self.abandoned = threading.Event()
         self._job, self._chunk = job, chunk
         self._synthesizer: Synthesizer | None = None
-        self._sources: dict[int, Source] = {}
+        self._sources: dict[int, SourceFrame] = {}
 
-    def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Show | Task | StreamPacket]:
+    def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[ShowStep | Task | StreamPacket]:
         """The output in order; packets of other streams pass through in place.
 
         Where paths are curved, an interval waits until the one after it is known, or that there is none.
         """
         waits = self._job.paths == "curved" and self._job.model.curves
-        last: tuple[Between, PairWork] | None = None  # what waits, and what comes behind it
-        held: list[Show | Task | StreamPacket] = []
+        last: tuple[InterpolateStep, PairSynthesis] | None = None  # what waits, and what comes behind it
+        held: list[ShowStep | Task | StreamPacket] = []
         for step in self.planner.steps(items):
-            if isinstance(step, Between):
+            if isinstance(step, InterpolateStep):
                 work = self.pair(step.left, step.right)
                 if last is not None and last[0].right.index == step.left.index:
-                    work.follow(last[1], float(last[0].length), float(step.length))
+                    work.link_previous(last[1], float(last[0].length), float(step.length))
                 yield from held
                 last, held = (step, work), list(self._tasks(step, work))
             else:
                 held.append(step)
-                if last is not None and isinstance(step, Show):
+                if last is not None and isinstance(step, ShowStep):
                     # Where another frame than the interval's is shown, none begins where it ends.
                     last = last if step.frame.index in (last[0].left.index, last[0].right.index) else None
             if last is None or not waits:
@@ -558,12 +558,12 @@ class Director:
                 last, held = None, []
         yield from held
 
-    def _tasks(self, between: Between, work: PairWork) -> Iterator[Task]:
+    def _tasks(self, between: InterpolateStep, work: PairSynthesis) -> Iterator[Task]:
         for k in range(0, len(between.slots), self._chunk):
             part = between.slots[k : k + self._chunk]
-            yield Task(tuple(i for i, _ in part), functools.partial(work.make, [t for _, t in part]))
+            yield Task(tuple(i for i, _ in part), functools.partial(work.synthesize, [t for _, t in part]))
 
-    def pair(self, left: Frame, right: Frame, keep: Iterable[Frame] = ()) -> PairWork:
+    def pair(self, left: Frame, right: Frame, keep: Iterable[Frame] = ()) -> PairSynthesis:
         """Two frames, to be prepared once; of other frames only those to `keep` stay in memory."""
         if self._synthesizer is None:
             self._synthesizer = Synthesizer(self._job.model, left.video, self._job.reader.info.colour)
@@ -573,7 +573,7 @@ class Director:
         self._sources = {f.index: self._sources.get(f.index) or synthesizer.source(f.video) for f in wanted}
         masks = self._job.masks
         find = None if masks is None else functools.partial(masks.pair, left.index, right.index, *synthesizer.size)
-        return PairWork(synthesizer, self._sources[left.index], self._sources[right.index], find)
+        return PairSynthesis(synthesizer, self._sources[left.index], self._sources[right.index], find)
 
 
 def defaults() -> dict[str, Any]:
@@ -850,7 +850,7 @@ class Run:
             if isinstance(step, StreamPacket):
                 self._write.put(step, 0)
                 continue
-            if isinstance(step, Show):
+            if isinstance(step, ShowStep):
                 self._write.put(_Shown(step.index, step.frame.video, step.held), 1)
             elif step.indices[-1] < self._done:
                 self._write.put(_Repeated(step.indices), len(step.indices))

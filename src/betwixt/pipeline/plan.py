@@ -12,17 +12,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-import numpy as np
-from numpy.typing import NDArray
-
 from betwixt.errors import UsageError
 from betwixt.media.duplicates import DuplicateDetector
 from betwixt.media.frames import bit_depth, luma8, planes
 from betwixt.media.reader import Frame, StreamPacket
-from betwixt.media.scenes import CutDetector, CutList, thumbnail_size
+from betwixt.media.scenes import CutDetector, CutList, make_thumbnail
 from betwixt.media.timeline import MAX_RATE, Clock
 
-__all__ = ["Anchor", "Between", "Planner", "Rates", "Show", "Tail", "choose_rates", "thumbnail"]
+__all__ = ["Anchor", "InterpolateStep", "Planner", "Rates", "ShowStep", "Tail", "choose_rates"]
 
 LONGEST_FILL = 4
 """How many duplicates in a row are taken for placeholders; more are a picture that stands still."""
@@ -89,7 +86,7 @@ def _plain(value: Fraction) -> str:
 
 
 @dataclass(frozen=True)
-class Show:
+class ShowStep:
     """Show a source frame as it is.
 
     Attributes:
@@ -104,7 +101,7 @@ class Show:
 
 
 @dataclass(frozen=True)
-class Between:
+class InterpolateStep:
     """Make frames between two source frames.
 
     Attributes:
@@ -198,7 +195,7 @@ class Planner:
         """How many cuts have been found so far."""
         return len(self.cut_times)
 
-    def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Show | Between | StreamPacket]:
+    def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[ShowStep | InterpolateStep | StreamPacket]:
         """The steps for a stream of frames; packets of other streams pass through in place."""
         clock: Clock | None = None
         first: Frame | None = None
@@ -223,7 +220,7 @@ class Planner:
             yield from self._interval(clock, previous, first, finish, end, False)
         else:
             for index, now in clock.until(end):
-                yield Show(index, previous, held=now > previous.time)
+                yield ShowStep(index, previous, held=now > previous.time)
 
     def started(self, first: Frame) -> Clock:
         """The output's clock, from the first frame on."""
@@ -249,19 +246,19 @@ class Planner:
 
     def _interval(
         self, clock: Clock, left: Frame, right: Frame, right_time: Fraction, until: Fraction, cut: bool
-    ) -> Iterator[Show | Between]:
+    ) -> Iterator[ShowStep | InterpolateStep]:
         slots: list[tuple[int, Fraction]] = []
         length = right_time - left.time
         for index, now in clock.until(until):
             t = (now - left.time) / length
             if t <= 0:
-                yield Show(index, left)
+                yield ShowStep(index, left)
             elif cut:
-                yield Show(index, left if 2 * t < 1 else right, held=True)
+                yield ShowStep(index, left if 2 * t < 1 else right, held=True)
             else:
                 slots.append((index, t))
         if slots:
-            yield Between(left, right, length, tuple(slots))
+            yield InterpolateStep(left, right, length, tuple(slots))
 
     # -- cuts and duplicates
 
@@ -317,7 +314,7 @@ class Planner:
                 yield self._counted(anchor)
                 continue
             waiting.append(anchor)
-            for cut in detector.push(thumbnail(item)):
+            for cut in detector.push(make_thumbnail(item.video)):
                 yield self._decided(waiting.popleft(), cut)
         if detector is not None:
             for cut in detector.flush():
@@ -331,10 +328,3 @@ class Planner:
         if anchor.cut:
             self.cut_times.append(anchor.frame.time)
         return anchor
-
-
-def thumbnail(frame: Frame) -> NDArray[np.uint8]:
-    """What `media.scenes.CutDetector` sees of a frame, (h, w, 3) BGR."""
-    width, height = thumbnail_size(frame.video.width, frame.video.height)
-    small = frame.video.reformat(width=width, height=height, format="bgr24", interpolation="AREA")
-    return np.asarray(small.to_ndarray(), np.uint8)

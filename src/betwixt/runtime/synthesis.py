@@ -3,8 +3,8 @@
     motion models   luma, or small RGB, of both ── prepare_views ── motion(t) ── warp the planes themselves
     other models    planes ── RGB ──────────────── prepare ─────── at(t) ────── planes (`media.colour.RGBPath`)
 
-`Source` wraps a decoded frame and keeps what is computed of it once (its planes, luma, RGB picture), since each frame
-serves as the right of one pair and the left of the next.
+`SourceFrame` wraps a decoded frame and computes each view of it once (planes, luma, RGB), since each frame is the right
+frame of one pair and the left frame of the next.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from betwixt.models.base import Image, Interpolator, MotionPair, Pair, curved
 from betwixt.models.dis.interpolator import DIS, DISPair
 from betwixt.models.frame_view import Luma, smaller
 
-__all__ = ["PairWork", "Source", "Synthesizer"]
+__all__ = ["PairSynthesis", "SourceFrame", "Synthesizer"]
 
 
-class Source:
+class SourceFrame:
     """A decoded frame and what has been computed of it."""
 
     def __init__(self, video: av.VideoFrame, path: RGBPath) -> None:
@@ -70,7 +70,7 @@ class Source:
                 self._shrunk = self._path.to_small_rgb(self.planes, height, width)
             return self._shrunk
 
-    def to_planes(self, picture: Image, second: Source, t: float) -> list[Plane]:
+    def to_planes(self, picture: Image, second: SourceFrame, t: float) -> list[Plane]:
         """The planes of a picture between this frame and `second`, at 0 < t < 1."""
         return self._path.to_planes(picture, self.planes, second.planes, self.picture, second.picture, t)
 
@@ -90,16 +90,16 @@ class Synthesizer:
         self.path = RGBPath(like.format.name, like.width, like.height, colour)
         self.size = (like.height, like.width)
 
-    def source(self, video: av.VideoFrame) -> Source:
+    def source(self, video: av.VideoFrame) -> SourceFrame:
         """Wrap a decoded frame of the stream."""
-        return Source(video, self.path)
+        return SourceFrame(video, self.path)
 
 
 class _Interval:
     """Two frames that follow each other: prepared once, by whichever thread comes first."""
 
     def __init__(
-        self, model: Interpolator, first: Source, second: Source, masks: Callable[[], Masks] | None = None
+        self, model: Interpolator, first: SourceFrame, second: SourceFrame, masks: Callable[[], Masks] | None = None
     ) -> None:
         self._model, self._first, self._second, self._masks = model, first, second, masks
         self._lock = threading.Lock()
@@ -128,7 +128,7 @@ class _Interval:
         return self._pair
 
 
-class PairWork:
+class PairSynthesis:
     """Two frames of a stream: prepared once, by whichever thread comes first, then asked for times by any.
 
     Args:
@@ -139,7 +139,11 @@ class PairWork:
     """
 
     def __init__(
-        self, synthesizer: Synthesizer, first: Source, second: Source, masks: Callable[[], Masks] | None = None
+        self,
+        synthesizer: Synthesizer,
+        first: SourceFrame,
+        second: SourceFrame,
+        masks: Callable[[], Masks] | None = None,
     ) -> None:
         self._synthesizer, self._first, self._second = synthesizer, first, second
         self._interval = _Interval(synthesizer.model, first, second, masks)
@@ -150,7 +154,7 @@ class PairWork:
         self._pair: Pair | None = None
         self._found: DISPair | None = None
 
-    def follow(self, before: PairWork, span: float, own: float) -> None:
+    def link_previous(self, before: PairSynthesis, span: float, own: float) -> None:
         """Let two intervals of a shot know of each other, which bends the paths of models that heed it.
 
         To be said before the frames of either are made.
@@ -167,18 +171,18 @@ class PairWork:
         self._spans = span / own, self._spans[1]
         before._spans = before._spans[0], own / span
 
-    def make(self, times: list[Fraction]) -> list[av.VideoFrame]:
+    def synthesize(self, times: list[Fraction]) -> list[av.VideoFrame]:
         """The frames at `times`, each 0 < t < 1, in the format of the sources."""
         pair = self._prepared()
         return [assemble(self._planes(pair, float(t)), self._first.video) for t in times]
 
     @property
-    def sources(self) -> tuple[Source, Source]:
+    def sources(self) -> tuple[SourceFrame, SourceFrame]:
         """Frame 0 and frame 1."""
         return self._first, self._second
 
     @property
-    def like(self) -> av.VideoFrame:
+    def template(self) -> av.VideoFrame:
         """A frame of the format that is made."""
         return self._first.video
 
@@ -192,7 +196,7 @@ class PairWork:
         """What the stream says of its colour."""
         return self._synthesizer.colour
 
-    def moments(self, times: Sequence[float], motions: int) -> Iterator[list[Plane]]:
+    def planes_at(self, times: Sequence[float], motions: int) -> Iterator[list[Plane]]:
         """The planes of the frames at `times`, 0 < t < 1, in order, which together are one exposure.
 
         A model that describes its frames by motion is asked for it `motions` times at most, evenly spread; the moments
@@ -213,12 +217,12 @@ class PairWork:
                 near = group, middle, pair.motion(middle)
             yield self._of_motion(_moved(near[2], near[1], t))
 
-    def longest(self) -> float:
+    def max_displacement(self) -> float:
         """How far the fastest parts move from one frame to the other, in pixels."""
         pair = self._prepared()
         return pair.longest() if isinstance(pair, DISPair) else self._search().longest()
 
-    def after(self, steps: Sequence[Fraction]) -> list[av.VideoFrame]:
+    def extrapolate(self, steps: Sequence[Fraction]) -> list[av.VideoFrame]:
         """The frames so many intervals after the second frame, each > 0, in the format of the sources.
 
         A model that extrapolates does so from frame to frame, and whole intervals only; for any other the motion that

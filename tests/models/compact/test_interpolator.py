@@ -23,7 +23,7 @@ from betwixt.models.compact.config import CONFIGS, search
 from betwixt.models.compact.interpolator import CompactInterpolator
 from betwixt.models.compact.network import Compact
 from betwixt.models.dis.interpolator import DIS
-from betwixt.runtime.synthesis import PairWork, Synthesizer
+from betwixt.runtime.synthesis import PairSynthesis, Synthesizer
 from shifted import as_float, pictures
 
 
@@ -76,7 +76,7 @@ def test_what_is_still_stays_bit_by_bit(weights: Path) -> None:
     frames = [av.VideoFrame.from_ndarray(p, format="rgb24") for p in (first, second)]
     synthesizer = Synthesizer(CompactInterpolator(weights, "cpu"), frames[0], colour_of(frames[0]))
     sources = [synthesizer.source(frame) for frame in frames]
-    (made,) = PairWork(synthesizer, *sources).make([Fraction(1, 2)])
+    (made,) = PairSynthesis(synthesizer, *sources).synthesize([Fraction(1, 2)])
     result = made.to_ndarray(format="rgb24")
     np.testing.assert_array_equal(result[:, :48], first[:, :48])
     assert (result[:, 80:] != first[:, 80:]).any()
@@ -88,7 +88,7 @@ def test_colours_reach_the_planes_of_every_format(weights: Path, name: str) -> N
     frames = [av.VideoFrame.from_ndarray(p, format="rgb24").reformat(format=name) for p in (first, second)]
     synthesizer = Synthesizer(CompactInterpolator(weights, "cpu"), frames[0], colour_of(frames[0]))
     sources = [synthesizer.source(frame) for frame in frames]
-    (made,) = PairWork(synthesizer, *sources).make([Fraction(1, 2)])
+    (made,) = PairSynthesis(synthesizer, *sources).synthesize([Fraction(1, 2)])
     assert made.format.name == name
     path = synthesizer.path
     expected = synthesizer.model.prepare(sources[0].picture, sources[1].picture).at(0.5)
