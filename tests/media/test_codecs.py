@@ -11,7 +11,7 @@ import pytest
 
 import betwixt
 from betwixt.errors import UsageError
-from betwixt.media.codecs import choose, container_of, options_for, pixel_format_for
+from betwixt.media.codecs import choose_encoder, container_of, options_for, pixel_format_for
 from betwixt.media.colour import Colour
 from betwixt.media.probe import HDR, VideoInfo
 from clips import make_clip, read_frames
@@ -35,7 +35,7 @@ PLAIN = VideoInfo(
     ],
 )
 def test_the_usual_encoder_keeps_what_the_source_has(container, change, name):
-    assert choose(None, container, replace(PLAIN, **change)).name == name
+    assert choose_encoder(None, container, replace(PLAIN, **change)).name == name
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,13 @@ def test_the_usual_encoder_keeps_what_the_source_has(container, change, name):
     ],
 )
 def test_the_nearest_pixel_format_is_taken(codec, source, size, expected):
-    assert pixel_format_for(choose(codec, "matroska", PLAIN), None, source, *size) == expected
+    assert pixel_format_for(choose_encoder(codec, "matroska", PLAIN), None, source, *size) == expected
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9", "ffv1", "prores", "mpeg4", "mjpeg", "utvideo"])
 @pytest.mark.parametrize("quality", [None, "lossless", "12"])
 def test_every_encoder_takes_its_options(codec, quality):
-    encoder = choose(codec, "matroska", PLAIN)
+    encoder = choose_encoder(codec, "matroska", PLAIN)
     name = pixel_format_for(encoder, None, "yuv420p", 64, 48)
     try:
         options = options_for(encoder, quality, PLAIN, name, 1)
@@ -83,7 +83,7 @@ def test_hdr_metadata_is_written_as_the_encoders_want_it():
     f = Fraction
     display = ((f(17, 25), f(8, 25)), (f(53, 200), f(69, 100)), (f(3, 20), f(3, 50)), (f(3127, 10000), f(329, 1000)))
     source = replace(PLAIN, hdr=HDR(display, (f(1, 200), f(1000)), (1000, 400)), pixel_format="yuv420p10le")
-    text = options_for(choose("hevc", "matroska", source), None, source, "yuv420p10le", 0)["x265-params"]
+    text = options_for(choose_encoder("hevc", "matroska", source), None, source, "yuv420p10le", 0)["x265-params"]
     assert "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50)" in text
     assert "max-cll=1000,400" in text
 

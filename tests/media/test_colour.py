@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from betwixt.media.colour import FULL, LIMITED, Colour, RGBPath
-from betwixt.media.frames import assemble, bit_depth, luma8, planes, workable, workable_name
+from betwixt.media.colour import FULL, LIMITED, Colour, RGBConverter
+from betwixt.media.frames import bit_depth, frame_from_planes, luma8, planes, supported_format, to_supported_format
 
 FORMATS = [
     "yuv420p", "yuvj420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv411p", "nv12",
@@ -31,7 +31,7 @@ def noise_frame(name, width=38, height=22, seed=0, limited=True):
 def test_a_still_pair_comes_back_exactly(name, size):
     frame = noise_frame(name, *size, limited=False)
     parts = [p.copy() for p in planes(frame)]
-    path = RGBPath(name, *size, Colour(range=FULL if name == "yuvj420p" else LIMITED))
+    path = RGBConverter(name, *size, Colour(range=FULL if name == "yuvj420p" else LIMITED))
     picture = path.to_rgb(parts)
     assert picture.shape == (size[1], size[0], 3)
     assert 0 <= picture.min() <= picture.max() <= 1
@@ -51,7 +51,7 @@ def test_colours_agree_with_ffmpeg(matrix, colour_range):
     spaces = {1: "ITU709", 6: "ITU601", 9: "BT2020"}
     ranges = {LIMITED: "MPEG", FULL: "JPEG"}
     yuv = source.reformat(format="yuv444p", dst_colorspace=spaces[matrix], dst_color_range=ranges[colour_range])
-    path = RGBPath("yuv444p", 32, 16, Colour(matrix=matrix, range=colour_range))
+    path = RGBConverter("yuv444p", 32, 16, Colour(matrix=matrix, range=colour_range))
     picture = path.to_rgb(planes(yuv))
     np.testing.assert_allclose(picture * 255, rgb, atol=2.0)
     back = path.to_planes(rgb / np.float32(255), planes(yuv), planes(yuv), picture, picture, 0.5)
@@ -67,7 +67,9 @@ def test_chroma_stands_where_the_stream_says(location, shift):
     y, u, v = planes(frame)
     y[...], v[...] = 128, 128
     u[...] = 100 + np.arange(width // 2)
-    picture = RGBPath("yuv420p", width, height, Colour(range=FULL, location=location, matrix=1)).to_rgb(planes(frame))
+    picture = RGBConverter("yuv420p", width, height, Colour(range=FULL, location=location, matrix=1)).to_rgb(
+        planes(frame)
+    )
     blue = picture[4, 10:50, 2] * 255
     expected = 128 + 2 * (1 - 0.0722) * (100 + (np.arange(10, 50) - shift) / 2 - 128) * 255 / 255
     np.testing.assert_allclose(blue, np.clip(expected, 0, 255), atol=0.6)
@@ -75,7 +77,7 @@ def test_chroma_stands_where_the_stream_says(location, shift):
 
 def test_moving_colour_is_not_pulled_back():
     a, b = noise_frame("yuv420p", seed=1), noise_frame("yuv420p", seed=2)
-    path = RGBPath("yuv420p", 38, 22, Colour())
+    path = RGBConverter("yuv420p", 38, 22, Colour())
     pa, pb = path.to_rgb(planes(a)), path.to_rgb(planes(b))
     new = np.full_like(pa, 0.5)
     result = path.to_planes(new, planes(a), planes(b), pa, pb, 0.5)
@@ -84,10 +86,10 @@ def test_moving_colour_is_not_pulled_back():
 
 @pytest.mark.parametrize("name", ["pal8", "yuyv422", "monow", "rgb565le", "x2rgb10le", "ayuv"])
 def test_odd_formats_become_workable_ones(name):
-    target = workable_name(name)
-    assert workable_name(target) == target
+    target = supported_format(name)
+    assert supported_format(target) == target
     if name != "pal8":
-        frame = workable(av.VideoFrame(16, 16, name))
+        frame = to_supported_format(av.VideoFrame(16, 16, name))
         assert frame.format.name == target
         assert luma8(frame).shape == (16, 16)
 
@@ -104,7 +106,7 @@ def test_luma_is_eight_bits_of_the_picture(name):
 
 def test_assembling_planes_gives_the_same_frame():
     frame = noise_frame("yuv420p10le", 37, 21)
-    copy = assemble(planes(frame), frame)
+    copy = frame_from_planes(planes(frame), frame)
     for a, b in zip(planes(frame), planes(copy), strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -115,9 +117,9 @@ def test_a_small_picture_is_the_picture_shrunk(name):
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     smooth = np.stack([0.5 + 0.2 * np.sin(x / 9), 0.5 + 0.2 * np.cos(y / 8), 0.5 + 0.1 * np.sin((x + y) / 12)], axis=2)
     frame = av.VideoFrame.from_ndarray((255 * smooth).astype(np.uint8), format="rgb24").reformat(format=name)
-    path = RGBPath(name, width, height, Colour(range=FULL if name == "yuvj420p" else LIMITED))
+    path = RGBConverter(name, width, height, Colour(range=FULL if name == "yuvj420p" else LIMITED))
     if path.rgb:
-        path = RGBPath(name, width, height, Colour(range=FULL))
+        path = RGBConverter(name, width, height, Colour(range=FULL))
     parts = planes(frame)
     picture = path.to_rgb(parts)
     np.testing.assert_array_equal(path.to_small_rgb(parts, height, width), picture)

@@ -31,7 +31,7 @@ from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.metrics import rounded
 from betwixt.files import file_hash
 from betwixt.machine import require_torch
-from betwixt.media.frames import assemble
+from betwixt.media.frames import frame_from_planes
 from betwixt.runtime.synthesis import SourceFrame
 from betwixt.weights.load import load_weights, metadata_of, read_tensors
 from betwixt.weights.store import embedded_file, installed
@@ -276,7 +276,7 @@ class BFrameCoder:
     def _finished(self, frame: Tensor, first: SourceFrame, second: SourceFrame, t: Fraction) -> av.VideoFrame:
         height, width = first.picture.shape[:2]
         picture = frame[0, :, :height, :width].clamp(0, 1).permute(1, 2, 0).contiguous().numpy()
-        return assemble(first.to_planes(picture, second, float(t)), first.video)
+        return frame_from_planes(first.to_planes(picture, second, float(t)), first.video)
 
 
 class _Scene:

@@ -39,7 +39,7 @@ from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.metrics import ms_ssim, psnr, rounded
 from betwixt.files import write_whole
 from betwixt.machine import describe_machine
-from betwixt.media.colour import RGBPath
+from betwixt.media.colour import RGBConverter
 from betwixt.media.frames import planes
 from betwixt.media.images import is_image_location
 from betwixt.media.reader import Frame, Reader
@@ -319,7 +319,7 @@ def _cut(clip: str, target: Path, request: Request) -> tuple[str, str]:
 def _pictures(path: Path) -> list[NDArray[np.uint8]]:
     with Reader(path, interlaced="ignore") as reader:
         info = reader.info
-        to_rgb = RGBPath(info.pixel_format, info.width, info.height, info.colour).to_rgb
+        to_rgb = RGBConverter(info.pixel_format, info.width, info.height, info.colour).to_rgb
         return [rounded(to_rgb(planes(item.video))) for item in reader if isinstance(item, Frame)]
 
 

@@ -34,7 +34,8 @@ from betwixt.media import codecs
 from betwixt.media.attach import attachment
 from betwixt.media.journal import Journal, broken_off
 from betwixt.media.reader import Reader, StreamPacket
-from betwixt.media.writer import TimeMap, VideoWriter, keeps_journal
+from betwixt.media.timeline import TimeMap
+from betwixt.media.writer import VideoWriter, can_keep_journal
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import MODELS, chosen_model
 from betwixt.runtime.load import load_model, loaded_hash
@@ -175,12 +176,12 @@ def decode_video(
                     pixel_format=pixel_format,
                     threads=threads,
                     tick=record.tick,
-                    clock=record.ticks,
-                    last=record.last,
+                    timestamps=record.ticks,
+                    last_duration=record.last,
                     journal=job.open_journal(target, codec, quality, pixel_format, overwrite) if journal else None,
                 )
             with one_thread_a_frame():
-                writer.copy_from(reader.container, reader.stream, TimeMap(), without=(ATTACHMENT, TAG))
+                writer.copy_streams(reader.container, reader.stream, TimeMap(), without=(ATTACHMENT, TAG))
                 summary = job.run(writer)
                 writer.commit()
         except BaseException as cause:
@@ -300,8 +301,8 @@ class _Restoring:
     ) -> Journal | None:
         """Where this run leaves what it has done if it is broken off; None where none can be gone on with."""
         info, container = self._reader.info, codecs.container_of(target)
-        encoder, chosen = codecs.settled(codec, container, quality, pixel_format, info, self._threads)
-        if self._used is None or not keeps_journal(encoder, chosen):
+        encoder, chosen = codecs.resolve_encoding(codec, container, quality, pixel_format, info, self._threads)
+        if self._used is None or not can_keep_journal(encoder, chosen):
             return None
         settings = {
             "version": __version__,
@@ -324,14 +325,14 @@ class _Restoring:
         """Write every frame, and the packets of the other streams."""
         record = self._record
         summary = Decoded("", record.mode, self.model.name)
-        self._done = writer.done
+        self._done = writer.resumed_frames
         for done in ahead(self._steps(), self._work, self._threads):
             if isinstance(done, StreamPacket):
                 writer.copy(done)
                 continue
             for item in done:
                 if item.number < self._done:
-                    writer.repeat()
+                    writer.write_from_journal()
                     summary.earlier += 1
                 else:
                     assert item.video is not None

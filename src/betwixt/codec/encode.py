@@ -46,8 +46,8 @@ from betwixt.media.images import is_image_location
 from betwixt.media.reader import Frame, Reader, StreamPacket
 from betwixt.media.scenes import CutDetector, CutList, make_thumbnail, read_cuts
 from betwixt.media.sequence import ImageSource
-from betwixt.media.timeline import parse_rate
-from betwixt.media.writer import TimeMap, VideoWriter
+from betwixt.media.timeline import TimeMap, parse_rate
+from betwixt.media.writer import VideoWriter
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.runtime.load import load_model, loaded_hash, what_lacks
@@ -376,7 +376,7 @@ class _Encoding:
                 )
             self.notes += reader.notes
             stated = reader.stated_end
-            start = reader.origin - reader.earliest if isinstance(reader, Reader) else Fraction(0)
+            start = reader.info.start - reader.earliest_start if isinstance(reader, Reader) else Fraction(0)
         finally:
             reader.close()
         if detector is not None:
@@ -434,7 +434,7 @@ class _Encoding:
             )
             with writer:
                 if isinstance(reader, Reader):
-                    writer.copy_from(reader.container, reader.stream, TimeMap(reader.earliest))
+                    writer.copy_streams(reader.container, reader.stream, TimeMap(reader.earliest_start))
                 number = 0
                 for item in reader:
                     if isinstance(item, StreamPacket):
@@ -495,7 +495,7 @@ class _Encoding:
             number += 1
             open_after = waiting.get(number)
             if open_interval is not None or open_after is not None:
-                held[number] = writer.converted(frame.video)
+                held[number] = writer.to_output_format(frame.video)
             if not sent[number]:
                 continue
             here = next(stream, None)

@@ -605,17 +605,17 @@ def _decoded(path: Path, most: int | None, *, convert: bool = True) -> Iterator[
     Raises:
         InputError: if it cannot be read, or is damaged before its end.
     """
-    from betwixt.media.colour import RGBPath
+    from betwixt.media.colour import RGBConverter
     from betwixt.media.frames import planes
     from betwixt.media.reader import Frame, Reader
 
     with Reader(path) as reader:
-        route: RGBPath | None = None
+        route: RGBConverter | None = None
         frames = (item for item in reader if isinstance(item, Frame))
         for frame in itertools.islice(frames, most):
             if convert:
                 video = frame.video
-                route = route or RGBPath(video.format.name, video.width, video.height, reader.info.colour)
+                route = route or RGBConverter(video.format.name, video.width, video.height, reader.info.colour)
                 yield rounded(route.to_rgb(planes(video)))
         if reader.damage:
             raise InputError(f"{path} is damaged: {reader.damage}.")

@@ -18,13 +18,13 @@ import av.container
 import av.error
 import av.filter
 
-__all__ = ["Stretcher", "encoder_for"]
+__all__ = ["AudioStretcher", "choose_audio_encoder"]
 
 
 _LOSSLESS = ("flac", "alac", "wavpack", "tta", "ape", "mlp", "truehd")
 
 
-def encoder_for(codec: str, container: str) -> str:
+def choose_audio_encoder(codec: str, container: str) -> str:
     """The encoder for sound: the source's codec where the container takes it, else one that loses as little."""
     usual = {"webm": "libopus", "avi": "libmp3lame", "ogg": "libopus", "mxf": "pcm_s16le"}.get(container, "aac")
     own = {"opus": "libopus", "vorbis": "libopus", "mp3": "libmp3lame"}.get(codec, codec)
@@ -43,7 +43,7 @@ def encoder_for(codec: str, container: str) -> str:
     return usual
 
 
-class Stretcher:
+class AudioStretcher:
     """Stretches one audio stream into a stream of an output container.
 
     Args:
@@ -64,7 +64,7 @@ class Stretcher:
         self._factor = factor
         self._output = output
         rate = context.sample_rate
-        name = encoder_for(context.name, container)
+        name = choose_audio_encoder(context.name, container)
         if name == "libopus":
             rate = 48000
         self.stream: Any = output.add_stream(name, rate=rate, layout=context.layout.name)

@@ -1,8 +1,8 @@
 """Encoders: which one, at what quality, in which pixel format.
 
-One table states for each encoder how quality is set, and what it needs to be quick and compatible. `choose` picks the
-encoder for an output; `pixel_format_for` the format nearest to the source's that the encoder takes, never with fewer
-bits or less chroma than the source has unless there is no other.
+One table states for each encoder how quality is set, and what it needs to be quick and compatible. `choose_encoder`
+picks the encoder for an output; `pixel_format_for` the format nearest to the source's that the encoder takes, never
+with fewer bits or less chroma than the source has unless there is no other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from betwixt.errors import UsageError
 from betwixt.media.frames import bit_depth, has_alpha, is_rgb
 from betwixt.media.probe import HDR, VideoInfo
 
-__all__ = ["Encoder", "carries_hdr", "choose", "container_of", "options_for", "pixel_format_for", "settled"]
+__all__ = [
+    "Encoder",
+    "carries_hdr",
+    "choose_encoder",
+    "container_of",
+    "options_for",
+    "pixel_format_for",
+    "resolve_encoding",
+]
 
 
 @dataclass(frozen=True)
@@ -132,7 +140,7 @@ def container_of(path: Path) -> str:
     raise UsageError(f"{what} does not say which container to write: use one of {known}.")
 
 
-def choose(codec: str | None, container: str, source: VideoInfo) -> Encoder:
+def choose_encoder(codec: str | None, container: str, source: VideoInfo) -> Encoder:
     """The encoder for an output.
 
     Args:
@@ -177,15 +185,15 @@ def choose(codec: str | None, container: str, source: VideoInfo) -> Encoder:
     return _ENCODERS.get(name, Encoder(name))
 
 
-def settled(
+def resolve_encoding(
     codec: str | None, container: str, quality: str | None, pixel_format: str | None, source: VideoInfo, threads: int
 ) -> tuple[str, str]:
     """The name of the encoder and the pixel format that an output gets, its quality checked.
 
     Raises:
-        UsageError: as `choose`, `pixel_format_for` and `options_for`.
+        UsageError: as `choose_encoder`, `pixel_format_for` and `options_for`.
     """
-    encoder = choose(codec, container, source)
+    encoder = choose_encoder(codec, container, source)
     chosen = pixel_format_for(encoder, pixel_format, source.pixel_format, source.width, source.height)
     options_for(encoder, quality, source, chosen, threads)
     return encoder.name, chosen

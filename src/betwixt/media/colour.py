@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from betwixt.media.frames import Plane, bit_depth, is_rgb
 
-__all__ = ["Colour", "RGBPath", "chroma_location", "colour_of"]
+__all__ = ["Colour", "RGBConverter", "chroma_location", "colour_of"]
 
 Float = NDArray[np.float32]
 
@@ -118,7 +118,7 @@ def colour_of(frame: av.VideoFrame, location: str | None = None) -> Colour:
     )
 
 
-class RGBPath:
+class RGBConverter:
     """The way between the planes of one stream and RGB pictures.
 
     Args:
@@ -300,7 +300,7 @@ class RGBPath:
             return [luma, np.stack([cr, cb] if self.swapped else [cb, cr], axis=2)]
         return [luma, cb, cr, *([None] * (len(like) - 3))]
 
-    def changes(self, colours: Float, parts: Sequence[Plane]) -> list[Float | None]:
+    def offsets_to_planes(self, colours: Float, parts: Sequence[Plane]) -> list[Float | None]:
         """A change of colours, (h, w, 3) RGB in units of the full range, as a change of each plane in its code values.
 
         The maps stay as coarse as `colours`; None for a plane that holds no colour.

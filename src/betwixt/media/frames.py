@@ -7,8 +7,8 @@
     nv12          Y (H, W)        UV (H/2, W/2, 2)                    uint8
     rgb48be       RGB (H, W, 3)                                       uint16 (big-endian view)
 
-`assemble` writes planes into a new frame of the same format. Formats that are not made of whole bytes (palettes, bit
-streams, packed 4:2:2) are first converted, without loss, to one that is: see `workable`.
+`frame_from_planes` writes planes into a new frame of the same format. Formats that are not made of whole bytes
+(palettes, bit streams, packed 4:2:2) are first converted, without loss, to one that is: see `to_supported_format`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from betwixt.errors import InputError
 
 __all__ = [
     "Plane",
-    "assemble",
     "bit_depth",
+    "frame_from_planes",
     "has_alpha",
     "is_rgb",
     "luma8",
     "planes",
-    "workable",
-    "workable_name",
+    "supported_format",
+    "to_supported_format",
 ]
 
 Plane = NDArray[Any]
@@ -91,7 +91,7 @@ def _layout(name: str) -> tuple[tuple[tuple[int, ...], ...], np.dtype[Any]] | No
 
 
 @cache
-def workable_name(name: str) -> str:
+def supported_format(name: str) -> str:
     """The format in which frames of format `name` can be worked on; `name` itself wherever possible.
 
     Raises:
@@ -109,9 +109,9 @@ def workable_name(name: str) -> str:
     return replacement
 
 
-def workable(frame: av.VideoFrame) -> av.VideoFrame:
-    """`frame` itself, or the same picture in a format made of whole samples (see `workable_name`)."""
-    name = workable_name(frame.format.name)
+def to_supported_format(frame: av.VideoFrame) -> av.VideoFrame:
+    """`frame` itself, or the same picture in a format made of whole samples (see `supported_format`)."""
+    name = supported_format(frame.format.name)
     if name == frame.format.name:
         return frame
     return frame.reformat(format=name)
@@ -125,7 +125,7 @@ def _shape(frame: av.VideoFrame, plane: tuple[int, ...]) -> tuple[int, int, int]
 def planes(frame: av.VideoFrame) -> list[Plane]:
     """The planes of `frame` as views of its memory, each (h, w) or (h, w, channels), uint8 or uint16.
 
-    Big-endian formats come as arrays of big-endian type. The frame has to be `workable`.
+    Big-endian formats come as arrays of big-endian type. See `to_supported_format` for the formats.
     """
     layout = _layout(frame.format.name)
     if layout is None:
@@ -141,7 +141,7 @@ def planes(frame: av.VideoFrame) -> list[Plane]:
     return result
 
 
-def assemble(parts: Sequence[Plane], like: av.VideoFrame) -> av.VideoFrame:
+def frame_from_planes(parts: Sequence[Plane], like: av.VideoFrame) -> av.VideoFrame:
     """A new frame with the format, size and colour description of `like` and the given planes."""
     frame = av.VideoFrame(like.width, like.height, like.format.name)
     for target, part in zip(planes(frame), parts, strict=True):

@@ -38,8 +38,8 @@ from numpy.typing import NDArray
 
 from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.files import WholeOutput, output_error, reason
-from betwixt.media.colour import FULL, RGBPath, colour_of
-from betwixt.media.frames import bit_depth, has_alpha, is_rgb, planes, workable
+from betwixt.media.colour import FULL, RGBConverter, colour_of
+from betwixt.media.frames import bit_depth, has_alpha, is_rgb, planes, to_supported_format
 
 __all__ = [
     "READABLE",
@@ -484,7 +484,7 @@ def _upright(frame: av.VideoFrame, orientation: int) -> av.VideoFrame:
 def to_picture(frame: av.VideoFrame) -> tuple[Picture, Alpha | None]:
     """The picture of a frame in RGB, and its alpha.
 
-    YUV is converted with the frame's own matrix and range (`colour.RGBPath`).
+    YUV is converted with the frame's own matrix and range (`colour.RGBConverter`).
 
     Args:
         frame: A frame of any integer pixel format.
@@ -496,7 +496,7 @@ def to_picture(frame: av.VideoFrame) -> tuple[Picture, Alpha | None]:
     Raises:
         InputError: for a pixel format that cannot be read (raw sensor data, floating point).
     """
-    frame = workable(frame)
+    frame = to_supported_format(frame)
     name, parts = frame.format.name, planes(frame)
     depth = bit_depth(name)
     dtype: Any = np.uint8 if depth == 8 else np.uint16
@@ -506,7 +506,7 @@ def to_picture(frame: av.VideoFrame) -> tuple[Picture, Alpha | None]:
         grey: Any = parts[0].astype(dtype)
         return np.repeat(grey[..., None], 3, axis=2), None
     top = np.iinfo(dtype).max
-    rgb = RGBPath(name, frame.width, frame.height, colour_of(frame)).to_rgb(parts)
+    rgb = RGBConverter(name, frame.width, frame.height, colour_of(frame)).to_rgb(parts)
     picture = np.rint(rgb * np.float32(top)).astype(dtype)
     if not has_alpha(name):
         return picture, None

@@ -31,7 +31,7 @@ import av.logging
 from betwixt.errors import InputError
 from betwixt.files import reason
 from betwixt.media.colour import chroma_location, colour_of
-from betwixt.media.frames import workable
+from betwixt.media.frames import to_supported_format
 from betwixt.media.probe import HDR, StreamInfo, VideoInfo, dynamic_hdr, hdr_of, rotation_matrix
 from betwixt.media.timeline import Grid, find_grid
 
@@ -273,15 +273,10 @@ class Reader:
         return self._container
 
     @property
-    def origin(self) -> Fraction:
-        """The time that `start` and `end` count from: the first frame's, in seconds on the container's clock."""
-        return self.info.start
-
-    @property
-    def earliest(self) -> Fraction:
+    def earliest_start(self) -> Fraction:
         """When the first of all streams begins, in seconds on the container's clock: what becomes 0 in an output."""
         first = self._container.start_time
-        return self.origin if first is None else min(self.origin, Fraction(first, av.time_base))
+        return self.info.start if first is None else min(self.info.start, Fraction(first, av.time_base))
 
     @property
     def stated_end(self) -> Fraction | None:
@@ -317,8 +312,8 @@ class Reader:
                 yield item
 
     def _trimmed(self, items: Iterator[Frame | StreamPacket]) -> Iterator[Frame | StreamPacket]:
-        start = self.origin + (self._start or 0)
-        end = None if self._end is None else self.origin + self._end
+        start = self.info.start + (self._start or 0)
+        end = None if self._end is None else self.info.start + self._end
         before: Frame | None = None
         for item in items:
             if isinstance(item, StreamPacket):
@@ -412,7 +407,7 @@ class Reader:
             if isinstance(item, StreamPacket):
                 yield item
                 continue
-            frame = workable(item)
+            frame = to_supported_format(item)
             if shape is None:
                 shape = (frame.width, frame.height, frame.format.name)
                 if self._interlaced == "deinterlace" and (frame.interlaced_frame or self._field_order()):

@@ -10,7 +10,7 @@ import av
 
 from betwixt.errors import UsageError
 from betwixt.media.colour import chroma_location, colour_of
-from betwixt.media.frames import workable
+from betwixt.media.frames import to_supported_format
 from betwixt.media.gif import GifWriter
 from betwixt.media.images import ImageReader, ImageWriter
 from betwixt.media.journal import Journal
@@ -37,7 +37,7 @@ class ImageSource:
         self._images = ImageReader(location)
         self.paths = self._images.paths
         self._rate, self._start, self._end = rate, start, end
-        first = workable(next(iter(self._images)))
+        first = to_supported_format(next(iter(self._images)))
         self.info = VideoInfo(
             name=self.name,
             container="images",
@@ -60,7 +60,7 @@ class ImageSource:
         for index, picture in enumerate(self._images):
             if index < first:
                 continue
-            yield Frame(index, workable(picture), index * step, step)
+            yield Frame(index, to_supported_format(picture), index * step, step)
             if self._end is not None and index * step >= self._end:
                 return
 
@@ -87,8 +87,8 @@ class ImageSink:
         journal: What says where the images of an earlier run are, which was broken off.
 
     Attributes:
-        done: How many images, from the first on, are there of an earlier run: `repeat` stands for each of them, in the
-            place of `write`.
+        resumed_frames: How many images, from the first on, an earlier run has left. Call `write_from_journal` for each
+            of these, in order, instead of `write`.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class ImageSink:
             raise
         if journal is not None:
             journal.describe(self._writer.temporary, b"")
-        self.done = self._writer.count
+        self.resumed_frames = self._writer.count
 
     def write(self, frame: av.VideoFrame, index: int) -> None:
         """Write the next frame."""
@@ -125,10 +125,10 @@ class ImageSink:
             if self._journal.add_images(self._writer.count, self._fresh):
                 self._fresh.clear()
 
-    def repeat(self) -> None:
+    def write_from_journal(self) -> None:
         """The image is there."""
 
-    def copy(self, other: StreamPacket) -> None:
+    def copy(self, item: StreamPacket) -> None:
         """Images have no other streams."""
 
     def commit(self) -> None:
@@ -175,7 +175,7 @@ class GifSink:
         """Write frame `index`."""
         self._writer.write(frame, index / self._rate)
 
-    def copy(self, other: StreamPacket) -> None:
+    def copy(self, item: StreamPacket) -> None:
         """A GIF has no other streams."""
 
     def commit(self) -> None:

@@ -23,7 +23,7 @@ from fractions import Fraction
 
 from betwixt.errors import UsageError
 
-__all__ = ["Clock", "Grid", "Slot", "find_grid", "frame_count", "parse_rate", "parse_time", "slots"]
+__all__ = ["Clock", "Grid", "Slot", "TimeMap", "find_grid", "frame_count", "parse_rate", "parse_time", "slots"]
 
 MAX_RATE = Fraction(1000)
 """The highest output rate in frames a second that is taken for meant."""
@@ -81,6 +81,23 @@ class Clock:
         while True:
             self.index += 1
             yield self.index - 1, self.start + (self.index - 1) / self.rate
+
+
+@dataclass(frozen=True)
+class TimeMap:
+    """Maps times of the input to times of the output: ``(time - zero) * scale``.
+
+    Attributes:
+        zero: The input time that becomes 0 in the output, in seconds.
+        scale: How many times slower the output plays; 1 for the same speed.
+    """
+
+    zero: Fraction = Fraction(0)
+    scale: Fraction = Fraction(1)
+
+    def __call__(self, time: Fraction) -> Fraction:
+        """The output time of an input time, in seconds."""
+        return (time - self.zero) * self.scale
 
 
 def slots(times: Iterable[Fraction], end: Fraction, rate: Fraction) -> Iterator[Slot]:

@@ -19,7 +19,6 @@ import math
 import os
 import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
@@ -35,14 +34,15 @@ from av.video.reformatter import Interpolation
 from betwixt.errors import OutputError, UsageError
 from betwixt.files import output_error, temporary_beside
 from betwixt.media import codecs
-from betwixt.media.audio import Stretcher
+from betwixt.media.audio import AudioStretcher
 from betwixt.media.colour import FULL, LIMITED
 from betwixt.media.frames import has_alpha, is_rgb, planes
 from betwixt.media.journal import Journal, Kept, forget
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import StreamPacket
+from betwixt.media.timeline import TimeMap
 
-__all__ = ["TimeMap", "VideoWriter", "keeps_journal"]
+__all__ = ["VideoWriter", "can_keep_journal"]
 
 # tags that describe the input's own encoding, not its content
 _STALE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration", "handler_name", "vendor_id")
@@ -61,23 +61,6 @@ _EXACT = int(Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.
 _UNCOMPRESSED = ("rawvideo", "wrapped_avframe", "v210", "v410")
 
 
-@dataclass(frozen=True)
-class TimeMap:
-    """From the input's clock to the output's: ``(time - zero) * scale``.
-
-    Attributes:
-        zero: What becomes 0, in seconds on the input's clock.
-        scale: How many times slower the output plays; 1 for the same speed.
-    """
-
-    zero: Fraction = Fraction(0)
-    scale: Fraction = Fraction(1)
-
-    def __call__(self, time: Fraction) -> Fraction:
-        """`time` on the output's clock, in seconds."""
-        return (time - self.zero) * self.scale
-
-
 class VideoWriter:
     """A video file to be written once, from front to back.
 
@@ -92,14 +75,14 @@ class VideoWriter:
         threads: Encoder threads, 0 for its own choice.
         container: FFmpeg's name of the format; None to take it from the suffix.
         tick: What frame numbers count, in seconds, where frames do not follow at the rate; None for 1 / rate.
-        clock: When each frame stands, in ticks; None where each stands at its number.
-        last: How long the last frame of `clock` stands, in ticks.
+        timestamps: When each frame stands, in ticks; None where each stands at its number.
+        last_duration: How long the last frame of `timestamps` stands, in ticks.
         options: Further options of the encoder, over the usual ones; what ends in "-params" is appended to.
         journal: Where the packets are kept until the file is whole; the writer leaves or discards it.
 
     Attributes:
-        done: How many frames, from the first on, the journal holds of an earlier run: `repeat` writes each of them, in
-            order, in the place of `write`.
+        resumed_frames: How many frames, from the first on, the journal holds from an earlier run. Write these with
+            `write_from_journal`, in order, instead of `write`.
 
     Raises:
         UsageError: for a codec, quality or pixel format that does not exist or fit.
@@ -119,14 +102,14 @@ class VideoWriter:
         threads: int = 0,
         container: str | None = None,
         tick: Fraction | None = None,
-        clock: Sequence[int] | None = None,
-        last: int | None = None,
+        timestamps: Sequence[int] | None = None,
+        last_duration: int | None = None,
         options: Mapping[str, str] | None = None,
         journal: Journal | None = None,
     ) -> None:
         self.lost: list[str] = []
         self.notes: list[str] = []
-        self._journal, self.done = journal, 0 if journal is None else journal.frames
+        self._journal, self.resumed_frames = journal, 0 if journal is None else journal.frames
         self._kept = _none() if journal is None else journal.packets()
         self._begun = False
         self._last: int | None = None
@@ -135,18 +118,18 @@ class VideoWriter:
         self._tick = 1 / rate if tick is None else tick
         self._committed = self._closed = False
         self._lengths: dict[int, int] = {}
-        self._clock = clock
-        if clock and last is not None:
-            self._lengths[clock[-1]] = last
-        self._numbers = {} if clock is None else {at: number for number, at in enumerate(clock)}
+        self._timestamps = timestamps
+        if timestamps and last_duration is not None:
+            self._lengths[timestamps[-1]] = last_duration
+        self._numbers = {} if timestamps is None else {at: number for number, at in enumerate(timestamps)}
         self._copies: dict[int, Any] = {}
-        self._stretchers: dict[int, Stretcher] = {}
+        self._stretchers: dict[int, AudioStretcher] = {}
         self._map = TimeMap()
         if self.path is not None:
             self.container = container or codecs.container_of(self.path)
         else:
             self.container = container or "yuv4mpegpipe"
-        self.encoder = codecs.choose(codec, self.container, source)
+        self.encoder = codecs.choose_encoder(codec, self.container, source)
         self.pixel_format = codecs.pixel_format_for(
             self.encoder, pixel_format, source.pixel_format, source.width, source.height
         )
@@ -231,7 +214,7 @@ class VideoWriter:
 
     # -- the other streams
 
-    def copy_from(
+    def copy_streams(
         self,
         source: av.container.InputContainer,
         video: Any,
@@ -257,7 +240,7 @@ class VideoWriter:
             elif stream.type == "audio" and audio == "drop":
                 continue
             elif isinstance(stream, AudioStream) and audio == "stretch":
-                self._stretchers[stream.index] = Stretcher(stream, self._out, self.container, time.scale)
+                self._stretchers[stream.index] = AudioStretcher(stream, self._out, self.container, time.scale)
                 self._describe(self._stretchers[stream.index].stream, stream)
             elif stream.type == "attachment" or self._holds(stream):
                 self._add_copy(stream)
@@ -274,7 +257,7 @@ class VideoWriter:
     def _reencode(self, stream: AudioStream) -> None:
         """Keep sound whose codec the container does not take: encoded anew, at the same speed."""
         try:
-            stretcher = Stretcher(stream, self._out, self.container, Fraction(1))
+            stretcher = AudioStretcher(stream, self._out, self.container, Fraction(1))
         except (ValueError, av.error.FFmpegError):
             self.lost.append(_name(stream))
             return
@@ -361,8 +344,8 @@ class VideoWriter:
             OutputError: if it cannot be encoded or written.
         """
         self._begin()
-        frame = self.converted(frame)
-        at = index if self._clock is None else self._clock[index]
+        frame = self.to_output_format(frame)
+        at = index if self._timestamps is None else self._timestamps[index]
         frame.pts, frame.time_base = at, self._tick
         frame.pict_type = int(kind)
         if length is not None:
@@ -372,7 +355,7 @@ class VideoWriter:
         except (OSError, av.error.FFmpegError) as error:
             raise self._failure(error) from None
 
-    def repeat(self) -> None:
+    def write_from_journal(self) -> None:
         """Write the next packet of the journal, in the place of a frame that an earlier run has encoded.
 
         Raises:
@@ -381,7 +364,7 @@ class VideoWriter:
         self._begin()
         kept = next(self._kept)
         packet = av.Packet(kept.data)
-        packet.pts = kept.number if self._clock is None else self._clock[kept.number]
+        packet.pts = kept.number if self._timestamps is None else self._timestamps[kept.number]
         packet.dts, packet.duration, packet.is_keyframe = kept.dts, kept.duration, kept.key
         packet.stream, packet.time_base = self._stream, self._stream.codec_context.time_base
         try:
@@ -400,15 +383,15 @@ class VideoWriter:
             raise self._failure(error) from None
         self._journal.describe(self._temporary, _parameters(bytes(self._stream.codec_context.extradata or b"")))
 
-    def copy(self, other: StreamPacket) -> None:
+    def copy(self, item: StreamPacket) -> None:
         """Write a packet of another stream, moved onto the output's clock."""
         self._begin()
-        packet = other.packet
+        packet = item.packet
         index = packet.stream.index
-        time = None if other.time is None else self._map(other.time)
+        time = None if item.time is None else self._map(item.time)
         try:
             if index in self._stretchers:
-                before = None if other.time is None else other.time - self._map.zero
+                before = None if item.time is None else item.time - self._map.zero
                 self._mux_all(self._stretchers[index].push(packet, before))
             elif index in self._copies:
                 if time is None and packet.dts is None:
@@ -479,7 +462,7 @@ class VideoWriter:
                 self._temporary.unlink(missing_ok=True)
         return kept
 
-    def converted(self, frame: av.VideoFrame) -> av.VideoFrame:
+    def to_output_format(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The frame in the format that is encoded; the frame itself wherever that is its own format."""
         if frame.format.name == self.pixel_format:
             return frame
@@ -509,11 +492,11 @@ class VideoWriter:
             if self._journal is not None:
                 if packet.dts is not None:
                     # Where the encoder began anew, its first times may meet the last of the run before.
-                    if new and self.done and self._last is not None:
+                    if new and self.resumed_frames and self._last is not None:
                         packet.dts = max(packet.dts, min(self._last + 1, packet.pts))
                     self._last = packet.dts
                 if new:
-                    number = packet.pts if self._clock is None else self._numbers[packet.pts]
+                    number = packet.pts if self._timestamps is None else self._numbers[packet.pts]
                     self._journal.add(bytes(packet), number, packet.dts, packet.duration or 0, bool(packet.is_keyframe))
             length = self._lengths.pop(packet.pts, None) if self._lengths else None
             if length is not None:
@@ -543,7 +526,7 @@ class VideoWriter:
         self.abort()
 
 
-def keeps_journal(encoder: str, pixel_format: str) -> bool:
+def can_keep_journal(encoder: str, pixel_format: str) -> bool:
     """Whether packets of an encoder can be kept for another run, and are worth it."""
     # libvpx keeps transparency beside its packets, and what is not compressed would take its size a second time.
     return not (encoder in _UNCOMPRESSED or (encoder.startswith("libvpx") and has_alpha(pixel_format)))

@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.media.frames import assemble
+from betwixt.media.frames import frame_from_planes
 from betwixt.media.reader import Frame, StreamPacket
 from betwixt.media.timeline import Clock
 from betwixt.media.transfer import transfer_of
@@ -265,7 +265,7 @@ class _Director(Director):
                 if self.abandoned.is_set():
                     raise Stopped
         self._job.count(film.count)
-        return [assemble(film.developed(), works[0].template)]
+        return [frame_from_planes(film.developed(), works[0].template)]
 
 
 def _shot(anchors: list[Anchor], now: Fraction) -> list[Frame]:
@@ -317,7 +317,7 @@ class _Film:
         """The exposed frame's planes."""
         changes: list[NDArray[np.float32] | None] = [None] * len(self._planes)
         if self._transfer is not None and self._light is not None and self._codes is not None and self.count > 1:
-            changes = self._path.changes(self._transfer.from_light(self._light) - self._codes, self._like)
+            changes = self._path.offsets_to_planes(self._transfer.from_light(self._light) - self._codes, self._like)
         shift, top = self._path.shift, self._path.top
         result = []
         for total, like, change in zip(self._planes, self._like, changes, strict=True):

@@ -39,8 +39,8 @@ from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, Reader, StreamPacket
 from betwixt.media.scenes import CutList, read_cuts
 from betwixt.media.sequence import GifSink, ImageSink, ImageSource
-from betwixt.media.timeline import frame_count, parse_rate, parse_time
-from betwixt.media.writer import TimeMap, VideoWriter, keeps_journal
+from betwixt.media.timeline import TimeMap, frame_count, parse_rate, parse_time
+from betwixt.media.writer import VideoWriter, can_keep_journal
 from betwixt.models.base import Interpolator, check_interpolates, takes_no_masks
 from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.pipeline.channel import Channel, Stopped
@@ -219,7 +219,7 @@ class _Sink(Protocol):
     notes: list[str]
 
     def write(self, frame: av.VideoFrame, index: int) -> None: ...
-    def copy(self, other: StreamPacket) -> None: ...
+    def copy(self, item: StreamPacket) -> None: ...
     def commit(self) -> None: ...
     def abort(self) -> bool: ...
 
@@ -412,7 +412,7 @@ class Job:
         zero, offset = info.start, Fraction(0)
         if isinstance(reader, Reader) and not self.start:
             # streams keep their distances; the earliest begins at 0, as players expect
-            zero = reader.earliest
+            zero = reader.earliest_start
             offset = (info.start - zero) * self.rates.slow
             if offset < Fraction(1, 90000):
                 offset = Fraction(0)
@@ -433,7 +433,7 @@ class Job:
         if isinstance(reader, Reader) and self.copies:
             mode = "drop" if self.audio == "none" else self.audio
             try:
-                writer.copy_from(reader.container, reader.stream, TimeMap(zero, self.rates.slow), mode)
+                writer.copy_streams(reader.container, reader.stream, TimeMap(zero, self.rates.slow), mode)
             except BaseException:
                 writer.abort()
                 raise
@@ -442,7 +442,7 @@ class Job:
     def _open_journal(self) -> Journal | None:
         """Where a run that is broken off leaves what it has done; None where none can be gone on with."""
         encoder, pixel_format = self._encoding()
-        keeps = keeps_journal(encoder, pixel_format)
+        keeps = can_keep_journal(encoder, pixel_format)
         if not (self._journal and keeps and self._weights is not None and self._files()):
             return None
         if not isinstance(self.target, (str, Path)):
@@ -510,7 +510,7 @@ class Job:
         if self.kind == "gif":
             return "gif", "pal8"
         container = "yuv4mpegpipe" if self.kind == "stream" else codecs.container_of(Path(self.target))  # type: ignore[arg-type]
-        return codecs.settled(self.codec, container, self.quality, self.pixel_format, info, self.threads)
+        return codecs.resolve_encoding(self.codec, container, self.quality, self.pixel_format, info, self.threads)
 
     @property
     def target_name(self) -> str:
@@ -754,8 +754,8 @@ class Run:
         self._write: Channel[_Shown | _Made | _Repeated | StreamPacket] = Channel(self._window)
         self._counts = {"shown": 0, "held": 0, "made": 0}
         # What an earlier run has encoded already, the first so many frames, is written again as it is.
-        self._earlier = sink if isinstance(sink, (VideoWriter, ImageSink)) and sink.done else None
-        self._done = self._progress.kept = 0 if self._earlier is None else self._earlier.done
+        self._earlier = sink if isinstance(sink, (VideoWriter, ImageSink)) and sink.resumed_frames else None
+        self._done = self._progress.kept = 0 if self._earlier is None else self._earlier.resumed_frames
         self._failure: BaseException | None = None
         self._director = job.director(self._chunk)
 
@@ -872,7 +872,7 @@ class Run:
                 elif isinstance(item, _Repeated):
                     assert self._earlier is not None
                     for _ in item.indices:
-                        self._earlier.repeat()
+                        self._earlier.write_from_journal()
                         self._counts["made"] += 1
                         self._progress.earlier += 1
                 else:
@@ -888,7 +888,7 @@ class Run:
     def _encode(self, video: av.VideoFrame, index: int) -> None:
         """Write frame `index`: the one given, or what an earlier run has encoded of it."""
         if self._earlier is not None and index < self._done:
-            self._earlier.repeat()
+            self._earlier.write_from_journal()
         else:
             self._sink.write(video, index)
 

@@ -1,7 +1,7 @@
 """From two decoded frames to the frames between them, in their own format.
 
     motion models   luma, or small RGB, of both ── prepare_views ── motion(t) ── warp the planes themselves
-    other models    planes ── RGB ──────────────── prepare ─────── at(t) ────── planes (`media.colour.RGBPath`)
+    other models    planes ── RGB ──────────────── prepare ─────── at(t) ────── planes (`media.colour.RGBConverter`)
 
 `SourceFrame` wraps a decoded frame and computes each view of it once (planes, luma, RGB), since each frame is the right
 frame of one pair and the left frame of the next.
@@ -22,8 +22,8 @@ import numpy as np
 from betwixt.layers.label_maps import Masks
 from betwixt.layers.motion import Motion
 from betwixt.layers.planes import synthesize_planes
-from betwixt.media.colour import Colour, RGBPath
-from betwixt.media.frames import Plane, assemble, luma8, planes
+from betwixt.media.colour import Colour, RGBConverter
+from betwixt.media.frames import Plane, frame_from_planes, luma8, planes
 from betwixt.models.base import Image, Interpolator, MotionPair, Pair, curved
 from betwixt.models.dis.interpolator import DIS, DISPair
 from betwixt.models.frame_view import Luma, smaller
@@ -34,7 +34,7 @@ __all__ = ["PairSynthesis", "SourceFrame", "Synthesizer"]
 class SourceFrame:
     """A decoded frame and what has been computed of it."""
 
-    def __init__(self, video: av.VideoFrame, path: RGBPath) -> None:
+    def __init__(self, video: av.VideoFrame, path: RGBConverter) -> None:
         self.video = video
         self._path = path
         self._lock = threading.Lock()
@@ -87,7 +87,7 @@ class Synthesizer:
     def __init__(self, model: Interpolator, like: av.VideoFrame, colour: Colour) -> None:
         self.model = model
         self.colour = colour
-        self.path = RGBPath(like.format.name, like.width, like.height, colour)
+        self.path = RGBConverter(like.format.name, like.width, like.height, colour)
         self.size = (like.height, like.width)
 
     def source(self, video: av.VideoFrame) -> SourceFrame:
@@ -174,7 +174,7 @@ class PairSynthesis:
     def synthesize(self, times: list[Fraction]) -> list[av.VideoFrame]:
         """The frames at `times`, each 0 < t < 1, in the format of the sources."""
         pair = self._prepared()
-        return [assemble(self._planes(pair, float(t)), self._first.video) for t in times]
+        return [frame_from_planes(self._planes(pair, float(t)), self._first.video) for t in times]
 
     @property
     def sources(self) -> tuple[SourceFrame, SourceFrame]:
@@ -187,7 +187,7 @@ class PairSynthesis:
         return self._first.video
 
     @property
-    def path(self) -> RGBPath:
+    def path(self) -> RGBConverter:
         """The way between the stream's planes and RGB."""
         return self._synthesizer.path
 
@@ -233,7 +233,7 @@ class PairSynthesis:
             return self._extrapolated(model, steps)
         pair = self._search()
         made = [self._of_motion(pair.beyond(float(s))) for s in steps]
-        return [assemble(parts, self._second.video) for parts in made]
+        return [frame_from_planes(parts, self._second.video) for parts in made]
 
     def _extrapolated(self, model: Interpolator, steps: Sequence[Fraction]) -> list[av.VideoFrame]:
         first, second = self._first, self._second
@@ -244,7 +244,7 @@ class PairSynthesis:
         for s in steps:
             picture = pictures[max(1, round(s)) - 1]
             parts = path.to_planes(picture, first.planes, second.planes, first.picture, second.picture, 1.0)
-            result.append(assemble(parts, second.video))
+            result.append(frame_from_planes(parts, second.video))
         return result
 
     def _search(self) -> DISPair:
@@ -255,7 +255,7 @@ class PairSynthesis:
 
     def _of_motion(self, motion: Motion) -> list[Any]:
         first, second = self._first, self._second
-        changes = None if motion.colours is None else self.path.changes(motion.colours, first.planes)
+        changes = None if motion.colours is None else self.path.offsets_to_planes(motion.colours, first.planes)
         return synthesize_planes(first.planes, second.planes, motion, self._synthesizer.size, changes)
 
     def _prepared(self) -> Pair:

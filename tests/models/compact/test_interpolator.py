@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from betwixt.backends import openvino
-from betwixt.media.colour import RGBPath, colour_of
+from betwixt.media.colour import RGBConverter, colour_of
 from betwixt.media.frames import planes
 from betwixt.models.compact.config import CONFIGS, search
 from betwixt.models.compact.interpolator import CompactInterpolator
@@ -100,13 +100,13 @@ def test_colours_reach_the_planes_of_every_format(weights: Path, name: str) -> N
 @pytest.mark.parametrize("name", ["yuv420p", "yuv444p10le", "nv12", "p010le", "gbrp", "bgr24", "gray"])
 def test_a_change_of_colours_is_the_difference_of_two_pictures(name: str) -> None:
     frame = av.VideoFrame.from_ndarray(pictures()[0], format="rgb24").reformat(format=name)
-    path = RGBPath(name, frame.width, frame.height, colour_of(frame))
+    path = RGBConverter(name, frame.width, frame.height, colour_of(frame))
     parts = planes(frame)
     plain = np.full((frame.height, frame.width, 3), (0.3, 0.5, 0.4), np.float32)
     change = np.full((frame.height, frame.width, 3), (0.1, -0.05, 0.2), np.float32)
     after, before = (path._project(x, parts) for x in (plain + change, plain))
     unit = 1 << path.shift
-    for got, new, old in zip(path.changes(change, parts), after, before, strict=True):
+    for got, new, old in zip(path.offsets_to_planes(change, parts), after, before, strict=True):
         assert got is not None
         assert new is not None
         assert old is not None
