@@ -19,7 +19,7 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from betwixt.training.objective import Batch, Objective
+from betwixt.training.objectives.base import Batch, Objective
 
 __all__ = ["ELSEWHERE", "check_learns_the_same", "elsewhere"]
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from betwixt.models.network import Network, Synthesis
-from betwixt.training import objective as registry
-from betwixt.training.objective import Batch, Objective, Terms
+from betwixt.training.objectives import registry
+from betwixt.training.objectives.base import Batch, LossTerms, Objective
 from betwixt.training.recipe import load_recipe
-from betwixt.training.settings import from_table
+from betwixt.training.toml_tables import parse_table
 from clips import make_clip
 
 RECIPE = """
@@ -77,7 +77,7 @@ class Tiny(Objective):
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         super().__init__()
-        from_table(TinyOptions, options, "[network]")
+        parse_table(TinyOptions, options, "[network]")
         self.blend = Blend()
         self.teacher = nn.Conv2d(3, 3, 1)
         self.fixed = nn.Conv2d(3, 3, 1).requires_grad_(False)
@@ -95,7 +95,7 @@ class Tiny(Objective):
         assert self.network.multiple == 8
         return {"place": np.full((side, side, 1), rng.random(), np.float32), "one": np.array(rng.random(), np.float32)}
 
-    def loss(self, batch: Batch, done: float) -> Terms:
+    def loss(self, batch: Batch, done: float) -> LossTerms:
         assert batch.extra["place"].shape == (len(batch), 1, *batch.frame0.shape[-2:])
         self.seen += len(batch)
         made = self.blend(batch.frame0, batch.frame1, batch.t).frame
@@ -103,7 +103,7 @@ class Tiny(Objective):
         close = (made - batch.truth).abs().mean()
         taught = (self.teacher(batch.truth) - made).square().mean() + self.fixed(made).mean() * 0.01
         total = close + noise + (1 - done) * taught + batch.extra["one"].mean() * made.mean() * 0.01
-        return Terms(total, {"close": close.detach()})
+        return LossTerms(total, {"close": close.detach()})
 
 
 @pytest.fixture

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from betwixt.errors import UsageError
 from betwixt.training.augmentation import Augmentation, augment, compress, compress_video
-from betwixt.training.sample import Sample
+from betwixt.training.sample import TrainingSample
 
 SIZE = 24
 NOTHING = Augmentation(flip_x=0.0, flip_y=0.0, transpose=0.0, reverse=0.0)
 SHARES = ["flip_x", "flip_y", "transpose", "turn", "reverse", "channels", "bgr"]
 
 
-def moving(seed: int, t: float) -> Sample:
+def moving(seed: int, t: float) -> TrainingSample:
     """Noise that moves by whole pixels between frames and time t, which the motion says exactly."""
     rng = np.random.default_rng(seed)
     noise = rng.integers(0, 256, (3 * SIZE, 3 * SIZE, 3), dtype=np.uint8)
@@ -26,10 +26,10 @@ def moving(seed: int, t: float) -> Sample:
         return noise[y : y + SIZE, x : x + SIZE]
 
     motion = np.broadcast_to(shift.astype(np.float32), (SIZE, SIZE, 2))
-    return Sample(np.stack([at(0.0), at(t), at(1.0)]), t, motion)
+    return TrainingSample(np.stack([at(0.0), at(t), at(1.0)]), t, motion)
 
 
-def is_exact(sample: Sample) -> bool:
+def is_exact(sample: TrainingSample) -> bool:
     """Whether the motion leads from each pixel of the truth to the same pixel of both frames, where it is inside."""
     assert sample.motion is not None
     y, x = np.mgrid[:SIZE, :SIZE]
@@ -81,7 +81,9 @@ def test_mirroring_does_what_it_says() -> None:
         ("reverse", before[::-1]),
         ("bgr", before[..., ::-1]),
     ):
-        after = augment(np.random.default_rng(0), Sample(before, 0.5), Augmentation(**{**NOTHING.__dict__, share: 1.0}))
+        after = augment(
+            np.random.default_rng(0), TrainingSample(before, 0.5), Augmentation(**{**NOTHING.__dict__, share: 1.0})
+        )
         np.testing.assert_array_equal(after.pictures, expected)
         assert after.motion is None
 
@@ -108,7 +110,7 @@ def test_the_frame_after_is_reversed_only_where_no_motion_is_known() -> None:
     known = moving(4, 2.0)
     kept = augment(np.random.default_rng(0), known, always)
     np.testing.assert_array_equal(kept.pictures, known.pictures)
-    unknown = Sample(known.pictures, 2.0)
+    unknown = TrainingSample(known.pictures, 2.0)
     turned = augment(np.random.default_rng(0), unknown, always)
     assert turned.t == 2.0
     # In the order of time the frames are 0, 1, truth: backwards the truth is the first of them.
@@ -121,7 +123,7 @@ def test_compression_changes_little() -> None:
     difference = np.abs(compress(np.random.default_rng(0), frames).astype(int) - frames).mean()
     assert 0 < difference < 10
     always = Augmentation(**{**NOTHING.__dict__, "compression": 1.0})
-    after = augment(np.random.default_rng(0), Sample(frames, 0.5), always)
+    after = augment(np.random.default_rng(0), TrainingSample(frames, 0.5), always)
     assert not np.array_equal(after.pictures, frames)
 
 
@@ -139,7 +141,9 @@ def test_a_video_codec_changes_little_and_always_alike(seed: int) -> None:
     odd = compress_video(np.random.default_rng(seed), np.ascontiguousarray(frames[:, :63, :63]))
     assert odd.shape == (3, 63, 63, 3)
     always = Augmentation(**{**NOTHING.__dict__, "video": 1.0})
-    assert not np.array_equal(augment(np.random.default_rng(seed), Sample(frames, 0.5), always).pictures, frames)
+    assert not np.array_equal(
+        augment(np.random.default_rng(seed), TrainingSample(frames, 0.5), always).pictures, frames
+    )
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])

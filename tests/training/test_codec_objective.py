@@ -9,16 +9,17 @@ from safetensors.torch import save_file
 
 from betwixt.codec.coder import MODEL, load_coder
 from betwixt.errors import UsageError
-from betwixt.training.objective import Batch, make_objective
+from betwixt.training.objectives.base import Batch
+from betwixt.training.objectives.registry import make_objective
 from betwixt.training.recipe import load_recipe
-from betwixt.training.sample import Sample
+from betwixt.training.sample import TrainingSample
 from elsewhere import check_learns_the_same
 
 
 def sample(seed=0, size=64 + 64):
     rng = np.random.default_rng(seed)
     scene = np.kron(rng.integers(0, 256, (size // 8 + 2, size // 8 + 2, 3)), np.ones((8, 8, 1))).astype(np.uint8)
-    return Sample(np.stack([scene[:size, 2 * k : size + 2 * k] for k in range(3)]), 0.5, None)
+    return TrainingSample(np.stack([scene[:size, 2 * k : size + 2 * k] for k in range(3)]), 0.5, None)
 
 
 def batch(objective, count=2):
@@ -97,10 +98,10 @@ def test_unknown_options_are_refused():
 
 
 def test_times_that_the_predictor_does_not_know_are_refused():
-    third = Sample(sample().pictures, 1 / 3, None)
+    third = TrainingSample(sample().pictures, 1 / 3, None)
     objective = make_objective({"name": "codec"})
     assert "coded" in objective.prepare(np.random.default_rng(0), third)
     with pytest.raises(UsageError, match="has t = 2"):
-        objective.prepare(np.random.default_rng(0), Sample(sample().pictures, 2.0, None))
+        objective.prepare(np.random.default_rng(0), TrainingSample(sample().pictures, 2.0, None))
     with pytest.raises(UsageError, match=r"learns t = 1/2, but the data has t = 0.33"):
         make_objective({"name": "codec", "predictor": "rife"}).prepare(np.random.default_rng(0), third)

@@ -18,9 +18,10 @@ from betwixt.errors import InputError, UsageError
 from betwixt.models.compact.network import Compact
 from betwixt.runtime.load import load_model
 from betwixt.training import loop
-from betwixt.training.checkpoint import Progress, export_weights, read_checkpoint, restore
-from betwixt.training.loop import Run, train
-from betwixt.training.objective import OBJECTIVES, Terms, make_objective
+from betwixt.training.checkpoint import TrainingProgress, export_weights, read_checkpoint, restore
+from betwixt.training.loop import TrainingRun, train
+from betwixt.training.objectives.base import LossTerms
+from betwixt.training.objectives.registry import OBJECTIVES, make_objective
 from betwixt.training.recipe import load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,9 +72,9 @@ class Told:
 def go(data: Path, cache: Path, tmp_path: Path):
     """Trains in a folder of the test; gives what was told."""
 
-    def run(recipe: Any, folder: str, **more: Any) -> Progress:
+    def run(recipe: Any, folder: str, **more: Any) -> TrainingProgress:
         run.told = Told()
-        return train(recipe, Run(data, cache, tmp_path / folder, jobs=1, device="cpu", **more), run.told)
+        return train(recipe, TrainingRun(data, cache, tmp_path / folder, jobs=1, device="cpu", **more), run.told)
 
     return run
 
@@ -136,7 +137,7 @@ def test_without_an_average_the_weights_themselves_are_kept(recipe, go, tmp_path
 @pytest.mark.parametrize("name", ["compact", "hybrid"])
 def test_exported_weights_say_where_they_come_from_and_load_by_name(data, cache, tmp_path: Path, name: str) -> None:
     (tmp_path / "own.toml").write_text(COMPACT.replace("compact", name))
-    request = Run(data, cache, tmp_path / "run", jobs=1, device="cpu")
+    request = TrainingRun(data, cache, tmp_path / "run", jobs=1, device="cpu")
     train(load_recipe(tmp_path / "own.toml"), request, Told())
     target = tmp_path / "weights.safetensors"
     export_weights(tmp_path / "run/small.safetensors", target)
@@ -227,14 +228,16 @@ def test_what_does_not_fit_together_is_said_at_once(recipe, go, tmp_path: Path) 
     with pytest.raises(UsageError, match="no stage 'rough': it has coarse, fine"):
         go(recipe(more='[[stage]]\nname = "rough"\n'), "run")
     with pytest.raises(UsageError, match="CUDA"):
-        train(recipe(), Run(tmp_path, tmp_path, tmp_path / "run", device="cuda"), Told())
+        train(recipe(), TrainingRun(tmp_path, tmp_path, tmp_path / "run", device="cuda"), Told())
     with pytest.raises(InputError, match="none of the development sets"):
         go(recipe(), "run", evaluation=tmp_path)
     with pytest.raises(InputError, match="data folder"):
-        train(recipe(), Run(tmp_path / "none", tmp_path / "c", tmp_path / "run", device="cpu"), Told())
+        train(recipe(), TrainingRun(tmp_path / "none", tmp_path / "c", tmp_path / "run", device="cpu"), Told())
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InputError, match="no clip"):
-        train(recipe(), Run(tmp_path / "nothing", tmp_path / "c", tmp_path / "run", device="cpu", jobs=1), Told())
+        train(
+            recipe(), TrainingRun(tmp_path / "nothing", tmp_path / "c", tmp_path / "run", device="cpu", jobs=1), Told()
+        )
     assert not (tmp_path / "run").exists()
 
 
@@ -265,7 +268,9 @@ def test_two_processes_learn_what_one_learns(data: Path, cache: Path, tmp_path: 
     (tmp_path / "compact.toml").write_text(COMPACT)
     (tmp_path / "two.py").write_text(TWO)
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    train(load_recipe(tmp_path / "compact.toml"), Run(data, cache, tmp_path / "one", jobs=1, device="cpu"), Told())
+    train(
+        load_recipe(tmp_path / "compact.toml"), TrainingRun(data, cache, tmp_path / "one", jobs=1, device="cpu"), Told()
+    )
     together = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = [str(path) for path in (tmp_path / "two.py", tmp_path, data, cache, tmp_path / "two")]
     done = subprocess.run([*together, *arguments], env=environment, capture_output=True, text=True, timeout=300)
@@ -293,7 +298,7 @@ def test_what_is_given_to_a_loss_is_not_rounded_to_sixteen_bits(recipe, go, monk
 
     def loss(objective: Any, batch: Any, done: float) -> Any:
         seen.append((batch.truth.dtype, batch.motion.dtype, batch.extra["place"].dtype))
-        return Terms((objective.blend.first(torch.cat((batch.frame0, batch.frame1), 1))).float().square().mean())
+        return LossTerms((objective.blend.first(torch.cat((batch.frame0, batch.frame1), 1))).float().square().mean())
 
     loaded = recipe()
     monkeypatch.setattr(OBJECTIVES["tiny"], "loss", loss)

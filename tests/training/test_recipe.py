@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from betwixt.errors import InputError, UsageError
-from betwixt.training.objective import make_objective
-from betwixt.training.recipe import Train, learning_rate, load_recipe
-from betwixt.training.samples import RecipeDraw
+from betwixt.training.objectives.registry import make_objective
+from betwixt.training.recipe import TrainSettings, learning_rate, load_recipe
+from betwixt.training.recipe_sampler import RecipeSampler
 
 WHOLE = """
 name = "x"
@@ -104,7 +104,7 @@ def read_all(path: Path, folder: Path) -> None:
     """All that is read of a recipe before data is looked for."""
     recipe = load_recipe(path)
     make_objective(recipe.network)
-    RecipeDraw(recipe, folder, folder)
+    RecipeSampler(recipe, folder, folder)
 
 
 @pytest.mark.parametrize("setting", ["batch", "=3", "stage.rough.batch=2", "data.films.weight=2", "a.b.c.d=1", "x.y=1"])
@@ -124,7 +124,7 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path) -> None:
 
 def test_learning_rates_are_those_of_their_schedules() -> None:
     def rates(samples: tuple[int, ...], **more: object) -> list[float]:
-        train = Train(samples=1000, batch=8, learning_rate=1.0, **more)  # type: ignore[arg-type]
+        train = TrainSettings(samples=1000, batch=8, learning_rate=1.0, **more)  # type: ignore[arg-type]
         return [learning_rate(train, k) for k in samples]
 
     plateau = rates((0, 40, 80, 600, 800, 1000), schedule="plateau-cosine", warm_up=80, cool_down=400)
@@ -146,5 +146,7 @@ def test_learning_rates_are_those_of_their_schedules() -> None:
 def test_a_learning_rate_is_never_above_the_largest_nor_below_zero(
     schedule: str, sample: int, warm_up: int, cool_down: int, final: float
 ) -> None:
-    train = Train(1000, schedule=schedule, learning_rate=1.0, warm_up=warm_up, cool_down=cool_down, final_rate=final)  # type: ignore[arg-type]
-    assert 0.0 <= learning_rate(Train(**{**vars(train), "milestones": (500,)}), sample) <= 1.0 + 1e-12
+    train = TrainSettings(
+        1000, schedule=schedule, learning_rate=1.0, warm_up=warm_up, cool_down=cool_down, final_rate=final
+    )  # type: ignore[arg-type]
+    assert 0.0 <= learning_rate(TrainSettings(**{**vars(train), "milestones": (500,)}), sample) <= 1.0 + 1e-12

@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 from betwixt.models.ebme.network import EBMESplat
 from betwixt.models.registry import MODELS
 from betwixt.training.augmentation import Augmentation
-from betwixt.training.objective import make_objective
+from betwixt.training.objectives.registry import make_objective
 from betwixt.training.recipe import load_recipe
-from betwixt.training.sample import Sample
-from betwixt.training.settings import from_table
-from betwixt.training.sources import Synthetic, read_entries
+from betwixt.training.sample import TrainingSample
+from betwixt.training.sources import SyntheticEntry, read_entries
+from betwixt.training.toml_tables import parse_table
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 MOMENTS = {"middle": 0.5, "between": 0.25, "next": 2.0}
@@ -39,7 +39,7 @@ def test_it_makes_an_objective(path: Path, installed: Path, monkeypatch: pytest.
     recipe = load_recipe(path)
     assert recipe.name == path.stem
     entries = read_entries(recipe.data, path.name)
-    augmentation = from_table(Augmentation, recipe.augmentation, f"[augmentation] of {path.name}")
+    augmentation = parse_table(Augmentation, recipe.augmentation, f"[augmentation] of {path.name}")
     # Parameters without memory: the largest networks are here, too.
     with torch.device("meta") if recipe.network.get("flow_teacher") != "ebme" else torch.device("cpu"):
         objective = make_objective(recipe.network)
@@ -49,8 +49,8 @@ def test_it_makes_an_objective(path: Path, installed: Path, monkeypatch: pytest.
     rng = np.random.default_rng(0)
     for entry, stage in itertools.product(entries, recipe.stages):
         side = stage.train.crop + 2 * objective.margin
-        times = (entry.scenes if isinstance(entry, Synthetic) else entry).times
-        objective.prepare(rng, Sample(np.zeros((3, side, side, 3), np.uint8), MOMENTS[times]))
+        times = (entry.scenes if isinstance(entry, SyntheticEntry) else entry).times
+        objective.prepare(rng, TrainingSample(np.zeros((3, side, side, 3), np.uint8), MOMENTS[times]))
     assert augmentation.reverse == 0.5
 
 

@@ -19,11 +19,11 @@ from betwixt.training.clips import RealTriplets
 from betwixt.training.prepare import prepare
 from betwixt.training.sources import (
     KINDS,
-    Clips,
-    Mix,
-    Sample,
-    Synthetic,
-    Weight,
+    ClipsEntry,
+    MixWeight,
+    SampleMix,
+    SyntheticEntry,
+    TrainingSample,
     draw_sample,
     open_mix,
     read_entries,
@@ -38,35 +38,37 @@ class Even:
 
     colour: int
 
-    def draw(self, rng: np.random.Generator, size: int) -> Sample:
-        return Sample(np.full((3, size, size, 3), self.colour, np.uint8), 0.5)
+    def draw(self, rng: np.random.Generator, size: int) -> TrainingSample:
+        return TrainingSample(np.full((3, size, size, 3), self.colour, np.uint8), 0.5)
 
 
-def colours(mix: Mix, numbers: range) -> Counter[int]:
+def colours(mix: SampleMix, numbers: range) -> Counter[int]:
     return Counter(int(mix.draw(np.random.default_rng(k), 1, k).pictures[0, 0, 0, 0]) for k in numbers)
 
 
 def test_a_mix_draws_by_weight() -> None:
-    drawn = colours(Mix([(Even(1), Weight(3.0)), (Even(2), Weight(1.0)), (Even(3), Weight(0.0))]), range(2000))
+    drawn = colours(
+        SampleMix([(Even(1), MixWeight(3.0)), (Even(2), MixWeight(1.0)), (Even(3), MixWeight(0.0))]), range(2000)
+    )
     assert drawn[1] == pytest.approx(1500, abs=80)
     assert drawn[1] + drawn[2] == 2000
 
 
 def test_weights_change_with_the_number_of_the_sample() -> None:
-    weight = Weight(0.8, 0.2, 1000)
+    weight = MixWeight(0.8, 0.2, 1000)
     assert [weight.at(number) for number in (0, 500, 1000, 5000)] == pytest.approx([0.8, 0.5, 0.2, 0.2])
-    mix = Mix([(Even(1), Weight(1.0, 0.0, 1000)), (Even(2), Weight(0.0, 1.0, 1000))])
+    mix = SampleMix([(Even(1), MixWeight(1.0, 0.0, 1000)), (Even(2), MixWeight(0.0, 1.0, 1000))])
     assert colours(mix, range(1))[1] == 1
     assert colours(mix, range(1000, 1100)) == {2: 100}
     assert colours(mix, range(450, 550))[1] == pytest.approx(50, abs=20)
 
 
 @pytest.mark.parametrize(
-    "weights", [[Weight(0.0)], [Weight(1.0, 0.0, 10)], [Weight(0.0, 1.0, 10), Weight(0.0, 1.0, 20)]]
+    "weights", [[MixWeight(0.0)], [MixWeight(1.0, 0.0, 10)], [MixWeight(0.0, 1.0, 10), MixWeight(0.0, 1.0, 20)]]
 )
-def test_weights_that_leave_nothing_are_refused(weights: list[Weight]) -> None:
+def test_weights_that_leave_nothing_are_refused(weights: list[MixWeight]) -> None:
     with pytest.raises(UsageError, match="all 0"):
-        Mix([(Even(1), weight) for weight in weights])
+        SampleMix([(Even(1), weight) for weight in weights])
 
 
 # Recipes' tables
@@ -82,9 +84,9 @@ def test_entries_are_read() -> None:
         {"kind": "synthetic", "weight": {"first": 0.35, "last": 0.3, "until": 60_000}, "scenes": {"blur": 0.0}},
         {"kind": "vimeo-septuplet", "path": "vimeo", "times": "next"},
     )
-    assert clips == Clips(exclude=("b",), clips=clips.clips, weight=Weight(2.0))
+    assert clips == ClipsEntry(exclude=("b",), clips=clips.clips, weight=MixWeight(2.0))
     assert clips.clips["a"].end == 3.0
-    assert synthetic == Synthetic(weight=Weight(0.35, 0.3, 60_000), scenes=SceneRules(blur=0.0))
+    assert synthetic == SyntheticEntry(weight=MixWeight(0.35, 0.3, 60_000), scenes=SceneRules(blur=0.0))
     assert (vimeo.kind, vimeo.path, vimeo.times) == ("vimeo-septuplet", "vimeo", "next")
 
 
@@ -123,7 +125,7 @@ def test_a_recipe_without_data_is_refused() -> None:
 # Opening
 
 
-def ready(recipe: list[Any], data: Path, cache: Path) -> Mix:
+def ready(recipe: list[Any], data: Path, cache: Path) -> SampleMix:
     prepare(recipe, data, cache)
     return open_mix(recipe, data, cache)
 
@@ -186,9 +188,13 @@ def test_scenes_are_made_ahead_of_photographs_and_frames(data: Path, cache: Path
 
 
 def test_scenes_of_other_rules_have_a_folder_of_their_own(data: Path, cache: Path, tmp_path: Path) -> None:
-    asked = [Synthetic(), Synthetic(size=64), *(Synthetic(scenes=SceneRules(times=t)) for t in ("middle", "next"))]
+    asked = [
+        SyntheticEntry(),
+        SyntheticEntry(size=64),
+        *(SyntheticEntry(scenes=SceneRules(times=t)) for t in ("middle", "next")),
+    ]
     assert len({entry.bank(tmp_path) for entry in asked}) == 4
-    assert asked[0].bank(tmp_path) == Synthetic(shards=2, weight=Weight(3.0)).bank(tmp_path)
+    assert asked[0].bank(tmp_path) == SyntheticEntry(shards=2, weight=MixWeight(3.0)).bank(tmp_path)
     # A bank from before there were rules serves those that its scenes fit.
     build_bank(tmp_path / "synthetic", asked[0].textures(data, cache, []), [0], size=192, scenes=2)
     assert [entry.bank(tmp_path).name == "synthetic" for entry in asked] == [True, False, True, False]
@@ -223,14 +229,14 @@ def test_a_cache_that_cannot_be_written_is_said(data: Path, tmp_path: Path) -> N
 # Seeds
 
 
-def digest(mix: Mix, number: int) -> tuple[int, float, float]:
+def digest(mix: SampleMix, number: int) -> tuple[int, float, float]:
     """Sample `number`, and what comes after it."""
     shares = Augmentation(channels=0.5, compression=0.5)
     sample, rng = draw_sample(mix, shares, 32, 7, number)
     return hash(sample.pictures.tobytes()), sample.t, float(rng.random())
 
 
-def digest_elsewhere(mix: Mix, number: int) -> tuple[bytes, float, int]:
+def digest_elsewhere(mix: SampleMix, number: int) -> tuple[bytes, float, int]:
     shares = Augmentation(channels=0.5, compression=0.5)
     sample, _ = draw_sample(mix, shares, 32, 7, number)
     return sample.pictures.tobytes(), sample.t, os.getpid()
@@ -331,8 +337,8 @@ def test_the_relay_goes_on_with_the_same_samples(tmp_path: Path) -> None:
         for n in (0, 1)
     ]
 
-    weights = Weight(0.85, 0.45, 40), Weight(1 - 0.85, 1 - 0.45, 40)
-    mix = Mix([(SyntheticBank(tmp_path / "synthetic"), weights[0]), (RealTriplets(tmp_path), weights[1])])
+    weights = MixWeight(0.85, 0.45, 40), MixWeight(1 - 0.85, 1 - 0.45, 40)
+    mix = SampleMix([(SyntheticBank(tmp_path / "synthetic"), weights[0]), (RealTriplets(tmp_path), weights[1])])
     shares = Augmentation(channels=0.5, compression=0.2)
     kinds: Counter[bool] = Counter()
     for number in range(120):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from betwixt.errors import InputError, UsageError
 from betwixt.training import synthetic
-from betwixt.training.sample import Sample
+from betwixt.training.sample import TrainingSample
 from betwixt.training.synthetic import SceneRules, SyntheticBank, SyntheticScenes, build_bank, make_scene
 
 CLEAN = SceneRules(top=12.0, blur=0.0, brightness=0.0, noise=0.0)
@@ -28,11 +28,11 @@ def smooth_textures() -> list[np.ndarray]:
 TEXTURES = smooth_textures()
 
 
-def scene(seed: int, rules: SceneRules, size: int = 96) -> Sample:
+def scene(seed: int, rules: SceneRules, size: int = 96) -> TrainingSample:
     return make_scene(np.random.default_rng((5, seed)), TEXTURES, size, rules)
 
 
-def predictions(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+def predictions(sample: TrainingSample) -> tuple[np.ndarray, np.ndarray]:
     """Of both frames: how far the truth is from what the motion predicts, grey levels; NaN outside the frame."""
     assert sample.motion is not None
     height, width = sample.motion.shape[:2]
@@ -47,7 +47,7 @@ def predictions(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
     return errors[0], errors[1]
 
 
-def explained(sample: Sample, tolerance: float = 8.0) -> float:
+def explained(sample: TrainingSample, tolerance: float = 8.0) -> float:
     """The share of the pixels that one of the frames, at least, shows where the motion says."""
     errors = np.stack(predictions(sample))
     inside = ~np.isnan(errors).all(axis=0)
@@ -70,14 +70,16 @@ def test_the_motion_of_a_layer_is_exact(kinds: tuple[float, float], times: str) 
 def layers_seen(seed: int, rules: SceneRules) -> tuple[np.ndarray, np.ndarray]:
     """Of both frames: where a pixel of the truth shows a single layer, and the frame shows that layer at its place."""
     numbers: dict[int, int] = {}
-    paint = synthetic._Layer.paint
+    paint = synthetic._SceneLayer.paint
 
-    def paint_number(layer: synthetic._Layer, places: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray | None]:
+    def paint_number(
+        layer: synthetic._SceneLayer, places: np.ndarray, size: int
+    ) -> tuple[np.ndarray, np.ndarray | None]:
         colours, alpha = paint(layer, places, size)
         return np.full_like(colours, 40 * numbers.setdefault(id(layer), len(numbers))), alpha
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(synthetic._Layer, "paint", paint_number)
+        patch.setattr(synthetic._SceneLayer, "paint", paint_number)
         numbered = scene(seed, rules)
     assert numbered.motion is not None
     planes = [picture[..., 0].astype(np.float32) for picture in numbered.pictures]

@@ -94,7 +94,7 @@ def run(
 
     from betwixt.cli.report import TrainingReport
     from betwixt.errors import BetwixtError, UsageError
-    from betwixt.training.loop import Run, train
+    from betwixt.training.loop import TrainingRun, train
     from betwixt.training.recipe import load_recipe
 
     if cool_down and (minutes is None or not 0 < cool_down <= minutes):
@@ -104,7 +104,7 @@ def run(
     try:
         loaded = load_recipe(recipe, settings or [])
         folder = Path(output) if output is not None else Path("runs") / loaded.name
-        request = Run(
+        request = TrainingRun(
             data=data,
             cache=_cache(cache, data),
             output=folder,
@@ -147,10 +147,10 @@ def prepare(
     """Decode the data of a recipe and make its synthetic scenes, ahead of a run. What is there already is kept."""
     _need_torch()
     from betwixt.training.recipe import load_recipe
-    from betwixt.training.samples import RecipeDraw
+    from betwixt.training.recipe_sampler import RecipeSampler
 
     place = _cache(cache, data)
-    RecipeDraw(load_recipe(recipe, settings or []), data, place).prepare(jobs or os.cpu_count() or 1, print)
+    RecipeSampler(load_recipe(recipe, settings or []), data, place).prepare(jobs or os.cpu_count() or 1, print)
     print(f"prepared: {place}")
 
 

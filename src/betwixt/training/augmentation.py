@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.training.sample import Sample, check_shares
+from betwixt.training.sample import TrainingSample, check_shares
 
 __all__ = ["Augmentation", "augment", "compress", "compress_video"]
 
@@ -60,7 +60,9 @@ class Augmentation:
         check_shares(asdict(self), "[augmentation]")
 
 
-def augment(rng: np.random.Generator, sample: Sample, augmentation: Augmentation | None = None) -> Sample:
+def augment(
+    rng: np.random.Generator, sample: TrainingSample, augmentation: Augmentation | None = None
+) -> TrainingSample:
     """One random variant of a sample; all chance comes from `rng`. Without `augmentation`, by `Augmentation()`."""
     shares = augmentation or Augmentation()
     pictures, t, motion = sample.pictures, sample.t, sample.motion
@@ -100,7 +102,7 @@ def augment(rng: np.random.Generator, sample: Sample, augmentation: Augmentation
         pictures = compress(rng, pictures)
     if shares.video > 0 and rng.random() < shares.video:
         pictures = compress_video(rng, pictures)
-    return Sample(pictures, t, None if motion is None else np.ascontiguousarray(motion))
+    return TrainingSample(pictures, t, None if motion is None else np.ascontiguousarray(motion))
 
 
 def compress(rng: np.random.Generator, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:

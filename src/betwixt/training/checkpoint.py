@@ -32,12 +32,13 @@ from torch import Tensor
 
 from betwixt.errors import InputError
 from betwixt.files import output_error, temporary_beside
-from betwixt.training.objective import Objective, make_objective
+from betwixt.training.objectives.base import Objective
+from betwixt.training.objectives.registry import make_objective
 from betwixt.version import __version__
 
 __all__ = [
     "Checkpoint",
-    "Progress",
+    "TrainingProgress",
     "averaged_tensors",
     "check_checkpoint",
     "code_hash",
@@ -49,7 +50,7 @@ __all__ = [
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """How far a run has come, and what it is.
 
     Attributes:
@@ -91,7 +92,7 @@ class Checkpoint:
 
     path: Path
     tensors: dict[str, Tensor]
-    progress: Progress
+    progress: TrainingProgress
 
 
 @functools.cache
@@ -120,7 +121,7 @@ def write_checkpoint(
     objective: Objective,
     average: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
-    progress: Progress,
+    progress: TrainingProgress,
     *,
     small: bool = False,
 ) -> None:
@@ -170,8 +171,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             state = json.loads((file.metadata() or {})["state"])
-            known = {f.name for f in fields(Progress)}
-            progress = Progress(**{key: value for key, value in state.items() if key in known})
+            known = {f.name for f in fields(TrainingProgress)}
+            progress = TrainingProgress(**{key: value for key, value in state.items() if key in known})
             if "stage_step" not in state:
                 progress.stage_step = progress.step
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -261,7 +262,7 @@ def _moments(
     }
 
 
-def export_weights(source: Path, target: Path) -> Progress:
+def export_weights(source: Path, target: Path) -> TrainingProgress:
     """Write the averaged weights of a checkpoint alone, in float16, as they ship, with where they come from.
 
     The metadata: `model` (the name in `betwixt models`), `recipe`, `network`, `samples`, `hours`, `data`, `code`

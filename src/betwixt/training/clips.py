@@ -32,8 +32,8 @@ from numpy.typing import NDArray
 
 from betwixt.errors import InputError
 from betwixt.files import output_error, reason
-from betwixt.training.alike import compute_alike
-from betwixt.training.sample import Sample, Times
+from betwixt.training.deterministic_opencv import make_opencv_deterministic
+from betwixt.training.sample import TargetTimes, TrainingSample
 
 __all__ = ["ClipRule", "RealTriplets", "build_clip_cache", "load_array", "usable"]
 
@@ -85,7 +85,9 @@ def build_clip_cache(clips: Sequence[Path], cache: Path, rules: Mapping[str, Cli
         for item in work:
             _cache_clip(*item)
         return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=compute_alike) as pool:
+    with ProcessPoolExecutor(
+        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=make_opencv_deterministic
+    ) as pool:
         for future in [pool.submit(_cache_clip, *item) for item in work]:
             future.result()
 
@@ -221,7 +223,7 @@ class RealTriplets:
         self,
         cache: Path,
         rules: Mapping[str, ClipRule] | None = None,
-        times: Times = "between",
+        times: TargetTimes = "between",
         gaps: Sequence[int] = (),
         exclude: Collection[str] = (),
     ) -> None:
@@ -268,8 +270,8 @@ class RealTriplets:
     def __len__(self) -> int:
         return sum(len(rows) for rows in self._rows)
 
-    def draw(self, rng: np.random.Generator, size: int) -> Sample:
-        """See `Source`. A clip smaller than `size` is enlarged."""
+    def draw(self, rng: np.random.Generator, size: int) -> TrainingSample:
+        """See `SampleSource`. A clip smaller than `size` is enlarged."""
         clip = min(int(np.searchsorted(self._cumulative, rng.random())), len(self._clips) - 1)
         row = min(int(np.searchsorted(self._odds[clip], rng.random())), len(self._rows[clip]) - 1)
         start, gap, position = (int(v) for v in self._rows[clip][row, :3])
@@ -292,7 +294,7 @@ class RealTriplets:
         crop = [frames[i, top : top + side, left : left + side] for i in places]
         if side != size:
             crop = [np.asarray(cv2.resize(c, (size, size), interpolation=cv2.INTER_AREA), np.uint8) for c in crop]
-        return Sample(np.stack(crop), t)
+        return TrainingSample(np.stack(crop), t)
 
 
 def usable(cache: Path) -> dict[str, int]:

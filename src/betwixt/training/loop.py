@@ -32,10 +32,10 @@ from torch import Tensor, nn
 from betwixt.backends.devices import cpu_computes_in_bf16
 from betwixt.errors import InputError, UsageError
 from betwixt.runtime.load import check_device
-from betwixt.training.alike import computing_alike
+from betwixt.training.batches import ProcessRank, draw_from_pool, load_batches, move_to_device
 from betwixt.training.checkpoint import (
     Checkpoint,
-    Progress,
+    TrainingProgress,
     averaged_tensors,
     check_checkpoint,
     code_hash,
@@ -44,13 +44,14 @@ from betwixt.training.checkpoint import (
     write_checkpoint,
 )
 from betwixt.training.curve import add_row
-from betwixt.training.feed import Share, batches, on_device, pooled
-from betwixt.training.objective import Batch, Objective, make_objective
-from betwixt.training.recipe import Recipe, Stage, Train, learning_rate
-from betwixt.training.samples import RecipeDraw
-from betwixt.training.validation import DevelopmentSet, averaged, development_sets, validate
+from betwixt.training.deterministic_opencv import deterministic_opencv
+from betwixt.training.objectives.base import Batch, Objective
+from betwixt.training.objectives.registry import make_objective
+from betwixt.training.recipe import Recipe, TrainingStage, TrainSettings, learning_rate
+from betwixt.training.recipe_sampler import RecipeSampler
+from betwixt.training.validation import DevelopmentSet, development_sets, use_averaged_weights, validate
 
-__all__ = ["CHECKPOINT", "SMALL", "Report", "Run", "train"]
+__all__ = ["CHECKPOINT", "SMALL", "ProgressReporter", "TrainingRun", "train"]
 
 CHECKPOINT, SMALL = "checkpoint.safetensors", "small.safetensors"
 """The files that a run goes on from, the first that is there."""
@@ -59,7 +60,7 @@ _TOGETHER = 16
 """Several processes agree on when to stop, save and validate once in so many steps."""
 
 
-class Report(Protocol):
+class ProgressReporter(Protocol):
     """Who is told how it goes; only the first process tells."""
 
     def note(self, text: str) -> None:
@@ -73,7 +74,7 @@ class Report(Protocol):
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """Where and how a recipe is trained.
 
     Attributes:
@@ -120,7 +121,7 @@ class Run:
     evaluate_every: float = 20.0
 
 
-def train(recipe: Recipe, run: Run, report: Report) -> Progress:
+def train(recipe: Recipe, run: TrainingRun, report: ProgressReporter) -> TrainingProgress:
     """Train to the recipe's end, for so many minutes, to a sample, or until told to stop (SIGTERM, SIGINT).
 
     Writes into `run.output`:
@@ -134,7 +135,7 @@ def train(recipe: Recipe, run: Run, report: Report) -> Progress:
         UsageError: if recipe, objective or devices do not fit.
         OutputError: if something cannot be written.
     """
-    with computing_alike():
+    with deterministic_opencv():
         return _Training(recipe, run, report).run()
 
 
@@ -161,7 +162,7 @@ class _Step(nn.Module):
 
 
 class _Training:
-    def __init__(self, recipe: Recipe, run: Run, report: Report) -> None:
+    def __init__(self, recipe: Recipe, run: TrainingRun, report: ProgressReporter) -> None:
         self._recipe, self._run = recipe, run
         # All that a user can have got wrong is said before other processes are started and wait for this one.
         first, first_here = _places()
@@ -171,14 +172,14 @@ class _Training:
         self._fabric = fabric = _fabric(run, recipe)
         checkpoint = _checkpoint(recipe, run) if first else None
         self._sets = self._development_sets() if first and run.evaluation is not None else {}
-        self._draw = RecipeDraw(recipe, run.data, run.cache)
+        self._draw = RecipeSampler(recipe, run.data, run.cache)
         if first_here:
             if not run.cache.exists():
                 report.note(f"The data is decoded and prepared in {run.cache}, this once.")
             self._draw.prepare(run.jobs or os.cpu_count() or 1, lambda line: None)
         fabric.launch()
-        self._report: Report = report if fabric.global_rank == 0 else _Silence()
-        self._share = Share(fabric.global_rank, fabric.world_size)
+        self._report: ProgressReporter = report if fabric.global_rank == 0 else _Silence()
+        self._share = ProcessRank(fabric.global_rank, fabric.world_size)
         _check_shares(recipe, self._share)
         # What one machine has read is what all begin with.
         self._checkpoint: Checkpoint | None = fabric.broadcast(checkpoint)
@@ -189,7 +190,7 @@ class _Training:
         self._objective.to(fabric.device)
         self._objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._average = {name: t.detach().clone() for name, t in averaged_tensors(self._objective).items()}
-        self._progress = self._checkpoint.progress if self._checkpoint else Progress()
+        self._progress = self._checkpoint.progress if self._checkpoint else TrainingProgress()
         self._progress.recipe = json.loads(json.dumps(recipe.table, default=str))
         self._progress.code, self._progress.data = code_hash(), self._draw.describe()
         self._log = _Log(run.output) if fabric.global_rank == 0 else _Log(None)
@@ -199,7 +200,7 @@ class _Training:
         self._saved = self._validated = self._began
         self._end = recipe.samples if run.until is None else min(run.until, recipe.samples)
 
-    def run(self) -> Progress:
+    def run(self) -> TrainingProgress:
         """Every stage that is left."""
         progress = self._progress
         with _stop_requests() as stop:
@@ -215,7 +216,7 @@ class _Training:
             self._log.close()
         return progress
 
-    def _stage(self, stage: Stage, stop: _StopRequest) -> bool:
+    def _stage(self, stage: TrainingStage, stop: _StopRequest) -> bool:
         """Train in a stage to its end, or until it is time to stop; whether it was."""
         fabric, objective, progress, train = self._fabric, self._objective, self._progress, stage.train
         objective.train()
@@ -234,7 +235,7 @@ class _Training:
             progress.stage, progress.stage_step = stage.name, 0
         model, wrapped = fabric.setup(_Step(objective), optimizer)
         end = min(self._end, stage.end)
-        feed = batches(
+        feed = load_batches(
             self._draw,
             objective,
             stage,
@@ -244,13 +245,13 @@ class _Training:
             pinned=fabric.device.type == "cuda",
         )
         if train.reuse > 1:
-            feed = pooled(feed, stage, progress.samples, fabric.device, self._share)
+            feed = draw_from_pool(feed, stage, progress.samples, fabric.device, self._share)
         meter = _Meter(fabric)
         norm: Tensor | None = None
         own, average = [t.detach() for t in averaged_tensors(objective).values()], list(self._average.values())
         stopped = False
         while progress.samples < end and not stopped:
-            batch = on_device(next(feed), fabric.device)
+            batch = move_to_device(next(feed), fabric.device)
             rate = learning_rate(train, progress.samples - stage.begin) * self._cooling()
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -295,7 +296,7 @@ class _Training:
 
     def _between(
         self,
-        stage: Stage,
+        stage: TrainingStage,
         optimizer: torch.optim.Optimizer,
         norm: Tensor,
         meter: _Meter,
@@ -362,7 +363,7 @@ class _Training:
         """Score the averaged weights and add a line to the curve; the other processes wait."""
         if self._fabric.global_rank == 0:
             progress = self._progress
-            with averaged(self._objective, self._average):
+            with use_averaged_weights(self._objective, self._average):
                 scores = validate(self._objective.interpolator(str(self._fabric.device)), self._sets)
             row = {
                 "recipe": progress.name,
@@ -383,7 +384,7 @@ def _places() -> tuple[bool, bool]:
     return rank == 0, here == 0
 
 
-def _checkpoint(recipe: Recipe, run: Run) -> Checkpoint | None:
+def _checkpoint(recipe: Recipe, run: TrainingRun) -> Checkpoint | None:
     """What to go on from, if anything."""
     there = next((run.output / name for name in (CHECKPOINT, SMALL) if (run.output / name).exists()), None)
     if run.fresh and run.resume:
@@ -402,7 +403,7 @@ def _checkpoint(recipe: Recipe, run: Run) -> Checkpoint | None:
     return checkpoint
 
 
-def _fabric(run: Run, recipe: Recipe) -> Any:
+def _fabric(run: TrainingRun, recipe: Recipe) -> Any:
     """Lightning Fabric for the devices that are asked for."""
     check_device(run.device)
     try:
@@ -447,7 +448,7 @@ def _check_stages(recipe: Recipe, objective: Objective) -> None:
             )
 
 
-def _check_shares(recipe: Recipe, share: Share) -> None:
+def _check_shares(recipe: Recipe, share: ProcessRank) -> None:
     for stage in recipe.stages:
         if stage.train.batch % (share.world * stage.train.accumulate):
             raise UsageError(
@@ -456,7 +457,7 @@ def _check_shares(recipe: Recipe, share: Share) -> None:
             )
 
 
-def _optimizer(train: Train, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def _optimizer(train: TrainSettings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     if not parameters:
         raise UsageError("Nothing learns in this stage: every parameter is frozen.")
     kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
@@ -466,7 +467,7 @@ def _optimizer(train: Train, parameters: list[nn.Parameter]) -> torch.optim.Opti
     return optimizer
 
 
-def _decay(train: Train, step: int) -> float:
+def _decay(train: TrainSettings, step: int) -> float:
     """Of the moving average, which has a shorter horizon at the beginning."""
     if not train.average:
         return 0.0

@@ -24,10 +24,10 @@ from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import PICTURES
 from betwixt.files import output_error, reason
 from betwixt.training.checkpoint import check_checkpoint, read_checkpoint
-from betwixt.training.objective import BESIDE
+from betwixt.training.objectives.registry import EMBEDDED_WEIGHTS
 from betwixt.training.recipe import load_recipe
-from betwixt.training.samples import entries_of
-from betwixt.training.sources import Clips, Entry, Synthetic
+from betwixt.training.recipe_sampler import entries_of
+from betwixt.training.sources import ClipsEntry, DataEntry, SyntheticEntry
 
 __all__ = ["pack"]
 
@@ -100,7 +100,7 @@ def pack(recipe: Path, folder: Path, data: Path, checkpoint: Path | None = None,
             size += target.stat().st_size
             if size > limit * _MIB:
                 break
-        _write_code(partial / "code.tar.xz", BESIDE.get(str(whole.network["name"]), ()))
+        _write_code(partial / "code.tar.xz", EMBEDDED_WEIGHTS.get(str(whole.network["name"]), ()))
         _write_script(partial / "train.sh", entries, checkpoint is not None)
         size += (partial / "code.tar.xz").stat().st_size + (partial / "train.sh").stat().st_size
         if size > limit * _MIB:
@@ -117,17 +117,17 @@ def pack(recipe: Path, folder: Path, data: Path, checkpoint: Path | None = None,
     return size
 
 
-def _data(entries: Sequence[Entry], data: Path) -> dict[Path, _Item]:
+def _data(entries: Sequence[DataEntry], data: Path) -> dict[Path, _Item]:
     """The files that the entries read, by their names in the folder."""
     if not data.is_dir():
         raise InputError(f"There is no data folder {data}: give the one that holds what the recipe names as --data.")
     items: dict[Path, _Item] = {}
     for entry in entries:
         root = entry.root(data)
-        if isinstance(entry, Clips):
+        if isinstance(entry, ClipsEntry):
             ends = {name: rule.end for name, rule in entry.clips.items()}
             found = [_Item(path, ends.get(path.stem)) for path in entry.files(data)]
-        elif isinstance(entry, Synthetic):
+        elif isinstance(entry, SyntheticEntry):
             folder = root / entry.pictures
             found = [_Item(path) for path in folder.glob("*") if path.suffix.lower() in PICTURES]
         else:
@@ -170,8 +170,8 @@ def _write_code(target: Path, weights: Collection[str]) -> None:
                 archive.add(project / name, name)
 
 
-def _write_script(target: Path, entries: Sequence[Entry], goes_on: bool) -> None:
-    left_out = any(isinstance(entry, Clips) and entry.exclude for entry in entries)
+def _write_script(target: Path, entries: Sequence[DataEntry], goes_on: bool) -> None:
+    left_out = any(isinstance(entry, ClipsEntry) and entry.exclude for entry in entries)
     text = _SCRIPT.format(
         begins=" from start.safetensors" if goes_on else "",
         otherwise='; else set -- --from start.safetensors "$@"' if goes_on else "",

@@ -15,16 +15,20 @@ from pathlib import Path
 import cv2
 
 from betwixt.errors import InputError
-from betwixt.training.alike import compute_alike
 from betwixt.training.clips import build_clip_cache, usable
-from betwixt.training.sources import Clips, Entry, Synthetic
+from betwixt.training.deterministic_opencv import make_opencv_deterministic
+from betwixt.training.sources import ClipsEntry, DataEntry, SyntheticEntry
 from betwixt.training.synthetic import build_bank, claim_bank, has_shard
 
 __all__ = ["prepare"]
 
 
 def prepare(
-    entries: Sequence[Entry], data: Path, cache: Path, jobs: int = 1, report: Callable[[str], None] = lambda line: None
+    entries: Sequence[DataEntry],
+    data: Path,
+    cache: Path,
+    jobs: int = 1,
+    report: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Make what is not there yet, for all entries that need a cache.
 
@@ -42,30 +46,34 @@ def prepare(
     if not data.is_dir():
         raise InputError(f"There is no data folder {data}: give the one that holds what the recipe names as --data.")
     for entry in entries:
-        if isinstance(entry, Clips):
+        if isinstance(entry, ClipsEntry):
             place = cache / entry.path
             build_clip_cache(entry.files(data), place, entry.clips, jobs)
             for name, count in usable(place).items():
                 report(f"{name}: {count} triplets")
     for entry in entries:
-        if isinstance(entry, Synthetic) and entry.shards:
+        if isinstance(entry, SyntheticEntry) and entry.shards:
             _make_bank(entry, data, cache, tuple(entries), jobs)
 
 
-def _make_bank(entry: Synthetic, data: Path, cache: Path, entries: tuple[Entry, ...], jobs: int) -> None:
+def _make_bank(entry: SyntheticEntry, data: Path, cache: Path, entries: tuple[DataEntry, ...], jobs: int) -> None:
     folder = entry.bank(cache)
     claim_bank(folder, entry.size, entry.scenes)
     missing = [shard for shard in range(entry.shards) if not has_shard(folder, shard)]
     if jobs == 1 or len(missing) < 2:
         _make_shards(entry, data, cache, entries, missing)
         return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), initializer=compute_alike) as pool:
+    with ProcessPoolExecutor(
+        jobs, mp_context=multiprocessing.get_context("spawn"), initializer=make_opencv_deterministic
+    ) as pool:
         parts = [missing[k::jobs] for k in range(min(jobs, len(missing)))]
         for future in [pool.submit(_make_shards, entry, data, cache, entries, part) for part in parts]:
             future.result()
 
 
-def _make_shards(entry: Synthetic, data: Path, cache: Path, entries: tuple[Entry, ...], shards: Sequence[int]) -> None:
+def _make_shards(
+    entry: SyntheticEntry, data: Path, cache: Path, entries: tuple[DataEntry, ...], shards: Sequence[int]
+) -> None:
     if not shards:
         return
     cv2.setNumThreads(1)

@@ -2,7 +2,7 @@
 
     name = "rife"                   of the run, of its curve, of its checkpoints
 
-    [network]                       which objective (`betwixt.training.objective`), and its options
+    [network]                       which objective (`betwixt.training.objectives.base`), and its options
     name = "rife"
 
     [[data]]                        where samples come from, mixed by weight (`betwixt.training.sources`)
@@ -10,7 +10,7 @@
 
     [augmentation]                  `betwixt.training.augmentation.Augmentation`
 
-    [train]                         `Train`
+    [train]                         `TrainSettings`
 
     [[stage]]                       for training in stages: one table a stage, in order; its `name`, how many `samples`
     name = "coarse"                 it lasts, and any setting of [train] that differs in it
@@ -28,13 +28,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from betwixt.errors import InputError, UsageError
-from betwixt.training.settings import from_table, refuse_unknown
+from betwixt.training.toml_tables import parse_table, refuse_unknown_keys
 
-__all__ = ["Recipe", "Stage", "Train", "learning_rate", "load_recipe"]
+__all__ = ["Recipe", "TrainSettings", "TrainingStage", "learning_rate", "load_recipe"]
 
 
 @dataclass(frozen=True)
-class Train:
+class TrainSettings:
     """How it is trained.
 
     Attributes:
@@ -116,7 +116,7 @@ class Train:
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainingStage:
     """A part of a run.
 
     Attributes:
@@ -127,7 +127,7 @@ class Stage:
 
     name: str
     begin: int
-    train: Train
+    train: TrainSettings
 
     @property
     def end(self) -> int:
@@ -153,7 +153,7 @@ class Recipe:
     network: Mapping[str, Any]
     data: tuple[Mapping[str, Any], ...]
     augmentation: Mapping[str, Any]
-    stages: tuple[Stage, ...]
+    stages: tuple[TrainingStage, ...]
     table: Mapping[str, Any]
     where: str = "the recipe"
 
@@ -162,12 +162,12 @@ class Recipe:
         """How many there are in all."""
         return self.stages[-1].end
 
-    def stage_at(self, sample: int) -> Stage:
+    def stage_at(self, sample: int) -> TrainingStage:
         """The stage in which a sample lies; the last one at the end of the recipe."""
         return next((stage for stage in self.stages if sample < stage.end), self.stages[-1])
 
 
-def learning_rate(train: Train, sample: int) -> float:
+def learning_rate(train: TrainSettings, sample: int) -> float:
     """The learning rate of the step that begins with a sample, counted from the beginning of its stage.
 
     A linear warm-up over `warm_up` samples, times
@@ -215,7 +215,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def _recipe(table: dict[str, Any], where: str) -> Recipe:
-    refuse_unknown(table, ("name", "network", "data", "augmentation", "train", "stage"), where)
+    refuse_unknown_keys(table, ("name", "network", "data", "augmentation", "train", "stage"), where)
     name = table.get("name")
     if not isinstance(name, str) or not name or name != Path(name).name:
         raise UsageError(f'{where} needs a name: name = "rife".')
@@ -224,22 +224,22 @@ def _recipe(table: dict[str, Any], where: str) -> Recipe:
     if not data:
         raise UsageError(f"{where} says nothing of its data: add [[data]].")
     if not stages:
-        train = from_table(Train, common, f"[train] of {where}")
+        train = parse_table(TrainSettings, common, f"[train] of {where}")
         train.check(f"[train] of {where}")
-        return Recipe(name, network, tuple(data), augmentation, (Stage("", 0, train),), table, where)
+        return Recipe(name, network, tuple(data), augmentation, (TrainingStage("", 0, train),), table, where)
     # A wrong key of [train] is that table's, even if every stage would say it again.
-    from_table(Train, {"samples": 1, **common}, f"[train] of {where}")
-    made: list[Stage] = []
+    parse_table(TrainSettings, {"samples": 1, **common}, f"[train] of {where}")
+    made: list[TrainingStage] = []
     for number, own in enumerate(stages):
         title = own.get("name")
         if not isinstance(title, str) or title in (stage.name for stage in made):
             raise UsageError(f"[[stage]] number {number + 1} of {where} needs a name of its own.")
         place = f"[[stage]] {title} of {where}"
         settings = {key: value for key, value in own.items() if key != "name"}
-        from_table(Train, {"samples": 1, **settings}, place)
-        train = from_table(Train, {**common, **settings}, place)
+        parse_table(TrainSettings, {"samples": 1, **settings}, place)
+        train = parse_table(TrainSettings, {**common, **settings}, place)
         train.check(place)
-        made.append(Stage(title, made[-1].end if made else 0, train))
+        made.append(TrainingStage(title, made[-1].end if made else 0, train))
     return Recipe(name, network, tuple(data), augmentation, tuple(made), table, where)
 
 

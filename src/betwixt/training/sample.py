@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
 
-__all__ = ["Picture", "Sample", "Source", "Times", "check_shares"]
+__all__ = ["Image", "SampleSource", "TargetTimes", "TrainingSample", "check_shares"]
 
-Picture = NDArray[np.uint8]
+Image = NDArray[np.uint8]
 """(H, W, 3), RGB."""
 
-Times = Literal["middle", "between", "next"]
+TargetTimes = Literal["middle", "between", "next"]
 """Which frames are to be learned: that at t = 1/2, that at any t between 0 and 1, or that at t = 2, which is as far
 after the second frame as that is after the first."""
 
 
 @dataclass(frozen=True)
-class Sample:
+class TrainingSample:
     """Two frames and the true one at t.
 
     Attributes:
@@ -45,10 +45,10 @@ class Sample:
     motion: NDArray[np.float32] | None = None
 
 
-class Source(Protocol):
+class SampleSource(Protocol):
     """Where samples come from."""
 
-    def draw(self, rng: np.random.Generator, size: int) -> Sample:
+    def draw(self, rng: np.random.Generator, size: int) -> TrainingSample:
         """A sample of `size` x `size` pixels.
 
         Raises:

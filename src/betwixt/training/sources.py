@@ -33,26 +33,26 @@ import numpy as np
 
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import PICTURES
-from betwixt.training import layouts
+from betwixt.training import frame_datasets
 from betwixt.training.augmentation import Augmentation, augment
 from betwixt.training.clips import ClipRule, RealTriplets, load_array
-from betwixt.training.sample import Picture, Sample, Source, Times, check_shares
-from betwixt.training.settings import from_table
+from betwixt.training.sample import Image, SampleSource, TargetTimes, TrainingSample, check_shares
 from betwixt.training.synthetic import SceneRules, SyntheticBank, SyntheticScenes, has_shard
+from betwixt.training.toml_tables import parse_table
 
 __all__ = [
     "KINDS",
-    "Clips",
-    "Entry",
-    "GoPro",
-    "Mix",
-    "Sample",
-    "Source",
-    "Synthetic",
-    "VimeoSeptuplet",
-    "VimeoTriplet",
-    "Weight",
-    "XTrain",
+    "ClipsEntry",
+    "DataEntry",
+    "GoProEntry",
+    "MixWeight",
+    "SampleMix",
+    "SampleSource",
+    "SyntheticEntry",
+    "TrainingSample",
+    "VimeoSeptupletEntry",
+    "VimeoTripletEntry",
+    "XTrainEntry",
     "draw_sample",
     "open_mix",
     "read_entries",
@@ -62,7 +62,7 @@ VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".y4m")
 
 
 @dataclass(frozen=True)
-class Weight:
+class MixWeight:
     """How often a source is drawn, relative to the others: `first` at sample 0, `last` from sample `until` on.
 
     Linear between them. Without `last` it stays as it is.
@@ -86,10 +86,10 @@ class Weight:
         return self.first + (self.last - self.first) * done
 
 
-class Mix:
+class SampleMix:
     """Several sources, drawn from by their weights; one is a mix as well."""
 
-    def __init__(self, sources: Sequence[tuple[Source, Weight]]) -> None:
+    def __init__(self, sources: Sequence[tuple[SampleSource, MixWeight]]) -> None:
         if not sources:
             raise UsageError("A recipe without [[data]] has nothing to learn from.")
         self.sources = tuple(source for source, _ in sources)
@@ -98,7 +98,7 @@ class Mix:
         if not all(sum(weight.at(number) for weight in self._weights) > 0 for number in ends):
             raise UsageError("The weights of [[data]] are all 0: nothing is left to be drawn.")
 
-    def draw(self, rng: np.random.Generator, size: int, number: int = 0) -> Sample:
+    def draw(self, rng: np.random.Generator, size: int, number: int = 0) -> TrainingSample:
         """A sample of `size` x `size` pixels; `number` is how many were drawn before it, for weights that change."""
         weights = [weight.at(number) for weight in self._weights]
         place = rng.random() * sum(weights)
@@ -112,15 +112,15 @@ class Mix:
 
 
 def draw_sample(
-    mix: Mix, augmentation: Augmentation, size: int, seed: int, number: int
-) -> tuple[Sample, np.random.Generator]:
+    mix: SampleMix, augmentation: Augmentation, size: int, seed: int, number: int
+) -> tuple[TrainingSample, np.random.Generator]:
     """Sample `number` of a run, and the generator for what else is to be drawn for it."""
     rng = np.random.default_rng((seed, number))
     return augment(rng, mix.draw(rng, size, number), augmentation), rng
 
 
 @dataclass(frozen=True)
-class Entry(ABC):
+class DataEntry(ABC):
     """An entry [[data]] of a recipe.
 
     Attributes:
@@ -131,10 +131,10 @@ class Entry(ABC):
     kind: ClassVar[str]
 
     path: str = "."
-    weight: Weight = Weight()
+    weight: MixWeight = MixWeight()
 
     @abstractmethod
-    def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
+    def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
         """The source.
 
         Args:
@@ -152,7 +152,7 @@ class Entry(ABC):
 
 
 @dataclass(frozen=True)
-class _Pictures(Entry):
+class _Pictures(DataEntry):
     """What published sets of pictures share.
 
     Attributes:
@@ -160,7 +160,7 @@ class _Pictures(Entry):
         enlarge: Share of the samples at twice their size.
     """
 
-    times: Times = "between"
+    times: TargetTimes = "between"
     enlarge: float = 0.0
 
     def __post_init__(self) -> None:
@@ -168,7 +168,7 @@ class _Pictures(Entry):
 
 
 @dataclass(frozen=True)
-class VimeoTriplet(_Pictures):
+class VimeoTripletEntry(_Pictures):
     """Vimeo-90K, triplets.
 
     Attributes:
@@ -178,25 +178,25 @@ class VimeoTriplet(_Pictures):
 
     kind = "vimeo-triplet"
 
-    times: Times = "middle"
+    times: TargetTimes = "middle"
     names: str = "tri_trainlist.txt"
 
-    def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
-        """See `Entry`."""
-        return layouts.vimeo90k(self.root(data), 3, self.times, self.names, self.enlarge)
+    def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
+        """See `DataEntry`."""
+        return frame_datasets.open_vimeo90k(self.root(data), 3, self.times, self.names, self.enlarge)
 
 
 @dataclass(frozen=True)
-class VimeoSeptuplet(_Pictures):
-    """Vimeo-90K, septuplets: any three frames of seven; see `layouts.Listed`."""
+class VimeoSeptupletEntry(_Pictures):
+    """Vimeo-90K, septuplets: any three frames of seven; see `frame_datasets.ListedTriplets`."""
 
     kind = "vimeo-septuplet"
 
     names: str = "sep_trainlist.txt"
 
-    def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
-        """See `Entry`."""
-        return layouts.vimeo90k(self.root(data), 7, self.times, self.names, self.enlarge)
+    def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
+        """See `DataEntry`."""
+        return frame_datasets.open_vimeo90k(self.root(data), 7, self.times, self.names, self.enlarge)
 
 
 @dataclass(frozen=True)
@@ -207,35 +207,35 @@ class _Sequences(_Pictures):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        layouts.Gaps(*self.gaps, self.times)
+        frame_datasets.RandomGaps(*self.gaps, self.times)
 
 
 @dataclass(frozen=True)
-class XTrain(_Sequences):
-    """X-TRAIN; see `layouts.x_train`."""
+class XTrainEntry(_Sequences):
+    """X-TRAIN; see `frame_datasets.open_x_train`."""
 
     kind = "x-train"
 
-    def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
-        """See `Entry`."""
-        return layouts.x_train(self.root(data), self.gaps, self.times, self.enlarge)
+    def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
+        """See `DataEntry`."""
+        return frame_datasets.open_x_train(self.root(data), self.gaps, self.times, self.enlarge)
 
 
 @dataclass(frozen=True)
-class GoPro(_Sequences):
-    """GoPro; see `layouts.gopro`."""
+class GoProEntry(_Sequences):
+    """GoPro; see `frame_datasets.open_gopro`."""
 
     kind = "gopro"
 
     gaps: tuple[int, int] = (8, 8)
 
-    def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
-        """See `Entry`."""
-        return layouts.gopro(self.root(data), self.gaps, self.times, self.enlarge)
+    def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
+        """See `DataEntry`."""
+        return frame_datasets.open_gopro(self.root(data), self.gaps, self.times, self.enlarge)
 
 
 @dataclass(frozen=True)
-class Clips(Entry):
+class ClipsEntry(DataEntry):
     """A folder of clips, out of which triplets that are worth learning from are measured (`training.clips`).
 
     Attributes:
@@ -249,13 +249,13 @@ class Clips(Entry):
 
     exclude: tuple[str, ...] = ()
     clips: Mapping[str, ClipRule] = field(default_factory=dict)
-    times: Times = "between"
+    times: TargetTimes = "between"
     gaps: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         where = f"[[data]] of kind {self.kind}"
         rules = {
-            name: rule if isinstance(rule, ClipRule) else from_table(ClipRule, rule, f"'clips.{name}' in {where}")
+            name: rule if isinstance(rule, ClipRule) else parse_table(ClipRule, rule, f"'clips.{name}' in {where}")
             for name, rule in self.clips.items()
         }
         object.__setattr__(self, "clips", rules)
@@ -276,13 +276,13 @@ class Clips(Entry):
             raise InputError(f"{root} holds no clip '{missing[0]}', which the recipe names.")
         return [path for path in found if path.stem not in self.exclude]
 
-    def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
-        """See `Entry`."""
+    def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
+        """See `DataEntry`."""
         return RealTriplets(cache / self.path, self.clips, self.times, self.gaps, self.exclude)
 
 
 @dataclass(frozen=True)
-class Synthetic(Entry):
+class SyntheticEntry(DataEntry):
     """Synthetic motion (`training.synthetic`) of photographs and of frames of clips.
 
     Frames are taken of the clips of the entry of kind "clips" that has the same path, if there is one.
@@ -317,7 +317,7 @@ class Synthetic(Entry):
         said = json.dumps([self.size, asdict(self.scenes)])
         return cache / self.path / f"synthetic-{zlib.crc32(said.encode()):08x}"
 
-    def textures(self, data: Path, cache: Path, entries: Sequence[Entry]) -> list[Picture]:
+    def textures(self, data: Path, cache: Path, entries: Sequence[DataEntry]) -> list[Image]:
         """Photographs, and a few frames of every clip: three, and more of the long ones."""
         folder = self.root(data) / self.pictures
         paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in PICTURES)
@@ -328,7 +328,7 @@ class Synthetic(Entry):
                 raise InputError(f"{path} is damaged: it cannot be read as a picture.")
             result.append(np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), np.uint8))
         for entry in entries:
-            if isinstance(entry, Clips) and entry.path == self.path:
+            if isinstance(entry, ClipsEntry) and entry.path == self.path:
                 for clip in entry.files(data):
                     frames = load_array(cache / self.path / "clips" / f"{clip.stem}.npy", mapped=True)
                     places = np.linspace(0, len(frames) - 1, max(3, len(frames) // 400), dtype=int)
@@ -337,21 +337,22 @@ class Synthetic(Entry):
             raise InputError(f"{folder} holds no photograph, and no clips lie beside it: nothing to make scenes of.")
         return result
 
-    def open(self, data: Path, cache: Path, entries: Sequence[Entry] = ()) -> Source:
-        """See `Entry`."""
+    def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
+        """See `DataEntry`."""
         if self.shards == 0:
             return SyntheticScenes(self.textures(data, cache, entries), self.scenes)
         times = self.scenes.times
         return SyntheticBank(self.bank(cache), times)
 
 
-KINDS: dict[str, type[Entry]] = {
-    kind.kind: kind for kind in (VimeoTriplet, VimeoSeptuplet, XTrain, GoPro, Clips, Synthetic)
+KINDS: dict[str, type[DataEntry]] = {
+    kind.kind: kind
+    for kind in (VimeoTripletEntry, VimeoSeptupletEntry, XTrainEntry, GoProEntry, ClipsEntry, SyntheticEntry)
 }
 """By the `kind` of an entry."""
 
 
-def read_entries(tables: Sequence[Mapping[str, Any]], where: str) -> list[Entry]:
+def read_entries(tables: Sequence[Mapping[str, Any]], where: str) -> list[DataEntry]:
     """The [[data]] entries of a recipe, `where` being its name for messages; nothing is looked for yet.
 
     Raises:
@@ -369,11 +370,11 @@ def read_entries(tables: Sequence[Mapping[str, Any]], where: str) -> list[Entry]
         weight = settings.get("weight", 1.0)
         if isinstance(weight, int | float) and not isinstance(weight, bool):
             settings["weight"] = {"first": weight}
-        entries.append(from_table(KINDS[kind], settings, place))
+        entries.append(parse_table(KINDS[kind], settings, place))
     return entries
 
 
-def open_mix(entries: Sequence[Entry], data: Path, cache: Path) -> Mix:
+def open_mix(entries: Sequence[DataEntry], data: Path, cache: Path) -> SampleMix:
     """The sources of a recipe's entries as one.
 
     Raises:
@@ -381,4 +382,4 @@ def open_mix(entries: Sequence[Entry], data: Path, cache: Path) -> Mix:
     """
     if not data.is_dir():
         raise InputError(f"There is no data folder {data}: give the one that holds what the recipe names as --data.")
-    return Mix([(entry.open(data, cache, entries), entry.weight) for entry in entries])
+    return SampleMix([(entry.open(data, cache, entries), entry.weight) for entry in entries])

@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from betwixt.errors import InputError, UsageError
 from betwixt.files import output_error, write_whole
 from betwixt.training.clips import load_array
-from betwixt.training.sample import Picture, Sample, Times, check_shares
+from betwixt.training.sample import Image, TargetTimes, TrainingSample, check_shares
 
 __all__ = [
     "SceneRules",
@@ -74,7 +74,7 @@ class SceneRules:
         noise: Share of the scenes with sensor noise.
     """
 
-    times: Times = "between"
+    times: TargetTimes = "between"
     top: float = 44.0
     layers: int = 4
     perspective: float = 0.5
@@ -99,7 +99,7 @@ _SHORTEST = 0.3
 """Pixels: the shortest translation."""
 
 
-class _Motion:
+class _MotionField:
     """v(x): affine + perspective about a centre, plus smooth noise."""
 
     def __init__(
@@ -130,15 +130,15 @@ class _Motion:
         return np.asarray(v)
 
 
-class _Layer:
+class _SceneLayer:
     """A texture with a mask and a motion."""
 
     def __init__(
         self,
         rng: np.random.Generator,
-        sources: Sequence[Picture],
+        sources: Sequence[Image],
         size: int,
-        motion: _Motion,
+        motion: _MotionField,
         mask: NDArray[np.uint8] | None,
     ) -> None:
         self.motion = motion
@@ -226,8 +226,8 @@ def _shift(rng: np.random.Generator, top: float) -> NDArray[np.float64]:
 
 
 def make_scene(
-    rng: np.random.Generator, textures: Sequence[Picture], size: int, rules: SceneRules | None = None
-) -> Sample:
+    rng: np.random.Generator, textures: Sequence[Image], size: int, rules: SceneRules | None = None
+) -> TrainingSample:
     """One scene, with its motion.
 
     Args:
@@ -243,11 +243,11 @@ def make_scene(
     # Twice as far from t, a frame could fold where a motion as lively still can be inverted.
     lively = 1.0 / max(1.0, t)
     camera = _shift(rng, rules.top)
-    layers = [_Layer(rng, textures, size, _Motion(rng, size, camera, lively, rules), None)]
+    layers = [_SceneLayer(rng, textures, size, _MotionField(rng, size, camera, lively, rules), None)]
     for _ in range(int(rng.integers(0, rules.layers + 1))):
         shift = camera * rng.uniform(0.6, 1.4) + _shift(rng, max(rules.top * 0.7, 2 * _SHORTEST)) * (rng.random() < 0.8)
         mask = _mask(rng, size + 2 * _MARGIN, rules.thin)
-        layers.append(_Layer(rng, textures, size, _Motion(rng, size, shift, 1.5 * lively, rules), mask))
+        layers.append(_SceneLayer(rng, textures, size, _MotionField(rng, size, shift, 1.5 * lively, rules), mask))
 
     motion = _motion_at(layers, size)
     instants: tuple[float, ...] = (0.0,)
@@ -268,10 +268,10 @@ def make_scene(
         sigma = rng.uniform(0.5, 3.0)
         noise = [rng.normal(0, sigma, frames[0].shape).astype(np.float32) for _ in range(2)]
         frames = [frames[0] + noise[0], frames[1], frames[2] + noise[1]]
-    return Sample(np.clip(np.rint(np.stack(frames)), 0, 255).astype(np.uint8), t, motion)
+    return TrainingSample(np.clip(np.rint(np.stack(frames)), 0, 255).astype(np.uint8), t, motion)
 
 
-def _render(layers: Sequence[_Layer], later: float, size: int) -> NDArray[np.float32]:
+def _render(layers: Sequence[_SceneLayer], later: float, size: int) -> NDArray[np.float32]:
     """The scene at t + `later`."""
     grid = _lattice(size)
     picture = np.zeros((size, size, 3), np.float32)
@@ -287,7 +287,7 @@ def _render(layers: Sequence[_Layer], later: float, size: int) -> NDArray[np.flo
     return picture
 
 
-def _motion_at(layers: Sequence[_Layer], size: int) -> NDArray[np.float32]:
+def _motion_at(layers: Sequence[_SceneLayer], size: int) -> NDArray[np.float32]:
     """The motion of what is seen at t."""
     grid = _lattice(size)
     motion = np.zeros((size, size, 2), np.float32)
@@ -306,19 +306,19 @@ class SyntheticScenes:
         rules: See `make_scene`.
     """
 
-    def __init__(self, textures: Sequence[Picture], rules: SceneRules | None = None) -> None:
+    def __init__(self, textures: Sequence[Image], rules: SceneRules | None = None) -> None:
         if not textures:
             raise InputError("No pictures to make synthetic scenes of.")
         self._textures, self._rules = textures, rules or SceneRules()
 
-    def draw(self, rng: np.random.Generator, size: int) -> Sample:
-        """See `Source`."""
+    def draw(self, rng: np.random.Generator, size: int) -> TrainingSample:
+        """See `SampleSource`."""
         return make_scene(rng, self._textures, size, self._rules)
 
 
 def build_bank(
     folder: Path,
-    textures: Sequence[Picture],
+    textures: Sequence[Image],
     shards: Sequence[int],
     *,
     size: int = 192,
@@ -396,7 +396,7 @@ class SyntheticBank:
         times: Which of the scenes are drawn. "between" takes those of "middle" too.
     """
 
-    def __init__(self, folder: Path, times: Times = "between") -> None:
+    def __init__(self, folder: Path, times: TargetTimes = "between") -> None:
         self._folder, self._times = folder, times
         self._names: list[str] = []
         self._shards: list[tuple[NDArray[np.uint8], NDArray[np.float16], NDArray[np.float64], NDArray[np.intp]]] = []
@@ -404,10 +404,10 @@ class SyntheticBank:
         if not self._shards:
             raise InputError(f"No synthetic scenes in {folder}: make them first.")
 
-    def __getstate__(self) -> tuple[Path, Times, list[str]]:
+    def __getstate__(self) -> tuple[Path, TargetTimes, list[str]]:
         return self._folder, self._times, self._names
 
-    def __setstate__(self, state: tuple[Path, Times, list[str]]) -> None:
+    def __setstate__(self, state: tuple[Path, TargetTimes, list[str]]) -> None:
         # Another process opens the same shards itself, and none that are new.
         self._folder, self._times, names = state
         self._names, self._shards = [], []
@@ -432,8 +432,8 @@ class SyntheticBank:
         if len(usable):
             self._shards.append((frames, motion, times, usable))
 
-    def draw(self, rng: np.random.Generator, size: int) -> Sample:
-        """See `Source`: a crop of a scene."""
+    def draw(self, rng: np.random.Generator, size: int) -> TrainingSample:
+        """See `SampleSource`: a crop of a scene."""
         frames, motion, times, usable = self._shards[int(rng.integers(len(self._shards)))]
         i = usable[int(rng.integers(len(usable)))]
         height, width = frames.shape[2:4]
@@ -444,4 +444,4 @@ class SyntheticBank:
             )
         top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
         window = (slice(top, top + size), slice(left, left + size))
-        return Sample(frames[i][:, *window], float(times[i]), motion[i][window].astype(np.float32))
+        return TrainingSample(frames[i][:, *window], float(times[i]), motion[i][window].astype(np.float32))

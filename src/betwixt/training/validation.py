@@ -20,9 +20,9 @@ from betwixt.evaluation.metrics import select_metrics
 from betwixt.evaluation.run import evaluate
 from betwixt.models.base import Interpolator
 from betwixt.training.checkpoint import averaged_tensors
-from betwixt.training.objective import Objective
+from betwixt.training.objectives.base import Objective
 
-__all__ = ["SETS", "DevelopmentSet", "averaged", "development_sets", "validate"]
+__all__ = ["SETS", "DevelopmentSet", "development_sets", "use_averaged_weights", "validate"]
 
 SETS: dict[str, tuple[str, str, int]] = {
     "middlebury": ("middlebury", ".", 0),
@@ -72,7 +72,7 @@ def _even(names: Sequence[str], count: int) -> tuple[str, ...] | None:
 
 
 @contextmanager
-def averaged(objective: Objective, average: dict[str, Tensor]) -> Iterator[None]:
+def use_averaged_weights(objective: Objective, average: dict[str, Tensor]) -> Iterator[None]:
     """Give the objective its averaged weights for a while, and evaluation's mode; afterwards all is as it was."""
     own = averaged_tensors(objective)
     kept = {name: tensor.detach().clone() for name, tensor in own.items()}

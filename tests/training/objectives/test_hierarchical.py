@@ -14,9 +14,10 @@ from betwixt.masks.regions import find_regions
 from betwixt.models.hierarchical.network import ABLATIONS, Hierarchical
 from betwixt.models.network import Synthesis
 from betwixt.models.registry import MODELS, load_network
-from betwixt.training.objective import OBJECTIVES, Batch, make_objective
+from betwixt.training.objectives.base import Batch
 from betwixt.training.objectives.hierarchical import hierarchical_loss
-from betwixt.training.sample import Sample
+from betwixt.training.objectives.registry import OBJECTIVES, make_objective
+from betwixt.training.sample import TrainingSample
 from elsewhere import check_learns_the_same
 
 
@@ -89,16 +90,16 @@ def test_masks_are_found_for_a_sample_and_heeded() -> None:
     objective = make_objective({"name": "ifrnet-s+hm"})
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (3, 64, 64, 3), np.uint8)
-    extra = objective.prepare(rng, Sample(pictures, 0.25))
+    extra = objective.prepare(rng, TrainingSample(pictures, 0.25))
     masks = find_regions(pictures[0], pictures[2])
     np.testing.assert_array_equal(extra["labels"], np.stack((masks.labels0, masks.labels1), -1))
     with torch.no_grad():
         seeing, blind = (float(objective.loss(batch(labels), 0.0).total) for labels in (True, False))
     assert seeing != blind
     with pytest.raises(BetwixtError, match="t = 2"):
-        objective.prepare(rng, Sample(pictures, 2.0))
+        objective.prepare(rng, TrainingSample(pictures, 2.0))
     for options in ({"plug_in": False}, {"ablation": "zero-masks"}):
-        assert make_objective({"name": "ifrnet-s+hm", **options}).prepare(rng, Sample(pictures, 0.5)) == {}
+        assert make_objective({"name": "ifrnet-s+hm", **options}).prepare(rng, TrainingSample(pictures, 0.5)) == {}
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from betwixt.runtime.load import load_model
 from betwixt.training.checkpoint import export_weights
-from betwixt.training.loop import Run, train
+from betwixt.training.loop import TrainingRun, train
 from betwixt.training.recipe import load_recipe
 
 RECIPE = """
@@ -51,7 +51,7 @@ def go(data: Path, cache: Path, tmp_path: Path):
     def run(folder: str, network: str, settings: str, times: str = "", **more: Any) -> dict[str, torch.Tensor]:
         path = tmp_path / "small.toml"
         path.write_text(RECIPE.format(network=network, times=times, train=settings))
-        train(load_recipe(path), Run(data, cache, tmp_path / folder, jobs=1, device="cpu", **more), Silence())
+        train(load_recipe(path), TrainingRun(data, cache, tmp_path / folder, jobs=1, device="cpu", **more), Silence())
         return load_file(tmp_path / folder / "checkpoint.safetensors")
 
     return run

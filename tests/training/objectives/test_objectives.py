@@ -16,8 +16,9 @@ from betwixt.errors import UsageError
 from betwixt.models.ebme.network import EBMESplat
 from betwixt.models.registry import MODELS, load_network, model_info
 from betwixt.training.losses import census, charbonnier
-from betwixt.training.objective import OBJECTIVES, Batch, Objective, make_objective
-from betwixt.training.sample import Sample
+from betwixt.training.objectives.base import Batch, Objective
+from betwixt.training.objectives.registry import OBJECTIVES, make_objective
+from betwixt.training.sample import TrainingSample
 from elsewhere import check_learns_the_same
 
 SIZE = 64
@@ -199,7 +200,7 @@ def test_hybrid_learns_beside_the_motion_that_it_works_with() -> None:
         (255 * x[0].permute(1, 2, 0).numpy()).round().astype(np.uint8)
         for x in (frames.frame0, frames.truth, frames.frame1)
     ]
-    found = objective.prepare(np.random.default_rng(0), Sample(np.stack(pictures), 0.5))
+    found = objective.prepare(np.random.default_rng(0), TrainingSample(np.stack(pictures), 0.5))
     for motion in found.values():
         assert motion.shape == (SIZE, SIZE, 5)
         np.testing.assert_allclose(motion[16:-16, 16:-16, :4].mean(axis=(0, 1)), [-2, 1, 2, -1], atol=0.5)
@@ -208,9 +209,9 @@ def test_hybrid_learns_beside_the_motion_that_it_works_with() -> None:
     np.testing.assert_allclose(flows.other.flow_t1[16:-16, 16:-16].mean(axis=(0, 1)), [2, -1], atol=0.5)
 
 
-def sample(t: float, side: int = SIZE) -> Sample:
+def sample(t: float, side: int = SIZE) -> TrainingSample:
     """A black sample of a time and a size."""
-    return Sample(np.zeros((3, side, side, 3), np.uint8), t)
+    return TrainingSample(np.zeros((3, side, side, 3), np.uint8), t)
 
 
 def test_a_network_refuses_times_that_it_does_not_learn() -> None:

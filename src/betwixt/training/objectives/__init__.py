@@ -1,1 +1,1 @@
-"""What the networks are trained by: one module a family, each an `Objective` (`betwixt.training.objective`)."""
+"""What the networks are trained by: one module a family, each an `Objective` (`betwixt.training.objectives.base`)."""

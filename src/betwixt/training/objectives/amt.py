@@ -23,13 +23,13 @@ from torch import Tensor
 
 from betwixt.models.amt.network import AMT, CONFIGS, AMTSynthesis
 from betwixt.training.objectives.common import read_options
-from betwixt.training.objectives.ifrnet import IFRNetOptions, IntermediateObjective
+from betwixt.training.objectives.ifrnet import IFRNetSettings, IntermediateObjective
 
 __all__ = ["AMTObjective"]
 
 
 @dataclass(frozen=True)
-class _Options(IFRNetOptions):
+class AMTSettings(IFRNetSettings):
     """Of [network]: IFRNet's, with another weight of the flow distillation."""
 
     flow: float = 0.002
@@ -40,11 +40,11 @@ class AMTObjective(IntermediateObjective[AMT]):
 
     Args:
         name: "amt-s", "amt-l" or "amt-g".
-        options: `_Options`.
+        options: `AMTSettings`.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        super().__init__(name, AMT(CONFIGS[name]), read_options(_Options, options, name))
+        super().__init__(name, AMT(CONFIGS[name]), read_options(AMTSettings, options, name))
 
     @staticmethod
     def finest(found: AMTSynthesis) -> tuple[Tensor, Tensor]:

@@ -31,8 +31,8 @@ from betwixt.errors import UsageError
 from betwixt.models.apr.network import APR, CONFIGS, Fusion, route_loss
 from betwixt.models.network import Network
 from betwixt.training.losses import census, charbonnier
-from betwixt.training.objective import Batch, Terms, full_precision
-from betwixt.training.objectives.common import PaperObjective, load_estimator, read_options, summed
+from betwixt.training.objectives.base import Batch, LossTerms, full_precision
+from betwixt.training.objectives.common import PaperObjective, load_estimator, read_options, weighted_sum
 from betwixt.weights.load import fit, read_tensors
 
 __all__ = ["APRObjective"]
@@ -41,7 +41,7 @@ _STAGES = ("frame", "patches", "routed")
 
 
 @dataclass(frozen=True)
-class _Options:
+class APRSettings:
     """Of [network].
 
     Attributes:
@@ -71,12 +71,12 @@ class APRObjective(PaperObjective):
 
     Args:
         name: "apr" or "apr-static".
-        options: `_Options`.
+        options: `APRSettings`.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        chosen = read_options(_Options, options, name)
-        super().__init__(name if chosen.fusion == _Options.fusion else "", "between")
+        chosen = read_options(APRSettings, options, name)
+        super().__init__(name if chosen.fusion == APRSettings.fusion else "", "between")
         self.options = chosen
         self.stages = _STAGES if name == "apr" else _STAGES[:2]
         config = replace(CONFIGS[name], keep=chosen.keep, patch=chosen.patch, fusion=chosen.fusion)
@@ -104,7 +104,7 @@ class APRObjective(PaperObjective):
         if self.options.weights:
             self.taught.estimator.requires_grad_(False)
 
-    def loss(self, batch: Batch, done: float) -> Terms:
+    def loss(self, batch: Batch, done: float) -> LossTerms:
         """Equation 4."""
         found = self.taught(batch.frame0, batch.frame1, batch.t)
         with full_precision(batch.truth):
@@ -112,7 +112,7 @@ class APRObjective(PaperObjective):
             parts = {"reconstruction": charbonnier(frame, batch.truth), "census": census(frame, batch.truth)}
             if self.taught.mode == "routed":
                 parts["route"] = route_loss(found.routes, self.taught.reference(found.warped))
-        terms = summed(parts, {"census": self.options.census, "route": self.options.route})
+        terms = weighted_sum(parts, {"census": self.options.census, "route": self.options.route})
         if self.taught.mode == "routed":
             terms.parts.update({f"kept {k + 1}": kept for k, kept in enumerate(found.kept.mean(dim=0))})
         return terms

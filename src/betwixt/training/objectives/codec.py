@@ -29,13 +29,13 @@ from torch import Tensor
 from betwixt.codec.network import LAMBDA, BFrameNetwork, CodecConfig, step_code, step_of
 from betwixt.errors import UsageError
 from betwixt.models.network import Network, Synthesis
-from betwixt.training.objective import Batch, Objective, Terms, full_precision
-from betwixt.training.settings import from_table
+from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
+from betwixt.training.toml_tables import parse_table
 from betwixt.weights.load import load_weights
 from betwixt.weights.store import embedded_file
 
 if TYPE_CHECKING:
-    from betwixt.training.sources import Sample
+    from betwixt.training.sources import TrainingSample
 
 __all__ = ["CodecObjective", "CodecSettings", "code_references"]
 
@@ -98,7 +98,7 @@ class CodecObjective(Objective):
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         super().__init__()
-        self.settings = from_table(CodecSettings, options, "[network]")
+        self.settings = parse_table(CodecSettings, options, "[network]")
         self.margin = self.settings.margin
         self.codec = BFrameNetwork(CodecConfig(predictor=self.settings.predictor))
         network: Any = self.codec.predictor.network
@@ -133,7 +133,7 @@ class CodecObjective(Objective):
         """What its weights are called; `--codec-weights` takes them."""
         return "codec-b"
 
-    def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
+    def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """The step, the coded frames "coded" (S, S, 6) in [0, 1], and what the searches find."""
         s = self.settings
         if not (0.0 < sample.t < 1.0) or (self.times == "middle" and sample.t != 0.5):
@@ -158,7 +158,7 @@ class CodecObjective(Objective):
             extra |= {"found": found, "logit": logit, "true": true}
         return extra
 
-    def loss(self, batch: Batch, done: float) -> Terms:
+    def loss(self, batch: Batch, done: float) -> LossTerms:
         """See the module."""
         extra = batch.extra
         step = extra["step"].reshape(-1, 1, 1, 1)
@@ -189,7 +189,7 @@ class CodecObjective(Objective):
             parts = {f"{name} dB": -10.0 * torch.log10(e.clamp(min=1e-10)).mean() for name, e in decibels.items()}
             parts |= {"motion bpp": rate_motion.mean(), "frame bpp": rate_frame.mean()}
             parts["cost"] = (value * distortion + rate_motion + rate_frame).mean()
-        return Terms(total, {name: value.detach() for name, value in parts.items()})
+        return LossTerms(total, {name: value.detach() for name, value in parts.items()})
 
 
 def code_references(pictures: NDArray[np.uint8], step: float) -> NDArray[np.uint8]:

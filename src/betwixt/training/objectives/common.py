@@ -1,7 +1,7 @@
 """What the objectives of the papers' networks share.
 
 - `PaperObjective`: the base. It knows which times its network learns, and refuses samples of others in one line.
-- `pupil`: a network without the parts that only its training needs, sharing all others.
+- `without_training_parts`: a network without the parts that only its training needs, sharing all others.
 - `FlowTeacher`: flows from the true frame t, by a given flow network or where they are known exactly.
 """
 
@@ -20,28 +20,28 @@ from betwixt.errors import UsageError
 from betwixt.models.ebme.network import EBMESplat
 from betwixt.runtime.load import weights_of
 from betwixt.training.losses import flow_distillation
-from betwixt.training.objective import Batch, Objective, Terms, full_precision
-from betwixt.training.settings import from_table
+from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
+from betwixt.training.toml_tables import parse_table
 from betwixt.weights.load import check_model, load_weights
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from betwixt.training.sample import Sample
+    from betwixt.training.sample import TrainingSample
 
 __all__ = [
     "FlowTeacher",
     "PaperObjective",
+    "TargetTimes",
     "TeacherName",
-    "Times",
     "load_estimator",
-    "pupil",
     "read_options",
-    "summed",
+    "weighted_sum",
+    "without_training_parts",
 ]
 
-Times = Literal["middle", "between", "next"]
+TargetTimes = Literal["middle", "between", "next"]
 """Which frames a network learns: at t = 1/2, at any t between 0 and 1, or at t = 2."""
 
 TeacherName = Literal["off", "exact", "ebme"]
@@ -50,7 +50,7 @@ TeacherName = Literal["off", "exact", "ebme"]
 _SMALLEST = 64
 """Pixels: five levels of a Laplacian pyramid have at least four at the coarsest."""
 
-_WANTED: dict[Times, str] = {
+_WANTED: dict[TargetTimes, str] = {
     "middle": "the middle frame alone, t = 1/2",
     "between": "frames between the two, 0 < t < 1",
     "next": "the frame after the two alone, t = 2",
@@ -68,7 +68,7 @@ class PaperObjective(Objective):
         times: Which frames it learns.
     """
 
-    def __init__(self, name: str, times: Times) -> None:
+    def __init__(self, name: str, times: TargetTimes) -> None:
         super().__init__()
         self._name = name
         self.times = times
@@ -83,7 +83,7 @@ class PaperObjective(Objective):
         """The sides of a crop have to be multiples of this: the network's own, and five levels of a pyramid."""
         return math.lcm(self.network.multiple, 32)
 
-    def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
+    def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """Nothing more, but a sample is refused that the network cannot learn.
 
         Raises:
@@ -110,10 +110,10 @@ def read_options(kind: type[OptionsT], options: Mapping[str, Any], name: str) ->
     Raises:
         UsageError: if one is unknown or of the wrong type.
     """
-    return from_table(kind, options, f"[network] of {name}")
+    return parse_table(kind, options, f"[network] of {name}")
 
 
-def pupil(network: NetworkT, **without: object) -> NetworkT:
+def without_training_parts(network: NetworkT, **without: object) -> NetworkT:
     """The network as it ships: the same parameters, but for some attributes.
 
     Args:
@@ -128,11 +128,11 @@ def pupil(network: NetworkT, **without: object) -> NetworkT:
     return result
 
 
-def summed(parts: Mapping[str, Tensor], weights: Mapping[str, float] | None = None) -> Terms:
+def weighted_sum(parts: Mapping[str, Tensor], weights: Mapping[str, float] | None = None) -> LossTerms:
     """A loss: the sum of its parts, each times its weight, 1 where none is given. What is logged is not weighed."""
     weights = weights or {}
     total = torch.stack([part * weights.get(name, 1.0) for name, part in parts.items()]).sum()
-    return Terms(total, {name: part.detach() for name, part in parts.items()})
+    return LossTerms(total, {name: part.detach() for name, part in parts.items()})
 
 
 def load_estimator(file: str) -> EBMESplat:

@@ -31,15 +31,15 @@ from betwixt.models.compact.config import CONFIGS, search
 from betwixt.models.compact.network import CompactNetwork, CompactOutput
 from betwixt.models.dis.interpolator import Effort
 from betwixt.training.losses import charbonnier, endpoint_error, laplacian, log_error
-from betwixt.training.objective import Batch, Objective, Terms, full_precision
+from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
 from betwixt.training.objectives.common import FlowTeacher
-from betwixt.training.settings import from_table
+from betwixt.training.toml_tables import parse_table
 
 if TYPE_CHECKING:
     from betwixt.models.compact.interpolator import CompactInterpolator
-    from betwixt.training.sample import Sample
+    from betwixt.training.sample import TrainingSample
 
-__all__ = ["CompactObjective", "CompactSettings", "flow_loss", "searched"]
+__all__ = ["CompactObjective", "CompactSettings", "flow_loss", "search_motion"]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class CompactObjective(Objective):
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         super().__init__()
         self._name = name
-        self.settings = from_table(CompactSettings, options, f"[network] of {name}")
+        self.settings = parse_table(CompactSettings, options, f"[network] of {name}")
         self.margin = self.settings.margin
         self.learner = CompactNetwork(CONFIGS[name])
         self.teacher = FlowTeacher(self.settings.flow_teacher, self.settings.flow_teacher_weights)
@@ -99,12 +99,12 @@ class CompactObjective(Objective):
 
         return CompactInterpolator(self.learner.compact, device, engine="torch", name=self._name)
 
-    def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
+    def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """What the search finds: `found` (S, S, 2) in pixels, `logit` (S, S, 1)."""
-        found, logit = searched(rng, sample, CONFIGS[self._name].search)
+        found, logit = search_motion(rng, sample, CONFIGS[self._name].search)
         return {"found": found, "logit": logit}
 
-    def loss(self, batch: Batch, done: float) -> Terms:
+    def loss(self, batch: Batch, done: float) -> LossTerms:
         """See the module."""
         extra = batch.extra
         output: CompactOutput = self.learner.compact(
@@ -118,11 +118,11 @@ class CompactObjective(Objective):
             flow, error = flow_loss(stages, batch, self.teacher)
             total = reconstruction + self.settings.fidelity_weight * fidelity + self.settings.flow_weight * flow
         parts = {"reconstruction": reconstruction, "fidelity": fidelity, "flow": flow, "end-point error": error}
-        return Terms(total, {name: value.detach() for name, value in parts.items()})
+        return LossTerms(total, {name: value.detach() for name, value in parts.items()})
 
 
-def searched(
-    rng: np.random.Generator, sample: Sample, effort: Effort
+def search_motion(
+    rng: np.random.Generator, sample: TrainingSample, effort: Effort
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the search finds in a sample: see `models.compact_start.search`."""
     # Large frames are searched at a part of their size: see `models.dis`.

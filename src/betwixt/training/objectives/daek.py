@@ -23,14 +23,14 @@ from typing import Any, Literal
 from betwixt.models.daek.network import DAEK, DAEKConfig
 from betwixt.models.network import Network
 from betwixt.training.losses import laplacian
-from betwixt.training.objective import Batch, Terms, full_precision
-from betwixt.training.objectives.common import PaperObjective, pupil, read_options, summed
+from betwixt.training.objectives.base import Batch, LossTerms, full_precision
+from betwixt.training.objectives.common import PaperObjective, read_options, weighted_sum, without_training_parts
 
 __all__ = ["DAEKObjective"]
 
 
 @dataclass(frozen=True)
-class _Options:
+class DAEKSettings:
     """Of [network].
 
     Attributes:
@@ -53,11 +53,11 @@ class DAEKObjective(PaperObjective):
 
     Args:
         name: "daek".
-        options: `_Options`.
+        options: `DAEKSettings`.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        chosen = read_options(_Options, options, name)
+        chosen = read_options(DAEKSettings, options, name)
         whole = chosen.F and chosen.CA and chosen.SFA
         super().__init__(name if whole else "", "middle")
         self.options = chosen
@@ -74,7 +74,7 @@ class DAEKObjective(PaperObjective):
     def network(self) -> Network:
         """The student."""
         taught, config = self.taught, replace(self.taught.config, teacher="none")
-        return pupil(
+        return without_training_parts(
             taught,
             config=config,
             teacher_meb=None,
@@ -84,12 +84,12 @@ class DAEKObjective(PaperObjective):
             context_encoder=taught.context_encoder if config.shallow_attention else None,
         )
 
-    def loss(self, batch: Batch, done: float) -> Terms:
+    def loss(self, batch: Batch, done: float) -> LossTerms:
         """Equation 7."""
         if self.options.teacher == "none":
             frame = self.taught(batch.frame0, batch.frame1, batch.t).frame
             with full_precision(batch.truth):
-                return summed({"reconstruction": laplacian(frame.float(), batch.truth)})
+                return weighted_sum({"reconstruction": laplacian(frame.float(), batch.truth)})
         found = self.taught.distil(batch.frame0, batch.frame1, batch.t, batch.truth)
         with full_precision(batch.truth):
             parts = {
@@ -97,4 +97,4 @@ class DAEKObjective(PaperObjective):
                 "teacher": laplacian(found.teacher.merged.float(), batch.truth),
                 "distillation": found.loss.float(),
             }
-        return summed(parts, {"distillation": self.options.distillation})
+        return weighted_sum(parts, {"distillation": self.options.distillation})

@@ -21,14 +21,14 @@ from typing import Any
 from betwixt.models.ebme.network import EBMESplat
 from betwixt.models.network import Network
 from betwixt.training.losses import census, charbonnier
-from betwixt.training.objective import Batch, Terms, full_precision
-from betwixt.training.objectives.common import PaperObjective, read_options, summed
+from betwixt.training.objectives.base import Batch, LossTerms, full_precision
+from betwixt.training.objectives.common import PaperObjective, read_options, weighted_sum
 
 __all__ = ["EBMEObjective"]
 
 
 @dataclass(frozen=True)
-class _Options:
+class EBMESettings:
     """Of [network].
 
     Attributes:
@@ -43,11 +43,11 @@ class EBMEObjective(PaperObjective):
 
     Args:
         name: "ebme".
-        options: `_Options`.
+        options: `EBMESettings`.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        chosen = read_options(_Options, options, name)
+        chosen = read_options(EBMESettings, options, name)
         super().__init__(name, "between")
         self.options = chosen
         # As many levels as the size of the frames says: three for crops of 448 pixels and less.
@@ -58,10 +58,10 @@ class EBMEObjective(PaperObjective):
         """The network."""
         return self.taught
 
-    def loss(self, batch: Batch, done: float) -> Terms:
+    def loss(self, batch: Batch, done: float) -> LossTerms:
         """Charbonnier + 0.1 census."""
         frame = self.taught(batch.frame0, batch.frame1, batch.t).frame
         with full_precision(batch.truth):
             frame = frame.float()
             parts = {"reconstruction": charbonnier(frame, batch.truth), "census": census(frame, batch.truth)}
-        return summed(parts, {"census": self.options.census})
+        return weighted_sum(parts, {"census": self.options.census})

@@ -23,14 +23,14 @@ import torch
 from betwixt.models.ema_vfi.network import EMA_VFI, EMA_VFI_SMALL, EMAVFI
 from betwixt.models.network import Network
 from betwixt.training.losses import laplacian
-from betwixt.training.objective import Batch, Terms, full_precision
-from betwixt.training.objectives.common import PaperObjective, read_options, summed
+from betwixt.training.objectives.base import Batch, LossTerms, full_precision
+from betwixt.training.objectives.common import PaperObjective, read_options, weighted_sum
 
 __all__ = ["EMAVFIObjective"]
 
 
 @dataclass(frozen=True)
-class _Options:
+class EMAVFISettings:
     """Of [network].
 
     Attributes:
@@ -45,11 +45,11 @@ class EMAVFIObjective(PaperObjective):
 
     Args:
         name: "ema-vfi" or "ema-vfi-small".
-        options: `_Options`.
+        options: `EMAVFISettings`.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        chosen = read_options(_Options, options, name)
+        chosen = read_options(EMAVFISettings, options, name)
         super().__init__(name, "between")
         self.options = chosen
         self.taught = EMAVFI(EMA_VFI if name == "ema-vfi" else EMA_VFI_SMALL)
@@ -62,10 +62,10 @@ class EMAVFIObjective(PaperObjective):
         """The network."""
         return self.taught
 
-    def loss(self, batch: Batch, done: float) -> Terms:
+    def loss(self, batch: Batch, done: float) -> LossTerms:
         """The Laplacian losses."""
         found = self.taught(batch.frame0, batch.frame1, batch.t)
         with full_precision(batch.truth):
             warped = torch.stack([laplacian(merged.float(), batch.truth) for merged in found.merges])
             parts = {"reconstruction": laplacian(found.frame.float(), batch.truth), "warp": warped.sum()}
-        return summed(parts, {"warp": self.options.warp})
+        return weighted_sum(parts, {"warp": self.options.warp})

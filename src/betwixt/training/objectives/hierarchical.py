@@ -30,14 +30,14 @@ from betwixt.models.hierarchical.network import ABLATIONS, Hierarchical
 from betwixt.models.network import MaskPair, Network, Synthesis
 from betwixt.models.registry import load_network
 from betwixt.training.losses import charbonnier
-from betwixt.training.objective import Batch, Terms, full_precision
-from betwixt.training.objectives.common import PaperObjective, read_options, summed
+from betwixt.training.objectives.base import Batch, LossTerms, full_precision
+from betwixt.training.objectives.common import PaperObjective, read_options, weighted_sum
 from betwixt.weights.load import load_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from betwixt.training.sample import Sample
+    from betwixt.training.sample import TrainingSample
 
 __all__ = ["HierarchicalObjective", "hierarchical_loss"]
 
@@ -45,7 +45,7 @@ Ablation = Literal["full", "hce-0", "hce-1", "hce-2", "hir-1", "hir-2", "hir-3",
 
 
 @dataclass(frozen=True)
-class _Options:
+class HierarchicalSettings:
     """Of [network].
 
     Attributes:
@@ -81,11 +81,11 @@ class HierarchicalObjective(PaperObjective):
 
     Args:
         name: Of a model whose name ends in "+hm".
-        options: `_Options`.
+        options: `HierarchicalSettings`.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        chosen = read_options(_Options, options, name)
+        chosen = read_options(HierarchicalSettings, options, name)
         host = name.removesuffix("+hm")
         network: Network = load_network(name if chosen.plug_in else host)
         if isinstance(network, Hierarchical) and chosen.ablation != "full":
@@ -108,7 +108,7 @@ class HierarchicalObjective(PaperObjective):
         """The network."""
         return self.taught
 
-    def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
+    def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """The label maps of both frames, (S, S, 2)."""
         super().prepare(rng, sample)
         if not isinstance(self.taught, Hierarchical) or not self.taught.config.masks:
@@ -117,15 +117,15 @@ class HierarchicalObjective(PaperObjective):
         masks = find_regions(first, second)
         return {"labels": np.stack((masks.labels0, masks.labels1), axis=-1)}
 
-    def loss(self, batch: Batch, done: float) -> Terms:
+    def loss(self, batch: Batch, done: float) -> LossTerms:
         """Equation 13, or 12."""
         if not isinstance(self.taught, Hierarchical):
             found = self.taught(batch.frame0, batch.frame1, batch.t)
-            return summed(hierarchical_loss(found, None, batch.truth))
+            return weighted_sum(hierarchical_loss(found, None, batch.truth))
         labels = batch.extra.get("labels")
         masks = None
         if labels is not None:
             masks = MaskPair(labels[:, 0], labels[:, 1], int(labels.max()) + 1)
         pair = self.taught.pair(batch.frame0, batch.frame1, masks)
         found, alone = self.taught.trained(pair, batch.t)
-        return summed(hierarchical_loss(found, alone, batch.truth), {"plug-in": self.options.weight})
+        return weighted_sum(hierarchical_loss(found, alone, batch.truth), {"plug-in": self.options.weight})

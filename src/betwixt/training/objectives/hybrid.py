@@ -23,15 +23,15 @@ from betwixt.models.hybrid.config import HYBRID
 from betwixt.models.hybrid.interpolator import RIFEMotion
 from betwixt.models.hybrid.network import Fusion, FusionOutput, HybridNetwork, started
 from betwixt.training.losses import charbonnier, laplacian, log_error
-from betwixt.training.objective import Batch, Objective, Terms, full_precision
-from betwixt.training.objectives.compact import flow_loss, searched
-from betwixt.training.settings import from_table
+from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
+from betwixt.training.objectives.compact import flow_loss, search_motion
+from betwixt.training.toml_tables import parse_table
 from betwixt.weights.load import read_tensors
 from betwixt.weights.store import RIFE, embedded_file
 
 if TYPE_CHECKING:
     from betwixt.models.hybrid.interpolator import HybridInterpolator
-    from betwixt.training.sample import Sample
+    from betwixt.training.sample import TrainingSample
 
 __all__ = ["HybridObjective", "HybridSettings"]
 
@@ -62,7 +62,7 @@ class HybridObjective(Objective):
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         super().__init__()
         self._name = name
-        self.settings = from_table(HybridSettings, options, f"[network] of {name}")
+        self.settings = parse_table(HybridSettings, options, f"[network] of {name}")
         self.margin = self.settings.margin
         self.learner = Fusion()
         if not next(self.learner.parameters()).is_meta:
@@ -90,16 +90,16 @@ class HybridObjective(Objective):
 
         return HybridInterpolator(self.learner, device, engine="torch", rife=embedded_file(RIFE))
 
-    def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
+    def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """What the search and RIFE find: `first` and `second`, (S, S, 5)."""
-        found, logit = searched(rng, sample, HYBRID.search)
+        found, logit = search_motion(rng, sample, HYBRID.search)
         t = np.float32(sample.t)
         first = np.concatenate((-t * found, (1 - t) * found, logit), axis=-1)
         frame0, frame1 = (sample.pictures[i].astype(np.float32) / np.float32(255) for i in (0, 2))
         second = _rife()(frame0, frame1, sample.t)
         return {"first": first, "second": np.moveaxis(second, 0, 2)}
 
-    def loss(self, batch: Batch, done: float) -> Terms:
+    def loss(self, batch: Batch, done: float) -> LossTerms:
         """See the module."""
         extra = batch.extra
         output: FusionOutput = self.learner(batch.frame0, batch.frame1, batch.t, extra["first"], extra["second"])
@@ -115,7 +115,7 @@ class HybridObjective(Objective):
             total = reconstruction + self.settings.fidelity_weight * fidelity + self.settings.flow_weight * flow
         parts = {"reconstruction": reconstruction, "fidelity": fidelity, "flow": flow}
         parts |= {f"end-point error, {name}": error for name, (_, error) in zip("AB", both, strict=True)}
-        return Terms(total, {name: value.detach() for name, value in parts.items()})
+        return LossTerms(total, {name: value.detach() for name, value in parts.items()})
 
 
 @cache

@@ -29,22 +29,22 @@ from torch import Tensor
 from betwixt.models.amt.network import AMT
 from betwixt.models.ifrnet.network import CONFIGS, IFRNet, IFRNetSynthesis
 from betwixt.training.losses import census, charbonnier, geometry
-from betwixt.training.objective import Batch, Terms, full_precision
+from betwixt.training.objectives.base import Batch, LossTerms, full_precision
 from betwixt.training.objectives.common import (
     FlowTeacher,
     PaperObjective,
     TeacherName,
     read_options,
-    summed,
+    weighted_sum,
 )
 
-__all__ = ["IFRNetObjective", "IFRNetOptions", "IntermediateObjective"]
+__all__ = ["IFRNetObjective", "IFRNetSettings", "IntermediateObjective"]
 
 NetworkT = TypeVar("NetworkT", IFRNet, AMT)
 
 
 @dataclass(frozen=True)
-class IFRNetOptions:
+class IFRNetSettings:
     """Of [network].
 
     Attributes:
@@ -69,7 +69,7 @@ class IntermediateObjective(PaperObjective, Generic[NetworkT]):
         options: The weights of the losses, and the teacher.
     """
 
-    def __init__(self, name: str, network: NetworkT, options: IFRNetOptions) -> None:
+    def __init__(self, name: str, network: NetworkT, options: IFRNetSettings) -> None:
         super().__init__(name, "between")
         self.options = options
         self.taught: NetworkT = network
@@ -85,7 +85,7 @@ class IntermediateObjective(PaperObjective, Generic[NetworkT]):
     def finest(found: Any) -> tuple[Tensor, Tensor]:
         """F_{t->0} and F_{t->1} at full size, (N, 2, H, W), or (N, fields, 2, H, W), of what the network makes."""
 
-    def loss(self, batch: Batch, done: float) -> Terms:
+    def loss(self, batch: Batch, done: float) -> LossTerms:
         """L_r + `geometry` L_g + `flow` L_d."""
         pair = self.taught.pair(batch.frame0, batch.frame1)
         found: Any = self.taught.at(pair, batch.t)
@@ -105,7 +105,7 @@ class IntermediateObjective(PaperObjective, Generic[NetworkT]):
                     [to_0, *(flow[:, :2] for flow in found.level_flows)],
                     [to_1, *(flow[:, 2:] for flow in found.level_flows)],
                 )
-        return summed(parts, {"geometry": self.options.geometry, "flow": self.options.flow})
+        return weighted_sum(parts, {"geometry": self.options.geometry, "flow": self.options.flow})
 
 
 class IFRNetObjective(IntermediateObjective[IFRNet]):
@@ -113,11 +113,11 @@ class IFRNetObjective(IntermediateObjective[IFRNet]):
 
     Args:
         name: "ifrnet-s", "ifrnet" or "ifrnet-l".
-        options: `IFRNetOptions`.
+        options: `IFRNetSettings`.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        super().__init__(name, IFRNet(CONFIGS[name]), read_options(IFRNetOptions, options, name))
+        super().__init__(name, IFRNet(CONFIGS[name]), read_options(IFRNetSettings, options, name))
 
     @staticmethod
     def finest(found: IFRNetSynthesis) -> tuple[Tensor, Tensor]:

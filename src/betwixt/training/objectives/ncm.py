@@ -36,13 +36,13 @@ from betwixt.models.augmented import TestTimeAugmented
 from betwixt.models.ncm.network import DISTILLATION_WEIGHT, NCM, NCM_BASE, NCM_LARGE, NCMDistillation
 from betwixt.models.network import Network
 from betwixt.training.losses import laplacian
-from betwixt.training.objective import Batch, Terms, full_precision
-from betwixt.training.objectives.common import PaperObjective, pupil, read_options, summed
+from betwixt.training.objectives.base import Batch, LossTerms, full_precision
+from betwixt.training.objectives.common import PaperObjective, read_options, weighted_sum, without_training_parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from betwixt.training.sample import Sample
+    from betwixt.training.sample import TrainingSample
 
 __all__ = ["NCMObjective"]
 
@@ -51,7 +51,7 @@ _SHARES = (4, 2, 1)
 
 
 @dataclass(frozen=True)
-class _Options:
+class NCMSettings:
     """Of [network]; the last five are the ablations of tables 3 and 4.
 
     Attributes:
@@ -72,11 +72,11 @@ class NCMObjective(PaperObjective):
 
     Args:
         name: "ncm-base", "ncm-large", or either with "-next", for the frame after the two.
-        options: `_Options`.
+        options: `NCMSettings`.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        chosen = read_options(_Options, options, name)
+        chosen = read_options(NCMSettings, options, name)
         plain, following = (NCM_LARGE if name.startswith("ncm-large") else NCM_BASE), name.endswith("-next")
         try:
             config = replace(
@@ -98,7 +98,7 @@ class NCMObjective(PaperObjective):
     @property
     def network(self) -> Network:
         """The student; the large one as it is used, with test-time augmentation."""
-        student = pupil(self.taught, teacher=None, config=replace(self.taught.config, teacher=False))
+        student = without_training_parts(self.taught, teacher=None, config=replace(self.taught.config, teacher=False))
         return TestTimeAugmented(student) if self.taught.config.double_resolution else student
 
     @property
@@ -114,18 +114,18 @@ class NCMObjective(PaperObjective):
         for part in (taught.fine_scale, taught.contextnet, taught.unet):
             part.requires_grad_(stage in ("fine", "all"))
 
-    def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
+    def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """Draw by how much the frames of the coarse-scale module are shrunk; only the first of a batch counts."""
         super().prepare(rng, sample)
         return {"shrink": rng.choice(np.array(_SHARES, np.int64))}
 
-    def loss(self, batch: Batch, done: float) -> Terms:
+    def loss(self, batch: Batch, done: float) -> LossTerms:
         """Equation 8; its first term alone for extrapolation."""
         frames = batch.frame0, batch.frame1, batch.t
         if self.taught.teacher is None:
             frame = self._untaught(batch)
             with full_precision(batch.truth):
-                return summed({"reconstruction": laplacian(frame.float(), batch.truth)})
+                return weighted_sum({"reconstruction": laplacian(frame.float(), batch.truth)})
         found: NCMDistillation
         if self.stage == "coarse":
             found = self.taught.distil_coarse(*frames, batch.truth)
@@ -137,7 +137,7 @@ class NCMObjective(PaperObjective):
                 "teacher": laplacian(found.teacher.merged.float(), batch.truth),
                 "distillation": found.loss.float(),
             }
-        return summed(parts, {"distillation": self.options.distillation})
+        return weighted_sum(parts, {"distillation": self.options.distillation})
 
     def _untaught(self, batch: Batch) -> Tensor:
         """What L_rec compares with the truth, without a teacher."""

@@ -32,8 +32,8 @@ from betwixt.models.network import Network
 from betwixt.models.rife.network import RIFE, RIFE_2R, RIFE_ECCV, RIFE_M
 from betwixt.models.rife.v4 import RIFE_4_6, RIFE_4_22_LITE, RIFE_4_25, RIFEv4
 from betwixt.training.losses import laplacian, sobel
-from betwixt.training.objective import Batch, Terms, full_precision
-from betwixt.training.objectives.common import PaperObjective, pupil, read_options, summed
+from betwixt.training.objectives.base import Batch, LossTerms, full_precision
+from betwixt.training.objectives.common import PaperObjective, read_options, weighted_sum, without_training_parts
 
 __all__ = ["RIFEObjective"]
 
@@ -42,7 +42,7 @@ _FOUR = {"rife-4.6": RIFE_4_6, "rife-4.22-lite": RIFE_4_22_LITE, "rife-4.25": RI
 
 
 @dataclass(frozen=True)
-class _Options:
+class RIFESettings:
     """Of [network].
 
     Attributes:
@@ -59,11 +59,11 @@ class RIFEObjective(PaperObjective):
 
     Args:
         name: "rife", "rife-m", "rife-2r", "rife-4.6", "rife-4.22-lite" or "rife-4.25".
-        options: `_Options`.
+        options: `RIFESettings`.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        chosen = read_options(_Options, options, name)
+        chosen = read_options(RIFESettings, options, name)
         taught: RIFE | RIFEv4
         if name in _PAPER:
             taught = RIFE(_PAPER[name])
@@ -76,9 +76,9 @@ class RIFEObjective(PaperObjective):
     @property
     def network(self) -> Network:
         """The student."""
-        return pupil(self.taught, block_tea=None, config=replace(self.taught.config, teacher=False))
+        return without_training_parts(self.taught, block_tea=None, config=replace(self.taught.config, teacher=False))
 
-    def loss(self, batch: Batch, done: float) -> Terms:
+    def loss(self, batch: Batch, done: float) -> LossTerms:
         """Equation 6."""
         found = self.taught.distil(batch.frame0, batch.frame1, batch.t, batch.truth)
         student = found.student
@@ -93,4 +93,4 @@ class RIFEObjective(PaperObjective):
                 assert student.flow_t1 is not None
                 flows = torch.cat((student.flow_t0, student.flow_t1), dim=1)
                 parts["smoothness"] = sobel(flows, torch.zeros_like(flows))
-        return summed(parts, {"distillation": self.options.distillation, "smoothness": self.options.smoothness})
+        return weighted_sum(parts, {"distillation": self.options.distillation, "smoothness": self.options.smoothness})

@@ -14,12 +14,12 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from betwixt.errors import UsageError
 
-__all__ = ["from_table", "refuse_unknown"]
+__all__ = ["parse_table", "refuse_unknown_keys"]
 
 T = TypeVar("T")
 
 
-def from_table(kind: type[T], table: Mapping[str, Any], where: str) -> T:
+def parse_table(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     """Make a dataclass of a table of settings.
 
     Fields may be `bool`, `int`, `float` (which takes whole numbers too), `str`, `Literal` of strings, tuples of these,
@@ -35,7 +35,7 @@ def from_table(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     """
     hints = get_type_hints(kind)
     known = fields(kind)  # type: ignore[arg-type]
-    refuse_unknown(table, [f.name for f in known], where)
+    refuse_unknown_keys(table, [f.name for f in known], where)
     values = {key: _value(hints[key], value, key, where) for key, value in table.items()}
     for field in known:
         if field.name not in values and field.default is MISSING and field.default_factory is MISSING:
@@ -43,7 +43,7 @@ def from_table(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     return kind(**values)
 
 
-def refuse_unknown(table: Mapping[str, Any], known: Collection[str], where: str) -> None:
+def refuse_unknown_keys(table: Mapping[str, Any], known: Collection[str], where: str) -> None:
     """Raise `UsageError` for the first key of `table` that is not among `known`."""
     for key in table:
         if key not in known:
@@ -53,7 +53,7 @@ def refuse_unknown(table: Mapping[str, Any], known: Collection[str], where: str)
 
 def _value(hint: Any, value: Any, key: str, where: str) -> Any:
     if isinstance(hint, type) and hasattr(hint, "__dataclass_fields__") and isinstance(value, Mapping):
-        return from_table(hint, value, f"'{key}' in {where}")
+        return parse_table(hint, value, f"'{key}' in {where}")
     fits, result = _fit(hint, value)
     if not fits:
         raise UsageError(f"'{key}' in {where} has to be {_name(hint)}, not {value!r}.")

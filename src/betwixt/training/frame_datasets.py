@@ -7,8 +7,9 @@
 
     clips ──uniformly──► clip ──Choice──► places of frame 0, truth, frame 1; t ──read──► one crop of the three
 
-Which three frames of a clip make a sample is a `Choice`: one out of a list (`Listed`: the triplets that Vimeo-90K's few
-frames allow), or a gap, a start and a place between them, each uniformly (`Gaps`: XVFI's rule for X-TRAIN).
+Which three frames of a clip make a sample is a `TripletChooser`: one out of a list (`ListedTriplets`: the triplets that
+Vimeo-90K's few frames allow), or a gap, a start and a place between them, each uniformly (`RandomGaps`: XVFI's rule for
+X-TRAIN).
 
 Opening a set looks for every file that it names, so that a set that is incomplete fails at once and not after a night.
 """
@@ -28,9 +29,20 @@ import numpy as np
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import list_pictures, read_list, read_picture
 from betwixt.files import reason
-from betwixt.training.sample import Picture, Sample, Times
+from betwixt.training.sample import Image, TargetTimes, TrainingSample
 
-__all__ = ["Choice", "Clip", "Film", "Gaps", "Listed", "Pictures", "Sequences", "gopro", "vimeo90k", "x_train"]
+__all__ = [
+    "Clip",
+    "ClipDataset",
+    "ImageClip",
+    "ListedTriplets",
+    "RandomGaps",
+    "TripletChooser",
+    "VideoClip",
+    "open_gopro",
+    "open_vimeo90k",
+    "open_x_train",
+]
 
 Places = tuple[int, int, int, float]
 """The places of frame 0, the truth and frame 1 in a clip, counted from 0, and t."""
@@ -41,12 +53,12 @@ class Clip(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, places: Sequence[int]) -> list[Picture]:
+    def read(self, places: Sequence[int]) -> list[Image]:
         """The frames at `places`, counted from 0; `InputError` if one cannot be read."""
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageClip:
     """A clip of picture files."""
 
     paths: tuple[str, ...]
@@ -54,13 +66,13 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def read(self, places: Sequence[int]) -> list[Picture]:
+    def read(self, places: Sequence[int]) -> list[Image]:
         """See `Clip`."""
         return [read_picture(Path(self.paths[place])) for place in places]
 
 
 @dataclass(frozen=True)
-class Film:
+class VideoClip:
     """A short video, decoded from its beginning each time: thrifty with disk, not with time."""
 
     path: str
@@ -70,9 +82,9 @@ class Film:
     def __len__(self) -> int:
         return self.frames
 
-    def read(self, places: Sequence[int]) -> list[Picture]:
+    def read(self, places: Sequence[int]) -> list[Image]:
         """See `Clip`."""
-        found: dict[int, Picture] = {}
+        found: dict[int, Image] = {}
         try:
             with av.open(self.path) as container:
                 for number, frame in enumerate(itertools.islice(container.decode(video=0), max(places) + 1)):
@@ -85,7 +97,7 @@ class Film:
         return [found[place] for place in places]
 
 
-class Choice(Protocol):
+class TripletChooser(Protocol):
     """Which frames of a clip make a sample."""
 
     @property
@@ -96,14 +108,14 @@ class Choice(Protocol):
         """A choice among `length` frames."""
 
 
-class Listed:
+class ListedTriplets:
     """One of the triplets that clips of `length` frames allow, each as often as the others.
 
     For seven frames these are, "between", all 35 of three frames in order (RIFE_m: 0 <= n0 < n1 < n2 < 7,
     t = (n1 - n0) / (n2 - n0)); "middle", the 9 with the truth half-way; "next", those 9 with the last as the truth.
     """
 
-    def __init__(self, length: int, times: Times) -> None:
+    def __init__(self, length: int, times: TargetTimes) -> None:
         self.least = length
         self._all: list[Places] = []
         for first, truth, last in itertools.combinations(range(length), 3):
@@ -117,12 +129,12 @@ class Listed:
         return len(self._all)
 
     def draw(self, rng: np.random.Generator, length: int) -> Places:
-        """See `Choice`; only the first frames that the list knows count."""
+        """See `TripletChooser`; only the first frames that the list knows count."""
         return self._all[int(rng.integers(len(self._all)))]
 
 
 @dataclass(frozen=True)
-class Gaps:
+class RandomGaps:
     """Frames at a distance: how far apart frame 0 and frame 1 lie, from `smallest` to `largest` frames, uniformly.
 
     "between" takes any frame between the two (XVFI); "middle" even gaps alone and the frame half-way; "next" the frame
@@ -131,7 +143,7 @@ class Gaps:
 
     smallest: int
     largest: int
-    times: Times
+    times: TargetTimes
 
     def __post_init__(self) -> None:
         least = 1 if self.times == "next" else 2
@@ -150,11 +162,11 @@ class Gaps:
 
     @property
     def least(self) -> int:
-        """See `Choice`."""
+        """See `TripletChooser`."""
         return self._gaps()[0] * (2 if self.times == "next" else 1) + 1
 
     def draw(self, rng: np.random.Generator, length: int) -> Places:
-        """See `Choice`; gaps that are too wide for the clip are left out."""
+        """See `TripletChooser`; gaps that are too wide for the clip are left out."""
         reach = 2 if self.times == "next" else 1
         gaps = [gap for gap in self._gaps() if gap * reach < length]
         gap = gaps[int(rng.integers(len(gaps)))]
@@ -165,7 +177,7 @@ class Gaps:
         return start, start + place, start + gap, place / gap
 
 
-class Sequences:
+class ClipDataset:
     """Samples out of clips; see the module.
 
     Args:
@@ -174,14 +186,14 @@ class Sequences:
         enlarge: Share of the samples that show the frames at twice their size (IFRNet: 0.1).
     """
 
-    def __init__(self, clips: Sequence[Clip], choice: Choice, enlarge: float = 0.0) -> None:
+    def __init__(self, clips: Sequence[Clip], choice: TripletChooser, enlarge: float = 0.0) -> None:
         self._clips, self._choice, self._enlarge = clips, choice, enlarge
 
     def __len__(self) -> int:
         return len(self._clips)
 
-    def draw(self, rng: np.random.Generator, size: int) -> Sample:
-        """See `Source`."""
+    def draw(self, rng: np.random.Generator, size: int) -> TrainingSample:
+        """See `SampleSource`."""
         clip = self._clips[int(rng.integers(len(self._clips)))]
         *places, t = self._choice.draw(rng, len(clip))
         pictures = clip.read(places)
@@ -199,16 +211,18 @@ class Sequences:
         if enlarged:
             twice = (2 * side, 2 * side)
             crops = [np.asarray(cv2.resize(crop, twice, interpolation=cv2.INTER_LINEAR), np.uint8) for crop in crops]
-        return Sample(np.stack(crops)[:, :size, :size], t)
+        return TrainingSample(np.stack(crops)[:, :size, :size], t)
 
 
 def _name(clip: Clip) -> str:
-    if isinstance(clip, Pictures):
+    if isinstance(clip, ImageClip):
         return str(Path(clip.paths[0]).parent)
-    return clip.path if isinstance(clip, Film) else "A clip"
+    return clip.path if isinstance(clip, VideoClip) else "A clip"
 
 
-def vimeo90k(root: Path, frames: int, times: Times, names: str | None = None, enlarge: float = 0.0) -> Sequences:
+def open_vimeo90k(
+    root: Path, frames: int, times: TargetTimes, names: str | None = None, enlarge: float = 0.0
+) -> ClipDataset:
     """Vimeo-90K (Xue et al., IJCV 2019): triplets (`frames` 3) or septuplets (7) of the training list.
 
     Args:
@@ -216,7 +230,7 @@ def vimeo90k(root: Path, frames: int, times: Times, names: str | None = None, en
         frames: 3 or 7.
         times: Which frames are to be learned; triplets have no times but 1/2 and 2.
         names: The list file in it, by default tri_trainlist.txt or sep_trainlist.txt.
-        enlarge: See `Sequences`.
+        enlarge: See `ClipDataset`.
     """
     kind = "vimeo_triplet" if frames == 3 else "vimeo_septuplet"
     table = names or ("tri_trainlist.txt" if frames == 3 else "sep_trainlist.txt")
@@ -228,11 +242,11 @@ def vimeo90k(root: Path, frames: int, times: Times, names: str | None = None, en
         lost = next((path for path in paths if not path.exists()), None)
         if lost is not None:
             raise InputError(f"{lost} is missing: {base / table} names it in line {number}.")
-        clips.append(Pictures(tuple(map(str, paths))))
-    return Sequences(clips, Listed(frames, times), enlarge)
+        clips.append(ImageClip(tuple(map(str, paths))))
+    return ClipDataset(clips, ListedTriplets(frames, times), enlarge)
 
 
-def x_train(root: Path, gaps: tuple[int, int], times: Times, enlarge: float = 0.0) -> Sequences:
+def open_x_train(root: Path, gaps: tuple[int, int], times: TargetTimes, enlarge: float = 0.0) -> ClipDataset:
     """X-TRAIN of X4K1000FPS (Sim et al., XVFI, ICCV 2021): 65 frames of 768x768 at 1000 fps a clip.
 
     As decoded frames, or as the videos that are published: these are decoded again for each sample, which takes a few
@@ -240,49 +254,49 @@ def x_train(root: Path, gaps: tuple[int, int], times: Times, enlarge: float = 0.
 
     Args:
         root: The set's folder, or the one above it.
-        gaps: See `Gaps`; XVFI takes 2 to 32.
-        times: See `Gaps`.
-        enlarge: See `Sequences`.
+        gaps: See `RandomGaps`; XVFI takes 2 to 32.
+        times: See `RandomGaps`.
+        enlarge: See `ClipDataset`.
     """
     base = _find(root, "X-TRAIN", "X4K1000FPS/train", "train", "X4K1000FPS/encoded_train", "encoded_train", ".")
-    choice = Gaps(*gaps, times)
-    clips: dict[Path, Clip] = {p.with_suffix(""): Film(str(p), 65) for p in sorted(base.glob("*/*.mp4"))}
+    choice = RandomGaps(*gaps, times)
+    clips: dict[Path, Clip] = {p.with_suffix(""): VideoClip(str(p), 65) for p in sorted(base.glob("*/*.mp4"))}
     # A clip's name holds a dot: occ008.320.
     for folder in sorted(d for d in base.glob("*/*") if d.is_dir()):
         clips[folder] = _consecutive(folder)
     example = base / "002" / "occ008.320"
     expected = f"{base} holds no clip: expected {example / '0000.png'} and others, or {example}.mp4"
-    return Sequences(_checked(clips, choice, expected), choice, enlarge)
+    return ClipDataset(_checked(clips, choice, expected), choice, enlarge)
 
 
-def gopro(root: Path, gaps: tuple[int, int], times: Times, enlarge: float = 0.0) -> Sequences:
+def open_gopro(root: Path, gaps: tuple[int, int], times: TargetTimes, enlarge: float = 0.0) -> ClipDataset:
     """GoPro (Nah et al., CVPR 2017), all frames: 22 sequences of 1280x720 at 240 fps under train/.
 
     Args:
         root: The set's folder, the one above it, or any folder of folders of consecutive frames.
-        gaps: See `Gaps`; "8x" interpolation has 8 alone.
-        times: See `Gaps`.
-        enlarge: See `Sequences`.
+        gaps: See `RandomGaps`; "8x" interpolation has 8 alone.
+        times: See `RandomGaps`.
+        enlarge: See `ClipDataset`.
     """
-    base = _find(root, "GoPro", "GOPRO_Large_all/train", "GOPRO/train", "train", ".")
-    choice = Gaps(*gaps, times)
+    base = _find(root, "GoProEntry", "GOPRO_Large_all/train", "GOPRO/train", "train", ".")
+    choice = RandomGaps(*gaps, times)
     clips: dict[Path, Clip] = {}
     for folder in sorted(d for d in base.iterdir() if d.is_dir()):
         clips[folder] = _consecutive(folder)
     expected = f"{base} holds no sequence: expected {base / 'GOPR0372_07_00' / '000047.png'} and others"
-    return Sequences(_checked(clips, choice, expected), choice, enlarge)
+    return ClipDataset(_checked(clips, choice, expected), choice, enlarge)
 
 
-def _consecutive(folder: Path) -> Pictures:
+def _consecutive(folder: Path) -> ImageClip:
     """The pictures of a folder; numbers that leave one out would give wrong times."""
     paths = list_pictures(folder)
     for before, after in itertools.pairwise(paths):
         if before.stem.isdecimal() and after.stem.isdecimal() and int(after.stem) != int(before.stem) + 1:
             raise InputError(f"{folder} lacks a frame between {before.name} and {after.name}: frames are consecutive.")
-    return Pictures(tuple(map(str, paths)))
+    return ImageClip(tuple(map(str, paths)))
 
 
-def _checked(clips: dict[Path, Clip], choice: Choice, expected: str) -> list[Clip]:
+def _checked(clips: dict[Path, Clip], choice: TripletChooser, expected: str) -> list[Clip]:
     if not clips:
         raise InputError(f"{expected}.")
     for place, clip in sorted(clips.items()):

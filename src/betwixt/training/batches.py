@@ -5,9 +5,10 @@
 
 A worker draws a rank's whole part of a step. Pictures travel as bytes and become numbers on the device.
 
-Where a sample is used several times (`Train.reuse`), a step's samples are drawn once in so many steps and go into a
-pool on the device, and every step takes its own out of the pool: rows of some of the batches there, with a crop for
-each. What a step takes depends on the seed, the step and the pool; a run that goes on begins with an empty pool.
+Where a sample is used several times (`TrainSettings.reuse`), a step's samples are drawn once in so many steps and go
+into a pool on the device, and every step takes its own out of the pool: rows of some of the batches there, with a
+crop for each. What a step takes depends on the seed, the step and the pool; a run that goes on begins with an
+empty pool.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from torch.multiprocessing import get_all_start_methods, get_context
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from betwixt.errors import BetwixtError
-from betwixt.training.alike import compute_alike
-from betwixt.training.objective import Batch, Objective
-from betwixt.training.recipe import Stage
-from betwixt.training.sample import Sample
+from betwixt.training.deterministic_opencv import make_opencv_deterministic
+from betwixt.training.objectives.base import Batch, Objective
+from betwixt.training.recipe import TrainingStage
+from betwixt.training.sample import TrainingSample
 
-__all__ = ["Draw", "Share", "batches", "on_device", "pooled"]
+__all__ = ["ProcessRank", "SampleFunction", "draw_from_pool", "load_batches", "move_to_device"]
 
 _GROUPS = 8
 """How many batches of the pool a step takes its samples from."""
@@ -41,28 +42,28 @@ _POOLED = 1
 """Tells the chance of the pool from that of the samples."""
 
 
-class Draw(Protocol):
+class SampleFunction(Protocol):
     """What makes a sample of its number; it travels to the workers, so it has to be small and to be pickled."""
 
-    def __call__(self, number: int, size: int) -> tuple[np.random.Generator, Sample]:
+    def __call__(self, number: int, size: int) -> tuple[np.random.Generator, TrainingSample]:
         """Sample `number` with pictures of `size`, augmented, and the generator for what comes after."""
 
 
 @dataclass(frozen=True)
-class Share:
+class ProcessRank:
     """Which part of every step is this process's: the `rank`-th of `world`."""
 
     rank: int = 0
     world: int = 1
 
 
-def batches(
-    draw: Draw,
+def load_batches(
+    draw: SampleFunction,
     objective: Objective,
-    stage: Stage,
+    stage: TrainingStage,
     first: int,
     *,
-    share: Share | None = None,
+    share: ProcessRank | None = None,
     workers: int = 0,
     pinned: bool = False,
 ) -> Iterator[Batch]:
@@ -84,7 +85,7 @@ def batches(
     loader: DataLoader[Batch] = DataLoader(
         drawn,
         batch_size=None,
-        sampler=_Steps(first, stage, share or Share()),
+        sampler=_Steps(first, stage, share or ProcessRank()),
         num_workers=workers,
         collate_fn=_as_it_is,
         worker_init_fn=_begin_worker,
@@ -98,19 +99,19 @@ def batches(
         yield outcome
 
 
-def pooled(
-    feed: Iterator[Batch], stage: Stage, first: int, device: torch.device, share: Share | None = None
+def draw_from_pool(
+    feed: Iterator[Batch], stage: TrainingStage, first: int, device: torch.device, share: ProcessRank | None = None
 ) -> Iterator[Batch]:
     """Every step's batch out of a pool of those that were drawn; see the module. Pictures as bytes, on the device.
 
     Args:
-        feed: What is drawn; see `batches`.
+        feed: What is drawn; see `load_batches`.
         stage: Says how often a sample is used, how many are kept, seed, batch and crop.
         first: The number of the first sample.
         device: Where the pool lies.
         share: Of this process.
     """
-    train, share = stage.train, share or Share()
+    train, share = stage.train, share or ProcessRank()
     part = train.batch // share.world
     kept: deque[Batch] = deque(maxlen=max(1, train.pool // train.batch))
     for step in range((first - stage.begin) // train.batch, -(-train.samples // train.batch)):
@@ -135,7 +136,7 @@ def _taken(rows: Tensor, side: int, top: int, left: int, crop: int, tensor: Tens
     return tensor.index_select(0, rows)
 
 
-def on_device(batch: Batch, device: torch.device) -> Batch:
+def move_to_device(batch: Batch, device: torch.device) -> Batch:
     """A batch on a device, its pictures as numbers in [0, 1], channels last in memory."""
     moved = batch.apply(lambda tensor: tensor.to(device, non_blocking=True))
     for name in ("frame0", "truth", "frame1"):
@@ -147,7 +148,7 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
 class _Steps(Sampler[range]):
     """The numbers of the samples of this process, step by step."""
 
-    def __init__(self, first: int, stage: Stage, share: Share) -> None:
+    def __init__(self, first: int, stage: TrainingStage, share: ProcessRank) -> None:
         self._first, self._stage, self._share = first, stage, share
 
     def __iter__(self) -> Iterator[range]:
@@ -165,7 +166,7 @@ class _Steps(Sampler[range]):
 class _Drawn(Dataset[Any]):
     """Batches by the numbers of their samples. An error is a value here: on its way it would lose its kind."""
 
-    def __init__(self, draw: Draw, objective: Objective, crop: int) -> None:
+    def __init__(self, draw: SampleFunction, objective: Objective, crop: int) -> None:
         self._draw, self._objective, self._crop = draw, objective, crop
 
     def __getitem__(self, numbers: Sequence[int]) -> Batch | BetwixtError:
@@ -174,7 +175,7 @@ class _Drawn(Dataset[Any]):
         except BetwixtError as error:
             return error
 
-    def _one(self, number: int) -> tuple[Sample, dict[str, NDArray[Any]]]:
+    def _one(self, number: int) -> tuple[TrainingSample, dict[str, NDArray[Any]]]:
         margin = self._objective.margin
         rng, sample = self._draw(number, self._crop + 2 * margin)
         extra = self._objective.prepare(rng, sample)
@@ -183,10 +184,10 @@ class _Drawn(Dataset[Any]):
         inside = slice(margin, margin + self._crop)
         motion = None if sample.motion is None else sample.motion[inside, inside]
         extra = {n: value[inside, inside] if value.ndim == 3 else value for n, value in extra.items()}
-        return Sample(sample.pictures[:, inside, inside], sample.t, motion), extra
+        return TrainingSample(sample.pictures[:, inside, inside], sample.t, motion), extra
 
 
-def _collated(samples: Sequence[tuple[Sample, dict[str, NDArray[Any]]]]) -> Batch:
+def _collated(samples: Sequence[tuple[TrainingSample, dict[str, NDArray[Any]]]]) -> Batch:
     """Samples as tensors, their pictures as bytes."""
     stack = torch.from_numpy(np.stack([s.pictures for s, _ in samples])).permute(1, 0, 4, 2, 3)
     still = np.zeros((*samples[0][0].pictures.shape[1:3], 2), np.float32)
@@ -226,7 +227,7 @@ def _as_it_is(value: Any) -> Any:
 
 
 def _begin_worker(number: int) -> None:
-    compute_alike()
+    make_opencv_deterministic()
     # Ctrl-C is for the loop, which ends at a whole step and lets the workers go.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from betwixt.training.alike import computing_alike
 from betwixt.training.augmentation import Augmentation
+from betwixt.training.deterministic_opencv import deterministic_opencv
 from betwixt.training.recipe import Recipe
-from betwixt.training.sample import Sample
-from betwixt.training.settings import from_table
-from betwixt.training.sources import Clips, Entry, Mix, draw_sample, open_mix, read_entries
+from betwixt.training.sample import TrainingSample
+from betwixt.training.sources import ClipsEntry, DataEntry, SampleMix, draw_sample, open_mix, read_entries
+from betwixt.training.toml_tables import parse_table
 
-__all__ = ["RecipeDraw", "entries_of"]
+__all__ = ["RecipeSampler", "entries_of"]
 
 
-def entries_of(recipe: Recipe) -> list[Entry]:
+def entries_of(recipe: Recipe) -> list[DataEntry]:
     """The [[data]] of a recipe.
 
     Raises:
@@ -27,7 +27,7 @@ def entries_of(recipe: Recipe) -> list[Entry]:
     return read_entries(recipe.data, recipe.where)
 
 
-class RecipeDraw:
+class RecipeSampler:
     """Draws sample `number` of a recipe. Sources are opened in the process that draws.
 
     Args:
@@ -41,20 +41,20 @@ class RecipeDraw:
 
     def __init__(self, recipe: Recipe, data: Path, cache: Path) -> None:
         self.entries = entries_of(recipe)
-        self._augmentation = from_table(Augmentation, recipe.augmentation, f"[augmentation] of {recipe.where}")
+        self._augmentation = parse_table(Augmentation, recipe.augmentation, f"[augmentation] of {recipe.where}")
         self._seed = recipe.stages[0].train.seed
         self._data, self._cache = data, cache
-        self._mix: Mix | None = None
+        self._mix: SampleMix | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_mix": None}
 
-    def __call__(self, number: int, size: int) -> tuple[np.random.Generator, Sample]:
+    def __call__(self, number: int, size: int) -> tuple[np.random.Generator, TrainingSample]:
         """Sample `number` with pictures of `size`, augmented, and the generator for what comes after."""
         sample, rng = draw_sample(self.open(), self._augmentation, size, self._seed, number)
         return rng, sample
 
-    def open(self) -> Mix:
+    def open(self) -> SampleMix:
         """The sources.
 
         Raises:
@@ -73,7 +73,7 @@ class RecipeDraw:
         """
         from betwixt.training.prepare import prepare
 
-        with computing_alike():
+        with deterministic_opencv():
             prepare(self.entries, self._data, self._cache, jobs, report)
         self.open()
 
@@ -82,7 +82,7 @@ class RecipeDraw:
         lines = []
         for entry in self.entries:
             line = f"{entry.kind}: {entry.path}"
-            if isinstance(entry, Clips):
+            if isinstance(entry, ClipsEntry):
                 line += f" ({', '.join(path.stem for path in entry.files(self._data))})"
             lines.append(line)
         return lines

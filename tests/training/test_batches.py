@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from betwixt.training.feed import Share, batches, on_device, pooled
-from betwixt.training.objective import make_objective
-from betwixt.training.samples import RecipeDraw
+from betwixt.training.batches import ProcessRank, draw_from_pool, load_batches, move_to_device
+from betwixt.training.objectives.registry import make_objective
+from betwixt.training.recipe_sampler import RecipeSampler
 
 
 def joined(parts: list, name: str) -> torch.Tensor:
@@ -18,15 +18,15 @@ def test_ranks_share_every_step_and_a_run_that_goes_on_sees_what_is_left(recipe,
     loaded = recipe()
     objective = make_objective(loaded.network)
     (stage,) = loaded.stages
-    draw = RecipeDraw(loaded, data, cache)
+    draw = RecipeSampler(loaded, data, cache)
     draw.prepare(1, lambda line: None)
-    whole = list(batches(draw, objective, stage, 0))
+    whole = list(load_batches(draw, objective, stage, 0))
     assert len(whole) == 6
-    shares = [list(batches(draw, objective, stage, 0, share=Share(rank, 2))) for rank in (0, 1)]
+    shares = [list(load_batches(draw, objective, stage, 0, share=ProcessRank(rank, 2))) for rank in (0, 1)]
     for name in ("frame0", "truth", "frame1", "t", "motion", "exact"):
         for step, one in enumerate(whole):
             assert torch.equal(getattr(one, name), joined([share[step] for share in shares], name))
-    rest = list(batches(draw, objective, stage, 8))
+    rest = list(load_batches(draw, objective, stage, 8))
     assert len(rest) == 4
     assert torch.equal(rest[0].truth, whole[2].truth)
     assert torch.equal(rest[0].extra["place"], whole[2].extra["place"])
@@ -35,10 +35,10 @@ def test_ranks_share_every_step_and_a_run_that_goes_on_sees_what_is_left(recipe,
 def test_a_batch_has_pictures_in_0_to_1_and_motion_only_where_it_is_known(recipe, data: Path, cache: Path) -> None:
     loaded = recipe("batch=24")
     objective = make_objective(loaded.network)
-    draw = RecipeDraw(loaded, data, cache)
+    draw = RecipeSampler(loaded, data, cache)
     draw.prepare(1, lambda line: None)
-    raw = next(batches(draw, objective, loaded.stages[0], 0))
-    batch = on_device(raw, torch.device("cpu"))
+    raw = next(load_batches(draw, objective, loaded.stages[0], 0))
+    batch = move_to_device(raw, torch.device("cpu"))
     assert raw.frame0.dtype == torch.uint8
     assert batch.frame0.shape == (24, 3, 32, 32)
     assert batch.frame0.is_contiguous(memory_format=torch.channels_last)
@@ -61,15 +61,15 @@ def test_samples_of_a_pool_are_crops_of_those_that_were_drawn_each_drawn_once(re
     loaded = recipe("reuse=3", "patch=48", "pool=8")
     objective = make_objective(loaded.network)
     (stage,) = loaded.stages
-    draw = RecipeDraw(loaded, data, cache)
+    draw = RecipeSampler(loaded, data, cache)
     draw.prepare(1, lambda line: None)
-    drawn = list(batches(draw, objective, stage, 0))
+    drawn = list(load_batches(draw, objective, stage, 0))
     assert [batch.truth.shape for batch in drawn] == [(4, 3, 48, 48)] * 2
     # What goes on in the middle draws what the step there would have drawn.
-    (later,) = batches(draw, objective, stage, 16)
+    (later,) = load_batches(draw, objective, stage, 16)
     assert torch.equal(later.truth, drawn[1].truth)
-    steps = list(pooled(iter(drawn), stage, 0, torch.device("cpu")))
-    again = list(pooled(iter(drawn), stage, 0, torch.device("cpu")))
+    steps = list(draw_from_pool(iter(drawn), stage, 0, torch.device("cpu")))
+    again = list(draw_from_pool(iter(drawn), stage, 0, torch.device("cpu")))
     assert len(steps) == 6
     whole = {float(one): batch.truth[i] for batch in drawn for i, one in enumerate(batch.extra["one"])}
     seen: list[set[float]] = []
@@ -92,9 +92,9 @@ def test_ranks_take_their_parts_of_a_pool(recipe, data: Path, cache: Path) -> No
     loaded = recipe("reuse=2", "pool=8")
     objective = make_objective(loaded.network)
     (stage,) = loaded.stages
-    draw = RecipeDraw(loaded, data, cache)
+    draw = RecipeSampler(loaded, data, cache)
     draw.prepare(1, lambda line: None)
     for rank in (0, 1):
-        share = Share(rank, 2)
-        feed = batches(draw, objective, stage, 0, share=share)
-        assert [len(batch) for batch in pooled(feed, stage, 0, torch.device("cpu"), share)] == [2] * 6
+        share = ProcessRank(rank, 2)
+        feed = load_batches(draw, objective, stage, 0, share=share)
+        assert [len(batch) for batch in draw_from_pool(feed, stage, 0, torch.device("cpu"), share)] == [2] * 6

@@ -12,20 +12,20 @@ from contextlib import contextmanager
 
 import cv2
 
-__all__ = ["compute_alike", "computing_alike"]
+__all__ = ["deterministic_opencv", "make_opencv_deterministic"]
 
 
-def compute_alike() -> None:
+def make_opencv_deterministic() -> None:
     """From now on, in this thread of this process."""
     cv2.setNumThreads(1)
     cv2.ipp.setUseIPP(False)
 
 
 @contextmanager
-def computing_alike() -> Iterator[None]:
+def deterministic_opencv() -> Iterator[None]:
     """For a while; afterwards OpenCV computes as before."""
     threads, ipp = cv2.getNumThreads(), cv2.ipp.useIPP()
-    compute_alike()
+    make_opencv_deterministic()
     try:
         yield
     finally:

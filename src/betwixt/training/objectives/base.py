@@ -14,26 +14,23 @@ samples: then the gradient of a step is the mean over its parts, and the same ho
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from betwixt.errors import UsageError
 from betwixt.models.network import Network
-from betwixt.weights.store import RIFE
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from betwixt.models.base import Interpolator
-    from betwixt.training.sample import Sample
+    from betwixt.training.sample import TrainingSample
 
-__all__ = ["BESIDE", "OBJECTIVES", "Batch", "Objective", "Terms", "full_precision", "make_objective"]
+__all__ = ["Batch", "LossTerms", "Objective", "full_precision"]
 
 
 _TENSORS = ("frame0", "truth", "frame1", "t", "motion", "exact")
@@ -86,7 +83,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Terms:
+class LossTerms:
     """A loss.
 
     Attributes:
@@ -151,7 +148,7 @@ class Objective(nn.Module, ABC):
         """Freeze, unfreeze and switch modes for a stage: called at its start and where a run goes on within it."""
 
     @abstractmethod
-    def loss(self, batch: Batch, done: float) -> Terms:
+    def loss(self, batch: Batch, done: float) -> LossTerms:
         """The loss of a batch, a mean over its samples.
 
         Under mixed precision this is called within autocast: losses belong into `with full_precision(..)`, with what
@@ -162,7 +159,7 @@ class Objective(nn.Module, ABC):
             done: The part of the stage that is over, 0 to 1, for weights that change with time.
         """
 
-    def prepare(self, rng: np.random.Generator, sample: Sample) -> dict[str, NDArray[Any]]:
+    def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """What else goes into `Batch.extra`; called on the CPU, in the workers, after augmentation.
 
         It must not use the values of parameters and buffers, which workers do not have.
@@ -175,74 +172,3 @@ class Objective(nn.Module, ABC):
             By name, maps (S, S, C) of the size of the sample's pictures, cropped as they are, or other arrays.
         """
         return {}
-
-
-def _late(module: str, name: str) -> Callable[[Mapping[str, Any]], Objective]:
-    """A maker that imports when it is called; `name` is a class or function that takes the options of [network]."""
-
-    def make(options: Mapping[str, Any]) -> Objective:
-        objective: Objective = getattr(import_module(f"betwixt.training.objectives.{module}"), name)(options)
-        return objective
-
-    return make
-
-
-def _paper(module: str, kind: str, *networks: str) -> dict[str, Callable[[Mapping[str, Any]], Objective]]:
-    """Makers of one class for several networks of `betwixt models`, whose name it takes before the options."""
-
-    def maker(network: str) -> Callable[[Mapping[str, Any]], Objective]:
-        def make(options: Mapping[str, Any]) -> Objective:
-            objective: Objective = getattr(import_module(f"betwixt.training.objectives.{module}"), kind)(
-                network, options
-            )
-            return objective
-
-        return make
-
-    return {network: maker(network) for network in networks}
-
-
-OBJECTIVES: dict[str, Callable[[Mapping[str, Any]], Objective]] = {
-    "codec": _late("codec", "CodecObjective"),
-    **_paper("compact", "CompactObjective", "compact", "compact-large"),
-    **_paper("hybrid", "HybridObjective", "hybrid"),
-    **_paper("rife", "RIFEObjective", "rife", "rife-m", "rife-2r", "rife-4.6", "rife-4.22-lite", "rife-4.25"),
-    **_paper("daek", "DAEKObjective", "daek"),
-    **_paper("ncm", "NCMObjective", "ncm-base", "ncm-large", "ncm-base-next", "ncm-large-next"),
-    **_paper("apr", "APRObjective", "apr-static", "apr"),
-    **_paper("ifrnet", "IFRNetObjective", "ifrnet-s", "ifrnet", "ifrnet-l"),
-    **_paper("amt", "AMTObjective", "amt-s", "amt-l", "amt-g"),
-    **_paper("ema_vfi", "EMAVFIObjective", "ema-vfi-small", "ema-vfi"),
-    **_paper("ebme", "EBMEObjective", "ebme"),
-    **_paper(
-        "hierarchical",
-        "HierarchicalObjective",
-        *("rife+hm", "rife-m+hm", "rife-2r+hm", "ifrnet-s+hm", "ifrnet+hm", "ifrnet-l+hm"),
-        *("amt-s+hm", "amt-l+hm", "amt-g+hm", "ema-vfi-small+hm", "ema-vfi+hm"),
-    ),
-}
-"""By the `name` of a recipe's [network]: what makes the objective from the other settings of that table.
-
-A maker refuses unknown options with `UsageError` (`betwixt.training.settings.from_table` does).
-"""
-
-
-BESIDE: dict[str, tuple[str, ...]] = {
-    "codec": ("compact.safetensors",),
-    "hybrid": ("compact.safetensors", RIFE),
-}
-"""Files of weights/embedded that a network learns beside or begins with, by its name; they travel with it
-(`betwixt.training.pack`)."""
-
-
-def make_objective(table: Mapping[str, Any]) -> Objective:
-    """The objective of a recipe's [network] table: its `name`, and that objective's options.
-
-    Raises:
-        UsageError: if there is no such objective, or an option is unknown or of the wrong type.
-    """
-    options = dict(table)
-    name = options.pop("name", None)
-    if not isinstance(name, str) or name not in OBJECTIVES:
-        raise UsageError(f"No objective is called {name!r}: [network] takes name = one of {', '.join(OBJECTIVES)}.")
-    return OBJECTIVES[name](options)

@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from betwixt.errors import InputError, UsageError
-from betwixt.training.layouts import Film, Gaps, Listed, Sequences, gopro, vimeo90k, x_train
+from betwixt.training.frame_datasets import (
+    ClipDataset,
+    ListedTriplets,
+    RandomGaps,
+    VideoClip,
+    open_gopro,
+    open_vimeo90k,
+    open_x_train,
+)
 
 SIZE = 24
 
@@ -44,7 +52,7 @@ def clips(root: Path, folder: str, first: int, count: int) -> Path:
     return root
 
 
-def check(source: Sequences, draws: int = 20) -> Counter[float]:
+def check(source: ClipDataset, draws: int = 20) -> Counter[float]:
     """Draw, and see that the frames are those that t says, cut at one place; returns how often each t came."""
     times: Counter[float] = Counter()
     for seed in range(draws):
@@ -62,22 +70,22 @@ def check(source: Sequences, draws: int = 20) -> Counter[float]:
 
 
 def test_vimeo_triplets(tmp_path: Path) -> None:
-    source = vimeo90k(vimeo(tmp_path, 3), 3, "middle")
+    source = open_vimeo90k(vimeo(tmp_path, 3), 3, "middle")
     assert len(source) == 2
     assert set(check(source)) == {0.5}
-    assert set(check(vimeo90k(tmp_path / "vimeo_triplet", 3, "next"))) == {2.0}
+    assert set(check(open_vimeo90k(tmp_path / "vimeo_triplet", 3, "next"))) == {2.0}
 
 
 def test_vimeo_septuplets_give_any_time(tmp_path: Path) -> None:
-    times = check(vimeo90k(vimeo(tmp_path, 7), 7, "between"), 40)
+    times = check(open_vimeo90k(vimeo(tmp_path, 7), 7, "between"), 40)
     assert len(times) > 5
     assert all(0 < t < 1 for t in times)
-    assert set(check(vimeo90k(tmp_path, 7, "middle"), 5)) == {0.5}
-    assert set(check(vimeo90k(tmp_path, 7, "next"), 5)) == {2.0}
+    assert set(check(open_vimeo90k(tmp_path, 7, "middle"), 5)) == {0.5}
+    assert set(check(open_vimeo90k(tmp_path, 7, "next"), 5)) == {2.0}
 
 
 def test_septuplets_are_every_three_frames_in_order() -> None:
-    between, middle, after = (Listed(7, times) for times in ("between", "middle", "next"))
+    between, middle, after = (ListedTriplets(7, times) for times in ("between", "middle", "next"))
     assert (len(between), len(middle), len(after)) == (35, 9, 9)
     drawn = Counter(between.draw(np.random.default_rng(i), 7) for i in range(3500))
     assert len(drawn) == 35
@@ -97,7 +105,7 @@ def test_septuplets_are_every_three_frames_in_order() -> None:
 def test_gaps_stay_in_the_clip(smallest: int, more: int, extra: int, times: str, seed: int) -> None:
     if times == "middle" and smallest % 2 and not more:
         return
-    gaps = Gaps(smallest, smallest + more, times)
+    gaps = RandomGaps(smallest, smallest + more, times)
     length = gaps.least + extra
     first, truth, last, t = gaps.draw(np.random.default_rng(seed), length)
     assert smallest <= last - first <= smallest + more
@@ -109,16 +117,16 @@ def test_gaps_stay_in_the_clip(smallest: int, more: int, extra: int, times: str,
 @pytest.mark.parametrize("gaps", [(1, 4, "between"), (4, 2, "between"), (3, 3, "middle"), (0, 1, "next")])
 def test_gaps_that_allow_nothing_are_refused(gaps: tuple[int, int, str]) -> None:
     with pytest.raises(UsageError, match="gap"):
-        Gaps(*gaps)
+        RandomGaps(*gaps)
 
 
 def test_x_train_frames(tmp_path: Path) -> None:
     for clip in ("002/occ008.320", "172/occ131.000"):
         clips(tmp_path, f"X4K1000FPS/train/{clip}", 0, 9)
-    source = x_train(tmp_path, (2, 8), "between")
+    source = open_x_train(tmp_path, (2, 8), "between")
     assert len(source) == 2
     assert len(check(source)) > 4
-    assert set(check(x_train(tmp_path, (2, 4), "next"), 5)) == {2.0}
+    assert set(check(open_x_train(tmp_path, (2, 4), "next"), 5)) == {2.0}
 
 
 def encode(path: Path, count: int) -> Path:
@@ -134,24 +142,24 @@ def encode(path: Path, count: int) -> Path:
 
 def test_x_train_as_it_is_published(tmp_path: Path) -> None:
     encode(tmp_path / "encoded_train/002/occ008.320.mp4", 65)
-    source = x_train(tmp_path, (2, 4), "between")
+    source = open_x_train(tmp_path, (2, 4), "between")
     assert len(source) == 1
     check(source, 3)
     # Decoded frames beside the video stand for it.
     clips(tmp_path, "encoded_train/002/occ008.320", 0, 5)
-    assert len(x_train(tmp_path, (2, 4), "between")) == 1
-    check(x_train(tmp_path, (2, 4), "between"), 3)
+    assert len(open_x_train(tmp_path, (2, 4), "between")) == 1
+    check(open_x_train(tmp_path, (2, 4), "between"), 3)
 
 
 def test_gopro(tmp_path: Path) -> None:
     clips(tmp_path, "train/GOPR0372_07_00", 47, 12)
-    times = check(gopro(tmp_path, (8, 8), "between"), 12)
+    times = check(open_gopro(tmp_path, (8, 8), "between"), 12)
     assert set(times) <= {i / 8 for i in range(1, 8)}
     assert len(times) > 3
 
 
 def test_some_samples_are_twice_as_large(tmp_path: Path) -> None:
-    source = vimeo90k(vimeo(tmp_path, 3), 3, "middle", enlarge=1.0)
+    source = open_vimeo90k(vimeo(tmp_path, 3), 3, "middle", enlarge=1.0)
     for size in (40, 41):
         sample = source.draw(np.random.default_rng(0), size)
         assert sample.pictures.shape == (3, size, size, 3)
@@ -164,26 +172,26 @@ def test_a_file_that_the_list_names_is_missing(tmp_path: Path) -> None:
     lost = vimeo(tmp_path, 7) / "vimeo_septuplet/sequences/00002/0007/im5.png"
     lost.unlink()
     with pytest.raises(InputError, match=r"0007/im5\.png is missing: .*sep_trainlist\.txt names it in line 2"):
-        vimeo90k(tmp_path, 7, "between")
+        open_vimeo90k(tmp_path, 7, "between")
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     vimeo(tmp_path, 3)
-    source = vimeo90k(tmp_path, 3, "middle")
+    source = open_vimeo90k(tmp_path, 3, "middle")
     for path in tmp_path.glob("vimeo_triplet/sequences/*/*/im2.png"):
         path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(InputError, match=r"im2\.png is damaged"):
         source.draw(np.random.default_rng(0), SIZE)
     video = encode(tmp_path / "002/short.mp4", 5)
     with pytest.raises(InputError, match=r"short\.mp4 is damaged: it ends before its frame 7"):
-        Film(str(video), 65).read([0, 3, 7])
+        VideoClip(str(video), 65).read([0, 3, 7])
     video.write_bytes(b"no video" * 100)
     with pytest.raises(InputError, match=r"short\.mp4 cannot be decoded"):
-        Film(str(video), 65).read([0])
+        VideoClip(str(video), 65).read([0])
 
 
 def test_a_crop_larger_than_the_frames(tmp_path: Path) -> None:
-    source = vimeo90k(vimeo(tmp_path, 3), 3, "middle")
+    source = open_vimeo90k(vimeo(tmp_path, 3), 3, "middle")
     with pytest.raises(InputError, match="48x32: too small for crops of 64x64"):
         source.draw(np.random.default_rng(0), 64)
 
@@ -191,10 +199,10 @@ def test_a_crop_larger_than_the_frames(tmp_path: Path) -> None:
 def test_missing_and_empty_sets_are_said_in_one_line(tmp_path: Path) -> None:
     messages = []
     for opener in (
-        lambda root: vimeo90k(root, 3, "middle"),
-        lambda root: vimeo90k(root, 7, "between"),
-        lambda root: x_train(root, (2, 32), "between"),
-        lambda root: gopro(root, (8, 8), "between"),
+        lambda root: open_vimeo90k(root, 3, "middle"),
+        lambda root: open_vimeo90k(root, 7, "between"),
+        lambda root: open_x_train(root, (2, 32), "between"),
+        lambda root: open_gopro(root, (8, 8), "between"),
     ):
         for root in (tmp_path / "nowhere", tmp_path):
             with pytest.raises(InputError) as error:
@@ -204,14 +212,14 @@ def test_missing_and_empty_sets_are_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "vimeo_triplet").mkdir()
     (tmp_path / "vimeo_triplet/tri_trainlist.txt").write_text("\n\n")
     with pytest.raises(InputError, match=r"tri_trainlist\.txt is empty"):
-        vimeo90k(tmp_path, 3, "middle")
+        open_vimeo90k(tmp_path, 3, "middle")
 
 
 def test_clips_that_are_too_short_or_lack_a_frame(tmp_path: Path) -> None:
     clips(tmp_path / "short", "train/a", 0, 8)
     with pytest.raises(InputError, match="holds 8 frames: a sample takes a clip of 9"):
-        gopro(tmp_path / "short", (8, 8), "between")
+        open_gopro(tmp_path / "short", (8, 8), "between")
     clips(tmp_path / "lost", "train/a", 0, 12)
     (tmp_path / "lost/train/a/0004.png").unlink()
     with pytest.raises(InputError, match=r"lacks a frame between 0003\.png and 0005\.png"):
-        gopro(tmp_path / "lost", (8, 8), "between")
+        open_gopro(tmp_path / "lost", (8, 8), "between")
