@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from betwixt.errors import BetwixtError, InputError, UsageError
-from betwixt.evaluation.statistics import Summary, summarize
+from betwixt.evaluation.statistics import SampleStatistics, summarize
 from betwixt.masks.regions import find_regions
 from betwixt.models.hierarchical.network import Hierarchical, hierarchical
 from betwixt.models.network import MaskPair, Network
@@ -210,7 +210,7 @@ def score(networks: dict[str, Network], scenes: Scenes) -> dict[str, list[float]
     return found
 
 
-def in_short(values: Sequence[float]) -> Summary:
+def in_short(values: Sequence[float]) -> SampleStatistics:
     """Mean and interval over scenes, each by itself."""
     return summarize(values, [str(i) for i in range(len(values))])
 

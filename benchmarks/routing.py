@@ -28,14 +28,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from betwixt.evaluation.datasets import Options, open_dataset
+from betwixt.evaluation.datasets import DatasetOptions, open_dataset
 from betwixt.models.apr.network import APR, APRConfig, APRPair
 from betwixt.weights.load import load_weights
 
 
 def pairs(root: Path, size: tuple[int, int] | None) -> Iterator[tuple[Tensor, Tensor]]:
     """Two frames (1, 3, H, W) on either side of every tenth frame of each sequence."""
-    samples = sorted(open_dataset("frames", root, Options()).samples(), key=lambda sample: sample.name)
+    samples = sorted(open_dataset("frames", root, DatasetOptions()).samples(), key=lambda sample: sample.name)
     by_sequence: dict[str, list[Any]] = {}
     for sample in samples:
         by_sequence.setdefault(sample.group or "", []).append(sample)

@@ -8,11 +8,11 @@ import av
 import numpy as np
 import pytest
 
-from betwixt.codec.base import BASES
-from betwixt.codec.decode import decode_video, read_record
+from betwixt.codec.base_codec import BASE_CODECS
+from betwixt.codec.decode import decode_video, read_restore_data
+from betwixt.codec.distortion import mean_squared_error, psnr_from_mse
 from betwixt.codec.encode import ATTACHMENT, encode_video
-from betwixt.codec.quality import mean_squared_error, psnr_of
-from betwixt.codec.record import FORMAT
+from betwixt.codec.restore_data import FORMAT
 from betwixt.errors import BetwixtError, DamagedInputError, InputError, OutputError, UsageError
 from betwixt.media.attach import attach, attachment
 from betwixt.media.reader import Reader
@@ -25,7 +25,7 @@ QUICK = {"base": "x264", "preset": "ultrafast", "model": "dis", "quality": 20, "
 
 def record_of(path):
     with Reader(path, interlaced="ignore") as reader:
-        return read_record(reader)[0]
+        return read_restore_data(reader)[0]
 
 
 def restore(path, target=None, **options):
@@ -54,7 +54,7 @@ def test_every_frame_comes_back_at_its_time(tmp_path, rate, frames, keep):
     # and what is made is near the truth, which moves evenly
     made = [k for k, here in enumerate(record.sent) if not here]
     if keep == 2:
-        assert all(psnr_of(mean_squared_error(after[k].video, before[k].video)) > 28 for k in made)
+        assert all(psnr_from_mse(mean_squared_error(after[k].video, before[k].video)) > 28 for k in made)
 
 
 @pytest.mark.parametrize("cuts", [(), (7,)])
@@ -69,7 +69,7 @@ def test_paths_bend_as_sent_frames_say_and_what_was_measured_is_made(tmp_path, m
     record, before = record_of(tmp_path / "c.mkv"), read_frames(source)
     assert record.paths == "curved"
     made = [k for k, here in enumerate(record.sent) if not here]
-    found = [psnr_of(mean_squared_error(after[k].video, before[k].video)) for k in made]
+    found = [psnr_from_mse(mean_squared_error(after[k].video, before[k].video)) for k in made]
     assert sum(found) / len(found) == pytest.approx(curved.psnr, abs=1e-6)
     monkeypatch.setattr(DIS, "curves", False)
     straight = encode_video(source, tmp_path / "s.mkv", **options)
@@ -171,7 +171,7 @@ def test_nothing_is_made_across_a_cut(tmp_path, keep):
     assert all(record.sent[k] for k in (0, 8, 9, 13, 14, 23))
     _, after = restore(tmp_path / "c.mkv")
     for k, frame in enumerate(read_frames(source)):
-        assert psnr_of(mean_squared_error(after[k].video, frame.video)) > 26
+        assert psnr_from_mse(mean_squared_error(after[k].video, frame.video)) > 26
 
 
 def test_cuts_are_found(tmp_path):
@@ -180,7 +180,7 @@ def test_cuts_are_found(tmp_path):
     assert record_of(tmp_path / "c.mkv").shots == (0, 11)
 
 
-@pytest.mark.parametrize("base", list(BASES))
+@pytest.mark.parametrize("base", list(BASE_CODECS))
 @pytest.mark.parametrize("keep", [2, 4])
 def test_the_floor_holds_for_what_a_decoder_makes(tmp_path, base, keep):
     source = make_clip(tmp_path / "in.mkv", frames=13, size=(128, 96))
@@ -197,7 +197,7 @@ def test_the_floor_holds_for_what_a_decoder_makes(tmp_path, base, keep):
     _, after = restore(tmp_path / "c.mkv")
     for k, frame in enumerate(read_frames(source)):
         if not record.sent[k]:
-            assert psnr_of(mean_squared_error(after[k].video, frame.video)) >= floor - 1e-6
+            assert psnr_from_mse(mean_squared_error(after[k].video, frame.video)) >= floor - 1e-6
 
 
 def test_a_floor_below_the_frames_around(tmp_path):
@@ -341,7 +341,7 @@ def test_a_lost_frame_is_made_up_and_said(tmp_path):
     assert caught.value.summary.concealed == 1
     after, before = read_frames(tmp_path / "restored.mkv"), read_frames(source)
     assert [f.time for f in after] == [f.time for f in before]
-    assert psnr_of(mean_squared_error(after[4].video, before[4].video)) > 20
+    assert psnr_from_mse(mean_squared_error(after[4].video, before[4].video)) > 20
 
 
 def outcome(damaged, target):

@@ -17,11 +17,11 @@ from safetensors.torch import save_file
 
 from betwixt.codec import decode
 from betwixt.codec.coder import MODEL, finish_weights, load_coder
-from betwixt.codec.decode import decode_video, read_record
+from betwixt.codec.decode import decode_video, read_restore_data
+from betwixt.codec.distortion import mean_squared_error, psnr_from_mse
 from betwixt.codec.encode import checksum, encode_video
-from betwixt.codec.network import BFrameNetwork, CodecConfig, search_truth, step_code, step_of
-from betwixt.codec.quality import mean_squared_error, psnr_of
-from betwixt.codec.record import pack
+from betwixt.codec.network import BFrameNetwork, CodecConfig, search_true_flow, step_code, step_from_code
+from betwixt.codec.restore_data import pack
 from betwixt.errors import DamagedInputError, InputError, UsageError
 from betwixt.media.journal import Journal
 from betwixt.media.reader import Reader
@@ -81,7 +81,7 @@ def test_a_finer_step_gives_a_better_frame_for_more_bits(weights, sources):
     results = []
     for step in (4, 16, 64):
         payload, frame = coder.encode(first, second, truth, Fraction(1, 2), step / 255)
-        results.append((len(payload), psnr_of(mean_squared_error(frame, truth.video))))
+        results.append((len(payload), psnr_from_mse(mean_squared_error(frame, truth.video))))
         again = coder.decode(first, second, payload, Fraction(1, 2))
         assert same(again, frame)
         assert (frame.width, frame.height, frame.format.name) == (97, 63, "yuv420p")
@@ -130,14 +130,14 @@ def test_another_process_decodes_the_same_frames(tmp_path, weights):
     summary = json.loads(result.stdout)
     assert (summary["coded"], summary["differing"], summary["damage"]) == (done.coded, 0, None)
     with Reader(tmp_path / "c.mkv") as reader:
-        record, _ = read_record(reader)
+        record, _ = read_restore_data(reader)
     after, before = read_frames(tmp_path / "out.mkv"), read_frames(source)
     assert [f.time for f in after] == [f.time for f in before]
     errors = []
     for number, coded in record.coded.items():
         assert checksum(after[number].video) == coded.checksum
         errors.append(mean_squared_error(after[number].video, before[number].video))
-    assert done.psnr >= np.mean([psnr_of(e) for e in errors]) - 1e-6 or done.synthesized
+    assert done.psnr >= np.mean([psnr_from_mse(e) for e in errors]) - 1e-6 or done.synthesized
     assert done.size == (tmp_path / "c.mkv").stat().st_size
     assert done.record_size >= sum(len(c.payload) for c in record.coded.values())
 
@@ -147,7 +147,7 @@ def test_a_flipped_payload_costs_one_frame_and_a_wrong_checksum_is_said(tmp_path
     encode_video(source, tmp_path / "c.mkv", mode="bit-need", codec_weights=weights, step=8, **QUICK)
     whole = (tmp_path / "c.mkv").read_bytes()
     with Reader(tmp_path / "c.mkv") as reader:
-        record, _ = read_record(reader)
+        record, _ = read_restore_data(reader)
     assert set(record.coded) == {1, 3}
     place = whole.index(record.coded[3].payload) + 20
     (tmp_path / "flipped.mkv").write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
@@ -169,7 +169,7 @@ def test_sums_that_differed_before_a_break_are_still_said(tmp_path, weights, mon
     source = moving(tmp_path / "in.mkv", 12)
     encode_video(source, tmp_path / "c.mkv", mode="bit-need", codec_weights=weights, step=8, **QUICK)
     with Reader(tmp_path / "c.mkv") as reader:
-        coded = len([number for number in read_record(reader)[0].coded if number < 8])
+        coded = len([number for number in read_restore_data(reader)[0].coded if number < 8])
     assert coded
     options = {"codec": "ffv1", "codec_weights": weights, "threads": 1}
     with monkeypatch.context() as patch:
@@ -212,13 +212,13 @@ def test_weights_are_checked(tmp_path, weights, monkeypatch):
 
 
 def test_steps_have_codes():
-    assert [step_code(step_of(code)) for code in range(256)] == list(range(256))
+    assert [step_code(step_from_code(code)) for code in range(256)] == list(range(256))
     assert step_code(0.0) == 0
 
 
 def test_the_teacher_search_finds_the_motion():
     frames = [f.video.to_ndarray(format="rgb24") for f in _moving()]
-    found = search_truth(np.stack(frames))
+    found = search_true_flow(np.stack(frames))
     inner = found[16:-16, 16:-16]
     assert np.median(inner[..., 0]) == pytest.approx(2.0, abs=0.4) or np.median(inner[..., 0]) == pytest.approx(
         -2.0, abs=0.4

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from betwixt.codec.entropy import (
     SCALES,
     FactorizedPrior,
-    LatentModel,
-    Look,
+    LatentEntropyModel,
+    ReferenceFeatures,
     SymbolDecoder,
     SymbolEncoder,
     gaussian_tables,
 )
-from betwixt.codec.fixed import FixedConv2d, activation, exact
+from betwixt.codec.fixed_point import FixedConv2d, activation, to_double_precision
 
 TABLES = gaussian_tables()
 
@@ -29,7 +29,7 @@ def hard(network):
 
 
 def test_fixed_point_is_whole_number_arithmetic():
-    conv = exact(hard(FixedConv2d(48, 8, 3, 1, 1)))
+    conv = to_double_precision(hard(FixedConv2d(48, 8, 3, 1, 1)))
     x = torch.randint(-512, 513, (1, 48, 6, 7), dtype=torch.float64, generator=torch.Generator().manual_seed(1)) / 16
     found = conv(x)
     weight = np.rint(conv.weight.numpy().clip(-4, 4) * 256).astype(object)
@@ -43,7 +43,10 @@ def test_fixed_point_is_whole_number_arithmetic():
 
 
 def test_threads_change_no_probability():
-    model, look = exact(hard(LatentModel(torch.zeros(192), 16, 48, 24, 4.0).decoder)), exact(hard(Look(24)))
+    model, look = (
+        to_double_precision(hard(LatentEntropyModel(torch.zeros(192), 16, 48, 24, 4.0).decoder)),
+        to_double_precision(hard(ReferenceFeatures(24))),
+    )
     generator = torch.Generator().manual_seed(0)
     luma = torch.randint(-128, 128, (1, 2, 256, 256), dtype=torch.float64, generator=generator) / 256
     z = torch.randint(-9, 10, (1, 16, 8, 8), dtype=torch.float64, generator=generator)
@@ -82,9 +85,9 @@ def test_symbols_come_back(pairs):
     symbols = np.clip(np.array([s for s, _ in pairs]), -32767, 32767)
     scales = np.array([i for _, i in pairs])
     writer = SymbolEncoder(TABLES)
-    writer.put(symbols, writer.models.plan(scales))
+    writer.encode(symbols, writer.models.plan(scales))
     reader = SymbolDecoder(writer.bytes(), TABLES)
-    assert (reader.take(len(symbols), reader.models.plan(scales)) == symbols).all()
+    assert (reader.decode(len(symbols), reader.models.plan(scales)) == symbols).all()
 
 
 def test_bits_are_what_gaussians_cost():
@@ -92,14 +95,14 @@ def test_bits_are_what_gaussians_cost():
     for number in (8, 20, 32):
         symbols = np.rint(rng.normal(0, SCALES[number], 20000)).astype(np.int64)
         writer = SymbolEncoder(TABLES)
-        writer.put(symbols, writer.models.plan(np.full(len(symbols), number)))
+        writer.encode(symbols, writer.models.plan(np.full(len(symbols), number)))
         share = TABLES[number][np.clip(symbols + (len(TABLES[number][TABLES[number] > 0]) - 2) // 2, 0, None)] / 65536
         assert 8 * len(writer.bytes()) == pytest.approx(-np.log2(share).sum(), rel=2e-3)
 
 
 def test_training_counts_the_bits_that_coding_spends():
     torch.manual_seed(0)
-    model = LatentModel(torch.full((6,), 1.0), 4, 16, 24, 4.0).requires_grad_(False)
+    model = LatentEntropyModel(torch.full((6,), 1.0), 4, 16, 24, 4.0).requires_grad_(False)
     y = 2.0 * torch.randn(1, 6, 32, 32)
     look = torch.zeros(1, 24, 32, 32)
     estimated = float(torch.stack([model(y, look, torch.zeros(1, 1, 1, 1))[1] for _ in range(4)]).mean())
@@ -108,10 +111,10 @@ def test_training_counts_the_bits_that_coding_spends():
     mean, scale = model.decoder(z, look, torch.zeros(1, 1, 1, 1))
     writer = SymbolEncoder(TABLES)
     tables = model.prior.tables.numpy().astype(np.int32)
-    writer.put(z.numpy().astype(np.int64).reshape(-1), writer.models.prior(tables, z[0, 0].numel()))
+    writer.encode(z.numpy().astype(np.int64).reshape(-1), writer.models.prior(tables, z[0, 0].numel()))
     index = ((scale + 4) * 4).round().long().numpy().reshape(-1)
     symbols = torch.round(y - mean).numpy().astype(np.int64).reshape(-1)
-    writer.put(symbols, writer.models.plan(index))
+    writer.encode(symbols, writer.models.plan(index))
     assert 8 * len(writer.bytes()) == pytest.approx(estimated, rel=0.05)
 
 

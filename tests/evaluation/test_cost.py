@@ -9,9 +9,9 @@ import pytest
 
 from betwixt.cli.main import run as cli
 from betwixt.errors import BetwixtError, UsageError
-from betwixt.evaluation.bench import Request, run
+from betwixt.evaluation.benchmark import BenchmarkRequest, run_benchmark
 from betwixt.evaluation.cost import count_flops, count_parameters, parse_size
-from betwixt.evaluation.plot import Point, draw
+from betwixt.evaluation.plot import PlotPoint, draw
 from betwixt.evaluation.results import pages
 from betwixt.models.registry import MODELS
 from clips import make_clip
@@ -79,7 +79,7 @@ def test_a_benchmark_is_measured_and_kept(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_a_network_is_timed_without_trained_weights() -> None:
-    (cost,) = run(Request(["rife-4.25"], size="64x64", runs=3)).costs
+    (cost,) = run_benchmark(BenchmarkRequest(["rife-4.25"], size="64x64", runs=3)).costs
     assert not cost.trained
     assert cost.runtime == "torch"
     assert cost.parameters == 5_664_776
@@ -88,7 +88,7 @@ def test_a_network_is_timed_without_trained_weights() -> None:
 
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
 def test_a_runtime_that_is_asked_for_is_used(runtime: str) -> None:
-    (cost,) = run(Request(["compact"], size="64x64", runs=3, runtime=runtime)).costs
+    (cost,) = run_benchmark(BenchmarkRequest(["compact"], size="64x64", runs=3, runtime=runtime)).costs
     assert (cost.runtime, cost.trained) == (runtime, True)
 
 
@@ -96,8 +96,8 @@ def test_a_runtime_that_is_asked_for_is_used(runtime: str) -> None:
 @pytest.mark.parametrize("encode", [True, False])
 def test_whole_conversions_are_timed_beside_minterpolate(encode: bool, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mkv", frames=8, size=(64, 48))
-    request = Request(["average"], end_to_end=clip, rounds=1, encode=encode, record=tmp_path / "x.csv")
-    (result,) = run(request).races
+    request = BenchmarkRequest(["average"], end_to_end=clip, rounds=1, encode=encode, record=tmp_path / "x.csv")
+    (result,) = run_benchmark(request).races
     assert (result.width, result.height, result.frames_in, result.new_frames) == (64, 48, 8, 7)
     assert result.ratio == result.ours / result.theirs > 0
     (row,) = csv.DictReader((tmp_path / "x.csv").read_text().splitlines())
@@ -123,7 +123,7 @@ def test_whole_conversions_are_timed_beside_minterpolate(encode: bool, tmp_path:
 )
 def test_bad_requests_are_refused_in_one_line(change: dict[str, object], message: str) -> None:
     with pytest.raises(BetwixtError, match=message) as error:
-        run(Request(**{"models": ["average"], "size": "64x48", **change}))  # type: ignore[arg-type]
+        run_benchmark(BenchmarkRequest(**{"models": ["average"], "size": "64x48", **change}))  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
 
 
@@ -134,7 +134,7 @@ def test_sizes_are_read() -> None:
 
 
 def test_the_figure_is_the_same_every_time(tmp_path: Path) -> None:
-    points = [Point("a", 0.01, 30.0), Point("b", 0.1, 34.0)]
+    points = [PlotPoint("a", 0.01, 30.0), PlotPoint("b", 0.1, 34.0)]
     for name in ("x", "y"):
         draw(tmp_path / f"{name}.csv", points, title="t", metric="psnr")
     assert (tmp_path / "x.svg").read_bytes() == (tmp_path / "y.svg").read_bytes()

@@ -11,10 +11,10 @@ from layouts import LAYOUTS, picture, write
 
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation import datasets
-from betwixt.evaluation.datasets import DATASETS, UCF101, Frames, Options, Sample, open_dataset
+from betwixt.evaluation.datasets import DATASETS, UCF101, DatasetOptions, Frames, Sample, open_dataset
 
 
-def loaded(root: Path, name: str, options: Options | None = None) -> list[tuple[Sample, Frames]]:
+def loaded(root: Path, name: str, options: DatasetOptions | None = None) -> list[tuple[Sample, Frames]]:
     result = []
     for sample in open_dataset(name, root, options).samples():
         try:
@@ -57,10 +57,10 @@ def test_every_set_states_its_protocol() -> None:
 def test_clean_leaves_out_the_98_of_the_ncm_paper(tmp_path: Path) -> None:
     LAYOUTS["ucf101"][0](tmp_path)
     assert len(UCF101.DIRTY) == 98
-    assert [s.name for s, _ in loaded(tmp_path, "ucf101", Options(clean=True))] == ["2", "11"]
-    assert open_dataset("ucf101", tmp_path, Options(clean=True)).wanted == 281
+    assert [s.name for s, _ in loaded(tmp_path, "ucf101", DatasetOptions(clean=True))] == ["2", "11"]
+    assert open_dataset("ucf101", tmp_path, DatasetOptions(clean=True)).wanted == 281
     with pytest.raises(UsageError, match="--clean is for ucf101"):
-        open_dataset("middlebury", tmp_path, Options(clean=True))
+        open_dataset("middlebury", tmp_path, DatasetOptions(clean=True))
 
 
 def test_the_colours_are_rgb(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_every_inner_frame_is_restored_at_the_stride(tmp_path: Path) -> None:
     LAYOUTS["frames"][0](tmp_path)
     names = {sample.name for sample, _ in loaded(tmp_path, "frames")}
     assert names == {f"alpha/{i:05d}" for i in range(1, 6)} | {f"beta/{i:05d}" for i in (1, 2)}
-    names = {sample.name for sample, _ in loaded(tmp_path, "frames", Options(stride=3))}
+    names = {sample.name for sample, _ in loaded(tmp_path, "frames", DatasetOptions(stride=3))}
     assert names == {"alpha/00003"}
 
 
@@ -185,7 +185,7 @@ def test_a_video_gives_every_other_frame(tmp_path: Path) -> None:
 
 def test_triplets_are_turned_for_extrapolation(tmp_path: Path) -> None:
     LAYOUTS["vimeo90k"][0](tmp_path)
-    dataset = open_dataset("vimeo90k", tmp_path, Options(extrapolate=True))
+    dataset = open_dataset("vimeo90k", tmp_path, DatasetOptions(extrapolate=True))
     sample = next(iter(dataset.samples()))
     assert (dataset.name, dataset.extrapolation, sample.times) == ("vimeo90k-extrapolation", True, (2.0,))
     frames = sample.load()
@@ -193,7 +193,7 @@ def test_triplets_are_turned_for_extrapolation(tmp_path: Path) -> None:
     np.testing.assert_array_equal(frames.second, picture(2)[..., ::-1])
     LAYOUTS["vimeo90k-septuplet"][0](tmp_path)
     with pytest.raises(UsageError, match="needs triplets"):
-        next(iter(open_dataset("vimeo90k-septuplet", tmp_path, Options(extrapolate=True)).samples()))
+        next(iter(open_dataset("vimeo90k-septuplet", tmp_path, DatasetOptions(extrapolate=True)).samples()))
 
 
 def test_lost_videos_of_the_hd_set_are_counted(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ from betwixt.evaluation.metrics import (
     ms_ssim,
     psnr,
     psnr_y,
-    rounded,
     select_metrics,
     ssim,
     ssim_2d,
+    to_uint8,
 )
 from betwixt.evaluation.statistics import summarize
 from parity import fixture
@@ -46,7 +46,7 @@ def test_they_are_the_authors(name: str) -> None:
     )
     # The fixture's PSNR and IE are over the whole batch.
     assert psnr(made, truth) == pytest.approx(float(arrays[f"ifrnet/psnr/{name}"]), abs=1e-4)
-    a, b = (np.stack([rounded(x / 255.0) for x in batch]) for batch in (made, truth))
+    a, b = (np.stack([to_uint8(x / 255.0) for x in batch]) for batch in (made, truth))
     assert ie(a, b) == pytest.approx(float(arrays[f"ifrnet/ie/{name}"]), rel=1e-4)
 
 
@@ -63,11 +63,11 @@ def test_known_values() -> None:
 @given(st.integers(0, 255), st.integers(0, 255))
 def test_a_mean_of_two_code_values_rounds_half_up(a: int, b: int) -> None:
     mean = np.full((1, 1, 3), (np.float32(a) / np.float32(255) + np.float32(b) / np.float32(255)) / np.float32(2))
-    assert rounded(mean.astype(np.float32))[0, 0, 0] == (a + b + 1) // 2
+    assert to_uint8(mean.astype(np.float32))[0, 0, 0] == (a + b + 1) // 2
 
 
 def test_rounding_clips() -> None:
-    assert rounded(np.array([[[-0.2, 0.5, 1.7]]], np.float32)).tolist() == [[[0, 128, 255]]]
+    assert to_uint8(np.array([[[-0.2, 0.5, 1.7]]], np.float32)).tolist() == [[[0, 128, 255]]]
 
 
 def test_libraries_agree_with_us_on_what_is_better() -> None:

@@ -49,9 +49,9 @@ def benchmark(
     A network that comes without weights is timed without: its cost does not depend on them.
     """
     from betwixt.cli import report
-    from betwixt.evaluation.bench import Request, run
+    from betwixt.evaluation.benchmark import BenchmarkRequest, run_benchmark
 
-    request = Request(
+    request = BenchmarkRequest(
         models=[name.strip() for name in model.split(",")],
         size=size,
         device=device,
@@ -71,7 +71,7 @@ def benchmark(
         metric=metric,
     )
     out: Any = sys.stderr if as_json == "-" else sys.stdout
-    outcome = run(request, lambda text: print(text, file=sys.stderr, flush=True))
+    outcome = run_benchmark(request, lambda text: print(text, file=sys.stderr, flush=True))
     if as_json == "-":
         print(outcome.json, end="")
     report.print_costs(outcome, out)

@@ -60,9 +60,9 @@ def evaluate(
     file while the run lasts, and --resume goes on from there.
     """
     from betwixt.cli import report
-    from betwixt.evaluation.session import Request, run
+    from betwixt.evaluation.run import EvaluationRequest, run_evaluation
 
-    request = Request(
+    request = EvaluationRequest(
         models=[name.strip() for name in model.split(",")],
         dataset=dataset,
         root=root,
@@ -89,7 +89,7 @@ def evaluate(
     )
     out: Any = sys.stderr if as_json == "-" else sys.stdout
     with report.CountReport(quiet=False) as progress:
-        outcome = run(request, progress)
+        outcome = run_evaluation(request, progress)
     if as_json == "-":
         print(outcome.json, end="")
     report.print_evaluations(outcome, out)

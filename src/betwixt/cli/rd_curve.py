@@ -46,15 +46,14 @@ def rd_curve(
     Every point is a file that was written and decoded again; its size is the rate.
     """
     from betwixt.cli.report import print_notes
-    from betwixt.codec.curve import Request, page
-    from betwixt.codec.curve import rd_curve as run
+    from betwixt.codec.rd_curve import CurveRequest, markdown_report, measure_rd_curves
     from betwixt.errors import UsageError
 
     try:
         steps = tuple(int(q) for q in qualities.split(","))
     except ValueError:
         raise UsageError(f"The qualities '{qualities}' are no whole numbers: give e.g. 22,27,32,37.") from None
-    request = Request(
+    request = CurveRequest(
         clips=tuple(clips),
         output=output,
         methods=tuple(m.strip() for m in methods.split(",")),
@@ -71,6 +70,6 @@ def rd_curve(
         threads=threads,
         resume=resume,
     )
-    points, notes = run(request, lambda text: print(text, file=sys.stderr, flush=True))
-    print(page(points), end="")
+    points, notes = measure_rd_curves(request, lambda text: print(text, file=sys.stderr, flush=True))
+    print(markdown_report(points), end="")
     print_notes(notes, [])

@@ -12,10 +12,10 @@ from typing import IO, TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from betwixt.codec.decode import Decoded
     from betwixt.codec.encode import Encoded
-    from betwixt.evaluation.bench import Outcome as Costs
+    from betwixt.evaluation.benchmark import BenchmarkResult
     from betwixt.evaluation.report import Comparison
-    from betwixt.evaluation.run import Evaluation
-    from betwixt.evaluation.session import Outcome
+    from betwixt.evaluation.run import EvaluationResult
+    from betwixt.evaluation.scoring import Evaluation
     from betwixt.pipeline.interpolate import Plan, Progress, Summary
 
 __all__ = [
@@ -288,7 +288,7 @@ class TrainingReport:
             print(text, file=self._stream, flush=True)
 
 
-def print_evaluations(outcome: Outcome, stream: IO[str]) -> None:
+def print_evaluations(outcome: EvaluationResult, stream: IO[str]) -> None:
     """Scores, for a person."""
     from rich.console import Console
     from rich.table import Table
@@ -351,7 +351,7 @@ def _print_comparison(console: Any, name: str, comparisons: list[Comparison]) ->
         console.print(f"* {note}", soft_wrap=True, markup=False)
 
 
-def print_costs(outcome: Costs, stream: IO[str]) -> None:
+def print_costs(outcome: BenchmarkResult, stream: IO[str]) -> None:
     """What frames cost, for a person."""
     from rich.console import Console
     from rich.table import Table

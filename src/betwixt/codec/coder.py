@@ -4,10 +4,10 @@
 
     payload   step, a byte | range-coded symbols: z and y of the motion, z and y of the frame
 
-Both sides compute the same things in the same order, one thread a frame (`betwixt.codec.walk`), so a decoder in another
-process gives the encoder's reconstruction bit by bit. All four sets of symbols depend on whole numbers alone: on
-another kind of machine, where floating point differs in its last bits, they are read as they were written, and what
-differs is a rounding here and there, which the checksum tells. B frames are no references, so nothing of that spreads.
+Both sides compute the same things in the same order, with one thread a frame (`betwixt.codec.pairs`), so a decoder in
+another process gives the encoder's reconstruction bit by bit. All four sets of symbols depend on integers alone. A
+machine whose floating point differs in its last bits still reads the symbols that were written; its frames then differ
+by a rounding here and there, and the checksum reports it. B frames are not references, so no difference spreads.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from betwixt.codec.entropy import LatentModel, SymbolDecoder, SymbolEncoder, need_constriction
-from betwixt.codec.fixed import exact
-from betwixt.codec.network import BFrameNetwork, CodecConfig, Motion, step_code, step_of
+from betwixt.codec.entropy import LatentEntropyModel, SymbolDecoder, SymbolEncoder, require_constriction
+from betwixt.codec.fixed_point import to_double_precision
+from betwixt.codec.network import BFrameMotion, BFrameNetwork, CodecConfig, step_code, step_from_code
 from betwixt.errors import InputError, UsageError
-from betwixt.evaluation.metrics import rounded
+from betwixt.evaluation.metrics import to_uint8
 from betwixt.files import file_hash
 from betwixt.machine import require_torch
 from betwixt.media.frames import frame_from_planes
@@ -67,7 +67,7 @@ def load_coder(weights: str | Path | None = None) -> BFrameCoder:
         InputError: if the weights do not fit.
     """
     require_torch("The mode bit-need")
-    need_constriction()
+    require_constriction()
     path = Path(weights) if weights is not None else None
     if path is None:
         shipped = embedded_file(f"{MODEL}.safetensors")
@@ -130,8 +130,8 @@ class BFrameCoder:
         self.weights = weights
         self._network = network.eval().requires_grad_(False)
         self._gaussians = network.gaussians.numpy().astype(np.int32)
-        self._look = exact(network.look)
-        self._hyper = {id(m): exact(m.decoder) for m in (network.motion_model, network.model)}
+        self._look = to_double_precision(network.look)
+        self._hyper = {id(m): to_double_precision(m.decoder) for m in (network.motion_model, network.model)}
 
     def worth_of(self, rate: float, error: float) -> float:
         """What a unit of mean squared error is worth, in bits a pixel: what the base codec would pay for it.
@@ -185,7 +185,7 @@ class BFrameCoder:
             best: tuple[float, bytes, Any] | None = None
             unaided, better = (m.frame(scene.frame0, scene.frame1) for m in (scene.predicted, taught))
             wanted = network.motion_latents(scene.predicted, taught, unaided, better, true, scene.step)
-            # Motion is worth its bits or it is not: both are tried.
+            # BFrameMotion is worth its bits or it is not: both are tried.
             for latents in (wanted, torch.zeros_like(wanted)):
                 writer = SymbolEncoder(self._gaussians)
                 y = self._put(writer, network.motion_model, latents, scene)
@@ -229,7 +229,7 @@ class BFrameCoder:
         pictures = _padded(np.stack([_bytes(s.picture) for s in (first, second)]), network.multiple)
         time = torch.full((1, 1, 1, 1), float(t))
         hints = _tensors(network.predictor.hints(pictures, float(t)))
-        step = torch.full((1, 1, 1, 1), step_of(code))
+        step = torch.full((1, 1, 1, 1), step_from_code(code))
         luma = np.stack([s.luma for s in (first, second)]).astype(np.float64) / 256.0 - 0.5
         look = self._look(F.pad(torch.from_numpy(luma)[None], _margins(*luma.shape[-2:]), mode="replicate"))
         hint = torch.full((1, 1, 1, 1), code / 64.0, dtype=torch.float64)
@@ -243,7 +243,7 @@ class BFrameCoder:
         return contexts, motion.frame(scene.frame0, scene.frame1)
 
     def _distribution(
-        self, model: LatentModel, z: NDArray[np.int64], shape: tuple[int, ...], scene: _Scene
+        self, model: LatentEntropyModel, z: NDArray[np.int64], shape: tuple[int, ...], scene: _Scene
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Means and indices of scales of every latent, in whole numbers but for their unit."""
         symbols = torch.from_numpy(z.reshape(shape).astype(np.float64))
@@ -251,26 +251,26 @@ class BFrameCoder:
         index = ((scale + 4.0) * 4.0).round().long()
         return mean[0].float().numpy(), index[0].numpy()
 
-    def _put(self, writer: SymbolEncoder, model: LatentModel, latents: Tensor, scene: _Scene) -> Tensor:
+    def _put(self, writer: SymbolEncoder, model: LatentEntropyModel, latents: Tensor, scene: _Scene) -> Tensor:
         """Write latents; returns them as they are read."""
         z = torch.round(model.encoder(latents)).clamp(-1000, 1000)
         symbols = z[0].numpy().astype(np.int64)
         tables = model.prior.tables.numpy().astype(np.int32)
-        writer.put(symbols.reshape(-1), writer.models.prior(tables, symbols[0].size))
+        writer.encode(symbols.reshape(-1), writer.models.prior(tables, symbols[0].size))
         mean, index = self._distribution(model, symbols, tuple(z.shape), scene)
         distance = latents[0].numpy() - mean
         whole = (np.sign(distance) * np.floor(np.abs(distance) + _ROUNDING)).clip(-30000, 30000)
-        writer.put(whole.astype(np.int64).reshape(-1), writer.models.plan(index.reshape(-1)))
+        writer.encode(whole.astype(np.int64).reshape(-1), writer.models.plan(index.reshape(-1)))
         return torch.from_numpy((whole + mean).astype(np.float32))[None]
 
-    def _take(self, reader: SymbolDecoder, model: LatentModel, channels: int, scene: _Scene) -> Tensor:
+    def _take(self, reader: SymbolDecoder, model: LatentEntropyModel, channels: int, scene: _Scene) -> Tensor:
         """Read latents."""
         height, width = (side // 8 for side in scene.frame0.shape[-2:])
         tables = model.prior.tables.numpy().astype(np.int32)
         size = (height // 4) * (width // 4)
-        symbols = reader.take(len(tables) * size, reader.models.prior(tables, size))
+        symbols = reader.decode(len(tables) * size, reader.models.prior(tables, size))
         mean, index = self._distribution(model, symbols, (1, len(tables), height // 4, width // 4), scene)
-        whole = reader.take(index.size, reader.models.plan(index.reshape(-1))).reshape(channels, height, width)
+        whole = reader.decode(index.size, reader.models.plan(index.reshape(-1))).reshape(channels, height, width)
         return torch.from_numpy((whole + mean).astype(np.float32))[None]
 
     def _finished(self, frame: Tensor, first: SourceFrame, second: SourceFrame, t: Fraction) -> av.VideoFrame:
@@ -283,7 +283,14 @@ class _Scene:
     """What encoder and decoder know of a frame before any bits."""
 
     def __init__(
-        self, frame0: Tensor, frame1: Tensor, t: Tensor, step: Tensor, look: Tensor, hint: Tensor, predicted: Motion
+        self,
+        frame0: Tensor,
+        frame1: Tensor,
+        t: Tensor,
+        step: Tensor,
+        look: Tensor,
+        hint: Tensor,
+        predicted: BFrameMotion,
     ) -> None:
         self.frame0, self.frame1, self.t, self.step = frame0, frame1, t, step
         self.look, self.hint, self.predicted = look, hint, predicted
@@ -299,7 +306,7 @@ def _tensor(picture: NDArray[np.float32]) -> Tensor:
 
 
 def _bytes(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return rounded(picture)
+    return to_uint8(picture)
 
 
 def _padded(pictures: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:

@@ -25,8 +25,8 @@ import av
 import av.error
 
 from betwixt.codec.encode import ATTACHMENT, TAG, checksum
-from betwixt.codec.record import Record, unpack
-from betwixt.codec.walk import Chain, ahead, one_thread_a_frame
+from betwixt.codec.pairs import PairChain, map_in_order, single_threaded_kernels
+from betwixt.codec.restore_data import RestoreData, unpack
 from betwixt.errors import DamagedInputError, InputError, UsageError
 from betwixt.files import check_output, identity
 from betwixt.machine import available_cores
@@ -46,7 +46,7 @@ from betwixt.version import __version__
 if TYPE_CHECKING:
     from betwixt.codec.coder import BFrameCoder
 
-__all__ = ["Decoded", "decode_video", "read_record"]
+__all__ = ["Decoded", "decode_video", "read_restore_data"]
 
 
 @dataclass
@@ -96,7 +96,7 @@ class Decoded:
         return asdict(self) | {"rate": str(self.rate), "duration": float(self.duration)}
 
 
-def read_record(reader: Reader) -> tuple[Record, list[int]]:
+def read_restore_data(reader: Reader) -> tuple[RestoreData, list[int]]:
     """The record of an encoded file, and the numbers of the B frames whose bits are damaged.
 
     Raises:
@@ -158,7 +158,7 @@ def decode_video(
     target = Path(target)
     check_output(target, source, overwrite)
     with Reader(source, interlaced="ignore", threads=min(threads or available_cores(), 16)) as reader:
-        record, broken = read_record(reader)
+        record, broken = read_restore_data(reader)
         job = _Restoring(reader, record, broken, Path(source), threads or available_cores(), progress)
         job.load(model, weights, codec_weights, device)
         rate = record.rate if not record.variable else len(record.ticks) / record.duration
@@ -180,7 +180,7 @@ def decode_video(
                     last_duration=record.last,
                     journal=job.open_journal(target, codec, quality, pixel_format, overwrite) if journal else None,
                 )
-            with one_thread_a_frame():
+            with single_threaded_kernels():
                 writer.copy_streams(reader.container, reader.stream, TimeMap(), without=(ATTACHMENT, TAG))
                 summary = job.run(writer)
                 writer.commit()
@@ -239,7 +239,7 @@ class _Restoring:
     def __init__(
         self,
         reader: Reader,
-        record: Record,
+        record: RestoreData,
         broken: list[int],
         source: Path,
         threads: int,
@@ -326,7 +326,7 @@ class _Restoring:
         record = self._record
         summary = Decoded("", record.mode, self.model.name)
         self._done = writer.resumed_frames
-        for done in ahead(self._steps(), self._work, self._threads):
+        for done in map_in_order(self._steps(), self._work, self._threads):
             if isinstance(done, StreamPacket):
                 writer.copy(done)
                 continue
@@ -388,7 +388,7 @@ class _Restoring:
         stands = [record.start + record.time(k) for k in sent]
         spacing = min((b - a for a, b in itertools.pairwise(stands)), default=Fraction(1))
         tolerance = max(Fraction(2, 1000), spacing / 4)
-        chain = Chain(self.model, self._reader.info.colour, record.ticks, record.paths == "curved")
+        chain = PairChain(self.model, self._reader.info.colour, record.ticks, record.paths == "curved")
         number = -1  # the last one given
         video: av.VideoFrame | None = None
         waiting: list[_Show | _Make | StreamPacket] = []
@@ -472,7 +472,7 @@ def _nearest(values: list[Fraction], wanted: Fraction) -> int:
     return at
 
 
-def _damaged_packets(source: Path, record: Record) -> list[int]:
+def _damaged_packets(source: Path, record: RestoreData) -> list[int]:
     """The numbers of the sent frames whose packets are not what was written."""
     sent = [k for k, here in enumerate(record.sent) if here]
     found: dict[int, int] = {}

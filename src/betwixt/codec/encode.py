@@ -33,11 +33,11 @@ from typing import TYPE_CHECKING, Any
 import av
 from av.video.frame import PictureType
 
-from betwixt.codec.base import ORDERS, base_options, find_base
-from betwixt.codec.layout import Interval, intervals, kept_frames, kinds
-from betwixt.codec.quality import mean_squared_error, psnr_of
-from betwixt.codec.record import Coded, Record, pack
-from betwixt.codec.walk import Chain, ahead, one_thread_a_frame
+from betwixt.codec.base_codec import ORDERS, base_encoder_options, find_base_codec
+from betwixt.codec.distortion import mean_squared_error, psnr_from_mse
+from betwixt.codec.gop import Interval, frame_types, intervals, kept_frames
+from betwixt.codec.pairs import PairChain, map_in_order, single_threaded_kernels
+from betwixt.codec.restore_data import CodedFrame, RestoreData, pack
 from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.files import check_output, output_error
 from betwixt.machine import available_cores
@@ -143,7 +143,7 @@ class _Verdict:
     number: int
     error: float
     around: float
-    coded: Coded | None
+    coded: CodedFrame | None
 
 
 def encode_video(
@@ -217,7 +217,7 @@ def encode_video(
         pixel_format=pixel_format, device=device, threads=threads, overwrite=overwrite, interlaced=interlaced,
         input_fps=input_fps, measure=measure, progress=progress,
     )  # fmt: skip
-    with one_thread_a_frame():
+    with single_threaded_kernels():
         return job.run(began)
 
 
@@ -245,7 +245,7 @@ class _Encoding:
             raise UsageError("--step is for --mode bit-need: leave it out.")
         if self.target.suffix.lower() != ".mkv":
             raise UsageError(f"{target} is no .mkv: the restore data is an attachment, which Matroska holds.")
-        self.base, self.preset = find_base(o["base"], o["preset"])
+        self.base, self.preset = find_base_codec(o["base"], o["preset"])
         check_output(self.target, source, o["overwrite"])
         self.mode, self.order, self.keep, self.intra, self.floor = (
             o["mode"], o["order"], o["keep"], o["intra"], o["floor"],
@@ -318,7 +318,7 @@ class _Encoding:
                 os.replace(whole, self.target)
             except OSError as error:
                 raise output_error(error, self.target) from None
-        values = [psnr_of(v.error) for v in verdicts]
+        values = [psnr_from_mse(v.error) for v in verdicts]
         coded = sum(v.coded is not None for v in verdicts)
         return Encoded(
             output=str(self.target),
@@ -351,7 +351,7 @@ class _Encoding:
         return Reader(self.source, interlaced=self.interlaced, threads=min(self.threads, 16))
 
     def _survey(self) -> _Survey:
-        """Look over the source: the time of every frame, and the shots."""
+        """ReferenceFeatures over the source: the time of every frame, and the shots."""
         reader = self._open()
         times: list[Fraction] = []
         cuts: list[bool] = []
@@ -407,7 +407,7 @@ class _Encoding:
     def _encode_base(self, path: Path, survey: _Survey, kept: Sequence[bool], sent: Sequence[bool]) -> VideoWriter:
         """Encode what is sent, and copy all other streams, into `path`."""
         # In the order "p", what is sent beside the kept frames is as they are.
-        types = kinds(sent if self.order == "p" else kept, sent, survey.shots, self.intra)
+        types = frame_types(sent if self.order == "p" else kept, sent, survey.shots, self.intra)
         between = run = 0
         for kind in types:
             run = run + 1 if kind == PictureType.B else 0 if kind != PictureType.NONE else run
@@ -430,7 +430,7 @@ class _Encoding:
                 pixel_format=self.pixel_format,
                 threads=self.threads,
                 tick=survey.tick * unit,
-                options=base_options(self.base, self.preset, self.order, between, intra),
+                options=base_encoder_options(self.base, self.preset, self.order, between, intra),
             )
             with writer:
                 if isinstance(reader, Reader):
@@ -463,10 +463,10 @@ class _Encoding:
             source, info = self._open(), decoded.info
             try:
                 assert self.model is not None
-                chain = Chain(self.model, decoded.info.colour, survey.ticks, self.paths == "curved")
+                chain = PairChain(self.model, decoded.info.colour, survey.ticks, self.paths == "curved")
                 maker = _Maker(self, chain, survey, 8 * _packet_sums(path)[1] / (info.width * info.height * len(sent)))
                 pairs = self._pairs(decoded, source, writer, survey, sent, chain)
-                for found in ahead(pairs, maker.judge, self.threads):
+                for found in map_in_order(pairs, maker.judge, self.threads):
                     verdicts += found
                     self._tell("making B frames", len(verdicts), len(sent) - sum(sent))
             finally:
@@ -480,7 +480,7 @@ class _Encoding:
         writer: VideoWriter,
         survey: _Survey,
         sent: Sequence[bool],
-        chain: Chain,
+        chain: PairChain,
     ) -> Iterator[_Pair]:
         """The intervals that have frames in them, with the true ones at and between their ends."""
         stream = (item for item in decoded if isinstance(item, Frame))
@@ -524,16 +524,16 @@ class _Encoding:
             good = []
             for number in interval.between:
                 verdict = by_number[number]
-                least = self.floor if self.floor >= 0 else psnr_of(verdict.around) + self.floor
-                good.append(psnr_of(verdict.error) >= least)
+                least = self.floor if self.floor >= 0 else psnr_from_mse(verdict.around) + self.floor
+                good.append(psnr_from_mse(verdict.error) >= least)
             if not all(good):
                 more += list(interval.between) if rounds >= _FIRM else [interval.middle]
         return more
 
     def _record(
         self, survey: _Survey, sent: Sequence[bool], packets: Sequence[int], verdicts: Sequence[_Verdict]
-    ) -> Record:
-        return Record(
+    ) -> RestoreData:
+        return RestoreData(
             mode=self.mode if self.mode != "base" else "bit-free",
             model=self.model.name if self.model is not None else "none",
             weights=self.weights,
@@ -570,7 +570,7 @@ class _Pair:
 class _Maker:
     """Makes the B frames of an interval and compares them with the true ones."""
 
-    def __init__(self, job: _Encoding, chain: Chain, survey: _Survey, rate: float) -> None:
+    def __init__(self, job: _Encoding, chain: PairChain, survey: _Survey, rate: float) -> None:
         self._job, self._chain, self._survey, self._rate = job, chain, survey, rate
 
     def judge(self, pair: _Pair) -> list[_Verdict]:
@@ -616,7 +616,7 @@ class _Maker:
         # Bits that bring less than they would elsewhere are not spent: the synthesized frame stands.
         if (verdict.error - error) * worth * pixels <= 8 * len(payload):
             return
-        verdict.error, verdict.coded = error, Coded(payload, checksum(frame))
+        verdict.error, verdict.coded = error, CodedFrame(payload, checksum(frame))
 
 
 def checksum(frame: av.VideoFrame) -> int:

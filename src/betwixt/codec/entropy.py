@@ -9,7 +9,7 @@
 The prior of z is Balle's: a cumulative distribution learned for each channel (Variational image compression with a
 scale hyperprior, ICLR 2018, appendix 6.1). Those of y are Gaussians, whose means and scales a network says from z^ and
 from the two reference frames (Minnen et al., Joint autoregressive and hierarchical priors, NeurIPS 2018, without the
-autoregressive part). In coding, everything they depend on is a whole number (`betwixt.codec.fixed`), and
+autoregressive part). In coding, everything they depend on is a whole number (`betwixt.codec.fixed_point`), and
 probabilities are whole numbers of 65536ths that are kept with the weights: a decoder on any machine reads the symbols
 that were written.
 
@@ -30,18 +30,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from betwixt.codec.fixed import FixedConv2d, activation, on_grid
+from betwixt.codec.fixed_point import FixedConv2d, activation, on_grid
 from betwixt.errors import UsageError
 
 __all__ = [
     "SCALES",
     "FactorizedPrior",
-    "LatentModel",
-    "Look",
+    "LatentEntropyModel",
+    "ReferenceFeatures",
     "SymbolDecoder",
     "SymbolEncoder",
     "gaussian_tables",
-    "need_constriction",
+    "require_constriction",
 ]
 
 _LEVELS = 4.0
@@ -64,7 +64,7 @@ _HASTE = 8.0
 _LARGEST_SYMBOL = 32767
 
 
-def need_constriction() -> Any:
+def require_constriction() -> Any:
     """The library of range coders.
 
     Raises:
@@ -133,10 +133,10 @@ class FactorizedPrior(nn.Module):
 
 def _whole(probabilities: NDArray[np.float64]) -> NDArray[np.int32]:
     """Whole numbers of 65536ths that add up, none of them 0."""
-    exact = probabilities / probabilities.sum() * (_TOTAL - len(probabilities))
-    counts = 1 + np.floor(exact).astype(np.int64)
+    shares = probabilities / probabilities.sum() * (_TOTAL - len(probabilities))
+    counts = 1 + np.floor(shares).astype(np.int64)
     # What rounding left over goes to those that lost most by it.
-    counts[np.argsort(np.floor(exact) - exact, kind="stable")[: _TOTAL - counts.sum()]] += 1
+    counts[np.argsort(np.floor(shares) - shares, kind="stable")[: _TOTAL - counts.sum()]] += 1
     return np.asarray(counts, np.int32)
 
 
@@ -156,7 +156,7 @@ def gaussian_tables() -> NDArray[np.int32]:
     return tables
 
 
-class Look(nn.Module):
+class ReferenceFeatures(nn.Module):
     """What two reference frames show, in fixed point: where there is detail, and where they differ.
 
     (N, 2, H, W) luma, multiples of 1/256 in [-1/2, 1/2] -> (N, C, H/8, W/8).
@@ -203,14 +203,14 @@ class _HyperDecoder(nn.Module):
         return activation(mean, rectify=False), on_grid(scale.clamp(_LOWEST, _HIGHEST), _LEVELS)
 
 
-class LatentModel(nn.Module):
+class LatentEntropyModel(nn.Module):
     """The entropy model of one kind of latents.
 
     Args:
         start: The logarithms (base 2) of the scales to begin with, of samples in [0, 255], (M,).
         hyper: K, channels of z.
         width: Channels inside.
-        look: Channels of `Look`.
+        look: Channels of `ReferenceFeatures`.
         octaves: By how many octaves scales fall where the hint of the step rises by 1.
     """
 
@@ -255,7 +255,7 @@ class _Models:
     """Tables of whole numbers as the library's models."""
 
     def __init__(self, gaussians: NDArray[np.int32]) -> None:
-        self._library = need_constriction()
+        self._library = require_constriction()
         self.reaches = [_reach(scale) for scale in SCALES]
         self._gaussians = [
             self._categorical(row[: 2 * reach + 2]) for row, reach in zip(gaussians, self.reaches, strict=True)
@@ -295,9 +295,9 @@ class SymbolEncoder:
 
     def __init__(self, gaussians: NDArray[np.int32]) -> None:
         self.models = _Models(gaussians)
-        self._coder = need_constriction().stream.queue.RangeEncoder()
+        self._coder = require_constriction().stream.queue.RangeEncoder()
 
-    def put(self, symbols: NDArray[np.int64], plan: Plan) -> None:
+    def encode(self, symbols: NDArray[np.int64], plan: Plan) -> None:
         """Write symbols, each by the model that the plan has for its place; what lies beyond a table is written out."""
         for places, model, reach in plan:
             values = np.clip(symbols[places], -_LARGEST_SYMBOL, _LARGEST_SYMBOL)
@@ -321,9 +321,9 @@ class SymbolDecoder:
 
     def __init__(self, data: bytes, gaussians: NDArray[np.int32]) -> None:
         self.models = _Models(gaussians)
-        self._coder = need_constriction().stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+        self._coder = require_constriction().stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
 
-    def take(self, count: int, plan: Plan) -> NDArray[np.int64]:
+    def decode(self, count: int, plan: Plan) -> NDArray[np.int64]:
         """Read `count` symbols by the plan that they were written by."""
         symbols = np.zeros(count, np.int64)
         for places, model, reach in plan:

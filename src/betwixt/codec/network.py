@@ -53,8 +53,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from betwixt.codec.entropy import LatentModel, Look, gaussian_tables
-from betwixt.codec.fixed import on_grid
+from betwixt.codec.entropy import LatentEntropyModel, ReferenceFeatures, gaussian_tables
+from betwixt.codec.fixed_point import on_grid
 from betwixt.errors import UsageError
 from betwixt.layers.resize import resize_flow_to, resize_to
 from betwixt.layers.warp import backward_warp
@@ -64,13 +64,13 @@ from betwixt.models.dis.interpolator import working_size as searched_size
 
 __all__ = [
     "LAMBDA",
+    "BFrameMotion",
     "BFrameNetwork",
     "CodecConfig",
-    "Motion",
     "Predictor",
     "Reconstruction",
     "step_code",
-    "step_of",
+    "step_from_code",
 ]
 
 LAMBDA = 64.0
@@ -90,7 +90,7 @@ def step_code(step: float) -> int:
     return min(255, max(0, round(_CODES * math.log2(max(255.0 * step, 1e-6)))))
 
 
-def step_of(code: int) -> float:
+def step_from_code(code: int) -> float:
     """The step of a code."""
     return float(2.0 ** (code / _CODES)) / 255.0
 
@@ -119,7 +119,7 @@ class CodecConfig:
 
 
 @dataclass(frozen=True)
-class Motion:
+class BFrameMotion:
     """What is known of the motion of frame t.
 
     Attributes:
@@ -139,9 +139,9 @@ class Motion:
         """(N, 5, H, W), flow and logit."""
         return torch.cat((self.flow, self.logit), dim=1)
 
-    def moved(self, residual: Tensor) -> Motion:
+    def moved(self, residual: Tensor) -> BFrameMotion:
         """With a residual (N, 5, H, W) added."""
-        return Motion(self.flow + residual[:, :4], self.logit + residual[:, 4:], self.colours, self.softness)
+        return BFrameMotion(self.flow + residual[:, :4], self.logit + residual[:, 4:], self.colours, self.softness)
 
     def frame(self, frame0: Tensor, frame1: Tensor) -> Tensor:
         """The frame that it gives."""
@@ -188,13 +188,19 @@ class Predictor(nn.Module):
         """What the teacher sees beside, found from frame 0, the true frame and frame 1, (3, H, W, 3)."""
 
     @abstractmethod
-    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, hints: Mapping[str, Tensor]) -> Motion:
+    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, hints: Mapping[str, Tensor]) -> BFrameMotion:
         """The motion without bits."""
 
     @abstractmethod
     def teach(
-        self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor, motion: Motion, hints: Mapping[str, Tensor]
-    ) -> Motion:
+        self,
+        frame0: Tensor,
+        frame1: Tensor,
+        t: Tensor,
+        truth: Tensor,
+        motion: BFrameMotion,
+        hints: Mapping[str, Tensor],
+    ) -> BFrameMotion:
         """The motion with the true frame before its eyes."""
 
 
@@ -216,7 +222,9 @@ class _Teacher(nn.Module):
         assert isinstance(last, nn.Conv2d)
         _zero(last)
 
-    def forward(self, frame0: Tensor, frame1: Tensor, truth: Tensor, motion: Motion, found: Tensor) -> Motion:
+    def forward(
+        self, frame0: Tensor, frame1: Tensor, truth: Tensor, motion: BFrameMotion, found: Tensor
+    ) -> BFrameMotion:
         """`found` is (N, 4, H, W): flows from the true frame to frames 0 and 1."""
         errors = []
         for flow in (motion.flow, found):
@@ -242,7 +250,7 @@ class _Teacher(nn.Module):
         ]
         both = F.avg_pool2d(F.pad(torch.cat(reached, dim=1), (2, 2, 2, 2), mode="replicate"), 5, 1)
         logit = motion.logit + 40.0 * (both[:, 1:] - both[:, :1]) + change[:, 4:]
-        return Motion(flow, logit.clamp(-8.0, 8.0), motion.colours, motion.softness)
+        return BFrameMotion(flow, logit.clamp(-8.0, 8.0), motion.colours, motion.softness)
 
 
 class CompactPredictor(Predictor):
@@ -265,9 +273,9 @@ class CompactPredictor(Predictor):
 
     def teacher_hints(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """What the search finds from the true frame to the two: "true" (H, W, 4)."""
-        return {"true": search_truth(pictures)}
+        return {"true": search_true_flow(pictures)}
 
-    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, hints: Mapping[str, Tensor]) -> Motion:
+    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, hints: Mapping[str, Tensor]) -> BFrameMotion:
         """The motion of `compact`, at its working size, brought to the frames'."""
         full = frame0.shape[-2:]
         h, w = working_size(*full)
@@ -279,13 +287,19 @@ class CompactPredictor(Predictor):
         flow = resize_flow_to(torch.cat((out.flow_t0, out.flow_t1), dim=1), full)
         maps = torch.cat((torch.logit(out.weight, 1e-4), out.colours, out.softness), dim=1)
         maps = resize_to(maps, full)
-        return Motion(flow, maps[:, :1], maps[:, 1:4], maps[:, 4:6])
+        return BFrameMotion(flow, maps[:, :1], maps[:, 1:4], maps[:, 4:6])
 
     def teach(
-        self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor, motion: Motion, hints: Mapping[str, Tensor]
-    ) -> Motion:
+        self,
+        frame0: Tensor,
+        frame1: Tensor,
+        t: Tensor,
+        truth: Tensor,
+        motion: BFrameMotion,
+        hints: Mapping[str, Tensor],
+    ) -> BFrameMotion:
         """What the teacher makes of it."""
-        taught: Motion = self.teacher(frame0, frame1, truth, motion, hints["true"])
+        taught: BFrameMotion = self.teacher(frame0, frame1, truth, motion, hints["true"])
         return taught
 
 
@@ -304,26 +318,32 @@ class TaughtPredictor(Predictor):
         """None: the teacher sees the frames."""
         return {}
 
-    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, hints: Mapping[str, Tensor]) -> Motion:
+    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, hints: Mapping[str, Tensor]) -> BFrameMotion:
         """The network's own flow and mask; its residual becomes the colours."""
         return _motion_of(self.network(frame0, frame1, t))
 
     def teach(
-        self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor, motion: Motion, hints: Mapping[str, Tensor]
-    ) -> Motion:
+        self,
+        frame0: Tensor,
+        frame1: Tensor,
+        t: Tensor,
+        truth: Tensor,
+        motion: BFrameMotion,
+        hints: Mapping[str, Tensor],
+    ) -> BFrameMotion:
         """The teacher block's flow and mask."""
         network: Any = self.network
         teacher = network.distil(frame0, frame1, t, truth).teacher
-        return Motion(teacher.flow, teacher.logit, motion.colours, motion.softness)
+        return BFrameMotion(teacher.flow, teacher.logit, motion.colours, motion.softness)
 
 
-def _motion_of(synthesis: Any) -> Motion:
+def _motion_of(synthesis: Any) -> BFrameMotion:
     last = synthesis.stages[-1]
     colours = synthesis.frame - last.merged
-    return Motion(last.flow, last.logit, colours, torch.zeros_like(colours[:, :2]))
+    return BFrameMotion(last.flow, last.logit, colours, torch.zeros_like(colours[:, :2]))
 
 
-def search_truth(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+def search_true_flow(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Flows from the middle one of three pictures (3, H, W, 3) to the first and the last, (H, W, 4), pixels."""
     grey = [np.asarray(cv2.cvtColor(np.ascontiguousarray(p), cv2.COLOR_RGB2GRAY), np.uint8) for p in pictures]
     dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
@@ -381,7 +401,7 @@ class _Contexts(nn.Module):
             for f, c, below in zip(config.features, config.contexts, (*config.contexts[1:], 0), strict=True)
         )
 
-    def forward(self, frame0: Tensor, frame1: Tensor, motion: Motion) -> list[Tensor]:
+    def forward(self, frame0: Tensor, frame1: Tensor, motion: BFrameMotion) -> list[Tensor]:
         """C0, C1, C2 at 1, 1/2, 1/4; the coarser ones flow into the finer."""
         levels0, levels1 = self.features(frame0), self.features(frame1)
         weight = torch.sigmoid(motion.logit)
@@ -522,18 +542,18 @@ class BFrameNetwork(nn.Module):
         super().__init__()
         self.config = config = config or CodecConfig()
         self.predictor = _predictor(config.predictor)
-        self.look = Look(config.look)
+        self.look = ReferenceFeatures(config.look)
         latents = 3 * _SHRINK**2
         self.motion_context = nn.Sequential(_conv(5, 16), nn.Conv2d(16, 5, 3, 1, 1))
         self.motion_encoder, self.motion_decoder = _MotionEncoder(32), _MotionDecoder(32)
         self.motion_gain = nn.Parameter(torch.tensor([0.0, 0.0, 0.0, 0.0, 0.7]))
-        self.motion_model = LatentModel(torch.full((5,), -0.5), 4, 24, config.look, octaves=2.0)
+        self.motion_model = LatentEntropyModel(torch.full((5,), -0.5), 4, 24, config.look, octaves=2.0)
         self.contexts = _Contexts(config)
         self.transform = _Transform()
         self.encoder = _ContextualEncoder(config, latents)
         self.generator = _FrameGenerator(config, latents)
         self.gain = nn.Parameter(torch.zeros(latents))
-        self.model = LatentModel(_falling(), config.hyper, config.inside, config.look, octaves=4.0)
+        self.model = LatentEntropyModel(_falling(), config.hyper, config.inside, config.look, octaves=4.0)
         self.register_buffer("gaussians", torch.from_numpy(gaussian_tables().astype(np.float32)), persistent=False)
 
     # -- the parts, as training and coding share them
@@ -550,13 +570,19 @@ class BFrameNetwork(nn.Module):
         """The quantizer's steps of the frame's latents, (N, 192, 1, 1)."""
         return step * torch.exp(self.gain).reshape(1, -1, 1, 1)
 
-    def context_of(self, motion: Motion) -> Tensor:
+    def context_of(self, motion: BFrameMotion) -> Tensor:
         """The motion context, (N, 5, H/8, W/8)."""
         context: Tensor = self.motion_context(F.avg_pool2d(motion.both, _SHRINK) * 0.1)
         return context
 
     def motion_latents(
-        self, predicted: Motion, taught: Motion, unaided: Tensor, better: Tensor, truth: Tensor, step: Tensor
+        self,
+        predicted: BFrameMotion,
+        taught: BFrameMotion,
+        unaided: Tensor,
+        better: Tensor,
+        truth: Tensor,
+        step: Tensor,
     ) -> Tensor:
         """What there is to say of the motion, in steps: the residual, in blocks where it is worth bits.
 
@@ -577,7 +603,7 @@ class BFrameNetwork(nn.Module):
         found: Tensor = self.motion_encoder(residual, self.context_of(predicted))
         return found / self.motion_step(step)
 
-    def compressed_motion(self, predicted: Motion, latents: Tensor, step: Tensor) -> Motion:
+    def compressed_motion(self, predicted: BFrameMotion, latents: Tensor, step: Tensor) -> BFrameMotion:
         """The motion as the decoder has it; latents that are all 0 leave the prediction as it is."""
         residual = self.motion_decoder(latents * self.motion_step(step), self.context_of(predicted))
         return predicted.moved(residual)

@@ -27,9 +27,9 @@ import cv2
 import numpy as np
 
 from betwixt.errors import InputError, UsageError
-from betwixt.evaluation.metrics import Picture, rounded
+from betwixt.evaluation.metrics import Image8, to_uint8
 
-__all__ = ["DATASETS", "Dataset", "Frames", "Options", "Sample", "open_dataset"]
+__all__ = ["DATASETS", "Dataset", "DatasetOptions", "Frames", "Sample", "open_dataset"]
 
 PICTURES = (".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
@@ -46,11 +46,11 @@ class Frames:
         after: The frame at time 2, likewise.
     """
 
-    first: Picture
-    second: Picture
-    truths: list[Picture]
-    before: Picture | None = None
-    after: Picture | None = None
+    first: Image8
+    second: Image8
+    truths: list[Image8]
+    before: Image8 | None = None
+    after: Image8 | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Options:
+class DatasetOptions:
     """What can be chosen of some data sets.
 
     Attributes:
@@ -110,7 +110,7 @@ class Dataset(ABC):
     consecutive: bool = False
     surrounded: bool = False
 
-    def __init__(self, root: Path, options: Options) -> None:
+    def __init__(self, root: Path, options: DatasetOptions) -> None:
         self.root, self.options = root, options
 
     @property
@@ -135,7 +135,7 @@ class Dataset(ABC):
         raise InputError(f"{self.name} is not under {self.root}: expected the folder {places}.")
 
 
-def read_picture(path: Path) -> Picture:
+def read_picture(path: Path) -> Image8:
     """A picture file as RGB, 8 bit.
 
     Raises:
@@ -171,7 +171,7 @@ def _broken(reason: str) -> Callable[[], Frames]:
 
 
 def _files(
-    first: Path, second: Path, *truths: Path, change: Callable[[Picture], Picture] | None = None
+    first: Path, second: Path, *truths: Path, change: Callable[[Image8], Image8] | None = None
 ) -> Callable[[], Frames]:
     """A loader of picture files, which must agree in size."""
 
@@ -435,7 +435,7 @@ class _Xiph(Dataset):
 
     @staticmethod
     @abstractmethod
-    def change(picture: Picture) -> Picture:
+    def change(picture: Image8) -> Image8:
         """What is done to a full frame."""
 
     def samples(self) -> Iterator[Sample]:
@@ -449,7 +449,7 @@ class _Xiph(Dataset):
                 loader = _files(first, second, truth, change=self._changed)
                 yield Sample(f"{clip}-{i:03d}", clip, (0.5,), loader, run=clip)
 
-    def _changed(self, picture: Picture) -> Picture:
+    def _changed(self, picture: Image8) -> Image8:
         if picture.shape[:2] != self.SIZE:
             sizes = [f"{size[1]}x{size[0]}" for size in (picture.shape, self.SIZE)]
             raise InputError(f"A frame of Xiph has {sizes[0]} pixels: the protocol begins with frames of {sizes[1]}.")
@@ -469,7 +469,7 @@ class Xiph2K(_Xiph):
     protocol = "frames 2, 4, .. 98 of their neighbours, 8 clips, shrunk to 2048x1080 (Niklaus and Liu, CVPR 2020)"
 
     @staticmethod
-    def change(picture: Picture) -> Picture:
+    def change(picture: Image8) -> Image8:
         """Area averaging to half the size."""
         height, width = picture.shape[:2]
         return np.asarray(cv2.resize(picture, (width // 2, height // 2), interpolation=cv2.INTER_AREA), np.uint8)
@@ -483,7 +483,7 @@ class Xiph4K(_Xiph):
     protocol = "frames 2, 4, .. 98 of their neighbours, 8 clips, centre 2048x1080 (Niklaus and Liu, CVPR 2020)"
 
     @staticmethod
-    def change(picture: Picture) -> Picture:
+    def change(picture: Image8) -> Image8:
         """The middle half of the rows and of the columns."""
         height, width = picture.shape[:2]
         top, left = height // 4, width // 4
@@ -585,7 +585,7 @@ class _Videos(Dataset):
         except InputError as error:
             yield Sample(name, name, (0.5,), _broken(str(error)))
             return
-        window: list[Picture] = []
+        window: list[Image8] = []
         for number, picture in enumerate(_decoded(path, most)):
             window.append(picture)
             if len(window) == 3:
@@ -599,7 +599,7 @@ def _given(frames: Frames) -> Frames:
     return frames
 
 
-def _decoded(path: Path, most: int | None, *, convert: bool = True) -> Iterator[Picture]:
+def _decoded(path: Path, most: int | None, *, convert: bool = True) -> Iterator[Image8]:
     """The first frames of a video as 8-bit RGB, by its own matrix and range.
 
     Raises:
@@ -616,7 +616,7 @@ def _decoded(path: Path, most: int | None, *, convert: bool = True) -> Iterator[
             if convert:
                 video = frame.video
                 route = route or RGBConverter(video.format.name, video.width, video.height, reader.info.colour)
-                yield rounded(route.to_rgb(planes(video)))
+                yield to_uint8(route.to_rgb(planes(video)))
         if reader.damage:
             raise InputError(f"{path} is damaged: {reader.damage}.")
 
@@ -702,14 +702,14 @@ _TO_RGB = np.array([[1.0, 0.0, 1.13988303], [1.0, -0.394642334, -0.58062185], [1
 """YUV, U and V around 0, to RGB: the inverse of scikit-image's matrix."""
 
 
-def _raw_frame(path: Path, number: int, width: int, height: int) -> Picture:
+def _raw_frame(path: Path, number: int, width: int, height: int) -> Image8:
     """A frame of a raw video as RIFE's script reads it: full range (though video is not), the old analogue matrix."""
     length = width * height * 3 // 2
     data = np.fromfile(path, np.uint8, length, offset=number * length)
     luma, chroma = data[: width * height], data[width * height :].reshape(2, height // 2, width // 2)
     full = [cv2.resize(x, (width, height), interpolation=cv2.INTER_CUBIC) for x in chroma]
     yuv = np.stack([luma.reshape(height, width), *full], axis=2) / 255.0 - np.array([0.0, 0.5, 0.5])
-    picture: Picture = (np.clip(yuv @ _TO_RGB.T, 0, 1) * 255).astype(np.uint8)
+    picture: Image8 = (np.clip(yuv @ _TO_RGB.T, 0, 1) * 255).astype(np.uint8)
     return picture
 
 
@@ -828,14 +828,14 @@ def _surrounded(
     return frames
 
 
-def open_dataset(name: str, root: Path, options: Options | None = None) -> Dataset:
+def open_dataset(name: str, root: Path, options: DatasetOptions | None = None) -> Dataset:
     """A data set by name.
 
     Raises:
         UsageError: if there is no such data set, or an option does not fit it.
         InputError: if the root is not there.
     """
-    options = options or Options()
+    options = options or DatasetOptions()
     if name not in DATASETS:
         raise UsageError(f"There is no data set '{name}': choose from {', '.join(DATASETS)}.")
     if options.clean and name != "ucf101":

@@ -52,19 +52,19 @@ __all__ = [
     "ie",
     "ms_ssim",
     "psnr",
-    "rounded",
     "select_metrics",
     "ssim",
     "ssim_2d",
+    "to_uint8",
 ]
 
-Picture = NDArray[np.uint8]
+Image8 = NDArray[np.uint8]
 """(H, W, 3) RGB, 0 to 255."""
 
 _Map = NDArray[np.float64]
 
 
-def rounded(made: Image) -> Picture:
+def to_uint8(made: Image) -> Image8:
     """A made frame as a saved 8-bit picture has it: round half up, clip to 0..255."""
     # Halves are common (the mean of two code values), and float32 in [0, 1] holds them only nearly.
     return np.clip(np.floor(np.asarray(made, np.float64) * 255.0 + (0.5 + 1e-4)), 0, 255).astype(np.uint8)
@@ -189,7 +189,7 @@ def _similarity(a: _Map, b: _Map) -> tuple[_Map, _Map]:
     return (luminance * contrast).mean(axis=(0, 1)), contrast.mean(axis=(0, 1))
 
 
-def _ssim_skimage(made: Picture, truth: Picture) -> float:
+def _ssim_skimage(made: Image8, truth: Image8) -> float:
     metrics = _library("skimage.metrics", "ssim_skimage", "scikit-image")
     value: float = metrics.structural_similarity(
         made, truth, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
@@ -197,12 +197,12 @@ def _ssim_skimage(made: Picture, truth: Picture) -> float:
     return float(value)
 
 
-def _ssim_uniform(made: Picture, truth: Picture) -> float:
+def _ssim_uniform(made: Image8, truth: Image8) -> float:
     metrics = _library("skimage.metrics", "ssim_uniform", "scikit-image")
     return float(metrics.structural_similarity(made, truth, channel_axis=2, data_range=255))
 
 
-def _flip(made: Picture, truth: Picture) -> float:
+def _flip(made: Image8, truth: Image8) -> float:
     evaluator = _library("flip_evaluator", "flip", "flip-evaluator")
     reference, test = (x.astype(np.float32) / np.float32(255) for x in (truth, made))
     _, mean, _ = evaluator.evaluate(reference, test, "LDR", applyMagma=False)
@@ -218,7 +218,7 @@ def _library(module: str, metric: str, package: str) -> Any:
         raise UsageError(f"The metric {metric} needs {package}: pip install 'betwixt[evaluation]'.") from None
 
 
-def flicker(strip: Sequence[Image], truth: Sequence[Picture]) -> float:
+def flicker(strip: Sequence[Image], truth: Sequence[Image8]) -> float:
     """How much of the change between successive frames of `strip` the true motion does not explain, in code values.
 
     For each two successive frames the later one is warped back by the flow between the *true* frames, and compared with
@@ -271,10 +271,10 @@ class Metric:
     name: str
     better: str
     digits: int
-    frame: Callable[[Image, Picture, Picture], float] | None
+    frame: Callable[[Image, Image8, Image8], float] | None
 
 
-def _on_pictures(score: Callable[[Picture, Picture], float]) -> Callable[[Image, Picture, Picture], float]:
+def _on_pictures(score: Callable[[Image8, Image8], float]) -> Callable[[Image, Image8, Image8], float]:
     return lambda made, picture, truth: score(picture, truth)
 
 

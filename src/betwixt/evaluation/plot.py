@@ -12,11 +12,11 @@ from typing import Any
 from betwixt.errors import InputError, UsageError
 from betwixt.files import write_whole
 
-__all__ = ["Point", "draw", "read_quality"]
+__all__ = ["PlotPoint", "draw", "read_quality"]
 
 
 @dataclass(frozen=True)
-class Point:
+class PlotPoint:
     """A model in the figure.
 
     Attributes:
@@ -54,7 +54,7 @@ def read_quality(path: Path, dataset: str, metric: str, options: str = "") -> di
     return found
 
 
-def draw(path: Path, points: Sequence[Point], *, title: str, metric: str) -> list[Path]:
+def draw(path: Path, points: Sequence[PlotPoint], *, title: str, metric: str) -> list[Path]:
     """Draw the figure as `path` with the suffixes .svg and .png; both are written whole or not at all.
 
     Raises:

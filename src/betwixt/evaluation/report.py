@@ -16,7 +16,7 @@ from typing import Any
 from betwixt.errors import InputError
 from betwixt.evaluation.metrics import METRICS
 from betwixt.evaluation.published import Published, published_for
-from betwixt.evaluation.run import Evaluation
+from betwixt.evaluation.scoring import Evaluation
 from betwixt.files import write_whole
 
 __all__ = [

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.evaluation.metrics import Picture, rounded
-from betwixt.evaluation.run import Evaluation, Model, restored
+from betwixt.evaluation.metrics import Image8, to_uint8
+from betwixt.evaluation.scoring import Evaluation, Model, restored
 from betwixt.files import write_whole
 from betwixt.models.base import Interpolator, MotionPair
 
@@ -39,7 +39,7 @@ class _Panel:
     """A row of the sheet."""
 
     title: str
-    pictures: list[Picture]
+    pictures: list[Image8]
 
 
 @lru_cache(maxsize=1)
@@ -54,7 +54,7 @@ def _wheel() -> NDArray[np.float64]:
     return np.stack(hues)
 
 
-def flow_colours(flow: NDArray[np.float32], largest: float | None = None) -> Picture:
+def flow_colours(flow: NDArray[np.float32], largest: float | None = None) -> Image8:
     """A flow (H, W, 2) in the Middlebury colour code: the hue is the direction, the saturation the length.
 
     Args:
@@ -72,7 +72,7 @@ def flow_colours(flow: NDArray[np.float32], largest: float | None = None) -> Pic
     hue = (1 - part) * wheel[low] + part * wheel[(low + 1) % len(wheel)]
     near = radius[..., None] <= 1
     colour = np.where(near, 1 - radius[..., None] * (1 - hue), hue * 0.75)
-    picture: Picture = np.floor(255 * colour).astype(np.uint8)
+    picture: Image8 = np.floor(255 * colour).astype(np.uint8)
     return picture
 
 
@@ -95,7 +95,7 @@ def write_sheet(path: Path, model: Model, evaluation: Evaluation, dataset: Any, 
             rank = places.get((sample.name, t))
             if rank is None:
                 continue
-            picture = rounded(image)
+            picture = to_uint8(image)
             error = np.clip(np.abs(picture.astype(np.int16) - truth) * _ERROR_GAIN, 0, 255).astype(np.uint8)
             scores = "  ".join(f"{name} {value:.{METRICS[name].digits}f}" for name, value in worst[rank].scores.items())
             title = f"{rank + 1}. {sample.name}  t = {t:g}  {scores}"
@@ -118,7 +118,7 @@ def check_sheet(path: Path) -> None:
         raise UsageError(f"A sheet is a page or a picture: end {path} in .html or .png.")
 
 
-def _motion(model: Model, first: Picture, second: Picture) -> Picture:
+def _motion(model: Model, first: Image8, second: Image8) -> Image8:
     """The motion from the first to the second frame, in colours."""
     if isinstance(model, Interpolator):
         pair = model.prepare(*(np.asarray(x, np.float32) / np.float32(255) for x in (first, second)))
@@ -133,7 +133,7 @@ def _motion(model: Model, first: Picture, second: Picture) -> Picture:
     return flow_colours(search.calc(grey[0], grey[1], None))
 
 
-def _shrunk(picture: Picture) -> Picture:
+def _shrunk(picture: Image8) -> Image8:
     height, width = picture.shape[:2]
     if width <= _WIDEST:
         return picture
@@ -162,11 +162,11 @@ def _page(heading: str, mean: str, panels: Sequence[_Panel]) -> bytes:
     return page.encode("utf-8", "replace")
 
 
-def _encoded(picture: Picture) -> str:
+def _encoded(picture: Image8) -> str:
     return base64.b64encode(_png(picture)).decode()
 
 
-def _png(picture: Picture) -> bytes:
+def _png(picture: Image8) -> bytes:
     return bytes(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1])
 
 
@@ -176,7 +176,7 @@ def _poster(heading: str, mean: str, panels: Sequence[_Panel]) -> bytes:
     cell = max((p.shape[1] for panel in panels for p in panel.pictures), default=200)
     cell = min(cell, 320)
     width = gap + len(_TITLES) * (cell + gap)
-    parts: list[Picture] = [_text(heading, width, line + 6, 0.6), _text(f"means: {mean}", width, line, 0.45)]
+    parts: list[Image8] = [_text(heading, width, line + 6, 0.6), _text(f"means: {mean}", width, line, 0.45)]
     for panel in panels:
         parts.append(_text(panel.title, width, line, 0.45))
         scaled = [
@@ -196,7 +196,7 @@ def _poster(heading: str, mean: str, panels: Sequence[_Panel]) -> bytes:
     return _png(np.concatenate(parts))
 
 
-def _text(text: str, width: int, height: int, size: float) -> Picture:
+def _text(text: str, width: int, height: int, size: float) -> Image8:
     strip = np.full((height, width, 3), 255, np.uint8)
     plain = text.encode("ascii", "replace").decode()
     cv2.putText(strip, plain, (8, height - 7), cv2.FONT_HERSHEY_SIMPLEX, size, (40, 40, 40), 1, cv2.LINE_AA)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Summary", "summarize"]
+__all__ = ["SampleStatistics", "summarize"]
 
 RESAMPLES = 10_000
 
 
 @dataclass(frozen=True)
-class Summary:
+class SampleStatistics:
     """Scores in short.
 
     Attributes:
@@ -29,7 +29,7 @@ class Summary:
     high: float
 
 
-def summarize(values: Sequence[float], groups: Sequence[str]) -> Summary:
+def summarize(values: Sequence[float], groups: Sequence[str]) -> SampleStatistics:
     """Mean, median, and the percentile bootstrap interval of the mean (95 %; always the same 10,000 resamples).
 
     Frames of one sequence resemble each other, so whole sequences are resampled where there are at least two and any
@@ -54,4 +54,4 @@ def summarize(values: Sequence[float], groups: Sequence[str]) -> Summary:
         drawn = rng.integers(len(sums), size=(min(part, RESAMPLES - start), len(sums)))
         means.append(sums[drawn].sum(1) / counts[drawn].sum(1))
     low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
-    return Summary(float(scores.mean()), float(np.median(scores)), float(low), float(high))
+    return SampleStatistics(float(scores.mean()), float(np.median(scores)), float(low), float(high))

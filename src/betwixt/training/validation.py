@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from betwixt.errors import InputError
-from betwixt.evaluation.datasets import Dataset, Options, open_dataset
+from betwixt.evaluation.datasets import Dataset, DatasetOptions, open_dataset
 from betwixt.evaluation.metrics import select_metrics
-from betwixt.evaluation.run import evaluate
+from betwixt.evaluation.scoring import evaluate
 from betwixt.models.base import Interpolator
 from betwixt.training.checkpoint import averaged_tensors
 from betwixt.training.objectives.base import Objective
@@ -54,7 +54,7 @@ def development_sets(root: Path, *, extrapolate: bool = False) -> dict[str, Deve
     sets = {}
     for name, (dataset, folder, count) in SETS.items():
         try:
-            opened = open_dataset(dataset, root / folder, Options(extrapolate=extrapolate))
+            opened = open_dataset(dataset, root / folder, DatasetOptions(extrapolate=extrapolate))
             names = sorted(sample.name for sample in opened.samples())
         except InputError:
             continue

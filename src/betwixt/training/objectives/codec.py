@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from betwixt.codec.network import LAMBDA, BFrameNetwork, CodecConfig, step_code, step_of
+from betwixt.codec.network import LAMBDA, BFrameNetwork, CodecConfig, step_code, step_from_code
 from betwixt.errors import UsageError
 from betwixt.models.network import Network, Synthesis
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
@@ -142,7 +142,7 @@ class CodecObjective(Objective):
                 f"{'t = 1/2' if self.times == 'middle' else 'frames in between'}, but the data has t = {sample.t:g}: "
                 "choose other data, or other times of the data, in [[data]]."
             )
-        step = step_of(step_code(float(np.exp(rng.uniform(math.log(s.finest), math.log(s.coarsest)))) / 255.0))
+        step = step_from_code(step_code(float(np.exp(rng.uniform(math.log(s.finest), math.log(s.coarsest)))) / 255.0))
         # H.264 leaves as large an error with a step of two fifths.
         coded = code_references(sample.pictures[[0, 2]], 0.4 * 255.0 * step * 2.0 ** float(rng.uniform(-0.6, 0.2)))
         extra: dict[str, NDArray[Any]] = {
@@ -150,11 +150,11 @@ class CodecObjective(Objective):
             "coded": np.concatenate(list(coded), axis=2).astype(np.float32) / np.float32(255),
         }
         if self._finds:
-            from betwixt.codec.network import search_truth
+            from betwixt.codec.network import search_true_flow
             from betwixt.models.compact.config import search
 
             found, logit = search(coded[0], coded[1], sample.t)
-            true = search_truth(np.stack([coded[0], sample.pictures[1], coded[1]]))
+            true = search_true_flow(np.stack([coded[0], sample.pictures[1], coded[1]]))
             extra |= {"found": found, "logit": logit, "true": true}
         return extra
 

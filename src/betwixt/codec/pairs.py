@@ -1,6 +1,6 @@
 """Going through a base stream interval by interval, several at work at a time, results in order.
 
-decoded frames ──► Chain ──► an interval for each two that follow each other in a shot, told of those beside it
+decoded frames ──► PairChain ──► an interval for each two that follow each other in a shot, told of those beside it
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from betwixt.media.colour import Colour
 from betwixt.models.base import Interpolator
 from betwixt.runtime.synthesis import PairSynthesis, SourceFrame, Synthesizer
 
-__all__ = ["Chain", "ahead", "one_thread_a_frame"]
+__all__ = ["PairChain", "map_in_order", "single_threaded_kernels"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Chain:
+class PairChain:
     """The intervals of a base stream.
 
     Args:
@@ -69,7 +69,7 @@ class Chain:
         return self._work
 
 
-def ahead(items: Iterable[T], work: Callable[[T], R], workers: int) -> Iterator[R]:
+def map_in_order(items: Iterable[T], work: Callable[[T], R], workers: int) -> Iterator[R]:
     """The results of `work` for each of `items`, in order, with at most `workers` + 1 items under way.
 
     Items are drawn in the calling thread, so that what they come from need not be thread-safe.
@@ -88,7 +88,7 @@ def ahead(items: Iterable[T], work: Callable[[T], R], workers: int) -> Iterator[
 
 
 @contextlib.contextmanager
-def one_thread_a_frame() -> Iterator[None]:
+def single_threaded_kernels() -> Iterator[None]:
     """Each frame is made by one thread: what is found must not depend on how many there are."""
     threads = cv2.getNumThreads()
     torch = sys.modules.get("torch")  # loaded by whoever needs it

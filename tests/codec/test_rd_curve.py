@@ -5,13 +5,13 @@ import dataclasses
 
 import pytest
 
-from betwixt.codec.curve import Point, Request, bd_rate, page, rate_at, rd_curve
+from betwixt.codec.rd_curve import CurvePoint, CurveRequest, bd_rate, markdown_report, measure_rd_curves, rate_at
 from betwixt.errors import InputError, UsageError
 from clips import make_clip
 
 
 def point(bpp, psnr, method="base", **changes):
-    plain = Point(
+    plain = CurvePoint(
         clip="c", base="x264 fast", method=method, quality=int(1000 * bpp), frames=9, size="192x176", bytes=1,
         bpp=bpp, psnr=psnr, ms_ssim=1 - 10 ** (-psnr / 20), psnr_sent=psnr, psnr_between=psnr, sent=5,
         encode_seconds=1.0, decode_seconds=1.0, model="dis", weights="", protocol="p", date="d", machine="m",
@@ -28,7 +28,7 @@ def test_half_the_bits_is_half_the_bits():
         assert bd_rate(BASE, half, metric) == pytest.approx(-50, abs=0.01)
         assert bd_rate(half, BASE, metric) == pytest.approx(100, abs=0.01)
     assert bd_rate(BASE, BASE, "psnr") == pytest.approx(0, abs=1e-9)
-    text = page([*BASE, *half])
+    text = markdown_report([*BASE, *half])
     assert "| c | -50.0 % | -50.0 % |" in text
     assert "| c | 32 dB | -50.0 % |" in text
 
@@ -40,7 +40,7 @@ def test_curves_that_do_not_meet_have_no_bd_rate():
     # a curve that falls again: what costs more and is worse is left out
     bent = [*BASE, point(1.6, 38.0)]
     assert bd_rate(BASE, bent, "psnr") == pytest.approx(0, abs=1e-9)
-    assert "| c | - | - |" in page([*BASE, *low])
+    assert "| c | - | - |" in markdown_report([*BASE, *low])
 
 
 def test_rates_between_points():
@@ -52,11 +52,11 @@ def test_rates_between_points():
 
 def test_a_whole_run(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=8, size=(192, 176))
-    request = Request(
+    request = CurveRequest(
         clips=(str(source), f"{source}@0.08"), output=tmp_path / "rd", methods=("base", "bit-free", "bit-free-floor"),
         qualities=(20, 30), base="x264", preset="ultrafast", frames=5, model="dis", threads=1,
     )  # fmt: skip
-    points, notes = rd_curve(request)
+    points, notes = measure_rd_curves(request)
     assert not notes
     assert len(points) == 2 * 2 * 3
     assert {p.clip for p in points} == {"in", "in@0.08"}
@@ -75,7 +75,7 @@ def test_a_whole_run(tmp_path):
     assert "in@0.08" in (tmp_path / "rd.md").read_text()
     # what is there stays, and is not measured again
     table = (tmp_path / "rd.csv").read_text()
-    again, _ = rd_curve(dataclasses.replace(request, clips=(str(source),), methods=("base",), resume=True))
+    again, _ = measure_rd_curves(dataclasses.replace(request, clips=(str(source),), methods=("base",), resume=True))
     assert [p.key for p in again] == [p.key for p in points]
     assert (tmp_path / "rd.csv").read_text() == table
     assert not list(tmp_path.glob(".*"))
@@ -94,38 +94,38 @@ def test_a_whole_run(tmp_path):
 )
 def test_wrong_requests_get_one_line(tmp_path, change, message):
     source = make_clip(tmp_path / "in.mkv", frames=4, size=(192, 176))
-    request = Request(clips=(str(source),), output=tmp_path / "rd", methods=("base",))
+    request = CurveRequest(clips=(str(source),), output=tmp_path / "rd", methods=("base",))
     with pytest.raises(UsageError, match=message):
-        rd_curve(dataclasses.replace(request, **change))
+        measure_rd_curves(dataclasses.replace(request, **change))
 
 
 def test_a_clip_that_ends_too_soon_and_a_table_that_is_none(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=4, size=(192, 176))
-    request = Request(clips=(f"{source}@0.14",), output=tmp_path / "rd", methods=("base",), model="dis")
+    request = CurveRequest(clips=(f"{source}@0.14",), output=tmp_path / "rd", methods=("base",), model="dis")
     with pytest.raises(InputError, match="at least 2 are needed"):
-        rd_curve(request)
+        measure_rd_curves(request)
     (tmp_path / "rd.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="is no table of rd-curve"):
-        rd_curve(request)
+        measure_rd_curves(request)
 
 
 def test_pictures_too_small_for_ms_ssim_are_refused_before_anything_is_encoded(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=4, size=(192, 160))
     with pytest.raises(InputError, match="192x160: MS-SSIM needs 176"):
-        rd_curve(Request(clips=(str(source),), output=tmp_path / "rd", methods=("base",)))
+        measure_rd_curves(CurveRequest(clips=(str(source),), output=tmp_path / "rd", methods=("base",)))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv"]
 
 
 def test_what_was_measured_with_another_model_or_floor_is_measured_again(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=5, size=(192, 176))
-    request = Request(
+    request = CurveRequest(
         clips=(str(source),), output=tmp_path / "rd", methods=("bit-free-floor",), qualities=(30,), base="x264",
         preset="ultrafast", model="dis", floor=5.0, resume=True,
     )  # fmt: skip
-    rd_curve(request)
+    measure_rd_curves(request)
     (first,) = csv.DictReader((tmp_path / "rd.csv").read_text().splitlines())
     for change in ({"floor": 60.0}, {"model": "average"}):
-        rd_curve(dataclasses.replace(request, **change))
+        measure_rd_curves(dataclasses.replace(request, **change))
         (row,) = csv.DictReader((tmp_path / "rd.csv").read_text().splitlines())
         assert (row["sent"], row["model"]) != (first["sent"], first["model"])
 
@@ -133,12 +133,12 @@ def test_what_was_measured_with_another_model_or_floor_is_measured_again(tmp_pat
 def test_bit_need_without_weights_is_left_out_and_said(tmp_path, monkeypatch):
     monkeypatch.setattr("betwixt.codec.coder.embedded_file", lambda name: tmp_path / "nothing")
     source = make_clip(tmp_path / "in.mkv", frames=3, size=(192, 176))
-    request = Request(
+    request = CurveRequest(
         clips=(str(source),), output=tmp_path / "rd", methods=("base", "bit-need"), qualities=(30,), base="x264",
         preset="ultrafast", model="dis",
     )  # fmt: skip
-    points, notes = rd_curve(request)
+    points, notes = measure_rd_curves(request)
     assert [p.method for p in points] == ["base"]
     assert notes[0].startswith("bit-need is left out. No weights")
     with pytest.raises(UsageError, match="No weights"):
-        rd_curve(dataclasses.replace(request, methods=("bit-need",)))
+        measure_rd_curves(dataclasses.replace(request, methods=("bit-need",)))

@@ -14,13 +14,13 @@ from pathlib import Path
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.cost import Cost, measure, parse_size
 from betwixt.evaluation.end_to_end import EndToEnd, race
-from betwixt.evaluation.plot import Point, draw, read_quality
+from betwixt.evaluation.plot import PlotPoint, draw, read_quality
 from betwixt.evaluation.report import read_table, record
 from betwixt.files import check_output, write_whole
 from betwixt.models.registry import chosen_model, model_info
 from betwixt.runtime.load import check_device, check_precision, check_runtime
 
-__all__ = ["Outcome", "Request", "run"]
+__all__ = ["BenchmarkRequest", "BenchmarkResult", "run_benchmark"]
 
 
 _COST_KEY = ("model", "size", "runtime", "precision", "device", "machine")
@@ -32,7 +32,7 @@ _RACE_PROTOCOL = "the rate doubled, whole process; the median of the rounds, by 
 
 
 @dataclass(frozen=True)
-class Request:
+class BenchmarkRequest:
     """What is asked for; see `betwixt benchmark --help` and docs/how-to/benchmark.md."""
 
     models: list[str]
@@ -55,7 +55,7 @@ class Request:
 
 
 @dataclass
-class Outcome:
+class BenchmarkResult:
     """What came out: costs of single frames, races of whole conversions, the files that were written."""
 
     costs: list[Cost] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Outcome:
         return json_module.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-def run(request: Request, progress: Callable[[str], None] = lambda text: None) -> Outcome:
+def run_benchmark(request: BenchmarkRequest, progress: Callable[[str], None] = lambda text: None) -> BenchmarkResult:
     """Do it. All that can be refused is refused before anything is timed.
 
     Raises:
@@ -79,7 +79,7 @@ def run(request: Request, progress: Callable[[str], None] = lambda text: None) -
     size = parse_size(request.size) if request.size is not None else None
     _check(request)
     quality = read_quality(request.plot, request.dataset, request.metric) if request.plot is not None else {}
-    outcome = Outcome()
+    outcome = BenchmarkResult()
     for name in request.models:
         if request.end_to_end is not None:
             progress(f"{name}: converting {request.end_to_end}")
@@ -104,7 +104,7 @@ def run(request: Request, progress: Callable[[str], None] = lambda text: None) -
     return outcome
 
 
-def _alone(request: Request, name: str, size: tuple[int, int]) -> Cost:
+def _alone(request: BenchmarkRequest, name: str, size: tuple[int, int]) -> Cost:
     """Measured in a process of its own, so that the peak memory is this model's alone."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         future = pool.submit(
@@ -126,7 +126,7 @@ def _alone(request: Request, name: str, size: tuple[int, int]) -> Cost:
             ) from None
 
 
-def _conversion_options(request: Request, name: str) -> list[str]:
+def _conversion_options(request: BenchmarkRequest, name: str) -> list[str]:
     """The options of `betwixt interpolate` that a conversion is timed with."""
     options = ["--device", request.device, "--threads", str(request.threads)]
     if request.weights is not None and model_info(name).network is not None:
@@ -134,7 +134,7 @@ def _conversion_options(request: Request, name: str) -> list[str]:
     return options
 
 
-def _check(request: Request) -> None:
+def _check(request: BenchmarkRequest) -> None:
     check_device(request.device)
     race_asked = request.end_to_end is not None
     for name in request.models:
@@ -170,7 +170,7 @@ def _check(request: Request) -> None:
         read_table(request.record, _RACE_KEY if race_asked else _COST_KEY)
 
 
-def _write(request: Request, outcome: Outcome, quality: dict[str, float]) -> None:
+def _write(request: BenchmarkRequest, outcome: BenchmarkResult, quality: dict[str, float]) -> None:
     if request.json is not None:
         write_whole(request.json, outcome.json)
         outcome.written.append(request.json)
@@ -183,7 +183,7 @@ def _write(request: Request, outcome: Outcome, quality: dict[str, float]) -> Non
             record(request.record, entries, _RACE_KEY)
         outcome.written.append(request.record)
     if request.plot is not None:
-        points = [Point(c.model, c.seconds, quality[c.model]) for c in outcome.costs if c.model in quality]
+        points = [PlotPoint(c.model, c.seconds, quality[c.model]) for c in outcome.costs if c.model in quality]
         first = outcome.costs[0]
         title = f"{request.dataset} over {first.width}x{first.height}, {first.device}, {first.machine.split(',')[0]}"
         outcome.written += draw(request.plot, points, title=title, metric=request.metric)
@@ -212,7 +212,7 @@ def _cost_entry(cost: Cost, date: str) -> dict[str, str]:
     }
 
 
-def _race_entry(result: EndToEnd, request: Request, date: str) -> dict[str, str]:
+def _race_entry(result: EndToEnd, request: BenchmarkRequest, date: str) -> dict[str, str]:
     return {
         "model": result.model,
         "size": f"{result.width}x{result.height}",

@@ -10,8 +10,8 @@ ICLR 2019):
     sums          multiples of 1/4096; fewer than 2^12 products of less than 2^19 steps: below 2^31 in any order
 
 Carried out in double precision, which holds whole numbers up to 2^53, every sum is exact, whatever the order of its
-terms: `exact` turns a network into one that computes so. In training the same rounding happens in single precision, and
-gradients pass through it (straight-through estimation).
+terms: `to_double_precision` turns a network into one that computes so. In training the same rounding happens in
+single precision, and gradients pass through it (straight-through estimation).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["FixedConv2d", "activation", "exact", "on_grid"]
+__all__ = ["FixedConv2d", "activation", "on_grid", "to_double_precision"]
 
 _ACTIVATION = 16.0
 _WEIGHT = 256.0
@@ -54,6 +54,6 @@ class FixedConv2d(nn.Conv2d):
         return F.conv2d(input, weight, bias, self.stride, self.padding)
 
 
-def exact(network: M) -> M:
+def to_double_precision(network: M) -> M:
     """A copy of a network of `FixedConv2d` that computes without any rounding but its own."""
     return copy.deepcopy(network).cpu().double().eval().requires_grad_(False)

@@ -29,7 +29,7 @@ import numpy as np
 
 from betwixt.errors import InputError
 
-__all__ = ["FORMAT", "Coded", "Record", "pack", "unpack"]
+__all__ = ["FORMAT", "CodedFrame", "RestoreData", "pack", "unpack"]
 
 FORMAT = 3
 """The version of what this module writes; it reads no other. What decodes depends on what predicts, too: on the weights
@@ -43,7 +43,7 @@ _MOST_TEXT = 1 << 26
 
 
 @dataclass(frozen=True)
-class Coded:
+class CodedFrame:
     """A B frame that is coded by a network.
 
     Attributes:
@@ -56,7 +56,7 @@ class Coded:
 
 
 @dataclass(frozen=True)
-class Record:
+class RestoreData:
     """How to restore a video.
 
     Attributes:
@@ -94,7 +94,7 @@ class Record:
     start: Fraction
     sent: tuple[bool, ...]
     packets: tuple[int, ...] = ()
-    coded: dict[int, Coded] = field(default_factory=dict)
+    coded: dict[int, CodedFrame] = field(default_factory=dict)
     codec_weights: str = ""
 
     def time(self, frame: int) -> Fraction:
@@ -107,7 +107,7 @@ class Record:
         return (self.ticks[-1] + self.last) * self.tick
 
 
-def pack(record: Record) -> bytes:
+def pack(record: RestoreData) -> bytes:
     """A record as bytes; `unpack` gives it back."""
     steps = [
         [step, len(list(run))] for step, run in itertools.groupby(b - a for a, b in itertools.pairwise(record.ticks))
@@ -143,7 +143,7 @@ def pack(record: Record) -> bytes:
     return b"".join([head, whole, *(c.payload for c in payloads)])
 
 
-def unpack(data: bytes, name: str) -> tuple[Record, list[int]]:
+def unpack(data: bytes, name: str) -> tuple[RestoreData, list[int]]:
     """A record from bytes, and the numbers of the coded B frames whose payload is damaged (they are left out of it).
 
     Args:
@@ -192,7 +192,7 @@ def _damaged(name: str) -> InputError:
     )
 
 
-def _read(body: bytes, rest: bytes) -> tuple[Record, list[int]]:
+def _read(body: bytes, rest: bytes) -> tuple[RestoreData, list[int]]:
     (length,) = struct.unpack_from("<I", body)
     inflate = zlib.decompressobj()
     text = inflate.decompress(body[4 : 4 + length], _MOST_TEXT)
@@ -214,7 +214,7 @@ def _read(body: bytes, rest: bytes) -> tuple[Record, list[int]]:
     place += len(mask)
     packets = tuple(int(c) for c in np.frombuffer(body, "<u4", sum(sent), place))
     place += 4 * len(packets)
-    coded: dict[int, Coded] = {}
+    coded: dict[int, CodedFrame] = {}
     broken: list[int] = []
     at = 0
     for number in d["coded"]:
@@ -225,12 +225,12 @@ def _read(body: bytes, rest: bytes) -> tuple[Record, list[int]]:
         payload = rest[at : at + size]
         at += size
         if len(payload) == size and zlib.crc32(payload) == checksum:
-            coded[number] = Coded(payload, result)
+            coded[number] = CodedFrame(payload, result)
         else:
             broken.append(number)
     if place != len(body):
         raise ValueError("a body of another length")
-    record = Record(
+    record = RestoreData(
         mode=str(d["mode"]),
         model=str(d["model"]),
         weights=str(d["weights"]),

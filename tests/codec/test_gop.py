@@ -6,7 +6,7 @@ from av.video.frame import PictureType
 from hypothesis import given
 from hypothesis import strategies as st
 
-from betwixt.codec.layout import Interval, intervals, kept_frames, kinds
+from betwixt.codec.gop import Interval, frame_types, intervals, kept_frames
 
 clips = st.integers(1, 80).flatmap(
     lambda count: st.tuples(
@@ -31,7 +31,7 @@ def test_no_frame_is_made_across_a_cut_and_every_one_is_sent_or_made(clip, keep)
 def test_shots_begin_with_an_intra_frame_and_they_are_not_closer_than_asked(clip, keep, intra):
     count, shots = clip
     kept = kept_frames(count, shots, keep)
-    types = kinds(kept, [True] * count, shots, intra)
+    types = frame_types(kept, [True] * count, shots, intra)
     assert all(types[s] == PictureType.I for s in shots)
     assert all((t == PictureType.B) == (not k) for t, k in zip(types, kept, strict=True))
     places = [n for n, t in enumerate(types) if t == PictureType.I]
@@ -42,5 +42,5 @@ def test_shots_begin_with_an_intra_frame_and_they_are_not_closer_than_asked(clip
 def test_a_small_case():
     assert kept_frames(10, (0, 6), 4) == [True, False, False, False, True, True, True, False, False, True]
     assert list(intervals(kept_frames(10, (0, 6), 4), (0, 6))) == [Interval(0, 4), Interval(6, 9)]
-    types = kinds(kept_frames(5, (0,), 2), [True, False, True, True, True], (0,), 4)
+    types = frame_types(kept_frames(5, (0,), 2), [True, False, True, True, True], (0,), 4)
     assert types == [PictureType.I, PictureType.NONE, PictureType.P, PictureType.B, PictureType.I]

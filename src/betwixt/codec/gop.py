@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from av.video.frame import PictureType
 
-__all__ = ["Interval", "intervals", "kept_frames", "kinds"]
+__all__ = ["Interval", "frame_types", "intervals", "kept_frames"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def intervals(sent: Sequence[bool], shots: Sequence[int]) -> Iterator[Interval]:
             left = number
 
 
-def kinds(kept: Sequence[bool], sent: Sequence[bool], shots: Sequence[int], intra: int) -> list[PictureType]:
+def frame_types(kept: Sequence[bool], sent: Sequence[bool], shots: Sequence[int], intra: int) -> list[PictureType]:
     """As what each sent frame is coded: I at the beginning of a shot and `intra` frames after the last, P, or B.
 
     Args:

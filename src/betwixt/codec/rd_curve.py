@@ -32,11 +32,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.codec.base import find_base
+from betwixt.codec.base_codec import find_base_codec
 from betwixt.codec.decode import decode_video
 from betwixt.codec.encode import encode_video
 from betwixt.errors import InputError, UsageError
-from betwixt.evaluation.metrics import ms_ssim, psnr, rounded
+from betwixt.evaluation.metrics import ms_ssim, psnr, to_uint8
 from betwixt.files import write_whole
 from betwixt.machine import describe_machine
 from betwixt.media.colour import RGBConverter
@@ -48,7 +48,7 @@ from betwixt.media.timeline import parse_time
 from betwixt.media.writer import VideoWriter
 from betwixt.models.registry import DEFAULT_MODEL, chosen_model
 
-__all__ = ["METHODS", "Point", "Request", "rd_curve"]
+__all__ = ["METHODS", "CurvePoint", "CurveRequest", "measure_rd_curves"]
 
 METHODS: dict[str, dict[str, Any]] = {
     "base": {"mode": "base"},
@@ -70,7 +70,7 @@ _SMALLEST = 176
 
 
 @dataclass(frozen=True)
-class Request:
+class CurveRequest:
     """What to measure.
 
     Attributes:
@@ -109,7 +109,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """A point of a curve.
 
     Attributes:
@@ -162,7 +162,9 @@ class Point:
         return self.clip, self.base, self.method, self.quality
 
 
-def rd_curve(request: Request, progress: Callable[[str], None] | None = None) -> tuple[list[Point], list[str]]:
+def measure_rd_curves(
+    request: CurveRequest, progress: Callable[[str], None] | None = None
+) -> tuple[list[CurvePoint], list[str]]:
     """Measure, and write table, figure and page.
 
     Returns:
@@ -203,11 +205,11 @@ def rd_curve(request: Request, progress: Callable[[str], None] | None = None) ->
                 _picture(request.output.with_name(f"{request.output.name}-{name}.jpg"), tiles)
     points = _sorted(known.values())
     _draw(request.output.with_name(request.output.name + ".png"), points)
-    write_whole(request.output.with_name(request.output.name + ".md"), page(points))
+    write_whole(request.output.with_name(request.output.name + ".md"), markdown_report(points))
     return points, notes
 
 
-def _how(request: Request, method: str, protocol: str, weights: str) -> tuple[str, str, str]:
+def _how(request: CurveRequest, method: str, protocol: str, weights: str) -> tuple[str, str, str]:
     """What else a point depends on: its protocol, the model that synthesizes, the weights that code."""
     mode = METHODS[method]["mode"]
     if METHODS[method].get("floor"):
@@ -215,22 +217,22 @@ def _how(request: Request, method: str, protocol: str, weights: str) -> tuple[st
     return protocol, "none" if mode == "base" else chosen_model(request.model), weights if mode == "bit-need" else ""
 
 
-def _codec_weights(request: Request) -> str:
+def _codec_weights(request: CurveRequest) -> str:
     from betwixt.codec.coder import load_coder
 
     return load_coder(request.codec_weights).weights
 
 
-def _sorted(points: Iterable[Point]) -> list[Point]:
+def _sorted(points: Iterable[CurvePoint]) -> list[CurvePoint]:
     return sorted(points, key=lambda p: (p.base, p.clip, list(METHODS).index(p.method), p.quality))
 
 
-def _base_of(request: Request) -> tuple[str, str]:
-    base, preset = find_base(request.base, request.preset)
+def _base_of(request: CurveRequest) -> tuple[str, str]:
+    base, preset = find_base_codec(request.base, request.preset)
     return base.name, preset
 
 
-def _checked(request: Request, notes: list[str]) -> list[str]:
+def _checked(request: CurveRequest, notes: list[str]) -> list[str]:
     """The methods that can be run; refuses what cannot work before anything is done."""
     _library("bjontegaard")
     _library("matplotlib")
@@ -283,7 +285,7 @@ def _place(clip: str) -> tuple[str, Fraction | None, str]:
     return location, start, Path(location).stem + (f"@{float(start):g}" if start else "")
 
 
-def _cut(clip: str, target: Path, request: Request) -> tuple[str, str]:
+def _cut(clip: str, target: Path, request: CurveRequest) -> tuple[str, str]:
     """The clip's first frames, or those from a time on, lossless and in 4:2:0; its name, and which frames those are."""
     location, start, name = _place(clip)
     source: Reader | ImageSource
@@ -320,11 +322,11 @@ def _pictures(path: Path) -> list[NDArray[np.uint8]]:
     with Reader(path, interlaced="ignore") as reader:
         info = reader.info
         to_rgb = RGBConverter(info.pixel_format, info.width, info.height, info.colour).to_rgb
-        return [rounded(to_rgb(planes(item.video))) for item in reader if isinstance(item, Frame)]
+        return [to_uint8(to_rgb(planes(item.video))) for item in reader if isinstance(item, Frame)]
 
 
 def _measure(
-    request: Request,
+    request: CurveRequest,
     name: str,
     how: tuple[str, str, str],
     source: Path,
@@ -332,7 +334,7 @@ def _measure(
     method: str,
     quality: int,
     folder: Path,
-) -> tuple[Point, NDArray[np.uint8]]:
+) -> tuple[CurvePoint, NDArray[np.uint8]]:
     coded, restored = folder / "coded.mkv", folder / "restored.mkv"
     options = dict(METHODS[method])
     if options.pop("floor", False):
@@ -360,7 +362,7 @@ def _measure(
     kept = [s for k, s in enumerate(scores) if k % request.keep == 0 or k == last]
     between = [s for k, s in enumerate(scores) if k % request.keep and k != last]
     height, width = truths[0].shape[:2]
-    point = Point(
+    point = CurvePoint(
         clip=name,
         base=" ".join(_base_of(request)),
         method=method,
@@ -403,9 +405,9 @@ _DIGITS = {
 }
 
 
-def _csv(points: Iterable[Point]) -> str:
+def _csv(points: Iterable[CurvePoint]) -> str:
     text = io.StringIO()
-    names = [f.name for f in fields(Point)]
+    names = [f.name for f in fields(CurvePoint)]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
     for p in points:
@@ -414,11 +416,14 @@ def _csv(points: Iterable[Point]) -> str:
     return text.getvalue()
 
 
-def _read(path: Path) -> list[Point]:
-    kinds = {f.name: {"int": int, "float": float}.get(str(f.type), str) for f in fields(Point)}
+def _read(path: Path) -> list[CurvePoint]:
+    converters = {f.name: {"int": int, "float": float}.get(str(f.type), str) for f in fields(CurvePoint)}
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            points = [Point(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in csv.DictReader(file)]
+            points = [
+                CurvePoint(**{name: kind(row[name]) for name, kind in converters.items()})
+                for row in csv.DictReader(file)
+            ]
         if not all(point.method in METHODS for point in points):
             raise ValueError("a method that is none")
         return points
@@ -429,7 +434,7 @@ def _read(path: Path) -> list[Point]:
 # -- what it comes to
 
 
-def bd_rate(anchor: Sequence[Point], test: Sequence[Point], metric: str) -> float | None:
+def bd_rate(anchor: Sequence[CurvePoint], test: Sequence[CurvePoint], metric: str) -> float | None:
     """How many percent more bits the test takes than the anchor for the same quality; None if they do not overlap."""
     library = _library("bjontegaard")
     curves = []
@@ -461,7 +466,7 @@ def _scale(metric: str, value: float) -> float:
     return -10.0 * math.log10(max(1.0 - value, 1e-9)) if metric == "ms_ssim" else value
 
 
-def rate_at(points: Sequence[Point], metric: str, wanted: float) -> float | None:
+def rate_at(points: Sequence[CurvePoint], metric: str, wanted: float) -> float | None:
     """Bits a pixel at a quality, between measured points; None beyond them."""
     curve = sorted((_scale(metric, getattr(p, metric)), math.log(p.bpp)) for p in points)
     target = _scale(metric, wanted)
@@ -470,7 +475,7 @@ def rate_at(points: Sequence[Point], metric: str, wanted: float) -> float | None
     return float(math.exp(np.interp(target, [x for x, _ in curve], [y for _, y in curve])))
 
 
-def page(points: Sequence[Point]) -> str:
+def markdown_report(points: Sequence[CurvePoint]) -> str:
     """The tables in Markdown."""
     lines = ["<!-- made by betwixt rd-curve -->", ""]
     for base in dict.fromkeys(p.base for p in points):
@@ -478,7 +483,7 @@ def page(points: Sequence[Point]) -> str:
     return "\n".join(lines)
 
 
-def _page_of(base: str, points: list[Point]) -> list[str]:
+def _page_of(base: str, points: list[CurvePoint]) -> list[str]:
     methods = [m for m in METHODS if any(p.method == m for p in points)]
     clips = list(dict.fromkeys(p.clip for p in points))
     curves = {(c, m): [p for p in points if (p.clip, p.method) == (c, m)] for c in clips for m in methods}
@@ -520,7 +525,7 @@ def _page_of(base: str, points: list[Point]) -> list[str]:
 
 
 def _marks(
-    curves: Mapping[tuple[str, str], list[Point]], clips: list[str], anchor: str, what: str, others: list[str]
+    curves: Mapping[tuple[str, str], list[CurvePoint]], clips: list[str], anchor: str, what: str, others: list[str]
 ) -> list[str]:
     """Bits at the paper's marks, against those of a method."""
     lines = [f"Bits at the marks of NCM's paper, against the base codec {what}:", ""]
@@ -545,7 +550,7 @@ def _percent(value: float | None) -> str:
 # -- the figure
 
 
-def _draw(path: Path, points: Sequence[Point]) -> None:
+def _draw(path: Path, points: Sequence[CurvePoint]) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -601,5 +606,5 @@ def _picture(path: Path, tiles: Mapping[str, NDArray[np.uint8]]) -> None:
     write_whole(path, data.tobytes())
 
 
-def _rate(point: Point) -> float:
+def _rate(point: CurvePoint) -> float:
     return point.bpp

@@ -20,7 +20,7 @@ import av.error
 
 from betwixt.errors import UsageError
 
-__all__ = ["BASES", "ORDERS", "Base", "base_options", "find_base"]
+__all__ = ["BASE_CODECS", "ORDERS", "Base", "base_encoder_options", "find_base_codec"]
 
 ORDERS = ("ip", "p", "own")
 
@@ -46,7 +46,7 @@ class Base:
 
 _X26X = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 
-BASES = {
+BASE_CODECS = {
     base.name: base
     for base in (
         Base("x265", "libx265", "medium", _X26X, types=True),
@@ -56,19 +56,19 @@ BASES = {
 }
 
 
-def find_base(name: str, preset: str | None = None) -> tuple[Base, str]:
+def find_base_codec(name: str, preset: str | None = None) -> tuple[Base, str]:
     """A base codec by name, and its preset.
 
     Raises:
         UsageError: if there is none of that name, its encoder is missing here, or it has no such preset.
     """
-    base = BASES.get(name)
+    base = BASE_CODECS.get(name)
     if base is None:
-        raise UsageError(f"There is no base codec '{name}': choose one of {', '.join(BASES)}.")
+        raise UsageError(f"There is no base codec '{name}': choose one of {', '.join(BASE_CODECS)}.")
     try:
         av.Codec(base.encoder, "w")
     except (av.error.FFmpegError, ValueError):
-        here = [b.name for b in BASES.values() if b.encoder in av.codecs_available]
+        here = [b.name for b in BASE_CODECS.values() if b.encoder in av.codecs_available]
         hint = f"use --base {' or '.join(here)}" if here else "install PyAV with its own FFmpeg: pip install av"
         raise UsageError(
             f"The FFmpeg of this machine has no {base.encoder}, which --base {name} needs: {hint}."
@@ -78,7 +78,7 @@ def find_base(name: str, preset: str | None = None) -> tuple[Base, str]:
     return base, preset or base.preset
 
 
-def base_options(base: Base, preset: str, order: str, between: int, intra: int) -> dict[str, str]:
+def base_encoder_options(base: Base, preset: str, order: str, between: int, intra: int) -> dict[str, str]:
     """The encoder's options for an order.
 
     Args:

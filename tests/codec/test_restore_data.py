@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from betwixt.codec.record import FORMAT, Coded, Record, pack, unpack
+from betwixt.codec.restore_data import FORMAT, CodedFrame, RestoreData, pack, unpack
 from betwixt.errors import InputError
 
 
 def record(**changes):
-    plain = Record(
+    plain = RestoreData(
         mode="bit-need",
         model="compact",
         weights="42eee7196207",
@@ -30,7 +30,7 @@ def record(**changes):
         start=Fraction(1, 2),
         sent=(True, False, True, True, False, True),
         packets=(1, 2, 3, 1 << 31),
-        coded={1: Coded(b"one", 11), 4: Coded(b"two of them", 22)},
+        coded={1: CodedFrame(b"one", 11), 4: CodedFrame(b"two of them", 22)},
         codec_weights="0123456789ab",
     )
     return dataclasses.replace(plain, **changes)

@@ -12,12 +12,11 @@ from layouts import LAYOUTS, write
 
 from betwixt.cli.main import run as cli
 from betwixt.errors import BetwixtError, InputError, UsageError
-from betwixt.evaluation.datasets import Options, open_dataset
+from betwixt.evaluation.datasets import DatasetOptions, open_dataset
 from betwixt.evaluation.metrics import select_metrics
 from betwixt.evaluation.report import record
-from betwixt.evaluation.run import Journal, evaluate
-from betwixt.evaluation.session import Request
-from betwixt.evaluation.session import run as session
+from betwixt.evaluation.run import EvaluationRequest, run_evaluation
+from betwixt.evaluation.scoring import EvaluationLog, evaluate
 from betwixt.models.base import Image, Interpolator, Pair
 from betwixt.models.baselines.interpolator import Average, Minterpolate, Nearest
 from betwixt.runtime.load import load_model
@@ -100,19 +99,19 @@ def test_a_broken_run_is_gone_on_with(vimeo: Path, tmp_path: Path) -> None:
     dataset, key = open_dataset("vimeo90k", vimeo), {"model": "counting"}
     path = tmp_path / "j.journal"
     whole = evaluate(Counting(), dataset, METRICS)
-    journal = Journal(path, key, metrics=["psnr", "ie"], resume=False)
+    journal = EvaluationLog(path, key, metrics=["psnr", "ie"], resume=False)
     evaluate(Counting(), dataset, METRICS, limit=2, journal=journal)
     journal.close()
     # the last line was being written when the power went
     path.write_bytes(path.read_bytes() + b'{"sample": "00002/0001", "ro')
     model = Counting()
-    journal = Journal(path, key, metrics=["psnr", "ie"], resume=True)
+    journal = EvaluationLog(path, key, metrics=["psnr", "ie"], resume=True)
     again = evaluate(model, dataset, METRICS, journal=journal)
     journal.close()
     assert model.calls == 1
     assert again.rows == whole.rows
     with pytest.raises(UsageError, match="of another evaluation"):
-        Journal(path, {"model": "other"}, metrics=["psnr", "ie"], resume=True)
+        EvaluationLog(path, {"model": "other"}, metrics=["psnr", "ie"], resume=True)
     assert [json.loads(line).get("sample") for line in path.read_text().splitlines()[1:]] == [
         row.sample for row in whole.rows
     ]
@@ -124,7 +123,7 @@ def test_what_was_lost_is_tried_again(vimeo: Path, tmp_path: Path) -> None:
     lost.unlink()
     dataset, path = open_dataset("vimeo90k", vimeo), tmp_path / "j.journal"
     for expected in (2, 3):
-        journal = Journal(path, {}, metrics=["psnr", "ie"], resume=True)
+        journal = EvaluationLog(path, {}, metrics=["psnr", "ie"], resume=True)
         result = evaluate(Counting(), dataset, METRICS, journal=journal)
         journal.close()
         assert len(result.rows) == expected
@@ -134,7 +133,7 @@ def test_what_was_lost_is_tried_again(vimeo: Path, tmp_path: Path) -> None:
 def test_frames_that_are_to_be_kept_are_made_again(vimeo: Path, tmp_path: Path) -> None:
     dataset, path = open_dataset("vimeo90k", vimeo), tmp_path / "j.journal"
     for folder in (None, tmp_path / "made"):
-        journal = Journal(path, {}, metrics=["psnr", "ie"], resume=True)
+        journal = EvaluationLog(path, {}, metrics=["psnr", "ie"], resume=True)
         evaluate(Counting(), dataset, METRICS, journal=journal, save_frames=folder)
         journal.close()
     assert len(list((tmp_path / "made").glob("*.png"))) == 3
@@ -242,7 +241,7 @@ def test_a_sheet_shows_the_worst(tmp_path: Path, suffix: str) -> None:
     LAYOUTS["triplets"][0](tmp_path / "set")
     write(tmp_path / "set/a/1.png", 9)  # now far from the middle
     path = tmp_path / f"sheet{suffix}"
-    session(Request(["dis", "average"], "triplets", tmp_path / "set", sheet=path))
+    run_evaluation(EvaluationRequest(["dis", "average"], "triplets", tmp_path / "set", sheet=path))
     for name in ("dis", "average"):
         sheet = tmp_path / f"sheet.{name}{suffix}"
         if suffix == ".png":
@@ -281,7 +280,7 @@ def test_a_sheet_shows_the_worst(tmp_path: Path, suffix: str) -> None:
 def test_bad_requests_are_refused_in_one_line(vimeo: Path, change: dict[str, object], message: str) -> None:
     request = {"models": ["average"], "dataset": "vimeo90k", "root": vimeo, **change}
     with pytest.raises(BetwixtError, match=message) as error:
-        session(Request(**request))  # type: ignore[arg-type]
+        run_evaluation(EvaluationRequest(**request))  # type: ignore[arg-type]
     assert "\n" not in str(error.value)
 
 
@@ -311,7 +310,7 @@ def test_frames_around_the_two_may_be_shown(tmp_path: Path) -> None:
         cv2.imwrite(str(folder / f"{n:02d}.png"), np.rint(np.clip(picture, 0, 255)).astype(np.uint8))
     scores = {}
     for paths in ("straight", "curved"):
-        dataset = open_dataset("frames", tmp_path, Options(paths=paths))
+        dataset = open_dataset("frames", tmp_path, DatasetOptions(paths=paths))
         result = evaluate(load_model("dis"), dataset, METRICS)
         scores[paths] = {row.sample: row.scores["psnr"] for row in result.rows}
         assert ("known as well" in result.protocol) == (paths == "curved")
@@ -319,7 +318,8 @@ def test_frames_around_the_two_may_be_shown(tmp_path: Path) -> None:
     gains = [scores["curved"][name] - scores["straight"][name] for name in scores["curved"]]
     assert np.mean(gains) > 1.0
     held = {
-        sample.name: sample.load() for sample in open_dataset("frames", tmp_path, Options(paths="curved")).samples()
+        sample.name: sample.load()
+        for sample in open_dataset("frames", tmp_path, DatasetOptions(paths="curved")).samples()
     }
     assert held["run/01"].before is None
     for side, name in ((held["run/05"].before, "02"), (held["run/05"].after, "08")):
@@ -343,4 +343,4 @@ def test_frames_around_are_refused_where_they_say_nothing(
     LAYOUTS["frames"][0](tmp_path)
     request = {"models": ["dis"], "dataset": "frames", "root": tmp_path, "paths": "curved", **change}
     with pytest.raises(UsageError, match=message):
-        session(Request(**request))  # type: ignore[arg-type]
+        run_evaluation(EvaluationRequest(**request))  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ import numpy as np
 
 from betwixt.media.frames import bit_depth, has_alpha, planes
 
-__all__ = ["mean_squared_error", "psnr_of"]
+__all__ = ["mean_squared_error", "psnr_from_mse"]
 
 
 def mean_squared_error(made: av.VideoFrame, truth: av.VideoFrame) -> float:
@@ -29,6 +29,6 @@ def mean_squared_error(made: av.VideoFrame, truth: av.VideoFrame) -> float:
     return error / count / top**2
 
 
-def psnr_of(error: float) -> float:
+def psnr_from_mse(error: float) -> float:
     """PSNR in dB of a mean squared error of samples in [0, 1]; 100 for none, so that a mean exists."""
     return 100.0 if error <= 1e-10 else -10.0 * math.log10(error)
