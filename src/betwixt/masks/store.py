@@ -157,7 +157,7 @@ class MaskFolder:
 
         Raises:
             InputError: if one is missing or read_error, of another size, of other numbers than integers, or has more
-            than 64 labels.
+                than 64 labels.
         """
         for frame in (first, second):
             if not 0 <= frame < self.frames:

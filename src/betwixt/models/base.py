@@ -215,7 +215,7 @@ class Interpolator(ABC):
 
         Raises:
             UsageError: if types or shapes differ, a frame is not RGB or not of finite numbers, or a time is no number
-            or lies outside [0, 1].
+                or lies outside [0, 1].
 
         Example:
             >>> import numpy as np

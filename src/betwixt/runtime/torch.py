@@ -111,7 +111,7 @@ class TorchInterpolator(Interpolator):
         Raises:
             InputError: if the masks are of another size.
             UsageError: if the frames differ in size, masks are given to a network that takes none, or the network only
-            extrapolates.
+                extrapolates.
         """
         check_interpolates(self)
         return self._whole(first, second, masks)
