@@ -31,7 +31,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.masks.overlay import overlaid
+from betwixt.masks.overlay import overlay_labels
 from betwixt.masks.regions import RegionTracker, find_regions
 from betwixt.models.dis.interpolator import find_flows
 
@@ -68,7 +68,7 @@ def overlays(folder: Path, columns: list[int], width: int = 280) -> Array:
     for k in range(len(frames) - 1):
         labels = tracker.pair(frames[k], frames[k + 1]).labels0
         if k in columns:
-            picture = overlaid(frames[k], labels)
+            picture = overlay_labels(frames[k], labels)
             tiles.append(cv2.resize(picture, (width, round(width * 9 / 16)), interpolation=cv2.INTER_AREA))
     return np.hstack(tiles)
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from betwixt.layers.correlation import (
-    AllPairs,
-    PairsOnDemand,
+    AllPairsCorrelation,
+    OnDemandCorrelation,
     local_correlation,
     multi_scale_matching,
-    pixel_places,
+    pixel_coordinates,
 )
 from betwixt.layers.splatting import splat
 from betwixt.layers.warp import backward_warp
@@ -22,11 +22,11 @@ from elsewhere import ELSEWHERE, elsewhere
 Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def pairs(kind: type[AllPairs] | type[PairsOnDemand]) -> Layer:
+def pairs(kind: type[AllPairsCorrelation] | type[OnDemandCorrelation]) -> Layer:
     """Correlation of all pairs, read around where the flow points to."""
 
     def read(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
-        places = pixel_places(first) + flow
+        places = pixel_coordinates(first) + flow
         return torch.cat(kind.of(first, second, 2).lookup(places, places, 2))
 
     return read
@@ -40,8 +40,8 @@ LAYERS: dict[str, Layer] = {
     "softmax": lambda first, second, flow: splat(first, flow, "softmax", second[:, :1]),
     "local correlation": lambda first, second, flow: local_correlation(first, second, 3),
     "neighbour matching": lambda first, second, flow: multi_scale_matching(first, second, 1, 3),
-    "all pairs": pairs(AllPairs),
-    "all pairs on demand": pairs(PairsOnDemand),
+    "all pairs": pairs(AllPairsCorrelation),
+    "all pairs on demand": pairs(OnDemandCorrelation),
 }
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from betwixt.errors import InputError
-from betwixt.layers.label_maps import Masks, as_labels
+from betwixt.layers.label_maps import LabelMapPair, as_labels
 
 
 def labels(top, height=6, width=8, dtype=np.uint8):
@@ -13,7 +13,7 @@ def labels(top, height=6, width=8, dtype=np.uint8):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int64, np.uint16])
 def test_integers_of_any_type_become_uint8(dtype):
-    masks = Masks(labels(3, dtype=dtype), labels(2, dtype=dtype), 4, "given")
+    masks = LabelMapPair(labels(3, dtype=dtype), labels(2, dtype=dtype), 4, "given")
     assert masks.labels0.dtype == masks.labels1.dtype == np.uint8
     assert np.array_equal(masks.labels0, labels(3))
     assert masks.labels0.flags.c_contiguous
@@ -21,20 +21,20 @@ def test_integers_of_any_type_become_uint8(dtype):
 
 @pytest.mark.parametrize("count", [1, 64])
 def test_one_label_and_sixty_four_are_allowed(count):
-    masks = Masks(labels(count - 1, 8, 8), np.zeros((8, 8), np.uint8), count, "regions")
+    masks = LabelMapPair(labels(count - 1, 8, 8), np.zeros((8, 8), np.uint8), count, "regions")
     assert masks.count == count
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, bool])
 def test_other_types_than_integers_are_refused(dtype):
     with pytest.raises(InputError, match=rf"type {np.dtype(dtype)}, where labels are whole numbers"):
-        Masks(labels(1).astype(dtype), labels(1), 2, "given")
+        LabelMapPair(labels(1).astype(dtype), labels(1), 2, "given")
 
 
 @pytest.mark.parametrize("count", [0, 65, 300])
 def test_a_number_of_labels_out_of_range_is_refused(count):
     with pytest.raises(InputError, match=rf"There are {count} labels, where masks have 1 to 64"):
-        Masks(labels(0), labels(0), count, "given")
+        LabelMapPair(labels(0), labels(0), count, "given")
 
 
 def test_a_label_beyond_the_largest_is_refused():
@@ -46,16 +46,16 @@ def test_a_label_beyond_the_largest_is_refused():
 
 def test_a_label_that_the_count_does_not_cover_is_refused():
     with pytest.raises(InputError, match="the label 3, but the number of labels is 3"):
-        Masks(labels(2), labels(3), 3, "given")
+        LabelMapPair(labels(2), labels(3), 3, "given")
 
 
 def test_maps_of_two_sizes_are_refused():
     with pytest.raises(InputError, match=r"differ in size \(8x6 and 9x6\)"):
-        Masks(labels(1), labels(1, 6, 9), 2, "given")
+        LabelMapPair(labels(1), labels(1, 6, 9), 2, "given")
 
 
 def test_another_size_than_the_frames_is_refused():
-    masks = Masks(labels(1), labels(1), 2, "given")
+    masks = LabelMapPair(labels(1), labels(1), 2, "given")
     masks.check_size(6, 8)
     with pytest.raises(InputError, match="The masks are 8x6, the frames 16x12"):
         masks.check_size(12, 16)
@@ -67,6 +67,6 @@ def test_shapes_that_are_no_map_are_refused():
 
 
 def test_names_belong_to_labels():
-    assert Masks(labels(1), labels(1), 2, "open-world", ("dog", "the rest")).names == ("dog", "the rest")
+    assert LabelMapPair(labels(1), labels(1), 2, "open-world", ("dog", "the rest")).names == ("dog", "the rest")
     with pytest.raises(InputError, match="1 names for 2 labels"):
-        Masks(labels(1), labels(1), 2, "open-world", ("dog",))
+        LabelMapPair(labels(1), labels(1), 2, "open-world", ("dog",))

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from betwixt.layers import correlation
 from betwixt.layers.correlation import (
-    AllPairs,
-    PairsOnDemand,
-    correlate,
+    AllPairsCorrelation,
+    OnDemandCorrelation,
+    all_pairs_correlation,
     fixed_window_matching,
     local_correlation,
     multi_scale_matching,
-    pixel_places,
+    pixel_coordinates,
 )
 from betwixt.layers.resize import resize, resize_flow, resize_flow_to, resize_to
 from betwixt.layers.warp import backward_warp
@@ -152,7 +152,7 @@ def test_matching_does_not_overflow_in_half() -> None:
 
 def test_all_pairs_lookup_matches_the_reference() -> None:
     values = {key: torch.from_numpy(array) for key, array in load("ops_correlation_lookup.npz").items() if array.ndim}
-    pairs = AllPairs.of(values["fmap0"], values["fmap1"], 4)
+    pairs = AllPairsCorrelation.of(values["fmap0"], values["fmap1"], 4)
     found = pairs.lookup(values["coords0"], values["coords1"], 3)
     for ours, name in zip(found, ("out0", "out1"), strict=True):
         torch.testing.assert_close(ours[..., ::2, ::2], values[name], atol=2e-5, rtol=0)
@@ -162,16 +162,16 @@ def test_all_pairs_lookup_has_the_right_gradient() -> None:
     torch.manual_seed(0)
     first, second = torch.randn(2, 1, 2, 2, 3, dtype=torch.float64).unbind()
     # Off the pixel centres of every level, where bilinear reading has kinks.
-    places = pixel_places(first) + 0.3 + 0.1 * torch.rand(2, 1, 2, 2, 3, dtype=torch.float64)
+    places = pixel_coordinates(first) + 0.3 + 0.1 * torch.rand(2, 1, 2, 2, 3, dtype=torch.float64)
     inputs = [x.requires_grad_() for x in (first, second, *places.unbind())]
-    assert torch.autograd.gradcheck(lambda a, b, p, q: AllPairs.of(a, b, 2).lookup(p, q, 1), inputs)
+    assert torch.autograd.gradcheck(lambda a, b, p, q: AllPairsCorrelation.of(a, b, 2).lookup(p, q, 1), inputs)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (6, 8), (9, 1)])
 def test_all_pairs_of_small_maps(size: tuple[int, int]) -> None:
     first, second = torch.rand(2, 2, 4, *size).unbind()
-    centre = pixel_places(first).expand(2, -1, -1, -1)
-    found, back = AllPairs.of(first, second, 4).lookup(centre, centre, 1)
+    centre = pixel_coordinates(first).expand(2, -1, -1, -1)
+    found, back = AllPairsCorrelation.of(first, second, 4).lookup(centre, centre, 1)
     assert found.shape == (2, 4 * 9, *size)
     assert bool(found.isfinite().all())
     # The centre of the finest window is the pixel itself, and both directions agree there.
@@ -186,10 +186,10 @@ def test_pairs_on_demand_are_all_pairs(size: tuple[int, int], monkeypatch: pytes
     # Bands of two rows or so.
     monkeypatch.setattr(correlation, "_WORK_BYTES", 4 * 2 * 6 * 14 * 25 * 2)
     maps = torch.randn(2, 2, 6, *size, dtype=torch.float64).unbind()
-    places = (pixel_places(maps[0]) + 4.0 * torch.randn(2, 2, 2, *size, dtype=torch.float64)).unbind()
+    places = (pixel_coordinates(maps[0]) + 4.0 * torch.randn(2, 2, 2, *size, dtype=torch.float64)).unbind()
     inputs = [x.requires_grad_() for x in (*maps, *places)]
     results = []
-    for kind in (AllPairs, PairsOnDemand):
+    for kind in (AllPairsCorrelation, OnDemandCorrelation):
         found = torch.cat(kind.of(*maps, 3).lookup(*places, 2), dim=1)
         results.append((found, *torch.autograd.grad(found.square().sum(), inputs)))
     for ours, theirs in zip(*results, strict=True):
@@ -198,8 +198,8 @@ def test_pairs_on_demand_are_all_pairs(size: tuple[int, int], monkeypatch: pytes
 
 def test_correlate_keeps_within_its_memory() -> None:
     maps = torch.randn(2, 1, 4, 8, 16).unbind()
-    taken = AllPairs.size(maps[0])
-    pairs = correlate(*maps, limit=taken)
-    assert isinstance(pairs, AllPairs)
+    taken = AllPairsCorrelation.size(maps[0])
+    pairs = all_pairs_correlation(*maps, limit=taken)
+    assert isinstance(pairs, AllPairsCorrelation)
     assert sum(level.nbytes for level in pairs.of_first + pairs.of_second) <= taken
-    assert isinstance(correlate(*maps, limit=taken - 1), PairsOnDemand)
+    assert isinstance(all_pairs_correlation(*maps, limit=taken - 1), OnDemandCorrelation)

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.layers.motion import Motion
+from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import _blurred, synthesize_planes
 
 SIZE = (96, 128)
@@ -39,11 +39,11 @@ def wave(shape: tuple[int, ...], dx: float, dy: float, low: float, high: float, 
     return np.rint(low + (high - low) * pattern).astype(dtype)
 
 
-def steady(dx: float, dy: float, t: float = 0.5, shape: tuple[int, int] = (48, 64)) -> Motion:
+def steady(dx: float, dy: float, t: float = 0.5, shape: tuple[int, int] = (48, 64)) -> FrameMotion:
     """Everything moves by (dx, dy) from frame 0 to frame 1."""
     whole = np.empty((*shape, 2), np.float32)
     whole[...] = dx, dy
-    return Motion(whole * np.float32(-t), whole * np.float32(1 - t), np.full(shape, 1 - t, np.float32))
+    return FrameMotion(whole * np.float32(-t), whole * np.float32(1 - t), np.full(shape, 1 - t, np.float32))
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -95,7 +95,7 @@ def test_weight_chooses_the_frame() -> None:
     zero = np.zeros((16, 20, 2), np.float32)
     weight = np.zeros((16, 20), np.float32)
     weight[:, :10] = 1
-    (made,) = synthesize_planes([first], [second], Motion(zero, zero, weight), (32, 40))
+    (made,) = synthesize_planes([first], [second], FrameMotion(zero, zero, weight), (32, 40))
     assert (made[:, :17] == 40).all()
     assert (made[:, 23:] == 200).all()
 

@@ -12,7 +12,7 @@ from betwixt.cli.main import run
 from betwixt.errors import UsageError
 from betwixt.masks import grounding_dino, hq_sam, ram
 from betwixt.masks import load as runtime
-from betwixt.masks.load import Detection, Segmentation, Tagging, load_mask_source
+from betwixt.masks.load import GroundingDINODetector, HQSAMSegmenter, RAMTagger, load_mask_source
 from betwixt.masks.store import open_masks
 from betwixt.weights.install import write_weights
 from clips import make_clip
@@ -68,7 +68,7 @@ def test_tags_are_those_above_their_thresholds(weights):
     facts = {"tags": "\n".join(TAGS)}
     likely = torch.sigmoid(network(runtime._picture(frame(), 96, 96, *runtime._IMAGENET)).logits[0]).tolist()
     middle = sorted(likely)[4]
-    tags = Tagging(network, {**facts, "thresholds": "\n".join([str(middle)] * 9)}, CPU)(frame())
+    tags = RAMTagger(network, {**facts, "thresholds": "\n".join([str(middle)] * 9)}, CPU)(frame())
     assert tags == [tag for tag, p in zip(TAGS, likely, strict=True) if p > middle]
     assert len(tags) == 4
 
@@ -94,7 +94,7 @@ class Boxes:
 
 def test_boxes_go_to_the_tag_whose_words_they_answer_to():
     network = Boxes()
-    detect = Detection(network, {"vocabulary": "\n".join(WORDS)}, CPU, short=96, long=128)
+    detect = GroundingDINODetector(network, {"vocabulary": "\n".join(WORDS)}, CPU, short=96, long=128)
     found = detect(frame(), ["dog", "grey horse", "cat"])
     assert network.texts == ["[CLS] dog . grey horse . cat . [SEP]"]
     assert network.shape == (1, 3, 77, 128)
@@ -106,7 +106,7 @@ def test_boxes_go_to_the_tag_whose_words_they_answer_to():
 
 def test_many_tags_are_asked_for_in_turns():
     network = Boxes()
-    detect = Detection(network, {"vocabulary": "\n".join(WORDS)}, CPU, short=96, long=128)
+    detect = GroundingDINODetector(network, {"vocabulary": "\n".join(WORDS)}, CPU, short=96, long=128)
     detect(frame(), [TAGS[i % 9] for i in range(300)])
     assert len(network.texts) == 3
     assert all(len(text.split()) <= 256 for text in network.texts)
@@ -114,7 +114,7 @@ def test_many_tags_are_asked_for_in_turns():
 
 
 def test_masks_of_boxes_come_at_the_frames_size(weights):
-    segment = Segmentation(weights["hq-sam"].eval(), CPU)
+    segment = HQSAMSegmenter(weights["hq-sam"].eval(), CPU)
     two = segment(frame(), np.array([[5, 5, 30, 30], [40, 10, 70, 40]], np.float32))
     one = segment(frame(), np.array([[5, 5, 30, 30]], np.float32))
     assert two.shape == (48, 80)

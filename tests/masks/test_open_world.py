@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from betwixt.masks.open_world import REST, Look, OpenWorld, TagNumbers, paired, surviving
+from betwixt.masks.open_world import REST, OpenWorldSegmenter, TaggedMasks, TagLabels, common_tags, label_pair
 
 SIZE = (20, 30)
 
@@ -17,7 +17,7 @@ def box(top, left, bottom, right):
 
 
 def look(**masks):
-    return Look(tuple(masks), tuple(masks.values()), SIZE)
+    return TaggedMasks(tuple(masks), tuple(masks.values()), SIZE)
 
 
 class Fake:
@@ -47,7 +47,7 @@ def test_tags_that_are_not_found_are_dropped():
         "fly": np.array([[3, 3, 3, 3]], np.float32),
     }
     fake = Fake(["dog", "cat", "fly", "sky", "dog"], boxes)
-    found = OpenWorld(fake.tag, fake.detect, fake.segment).look(np.zeros((*SIZE, 3), np.uint8))
+    found = OpenWorldSegmenter(fake.tag, fake.detect, fake.segment).look(np.zeros((*SIZE, 3), np.uint8))
     assert fake.asked == [["dog", "cat", "fly", "sky"]]
     assert found.tags == ("dog",)
     assert found.masks[0].sum() == 29
@@ -55,14 +55,14 @@ def test_tags_that_are_not_found_are_dropped():
 
 def test_a_frame_without_tags_asks_nobody():
     fake = Fake([], {})
-    assert OpenWorld(fake.tag, fake.detect, fake.segment).look(np.zeros((*SIZE, 3), np.uint8)).tags == ()
+    assert OpenWorldSegmenter(fake.tag, fake.detect, fake.segment).look(np.zeros((*SIZE, 3), np.uint8)).tags == ()
     assert fake.asked == []
 
 
 def test_only_common_tags_stay_and_the_rest_is_label_0():
     first = look(dog=box(0, 0, 5, 5), cat=box(10, 10, 15, 15))
     second = look(dog=box(1, 2, 6, 7), bird=box(10, 10, 15, 15))
-    masks = paired(first, second)
+    masks = label_pair(first, second)
     assert (masks.count, masks.source, masks.names) == (2, "open-world", (REST, "dog"))
     assert np.array_equal(masks.labels0 == 1, first.masks[0])
     assert np.array_equal(masks.labels1 == 1, second.masks[0])
@@ -72,15 +72,15 @@ def test_the_smaller_of_two_that_overlap_goes_from_both_frames():
     # In frame 0 they share 20 of 100 pixels of the smaller; in frame 1 nothing.
     first = look(small=box(0, 8, 10, 18), large=box(0, 0, 20, 10))
     second = look(small=box(0, 20, 10, 30), large=box(0, 0, 20, 10))
-    assert surviving(first, second) == ["large"]
-    assert surviving(second, first) == ["large"]
+    assert common_tags(first, second) == ["large"]
+    assert common_tags(second, first) == ["large"]
 
 
 @pytest.mark.parametrize(("shared", "stays"), [(1, True), (2, False)])
 def test_a_tenth_of_the_smaller_is_allowed(shared, stays):
     # The smaller one is 10 pixels wide and 1 high.
     larger, smaller = box(0, 0, 20, 10), box(5, 10 - shared, 6, 20 - shared)
-    found = paired(look(a=larger, b=smaller), look(a=larger, b=smaller))
+    found = label_pair(look(a=larger, b=smaller), look(a=larger, b=smaller))
     assert ("b" in found.names) == stays
     if stays:  # what they share is the smaller one's
         assert (found.labels0 == found.names.index("b")).sum() == 10
@@ -90,11 +90,11 @@ def test_a_tag_loses_only_to_one_that_stays():
     # b overlaps a and goes; c overlaps b alone.
     a, b, c = box(0, 0, 20, 12), box(0, 10, 10, 20), box(0, 18, 4, 26)
     both = look(c=c, b=b, a=a)
-    assert surviving(both, both) == ["a", "c"]
+    assert common_tags(both, both) == ["a", "c"]
 
 
 def test_nothing_in_common_is_one_mask():
-    masks = paired(look(a=box(0, 0, 4, 4)), look(b=box(0, 0, 4, 4)))
+    masks = label_pair(look(a=box(0, 0, 4, 4)), look(b=box(0, 0, 4, 4)))
     assert (masks.count, masks.names) == (1, (REST,))
     assert not masks.labels0.any()
 
@@ -106,19 +106,19 @@ def test_more_than_sixty_three_tags_leave_the_largest():
         mask = np.zeros(size, bool)
         mask[: 20 + i, i] = True
         many[f"tag {i}"] = mask
-    both = Look(tuple(many), tuple(many.values()), size)
-    masks = paired(both, both)
+    both = TaggedMasks(tuple(many), tuple(many.values()), size)
+    masks = label_pair(both, both)
     assert masks.count == 64
     assert "tag 69" in masks.names
     assert "tag 0" not in masks.names
 
 
 def test_labels_last_along_a_video():
-    numbers = TagNumbers()
+    numbers = TagLabels()
     a, b, c = box(0, 0, 5, 5), box(8, 8, 16, 16), box(0, 20, 3, 23)
-    one = paired(look(a=a, b=b), look(a=a, b=b), numbers)
+    one = label_pair(look(a=a, b=b), look(a=a, b=b), numbers)
     assert one.names == (REST, "b", "a")
-    two = paired(look(a=a, b=b, c=c), look(a=a, c=c), numbers)
+    two = label_pair(look(a=a, b=b, c=c), look(a=a, c=c), numbers)
     assert two.names == (REST, "c", "a")  # b's label is free again
 
 
@@ -127,7 +127,7 @@ def test_labels_last_along_a_video():
 def test_a_look_survives_a_file(corners):
     masks = {f"t{i}": box(min(a, c), min(b, d), max(a, c) + 1, max(b, d) + 1) for i, (a, b, c, d) in enumerate(corners)}
     before = look(**masks)
-    after = Look.of(before.arrays())
+    after = TaggedMasks.of(before.arrays())
     assert after.tags == before.tags
     assert after.size == before.size
     assert all(np.array_equal(x, y) for x, y in zip(after.masks, before.masks, strict=True))

@@ -6,9 +6,9 @@ import os
 import numpy as np
 import pytest
 
-from betwixt.masks.cache import MaskCache, key_of
-from betwixt.masks.open_world import OpenWorld
-from betwixt.masks.source import OpenWorldSource, RegionSource
+from betwixt.masks.cache import MaskCache, cache_key
+from betwixt.masks.open_world import OpenWorldSegmenter
+from betwixt.masks.source import OpenWorldMaskSource, RegionMaskSource
 from betwixt.media.sample import render
 
 
@@ -30,10 +30,10 @@ def same(one, two):
 
 def test_a_second_run_does_not_pay_again(frames, tmp_path, monkeypatch):
     cache = MaskCache(tmp_path)
-    first = RegionSource(cache)
+    first = RegionMaskSource(cache)
     made = run(first, frames)
     assert first.known == 0
-    second = RegionSource(cache)
+    second = RegionMaskSource(cache)
     monkeypatch.setattr(second._tracker, "pair", None)
     assert same(run(second, frames), made)
     assert second.known == 4
@@ -42,24 +42,24 @@ def test_a_second_run_does_not_pay_again(frames, tmp_path, monkeypatch):
 @pytest.mark.parametrize("known", [1, 3])
 def test_a_video_known_in_part_gives_the_same_masks(frames, tmp_path, known):
     cache = MaskCache(tmp_path)
-    run(RegionSource(cache), frames[: known + 1])
-    source = RegionSource(cache)
-    assert same(run(source, frames), run(RegionSource(), frames))
+    run(RegionMaskSource(cache), frames[: known + 1])
+    source = RegionMaskSource(cache)
+    assert same(run(source, frames), run(RegionMaskSource(), frames))
     assert source.known == known
 
 
 def test_the_same_pair_after_another_one_is_another_entry(frames, tmp_path):
     cache = MaskCache(tmp_path)
-    run(RegionSource(cache), frames)
-    source = RegionSource(cache)
+    run(RegionMaskSource(cache), frames)
+    source = RegionMaskSource(cache)
     source.pair(frames[2], frames[3])
     assert source.known == 0
 
 
 def test_other_settings_are_other_entries(frames, tmp_path):
     cache = MaskCache(tmp_path)
-    run(RegionSource(cache), frames[:2])
-    source = RegionSource(cache)
+    run(RegionMaskSource(cache), frames[:2])
+    source = RegionMaskSource(cache)
     source.settings = {**source.settings, "cell": 11}
     run(source, frames[:2])
     assert source.known == 0
@@ -67,10 +67,10 @@ def test_other_settings_are_other_entries(frames, tmp_path):
 
 def test_a_damaged_entry_counts_as_absent(frames, tmp_path):
     cache = MaskCache(tmp_path)
-    made = run(RegionSource(cache), frames[:2])
+    made = run(RegionMaskSource(cache), frames[:2])
     (entry,) = tmp_path.glob("*/*.npz")
     entry.write_bytes(entry.read_bytes()[:100])
-    source = RegionSource(cache)
+    source = RegionMaskSource(cache)
     assert same(run(source, frames[:2]), made)
     assert source.known == 0
     assert len(list(tmp_path.glob("*/*"))) == 1
@@ -80,7 +80,7 @@ def test_frames_are_looked_at_once(frames, tmp_path):
     looked = []
 
     def tag(frame):
-        looked.append(key_of(frame))
+        looked.append(cache_key(frame))
         return ["dog", "cat"]
 
     def detect(frame, tags):
@@ -91,21 +91,28 @@ def test_frames_are_looked_at_once(frames, tmp_path):
         mask[10:40, 10:40] = True
         return mask
 
-    source = OpenWorldSource(OpenWorld(tag, detect, segment), {"version": 1}, MaskCache(tmp_path))
+    source = OpenWorldMaskSource(OpenWorldSegmenter(tag, detect, segment), {"version": 1}, MaskCache(tmp_path))
     made = run(source, frames)
     assert len(looked) == len(set(looked)) == 5
     assert all(m.source == "open-world" and m.names == ("the rest", "dog") for m in made)
-    again = OpenWorldSource(OpenWorld(tag, detect, segment), {"version": 1}, MaskCache(tmp_path))
+    again = OpenWorldMaskSource(OpenWorldSegmenter(tag, detect, segment), {"version": 1}, MaskCache(tmp_path))
     assert same(run(again, frames), made)
     assert len(looked) == 5
-    other = OpenWorldSource(OpenWorld(tag, detect, segment), {"version": 2}, MaskCache(tmp_path))
+    other = OpenWorldMaskSource(OpenWorldSegmenter(tag, detect, segment), {"version": 2}, MaskCache(tmp_path))
     run(other, frames[:2])
     assert len(looked) == 7
 
 
 def test_keys_tell_types_shapes_and_order_apart():
     a = np.zeros((2, 3), np.uint8)
-    keys = {key_of(a), key_of(a.reshape(3, 2)), key_of(a.astype(np.int8)), key_of(a, a), key_of(a, {"x": 1}), key_of()}
+    keys = {
+        cache_key(a),
+        cache_key(a.reshape(3, 2)),
+        cache_key(a.astype(np.int8)),
+        cache_key(a, a),
+        cache_key(a, {"x": 1}),
+        cache_key(),
+    }
     assert len(keys) == 6
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from betwixt.errors import InputError, OutputError
-from betwixt.layers.label_maps import Masks
+from betwixt.layers.label_maps import LabelMapPair
 from betwixt.masks.store import MaskWriter, open_masks
 
 SIZE = (12, 20)
@@ -23,7 +23,7 @@ def folder(tmp_path):
     """Masks of four frames, as Betwixt writes them."""
     with MaskWriter(tmp_path / "masks", "regions", {"version": 1}) as writer:
         for k in range(3):
-            writer.write(Masks(labels(2 * k), labels(2 * k + 1), 5, "regions"))
+            writer.write(LabelMapPair(labels(2 * k), labels(2 * k + 1), 5, "regions"))
     return tmp_path / "masks"
 
 
@@ -56,8 +56,8 @@ def test_frames_that_do_not_follow_each_other(folder):
 def test_names_bring_labels_of_two_pairs_together(tmp_path):
     with MaskWriter(tmp_path / "masks", "open-world", {}) as writer:
         a = np.array([[0, 1, 2]], np.uint8)
-        writer.write(Masks(a, a, 3, "open-world", ("the rest", "dog", "cat")))
-        writer.write(Masks(a, a, 3, "open-world", ("the rest", "bird", "dog")))
+        writer.write(LabelMapPair(a, a, 3, "open-world", ("the rest", "dog", "cat")))
+        writer.write(LabelMapPair(a, a, 3, "open-world", ("the rest", "bird", "dog")))
     masks = open_masks(tmp_path / "masks").pair(0, 2, 1, 3)
     assert masks.names == ("the rest", "dog", "cat")
     assert masks.labels1.tolist() == [[0, 0, 1]]
@@ -223,14 +223,14 @@ def test_existing_masks_are_kept_unless_asked(folder):
         MaskWriter(folder, "regions", {})
     (folder / "notes.txt").write_text("mine")
     with MaskWriter(folder, "given", {}, overwrite=True) as writer:
-        writer.write(Masks(labels(9), labels(8), 5, "given"))
+        writer.write(LabelMapPair(labels(9), labels(8), 5, "given"))
     assert sorted(p.name for p in folder.iterdir()) == ["000000-0.png", "000000-1.png", "masks.json", "notes.txt"]
 
 
 def test_nothing_is_left_of_what_broke_off(tmp_path):
     def broken():
         with MaskWriter(tmp_path / "masks", "regions", {}) as writer:
-            writer.write(Masks(labels(0), labels(1), 5, "regions"))
+            writer.write(LabelMapPair(labels(0), labels(1), 5, "regions"))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from betwixt.layers.regions import Regions
+from betwixt.layers.region_attention import Regions
 from betwixt.models.amt import network as amt
 from betwixt.models.ema_vfi import network as ema_vfi
 from betwixt.models.hierarchical.network import (

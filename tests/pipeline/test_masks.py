@@ -12,7 +12,7 @@ import pytest
 
 import betwixt
 from betwixt.errors import BetwixtError, InputError, UsageError
-from betwixt.layers.label_maps import Masks
+from betwixt.layers.label_maps import LabelMapPair
 from betwixt.models.baselines.interpolator import Average
 from clips import make_clip, read_frames
 
@@ -27,7 +27,7 @@ class Masked(Average):
         self.seen: list[tuple[int, int]] = []
         self._lock = threading.Lock()
 
-    def prepare_masked(self, first: Any, second: Any, masks: Masks) -> Any:
+    def prepare_masked(self, first: Any, second: Any, masks: LabelMapPair) -> Any:
         masks.check_size(*first.shape[:2])
         with self._lock:
             self.seen.append((int(masks.labels0[0, 0]), int(masks.labels1[0, 0])))

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from betwixt.errors import BetwixtError, UsageError
-from betwixt.layers.label_maps import Masks
+from betwixt.layers.label_maps import LabelMapPair
 from betwixt.masks.regions import find_regions
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 from betwixt.models.registry import MODELS, load_network
@@ -159,10 +159,10 @@ class Masked(MaskedNetwork):
         return Synthesis(frame, flow, flow, torch.ones_like(flow[:, :1]))
 
 
-def halves(height: int = 21, width: int = 37) -> Masks:
+def halves(height: int = 21, width: int = 37) -> LabelMapPair:
     labels = np.zeros((height, width), np.uint8)
     labels[:, width // 2 :] = 5
-    return Masks(labels, labels[::-1].copy(), 7, "given")
+    return LabelMapPair(labels, labels[::-1].copy(), 7, "given")
 
 
 def test_masks_come_with_the_frames_and_are_padded_alike() -> None:
@@ -181,7 +181,7 @@ def test_masks_are_found_where_none_are_given() -> None:
     first, second = frames(64, 96)
     asked = []
 
-    def source(a: np.ndarray, b: np.ndarray) -> Masks:
+    def source(a: np.ndarray, b: np.ndarray) -> LabelMapPair:
         asked.append((a, b))
         return halves(64, 96)
 
@@ -289,9 +289,9 @@ def test_a_batch_of_tensors_comes_back_as_one_whatever_the_model() -> None:
 
 
 def test_a_batch_has_the_masks_of_each_of_its_pairs() -> None:
-    def source(first: np.ndarray, second: np.ndarray) -> Masks:
+    def source(first: np.ndarray, second: np.ndarray) -> LabelMapPair:
         labels = np.full(first.shape[:2], first[0, 0, 0] % 9, np.uint8)
-        return Masks(labels, labels, int(labels.max()) + 1, "given")
+        return LabelMapPair(labels, labels, int(labels.max()) + 1, "given")
 
     network = Masked()
     firsts, seconds = (x.reshape(3, 21, 37, 3) for x in frames(3 * 21))

@@ -4,9 +4,9 @@
 `fixed_window_matching` compares every pixel of a window in the first map with every pixel of the same window in the
 second, as in neighbor correspondence matching (NCM): the frame in between, to which the window's centre belongs, is
 not needed, and no flow that may be wrong decides where to look. `multi_scale_matching` does so at several scales.
-`AllPairs` compares every pixel of one map with every pixel of the other, once, and is then read around the places that
-a flow points to, at several scales (RAFT); both ways, as in AMT. `PairsOnDemand` reads the same without ever holding
-the volume, and `correlate` takes the first of them where it fits into a given memory.
+`AllPairsCorrelation` compares every pixel of one map with every pixel of the other, once, and is then read around the
+places that a flow points to, at several scales (RAFT); both ways, as in AMT. `OnDemandCorrelation` reads the same
+without ever holding the volume, and `all_pairs_correlation` takes the first of them where it fits into a given memory.
 
 All but all pairs take means over the channels, so on standardised features (mean 0, variance 1 over the channels of a
 pixel) the values are cosine similarities; all pairs are sums divided by the root of the number of channels, as in RAFT.
@@ -26,24 +26,24 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 __all__ = [
-    "AllPairs",
-    "PairsOnDemand",
-    "correlate",
+    "AllPairsCorrelation",
+    "OnDemandCorrelation",
+    "all_pairs_correlation",
     "fixed_window_matching",
     "local_correlation",
     "multi_scale_matching",
-    "pixel_places",
-    "shifts",
+    "pixel_coordinates",
+    "shifted_copies",
 ]
 
 _WORK_BYTES = 1 << 26
-"""About how much `PairsOnDemand` samples at a time."""
+"""About how much `OnDemandCorrelation` samples at a time."""
 
 _BAND = 1 << 23
 """Numbers that `multi_scale_matching` gathers of both maps before it multiplies them: 32 MiB in float32."""
 
 
-def shifts(features: Tensor, radius: int) -> list[Tensor]:
+def shifted_copies(features: Tensor, radius: int) -> list[Tensor]:
     """`features` (N, C, H, W) at x + d for all d in the window, row displacement slowest."""
     return _window(_padded(features, radius), radius, 1)
 
@@ -73,7 +73,7 @@ def local_correlation(first: Tensor, second: Tensor, radius: int) -> Tensor:
 
 
 def _local_correlation(first: Tensor, second: Tensor, radius: int) -> Tensor:
-    return torch.stack([(first * shifted).mean(dim=1) for shifted in shifts(second, radius)], dim=1)
+    return torch.stack([(first * shifted).mean(dim=1) for shifted in shifted_copies(second, radius)], dim=1)
 
 
 class _LocalCorrelation(torch.autograd.Function):
@@ -176,7 +176,7 @@ def _interpolated(features: Tensor, factor: int, size: Sequence[int]) -> Tensor:
     return F.pad(read, (0, size[1] - whole[1], 0, size[0] - whole[0]), mode="replicate")
 
 
-def pixel_places(features: Tensor) -> Tensor:
+def pixel_coordinates(features: Tensor) -> Tensor:
     """Where the pixels of `features` (N, C, H, W) are: (1, 2, H, W), channels (x, y), float32 or better."""
     height, width = features.shape[-2:]
     # Half floats do not count far enough.
@@ -187,7 +187,7 @@ def pixel_places(features: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class AllPairs:
+class AllPairsCorrelation:
     """All-pairs correlation of two feature maps (N, C, H, W), in both directions, each a pyramid.
 
     Level l holds, for every pixel of one map, its correlation with the other map averaged over squares of 2^l pixels:
@@ -210,7 +210,7 @@ class AllPairs:
         return 4 * 8 * len(maps) * math.prod(maps.shape[-2:]) ** 2 // 3
 
     @classmethod
-    def of(cls, first: Tensor, second: Tensor, levels: int = 4) -> AllPairs:
+    def of(cls, first: Tensor, second: Tensor, levels: int = 4) -> AllPairsCorrelation:
         """Correlate two maps (N, C, H, W); the sum over channels is divided by sqrt(C)."""
         batch, channels, height, width = first.shape
         # Scaled before the product: a sum of half floats could overflow.
@@ -237,16 +237,17 @@ class AllPairs:
 
 
 @dataclass(frozen=True)
-class PairsOnDemand:
-    """What `AllPairs` holds, computed only where it is read, in memory that grows with H W alone.
+class OnDemandCorrelation:
+    """What `AllPairsCorrelation` holds, computed only where it is read, in memory that grows with H W alone.
 
     Correlation is linear in the second map, so its value between pixels and over squares of pixels is the correlation
     with features between pixels and averaged over squares: the pyramids are those of the features, (N, C, H / 2^l,
-    W / 2^l). A lookup takes C products for each of its results, again every time, where `AllPairs` takes them for all
-    (H W)² pairs, once. Its backward pass samples anew what the forward pass sampled, for the same reason.
+    W / 2^l). A lookup takes C products for each of its results, again every time, where `AllPairsCorrelation` takes
+    them for all (H W)² pairs, once. Its backward pass samples anew what the forward pass sampled, for the same reason.
 
     Attributes:
-        first: The first map at every level, divided by the fourth root of C: products are then as in `AllPairs`.
+        first: The first map at every level, divided by the fourth root of C: products are then as in
+        `AllPairsCorrelation`.
         second: The second map likewise.
 
     References: Teed and Deng, RAFT, ECCV 2020, section 3.2, on images of high resolution.
@@ -256,25 +257,30 @@ class PairsOnDemand:
     second: tuple[Tensor, ...]
 
     @classmethod
-    def of(cls, first: Tensor, second: Tensor, levels: int = 4) -> PairsOnDemand:
+    def of(cls, first: Tensor, second: Tensor, levels: int = 4) -> OnDemandCorrelation:
         """Prepare two maps (N, C, H, W)."""
         share = first.shape[1] ** -0.25
         first, second = (m.to(torch.promote_types(m.dtype, torch.float32)) * share for m in (first, second))
         return cls(_pooled(first, levels), _pooled(second, levels))
 
     def lookup(self, in_second: Tensor, in_first: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-        """As `AllPairs.lookup`."""
+        """As `AllPairsCorrelation.lookup`."""
         return (
             _read_on_demand(self.first[0], self.second, in_second, radius),
             _read_on_demand(self.second[0], self.first, in_first, radius),
         )
 
 
-def correlate(first: Tensor, second: Tensor, levels: int = 4, limit: int = 3 << 30) -> AllPairs | PairsOnDemand:
-    """All pairs of two maps (N, C, H, W): `AllPairs` where it takes at most `limit` bytes, else `PairsOnDemand`."""
-    if AllPairs.size(first) <= limit:
-        return AllPairs.of(first, second, levels)
-    return PairsOnDemand.of(first, second, levels)
+def all_pairs_correlation(
+    first: Tensor, second: Tensor, levels: int = 4, limit: int = 3 << 30
+) -> AllPairsCorrelation | OnDemandCorrelation:
+    """Correlate all pairs of pixels of two maps (N, C, H, W).
+
+    `AllPairsCorrelation` where its volume takes at most `limit` bytes, otherwise `OnDemandCorrelation`.
+    """
+    if AllPairsCorrelation.size(first) <= limit:
+        return AllPairsCorrelation.of(first, second, levels)
+    return OnDemandCorrelation.of(first, second, levels)
 
 
 def _pooled(maps: Tensor, levels: int) -> tuple[Tensor, ...]:

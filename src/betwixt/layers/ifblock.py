@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from betwixt.layers.resize import resize, resize_flow
 from betwixt.layers.warp import backward_warp
 
-__all__ = ["Estimate", "IFBlock", "stack"]
+__all__ = ["FlowEstimate", "IFBlock", "concatenate"]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class FlowEstimate:
     """What is known of frame t after a block.
 
     Attributes:
@@ -42,7 +42,7 @@ class Estimate:
     warped1: Tensor
 
     @classmethod
-    def of(cls, frame0: Tensor, frame1: Tensor, flow: Tensor, logit: Tensor) -> Estimate:
+    def of(cls, frame0: Tensor, frame1: Tensor, flow: Tensor, logit: Tensor) -> FlowEstimate:
         """Warp the two frames by `flow`."""
         return cls(flow, logit, backward_warp(frame0, flow[:, 0:2]), backward_warp(frame1, flow[:, 2:4]))
 
@@ -98,7 +98,7 @@ class IFBlock(nn.Module):
     @staticmethod
     def shrink(maps: Tensor, flow: Tensor | None, scale: float) -> Tensor:
         """What the body takes, (N, C + 4, H/K, W/K); without flow, C channels."""
-        return stack(resize(maps, 1.0 / scale), None if flow is None else resize_flow(flow, 1.0 / scale))
+        return concatenate(resize(maps, 1.0 / scale), None if flow is None else resize_flow(flow, 1.0 / scale))
 
     def enlarge(self, found: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor | None]:
         """What `forward` returns, from what the body returned."""
@@ -108,6 +108,6 @@ class IFBlock(nn.Module):
         return motion[:, 0:4] * factor, motion[:, 4:5], state
 
 
-def stack(first: Tensor, *maps: Tensor | None) -> Tensor:
+def concatenate(first: Tensor, *maps: Tensor | None) -> Tensor:
     """Concatenate along the channels what is there, all in the type of the first."""
     return torch.cat((first, *(m.to(first.dtype) for m in maps if m is not None)), dim=1)

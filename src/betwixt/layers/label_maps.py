@@ -19,22 +19,22 @@ from numpy.typing import NDArray
 
 from betwixt.errors import InputError
 
-__all__ = ["MAX_LABELS", "SOURCES", "Labels", "Masks", "Source", "as_labels"]
+__all__ = ["MASK_SOURCE_NAMES", "MAX_LABELS", "LabelMap", "LabelMapPair", "MaskSourceName", "as_labels"]
 
-Labels = NDArray[np.uint8]
+LabelMap = NDArray[np.uint8]
 """A label map: (H, W), uint8."""
 
-Source = Literal["regions", "open-world", "given"]
+MaskSourceName = Literal["regions", "open-world", "given"]
 """Where masks come from: class-agnostic regions, open-world models, or a user's own files."""
 
-SOURCES: tuple[Source, ...] = ("regions", "open-world", "given")
+MASK_SOURCE_NAMES: tuple[MaskSourceName, ...] = ("regions", "open-world", "given")
 
 MAX_LABELS = 64
 """The most labels that two frames may share."""
 
 
 @dataclass(frozen=True, eq=False)
-class Masks:
+class LabelMapPair:
     """The label maps of two frames.
 
     Attributes:
@@ -48,17 +48,17 @@ class Masks:
         InputError: if the maps are not of integers, not of one size, or bear more than 64 labels.
     """
 
-    labels0: Labels
-    labels1: Labels
+    labels0: LabelMap
+    labels1: LabelMap
     count: int
-    source: Source
+    source: MaskSourceName
     names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= MAX_LABELS:
             raise InputError(f"There are {self.count} labels, where masks have 1 to {MAX_LABELS}: merge some of them.")
-        if self.source not in SOURCES:
-            raise InputError(f"There is no source of masks '{self.source}': choose {', '.join(SOURCES)}.")
+        if self.source not in MASK_SOURCE_NAMES:
+            raise InputError(f"There is no source of masks '{self.source}': choose {', '.join(MASK_SOURCE_NAMES)}.")
         if self.names and len(self.names) != self.count:
             raise InputError(f"There are {len(self.names)} names for {self.count} labels: give each label one.")
         for field in ("labels0", "labels1"):
@@ -85,7 +85,7 @@ class Masks:
             )
 
 
-def as_labels(values: Any, name: str = "The masks") -> Labels:
+def as_labels(values: Any, name: str = "The masks") -> LabelMap:
     """A label map of integers of any type, as contiguous uint8.
 
     Args:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Motion"]
+__all__ = ["FrameMotion"]
 
 
 @dataclass(frozen=True)
-class Motion:
+class FrameMotion:
     """How frame t is made.
 
         blend = w * warp(frame 0, flow_t0) + (1 - w) * warp(frame 1, flow_t1)
@@ -37,7 +37,7 @@ class Motion:
     weight: NDArray[np.float32]
     colours: NDArray[np.float32] | None = None
     softness: tuple[tuple[float, NDArray[np.float32]], ...] | None = None
-    other: Motion | None = None
+    other: FrameMotion | None = None
     share: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Makes a frame from two frames and a `Motion`, plane by plane, in the format the video has.
+"""Makes a frame from two frames and a `FrameMotion`, plane by plane, in the format the video has.
 
     planes of frame 0 ──► warp by flow_t0 ──► a ─┬─► w a + (1 − w) b ─► m ─┬──────────────► + ──► planes of frame t
                  flow_t0, flow_t1, w             │                         └─► blur − m ─► · s      (+ colours)
@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.layers.motion import Motion
+from betwixt.layers.motion import FrameMotion
 
 __all__ = ["Plane", "synthesize_planes"]
 
@@ -73,7 +73,7 @@ _Map = NDArray[Any]
 def synthesize_planes(
     first: Sequence[Plane],
     second: Sequence[Plane],
-    motion: Motion,
+    motion: FrameMotion,
     size: tuple[int, int],
     changes: Sequence[_Map | None] | None = None,
 ) -> list[Plane]:
@@ -129,7 +129,7 @@ class _Blend:
         self.out[top : top + len(values)] = values
 
 
-def _synthesize(group: list[_Blend], motion: Motion, flows: list[list[_Map]], size: tuple[int, int]) -> None:
+def _synthesize(group: list[_Blend], motion: FrameMotion, flows: list[list[_Map]], size: tuple[int, int]) -> None:
     """Fill the planes of `group`, which have one size and so share the maps.
 
     `flows` are the motion's, and those of the other beside it, each (x, y).

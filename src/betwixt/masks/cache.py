@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from betwixt.machine import cache_folder
 
-__all__ = ["MaskCache", "key_of"]
+__all__ = ["MaskCache", "cache_key"]
 
 _LIMIT = 2_000_000_000
 """Bytes."""
 
 
-def key_of(*parts: Any) -> str:
+def cache_key(*parts: Any) -> str:
     """A hash of arrays, texts and settings (what JSON holds), in their order."""
     digest = hashlib.sha256()
     for part in parts:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from betwixt.errors import InputError, UsageError
 from betwixt.masks.cache import MaskCache
-from betwixt.masks.source import MaskSource, OpenWorldSource, RegionSource
+from betwixt.masks.source import MaskSource, OpenWorldMaskSource, RegionMaskSource
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +56,7 @@ def load_mask_source(name: str = "regions", device: str = "auto", *, cache: bool
     if kept is not None:
         kept.prune()
     if name == "regions":
-        return RegionSource(kept)
+        return RegionMaskSource(kept)
     if name == "open-world":
         return _open_world(device, kept)
     raise UsageError(f"There is no source of masks '{name}': choose {' or '.join(MASK_SOURCES)}.")
@@ -69,7 +69,7 @@ def _open_world(device: str, cache: MaskCache | None) -> MaskSource:
 
     need_transformers("The source open-world")
     check_device(device)
-    from betwixt.masks.open_world import OpenWorld
+    from betwixt.masks.open_world import OpenWorldSegmenter
     from betwixt.runtime.torch import choose_device
     from betwixt.weights.catalog import catalog
     from betwixt.weights.load import metadata_of
@@ -91,11 +91,11 @@ def _open_world(device: str, cache: MaskCache | None) -> MaskSource:
         "version": 1, "tag": _TAG, "box": _BOX, "same": _SAME,
         "weights": {name: fact.get("content_sha256", "") for name, fact in facts.items()},
     }  # fmt: skip
-    return OpenWorldSource(
-        OpenWorld(
-            Tagging(networks["ram"], facts["ram"], where),
-            Detection(networks["grounding-dino"], facts["grounding-dino"], where),
-            Segmentation(networks["hq-sam"], where),
+    return OpenWorldMaskSource(
+        OpenWorldSegmenter(
+            RAMTagger(networks["ram"], facts["ram"], where),
+            GroundingDINODetector(networks["grounding-dino"], facts["grounding-dino"], where),
+            HQSAMSegmenter(networks["hq-sam"], where),
         ),
         settings,
         cache,
@@ -124,7 +124,7 @@ def _picture(frame: Frame, height: int, width: int, mean: tuple[float, ...], dev
     return (picture - torch.tensor(mean).reshape(3, 1, 1)) / torch.tensor(deviation).reshape(3, 1, 1)
 
 
-class Tagging:
+class RAMTagger:
     """RAM as a tagger.
 
     Args:
@@ -152,7 +152,7 @@ class Tagging:
         return [self._tags[i] for i in np.flatnonzero(likely > self._thresholds)]
 
 
-class Detection:
+class GroundingDINODetector:
     """Grounding DINO as a detector.
 
     Args:
@@ -247,7 +247,7 @@ def _iou(a: NDArray[Any], b: NDArray[Any]) -> float:
     return shared / max(float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared, 1e-9)
 
 
-class Segmentation:
+class HQSAMSegmenter:
     """HQ-SAM as a segmenter.
 
     Args:

@@ -1,9 +1,9 @@
 """Open-world masks: what a frame shows by name, and the same names in both frames.
 
-    frame ─► RAM ─► tags ─► Grounding DINO ─► boxes a tag ─► HQ-SAM ─► a mask a tag     (`OpenWorld.look`, once a frame)
+    frame ─► RAM ─► tags ─► Grounding DINO ─► boxes a tag ─► HQ-SAM ─► a mask a tag    (once a frame)
 
     masks by tag of frame 0 ─┐
-    masks by tag of frame 1 ─┴─► common tags ─► no overlaps ─► the rest ─► label maps    (`paired`, once a pair)
+    masks by tag of frame 1 ─┴─► common tags ─► no overlaps ─► the rest ─► label maps    (once a pair)
 
 After "Aligning Anything: Hierarchical Motion Estimation for Video Frame Interpolation", section 3.3 and appendix A.3:
 
@@ -30,19 +30,19 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.layers.label_maps import MAX_LABELS, Masks
+from betwixt.layers.label_maps import MAX_LABELS, LabelMapPair
 
 __all__ = [
     "OVERLAP",
     "REST",
     "Detector",
-    "Look",
-    "OpenWorld",
+    "OpenWorldSegmenter",
     "Segmenter",
-    "TagNumbers",
+    "TagLabels",
+    "TaggedMasks",
     "Tagger",
-    "paired",
-    "surviving",
+    "common_tags",
+    "label_pair",
 ]
 
 Frame = NDArray[np.uint8]
@@ -80,7 +80,7 @@ class Segmenter(Protocol):
 
 
 @dataclass(frozen=True)
-class Look:
+class TaggedMasks:
     """What a frame shows.
 
     Attributes:
@@ -100,7 +100,7 @@ class Look:
         return {"bits": bits, "tags": text, "size": np.array(self.size, np.int64)}
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Look:
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> TaggedMasks:
         """What `arrays` gave."""
         h, w = (int(v) for v in arrays["size"])
         text = arrays["tags"].tobytes().decode()
@@ -109,7 +109,7 @@ class Look:
         return cls(tags, tuple(masks), (h, w))
 
 
-class OpenWorld:
+class OpenWorldSegmenter:
     """The three networks in a row.
 
     Args:
@@ -121,7 +121,7 @@ class OpenWorld:
     def __init__(self, tagger: Tagger, detector: Detector, segmenter: Segmenter) -> None:
         self._tagger, self._detector, self._segmenter = tagger, detector, segmenter
 
-    def look(self, frame: Frame) -> Look:
+    def look(self, frame: Frame) -> TaggedMasks:
         """What a frame (H, W, 3) uint8 shows: the tags that are found in it, with their masks (rule 1)."""
         tags, masks = [], []
         wanted = list(dict.fromkeys(self._tagger(frame)))
@@ -132,10 +132,10 @@ class OpenWorld:
                 if mask.any():
                     tags.append(tag)
                     masks.append(mask)
-        return Look(tuple(tags), tuple(masks), frame.shape[:2])
+        return TaggedMasks(tuple(tags), tuple(masks), frame.shape[:2])
 
 
-class TagNumbers:
+class TagLabels:
     """Gives tags labels that last along a video: a tag keeps its label while it is in use."""
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ class TagNumbers:
         return kept
 
 
-def surviving(first: Look, second: Look) -> list[str]:
+def common_tags(first: TaggedMasks, second: TaggedMasks) -> list[str]:
     """The tags of two frames that rules 2 and 3 leave, the largest first."""
     both = [tag for tag in first.tags if tag in second.tags]
     mine = {tag: (first.masks[first.tags.index(tag)], second.masks[second.tags.index(tag)]) for tag in both}
@@ -169,7 +169,7 @@ def surviving(first: Look, second: Look) -> list[str]:
     return kept[: MAX_LABELS - 1]
 
 
-def paired(first: Look, second: Look, numbers: TagNumbers | None = None) -> Masks:
+def label_pair(first: TaggedMasks, second: TaggedMasks, numbers: TagLabels | None = None) -> LabelMapPair:
     """The label maps of two frames (rules 2 to 4).
 
     Args:
@@ -177,8 +177,8 @@ def paired(first: Look, second: Look, numbers: TagNumbers | None = None) -> Mask
         second: What frame 1 shows; as large.
         numbers: Gives labels that last along a video; by default they count from 1, the largest tag first.
     """
-    kept = surviving(first, second)
-    label = (numbers or TagNumbers())(kept)
+    kept = common_tags(first, second)
+    label = (numbers or TagLabels())(kept)
     count = 1 + max(label.values(), default=0)
     names = [REST, *([""] * (count - 1))]
     maps = []
@@ -188,4 +188,4 @@ def paired(first: Look, second: Look, numbers: TagNumbers | None = None) -> Mask
             labels[look.masks[look.tags.index(tag)]] = label[tag]
             names[label[tag]] = tag
         maps.append(labels)
-    return Masks(maps[0], maps[1], count, "open-world", tuple(names))
+    return LabelMapPair(maps[0], maps[1], count, "open-world", tuple(names))

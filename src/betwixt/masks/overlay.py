@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.layers.label_maps import MAX_LABELS, Labels
+from betwixt.layers.label_maps import MAX_LABELS, LabelMap
 
-__all__ = ["COLOURS", "overlaid"]
+__all__ = ["COLOURS", "overlay_labels"]
 
 
 def _colours() -> NDArray[np.uint8]:
@@ -27,7 +27,7 @@ COLOURS: NDArray[np.uint8] = _colours()
 """Of each label, (64, 3) RGB."""
 
 
-def overlaid(frame: NDArray[np.uint8], labels: Labels) -> NDArray[np.uint8]:
+def overlay_labels(frame: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8]:
     """A frame (H, W, 3) uint8 RGB with its labels (H, W) laid over it."""
     mixed = cv2.addWeighted(np.ascontiguousarray(frame), 0.5, COLOURS[labels], 0.5, 0)
     edge = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0

@@ -47,7 +47,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.layers.label_maps import Labels, Masks
+from betwixt.layers.label_maps import LabelMap, LabelMapPair
 from betwixt.models.dis.interpolator import Flows, find_flows
 
 __all__ = ["SETTINGS", "RegionTracker", "find_regions"]
@@ -86,7 +86,7 @@ SETTINGS: dict[str, Any] = {
 """All that the regions depend on but the frames: what is kept on disk is known by it."""
 
 
-def find_regions(first: _Array, second: _Array) -> Masks:
+def find_regions(first: _Array, second: _Array) -> LabelMapPair:
     """The regions of two frames by themselves.
 
     Args:
@@ -112,7 +112,7 @@ class RegionTracker:
         self._free_since = np.zeros(_MOST, np.int64)
         self._round = 0
 
-    def pair(self, first: _Array, second: _Array) -> Masks:
+    def pair(self, first: _Array, second: _Array) -> LabelMapPair:
         """The regions of two frames, (H, W, 3), uint8, RGB.
 
         Raises:
@@ -131,7 +131,7 @@ class RegionTracker:
         if min(h, w) < 2 * _CELL:
             self._last = None
             single = np.zeros((height, width), np.uint8)
-            return Masks(single, single.copy(), 1, "regions")
+            return LabelMapPair(single, single.copy(), 1, "regions")
         small_0 = _shrunk(first, h, w)
         if self._last is not None and np.array_equal(self._last.small, small_0):
             picture_0, before = self._last, self._before
@@ -146,7 +146,7 @@ class RegionTracker:
         with ThreadPoolExecutor(1) as pool:  # OpenCV lets go of the interpreter
             later = pool.submit(_refined, labels_1, second)
             fine_0, fine_1 = _refined(labels_0, first), later.result()
-        return Masks(fine_0, fine_1, int(max(fine_0.max(), fine_1.max())) + 1, "regions")
+        return LabelMapPair(fine_0, fine_1, int(max(fine_0.max(), fine_1.max())) + 1, "regions")
 
     def state(self) -> dict[str, _Array]:
         """What has to be kept after a pair so that `resume` can go on; for frames too small for regions, nothing."""
@@ -457,7 +457,7 @@ def _carried(labels: _Array, picture: _Picture, flows: Flows) -> tuple[_Array, f
     return chosen[picture.labels], float(word.mean())
 
 
-def _refined(labels: _Array, frame: _Array) -> Labels:
+def _refined(labels: _Array, frame: _Array) -> LabelMap:
     """Labels (h, w) at the size of the frame (H, W), their edges on the picture's."""
     small = labels.astype(np.uint8)
     height, width = frame.shape[:2]
@@ -469,7 +469,7 @@ def _refined(labels: _Array, frame: _Array) -> Labels:
             inner |= mine
     sure = np.where(inner, small + np.uint8(1), np.uint8(0))
     seeds = cv2.resize(sure, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.int32)
-    fine: Labels = _flooded(cv2.GaussianBlur(frame, (5, 5), 0), seeds, np.uint8) - np.uint8(1)
+    fine: LabelMap = _flooded(cv2.GaussianBlur(frame, (5, 5), 0), seeds, np.uint8) - np.uint8(1)
     return fine
 
 

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from betwixt.errors import InputError, OutputError
 from betwixt.files import WholeOutput, output_error
-from betwixt.layers.label_maps import MAX_LABELS, SOURCES, Labels, Masks, Source, as_labels
+from betwixt.layers.label_maps import MASK_SOURCE_NAMES, MAX_LABELS, LabelMap, LabelMapPair, MaskSourceName, as_labels
 
 __all__ = ["MaskFolder", "MaskWriter", "open_masks"]
 
@@ -82,7 +82,7 @@ class MaskFolder:
                         f"{self._file(number, side)} is missing: masks go from frame to frame without a gap."
                     )
         manifest = self._manifest()
-        self.source: Source = manifest.get("source", "given")
+        self.source: MaskSourceName = manifest.get("source", "given")
         self._pairs: list[dict[str, Any]] = manifest.get("pairs", [])
 
     def _file(self, number: int, side: int | None) -> Path:
@@ -100,7 +100,7 @@ class MaskFolder:
             good = (
                 found["format"] == "betwixt masks"
                 and found["version"] == 1
-                and found["source"] in SOURCES
+                and found["source"] in MASK_SOURCE_NAMES
                 and len(found["pairs"]) == self.frames - 1
                 and all(1 <= p["count"] <= MAX_LABELS and len(p["names"]) in (0, p["count"]) for p in found["pairs"])
             )
@@ -134,7 +134,7 @@ class MaskFolder:
         return self._file(self._first + frame - self._paired, 0 if self._paired else None)
 
     @staticmethod
-    def _check(path: Path, height: int, width: int) -> Labels:
+    def _check(path: Path, height: int, width: int) -> LabelMap:
         labels = _read(path)
         if labels.shape != (height, width):
             raise InputError(
@@ -143,7 +143,7 @@ class MaskFolder:
             )
         return labels
 
-    def pair(self, first: int, second: int, height: int, width: int) -> Masks:
+    def pair(self, first: int, second: int, height: int, width: int) -> LabelMapPair:
         """The masks of two frames.
 
         Where masks are of pairs and the two frames do not follow each other, the labels of the first in its pair and
@@ -164,7 +164,7 @@ class MaskFolder:
                 raise InputError(f"{self.path} has no masks of frame {frame}: {self._missing(frame).name} is missing.")
         if not self._paired:
             one, two = (self._check(self._maps[self._first + f, None], height, width) for f in (first, second))
-            return Masks(one, two, int(max(one.max(), two.max())) + 1, self.source)
+            return LabelMapPair(one, two, int(max(one.max(), two.max())) + 1, self.source)
         before, after = first, max(second - 1, first)
         one = self._check(self._maps[self._first + before, 0], height, width)
         two = self._check(self._maps[self._first + after, 1], height, width)
@@ -177,7 +177,7 @@ class MaskFolder:
             )
             two = table[two]
         count = max(int(max(one.max(), two.max())) + 1, len(names))
-        return Masks(one, two, count, self.source, names)
+        return LabelMapPair(one, two, count, self.source, names)
 
     def _names(self, pair: int) -> tuple[str, ...]:
         return tuple(self._pairs[pair]["names"]) if self._pairs else ()
@@ -196,7 +196,7 @@ class MaskWriter(WholeOutput):
         OutputError: if the folder holds masks already, or cannot be written.
     """
 
-    def __init__(self, folder: Path, source: Source, settings: dict[str, Any], overwrite: bool = False) -> None:
+    def __init__(self, folder: Path, source: MaskSourceName, settings: dict[str, Any], overwrite: bool = False) -> None:
         self.path = folder
         self._source, self._settings = source, settings
         self._pairs: list[dict[str, Any]] = []
@@ -217,7 +217,7 @@ class MaskWriter(WholeOutput):
         except OSError as error:
             raise output_error(error, folder) from None
 
-    def write(self, masks: Masks) -> None:
+    def write(self, masks: LabelMapPair) -> None:
         """Write the maps of the next pair."""
         number = len(self._pairs)
         for side, labels in enumerate((masks.labels0, masks.labels1)):
@@ -264,7 +264,7 @@ def _own_files(folder: Path) -> list[Path]:
     return [p for p in folder.iterdir() if _NAME.match(p.name) or p.name == _MANIFEST]
 
 
-def _read(path: Path) -> Labels:
+def _read(path: Path) -> LabelMap:
     """A label map from a file."""
     return as_labels(_read_array(path) if path.suffix == ".npy" else _read_png(path), str(path))
 

@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from betwixt.errors import UsageError
-from betwixt.layers.motion import Motion
+from betwixt.layers.motion import FrameMotion
 from betwixt.models.frame_view import FrameView, Image, Luma
 
 if TYPE_CHECKING:
-    from betwixt.layers.label_maps import Masks
+    from betwixt.layers.label_maps import LabelMapPair
 
 __all__ = [
     "Image",
@@ -57,7 +57,7 @@ class MotionPair(Pair):
     """Two frames, prepared, whose in-between frames are described by motion."""
 
     @abstractmethod
-    def motion(self, t: float) -> Motion:
+    def motion(self, t: float) -> FrameMotion:
         """The motion and visibility at time `t`, 0 < t < 1."""
 
     def curved(
@@ -122,7 +122,7 @@ class Interpolator(ABC):
     def expect(self, callers: int) -> None:  # noqa: B027
         """Say how many threads are going to ask at the same time: a hint for speed, before the first of them does."""
 
-    def prepare_masked(self, first: Image, second: Image, masks: Masks) -> Pair:
+    def prepare_masked(self, first: Image, second: Image, masks: LabelMapPair) -> Pair:
         """As `prepare`, with masks of the two frames, for a model that takes them.
 
         Raises:
@@ -167,7 +167,7 @@ class Interpolator(ABC):
         """Make the frames after two frames, in the type they came in.
 
         A model that extrapolates goes on from frame to frame. For one that only interpolates, the motion that `dis`
-        finds between the two frames goes on as it went (`layers.continuation`): an honest guess for the next frame or
+        finds between the two frames goes on as it went (`layers.extrapolation`): an honest guess for the next frame or
         two, not the work of the model.
 
         Args:

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError, UsageError
-from betwixt.layers.label_maps import Labels
+from betwixt.layers.label_maps import LabelMap
 from betwixt.masks.load import load_mask_source
-from betwixt.masks.overlay import overlaid
+from betwixt.masks.overlay import overlay_labels
 from betwixt.masks.source import MaskSource
 from betwixt.masks.store import MaskWriter
 from betwixt.media.colour import Colour
@@ -115,7 +115,7 @@ def make_masks(
                 if overlay:
                     film = _film(writer.work / _OVERLAY, reader)
                 last: NDArray[np.uint8] | None = None
-                shown: Labels | None = None
+                shown: LabelMap | None = None
                 total = reader.info.frames
                 for number, frame in enumerate(_pictures(reader)):
                     if last is not None:
@@ -125,7 +125,7 @@ def make_masks(
                         counts.append(found.count)
                         writer.write(found)
                         if film is not None:
-                            film.write(from_picture(overlaid(last, found.labels0)), number - 1)
+                            film.write(from_picture(overlay_labels(last, found.labels0)), number - 1)
                         shown = found.labels1
                     last = frame
                     if progress is not None:
@@ -135,7 +135,7 @@ def make_masks(
                         f"{reader.name} has a single frame: masks are of two frames that follow each other."
                     )
                 if film is not None:
-                    film.write(from_picture(overlaid(last, shown)), len(counts))
+                    film.write(from_picture(overlay_labels(last, shown)), len(counts))
                     film.commit()
             except BaseException:
                 if film is not None:

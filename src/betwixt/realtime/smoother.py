@@ -42,7 +42,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.layers.motion import Motion
+from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.media.scenes import FAINT, SCORE_CEILING, SCORE_FLOOR, SCORE_RATIO, pair_score, thumbnail_size
 from betwixt.media.timeline import parse_rate
@@ -406,7 +406,7 @@ def _seconds(value: float | Fraction) -> Fraction:
         raise UsageError(f"{value!r} is no time: give seconds.") from None
 
 
-def _made(motion: Motion, left: _Still, right: _Still) -> Picture:
+def _made(motion: FrameMotion, left: _Still, right: _Still) -> Picture:
     """The frame that a motion describes, in 8 bit from the pictures themselves."""
     changes = None if motion.colours is None else [motion.colours * np.float32(255)]
     picture: Picture

@@ -19,8 +19,8 @@ from typing import Any
 import av
 import numpy as np
 
-from betwixt.layers.label_maps import Masks
-from betwixt.layers.motion import Motion
+from betwixt.layers.label_maps import LabelMapPair
+from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.media.colour import Colour, RGBConverter
 from betwixt.media.frames import Plane, frame_from_planes, luma8, planes
@@ -99,7 +99,11 @@ class _Interval:
     """Two frames that follow each other: prepared once, by whichever thread comes first."""
 
     def __init__(
-        self, model: Interpolator, first: SourceFrame, second: SourceFrame, masks: Callable[[], Masks] | None = None
+        self,
+        model: Interpolator,
+        first: SourceFrame,
+        second: SourceFrame,
+        masks: Callable[[], LabelMapPair] | None = None,
     ) -> None:
         self._model, self._first, self._second, self._masks = model, first, second, masks
         self._lock = threading.Lock()
@@ -143,7 +147,7 @@ class PairSynthesis:
         synthesizer: Synthesizer,
         first: SourceFrame,
         second: SourceFrame,
-        masks: Callable[[], Masks] | None = None,
+        masks: Callable[[], LabelMapPair] | None = None,
     ) -> None:
         self._synthesizer, self._first, self._second = synthesizer, first, second
         self._interval = _Interval(synthesizer.model, first, second, masks)
@@ -205,7 +209,7 @@ class PairSynthesis:
         pair = self._prepared()
         count = len(times)
         motions = max(1, min(motions, count))
-        near: tuple[int, float, Motion] | None = None
+        near: tuple[int, float, FrameMotion] | None = None
         for number, t in enumerate(times):
             if not isinstance(pair, MotionPair):
                 yield self._planes(pair, t)
@@ -253,7 +257,7 @@ class PairSynthesis:
                 self._found = DIS().prepare_views(self._first, self._second)
             return self._found
 
-    def _of_motion(self, motion: Motion) -> list[Any]:
+    def _of_motion(self, motion: FrameMotion) -> list[Any]:
         first, second = self._first, self._second
         changes = None if motion.colours is None else self.path.offsets_to_planes(motion.colours, first.planes)
         return synthesize_planes(first.planes, second.planes, motion, self._synthesizer.size, changes)
@@ -277,7 +281,7 @@ class PairSynthesis:
         return first.to_planes(pair.at(t), second, t)
 
 
-def _moved(motion: Motion, then: float, now: float) -> Motion:
+def _moved(motion: FrameMotion, then: float, now: float) -> FrameMotion:
     """The motion at time `then` as it is at `now`, a little before or after it, along the same straight paths."""
     if now == then:
         return motion

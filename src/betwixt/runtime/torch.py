@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from betwixt.errors import UsageError
-from betwixt.layers.label_maps import Masks
+from betwixt.layers.label_maps import LabelMapPair
 from betwixt.layers.warp import backward_warp
 from betwixt.models.base import Image, Interpolator, Pair, PairBatch, check_interpolates, takes_no_masks
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
@@ -34,7 +34,7 @@ from betwixt.runtime.load import check_precision
 
 __all__ = ["PRECISIONS", "FindMasks", "TorchInterpolator", "choose_device"]
 
-FindMasks = Callable[[NDArray[np.uint8], NDArray[np.uint8]], Masks]
+FindMasks = Callable[[NDArray[np.uint8], NDArray[np.uint8]], LabelMapPair]
 """Finds the masks of two frames (H, W, 3), uint8, RGB. It may be called from several threads at once."""
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -96,11 +96,11 @@ class TorchInterpolator(Interpolator):
             raise takes_no_masks(name)
         self._masks = masks or _regions
 
-    def prepare_masked(self, first: Image, second: Image, masks: Masks) -> Pair:
+    def prepare_masked(self, first: Image, second: Image, masks: LabelMapPair) -> Pair:
         """As `prepare`, with masks of the two frames."""
         return self.prepare(first, second, masks)
 
-    def prepare(self, first: Image, second: Image, masks: Masks | None = None) -> Pair:
+    def prepare(self, first: Image, second: Image, masks: LabelMapPair | None = None) -> Pair:
         """Compute what depends only on the two frames.
 
         Args:
@@ -138,7 +138,7 @@ class TorchInterpolator(Interpolator):
             return super().next_frame(first, second)
         return self._whole(first, second, None).at(2.0)
 
-    def _found(self, first: Image, second: Image, masks: Masks | None) -> Masks | None:
+    def _found(self, first: Image, second: Image, masks: LabelMapPair | None) -> LabelMapPair | None:
         """The masks of two frames, if the network takes any: those that are given, or what the source finds."""
         if not self.takes_masks:
             if masks is not None:
@@ -149,7 +149,7 @@ class TorchInterpolator(Interpolator):
         masks.check_size(*first.shape[:2])
         return masks
 
-    def _whole(self, first: Image, second: Image, masks: Masks | None) -> Pair:
+    def _whole(self, first: Image, second: Image, masks: LabelMapPair | None) -> Pair:
         if first.shape != second.shape:
             raise UsageError("The two frames differ in size: scale one to the other's size first.")
         height, width = first.shape[:2]
@@ -163,15 +163,19 @@ class TorchInterpolator(Interpolator):
         )
 
     def _pair(
-        self, first: Image, second: Image, masks: Masks | None, place: tuple[slice, slice] = (slice(None), slice(None))
+        self,
+        first: Image,
+        second: Image,
+        masks: LabelMapPair | None,
+        place: tuple[slice, slice] = (slice(None), slice(None)),
     ) -> _TorchPair:
         labels = None
         if masks is not None:
-            cut = Masks(masks.labels0[place], masks.labels1[place], masks.count, masks.source, masks.names)
+            cut = LabelMapPair(masks.labels0[place], masks.labels1[place], masks.count, masks.source, masks.names)
             labels = self._labels([cut])
         return _TorchPair(self, self._tensor(first), self._tensor(second), first.shape[:2], labels)
 
-    def _labels(self, masks: Sequence[Masks | None]) -> MaskPair | None:
+    def _labels(self, masks: Sequence[LabelMapPair | None]) -> MaskPair | None:
         """Masks of several pairs of frames, as the network takes them; None where there are none."""
         given = [each for each in masks if each is not None]
         if not given:
@@ -197,7 +201,7 @@ class TorchInterpolator(Interpolator):
             return function(*arguments)
 
 
-def _regions(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> Masks:
+def _regions(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> LabelMapPair:
     from betwixt.masks.regions import find_regions
 
     return find_regions(first, second)

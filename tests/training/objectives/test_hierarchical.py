@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from betwixt.errors import BetwixtError
-from betwixt.layers.ifblock import Estimate
+from betwixt.layers.ifblock import FlowEstimate
 from betwixt.masks.regions import find_regions
 from betwixt.models.hierarchical.network import ABLATIONS, Hierarchical
 from betwixt.models.network import Synthesis
@@ -40,7 +40,7 @@ def batch(labels: bool = True, size: int = 64) -> Batch:
 def test_the_loss_is_that_of_the_paper() -> None:
     torch.manual_seed(0)
     made, truth, frame0, frame1 = torch.rand(4, 1, 3, 8, 8)
-    alone = Estimate(torch.zeros(1, 4, 8, 8), torch.full((1, 1, 8, 8), 0.5), frame0, frame1)
+    alone = FlowEstimate(torch.zeros(1, 4, 8, 8), torch.full((1, 1, 8, 8), 0.5), frame0, frame1)
 
     def rho(x: torch.Tensor) -> torch.Tensor:
         return (x.square() + 1e-6).pow(0.5).mean()

@@ -54,7 +54,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from betwixt.layers.correlation import AllPairs, PairsOnDemand, correlate, pixel_places
+from betwixt.layers.correlation import (
+    AllPairsCorrelation,
+    OnDemandCorrelation,
+    all_pairs_correlation,
+    pixel_coordinates,
+)
 from betwixt.layers.warp import backward_warp
 from betwixt.models.ifrnet.network import (
     CoarsestDecoder,
@@ -166,7 +171,7 @@ class AMTPair:
     mean: Tensor
     first: tuple[Tensor, ...]
     second: tuple[Tensor, ...]
-    correlation: AllPairs | PairsOnDemand
+    correlation: AllPairsCorrelation | OnDemandCorrelation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -362,7 +367,7 @@ class AMT(Network):
         frames = torch.cat((frame0, frame1))
         both = [level.chunk(2) for level in self.encoder(frames)]
         matched0, matched1 = self.feat_encoder(frames).chunk(2)
-        correlation = correlate(matched0, matched1, self.config.levels)
+        correlation = all_pairs_correlation(matched0, matched1, self.config.levels)
         return AMTPair(frame0, frame1, mean, tuple(a for a, _ in both), tuple(b for _, b in both), correlation)
 
     def encode_truth(self, pair: AMTPair, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -400,7 +405,7 @@ class AMT(Network):
         to_second, to_first = 1.0 - t, t
         if self.config.exchanged_scales:
             to_second, to_first = to_first, to_second
-        places = pixel_places(coarse)
+        places = pixel_coordinates(coarse)
         correlation = torch.cat(
             pair.correlation.lookup(
                 places + coarse[:, 2:] / to_second, places + coarse[:, :2] / to_first, self.config.radius

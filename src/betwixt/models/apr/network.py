@@ -99,7 +99,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from betwixt.layers.ifblock import stack
+from betwixt.layers.ifblock import concatenate
 from betwixt.layers.splatting import splat, splat_with_coverage
 from betwixt.models.ebme.network import BiFlow, BiFlowNet
 from betwixt.models.network import Network, Synthesis
@@ -267,7 +267,7 @@ class Router(nn.Module):
         """(N, blocks, 2, n_h, n_w), at least float32, of skipping and of passing."""
         flow = torch.cat((pair.flow_01, pair.flow_10), dim=1) / self.patch
         images = torch.cat((warped.frame0 - warped.frame1, warped.frame0, warped.frame1), dim=1)
-        x = self.body(stack(images.to(pair.frame0.dtype), flow))
+        x = self.body(concatenate(images.to(pair.frame0.dtype), flow))
         x = self.choice(torch.cat((F.avg_pool2d(x, self.patch), F.max_pool2d(x, self.patch)), dim=1))
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         logits: Tensor = x.reshape(len(x), -1, 2, *x.shape[-2:])
@@ -448,7 +448,7 @@ class APR(Network):
         # A whole frame is one patch.
         whole = routes is None and self.mode == "frame"
         size = tuple(warped.frame0.shape[-2:]) if whole else (self.config.patch, self.config.patch)
-        inputs = stack(_splatted(pair.context[-1], flows), warped.frame0, warped.frame1)
+        inputs = concatenate(_splatted(pair.context[-1], flows), warped.frame0, warped.frame1)
         f = _every(self.blocks[0], _split(inputs, *size))
         all_f = [_wide(f)]
         for k, context in enumerate(reversed(pair.context[:-1])):

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.layers.motion import Motion
+from betwixt.layers.motion import FrameMotion
 from betwixt.models.dis.interpolator import DIS, Effort
 
 __all__ = ["CONFIGS", "SOFTNESS", "CompactConfig", "fitted", "search", "start_of", "working_size"]
@@ -79,7 +79,7 @@ def search(
     return start_of(found, first.shape[0], first.shape[1])
 
 
-def start_of(motion: Motion, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def start_of(motion: FrameMotion, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """u (height, width, 2) and the logit (height, width, 1) of a motion whose maps may be coarser."""
     u = fitted(motion.flow_t1 - motion.flow_t0, height, width)
     weight = np.clip(fitted(motion.weight, height, width), 0.01, 0.99)

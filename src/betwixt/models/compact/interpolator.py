@@ -3,11 +3,11 @@
     pictures ─┬─ luma ─► dis ─► u, visibility at t ─┐
               └─ working size ─► cv2.remap ─────────┴─► flow network ─► remap ─► detail network ─► Motion with colours
 
-The networks see pictures of a working size: small frames as they are, larger ones shrunk. What they find is a `Motion`,
-flows and weight and a change of colours on maps of that size, and the frame itself is made from the source's planes at
-full size. Warping is OpenCV's, which is several times faster here than a network's. On a CPU the networks run through
-OpenVINO where it is installed, else, and on GPUs, through PyTorch; the two agree to rounding. PyTorch is loaded only
-where it computes, or to compile the networks for the first time.
+The networks see pictures of a working size: small frames as they are, larger ones shrunk. What they find is a
+`FrameMotion`, flows and weight and a change of colours on maps of that size, and the frame itself is made from the
+source's planes at full size. Warping is OpenCV's, which is several times faster here than a network's. On a CPU the
+networks run through OpenVINO where it is installed, else, and on GPUs, through PyTorch; the two agree to rounding.
+PyTorch is loaded only where it computes, or to compile the networks for the first time.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from betwixt.backends.activation_ranges import ranges_file, read_activation_rang
 from betwixt.backends.devices import is_cpu
 from betwixt.errors import InputError, UsageError
 from betwixt.files import file_hash
-from betwixt.layers.motion import Motion
+from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Interpolator, MotionPair
 from betwixt.models.compact.config import CONFIGS, SOFTNESS, fitted, start_of, working_size
@@ -249,7 +249,7 @@ class CompactPair(MotionPair):
         bent._search = search
         return bent
 
-    def motion(self, t: float) -> Motion:
+    def motion(self, t: float) -> FrameMotion:
         """What the search and the networks find."""
         owner, (h, w) = self._owner, self._size
         found = self._search.motion(t)
@@ -275,7 +275,7 @@ class CompactPair(MotionPair):
         to_0, to_1 = (self._flow(flow, alive) for flow in flows)
         *colours, soft_1, soft_2 = (x[:h, :w] * alive for x in change[5:])
         softness = tuple((s * self._scale[0], x) for s, x in zip(SOFTNESS, (soft_1, soft_2), strict=True))
-        return Motion(to_0, to_1, weight[:h, :w], cv2.merge(colours), softness)
+        return FrameMotion(to_0, to_1, weight[:h, :w], cv2.merge(colours), softness)
 
     def _flow(self, planar: _Map, alive: _Map) -> _Map:
         """A flow (2, h, w) of the networks as it is told: (h, w, 2) in pixels of the frame, without what is padded."""

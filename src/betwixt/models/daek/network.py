@@ -102,8 +102,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from betwixt.layers.correlation import AllPairs, PairsOnDemand, correlate, pixel_places
-from betwixt.layers.ifblock import Estimate, stack
+from betwixt.layers.correlation import (
+    AllPairsCorrelation,
+    OnDemandCorrelation,
+    all_pairs_correlation,
+    pixel_coordinates,
+)
+from betwixt.layers.ifblock import FlowEstimate, concatenate
 from betwixt.layers.resize import resize, resize_flow
 from betwixt.models.amt.network import AMTConfig, MatchingEncoder
 from betwixt.models.network import Network
@@ -178,7 +183,7 @@ class DAEKPair(RIFEPair):
         shallow: (N, 2 encoder[3], H/8, W/8), the context features of frame 0 and of frame 1; None likewise.
     """
 
-    correlation: AllPairs | PairsOnDemand | None
+    correlation: AllPairsCorrelation | OnDemandCorrelation | None
     shallow: Tensor | None
 
 
@@ -219,7 +224,7 @@ class MotionEstimation(nn.Module):
         maps = resize(maps, scale)
         if features is not None:
             features = resize(features, maps.shape[-1] / features.shape[-1])
-        x = self.stem(stack(maps, None if flow is None else resize_flow(flow, scale), features))
+        x = self.stem(concatenate(maps, None if flow is None else resize_flow(flow, scale), features))
         found = self.head(self.body(x) + x)
         motion = resize(found[:, 0:5].float(), 1.0 / scale)
         return motion[:, 0:4] / scale, motion[:, 4:5], found[:, 5:] if found.shape[1] > 5 else None
@@ -278,7 +283,7 @@ class MotionRefinement(nn.Module):
         dtype = pair.frame0.dtype
         coarse = resize_flow(flow, 1 / 8)
         # Along a straight path the flow from frame to frame is twice the flow from the middle.
-        places, motion = pixel_places(coarse), self.flow(coarse.to(dtype))
+        places, motion = pixel_coordinates(coarse), self.flow(coarse.to(dtype))
         if self.correlation is not None:
             assert pair.correlation is not None
             found = pair.correlation.lookup(places + 2.0 * coarse[:, 2:4], places + 2.0 * coarse[:, 0:2], self.radius)
@@ -291,7 +296,7 @@ class MotionRefinement(nn.Module):
         if features is not None:
             enlarged = features.shape[-1] / coarse.shape[-1]
             seen = resize(features, 1.0 / enlarged)
-        change = self.head(self.trunk(stack(motion, coarse, seen)))
+        change = self.head(self.trunk(concatenate(motion, coarse, seen)))
         flow_change = resize_flow(change[:, 0:4].float(), 8.0)
         return flow_change, resize(change[:, 4:], enlarged) if change.shape[1] > 4 else None
 
@@ -328,7 +333,7 @@ class DAEK(Network):
         """The frames, their context, and what the student's MRBs need."""
         return self._pair(frame0, frame1, self.config.correlation_attention, self.config.shallow_attention)
 
-    def estimates(self, pair: DAEKPair, t: Tensor) -> Iterator[Estimate]:
+    def estimates(self, pair: DAEKPair, t: Tensor) -> Iterator[FlowEstimate]:
         """What is known of the middle frame after every scale, coarsest first; `t` is not looked at."""
         return (estimate for estimate, _ in self._stages(pair))
 
@@ -375,7 +380,7 @@ class DAEK(Network):
         volume, context = None, None
         if correlation and self.appearance_encoder is not None:
             first, second = self.appearance_encoder(frames).chunk(2)
-            volume = correlate(first, second, self.config.levels, self.config.volume_limit)
+            volume = all_pairs_correlation(first, second, self.config.levels, self.config.volume_limit)
         if shallow and self.context_encoder is not None:
             context = torch.cat(self.context_encoder(frames).chunk(2), dim=1)
         return DAEKPair(
@@ -387,9 +392,9 @@ class DAEK(Network):
             shallow=context,
         )
 
-    def _stages(self, pair: DAEKPair) -> Iterator[tuple[Estimate, Tensor | None]]:
+    def _stages(self, pair: DAEKPair) -> Iterator[tuple[FlowEstimate, Tensor | None]]:
         """Estimate and features after every scale."""
-        before: Estimate | None = None
+        before: FlowEstimate | None = None
         features: Tensor | None = None
         for k, (meb, scale) in enumerate(zip(self.mebs, self.config.scales, strict=True)):
             mrb = self.mrbs[k] if len(self.mrbs) else None
@@ -402,27 +407,27 @@ class DAEK(Network):
         mrb: nn.Module | None,
         scale: float,
         pair: DAEKPair,
-        before: Estimate | None,
+        before: FlowEstimate | None,
         features: Tensor | None,
         *shown: Tensor,
-    ) -> tuple[Estimate, Tensor | None]:
+    ) -> tuple[FlowEstimate, Tensor | None]:
         """Estimate at one scale and refine; `shown` is what the MEB sees beside."""
         seen = [pair.frame1, *shown]
         if before is None:
-            flow, logit, features = meb(stack(pair.frame0, *seen), None, None, scale)
+            flow, logit, features = meb(concatenate(pair.frame0, *seen), None, None, scale)
         else:
             seen += [before.warped0, before.warped1, before.logit]
-            flow, logit, features = meb(stack(pair.frame0, *seen), before.flow, features, scale)
+            flow, logit, features = meb(concatenate(pair.frame0, *seen), before.flow, features, scale)
             flow, logit = before.flow + flow, before.logit + logit
         if mrb is not None:
             flow_change, features_change = mrb(pair, flow, features)
             flow = flow + flow_change
             if features is not None and features_change is not None:
                 features = features + features_change
-        return Estimate.of(pair.frame0, pair.frame1, flow, logit), features
+        return FlowEstimate.of(pair.frame0, pair.frame1, flow, logit), features
 
 
-def enhanced_distillation_loss(stages: tuple[Estimate, ...], teacher: Estimate) -> Tensor:
+def enhanced_distillation_loss(stages: tuple[FlowEstimate, ...], teacher: FlowEstimate) -> Tensor:
     """Equation 6: the mean absolute difference from the teacher's flows, both ways added, summed over the stages.
 
     The teacher learns nothing from it.

@@ -24,7 +24,7 @@ Here u is the motion from frame 0 to frame 1 of what is seen at a pixel at time 
 Shapes: luma (H, W) uint8; inside, pictures (h, w) uint8 and flows (h, w, 2) float32 in pixels of (h, w), with h, w as
 `working_size` says; outside, maps of (h, w) with flows in pixels of (H, W).
 
-After frame 1 the motion goes on as it went (`layers.continuation`).
+After frame 1 the motion goes on as it went (`layers.extrapolation`).
 
 Curved paths. Two frames tell where a thing is at two times, so it is taken to go straight and evenly between them; that
 is most of the error on real videos. Where the pairs before and after are known (`DISPair.curved`), two more of its
@@ -67,8 +67,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.layers.continuation import continued
-from betwixt.layers.motion import Motion
+from betwixt.layers.extrapolation import extrapolate_motion
+from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Interpolator, Luma, MotionPair
 from betwixt.models.frame_view import FrameView, ImageView, LumaView, smaller
@@ -246,12 +246,12 @@ class DISPair(MotionPair):
         """Whether its paths are curved."""
         return self._bends is not None
 
-    def motion(self, t: float) -> Motion:
+    def motion(self, t: float) -> FrameMotion:
         """The motion and visibility at time `t`, 0 < t < 1."""
         t = float(t)
         if self._equal:
             zero = np.zeros((*self._size, 2), np.float32)
-            return Motion(zero, zero, np.full(self._size, 1 - t, np.float32))
+            return FrameMotion(zero, zero, np.full(self._size, 1 - t, np.float32))
         u = self._motion_at(t)
         to_0, to_1 = u * np.float32(-t), u * np.float32(1 - t)
         if self._bends is not None:
@@ -266,16 +266,16 @@ class DISPair(MotionPair):
         share = seen_0 + np.float32(1e-3 * (1 - t))
         share /= seen_0 + seen_1 + np.float32(1e-3)
         weight: _Map = cv2.blur(share, (3, 3), borderType=cv2.BORDER_REPLICATE)
-        return Motion(_by_axis(to_0, self._scale), _by_axis(to_1, self._scale), weight)
+        return FrameMotion(_by_axis(to_0, self._scale), _by_axis(to_1, self._scale), weight)
 
-    def beyond(self, s: float) -> Motion:
+    def beyond(self, s: float) -> FrameMotion:
         """The motion and visibility `s` intervals after frame 1, s > 0: what is seen in frame 1 goes on as it went."""
         if self._equal:
             zero = np.zeros((*self._size, 2), np.float32)
-            return Motion(zero, zero, np.zeros(self._size, np.float32))
+            return FrameMotion(zero, zero, np.zeros(self._size, np.float32))
         trust = _trust(self._error_1, *_TRUSTED)
         x, y = (float(side) for side in self._scale)
-        return continued(_by_axis(self._motion_at(1.0), self._scale), trust, float(s), (x, y))
+        return extrapolate_motion(_by_axis(self._motion_at(1.0), self._scale), trust, float(s), (x, y))
 
     def longest(self) -> float:
         """How far the fastest parts move from frame 0 to frame 1, in pixels of the frame: all but a thousandth."""

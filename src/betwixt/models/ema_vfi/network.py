@@ -71,7 +71,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from betwixt.layers.ifblock import Estimate
+from betwixt.layers.ifblock import FlowEstimate
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
 
@@ -486,7 +486,7 @@ class EMAVFI(Network):
         small_appearance, motion = self.backbone(small)
         return EMAVFIPair(frames, appearance, small, small_appearance, motion)
 
-    def at(self, pair: EMAVFIPair, t: Tensor, prior: Estimate | None = None) -> EMAVFISynthesis:
+    def at(self, pair: EMAVFIPair, t: Tensor, prior: FlowEstimate | None = None) -> EMAVFISynthesis:
         """Frame t of a prepared pair; t (N, 1, 1, 1), 0 < t < 1.
 
         `prior` is what head 0 starts from, at the size of `pair.flow_frames`; given where the configuration has one.

@@ -66,9 +66,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from betwixt.layers.correlation import local_correlation, shifts
-from betwixt.layers.ifblock import Estimate
-from betwixt.layers.regions import SCORES_AT_A_TIME, Regions, attend, copy, pool, shrink_labels
+from betwixt.layers.correlation import local_correlation, shifted_copies
+from betwixt.layers.ifblock import FlowEstimate
+from betwixt.layers.region_attention import (
+    SCORES_AT_A_TIME,
+    Regions,
+    broadcast_to_pixels,
+    downsample_labels,
+    region_attention,
+    region_means,
+)
 from betwixt.layers.resize import resize, resize_flow
 from betwixt.layers.warp import backward_warp
 from betwixt.models.amt.network import AMT, AMTConfig
@@ -154,7 +161,7 @@ class HybridContext(nn.Module):
             other: (N, C, h, w), whose targets are averaged: the same features (HCE-S) or the other frame's (HCE-T).
             other_regions: Theirs.
         """
-        targets = copy(pool(other, other_regions), regions).to(features.dtype)
+        targets = broadcast_to_pixels(region_means(other, other_regions), regions).to(features.dtype)
         useful = torch.sigmoid(self.select(features)) * targets
         hybrid: Tensor = self.aggregate(torch.cat((features, useful), dim=1))
         return hybrid
@@ -215,7 +222,7 @@ class TargetAttention(_Attention):
         both = torch.cat((values.float(), grid), dim=1)
         # Of what the other map does not show: no value, and the place where it is.
         absent = torch.cat((torch.zeros_like(values, dtype=torch.float32), grid), dim=1)
-        found = attend(queries, keys, both, regions, other_regions, absent, self.scores_at_a_time)
+        found = region_attention(queries, keys, both, regions, other_regions, absent, self.scores_at_a_time)
         return found[:, :channels], found[:, channels:] - grid
 
 
@@ -232,10 +239,12 @@ class PixelAttention(_Attention):
         """See the base: each pixel attends to the pixels around it, whatever their labels."""
         # The mean over C channels, C / sqrt(C) times: the sum over them, divided by sqrt(C).
         scores = local_correlation(queries, keys, self.radius) * math.sqrt(queries.shape[1])
-        inside = torch.cat(shifts(torch.ones_like(scores[:1, :1]), self.radius), dim=1)
+        inside = torch.cat(shifted_copies(torch.ones_like(scores[:1, :1]), self.radius), dim=1)
         attention = torch.softmax(scores.masked_fill(inside == 0.0, -math.inf), dim=1)
         found = torch.zeros_like(values, dtype=torch.float32)
-        for weight, moved in zip(torch.split(attention, 1, dim=1), shifts(values.float(), self.radius), strict=True):
+        for weight, moved in zip(
+            torch.split(attention, 1, dim=1), shifted_copies(values.float(), self.radius), strict=True
+        ):
             found = found + weight * moved
         side = torch.arange(-self.radius, self.radius + 1, device=values.device, dtype=torch.float32)
         across, down = side.repeat(len(side)), side.repeat_interleave(len(side))
@@ -350,7 +359,7 @@ class PlugIn(nn.Module):
             other_regions = regions
         else:
             stride = masks.labels0.shape[-1] // both.shape[-1]
-            labels = shrink_labels(torch.cat((masks.labels0, masks.labels1)), stride, masks.count)
+            labels = downsample_labels(torch.cat((masks.labels0, masks.labels1)), stride, masks.count)
             regions = Regions(labels, masks.count)
             other_regions = Regions(_exchanged(labels), masks.count)
         if self.spatial is not None:
@@ -486,7 +495,7 @@ class Hierarchical(MaskedNetwork):
         if masks.labels0.shape[-2:] != frame.shape[-2:] or masks.labels1.shape[-2:] != frame.shape[-2:]:
             raise ValueError(f"Masks of {tuple(masks.labels0.shape)} do not fit frames of {tuple(frame.shape)}.")
         shrunk = frame.shape[-1] // self._seat.frames(prepared)[0].shape[-1]
-        return masks.apply(lambda labels: shrink_labels(labels, shrunk, masks.count))
+        return masks.apply(lambda labels: downsample_labels(labels, shrunk, masks.count))
 
     def at(self, pair: HierarchicalPair, t: Tensor) -> Synthesis:
         """Frame t of a prepared pair; what the host returns."""
@@ -495,7 +504,7 @@ class Hierarchical(MaskedNetwork):
         result: Synthesis = self.host.at(pair.host, t, prior)
         return result
 
-    def trained(self, pair: HierarchicalPair, t: Tensor) -> tuple[Synthesis, Estimate]:
+    def trained(self, pair: HierarchicalPair, t: Tensor) -> tuple[Synthesis, FlowEstimate]:
         """What `at` returns, and what the plug-in alone would make of frame t, for the loss of equation 13.
 
         The estimate is at the size at which the host estimates flow; its mask for IFRNet and AMT is 1 - t.
@@ -505,7 +514,7 @@ class Hierarchical(MaskedNetwork):
         prior = FeaturePrior(motion.flow, motion.rest) if self._seat.features else alone
         return self.host.at(pair.host, t, prior), alone
 
-    def _alone(self, pair: HierarchicalPair, motion: HierarchicalMotion, t: Tensor) -> Estimate:
+    def _alone(self, pair: HierarchicalPair, motion: HierarchicalMotion, t: Tensor) -> FlowEstimate:
         frames = self._seat.frames(pair.host)
         stride = frames[0].shape[-1] // motion.flow.shape[-1]
         flow = resize_flow(motion.flow, stride)
@@ -513,7 +522,7 @@ class Hierarchical(MaskedNetwork):
             logit = torch.logit((1.0 - t).float(), eps=1e-6).expand(len(flow), 1, *flow.shape[-2:])
         else:
             logit = resize(motion.rest.float(), stride)
-        return Estimate.of(*frames, flow, logit)
+        return FlowEstimate.of(*frames, flow, logit)
 
     def adopt(self, weights: Mapping[str, Tensor]) -> None:
         """Start the host from the weights of one without a plug-in; what sees the plug-in's result starts at zero.

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.backends import openvino
-from betwixt.layers.motion import Motion
+from betwixt.layers.motion import FrameMotion
 from betwixt.models.compact.config import SOFTNESS, fitted, start_of
 from betwixt.models.compact.interpolator import (
     CompactInterpolator,
@@ -240,7 +240,7 @@ class HybridPair(CompactPair):
     _owner: HybridInterpolator
     _multiple = _MULTIPLE
 
-    def motion(self, t: float) -> Motion:
+    def motion(self, t: float) -> FrameMotion:
         """What the search, RIFE and the networks find."""
         owner, (h, w) = self._owner, self._size
         found = self._search.motion(t)
@@ -278,8 +278,8 @@ class HybridPair(CompactPair):
         weights = [logistic(x)[:h, :w] for x in (*logits, m)]
         *colours, soft_1, soft_2 = (x[:h, :w] * alive for x in change[11:])
         softness = tuple((s * self._scale[0], x) for s, x in zip(SOFTNESS, (soft_1, soft_2), strict=True))
-        other = Motion(moves[2], moves[3], weights[1])
-        return Motion(moves[0], moves[1], weights[0], cv2.merge(colours), softness, other, weights[2])
+        other = FrameMotion(moves[2], moves[3], weights[1])
+        return FrameMotion(moves[0], moves[1], weights[0], cv2.merge(colours), softness, other, weights[2])
 
     def _by_both(self, flows: _Map, method: int = cv2.INTER_CUBIC) -> list[_Map]:
         """Both pictures, warped by A's flows and by B's (8, h, w)."""

@@ -96,7 +96,7 @@ import torch
 from torch import Tensor, nn
 
 from betwixt.layers.correlation import multi_scale_matching
-from betwixt.layers.ifblock import Estimate, IFBlock, stack
+from betwixt.layers.ifblock import FlowEstimate, IFBlock, concatenate
 from betwixt.layers.resize import resize, resize_flow, resize_flow_to, resize_to
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
@@ -262,8 +262,8 @@ class NCMSynthesis(Synthesis):
 
     merged: Tensor
     residual: Tensor
-    start: Estimate
-    stages: tuple[Estimate, ...]
+    start: FlowEstimate
+    stages: tuple[FlowEstimate, ...]
 
 
 @dataclass(frozen=True)
@@ -281,8 +281,8 @@ class NCMDistillation:
     """
 
     frame: Tensor
-    stages: tuple[Estimate, ...]
-    teacher: Estimate
+    stages: tuple[FlowEstimate, ...]
+    teacher: FlowEstimate
     loss: Tensor
 
 
@@ -345,7 +345,7 @@ class MotionFeature(nn.Module):
         """Fuse (N, 324, h/8, w/8) and a flow (N, 4, h, w) in pixels of the frames, which the first block lacks."""
         seen: Tensor = self.correspondence(correspondences)
         if self.flow is not None and flow is not None:
-            seen = stack(seen, self.flow(resize_flow(flow, 1 / 8).to(correspondences.dtype)))
+            seen = concatenate(seen, self.flow(resize_flow(flow, 1 / 8).to(correspondences.dtype)))
         motion: Tensor = self.fusion(seen)
         return motion
 
@@ -412,7 +412,7 @@ class Block(IFBlock):
         Returns:
             As the base: residual of the flow, of the mask logit, and None.
         """
-        x = stack(self.shrink(maps, flow, scale), image)
+        x = concatenate(self.shrink(maps, flow, scale), image)
         motion = None
         if self.motion_feature is not None and correspondences is not None:
             motion = resize(self.motion_feature(correspondences, flow), 8 / (self.inner * scale))
@@ -462,7 +462,9 @@ class FlowModule(nn.Module):
             matched = multi_scale_matching(features0[-1], features1[-1], RADIUS, MATCHING_SCALES)
         return Clues(frame0, frame1, features0, features1, matched)
 
-    def forward(self, clues: Clues, scales: Sequence[int], estimate: Estimate | None = None) -> Iterator[Estimate]:
+    def forward(
+        self, clues: Clues, scales: Sequence[int], estimate: FlowEstimate | None = None
+    ) -> Iterator[FlowEstimate]:
         """What is known of frame t after each block, in pixels of these frames.
 
         Args:
@@ -476,7 +478,7 @@ class FlowModule(nn.Module):
             seen = [] if estimate is None else [estimate.warped0, estimate.warped1, estimate.logit]
             image = self._image_feature(clues, flow, level, scale) if self.image else None
             matched = self._correspondences(clues, flow) if self.motion else None
-            change, logit, _ = block(stack(frame0, frame1, *seen), flow, scale, image, matched)
+            change, logit, _ = block(concatenate(frame0, frame1, *seen), flow, scale, image, matched)
             estimate = _corrected(frame0, frame1, estimate, change, logit, self.extrapolation)
             yield estimate
 
@@ -507,14 +509,14 @@ def _warped(first: Tensor, second: Tensor, flow: Tensor | None, factor: int) -> 
 
 
 def _corrected(
-    frame0: Tensor, frame1: Tensor, before: Estimate | None, change: Tensor, logit: Tensor, extrapolation: bool
-) -> Estimate:
+    frame0: Tensor, frame1: Tensor, before: FlowEstimate | None, change: Tensor, logit: Tensor, extrapolation: bool
+) -> FlowEstimate:
     """Equations 5 and 6. What is linear may be done to the changes as well as to their sum: so for extrapolation."""
     if extrapolation:
         change = extrapolated(change)
     if before is not None:
         change, logit = before.flow + change, before.logit + logit
-    return Estimate.of(frame0, frame1, change, logit)
+    return FlowEstimate.of(frame0, frame1, change, logit)
 
 
 class Refine(RefineNet):
@@ -563,7 +565,7 @@ class NCM(Network):
         """Frame t of two frames (N, 3, H, W), RGB in [0, 1]."""
         return self.at(self.pair(frame0, frame1), t)
 
-    def coarse(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> tuple[Estimate, ...]:
+    def coarse(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> tuple[FlowEstimate, ...]:
         """What the coarse-scale module knows after each block, of frames as large as they are given.
 
         Stage I trains it so on patches of 256 x 256, which stand for larger frames shrunk.
@@ -575,7 +577,7 @@ class NCM(Network):
         """
         return tuple(self.coarse_scale(self.coarse_scale.clues(frame0, frame1), COARSE_SCALES))
 
-    def fine(self, frame0: Tensor, frame1: Tensor, t: Tensor, start: Estimate) -> NCMSynthesis:
+    def fine(self, frame0: Tensor, frame1: Tensor, t: Tensor, start: FlowEstimate) -> NCMSynthesis:
         """Frame t, from a coarse flow that is given: fine-scale module and synthesis network.
 
         Stage II trains it so; the frames are then 256 x 256, and the coarse flow was found at 64, 128 or 256.
@@ -632,16 +634,16 @@ class NCM(Network):
         return self.fine_scale.clues(frame0, frame1), *_both(self.contextnet, frame0, frame1)
 
     def _finished(
-        self, clues: Clues, context0: tuple[Tensor, ...], context1: tuple[Tensor, ...], start: Estimate
+        self, clues: Clues, context0: tuple[Tensor, ...], context1: tuple[Tensor, ...], start: FlowEstimate
     ) -> NCMSynthesis:
         frame0, frame1 = clues.frame0, clues.frame1
         height, width = size = frame0.shape[-2:]
-        enlarged = Estimate.of(frame0, frame1, resize_flow_to(start.flow, size), resize_to(start.logit, size))
+        enlarged = FlowEstimate.of(frame0, frame1, resize_flow_to(start.flow, size), resize_to(start.logit, size))
         scales = fine_scales(height, width, min(start.flow.shape[-2:]))
         stages = tuple(self.fine_scale(clues, scales, enlarged))
         last = stages[-1]
         residual = self.unet(
-            stack(frame0, frame1, last.warped0, last.warped1, last.logit, last.flow),
+            concatenate(frame0, frame1, last.warped0, last.warped1, last.logit, last.flow),
             self.contextnet.warp(context0, last.flow_t0),
             self.contextnet.warp(context1, last.flow_t1),
         )
@@ -657,14 +659,14 @@ class NCM(Network):
         )
 
     def _taught(
-        self, frame0: Tensor, frame1: Tensor, truth: Tensor, frame: Tensor, stages: tuple[Estimate, ...]
+        self, frame0: Tensor, frame1: Tensor, truth: Tensor, frame: Tensor, stages: tuple[FlowEstimate, ...]
     ) -> NCMDistillation:
         if self.teacher is None:
             raise ValueError(
                 "This NCM has no teacher block: NCMConfig(teacher=True) has it, but not for extrapolation."
             )
         last = stages[-1]
-        seen = stack(frame0, frame1, truth, last.warped0, last.warped1, last.logit)
+        seen = concatenate(frame0, frame1, truth, last.warped0, last.warped1, last.logit)
         change, logit, _ = self.teacher(seen, last.flow, 1.0)
         teacher = _corrected(frame0, frame1, last, change, logit, False)
         target, loss = teacher.flow.detach(), torch.zeros((), device=frame0.device)

@@ -58,7 +58,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from betwixt.layers.ifblock import Estimate, IFBlock, stack
+from betwixt.layers.ifblock import FlowEstimate, IFBlock, concatenate
 from betwixt.layers.resize import resize_flow
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
@@ -130,7 +130,7 @@ class RIFESynthesis(Synthesis):
 
     merged: Tensor
     residual: Tensor
-    stages: tuple[Estimate, ...]
+    stages: tuple[FlowEstimate, ...]
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Distillation:
     """
 
     student: Synthesis
-    teacher: Estimate
+    teacher: FlowEstimate
     loss: Tensor
 
 
@@ -275,7 +275,7 @@ class RIFE(Network):
             context1=tuple(level[count:] for level in levels),
         )
 
-    def estimates(self, pair: RIFEPair, t: Tensor, prior: Estimate | None = None) -> Iterator[Estimate]:
+    def estimates(self, pair: RIFEPair, t: Tensor, prior: FlowEstimate | None = None) -> Iterator[FlowEstimate]:
         """IFNet: what is known of frame t after each block, coarsest first.
 
         Args:
@@ -290,7 +290,7 @@ class RIFE(Network):
             estimate = self._look(block, scale, pair, t, estimate)
             yield estimate
 
-    def at(self, pair: RIFEPair, t: Tensor, prior: Estimate | None = None) -> RIFESynthesis:
+    def at(self, pair: RIFEPair, t: Tensor, prior: FlowEstimate | None = None) -> RIFESynthesis:
         """Frame t of a prepared pair; without `any_time`, the middle frame whatever `t` is.
 
         `prior` is what block 0 starts from; see `estimates`.
@@ -321,30 +321,32 @@ class RIFE(Network):
         return Distillation(self._refined(pair, stages), teacher, distillation_loss(stages, teacher, truth))
 
     def _look(
-        self, block: _Block, scale: float, pair: RIFEPair, t: Tensor, before: Estimate | None, *shown: Tensor
-    ) -> Estimate:
+        self, block: _Block, scale: float, pair: RIFEPair, t: Tensor, before: FlowEstimate | None, *shown: Tensor
+    ) -> FlowEstimate:
         """Let a block correct what is known; `shown` is what it sees beside."""
         frame0, frame1 = pair.frame0, pair.frame1
         seen = [frame1]
         if self.config.any_time:
             seen.append(t.expand(len(frame0), 1, *frame0.shape[-2:]))
         if before is None:
-            flow, logit, _ = block(stack(frame0, *seen, *shown), None, scale)
+            flow, logit, _ = block(concatenate(frame0, *seen, *shown), None, scale)
         else:
             seen += [before.warped0, before.warped1, before.logit]
-            flow, logit, _ = block(stack(frame0, *seen, *shown), before.flow, scale)
+            flow, logit, _ = block(concatenate(frame0, *seen, *shown), before.flow, scale)
             flow, logit = before.flow + flow, before.logit + logit
-        return Estimate.of(frame0, frame1, flow, logit)
+        return FlowEstimate.of(frame0, frame1, flow, logit)
 
-    def _refined(self, pair: RIFEPair, stages: tuple[Estimate, ...]) -> RIFESynthesis:
+    def _refined(self, pair: RIFEPair, stages: tuple[FlowEstimate, ...]) -> RIFESynthesis:
         return synthesise(self.contextnet, self.unet, pair, stages)
 
 
-def synthesise(contextnet: ContextNet, unet: RefineNet, pair: RIFEPair, stages: tuple[Estimate, ...]) -> RIFESynthesis:
+def synthesise(
+    contextnet: ContextNet, unet: RefineNet, pair: RIFEPair, stages: tuple[FlowEstimate, ...]
+) -> RIFESynthesis:
     """Frame t of the last of `stages`, corrected by what `unet` sees in it and in the warped context."""
     last = stages[-1]
     residual = unet(
-        stack(pair.frame0, pair.frame1, last.warped0, last.warped1, last.logit, last.flow),
+        concatenate(pair.frame0, pair.frame1, last.warped0, last.warped1, last.logit, last.flow),
         contextnet.warp(pair.context0, last.flow_t0),
         contextnet.warp(pair.context1, last.flow_t1),
     )
@@ -360,7 +362,7 @@ def synthesise(contextnet: ContextNet, unet: RefineNet, pair: RIFEPair, stages: 
     )
 
 
-def distillation_loss(stages: Sequence[Estimate], teacher: Estimate, truth: Tensor) -> Tensor:
+def distillation_loss(stages: Sequence[FlowEstimate], teacher: FlowEstimate, truth: Tensor) -> Tensor:
     """Equation 5 as the authors' implementation has it: how far the flows are from the teacher's where it is better.
 
     Args:

@@ -53,7 +53,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from betwixt.layers.ifblock import Estimate, IFBlock, stack
+from betwixt.layers.ifblock import FlowEstimate, IFBlock, concatenate
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
 from betwixt.models.rife.network import Distillation, distillation_loss
@@ -185,7 +185,7 @@ class RIFEv4(Network):
         features0, features1 = self.encode(torch.cat((frame0, frame1))).chunk(2)
         return RIFEv4Pair(frame0, frame1, features0, features1)
 
-    def estimates(self, pair: RIFEv4Pair, t: Tensor) -> Iterator[Estimate]:
+    def estimates(self, pair: RIFEv4Pair, t: Tensor) -> Iterator[FlowEstimate]:
         """What is known of frame t after each block, coarsest first."""
         return (estimate for estimate, _ in self._stages(pair, t))
 
@@ -215,7 +215,7 @@ class RIFEv4(Network):
         teacher, _ = self._look(self.block_tea, 1.0, pair, t, *found[-1], truth)
         return Distillation(_synthesis(pair, stages[-1]), teacher, distillation_loss(stages, teacher, truth))
 
-    def _stages(self, pair: RIFEv4Pair, t: Tensor) -> Iterator[tuple[Estimate, Tensor | None]]:
+    def _stages(self, pair: RIFEv4Pair, t: Tensor) -> Iterator[tuple[FlowEstimate, Tensor | None]]:
         """Estimate and state after each block."""
         estimate = state = None
         for i, coarseness in enumerate(self.config.scales):
@@ -229,28 +229,28 @@ class RIFEv4(Network):
         scale: float,
         pair: RIFEv4Pair,
         t: Tensor,
-        before: Estimate | None,
+        before: FlowEstimate | None,
         state: Tensor | None,
         *shown: Tensor,
-    ) -> tuple[Estimate, Tensor | None]:
+    ) -> tuple[FlowEstimate, Tensor | None]:
         """Let a block correct what is known; `shown` is what it sees beside."""
         frame0, frame1 = pair.frame0, pair.frame1
         time = t.expand(len(frame0), 1, *frame0.shape[-2:])
         if before is None:
-            seen = stack(frame0, frame1, pair.features0, pair.features1, time, *shown)
+            seen = concatenate(frame0, frame1, pair.features0, pair.features1, time, *shown)
             flow, logit, state = block(seen, None, scale)
         else:
             features0 = _warp(pair.features0, before.flow_t0)
             features1 = _warp(pair.features1, before.flow_t1)
-            seen = stack(before.warped0, before.warped1, features0, features1, time, before.logit, state, *shown)
+            seen = concatenate(before.warped0, before.warped1, features0, features1, time, before.logit, state, *shown)
             residual, logit, state = block(seen, before.flow, scale)
             flow = before.flow + residual
             if self.config.sum_masks:
                 logit = before.logit + logit
-        return Estimate.of(frame0, frame1, flow, logit), state
+        return FlowEstimate.of(frame0, frame1, flow, logit), state
 
 
-def _synthesis(pair: RIFEv4Pair, last: Estimate) -> Synthesis:
+def _synthesis(pair: RIFEv4Pair, last: FlowEstimate) -> Synthesis:
     return Synthesis(last.merged.to(pair.frame0.dtype), last.flow_t0, last.flow_t1, last.mask)
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from torch import Tensor
 
-from betwixt.layers.ifblock import Estimate
+from betwixt.layers.ifblock import FlowEstimate
 from betwixt.masks.regions import find_regions
 from betwixt.models.hierarchical.network import ABLATIONS, Hierarchical
 from betwixt.models.network import MaskPair, Network, Synthesis
@@ -61,7 +61,7 @@ class HierarchicalSettings:
     host: str = ""
 
 
-def hierarchical_loss(found: Synthesis, alone: Estimate | None, truth: Tensor) -> dict[str, Tensor]:
+def hierarchical_loss(found: Synthesis, alone: FlowEstimate | None, truth: Tensor) -> dict[str, Tensor]:
     """The parts of equation 13, the second unweighed; of equation 12 where there is no plug-in.
 
     Args:

@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from betwixt.layers.regions import Regions, attend, copy, pool, shrink_labels
+from betwixt.layers.region_attention import (
+    Regions,
+    broadcast_to_pixels,
+    downsample_labels,
+    region_attention,
+    region_means,
+)
 
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, labels: Tensor, others: Tensor, absent: Tensor) -> Tensor:
@@ -31,10 +37,14 @@ def test_attention_stays_within_a_label(seed: int, count: int, batch: int, at_a_
     labels, others = (torch.randint(count, (batch, 4, 5), generator=rng) for _ in range(2))
     regions, other_regions = Regions(labels, count), Regions(others, count)
     expected = plain_attention(q, k, v, labels, others, absent)
-    torch.testing.assert_close(attend(q, k, v, regions, other_regions, absent), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        region_attention(q, k, v, regions, other_regions, absent), expected, atol=1e-5, rtol=1e-5
+    )
     # Another order of the labels, the same in both maps, and another size of the parts change nothing.
     order = torch.randperm(count, generator=rng)
-    permuted = attend(q, k, v, Regions(order[labels], count), Regions(order[others], count), absent, at_a_time)
+    permuted = region_attention(
+        q, k, v, Regions(order[labels], count), Regions(order[others], count), absent, at_a_time
+    )
     torch.testing.assert_close(permuted, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -47,7 +57,7 @@ def test_in_parts_it_has_the_same_gradients(count: int) -> None:
     gradients = []
     for at_a_time in (1 << 20, 50):
         leaves = [x.clone().requires_grad_() for x in tensors]
-        out = attend(*leaves, regions, regions, torch.zeros(2, 4, 6, 6), at_a_time)
+        out = region_attention(*leaves, regions, regions, torch.zeros(2, 4, 6, 6), at_a_time)
         out.square().sum().backward()
         gradients.append([x.grad for x in leaves])
     for whole, parts in zip(*gradients, strict=True):
@@ -57,15 +67,20 @@ def test_in_parts_it_has_the_same_gradients(count: int) -> None:
 def test_a_region_has_its_mean_and_an_empty_one_has_none() -> None:
     maps = torch.arange(8.0).reshape(1, 1, 2, 4)
     regions = Regions(torch.tensor([[[0, 0, 2, 2], [0, 0, 2, 3]]]), 4)
-    means = pool(maps, regions)
+    means = region_means(maps, regions)
     assert means.flatten().tolist() == [2.5, 0.0, pytest.approx(11 / 3), 7.0]
-    assert copy(means, regions)[0, 0, 0].tolist() == [2.5, 2.5, pytest.approx(11 / 3), pytest.approx(11 / 3)]
+    assert broadcast_to_pixels(means, regions)[0, 0, 0].tolist() == [
+        2.5,
+        2.5,
+        pytest.approx(11 / 3),
+        pytest.approx(11 / 3),
+    ]
 
 
 def test_regions_of_other_counts_are_not_mixed() -> None:
     maps = torch.zeros(1, 2, 2, 2)
     with pytest.raises(ValueError, match="labels"):
-        attend(maps, maps, maps, Regions.whole(maps), Regions(torch.zeros(1, 2, 2), 2), maps)
+        region_attention(maps, maps, maps, Regions.whole(maps), Regions(torch.zeros(1, 2, 2), 2), maps)
 
 
 @settings(max_examples=25, deadline=None)
@@ -73,16 +88,16 @@ def test_regions_of_other_counts_are_not_mixed() -> None:
 def test_a_cell_bears_a_label_of_many_of_its_pixels_whatever_its_number(seed: int, count: int) -> None:
     rng = torch.Generator().manual_seed(seed)
     labels = torch.randint(count, (2, 16, 32), generator=rng)
-    small = shrink_labels(labels, 8, count)
+    small = downsample_labels(labels, 8, count)
     assert small.shape == (2, 2, 4)
     order = torch.randperm(count, generator=rng)
-    assert torch.equal(shrink_labels(order[labels], 8, count), order[small])
+    assert torch.equal(downsample_labels(order[labels], 8, count), order[small])
 
 
 def test_a_cell_cut_in_halves_is_no_tie() -> None:
     labels = torch.zeros(1, 16, 16, dtype=torch.long)
     labels[:, :, 8:] = 1
     for turned in (labels, labels.transpose(1, 2), labels.flip(2), labels.transpose(1, 2).flip(1)):
-        assert torch.equal(shrink_labels(1 - turned, 16, 2), 1 - shrink_labels(turned, 16, 2))
+        assert torch.equal(downsample_labels(1 - turned, 16, 2), 1 - downsample_labels(turned, 16, 2))
     labels[:, :, :9] = 0
-    assert shrink_labels(labels, 16, 2).item() == 0
+    assert downsample_labels(labels, 16, 2).item() == 0

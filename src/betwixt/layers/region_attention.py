@@ -1,9 +1,9 @@
 """Maps that are divided into regions: what a region looks like on average, and attention inside a region.
 
-    labels (N, H, W) ──► `shrink_labels` ──► labels (N, h, w) ──► `Regions`
+    labels (N, H, W) ──► `downsample_labels` ──► labels (N, h, w) ──► `Regions`
 
-    maps (N, C, h, w), Regions ──► `pool` ──► (N, count, C) ──► `copy` ──► (N, C, h, w)   every pixel its region's mean
-    queries, keys, values      ──► `attend` ──► (N, C, h, w)                              pixels of one label only
+    maps (N, C, h, w), Regions ──► `region_means` ──► (N, count, C) ──► `broadcast_to_pixels` ──► (N, C, h, w)
+    queries, keys, values, Regions ──► `region_attention` ──► (N, C, h, w)
 
 Attention between the pixels of two maps that bear the same label costs the sum of S_i S_i', the products of the sizes
 of each label's regions, instead of the square of a map. It is computed a part of the queries at a time, so that memory
@@ -22,13 +22,20 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-__all__ = ["SCORES_AT_A_TIME", "Regions", "attend", "copy", "pool", "shrink_labels"]
+__all__ = [
+    "SCORES_AT_A_TIME",
+    "Regions",
+    "broadcast_to_pixels",
+    "downsample_labels",
+    "region_attention",
+    "region_means",
+]
 
 SCORES_AT_A_TIME = 1 << 24
-"""Scores that `attend` holds at a time: 64 MiB, and as much again for the softmax."""
+"""Scores that `region_attention` holds at a time: 64 MiB, and as much again for the softmax."""
 
 
-def shrink_labels(labels: Tensor, stride: int, count: int) -> Tensor:
+def downsample_labels(labels: Tensor, stride: int, count: int) -> Tensor:
     """Labels (N, H, W) of pixels -> labels (N, H/stride, W/stride) of cells: the label of most of a cell's pixels.
 
     Pixels near the middle count for more, by weights that differ from pixel to pixel: so there is hardly a tie, and the
@@ -91,7 +98,7 @@ def _exactly(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     return torch.autocast(device.type, enabled=False) if device.type != "meta" else contextlib.nullcontext()
 
 
-def pool(maps: Tensor, regions: Regions) -> Tensor:
+def region_means(maps: Tensor, regions: Regions) -> Tensor:
     """The mean of every region: (N, C, h, w) -> (N, count, C), float32; 0 for a label that a map does not show."""
     with _exactly(maps.device):
         tokens = maps.flatten(2).transpose(1, 2).float()
@@ -100,14 +107,14 @@ def pool(maps: Tensor, regions: Regions) -> Tensor:
         return (member @ tokens) / member.sum(dim=2, keepdim=True).clamp(min=1.0)
 
 
-def copy(means: Tensor, regions: Regions) -> Tensor:
+def broadcast_to_pixels(means: Tensor, regions: Regions) -> Tensor:
     """What every region has, at each of its pixels: (N, count, C) -> (N, C, h, w)."""
     channels = means.shape[2]
     tokens = means.gather(1, regions.labels[:, :, None].expand(-1, -1, channels))
     return tokens.transpose(1, 2).reshape(len(means), channels, *regions.shape[1:])
 
 
-def attend(
+def region_attention(
     queries: Tensor,
     keys: Tensor,
     values: Tensor,

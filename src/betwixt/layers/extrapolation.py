@@ -31,9 +31,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.layers.motion import Motion
+from betwixt.layers.motion import FrameMotion
 
-__all__ = ["continued"]
+__all__ = ["extrapolate_motion"]
 
 _Map = NDArray[Any]
 
@@ -50,7 +50,7 @@ _COVERED = 0.25, 0.75
 """Coverage from which a pixel is not all hole, and from which it is none."""
 
 
-def continued(u: _Map, trust: _Map, s: float, scale: tuple[float, float]) -> Motion:
+def extrapolate_motion(u: _Map, trust: _Map, s: float, scale: tuple[float, float]) -> FrameMotion:
     """The motion `s` intervals after frame 1, in the form in which a frame is made of it.
 
     Args:
@@ -63,7 +63,7 @@ def continued(u: _Map, trust: _Map, s: float, scale: tuple[float, float]) -> Mot
     local = u / size
     if not local.any():
         zero = np.zeros_like(u)
-        return Motion(zero, zero, np.zeros(u.shape[:2], np.float32))
+        return FrameMotion(zero, zero, np.zeros(u.shape[:2], np.float32))
     usual = np.median(local.reshape(-1, 2)[::7], axis=0).astype(np.float32)
     apart = cv2.magnitude(*cv2.split(local - usual))
     precedence = np.exp(np.clip(_PRECEDENCE * apart, 0, 12)) * np.maximum(trust, 1e-3)
@@ -77,7 +77,7 @@ def continued(u: _Map, trust: _Map, s: float, scale: tuple[float, float]) -> Mot
     motion *= moving[..., None]
     shown = cv2.blur(parts[2], (3, 3), borderType=cv2.BORDER_REPLICATE) * np.minimum(covered, 1) * moving
     weight = (np.float32(_SHARE) * np.clip(shown, 0, 1)).astype(np.float32)
-    return Motion(motion * np.float32(-(1 + s)), motion * np.float32(-s), weight)
+    return FrameMotion(motion * np.float32(-(1 + s)), motion * np.float32(-s), weight)
 
 
 def _laid_down(values: _Map, flow: _Map, precedence: _Map) -> tuple[_Map, _Map]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from betwixt.layers.continuation import continued
+from betwixt.layers.extrapolation import extrapolate_motion
 
 SIZE = (40, 60)
 
@@ -25,7 +25,7 @@ def motion_of(square=None, velocity=(6.0, 0.0), rest=(0.0, 0.0)):
 )
 def test_an_even_motion_goes_on_evenly(x, y, s, scale):
     u = motion_of(rest=(x, y))
-    made = continued(u, np.ones(SIZE, np.float32), s, scale)
+    made = extrapolate_motion(u, np.ones(SIZE, np.float32), s, scale)
     np.testing.assert_allclose(made.flow_t1, -s * u, atol=1e-3)
     np.testing.assert_allclose(made.flow_t0, -(1 + s) * u, atol=1e-3)
     assert 0 <= made.weight.min() <= made.weight.max() <= 0.5
@@ -33,7 +33,7 @@ def test_an_even_motion_goes_on_evenly(x, y, s, scale):
 
 def test_a_square_is_where_it_will_be_and_nowhere_else():
     square = (slice(10, 30), slice(10, 26))
-    made = continued(motion_of(square), np.ones(SIZE, np.float32), 1.0, (1.0, 1.0))
+    made = extrapolate_motion(motion_of(square), np.ones(SIZE, np.float32), 1.0, (1.0, 1.0))
     moving = made.flow_t1[..., 0] < -5
     assert moving[14:26, 19:29].all()  # the inside, six pixels on
     assert not moving[:, :14].any()  # nothing of it is left where it was
@@ -43,17 +43,17 @@ def test_a_square_is_where_it_will_be_and_nowhere_else():
 
 def test_what_stands_still_is_the_last_frame_alone():
     square = (slice(10, 30), slice(10, 26))
-    made = continued(motion_of(square), np.ones(SIZE, np.float32), 1.0, (1.0, 1.0))
+    made = extrapolate_motion(motion_of(square), np.ones(SIZE, np.float32), 1.0, (1.0, 1.0))
     still = (made.flow_t1 == 0).all(axis=2)
     assert still.mean() > 0.7
     assert (made.weight[still] == 0).all()
-    none = continued(motion_of(), np.ones(SIZE, np.float32), 1.0, (1.0, 1.0))
+    none = extrapolate_motion(motion_of(), np.ones(SIZE, np.float32), 1.0, (1.0, 1.0))
     assert not none.flow_t0.any()
     assert not none.weight.any()
 
 
 def test_what_the_frames_do_not_agree_on_has_no_share_of_frame_0():
     u = motion_of(rest=(4.0, 1.0))
-    made = continued(u, np.zeros(SIZE, np.float32), 1.0, (1.0, 1.0))
+    made = extrapolate_motion(u, np.zeros(SIZE, np.float32), 1.0, (1.0, 1.0))
     assert made.weight.max() == pytest.approx(0.0)
     np.testing.assert_allclose(made.flow_t1, -u, atol=1e-3)
