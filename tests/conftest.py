@@ -18,7 +18,7 @@ os.environ["BETWIXT_WEIGHTS"] = str(Path(__file__).parent / "no weights")
 
 # Tests import OpenVINO, too: nobody is to be told (`runtime.openvino`).
 if importlib.util.find_spec("openvino") is not None:
-    importlib.import_module("betwixt.backends.openvino").available("fp32")
+    importlib.import_module("betwixt.backends.openvino").supports_precision("fp32")
 
 # What is compiled stays out of the cache of whoever runs it, and serves all tests of one run.
 _cache = tempfile.TemporaryDirectory(prefix="betwixt-cache-")

@@ -14,19 +14,19 @@ from typing import Self
 from betwixt.errors import InputError, OutputError
 
 __all__ = [
-    "WholeOutput",
+    "AtomicOutput",
     "check_output",
+    "error_text",
     "file_hash",
-    "identity",
-    "output_error",
+    "files_fingerprint",
     "read_error",
-    "reason",
-    "temporary_beside",
-    "write_whole",
+    "temporary_path",
+    "write_atomically",
+    "write_error",
 ]
 
 
-class WholeOutput(ABC):
+class AtomicOutput(ABC):
     """An output that appears whole or not at all; as a context manager it commits, or aborts if the block raises."""
 
     @abstractmethod
@@ -70,17 +70,17 @@ def check_output(path: Path, source: str | Path | None, overwrite: bool) -> None
     if not folder.is_dir():
         raise OutputError(f"The folder {folder} does not exist: make it first.")
     # a trial says more than the permission bits do (read-only file systems, quotas, root)
-    trial = temporary_beside(path)
+    trial = temporary_path(path)
     try:
         with open(trial, "xb") as file:
             file.write(b"\0")
     except OSError as error:
-        raise output_error(error, path) from None
+        raise write_error(error, path) from None
     finally:
         trial.unlink(missing_ok=True)
 
 
-def identity(files: Sequence[Path]) -> str:
+def files_fingerprint(files: Sequence[Path]) -> str:
     """What tells files on the disk from others, and from themselves after a change: names, sizes, times of change."""
     digest = hashlib.sha256()
     for path in files:
@@ -89,28 +89,28 @@ def identity(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def temporary_beside(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """The name of the unfinished file: hidden, in the same folder, with the same suffix."""
     return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a small file, whole or not at all.
 
     Raises:
         OutputError: if it cannot be written.
     """
-    partial = temporary_beside(path)
+    partial = temporary_path(path)
     try:
         # Names of files may hold bytes that are no text: they go out as they came.
         partial.write_bytes(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise output_error(error, path) from None
+        raise write_error(error, path) from None
 
 
-def output_error(error: BaseException, path: Path | str) -> OutputError:
+def write_error(error: BaseException, path: Path | str) -> OutputError:
     """What went wrong in writing `path`, in one line."""
     code = getattr(error, "errno", None)
     known = {
@@ -124,7 +124,7 @@ def output_error(error: BaseException, path: Path | str) -> OutputError:
         errno.EIO: "input/output error on the disk",
     }
     text = known.get(code) if code is not None else None
-    return OutputError(f"{path} cannot be written: {text or reason(error)}.")
+    return OutputError(f"{path} cannot be written: {text or error_text(error)}.")
 
 
 def file_hash(path: Path) -> str:
@@ -148,7 +148,7 @@ def read_error(path: Path, error: OSError) -> InputError:
     return InputError(f"{path} cannot be read: {(error.strerror or 'error').lower()}.")
 
 
-def reason(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """What an error of the system or of FFmpeg says, as the end of a sentence."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text).strip().rstrip(".").lower()

@@ -72,17 +72,20 @@ def test_the_fastest_is_chosen_of_what_is_known(monkeypatch: pytest.MonkeyPatch)
         (("FP32",), "fp32", "fp32"),
     ):
         monkeypatch.setattr(openvino, "_able", lambda able=able: able)
-        assert (openvino.fastest(True), openvino.fastest(False)) == (rounded, plain)
+        assert (openvino.fastest_precision(True), openvino.fastest_precision(False)) == (
+            rounded,
+            plain,
+        )
 
 
 @pytest.mark.parametrize("file", [*(model_info(name).embedded for name in OWN), RIFE])
-def test_what_ships_has_its_reaches(file: str) -> None:
-    reaches = read_activation_ranges(embedded_file(file))
-    assert reaches
-    assert all(0.01 < reach < 1000 for reach in reaches.values())
+def test_shipped_weights_have_activation_ranges(file: str) -> None:
+    activation_ranges = read_activation_ranges(embedded_file(file))
+    assert activation_ranges
+    assert all(0.01 < value < 1000 for value in activation_ranges.values())
 
 
-def test_reaches_are_those_of_the_weights_beside_them(weights: Path) -> None:
+def test_activation_ranges_belong_to_the_weights_beside_them(weights: Path) -> None:
     assert read_activation_ranges(weights) is None
     write_activation_ranges(ranges_file(weights), file_hash(weights), {"flow.up_eighth": 1.23456}, "a clip")
     assert read_activation_ranges(weights) == {"flow.up_eighth": 1.235}
@@ -94,7 +97,7 @@ def test_reaches_are_those_of_the_weights_beside_them(weights: Path) -> None:
         *(content.replace("1.235", value) for value in ('"a"', "0", "NaN", "1" * 400)),
     ):
         ranges_file(weights).write_text(damaged)
-        with pytest.raises(InputError, match="is damaged: remove it, or make it anew"):
+        with pytest.raises(InputError, match="is damaged: remove it, or measure the activation ranges again"):
             read_activation_ranges(weights)
     assert read_activation_ranges(Path()) is None
 
@@ -113,13 +116,13 @@ def test_weights_are_calibrated_and_then_run_in_eight_bits(
     clip = make_clip(tmp_path / "in.mkv", frames=30, size=(96, 64))
     command = ["weights", "calibrate", "compact", str(clip), "--weights", str(weights)]
     before: Any = load_model("compact", "cpu", weights=weights)
-    assert before.precision == openvino.fastest(False)
+    assert before.precision == openvino.fastest_precision(False)
     assert run([*command, "--json"]) == 0
     target = tmp_path / "mine.int8.json"
     assert json.loads(capsys.readouterr().out) == {"written": [str(target)]}
     assert json.loads(target.read_text())["origin"] == "2 pairs of frames of in.mkv"
     model: Any = load_model("compact", "cpu", weights=weights)
-    assert model.precision == openvino.fastest(True)
+    assert model.precision == openvino.fastest_precision(True)
     frames = [as_float(picture) for picture in pictures()]
     exact = load_model("compact", "cpu", weights=weights, precision="fp32").prepare(*frames).at(0.5)
     assert np.abs(model.prepare(*frames).at(0.5) - exact).mean() < 1 / 255
@@ -133,7 +136,7 @@ def test_weights_are_calibrated_and_then_run_in_eight_bits(
         target, file_hash(weights), dict.fromkeys(read_activation_ranges(weights) or {}, 0.05), "by hand"
     )
     other: Any = load_model("compact", "cpu", weights=weights)
-    assert (other.arithmetic == model.arithmetic) == (openvino.fastest(True) != "int8")
+    assert (other.arithmetic == model.arithmetic) == (openvino.fastest_precision(True) != "int8")
     assert np.array_equal(other.prepare(*frames).at(0.5), model.prepare(*frames).at(0.5)) == (
         other.arithmetic == model.arithmetic
     )

@@ -71,7 +71,7 @@ def test_paths_bend_as_sent_frames_say_and_what_was_measured_is_made(tmp_path, m
     made = [k for k, here in enumerate(record.sent) if not here]
     found = [psnr_from_mse(mean_squared_error(after[k].video, before[k].video)) for k in made]
     assert sum(found) / len(found) == pytest.approx(curved.psnr, abs=1e-6)
-    monkeypatch.setattr(DIS, "curves", False)
+    monkeypatch.setattr(DIS, "uses_neighbours", False)
     straight = encode_video(source, tmp_path / "s.mkv", **options)
     assert record_of(tmp_path / "s.mkv").paths == "straight"
     assert curved.psnr > straight.psnr + 1

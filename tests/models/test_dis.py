@@ -192,7 +192,7 @@ def test_what_gathers_speed_is_where_it_was(times: tuple[float, ...], t: float) 
     before, first, second, after = flight(*times)
     (truth,) = flight(t)
     pair, spans = DIS().prepare(first, second), (-times[0], times[3] - 1)
-    bent = pair.curved(DIS().prepare(before, first), DIS().prepare(second, after), spans)
+    bent = pair.with_neighbours(DIS().prepare(before, first), DIS().prepare(second, after), spans)
     assert error(bent.at(t), truth, 30) < 0.5 * error(pair.at(t), truth, 30)
     # F_{t->0} as the places say; the picture moves against the view
     assert abs(float(np.median(bent.motion(t).flow_t0[..., 0])) - (5 * t + 3 * t * t)) < 0.1
@@ -204,13 +204,13 @@ def test_one_pair_beside_bends_half_as_much_and_none_not_at_all() -> None:
     pair, past, next_ = DIS().prepare(first, second), DIS().prepare(before, first), DIS().prepare(second, after)
     straight, both, one = (
         float(np.median(p.motion(0.5).flow_t0[..., 0]))
-        for p in (pair, pair.curved(past, next_), pair.curved(past, None))
+        for p in (pair, pair.with_neighbours(past, next_), pair.with_neighbours(past, None))
     )
     assert abs((one - straight) - (both - straight) / 2) < 0.1
-    assert pair.curved(None, None) is pair
+    assert pair.with_neighbours(None, None) is pair
     other = DIS().prepare(first[:-60], second[:-60])
-    assert pair.curved(other, None) is pair  # of another size
-    assert DIS().prepare(first, first).curved(past, next_).at(0.5).tobytes() == first.tobytes()
+    assert pair.with_neighbours(other, None) is pair  # of another size
+    assert DIS().prepare(first, first).with_neighbours(past, next_).at(0.5).tobytes() == first.tobytes()
 
 
 def test_what_stands_still_stays_beside_what_bends() -> None:
@@ -218,7 +218,9 @@ def test_what_stands_still_stays_beside_what_bends() -> None:
     for frame in frames:
         frame[:, 150:] = texture(140, 90, seed=3)
     before, first, second, after = frames
-    made = DIS().prepare(first, second).curved(DIS().prepare(before, first), DIS().prepare(second, after)).at(0.5)
+    made = (
+        DIS().prepare(first, second).with_neighbours(DIS().prepare(before, first), DIS().prepare(second, after)).at(0.5)
+    )
     assert (made[:, 175:] == first[:, 175:]).all()
 
 
@@ -226,7 +228,7 @@ def test_a_flow_that_is_not_trusted_bends_no_path() -> None:
     before, first, second, after = flight(-1, 0, 1, 2)
     pair, past, next_ = DIS().prepare(first, second), DIS().prepare(before, first), DIS().prepare(second, after)
     past._error_1 = np.full_like(past._error_1, 60.0)
-    wary, without = (pair.curved(side, next_).motion(0.5).flow_t0 for side in (past, None))
+    wary, without = (pair.with_neighbours(side, next_).motion(0.5).flow_t0 for side in (past, None))
     assert np.allclose(wary, without, atol=1e-3)
 
 

@@ -16,7 +16,7 @@ from betwixt.weights import catalog as catalogs
 from betwixt.weights import download as downloads
 from betwixt.weights import install
 from betwixt.weights.download import download_weights
-from betwixt.weights.load import metadata_of
+from betwixt.weights.load import read_metadata
 from ncnn_graph import FOLDER, random_weights, write_bin
 
 pytest.importorskip("pooch")
@@ -144,7 +144,7 @@ def test_what_is_published_is_fetched_and_installed(offer, how, size):
     assert imported.model == "ebme"
     assert seen[-1][0] == "x.pkl"
     assert seen[-1][1] == seen[-1][2]
-    found = metadata_of(imported.path)
+    found = read_metadata(imported.path)
     assert found["origin"].startswith("a/b@000000000000/")
     assert found["licence"] == "MIT"
 

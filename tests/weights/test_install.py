@@ -13,11 +13,11 @@ from betwixt.errors import BetwixtError, InputError, OutputError, UsageError
 from betwixt.files import file_hash
 from betwixt.masks.networks import NETWORKS
 from betwixt.models.registry import load_network
-from betwixt.runtime.load import load_model, weights_of
+from betwixt.runtime.load import find_weights, load_model
 from betwixt.weights import store
 from betwixt.weights.catalog import catalog, git_blob_hash
-from betwixt.weights.install import bare_network, import_weights, stored_weights, verify_weights
-from betwixt.weights.load import metadata_of, read_tensors
+from betwixt.weights.install import build_meta_network, import_weights, list_weights, verify_weights
+from betwixt.weights.load import read_metadata, read_tensors
 from betwixt.weights.store import embedded_file
 from parity import FOLDER
 
@@ -43,7 +43,7 @@ def test_an_import_says_where_it_is_from(checkpoint, folder):
     imported = import_weights(checkpoint, "ebme")
     assert imported.path == folder / "ebme.safetensors"
     assert (imported.tensors, imported.parameters) == (30, 632_900)
-    found = metadata_of(imported.path)
+    found = read_metadata(imported.path)
     assert found["model"] == "ebme"
     assert found["source"] == "bi-flownet.pkl"
     assert found["source_sha256"] == file_hash(checkpoint)
@@ -52,7 +52,7 @@ def test_an_import_says_where_it_is_from(checkpoint, folder):
     assert found["date"].startswith("20")
     tensors = read_tensors(imported.path)
     assert all(value.dtype == torch.float32 for value in tensors.values())
-    assert set(tensors) == set(bare_network("ebme").state_dict())
+    assert set(tensors) == set(build_meta_network("ebme").state_dict())
 
 
 def test_what_is_imported_is_found(checkpoint):
@@ -83,10 +83,10 @@ def test_the_authors_released_weights(folder):
 def test_one_file_serves_the_same_network_run_otherwise(tmp_path, folder, monkeypatch):
     folder.mkdir()
     (folder / "rife-2r.safetensors").touch()
-    assert store.installed("rife-large") == folder / "rife-2r.safetensors"
-    assert store.installed("rife") is None
+    assert store.find_installed("rife-large") == folder / "rife-2r.safetensors"
+    assert store.find_installed("rife") is None
     (folder / "apr.safetensors").touch()
-    assert store.installed("apr-static") == folder / "apr.safetensors"
+    assert store.find_installed("apr-static") == folder / "apr.safetensors"
 
 
 def test_the_same_shapes_of_another_model_are_told_apart(tmp_path):
@@ -176,17 +176,17 @@ def test_damage_is_found(checkpoint, folder):
     path.write_bytes(data[:5000])
     (verdict,) = verify_weights(["ebme"])
     assert not verdict.good
-    (item,) = (stored for stored in stored_weights() if stored.path == path)
+    (item,) = (stored for stored in list_weights() if stored.path == path)
     assert item.problem
     with pytest.raises(UsageError, match="no weights 'rife'"):
         verify_weights(["rife"])
 
 
 def test_what_users_bring_in_goes_before_what_comes_with_a_paper_s_network(folder):
-    assert weights_of("rife-4.6") == embedded_file("rife-4.6.safetensors")
+    assert find_weights("rife-4.6") == embedded_file("rife-4.6.safetensors")
     # As if they had another RIFE 4.6.
     mine = import_weights(embedded_file("rife-4.6.safetensors"), "rife-4.6").path
-    assert weights_of("rife-4.6") == mine
+    assert find_weights("rife-4.6") == mine
     assert [v.good for v in verify_weights(["rife-4.6"])] == [True, True]
     data = bytearray(mine.read_bytes())
     data[-1000] ^= 1
@@ -221,10 +221,10 @@ def test_the_catalog_is_whole():
         assert bool(entry.model) != bool(entry.why)
         assert len(entry.commit) == 40
         if entry.model:
-            bare_network(entry.model)
+            build_meta_network(entry.model)
             assert all(file.size or file.about for file in known.files_of(entry.name))
     assert all(len(file.git_blob_sha1) == 40 and file.url.startswith("https://") for file in known.files)
     for place in known.elsewhere:
-        assert all(model in NETWORKS or bare_network(model) for model in place.models)
+        assert all(model in NETWORKS or build_meta_network(model) for model in place.models)
     embedded = Path(store.embedded_file("x")).parent
     assert not embedded.is_dir() or {p.name for p in embedded.glob("*.safetensors")} <= set(known.embedded)

@@ -18,8 +18,15 @@ from torch import nn
 
 from betwixt.errors import BetwixtError, InputError
 from betwixt.models.ebme.network import EBMESplat
-from betwixt.weights.install import bare_network
-from betwixt.weights.load import fit, fit_file, load_weights, metadata_of, read_tensors, rename_of
+from betwixt.weights.install import build_meta_network
+from betwixt.weights.load import (
+    load_weights,
+    match_file,
+    match_tensors,
+    read_metadata,
+    read_tensors,
+    reference_renaming,
+)
 from parity import fixture
 
 
@@ -77,8 +84,8 @@ def test_the_authors_names_and_shapes_fit(name, model):
     # What else their files hold: teachers, and the masks of the last batch.
     given |= {"teacher.conv0.0.0.weight": torch.ones(2), "backbone.block.attn_mask": torch.ones(2)}
     given["feature_bone.block4.0.HW"] = torch.tensor([3.0, 4.0])
-    network = bare_network(model)
-    found = fit(network, given, Path("x.pkl"), rename_of(network))
+    network = build_meta_network(model)
+    found = match_tensors(network, given, Path("x.pkl"), reference_renaming(network))
     assert set(found.tensors) == set(network.state_dict())
     assert not found.extra
     assert len(found.unused) >= 3
@@ -86,7 +93,9 @@ def test_the_authors_names_and_shapes_fit(name, model):
 
 def test_what_nobody_asked_for_is_named(ours):
     given = dict(theirs(ours, "")) | {"head.weight": torch.ones(2)}
-    assert fit(bare_network("ebme"), given, Path("x"), rename_of(EBMESplat())).extra == ("head.weight",)
+    assert match_tensors(build_meta_network("ebme"), given, Path("x"), reference_renaming(EBMESplat())).extra == (
+        "head.weight",
+    )
 
 
 class Bomb:
@@ -265,7 +274,7 @@ def test_bad_files_get_one_line_and_run_nothing(tmp_path, ours, make, suffix, me
     if suffix == ".safetensors":
         # What is looked at first says the same.
         with pytest.raises(InputError, match=message):
-            metadata_of(path)
+            read_metadata(path)
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
     assert not (tmp_path / "ran").exists()
@@ -320,7 +329,9 @@ def test_weights_that_do_not_fit_change_nothing(tmp_path, ours, change, message)
 
 
 def test_other_variants_are_told_apart(tmp_path):
-    torch.save({k: torch.zeros(v.shape) for k, v in bare_network("ifrnet-s").state_dict().items()}, tmp_path / "x.pth")
+    torch.save(
+        {k: torch.zeros(v.shape) for k, v in build_meta_network("ifrnet-s").state_dict().items()}, tmp_path / "x.pth"
+    )
     for model in ("ifrnet", "rife", "rife-4.25", "amt-s"):
         with pytest.raises(BetwixtError, match="weights of another network"):
-            fit_file(bare_network(model), tmp_path / "x.pth")
+            match_file(build_meta_network(model), tmp_path / "x.pth")

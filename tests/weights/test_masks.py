@@ -8,8 +8,8 @@ import torch
 
 from betwixt.errors import InputError
 from betwixt.masks import ram
-from betwixt.weights.install import bare_mask_network, import_weights, stored_weights, verify_weights
-from betwixt.weights.load import metadata_of, read_tensors
+from betwixt.weights.install import build_meta_mask_network, import_weights, list_weights, verify_weights
+from betwixt.weights.load import read_metadata, read_tensors
 from parity import fixture, make_weight
 
 TINY_RAM = ram.RAMConfig(96, 4, 16, (2, 2, 2), (2, 4, 8), 6, 24, 32, 2, 4, 64, 9)
@@ -51,22 +51,22 @@ def test_ram_is_kept_with_its_tags(ram_checkpoint, tmp_path):
     assert len(imported.unused) == 4
     assert not imported.extra
     assert imported.licence == "Apache-2.0"
-    kept = metadata_of(imported.path)
+    kept = read_metadata(imported.path)
     assert kept["model"] == "ram"
     assert kept["tags"].splitlines()[4584] == "tag 4584"
     assert "thresholds" not in kept
     assert [v.good for v in verify_weights(["ram"])] == [True]
-    (mine,) = (s for s in stored_weights() if s.name == "ram")
+    (mine,) = (s for s in list_weights() if s.name == "ram")
     assert "tags" not in mine.metadata
     # What was written can be brought in again, from anywhere.
     again = import_weights(imported.path, "ram", tmp_path / "again.safetensors")
-    assert metadata_of(again.path)["tags"] == kept["tags"]
+    assert read_metadata(again.path)["tags"] == kept["tags"]
 
 
 def test_thresholds_are_kept_where_they_are_at_hand(ram_checkpoint, tmp_path):
     (tmp_path / "ram_tag_list.txt").write_text("\n".join(f"tag {i}" for i in range(TAGS)))
     (tmp_path / "ram_tag_list_threshold.txt").write_text("0.65\n" * TAGS)
-    assert metadata_of(import_weights(ram_checkpoint, "ram").path)["thresholds"].startswith("0.65")
+    assert read_metadata(import_weights(ram_checkpoint, "ram").path)["thresholds"].startswith("0.65")
     (tmp_path / "ram_tag_list_threshold.txt").write_text("high\n" * TAGS)
     with pytest.raises(InputError, match="is no list of numbers from 0 to 1"):
         import_weights(ram_checkpoint, "ram", overwrite=True)
@@ -116,7 +116,7 @@ def test_hq_sam(tmp_path, monkeypatch):
     assert not imported.extra
     tensors = read_tensors(imported.path)
     assert torch.equal(tensors["sam.shared_image_embedding.positional_embedding"], matrix)
-    assert tensors.keys() == bare_mask_network("hq-sam", imported.path).state_dict().keys()
+    assert tensors.keys() == build_meta_mask_network("hq-sam", imported.path).state_dict().keys()
     assert [v.good for v in verify_weights(["hq-sam"])] == [True]
     # Another network's file says what it is instead.
     (tmp_path / "ram_tag_list.txt").write_text("\n".join(f"tag {i}" for i in range(TAGS)))
@@ -147,4 +147,4 @@ def test_grounding_dino(tmp_path, monkeypatch):
     imported = import_weights(path, "grounding-dino")
     assert imported.tensors == len(shapes)
     assert len(imported.unused) == 2
-    assert metadata_of(imported.path)["vocabulary"].endswith("w30521")
+    assert read_metadata(imported.path)["vocabulary"].endswith("w30521")

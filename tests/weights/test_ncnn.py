@@ -8,9 +8,9 @@ import torch
 
 from betwixt.errors import InputError
 from betwixt.models.registry import load_network
-from betwixt.weights.install import bare_network, import_weights
+from betwixt.weights.install import build_meta_network, import_weights
 from betwixt.weights.load import load_weights
-from betwixt.weights.ncnn import convolutions, match, read_ncnn
+from betwixt.weights.ncnn import convolutions, match_layers, read_ncnn
 from ncnn_graph import FOLDER, random_weights, run, write_bin
 
 
@@ -101,7 +101,7 @@ def test_real_layers_of_another_network_are_refused(tmp_path, name, model, messa
     (param,) = at_hand(name).glob("*.param")
     pair_of(tmp_path, param, True)
     with pytest.raises(InputError, match=message):
-        match(read_ncnn(tmp_path / param.name), bare_network(model))
+        match_layers(read_ncnn(tmp_path / param.name), build_meta_network(model))
 
 
 def test_a_refusal_says_what_it_is_instead(tmp_path):
@@ -195,7 +195,7 @@ def ifrnet():
 
 
 def as_imported(path, network):
-    return match(read_ncnn(path), network)
+    return match_layers(read_ncnn(path), network)
 
 
 @pytest.mark.parametrize("half", [True, False])
@@ -215,7 +215,7 @@ def test_a_net_in_three_files(tmp_path, rife):
         found = as_imported(tmp_path / f"{part}.bin", rife)
         assert all(torch.equal(found[name], value) for name, value in rife.state_dict().items())
     with pytest.raises(InputError, match="is not this network"):
-        as_imported(tmp_path / "flownet.bin", bare_network("rife-2r"))  # the same shapes, other strides
+        as_imported(tmp_path / "flownet.bin", build_meta_network("rife-2r"))  # the same shapes, other strides
 
 
 @pytest.mark.parametrize("factors", ["folded", "kept"])
@@ -250,7 +250,7 @@ def test_layers_of_any_order_that_the_graph_allows(tmp_path):
     by_name = dict(zip(names, weights, strict=True))
     order = [r.split()[1] for r in moved if r.split()[0] in ("Convolution", "Deconvolution", "PReLU")]
     write_bin(other.with_suffix(".bin"), other, [by_name[name] for name in order], True)
-    network = bare_network("ifrnet-s")
+    network = build_meta_network("ifrnet-s")
     expected, found = as_imported(straight, network), as_imported(other, network)
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
@@ -317,4 +317,4 @@ def test_two_frames_seen_with_different_weights_are_refused(tmp_path):
     weights[16] = [array + 1 for array in weights[16]]  # of the second encoder
     write_bin(param.with_suffix(".bin"), param, weights, True)
     with pytest.raises(InputError, match="with different weights"):
-        as_imported(param, bare_network("ifrnet-s"))
+        as_imported(param, build_meta_network("ifrnet-s"))

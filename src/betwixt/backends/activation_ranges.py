@@ -1,6 +1,8 @@
-"""NAME.int8.json beside NAME.safetensors: what has to be known to run a network in eight bits (`layers.rounding`).
+"""Activation ranges of a network, stored as NAME.int8.json beside NAME.safetensors; int8 inference needs them.
 
-{"weights": SHA-256 of the weights, "origin": what it was measured on, "reaches": {convolution: reach, ..}}
+{"weights": SHA-256 of the weights file,
+ "origin": what the ranges were measured on,
+ "activation_ranges": {name of a convolution: largest magnitude of its input, ..}}
 """
 
 from __future__ import annotations
@@ -11,50 +13,50 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from betwixt.errors import InputError
-from betwixt.files import file_hash, read_error, write_whole
+from betwixt.files import file_hash, read_error, write_atomically
 
 __all__ = ["ranges_file", "read_activation_ranges", "write_activation_ranges"]
 
 
 def ranges_file(weights: Path) -> Path:
-    """Where the reaches of a file of weights lie."""
+    """The path of the activation ranges that belong to a weights file."""
     return weights.with_suffix(".int8.json")
 
 
 def read_activation_ranges(weights: Path) -> dict[str, float] | None:
-    """The reaches beside a file of weights; None where there are none, or where they are of other weights.
+    """The activation ranges of a weights file; None if it has none, or if they were measured for other weights.
 
     Raises:
-        InputError: if they are damaged.
+        InputError: if the file of ranges cannot be read or is damaged.
     """
     if not weights.is_file() or not (path := ranges_file(weights)).exists():
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        reaches = {str(name): float(reach) for name, reach in content["reaches"].items()}
-        if not reaches or not all(0 < reach < math.inf for reach in reaches.values()):
+        ranges = {str(name): float(value) for name, value in content["activation_ranges"].items()}
+        if not ranges or not all(0 < value < math.inf for value in ranges.values()):
             raise ValueError
-        return reaches if content["weights"] == file_hash(weights) else None
+        return ranges if content["weights"] == file_hash(weights) else None
     except OSError as error:
         raise read_error(path, error) from None
     except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError, RecursionError):
         raise InputError(
-            f"{path} is damaged: remove it, or make it anew with betwixt weights calibrate --overwrite."
+            f"{path} is damaged: remove it, or measure the activation ranges again with betwixt weights calibrate."
         ) from None
 
 
-def write_activation_ranges(target: Path, digest: str, reaches: Mapping[str, float], origin: str) -> None:
-    """Keep the reaches of a network.
+def write_activation_ranges(target: Path, weights_hash: str, ranges: Mapping[str, float], origin: str) -> None:
+    """Write the activation ranges of a network.
 
     Args:
-        target: Where; `ranges_file` its weights is where they are found.
-        digest: The SHA-256 of its weights.
-        reaches: How far the input of each convolution reaches.
+        target: The file to write: `ranges_file` of the weights is where they are looked for.
+        weights_hash: The SHA-256 of the weights file.
+        ranges: The largest magnitude of the input of each convolution, by the convolution's name.
         origin: What they were measured on.
 
     Raises:
         OutputError: if `target` cannot be written.
     """
-    rounded = {name: float(f"{reach:.4g}") for name, reach in reaches.items()}
-    content = {"weights": digest, "origin": origin, "reaches": rounded}
-    write_whole(target, json.dumps(content, indent=1) + "\n")
+    four_digits = {name: float(f"{value:.4g}") for name, value in ranges.items()}
+    content = {"weights": weights_hash, "origin": origin, "activation_ranges": four_digits}
+    write_atomically(target, json.dumps(content, indent=1) + "\n")

@@ -1,18 +1,18 @@
-"""Convolutions whose inputs and weights are rounded to eight bits, and what has to be known of a network for it.
+"""Fake quantization to int8: convolutions that quantize and dequantize their inputs and weights.
 
-A value x becomes the whole number nearest to 128 x / reach, cut at -128 and 127; each filter's weights w become those
-nearest to 127 w / max |w|. OpenVINO recognizes this in a graph, and computes such a convolution in whole numbers.
+An input x with activation range r becomes clamp(round(128 x / r), -128, 127); the weights w of each filter become
+round(127 w / max |w|). OpenVINO recognizes this pattern in a graph and runs the convolution in int8.
 
-How far an input reaches is measured: of each time that the network works, what all but one in ten thousand values stay
-below; of those, what all but one in fifty stay below. Two kinds of convolutions are left as they are: the first of each
-part of a network, which see pictures and flows side by side, for which one scale cannot serve, and the heads of our own
-networks. (Those of RIFE, which are no larger than what comes before them, lose nothing.)
+Activation ranges are measured (calibrated). Each forward pass records, for every convolution, the 99.99th percentile
+of its input's magnitude; the range is the 98th percentile of these records. Two kinds of convolutions stay in floating
+point: the first of each part of a network, whose input mixes images and flows, for which one scale cannot serve, and
+the heads of our own networks. (RIFE's output layers lose nothing: their inputs are no larger than the layers before.)
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,107 +23,112 @@ from torch import Tensor, nn
 
 __all__ = ["FakeQuantConv", "estimate_ranges", "observe_activations", "quantize_network"]
 
-_SAMPLE = 100_000
-"""Of how many values of an input their distribution is told."""
+_SAMPLE_SIZE = 100_000
+"""How many values of an input are used at most to estimate a percentile."""
 
-_VALUES, _TIMES = 0.9999, 0.98
-"""Which part of the values, and of the times that a network works, stays within the reach."""
+_VALUE_QUANTILE, _PASS_QUANTILE = 0.9999, 0.98
+"""Which part of an input's values, and of the forward passes, lies within the activation range."""
 
 _HEAD = "head"
-"""What our own networks call their last convolutions."""
+"""The name of the last convolutions of our own networks."""
 
 
 class FakeQuantConv(nn.Module):
-    """A convolution whose input and weights are rounded.
+    """A convolution with quantized input and weights.
 
     Args:
-        convolution: What it computes.
-        reach: The largest magnitude of its input; what goes beyond is cut. Positive.
+        convolution: The convolution to wrap.
+        activation_range: The largest magnitude of its input; larger values are clipped. Positive.
     """
 
     scales: Tensor
-    zeros: Tensor
+    zero_points: Tensor
 
-    def __init__(self, convolution: nn.Conv2d | nn.ConvTranspose2d, reach: float) -> None:
+    def __init__(self, convolution: nn.Conv2d | nn.ConvTranspose2d, activation_range: float) -> None:
         super().__init__()
         self.convolution = convolution
-        self.step = reach / 128
-        self._filters = 1 if isinstance(convolution, nn.ConvTranspose2d) else 0
-        others = [axis for axis in range(4) if axis != self._filters]
-        largest = convolution.weight.detach().float().abs().amax(others)
+        self.step = activation_range / 128
+        self._filter_axis = 1 if isinstance(convolution, nn.ConvTranspose2d) else 0
+        other_axes = [axis for axis in range(4) if axis != self._filter_axis]
+        largest = convolution.weight.detach().float().abs().amax(other_axes)
         self.register_buffer("scales", largest.clamp(min=1e-12) / 127)
-        self.register_buffer("zeros", torch.zeros(len(largest), dtype=torch.int32))
+        self.register_buffer("zero_points", torch.zeros(len(largest), dtype=torch.int32))
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the convolution makes of (N, C, H, W)."""
+        """The convolution of (N, C, H, W)."""
         x = torch.fake_quantize_per_tensor_affine(x, self.step, 0, -128, 127)
         weight = torch.fake_quantize_per_channel_affine(
-            self.convolution.weight, self.scales, self.zeros, self._filters, -127, 127
+            self.convolution.weight, self.scales, self.zero_points, self._filter_axis, -127, 127
         )
-        how: Any = self.convolution.stride, self.convolution.padding
+        geometry: Any = self.convolution.stride, self.convolution.padding
         convolve = F.conv_transpose2d if isinstance(self.convolution, nn.ConvTranspose2d) else F.conv2d
-        return convolve(x, weight, self.convolution.bias, *how)
+        return convolve(x, weight, self.convolution.bias, *geometry)
 
 
-def quantize_network(network: nn.Module, reaches: Mapping[str, float]) -> None:
-    """Round the convolutions of a network, in place.
+def quantize_network(network: nn.Module, activation_ranges: Mapping[str, float]) -> None:
+    """Replace convolutions of a network by `FakeQuantConv`, in place.
 
     Args:
-        network: Any.
-        reaches: How far the input of a convolution reaches, by its name in the network.
+        network: Any network.
+        activation_ranges: The largest magnitude of the input of each convolution to quantize, by its name.
 
     Raises:
-        ValueError: if there is no convolution of a name.
+        ValueError: if the network has no convolution of a name, or one that cannot be quantized.
     """
-    known = dict(_convolutions(network))
-    for name, reach in reaches.items():
-        if name not in known:
-            raise ValueError(f"There is no convolution '{name}' that could be rounded.")
+    convolutions = dict(_quantizable(network))
+    for name, value in activation_ranges.items():
+        if name not in convolutions:
+            raise ValueError(f"There is no convolution '{name}' that can be quantized.")
         parent, _, last = name.rpartition(".")
-        setattr(network.get_submodule(parent), last, FakeQuantConv(known[name], reach))
+        setattr(network.get_submodule(parent), last, FakeQuantConv(convolutions[name], value))
 
 
 @contextmanager
 def observe_activations(network: nn.Module) -> Iterator[dict[str, list[float]]]:
-    """Note, each time the network works, how far the input of each convolution that can be rounded reaches."""
-    found: dict[str, list[float]] = {}
+    """Record, at every forward pass, the magnitude of the input of each convolution that can be quantized."""
+    magnitudes: dict[str, list[float]] = {}
 
-    def noting(name: str) -> Any:
-        def note(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-            values = given[0].detach().flatten()
-            values = values[:: max(1, values.numel() // _SAMPLE)].float().abs()
-            found.setdefault(name, []).append(float(np.quantile(values.cpu().numpy(), _VALUES)))
+    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def record(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            values = inputs[0].detach().flatten()
+            values = values[:: max(1, values.numel() // _SAMPLE_SIZE)].float().abs()
+            magnitudes.setdefault(name, []).append(float(np.quantile(values.cpu().numpy(), _VALUE_QUANTILE)))
 
-        return note
+        return record
 
-    hooks = [module.register_forward_pre_hook(noting(name)) for name, module in _convolutions(network)]
+    hooks = [module.register_forward_pre_hook(hook(name)) for name, module in _quantizable(network)]
     try:
-        yield found
+        yield magnitudes
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in hooks:
+            handle.remove()
 
 
-def estimate_ranges(found: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """What to take for the reaches, of what `observe_activations` has noted.
+def estimate_ranges(magnitudes: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The activation range of each convolution, from what `observe_activations` recorded.
 
     Raises:
-        ValueError: if the network has computed what is no number.
+        ValueError: if the network computed NaN or infinity.
     """
-    reaches = {name: max(float(np.quantile(values, _TIMES)), 1e-6) for name, values in found.items()}
-    if not all(math.isfinite(reach) for reach in reaches.values()):
-        raise ValueError("The network has computed what is no number.")
-    return reaches
+    ranges = {name: max(float(np.quantile(values, _PASS_QUANTILE)), 1e-6) for name, values in magnitudes.items()}
+    if not all(math.isfinite(value) for value in ranges.values()):
+        raise ValueError("The network computed NaN or infinity.")
+    return ranges
 
 
-def _convolutions(network: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.ConvTranspose2d]]:
-    """Those that can be rounded: of each part of the network all but the first, and no heads."""
-    seen: set[str] = set()
+def _quantizable(network: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.ConvTranspose2d]]:
+    """The convolutions that can be quantized: not the first of each part of the network, and no heads."""
+    parts_with_convolutions: set[str] = set()
     for name, module in network.named_modules():
         if not isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             continue
         part = name.partition(".")[0]
         plain = module.groups == 1 and module.dilation == (1, 1) and module.padding_mode == "zeros"
-        if part in seen and plain and not any(module.output_padding) and name.rpartition(".")[2] != _HEAD:
+        if (
+            part in parts_with_convolutions
+            and plain
+            and not any(module.output_padding)
+            and name.rpartition(".")[2] != _HEAD
+        ):
             yield name, module
-        seen.add(part)
+        parts_with_convolutions.add(part)

@@ -31,7 +31,7 @@ from betwixt.machine import cache_folder, require_torch, torch_version
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["CompiledPart", "available", "fastest"]
+__all__ = ["CompiledModule", "fastest_precision", "supports_precision"]
 
 _Map = NDArray[Any]
 
@@ -45,7 +45,7 @@ _SIZES = 4
 """Compiled models that are kept: a video has one size, a data set a few."""
 
 
-def available(precision: str) -> bool:
+def supports_precision(precision: str) -> bool:
     """Whether OpenVINO is installed and computes in `precision` on a CPU; "auto" is what it does fastest."""
     if precision not in ("auto", *_PRECISIONS):
         return False
@@ -56,20 +56,20 @@ def available(precision: str) -> bool:
     return True
 
 
-def fastest(can_round: bool) -> str:
+def fastest_precision(int8: bool) -> str:
     """The precision in which this machine's CPU takes the least time: "int8", "bf16" or "fp32".
 
     Args:
-        can_round: Whether the network can be rounded to eight bits. That is a gain on any x86; sixteen bits are where
+        int8: Whether the network can be rounded to eight bits. That is a gain on any x86; sixteen bits are where
             there are instructions for them, and take several times longer elsewhere.
     """
     able = _able()
-    if can_round and "INT8" in able:
+    if int8 and "INT8" in able:
         return "int8"
     return "bf16" if "BF16" in able else "fp32"
 
 
-class CompiledPart:
+class CompiledModule:
     """A module whose arguments are pictures and maps, run by OpenVINO. Safe to use from several threads at once.
 
     Args:
@@ -93,7 +93,7 @@ class CompiledPart:
         last_made: Sequence[int] = (),
     ) -> None:
         folder = _writable(cache_folder("openvino"))
-        computed = fastest(can_round=False) if precision == "int8" else precision
+        computed = fastest_precision(int8=False) if precision == "int8" else precision
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if computed == "bf16" else "f32",

@@ -32,7 +32,7 @@ def between(
     """Make the frames between two pictures."""
     from betwixt.cli import report
     from betwixt.pipeline.between import between_pictures
-    from betwixt.runtime.load import what_lacks
+    from betwixt.runtime.load import suggest_packages
 
     made = between_pictures(
         first, second, target, times=times, count=count, ends=ends, fps=fps, model=model, device=device,
@@ -42,5 +42,5 @@ def between(
         report.print_json(made.as_dict(), sys.stdout)
     else:
         shown = ", ".join(f"{float(t):.4g}" for t in made.times[:12]) + (", ..." if len(made.times) > 12 else "")
-        report.print_notes(what_lacks(model, device), [])
+        report.print_notes(suggest_packages(model, device), [])
         print(f"{made.output}: {made.frames} frames at {shown} ({made.model}, {made.seconds:.1f} s)")

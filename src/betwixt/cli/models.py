@@ -13,11 +13,11 @@ __all__ = ["models"]
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """List the models: paper, parameters, whether good weights are at hand, licence."""
     from betwixt.cli.report import print_json
-    from betwixt.models.registry import MODELS, chosen_model
-    from betwixt.weights.store import installed
+    from betwixt.models.registry import MODELS, choose_model
+    from betwixt.weights.store import find_installed
 
     # What the user brought in of a paper's network goes before what comes with it.
-    yours = {m.name for m in MODELS.values() if m.network is not None and not m.own and installed(m.name)}
+    yours = {m.name for m in MODELS.values() if m.network is not None and not m.own and find_installed(m.name)}
     state = {m.name: "installed" if m.name in yours else m.weights for m in MODELS.values()}
     if as_json:
         rows = [
@@ -40,7 +40,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON."
         table.add_column(title, justify="right" if title == "parameters" else "left", no_wrap=title != "what it is")
     papers: dict[str, list[str]] = {}
     for m in MODELS.values():
-        name = f"{m.name} (default)" if m.name == chosen_model() else m.name
+        name = f"{m.name} (default)" if m.name == choose_model() else m.name
         count = f"{m.parameters / 1e6:.2f} M" if m.parameters else "none"
         table.add_row(name, count, state[m.name], m.summary)
         papers.setdefault(m.paper, []).append(m.name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 if TYPE_CHECKING:
-    from betwixt.weights.install import Imported
+    from betwixt.weights.install import ImportResult
 
 __all__ = ["app"]
 
@@ -92,10 +92,10 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")
 
     require_torch("Reading weights")
     from betwixt.weights.catalog import catalog
-    from betwixt.weights.install import stored_weights
+    from betwixt.weights.install import list_weights
     from betwixt.weights.store import weights_folder
 
-    stored = stored_weights()
+    stored = list_weights()
     offers = [entry for entry in catalog().published.values() if entry.model]
     if as_json:
         rows = [
@@ -216,12 +216,12 @@ def _mb(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
 
 
-def _tell(imported: Imported, as_json: bool) -> None:
+def _tell(imported: ImportResult, as_json: bool) -> None:
     """Say what an import did."""
     from betwixt.cli.report import print_json
     from betwixt.weights.catalog import catalog
 
-    place = catalog().at_authors(imported.model)
+    place = catalog().manual_download(imported.model)
     restricted = place is not None and not place.commercial
     if as_json:
         fields: dict[str, Any] = {

@@ -33,8 +33,8 @@ from betwixt.files import file_hash
 from betwixt.machine import require_torch
 from betwixt.media.frames import frame_from_planes
 from betwixt.runtime.synthesis import SourceFrame
-from betwixt.weights.load import load_weights, metadata_of, read_tensors
-from betwixt.weights.store import embedded_file, installed
+from betwixt.weights.load import load_weights, read_metadata, read_tensors
+from betwixt.weights.store import embedded_file, find_installed
 
 __all__ = ["MODEL", "BFrameCoder", "finish_weights", "load_coder"]
 
@@ -71,7 +71,7 @@ def load_coder(weights: str | Path | None = None) -> BFrameCoder:
     path = Path(weights) if weights is not None else None
     if path is None:
         shipped = embedded_file(f"{MODEL}.safetensors")
-        path = shipped if shipped.is_file() else installed(MODEL)
+        path = shipped if shipped.is_file() else find_installed(MODEL)
     if path is None:
         raise UsageError(
             "No weights of the B-frame network are at hand: train it (recipes/codec.toml, docs/how-to/compress.md) and "
@@ -79,7 +79,7 @@ def load_coder(weights: str | Path | None = None) -> BFrameCoder:
         )
     if not path.is_file():
         raise InputError(f"There is no file of weights {path}.")
-    described = metadata_of(path)
+    described = read_metadata(path)
     if described.get("model") != MODEL:
         raise InputError(f"{path} holds no weights of the B-frame network (its metadata has no model '{MODEL}').")
     network = BFrameNetwork(_config_of(described, path))

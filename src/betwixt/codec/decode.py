@@ -28,7 +28,7 @@ from betwixt.codec.encode import ATTACHMENT, TAG, checksum
 from betwixt.codec.pairs import PairChain, map_in_order, single_threaded_kernels
 from betwixt.codec.restore_data import RestoreData, unpack
 from betwixt.errors import DamagedInputError, InputError, UsageError
-from betwixt.files import check_output, identity
+from betwixt.files import check_output, files_fingerprint
 from betwixt.machine import available_cores
 from betwixt.media import codecs
 from betwixt.media.attach import attachment
@@ -37,8 +37,8 @@ from betwixt.media.reader import Reader, StreamPacket
 from betwixt.media.timeline import TimeMap
 from betwixt.media.writer import VideoWriter, can_keep_journal
 from betwixt.models.base import Interpolator
-from betwixt.models.registry import MODELS, chosen_model
-from betwixt.runtime.load import load_model, loaded_hash
+from betwixt.models.registry import MODELS, choose_model
+from betwixt.runtime.load import hash_weights, load_model
 from betwixt.runtime.synthesis import PairSynthesis
 from betwixt.signals import defer_signals
 from betwixt.version import __version__
@@ -284,10 +284,10 @@ class _Restoring:
                 f"{name} was made with the model {record.model}, which this Betwixt does not have: choose another with "
                 "--model."
             )
-        chosen = chosen_model(model or record.model, weights)
+        chosen = choose_model(model or record.model, weights)
         # Frames come out alike whatever the machine is good at.
         self.model = load_model(chosen, device, weights=weights, precision="fp32")
-        self._used = used = loaded_hash(chosen, weights)
+        self._used = used = hash_weights(chosen, weights)
         if chosen != record.model:
             self.notes.append(f"It was encoded with the model {record.model}: frames made by {chosen} will differ.")
         elif used != record.weights:
@@ -307,7 +307,7 @@ class _Restoring:
         settings = {
             "version": __version__,
             "conversion": "decode",
-            "source": identity([self._source]),
+            "source": files_fingerprint([self._source]),
             "model": self.model.name,
             "weights": self._used,
             "codec-weights": None if self._coder is None else self._coder.weights,

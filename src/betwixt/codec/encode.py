@@ -39,7 +39,7 @@ from betwixt.codec.gop import Interval, frame_types, intervals, kept_frames
 from betwixt.codec.pairs import PairChain, map_in_order, single_threaded_kernels
 from betwixt.codec.restore_data import CodedFrame, RestoreData, pack
 from betwixt.errors import InputError, OutputError, UsageError
-from betwixt.files import check_output, output_error
+from betwixt.files import check_output, write_error
 from betwixt.machine import available_cores
 from betwixt.media.attach import attach
 from betwixt.media.images import is_image_location
@@ -50,7 +50,7 @@ from betwixt.media.timeline import TimeMap, parse_rate
 from betwixt.media.writer import VideoWriter
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import DEFAULT_MODEL
-from betwixt.runtime.load import load_model, loaded_hash, what_lacks
+from betwixt.runtime.load import hash_weights, load_model, suggest_packages
 from betwixt.runtime.synthesis import PairSynthesis, SourceFrame
 from betwixt.version import __version__
 
@@ -273,9 +273,11 @@ class _Encoding:
             self.model = load_model(given, o["device"], weights=o["weights"], precision="fp32")
         elif self.mode != "base":
             self.model = given
-        self.weights = loaded_hash(given, o["weights"]) if isinstance(given, str) and self.mode != "base" else ""
-        self.paths = "curved" if self.model is not None and self.model.curves else "straight"
-        self.notes: list[str] = what_lacks(given, o["device"]) if self.mode != "base" and isinstance(given, str) else []
+        self.weights = hash_weights(given, o["weights"]) if isinstance(given, str) and self.mode != "base" else ""
+        self.paths = "curved" if self.model is not None and self.model.uses_neighbours else "straight"
+        self.notes: list[str] = (
+            suggest_packages(given, o["device"]) if self.mode != "base" and isinstance(given, str) else []
+        )
 
     # -- the whole
 
@@ -317,7 +319,7 @@ class _Encoding:
             try:
                 os.replace(whole, self.target)
             except OSError as error:
-                raise output_error(error, self.target) from None
+                raise write_error(error, self.target) from None
         values = [psnr_from_mse(v.error) for v in verdicts]
         coded = sum(v.coded is not None for v in verdicts)
         return Encoded(

@@ -58,9 +58,9 @@ from betwixt.codec.fixed_point import on_grid
 from betwixt.errors import UsageError
 from betwixt.layers.resize import resize_flow_to, resize_to
 from betwixt.layers.warp import backward_warp
-from betwixt.models.compact.config import search, working_size
+from betwixt.models.compact.config import network_size, search
 from betwixt.models.compact.network import Compact, compose
-from betwixt.models.dis.interpolator import working_size as searched_size
+from betwixt.models.dis.interpolator import search_size
 
 __all__ = [
     "LAMBDA",
@@ -267,7 +267,7 @@ class CompactPredictor(Predictor):
         """What the search finds between the two frames: "found" (h, w, 2) and "logit" (h, w, 1)."""
         height, width = pictures.shape[1:3]
         # At the size that the networks see, as `compact` does at work.
-        ratio = max(working_size(height, width)[0], searched_size(height, width)[0]) / height
+        ratio = max(network_size(height, width)[0], search_size(height, width)[0]) / height
         found, logit = search(pictures[0], pictures[1], t, ratio)
         return {"found": found, "logit": logit}
 
@@ -278,7 +278,7 @@ class CompactPredictor(Predictor):
     def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, hints: Mapping[str, Tensor]) -> BFrameMotion:
         """The motion of `compact`, at its working size, brought to the frames'."""
         full = frame0.shape[-2:]
-        h, w = working_size(*full)
+        h, w = network_size(*full)
         size = (-(-h // 16) * 16, -(-w // 16) * 16)
         small0, small1 = (resize_to(f, size, antialias=True) for f in (frame0, frame1))
         found, logit = resize_flow_to(hints["found"], size), resize_to(hints["logit"], size)

@@ -37,7 +37,7 @@ from betwixt.codec.decode import decode_video
 from betwixt.codec.encode import encode_video
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.metrics import ms_ssim, psnr, to_uint8
-from betwixt.files import write_whole
+from betwixt.files import write_atomically
 from betwixt.machine import describe_machine
 from betwixt.media.colour import RGBConverter
 from betwixt.media.frames import planes
@@ -46,7 +46,7 @@ from betwixt.media.reader import Frame, Reader
 from betwixt.media.sequence import ImageSource
 from betwixt.media.timeline import parse_time
 from betwixt.media.writer import VideoWriter
-from betwixt.models.registry import DEFAULT_MODEL, chosen_model
+from betwixt.models.registry import DEFAULT_MODEL, choose_model
 
 __all__ = ["METHODS", "CurvePoint", "CurveRequest", "measure_rd_curves"]
 
@@ -199,13 +199,13 @@ def measure_rd_curves(
                     known[point.key] = point
                     if quality == middle:
                         shown[f"{method}, {psnr(frame, truths[_shown(truths)]):.2f} dB"] = frame
-                    write_whole(path, _csv(_sorted(known.values())))  # what was measured stays
+                    write_atomically(path, _csv(_sorted(known.values())))  # what was measured stays
             if len(shown) == len(methods):
                 tiles = {"true": truths[_shown(truths)], **shown}
                 _picture(request.output.with_name(f"{request.output.name}-{name}.jpg"), tiles)
     points = _sorted(known.values())
     _draw(request.output.with_name(request.output.name + ".png"), points)
-    write_whole(request.output.with_name(request.output.name + ".md"), markdown_report(points))
+    write_atomically(request.output.with_name(request.output.name + ".md"), markdown_report(points))
     return points, notes
 
 
@@ -214,7 +214,7 @@ def _how(request: CurveRequest, method: str, protocol: str, weights: str) -> tup
     mode = METHODS[method]["mode"]
     if METHODS[method].get("floor"):
         protocol += f", floor {request.floor:g} dB"
-    return protocol, "none" if mode == "base" else chosen_model(request.model), weights if mode == "bit-need" else ""
+    return protocol, "none" if mode == "base" else choose_model(request.model), weights if mode == "bit-need" else ""
 
 
 def _codec_weights(request: CurveRequest) -> str:
@@ -238,7 +238,7 @@ def _checked(request: CurveRequest, notes: list[str]) -> list[str]:
     _library("matplotlib")
     if not request.clips:
         raise UsageError("There are no clips: give a video or a folder of images.")
-    chosen_model(request.model, request.weights)
+    choose_model(request.model, request.weights)
     for method in request.methods:
         if method not in METHODS:
             raise UsageError(f"There is no method '{method}': choose from {', '.join(METHODS)}.")
@@ -584,7 +584,7 @@ def _draw(path: Path, points: Sequence[CurvePoint]) -> None:
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
         pyplot.close(figure)
-    write_whole(path, data.getvalue())
+    write_atomically(path, data.getvalue())
 
 
 def _picture(path: Path, tiles: Mapping[str, NDArray[np.uint8]]) -> None:
@@ -603,7 +603,7 @@ def _picture(path: Path, tiles: Mapping[str, NDArray[np.uint8]]) -> None:
     rows = [np.concatenate(cells[i : i + 2], axis=1) for i in range(0, len(cells), 2)]
     whole = np.ascontiguousarray(np.concatenate(rows)[..., ::-1])
     _, data = cv2.imencode(".jpg", whole, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    write_whole(path, data.tobytes())
+    write_atomically(path, data.tobytes())
 
 
 def _rate(point: CurvePoint) -> float:

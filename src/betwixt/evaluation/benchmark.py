@@ -16,8 +16,8 @@ from betwixt.evaluation.cost import Cost, measure, parse_size
 from betwixt.evaluation.end_to_end import EndToEnd, race
 from betwixt.evaluation.plot import PlotPoint, draw, read_quality
 from betwixt.evaluation.report import read_table, record
-from betwixt.files import check_output, write_whole
-from betwixt.models.registry import chosen_model, model_info
+from betwixt.files import check_output, write_atomically
+from betwixt.models.registry import choose_model, model_info
 from betwixt.runtime.load import check_device, check_precision, check_runtime
 
 __all__ = ["BenchmarkRequest", "BenchmarkResult", "run_benchmark"]
@@ -75,7 +75,7 @@ def run_benchmark(request: BenchmarkRequest, progress: Callable[[str], None] = l
     Raises:
         BetwixtError: in one line.
     """
-    request = replace(request, models=[chosen_model(name, request.weights) for name in request.models])
+    request = replace(request, models=[choose_model(name, request.weights) for name in request.models])
     size = parse_size(request.size) if request.size is not None else None
     _check(request)
     quality = read_quality(request.plot, request.dataset, request.metric) if request.plot is not None else {}
@@ -172,7 +172,7 @@ def _check(request: BenchmarkRequest) -> None:
 
 def _write(request: BenchmarkRequest, outcome: BenchmarkResult, quality: dict[str, float]) -> None:
     if request.json is not None:
-        write_whole(request.json, outcome.json)
+        write_atomically(request.json, outcome.json)
         outcome.written.append(request.json)
     if request.record is not None:
         today = datetime.date.today().isoformat()

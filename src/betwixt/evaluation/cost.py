@@ -29,7 +29,7 @@ from betwixt.errors import UsageError
 from betwixt.machine import describe_machine, peak_memory, require_torch
 from betwixt.models.base import Image, Interpolator
 from betwixt.models.registry import load_network, model_info
-from betwixt.runtime.load import check_device, check_runtime, load_model, loaded_hash
+from betwixt.runtime.load import check_device, check_runtime, hash_weights, load_model
 
 __all__ = ["Cost", "count_flops", "count_parameters", "made_pair", "measure", "parse_size"]
 
@@ -213,7 +213,7 @@ def measure(
         quartiles=(quarters[0], quarters[2]),
         runs=len(kept),
         peak_memory=_peak(where),
-        weights_hash=loaded_hash(name, weights),
+        weights_hash=hash_weights(name, weights),
         trained=weights is not None or info.weights in ("not needed", "embedded"),
         machine=describe_machine(where, network=info.network is not None),
     )

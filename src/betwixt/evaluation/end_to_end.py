@@ -25,7 +25,7 @@ import av
 from betwixt.errors import InputError, UsageError
 from betwixt.machine import describe_machine
 from betwixt.models.registry import model_info
-from betwixt.runtime.load import loaded_hash
+from betwixt.runtime.load import hash_weights
 
 __all__ = ["EndToEnd", "convert", "race", "scaled"]
 
@@ -204,7 +204,7 @@ def race(
         our_speed,
         their_speed,
         our_speed / their_speed,
-        loaded_hash(model, _given_weights(options)),
+        hash_weights(model, _given_weights(options)),
         _ffmpeg_version(),
         describe_machine(network=model_info(model).network is not None),
     )

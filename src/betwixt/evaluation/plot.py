@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from betwixt.errors import InputError, UsageError
-from betwixt.files import write_whole
+from betwixt.files import write_atomically
 
 __all__ = ["PlotPoint", "draw", "read_quality"]
 
@@ -93,7 +93,7 @@ def draw(path: Path, points: Sequence[PlotPoint], *, title: str, metric: str) ->
             data = io.BytesIO()
             figure.savefig(data, format=suffix[1:], dpi=150, metadata=metadata)
             target = path.with_suffix(suffix)
-            write_whole(target, data.getvalue())
+            write_atomically(target, data.getvalue())
             written.append(target)
         pyplot.close(figure)
     return written

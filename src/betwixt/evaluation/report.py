@@ -17,7 +17,7 @@ from betwixt.errors import InputError
 from betwixt.evaluation.metrics import METRICS
 from betwixt.evaluation.published import Published, published_for
 from betwixt.evaluation.scoring import Evaluation
-from betwixt.files import write_whole
+from betwixt.files import write_atomically
 
 __all__ = [
     "QUALITY_KEY",
@@ -93,7 +93,7 @@ def write_sequences(path: Path, evaluations: Sequence[Evaluation]) -> None:
         for e in evaluations
         for name, group in e.sequences().items()
     ]
-    write_whole(path, _table(["model", "dataset", "sequence", "count", *metrics], rows))
+    write_atomically(path, _table(["model", "dataset", "sequence", "count", *metrics], rows))
 
 
 def write_frames(path: Path, evaluations: Sequence[Evaluation]) -> None:
@@ -106,7 +106,7 @@ def write_frames(path: Path, evaluations: Sequence[Evaluation]) -> None:
             for r in e.rows
         ]
         rows += [[e.model, e.dataset, "", s.sample, "", *("" for _ in metrics), s.reason] for s in e.skipped]
-    write_whole(path, _table(["model", "dataset", "sequence", "sample", "t", *metrics, "skipped"], rows))
+    write_atomically(path, _table(["model", "dataset", "sequence", "sample", "t", *metrics, "skipped"], rows))
 
 
 def _text(value: float) -> str:
@@ -157,7 +157,7 @@ def record(path: Path, entries: Sequence[Mapping[str, Any]], key: Sequence[str])
         rows = [row for row in rows if tuple(row.get(name) or "" for name in key) != place]
         rows.append(texts)
     rows.sort(key=lambda row: tuple(row.get(name) or "" for name in key))
-    write_whole(path, _table(columns, [[row.get(name) or "" for name in columns] for row in rows]))
+    write_atomically(path, _table(columns, [[row.get(name) or "" for name in columns] for row in rows]))
 
 
 QUALITY_KEY = ("dataset", "options", "model", "precision", "weights_hash")

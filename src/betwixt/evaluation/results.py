@@ -20,7 +20,7 @@ from pathlib import Path
 from betwixt.errors import BetwixtError, InputError
 from betwixt.evaluation.datasets import DATASETS
 from betwixt.evaluation.published import published
-from betwixt.files import write_whole
+from betwixt.files import write_atomically
 
 __all__ = ["pages", "readme_part", "results_page"]
 
@@ -328,7 +328,7 @@ def main() -> int:
     """Write the pages."""
     try:
         for path, text in pages(Path(sys.argv[1]) if len(sys.argv) > 1 else Path()).items():
-            write_whole(path, text)
+            write_atomically(path, text)
             print(f"written: {path}")
     except BetwixtError as error:
         print(error, file=sys.stderr)

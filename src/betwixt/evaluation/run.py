@@ -26,10 +26,10 @@ from betwixt.evaluation.report import (
 )
 from betwixt.evaluation.scoring import Evaluation, EvaluationLog, Model, check_model, evaluate
 from betwixt.evaluation.sheet import check_sheet, write_sheet
-from betwixt.files import check_output, write_whole
+from betwixt.files import check_output, write_atomically
 from betwixt.machine import describe_machine
-from betwixt.models.registry import DEFAULT_MODEL, chosen_model, model_info
-from betwixt.runtime.load import check_device, check_precision, load_model, loaded_hash, weights_of
+from betwixt.models.registry import DEFAULT_MODEL, choose_model, model_info
+from betwixt.runtime.load import check_device, check_precision, find_weights, hash_weights, load_model
 from betwixt.version import __version__
 
 __all__ = ["EvaluationRequest", "EvaluationResult", "run_evaluation"]
@@ -110,7 +110,7 @@ def run_evaluation(
     ahead = request.extrapolate or request.dataset.endswith("-extrapolation")
     usual = "dis" if ahead and request.weights is None else DEFAULT_MODEL
     names = [usual if name == DEFAULT_MODEL else name for name in request.models]
-    request = replace(request, models=[chosen_model(name, request.weights) for name in names])
+    request = replace(request, models=[choose_model(name, request.weights) for name in names])
     options = DatasetOptions(request.clean, request.stride, request.extrapolate, request.paths)
     dataset = open_dataset(request.dataset, request.root, options)
     metrics = select_metrics(request.metrics, request.lpips_weights)
@@ -216,8 +216,8 @@ def _context(request: EvaluationRequest, name: str, model: Model) -> Context:
     device = str(getattr(model, "device", "cpu"))
     if model_info(name).network is None:
         return Context("none", "", describe_machine(device, network=False), request.options)
-    weights = weights_of(name, request.weights)
-    digest = loaded_hash(name, weights)
+    weights = find_weights(name, request.weights)
+    digest = hash_weights(name, weights)
     return Context(weights.name, digest, describe_machine(device), request.options, request.precision)
 
 
@@ -274,7 +274,7 @@ def _write(request: EvaluationRequest, outcome: EvaluationResult, models: list[M
         write_frames(request.frames_csv, evaluations)
         outcome.written.append(request.frames_csv)
     if request.json is not None:
-        write_whole(request.json, outcome.json)
+        write_atomically(request.json, outcome.json)
         outcome.written.append(request.json)
     if request.sheet is not None:
         metric = "psnr" if "psnr" in evaluations[0].metrics else evaluations[0].metrics[0]

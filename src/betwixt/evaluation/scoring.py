@@ -26,7 +26,7 @@ from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import Dataset, Frames, Sample
 from betwixt.evaluation.metrics import Image8, Metric, flicker, to_uint8
 from betwixt.evaluation.statistics import SampleStatistics, summarize
-from betwixt.files import output_error, write_whole
+from betwixt.files import write_atomically, write_error
 from betwixt.models.base import Image, Interpolator, check_interpolates
 from betwixt.models.baselines.interpolator import Minterpolate
 
@@ -175,7 +175,7 @@ class EvaluationLog:
             self._file.write(json.dumps(entry) + "\n")
             self._file.flush()
         except OSError as error:
-            raise output_error(error, self.path) from None
+            raise write_error(error, self.path) from None
 
     def close(self) -> None:
         """Close it; it stays on disk."""
@@ -267,7 +267,7 @@ def check_model(model: Model, dataset: Dataset) -> None:
     Raises:
         UsageError: if the model only interpolates, only extrapolates, or works on sequences and the data set has none.
     """
-    if dataset.surrounded and (isinstance(model, Minterpolate) or not model.curves):
+    if dataset.surrounded and (isinstance(model, Minterpolate) or not model.uses_neighbours):
         raise UsageError(f"The model {model.name} does not heed frames around the two: leave --paths curved out.")
     if isinstance(model, Minterpolate):
         if not dataset.consecutive:
@@ -462,7 +462,7 @@ def _scored(
     if folder is not None:
         for path, picture in zip(_paths(folder, sample.name, len(made)), pictures, strict=True):
             data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
-            write_whole(path, data.tobytes())
+            write_atomically(path, data.tobytes())
     return rows
 
 
@@ -483,4 +483,4 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise output_error(error, folder) from None
+        raise write_error(error, folder) from None

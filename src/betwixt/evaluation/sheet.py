@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from betwixt.errors import UsageError
 from betwixt.evaluation.metrics import Image8, to_uint8
 from betwixt.evaluation.scoring import Evaluation, Model, restored
-from betwixt.files import write_whole
+from betwixt.files import write_atomically
 from betwixt.models.base import Interpolator, MotionPair
 
 __all__ = ["flow_colours", "write_sheet"]
@@ -109,7 +109,7 @@ def write_sheet(path: Path, model: Model, evaluation: Evaluation, dataset: Any, 
     data = (
         _page(heading, mean, ordered) if path.suffix.lower() in (".html", ".htm") else _poster(heading, mean, ordered)
     )
-    write_whole(path, data)
+    write_atomically(path, data)
 
 
 def check_sheet(path: Path) -> None:

@@ -65,19 +65,19 @@ def load_mask_source(name: str = "regions", device: str = "auto", *, cache: bool
 def _open_world(device: str, cache: MaskCache | None) -> MaskSource:
     from betwixt.masks.networks import NETWORKS, need_transformers
     from betwixt.runtime.load import check_device
-    from betwixt.weights.store import installed
+    from betwixt.weights.store import find_installed
 
     need_transformers("The source open-world")
     check_device(device)
     from betwixt.masks.open_world import OpenWorldSegmenter
     from betwixt.runtime.torch import choose_device
     from betwixt.weights.catalog import catalog
-    from betwixt.weights.load import metadata_of
+    from betwixt.weights.load import read_metadata
 
-    paths = {name: installed(name) for name in NETWORKS}
+    paths = {name: find_installed(name) for name in NETWORKS}
     missing = [name for name, path in paths.items() if path is None]
     if missing:
-        place = catalog().at_authors(missing[0])
+        place = catalog().manual_download(missing[0])
         page = f" (the authors': {place.page})" if place is not None else ""
         raise UsageError(
             f"The source open-world needs weights that are not at hand: {', '.join(missing)}. "
@@ -85,7 +85,7 @@ def _open_world(device: str, cache: MaskCache | None) -> MaskSource:
         )
     where = choose_device(device)
     found = {name: path for name, path in paths.items() if path is not None}
-    facts = {name: metadata_of(path) for name, path in found.items()}
+    facts = {name: read_metadata(path) for name, path in found.items()}
     networks = {name: _load(name, path, where) for name, path in found.items()}
     settings = {
         "version": 1, "tag": _TAG, "box": _BOX, "same": _SAME,
@@ -105,11 +105,11 @@ def _open_world(device: str, cache: MaskCache | None) -> MaskSource:
 def _load(name: str, path: Path, device: torch.device) -> Any:
     """A network of masks with its weights."""
     from betwixt.masks.networks import NETWORKS
-    from betwixt.weights.load import check_model, fit_file, read_tensors
+    from betwixt.weights.load import check_model, match_file, read_tensors
 
     check_model(path, name)
     network: Any = NETWORKS[name].build(read_tensors(path), path)
-    network.load_state_dict(fit_file(network, path).tensors)
+    network.load_state_dict(match_file(network, path).tensors)
     return network.to(device).eval()
 
 

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError, OutputError
-from betwixt.files import WholeOutput, output_error
+from betwixt.files import AtomicOutput, write_error
 from betwixt.layers.label_maps import MASK_SOURCE_NAMES, MAX_LABELS, LabelMap, LabelMapPair, MaskSourceName, as_labels
 
 __all__ = ["MaskFolder", "MaskWriter", "open_masks"]
@@ -183,7 +183,7 @@ class MaskFolder:
         return tuple(self._pairs[pair]["names"]) if self._pairs else ()
 
 
-class MaskWriter(WholeOutput):
+class MaskWriter(AtomicOutput):
     """A folder of label maps of pairs, written whole or not at all.
 
     Args:
@@ -215,7 +215,7 @@ class MaskWriter(WholeOutput):
         try:
             self.work.mkdir()
         except OSError as error:
-            raise output_error(error, folder) from None
+            raise write_error(error, folder) from None
 
     def write(self, masks: LabelMapPair) -> None:
         """Write the maps of the next pair."""
@@ -227,7 +227,7 @@ class MaskWriter(WholeOutput):
             try:
                 (self.work / f"{number:06d}-{side}.png").write_bytes(data.tobytes())
             except OSError as error:
-                raise output_error(error, self.path) from None
+                raise write_error(error, self.path) from None
         self._pairs.append({"count": masks.count, "names": list(masks.names)})
         self._size = masks.labels0.shape[0], masks.labels0.shape[1]
 
@@ -249,7 +249,7 @@ class MaskWriter(WholeOutput):
                     new.replace(self.path / new.name)
                 self.work.rmdir()
         except OSError as error:
-            raise output_error(error, self.path) from None
+            raise write_error(error, self.path) from None
         self._done = True
 
     def abort(self) -> None:

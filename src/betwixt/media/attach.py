@@ -9,7 +9,7 @@ from typing import Any
 import av
 import av.error
 
-from betwixt.files import output_error
+from betwixt.files import write_error
 
 __all__ = ["attach", "attachment"]
 
@@ -52,7 +52,7 @@ def attach(source: Path, target: Path, name: str, data: bytes, tags: Mapping[str
                 packet.stream = copies[packet.stream.index]
                 out.mux(packet)
     except (OSError, av.error.FFmpegError) as error:
-        raise output_error(error, target) from None
+        raise write_error(error, target) from None
 
 
 def attachment(container: av.container.InputContainer, name: str) -> bytes | None:

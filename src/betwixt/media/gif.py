@@ -31,7 +31,7 @@ from av.filter.context import FilterContext
 from numpy.typing import NDArray
 
 from betwixt.errors import OutputError, UsageError
-from betwixt.files import WholeOutput, output_error
+from betwixt.files import AtomicOutput, write_error
 from betwixt.media.images import ToPicture, to_8_bit, to_picture
 
 __all__ = ["MAX_RATE", "TICK", "GifWriter"]
@@ -50,7 +50,7 @@ _MISFIT = 2.0  # how many times the squared error of its own frames a palette ma
 RGBA = NDArray[np.uint8]
 
 
-class GifWriter(WholeOutput):
+class GifWriter(AtomicOutput):
     """Writes a GIF; it appears in its place, whole, on `commit`.
 
     As a context manager it commits when the block ends and aborts when it raises.
@@ -116,7 +116,7 @@ class GifWriter(WholeOutput):
             self._file = open(self._temporary, "w+b")  # noqa: SIM115
         except OSError as error:
             self._pending = False
-            raise output_error(error, path) from None
+            raise write_error(error, path) from None
         self._container = av.open(self._file, "w", format="gif", options={"loop": "0" if loop else "-1"})
         self._stream = self._container.add_stream("gif", rate=100)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "pal8"
@@ -146,7 +146,7 @@ class GifWriter(WholeOutput):
         try:
             self._take(rgba, tick)
         except (OSError, av.error.FFmpegError) as error:
-            raise output_error(error, self._path) from None
+            raise write_error(error, self._path) from None
         self.count += 1
 
     def commit(self) -> None:
@@ -163,7 +163,7 @@ class GifWriter(WholeOutput):
             self._file.close()
             os.replace(self._temporary, self._path)
         except (OSError, av.error.FFmpegError) as error:
-            raise output_error(error, self._path) from None
+            raise write_error(error, self._path) from None
         finally:
             self.abort()
 

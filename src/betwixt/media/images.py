@@ -37,7 +37,7 @@ from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError, OutputError, UsageError
-from betwixt.files import WholeOutput, output_error, reason
+from betwixt.files import AtomicOutput, error_text, write_error
 from betwixt.media.colour import FULL, RGBConverter, colour_of
 from betwixt.media.frames import bit_depth, has_alpha, is_rgb, planes, to_supported_format
 
@@ -121,7 +121,7 @@ def _find(location: str | Path) -> list[Path]:
         try:
             found = [p for p in path.iterdir() if _is_image(p)]
         except OSError as error:
-            raise InputError(f"The folder {text} cannot be read: {reason(error)}.") from None
+            raise InputError(f"The folder {text} cannot be read: {error_text(error)}.") from None
         if not found:
             raise InputError(f"The folder {text} holds no images: expected {_suffixes(READABLE)}.")
         return sorted(found, key=_natural)
@@ -141,7 +141,7 @@ def _find_numbered(pattern: Path) -> list[Path]:
     try:
         numbers = sorted(_numbered(pattern))
     except OSError as error:
-        raise InputError(f"The folder {pattern.parent} cannot be read: {reason(error)}.") from None
+        raise InputError(f"The folder {pattern.parent} cannot be read: {error_text(error)}.") from None
     if not numbers:
         raise InputError(f"No image matches {pattern}: check the folder and the number of digits.")
     for number, after in itertools.pairwise(numbers):
@@ -314,7 +314,7 @@ def _load(path: str | Path) -> bytes:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist: check the path.") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {reason(error)}.") from None
+        raise InputError(f"{path} cannot be read: {error_text(error)}.") from None
     if not data:
         raise InputError(f"{path} is empty (0 bytes): it holds no picture.")
     return data
@@ -598,7 +598,7 @@ def images_place(location: str | Path) -> tuple[Path, bool]:
     return path.parent, not _NUMBER.search(path.name)
 
 
-class ImageWriter(WholeOutput):
+class ImageWriter(AtomicOutput):
     """Writes frames as numbered images, all of them or none.
 
     Files are written into a hidden folder beside their place; `commit` moves them into it, `abort` removes them. As a
@@ -688,7 +688,7 @@ class ImageWriter(WholeOutput):
             self._new_folder = not exists
             self._pending = True
         except OSError as error:
-            raise output_error(error, self._location) from None
+            raise write_error(error, self._location) from None
 
     def _taken(self) -> Iterator[Path]:
         return (p for p in sorted(self._folder.iterdir()) if self._sequence.fullmatch(p.name))
@@ -704,7 +704,7 @@ class ImageWriter(WholeOutput):
         try:
             self.member(self.count + 1).write_bytes(data)
         except OSError as error:
-            raise output_error(error, self._location) from None
+            raise write_error(error, self._location) from None
         self.count += 1
 
     def commit(self) -> None:
@@ -719,7 +719,7 @@ class ImageWriter(WholeOutput):
         except OSError as error:
             if not self._keeps:
                 self.abort()
-            raise output_error(error, self._location) from None
+            raise write_error(error, self._location) from None
         self._pending = False
 
     def _merge(self) -> None:
@@ -770,7 +770,7 @@ class ImageWriter(WholeOutput):
         except av.error.FFmpegError as error:
             size = f"{picture.width}x{picture.height}"
             raise OutputError(
-                f"A picture of {size} cannot be written as {self._suffix[1:].upper()} ({reason(error)}): use PNG."
+                f"A picture of {size} cannot be written as {self._suffix[1:].upper()} ({error_text(error)}): use PNG."
             ) from None
         return b"".join(bytes(packet) for packet in packets)
 

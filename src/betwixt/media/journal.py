@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from betwixt.errors import OutputError, UsageError
-from betwixt.files import output_error
+from betwixt.files import write_error
 from betwixt.signals import defer_signals
 
 __all__ = ["Journal", "Kept", "broken_off", "forget", "journal_of"]
@@ -168,7 +168,7 @@ class Journal:
                 self.discard()
             self._close()
             if isinstance(error, OSError):
-                raise output_error(error, self.path) from None
+                raise write_error(error, self.path) from None
             raise
 
     def _opened(self) -> IO[bytes]:
@@ -243,7 +243,7 @@ class Journal:
                         raise OutputError(f"{self.path} has changed while it was read: remove it to begin anew.")
                     yield kept
         except OSError as error:
-            raise output_error(error, self.path) from None
+            raise write_error(error, self.path) from None
 
     def _read_head(self) -> dict[str, Any] | None:
         """What the journal says of itself; None if it says nothing that can be read."""

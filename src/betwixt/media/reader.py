@@ -29,7 +29,7 @@ import av.filter
 import av.logging
 
 from betwixt.errors import InputError
-from betwixt.files import reason
+from betwixt.files import error_text
 from betwixt.media.colour import chroma_location, colour_of
 from betwixt.media.frames import to_supported_format
 from betwixt.media.probe import HDR, StreamInfo, VideoInfo, dynamic_hdr, hdr_of, rotation_matrix
@@ -180,7 +180,7 @@ class Reader:
                 yield packet
         except av.error.FFmpegError as error:
             if not isinstance(error, av.error.EOFError):
-                self._damaged(f"reading stops there: {reason(error)}")
+                self._damaged(f"reading stops there: {error_text(error)}")
         self._check_pipe()
 
     def _check_pipe(self) -> None:
@@ -358,7 +358,7 @@ class Reader:
                 return
             except av.error.FFmpegError as error:
                 failures += 1
-                self._damaged(f"a frame cannot be decoded ({reason(error)})", packet)
+                self._damaged(f"a frame cannot be decoded ({error_text(error)})", packet)
                 if failures > 1000:
                     return
                 continue
@@ -542,7 +542,7 @@ def _open_failure(error: av.error.FFmpegError, source: Any, name: str) -> str:
         return f"{name} holds no picture: it ends right after its header."
     if isinstance(error, av.error.InvalidDataError):
         return f"{name} is not a video that can be read: its content fits no known format."
-    return f"{name} cannot be read: {reason(error)}."
+    return f"{name} cannot be read: {error_text(error)}."
 
 
 def _lacks_index(source: Any) -> bool:

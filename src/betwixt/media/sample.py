@@ -34,7 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.files import output_error
+from betwixt.files import write_error
 from betwixt.media.frames import planes
 
 __all__ = ["RATE", "SECONDS", "SOUND_RATE", "make_sample", "render", "sound"]
@@ -124,7 +124,7 @@ def make_sample(
         _encode(temporary, width, height, Fraction(rate), Fraction(seconds), seed, progress)
         os.replace(temporary, path)
     except (OSError, av.error.FFmpegError) as error:
-        raise output_error(error, path) from None
+        raise write_error(error, path) from None
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

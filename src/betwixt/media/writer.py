@@ -32,7 +32,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import Interpolation
 
 from betwixt.errors import OutputError, UsageError
-from betwixt.files import output_error, temporary_beside
+from betwixt.files import temporary_path, write_error
 from betwixt.media import codecs
 from betwixt.media.audio import AudioStretcher
 from betwixt.media.colour import FULL, LIMITED
@@ -145,7 +145,7 @@ class VideoWriter:
             container_options["strict"] = "-1"  # more than 8 bits
         if self.container == "mov" and any(key.startswith("com.apple") for key in source.metadata):
             container_options["movflags"] = "use_metadata_tags"
-        self._temporary = temporary_beside(self.path) if self.path is not None else None
+        self._temporary = temporary_path(self.path) if self.path is not None else None
         self._file: IO[bytes] | None = None
         try:
             if self._temporary is not None:
@@ -157,7 +157,7 @@ class VideoWriter:
             self._stream = self._add_video(settings)
         except (OSError, av.error.FFmpegError) as error:
             self.abort()
-            raise output_error(error, self.path or "standard output") from None
+            raise write_error(error, self.path or "standard output") from None
         except BaseException:
             self.abort()
             raise
@@ -517,7 +517,7 @@ class VideoWriter:
             self._out.mux(packet)
 
     def _failure(self, error: BaseException) -> OutputError:
-        return output_error(error, self.path or "standard output")
+        return write_error(error, self.path or "standard output")
 
     def __enter__(self) -> VideoWriter:
         return self

@@ -40,8 +40,8 @@ __all__ = [
     "Pair",
     "PairBatch",
     "check_interpolates",
-    "curved",
-    "takes_no_masks",
+    "masks_unsupported",
+    "with_neighbours",
 ]
 
 
@@ -60,7 +60,7 @@ class MotionPair(Pair):
     def motion(self, t: float) -> FrameMotion:
         """The motion and visibility at time `t`, 0 < t < 1."""
 
-    def curved(
+    def with_neighbours(
         self, before: MotionPair | None, after: MotionPair | None, spans: tuple[float, float] = (1.0, 1.0)
     ) -> MotionPair:
         """This pair with paths that bend as the pairs beside it say; itself, if it knows straight ones alone.
@@ -73,12 +73,14 @@ class MotionPair(Pair):
         return self
 
 
-def curved(pair: Pair, before: Pair | None, after: Pair | None, spans: tuple[float, float] = (1.0, 1.0)) -> Pair:
-    """`MotionPair.curved`, for pairs of any kind."""
+def with_neighbours(
+    pair: Pair, before: Pair | None, after: Pair | None, spans: tuple[float, float] = (1.0, 1.0)
+) -> Pair:
+    """`MotionPair.with_neighbours`, for pairs of any kind."""
     if not isinstance(pair, MotionPair):
         return pair
     past, next_ = (side if isinstance(side, MotionPair) else None for side in (before, after))
-    return pair.curved(past, next_, spans)
+    return pair.with_neighbours(past, next_, spans)
 
 
 class PairBatch:
@@ -100,7 +102,7 @@ class Interpolator(ABC):
         interpolates: Whether it makes frames in between; a few networks only make the frame after the second.
         extrapolates: Whether it makes the frame after the second by itself (`next_frame`).
         takes_masks: Whether masks may be given with the frames (`prepare_masked`).
-        curves: Whether its pairs heed the pairs beside them (`MotionPair.curved`).
+        uses_neighbours: Whether its pairs heed the pairs beside them (`MotionPair.with_neighbours`).
         arithmetic: In what it computes, beside its weights: frames that were made in another may differ a little.
     """
 
@@ -109,7 +111,7 @@ class Interpolator(ABC):
     interpolates: bool = True
     extrapolates: bool = False
     takes_masks: bool = False
-    curves: bool = False
+    uses_neighbours: bool = False
 
     @abstractmethod
     def prepare(self, first: Image, second: Image) -> Pair:
@@ -119,7 +121,7 @@ class Interpolator(ABC):
         """As `prepare`, for frames of any kind, of which a model takes what it needs to see."""
         return self.prepare(first.picture, second.picture)
 
-    def expect(self, callers: int) -> None:  # noqa: B027
+    def set_concurrency(self, threads: int) -> None:  # noqa: B027
         """Say how many threads are going to ask at the same time: a hint for speed, before the first of them does."""
 
     def prepare_masked(self, first: Image, second: Image, masks: LabelMapPair) -> Pair:
@@ -129,7 +131,7 @@ class Interpolator(ABC):
             UsageError: if the model takes none.
             InputError: if they are of another size than the frames.
         """
-        raise takes_no_masks(self.name)
+        raise masks_unsupported(self.name)
 
     def prepare_batch(self, firsts: Sequence[Image], seconds: Sequence[Image]) -> PairBatch:
         """As `prepare`, for several pairs whose frames all have one shape; networks do them in one pass."""
@@ -138,11 +140,11 @@ class Interpolator(ABC):
     def prepare_between(self, first: Image, second: Image, before: Image | None, after: Image | None) -> Pair:
         """As `prepare`, with the frames at times -1 and 2 where they are known; a model that `curves` heeds them."""
         pair = self.prepare(first, second)
-        if not self.curves:
+        if not self.uses_neighbours:
             return pair
         earlier = None if before is None else self.prepare(before, first)
         later = None if after is None else self.prepare(second, after)
-        return curved(pair, earlier, later)
+        return with_neighbours(pair, earlier, later)
 
     def next_frame(self, first: Image, second: Image) -> Image:
         """The frame as far after `second` as that is after `first`: (H, W, 3) RGB float32 in [0, 1].
@@ -250,13 +252,13 @@ class Interpolator(ABC):
     def _prepared(
         self, firsts: list[Image], seconds: list[Image], befores: list[Image] | None, afters: list[Image] | None
     ) -> PairBatch:
-        if not self.curves or (befores is None and afters is None):
+        if not self.uses_neighbours or (befores is None and afters is None):
             return self.prepare_batch(firsts, seconds)
         around = ([None] * len(firsts) if side is None else side for side in (befores, afters))
         return PairBatch([self.prepare_between(*each) for each in zip(firsts, seconds, *around, strict=True)])
 
 
-def takes_no_masks(name: str) -> UsageError:
+def masks_unsupported(name: str) -> UsageError:
     """What is said where masks are given to the model `name`, which takes none."""
     return UsageError(f"The model {name} takes no masks: leave them out, or choose a model whose name ends in +hm.")
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FrameView", "FullFrameView", "Image", "ImageView", "Luma", "LumaView", "smaller"]
+__all__ = ["FrameView", "FullFrameView", "Image", "ImageView", "Luma", "LumaView", "downscale_luma"]
 
 Image = NDArray[np.float32]
 """A picture: (H, W, 3), RGB, float32 in [0, 1]."""
@@ -25,14 +25,14 @@ class FrameView(Protocol):
     def luma(self) -> Luma:
         """In grey, (H, W)."""
 
-    def grey(self, height: int, width: int) -> Luma:
+    def luma_at(self, height: int, width: int) -> Luma:
         """In grey, (height, width), no larger than it is: each pixel the mean of what it covers."""
 
     @property
     def picture(self) -> Image:
         """In colour, (H, W, 3)."""
 
-    def shrunk(self, height: int, width: int) -> Image:
+    def image_at(self, height: int, width: int) -> Image:
         """In colour, (height, width, 3), no larger than it is: each pixel the mean of what it covers."""
 
 
@@ -42,11 +42,11 @@ class FullFrameView:
     luma: Luma
     picture: Image
 
-    def grey(self, height: int, width: int) -> Luma:
+    def luma_at(self, height: int, width: int) -> Luma:
         """In grey, (height, width)."""
-        return smaller(self.luma, height, width)
+        return downscale_luma(self.luma, height, width)
 
-    def shrunk(self, height: int, width: int) -> Image:
+    def image_at(self, height: int, width: int) -> Image:
         """In colour, (height, width, 3)."""
         if self.picture.shape[:2] == (height, width):
             return self.picture
@@ -87,7 +87,7 @@ class LumaView(FullFrameView):
         return np.repeat((self.luma.astype(np.float32) / np.float32(255))[..., None], 3, axis=2)
 
 
-def smaller(luma: Luma, height: int, width: int) -> Luma:
+def downscale_luma(luma: Luma, height: int, width: int) -> Luma:
     """A grey picture on (height, width), no larger than it is: each pixel the mean of what it covers."""
     if luma.shape == (height, width):
         return luma

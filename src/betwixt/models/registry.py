@@ -18,13 +18,13 @@ __all__ = [
     "EFFECTS_MODEL",
     "MODELS",
     "ModelInfo",
-    "chosen_model",
+    "choose_model",
     "load_network",
     "model_info",
 ]
 
 DEFAULT_MODEL = "auto"
-"""Stands for the best that can be had here: see `chosen_model`."""
+"""Stands for the best that can be had here: see `choose_model`."""
 
 EFFECTS_MODEL = "compact"
 """What makes the frames of effects and of real-time video, unless another is asked for."""
@@ -341,7 +341,7 @@ MODELS: dict[str, ModelInfo] = {
 }
 
 
-def chosen_model(name: str = DEFAULT_MODEL, weights: object = None) -> str:
+def choose_model(name: str = DEFAULT_MODEL, weights: object = None) -> str:
     """The model that a name stands for: "auto" is `hybrid`, or `dis` where what networks need is not installed.
 
     Args:
@@ -364,7 +364,7 @@ def model_info(name: str) -> ModelInfo:
     Raises:
         UsageError: if there is no such model.
     """
-    name = chosen_model(name)
+    name = choose_model(name)
     if name not in MODELS:
         raise UsageError(f"There is no model '{name}': choose one of {', '.join(sorted(MODELS))}.")
     return MODELS[name]

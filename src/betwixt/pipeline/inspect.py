@@ -19,7 +19,7 @@ from betwixt.media.images import is_image_location
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, Reader
 from betwixt.media.sequence import ImageSource
-from betwixt.models.registry import chosen_model
+from betwixt.models.registry import choose_model
 from betwixt.pipeline.plan import InterpolateStep, Planner, choose_rates
 from betwixt.runtime.load import load_model
 from betwixt.runtime.synthesis import PairSynthesis, Synthesizer
@@ -122,7 +122,7 @@ def inspect_video(
         if not scan:
             pair = list(itertools.islice((i for i in reader if isinstance(i, Frame)), 2))
             cost = _cost([tuple(pair)], info)
-            return Findings(info, None, None, None, None, None, cost, chosen_model(), None, reader.notes)
+            return Findings(info, None, None, None, None, None, cost, choose_model(), None, reader.notes)
         return _scan(reader, info, progress)
     finally:
         reader.close()
@@ -157,7 +157,7 @@ def _scan(
         cuts=[t - info.start for t in planner.cut_times],
         duplicates=planner.duplicates_filled,
         seconds_a_frame=_cost(pairs, info),
-        model=chosen_model(),
+        model=choose_model(),
         damage=reader.damage,
         notes=reader.notes,
     )
@@ -181,7 +181,7 @@ def _cost(pairs: list[tuple[Frame, ...]], info: VideoInfo) -> float | None:
 
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
-    model.expect(count)
+    model.set_concurrency(count)
     try:
         # The first frame waits for the model to be made ready for the size.
         make(usable[0])
@@ -193,5 +193,5 @@ def _cost(pairs: list[tuple[Frame, ...]], info: VideoInfo) -> float | None:
                 spent.append((time.monotonic() - began) / count)
     finally:
         cv2.setNumThreads(threads)
-        model.expect(1)
+        model.set_concurrency(1)
     return min(spent)

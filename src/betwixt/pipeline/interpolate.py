@@ -28,7 +28,7 @@ import av
 import cv2
 
 from betwixt.errors import BetwixtError, DamagedInputError, OutputError, UsageError
-from betwixt.files import check_output, identity
+from betwixt.files import check_output, files_fingerprint
 from betwixt.machine import available_cores, peak_memory
 from betwixt.masks.store import MaskFolder, open_masks
 from betwixt.media import codecs
@@ -41,11 +41,11 @@ from betwixt.media.scenes import CutList, read_cuts
 from betwixt.media.sequence import GifSink, ImageSink, ImageSource
 from betwixt.media.timeline import TimeMap, frame_count, parse_rate, parse_time
 from betwixt.media.writer import VideoWriter, can_keep_journal
-from betwixt.models.base import Interpolator, check_interpolates, takes_no_masks
+from betwixt.models.base import Interpolator, check_interpolates, masks_unsupported
 from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.pipeline.channel import Channel, Stopped
 from betwixt.pipeline.plan import InterpolateStep, Planner, Rates, ShowStep, choose_rates
-from betwixt.runtime.load import load_model, loaded_hash, what_lacks
+from betwixt.runtime.load import hash_weights, load_model, suggest_packages
 from betwixt.runtime.synthesis import PairSynthesis, SourceFrame, Synthesizer
 from betwixt.signals import defer_signals
 from betwixt.version import __version__
@@ -286,14 +286,14 @@ class Job:
         self.threads = threads or available_cores()
         self.overwrite, self.interlaced = overwrite, interlaced
         self._journal, self._masks = journal, masks
-        self._lacks = what_lacks(model, device) if isinstance(model, str) else []
+        self._lacks = suggest_packages(model, device) if isinstance(model, str) else []
         self._check_target()
         self.reader: Reader | ImageSource = self._open()
         try:
             # It takes longer than all else that can be wrong.
             self.model = load_model(model, device, weights=weights) if isinstance(model, str) else model
             # What is loaded already may be anything: only a name and a file tell that it is the same again.
-            self._weights = loaded_hash(model, weights) if isinstance(model, str) else None
+            self._weights = hash_weights(model, weights) if isinstance(model, str) else None
             self.check_model()
             self.masks = None if masks is None else self._open_masks(masks)
             self._decide(audio)
@@ -305,7 +305,7 @@ class Job:
 
     def _open_masks(self, folder: str | Path) -> MaskFolder:
         if not self.model.takes_masks:
-            raise takes_no_masks(self.model.name)
+            raise masks_unsupported(self.model.name)
         if self.loop:
             raise UsageError("--masks and --loop: no masks lead from the last frame back to the first; leave one out.")
         return open_masks(folder)
@@ -467,7 +467,7 @@ class Job:
         return {
             "version": __version__,
             "conversion": type(self).__module__.rpartition(".")[2],
-            "source": identity(self._files()),
+            "source": files_fingerprint(self._files()),
             "start": self.start,
             "end": self.end,
             "input-fps": self.input_fps,
@@ -479,7 +479,7 @@ class Job:
             "model": self.model.name,
             "weights": self._weights,
             "arithmetic": self.model.arithmetic,
-            "masks": None if self._masks is None else identity(sorted(Path(self._masks).rglob("*.png"))),
+            "masks": None if self._masks is None else files_fingerprint(sorted(Path(self._masks).rglob("*.png"))),
             "paths": self.paths,
             "codec": encoder,
             "pixel-format": pixel_format,
@@ -538,7 +538,7 @@ class Director:
 
         Where paths are curved, an interval waits until the one after it is known, or that there is none.
         """
-        waits = self._job.paths == "curved" and self._job.model.curves
+        waits = self._job.paths == "curved" and self._job.model.uses_neighbours
         last: tuple[InterpolateStep, PairSynthesis] | None = None  # what waits, and what comes behind it
         held: list[ShowStep | Task | StreamPacket] = []
         for step in self.planner.steps(items):
@@ -767,7 +767,7 @@ class Run:
         # one pair a thread: OpenCV's own threads would split single pairs, and make results depend on their number
         opencv_threads = cv2.getNumThreads()
         cv2.setNumThreads(1)
-        job.model.expect(job.threads)
+        job.model.set_concurrency(job.threads)
         pool = ThreadPoolExecutor(job.threads, thread_name_prefix="betwixt-make")
         done = False
         try:
@@ -796,7 +796,7 @@ class Run:
                     if thread.ident is not None:  # an interrupt can come before they are started
                         thread.join()
                 cv2.setNumThreads(opencv_threads)
-                job.model.expect(1)
+                job.model.set_concurrency(1)
         if planner.frames == 0:
             raise OutputError("There is no frame between --start and --end: nothing was written.")
         self._sink.commit()

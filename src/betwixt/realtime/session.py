@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.evaluation.report import record
-from betwixt.files import output_error, temporary_beside, write_whole
+from betwixt.files import temporary_path, write_atomically, write_error
 from betwixt.machine import available_cores, describe_machine
 from betwixt.media.colour import Colour
 from betwixt.media.images import is_image_location
@@ -37,7 +37,7 @@ from betwixt.models.base import Interpolator
 from betwixt.models.registry import EFFECTS_MODEL
 from betwixt.realtime.network import network_by_name
 from betwixt.realtime.simulation import SCHEMES, Comparison, Scores, compare_schemes
-from betwixt.runtime.load import load_model, loaded_hash
+from betwixt.runtime.load import hash_weights, load_model
 
 __all__ = ["BITS_A_PIXEL", "MOST_FRAMES", "RECORD_KEY", "Outcome", "simulate_video", "table"]
 
@@ -139,25 +139,25 @@ def simulate_video(
         frames, rate, maker, factor=factor, bitrate=bits, network=chosen, seed=seed, margin=margin, progress=progress
     )
     clip = Path(source).name
-    digest = loaded_hash(maker.name, weights) if isinstance(model, str) else ""
+    digest = hash_weights(maker.name, weights) if isinstance(model, str) else ""
     rows = [_row(clip, comparison, scores, digest, busy) for scores in comparison.scores.values()]
     if progress is not None:
         progress("writing")
     outcome = Outcome(comparison, rows)
-    partial = temporary_beside(folder / "comparison")
+    partial = temporary_path(folder / "comparison")
     made_folder = not folder.exists()
     try:
         folder.mkdir(exist_ok=True)
         partial.mkdir()
         parts = [partial / name.name for name in names]
-        write_whole(parts[0], _csv(rows))
-        write_whole(parts[1], json.dumps({"results": rows, "ticks": _ticks(comparison)}, indent=2) + "\n")
-        write_whole(parts[2], _plot(comparison))
+        write_atomically(parts[0], _csv(rows))
+        write_atomically(parts[1], json.dumps({"results": rows, "ticks": _ticks(comparison)}, indent=2) + "\n")
+        write_atomically(parts[2], _plot(comparison))
         _video(parts[3], comparison)
         for part, name in zip(parts, names, strict=True):
             part.replace(name)
     except OSError as error:
-        raise output_error(error, folder) from None
+        raise write_error(error, folder) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         if made_folder and folder.is_dir() and not any(folder.iterdir()):

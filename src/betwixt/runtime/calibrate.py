@@ -18,7 +18,7 @@ from betwixt.files import check_output, file_hash
 from betwixt.machine import require_torch
 from betwixt.media.reader import Frame, Reader
 from betwixt.models.base import Image
-from betwixt.models.registry import chosen_model, model_info
+from betwixt.models.registry import choose_model, model_info
 from betwixt.runtime.load import load_model
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def calibrate(
         InputError: if a video cannot be read, none has three frames, or the network computes what is no number.
         OutputError: if the files cannot be written.
     """
-    name = chosen_model(name, weights)
+    name = choose_model(name, weights)
     if not model_info(name).own:
         raise UsageError(f"The model {name} does not run in int8: only Betwixt's own networks do, such as hybrid.")
     if weights is None and folder is None:
@@ -101,11 +101,11 @@ def calibrate(
         raise InputError("No video has three frames: give longer ones.")
     origin = f"{count} pairs of frames of {', '.join(video.name for video in videos)}"
     try:
-        reaches = {path: estimate_ranges(values) for path, values in found.items()}
+        activation_ranges = {path: estimate_ranges(values) for path, values in found.items()}
     except ValueError as error:
         raise InputError(f"{weights or name} cannot be measured. {error}") from None
     for path, target in targets.items():
-        write_activation_ranges(target, digests[path], reaches[path], origin)
+        write_activation_ranges(target, digests[path], activation_ranges[path], origin)
     return list(targets.values())
 
 

@@ -9,9 +9,9 @@ from betwixt.backends.devices import is_cpu
 from betwixt.errors import UsageError
 from betwixt.files import file_hash
 from betwixt.machine import is_installed, require_torch, torch_version
-from betwixt.models.base import Interpolator, takes_no_masks
-from betwixt.models.registry import DEFAULT_MODEL, chosen_model, load_network, model_info
-from betwixt.weights.store import RIFE, embedded_file, installed
+from betwixt.models.base import Interpolator, masks_unsupported
+from betwixt.models.registry import DEFAULT_MODEL, choose_model, load_network, model_info
+from betwixt.weights.store import RIFE, embedded_file, find_installed
 
 if TYPE_CHECKING:
     from betwixt.runtime.torch import FindMasks
@@ -21,10 +21,10 @@ __all__ = [
     "check_device",
     "check_precision",
     "check_runtime",
+    "find_weights",
+    "hash_weights",
     "load_model",
-    "loaded_hash",
-    "weights_of",
-    "what_lacks",
+    "suggest_packages",
 ]
 
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -66,12 +66,12 @@ def load_model(
         >>> betwixt.load_model("dis").name
         'dis'
     """
-    name = chosen_model(name, weights)
+    name = choose_model(name, weights)
     info = model_info(name)
     check_device(device)
     check_runtime(name, runtime)
     if masks is not None and not info.masks:
-        raise takes_no_masks(name)
+        raise masks_unsupported(name)
     if info.sequences:
         raise UsageError(f"The model {name} works on sequences, for comparison: it can only be evaluated.")
     if info.make is not None:
@@ -83,7 +83,7 @@ def load_model(
             raise UsageError(f"The model {name} is no network: leave the precision out, or choose another model.")
         model: Interpolator = info.make()
         return model
-    path = weights_of(name, weights)
+    path = find_weights(name, weights)
     if info.own:
         if not torch_version():
             require_torch(f"The model {name}")
@@ -103,18 +103,18 @@ def load_model(
     return TorchInterpolator(name, network, device, precision, masks=masks)
 
 
-def what_lacks(name: str, device: str = "auto") -> list[str]:
+def suggest_packages(name: str, device: str = "auto") -> list[str]:
     """What a person who asked for a model by this name could install for better or faster frames, in sentences."""
     if name != DEFAULT_MODEL:
         return []
-    if chosen_model(name) == "dis":
+    if choose_model(name) == "dis":
         return ["Without PyTorch the frames are those of dis; pip install 'betwixt[torch,openvino]' for better ones."]
     if not is_installed("openvino") and is_cpu(device):
         return ["Frames take less time with OpenVINO: pip install 'betwixt[openvino]'."]
     return []
 
 
-def weights_of(name: str, given: str | Path | None = None) -> Path:
+def find_weights(name: str, given: str | Path | None = None) -> Path:
     """The file a network's weights are loaded from: the one given, one installed, or the one that comes with it.
 
     Raises:
@@ -124,7 +124,7 @@ def weights_of(name: str, given: str | Path | None = None) -> Path:
         return Path(given)
     info = model_info(name)
     # What users bring in of a paper's network goes before what comes with it.
-    path = None if info.own else installed(name)
+    path = None if info.own else find_installed(name)
     if path is None and info.embedded:
         path = embedded_file(info.embedded)
     if path is None:
@@ -132,12 +132,12 @@ def weights_of(name: str, given: str | Path | None = None) -> Path:
     return path
 
 
-def loaded_hash(name: str, given: str | Path | None = None) -> str:
+def hash_weights(name: str, given: str | Path | None = None) -> str:
     """The first twelve digits of the SHA-256 of a network's weights; "" where a model has none."""
     info = model_info(name)
-    if info.network is None or (given is None and not info.embedded and installed(name) is None):
+    if info.network is None or (given is None and not info.embedded and find_installed(name) is None):
         return ""
-    return file_hash(weights_of(name, given))[:12]
+    return file_hash(find_weights(name, given))[:12]
 
 
 def _without_weights(name: str) -> str:
@@ -145,7 +145,7 @@ def _without_weights(name: str) -> str:
     from betwixt.weights.catalog import catalog
 
     offers = [entry.name for entry in catalog().published.values() if entry.model == name]
-    place = catalog().at_authors(name)
+    place = catalog().manual_download(name)
     ways = [f"betwixt weights download {offers[0]}"] if offers else []
     authors = f" (the authors': {place.page})" if place is not None and not offers else ""
     ways.append(f"betwixt weights import FILE --as {name}{authors}")

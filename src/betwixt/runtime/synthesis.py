@@ -24,9 +24,9 @@ from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.media.colour import Colour, RGBConverter
 from betwixt.media.frames import Plane, frame_from_planes, luma8, planes
-from betwixt.models.base import Image, Interpolator, MotionPair, Pair, curved
+from betwixt.models.base import Image, Interpolator, MotionPair, Pair, with_neighbours
 from betwixt.models.dis.interpolator import DIS, DISPair
-from betwixt.models.frame_view import Luma, smaller
+from betwixt.models.frame_view import Luma, downscale_luma
 
 __all__ = ["PairSynthesis", "SourceFrame", "Synthesizer"]
 
@@ -51,11 +51,11 @@ class SourceFrame:
         """Its luma in 8 bit."""
         return luma8(self.video, self.planes)
 
-    def grey(self, height: int, width: int) -> Luma:
+    def luma_at(self, height: int, width: int) -> Luma:
         """Its luma on fewer pixels, (height, width)."""
         with self._lock:
             if self._grey is None or self._grey.shape != (height, width):
-                self._grey = smaller(self.luma, height, width)
+                self._grey = downscale_luma(self.luma, height, width)
             return self._grey
 
     @cached_property
@@ -63,7 +63,7 @@ class SourceFrame:
         """The frame as an RGB picture."""
         return self._path.to_rgb(self.planes)
 
-    def shrunk(self, height: int, width: int) -> Image:
+    def image_at(self, height: int, width: int) -> Image:
         """The frame as a smaller RGB picture, (height, width, 3)."""
         with self._lock:
             if self._shrunk is None or self._shrunk.shape[:2] != (height, width):
@@ -168,7 +168,7 @@ class PairSynthesis:
             span: How long that is;
             own: and this one, in the same unit.
         """
-        if not self._synthesizer.model.curves:
+        if not self._synthesizer.model.uses_neighbours:
             return
         # What is shared does not lead on to what its neighbours share: a film is no chain in memory.
         self._before, before._after = before._interval, self._interval
@@ -271,7 +271,7 @@ class PairSynthesis:
                     if interval is not None:
                         interval.begin()
                 before, after = (None if interval is None else interval.pair() for interval in beside)
-                self._pair = curved(self._interval.pair(), before, after, self._spans)
+                self._pair = with_neighbours(self._interval.pair(), before, after, self._spans)
             return self._pair
 
     def _planes(self, pair: Pair, t: float) -> list[Any]:

@@ -28,7 +28,7 @@ from torch import Tensor
 from betwixt.errors import UsageError
 from betwixt.layers.label_maps import LabelMapPair
 from betwixt.layers.warp import backward_warp
-from betwixt.models.base import Image, Interpolator, Pair, PairBatch, check_interpolates, takes_no_masks
+from betwixt.models.base import Image, Interpolator, Pair, PairBatch, check_interpolates, masks_unsupported
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 from betwixt.runtime.load import check_precision
 
@@ -93,7 +93,7 @@ class TorchInterpolator(Interpolator):
         self._tile = tile
         self.takes_masks = isinstance(network, MaskedNetwork)
         if masks is not None and not self.takes_masks:
-            raise takes_no_masks(name)
+            raise masks_unsupported(name)
         self._masks = masks or _regions
 
     def prepare_masked(self, first: Image, second: Image, masks: LabelMapPair) -> Pair:
@@ -142,7 +142,7 @@ class TorchInterpolator(Interpolator):
         """The masks of two frames, if the network takes any: those that are given, or what the source finds."""
         if not self.takes_masks:
             if masks is not None:
-                raise takes_no_masks(self.name)
+                raise masks_unsupported(self.name)
             return None
         if masks is None:
             masks = self._masks(_eight_bit(first), _eight_bit(second))

@@ -31,7 +31,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from betwixt.errors import InputError
-from betwixt.files import output_error, temporary_beside
+from betwixt.files import temporary_path, write_error
 from betwixt.training.objectives.base import Objective
 from betwixt.training.objectives.registry import make_objective
 from betwixt.version import __version__
@@ -145,7 +145,7 @@ def write_checkpoint(
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    partial = temporary_beside(path)
+    partial = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Tensors that share memory, such as tied weights, are written apart.
@@ -155,7 +155,7 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) 
             os.fsync(file.fileno())
         partial.replace(path)
     except OSError as error:
-        raise output_error(error, path) from None
+        raise write_error(error, path) from None
     finally:
         partial.unlink(missing_ok=True)
 

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError
-from betwixt.files import output_error, reason
+from betwixt.files import error_text, write_error
 from betwixt.training.deterministic_opencv import make_opencv_deterministic
 from betwixt.training.sample import TargetTimes, TrainingSample
 
@@ -78,7 +78,7 @@ def build_clip_cache(clips: Sequence[Path], cache: Path, rules: Mapping[str, Cli
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise output_error(error, folder) from None
+        raise write_error(error, folder) from None
     # The largest first, so that none is left over at the end.
     work = [(p, folder, rules.get(p.stem, ClipRule())) for p in sorted(clips, key=lambda p: -p.stat().st_size)]
     if jobs == 1 or all((folder / f"{name}{AGED}.triplets.npy").exists() for name in names):
@@ -113,7 +113,7 @@ def _save(path: Path, array: NDArray[Any]) -> None:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise output_error(error, path) from None
+        raise write_error(error, path) from None
 
 
 def load_array(path: Path, mapped: bool = False) -> NDArray[Any]:
@@ -161,7 +161,7 @@ def _decode(path: Path, target: Path, end: float | None) -> None:
                     break
                 frames.append(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
     except (av.error.FFmpegError, OSError, IndexError) as error:
-        raise InputError(f"{path} cannot be decoded after {len(frames)} frames: {reason(error)}.") from None
+        raise InputError(f"{path} cannot be decoded after {len(frames)} frames: {error_text(error)}.") from None
     if not frames:
         raise InputError(f"{path} holds no frame{'' if end is None else f' before {end:g} s'}: leave it out.")
     if any(frame.shape != frames[0].shape for frame in frames):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from betwixt.errors import InputError, UsageError
-from betwixt.files import output_error, write_whole
+from betwixt.files import write_atomically, write_error
 
 __all__ = ["add_row", "curve_hash", "draw_curve", "read_curve"]
 
@@ -64,8 +64,8 @@ def add_row(path: Path, row: Mapping[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise output_error(error, path) from None
-    write_whole(path, text.getvalue())
+        raise write_error(error, path) from None
+    write_atomically(path, text.getvalue())
 
 
 def curve_hash(path: Path) -> str:
@@ -119,4 +119,4 @@ def draw_curve(curve: Path, picture: Path) -> None:
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=130, metadata={"Software": None, "Description": curve_hash(curve)})
         pyplot.close(figure)
-    write_whole(picture, data.getvalue())
+    write_atomically(picture, data.getvalue())

@@ -28,7 +28,7 @@ import numpy as np
 
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import list_pictures, read_list, read_picture
-from betwixt.files import reason
+from betwixt.files import error_text
 from betwixt.training.sample import Image, TargetTimes, TrainingSample
 
 __all__ = [
@@ -91,7 +91,7 @@ class VideoClip:
                     if number in places:
                         found[number] = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
         except (av.error.FFmpegError, OSError, IndexError) as error:
-            raise InputError(f"{self.path} cannot be decoded: {reason(error)}.") from None
+            raise InputError(f"{self.path} cannot be decoded: {error_text(error)}.") from None
         if len(found) < len(set(places)):
             raise InputError(f"{self.path} is damaged: it ends before its frame {max(places)}, counted from 0.")
         return [found[place] for place in places]

@@ -22,7 +22,7 @@ import av
 
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import PICTURES
-from betwixt.files import output_error, reason
+from betwixt.files import error_text, write_error
 from betwixt.training.checkpoint import check_checkpoint, read_checkpoint
 from betwixt.training.objectives.registry import EMBEDDED_WEIGHTS
 from betwixt.training.recipe import load_recipe
@@ -111,7 +111,7 @@ def pack(recipe: Path, folder: Path, data: Path, checkpoint: Path | None = None,
             )
         partial.replace(folder)
     except OSError as error:
-        raise output_error(error, folder) from None
+        raise write_error(error, folder) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return size
@@ -153,7 +153,7 @@ def _trim(source: Path, target: Path, end: float) -> None:
                 packet.stream = copy
                 out.mux(packet)
     except (av.error.FFmpegError, IndexError) as error:
-        raise InputError(f"{source} cannot be copied up to {end:g} s: {reason(error)}.") from None
+        raise InputError(f"{source} cannot be copied up to {end:g} s: {error_text(error)}.") from None
 
 
 def _write_code(target: Path, weights: Collection[str]) -> None:

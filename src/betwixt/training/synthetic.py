@@ -38,7 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError, UsageError
-from betwixt.files import output_error, write_whole
+from betwixt.files import write_atomically, write_error
 from betwixt.training.clips import load_array
 from betwixt.training.sample import Image, TargetTimes, TrainingSample, check_shares
 
@@ -351,7 +351,7 @@ def build_bank(
             np.save(partial, np.array([s.t for s in made]))
             partial.replace(name.with_suffix(".times.npy"))
         except OSError as error:
-            raise output_error(error, name.with_suffix(".npy")) from None
+            raise write_error(error, name.with_suffix(".npy")) from None
 
 
 def has_shard(folder: Path, shard: int) -> bool:
@@ -371,10 +371,10 @@ def claim_bank(folder: Path, size: int, rules: SceneRules, seed: int = 0) -> Non
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise output_error(error, folder) from None
+            raise write_error(error, folder) from None
         # A bank that does not say is older than this file; it stays what it is.
         if not any(folder.glob("*.times.npy")):
-            write_whole(path, json.dumps(asked, indent=1) + "\n")
+            write_atomically(path, json.dumps(asked, indent=1) + "\n")
         return
     try:
         known = dict(json.loads(path.read_text(encoding="utf-8")))

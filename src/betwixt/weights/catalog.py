@@ -16,11 +16,19 @@ from typing import Any
 
 from betwixt.errors import InputError
 
-__all__ = ["Catalog", "Elsewhere", "KnownFile", "Published", "catalog", "git_blob_hash", "parse_catalog"]
+__all__ = [
+    "Catalog",
+    "ManualDownload",
+    "PublishedFile",
+    "PublishedWeights",
+    "catalog",
+    "git_blob_hash",
+    "parse_catalog",
+]
 
 
 @dataclass(frozen=True)
-class KnownFile:
+class PublishedFile:
     """A file of a repository.
 
     Attributes:
@@ -32,7 +40,7 @@ class KnownFile:
         url: Where it can be downloaded.
     """
 
-    model: Published
+    model: PublishedWeights
     path: str
     git_blob_sha1: str
     size: int
@@ -51,7 +59,7 @@ class KnownFile:
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedWeights:
     """Weights that are published as files of a repository.
 
     Attributes:
@@ -72,7 +80,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class ManualDownload:
     """Weights that are published in a way that cannot be verified here: a person has to fetch them.
 
     Attributes:
@@ -99,22 +107,22 @@ class Catalog:
         embedded: The SHA-256 of the files that come with Betwixt.
     """
 
-    published: dict[str, Published]
-    files: tuple[KnownFile, ...]
-    elsewhere: tuple[Elsewhere, ...]
+    published: dict[str, PublishedWeights]
+    files: tuple[PublishedFile, ...]
+    elsewhere: tuple[ManualDownload, ...]
     embedded: dict[str, str]
 
-    def files_of(self, name: str) -> tuple[KnownFile, ...]:
+    def files_of(self, name: str) -> tuple[PublishedFile, ...]:
         """The files of published weights."""
         return tuple(file for file in self.files if file.model.name == name)
 
-    def at_authors(self, model: str) -> Elsewhere | None:
+    def manual_download(self, model: str) -> ManualDownload | None:
         """Where a person finds the authors' weights of a model."""
         return next((place for place in self.elsewhere if model in place.models), None)
 
     def licence(self, model: str) -> str:
         """The licence of the authors' weights of a model, or ""."""
-        place = self.at_authors(model)
+        place = self.manual_download(model)
         return place.licence if place is not None else ""
 
 
@@ -127,12 +135,12 @@ def catalog() -> Catalog:
 def parse_catalog(text: str) -> Catalog:
     """Read a catalog from TOML."""
     content: dict[str, Any] = tomllib.loads(text)
-    published: dict[str, Published] = {}
-    known: list[KnownFile] = []
+    published: dict[str, PublishedWeights] = {}
+    known: list[PublishedFile] = []
     for source in content.get("source", []):
         base = source.get("url") or f"https://raw.githubusercontent.com/{source['repository']}/{source['commit']}"
         for entry in source["model"]:
-            model = Published(
+            model = PublishedWeights(
                 name=entry["name"],
                 model=entry.get("model", ""),
                 why=entry.get("why", ""),
@@ -142,13 +150,13 @@ def parse_catalog(text: str) -> Catalog:
             )
             published[model.name] = model
             known += [
-                KnownFile(
+                PublishedFile(
                     model, f["path"], f["git_blob_sha1"], f.get("size", 0), f.get("about", 0), f"{base}/{f['path']}"
                 )
                 for f in entry["files"]
             ]
     elsewhere = tuple(
-        Elsewhere(tuple(place["models"]), place["page"], place["licence"], place.get("commercial", True))
+        ManualDownload(tuple(place["models"]), place["page"], place["licence"], place.get("commercial", True))
         for place in content.get("elsewhere", [])
     )
     return Catalog(published, tuple(known), elsewhere, dict(content.get("embedded", {})))

@@ -17,11 +17,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from betwixt.errors import BetwixtError, InputError, OutputError, UsageError
-from betwixt.files import output_error
+from betwixt.files import write_error
 from betwixt.machine import require_torch
 from betwixt.models.registry import MODELS
-from betwixt.weights.catalog import KnownFile, catalog, git_blob_hash
-from betwixt.weights.install import Imported, import_weights
+from betwixt.weights.catalog import PublishedFile, catalog, git_blob_hash
+from betwixt.weights.install import ImportResult, import_weights
 from betwixt.weights.store import weights_folder
 
 __all__ = ["Progress", "download_weights", "fetch"]
@@ -38,7 +38,7 @@ _UNKNOWN_LIMIT = 512 << 20
 
 def download_weights(
     name: str, target: Path | None = None, *, overwrite: bool = False, progress: Progress | None = None
-) -> Imported:
+) -> ImportResult:
     """Fetch published weights and import them.
 
     Args:
@@ -67,7 +67,7 @@ def download_weights(
         folder.mkdir(parents=True, exist_ok=True)
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise output_error(error, folder) from None
+        raise write_error(error, folder) from None
     try:
         paths = [fetch(file, folder / Path(file.path).name, progress) for file in files]
         origin = f"{entry.repository}@{entry.commit[:12]}/{Path(files[0].path).parent}"
@@ -81,7 +81,7 @@ def download_weights(
     return imported
 
 
-def fetch(file: KnownFile, target: Path, progress: Progress | None = None) -> Path:
+def fetch(file: PublishedFile, target: Path, progress: Progress | None = None) -> Path:
     """Fetch one file, whole and verified; what is there of it already is not fetched again.
 
     Raises:
@@ -106,7 +106,7 @@ def fetch(file: KnownFile, target: Path, progress: Progress | None = None) -> Pa
     except BetwixtError:
         raise
     except OSError as error:
-        raise output_error(error, target) from None
+        raise write_error(error, target) from None
     return target
 
 
@@ -114,7 +114,7 @@ def fetch(file: KnownFile, target: Path, progress: Progress | None = None) -> Pa
 class _Download:
     """What pooch calls to fetch a file; it hands over a file only when its hash is the catalog's."""
 
-    file: KnownFile
+    file: PublishedFile
     target: Path
     progress: Progress | None
 
@@ -206,7 +206,7 @@ def _never_connected(error: Exception) -> bool:
 def _refusal(name: str) -> str:
     """Why there is nothing to download under a name."""
     known = [entry.name for entry in catalog().published.values() if entry.model]
-    place = catalog().at_authors(name)
+    place = catalog().manual_download(name)
     if place is not None:
         terms = place.licence if place.commercial else f"{place.licence}: not for commercial use"
         return (

@@ -30,29 +30,29 @@ import torch
 from torch import Tensor, nn
 
 from betwixt.errors import BetwixtError, InputError, OutputError, UsageError
-from betwixt.files import check_output, file_hash, output_error, temporary_beside
+from betwixt.files import check_output, file_hash, temporary_path, write_error
 from betwixt.masks.networks import NETWORKS, companion_texts, need_transformers
 from betwixt.models.registry import MODELS, load_network, model_info
 from betwixt.version import __version__
 from betwixt.weights.catalog import catalog, git_blob_hash
-from betwixt.weights.load import check_model, fit_file, metadata_of, read_tensors
+from betwixt.weights.load import check_model, match_file, read_metadata, read_tensors
 from betwixt.weights.ncnn import PARTS, MismatchError, is_ncnn
 from betwixt.weights.store import embedded_file, weights_folder
 
 __all__ = [
-    "Imported",
-    "Stored",
-    "Verdict",
-    "bare_mask_network",
-    "bare_network",
+    "ImportResult",
+    "Verification",
+    "WeightsFile",
+    "build_meta_mask_network",
+    "build_meta_network",
     "import_weights",
-    "stored_weights",
+    "list_weights",
     "verify_weights",
 ]
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportResult:
     """What an import did.
 
     Attributes:
@@ -76,7 +76,7 @@ class Imported:
     licence: str
 
 
-def bare_network(model: str) -> nn.Module:
+def build_meta_network(model: str) -> nn.Module:
     """The network that the weights of a model are of, without memory for them: names and shapes.
 
     Raises:
@@ -89,7 +89,7 @@ def bare_network(model: str) -> nn.Module:
     return inner
 
 
-def bare_mask_network(name: str, source: Path) -> nn.Module:
+def build_meta_mask_network(name: str, source: Path) -> nn.Module:
     """The network of masks that the tensors of a file are of, without memory for its weights.
 
     Raises:
@@ -112,7 +112,7 @@ def import_weights(
     overwrite: bool = False,
     ignore_extra: bool = False,
     facts: Mapping[str, str] | None = None,
-) -> Imported:
+) -> ImportResult:
     """Check a file of weights and write it as safetensors.
 
     Args:
@@ -131,17 +131,17 @@ def import_weights(
     network: nn.Module
     texts: dict[str, str] = {}
     if model not in NETWORKS:
-        network = bare_network(model)
+        network = build_meta_network(model)
         if target is None and model_info(model).own:
             raise UsageError(f"The model {model} has its weights with it: name a file to write with -o.")
     if not source.is_file():
         raise InputError(f"There is no file of weights {source}.")
-    if metadata_of(source).get("model") in {**MODELS, **NETWORKS}:
+    if read_metadata(source).get("model") in {**MODELS, **NETWORKS}:
         check_model(source, model)
     if model in NETWORKS:
         if is_ncnn(source):
             raise InputError(f"{source} is an ncnn model: {model} is imported from its authors' checkpoint.")
-        network = bare_mask_network(model, source)
+        network = build_meta_mask_network(model, source)
         texts = _companions(model, source)
     if target is None:
         target = weights_folder() / f"{model}.safetensors"
@@ -152,7 +152,7 @@ def import_weights(
         raise OutputError(f"{target} is a folder: name a file.")
     check_output(target, source, overwrite)
     try:
-        found = fit_file(network, source)
+        found = match_file(network, source)
     except MismatchError as error:
         raise MismatchError(str(error) + _hint(source, model)) from None
     if found.extra and not ignore_extra:
@@ -175,7 +175,7 @@ def import_weights(
         **(facts or {}),
     }
     write_weights(target, tensors, metadata)
-    return Imported(
+    return ImportResult(
         model=model,
         path=target,
         tensors=len(tensors),
@@ -199,7 +199,7 @@ def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _companions(model: str, source: Path) -> dict[str, str]:
     """The texts that a network needs, from beside its checkpoint, or from it where it was written here."""
-    kept = companion_texts(metadata_of(source))
+    kept = companion_texts(read_metadata(source))
     texts = {}
     for companion in NETWORKS[model].companions:
         path = source.with_name(companion.file)
@@ -226,7 +226,7 @@ def write_weights(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping
     """Write safetensors whole or not at all."""
     from safetensors.torch import save
 
-    partial = temporary_beside(target)
+    partial = temporary_path(target)
     try:
         with partial.open("xb") as file:
             file.write(save(dict(tensors), dict(metadata)))
@@ -234,7 +234,7 @@ def write_weights(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping
             os.fsync(file.fileno())
         partial.replace(target)
     except OSError as error:
-        raise output_error(error, target) from None
+        raise write_error(error, target) from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -253,7 +253,7 @@ _NO_FILE = "is no file, but a folder, or a link to what is not there"
 
 
 @dataclass(frozen=True)
-class Stored:
+class WeightsFile:
     """A file of weights that is at hand.
 
     Attributes:
@@ -275,7 +275,7 @@ class Stored:
     problem: str = ""
 
 
-def stored_weights() -> list[Stored]:
+def list_weights() -> list[WeightsFile]:
     """The files of weights that come with Betwixt, and those in the user's folder."""
     models = {info.embedded: info.name for info in MODELS.values() if info.embedded}
     found = [
@@ -289,24 +289,24 @@ def stored_weights() -> list[Stored]:
     return found
 
 
-def _stored(path: Path, model: str, *, embedded: bool) -> Stored:
+def _stored(path: Path, model: str, *, embedded: bool) -> WeightsFile:
     metadata: dict[str, str] = {}
     problem, size = "", 0
     try:
         if not path.is_file():
             raise InputError(f"{path} {_NO_FILE}.")
         size = path.stat().st_size
-        metadata = metadata_of(path)
+        metadata = read_metadata(path)
     except InputError as error:
         problem = str(error)
     model = model or metadata.get("model", path.stem)
     # Thousands of lines of words say nothing in a list.
     shown = {key: value for key, value in metadata.items() if key not in companion_texts(metadata)}
-    return Stored(path.stem, model, path, embedded, size, shown, problem)
+    return WeightsFile(path.stem, model, path, embedded, size, shown, problem)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verification:
     """What is to be said of a file of weights.
 
     Attributes:
@@ -320,7 +320,7 @@ class Verdict:
     text: str
 
 
-def verify_weights(names: Iterable[str] = ()) -> list[Verdict]:
+def verify_weights(names: Iterable[str] = ()) -> list[Verification]:
     """Compare files of weights with their hashes.
 
     Args:
@@ -330,7 +330,7 @@ def verify_weights(names: Iterable[str] = ()) -> list[Verdict]:
     Raises:
         UsageError: if a name is of nothing.
     """
-    stored = stored_weights()
+    stored = list_weights()
     names = list(names)
     if not names:
         return [_verify(item.path, item.model, item.embedded) for item in stored]
@@ -346,40 +346,40 @@ def verify_weights(names: Iterable[str] = ()) -> list[Verdict]:
     return verdicts
 
 
-def _verify(path: Path, model: str, embedded: bool) -> Verdict:
+def _verify(path: Path, model: str, embedded: bool) -> Verification:
     if embedded:
         expected = catalog().embedded.get(path.name)
         if expected is None:
-            return Verdict(path, False, "comes with Betwixt, but no hash of it is recorded")
+            return Verification(path, False, "comes with Betwixt, but no hash of it is recorded")
         if file_hash(path) != expected:
-            return Verdict(path, False, "comes with Betwixt, but is not what was shipped: install Betwixt again")
-        return Verdict(path, True, f"comes with Betwixt, as shipped (SHA-256 {expected[:12]})")
+            return Verification(path, False, "comes with Betwixt, but is not what was shipped: install Betwixt again")
+        return Verification(path, True, f"comes with Betwixt, as shipped (SHA-256 {expected[:12]})")
     if not path.is_file():
-        return Verdict(path, False, _NO_FILE)
+        return Verification(path, False, _NO_FILE)
     try:
-        metadata = metadata_of(path)
+        metadata = read_metadata(path)
         if "content_sha256" in metadata:
             return _verify_imported(path, metadata, model or metadata.get("model", ""))
     except BetwixtError as error:
-        return Verdict(path, False, str(error).removeprefix(f"{path} "))
+        return Verification(path, False, str(error).removeprefix(f"{path} "))
     digest = git_blob_hash(path)
     for known in catalog().files:
         if known.git_blob_sha1 == digest:
-            return Verdict(path, True, f"is {known.path} of {known.repository}, as published ({known.licence})")
-    return Verdict(path, False, f"is not known here: SHA-256 {file_hash(path)}")
+            return Verification(path, True, f"is {known.path} of {known.repository}, as published ({known.licence})")
+    return Verification(path, False, f"is not known here: SHA-256 {file_hash(path)}")
 
 
-def _verify_imported(path: Path, metadata: Mapping[str, str], model: str) -> Verdict:
+def _verify_imported(path: Path, metadata: Mapping[str, str], model: str) -> Verification:
     expected = metadata["content_sha256"]
     tensors = read_tensors(path)
     if content_hash(tensors) != expected:
-        return Verdict(path, False, "is damaged: its numbers are not those that were written; import it again")
+        return Verification(path, False, "is damaged: its numbers are not those that were written; import it again")
     if model in MODELS:
-        fit_file(bare_network(model), path)
+        match_file(build_meta_network(model), path)
     elif model in NETWORKS:
-        fit_file(bare_mask_network(model, path), path)
+        match_file(build_meta_mask_network(model, path), path)
     source = metadata.get("source", "an unknown file")
-    return Verdict(path, True, f"{model}, made of {source}, as written (SHA-256 of its content {expected[:12]})")
+    return Verification(path, True, f"{model}, made of {source}, as written (SHA-256 of its content {expected[:12]})")
 
 
 def _hint(source: Path, model: str) -> str:
@@ -397,7 +397,7 @@ def _hint(source: Path, model: str) -> str:
         if is_ncnn(source) and not info.name.startswith(("rife", "ifrnet")):
             continue
         try:
-            if not fit_file(bare_network(info.name), source).extra:
+            if not match_file(build_meta_network(info.name), source).extra:
                 fitting.append(info.name)
         except BetwixtError:
             continue
@@ -405,7 +405,7 @@ def _hint(source: Path, model: str) -> str:
         if name == model or is_ncnn(source):
             continue
         try:
-            if not fit_file(bare_mask_network(name, source), source).extra:
+            if not match_file(build_meta_mask_network(name, source), source).extra:
                 fitting.append(name)
         except BetwixtError:
             continue
@@ -431,4 +431,4 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise output_error(error, folder) from None
+        raise write_error(error, folder) from None

@@ -24,18 +24,18 @@ from torch import Tensor, nn
 
 from betwixt.errors import InputError
 from betwixt.files import read_error
-from betwixt.weights.ncnn import MismatchError, is_ncnn, match, read_ncnn
-from betwixt.weights.store import LENT
+from betwixt.weights.ncnn import MismatchError, is_ncnn, match_layers, read_ncnn
+from betwixt.weights.store import SHARED_WEIGHTS
 
 __all__ = [
-    "Fit",
+    "MatchedWeights",
     "check_model",
-    "fit",
-    "fit_file",
     "load_weights",
-    "metadata_of",
+    "match_file",
+    "match_tensors",
+    "read_metadata",
     "read_tensors",
-    "rename_of",
+    "reference_renaming",
 ]
 
 _NESTS = ("state_dict", "model_state_dict", "params_ema", "params", "model", "network", "net", "weights")
@@ -76,7 +76,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def metadata_of(path: Path) -> dict[str, str]:
+def read_metadata(path: Path) -> dict[str, str]:
     """What a safetensors file says of itself; nothing for other files.
 
     Raises:
@@ -99,13 +99,13 @@ def check_model(path: Path, name: str) -> None:
     Raises:
         InputError: if it was.
     """
-    written = metadata_of(path).get("model", name)
-    if written not in (name, LENT.get(name)):
+    written = read_metadata(path).get("model", name)
+    if written not in (name, SHARED_WEIGHTS.get(name)):
         raise InputError(f"{path} holds weights of {written}, not of {name}.")
 
 
 @dataclass(frozen=True)
-class Fit:
+class MatchedWeights:
     """A file's tensors, as a network takes them.
 
     Attributes:
@@ -121,13 +121,13 @@ class Fit:
     encoding: str = ""
 
 
-def rename_of(network: nn.Module) -> Callable[[str], str]:
+def reference_renaming(network: nn.Module) -> Callable[[str], str]:
     """What turns the authors' names of a network's parameters into ours; ours stay as they are."""
     rename: Callable[[str], str] = getattr(import_module(type(network).__module__), "from_reference_name", str)
     return rename
 
 
-def fit_file(network: nn.Module, path: Path, rename: Callable[[str], str] | None = None) -> Fit:
+def match_file(network: nn.Module, path: Path, rename: Callable[[str], str] | None = None) -> MatchedWeights:
     """Read a file of weights, of any kind, for a network.
 
     Args:
@@ -140,17 +140,19 @@ def fit_file(network: nn.Module, path: Path, rename: Callable[[str], str] | None
     """
     if is_ncnn(path) and path.is_file():
         nets = read_ncnn(path)
-        matched = match(nets, network)
+        matched = match_layers(nets, network)
         _check_numbers(path, matched)
-        return Fit(matched, (), (), "ncnn " + "+".join(sorted({net.encoding for net in nets.values()})))
+        return MatchedWeights(matched, (), (), "ncnn " + "+".join(sorted({net.encoding for net in nets.values()})))
     tensors = read_tensors(path)
     if (convert := getattr(import_module(type(network).__module__), "from_reference", None)) is not None:
         # The authors keep together what is apart here.
         tensors = convert(tensors)
-    return fit(network, tensors, path, rename or rename_of(network))
+    return match_tensors(network, tensors, path, rename or reference_renaming(network))
 
 
-def fit(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, rename: Callable[[str], str] = str) -> Fit:
+def match_tensors(
+    network: nn.Module, tensors: Mapping[str, Tensor], path: Path, rename: Callable[[str], str] = str
+) -> MatchedWeights:
     """Find a network's parameters among tensors; `path` is for the message.
 
     Raises:
@@ -180,7 +182,7 @@ def fit(network: nn.Module, tensors: Mapping[str, Tensor], path: Path, rename: C
     _check_numbers(path, found)
     taken = {used[name] for name in own}
     rest = [name for name in tensors if name not in taken]
-    return Fit(
+    return MatchedWeights(
         found,
         unused=tuple(name for name in rest if _UNUSED.search(name)),
         extra=tuple(name for name in rest if not _UNUSED.search(name)),
@@ -198,7 +200,7 @@ def load_weights(network: nn.Module, path: Path, rename: Callable[[str], str] | 
     Raises:
         InputError: if the file cannot be read, or its names or shapes do not fit.
     """
-    network.load_state_dict(fit_file(network, path, rename).tensors)
+    network.load_state_dict(match_file(network, path, rename).tensors)
 
 
 def _check_numbers(path: Path, tensors: Mapping[str, Tensor]) -> None:

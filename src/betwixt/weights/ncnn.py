@@ -32,7 +32,17 @@ from torch import Tensor, nn
 
 from betwixt.errors import InputError
 
-__all__ = ["PARTS", "Layer", "MismatchError", "Net", "convolutions", "is_ncnn", "match", "read_layers", "read_ncnn"]
+__all__ = [
+    "PARTS",
+    "Layer",
+    "MismatchError",
+    "Net",
+    "convolutions",
+    "is_ncnn",
+    "match_layers",
+    "read_layers",
+    "read_ncnn",
+]
 
 PARTS = ("contextnet", "flownet", "fusionnet")
 """The files in which a RIFE with context and refinement is kept."""
@@ -302,7 +312,7 @@ class _Step:
         return f"{self.kind} {shape}, stride {self.stride}{bias}{slope}"
 
 
-def match(nets: Mapping[str, Net], network: nn.Module) -> dict[str, Tensor]:
+def match_layers(nets: Mapping[str, Net], network: nn.Module) -> dict[str, Tensor]:
     """The parameters of `network` out of the nets of an ncnn model, by name.
 
     Args:

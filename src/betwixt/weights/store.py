@@ -13,9 +13,9 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
-__all__ = ["LENT", "RIFE", "embedded_file", "installed", "weights_folder"]
+__all__ = ["RIFE", "SHARED_WEIGHTS", "embedded_file", "find_installed", "weights_folder"]
 
-LENT = {"rife-large": "rife-2r", "apr-static": "apr"}
+SHARED_WEIGHTS = {"rife-large": "rife-2r", "apr-static": "apr"}
 """Models that are another one, run otherwise, and so take its weights where they have none of their own."""
 
 RIFE = "rife-4.6.safetensors"
@@ -31,9 +31,9 @@ def weights_folder() -> Path:
     return user_data_path("betwixt", appauthor=False) / "weights"
 
 
-def installed(model: str) -> Path | None:
+def find_installed(model: str) -> Path | None:
     """The file of a model's weights in the user's folder, or None."""
-    for name in (model, LENT.get(model)):
+    for name in (model, SHARED_WEIGHTS.get(model)):
         if name is not None and (path := weights_folder() / f"{name}.safetensors").is_file():
             return path
     return None

@@ -223,12 +223,12 @@ def test_nobody_is_told_that_it_is_used(weights: Path, tmp_path: Path) -> None:
 
 def test_others_may_load_what_reports_while_openvino_is_asked_for() -> None:
     pytest.importorskip("openvino_telemetry")
-    openvino.available("fp32")
+    openvino.supports_precision("fp32")
     done = threading.Event()
 
     def ask() -> None:
         while not done.is_set():
-            openvino.available("fp32")
+            openvino.supports_precision("fp32")
 
     asking = threading.Thread(target=ask)
     asking.start()
@@ -275,7 +275,7 @@ def test_threads_may_share_it(weights: Path) -> None:
     model = CompactInterpolator(weights, "cpu", engine="openvino")
     work = [[as_float(p) for p in pictures(64, 64 + 16 * (i % 3))] for i in range(12)]
     alone = [model.prepare(*frames).at(0.5) for frames in work]
-    model.expect(2)
+    model.set_concurrency(2)
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda frames: model.prepare(*frames).at(0.5), work))
     for a, b in zip(alone, together, strict=True):

@@ -79,7 +79,7 @@ def test_curved_paths_bend_both_motions(weights: Path) -> None:
     frames = [as_float(np.ascontiguousarray(world[:, s : s + 128])) for s in (0, 1, 4, 9)]
     model = model_of(weights)
     before, pair, after = (model.prepare(frames[i], frames[i + 1]) for i in range(3))
-    straight, bent = pair.motion(0.5), pair.curved(before, after).motion(0.5)
+    straight, bent = pair.motion(0.5), pair.with_neighbours(before, after).motion(0.5)
     assert straight.other is not None
     assert bent.other is not None
     for a, b in ((straight, bent), (straight.other, bent.other)):
@@ -124,7 +124,7 @@ def test_a_frame_is_the_same_from_any_thread(precision: str) -> None:
     pytest.importorskip("openvino")
     first, second = (as_float(picture) for picture in pictures())
     model = load_model("hybrid", precision=precision)
-    model.expect(2)
+    model.set_concurrency(2)
     with ThreadPoolExecutor(2) as pool:
         made = list(pool.map(lambda t: model.prepare(first, second).at(t), [0.25, 0.5, 0.25, 0.5]))
     np.testing.assert_array_equal(made[0], made[2])

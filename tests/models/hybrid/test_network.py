@@ -7,7 +7,7 @@ from torch.nn.functional import avg_pool2d
 
 from betwixt.models.compact.config import CONFIGS, CompactConfig
 from betwixt.models.compact.network import Compact
-from betwixt.models.hybrid.network import Fusion, HybridNetwork, compose, started
+from betwixt.models.hybrid.network import Fusion, HybridNetwork, compose, init_from_compact
 from betwixt.weights.store import embedded_file
 
 
@@ -67,7 +67,7 @@ def test_it_begins_with_what_compact_has_learned() -> None:
     compact, network = Compact().eval(), Fusion().eval()
     for parameter in compact.parameters():
         parameter.data.add_(0.02 * torch.randn_like(parameter))
-    started(network, compact.state_dict())
+    init_from_compact(network, compact.state_dict())
     frame0, frame1, t, first, _ = inputs(1)
     u = first[:, :2]
     first = torch.cat((-t * u, (1 - t) * u, first[:, 4:]), dim=1)
@@ -88,7 +88,7 @@ def test_it_begins_with_what_compact_has_learned() -> None:
 def test_it_does_not_begin_with_networks_of_other_widths() -> None:
     for config in (CompactConfig(flow=(48, 64, 80)), CONFIGS["compact-large"]):
         with pytest.raises(ValueError, match="of the same widths"):
-            started(Fusion(), Compact(config).state_dict())
+            init_from_compact(Fusion(), Compact(config).state_dict())
 
 
 def test_a_batch_is_its_samples() -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from betwixt.layers.motion import FrameMotion
 from betwixt.models.dis.interpolator import DIS, Effort
 
-__all__ = ["CONFIGS", "SOFTNESS", "CompactConfig", "fitted", "search", "start_of", "working_size"]
+__all__ = ["CONFIGS", "SOFTNESS", "CompactConfig", "initial_motion", "network_size", "resize_map", "search"]
 
 _LARGEST = 864 * 480
 """Pixels of the working size at most: frames of 480 lines are seen as they are, 720 lines at half size."""
@@ -47,7 +47,7 @@ CONFIGS = {
 """By the names of `betwixt models`."""
 
 
-def working_size(height: int, width: int) -> tuple[int, int]:
+def network_size(height: int, width: int) -> tuple[int, int]:
     """The size at which the networks see a frame: as it is, or shrunk by a half, a third, .. to 480 lines or so."""
     factor = 1
     while (height // factor) * (width // factor) > _LARGEST:
@@ -76,17 +76,17 @@ def search(
     """
     grey = [cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY) for picture in (first, second)]
     found = DIS(ratio, effort).prepare_luma(*(np.asarray(g, np.uint8) for g in grey)).motion(t)
-    return start_of(found, first.shape[0], first.shape[1])
+    return initial_motion(found, first.shape[0], first.shape[1])
 
 
-def start_of(motion: FrameMotion, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def initial_motion(motion: FrameMotion, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """u (height, width, 2) and the logit (height, width, 1) of a motion whose maps may be coarser."""
-    u = fitted(motion.flow_t1 - motion.flow_t0, height, width)
-    weight = np.clip(fitted(motion.weight, height, width), 0.01, 0.99)
+    u = resize_map(motion.flow_t1 - motion.flow_t0, height, width)
+    weight = np.clip(resize_map(motion.weight, height, width), 0.01, 0.99)
     return u, np.log(weight / (1 - weight)).astype(np.float32)[..., None]
 
 
-def fitted(coarse: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def resize_map(coarse: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     """A map (h, w, ..) on (height, width); its values stay."""
     if coarse.shape[:2] != (height, width):
         coarse = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

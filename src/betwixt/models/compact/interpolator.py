@@ -33,9 +33,8 @@ from betwixt.files import file_hash
 from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Interpolator, MotionPair
-from betwixt.models.compact.config import CONFIGS, SOFTNESS, fitted, start_of, working_size
-from betwixt.models.dis.interpolator import DIS
-from betwixt.models.dis.interpolator import working_size as searched_size
+from betwixt.models.compact.config import CONFIGS, SOFTNESS, initial_motion, network_size, resize_map
+from betwixt.models.dis.interpolator import DIS, search_size
 from betwixt.models.frame_view import FrameView, ImageView
 from betwixt.runtime.load import check_precision
 from betwixt.version import __version__
@@ -48,17 +47,17 @@ __all__ = [
     "CompactInterpolator",
     "CompactPair",
     "Last",
-    "arithmetic",
-    "chosen_engine",
-    "chosen_precision",
-    "content_of",
-    "halved",
-    "logistic",
-    "padded",
-    "rounded",
+    "choose_engine",
+    "choose_precision",
+    "describe_arithmetic",
+    "downsample2x",
+    "pad_to_multiple",
+    "quantize",
+    "run_in_torch",
+    "sigmoid",
     "source",
-    "through_torch",
-    "warped",
+    "warp_images",
+    "weights_digest",
 ]
 
 _Map = NDArray[Any]
@@ -99,17 +98,17 @@ class CompactInterpolator(Interpolator):
         given = None if isinstance(weights, Path) else weights
         self.config: Any = self._configured() if given is None else given.config
         # What is compiled has the parameters of that moment: a network that is given goes on sharing its own.
-        self.engine = chosen_engine(engine, device, precision, given is not None)
-        self.precision, self._reaches = chosen_precision(precision, self.engine, weights)
+        self.engine = choose_engine(engine, device, precision, given is not None)
+        self.precision, self._activation_ranges = choose_precision(precision, self.engine, weights)
         where = "openvino" if self.engine == "openvino" else f"torch {self.device.type}"
-        self.arithmetic = arithmetic(where, self.precision, self._reaches)
-        self._compiled: dict[_Part, openvino.CompiledPart] = {}
+        self.arithmetic = describe_arithmetic(where, self.precision, self._activation_ranges)
+        self._compiled: dict[_Part, openvino.CompiledModule] = {}
         self._mine = threading.local()
         if self.engine == "openvino":
             sources = [source(module) for module in self._sources]
-            content = repr((self.config, content_of(weights), __version__, *sources, self._reaches))
+            content = repr((self.config, weights_digest(weights), __version__, *sources, self._activation_ranges))
             for part in ("flow", "detail"):
-                self._compiled[part] = openvino.CompiledPart(
+                self._compiled[part] = openvino.CompiledModule(
                     part + content, partial(self._traced, part), self.precision, *self._last[part]
                 )
             if given is None:
@@ -146,7 +145,7 @@ class CompactInterpolator(Interpolator):
         if isinstance(self._weights, Path):
             network = self._made()
             load_weights(network, self._weights)
-            rounded(network, self._reaches, self._weights)
+            quantize(network, self._activation_ranges, self._weights)
         else:
             network = self._weights
         laid_out: Any = network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -183,13 +182,13 @@ class CompactInterpolator(Interpolator):
         """Find the motion between two frames, of which it takes the luma and a picture of the working size."""
         return CompactPair(self, first, second)
 
-    def expect(self, callers: int) -> None:
+    def set_concurrency(self, threads: int) -> None:
         """Let each of so many threads have the networks to itself, with its part of the processors.
 
         Two that compute a frame each take less time than two that share each layer of both.
         """
         for part in self._compiled.values():
-            part.streams = max(1, callers)
+            part.streams = max(1, threads)
 
     def run(self, part: _Part, pictures: Sequence[_Map], *maps: _Map) -> list[_Map]:
         """What a part of the network makes of pictures (h, w, 3) and of maps (c, ..): maps again, float32.
@@ -204,7 +203,7 @@ class CompactInterpolator(Interpolator):
                     given[i] = given[i].transpose(1, 2, 0)
             found = self._compiled[part](*(np.ascontiguousarray(x, np.float32)[None] for x in given))
             return [x[0].transpose(2, 0, 1) if i in last_made else x[0] for i, x in enumerate(found)]
-        return through_torch(self.parts[part], self.device, self.precision, pictures, *maps)
+        return run_in_torch(self.parts[part], self.device, self.precision, pictures, *maps)
 
     def planes(self, maps: _Map) -> _Map:
         """What a part has made, (c, h, w), map after map in memory; good until this thread asks for the same again."""
@@ -227,22 +226,22 @@ class CompactPair(MotionPair):
     def __init__(self, owner: CompactInterpolator, first: FrameView, second: FrameView) -> None:
         self._owner, self._frames = owner, (first, second)
         height, width = first.luma.shape
-        self._size = h, w = working_size(height, width)
+        self._size = h, w = network_size(height, width)
         config = owner.config
-        lines = max(round(config.searched * h), searched_size(height, width)[0])
+        lines = max(round(config.searched * h), search_size(height, width)[0])
         self._search = DIS(lines / height, config.search).prepare_views(first, second)
         self._scale = width / w, height / h
-        pictures = [frame.shrunk(h, w) for frame in (first, second)]
+        pictures = [frame.image_at(h, w) for frame in (first, second)]
         difference = cv2.transform(cv2.absdiff(*pictures), np.ones((1, 3), np.float32))
         self._changed = cv2.dilate((difference > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        self._pictures = [padded(picture, self._multiple) for picture in pictures]
+        self._pictures = [pad_to_multiple(picture, self._multiple) for picture in pictures]
 
-    def curved(
+    def with_neighbours(
         self, before: MotionPair | None, after: MotionPair | None, spans: tuple[float, float] = (1.0, 1.0)
     ) -> CompactPair:
         """This pair with the curved paths of `dis`, from which the networks then depart."""
         past, next_ = (side._search if isinstance(side, CompactPair) else None for side in (before, after))
-        search = self._search.curved(past, next_, spans)
+        search = self._search.with_neighbours(past, next_, spans)
         if search is self._search:
             return self
         bent = copy.copy(self)
@@ -253,23 +252,23 @@ class CompactPair(MotionPair):
         """What the search and the networks find."""
         owner, (h, w) = self._owner, self._size
         found = self._search.motion(t)
-        u, logit = start_of(found, h, w)
+        u, logit = initial_motion(found, h, w)
         u = self._planar(u)
         moved = (u[0] != 0) | (u[1] != 0)
         # Where paths are curved, F_t0 is not -t u.
-        to_0 = self._planar(fitted(found.flow_t0, h, w)) if self._search.bent else np.float32(-t) * u
-        flows = np.stack((to_0, to_0 + u if self._search.bent else np.float32(1 - t) * u))
-        logit = padded(logit[..., 0], self._multiple)
-        given = halved(u), logit[None], np.full((1, 1, 1), t, np.float32)
+        to_0 = self._planar(resize_map(found.flow_t0, h, w)) if self._search.is_curved else np.float32(-t) * u
+        flows = np.stack((to_0, to_0 + u if self._search.is_curved else np.float32(1 - t) * u))
+        logit = pad_to_multiple(logit[..., 0], self._multiple)
+        given = downsample2x(u), logit[None], np.full((1, 1, 1), t, np.float32)
         # What the flow network sees at a quarter of the size need not be as sharp.
         change, state = owner.run("flow", self._warped(flows, cv2.INTER_LINEAR), *given)
         change = np.stack([cv2.resize(x, logit.shape[::-1], interpolation=cv2.INTER_LINEAR) for x in change])
         flows += change[:4].reshape(flows.shape)
         logit = logit + change[4]
-        given = halved(flows.reshape(4, *logit.shape)), logit[None], state
+        given = downsample2x(flows.reshape(4, *logit.shape)), logit[None], state
         change = owner.planes(*owner.run("detail", self._warped(flows), *given))
         flows += change[:4].reshape(flows.shape)
-        weight = logistic(logit + change[4])
+        weight = sigmoid(logit + change[4])
         # What neither changes nor moves stays as it is, whatever the networks think.
         alive = (self._changed | moved[:h, :w]).astype(np.float32)
         to_0, to_1 = (self._flow(flow, alive) for flow in flows)
@@ -286,11 +285,11 @@ class CompactPair(MotionPair):
     def _planar(self, flow: _Map) -> _Map:
         """A flow (h, w, 2) in pixels of the frame, as the networks want it: (2, h, w), in their pixels, padded."""
         parts = zip(cv2.split(flow), self._scale, strict=True)
-        return np.stack([padded(x * np.float32(1 / s), self._multiple) for x, s in parts])
+        return np.stack([pad_to_multiple(x * np.float32(1 / s), self._multiple) for x, s in parts])
 
     def _warped(self, flows: _Map, method: int = cv2.INTER_CUBIC) -> list[_Map]:
         """Both pictures, warped by their flows (2, 2, h, w)."""
-        return warped(self._pictures, flows, method)
+        return warp_images(self._pictures, flows, method)
 
     def at(self, t: float) -> Image:
         """The frame at `t`."""
@@ -301,7 +300,7 @@ class CompactPair(MotionPair):
         return image
 
 
-def chosen_engine(engine: str, device: str, precision: str, given: bool) -> str:
+def choose_engine(engine: str, device: str, precision: str, given: bool) -> str:
     """What a network runs through: "openvino" or "torch", of which "auto" is the faster.
 
     Args:
@@ -313,7 +312,7 @@ def chosen_engine(engine: str, device: str, precision: str, given: bool) -> str:
     Raises:
         UsageError: if that cannot be had together.
     """
-    able = is_cpu(device) and openvino.available(precision)
+    able = is_cpu(device) and openvino.supports_precision(precision)
     if engine == "auto":
         engine = "openvino" if able and not given else "torch"
     elif engine == "openvino" and not able:
@@ -331,7 +330,7 @@ def chosen_engine(engine: str, device: str, precision: str, given: bool) -> str:
     return engine
 
 
-def chosen_precision(precision: str, engine: str, weights: Path | nn.Module) -> tuple[str, Mapping[str, float] | None]:
+def choose_precision(precision: str, engine: str, weights: Path | nn.Module) -> tuple[str, Mapping[str, float] | None]:
     """In what a network computes, and for int8 the reaches of its weights; "auto" is what takes the least time.
 
     Raises:
@@ -340,41 +339,45 @@ def chosen_precision(precision: str, engine: str, weights: Path | nn.Module) -> 
     """
     if engine == "torch":
         return ("fp32" if precision == "auto" else precision), None
-    wanted = openvino.fastest(can_round=True) if precision == "auto" else precision
-    reaches = read_activation_ranges(weights) if wanted == "int8" and isinstance(weights, Path) else None
-    if wanted == "int8" and reaches is None:
+    wanted = openvino.fastest_precision(int8=True) if precision == "auto" else precision
+    activation_ranges = read_activation_ranges(weights) if wanted == "int8" and isinstance(weights, Path) else None
+    if wanted == "int8" and activation_ranges is None:
         if precision == "int8":
             raise UsageError(
                 f"What {weights} needs in int8 is not known: measure it with betwixt weights calibrate, or choose "
                 "another precision."
             )
-        wanted = openvino.fastest(can_round=False)
-    return wanted, reaches
+        wanted = openvino.fastest_precision(int8=False)
+    return wanted, activation_ranges
 
 
-def rounded(network: nn.Module, reaches: Mapping[str, float] | None, weights: Path) -> None:
+def quantize(network: nn.Module, activation_ranges: Mapping[str, float] | None, weights: Path) -> None:
     """Round a network to eight bits by the reaches of its weights, if there are any.
 
     Raises:
         InputError: if they are of another network.
     """
-    if reaches is None:
+    if activation_ranges is None:
         return
     from betwixt.backends.fake_quant import quantize_network
 
     try:
-        quantize_network(network, reaches)
+        quantize_network(network, activation_ranges)
     except ValueError as error:
         raise InputError(f"{ranges_file(weights)} is of another network: {error}") from None
 
 
-def arithmetic(where: str, precision: str, reaches: Mapping[str, float] | None) -> str:
+def describe_arithmetic(where: str, precision: str, activation_ranges: Mapping[str, float] | None) -> str:
     """See `Interpolator.arithmetic`."""
-    known = "" if reaches is None else hashlib.sha256(repr(sorted(reaches.items())).encode()).hexdigest()[:12]
+    known = (
+        ""
+        if activation_ranges is None
+        else hashlib.sha256(repr(sorted(activation_ranges.items())).encode()).hexdigest()[:12]
+    )
     return f"{where} {precision} {known}".rstrip()
 
 
-def through_torch(
+def run_in_torch(
     module: nn.Module, device: torch.device, precision: str, pictures: Sequence[_Map], *maps: _Map
 ) -> list[_Map]:
     """What a module makes of pictures (h, w, 3) and of maps (c, ..), on a device: maps again, float32."""
@@ -389,7 +392,7 @@ def through_torch(
         return [x[0].float().cpu().numpy() for x in (results if isinstance(results, tuple) else (results,))]
 
 
-def content_of(weights: Path | nn.Module) -> str:
+def weights_digest(weights: Path | nn.Module) -> str:
     """What tells these weights from others."""
     if isinstance(weights, Path):
         return file_hash(weights)
@@ -408,7 +411,7 @@ def source(module: str) -> str:
         return ""
 
 
-def padded(values: _Map, multiple: int) -> _Map:
+def pad_to_multiple(values: _Map, multiple: int) -> _Map:
     """(h, w) or (h, w, c) with the last row and column repeated, up to multiples of a number."""
     h, w = values.shape[:2]
     below, beside = -h % multiple, -w % multiple
@@ -417,18 +420,18 @@ def padded(values: _Map, multiple: int) -> _Map:
     return np.asarray(cv2.copyMakeBorder(values, 0, below, 0, beside, cv2.BORDER_REPLICATE), np.float32)
 
 
-def logistic(logit: _Map) -> _Map:
+def sigmoid(logit: _Map) -> _Map:
     """Weights, float32, of their logits."""
     return np.asarray(1 / (1 + np.exp(-np.clip(logit, -30, 30))), np.float32)
 
 
-def halved(maps: _Map) -> _Map:
+def downsample2x(maps: _Map) -> _Map:
     """(c, h, w), the mean of two by two: (c, h/2, w/2)."""
     size = maps.shape[2] // 2, maps.shape[1] // 2
     return np.stack([cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in maps])
 
 
-def warped(pictures: Sequence[_Map], flows: _Map, method: int) -> list[_Map]:
+def warp_images(pictures: Sequence[_Map], flows: _Map, method: int) -> list[_Map]:
     """Two pictures (h, w, 3), each read at every pixel plus its flow, (2, 2, h, w) in pixels."""
     columns, rows = _grid(*flows.shape[2:])
     how: Any = {"interpolation": method, "borderMode": cv2.BORDER_REPLICATE}

@@ -53,7 +53,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from betwixt.layers.warp import backward_warp
-from betwixt.models.compact.config import SOFTNESS, CompactConfig, working_size
+from betwixt.models.compact.config import SOFTNESS, CompactConfig, network_size
 from betwixt.models.network import Network, Synthesis
 
 __all__ = [
@@ -64,14 +64,14 @@ __all__ = [
     "DetailTrunk",
     "FlowPart",
     "FlowTrunk",
-    "blurred",
+    "apply_softness",
     "compose",
     "conv",
-    "doubled",
-    "doubt",
+    "disagreement",
+    "gaussian_blur",
     "initialize",
-    "pictures",
-    "softened",
+    "unshuffle_frames",
+    "upsample2x",
 ]
 
 
@@ -105,7 +105,7 @@ def conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, stride, 1), nn.LeakyReLU(0.1, inplace=True))
 
 
-def pictures(warped0: Tensor, warped1: Tensor) -> Tensor:
+def unshuffle_frames(warped0: Tensor, warped1: Tensor) -> Tensor:
     """Both warped frames at half the size, (N, 24, H/2, W/2)."""
     return F.pixel_unshuffle(torch.cat((warped0, warped1), dim=1) - 0.5, 2)
 
@@ -130,8 +130,8 @@ class FlowTrunk(nn.Module):
         quarter = self.quarter(seen)
         eighth = self.eighth(quarter)
         sixteenth = self.up_eighth(self.sixteenth(eighth))
-        eighth = self.join_eighth(eighth + doubled(sixteenth))
-        state = self.join_quarter(quarter + doubled(self.up_quarter(eighth)))
+        eighth = self.join_eighth(eighth + upsample2x(sixteenth))
+        state = self.join_quarter(quarter + upsample2x(self.up_quarter(eighth)))
         return self.head(state), state
 
 
@@ -152,7 +152,7 @@ class FlowNetwork(FlowTrunk):
         self, warped0: Tensor, warped1: Tensor, motion: Tensor, logit: Tensor, t: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The corrections as they are found, (N, 5, H/4, W/4), and the state; of motion (N, 2, H/2, W/2), averaged."""
-        seen = pictures(warped0, warped1)
+        seen = unshuffle_frames(warped0, warped1)
         weight = F.avg_pool2d(torch.sigmoid(logit) - 0.5, 2)
         times = t.expand(-1, 1, *seen.shape[-2:])
         # Flow in tenths of a pixel of its own map, and weights, are of the size of pictures.
@@ -230,8 +230,8 @@ class DeepDetailNetwork(nn.Module):
         half = self.inputs(seen)
         quarter = self.join(torch.cat((self.quarter(half), state), dim=1))
         eighth = self.eighth(quarter)
-        eighth = self.out_eighth(eighth + doubled(self.up_eighth(self.sixteenth(eighth))))
-        quarter = self.out_quarter(quarter + doubled(self.up_quarter(eighth)))
+        eighth = self.out_eighth(eighth + upsample2x(self.up_eighth(self.sixteenth(eighth))))
+        quarter = self.out_quarter(quarter + upsample2x(self.up_quarter(eighth)))
         half = self.outputs(F.leaky_relu(half + F.pixel_shuffle(self.up(quarter), 2), 0.1))
         return F.pixel_shuffle(self.head(half), 2)
 
@@ -328,14 +328,14 @@ def compose(
     """Frame t (N, 3, H, W) of what the networks found: see `CompactOutput` for shapes and units."""
     blend = weight * backward_warp(frame0, flow_t0, "bicubic")
     blend = blend + (1.0 - weight) * backward_warp(frame1, flow_t1, "bicubic")
-    return softened(blend, colours, softness)
+    return apply_softness(blend, colours, softness)
 
 
-def softened(blend: Tensor, colours: Tensor, softness: Tensor) -> Tensor:
+def apply_softness(blend: Tensor, colours: Tensor, softness: Tensor) -> Tensor:
     """A blend (N, 3, H, W) with its colours changed, and moved towards itself blurred; see `CompactOutput`."""
     frame = blend + colours
     for number, sigma in enumerate(SOFTNESS):
-        frame = frame + softness[:, number : number + 1] * (blurred(blend, sigma) - blend)
+        frame = frame + softness[:, number : number + 1] * (gaussian_blur(blend, sigma) - blend)
     return frame
 
 
@@ -354,7 +354,7 @@ class CompactNetwork(Network):
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
         """The frames at the working size, padded."""
-        height, width = working_size(*frame0.shape[-2:])
+        height, width = network_size(*frame0.shape[-2:])
         size = [-(-side // 16) * 16 for side in (height, width)]
         small = (F.interpolate(frame, size, mode="bilinear", antialias=True) for frame in (frame0, frame1))
         return next(small), next(small)
@@ -367,7 +367,7 @@ class CompactNetwork(Network):
         return Synthesis(output.frame, output.flow_t0, output.flow_t1, output.weight)
 
 
-def blurred(picture: Tensor, sigma: float) -> Tensor:
+def gaussian_blur(picture: Tensor, sigma: float) -> Tensor:
     """(N, 3, H, W) blurred by a Gaussian of three sigmas a side; beyond the border, the border."""
     reach = math.ceil(3 * sigma)
     # What is blurred is compared with what is sharp: bfloat16 would be off by more than they differ.
@@ -385,25 +385,25 @@ def blurred(picture: Tensor, sigma: float) -> Tensor:
 def _seen(warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor) -> Tensor:
     """What a detail network is given, (N, 30, H/2, W/2): warped frames, flows (at that size), weight and doubt."""
     weight = torch.sigmoid(logit)
-    given = pictures(warped0, warped1), 0.05 * flows, F.avg_pool2d(weight - 0.5, 2)
-    return torch.cat((*given, doubt(warped0, warped1, weight)), dim=1)
+    given = unshuffle_frames(warped0, warped1), 0.05 * flows, F.avg_pool2d(weight - 0.5, 2)
+    return torch.cat((*given, disagreement(warped0, warped1, weight)), dim=1)
 
 
-def doubt(warped0: Tensor, warped1: Tensor, weight: Tensor) -> Tensor:
+def disagreement(warped0: Tensor, warped1: Tensor, weight: Tensor) -> Tensor:
     """(N, 1, H/2, W/2): how far the two warped frames disagree, against the detail of their blend; 0 to 2.
 
     What `layers.planes` softens a blend by where a model says nothing of it: a hint that took the network long to find
     by itself. A frame without weight cannot spoil the blend, so it does not count.
     """
     blend = weight * warped0 + (1.0 - weight) * warped1
-    detail = (blurred(blend, 2.0) - blend).abs().mean(dim=1, keepdim=True)
+    detail = (gaussian_blur(blend, 2.0) - blend).abs().mean(dim=1, keepdim=True)
     disagreement = (warped0 - warped1).abs().mean(dim=1, keepdim=True) * 4.0 * weight * (1.0 - weight)
     both = F.avg_pool2d(torch.cat((disagreement, detail), dim=1), 4)
     both = F.avg_pool2d(F.pad(both, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
     ratio = (both[:, 0:1] / (both[:, 1:2] + 1.0 / 255.0)).clamp(max=2.0)
-    return doubled(ratio)
+    return upsample2x(ratio)
 
 
-def doubled(x: Tensor) -> Tensor:
+def upsample2x(x: Tensor) -> Tensor:
     """(N, C, H, W) at twice the size."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear")

@@ -22,12 +22,12 @@ Here u is the motion from frame 0 to frame 1 of what is seen at a pixel at time 
    shows it gets the weight. So does the frame in which it lies inside the picture.
 
 Shapes: luma (H, W) uint8; inside, pictures (h, w) uint8 and flows (h, w, 2) float32 in pixels of (h, w), with h, w as
-`working_size` says; outside, maps of (h, w) with flows in pixels of (H, W).
+`search_size` says; outside, maps of (h, w) with flows in pixels of (H, W).
 
 After frame 1 the motion goes on as it went (`layers.extrapolation`).
 
 Curved paths. Two frames tell where a thing is at two times, so it is taken to go straight and evenly between them; that
-is most of the error on real videos. Where the pairs before and after are known (`DISPair.curved`), two more of its
+is most of the error on real videos. Where the pairs before and after are known (`with_neighbours`), two more of its
 places are, too, without another search: their flows lead from frame 0 to frame -1, and from frame 1 to frame 2. Through
 the places p(-s), p(0), p(1), p(1+r) goes one cubic, which departs from the straight line by
 
@@ -71,9 +71,9 @@ from betwixt.layers.extrapolation import extrapolate_motion
 from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Image, Interpolator, Luma, MotionPair
-from betwixt.models.frame_view import FrameView, ImageView, LumaView, smaller
+from betwixt.models.frame_view import FrameView, ImageView, LumaView, downscale_luma
 
-__all__ = ["DIS", "DISPair", "Effort", "Flows", "find_flows", "working_size"]
+__all__ = ["DIS", "DISPair", "Effort", "Flows", "find_flows", "search_size"]
 
 _Map = NDArray[Any]
 """(h, w) or (h, w, 2), float32."""
@@ -162,7 +162,7 @@ class DIS(Interpolator):
 
     name = "dis"
     extrapolates = True
-    curves = True
+    uses_neighbours = True
 
     def __init__(self, ratio: float | None = None, effort: Effort = "plain") -> None:
         self._ratio, self._effort = ratio, effort
@@ -201,14 +201,14 @@ class DISPair(MotionPair):
         self._frames = first, second
         self._bends: _Bends | None = None
         height, width = first.luma.shape
-        h, w = working_size(height, width, ratio)
+        h, w = search_size(height, width, ratio)
         self._size = h, w
         self._scale = np.array([width / w, height / h], np.float32)
         changed = np.asarray(cv2.absdiff(first.luma, second.luma), np.uint8)
         self._equal = not changed.any()
         if self._equal:
             return
-        self._luma_0, self._luma_1 = first.grey(h, w), second.grey(h, w)
+        self._luma_0, self._luma_1 = first.luma_at(h, w), second.luma_at(h, w)
         self._still = _unchanged(changed, h, w)
         self._flow_01, self._flow_10 = _search(self._luma_0, self._luma_1, effort)
         self._error_0 = self._round_trip(self._flow_01, self._flow_10)
@@ -221,7 +221,7 @@ class DISPair(MotionPair):
             return Flows(still, still, at_home, at_home)
         return Flows(self._flow_01, self._flow_10, self._error_0, self._error_1)
 
-    def curved(
+    def with_neighbours(
         self, before: MotionPair | None, after: MotionPair | None, spans: tuple[float, float] = (1.0, 1.0)
     ) -> DISPair:
         """This pair with curved paths, as the module says; itself where nothing is known of the pairs beside it."""
@@ -242,7 +242,7 @@ class DISPair(MotionPair):
         return bent
 
     @property
-    def bent(self) -> bool:
+    def is_curved(self) -> bool:
         """Whether its paths are curved."""
         return self._bends is not None
 
@@ -355,7 +355,7 @@ def _bend(beyond: _Map, error_beyond: _Map, within: _Map, error_within: _Map, sp
     return averaged
 
 
-def working_size(height: int, width: int, ratio: float | None = None) -> tuple[int, int]:
+def search_size(height: int, width: int, ratio: float | None = None) -> tuple[int, int]:
     """The size at which the motion is sought: small frames as they are, larger ones at a third or so."""
     least, most = _SHORT_SIDE
     short = min(height, width)
@@ -371,7 +371,7 @@ def _search(first: Luma, second: Luma, effort: Effort) -> tuple[_Map, _Map]:
     pad = (0, max(0, _SMALLEST - h), 0, max(0, _SMALLEST - w))
     whole = [np.asarray(cv2.copyMakeBorder(x, *pad, cv2.BORDER_REPLICATE), np.uint8) for x in (first, second)]
     full_h, full_w = whole[0].shape
-    half = [smaller(x, full_h // 2, full_w // 2) for x in whole]
+    half = [downscale_luma(x, full_h // 2, full_w // 2) for x in whole]
     flows = []
     for way in (1, -1):
         start = cv2.resize(_searcher(*coarser).calc(*half[::way], None), (full_w, full_h))

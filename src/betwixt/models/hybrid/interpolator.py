@@ -20,22 +20,19 @@ from numpy.typing import NDArray
 
 from betwixt.backends import openvino
 from betwixt.layers.motion import FrameMotion
-from betwixt.models.compact.config import SOFTNESS, fitted, start_of
+from betwixt.models.compact.config import SOFTNESS, initial_motion, resize_map
 from betwixt.models.compact.interpolator import (
     CompactInterpolator,
     CompactPair,
     Last,
-    arithmetic,
-    chosen_engine,
-    chosen_precision,
-    content_of,
-    halved,
-    logistic,
-    padded,
-    rounded,
+    choose_engine,
+    choose_precision,
+    downsample2x,
+    quantize,
+    run_in_torch,
+    sigmoid,
     source,
-    through_torch,
-    warped,
+    weights_digest,
 )
 from betwixt.models.frame_view import FrameView
 from betwixt.models.hybrid.config import HYBRID
@@ -80,25 +77,25 @@ class RIFEMotion:
 
     def __init__(self, weights: Path, device: str = "auto", precision: str = "fp32", engine: str = "torch") -> None:
         self.weights, self._device = weights, device
-        self.precision, self._reaches = chosen_precision(precision, engine, weights)
+        self.precision, self._activation_ranges = choose_precision(precision, engine, weights)
         where = "openvino" if engine == "openvino" else f"torch {self.device.type}"
-        self.arithmetic = arithmetic(where, self.precision, self._reaches)
-        self._blocks: list[openvino.CompiledPart] = []
+        self.arithmetic = describe_arithmetic(where, self.precision, self._activation_ranges)
+        self._blocks: list[openvino.CompiledModule] = []
         if engine == "openvino":
             sources = [source(module) for module in _RIFE_SOURCES]
-            content = repr(("rife", content_of(weights), __version__, *sources, self._reaches))
+            content = repr(("rife", weights_digest(weights), __version__, *sources, self._activation_ranges))
             for number in range(len(_SCALES)):
                 traced = partial(self._traced, number)
-                self._blocks.append(openvino.CompiledPart(f"{number}{content}", traced, self.precision))
+                self._blocks.append(openvino.CompiledModule(f"{number}{content}", traced, self.precision))
             # What is compiled has the weights in it.
             self.__dict__.pop("network", None)
         else:
             self.part  # noqa: B018 - what is wrong with the weights is said now
 
-    def expect(self, callers: int) -> None:
+    def set_concurrency(self, threads: int) -> None:
         """Let each of so many threads have the network to itself, with its part of the processors."""
         for block in self._blocks:
-            block.streams = max(1, callers)
+            block.streams = max(1, threads)
 
     @cached_property
     def device(self) -> torch.device:
@@ -115,7 +112,7 @@ class RIFEMotion:
 
         network = RIFEv4(RIFE_4_6)
         load_weights(network, self.weights)
-        rounded(network, self._reaches, self.weights)
+        quantize(network, self._activation_ranges, self.weights)
         return network
 
     @cached_property
@@ -142,12 +139,12 @@ class RIFEMotion:
             t: The time, in (0, 1).
         """
         h, w = first.shape[:2]
-        pictures = [np.ascontiguousarray(padded(picture, _MULTIPLE)) for picture in (first, second)]
+        pictures = [np.ascontiguousarray(pad_to_multiple(picture, _MULTIPLE)) for picture in (first, second)]
         if self._blocks:
             found = self._by_blocks(pictures, t)
         else:
             time = np.full((1, 1, 1), t, np.float32)
-            (found,) = through_torch(self.part, self.device, self.precision, pictures, time)
+            (found,) = run_in_torch(self.part, self.device, self.precision, pictures, time)
         return found[:, :h, :w]
 
     def _by_blocks(self, pictures: list[_Map], t: float) -> _Map:
@@ -158,7 +155,7 @@ class RIFEMotion:
             size = w // scale, h // scale
             maps = [np.full(size[::-1], t, np.float32)]
             if block is not self._blocks[0]:
-                seen = warped(pictures, found[:4].reshape(2, 2, h, w), cv2.INTER_LINEAR)
+                seen = warp_images(pictures, found[:4].reshape(2, 2, h, w), cv2.INTER_LINEAR)
                 small = [_resized(x, size) for x in found]
                 maps += [small[4], *(x * np.float32(1 / scale) for x in small[:4])]
             given = [np.ascontiguousarray(_resized(picture, size))[None] for picture in seen]
@@ -195,7 +192,7 @@ class HybridInterpolator(CompactInterpolator):
     ) -> None:
         super().__init__(weights, device, precision, engine, name)
         # Networks that are given run through PyTorch; RIFE's weights are a file all the same.
-        self.rife = RIFEMotion(rife, device, self.precision, chosen_engine(engine, device, self.precision, given=False))
+        self.rife = RIFEMotion(rife, device, self.precision, choose_engine(engine, device, self.precision, given=False))
         self.arithmetic += f", {self.rife.arithmetic}"
 
     def _configured(self) -> Any:
@@ -228,10 +225,10 @@ class HybridInterpolator(CompactInterpolator):
         """Find the motion between two frames."""
         return HybridPair(self, first, second)
 
-    def expect(self, callers: int) -> None:
+    def set_concurrency(self, threads: int) -> None:
         """See `CompactInterpolator`."""
-        super().expect(callers)
-        self.rife.expect(callers)
+        super().set_concurrency(threads)
+        self.rife.set_concurrency(threads)
 
 
 class HybridPair(CompactPair):
@@ -244,29 +241,29 @@ class HybridPair(CompactPair):
         """What the search, RIFE and the networks find."""
         owner, (h, w) = self._owner, self._size
         found = self._search.motion(t)
-        u, logit = start_of(found, h, w)
+        u, logit = initial_motion(found, h, w)
         u = self._planar(u)
         moved = (u[0] != 0) | (u[1] != 0)
         straight = np.float32(-t) * u
         # Where paths are curved, F_t0 is not -t u, and RIFE's motion, which knows two frames, departs as much.
-        to_0 = self._planar(fitted(found.flow_t0, h, w)) if self._search.bent else straight
+        to_0 = self._planar(resize_map(found.flow_t0, h, w)) if self._search.is_curved else straight
         first, second = self._pictures
         rife = owner.rife(first, second, t)
-        if self._search.bent:
+        if self._search.is_curved:
             departure = to_0 - straight
             rife[0:2] += departure
             rife[2:4] += departure
         flows = np.concatenate((to_0, to_0 + u, rife[:4]))
-        logits = np.stack((padded(logit[..., 0], _MULTIPLE), rife[4]))
+        logits = np.stack((pad_to_multiple(logit[..., 0], _MULTIPLE), rife[4]))
         size = logits.shape[:0:-1]
         # What the flow network sees at a quarter of the size need not be as sharp.
-        given = halved(flows), logits, np.full((1, 1, 1), t, np.float32)
+        given = downsample2x(flows), logits, np.full((1, 1, 1), t, np.float32)
         change, share, state = owner.run("flow", self._by_both(flows, cv2.INTER_LINEAR), *given)
         change = np.stack([cv2.resize(x, size, interpolation=cv2.INTER_LINEAR) for x in change])
         flows[:4] += change[:4]
         flows[4:] += change[5:9]
         logits += change[4::5]
-        told = halved(flows), logits, share, state
+        told = downsample2x(flows), logits, share, state
         change = owner.planes(*owner.run("detail", self._by_both(flows), *told))
         flows[:4] += change[:4]
         flows[4:] += change[5:9]
@@ -275,7 +272,7 @@ class HybridPair(CompactPair):
         # What neither changes nor moves stays as it is, whatever the networks think.
         alive = (self._changed | moved[:h, :w]).astype(np.float32)
         moves = [self._flow(flow, alive) for flow in flows.reshape(4, 2, *logits.shape[1:])]
-        weights = [logistic(x)[:h, :w] for x in (*logits, m)]
+        weights = [sigmoid(x)[:h, :w] for x in (*logits, m)]
         *colours, soft_1, soft_2 = (x[:h, :w] * alive for x in change[11:])
         softness = tuple((s * self._scale[0], x) for s, x in zip(SOFTNESS, (soft_1, soft_2), strict=True))
         other = FrameMotion(moves[2], moves[3], weights[1])

@@ -43,22 +43,22 @@ from torch import Tensor, nn
 
 from betwixt.layers.ifblock import IFBlock
 from betwixt.layers.warp import backward_warp
-from betwixt.models.compact.config import CompactConfig, working_size
+from betwixt.models.compact.config import CompactConfig, network_size
 from betwixt.models.compact.network import (
     Compact,
     DetailTrunk,
     FlowTrunk,
-    doubled,
-    doubt,
+    apply_softness,
+    disagreement,
     initialize,
-    pictures,
-    softened,
+    unshuffle_frames,
+    upsample2x,
 )
 from betwixt.models.hybrid.config import HYBRID, HybridConfig
 from betwixt.models.network import Network, Synthesis
 from betwixt.models.rife.v4 import RIFE_4_6, RIFEv4
 
-__all__ = ["Fusion", "FusionOutput", "HybridNetwork", "RIFEBlockPart", "RIFEPart", "compose", "started"]
+__all__ = ["Fusion", "FusionOutput", "HybridNetwork", "RIFEBlockPart", "RIFEPart", "compose", "init_from_compact"]
 
 _AROUND = 5
 """The side of the window in which agreement is measured, in pixels of half the working size."""
@@ -116,14 +116,14 @@ class FlowNetwork(FlowTrunk):
         Returns:
             (N, 10, H/4, W/4) of A's and of B's motion, (N, 1, H/2, W/2), and (N, a, H/4, W/4).
         """
-        seen_a, seen_b = pictures(a0, a1), pictures(b0, b1)
+        seen_a, seen_b = unshuffle_frames(a0, a1), unshuffle_frames(b0, b1)
         share = _agreement(seen_a, seen_b)
         weights = F.avg_pool2d(torch.sigmoid(logits) - 0.5, 2)
         times = t.expand(-1, 1, *seen_a.shape[-2:])
         idle = [torch.zeros_like(times)] * self.idle
         given = seen_a, seen_b, 0.05 * flows, weights, torch.sigmoid(share) - 0.5, times, *idle
         change, state = self.corrections(torch.cat(given, dim=1))
-        return change[:, :10], share + doubled(change[:, 10:]), state
+        return change[:, :10], share + upsample2x(change[:, 10:]), state
 
     def widened(self) -> FlowNetwork:
         """The same with some maps of zeros beside those that it is given, for OpenVINO."""
@@ -160,10 +160,10 @@ class DetailNetwork(DetailTrunk):
         w_a, w_b = weights[:, :1], weights[:, 1:]
         m = torch.sigmoid(share)
         blends = w_a * a0 + (1.0 - w_a) * a1, w_b * b0 + (1.0 - w_b) * b1
-        between = doubt(*blends, F.interpolate(m, scale_factor=2.0, mode="bilinear"))
+        between = disagreement(*blends, F.interpolate(m, scale_factor=2.0, mode="bilinear"))
         given = (
-            *(pictures(a0, a1), pictures(b0, b1), 0.05 * flows, F.avg_pool2d(weights - 0.5, 2)),
-            *(doubt(a0, a1, w_a), doubt(b0, b1, w_b), m - 0.5, between),
+            *(unshuffle_frames(a0, a1), unshuffle_frames(b0, b1), 0.05 * flows, F.avg_pool2d(weights - 0.5, 2)),
+            *(disagreement(a0, a1, w_a), disagreement(b0, b1, w_b), m - 0.5, between),
         )
         return self.corrections(torch.cat(given, dim=1), state)
 
@@ -199,7 +199,7 @@ class Fusion(nn.Module):
             given = _shown(frame0, frame1, coarse, "bicubic")
         change = self.detail(*given, share.detach(), state).float()
         motions = coarse[0] + change[:, :5], coarse[1] + change[:, 5:10]
-        m = torch.sigmoid(doubled(share.float()) + change[:, 10:11])
+        m = torch.sigmoid(upsample2x(share.float()) + change[:, 10:11])
         colours, softness = change[:, 11:14], change[:, 14:16]
         frame = compose(frame0, frame1, motions, m, colours, softness)
         return FusionOutput(frame, motions, m, colours, softness, coarse)
@@ -253,7 +253,7 @@ class HybridNetwork(Network):
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
         """The frames at the working size, padded."""
-        size = [-(-side // self.multiple) * self.multiple for side in working_size(*frame0.shape[-2:])]
+        size = [-(-side // self.multiple) * self.multiple for side in network_size(*frame0.shape[-2:])]
         small = (F.interpolate(frame, size, mode="bilinear", antialias=True) for frame in (frame0, frame1))
         return next(small), next(small)
 
@@ -281,10 +281,10 @@ def compose(
         warped1 = backward_warp(frame1, motion[:, 2:4], "bicubic")
         blends.append(warped1 + weight * (backward_warp(frame0, motion[:, 0:2], "bicubic") - warped1))
     blend = blends[1] + share * (blends[0] - blends[1])
-    return softened(blend, colours, softness)
+    return apply_softness(blend, colours, softness)
 
 
-def started(network: Fusion, compact: dict[str, Tensor]) -> None:
+def init_from_compact(network: Fusion, compact: dict[str, Tensor]) -> None:
     """Let a network begin with what one of `compact` of the same widths has learned of motion A.
 
     Args:

@@ -33,7 +33,7 @@ from betwixt.models.network import Network
 from betwixt.training.losses import census, charbonnier
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
 from betwixt.training.objectives.common import PaperObjective, load_estimator, read_options, weighted_sum
-from betwixt.weights.load import fit, read_tensors
+from betwixt.weights.load import match_tensors, read_tensors
 
 __all__ = ["APRObjective"]
 
@@ -120,4 +120,4 @@ class APRObjective(PaperObjective):
     def _begin_with(self, path: Path) -> None:
         """Load the weights of the network without a router."""
         own = {name: value for name, value in self.taught.state_dict().items() if name.startswith("router.")}
-        self.taught.load_state_dict(fit(self.taught, {**own, **read_tensors(path)}, path).tensors)
+        self.taught.load_state_dict(match_tensors(self.taught, {**own, **read_tensors(path)}, path).tensors)

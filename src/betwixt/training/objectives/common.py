@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from betwixt.errors import UsageError
 from betwixt.models.ebme.network import EBMESplat
-from betwixt.runtime.load import weights_of
+from betwixt.runtime.load import find_weights
 from betwixt.training.losses import flow_distillation
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
 from betwixt.training.toml_tables import parse_table
@@ -142,7 +142,7 @@ def load_estimator(file: str) -> EBMESplat:
         UsageError: if none is at hand.
         InputError: if the file cannot be read or does not fit.
     """
-    path = weights_of("ebme", Path(file).expanduser() if file else None)
+    path = find_weights("ebme", Path(file).expanduser() if file else None)
     check_model(path, "ebme")
     # Three levels, as its authors train it: crops are no larger than their frames.
     network = EBMESplat(levels=3)

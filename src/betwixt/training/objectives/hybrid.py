@@ -21,7 +21,7 @@ from torch import nn
 
 from betwixt.models.hybrid.config import HYBRID
 from betwixt.models.hybrid.interpolator import RIFEMotion
-from betwixt.models.hybrid.network import Fusion, FusionOutput, HybridNetwork, started
+from betwixt.models.hybrid.network import Fusion, FusionOutput, HybridNetwork, init_from_compact
 from betwixt.training.losses import charbonnier, laplacian, log_error
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
 from betwixt.training.objectives.compact import flow_loss, search_motion
@@ -66,7 +66,7 @@ class HybridObjective(Objective):
         self.margin = self.settings.margin
         self.learner = Fusion()
         if not next(self.learner.parameters()).is_meta:
-            started(self.learner, read_tensors(embedded_file("compact.safetensors")))
+            init_from_compact(self.learner, read_tensors(embedded_file("compact.safetensors")))
 
     @property
     def network(self) -> HybridNetwork:
