@@ -27,11 +27,14 @@ from betwixt.models.compact.interpolator import (
     Last,
     choose_engine,
     choose_precision,
+    describe_arithmetic,
     downsample2x,
+    pad_to_multiple,
     quantize,
     run_in_torch,
     sigmoid,
     source,
+    warp_images,
     weights_digest,
 )
 from betwixt.models.frame_view import FrameView
