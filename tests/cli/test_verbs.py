@@ -11,7 +11,8 @@ import pytest
 
 import betwixt
 from betwixt.cli.main import run
-from betwixt.media.images import from_picture, read_image, to_picture
+from betwixt.media.images.convert import frame_to_image, image_to_frame
+from betwixt.media.images.reader import read_image
 from clips import make_clip, paint, read_frames, same
 
 
@@ -210,21 +211,21 @@ def test_between_two_pictures(tmp_path, capsys):
     made = json.loads(out_of(capsys, "between", first, second, tmp_path / "mid.png", "--json"))
     assert made["times"] == [0.5]
     # the middle is nearer to the truth than to either end
-    truth = to_picture(paint(av.VideoFrame(80, 48, "rgb24"), 1.5))[0].astype(float)
-    middle = to_picture(read_image(tmp_path / "mid.png"))[0].astype(float)
-    ends = [to_picture(read_image(p))[0].astype(float) for p in (first, second)]
+    truth = frame_to_image(paint(av.VideoFrame(80, 48, "rgb24"), 1.5))[0].astype(float)
+    middle = frame_to_image(read_image(tmp_path / "mid.png"))[0].astype(float)
+    ends = [frame_to_image(read_image(p))[0].astype(float) for p in (first, second)]
     assert np.abs(middle - truth).mean() < 0.4 * min(np.abs(e - truth).mean() for e in ends)
 
 
 def test_between_keeps_sixteen_bits(tmp_path, capsys):
     values = np.full((32, 32, 3), 12345, np.uint16)
     for name in ("a.png", "b.png"):
-        from betwixt.media.images import ImageWriter
+        from betwixt.media.images.writer import ImageWriter
 
         with ImageWriter(tmp_path / name) as writer:
-            writer.write(from_picture(values))
+            writer.write(image_to_frame(values))
     out_of(capsys, "between", tmp_path / "a.png", tmp_path / "b.png", tmp_path / "m.png")
-    picture, _ = to_picture(read_image(tmp_path / "m.png"))
+    picture, _ = frame_to_image(read_image(tmp_path / "m.png"))
     assert picture.dtype == np.uint16
     assert np.array_equal(picture, values)
 

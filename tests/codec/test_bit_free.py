@@ -14,7 +14,7 @@ from betwixt.codec.distortion import mean_squared_error, psnr_from_mse
 from betwixt.codec.encode import ATTACHMENT, encode_video
 from betwixt.codec.restore_data import FORMAT
 from betwixt.errors import BetwixtError, DamagedInputError, InputError, OutputError, UsageError
-from betwixt.media.attach import attach, attachment
+from betwixt.media.attachments import add_attachment, read_attachment
 from betwixt.media.reader import Reader
 from betwixt.models.dis.interpolator import DIS
 from clips import make_clip, read_frames, same
@@ -156,7 +156,7 @@ def test_rotation_chapters_and_attachments_stay(tmp_path):
     for name in ("c", "restored"):
         with Reader(tmp_path / f"{name}.mkv") as reader:
             assert reader.info.rotation is not None
-            assert attachment(reader.container, "note.txt") == b"kept"
+            assert read_attachment(reader.container, "note.txt") == b"kept"
             assert reader.info.metadata["title"] == "a title"
             assert [c["end"] for c in reader.container.chapters()] != []
 
@@ -304,14 +304,14 @@ def test_a_file_that_was_not_encoded_says_so(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=4)
     with pytest.raises(InputError, match="was not made by betwixt encode"):
         decode_video(source, tmp_path / "out.mkv")
-    attach(source, tmp_path / "lost.mkv", "other.bin", b"x", {"BETWIXT": "bit-free"})
+    add_attachment(source, tmp_path / "lost.mkv", "other.bin", b"x", {"BETWIXT": "bit-free"})
     with pytest.raises(InputError, match="has lost its restore data"):
         decode_video(tmp_path / "lost.mkv", tmp_path / "out.mkv")
 
 
 def test_another_version_is_named(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=4)
-    attach(source, tmp_path / "later.mkv", ATTACHMENT, b"BTWX\x01" + bytes(8))
+    add_attachment(source, tmp_path / "later.mkv", ATTACHMENT, b"BTWX\x01" + bytes(8))
     with pytest.raises(InputError, match=f"version 1, and this Betwixt reads version {FORMAT}"):
         decode_video(tmp_path / "later.mkv", tmp_path / "out.mkv")
     assert not (tmp_path / "out.mkv").exists()

@@ -14,7 +14,7 @@ from betwixt.codec.decode import Decoded, decode_video
 from betwixt.codec.encode import encode_video
 from betwixt.errors import DamagedInputError
 from betwixt.media import journal
-from betwixt.media.journal import journal_of
+from betwixt.media.journal import journal_path
 from clips import interrupted_at, make_clip, read_frames, same
 
 QUICK: dict[str, Any] = {"base": "x264", "preset": "ultrafast", "model": "dis", "quality": 20, "threads": 1}
@@ -58,7 +58,7 @@ def test_it_goes_on_where_it_was_broken_off(tmp_path: Path, how: dict[str, Any],
     for after in (100, 115):
         error = broken_off(after, tmp_path / "c.mkv", target, codec=codec)
         assert error.__notes__ == ["What was done is kept: the same command goes on from there."]
-        assert journal_of(target).exists()
+        assert journal_path(target).exists()
         assert not target.exists()
     summary = decoded(tmp_path / "c.mkv", target, codec=codec)
     kept = summary.earlier
@@ -95,7 +95,7 @@ def test_without_a_journal_it_begins_anew(tmp_path: Path, capsys: pytest.Capture
     source = make_clip(tmp_path / "in.mkv", frames=12)
     encode_video(source, tmp_path / "c.mkv", **QUICK)
     broken_off(8, tmp_path / "c.mkv", tmp_path / "out.mkv", journal=False)
-    assert not journal_of(tmp_path / "out.mkv").exists()
+    assert not journal_path(tmp_path / "out.mkv").exists()
     broken_off(8, tmp_path / "c.mkv", tmp_path / "out.mkv")
     command = ["decode", str(tmp_path / "c.mkv"), str(tmp_path / "out.mkv"), "--codec", "ffv1", "--threads", "1"]
     assert run(command) == 0
@@ -105,4 +105,4 @@ def test_without_a_journal_it_begins_anew(tmp_path: Path, capsys: pytest.Capture
     assert run([*command, "--no-journal"]) == 0
     assert "earlier run" not in capsys.readouterr().err
     # What is whole needs none any more.
-    assert not journal_of(tmp_path / "out.mkv").exists()
+    assert not journal_path(tmp_path / "out.mkv").exists()

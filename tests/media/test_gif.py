@@ -11,7 +11,7 @@ import pytest
 
 from betwixt.errors import OutputError, UsageError
 from betwixt.media.gif import MAX_RATE, GifWriter
-from betwixt.media.images import from_picture, to_picture
+from betwixt.media.images.convert import frame_to_image, image_to_frame
 
 WIDTH, HEIGHT = 60, 40
 
@@ -27,7 +27,7 @@ def write(path, times, rate, pictures=None, **options):
     with GifWriter(path, WIDTH, HEIGHT, rate, **options) as writer:
         for k, time in enumerate(times):
             rgb = picture(k % 40) if pictures is None else pictures[k]
-            writer.write(from_picture(rgb), time)
+            writer.write(image_to_frame(rgb), time)
     return writer
 
 
@@ -72,7 +72,7 @@ def test_loop(tmp_path, loop):
 def test_colours_are_close_and_still_areas_stand_still(tmp_path):
     pictures = [picture(k) for k in range(12)]
     write(tmp_path / "a.gif", [Fraction(k, 25) for k in range(12)], Fraction(25), pictures)
-    decoded = [to_picture(f)[0] for f in read(tmp_path / "a.gif")]
+    decoded = [frame_to_image(f)[0] for f in read(tmp_path / "a.gif")]
     for source, back in zip(pictures, decoded, strict=True):
         assert np.abs(source.astype(int) - back).mean() < 6
     for k in range(1, 12):
@@ -92,7 +92,7 @@ def test_each_scene_has_its_own_palette(tmp_path):
     write(tmp_path / "a.gif", [Fraction(k, 25) for k in range(len(scenes))], Fraction(25), scenes)
     for source, frame in zip(scenes, read(tmp_path / "a.gif"), strict=True):
         # 200 colours fit into one palette, those of two scenes do not
-        assert np.abs(source.astype(int) - to_picture(frame)[0]).mean() < 3
+        assert np.abs(source.astype(int) - frame_to_image(frame)[0]).mean() < 3
 
 
 def test_what_comes_into_view_gets_colours(tmp_path):
@@ -103,7 +103,7 @@ def test_what_comes_into_view_gets_colours(tmp_path):
         rgb[:, : max(0, k - 60)] = (230, 20, 60)
         pictures.append(rgb)
     write(tmp_path / "a.gif", [Fraction(k, 25) for k in range(120)], Fraction(25), pictures)
-    last = to_picture(read(tmp_path / "a.gif")[-1])[0]
+    last = frame_to_image(read(tmp_path / "a.gif")[-1])[0]
     assert np.abs(last[:, :50].astype(int) - (230, 20, 60)).max() < 16
 
 
@@ -112,9 +112,9 @@ def test_transparency(tmp_path):
         for k in range(5):
             alpha = np.zeros((HEIGHT, WIDTH), np.uint8)
             alpha[5:20, 3 + k : 15 + k] = 255
-            writer.write(from_picture(picture(k), alpha), Fraction(k, 25))
+            writer.write(image_to_frame(picture(k), alpha), Fraction(k, 25))
     for k, frame in enumerate(read(tmp_path / "a.gif")):
-        rgb, alpha = to_picture(frame)
+        rgb, alpha = frame_to_image(frame)
         visible = np.zeros((HEIGHT, WIDTH), bool)
         visible[5:20, 3 + k : 15 + k] = True
         np.testing.assert_array_equal(alpha > 0, visible)
@@ -122,21 +122,21 @@ def test_transparency(tmp_path):
 
 
 def test_deep_and_yuv_frames(tmp_path):
-    deep = from_picture(picture().astype(np.uint16) * 257)
-    yuv = from_picture(picture()).reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+    deep = image_to_frame(picture().astype(np.uint16) * 257)
+    yuv = image_to_frame(picture()).reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
     yuv.colorspace, yuv.color_range = 1, 1
     with GifWriter(tmp_path / "a.gif", WIDTH, HEIGHT, Fraction(10)) as writer:
         writer.write(deep, Fraction(0))
         writer.write(yuv, Fraction(1, 10))
     for frame in read(tmp_path / "a.gif"):
-        assert np.abs(to_picture(frame)[0].astype(int) - picture()).mean() < 7
+        assert np.abs(frame_to_image(frame)[0].astype(int) - picture()).mean() < 7
 
 
 def test_memory_is_bounded(tmp_path):
     with GifWriter(tmp_path / "a.gif", WIDTH, HEIGHT, Fraction(50)) as writer:
         held = 0
         for k in range(150):
-            writer.write(from_picture(picture(k % 40)), Fraction(k, 50))
+            writer.write(image_to_frame(picture(k % 40)), Fraction(k, 50))
             held = max(held, len(writer._held))
         assert held <= 48
 
@@ -172,7 +172,7 @@ def test_a_frame_of_another_size_is_refused(tmp_path):
 def test_it_appears_on_commit_and_not_before(tmp_path):
     path = tmp_path / "a.gif"
     writer = GifWriter(path, WIDTH, HEIGHT, Fraction(10))
-    writer.write(from_picture(picture()), Fraction(0))
+    writer.write(image_to_frame(picture()), Fraction(0))
     assert not path.exists()
     writer.commit()
     assert [p.name for p in tmp_path.iterdir()] == ["a.gif"]
@@ -181,7 +181,7 @@ def test_it_appears_on_commit_and_not_before(tmp_path):
         GifWriter(path, WIDTH, HEIGHT, Fraction(10))
     writer = GifWriter(path, WIDTH, HEIGHT, Fraction(10), overwrite=True)
     for k in range(60):
-        writer.write(from_picture(picture()), Fraction(k, 10))
+        writer.write(image_to_frame(picture()), Fraction(k, 10))
     writer.abort()
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.gif"]

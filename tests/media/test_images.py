@@ -13,15 +13,11 @@ import numpy as np
 import pytest
 
 from betwixt.errors import InputError, OutputError, UsageError
-from betwixt.media.images import (
-    ImageReader,
-    ImageWriter,
-    from_picture,
-    is_image_location,
-    list_images,
-    read_image,
-    to_picture,
-)
+from betwixt.media.images import writer
+from betwixt.media.images.convert import frame_to_image, image_to_frame
+from betwixt.media.images.paths import find_images, is_image_location
+from betwixt.media.images.reader import ImageReader, read_image
+from betwixt.media.images.writer import ImageWriter
 
 WIDTH, HEIGHT = 46, 34
 
@@ -64,9 +60,9 @@ def folder(tmp_path):
 def test_a_folder_is_read_in_natural_order(folder):
     (folder / "notes.txt").write_text("no image")
     (folder / ".hidden.png").write_bytes(b"no image")
-    assert [p.name for p in list_images(folder)] == ["img1.png", "img2.png", "img9.png", "img10.png"]
-    assert [p.name for p in list_images(f"{folder}/*.png")] == ["img1.png", "img2.png", "img9.png", "img10.png"]
-    assert [p.name for p in list_images(folder / "img2.png")] == ["img2.png"]
+    assert [p.name for p in find_images(folder)] == ["img1.png", "img2.png", "img9.png", "img10.png"]
+    assert [p.name for p in find_images(f"{folder}/*.png")] == ["img1.png", "img2.png", "img9.png", "img10.png"]
+    assert [p.name for p in find_images(folder / "img2.png")] == ["img2.png"]
 
 
 def test_a_pattern_begins_anywhere_and_names_what_is_missing(tmp_path):
@@ -74,25 +70,25 @@ def test_a_pattern_begins_anywhere_and_names_what_is_missing(tmp_path):
         save(tmp_path / f"f_{number:03d}.png", picture())
     save(tmp_path / "f_9.png", picture())  # not of the pattern: it has no leading zeros
     with pytest.raises(InputError, match=r"f_009\.png is missing") as error:
-        list_images(tmp_path / "f_%03d.png")
+        find_images(tmp_path / "f_%03d.png")
     assert one_line(error)
     (tmp_path / "f_010.png").unlink()
-    assert [p.name for p in list_images(tmp_path / "f_%03d.png")] == ["f_007.png", "f_008.png"]
-    assert [p.name for p in list_images(str(tmp_path / "f_%d.png"))] == ["f_9.png"]
+    assert [p.name for p in find_images(tmp_path / "f_%03d.png")] == ["f_007.png", "f_008.png"]
+    assert [p.name for p in find_images(str(tmp_path / "f_%d.png"))] == ["f_9.png"]
 
 
 @pytest.mark.parametrize("name", ["empty", "none_%03d.png", "none*.png", "none.png", "nowhere/f_%03d.png"])
 def test_nothing_found_is_an_error_of_one_line(tmp_path, name):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError) as error:
-        list_images(tmp_path / name)
+        find_images(tmp_path / name)
     assert one_line(error)
 
 
 def test_a_name_with_special_characters_is_itself(tmp_path):
     for name in ("100%02d.png", "[a].png"):
         save(tmp_path / name, picture())
-        assert list_images(tmp_path / name) == [tmp_path / name]
+        assert find_images(tmp_path / name) == [tmp_path / name]
         assert read_image(tmp_path / name).width == WIDTH
 
 
@@ -114,14 +110,14 @@ def test_output_locations(tmp_path):
 def test_images_of_two_sizes_are_refused(folder):
     save(folder / "img3.png", picture()[:-2])
     with pytest.raises(InputError, match=r"img3\.png is 46x32, .*img1\.png is 46x34") as error:
-        list_images(folder)
+        ImageReader(folder)
     assert one_line(error)
 
 
 def test_images_of_formats_that_do_not_fit_are_refused(folder):
     save(folder / "img3.jpg", picture())
     with pytest.raises(InputError, match=r"img3\.jpg has the pixel format yuvj420p") as error:
-        list_images(folder)
+        ImageReader(folder)
     assert one_line(error)
 
 
@@ -137,10 +133,10 @@ def test_lossless_images_are_read_exactly(tmp_path, suffix, dtype, alpha):
         pixels = np.dstack([pixels, np.full((HEIGHT, WIDTH), np.iinfo(dtype).max, dtype)])
         pixels[5:9, :, 3] = 77
     if alpha and suffix == "tif":
-        write_all(tmp_path / "a.tif", [from_picture(pixels[..., :3], pixels[..., 3])])
+        write_all(tmp_path / "a.tif", [image_to_frame(pixels[..., :3], pixels[..., 3])])
     else:
         save(tmp_path / f"a.{suffix}", pixels)
-    rgb, opacity = to_picture(read_image(tmp_path / f"a.{suffix}"))
+    rgb, opacity = frame_to_image(read_image(tmp_path / f"a.{suffix}"))
     assert rgb.dtype == dtype
     np.testing.assert_array_equal(rgb, pixels[..., :3])
     if alpha:
@@ -155,7 +151,7 @@ def test_grey_images_are_full_range(tmp_path, dtype, suffix):
     grey = np.linspace(0, np.iinfo(dtype).max, HEIGHT * WIDTH).astype(dtype).reshape(HEIGHT, WIDTH)
     frame = read_image(save(tmp_path / f"g.{suffix}", grey))
     assert frame.format.name.startswith("gray")
-    rgb, _ = to_picture(frame)
+    rgb, _ = frame_to_image(frame)
     np.testing.assert_array_equal(rgb, np.repeat(grey[..., None], 3, axis=2))
 
 
@@ -166,7 +162,7 @@ def test_other_codecs_are_read_right(tmp_path, suffix, tolerance):
     if suffix == "webp":
         options = [cv2.IMWRITE_WEBP_QUALITY, 101]
     assert cv2.imwrite(str(path), picture()[..., ::-1], options)
-    rgb, _ = to_picture(read_image(path))
+    rgb, _ = frame_to_image(read_image(path))
     np.testing.assert_allclose(rgb.astype(int), picture(), atol=tolerance)
 
 
@@ -180,7 +176,7 @@ def test_floating_point_light_becomes_16_bit_srgb(tmp_path):
     frame.pts = 0
     (tmp_path / "a.exr").write_bytes(b"".join(bytes(p) for p in context.encode(frame) + context.encode(None)))
     reader = ImageReader(tmp_path / "a.exr")
-    rgb, _ = to_picture(next(iter(reader)))
+    rgb, _ = frame_to_image(next(iter(reader)))
     assert reader.format == "rgb48le"
     np.testing.assert_allclose(rgb[5], 32768, atol=2)
     np.testing.assert_array_equal(rgb[0, 0], [65535, 0, 0])
@@ -204,7 +200,7 @@ def test_photographs_are_turned_upright(tmp_path, orientation, sampling):
     reader = ImageReader(path)
     frame = next(iter(reader))
     assert (reader.width, reader.height, reader.format) == (frame.width, frame.height, frame.format.name)
-    rgb, _ = to_picture(frame)
+    rgb, _ = frame_to_image(frame)
     assert rgb.shape == expected.shape
     assert np.abs(rgb.astype(int) - expected).mean() < 3
 
@@ -278,8 +274,8 @@ def test_the_content_counts_not_the_suffix(tmp_path):
 def test_pictures_go_there_and_back(tmp_path, dtype, alpha, suffix):
     pixels = picture(dtype)
     opacity = (pixels[..., 1] // 2) if alpha else None
-    write_all(tmp_path / "out", [from_picture(pixels, opacity)], suffix=suffix)
-    rgb, back = to_picture(read_image(tmp_path / "out" / f"frame_000001{suffix}"))
+    write_all(tmp_path / "out", [image_to_frame(pixels, opacity)], suffix=suffix)
+    rgb, back = frame_to_image(read_image(tmp_path / "out" / f"frame_000001{suffix}"))
     deep = dtype == np.uint16
     if deep and suffix in (".webp", ".bmp"):
         pixels = np.rint(pixels / 257).astype(np.uint8)
@@ -305,14 +301,14 @@ def test_frames_of_a_sequence_pass_through_unchanged(tmp_path):
         write_all(place, [frame])
         back = read_image(place)
         assert back.format.name == name
-        np.testing.assert_array_equal(to_picture(back)[0], to_picture(frame)[0])
+        np.testing.assert_array_equal(frame_to_image(back)[0], frame_to_image(frame)[0])
 
 
 @pytest.mark.parametrize("quality", [None, 90, 50])
 def test_jpeg(tmp_path, quality):
-    write_all(tmp_path / "a.jpg", [from_picture(picture())], quality=quality)
+    write_all(tmp_path / "a.jpg", [image_to_frame(picture())], quality=quality)
     frame = read_image(tmp_path / "a.jpg")
-    error = np.abs(to_picture(frame)[0].astype(int) - picture())
+    error = np.abs(frame_to_image(frame)[0].astype(int) - picture())
     assert error.mean() < {None: 1.5, 90: 2.5, 50: 6}[quality]
     assert np.abs(cv2.imread(str(tmp_path / "a.jpg"))[..., ::-1].astype(int) - picture()).mean() < 6
     # a frame of a JPEG is encoded again without a conversion: sampling and range stay
@@ -326,7 +322,7 @@ def test_quality_makes_smaller_files(tmp_path):
         sizes = []
         for quality in (95, 60, 20):
             path = tmp_path / f"{quality}.{suffix}"
-            write_all(path, [from_picture(noisy)], quality=quality)
+            write_all(path, [image_to_frame(noisy)], quality=quality)
             sizes.append(path.stat().st_size)
         assert sizes[0] > sizes[1] > sizes[2]
 
@@ -341,21 +337,22 @@ def test_video_frames_keep_their_colours(tmp_path, space, full, suffix):
         format="yuv420p", dst_colorspace=space, dst_color_range="JPEG" if full else "MPEG"
     )
     write_all(tmp_path / f"a{suffix}", [video])
-    rgb, _ = to_picture(read_image(tmp_path / f"a{suffix}"))
+    rgb, _ = frame_to_image(read_image(tmp_path / f"a{suffix}"))
     np.testing.assert_allclose(rgb[:, 4:20].astype(int), colours[:, 4:20], atol=4)
     np.testing.assert_allclose(rgb[:, 28:-4].astype(int), colours[:, 28:-4], atol=4)
 
 
 @pytest.mark.parametrize("size", [(46, 34), (45, 33)])
 @pytest.mark.parametrize("name", ["yuv420p", "yuv422p", "yuv444p"])
-def test_chroma_is_not_shifted_in_a_jpeg(tmp_path, name, size):
+def test_chroma_is_not_shifted_in_a_jpeg(tmp_path, monkeypatch, name, size):
     ramp = np.tile(np.arange(size[0], dtype=np.uint8) * 4 + 30, (size[1], 1))
     pixels = np.stack([ramp, np.full_like(ramp, 128), 255 - ramp], axis=2)
     video = av.VideoFrame(*size, name)
-    write_all(tmp_path / "a.jpg", [video], to_picture=lambda frame: (pixels, None))
+    monkeypatch.setattr(writer, "frame_to_image", lambda frame: (pixels, None))
+    write_all(tmp_path / "a.jpg", [video])
     frame = read_image(tmp_path / "a.jpg")
     assert frame.format.name == name.replace("yuv", "yuvj")
-    inner = to_picture(frame)[0].astype(int)[4:-4, 4:-4] - pixels[4:-4, 4:-4]
+    inner = frame_to_image(frame)[0].astype(int)[4:-4, 4:-4] - pixels[4:-4, 4:-4]
     assert np.abs(inner.mean(axis=(0, 1))).max() < 1
 
 
@@ -365,7 +362,7 @@ def test_deep_video_is_written_with_16_bit_and_white_is_white(tmp_path):
         plane.update(np.full(plane.buffer_size // 2, value, "<u2").tobytes())
     for suffix in (".png", ".tif"):
         write_all(tmp_path / f"a{suffix}", [video])
-        rgb, _ = to_picture(read_image(tmp_path / f"a{suffix}"))
+        rgb, _ = frame_to_image(read_image(tmp_path / f"a{suffix}"))
         assert rgb.dtype == np.uint16
         assert rgb.min() == 65535
 
@@ -377,19 +374,11 @@ def test_grey_video_is_expanded_to_full_range(tmp_path):
     write_all(tmp_path / "a.png", [video])
     frame = read_image(tmp_path / "a.png")
     assert frame.format.name == "gray"
-    assert to_picture(frame)[0].min() == 255
-
-
-def test_the_way_to_rgb_can_be_replaced(tmp_path):
-    def black(frame):
-        return np.zeros((frame.height, frame.width, 3), np.uint8), None
-
-    write_all(tmp_path / "a.png", [av.VideoFrame(WIDTH, HEIGHT, "yuv420p")], to_picture=black)
-    assert to_picture(read_image(tmp_path / "a.png"))[0].max() == 0
+    assert frame_to_image(frame)[0].min() == 255
 
 
 def frames(count=3):
-    return [from_picture(picture(seed=k)) for k in range(count)]
+    return [image_to_frame(picture(seed=k)) for k in range(count)]
 
 
 def interrupted():
@@ -436,7 +425,7 @@ def test_after_abort_all_is_as_before(tmp_path, place):
 def test_what_exists_is_not_overwritten_unasked(tmp_path):
     write_all(tmp_path / "out", frames())
     for place in ("out", "out/", "out/frame_%06d.png", "out/frame_000002.png"):
-        with pytest.raises(OutputError, match="--overwrite") as error:
+        with pytest.raises(OutputError, match="`overwrite=True`") as error:
             ImageWriter(f"{tmp_path}/{place}")
         assert one_line(error)
     assert len(names(tmp_path / "out")) == 3
@@ -483,7 +472,7 @@ def test_two_numbers_in_a_pattern_are_refused(tmp_path):
     with pytest.raises(UsageError):
         ImageWriter(tmp_path / "a%d_%d.png")
     with pytest.raises(UsageError):
-        list_images(tmp_path / "a%d_%d.png")
+        find_images(tmp_path / "a%d_%d.png")
 
 
 @pytest.mark.parametrize(
@@ -518,6 +507,6 @@ def test_a_failed_move_is_explained_and_cleaned_up(tmp_path, monkeypatch):
 @pytest.mark.parametrize("bad", [np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 4), np.uint8)])
 def test_from_picture_refuses_other_arrays(bad):
     with pytest.raises(UsageError):
-        from_picture(bad)
+        image_to_frame(bad)
     with pytest.raises(UsageError):
-        from_picture(picture(), picture(np.uint16)[..., 0])
+        image_to_frame(picture(), picture(np.uint16)[..., 0])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from betwixt.errors import OutputError, UsageError
 from betwixt.media import journal as module
-from betwixt.media.journal import Journal, journal_of
+from betwixt.media.journal import Journal, journal_path
 
 SETTINGS = {"source": ["in.mkv", 1], "model": "dis", "quality": None}
 
@@ -22,7 +22,7 @@ def fill(output: Path, order: list[int] = ORDER, **changes: object) -> Journal:
     journal = Journal(output, SETTINGS | changes)
     journal.describe(output.with_name(".part"), b"stream")
     for n, number in enumerate(order):
-        journal.add(bytes([number]) * (20 + number), number, n - 2, 1, number == 0)
+        journal.add_packet(bytes([number]) * (20 + number), number, n - 2, 1, number == 0)
     return journal
 
 
@@ -40,7 +40,7 @@ def kept(output: Path) -> int:
 
 def age(output: Path, seconds: float, **changes: object) -> None:
     """Let a journal be that much work; change what else its head says."""
-    path = journal_of(output)
+    path = journal_path(output)
     with path.open("r+b") as file:
         head = json.loads(file.read(16 << 10)) | {"worked": seconds} | changes
         file.seek(0)
@@ -55,7 +55,7 @@ def test_it_gives_back_what_it_was_given(tmp_path):
         assert kept.data == bytes([number]) * (20 + number)
         assert (kept.number, kept.dts, kept.duration, kept.key) == (number, n - 2, 1, number == 0)
     found.discard()
-    assert not journal_of(tmp_path / "out.mp4").exists()
+    assert not journal_path(tmp_path / "out.mp4").exists()
 
 
 @settings(max_examples=60, deadline=None)
@@ -63,13 +63,13 @@ def test_it_gives_back_what_it_was_given(tmp_path):
 def test_wherever_it_breaks_off_there_is_no_gap(tmp_path_factory, cut, flip):
     output = tmp_path_factory.mktemp("journal") / "out.mp4"
     drop(fill(output))
-    data = bytearray(journal_of(output).read_bytes())
+    data = bytearray(journal_path(output).read_bytes())
     place = (16 << 10) + cut % (len(data) - (16 << 10))
     if flip:
         data[place] ^= 0x55
     else:
         del data[place:]
-    journal_of(output).write_bytes(data)
+    journal_path(output).write_bytes(data)
     found = Journal(output, SETTINGS)
     # What is taken: any number of frames that are the first so many.
     assert found.frames in (0, 1, 4, 7, 8)
@@ -77,7 +77,7 @@ def test_wherever_it_breaks_off_there_is_no_gap(tmp_path_factory, cut, flip):
     assert sorted(numbers) == list(range(found.frames))
     # What is added goes behind it.
     found.describe(output.with_name(".part"), b"stream")
-    found.add(b"more", found.frames, None, 1, True)
+    found.add_packet(b"more", found.frames, None, 1, True)
     drop(found)
     again = Journal(output, SETTINGS)
     assert again.frames == found.frames + 1
@@ -87,7 +87,7 @@ def test_wherever_it_breaks_off_there_is_no_gap(tmp_path_factory, cut, flip):
 
 @pytest.mark.parametrize("rubbish", [b"", b"{", b"null", b'{"format": 1}', os.urandom(20_000)])
 def test_rubbish_is_no_journal(tmp_path, rubbish):
-    journal_of(tmp_path / "out.mp4").write_bytes(rubbish)
+    journal_path(tmp_path / "out.mp4").write_bytes(rubbish)
     found = Journal(tmp_path / "out.mp4", SETTINGS)
     assert found.frames == 0
     drop(found)
@@ -133,12 +133,12 @@ def test_one_process_at_a_time(tmp_path):
 
 def test_it_stays_where_it_is_worth_it(tmp_path):
     output = tmp_path / "out.mp4"
-    assert not fill(output).leave()
-    assert not journal_of(output).exists()
+    assert not fill(output).suspend()
+    assert not journal_path(output).exists()
     drop(fill(output))
     age(output, 61)
-    assert Journal(output, SETTINGS).leave()
-    assert journal_of(output).exists()
+    assert Journal(output, SETTINGS).suspend()
+    assert journal_path(output).exists()
 
 
 def test_a_full_disk_costs_no_work(tmp_path, monkeypatch):
@@ -149,16 +149,16 @@ def test_a_full_disk_costs_no_work(tmp_path, monkeypatch):
     found.describe(output.with_name(".part"), b"stream")
     monkeypatch.setattr(module, "_SYNC", 0.0)
     monkeypatch.setattr(module, "_ROOM", 1 << 60)
-    found.add(b"x", 8, None, 1, True)
-    found.add(b"x", 9, None, 1, True)
+    found.add_packet(b"x", 8, None, 1, True)
+    found.add_packet(b"x", 9, None, 1, True)
     assert any("disk" in note for note in found.notes)
-    assert found.leave()
+    assert found.suspend()
     assert 8 <= kept(output) <= 9
     # A minute's work is not worth the room.
     journal = fill(tmp_path / "other.mp4")
-    journal.add(b"x", 8, None, 1, True)
-    assert not journal_of(tmp_path / "other.mp4").exists()
-    assert not journal.leave()
+    journal.add_packet(b"x", 8, None, 1, True)
+    assert not journal_path(tmp_path / "other.mp4").exists()
+    assert not journal.suspend()
 
 
 @pytest.mark.parametrize("name", ["../precious.txt", "/tmp/precious", None, "precious.txt", 7, ".precious.part.txt"])
@@ -190,7 +190,7 @@ def test_only_what_is_ours_is_removed(tmp_path, name):
 
 def test_links_are_not_followed(tmp_path):
     (tmp_path / "precious.txt").write_text("precious")
-    journal_of(tmp_path / "out.mp4").symlink_to(tmp_path / "precious.txt")
+    journal_path(tmp_path / "out.mp4").symlink_to(tmp_path / "precious.txt")
     with pytest.raises(OutputError):
         Journal(tmp_path / "out.mp4", SETTINGS)
     assert (tmp_path / "precious.txt").read_text() == "precious"
@@ -210,12 +210,12 @@ def test_who_waited_for_one_that_was_finished_begins_a_new_one(tmp_path, monkeyp
     monkeypatch.setattr(module, "_locked", late)
     second = Journal(output, SETTINGS)
     assert second.frames == 0
-    assert journal_of(output).exists()
+    assert journal_path(output).exists()
     second.discard()
-    assert not journal_of(output).exists()
+    assert not journal_path(output).exists()
 
 
 def test_settings_that_do_not_fit_are_said_and_leave_nothing(tmp_path):
     with pytest.raises(UsageError, match="cannot hold settings"):
         Journal(tmp_path / "out.mp4", {"source": "x" * 20_000})
-    assert not journal_of(tmp_path / "out.mp4").exists()
+    assert not journal_path(tmp_path / "out.mp4").exists()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from betwixt.errors import OutputError, UsageError
-from betwixt.media.images import to_picture
+from betwixt.media.images.convert import frame_to_image
 from betwixt.media.sample import RATE, SOUND_RATE, _kernel, _Layer, make_sample, render, sound
 
 SIZE = (160, 90)
@@ -83,7 +83,7 @@ def test_the_file(tmp_path):
     assert {(f.colorspace, f.color_range, f.color_primaries, f.color_trc) for f in frames} == {(1, 1, 1, 1)}
     for k in (0, 7, 11, 12, 23):
         truth = render(k / RATE, *SIZE, seconds=1)
-        back, _ = to_picture(frames[k])
+        back, _ = frame_to_image(frames[k])
         assert difference(back, truth) < 8
         # colours are neither shifted nor rounded to one side
         assert np.abs(back.astype(float).mean(axis=(0, 1)) - truth.mean(axis=(0, 1))).max() < 1

@@ -16,8 +16,8 @@ import betwixt
 from betwixt.cli.main import run
 from betwixt.errors import OutputError, UsageError
 from betwixt.media import journal
-from betwixt.media.images import ImageWriter
-from betwixt.media.journal import journal_of
+from betwixt.media.images.writer import ImageWriter
+from betwixt.media.journal import journal_path
 from betwixt.media.writer import VideoWriter
 from betwixt.pipeline.blur import _Job as BlurJob
 from betwixt.pipeline.interpolate import Job, defaults
@@ -71,7 +71,7 @@ def test_it_goes_on_where_it_was_broken_off(tmp_path, name, options):
     betwixt.interpolate_video(source, whole, **options)
     broken_off(source, target, 110, **options)
     assert not target.exists()
-    assert journal_of(target).exists()
+    assert journal_path(target).exists()
     summary = betwixt.interpolate_video(source, target, **options)
     # On many cores SVT-AV1 may hold all of so short a clip.
     assert 0 < summary.earlier < summary.synthesized or options.get("codec") == "av1"
@@ -143,13 +143,13 @@ def test_images_that_are_not_on_the_disk_for_sure_are_made_again(tmp_path, monke
     (folder,) = tmp_path.glob(".frames.*.part")
     for path in sorted(folder.iterdir())[50:]:
         path.write_bytes(b"")
-    head = json.loads(journal_of(tmp_path / "frames").read_bytes())
+    head = json.loads(journal_path(tmp_path / "frames").read_bytes())
     head["images"] = 50
-    journal_of(tmp_path / "frames").write_bytes(json.dumps(head).encode().ljust(16 << 10))
+    journal_path(tmp_path / "frames").write_bytes(json.dumps(head).encode().ljust(16 << 10))
     # Another try that ends at once costs nothing either.
     monkeypatch.setattr(journal, "_WORTH", 60.0)
     head["worked"] = 61.0
-    journal_of(tmp_path / "frames").write_bytes(json.dumps(head).encode().ljust(16 << 10))
+    journal_path(tmp_path / "frames").write_bytes(json.dumps(head).encode().ljust(16 << 10))
     with pytest.raises(KeyboardInterrupt):
         images_broken_off(source, tmp_path / "frames", 0)
     made = betwixt.interpolate_video(source, tmp_path / "frames", model="dis")
@@ -361,7 +361,7 @@ def test_a_process_that_is_killed_loses_nothing(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=60, size=(192, 128))
     command = [sys.executable, "-m", "betwixt.cli", "interpolate", source, tmp_path / "out.mkv"]
     command += ["--model", "dis", "--codec", "ffv1", "--factor", "4"]
-    path = journal_of(tmp_path / "out.mkv")
+    path = journal_path(tmp_path / "out.mkv")
     with subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             wait_until(lambda: path.exists() and path.stat().st_size > 300_000)

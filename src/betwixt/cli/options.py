@@ -135,13 +135,13 @@ def says_what_is_kept(target: str) -> Iterator[None]:
     from pathlib import Path
 
     from betwixt.errors import Interrupted
-    from betwixt.media.journal import journal_of
+    from betwixt.media.journal import journal_path
 
     try:
         yield
     except KeyboardInterrupt as error:
         if kept := getattr(error, "__notes__", None):
             raise Interrupted(f"interrupted. {kept[0]}") from None
-        if target != "-" and journal_of(Path(target)).exists():
+        if target != "-" and journal_path(Path(target)).exists():
             raise Interrupted("interrupted. What an earlier run had done is still kept.") from None
         raise

@@ -31,8 +31,8 @@ from betwixt.errors import DamagedInputError, InputError, UsageError
 from betwixt.files import check_output, files_fingerprint
 from betwixt.machine import available_cores
 from betwixt.media import codecs
-from betwixt.media.attach import attachment
-from betwixt.media.journal import Journal, broken_off
+from betwixt.media.attachments import read_attachment
+from betwixt.media.journal import Journal, abort_output
 from betwixt.media.reader import Reader, StreamPacket
 from betwixt.media.timeline import TimeMap
 from betwixt.media.writer import VideoWriter, can_keep_journal
@@ -102,7 +102,7 @@ def read_restore_data(reader: Reader) -> tuple[RestoreData, list[int]]:
     Raises:
         InputError: if the file has none, it is damaged, or of another version.
     """
-    data = attachment(reader.container, ATTACHMENT)
+    data = read_attachment(reader.container, ATTACHMENT)
     if data is None:
         tagged = any(key.upper() == TAG for key in reader.info.metadata)
         raise InputError(
@@ -185,7 +185,7 @@ def decode_video(
                 summary = job.run(writer)
                 writer.commit()
         except BaseException as cause:
-            if writer is not None and (told := broken_off(writer.abort, cause)) is not cause:
+            if writer is not None and (told := abort_output(writer.abort, cause)) is not cause:
                 raise told from None
             raise
     summary.output, summary.rate, summary.duration = str(target), rate, record.duration
@@ -318,7 +318,7 @@ class _Restoring:
             "name": target.name,
         }
         self._journal = Journal(target, settings, overwrite)
-        self._told = {what: set(self._journal.told(what)) for what in ("differing", "undecodable")}
+        self._told = {what: set(self._journal.noted_frames(what)) for what in ("differing", "undecodable")}
         return self._journal
 
     def run(self, writer: VideoWriter) -> Decoded:
@@ -359,7 +359,7 @@ class _Restoring:
         if self._journal is None or not isinstance(item, _Made) or item.number not in self._record.coded:
             return
         if item.how == "differing" or item.concealed:
-            self._journal.tell("differing" if item.how == "differing" else "undecodable", item.number)
+            self._journal.note_frame("differing" if item.how == "differing" else "undecodable", item.number)
 
     def _damage(self, summary: Decoded) -> str | None:
         """What is wrong with the input, as a part of a sentence."""

@@ -41,8 +41,8 @@ from betwixt.codec.restore_data import CodedFrame, RestoreData, pack
 from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.files import check_output, write_error
 from betwixt.machine import available_cores
-from betwixt.media.attach import attach
-from betwixt.media.images import is_image_location
+from betwixt.media.attachments import add_attachment
+from betwixt.media.images.paths import is_image_location
 from betwixt.media.reader import Frame, Reader, StreamPacket
 from betwixt.media.scenes import CutDetector, CutList, make_thumbnail, read_cuts
 from betwixt.media.sequence import ImageSource
@@ -314,7 +314,7 @@ class _Encoding:
             if self.mode == "base":
                 whole = base_file
             else:
-                attach(base_file, whole, ATTACHMENT, record, tags)
+                add_attachment(base_file, whole, ATTACHMENT, record, tags)
             size = whole.stat().st_size
             try:
                 os.replace(whole, self.target)

@@ -41,7 +41,7 @@ from betwixt.files import write_atomically
 from betwixt.machine import describe_machine
 from betwixt.media.colour import RGBConverter
 from betwixt.media.frames import planes
-from betwixt.media.images import is_image_location
+from betwixt.media.images.paths import is_image_location
 from betwixt.media.reader import Frame, Reader
 from betwixt.media.sequence import ImageSource
 from betwixt.media.timeline import parse_time

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from betwixt.errors import OutputError, UsageError
 from betwixt.files import AtomicOutput, write_error
-from betwixt.media.images import ToPicture, to_8_bit, to_picture
+from betwixt.media.images.convert import frame_to_image, to_8_bit
 
 __all__ = ["MAX_RATE", "TICK", "GifWriter"]
 
@@ -62,7 +62,6 @@ class GifWriter(AtomicOutput):
         rate: Frames a second, above 0, at most `MAX_RATE`; it gives the last frame its duration.
         loop: Whether players repeat it for ever, or play it once.
         overwrite: Whether an existing file is replaced on commit.
-        to_picture: How frames become RGB.
 
     Attributes:
         count: How many frames have been written.
@@ -81,7 +80,6 @@ class GifWriter(AtomicOutput):
         *,
         loop: bool = True,
         overwrite: bool = False,
-        to_picture: ToPicture = to_picture,
     ) -> None:
         if rate > MAX_RATE:
             raise UsageError(
@@ -95,7 +93,6 @@ class GifWriter(AtomicOutput):
         self._path = Path(path)
         self._size = (width, height)
         self._rate = Fraction(rate)
-        self._to_picture = to_picture
         self._first: Fraction | None = None
         self._last = Fraction(0)
         self._ticks: list[int] = []  # of the held frames
@@ -183,7 +180,7 @@ class GifWriter(AtomicOutput):
     # -- colours
 
     def _rgba(self, frame: av.VideoFrame) -> RGBA:
-        picture, alpha = self._to_picture(frame)
+        picture, alpha = frame_to_image(frame)
         if picture.dtype == np.uint16:
             picture = to_8_bit(picture)
             alpha = None if alpha is None else to_8_bit(alpha)

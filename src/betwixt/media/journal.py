@@ -37,7 +37,7 @@ from betwixt.errors import OutputError, UsageError
 from betwixt.files import write_error
 from betwixt.signals import defer_signals
 
-__all__ = ["Journal", "Kept", "broken_off", "forget", "journal_of"]
+__all__ = ["Journal", "JournalPacket", "abort_output", "discard_journal", "journal_path"]
 
 _KEPT = "What was done is kept: the same command goes on from there."
 
@@ -69,7 +69,7 @@ _TEMPORARY = re.compile(r"\.[^/\\]*\.(\d+|[0-9a-f]{8})\.part(\.[^/\\.]+)?")
 
 
 @dataclass(frozen=True)
-class Kept:
+class JournalPacket:
     """A packet of the journal.
 
     Attributes:
@@ -87,7 +87,7 @@ class Kept:
     key: bool
 
 
-def broken_off(abort: Callable[[], bool], error: BaseException) -> BaseException:
+def abort_output(abort: Callable[[], bool], error: BaseException) -> BaseException:
     """End an output that an error breaks off.
 
     Args:
@@ -106,9 +106,9 @@ def broken_off(abort: Callable[[], bool], error: BaseException) -> BaseException
     return OutputError(f"{error} {_KEPT}") if kept and isinstance(error, OutputError) else error
 
 
-def forget(output: Path) -> None:
+def discard_journal(output: Path) -> None:
     """Remove the journal of an output that is whole, if there is one that no process holds."""
-    path = journal_of(output)
+    path = journal_path(output)
     with contextlib.suppress(OSError):
         if path.is_symlink() or not path.is_file():
             return
@@ -117,7 +117,7 @@ def forget(output: Path) -> None:
                 path.unlink()
 
 
-def journal_of(output: Path) -> Path:
+def journal_path(output: Path) -> Path:
     """Where the journal of an output lies: hidden, in a folder that exists, else beside the output."""
     output = output.absolute()
     return output / ".betwixt.journal" if output.is_dir() else output.with_name(f".{output.name}.journal")
@@ -143,7 +143,7 @@ class Journal:
     """
 
     def __init__(self, output: Path, settings: Mapping[str, Any], overwrite: bool = False) -> None:
-        self.path, self.frames, self.notes = journal_of(output), 0, list[str]()
+        self.path, self.frames, self.notes = journal_path(output), 0, list[str]()
         self.folder: Path | None = None
         self._output, self._end, self._full = output, _HEAD, False
         self._began = self._synced = time.monotonic()
@@ -160,7 +160,7 @@ class Journal:
             if found is not None and self._goes_on(found, overwrite):
                 self._head = found
                 self._end, self.frames = self._whole()
-                self._head["told"] = {what: self.told(what) for what in _names(found.get("told"))}
+                self._head["told"] = {what: self.noted_frames(what) for what in _names(found.get("told"))}
             self._file.truncate(self._end)
             self._write_head()
         except BaseException as error:
@@ -228,7 +228,7 @@ class Journal:
         count = self._head.get("images", 0)
         return count if isinstance(count, int) else 0
 
-    def packets(self) -> Generator[Kept, None, None]:
+    def packets(self) -> Generator[JournalPacket, None, None]:
         """The packets of `frames`, in the order of decoding.
 
         Raises:
@@ -291,19 +291,19 @@ class Journal:
         self._head |= {"temporary": temporary.name, "stream": told}
         self._try(self._write_head)
 
-    def tell(self, what: str, number: int) -> None:
+    def note_frame(self, what: str, number: int) -> None:
         """Note something of a frame that is not seen in its packet, before that comes."""
         numbers = self._head.setdefault("told", {}).setdefault(what, [])
         if len(numbers) < _TOLD:
             numbers.append(number)
             self._try(self._write_head)
 
-    def told(self, what: str) -> list[int]:
+    def noted_frames(self, what: str) -> list[int]:
         """The frames of an earlier run of which it was told."""
         numbers = _names(self._head.get("told")).get(what)
         return [n for n in numbers if isinstance(n, int) and n < self.frames] if isinstance(numbers, list) else []
 
-    def add(self, data: bytes, number: int, dts: int | None, duration: int, key: bool) -> None:
+    def add_packet(self, data: bytes, number: int, dts: int | None, duration: int, key: bool) -> None:
         """Keep a packet. Where there is no room for it the journal ends here, and the video goes on without."""
         if self._file is None or self._full:
             return
@@ -387,7 +387,7 @@ class Journal:
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
 
-    def leave(self, images: int = 0, fresh: list[Path] | None = None) -> bool:
+    def suspend(self, images: int = 0, fresh: list[Path] | None = None) -> bool:
         """Close it where the conversion stops before its end; returns whether it was worth keeping.
 
         Args:
@@ -426,7 +426,7 @@ class Journal:
             self._file = None
 
 
-def _next(file: IO[bytes]) -> Kept | None:
+def _next(file: IO[bytes]) -> JournalPacket | None:
     """The packet that begins here; None where there is none that is whole."""
     head = file.read(_PACKET.size)
     if len(head) < _PACKET.size:
@@ -437,7 +437,7 @@ def _next(file: IO[bytes]) -> Kept | None:
     data = file.read(length)
     if len(data) < length or zlib.crc32(data) != checksum:
         return None
-    return Kept(data, number, None if dts == _NO_DTS else dts, duration, bool(key))
+    return JournalPacket(data, number, None if dts == _NO_DTS else dts, duration, bool(key))
 
 
 def _names(value: Any) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from betwixt.errors import UsageError
 from betwixt.media.colour import chroma_location, colour_of
 from betwixt.media.frames import to_supported_format
 from betwixt.media.gif import GifWriter
-from betwixt.media.images import ImageReader, ImageWriter
+from betwixt.media.images.reader import ImageReader
+from betwixt.media.images.writer import ImageWriter
 from betwixt.media.journal import Journal
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, StreamPacket
@@ -24,7 +25,7 @@ class ImageSource:
     """Images as a video of constant rate.
 
     Args:
-        location: A folder, pattern or glob (`media.images.list_images`).
+        location: A folder, pattern or glob (`media.images.paths.find_images`).
         rate: Frames a second.
         start: Where to begin, in seconds; frames before it are left out.
         end: Where to stop; None for the end.
@@ -107,11 +108,15 @@ class ImageSink:
         left = None if journal is None or journal.folder is None else (journal.folder, journal.images)
         try:
             self._writer = ImageWriter(
-                location, quality=_level(quality), overwrite=overwrite, unfinished=left, keeps=journal is not None
+                location,
+                quality=_level(quality),
+                overwrite=overwrite,
+                unfinished=left,
+                keep_on_failure=journal is not None,
             )
         except BaseException:
             if journal is not None:
-                journal.leave()
+                journal.suspend()
             raise
         if journal is not None:
             journal.describe(self._writer.temporary, b"")
@@ -121,7 +126,7 @@ class ImageSink:
         """Write the next frame."""
         self._writer.write(frame)
         if self._journal is not None:
-            self._fresh.append(self._writer.member(self._writer.count))
+            self._fresh.append(self._writer.path_of(self._writer.count))
             if self._journal.add_images(self._writer.count, self._fresh):
                 self._fresh.clear()
 
@@ -140,9 +145,9 @@ class ImageSink:
 
     def abort(self) -> bool:
         """Leave nothing behind but what is worth going on with, and return whether there is something."""
-        kept = self._journal is not None and self._journal.leave(self._writer.count, self._fresh)
+        kept = self._journal is not None and self._journal.suspend(self._writer.count, self._fresh)
         if kept:
-            self._writer.keep()
+            self._writer.keep_unfinished()
         else:
             self._writer.abort()
         return kept

@@ -37,7 +37,7 @@ from betwixt.media import codecs
 from betwixt.media.audio import AudioStretcher
 from betwixt.media.colour import FULL, LIMITED
 from betwixt.media.frames import has_alpha, is_rgb, planes
-from betwixt.media.journal import Journal, Kept, forget
+from betwixt.media.journal import Journal, JournalPacket, discard_journal
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import StreamPacket
 from betwixt.media.timeline import TimeMap
@@ -430,7 +430,7 @@ class VideoWriter:
                 self._file.close()
                 os.replace(self._temporary, self.path)
                 if self._journal is None:
-                    forget(self.path)
+                    discard_journal(self.path)
             self._committed = True
             self._kept.close()
             if self._journal is not None:
@@ -449,7 +449,7 @@ class VideoWriter:
         if self._committed:
             return False
         self._kept.close()
-        kept = self._journal is not None and self._journal.leave()
+        kept = self._journal is not None and self._journal.suspend()
         if not self._closed and hasattr(self, "_out"):
             self._closed = True
             with contextlib.suppress(OSError, ValueError, av.error.FFmpegError):
@@ -497,7 +497,9 @@ class VideoWriter:
                     self._last = packet.dts
                 if new:
                     number = packet.pts if self._timestamps is None else self._numbers[packet.pts]
-                    self._journal.add(bytes(packet), number, packet.dts, packet.duration or 0, bool(packet.is_keyframe))
+                    self._journal.add_packet(
+                        bytes(packet), number, packet.dts, packet.duration or 0, bool(packet.is_keyframe)
+                    )
             length = self._lengths.pop(packet.pts, None) if self._lengths else None
             if length is not None:
                 packet.duration = length
@@ -532,7 +534,7 @@ def can_keep_journal(encoder: str, pixel_format: str) -> bool:
     return not (encoder in _UNCOMPRESSED or (encoder.startswith("libvpx") and has_alpha(pixel_format)))
 
 
-def _none() -> Generator[Kept, None, None]:
+def _none() -> Generator[JournalPacket, None, None]:
     yield from ()
 
 

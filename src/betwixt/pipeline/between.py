@@ -15,7 +15,10 @@ import numpy as np
 from betwixt.errors import InputError, UsageError
 from betwixt.files import check_output
 from betwixt.media.gif import MAX_RATE, GifWriter
-from betwixt.media.images import ImageWriter, from_picture, is_image_location, read_image, to_picture
+from betwixt.media.images.convert import frame_to_image, image_to_frame
+from betwixt.media.images.paths import is_image_location
+from betwixt.media.images.reader import read_image
+from betwixt.media.images.writer import ImageWriter
 from betwixt.media.timeline import parse_rate
 from betwixt.models.base import Interpolator, check_interpolates
 from betwixt.models.registry import DEFAULT_MODEL
@@ -119,7 +122,7 @@ def between_pictures(
         sink = ImageWriter(target, overwrite=overwrite)
     try:
         for number, (t, picture) in enumerate(zip(moments, pictures, strict=True)):
-            frame: av.VideoFrame = from_picture(picture, _alpha(alpha_a, alpha_b, float(t), picture))
+            frame: av.VideoFrame = image_to_frame(picture, _alpha(alpha_a, alpha_b, float(t), picture))
             if gif:
                 sink.write(frame, number / rate)
             else:
@@ -157,7 +160,7 @@ def _moments(times: str | Sequence[float | Fraction] | None, count: int | None) 
 def _read(path: str | Path) -> tuple[Any, Any]:
     if not Path(path).is_file():
         raise InputError(f"{path} does not exist: give the path of a picture.")
-    return to_picture(read_image(path))
+    return frame_to_image(read_image(path))
 
 
 def _deep(picture: Any) -> Any:

@@ -15,7 +15,7 @@ import cv2
 
 from betwixt.errors import InputError, UsageError
 from betwixt.machine import available_cores
-from betwixt.media.images import is_image_location
+from betwixt.media.images.paths import is_image_location
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, Reader
 from betwixt.media.sequence import ImageSource

@@ -33,8 +33,8 @@ from betwixt.machine import available_cores, peak_memory
 from betwixt.masks.store import MaskFolder, open_masks
 from betwixt.media import codecs
 from betwixt.media.gif import MAX_RATE as MAX_GIF_RATE
-from betwixt.media.images import images_place, is_image_location
-from betwixt.media.journal import Journal, broken_off, journal_of
+from betwixt.media.images.paths import image_folder, is_image_location
+from betwixt.media.journal import Journal, abort_output, journal_path
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, Reader, StreamPacket
 from betwixt.media.scenes import CutList, read_cuts
@@ -449,8 +449,8 @@ class Job:
             return None
         place = Path(self.target)
         if self.kind == "images":
-            place, single = images_place(place)
-            if single or not journal_of(place).parent.is_dir():
+            place, single = image_folder(place)
+            if single or not journal_path(place).parent.is_dir():
                 return None
         return Journal(place, self.settings(), self.overwrite)
 
@@ -704,7 +704,7 @@ def convert(job: Job, progress: Callable[[Progress], None] | None = None) -> Sum
                 sink = job.make_sink()
             summary = Run(job, sink, progress).run()
         except BaseException as error:
-            if sink is not None and (told := broken_off(sink.abort, error)) is not error:
+            if sink is not None and (told := abort_output(sink.abort, error)) is not error:
                 raise told from None
             raise
     finally:

@@ -24,7 +24,8 @@ from betwixt.masks.overlay import overlay_labels
 from betwixt.masks.source import MaskSource
 from betwixt.masks.store import MaskWriter
 from betwixt.media.colour import Colour
-from betwixt.media.images import from_picture, is_image_location, to_8_bit, to_picture
+from betwixt.media.images.convert import frame_to_image, image_to_frame, to_8_bit
+from betwixt.media.images.paths import is_image_location
 from betwixt.media.reader import Frame, Reader
 from betwixt.media.sequence import ImageSource
 from betwixt.media.writer import VideoWriter
@@ -125,7 +126,7 @@ def make_masks(
                         counts.append(found.count)
                         writer.write(found)
                         if film is not None:
-                            film.write(from_picture(overlay_labels(last, found.labels0)), number - 1)
+                            film.write(image_to_frame(overlay_labels(last, found.labels0)), number - 1)
                         shown = found.labels1
                     last = frame
                     if progress is not None:
@@ -135,7 +136,7 @@ def make_masks(
                         f"{reader.name} has a single frame: masks are of two frames that follow each other."
                     )
                 if film is not None:
-                    film.write(from_picture(overlay_labels(last, shown)), len(counts))
+                    film.write(image_to_frame(overlay_labels(last, shown)), len(counts))
                     film.commit()
             except BaseException:
                 if film is not None:
@@ -159,7 +160,7 @@ def _pictures(reader: Reader | ImageSource) -> Iterator[NDArray[np.uint8]]:
     """The frames as RGB, (H, W, 3) uint8."""
     for item in reader:
         if isinstance(item, Frame):
-            picture, _ = to_picture(item.video)
+            picture, _ = frame_to_image(item.video)
             yield to_8_bit(picture) if picture.dtype == np.uint16 else picture.astype(np.uint8, copy=False)
 
 

@@ -27,7 +27,7 @@ from betwixt.evaluation.report import record
 from betwixt.files import temporary_path, write_atomically, write_error
 from betwixt.machine import available_cores, describe_machine
 from betwixt.media.colour import Colour
-from betwixt.media.images import is_image_location
+from betwixt.media.images.paths import is_image_location
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, Reader
 from betwixt.media.sequence import ImageSource

@@ -11,10 +11,10 @@ import av.error
 
 from betwixt.files import write_error
 
-__all__ = ["attach", "attachment"]
+__all__ = ["add_attachment", "read_attachment"]
 
 
-def attach(source: Path, target: Path, name: str, data: bytes, tags: Mapping[str, str] | None = None) -> None:
+def add_attachment(source: Path, target: Path, name: str, data: bytes, tags: Mapping[str, str] | None = None) -> None:
     """Copy a Matroska file, packet by packet, with one more attachment.
 
     Args:
@@ -55,7 +55,7 @@ def attach(source: Path, target: Path, name: str, data: bytes, tags: Mapping[str
         raise write_error(error, target) from None
 
 
-def attachment(container: av.container.InputContainer, name: str) -> bytes | None:
+def read_attachment(container: av.container.InputContainer, name: str) -> bytes | None:
     """What the attachment of that name holds; None where there is none."""
     for stream in container.streams:
         if stream.type == "attachment" and stream.metadata.get("filename") == name:

@@ -1,0 +1,151 @@
+"""Where images are: folders, numbered patterns, globs and single files."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+from collections.abc import Iterator, Sequence
+from glob import glob, has_magic
+from pathlib import Path
+
+from betwixt.errors import InputError, UsageError
+from betwixt.files import error_text
+
+__all__ = [
+    "NUMBER",
+    "READABLE",
+    "WRITABLE",
+    "find_images",
+    "image_folder",
+    "is_image_location",
+    "join_suffixes",
+    "numbered_path",
+]
+
+READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".exr")
+"""Suffixes of images that can be read."""
+
+WRITABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+"""Suffixes of images that can be written."""
+
+NUMBER = re.compile(r"%(?:0(\d+))?d")
+"""The number in a pattern such as ``frame_%05d.png``; group 1 is its width."""
+
+
+def is_image_location(location: str | Path, *, output: bool = False) -> bool:
+    """Whether `location` stands for images rather than for a video file.
+
+    Args:
+        location: For input: a folder, a pattern (``dir/frame_%05d.png``), a glob (``dir/*.png``) or one image file.
+            For output: a folder (it exists, ends with a slash or has no suffix), a pattern or one image file.
+        output: Whether it is to be written.
+    """
+    text = os.fspath(location)
+    if "://" in text or text == "-":
+        return False
+    path = Path(text)
+    if path.is_dir():
+        return True
+    if path.suffix.lower() in (WRITABLE if output else READABLE):
+        return True
+    if output:
+        return text.endswith(("/", os.sep)) or not path.suffix
+    return not path.exists() and has_magic(text) and any(_is_image(Path(p)) for p in glob(text))
+
+
+def image_folder(location: str | Path) -> tuple[Path, bool]:
+    """The folder into which images for `location` are written, and whether it is a single image.
+
+    Args:
+        location: A folder, a pattern or a file name, as for `ImageWriter`.
+    """
+    path = Path(os.fspath(location))
+    if path.is_dir() or os.fspath(location).endswith(("/", os.sep)) or not path.suffix:
+        return path, False
+    return path.parent, not NUMBER.search(path.name)
+
+
+def find_images(location: str | Path) -> list[Path]:
+    """The image files at `location`, in order.
+
+    Args:
+        location: A folder (its images in natural order, img2 before img10; hidden files and other files are left
+            out), a pattern with one number (``dir/frame_%05d.png``; it may start at any number and must have no
+            gaps), a glob (``dir/*.png``, in natural order) or one image file.
+
+    Raises:
+        InputError: if there are no images, or one number of a pattern is missing.
+        UsageError: for a pattern with more than one number.
+    """
+    text = os.fspath(location)
+    path = Path(text)
+    if path.is_dir():
+        try:
+            images = [p for p in path.iterdir() if _is_image(p)]
+        except OSError as error:
+            raise InputError(f"The folder {text} cannot be read: {error_text(error)}.") from None
+        if not images:
+            raise InputError(f"The folder {text} holds no images: expected {join_suffixes(READABLE)}.")
+        return sorted(images, key=_natural_key)
+    if path.exists():
+        return [path]
+    if NUMBER.search(path.name):
+        return _find_numbered(path)
+    if has_magic(text):
+        images = [p for p in map(Path, glob(text)) if _is_image(p)]
+        if not images:
+            raise InputError(f"No image matches {text}: check the path, and quote the pattern in the shell.")
+        return sorted(images, key=_natural_key)
+    raise InputError(f"{text} does not exist: check the path.")
+
+
+def _find_numbered(pattern: Path) -> list[Path]:
+    try:
+        numbers = sorted(_existing_numbers(pattern))
+    except OSError as error:
+        raise InputError(f"The folder {pattern.parent} cannot be read: {error_text(error)}.") from None
+    if not numbers:
+        raise InputError(f"No image matches {pattern}: check the folder and the number of digits.")
+    for number, following in itertools.pairwise(numbers):
+        if following != number + 1:
+            everything = pattern.parent / f"*{pattern.suffix}"
+            raise InputError(
+                f"{numbered_path(pattern, number + 1)} is missing: add it, or pass '{everything}' to go on without it."
+            )
+    return [numbered_path(pattern, number) for number in numbers]
+
+
+def _existing_numbers(pattern: Path) -> Iterator[int]:
+    """The numbers for which a file of the pattern exists."""
+    widths = NUMBER.findall(pattern.name)
+    if len(widths) != 1:
+        raise UsageError(f"{pattern} has more than one number: use one, such as frame_%05d.png.")
+    before, after = (re.escape(part) for part in re.split(r"%\d*d", pattern.name))
+    exact = re.compile(f"{before}(\\d+){after}")
+    width = int(widths[0] or 1)
+    for name in os.listdir(pattern.parent):
+        match = exact.fullmatch(name)
+        if match and match[1] == f"{int(match[1]):0{width}d}":
+            yield int(match[1])
+
+
+def numbered_path(pattern: Path, number: int) -> Path:
+    """The file of a pattern with this number."""
+    return pattern.with_name(NUMBER.sub(lambda m: f"{number:0{int(m[1] or 1)}d}", pattern.name))
+
+
+def join_suffixes(suffixes: Sequence[str]) -> str:
+    """Suffixes as a list for messages: "bmp, jpg, png"."""
+    return ", ".join(sorted({s[1:] for s in suffixes if s not in (".jpeg", ".tiff")}))
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file()
+
+
+def _natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """Sort key that puts img2 before img10."""
+    parts = re.split(r"(\d+)", path.name)
+    key = [(int(p), "") if i % 2 else (-1, p.casefold()) for i, p in enumerate(parts)]
+    return key, path.name

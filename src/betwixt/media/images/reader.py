@@ -1,0 +1,327 @@
+"""Reading image files: one at a time, or a whole sequence as a video.
+
+    paths ── header of each ──► size, common pixel format
+          ── decode ──► upright ──► common format ──► av.VideoFrame
+
+PNG, JPEG, TIFF, WebP, BMP and EXR are read. The format follows from a file's content, not from its name.
+
+Frames keep the pixel format that the codec gives, with three exceptions that a video needs:
+
+- a photograph is turned upright as its EXIF orientation says;
+- floating-point samples become 16-bit integers (linear light gets the sRGB transfer; values are clipped to [0, 1] and
+  NaN becomes 0);
+- where a sequence mixes grey, palette and RGB images of 8 and 16 bits, as optimizers write them, all are brought,
+  without loss, to the smallest format that holds them all.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from numpy.typing import NDArray
+
+from betwixt.errors import InputError
+from betwixt.files import error_text
+from betwixt.media.colour import FULL
+from betwixt.media.frames import bit_depth, has_alpha, is_rgb, planes
+from betwixt.media.images.convert import (
+    frame_to_image,
+    image_codec,
+    image_to_jpeg_frame,
+    pack_frame,
+    packed_format,
+)
+from betwixt.media.images.paths import READABLE, find_images, join_suffixes
+
+__all__ = ["ImageReader", "read_image"]
+
+_LINEAR = 8  # H.273 transfer characteristics
+
+
+def read_image(path: str | Path) -> av.VideoFrame:
+    """Read one image as the frame that its codec gives, upright, without a time.
+
+    Raises:
+        InputError: naming the file, if it is missing, damaged or no image.
+    """
+    data = _load(path)
+    codec = _codec_of(data, path)
+    if codec == "mjpeg" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        raise _damaged(path)  # no end of image after the last scan: cut off, which the decoder does not report
+    frame = _decode(data, codec, path)
+    if _is_float(frame.format.name):
+        frame = _float_to_16_bit(frame)
+    if not is_rgb(frame.format.name) and len(frame.format.components) < 3:
+        frame.color_range = FULL  # a grey image is full range whether or not it says so
+    if codec == "mjpeg":
+        frame = _turn_upright(frame, _exif_orientation(data))
+    return frame
+
+
+class ImageReader:
+    """The frames of a sequence of images, read one at a time; it can be iterated over more than once.
+
+    Args:
+        location: A folder, pattern, glob or file, as for `find_images`.
+
+    Attributes:
+        paths: The files, in order.
+        width: Width in pixels.
+        height: Height in pixels.
+        format: FFmpeg's name of the pixel format that all frames have.
+        count: Number of images.
+
+    Raises:
+        InputError: if there are no images, or their sizes or formats do not fit together; and, while reading, for a
+            damaged file.
+    """
+
+    def __init__(self, location: str | Path) -> None:
+        self.paths = find_images(location)
+        common = _read_headers(self.paths)
+        self.width, self.height, self.format = common.width, common.height, common.format
+        self.count = len(self.paths)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[av.VideoFrame]:
+        for path in self.paths:
+            frame = read_image(path)
+            if (frame.width, frame.height) != (self.width, self.height):
+                raise _size_differs(path, frame, self.paths[0], self)
+            yield frame if frame.format.name == self.format else _convert_to(frame, self.format)
+
+
+# -- size and format
+
+
+@dataclass(frozen=True)
+class _Header:
+    width: int
+    height: int
+    format: str
+
+
+def _read_headers(paths: Sequence[Path]) -> _Header:
+    """The size and the pixel format of a sequence, from the files' headers."""
+    first = _header(paths[0])
+    formats, common = {first.format}, first.format
+    for path in paths[1:]:
+        header = _header(path)
+        if (header.width, header.height) != (first.width, first.height):
+            raise _size_differs(path, header, paths[0], first)
+        if header.format not in formats:
+            formats.add(header.format)
+            if (wider := _common_format(formats)) is None:
+                raise InputError(
+                    f"{path} has the pixel format {header.format}, {paths[0]} has {first.format}: "
+                    "bring all images to one format."
+                )
+            common = wider
+    return _Header(first.width, first.height, common)
+
+
+def _size_differs(path: Path, image: Any, first: Path, expected: Any) -> InputError:
+    return InputError(
+        f"{path} is {image.width}x{image.height}, {first} is {expected.width}x{expected.height}: "
+        "bring all images to one size."
+    )
+
+
+def _common_format(formats: Iterable[str]) -> str | None:
+    """The smallest packed format that holds images of two or more `formats` without loss, or None."""
+    colour = alpha = deep = False
+    for name in formats:
+        fmt = av.VideoFormat(name, 16, 16)
+        if not fmt.has_palette and not fmt.is_rgb and len(fmt.components) >= 3:
+            return None  # YUV: converting it is lossy
+        colour = colour or fmt.is_rgb or fmt.has_palette
+        alpha = alpha or fmt.has_palette or has_alpha(name)
+        deep = deep or bit_depth(name) > 8
+    return packed_format(colour, alpha, deep)
+
+
+def _convert_to(frame: av.VideoFrame, name: str) -> av.VideoFrame:
+    image, alpha = frame_to_image(frame)
+    if bit_depth(name) > 8 and image.dtype == np.uint8:
+        # swscale shifts by eight bits, which would turn white into grey.
+        image = image.astype(np.uint16) * np.uint16(257)
+        alpha = None if alpha is None else alpha.astype(np.uint16) * np.uint16(257)
+    return pack_frame(image, alpha, name)
+
+
+def _header(path: Path) -> _Header:
+    """Size and format of the frame that `read_image` will give, without decoding the image where possible."""
+    data = _load(path)
+    codec = _codec_of(data, path)
+    sideways = codec == "mjpeg" and _exif_orientation(data) >= 5
+    if codec == "webp" and (header := _webp_header(data)):
+        return header
+    if codec == "png" and (end := data.find(b"IDAT")) > 0:
+        # All that precedes the image data, then an empty image.
+        data = data[: end - 4] + _empty_png_chunk(b"IDAT") + _empty_png_chunk(b"IEND")
+    context = image_codec(codec, "r")
+    context.skip_frame = "ALL"
+    try:
+        context.decode(av.Packet(data))
+    except av.error.FFmpegError:
+        raise _damaged(path) from None
+    name = context.pix_fmt
+    if not name or not context.width:
+        raise _damaged(path)
+    if _is_float(name):
+        name = packed_format("gray" not in name, has_alpha(name), deep=True)
+    if sideways:
+        return _Header(context.height, context.width, _sideways_format(name))
+    return _Header(context.width, context.height, name)
+
+
+def _empty_png_chunk(kind: bytes) -> bytes:
+    return struct.pack(">I", 0) + kind + struct.pack(">I", zlib.crc32(kind))
+
+
+def _webp_header(data: bytes) -> _Header | None:
+    """The header of a WebP, whose decoder has no way to skip the image; None if it is not found."""
+    alpha, position = False, 12
+    while position + 18 <= len(data):
+        kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
+        body = data[position + 8 : position + 18]
+        if kind == b"ALPH":
+            alpha = True
+        elif kind == b"VP8L":
+            bits = int.from_bytes(body[1:5], "little")
+            return _Header((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, "argb")
+        elif kind == b"VP8 ":
+            width, height = struct.unpack_from("<HH", body, 6)
+            return _Header(width & 0x3FFF, height & 0x3FFF, "yuva420p" if alpha else "yuv420p")
+        position += 8 + size + (size & 1)
+    return None
+
+
+# -- decoding
+
+
+def _load(path: str | Path) -> bytes:
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist: check the path.") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error_text(error)}.") from None
+    if not data:
+        raise InputError(f"{path} is empty (0 bytes): it holds no image.")
+    return data
+
+
+def _codec_of(data: bytes, path: str | Path) -> str:
+    """FFmpeg's name of the codec, from the first bytes of the file."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "mjpeg"
+    if data[:4] in (b"II*\0", b"MM\0*"):
+        return "tiff"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        if data[12:16] == b"VP8X" and data[20:21] and data[20] & 2:
+            raise InputError(f"{path} is an animated WebP, which cannot be read: convert it to a video first.")
+        return "webp"
+    if data.startswith(b"BM"):
+        return "bmp"
+    if data.startswith(b"\x76\x2f\x31\x01"):
+        return "exr"
+    raise InputError(f"{path} is not an image that can be read: expected {join_suffixes(READABLE)}.")
+
+
+def _decode(data: bytes, codec: str, path: str | Path) -> av.VideoFrame:
+    context = image_codec(codec, "r")
+    if codec in ("png", "mjpeg"):  # other decoders would reject files that are merely unusual
+        context.options = {"err_detect": "explode+crccheck+bitstream+buffer"}
+    try:
+        frames = context.decode(av.Packet(data)) or context.decode(None)
+    except av.error.FFmpegError:
+        raise _damaged(path) from None
+    if not frames or frames[0].is_corrupt:
+        raise _damaged(path)
+    return frames[0]
+
+
+def _damaged(path: str | Path) -> InputError:
+    return InputError(f"{path} is damaged or cut off: replace it.")
+
+
+def _is_float(name: str) -> bool:
+    return "f32" in name or "f16" in name
+
+
+def _float_to_16_bit(frame: av.VideoFrame) -> av.VideoFrame:
+    name = frame.format.name
+    grey, has_opacity = "gray" in name, has_alpha(name)
+    linear = int(frame.color_trc) == _LINEAR
+    if grey:
+        values: NDArray[Any] = frame.reformat(format="grayf32le").to_ndarray()[..., None]
+    else:
+        values = frame.reformat(format="gbrapf32le" if has_opacity else "gbrpf32le").to_ndarray()
+    values = np.clip(np.nan_to_num(values), 0.0, 1.0)
+    colour, alpha = values[..., : 1 if grey else 3], values[..., 3:]
+    if linear:
+        colour = np.where(colour <= 0.0031308, 12.92 * colour, 1.055 * colour ** (1 / 2.4) - 0.055)
+    samples = np.rint(np.concatenate([colour, alpha], axis=2) * 65535).astype(np.uint16)
+    image = np.repeat(samples, 3, axis=2) if grey else samples[..., :3]
+    return pack_frame(image, samples[..., 3] if has_opacity else None, packed_format(not grey, has_opacity, deep=True))
+
+
+# -- orientation
+
+
+def _exif_orientation(jpeg: bytes) -> int:
+    """The EXIF orientation, 1 to 8; 1 (upright) if none is stated."""
+    # Read here because PyAV reports a mirrored image as one turned by 180 degrees.
+    start = jpeg.find(b"Exif\0\0", 0, 4096) + 6
+    if start < 6 or jpeg[start : start + 2] not in (b"II", b"MM"):
+        return 1
+    order = "<" if jpeg[start : start + 2] == b"II" else ">"
+    try:
+        entry = start + struct.unpack_from(order + "I", jpeg, start + 4)[0]
+        count = struct.unpack_from(order + "H", jpeg, entry)[0]
+        for position in range(entry + 2, entry + 2 + 12 * count, 12):
+            tag, _, _, value = struct.unpack_from(order + "HHIH", jpeg, position)
+            if tag == 0x0112:
+                return int(value) if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+def _sideways_format(name: str) -> str:
+    """The format of an image turned on its side: chroma must be subsampled equally in both directions."""
+    return "yuvj444p" if name in ("yuvj422p", "yuvj440p", "yuvj411p") else name
+
+
+def _turn_upright(frame: av.VideoFrame, orientation: int) -> av.VideoFrame:
+    if orientation == 1:
+        return frame
+    sideways = orientation >= 5
+    if sideways and frame.format.name != _sideways_format(frame.format.name):
+        image, _ = frame_to_image(frame)
+        frame = image_to_jpeg_frame(image, "444")
+    # EXIF: 2 mirrored, 3 by 180, 4 upside down, 5 transposed, 6 by 90 clockwise, 7 anti-transposed, 8 by 90 back
+    size = (frame.height, frame.width) if sideways else (frame.width, frame.height)
+    result = av.VideoFrame(*size, frame.format.name)
+    for target, source in zip(planes(result), planes(frame), strict=True):
+        part = np.swapaxes(source, 0, 1) if sideways else source
+        if orientation in (3, 4, 7, 8):
+            part = part[::-1]
+        if orientation in (2, 3, 6, 7):
+            part = part[:, ::-1]
+        target[...] = part
+    result.colorspace, result.color_range = frame.colorspace, frame.color_range
+    return result
