@@ -21,6 +21,7 @@ from betwixt.cli import (
     encode,
     evaluate,
     extrapolate,
+    flags,
     info,
     interpolate,
     masks,
@@ -83,10 +84,12 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line with `arguments`; returns the exit code."""
+    root = typer.main.get_command(app)
+    flags.set_command(flags.find_command(root, arguments))
     try:
-        result = typer.main.get_command(app).main(arguments, prog_name="betwixt", standalone_mode=False)
+        result = root.main(arguments, prog_name="betwixt", standalone_mode=False)
     except BetwixtError as error:
-        print(f"betwixt: {error}", file=sys.stderr)
+        print(f"betwixt: {flags.translate(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"betwixt: interrupted; {_left_behind(arguments)}.", file=sys.stderr)

@@ -42,10 +42,9 @@ from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.files import check_output, write_error
 from betwixt.machine import available_cores
 from betwixt.media.attachments import add_attachment
-from betwixt.media.images.paths import is_image_location
 from betwixt.media.reader import Frame, Reader, StreamPacket
 from betwixt.media.scenes import CutDetector, CutList, make_thumbnail, read_cuts
-from betwixt.media.sequence import ImageSource
+from betwixt.media.source import VideoSource, open_source
 from betwixt.media.timeline import TimeMap, parse_rate
 from betwixt.media.writer import VideoWriter
 from betwixt.models.base import Interpolator
@@ -345,12 +344,10 @@ class _Encoding:
 
     # -- the source
 
-    def _open(self) -> Reader | ImageSource:
-        if is_image_location(self.source):
-            return ImageSource(self.source, self.input_fps or Fraction(25), None, None)
-        if self.input_fps is not None:
-            raise UsageError("--input-fps is for folders and patterns of images: a video states its own rate.")
-        return Reader(self.source, interlaced=self.interlaced, threads=min(self.threads, 16))
+    def _open(self) -> VideoSource:
+        return open_source(
+            self.source, input_fps=self.input_fps, interlaced=self.interlaced, threads=min(self.threads, 16)
+        )
 
     def _survey(self) -> _Survey:
         """ReferenceFeatures over the source: the time of every frame, and the shots."""
@@ -478,7 +475,7 @@ class _Encoding:
     def _pairs(
         self,
         decoded: Reader,
-        source: Reader | ImageSource,
+        source: VideoSource,
         writer: VideoWriter,
         survey: _Survey,
         sent: Sequence[bool],

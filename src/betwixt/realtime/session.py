@@ -27,10 +27,9 @@ from betwixt.evaluation.report import record
 from betwixt.files import temporary_path, write_atomically, write_error
 from betwixt.machine import available_cores, describe_machine
 from betwixt.media.colour import Colour
-from betwixt.media.images.paths import is_image_location
 from betwixt.media.probe import VideoInfo
-from betwixt.media.reader import Frame, Reader
-from betwixt.media.sequence import ImageSource
+from betwixt.media.reader import Frame
+from betwixt.media.source import open_source
 from betwixt.media.timeline import parse_rate, parse_time
 from betwixt.media.writer import VideoWriter
 from betwixt.models.base import Interpolator
@@ -205,12 +204,8 @@ def _read(
     """The clip's frames, (H, W, 3) RGB uint8, of even sides, and its rate."""
     begin = None if start is None else parse_time(start, "start")
     finish = None if end is None else parse_time(end, "end")
-    if is_image_location(source):
-        reader: Any = ImageSource(source, parse_rate(input_fps or 25), begin, finish)
-    else:
-        if input_fps is not None:
-            raise UsageError("--input-fps is for folders and patterns of images: a video states its own rate.")
-        reader = Reader(source, start=begin, end=finish)
+    image_rate = None if input_fps is None else parse_rate(input_fps)
+    reader = open_source(source, input_fps=image_rate, start=begin, end=finish)
     frames: list[Picture] = []
     try:
         for item in reader:

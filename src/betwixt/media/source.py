@@ -1,0 +1,49 @@
+"""Opens a source of frames: a video file, a pipe or a sequence of images."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import IO
+
+from betwixt.errors import UsageError
+from betwixt.media.images.paths import is_image_location
+from betwixt.media.reader import Reader
+from betwixt.media.sequence import ImageSource
+
+__all__ = ["DEFAULT_IMAGE_RATE", "VideoSource", "open_source"]
+
+DEFAULT_IMAGE_RATE = Fraction(25)
+"""Frames per second of a sequence of images, unless `input_fps` is given."""
+
+VideoSource = Reader | ImageSource
+
+
+def open_source(
+    source: str | Path | IO[bytes],
+    *,
+    input_fps: Fraction | None = None,
+    start: Fraction | None = None,
+    end: Fraction | None = None,
+    interlaced: str = "refuse",
+    threads: int = 0,
+) -> VideoSource:
+    """Open a source of frames.
+
+    Args:
+        source: A video, a folder or pattern of images, or an open binary file.
+        input_fps: The rate of a sequence of images.
+        start: Where to begin, in seconds from the source's beginning.
+        end: Where to stop, in seconds from the source's beginning; None for its end.
+        interlaced: How to treat interlaced video: "refuse", "deinterlace" or "ignore".
+        threads: Decoder threads; 0 for the decoder's own choice.
+
+    Raises:
+        UsageError: if `input_fps` is given for a video.
+        InputError: if the source cannot be read.
+    """
+    if isinstance(source, (str, Path)) and is_image_location(source):
+        return ImageSource(source, input_fps or DEFAULT_IMAGE_RATE, start, end)
+    if input_fps is not None:
+        raise UsageError("`input_fps` is for folders and patterns of images: a video states its own rate.")
+    return Reader(source, start=start, end=end, interlaced=interlaced, threads=threads)
