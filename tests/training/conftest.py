@@ -87,11 +87,11 @@ class Tiny(Objective):
     def network(self) -> Network:
         return self.blend
 
-    def begin(self, stage: str) -> None:
+    def begin_stage(self, stage: str) -> None:
         self.teacher.requires_grad_(stage == "coarse")
 
     def prepare(self, rng: np.random.Generator, sample: Any) -> dict[str, Any]:
-        side = sample.pictures.shape[1]
+        side = sample.images.shape[1]
         assert self.network.multiple == 8
         return {"place": np.full((side, side, 1), rng.random(), np.float32), "one": np.array(rng.random(), np.float32)}
 

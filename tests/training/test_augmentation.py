@@ -33,12 +33,12 @@ def is_exact(sample: TrainingSample) -> bool:
     """Whether the motion leads from each pixel of the truth to the same pixel of both frames, where it is inside."""
     assert sample.motion is not None
     y, x = np.mgrid[:SIZE, :SIZE]
-    for frame, part in ((sample.pictures[0], -sample.t), (sample.pictures[2], 1 - sample.t)):
+    for frame, part in ((sample.images[0], -sample.t), (sample.images[2], 1 - sample.t)):
         flow = np.rint(part * sample.motion).astype(int)
         u, v = x + flow[..., 0], y + flow[..., 1]
         inside = (u >= 0) & (u < SIZE) & (v >= 0) & (v < SIZE)
         assert inside.mean() > 0.1
-        if not (frame[v[inside], u[inside]] == sample.pictures[1][inside]).all():
+        if not (frame[v[inside], u[inside]] == sample.images[1][inside]).all():
             return False
     return True
 
@@ -55,8 +55,8 @@ def test_the_motion_follows(seed: int, t: float, shares: dict[str, float]) -> No
     after = augment(np.random.default_rng(seed), before, Augmentation(**shares))
     assert is_exact(after)
     assert after.t in (before.t, 1 - before.t)
-    assert after.pictures.shape == before.pictures.shape
-    assert after.pictures.flags.c_contiguous
+    assert after.images.shape == before.images.shape
+    assert after.images.flags.c_contiguous
 
 
 @pytest.mark.parametrize("share", SHARES)
@@ -66,14 +66,14 @@ def test_each_share_does_its_own(share: str) -> None:
     changed = [augment(np.random.default_rng(i), before, always) for i in range(9)]
     if share == "reverse":
         assert all(sample.t == 0.75 for sample in changed)
-    assert any(not np.array_equal(sample.pictures, before.pictures) for sample in changed)
+    assert any(not np.array_equal(sample.images, before.images) for sample in changed)
     still = augment(np.random.default_rng(0), before, NOTHING)
-    np.testing.assert_array_equal(still.pictures, before.pictures)
+    np.testing.assert_array_equal(still.images, before.images)
     np.testing.assert_array_equal(still.motion, before.motion)
 
 
 def test_mirroring_does_what_it_says() -> None:
-    before = moving(1, 0.5).pictures
+    before = moving(1, 0.5).images
     for share, expected in (
         ("flip_x", before[:, :, ::-1]),
         ("flip_y", before[:, ::-1]),
@@ -84,17 +84,17 @@ def test_mirroring_does_what_it_says() -> None:
         after = augment(
             np.random.default_rng(0), TrainingSample(before, 0.5), Augmentation(**{**NOTHING.__dict__, share: 1.0})
         )
-        np.testing.assert_array_equal(after.pictures, expected)
+        np.testing.assert_array_equal(after.images, expected)
         assert after.motion is None
 
 
 def test_turns_mirror_nothing() -> None:
     before = moving(1, 0.5)
-    turned = {k: np.rot90(before.pictures, k, axes=(1, 2)) for k in (1, 2, 3)}
+    turned = {k: np.rot90(before.images, k, axes=(1, 2)) for k in (1, 2, 3)}
     seen = set()
     for seed in range(30):
         after = augment(np.random.default_rng(seed), before, Augmentation(**{**NOTHING.__dict__, "turn": 1.0}))
-        seen |= {k for k, pictures in turned.items() if np.array_equal(after.pictures, pictures)}
+        seen |= {k for k, images in turned.items() if np.array_equal(after.images, images)}
     assert seen == {1, 2, 3}
 
 
@@ -109,12 +109,12 @@ def test_the_frame_after_is_reversed_only_where_no_motion_is_known() -> None:
     always = Augmentation(**{**NOTHING.__dict__, "reverse": 1.0})
     known = moving(4, 2.0)
     kept = augment(np.random.default_rng(0), known, always)
-    np.testing.assert_array_equal(kept.pictures, known.pictures)
-    unknown = TrainingSample(known.pictures, 2.0)
+    np.testing.assert_array_equal(kept.images, known.images)
+    unknown = TrainingSample(known.images, 2.0)
     turned = augment(np.random.default_rng(0), unknown, always)
     assert turned.t == 2.0
     # In the order of time the frames are 0, 1, truth: backwards the truth is the first of them.
-    np.testing.assert_array_equal(turned.pictures, known.pictures[[1, 0, 2]])
+    np.testing.assert_array_equal(turned.images, known.images[[1, 0, 2]])
 
 
 def test_compression_changes_little() -> None:
@@ -124,7 +124,7 @@ def test_compression_changes_little() -> None:
     assert 0 < difference < 10
     always = Augmentation(**{**NOTHING.__dict__, "compression": 1.0})
     after = augment(np.random.default_rng(0), TrainingSample(frames, 0.5), always)
-    assert not np.array_equal(after.pictures, frames)
+    assert not np.array_equal(after.images, frames)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -141,9 +141,7 @@ def test_a_video_codec_changes_little_and_always_alike(seed: int) -> None:
     odd = compress_video(np.random.default_rng(seed), np.ascontiguousarray(frames[:, :63, :63]))
     assert odd.shape == (3, 63, 63, 3)
     always = Augmentation(**{**NOTHING.__dict__, "video": 1.0})
-    assert not np.array_equal(
-        augment(np.random.default_rng(seed), TrainingSample(frames, 0.5), always).pictures, frames
-    )
+    assert not np.array_equal(augment(np.random.default_rng(seed), TrainingSample(frames, 0.5), always).images, frames)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])

@@ -51,7 +51,7 @@ def test_a_batch_has_pictures_in_0_to_1_and_motion_only_where_it_is_known(recipe
     assert not batch.motion[~known].any()
     # The margin is cut away in the middle.
     _, sample = draw(0, 40)
-    assert np.array_equal(sample.pictures[0, 4:-4, 4:-4], raw.frame0[0].permute(1, 2, 0).numpy())
+    assert np.array_equal(sample.images[0, 4:-4, 4:-4], raw.frame0[0].permute(1, 2, 0).numpy())
     part = batch.part(2, 5)
     assert len(part) == 3
     assert torch.equal(part.extra["one"], batch.extra["one"][2:5])

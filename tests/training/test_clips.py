@@ -61,7 +61,7 @@ def test_crops_are_in_time_order(cache: Path) -> None:
     assert triplets.shares == pytest.approx([0.0, 0.0, 1 / 1.4, 0.4 / 1.4], abs=0.03)
     for i in range(10):
         sample = triplets.draw(np.random.default_rng(i), 96)
-        frames, t = sample.pictures, sample.t
+        frames, t = sample.images, sample.t
         assert frames.shape == (3, 96, 96, 3)
         # In a pan at constant speed the frame between is nearer to each end than the ends to each other.
         ends = np.abs(frames[0].astype(int) - frames[2]).mean()
@@ -89,7 +89,7 @@ def test_the_middle_alone_and_the_frame_after(cache: Path) -> None:
         between, beyond = (triplets.draw(np.random.default_rng(i), 64) for triplets in (middle, after))
         assert (between.t, beyond.t) == (0.5, 2.0)
         # The same three frames: the one in the middle and the last have changed places.
-        np.testing.assert_array_equal(beyond.pictures, between.pictures[[0, 2, 1]])
+        np.testing.assert_array_equal(beyond.images, between.images[[0, 2, 1]])
 
 
 def test_gaps_and_excluded_clips_are_obeyed(cache: Path) -> None:
@@ -106,7 +106,7 @@ def test_another_process_draws_the_same(cache: Path) -> None:
     assert len(message) < 2_000
     for i in range(5):
         ours, theirs = (t.draw(np.random.default_rng(i), 64) for t in (triplets, pickle.loads(message)))
-        np.testing.assert_array_equal(ours.pictures, theirs.pictures)
+        np.testing.assert_array_equal(ours.images, theirs.images)
         assert ours.t == theirs.t
 
 

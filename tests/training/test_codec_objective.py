@@ -26,8 +26,8 @@ def batch(objective, count=2):
     samples = [sample(k) for k in range(count)]
     extras = [objective.prepare(np.random.default_rng(k), s) for k, s in enumerate(samples)]
     inside = slice(objective.margin, -objective.margin)
-    pictures = torch.from_numpy(np.stack([s.pictures[:, inside, inside] for s in samples]))
-    frames = pictures.permute(1, 0, 4, 2, 3).float() / 255
+    images = torch.from_numpy(np.stack([s.images[:, inside, inside] for s in samples]))
+    frames = images.permute(1, 0, 4, 2, 3).float() / 255
     extra = {}
     for name, first in extras[0].items():
         values = np.stack([e[name][inside, inside] if first.ndim == 3 else e[name] for e in extras])
@@ -73,10 +73,10 @@ def test_preparing_depends_on_the_generator_alone():
 
 def test_what_is_exported_codes(tmp_path):
     objective = make_objective({"name": "codec"})
-    tensors = objective.finish({k: v.clone() for k, v in objective.shipped.state_dict().items()})
-    metadata = {"model": objective.model, "network": json.dumps({"name": "codec", "predictor": "compact"})}
+    tensors = objective.finish({k: v.clone() for k, v in objective.exported_module.state_dict().items()})
+    metadata = {"model": objective.model_name, "network": json.dumps({"name": "codec", "predictor": "compact"})}
     save_file(tensors, tmp_path / "c.safetensors", metadata)
-    assert objective.model == MODEL
+    assert objective.model_name == MODEL
     assert load_coder(tmp_path / "c.safetensors").step_for(500.0) > 0
     assert objective.network.any_time
 
@@ -98,10 +98,10 @@ def test_unknown_options_are_refused():
 
 
 def test_times_that_the_predictor_does_not_know_are_refused():
-    third = TrainingSample(sample().pictures, 1 / 3, None)
+    third = TrainingSample(sample().images, 1 / 3, None)
     objective = make_objective({"name": "codec"})
     assert "coded" in objective.prepare(np.random.default_rng(0), third)
     with pytest.raises(UsageError, match="has t = 2"):
-        objective.prepare(np.random.default_rng(0), TrainingSample(sample().pictures, 2.0, None))
+        objective.prepare(np.random.default_rng(0), TrainingSample(sample().images, 2.0, None))
     with pytest.raises(UsageError, match=r"learns t = 1/2, but the data has t = 0.33"):
         make_objective({"name": "codec", "predictor": "rife"}).prepare(np.random.default_rng(0), third)

@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_picture_in_the_docs_is_of_the_curve_in_the_repository() -> None:
-    picture = (ROOT / "docs/images/curve.png").read_bytes()
-    assert curve_hash(ROOT / "checkpoints/curve.csv").encode() in picture, "draw it anew: make curve"
+    image = (ROOT / "docs/images/curve.png").read_bytes()
+    assert curve_hash(ROOT / "checkpoints/curve.csv").encode() in image, "draw it anew: make curve"
 
 
 def test_a_set_that_comes_later_gets_a_column(tmp_path: Path) -> None:
@@ -25,9 +25,9 @@ def test_a_set_that_comes_later_gets_a_column(tmp_path: Path) -> None:
     assert second["davis"] == ""
     draw_curve(path, tmp_path / "curve.png")
     assert curve_hash(path).encode() in (tmp_path / "curve.png").read_bytes()
-    picture = cv2.imread(str(tmp_path / "curve.png"))
-    assert picture is not None
-    assert picture.std() > 1
+    image = cv2.imread(str(tmp_path / "curve.png"))
+    assert image is not None
+    assert image.std() > 1
 
 
 @pytest.mark.parametrize(

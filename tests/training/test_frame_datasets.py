@@ -57,14 +57,14 @@ def check(source: ClipDataset, draws: int = 20) -> Counter[float]:
     times: Counter[float] = Counter()
     for seed in range(draws):
         sample = source.draw(np.random.default_rng(seed), SIZE)
-        assert sample.pictures.shape == (3, SIZE, SIZE, 3)
+        assert sample.images.shape == (3, SIZE, SIZE, 3)
         assert sample.motion is None
-        first, truth, last = (int(picture[0, 0, 0]) for picture in sample.pictures)
+        first, truth, last = (int(image[0, 0, 0]) for image in sample.images)
         assert last > first
         assert sample.t == (truth - first) / (last - first)
-        x, y = sample.pictures[0, 0, 0, 1:]
-        for number, picture in zip((first, truth, last), sample.pictures, strict=True):
-            np.testing.assert_array_equal(picture, frame(number)[y : y + SIZE, x : x + SIZE])
+        x, y = sample.images[0, 0, 0, 1:]
+        for number, image in zip((first, truth, last), sample.images, strict=True):
+            np.testing.assert_array_equal(image, frame(number)[y : y + SIZE, x : x + SIZE])
         times[sample.t] += 1
     return times
 
@@ -162,8 +162,8 @@ def test_some_samples_are_twice_as_large(tmp_path: Path) -> None:
     source = open_vimeo90k(vimeo(tmp_path, 3), 3, "middle", enlarge=1.0)
     for size in (40, 41):
         sample = source.draw(np.random.default_rng(0), size)
-        assert sample.pictures.shape == (3, size, size, 3)
-        columns = sample.pictures[0, 0, :, 1].astype(int)
+        assert sample.images.shape == (3, size, size, 3)
+        columns = sample.images[0, 0, :, 1].astype(int)
         # Every column of the frame twice.
         assert columns[-2] - columns[1] == pytest.approx((size - 3) / 2, abs=1)
 

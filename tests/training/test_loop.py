@@ -159,7 +159,7 @@ def test_the_checkpoint_in_the_repository_goes_on(data, cache, tmp_path: Path) -
     objective = make_objective(recipe.network)
     optimizer = torch.optim.AdamW(objective.parameters())
     assert restore(begun, objective, {}, optimizer) == []
-    assert torch.equal(objective.shipped.flow.head.weight, begun.tensors["model.flow.head.weight"])
+    assert torch.equal(objective.exported_module.flow.head.weight, begun.tensors["model.flow.head.weight"])
     assert len(optimizer.state) == len(list(Compact().parameters()))
     assert begun.progress.name == recipe.name
     assert begun.progress.stage_step == begun.progress.step > 0
@@ -278,8 +278,8 @@ def test_two_processes_learn_what_one_learns(data: Path, cache: Path, tmp_path: 
     one = {n[6:]: t for n, t in tensors(tmp_path / "one").items() if n.startswith("model.")}
     first, second = (torch.load(tmp_path / f"two/rank{rank}of2.pt", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
-    first = {name.removeprefix("learner.compact."): value for name, value in first.items()}
-    start = make_objective({"name": "compact"}).shipped.state_dict()
+    first = {name.removeprefix("training_network.compact."): value for name, value in first.items()}
+    start = make_objective({"name": "compact"}).exported_module.state_dict()
     assert any(not torch.equal(one[name], start[name]) for name in one)
     for name, value in one.items():
         assert torch.allclose(value, first[name], atol=1e-5), name

@@ -43,7 +43,7 @@ class Even:
 
 
 def colours(mix: SampleMix, numbers: range) -> Counter[int]:
-    return Counter(int(mix.draw(np.random.default_rng(k), 1, k).pictures[0, 0, 0, 0]) for k in numbers)
+    return Counter(int(mix.draw(np.random.default_rng(k), 1, k).images[0, 0, 0, 0]) for k in numbers)
 
 
 def test_a_mix_draws_by_weight() -> None:
@@ -233,13 +233,13 @@ def digest(mix: SampleMix, number: int) -> tuple[int, float, float]:
     """Sample `number`, and what comes after it."""
     shares = Augmentation(channels=0.5, compression=0.5)
     sample, rng = draw_sample(mix, shares, 32, 7, number)
-    return hash(sample.pictures.tobytes()), sample.t, float(rng.random())
+    return hash(sample.images.tobytes()), sample.t, float(rng.random())
 
 
 def digest_elsewhere(mix: SampleMix, number: int) -> tuple[bytes, float, int]:
     shares = Augmentation(channels=0.5, compression=0.5)
     sample, _ = draw_sample(mix, shares, 32, 7, number)
-    return sample.pictures.tobytes(), sample.t, os.getpid()
+    return sample.images.tobytes(), sample.t, os.getpid()
 
 
 def test_sample_k_is_the_same_in_any_order_and_among_any_number_of_workers(data: Path, cache: Path) -> None:
@@ -343,8 +343,8 @@ def test_the_relay_goes_on_with_the_same_samples(tmp_path: Path) -> None:
     kinds: Counter[bool] = Counter()
     for number in range(120):
         sample, after = draw_sample(mix, shares, 40, 1, number)
-        pictures, motion, t, exact, then = relay_sample(1, number, 40, tmp_path / "clips", shards)
-        np.testing.assert_array_equal(sample.pictures, pictures)
+        images, motion, t, exact, then = relay_sample(1, number, 40, tmp_path / "clips", shards)
+        np.testing.assert_array_equal(sample.images, images)
         assert (sample.t, sample.motion is not None) == (t, exact)
         if sample.motion is not None:
             np.testing.assert_array_equal(sample.motion, motion)

@@ -38,10 +38,10 @@ def predictions(sample: TrainingSample) -> tuple[np.ndarray, np.ndarray]:
     height, width = sample.motion.shape[:2]
     y, x = np.mgrid[:height, :width].astype(np.float32)
     errors = []
-    for frame, part in ((sample.pictures[0], -sample.t), (sample.pictures[2], 1 - sample.t)):
+    for frame, part in ((sample.images[0], -sample.t), (sample.images[2], 1 - sample.t)):
         u, v = x + part * sample.motion[..., 0], y + part * sample.motion[..., 1]
         warped = cv2.remap(frame.astype(np.float32), u, v, cv2.INTER_LINEAR)
-        error = np.abs(warped - sample.pictures[1]).max(axis=-1)
+        error = np.abs(warped - sample.images[1]).max(axis=-1)
         error[(u < 0) | (u > width - 1) | (v < 0) | (v > height - 1)] = np.nan
         errors.append(error)
     return errors[0], errors[1]
@@ -82,7 +82,7 @@ def layers_seen(seed: int, rules: SceneRules) -> tuple[np.ndarray, np.ndarray]:
         patch.setattr(synthetic._SceneLayer, "paint", paint_number)
         numbered = scene(seed, rules)
     assert numbered.motion is not None
-    planes = [picture[..., 0].astype(np.float32) for picture in numbered.pictures]
+    planes = [image[..., 0].astype(np.float32) for image in numbered.images]
     around = np.ones((3, 3), np.uint8)
     single = [(cv2.erode(plane, around) == plane) & (cv2.dilate(plane, around) == plane) for plane in planes]
     y, x = np.mgrid[: len(planes[1]), : len(planes[1])].astype(np.float32)
@@ -166,8 +166,8 @@ def test_motion_blur_lies_along_the_motion_and_keeps_it_exact() -> None:
             continue
         axis = 2 if x > y else 1
         along, across = (
-            np.abs(np.diff(blurred.pictures[1].astype(int), axis=k)).mean()
-            / np.abs(np.diff(clear.pictures[1].astype(int), axis=k)).mean()
+            np.abs(np.diff(blurred.images[1].astype(int), axis=k)).mean()
+            / np.abs(np.diff(clear.images[1].astype(int), axis=k)).mean()
             for k in (axis - 1, 2 - axis)
         )
         ratios.append(along / across)
@@ -180,7 +180,7 @@ def test_brightness_changes_from_frame_to_frame() -> None:
     changes = []
     for seed in range(12):
         for brightness in (0.0, 1.0):
-            means = scene(seed, replace(rules, brightness=brightness)).pictures[[0, 2]].mean(axis=(1, 2, 3))
+            means = scene(seed, replace(rules, brightness=brightness)).images[[0, 2]].mean(axis=(1, 2, 3))
             changes.append(abs(means[1] / means[0] - 1))
     assert np.mean(changes[0::2]) < 0.02
     assert np.mean(changes[1::2]) > 0.03
@@ -197,7 +197,7 @@ def test_times() -> None:
 
 def test_a_scene_depends_on_its_seed_alone() -> None:
     first, second = (SyntheticScenes(TEXTURES).draw(np.random.default_rng(3), 64) for _ in range(2))
-    np.testing.assert_array_equal(first.pictures, second.pictures)
+    np.testing.assert_array_equal(first.images, second.images)
     np.testing.assert_array_equal(first.motion, second.motion)
 
 
@@ -209,7 +209,7 @@ def test_the_bank_grows_and_gives_crops(tmp_path: Path) -> None:
     build_bank(tmp_path, TEXTURES, [0, 1], size=64, scenes=3)
     assert bank.refresh() == 6
     sample = bank.draw(np.random.default_rng(0), 32)
-    assert sample.pictures.shape == (3, 32, 32, 3)
+    assert sample.images.shape == (3, 32, 32, 3)
     assert sample.motion is not None
     assert sample.motion.shape == (32, 32, 2)
     assert 0 < sample.t < 1
@@ -234,7 +234,7 @@ def test_another_process_opens_the_same_shards(tmp_path: Path) -> None:
     other = pickle.loads(message)
     for i in range(8):
         ours, theirs = (b.draw(np.random.default_rng(i), 32) for b in (bank, other))
-        np.testing.assert_array_equal(ours.pictures, theirs.pictures)
+        np.testing.assert_array_equal(ours.images, theirs.images)
     assert len(message) < 1_000
 
 

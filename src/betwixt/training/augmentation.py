@@ -65,7 +65,7 @@ def augment(
 ) -> TrainingSample:
     """One random variant of a sample; all chance comes from `rng`. Without `augmentation`, by `Augmentation()`."""
     shares = augmentation or Augmentation()
-    pictures, t, motion = sample.pictures, sample.t, sample.motion
+    images, t, motion = sample.images, sample.t, sample.motion
     # Four numbers whatever the shares, in the order of the first runs: what they saw can still be drawn again.
     flip_x, flip_y, transpose, reverse = rng.random(4) < (
         shares.flip_x,
@@ -74,35 +74,35 @@ def augment(
         shares.reverse,
     )
     if flip_x:
-        pictures = pictures[:, :, ::-1]
+        images = images[:, :, ::-1]
         motion = None if motion is None else motion[:, ::-1] * np.array([-1, 1], np.float32)
     if flip_y:
-        pictures = pictures[:, ::-1]
+        images = images[:, ::-1]
         motion = None if motion is None else motion[::-1] * np.array([1, -1], np.float32)
     if transpose:
-        pictures = pictures.transpose(0, 2, 1, 3)
+        images = images.transpose(0, 2, 1, 3)
         motion = None if motion is None else motion.transpose(1, 0, 2)[..., ::-1]
     if shares.turn > 0 and rng.random() < shares.turn:
         for _ in range(int(rng.integers(1, 4))):
             # What was to the right is above: (x, y) -> (y, -x).
-            pictures = np.rot90(pictures, axes=(1, 2))
+            images = np.rot90(images, axes=(1, 2))
             motion = None if motion is None else np.rot90(motion)[..., ::-1] * np.array([1, -1], np.float32)
     if reverse:
         if t < 1.0:
-            pictures, t = pictures[::-1], 1.0 - t
+            images, t = images[::-1], 1.0 - t
             motion = None if motion is None else -motion
         elif t == 2.0 and motion is None:
-            pictures = pictures[[1, 0, 2]]
+            images = images[[1, 0, 2]]
     if rng.random() < shares.channels:
-        pictures = pictures[..., rng.permutation(3)]
+        images = images[..., rng.permutation(3)]
     if shares.bgr > 0 and rng.random() < shares.bgr:
-        pictures = pictures[..., ::-1]
-    pictures = np.ascontiguousarray(pictures)
+        images = images[..., ::-1]
+    images = np.ascontiguousarray(images)
     if rng.random() < shares.compression:
-        pictures = compress(rng, pictures)
+        images = compress(rng, images)
     if shares.video > 0 and rng.random() < shares.video:
-        pictures = compress_video(rng, pictures)
-    return TrainingSample(pictures, t, None if motion is None else np.ascontiguousarray(motion))
+        images = compress_video(rng, images)
+    return TrainingSample(images, t, None if motion is None else np.ascontiguousarray(motion))
 
 
 def compress(rng: np.random.Generator, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:

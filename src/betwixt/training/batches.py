@@ -140,8 +140,8 @@ def move_to_device(batch: Batch, device: torch.device) -> Batch:
     """A batch on a device, its pictures as numbers in [0, 1], channels last in memory."""
     moved = batch.apply(lambda tensor: tensor.to(device, non_blocking=True))
     for name in ("frame0", "truth", "frame1"):
-        picture: Tensor = getattr(moved, name)
-        setattr(moved, name, (picture.float() / 255.0).contiguous(memory_format=torch.channels_last))
+        image: Tensor = getattr(moved, name)
+        setattr(moved, name, (image.float() / 255.0).contiguous(memory_format=torch.channels_last))
     return moved
 
 
@@ -184,13 +184,13 @@ class _Drawn(Dataset[Any]):
         inside = slice(margin, margin + self._crop)
         motion = None if sample.motion is None else sample.motion[inside, inside]
         extra = {n: value[inside, inside] if value.ndim == 3 else value for n, value in extra.items()}
-        return TrainingSample(sample.pictures[:, inside, inside], sample.t, motion), extra
+        return TrainingSample(sample.images[:, inside, inside], sample.t, motion), extra
 
 
 def _collated(samples: Sequence[tuple[TrainingSample, dict[str, NDArray[Any]]]]) -> Batch:
     """Samples as tensors, their pictures as bytes."""
-    stack = torch.from_numpy(np.stack([s.pictures for s, _ in samples])).permute(1, 0, 4, 2, 3)
-    still = np.zeros((*samples[0][0].pictures.shape[1:3], 2), np.float32)
+    stack = torch.from_numpy(np.stack([s.images for s, _ in samples])).permute(1, 0, 4, 2, 3)
+    still = np.zeros((*samples[0][0].images.shape[1:3], 2), np.float32)
     motion = [still if s.motion is None else s.motion for s, _ in samples]
     known = [0.0 if s.motion is None else 1.0 for s, _ in samples]
     frame0, truth, frame1 = stack

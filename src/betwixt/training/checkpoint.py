@@ -107,13 +107,17 @@ def code_hash() -> str:
 
 def averaged_tensors(objective: Objective) -> dict[str, Tensor]:
     """What is averaged, by the names that ship: parameters and persistent buffers of real numbers, not copied."""
-    return {n: t for n, t in objective.shipped.state_dict(keep_vars=True).items() if t.is_floating_point()}
+    return {n: t for n, t in objective.exported_module.state_dict(keep_vars=True).items() if t.is_floating_point()}
 
 
 def _names(objective: Objective) -> dict[str, Tensor]:
     """Every parameter and persistent buffer, by its name in a checkpoint."""
-    shipped = {id(tensor): f"model.{name}" for name, tensor in objective.shipped.state_dict(keep_vars=True).items()}
-    return {shipped.get(id(t), f"objective.{name}"): t for name, t in objective.state_dict(keep_vars=True).items()}
+    exported_module = {
+        id(tensor): f"model.{name}" for name, tensor in objective.exported_module.state_dict(keep_vars=True).items()
+    }
+    return {
+        exported_module.get(id(t), f"objective.{name}"): t for name, t in objective.state_dict(keep_vars=True).items()
+    }
 
 
 def write_checkpoint(
@@ -281,7 +285,7 @@ def export_weights(source: Path, target: Path) -> TrainingProgress:
     with torch.random.fork_rng(devices=[]):
         objective = make_objective(network)
     metadata = {
-        "model": objective.model,
+        "model": objective.model_name,
         "recipe": progress.name,
         "network": json.dumps(network),
         "samples": str(progress.samples),

@@ -142,8 +142,8 @@ def _age(frames: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
             stream = out.add_stream("mpeg4", rate=25, options={"bf": str(int(rng.integers(0, 3)))})
             stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
             stream.codec_context.qmin = stream.codec_context.qmax = int(rng.integers(2, 9))
-            for picture in frames[start : start + 240]:
-                small = np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+            for image in frames[start : start + 240]:
+                small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(small, format="rgb24")))
             out.mux(stream.encode(None))
         file.seek(0)

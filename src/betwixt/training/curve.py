@@ -73,7 +73,7 @@ def curve_hash(path: Path) -> str:
     return f"curve {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
 
 
-def draw_curve(curve: Path, picture: Path) -> None:
+def draw_curve(curve: Path, image: Path) -> None:
     """Draw a curve as PNG: a row for each set, over samples on the left and over hours on the right.
 
     Raises:
@@ -119,4 +119,4 @@ def draw_curve(curve: Path, picture: Path) -> None:
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=130, metadata={"Software": None, "Description": curve_hash(curve)})
         pyplot.close(figure)
-    write_atomically(picture, data.getvalue())
+    write_atomically(image, data.getvalue())

@@ -196,18 +196,18 @@ class ClipDataset:
         """See `SampleSource`."""
         clip = self._clips[int(rng.integers(len(self._clips)))]
         *places, t = self._choice.draw(rng, len(clip))
-        pictures = clip.read(places)
-        if any(picture.shape != pictures[0].shape for picture in pictures):
+        images = clip.read(places)
+        if any(image.shape != images[0].shape for image in images):
             raise InputError(f"{_name(clip)} has frames of different sizes.")
         enlarged = self._enlarge > 0 and rng.random() < self._enlarge
         side = (size + 1) // 2 if enlarged else size
-        height, width = pictures[0].shape[:2]
+        height, width = images[0].shape[:2]
         if min(height, width) < side:
             raise InputError(
                 f"{_name(clip)} is {width}x{height}: too small for crops of {size}x{size}. Take a smaller crop."
             )
         top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-        crops = [picture[top : top + side, left : left + side] for picture in pictures]
+        crops = [image[top : top + side, left : left + side] for image in images]
         if enlarged:
             twice = (2 * side, 2 * side)
             crops = [np.asarray(cv2.resize(crop, twice, interpolation=cv2.INTER_LINEAR), np.uint8) for crop in crops]

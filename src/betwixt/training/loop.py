@@ -186,7 +186,7 @@ class _Training:
         if run.weights is not None and self._checkpoint is None:
             from betwixt.weights.load import load_weights
 
-            load_weights(self._objective.shipped, run.weights)
+            load_weights(self._objective.exported_module, run.weights)
         self._objective.to(fabric.device)
         self._objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._average = {name: t.detach().clone() for name, t in averaged_tensors(self._objective).items()}
@@ -220,7 +220,7 @@ class _Training:
         """Train in a stage to its end, or until it is time to stop; whether it was."""
         fabric, objective, progress, train = self._fabric, self._objective, self._progress, stage.train
         objective.train()
-        objective.begin(stage.name or objective.stages[0])
+        objective.begin_stage(stage.name or objective.stages[0])
         learning = [parameter for parameter in objective.parameters() if parameter.requires_grad]
         optimizer = _optimizer(train, learning)
         goes_on = self._checkpoint is not None and progress.stage == stage.name

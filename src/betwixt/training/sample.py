@@ -40,7 +40,7 @@ class TrainingSample:
             that F_{t->0} = -t motion and F_{t->1} = (1 - t) motion. None where it is not known.
     """
 
-    pictures: NDArray[np.uint8]
+    images: NDArray[np.uint8]
     t: float
     motion: NDArray[np.float32] | None = None
 

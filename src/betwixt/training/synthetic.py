@@ -274,7 +274,7 @@ def make_scene(
 def _render(layers: Sequence[_SceneLayer], later: float, size: int) -> NDArray[np.float32]:
     """The scene at t + `later`."""
     grid = _lattice(size)
-    picture = np.zeros((size, size, 3), np.float32)
+    image = np.zeros((size, size, 3), np.float32)
     for layer in layers:
         places = grid
         if later:
@@ -283,8 +283,8 @@ def _render(layers: Sequence[_SceneLayer], later: float, size: int) -> NDArray[n
                 if step >= 5 and np.abs(places - before).max() < _EXACT:
                     break
         colours, alpha = layer.paint(places, size)
-        picture = colours if alpha is None else picture + alpha * (colours - picture)
-    return picture
+        image = colours if alpha is None else image + alpha * (colours - image)
+    return image
 
 
 def _motion_at(layers: Sequence[_SceneLayer], size: int) -> NDArray[np.float32]:
@@ -343,7 +343,7 @@ def build_bank(
         name = folder / f"{shard:04d}"
         made = [make_scene(np.random.default_rng((seed, shard, i)), textures, size, rules) for i in range(scenes)]
         try:
-            np.save(name.with_suffix(".frames.npy"), np.stack([s.pictures for s in made]))
+            np.save(name.with_suffix(".frames.npy"), np.stack([s.images for s in made]))
             motion = np.stack([s.motion for s in made if s.motion is not None])
             np.save(name.with_suffix(".motion.npy"), motion.astype(np.float16))
             # Last, since its presence says that the shard is whole.

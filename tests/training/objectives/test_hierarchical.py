@@ -25,16 +25,16 @@ def batch(labels: bool = True, size: int = 64) -> Batch:
     """A bright square that moves over noise."""
     torch.manual_seed(0)
     ground = torch.rand(2, 3, size, size)
-    pictures = []
+    images = []
     maps = torch.zeros(2, 2, size, size, dtype=torch.uint8)
     for i, x in enumerate((8, 20, 32)):
-        picture = ground.clone()
-        picture[:, :, 16:40, x : x + 24] = 1.0 - 0.5 * ground[:, :, 16:40, 8:32]
+        image = ground.clone()
+        image[:, :, 16:40, x : x + 24] = 1.0 - 0.5 * ground[:, :, 16:40, 8:32]
         if i != 1:
             maps[:, i // 2, 16:40, x : x + 24] = 3
-        pictures.append(picture)
+        images.append(image)
     t = torch.full((2, 1, 1, 1), 0.5)
-    return Batch(*pictures, t, torch.zeros(2, 2, size, size), torch.zeros_like(t), {"labels": maps} if labels else {})
+    return Batch(*images, t, torch.zeros(2, 2, size, size), torch.zeros_like(t), {"labels": maps} if labels else {})
 
 
 def test_the_loss_is_that_of_the_paper() -> None:
@@ -78,10 +78,10 @@ def test_it_learns(options: dict[str, object]) -> None:
         optimizer.step()
     assert losses[-1] < 0.9 * losses[0]
     if "plug_in" in options:
-        assert objective.model == "ifrnet-s"
+        assert objective.model_name == "ifrnet-s"
         assert terms.parts.keys() == {"reconstruction"}
     else:
-        assert objective.model == "ifrnet-s+hm"
+        assert objective.model_name == "ifrnet-s+hm"
         expected = terms.parts["reconstruction"] + 0.1 * terms.parts["plug-in"]
         torch.testing.assert_close(terms.total.detach(), expected)
 
@@ -89,17 +89,17 @@ def test_it_learns(options: dict[str, object]) -> None:
 def test_masks_are_found_for_a_sample_and_heeded() -> None:
     objective = make_objective({"name": "ifrnet-s+hm"})
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (3, 64, 64, 3), np.uint8)
-    extra = objective.prepare(rng, TrainingSample(pictures, 0.25))
-    masks = find_regions(pictures[0], pictures[2])
+    images = rng.integers(0, 256, (3, 64, 64, 3), np.uint8)
+    extra = objective.prepare(rng, TrainingSample(images, 0.25))
+    masks = find_regions(images[0], images[2])
     np.testing.assert_array_equal(extra["labels"], np.stack((masks.labels0, masks.labels1), -1))
     with torch.no_grad():
         seeing, blind = (float(objective.loss(batch(labels), 0.0).total) for labels in (True, False))
     assert seeing != blind
     with pytest.raises(BetwixtError, match="t = 2"):
-        objective.prepare(rng, TrainingSample(pictures, 2.0))
+        objective.prepare(rng, TrainingSample(images, 2.0))
     for options in ({"plug_in": False}, {"ablation": "zero-masks"}):
-        assert make_objective({"name": "ifrnet-s+hm", **options}).prepare(rng, TrainingSample(pictures, 0.5)) == {}
+        assert make_objective({"name": "ifrnet-s+hm", **options}).prepare(rng, TrainingSample(images, 0.5)) == {}
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
@@ -109,7 +109,7 @@ def test_an_ablation_is_another_network(ablation: str) -> None:
         network = objective.network
     assert isinstance(network, Hierarchical)
     assert network.config == ABLATIONS[ablation]
-    assert objective.model == ("ifrnet-s+hm" if ablation in ("full", "zero-masks") else "")
+    assert objective.model_name == ("ifrnet-s+hm" if ablation in ("full", "zero-masks") else "")
     pickle.loads(pickle.dumps(objective))  # as it goes to the workers
 
 

@@ -69,13 +69,18 @@ class Case:
     def objective(self) -> Objective:
         torch.manual_seed(1)
         objective = make_objective({"name": self.name, **self.options}).train()
-        objective.begin(self.stage or objective.stages[0])
+        objective.begin_stage(self.stage or objective.stages[0])
         return objective
 
 
 ANY = [0.25, 0.6]
-NCM_FINE = ("taught.fine_scale", "taught.contextnet", "taught.unet", "taught.teacher")
-APR_OWN = ("taught.context", "taught.blocks", "taught.predict")
+NCM_FINE = (
+    "training_network.fine_scale",
+    "training_network.contextnet",
+    "training_network.unet",
+    "training_network.teacher",
+)
+APR_OWN = ("training_network.context", "training_network.blocks", "training_network.predict")
 CASES = [
     Case("rife"),
     Case("rife-2r"),
@@ -87,17 +92,17 @@ CASES = [
     Case("daek", options={"CA": False}),
     Case("daek", options={"SFA": False, "F": False, "teacher": "rife"}),
     Case("daek", options={"F": False, "CA": False, "SFA": False, "teacher": "none"}),
-    Case("ncm-base", "coarse", learns=("taught.coarse_scale", "taught.teacher")),
+    Case("ncm-base", "coarse", learns=("training_network.coarse_scale", "training_network.teacher")),
     Case("ncm-base", "fine", learns=NCM_FINE),
     Case("ncm-large", "fine", learns=NCM_FINE),
-    Case("ncm-base-next", "coarse", learns=("taught.coarse_scale",), t=2.0),
+    Case("ncm-base-next", "coarse", learns=("training_network.coarse_scale",), t=2.0),
     Case("ncm-base-next", "fine", learns=NCM_FINE[:-1], t=2.0),
     Case("ncm-base", "all", {"progressive": False}),
     Case("apr-static", "frame", t=ANY),
     Case("apr-static", "patches", {"patch": 16}, APR_OWN, t=ANY),
-    Case("apr", "frame", learns=("taught.estimator", *APR_OWN), t=ANY),
+    Case("apr", "frame", learns=("training_network.estimator", *APR_OWN), t=ANY),
     Case("apr", "patches", learns=APR_OWN, t=ANY),
-    Case("apr", "routed", {"patch": 16}, (*APR_OWN, "taught.router"), t=ANY),
+    Case("apr", "routed", {"patch": 16}, (*APR_OWN, "training_network.router"), t=ANY),
     Case("ifrnet-s", options={"flow_teacher": "exact"}, t=ANY),
     Case("ifrnet", options={"flow_teacher": "off"}, t=ANY),
     Case("amt-s", options={"flow_teacher": "exact"}, t=ANY),
@@ -109,7 +114,7 @@ CASES = [
 
 def with_extra(objective: Objective, batch: Batch, shrink: int = 2) -> Batch:
     """What the objective's `prepare` adds, with a choice that the test makes."""
-    if objective.model == "hybrid":
+    if objective.model_name == "hybrid":
         # Motions that are nearly and hardly right.
         flows = torch.cat((-batch.t * batch.motion, (1 - batch.t) * batch.motion, batch.motion[:, :1] * 0), dim=1)
         batch.extra |= {"first": 0.8 * flows, "second": 0.1 * flows}
@@ -118,9 +123,9 @@ def with_extra(objective: Objective, batch: Batch, shrink: int = 2) -> Batch:
     return batch
 
 
-def taught(objective: Objective) -> Any:
+def training_network(objective: Objective) -> Any:
     """The network in training, with its teacher."""
-    return objective.get_submodule("taught")
+    return objective.get_submodule("training_network")
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -175,12 +180,12 @@ def test_what_ships_is_the_network_of_that_name(name: str) -> None:
     with torch.device("meta"):
         objective = make_objective({"name": name, **({"flow_teacher": "off"} if name == "amt-s" else {})})
         network = load_network(name)
-    shipped = objective.shipped.state_dict()
+    exported_module = objective.exported_module.state_dict()
     named = getattr(network, "network", network).state_dict()
-    assert {n: p.shape for n, p in shipped.items()} == {n: p.shape for n, p in named.items()}
-    assert sum(p.numel() for p in objective.shipped.parameters()) == model_info(name).parameters
-    assert objective.model == name
-    assert {id(p) for p in objective.shipped.parameters()} <= {id(p) for p in objective.parameters()}
+    assert {n: p.shape for n, p in exported_module.items()} == {n: p.shape for n, p in named.items()}
+    assert sum(p.numel() for p in objective.exported_module.parameters()) == model_info(name).parameters
+    assert objective.model_name == name
+    assert {id(p) for p in objective.exported_module.parameters()} <= {id(p) for p in objective.parameters()}
 
 
 @pytest.mark.parametrize("name", ["rife", "daek", "rife-4.22-lite"])
@@ -188,7 +193,7 @@ def test_the_network_that_ships_makes_what_the_student_makes(name: str) -> None:
     objective = Case(name).objective()
     batch = waves(1, 0.5)
     with torch.no_grad():
-        found = taught(objective).distil(batch.frame0, batch.frame1, batch.t, batch.truth)
+        found = training_network(objective).distil(batch.frame0, batch.frame1, batch.t, batch.truth)
         frame = objective.network(batch.frame0, batch.frame1, batch.t).frame
     torch.testing.assert_close(frame, found.student.frame)
 
@@ -196,15 +201,15 @@ def test_the_network_that_ships_makes_what_the_student_makes(name: str) -> None:
 def test_hybrid_learns_beside_the_motion_that_it_works_with() -> None:
     objective = make_objective({"name": "hybrid"})
     frames = waves(1, 0.5)
-    pictures = [
+    images = [
         (255 * x[0].permute(1, 2, 0).numpy()).round().astype(np.uint8)
         for x in (frames.frame0, frames.truth, frames.frame1)
     ]
-    found = objective.prepare(np.random.default_rng(0), TrainingSample(np.stack(pictures), 0.5))
+    found = objective.prepare(np.random.default_rng(0), TrainingSample(np.stack(images), 0.5))
     for motion in found.values():
         assert motion.shape == (SIZE, SIZE, 5)
         np.testing.assert_allclose(motion[16:-16, 16:-16, :4].mean(axis=(0, 1)), [-2, 1, 2, -1], atol=0.5)
-    again = objective.interpolator("cpu").prepare(*(p.astype(np.float32) / 255 for p in (pictures[0], pictures[2])))
+    again = objective.interpolator("cpu").prepare(*(p.astype(np.float32) / 255 for p in (images[0], images[2])))
     flows = again.motion(0.5)
     np.testing.assert_allclose(flows.other.flow_t1[16:-16, 16:-16].mean(axis=(0, 1)), [2, -1], atol=0.5)
 
@@ -249,7 +254,7 @@ def test_losses_are_in_float32_whatever_the_network_computes_in() -> None:
     objective, batch = Case("ebme").objective(), waves(1, 0.5)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         total = objective.loss(batch, 0.0).total
-        frame = taught(objective)(batch.frame0, batch.frame1, batch.t).frame.float()
+        frame = training_network(objective)(batch.frame0, batch.frame1, batch.t).frame.float()
     assert total.dtype == torch.float32
     torch.testing.assert_close(total, charbonnier(frame, batch.truth) + 0.1 * census(frame, batch.truth))
 
@@ -257,7 +262,9 @@ def test_losses_are_in_float32_whatever_the_network_computes_in() -> None:
 def test_the_coarse_module_sees_the_share_of_the_frame_that_was_drawn() -> None:
     objective = Case("ncm-base", "fine").objective()
     seen = []
-    taught(objective).coarse_scale.pyramid.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[-1]))
+    training_network(objective).coarse_scale.pyramid.register_forward_pre_hook(
+        lambda _, given: seen.append(given[0].shape[-1])
+    )
     for shrink in (4, 2, 1):
         with torch.no_grad():
             objective.loss(with_extra(objective, waves(1, 0.5), shrink), 0.0)
@@ -285,9 +292,9 @@ def flow_weights(tmp_path: Path) -> tuple[str, EBMESplat]:
 def test_a_given_estimator_is_fixed_in_all_stages(flow_weights: tuple[str, EBMESplat]) -> None:
     path, network = flow_weights
     objective = make_objective({"name": "apr", "weights": path})
-    estimator: nn.Module = taught(objective).estimator
+    estimator: nn.Module = training_network(objective).estimator
     for stage in objective.stages:
-        objective.begin(stage)
+        objective.begin_stage(stage)
         assert not any(p.requires_grad for p in estimator.parameters())
     torch.testing.assert_close(estimator.state_dict(), network.estimator.state_dict())
 
@@ -317,7 +324,7 @@ def test_the_static_network_begins_the_routed_one(tmp_path: Path) -> None:
     torch.manual_seed(7)
     weights = load_network("apr-static").state_dict()
     torch.save(weights, tmp_path / "static.pth")
-    begun = make_objective({"name": "apr", "static": str(tmp_path / "static.pth")}).shipped.state_dict()
+    begun = make_objective({"name": "apr", "static": str(tmp_path / "static.pth")}).exported_module.state_dict()
     assert all(torch.equal(begun[name], value) for name, value in weights.items())
 
 

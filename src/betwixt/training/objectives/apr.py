@@ -75,49 +75,51 @@ class APRObjective(PaperObjective):
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        chosen = read_options(APRSettings, options, name)
-        super().__init__(name if chosen.fusion == APRSettings.fusion else "", "between")
-        self.options = chosen
+        settings = read_options(APRSettings, options, name)
+        super().__init__(name if settings.fusion == APRSettings.fusion else "", "between")
+        self.settings = settings
         self.stages = _STAGES if name == "apr" else _STAGES[:2]
-        config = replace(CONFIGS[name], keep=chosen.keep, patch=chosen.patch, fusion=chosen.fusion)
+        config = replace(CONFIGS[name], keep=settings.keep, patch=settings.patch, fusion=settings.fusion)
         try:
-            self.taught = APR(config)
+            self.training_network = APR(config)
         except ValueError as error:
             raise UsageError(f"[network] of {name} does not make a network: {error}.") from None
-        if self.taught.router is not None:
-            self.taught.router.temperature = chosen.temperature
-        if chosen.static:
-            self._begin_with(Path(chosen.static).expanduser())
-        if chosen.weights:
-            trained = load_estimator("" if chosen.weights == "installed" else chosen.weights)
-            self.taught.estimator.load_state_dict(trained.estimator.state_dict())
-        self.begin(self.stages[0])
+        if self.training_network.router is not None:
+            self.training_network.router.temperature = settings.temperature
+        if settings.static:
+            self._begin_with(Path(settings.static).expanduser())
+        if settings.weights:
+            trained = load_estimator("" if settings.weights == "installed" else settings.weights)
+            self.training_network.estimator.load_state_dict(trained.estimator.state_dict())
+        self.begin_stage(self.stages[0])
 
     @property
     def network(self) -> Network:
         """The network, in the mode of the stage."""
-        return self.taught
+        return self.training_network
 
-    def begin(self, stage: str) -> None:
+    def begin_stage(self, stage: str) -> None:
         """Set the mode, and freeze what the stage does not train."""
-        self.taught.stage(1 + _STAGES.index(stage))
-        if self.options.weights:
-            self.taught.estimator.requires_grad_(False)
+        self.training_network.stage(1 + _STAGES.index(stage))
+        if self.settings.weights:
+            self.training_network.estimator.requires_grad_(False)
 
     def loss(self, batch: Batch, done: float) -> LossTerms:
         """Equation 4."""
-        found = self.taught(batch.frame0, batch.frame1, batch.t)
+        found = self.training_network(batch.frame0, batch.frame1, batch.t)
         with full_precision(batch.truth):
             frame = found.frame.float()
             parts = {"reconstruction": charbonnier(frame, batch.truth), "census": census(frame, batch.truth)}
-            if self.taught.mode == "routed":
-                parts["route"] = route_loss(found.routes, self.taught.reference(found.warped))
-        terms = weighted_sum(parts, {"census": self.options.census, "route": self.options.route})
-        if self.taught.mode == "routed":
+            if self.training_network.mode == "routed":
+                parts["route"] = route_loss(found.routes, self.training_network.reference(found.warped))
+        terms = weighted_sum(parts, {"census": self.settings.census, "route": self.settings.route})
+        if self.training_network.mode == "routed":
             terms.parts.update({f"kept {k + 1}": kept for k, kept in enumerate(found.kept.mean(dim=0))})
         return terms
 
     def _begin_with(self, path: Path) -> None:
         """Load the weights of the network without a router."""
-        own = {name: value for name, value in self.taught.state_dict().items() if name.startswith("router.")}
-        self.taught.load_state_dict(match_tensors(self.taught, {**own, **read_tensors(path)}, path).tensors)
+        own = {name: value for name, value in self.training_network.state_dict().items() if name.startswith("router.")}
+        self.training_network.load_state_dict(
+            match_tensors(self.training_network, {**own, **read_tensors(path)}, path).tensors
+        )

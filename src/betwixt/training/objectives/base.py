@@ -121,7 +121,7 @@ class Objective(nn.Module, ABC):
         """What is validated: the network alone, without teachers."""
 
     @property
-    def shipped(self) -> nn.Module:
+    def exported_module(self) -> nn.Module:
         """The module whose state dict is averaged and exported, as `betwixt.runtime.load.load_model` reads it.
 
         The network's own by default, or the one inside it where it is a wrapper, such as test-time augmentation.
@@ -130,7 +130,7 @@ class Objective(nn.Module, ABC):
         return inner if isinstance(inner, nn.Module) else self.network
 
     @property
-    def model(self) -> str:
+    def model_name(self) -> str:
         """The name in `betwixt models` under which `--weights` takes what is exported; "" if there is none."""
         return ""
 
@@ -138,13 +138,13 @@ class Objective(nn.Module, ABC):
         """The network as `betwixt evaluate` runs it, in float32; it shares its parameters with this objective."""
         from betwixt.runtime.torch import TorchInterpolator
 
-        return TorchInterpolator(self.model or type(self.network).__name__, self.network, device)
+        return TorchInterpolator(self.model_name or type(self.network).__name__, self.network, device)
 
     def finish(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """What ships, out of the averaged weights by name: the same in float16, unless more has to be made of them."""
         return {name: tensor.half() for name, tensor in tensors.items()}
 
-    def begin(self, stage: str) -> None:
+    def begin_stage(self, stage: str) -> None:
         """Freeze, unfreeze and switch modes for a stage: called at its start and where a run goes on within it."""
 
     @abstractmethod

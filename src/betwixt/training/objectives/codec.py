@@ -83,8 +83,8 @@ class _Unaided(Network):
         """Frame t, from what the search finds in the first of the batch."""
         codec: BFrameNetwork = self.__dict__["codec"]
         frame0, frame1 = pair
-        pictures = torch.stack((frame0, frame1), dim=1).clamp(0, 1).mul(255).round().byte()
-        found = [codec.predictor.hints(p.permute(0, 2, 3, 1).cpu().numpy(), float(t.flatten()[0])) for p in pictures]
+        images = torch.stack((frame0, frame1), dim=1).clamp(0, 1).mul(255).round().byte()
+        found = [codec.predictor.hints(p.permute(0, 2, 3, 1).cpu().numpy(), float(t.flatten()[0])) for p in images]
         hints = {
             name: torch.from_numpy(np.stack([f[name] for f in found])).permute(0, 3, 1, 2).float().to(frame0.device)
             for name in found[0]
@@ -117,7 +117,7 @@ class CodecObjective(Objective):
         return _Unaided(self.codec)
 
     @property
-    def shipped(self) -> BFrameNetwork:
+    def exported_module(self) -> BFrameNetwork:
         """The codec."""
         return self.codec
 
@@ -129,7 +129,7 @@ class CodecObjective(Objective):
         return finish_weights(self.codec)
 
     @property
-    def model(self) -> str:
+    def model_name(self) -> str:
         """What its weights are called; `--codec-weights` takes them."""
         return "codec-b"
 
@@ -144,7 +144,7 @@ class CodecObjective(Objective):
             )
         step = step_from_code(step_code(float(np.exp(rng.uniform(math.log(s.finest), math.log(s.coarsest)))) / 255.0))
         # H.264 leaves as large an error with a step of two fifths.
-        coded = code_references(sample.pictures[[0, 2]], 0.4 * 255.0 * step * 2.0 ** float(rng.uniform(-0.6, 0.2)))
+        coded = code_references(sample.images[[0, 2]], 0.4 * 255.0 * step * 2.0 ** float(rng.uniform(-0.6, 0.2)))
         extra: dict[str, NDArray[Any]] = {
             "step": np.array([step], np.float32),
             "coded": np.concatenate(list(coded), axis=2).astype(np.float32) / np.float32(255),
@@ -154,7 +154,7 @@ class CodecObjective(Objective):
             from betwixt.models.compact.config import search
 
             found, logit = search(coded[0], coded[1], sample.t)
-            true = search_true_flow(np.stack([coded[0], sample.pictures[1], coded[1]]))
+            true = search_true_flow(np.stack([coded[0], sample.images[1], coded[1]]))
             extra |= {"found": found, "logit": logit, "true": true}
         return extra
 
@@ -192,9 +192,9 @@ class CodecObjective(Objective):
         return LossTerms(total, {name: value.detach() for name, value in parts.items()})
 
 
-def code_references(pictures: NDArray[np.uint8], step: float) -> NDArray[np.uint8]:
+def code_references(images: NDArray[np.uint8], step: float) -> NDArray[np.uint8]:
     """Two successive pictures (2, S, S, 3) as H.264 gives them, with a quantizer's step of samples in [0, 255]."""
-    size = pictures.shape[1]
+    size = images.shape[1]
     even = size + size % 2
     quantizer = min(51, max(1, round(4 + 6 * math.log2(step))))
     file = io.BytesIO()
@@ -202,8 +202,8 @@ def code_references(pictures: NDArray[np.uint8], step: float) -> NDArray[np.uint
         options = {"preset": "veryfast", "qp": str(quantizer), "bf": "0", "threads": "1", "tune": "zerolatency"}
         stream: Any = out.add_stream("libx264", rate=25, options=options)
         stream.width, stream.height, stream.pix_fmt = even, even, "yuv420p"
-        for picture in pictures:
-            whole = np.pad(picture, ((0, even - size), (0, even - size), (0, 0)), mode="edge")
+        for image in images:
+            whole = np.pad(image, ((0, even - size), (0, even - size), (0, 0)), mode="edge")
             out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(whole), format="rgb24")))
         out.mux(stream.encode(None))
     file.seek(0)

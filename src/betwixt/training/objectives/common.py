@@ -74,7 +74,7 @@ class PaperObjective(Objective):
         self.times = times
 
     @property
-    def model(self) -> str:
+    def model_name(self) -> str:
         """The name in `betwixt models`."""
         return self._name
 
@@ -89,7 +89,7 @@ class PaperObjective(Objective):
         Raises:
             UsageError: if it is of another time, or of a size that the network does not take.
         """
-        side, cell = sample.pictures.shape[1], self.cell
+        side, cell = sample.images.shape[1], self.cell
         if side % cell or side < _SMALLEST:
             raise UsageError(
                 f"{self._name or type(self).__name__} is trained on crops that are multiples of {cell} pixels and at "

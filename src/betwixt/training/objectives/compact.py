@@ -75,21 +75,21 @@ class CompactObjective(Objective):
         self._name = name
         self.settings = parse_table(CompactSettings, options, f"[network] of {name}")
         self.margin = self.settings.margin
-        self.learner = CompactNetwork(CONFIGS[name])
+        self.training_network = CompactNetwork(CONFIGS[name])
         self.teacher = FlowTeacher(self.settings.flow_teacher, self.settings.flow_teacher_weights)
 
     @property
     def network(self) -> CompactNetwork:
         """The network; at work, the search comes before it."""
-        return self.learner
+        return self.training_network
 
     @property
-    def shipped(self) -> nn.Module:
+    def exported_module(self) -> nn.Module:
         """The two small networks."""
-        return self.learner.compact
+        return self.training_network.compact
 
     @property
-    def model(self) -> str:
+    def model_name(self) -> str:
         """Of `betwixt models`."""
         return self._name
 
@@ -97,7 +97,7 @@ class CompactObjective(Objective):
         """Search, networks and warps, as at work."""
         from betwixt.models.compact.interpolator import CompactInterpolator
 
-        return CompactInterpolator(self.learner.compact, device, engine="torch", name=self._name)
+        return CompactInterpolator(self.training_network.compact, device, engine="torch", name=self._name)
 
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """What the search finds: `found` (S, S, 2) in pixels, `logit` (S, S, 1)."""
@@ -107,7 +107,7 @@ class CompactObjective(Objective):
     def loss(self, batch: Batch, done: float) -> LossTerms:
         """See the module."""
         extra = batch.extra
-        output: CompactOutput = self.learner.compact(
+        output: CompactOutput = self.training_network.compact(
             batch.frame0, batch.frame1, batch.t, extra["found"], extra["logit"]
         )
         with full_precision(batch.frame0):
@@ -127,7 +127,7 @@ def search_motion(
     """What the search finds in a sample: see `models.compact_start.search`."""
     # Large frames are searched at a part of their size: see `models.dis`.
     ratio = 1.0 if rng.random() < 0.5 else float(rng.uniform(0.4, 0.8))
-    return search(sample.pictures[0], sample.pictures[2], sample.t, ratio, effort)
+    return search(sample.images[0], sample.images[2], sample.t, ratio, effort)
 
 
 def flow_loss(

@@ -57,44 +57,44 @@ class DAEKObjective(PaperObjective):
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        chosen = read_options(DAEKSettings, options, name)
-        whole = chosen.F and chosen.CA and chosen.SFA
+        settings = read_options(DAEKSettings, options, name)
+        whole = settings.F and settings.CA and settings.SFA
         super().__init__(name if whole else "", "middle")
-        self.options = chosen
-        self.taught = DAEK(
+        self.settings = settings
+        self.training_network = DAEK(
             DAEKConfig(
-                features=DAEKConfig.features if chosen.F else 0,
-                correlation_attention=chosen.CA,
-                shallow_attention=chosen.SFA,
-                teacher=chosen.teacher,
+                features=DAEKConfig.features if settings.F else 0,
+                correlation_attention=settings.CA,
+                shallow_attention=settings.SFA,
+                teacher=settings.teacher,
             )
         )
 
     @property
     def network(self) -> Network:
         """The student."""
-        taught, config = self.taught, replace(self.taught.config, teacher="none")
+        training_network, config = self.training_network, replace(self.training_network.config, teacher="none")
         return without_training_parts(
-            taught,
+            training_network,
             config=config,
             teacher_meb=None,
             teacher_mrb=None,
             # The teacher has both attentions even where the student lacks one.
-            appearance_encoder=taught.appearance_encoder if config.correlation_attention else None,
-            context_encoder=taught.context_encoder if config.shallow_attention else None,
+            appearance_encoder=training_network.appearance_encoder if config.correlation_attention else None,
+            context_encoder=training_network.context_encoder if config.shallow_attention else None,
         )
 
     def loss(self, batch: Batch, done: float) -> LossTerms:
         """Equation 7."""
-        if self.options.teacher == "none":
-            frame = self.taught(batch.frame0, batch.frame1, batch.t).frame
+        if self.settings.teacher == "none":
+            frame = self.training_network(batch.frame0, batch.frame1, batch.t).frame
             with full_precision(batch.truth):
                 return weighted_sum({"reconstruction": laplacian(frame.float(), batch.truth)})
-        found = self.taught.distil(batch.frame0, batch.frame1, batch.t, batch.truth)
+        found = self.training_network.distil(batch.frame0, batch.frame1, batch.t, batch.truth)
         with full_precision(batch.truth):
             parts = {
                 "reconstruction": laplacian(found.student.frame.float(), batch.truth),
                 "teacher": laplacian(found.teacher.merged.float(), batch.truth),
                 "distillation": found.loss.float(),
             }
-        return weighted_sum(parts, {"distillation": self.options.distillation})
+        return weighted_sum(parts, {"distillation": self.settings.distillation})

@@ -47,21 +47,21 @@ class EBMEObjective(PaperObjective):
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        chosen = read_options(EBMESettings, options, name)
+        settings = read_options(EBMESettings, options, name)
         super().__init__(name, "between")
-        self.options = chosen
+        self.settings = settings
         # As many levels as the size of the frames says: three for crops of 448 pixels and less.
-        self.taught = EBMESplat()
+        self.training_network = EBMESplat()
 
     @property
     def network(self) -> Network:
         """The network."""
-        return self.taught
+        return self.training_network
 
     def loss(self, batch: Batch, done: float) -> LossTerms:
         """Charbonnier + 0.1 census."""
-        frame = self.taught(batch.frame0, batch.frame1, batch.t).frame
+        frame = self.training_network(batch.frame0, batch.frame1, batch.t).frame
         with full_precision(batch.truth):
             frame = frame.float()
             parts = {"reconstruction": charbonnier(frame, batch.truth), "census": census(frame, batch.truth)}
-        return weighted_sum(parts, {"census": self.options.census})
+        return weighted_sum(parts, {"census": self.settings.census})

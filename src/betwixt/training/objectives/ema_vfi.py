@@ -49,23 +49,23 @@ class EMAVFIObjective(PaperObjective):
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        chosen = read_options(EMAVFISettings, options, name)
+        settings = read_options(EMAVFISettings, options, name)
         super().__init__(name, "between")
-        self.options = chosen
-        self.taught = EMAVFI(EMA_VFI if name == "ema-vfi" else EMA_VFI_SMALL)
-        for parameter, value in self.taught.named_parameters():
+        self.settings = settings
+        self.training_network = EMAVFI(EMA_VFI if name == "ema-vfi" else EMA_VFI_SMALL)
+        for parameter, value in self.training_network.named_parameters():
             if parameter.endswith(".position.bias"):
                 value.requires_grad_(False)
 
     @property
     def network(self) -> Network:
         """The network."""
-        return self.taught
+        return self.training_network
 
     def loss(self, batch: Batch, done: float) -> LossTerms:
         """The Laplacian losses."""
-        found = self.taught(batch.frame0, batch.frame1, batch.t)
+        found = self.training_network(batch.frame0, batch.frame1, batch.t)
         with full_precision(batch.truth):
             warped = torch.stack([laplacian(merged.float(), batch.truth) for merged in found.merges])
             parts = {"reconstruction": laplacian(found.frame.float(), batch.truth), "warp": warped.sum()}
-        return weighted_sum(parts, {"warp": self.options.warp})
+        return weighted_sum(parts, {"warp": self.settings.warp})

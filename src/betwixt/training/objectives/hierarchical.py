@@ -85,47 +85,47 @@ class HierarchicalObjective(PaperObjective):
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        chosen = read_options(HierarchicalSettings, options, name)
+        settings = read_options(HierarchicalSettings, options, name)
         host = name.removesuffix("+hm")
-        network: Network = load_network(name if chosen.plug_in else host)
-        if isinstance(network, Hierarchical) and chosen.ablation != "full":
-            network = Hierarchical(network.host, ABLATIONS[chosen.ablation])
+        network: Network = load_network(name if settings.plug_in else host)
+        if isinstance(network, Hierarchical) and settings.ablation != "full":
+            network = Hierarchical(network.host, ABLATIONS[settings.ablation])
         # Weights of a network with other parts cannot be loaded by its name.
-        whole = chosen.ablation in ("full", "zero-masks")
+        whole = settings.ablation in ("full", "zero-masks")
         super().__init__(
-            (name if whole else "") if chosen.plug_in else host, "between" if network.any_time else "middle"
+            (name if whole else "") if settings.plug_in else host, "between" if network.any_time else "middle"
         )
-        self.options = chosen
-        self.taught = network
-        if chosen.host:
-            plain = load_network(host) if chosen.plug_in else network
-            load_weights(plain, Path(chosen.host).expanduser())
+        self.settings = settings
+        self.training_network = network
+        if settings.host:
+            plain = load_network(host) if settings.plug_in else network
+            load_weights(plain, Path(settings.host).expanduser())
             if isinstance(network, Hierarchical):
                 network.adopt(plain.state_dict())
 
     @property
     def network(self) -> Network:
         """The network."""
-        return self.taught
+        return self.training_network
 
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """The label maps of both frames, (S, S, 2)."""
         super().prepare(rng, sample)
-        if not isinstance(self.taught, Hierarchical) or not self.taught.config.masks:
+        if not isinstance(self.training_network, Hierarchical) or not self.training_network.config.masks:
             return {}
-        first, _, second = (np.ascontiguousarray(picture) for picture in sample.pictures)
+        first, _, second = (np.ascontiguousarray(image) for image in sample.images)
         masks = find_regions(first, second)
         return {"labels": np.stack((masks.labels0, masks.labels1), axis=-1)}
 
     def loss(self, batch: Batch, done: float) -> LossTerms:
         """Equation 13, or 12."""
-        if not isinstance(self.taught, Hierarchical):
-            found = self.taught(batch.frame0, batch.frame1, batch.t)
+        if not isinstance(self.training_network, Hierarchical):
+            found = self.training_network(batch.frame0, batch.frame1, batch.t)
             return weighted_sum(hierarchical_loss(found, None, batch.truth))
         labels = batch.extra.get("labels")
         masks = None
         if labels is not None:
             masks = MaskPair(labels[:, 0], labels[:, 1], int(labels.max()) + 1)
-        pair = self.taught.pair(batch.frame0, batch.frame1, masks)
-        found, alone = self.taught.trained(pair, batch.t)
-        return weighted_sum(hierarchical_loss(found, alone, batch.truth), {"plug-in": self.options.weight})
+        pair = self.training_network.pair(batch.frame0, batch.frame1, masks)
+        found, alone = self.training_network.trained(pair, batch.t)
+        return weighted_sum(hierarchical_loss(found, alone, batch.truth), {"plug-in": self.settings.weight})

@@ -64,23 +64,23 @@ class HybridObjective(Objective):
         self._name = name
         self.settings = parse_table(HybridSettings, options, f"[network] of {name}")
         self.margin = self.settings.margin
-        self.learner = Fusion()
-        if not next(self.learner.parameters()).is_meta:
-            init_from_compact(self.learner, read_tensors(embedded_file("compact.safetensors")))
+        self.training_network = Fusion()
+        if not next(self.training_network.parameters()).is_meta:
+            init_from_compact(self.training_network, read_tensors(embedded_file("compact.safetensors")))
 
     @property
     def network(self) -> HybridNetwork:
         """The networks, beside a RIFE without weights; at work, its motion and that of the search come first."""
         with torch.device("meta"):
-            return HybridNetwork(fusion=self.learner)
+            return HybridNetwork(fusion=self.training_network)
 
     @property
-    def shipped(self) -> nn.Module:
+    def exported_module(self) -> nn.Module:
         """The networks that fuse."""
-        return self.learner
+        return self.training_network
 
     @property
-    def model(self) -> str:
+    def model_name(self) -> str:
         """Of `betwixt models`."""
         return self._name
 
@@ -88,21 +88,23 @@ class HybridObjective(Objective):
         """Search, RIFE, networks and warps, as at work."""
         from betwixt.models.hybrid.interpolator import HybridInterpolator
 
-        return HybridInterpolator(self.learner, device, engine="torch", rife=embedded_file(RIFE))
+        return HybridInterpolator(self.training_network, device, engine="torch", rife=embedded_file(RIFE))
 
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """What the search and RIFE find: `first` and `second`, (S, S, 5)."""
         found, logit = search_motion(rng, sample, HYBRID.search)
         t = np.float32(sample.t)
         first = np.concatenate((-t * found, (1 - t) * found, logit), axis=-1)
-        frame0, frame1 = (sample.pictures[i].astype(np.float32) / np.float32(255) for i in (0, 2))
+        frame0, frame1 = (sample.images[i].astype(np.float32) / np.float32(255) for i in (0, 2))
         second = _rife()(frame0, frame1, sample.t)
         return {"first": first, "second": np.moveaxis(second, 0, 2)}
 
     def loss(self, batch: Batch, done: float) -> LossTerms:
         """See the module."""
         extra = batch.extra
-        output: FusionOutput = self.learner(batch.frame0, batch.frame1, batch.t, extra["first"], extra["second"])
+        output: FusionOutput = self.training_network(
+            batch.frame0, batch.frame1, batch.t, extra["first"], extra["second"]
+        )
         with full_precision(batch.frame0):
             prediction = output.frame.float()
             reconstruction = laplacian(prediction, batch.truth, 4) + charbonnier(prediction, batch.truth)

@@ -71,14 +71,14 @@ class IntermediateObjective(PaperObjective, Generic[NetworkT]):
 
     def __init__(self, name: str, network: NetworkT, options: IFRNetSettings) -> None:
         super().__init__(name, "between")
-        self.options = options
-        self.taught: NetworkT = network
+        self.settings = options
+        self.training_network: NetworkT = network
         self.flow_teacher = FlowTeacher(options.flow_teacher, options.flow_weights)
 
     @property
     def network(self) -> NetworkT:
         """The network."""
-        return self.taught
+        return self.training_network
 
     @staticmethod
     @abstractmethod
@@ -87,9 +87,9 @@ class IntermediateObjective(PaperObjective, Generic[NetworkT]):
 
     def loss(self, batch: Batch, done: float) -> LossTerms:
         """L_r + `geometry` L_g + `flow` L_d."""
-        pair = self.taught.pair(batch.frame0, batch.frame1)
-        found: Any = self.taught.at(pair, batch.t)
-        features = self.taught.encode_truth(pair, batch.truth)
+        pair = self.training_network.pair(batch.frame0, batch.frame1)
+        found: Any = self.training_network.at(pair, batch.t)
+        features = self.training_network.encode_truth(pair, batch.truth)
         with full_precision(batch.truth):
             frame = found.frame.float()
             consistency = [geometry(a.float(), b.float()) for a, b in zip(found.features, features, strict=True)]
@@ -105,7 +105,7 @@ class IntermediateObjective(PaperObjective, Generic[NetworkT]):
                     [to_0, *(flow[:, :2] for flow in found.level_flows)],
                     [to_1, *(flow[:, 2:] for flow in found.level_flows)],
                 )
-        return weighted_sum(parts, {"geometry": self.options.geometry, "flow": self.options.flow})
+        return weighted_sum(parts, {"geometry": self.settings.geometry, "flow": self.settings.flow})
 
 
 class IFRNetObjective(IntermediateObjective[IFRNet]):

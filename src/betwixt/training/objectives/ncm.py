@@ -76,42 +76,44 @@ class NCMObjective(PaperObjective):
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        chosen = read_options(NCMSettings, options, name)
+        settings = read_options(NCMSettings, options, name)
         plain, following = (NCM_LARGE if name.startswith("ncm-large") else NCM_BASE), name.endswith("-next")
         try:
             config = replace(
                 plain,
-                image_feature=chosen.image_feature,
-                motion_feature=chosen.motion_feature,
-                flow_guided=chosen.flow_guided,
-                heterogeneous=chosen.heterogeneous,
-                progressive=chosen.progressive,
+                image_feature=settings.image_feature,
+                motion_feature=settings.motion_feature,
+                flow_guided=settings.flow_guided,
+                heterogeneous=settings.heterogeneous,
+                progressive=settings.progressive,
             )
         except ValueError as error:
             raise UsageError(f"[network] of {name} does not make a network: {error}") from None
         super().__init__(name if config == plain else "", "next" if following else "middle")
-        self.options = chosen
-        self.stages = ("coarse", "fine") if chosen.progressive else ("all",)
+        self.settings = settings
+        self.stages = ("coarse", "fine") if settings.progressive else ("all",)
         self.stage = self.stages[0]
-        self.taught = NCM(replace(config, extrapolation=following))
+        self.training_network = NCM(replace(config, extrapolation=following))
 
     @property
     def network(self) -> Network:
         """The student; the large one as it is used, with test-time augmentation."""
-        student = without_training_parts(self.taught, teacher=None, config=replace(self.taught.config, teacher=False))
-        return TestTimeAugmented(student) if self.taught.config.double_resolution else student
+        student = without_training_parts(
+            self.training_network, teacher=None, config=replace(self.training_network.config, teacher=False)
+        )
+        return TestTimeAugmented(student) if self.training_network.config.double_resolution else student
 
     @property
     def cell(self) -> int:
         """The sides of a crop: stage "fine" shrinks them by 4, and the coarse-scale module takes multiples of 16."""
         return 64
 
-    def begin(self, stage: str) -> None:
+    def begin_stage(self, stage: str) -> None:
         """Stage "coarse" trains the coarse-scale module, "fine" everything else, "all" everything."""
         self.stage = stage
-        taught = self.taught
-        taught.coarse_scale.requires_grad_(stage in ("coarse", "all"))
-        for part in (taught.fine_scale, taught.contextnet, taught.unet):
+        training_network = self.training_network
+        training_network.coarse_scale.requires_grad_(stage in ("coarse", "all"))
+        for part in (training_network.fine_scale, training_network.contextnet, training_network.unet):
             part.requires_grad_(stage in ("fine", "all"))
 
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
@@ -122,37 +124,37 @@ class NCMObjective(PaperObjective):
     def loss(self, batch: Batch, done: float) -> LossTerms:
         """Equation 8; its first term alone for extrapolation."""
         frames = batch.frame0, batch.frame1, batch.t
-        if self.taught.teacher is None:
+        if self.training_network.teacher is None:
             frame = self._untaught(batch)
             with full_precision(batch.truth):
                 return weighted_sum({"reconstruction": laplacian(frame.float(), batch.truth)})
         found: NCMDistillation
         if self.stage == "coarse":
-            found = self.taught.distil_coarse(*frames, batch.truth)
+            found = self.training_network.distil_coarse(*frames, batch.truth)
         else:
-            found = self.taught.distil(*frames, batch.truth, self._size(batch))
+            found = self.training_network.distil(*frames, batch.truth, self._size(batch))
         with full_precision(batch.truth):
             parts = {
                 "reconstruction": laplacian(found.frame.float(), batch.truth),
                 "teacher": laplacian(found.teacher.merged.float(), batch.truth),
                 "distillation": found.loss.float(),
             }
-        return weighted_sum(parts, {"distillation": self.options.distillation})
+        return weighted_sum(parts, {"distillation": self.settings.distillation})
 
     def _untaught(self, batch: Batch) -> Tensor:
         """What L_rec compares with the truth, without a teacher."""
-        taught = self.taught
+        training_network = self.training_network
         if self.stage == "coarse":
-            return taught.coarse(batch.frame0, batch.frame1, batch.t)[-1].merged
+            return training_network.coarse(batch.frame0, batch.frame1, batch.t)[-1].merged
         if self.stage == "all":
-            frame: Tensor = taught(batch.frame0, batch.frame1, batch.t).frame
+            frame: Tensor = training_network(batch.frame0, batch.frame1, batch.t).frame
             return frame
         size = self._size(batch)
         assert size is not None
         small0, small1 = (resize_to(frame, size, antialias=True) for frame in (batch.frame0, batch.frame1))
         with torch.no_grad():
-            start = taught.coarse(small0, small1, batch.t)[-1]
-        return taught.fine(batch.frame0, batch.frame1, batch.t, start).frame
+            start = training_network.coarse(small0, small1, batch.t)[-1]
+        return training_network.fine(batch.frame0, batch.frame1, batch.t, start).frame
 
     def _size(self, batch: Batch) -> tuple[int, int] | None:
         """The size of the coarse-scale module's frames; None: as the network chooses."""

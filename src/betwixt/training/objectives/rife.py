@@ -13,7 +13,7 @@ Where the paper is silent:
   unchanged"), where a remark in that program speaks of 0.005 or 0.002: `distillation` sets it.
 - RIFE 4 has no paper. Known of its training are the data (Vimeo-90K, later Adobe240 and ATD-12K), any t, AdamW with
   weight decay 1e-4, a flow loss of student to teacher of weight 0.01, and that a reconstruction loss in L1, sometimes
-  a perceptual one and a smoothness of the flow were added. What was chosen: the paper's objective, with a
+  a perceptual one and a smoothness of the flow were added. What was settings: the paper's objective, with a
   teacher block of the last block's width (`betwixt.models.rife.v4`); `smoothness` adds the Sobel gradient of the final
   flows (0.1 in the published program, whose authors found it to matter for repeated patterns alone; 0 here).
 
@@ -63,24 +63,26 @@ class RIFEObjective(PaperObjective):
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        chosen = read_options(RIFESettings, options, name)
-        taught: RIFE | RIFEv4
+        settings = read_options(RIFESettings, options, name)
+        training_network: RIFE | RIFEv4
         if name in _PAPER:
-            taught = RIFE(_PAPER[name])
+            training_network = RIFE(_PAPER[name])
         else:
-            taught = RIFEv4(replace(_FOUR[name], teacher=True))
-        super().__init__(name, "between" if taught.any_time else "middle")
-        self.options = chosen
-        self.taught = taught
+            training_network = RIFEv4(replace(_FOUR[name], teacher=True))
+        super().__init__(name, "between" if training_network.any_time else "middle")
+        self.settings = settings
+        self.training_network = training_network
 
     @property
     def network(self) -> Network:
         """The student."""
-        return without_training_parts(self.taught, block_tea=None, config=replace(self.taught.config, teacher=False))
+        return without_training_parts(
+            self.training_network, block_tea=None, config=replace(self.training_network.config, teacher=False)
+        )
 
     def loss(self, batch: Batch, done: float) -> LossTerms:
         """Equation 6."""
-        found = self.taught.distil(batch.frame0, batch.frame1, batch.t, batch.truth)
+        found = self.training_network.distil(batch.frame0, batch.frame1, batch.t, batch.truth)
         student = found.student
         with full_precision(batch.truth):
             parts = {
@@ -88,9 +90,9 @@ class RIFEObjective(PaperObjective):
                 "teacher": laplacian(found.teacher.merged.float(), batch.truth),
                 "distillation": found.loss.float(),
             }
-            if self.options.smoothness:
+            if self.settings.smoothness:
                 assert student.flow_t0 is not None
                 assert student.flow_t1 is not None
                 flows = torch.cat((student.flow_t0, student.flow_t1), dim=1)
                 parts["smoothness"] = sobel(flows, torch.zeros_like(flows))
-        return weighted_sum(parts, {"distillation": self.options.distillation, "smoothness": self.options.smoothness})
+        return weighted_sum(parts, {"distillation": self.settings.distillation, "smoothness": self.settings.smoothness})
