@@ -1,0 +1,117 @@
+"""Opens an input container, and turns what FFmpeg reports about it into errors that say what to do.
+
+`open_container` is the only place where a video file or a pipe is opened for reading by `media.reader`. A pipe is
+wrapped in `InterruptiblePipe` first, so that another thread can end the wait for its next bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+from pathlib import Path
+from typing import IO
+
+import av
+import av.container
+import av.error
+
+from betwixt.errors import InputError
+from betwixt.files import error_text
+
+__all__ = ["InterruptiblePipe", "open_container"]
+
+
+class InterruptiblePipe:
+    """A pipe that one thread reads, and that another thread can declare finished.
+
+    Attributes:
+        stopped: Whether to stop waiting: `read` then returns no more bytes.
+        interrupt: The Ctrl-C that ended a wait. FFmpeg calls `read` and would not pass the exception on, so the
+            reader raises it afterwards.
+    """
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._file, self.stopped = file, False
+        self.interrupt: KeyboardInterrupt | None = None
+        self._ready = select.poll()
+        self._ready.register(file, select.POLLIN)
+
+    def read(self, size: int) -> bytes:
+        """Read up to `size` bytes; an empty result is the end."""
+        try:
+            while not self.stopped:
+                if self._ready.poll(100):
+                    return self._file.read(size) or b""
+        except KeyboardInterrupt as error:
+            self.stopped, self.interrupt = True, error
+        return b""
+
+
+def open_container(source: str | Path | IO[bytes] | InterruptiblePipe, name: str) -> av.container.InputContainer:
+    """Open a container for reading.
+
+    Args:
+        source: A path, a URL, or an open binary file.
+        name: What error messages call it.
+
+    Raises:
+        InputError: if it is no video that can be read.
+    """
+    if isinstance(source, (str, Path)):
+        _check_file(Path(source), name)
+    try:
+        return av.open(str(source) if isinstance(source, Path) else source, mode="r", metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        raise InputError(_failure_text(error, source, name)) from None
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror or error}.") from None
+
+
+def _check_file(path: Path, name: str) -> None:
+    """Raise the errors that do not need FFmpeg to be found."""
+    if path.is_dir():
+        raise InputError(f"{name} is a folder without images: give a video, or a folder of PNG, JPEG, TIFF or WebP.")
+    if not path.exists() and "://" not in name:
+        raise InputError(f"{name} does not exist: check the path.")
+    if path.is_file() and path.stat().st_size == 0:
+        raise InputError(f"{name} is empty (0 bytes): it contains no video.")
+    if path.exists() and not os.access(path, os.R_OK):
+        raise InputError(f"{name} cannot be read: check its permissions.")
+
+
+def _failure_text(error: av.error.FFmpegError, source: object, name: str) -> str:
+    if isinstance(source, (str, Path)) and _lacks_index(Path(source)):
+        return f"{name} is cut off: its index (moov) is missing, so no player can read it; copy or record it again."
+    if isinstance(error, av.error.EOFError):
+        return f"{name} contains no video: it ends right after its header."
+    if isinstance(error, av.error.InvalidDataError):
+        return f"{name} is not a video that can be read: its content fits no known format."
+    return f"{name} cannot be read: {error_text(error)}."
+
+
+def _lacks_index(path: Path) -> bool:
+    """Whether an ISO media file (mp4, mov) has no complete moov box.
+
+    Walks over the file's top-level boxes: each begins with its length in 4 bytes (1 means that 8 bytes follow the
+    type) and its type in 4 letters.
+    """
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        position = 0
+        while position + 8 <= size:
+            file.seek(position)
+            head = file.read(16)
+            length, box = int.from_bytes(head[:4], "big"), head[4:8]
+            if position == 0 and box != b"ftyp":
+                return False
+            if box == b"moov":
+                return position + length > size
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            if length < 8:
+                return box == b"mdat"
+            position += length
+    return position > 0
