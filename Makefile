@@ -15,7 +15,7 @@ VIDEO ?=
 	touch $@
 
 demo: .venv/.stamp
-	@$(BIN)/python -m betwixt.cli.demo $(if $(VIDEO),"$(VIDEO)")
+	@$(BIN)/python examples/demo.py $(if $(VIDEO),"$(VIDEO)")
 
 test: .venv/.stamp
 	$(BIN)/python -m pytest

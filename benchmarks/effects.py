@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from fractions import Fraction
@@ -20,11 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import betwixt
-from betwixt.media.sample import make_sample, render
 from betwixt.media.transfer import transfer_of
 from betwixt.pipeline.blur import blur_video
 from betwixt.realtime.session import simulate_video
 from picture import labelled, psnr
+
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+from sample import make_sample, render
 
 Image = NDArray[np.uint8]
 

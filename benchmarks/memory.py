@@ -9,6 +9,7 @@ Converts the same scene at two lengths and prints the peak memory of both proces
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +19,9 @@ import av
 
 from betwixt.evaluation.end_to_end import convert
 from betwixt.machine import describe_machine
-from betwixt.media.sample import make_sample
+
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+from sample import make_sample
 
 
 def repeated(clip: Path, target: Path, times: int) -> Path:

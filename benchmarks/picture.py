@@ -8,6 +8,7 @@ The scene is the sample clip's, rendered by code at any time, so that the truth 
 from __future__ import annotations
 
 import argparse
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import betwixt
-from betwixt.media.sample import render
+
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+from sample import render
 
 Image = NDArray[np.uint8]
 

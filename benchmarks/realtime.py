@@ -10,14 +10,18 @@ pictures of the next `--ahead` ticks are made ahead.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 
 from betwixt.machine import describe_machine
-from betwixt.media.sample import render
 from betwixt.realtime import MODES, Smoother
+
+sys.path.append(str(Path(__file__).parents[1] / "examples"))
+from sample import render
 
 
 def played(smoother: Smoother, frames: list[np.ndarray], rate: Fraction, factor: int) -> tuple[list[float], int]:

@@ -8,7 +8,7 @@ import pytest
 
 from betwixt.errors import UsageError
 from betwixt.masks.regions import RegionTracker, find_regions
-from betwixt.media.sample import render
+from sample import render
 
 
 def scene(step, size=(160, 240)):

@@ -9,7 +9,7 @@ import pytest
 from betwixt.masks.cache import MaskCache, cache_key
 from betwixt.masks.open_world import OpenWorldSegmenter
 from betwixt.masks.source import OpenWorldMaskSource, RegionMaskSource
-from betwixt.media.sample import render
+from sample import render
 
 
 @pytest.fixture(scope="module")

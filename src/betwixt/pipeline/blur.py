@@ -366,12 +366,8 @@ def blur_video(
         BetwixtError: as `betwixt.interpolate_video`.
 
     Example:
-        >>> import tempfile, pathlib
         >>> from betwixt.pipeline.blur import blur_video
-        >>> from betwixt.media.sample import make_sample
-        >>> folder = pathlib.Path(tempfile.mkdtemp())
-        >>> _ = make_sample(folder / "in.mp4", width=64, height=48, rate=25, seconds=0.2)
-        >>> blur_video(folder / "in.mp4", folder / "out.mp4", model="dis").frames_out
+        >>> blur_video("in.mp4", "out.mp4", model="dis", end=0.2).frames_out
         5
     """
     job = _Job(source, target, shutter, phase, samples, linear, fps=fps, factor=factor, slow=slow, **options)

@@ -138,12 +138,8 @@ def extrapolate_video(
         BetwixtError: as `betwixt.interpolate_video`.
 
     Example:
-        >>> import tempfile, pathlib
         >>> from betwixt.pipeline.extrapolation import extrapolate_video
-        >>> from betwixt.media.sample import make_sample
-        >>> folder = pathlib.Path(tempfile.mkdtemp())
-        >>> _ = make_sample(folder / "in.mp4", width=128, height=96, rate=25, seconds=1)
-        >>> summary = extrapolate_video(folder / "in.mp4", folder / "out.mp4", frames=3)
+        >>> summary = extrapolate_video("in.mp4", "out.mp4", frames=3)
         >>> summary.untouched, summary.synthesized
         (25, 3)
     """

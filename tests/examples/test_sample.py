@@ -10,7 +10,7 @@ import pytest
 
 from betwixt.errors import OutputError, UsageError
 from betwixt.media.images.convert import frame_to_image
-from betwixt.media.sample import RATE, SOUND_RATE, _kernel, _Layer, make_sample, render, sound
+from sample import RATE, SOUND_RATE, _kernel, _Layer, make_sample, render, sound
 
 SIZE = (160, 90)
 

@@ -1,0 +1,52 @@
+"""Shared by all tests and doctests."""
+
+import importlib
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent
+
+for folder in ("tests", "tests/evaluation", "examples"):
+    sys.path.insert(0, str(ROOT / folder))
+
+# It registers a device, which a process can do once: it must not be imported again in search of doctests.
+collect_ignore = ["tests/elsewhere.py"]
+
+# Tests must not find weights that are installed on this machine.
+os.environ["BETWIXT_WEIGHTS"] = str(ROOT / "tests" / "no weights")
+
+# OpenVINO prints a notice when it is first imported; here it does so before any test captures output.
+if importlib.util.find_spec("openvino") is not None:
+    importlib.import_module("betwixt.backends.openvino").supports_precision("fp32")
+
+# Compiled models stay out of the user's cache, and serve all tests of one run.
+_cache = tempfile.TemporaryDirectory(prefix="betwixt-cache-")
+os.environ["BETWIXT_CACHE"] = _cache.name
+
+
+@pytest.fixture(scope="session")
+def doctest_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One second of video, 96x64 at 25 frames a second."""
+    from clips import make_clip
+
+    return make_clip(tmp_path_factory.mktemp("doctest") / "in.mp4", frames=25, codec="libx264")
+
+
+@pytest.fixture(autouse=True)
+def doctest_folder(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run each doctest in a folder of its own, which holds a video `in.mp4`."""
+    if not isinstance(request.node, pytest.DoctestItem):
+        yield
+        return
+    folder = request.getfixturevalue("tmp_path")
+    shutil.copy(request.getfixturevalue("doctest_clip"), folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield
