@@ -43,7 +43,7 @@ def test_counts_are_those_of_the_authors_networks(model: str) -> None:
     assert count_flops(model, 448, 256) == pytest.approx(theirs["gflop_256x448"], rel=5e-5, abs=1e-3)
 
 
-@pytest.mark.parametrize("model", [name for name, info in MODELS.items() if info.network is not None])
+@pytest.mark.parametrize("model", [name for name, info in MODELS.items() if info.has_network])
 def test_the_registry_knows_how_many_parameters_a_network_has(model: str) -> None:
     assert count_parameters(model) == MODELS[model].parameters
 

@@ -18,7 +18,7 @@ from betwixt.weights.store import RIFE, embedded_file
 from elsewhere import ELSEWHERE, elsewhere
 
 
-@pytest.mark.parametrize("name", [name for name, info in MODELS.items() if info.network is not None])
+@pytest.mark.parametrize("name", [name for name, info in MODELS.items() if info.has_network])
 def test_a_network(name: str) -> None:
     torch.manual_seed(0)
     network = load_network(name).eval()

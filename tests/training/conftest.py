@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from betwixt.models.network import Network, Synthesis
+from betwixt.tables import parse_table
 from betwixt.training.objectives import registry
 from betwixt.training.objectives.base import Batch, LossTerms, Objective
 from betwixt.training.recipe import load_recipe
-from betwixt.training.toml_tables import parse_table
 from clips import make_clip
 
 RECIPE = """

@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 
 from betwixt.models.ebme.network import EBMESplat
 from betwixt.models.registry import MODELS
+from betwixt.tables import parse_table
 from betwixt.training.augmentation import Augmentation
 from betwixt.training.objectives.registry import make_objective
 from betwixt.training.recipe import load_recipe
 from betwixt.training.sample import TrainingSample
 from betwixt.training.sources import SyntheticEntry, read_entries
-from betwixt.training.toml_tables import parse_table
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 MOMENTS = {"middle": 0.5, "between": 0.25, "next": 2.0}
@@ -57,7 +57,7 @@ def test_it_makes_an_objective(path: Path, installed: Path, monkeypatch: pytest.
 def test_every_network_has_a_recipe_and_a_small_one() -> None:
     found = {path.stem for path in RECIPES}
     # RIFE-Large is RIFE-2R at work. The small recipes of EMA-VFI are those of its small network.
-    networks = {name for name, info in MODELS.items() if info.network is not None} - {"rife-large"}
+    networks = {name for name, info in MODELS.items() if info.has_network} - {"rife-large"}
     without = {"compact", "compact-large", "hybrid", "ema-vfi", "ema-vfi+hm"}
     wanted = networks | {f"{name}-small" for name in networks - without}
     assert wanted <= found

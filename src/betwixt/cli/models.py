@@ -17,7 +17,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON."
     from betwixt.weights.store import find_installed
 
     # What the user brought in of a paper's network goes before what comes with it.
-    yours = {m.name for m in MODELS.values() if m.network is not None and not m.own and find_installed(m.name)}
+    yours = {m.name for m in MODELS.values() if m.has_network and not m.is_own and find_installed(m.name)}
     state = {m.name: "installed" if m.name in yours else m.weights for m in MODELS.values()}
     if as_json:
         rows = [

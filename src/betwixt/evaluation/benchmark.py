@@ -111,10 +111,10 @@ def _alone(request: BenchmarkRequest, name: str, size: tuple[int, int]) -> Cost:
             measure,
             name,
             *size,
-            device=request.device if model_info(name).network is not None else "auto",
+            device=request.device if model_info(name).has_network else "auto",
             runtime=request.runtime,
-            precision=request.precision if model_info(name).network is not None else "auto",
-            weights=request.weights if model_info(name).network is not None else None,
+            precision=request.precision if model_info(name).has_network else "auto",
+            weights=request.weights if model_info(name).has_network else None,
             threads=request.threads,
             runs=request.runs,
         )
@@ -129,7 +129,7 @@ def _alone(request: BenchmarkRequest, name: str, size: tuple[int, int]) -> Cost:
 def _conversion_options(request: BenchmarkRequest, name: str) -> list[str]:
     """The options of `betwixt interpolate` that a conversion is timed with."""
     options = ["--device", request.device, "--threads", str(request.threads)]
-    if request.weights is not None and model_info(name).network is not None:
+    if request.weights is not None and model_info(name).has_network:
         options += ["--weights", str(request.weights)]
     return options
 
@@ -139,11 +139,11 @@ def _check(request: BenchmarkRequest) -> None:
     race_asked = request.end_to_end is not None
     for name in request.models:
         info = model_info(name)
-        if info.sequences:
+        if info.sequences_only:
             raise UsageError(f"The model {name} is what --end-to-end compares with: name another model.")
         check_runtime(name, request.runtime)
-        check_precision(request.precision, "auto", *(["int8"] if info.own or info.network is None else []))
-    if request.weights is not None and all(model_info(name).network is None for name in request.models):
+        check_precision(request.precision, "auto", *(["int8"] if info.is_own or not info.has_network else []))
+    if request.weights is not None and all(not model_info(name).has_network for name in request.models):
         raise UsageError("No model named here is a network: leave --weights out.")
     if request.weights is not None and not request.weights.is_file():
         raise InputError(f"There is no file of weights {request.weights}.")

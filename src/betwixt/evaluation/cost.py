@@ -107,7 +107,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def count_parameters(name: str) -> int:
     """The parameters of a model at inference; 0 if it learns nothing."""
-    if model_info(name).network is None:
+    if not model_info(name).has_network:
         return 0
     import torch
 
@@ -121,7 +121,7 @@ def count_flops(name: str, width: int, height: int) -> float | None:
 
     None for a model that is no network. Nothing is computed: the network runs on shapes alone.
     """
-    if model_info(name).network is None:
+    if not model_info(name).has_network:
         return None
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -181,7 +181,7 @@ def measure(
         UsageError: if the model does not run so.
     """
     info = model_info(name)
-    if info.sequences:
+    if info.sequences_only:
         raise UsageError(f"The model {name} works on sequences: it is timed as what --end-to-end compares with.")
     check_runtime(name, runtime)
     used = threads or os.cpu_count() or 1
@@ -215,18 +215,18 @@ def measure(
         peak_memory=_peak(where),
         weights_hash=hash_weights(name, weights),
         trained=weights is not None or info.weights in ("not needed", "embedded"),
-        machine=describe_machine(where, network=info.network is not None),
+        machine=describe_machine(where, network=info.has_network),
     )
 
 
 def _model(name: str, device: str, runtime: str, precision: str, weights: Path | None, threads: int) -> Interpolator:
     info = model_info(name)
-    if info.network is not None:
+    if info.has_network:
         require_torch(f"The model {name}")
         import torch
 
         torch.set_num_threads(threads)
-    if info.network is None or weights is not None or info.embedded:
+    if not info.has_network or weights is not None or info.embedded:
         return load_model(name, device, weights=weights, precision=precision, runtime=runtime)
     check_device(device)
     network = load_network(name)

@@ -206,7 +206,7 @@ def race(
         our_speed / their_speed,
         hash_weights(model, _given_weights(options)),
         _ffmpeg_version(),
-        describe_machine(network=model_info(model).network is not None),
+        describe_machine(network=model_info(model).has_network),
     )
 
 

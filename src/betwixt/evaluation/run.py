@@ -154,7 +154,7 @@ def run_evaluation(
 def _check(request: EvaluationRequest) -> None:
     """Refuse what cannot be done or written, before anything is done."""
     check_device(request.device)
-    networks = [name for name in request.models if model_info(name).network is not None]
+    networks = [name for name in request.models if model_info(name).has_network]
     if len(set(request.models)) != len(request.models):
         raise UsageError("A model is named twice: name each once.")
     check_precision(request.precision, "int8")
@@ -203,18 +203,18 @@ def _ids(path: Path | None) -> list[str] | None:
 
 def _load(request: EvaluationRequest, name: str) -> Model:
     info = model_info(name)
-    if info.sequences and info.make is not None:
-        model: Model = info.make()
+    if info.sequences_only and not info.has_network:
+        model: Model = info.make_interpolator()
         return model
-    weights = request.weights if info.network is not None else None
-    precision = request.precision if info.network is not None else "fp32"
-    device = request.device if info.network is not None else "auto"
+    weights = request.weights if info.has_network else None
+    precision = request.precision if info.has_network else "fp32"
+    device = request.device if info.has_network else "auto"
     return load_model(name, device, weights=weights, precision=precision)
 
 
 def _context(request: EvaluationRequest, name: str, model: Model) -> Context:
     device = str(getattr(model, "device", "cpu"))
-    if model_info(name).network is None:
+    if not model_info(name).has_network:
         return Context("none", "", describe_machine(device, network=False), request.options)
     weights = find_weights(name, request.weights)
     digest = hash_weights(name, weights)

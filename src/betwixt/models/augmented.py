@@ -16,9 +16,10 @@ from typing import Any
 
 from torch import Tensor
 
+from betwixt.models.model_info import resolve
 from betwixt.models.network import Network, Synthesis
 
-__all__ = ["TestTimeAugmented"]
+__all__ = ["TestTimeAugmented", "build_augmented"]
 
 
 class TestTimeAugmented(Network):
@@ -27,6 +28,7 @@ class TestTimeAugmented(Network):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
+        self.config = network.config
         self.multiple = network.multiple
         self.any_time = network.any_time
         self.extrapolates = network.extrapolates
@@ -44,6 +46,11 @@ class TestTimeAugmented(Network):
             flow_t1=_mean(upright.flow_t1, turned.flow_t1, -1.0),
             mask=_mean(upright.mask, turned.mask, 1.0),
         )
+
+
+def build_augmented(config: Any, network: str) -> TestTimeAugmented:
+    """A network of a configuration with test-time augmentation; `network` is a reference to its class."""
+    return TestTimeAugmented(resolve(network)(config))
 
 
 def _flip(maps: Tensor) -> Tensor:

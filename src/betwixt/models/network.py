@@ -47,12 +47,14 @@ class Network(nn.Module):
     """Base of the papers' networks.
 
     Attributes:
+        config: Its hyper-parameters, a frozen dataclass; None if it has none.
         multiple: H and W must be multiples of this.
         any_time: Whether it was made for every t in (0, 1); otherwise for t = 1/2 alone, and the runtime does other
             times by recursion.
         extrapolates: Whether it makes the frame after the second, t = 2, and none in between.
     """
 
+    config: Any = None
     multiple: int = 32
     any_time: bool = False
     extrapolates: bool = False

@@ -66,7 +66,7 @@ def calibrate(
         OutputError: if the files cannot be written.
     """
     name = choose_model(name, weights)
-    if not model_info(name).own:
+    if not model_info(name).is_own:
         raise UsageError(f"The model {name} does not run in int8: only Betwixt's own networks do, such as hybrid.")
     if weights is None and folder is None:
         raise UsageError(

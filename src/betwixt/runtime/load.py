@@ -70,24 +70,24 @@ def load_model(
     info = model_info(name)
     check_device(device)
     check_runtime(name, runtime)
-    if masks is not None and not info.masks:
+    if masks is not None and not info.takes_masks:
         raise masks_unsupported(name)
-    if info.sequences:
+    if info.sequences_only:
         raise UsageError(f"The model {name} works on sequences, for comparison: it can only be evaluated.")
-    if info.make is not None:
+    if not info.has_network:
         if device.startswith("cuda"):
             raise UsageError(f"The model {name} runs on the CPU: leave --device out, or choose another model.")
         if weights is not None:
             raise UsageError(f"The model {name} learns nothing: leave the weights out, or choose another model.")
         if precision not in ("auto", "fp32"):
             raise UsageError(f"The model {name} is no network: leave the precision out, or choose another model.")
-        model: Interpolator = info.make()
+        model: Interpolator = info.make_interpolator()
         return model
     path = find_weights(name, weights)
-    if info.own:
+    if info.is_own:
         if not torch_version():
             require_torch(f"The model {name}")
-        if info.runner == "hybrid":
+        if info.components:
             from betwixt.models.hybrid.interpolator import HybridInterpolator
 
             return HybridInterpolator(path, device, precision, runtime, name, rife=embedded_file(RIFE))
@@ -124,7 +124,7 @@ def find_weights(name: str, given: str | Path | None = None) -> Path:
         return Path(given)
     info = model_info(name)
     # What users bring in of a paper's network goes before what comes with it.
-    path = None if info.own else find_installed(name)
+    path = None if info.is_own else find_installed(name)
     if path is None and info.embedded:
         path = embedded_file(info.embedded)
     if path is None:
@@ -135,7 +135,7 @@ def find_weights(name: str, given: str | Path | None = None) -> Path:
 def hash_weights(name: str, given: str | Path | None = None) -> str:
     """The first twelve digits of the SHA-256 of a network's weights; "" where a model has none."""
     info = model_info(name)
-    if info.network is None or (given is None and not info.embedded and find_installed(name) is None):
+    if not info.has_network or (given is None and not info.embedded and find_installed(name) is None):
         return ""
     return file_hash(find_weights(name, given))[:12]
 

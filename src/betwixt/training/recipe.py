@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from betwixt.errors import InputError, UsageError
-from betwixt.training.toml_tables import parse_table, refuse_unknown_keys
+from betwixt.tables import parse_table, refuse_unknown_keys
 
 __all__ = ["Recipe", "TrainSettings", "TrainingStage", "learning_rate", "load_recipe"]
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from betwixt.tables import parse_table
 from betwixt.training.augmentation import Augmentation
 from betwixt.training.deterministic_opencv import deterministic_opencv
 from betwixt.training.recipe import Recipe
 from betwixt.training.sample import TrainingSample
 from betwixt.training.sources import ClipsEntry, DataEntry, SampleMix, draw_sample, open_mix, read_entries
-from betwixt.training.toml_tables import parse_table
 
 __all__ = ["RecipeSampler", "entries_of"]
 

@@ -33,12 +33,12 @@ import numpy as np
 
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import PICTURES
+from betwixt.tables import parse_table
 from betwixt.training import frame_datasets
 from betwixt.training.augmentation import Augmentation, augment
 from betwixt.training.clips import ClipRule, RealTriplets, load_array
 from betwixt.training.sample import Image, SampleSource, TargetTimes, TrainingSample, check_shares
 from betwixt.training.synthetic import SceneRules, SyntheticBank, SyntheticScenes, has_shard
-from betwixt.training.toml_tables import parse_table
 
 __all__ = [
     "KINDS",

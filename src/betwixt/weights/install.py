@@ -82,7 +82,7 @@ def build_meta_network(model: str) -> nn.Module:
     Raises:
         UsageError: if there is no such model, or it is no network.
     """
-    shipped = model_info(model).shipped or "network"
+    shipped = model_info(model).trained_part or "network"
     with torch.device("meta"):
         network = load_network(model)
     inner: nn.Module = getattr(network, shipped, network)
@@ -132,7 +132,7 @@ def import_weights(
     texts: dict[str, str] = {}
     if model not in NETWORKS:
         network = build_meta_network(model)
-        if target is None and model_info(model).own:
+        if target is None and model_info(model).is_own:
             raise UsageError(f"The model {model} has its weights with it: name a file to write with -o.")
     if not source.is_file():
         raise InputError(f"There is no file of weights {source}.")
@@ -392,7 +392,7 @@ def _hint(source: Path, model: str) -> str:
                 return f" It is {known.model.name} of {known.repository}: {known.model.why}."
     fitting = []
     for info in MODELS.values():
-        if info.network is None or info.own or info.name == model:
+        if not info.has_network or info.is_own or info.name == model:
             continue
         if is_ncnn(source) and not info.name.startswith(("rife", "ifrnet")):
             continue

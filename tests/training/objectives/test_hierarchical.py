@@ -54,7 +54,7 @@ def test_the_loss_is_that_of_the_paper() -> None:
 
 def test_every_model_with_the_plug_in_has_an_objective() -> None:
     assert {name for name in OBJECTIVES if name.endswith("+hm")} == {
-        name for name, info in MODELS.items() if info.masks
+        name for name, info in MODELS.items() if info.takes_masks
     }
 
 

@@ -168,7 +168,7 @@ def test_it_learns_the_same_on_another_device(case: Case) -> None:
 
 
 def test_every_network_has_an_objective() -> None:
-    networks = {name for name, info in MODELS.items() if info.network is not None}
+    networks = {name for name, info in MODELS.items() if info.has_network}
     # RIFE-Large is RIFE-2R, which sees everything twice; the codec is no model that makes frames by itself.
     assert networks - {"rife-large"} == set(OBJECTIVES) - {"codec"}
 

@@ -1,1 +1,14 @@
 """dis: classical optical flow by dense inverse search, projected to the time of the new frame."""
+
+from betwixt.models.model_info import ModelInfo
+
+__all__ = ["MODELS"]
+
+MODELS = (
+    ModelInfo(
+        name="dis",
+        summary="classical flow, projected to the new frame's time, fused by visibility",
+        paper="Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016",
+        interpolator="betwixt.models.dis.interpolator:DIS",
+    ),
+)

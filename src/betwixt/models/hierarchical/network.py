@@ -81,6 +81,7 @@ from betwixt.layers.warp import backward_warp
 from betwixt.models.amt.network import AMT, AMTConfig
 from betwixt.models.ema_vfi.network import EMAVFI, EMAVFIConfig
 from betwixt.models.ifrnet.network import FeaturePrior, IFRNet, IFRNetConfig, SideBlock
+from betwixt.models.model_info import resolve
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 from betwixt.models.rife.network import RIFE, RIFEConfig
 
@@ -96,6 +97,7 @@ __all__ = [
     "PixelAttention",
     "PlugIn",
     "TargetAttention",
+    "build_hierarchical",
     "hierarchical",
 ]
 
@@ -562,3 +564,16 @@ def hierarchical(
         AMTConfig: AMT,
     }
     return Hierarchical(kinds[type(host)](replace(host, prior=True)), config)
+
+
+def build_hierarchical(config: HierarchicalConfig, host: str) -> Hierarchical:
+    """A host with the plug-in, without the host's teacher.
+
+    Args:
+        config: The configuration of the plug-in.
+        host: Reference to the configuration of the host, as in `betwixt.models.model_info`.
+    """
+    host_config = resolve(host)
+    if hasattr(host_config, "teacher"):
+        host_config = replace(host_config, teacher=False)
+    return hierarchical(host_config, config)

@@ -29,8 +29,8 @@ from torch import Tensor
 from betwixt.codec.network import LAMBDA, BFrameNetwork, CodecConfig, step_code, step_from_code
 from betwixt.errors import UsageError
 from betwixt.models.network import Network, Synthesis
+from betwixt.tables import parse_table
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
-from betwixt.training.toml_tables import parse_table
 from betwixt.weights.load import load_weights
 from betwixt.weights.store import embedded_file
 

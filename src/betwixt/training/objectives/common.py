@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from betwixt.errors import UsageError
 from betwixt.models.ebme.network import EBMESplat
 from betwixt.runtime.load import find_weights
+from betwixt.tables import parse_table
 from betwixt.training.losses import flow_distillation
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
-from betwixt.training.toml_tables import parse_table
 from betwixt.weights.load import check_model, load_weights
 
 if TYPE_CHECKING:

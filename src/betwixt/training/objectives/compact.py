@@ -30,10 +30,10 @@ from betwixt.layers.warp import backward_warp
 from betwixt.models.compact.config import CONFIGS, search
 from betwixt.models.compact.network import CompactNetwork, CompactOutput
 from betwixt.models.dis.interpolator import Effort
+from betwixt.tables import parse_table
 from betwixt.training.losses import charbonnier, endpoint_error, laplacian, log_error
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
 from betwixt.training.objectives.common import FlowTeacher
-from betwixt.training.toml_tables import parse_table
 
 if TYPE_CHECKING:
     from betwixt.models.compact.interpolator import CompactInterpolator

@@ -22,10 +22,10 @@ from torch import nn
 from betwixt.models.hybrid.config import HYBRID
 from betwixt.models.hybrid.interpolator import RIFEMotion
 from betwixt.models.hybrid.network import Fusion, FusionOutput, HybridNetwork, init_from_compact
+from betwixt.tables import parse_table
 from betwixt.training.losses import charbonnier, laplacian, log_error
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
 from betwixt.training.objectives.compact import flow_loss, search_motion
-from betwixt.training.toml_tables import parse_table
 from betwixt.weights.load import read_tensors
 from betwixt.weights.store import RIFE, embedded_file
 

@@ -59,7 +59,7 @@ OBJECTIVES: dict[str, Callable[[Mapping[str, Any]], Objective]] = {
 }
 """By the `name` of a recipe's [network]: what makes the objective from the other settings of that table.
 
-A maker refuses unknown options with `UsageError` (`betwixt.training.toml_tables.parse_table` does).
+A maker refuses unknown options with `UsageError` (`betwixt.tables.parse_table` does).
 """
 
 

@@ -1,0 +1,106 @@
+"""`ModelInfo`: what a paper's package registers about each of its models.
+
+A package `betwixt.models.<paper>` lists its models in `MODELS`. Nothing there imports PyTorch or OpenCV: networks,
+configurations and interpolators are named by reference, `"module:name"` or `"module:name[key]"`, and imported when a
+model is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from betwixt.models.network import Network
+
+__all__ = ["ModelInfo", "resolve"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInfo:
+    """A model, before it is loaded.
+
+    Attributes:
+        name: The name that `load_model` takes.
+        summary: What it is, in a few words.
+        paper: The paper it implements, or "none: .." for a method of Betwixt's own.
+        parameters: The number of parameters at inference; 0 without a network.
+        weights: "not needed", "embedded" (they come with Betwixt) or "yours" (the user brings them).
+        licence: The licence of the implementation here.
+        network: Reference to what builds the network from a configuration; "" for a model without a network.
+        config: Reference to the configuration, a frozen dataclass; "" if `network` takes none.
+        changes: Fields of the configuration that differ at inference, e.g. no teacher.
+        arguments: Further keyword arguments of `network`.
+        trained_part: The submodule of the network whose weights the file holds; "" for the whole network.
+        embedded: The name of its weights file in weights/embedded, or "".
+        interpolator: Reference to its `Interpolator` class, for models without a network and for Betwixt's own
+            networks; the papers' networks all run in one class, `betwixt.runtime`'s.
+        components: Other models whose trained networks its interpolator needs.
+        sequences_only: Whether it works on whole sequences: it can be evaluated, but not used for conversions.
+        takes_masks: Whether it takes masks with the frames.
+    """
+
+    name: str
+    summary: str
+    paper: str
+    parameters: int = 0
+    weights: str = "not needed"
+    licence: str = "MIT"
+    network: str = ""
+    config: str = ""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    trained_part: str = ""
+    embedded: str = ""
+    interpolator: str = ""
+    components: tuple[str, ...] = ()
+    sequences_only: bool = False
+    takes_masks: bool = False
+
+    @property
+    def has_network(self) -> bool:
+        """Whether it is a neural network, with weights."""
+        return bool(self.network)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is one of Betwixt's own networks, whose weights are embedded and which OpenVINO can run."""
+        return bool(self.network and self.interpolator)
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """What can run it: "torch", "openvino"; "native" without a network."""
+        if not self.has_network:
+            return ("native",)
+        return ("torch", "openvino") if self.is_own else ("torch",)
+
+    def make_interpolator(self, *arguments: Any, **options: Any) -> Any:
+        """Import its interpolator class and create one; `arguments` and `options` are passed on."""
+        return resolve(self.interpolator)(*arguments, **options)
+
+    def registered_config(self) -> Any:
+        """The configuration it is registered with; None if its network takes none."""
+        return replace(resolve(self.config), **self.changes) if self.config else None
+
+    def build(self, config: Any = None) -> Network:
+        """Its network without trained weights.
+
+        Args:
+            config: The configuration; by default the registered one.
+        """
+        config = self.registered_config() if config is None else config
+        positional = () if config is None else (config,)
+        network: Network = resolve(self.network)(*positional, **self.arguments)
+        return network
+
+
+def resolve(reference: str) -> Any:
+    """The object that "module:name" or "module:name[key]" refers to."""
+    match = re.fullmatch(r"([\w.]+):(\w+)(?:\[(.+)\])?", reference)
+    if match is None:
+        raise ValueError(f"'{reference}' is not a reference: write module:name.")
+    value = getattr(import_module(match[1]), match[2])
+    return value if match[3] is None else value[match[3]]
