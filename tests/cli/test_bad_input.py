@@ -86,7 +86,7 @@ def _empty_folder(folder):
         (_text, "not a video"),
         (_without_index, "cut off"),
         (_sound_only, "no video stream"),
-        (_no_pictures, "no frame"),
+        (_no_pictures, "contains no video"),
         (_missing, "does not exist"),
         (_empty_folder, "image"),
     ],
