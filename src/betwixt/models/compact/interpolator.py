@@ -92,7 +92,7 @@ class CompactInterpolator(Interpolator):
         engine: str = "auto",
         name: str = "compact",
     ) -> None:
-        self.name, self.curves = name, True
+        self.name, self.uses_neighbours = name, True
         check_precision(precision, "auto", "int8")
         self._weights, self._device = weights, device
         given = None if isinstance(weights, Path) else weights
