@@ -184,7 +184,7 @@ def test_all_pairs_of_small_maps(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", [(1, 3), (9, 14)])
 def test_pairs_on_demand_are_all_pairs(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     # Bands of two rows or so.
-    monkeypatch.setattr(correlation, "_WORK_BYTES", 4 * 2 * 6 * 14 * 25 * 2)
+    monkeypatch.setattr(correlation, "_LOOKUP_BYTES", 4 * 2 * 6 * 14 * 25 * 2)
     maps = torch.randn(2, 2, 6, *size, dtype=torch.float64).unbind()
     places = (pixel_coordinates(maps[0]) + 4.0 * torch.randn(2, 2, 2, *size, dtype=torch.float64)).unbind()
     inputs = [x.requires_grad_() for x in (*maps, *places)]

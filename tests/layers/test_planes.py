@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
 from betwixt.layers.motion import FrameMotion
-from betwixt.layers.planes import _blurred, synthesize_planes
+from betwixt.layers.planes import _blur, synthesize_planes
 
 SIZE = (96, 128)
 LAYOUTS = {
@@ -164,10 +164,10 @@ def test_a_wide_blur_at_half_the_size_is_the_blur() -> None:
     for sigma in (2.5, 5.0):
         size = 2 * int(np.ceil(3 * sigma)) + 1
         exact = cv2.GaussianBlur(noise.astype(np.float32), (size, size), sigma, borderType=cv2.BORDER_REPLICATE)
-        made = _blurred(noise, (sigma, sigma))
+        made = _blur(noise, (sigma, sigma))
         assert made.dtype == noise.dtype
         assert np.abs(made - exact).mean() < 0.1 * exact.std()
-    narrow = _blurred(noise, (1.0, 1.0))
+    narrow = _blur(noise, (1.0, 1.0))
     np.testing.assert_array_equal(narrow, cv2.GaussianBlur(noise, (7, 7), 1.0, borderType=cv2.BORDER_REPLICATE))
 
 
@@ -190,5 +190,5 @@ def test_two_motions_are_followed_by_their_shares(name: str) -> None:
 
 
 def test_two_motions_need_a_share() -> None:
-    with pytest.raises(ValueError, match="needs a share"):
+    with pytest.raises(ValueError, match="needs `share`"):
         replace(steady(1, 1), other=steady(2, 2))

@@ -160,7 +160,7 @@ def test_float_masks(tmp_path):
     (tmp_path / "given").mkdir()
     for k in range(2):
         np.save(tmp_path / "given" / f"{k}.npy", labels(k).astype(np.float32))
-    with pytest.raises(InputError, match=r"0.npy are of type float32, where labels are whole numbers"):
+    with pytest.raises(InputError, match=r"0.npy are of type float32, but labels are integers"):
         open_masks(tmp_path / "given").pair(0, 1, *SIZE)
 
 

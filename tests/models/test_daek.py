@@ -151,9 +151,9 @@ def test_nothing_is_left_to_learn_where_the_student_is_as_the_teacher() -> None:
 
 def test_the_enhanced_distillation_loss_is_equation_6() -> None:
     frame, flow = torch.rand(1, 3, 8, 8), torch.zeros(1, 4, 8, 8)
-    student = FlowEstimate.of(frame, frame, flow, flow[:, :1])
+    student = FlowEstimate.from_flow(frame, frame, flow, flow[:, :1])
     flow = torch.tensor([1.0, -2.0, 3.0, 4.0]).reshape(1, 4, 1, 1).expand_as(flow)
-    teacher = FlowEstimate.of(frame, frame, flow, flow[:, :1])
+    teacher = FlowEstimate.from_flow(frame, frame, flow, flow[:, :1])
     assert float(enhanced_distillation_loss((student, student), teacher)) == pytest.approx(2 * (1.5 + 3.5))
 
 

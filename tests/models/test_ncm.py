@@ -251,7 +251,7 @@ def test_a_coarse_flow_is_given_in_its_own_pixels() -> None:
     flow = torch.tensor([3.0, 2, -3, -2]).reshape(1, 4, 1, 1).expand(1, 4, 16, 32)
     low = images[..., :16, :32]
     with torch.inference_mode():
-        found = network.fine(*images, HALF, FlowEstimate.of(*low, flow, torch.zeros(1, 1, 16, 32)))
+        found = network.fine(*images, HALF, FlowEstimate.from_flow(*low, flow, torch.zeros(1, 1, 16, 32)))
     # The frame is three times as wide and four times as high.
     torch.testing.assert_close(found.flow_t0, torch.tensor([9.0, 8]).reshape(1, 2, 1, 1).expand(1, 2, 64, 96))
     torch.testing.assert_close(found.flow_t1, -found.flow_t0)

@@ -1,12 +1,12 @@
-"""The step that every IFNet repeats: look at frames, warps and flow at one resolution, and correct the flow.
+"""The step that every IFNet repeats: refine the flow at one resolution, from the frames warped by the flow so far.
 
     maps (frames, warped frames, t, mask, ..) ──► 1/K ──┐
     flow so far ────────────────────────────────► 1/K ──┴► body ──► xK·stride ──► flow residual, mask logit, state
 
-K is the block's scale: a block with K = 4 sees the frames at a quarter of their size. What the body is made of differs
-between the networks of the RIFE family; what goes around it does not.
+K is the block's scale: a block with K = 4 works at a quarter of the frames' size. The body differs between the networks
+of the RIFE family; what is around it does not.
 
-Flows and mask logits are float32 whatever the convolutions compute in: sixteen bits do not hold a position.
+Flows and mask logits are float32 whatever type the convolutions compute in: 16 bits do not hold a position.
 
 Reference: Huang et al., Real-Time Intermediate Flow Estimation for Video Frame Interpolation, ECCV 2022, section 3.2.
 """
@@ -27,7 +27,7 @@ __all__ = ["FlowEstimate", "IFBlock", "concatenate"]
 
 @dataclass(frozen=True)
 class FlowEstimate:
-    """What is known of frame t after a block.
+    """The flows and fusion mask of frame t after a block, and the frames warped by them.
 
     Attributes:
         flow: (N, 4, H, W), F_{t->0} and then F_{t->1}, in pixels.
@@ -42,8 +42,8 @@ class FlowEstimate:
     warped1: Tensor
 
     @classmethod
-    def of(cls, frame0: Tensor, frame1: Tensor, flow: Tensor, logit: Tensor) -> FlowEstimate:
-        """Warp the two frames by `flow`."""
+    def from_flow(cls, frame0: Tensor, frame1: Tensor, flow: Tensor, logit: Tensor) -> FlowEstimate:
+        """The estimate of given flows and mask logit, with the two frames (N, 3, H, W) warped by the flows."""
         return cls(flow, logit, backward_warp(frame0, flow[:, 0:2]), backward_warp(frame1, flow[:, 2:4]))
 
     @property
@@ -69,45 +69,45 @@ class FlowEstimate:
 
 
 class IFBlock(nn.Module):
-    """Base of the blocks.
+    """Base class of the blocks.
 
     Attributes:
-        stride: Size of what the body takes over size of what it returns.
+        stride: Input size of the body over its output size.
     """
 
     stride: int = 1
 
     @abstractmethod
     def body(self, x: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, 5 or more, h/stride, w/stride): 4 of flow, 1 of the mask, the rest is state."""
+        """(N, C, h, w) -> (N, 5 + S, h/stride, w/stride): 4 channels of flow, 1 of the mask logit, S of state."""
 
     def forward(self, maps: Tensor, flow: Tensor | None, scale: float) -> tuple[Tensor, Tensor, Tensor | None]:
-        """One step.
+        """Estimate the flow residual at 1/`scale` of the frames' size.
 
         Args:
-            maps: (N, C, H, W), all that the block sees but the flow.
-            flow: (N, 4, H, W), the flow so far in pixels; None at the first block.
-            scale: K, the factor by which the block sees less.
+            maps: (N, C, H, W), the inputs other than the flow.
+            flow: (N, 4, H, W), the flow so far in pixels; None in the first block.
+            scale: K.
 
         Returns:
             The flow residual (N, 4, H, W) in pixels and the mask logit (N, 1, H, W), both float32, and the state
-            (N, ·, H, W), None if the body returns none.
+            (N, S, H, W), or None if the body returns none.
         """
-        return self.enlarge(self.body(self.shrink(maps, flow, scale)), scale)
+        return self.upsample(self.body(self.downsample(maps, flow, scale)), scale)
 
     @staticmethod
-    def shrink(maps: Tensor, flow: Tensor | None, scale: float) -> Tensor:
-        """What the body takes, (N, C + 4, H/K, W/K); without flow, C channels."""
+    def downsample(maps: Tensor, flow: Tensor | None, scale: float) -> Tensor:
+        """The body's input, (N, C + 4, H/K, W/K); without flow, (N, C, H/K, W/K)."""
         return concatenate(resize(maps, 1.0 / scale), None if flow is None else resize_flow(flow, 1.0 / scale))
 
-    def enlarge(self, found: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor | None]:
-        """What `forward` returns, from what the body returned."""
+    def upsample(self, output: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The body's output, split and resized to (H, W) as `forward` returns it."""
         factor = scale * self.stride
-        motion = resize(found[:, 0:5].float(), factor)
-        state = resize(found[:, 5:], factor) if found.shape[1] > 5 else None
-        return motion[:, 0:4] * factor, motion[:, 4:5], state
+        flow_and_logit = resize(output[:, 0:5].float(), factor)
+        state = resize(output[:, 5:], factor) if output.shape[1] > 5 else None
+        return flow_and_logit[:, 0:4] * factor, flow_and_logit[:, 4:5], state
 
 
 def concatenate(first: Tensor, *maps: Tensor | None) -> Tensor:
-    """Concatenate along the channels what is there, all in the type of the first."""
+    """Concatenate maps (N, C, H, W) along the channels, in the type of `first`; None is left out."""
     return torch.cat((first, *(m.to(first.dtype) for m in maps if m is not None)), dim=1)

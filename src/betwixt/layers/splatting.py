@@ -1,29 +1,28 @@
-"""Forward warping (splatting): each pixel is laid down at the place its flow points to, on the four pixels around it.
+"""Forward warping (splatting): each pixel is spread over the four pixels around the position its flow points to.
 
     sum(y)    = Σ_x  b(y - (x + flow(x))) · image(x)          b(d) = max(0, 1 - |d_x|) · max(0, 1 - |d_y|)
 
-    image, flow ──► place = pixel + flow ──► four corners: whole-pixel index, bilinear weight
-                                                └──► scattered onto a canvas with a border ──► cropped ──► normalised
+    image, flow ──► position = pixel + flow ──► four corners: integer index, bilinear weight
+                                                   └──► scatter onto a canvas with a border ──► crop ──► normalise
 
-What several pixels share is decided by the mode (Niklaus and Liu, Softmax Splatting, CVPR 2020):
+The mode says how pixels that arrive at the same position are combined (Niklaus and Liu, Softmax Splatting, CVPR 2020):
 
-    summation   sum(image)                                      adds up; brighter where pixels meet
-    average     sum(image) / sum(1)                             all that arrive count alike
-    linear      sum(metric · image) / sum(metric)               weighed by a positive metric
-    softmax     sum(exp(metric) · image) / sum(exp(metric))     a large metric hides a small one
+    summation   sum(image)                                      the sum; brighter where pixels meet
+    average     sum(image) / sum(1)                             the mean
+    linear      sum(metric · image) / sum(metric)               the mean, weighted by a positive metric
+    softmax     sum(exp(metric) · image) / sum(exp(metric))     a large metric occludes a small one
 
-Pixels that nothing reaches are 0. Where a flow leaves the frame, what lies outside is lost; a flow that is not a number
-takes its pixel nowhere.
+Pixels that nothing reaches are 0. What leaves the image is dropped, and so are pixels whose flow is NaN.
 
-What was chosen, and why:
+Implementation:
 
-- Places outside are clamped onto the canvas' border instead of masked: no pixel needs a test of its own.
-- The fraction comes from the flow and not from pixel + flow: it stays exact however large the frame.
+- Positions outside are clamped onto the border of the canvas instead of masked: no pixel needs a test of its own.
+- The bilinear fraction comes from the flow and not from pixel + flow, so that it stays exact in a large image.
 - Softmax subtracts, at each target pixel, the largest metric that reaches it. The quotient is the same, exp never
-  overflows, and, unlike with one maximum for the whole image, no pixel vanishes because another is far above it.
-- Sums are in float32 (float64 for such inputs), whatever comes in. `scatter_add_` along the pixels needs no transposed
-  copy and is as fast on a CPU as any way of adding by index. It adds in a fixed order on a CPU; on CUDA it does so
-  under `torch.use_deterministic_algorithms(True)`.
+  overflows, and, unlike with one maximum for the whole image, no pixel vanishes because another one is far above it.
+- Sums are in float32 (float64 for such inputs), whatever the input's type. `scatter_add_` along the pixels needs no
+  transposed copy and is as fast on a CPU as any way of adding by index. It adds in a fixed order on a CPU; on CUDA it
+  does so under `torch.use_deterministic_algorithms(True)`.
 """
 
 from __future__ import annotations
@@ -34,28 +33,33 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from betwixt.layers.precision import at_least_float32
+
 __all__ = ["SplatMode", "splat", "splat_with_coverage"]
 
 SplatMode = Literal["summation", "average", "linear", "softmax"]
 
 
 def splat(image: Tensor, flow: Tensor, mode: SplatMode = "average", metric: Tensor | None = None) -> Tensor:
-    """Lay every pixel of `image` down at its place + `flow`; differentiable in all three tensors.
+    """Forward-warp `image` by `flow`; differentiable in all three tensors.
 
     Args:
         image: (N, C, H, W).
         flow: (N, 2, H, W), pixels, channels (x, y): from the image's time to the time of the result.
-        mode: How pixels that meet share a place; see the module.
+        mode: How pixels that arrive at the same position are combined; see the module's docstring.
         metric: (N, 1, H, W), for "linear" (positive) and "softmax" (any finite value).
 
     Returns:
-        (N, C, H, W) in the image's type; 0 where nothing arrives.
+        (N, C, H, W) in the type of `image`; 0 where nothing arrives.
+
+    Raises:
+        ValueError: if there is no such mode, or a metric is missing or superfluous.
     """
     if mode not in get_args(SplatMode):
         raise ValueError(f"no splatting by {mode!r}: choose one of {', '.join(get_args(SplatMode))}")
     if (metric is not None) != (mode in ("linear", "softmax")):
         raise ValueError(f"splatting by {mode} {'takes no' if metric is not None else 'needs a'} metric")
-    values = _wide(image)
+    values = at_least_float32(image)
     if mode == "summation":
         return _sums(values, flow).to(image.dtype)
     values = _with_ones(values)
@@ -65,19 +69,14 @@ def splat(image: Tensor, flow: Tensor, mode: SplatMode = "average", metric: Tens
 
 
 def splat_with_coverage(image: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-    """Splatting by average, and how much reaches each pixel.
+    """Splat by average, and measure how much reaches each pixel.
 
     Returns:
-        The image as of `splat`, and the coverage (N, 1, H, W), at least float32: the sum of the bilinear weights that
-        reach a pixel. It is 1 where the flow is even, more where the image is pressed together, 0 in a hole.
+        The splatted image, as of `splat`, and the coverage (N, 1, H, W), at least float32: the sum of the bilinear
+        weights that reach a pixel. It is 1 where the flow is constant, more where the image is compressed, 0 in a hole.
     """
-    average, coverage = _quotient(_sums(_with_ones(_wide(image)), flow))
+    average, coverage = _quotient(_sums(_with_ones(at_least_float32(image)), flow))
     return average.to(image.dtype), coverage
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    """In the type that sums are made in."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _with_ones(values: Tensor) -> Tensor:
@@ -85,19 +84,23 @@ def _with_ones(values: Tensor) -> Tensor:
 
 
 def _quotient(sums: Tensor) -> tuple[Tensor, Tensor]:
-    """All channels but the last divided by the last, 0 where that is 0; and the last."""
+    """All channels but the last divided by the last (0 where that is 0), and the last channel."""
     total = sums[:, -1:]
     return sums[:, :-1] / torch.where(total == 0, 1.0, total), total
 
 
 def _sums(values: Tensor, flow: Tensor, log_weight: Tensor | None = None) -> Tensor:
-    """What arrives at each pixel; with `log_weight` (N, 1, H, W), up to a factor that differs from pixel to pixel."""
+    """The sum of what arrives at each pixel: (N, C, H, W).
+
+    With `log_weight` (N, 1, H, W), values are weighted by its exponential, up to a factor that differs between target
+    pixels.
+    """
     batch, channels, height, width = values.shape
-    # The canvas has one more row and column before the frame and two behind it: the corners of what left the frame.
+    # The canvas has one more row and column before the image and two after it, for the corners of what leaves it.
     rows, columns = height + 3, width + 3
     corners: Iterable[tuple[Tensor, Tensor]] = _corners(flow.to(values.dtype))
     if log_weight is not None:
-        corners = _weighed(list(corners), log_weight.to(values.dtype).flatten(2), rows * columns)
+        corners = _weight_by_exponential(list(corners), log_weight.to(values.dtype).flatten(2), rows * columns)
     values = values.flatten(2)
     canvas = values.new_zeros(batch, channels, rows * columns)
     for index, weight in corners:
@@ -106,11 +109,11 @@ def _sums(values: Tensor, flow: Tensor, log_weight: Tensor | None = None) -> Ten
 
 
 def _corners(flow: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The four whole pixels around every pixel + `flow`: index on the canvas and bilinear weight, (N, 1, H·W) each."""
+    """The four pixels around every pixel + `flow`: index on the canvas and bilinear weight, (N, 1, H·W) each."""
     height, width = flow.shape[-2:]
     x = torch.arange(width, device=flow.device, dtype=flow.dtype)
     y = torch.arange(height, device=flow.device, dtype=flow.dtype)[:, None]
-    # From -1, where nothing of the pixel is inside any more, to W or H, where likewise nothing is.
+    # Clamp positions to -1 and to W or H, where nothing of the pixel is inside the image any more.
     flow_x = flow[:, 0].nan_to_num(torch.inf).clamp(-1 - x, width - x)
     flow_y = flow[:, 1].nan_to_num(torch.inf).clamp(-1 - y, height - y)
     left, top = flow_x.detach().floor(), flow_y.detach().floor()
@@ -121,8 +124,10 @@ def _corners(flow: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
             yield first + (down * (width + 3) + right), weight_y * weight_x
 
 
-def _weighed(corners: list[tuple[Tensor, Tensor]], log_weight: Tensor, cells: int) -> list[tuple[Tensor, Tensor]]:
-    """The corners' weights times exp(`log_weight` - the largest that reaches the same cell)."""
+def _weight_by_exponential(
+    corners: list[tuple[Tensor, Tensor]], log_weight: Tensor, cells: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Multiply the corners' weights by exp(`log_weight` - the largest `log_weight` that reaches the same cell)."""
     lowest = torch.finfo(log_weight.dtype).min
     largest = torch.full((len(log_weight), 1, cells), lowest, device=log_weight.device, dtype=log_weight.dtype)
     for index, weight in corners:

@@ -424,7 +424,7 @@ class DAEK(Network):
             flow = flow + flow_change
             if features is not None and features_change is not None:
                 features = features + features_change
-        return FlowEstimate.of(pair.frame0, pair.frame1, flow, logit), features
+        return FlowEstimate.from_flow(pair.frame0, pair.frame1, flow, logit), features
 
 
 def enhanced_distillation_loss(stages: tuple[FlowEstimate, ...], teacher: FlowEstimate) -> Tensor:

@@ -524,7 +524,7 @@ class Hierarchical(MaskedNetwork):
             logit = torch.logit((1.0 - t).float(), eps=1e-6).expand(len(flow), 1, *flow.shape[-2:])
         else:
             logit = resize(motion.rest.float(), stride)
-        return FlowEstimate.of(*frames, flow, logit)
+        return FlowEstimate.from_flow(*frames, flow, logit)
 
     def adopt(self, weights: Mapping[str, Tensor]) -> None:
         """Start the host from the weights of one without a plug-in; what sees the plug-in's result starts at zero.

@@ -412,11 +412,11 @@ class Block(IFBlock):
         Returns:
             As the base: residual of the flow, of the mask logit, and None.
         """
-        x = concatenate(self.shrink(maps, flow, scale), image)
+        x = concatenate(self.downsample(maps, flow, scale), image)
         motion = None
         if self.motion_feature is not None and correspondences is not None:
             motion = resize(self.motion_feature(correspondences, flow), 8 / (self.inner * scale))
-        return self.enlarge(self.body(x, motion), scale)
+        return self.upsample(self.body(x, motion), scale)
 
 
 class FlowModule(nn.Module):
@@ -516,7 +516,7 @@ def _corrected(
         change = extrapolated(change)
     if before is not None:
         change, logit = before.flow + change, before.logit + logit
-    return FlowEstimate.of(frame0, frame1, change, logit)
+    return FlowEstimate.from_flow(frame0, frame1, change, logit)
 
 
 class Refine(RefineNet):
@@ -638,7 +638,9 @@ class NCM(Network):
     ) -> NCMSynthesis:
         frame0, frame1 = clues.frame0, clues.frame1
         height, width = size = frame0.shape[-2:]
-        enlarged = FlowEstimate.of(frame0, frame1, resize_flow_to(start.flow, size), resize_to(start.logit, size))
+        enlarged = FlowEstimate.from_flow(
+            frame0, frame1, resize_flow_to(start.flow, size), resize_to(start.logit, size)
+        )
         scales = fine_scales(height, width, min(start.flow.shape[-2:]))
         stages = tuple(self.fine_scale(clues, scales, enlarged))
         last = stages[-1]

@@ -334,7 +334,7 @@ class RIFE(Network):
             seen += [before.warped0, before.warped1, before.logit]
             flow, logit, _ = block(concatenate(frame0, *seen, *shown), before.flow, scale)
             flow, logit = before.flow + flow, before.logit + logit
-        return FlowEstimate.of(frame0, frame1, flow, logit)
+        return FlowEstimate.from_flow(frame0, frame1, flow, logit)
 
     def _refined(self, pair: RIFEPair, stages: tuple[FlowEstimate, ...]) -> RIFESynthesis:
         return synthesise(self.contextnet, self.unet, pair, stages)

@@ -247,7 +247,7 @@ class RIFEv4(Network):
             flow = before.flow + residual
             if self.config.sum_masks:
                 logit = before.logit + logit
-        return FlowEstimate.of(frame0, frame1, flow, logit), state
+        return FlowEstimate.from_flow(frame0, frame1, flow, logit), state
 
 
 def _synthesis(pair: RIFEv4Pair, last: FlowEstimate) -> Synthesis:
