@@ -44,8 +44,8 @@ _NAMES = {
 }
 _README_SETS = (("ucf101", ""), ("middlebury", ""), ("frames", "davis_dev"), ("frames", "davis_dev, curved paths"))
 _README_MODELS = {
-    "average": "average of the two frames",
-    "dis-midpoint": "DIS midpoint (OpenCV's flow, halved)",
+    "average": "mean of the two frames",
+    "dis-midpoint": "DIS midpoint (half of OpenCV's DIS flow)",
     "minterpolate": "ffmpeg minterpolate",
     "rife-4.6": "RIFE 4.6, its author's weights",
     "dis": "**betwixt, dis**",
@@ -53,6 +53,15 @@ _README_MODELS = {
     "compact-large": "**betwixt, compact-large**",
     "hybrid": "**betwixt, hybrid (the default)**",
 }
+_README_PUBLISHED = (
+    ("rife", "2", "RIFE"),
+    ("daek", "1", "IFRNet"),
+    ("daek", "1", "EBME"),
+    ("ncm", "1", "NCM-Base"),
+    ("daek", "1", "DAEK"),
+    ("ncm", "1", "NCM-Large"),
+)
+"""Papers, their tables and the methods whose published figures stand in the README."""
 
 
 def _read(path: Path) -> Rows:
@@ -257,6 +266,18 @@ def _published(dataset: str) -> list[str]:
     )
 
 
+def _published_rows() -> list[tuple[str, ...]]:
+    """Lines of the README's table for `_README_PUBLISHED`: the methods and a cell for each data set."""
+    lines = []
+    for key in _README_PUBLISHED:
+        figures = {
+            (row.dataset, row.metric): row.printed for row in published() if (row.paper, row.table, row.method) == key
+        }
+        psnr, error = figures.get(("ucf101", "psnr")), figures.get(("middlebury", "ie"))
+        lines.append((f"{key[2]}, as published", f"{psnr} dB", f"IE {error}" if error else "-", "-", "-"))
+    return lines
+
+
 def readme_part(quality: Rows, conversion: Rows) -> str:
     """The README's tables, between its two marks."""
     cells: dict[str, list[str]] = {}
@@ -268,32 +289,35 @@ def readme_part(quality: Rows, conversion: Rows) -> str:
             if (row["dataset"], row["options"]) == (dataset, options) and row["precision"] in ("", "fp32")
         }
         count = max((int(row["count"]) for row in rows.values()), default=0)
-        name = "DAVIS, four frames seen" if "curved" in options else "DAVIS" if dataset == "frames" else _NAMES[dataset]
+        name = "DAVIS, four frames" if "curved" in options else "DAVIS" if dataset == "frames" else _NAMES[dataset]
         heads.append(f"{name} ({count})")
         for model in _README_MODELS:
             row = rows.get(model)
-            unseen = "the same" if "curved" in options else "needs sequences"
-            text = unseen if row is None else f"{_mean(row, 'psnr', 2)} dB"
+            missing = "uses two frames" if "curved" in options else "needs a video"
+            text = missing if row is None else f"{_mean(row, 'psnr', 2)} dB"
             if row is not None and row["complete"] != "yes":
                 text += " (incomplete)"
             if row is not None and dataset == "middlebury":
                 text += f", IE {_mean(row, 'ie', 2)}"
             cells.setdefault(model, []).append(text)
     known = {row["model"] for row in quality}
-    lines = _table(("method", *heads), ((_README_MODELS[m], *cells[m]) for m in _README_MODELS if m in known))
+    measured = [(_README_MODELS[m], *cells[m]) for m in _README_MODELS if m in known]
+    lines = _table(("method", *heads), [*measured, *_published_rows()])
     lines += [
         "",
-        "<sub>PSNR of the frame rounded to 8 bit, the mean over frames; by `betwixt evaluate`. The papers' protocols",
-        "show two frames; conversions see those before and after as well, and Betwixt's own models bend paths by them.",
-        "[All results](docs/results.md), with confidence intervals, protocols and machines.</sub>",
+        "<sub>Mean PSNR of the new frames at 8 bits per channel, by `betwixt evaluate`; in brackets the number of",
+        "frames. IE is the interpolation error: lower is better. The benchmarks give a model two frames; in conversions and",
+        "in the last column, `dis`, `compact` and `hybrid` also use the frames before and after. Lines marked",
+        "*as published* are copied from the papers, not measured here: Betwixt does not ship those weights.",
+        "[Results](docs/results.md) has all figures with confidence intervals, protocols and machines.</sub>",
         "",
     ]
     lines += _table(
-        ("whole conversions, rate doubled: new frames a second", "Betwixt", "minterpolate, same run", "ratio"),
+        ("conversion to twice the frame rate: new frames per second", "Betwixt", "minterpolate, same run", "ratio"),
         (
             (
                 f"{row['model']}, {row['size']}, "
-                + ("frames made and thrown away" if row["encoder"] == "none" else f"encoded by {row['encoder']}"),
+                + ("without encoding" if row["encoder"] == "none" else f"encoded by {row['encoder']}"),
                 f"{float(row['frames_per_second']):.1f}",
                 f"{float(row['minterpolate_frames_per_second']):.1f}",
                 row["ratio"],
