@@ -268,7 +268,7 @@ def _published(dataset: str) -> list[str]:
 
 def _published_rows() -> list[tuple[str, ...]]:
     """Lines of the README's table for `_README_PUBLISHED`: the methods and a cell for each data set."""
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for key in _README_PUBLISHED:
         figures = {
             (row.dataset, row.metric): row.printed for row in published() if (row.paper, row.table, row.method) == key
@@ -306,8 +306,8 @@ def readme_part(quality: Rows, conversion: Rows) -> str:
     lines += [
         "",
         "<sub>Mean PSNR of the new frames at 8 bits per channel, by `betwixt evaluate`; in brackets the number of",
-        "frames. IE is the interpolation error: lower is better. The benchmarks give a model two frames; in conversions and",
-        "in the last column, `dis`, `compact` and `hybrid` also use the frames before and after. Lines marked",
+        "frames. IE is the interpolation error: lower is better. The benchmarks give a model two frames; in conversions",
+        "and in the last column, `dis`, `compact` and `hybrid` also use the frames before and after. Lines marked",
         "*as published* are copied from the papers, not measured here: Betwixt does not ship those weights.",
         "[Results](docs/results.md) has all figures with confidence intervals, protocols and machines.</sub>",
         "",
