@@ -306,7 +306,7 @@ def readme_part(quality: Rows, conversion: Rows) -> str:
     lines += [
         "",
         "<sub>Mean PSNR of the new frames at 8 bits per channel, by `betwixt evaluate`; in brackets the number of",
-        "frames. IE is the interpolation error: lower is better. The benchmarks give a model two frames; in conversions",
+        "frames. IE is the interpolation error: lower is better. Benchmarks give a model two frames; in conversions",
         "and in the last column, `dis`, `compact` and `hybrid` also use the frames before and after. Lines marked",
         "*as published* are copied from the papers, not measured here: Betwixt does not ship those weights.",
         "[Results](docs/results.md) has all figures with confidence intervals, protocols and machines.</sub>",
