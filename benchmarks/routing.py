@@ -36,10 +36,10 @@ from betwixt.weights.load import load_weights
 def pairs(root: Path, size: tuple[int, int] | None) -> Iterator[tuple[Tensor, Tensor]]:
     """Two frames (1, 3, H, W) on either side of every tenth frame of each sequence."""
     samples = sorted(open_dataset("frames", root, DatasetOptions()).samples(), key=lambda sample: sample.name)
-    by_sequence: dict[str, list[Any]] = {}
+    mean_of_sequences: dict[str, list[Any]] = {}
     for sample in samples:
-        by_sequence.setdefault(sample.group or "", []).append(sample)
-    chosen = itertools.zip_longest(*(group[5::10] for group in by_sequence.values()))
+        mean_of_sequences.setdefault(sample.group or "", []).append(sample)
+    chosen = itertools.zip_longest(*(group[5::10] for group in mean_of_sequences.values()))
     for sample in (s for row in chosen for s in row if s is not None):
         frames = sample.load()
         yield tuple(_tensor(picture, size) for picture in (frames.first, frames.second))  # type: ignore[misc]

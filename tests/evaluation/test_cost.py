@@ -11,7 +11,7 @@ from betwixt.cli.main import run as cli
 from betwixt.errors import BetwixtError, UsageError
 from betwixt.evaluation.benchmark import BenchmarkRequest, run_benchmark
 from betwixt.evaluation.cost import count_flops, count_parameters, parse_size
-from betwixt.evaluation.plot import PlotPoint, draw
+from betwixt.evaluation.plot import PlotPoint, draw_plot
 from betwixt.evaluation.results import pages
 from betwixt.models.registry import MODELS
 from clips import make_clip
@@ -136,10 +136,10 @@ def test_sizes_are_read() -> None:
 def test_the_figure_is_the_same_every_time(tmp_path: Path) -> None:
     points = [PlotPoint("a", 0.01, 30.0), PlotPoint("b", 0.1, 34.0)]
     for name in ("x", "y"):
-        draw(tmp_path / f"{name}.csv", points, title="t", metric="psnr")
+        draw_plot(tmp_path / f"{name}.csv", points, title="t", metric="psnr")
     assert (tmp_path / "x.svg").read_bytes() == (tmp_path / "y.svg").read_bytes()
     with pytest.raises(UsageError, match="Nothing to draw"):
-        draw(tmp_path / "z.csv", [], title="t", metric="psnr")
+        draw_plot(tmp_path / "z.csv", [], title="t", metric="psnr")
 
 
 def test_the_pages_say_what_the_tables_hold() -> None:

@@ -10,11 +10,11 @@ import pytest
 from layouts import LAYOUTS, picture, write
 
 from betwixt.errors import InputError, UsageError
-from betwixt.evaluation import datasets
-from betwixt.evaluation.datasets import DATASETS, UCF101, DatasetOptions, Frames, Sample, open_dataset
+from betwixt.evaluation.datasets import DATASETS, DatasetOptions, Sample, SampleImages, open_dataset, sequences
+from betwixt.evaluation.datasets.triplets import UCF101
 
 
-def loaded(root: Path, name: str, options: DatasetOptions | None = None) -> list[tuple[Sample, Frames]]:
+def loaded(root: Path, name: str, options: DatasetOptions | None = None) -> list[tuple[Sample, SampleImages]]:
     result = []
     for sample in open_dataset(name, root, options).samples():
         try:
@@ -26,7 +26,7 @@ def loaded(root: Path, name: str, options: DatasetOptions | None = None) -> list
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_the_published_layout_is_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets._Xiph, "SIZE", (64, 96))
+    monkeypatch.setattr(sequences._Xiph, "SIZE", (64, 96))
     make, count = LAYOUTS[name]
     make(tmp_path)
     samples = loaded(tmp_path, name)
@@ -56,10 +56,10 @@ def test_every_set_states_its_protocol() -> None:
 
 def test_clean_leaves_out_the_98_of_the_ncm_paper(tmp_path: Path) -> None:
     LAYOUTS["ucf101"][0](tmp_path)
-    assert len(UCF101.DIRTY) == 98
+    assert len(UCF101.DUPLICATES) == 98
     assert [s.name for s, _ in loaded(tmp_path, "ucf101", DatasetOptions(clean=True))] == ["2", "11"]
-    assert open_dataset("ucf101", tmp_path, DatasetOptions(clean=True)).wanted == 281
-    with pytest.raises(UsageError, match="--clean is for ucf101"):
+    assert open_dataset("ucf101", tmp_path, DatasetOptions(clean=True)).expected_count == 281
+    with pytest.raises(UsageError, match="`clean` is for ucf101"):
         open_dataset("middlebury", tmp_path, DatasetOptions(clean=True))
 
 
@@ -80,7 +80,7 @@ def test_times_of_x_test_are_eighths(tmp_path: Path) -> None:
 
 
 def test_xiph_is_halved_or_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets._Xiph, "SIZE", (64, 96))
+    monkeypatch.setattr(sequences._Xiph, "SIZE", (64, 96))
     LAYOUTS["xiph-2k"][0](tmp_path)
     _, small = loaded(tmp_path, "xiph-2k")[0]
     _, cut = loaded(tmp_path, "xiph-4k")[0]
@@ -223,5 +223,5 @@ def test_damage_is_named(tmp_path: Path) -> None:
     first, second = open_dataset("triplets", tmp_path).samples()
     with pytest.raises(InputError, match=r"1\.png is damaged"):
         first.load()
-    with pytest.raises(InputError, match="holds 4 pictures"):
+    with pytest.raises(InputError, match="has 4 images"):
         second.load()

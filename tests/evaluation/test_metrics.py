@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.metrics import (
     METRICS,
-    _similarity,
+    _mean_similarity,
     flicker,
     ie,
     ms_ssim,
@@ -75,8 +75,8 @@ def test_libraries_agree_with_us_on_what_is_better() -> None:
     near = np.clip(truth.astype(int) + 3, 0, 255).astype(np.uint8)
     far = texture(seed=1)
     for metric in select_metrics("psnr,ssim,ssim_2d,ssim_skimage,ie,flip"):
-        assert metric.frame is not None
-        good, bad = (metric.frame(p.astype(np.float32) / np.float32(255), p, truth) for p in (near, far))
+        assert metric.score is not None
+        good, bad = (metric.score(p.astype(np.float32) / np.float32(255), p, truth) for p in (near, far))
         assert (good > bad) == (metric.better == "higher"), metric.name
 
 
@@ -92,7 +92,7 @@ def test_flicker_sees_what_jumps() -> None:
 def test_unknown_metrics_and_missing_weights_are_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no metric 'vmaf'"):
         select_metrics("psnr,vmaf")
-    with pytest.raises(UsageError, match="--lpips-weights"):
+    with pytest.raises(UsageError, match="`lpips_weights`"):
         select_metrics("lpips")
     with pytest.raises(InputError, match="no LPIPS weights"):
         select_metrics("lpips", tmp_path)
@@ -111,11 +111,11 @@ def test_lpips_reads_the_users_weights(tmp_path: Path) -> None:
     linear = {f"lin{i}.model.1.weight": layer.weight.data.abs() for i, layer in enumerate(model.linear)}
     torch.save(linear, folder / "alex.pth")
     (metric,) = select_metrics("lpips", folder)
-    assert metric.frame is not None
+    assert metric.score is not None
     a, b = texture(64, 64), texture(64, 64, seed=1)
     zero = np.zeros((1, 1, 3), np.float32)
-    assert metric.frame(zero, a, a) == 0
-    assert metric.frame(zero, b, a) > 0
+    assert metric.score(zero, a, a) == 0
+    assert metric.score(zero, b, a) > 0
     torch.save({"lin0": torch.zeros(1)}, folder / "alex.pth")
     with pytest.raises(InputError, match="not those of LPIPS"):
         select_metrics("lpips", folder)
@@ -144,7 +144,7 @@ def test_frames_of_one_sequence_count_as_one_draw() -> None:
 def test_each_scale_of_ms_ssim_is_scikit_image_s_ssim() -> None:
     structural_similarity = pytest.importorskip("skimage.metrics").structural_similarity
     a, b = texture(80, 96), np.roll(texture(80, 96), 1, axis=1)
-    similarity, contrast = _similarity(a.astype(np.float64), b.astype(np.float64))
+    similarity, contrast = _mean_similarity(a.astype(np.float64), b.astype(np.float64))
     for channel in range(3):
         expected = structural_similarity(
             *(a[..., channel], b[..., channel]),
@@ -163,7 +163,7 @@ def test_ms_ssim_is_the_product_of_its_scales() -> None:
     expected = np.ones(3)
     x, y = a.astype(np.float64), b.astype(np.float64)
     for exponent, last in zip((0.0448, 0.2856, 0.3001, 0.2363, 0.1333), (False,) * 4 + (True,), strict=True):
-        expected *= _similarity(x, y)[0 if last else 1] ** exponent
+        expected *= _mean_similarity(x, y)[0 if last else 1] ** exponent
         odd = [(0, x.shape[0] % 2), (0, x.shape[1] % 2), (0, 0)]
         x, y = (np.pad(p, odd, mode="edge") for p in (x, y))
         x, y = (p.reshape(p.shape[0] // 2, 2, p.shape[1] // 2, 2, 3).mean(axis=(1, 3)) for p in (x, y))

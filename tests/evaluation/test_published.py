@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from betwixt.evaluation.published import Published, published, published_for
+from betwixt.evaluation.published import PublishedFigure, find_published_figures, published_figures
 
 PAPERS = Path(__file__).parents[3] / "shared" / "papers"
 SNU_FILM = ["snu-film-easy", "snu-film-medium", "snu-film-hard", "snu-film-extreme"]
@@ -36,12 +36,12 @@ RANGES = {
 }
 
 
-def key(row: Published) -> tuple[str, str, str, str, str]:
+def key(row: PublishedFigure) -> tuple[str, str, str, str, str]:
     return row.paper, row.table, row.method, row.dataset, row.metric
 
 
 def test_every_row_is_whole_and_sane() -> None:
-    rows = published()
+    rows = published_figures()
     assert list(dict.fromkeys(row.paper for row in rows)) == ["rife", "daek", "apr-vfi", "ncm", "hierarchical-motion"]
     for row in rows:
         assert all(key(row)), row
@@ -60,7 +60,11 @@ def test_every_row_is_whole_and_sane() -> None:
 def test_psnr_and_ssim_come_in_pairs() -> None:
     """Where a table gives PSNR/SSIM in one cell, both are here."""
     only_psnr = {("daek", "2"), ("daek", "3"), ("hierarchical-motion", "2b")}  # 2b: the SSIM is cut off in our text
-    rows = [r for r in published() if r.paper != "rife" and r.table != "text" and (r.paper, r.table) not in only_psnr]
+    rows = [
+        r
+        for r in published_figures()
+        if r.paper != "rife" and r.table != "text" and (r.paper, r.table) not in only_psnr
+    ]
     psnr, ssim = ({key(row)[:4] for row in rows if row.metric == metric} for metric in ("psnr", "ssim"))
     assert psnr == ssim
 
@@ -98,15 +102,15 @@ def test_psnr_and_ssim_come_in_pairs() -> None:
 def test_numbers_read_from_the_papers(
     paper: str, table: str, method: str, dataset: str, metric: str, printed: str
 ) -> None:
-    (row,) = [row for row in published() if key(row) == (paper, table, method, dataset, metric)]
+    (row,) = [row for row in published_figures() if key(row) == (paper, table, method, dataset, metric)]
     assert row.printed == printed
 
 
 def test_averages_of_ncm_agree_with_their_columns() -> None:
     """To the printed digit; where they do not, the note gives the mean."""
-    values = {key(row): Decimal(row.printed) for row in published()}
+    values = {key(row): Decimal(row.printed) for row in published_figures()}
     seen = 0
-    for row in published():
+    for row in published_figures():
         if row.paper != "ncm" or row.table == "text" or not row.dataset.startswith("average"):
             continue
         suffix = row.dataset.removeprefix("average")
@@ -121,12 +125,12 @@ def test_averages_of_ncm_agree_with_their_columns() -> None:
 
 
 def test_published_for_picks_a_data_set_and_keeps_the_order() -> None:
-    rows = published_for("ucf101-clean", ["psnr", "ssim"])
+    rows = find_published_figures("ucf101-clean", ["psnr", "ssim"])
     assert [row.method for row in rows if row.metric == "psnr"] == ["RIFE", "RIFE-Large", "NCM-Base", "NCM-Large"]
     assert len(rows) == 8
-    assert published_for("ucf101-clean", "psnr") == [row for row in rows if row.metric == "psnr"]
-    assert published_for("no-such-set", ["psnr"]) == []
-    assert all(row.dataset == "vimeo90k" for row in published_for("vimeo90k", ["psnr"]))
+    assert find_published_figures("ucf101-clean", ["psnr"]) == [row for row in rows if row.metric == "psnr"]
+    assert find_published_figures("no-such-set", ["psnr"]) == []
+    assert all(row.dataset == "vimeo90k" for row in find_published_figures("vimeo90k", ["psnr"]))
 
 
 def text_of(paper: str) -> str:
@@ -139,7 +143,7 @@ def text_of(paper: str) -> str:
 @pytest.mark.parametrize("paper", ["daek", "apr-vfi", "ncm", "hierarchical-motion"])
 def test_every_number_stands_in_its_paper(paper: str) -> None:
     text = text_of(paper)
-    for row in published():
+    for row in published_figures():
         if row.paper == paper:
             converted = re.match(r"printed as ([0-9.]+) ?[sk]\b", row.note)  # from other units
             number = converted[1] if converted else row.printed
@@ -151,7 +155,7 @@ def test_every_psnr_and_ssim_of_the_paper_is_here(paper: str) -> None:
     """All PSNR/SSIM cells of the paper's text, each as often as it stands there. Cells cut off in the text are not."""
     plain = re.sub(r"</?(?:b|mark)>", "", text_of(paper))
     cells = Counter(re.findall(r"(?<![0-9.])([0-9]{2}\.[0-9]{2}) ?/ ?(0\.[0-9]{3}[0-9]?)", plain))
-    rows = {key(row): row.printed for row in published() if row.paper == paper and row.table != "text"}
+    rows = {key(row): row.printed for row in published_figures() if row.paper == paper and row.table != "text"}
     ours = Counter(
         (psnr, rows[*names, "ssim"])
         for (*names, metric), psnr in rows.items()

@@ -161,7 +161,7 @@ def test_a_model_that_fails_is_no_traceback(vimeo: Path) -> None:
 def test_a_set_by_sequences_is_the_mean_of_their_means(tmp_path: Path) -> None:
     LAYOUTS["frames"][0](tmp_path)
     dataset = open_dataset("frames", tmp_path)
-    dataset.by_sequence = True
+    dataset.mean_of_sequences = True
     result = evaluate(Average(), dataset, METRICS)
     means = [np.mean([row.scores["psnr"] for row in rows]) for rows in result.sequences().values()]
     assert result.summary("psnr").mean == pytest.approx(np.mean(means))
@@ -261,7 +261,7 @@ def test_a_sheet_shows_the_worst(tmp_path: Path, suffix: str) -> None:
         ({"models": ["average", "average"]}, "named twice"),
         ({"metrics": "vmaf"}, "no metric 'vmaf'"),
         ({"limit": 0}, "leaves nothing"),
-        ({"stride": 2}, "--stride is for"),
+        ({"stride": 2}, "`stride` is for"),
         ({"compare": "rumour"}, "nothing to compare"),
         ({"resume": True}, "--resume needs"),
         ({"sheet": Path("x.pdf")}, "end x.pdf in .html or .png"),
@@ -331,7 +331,7 @@ def test_frames_around_the_two_may_be_shown(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"dataset": "middlebury"}, "only .*frames"),
-        ({"extrapolate": True}, "of interpolation"),
+        ({"extrapolate": True}, "for interpolation"),
         ({"models": ["average"]}, "does not heed"),
         ({"models": ["minterpolate"]}, "does not heed"),
         ({"paths": "round"}, "straight or curved"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.cost import Cost, measure, parse_size
 from betwixt.evaluation.end_to_end import EndToEnd, race
-from betwixt.evaluation.plot import PlotPoint, draw, read_quality
+from betwixt.evaluation.plot import PlotPoint, draw_plot, read_quality
 from betwixt.evaluation.report import read_table, record
 from betwixt.files import check_output, write_atomically
 from betwixt.models.registry import choose_model, model_info
@@ -186,7 +186,7 @@ def _write(request: BenchmarkRequest, outcome: BenchmarkResult, quality: dict[st
         points = [PlotPoint(c.model, c.seconds, quality[c.model]) for c in outcome.costs if c.model in quality]
         first = outcome.costs[0]
         title = f"{request.dataset} over {first.width}x{first.height}, {first.device}, {first.machine.split(',')[0]}"
-        outcome.written += draw(request.plot, points, title=title, metric=request.metric)
+        outcome.written += draw_plot(request.plot, points, title=title, metric=request.metric)
 
 
 def _cost_entry(cost: Cost, date: str) -> dict[str, str]:

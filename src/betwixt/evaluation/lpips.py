@@ -1,9 +1,10 @@
-"""LPIPS with AlexNet: how differently a network sees two pictures (Zhang et al., CVPR 2018, version 0.1).
+"""LPIPS with AlexNet, a perceptual distance between two images (Zhang et al., CVPR 2018, version 0.1).
 
-    pictures ─► [-1, 1] ─► shift, scale ─► AlexNet ─► 5 feature maps ─► unit length ─► (a - b)² ─► 1x1 ─► mean ─► sum
+    images ─► [-1, 1] ─► shift, scale ─► AlexNet ─► 5 feature maps ─► unit length ─► (a - b)² ─► 1x1 ─► mean ─► sum
 
-The weights are the user's own, in one folder: AlexNet's as torchvision publishes them (`alexnet-owt-*.pth`) and the
-linear layers as the authors of LPIPS publish them (`alex.pth`). Both are read with `weights_only=True`.
+The user provides the weights, in one folder: AlexNet's as torchvision publishes them (`alexnet-owt-*.pth`) and the
+linear layers as the authors of LPIPS publish them (`alex.pth`). Both are read with `weights_only=True`. The network is
+defined here because the `lpips` package needs torchvision.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ _SCALE = (0.458, 0.448, 0.450)
 
 
 class LPIPS(nn.Module):
-    """The distance between pictures (H, W, 3) uint8 RGB; 0 for equal ones."""
+    """The distance between two images; 0 for identical ones."""
 
     def __init__(self) -> None:
         super().__init__()
         a, b, c, d, e = _WIDTHS
-        # Their places in AlexNet's own sequence: 0, 3, 6, 8, 10.
+        # The keys are the layers' indices in torchvision's AlexNet.
         self.features = nn.ModuleDict(
             {
                 "0": nn.Conv2d(3, a, 11, 4, 2),
@@ -50,7 +51,7 @@ class LPIPS(nn.Module):
         """Read the user's weights.
 
         Raises:
-            InputError: if they are not there or not these.
+            InputError: if the files are missing or hold other weights.
         """
         backbone = next(iter(sorted(folder.glob("alexnet*.pth"))), None)
         head = folder / "alex.pth"
@@ -64,38 +65,33 @@ class LPIPS(nn.Module):
                 {n.removeprefix("features."): v for n, v in features.items() if n.startswith("features.")}
             )
             model.linear.load_state_dict({f"{i}.weight": linear[f"lin{i}.model.1.weight"] for i in range(len(_WIDTHS))})
-        except Exception as error:
-            # Whatever is wrong with such a file, it is not these weights.
-            raise InputError(
-                f"The weights in {folder} are not those of LPIPS (AlexNet): {_first_line(error)}"
-            ) from None
+        except Exception as error:  # torch.load and load_state_dict raise many types for a wrong file
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(f"The weights in {folder} are not those of LPIPS (AlexNet): {reason}") from None
         return model.eval()
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """The distances (N,) of pictures (N, 3, H, W) in [-1, 1]."""
+        """The distances (N,) between images (N, 3, H, W) in [-1, 1]."""
         total = first.new_zeros(len(first))
-        pairs = zip(self._maps(first), self._maps(second), self.linear, strict=True)
+        pairs = zip(self._feature_maps(first), self._feature_maps(second), self.linear, strict=True)
         for a, b, linear in pairs:
             difference = (F.normalize(a, dim=1, eps=1e-10) - F.normalize(b, dim=1, eps=1e-10)).square()
             total = total + linear(difference).mean(dim=(1, 2, 3))
         return total
 
-    def _maps(self, picture: Tensor) -> list[Tensor]:
-        x = (picture - self.get_buffer("shift")) / self.get_buffer("scale")
+    def _feature_maps(self, image: Tensor) -> list[Tensor]:
+        x = (image - self.get_buffer("shift")) / self.get_buffer("scale")
         maps = []
-        for place, convolution in self.features.items():
-            if place in ("3", "6"):
+        for index, convolution in self.features.items():
+            if index in ("3", "6"):
                 x = F.max_pool2d(x, 3, 2)
             x = F.relu(convolution(x))
             maps.append(x)
         return maps
 
-    def distance(self, made: NDArray[np.uint8], truth: NDArray[np.uint8]) -> float:
-        """The distance between two pictures (H, W, 3), uint8 RGB."""
+    def distance(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
+        """The distance between two images (H, W, 3), uint8 RGB."""
+        images = (first, second)
         with torch.inference_mode():
-            a, b = (torch.from_numpy(np.array(x)).permute(2, 0, 1)[None].float() / 127.5 - 1.0 for x in (made, truth))
+            a, b = (torch.from_numpy(np.array(x)).permute(2, 0, 1)[None].float() / 127.5 - 1.0 for x in images)
             return float(self(a, b))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

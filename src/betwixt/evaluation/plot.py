@@ -1,4 +1,4 @@
-"""The figure that every paper has: quality over the time a frame takes."""
+"""Draws quality against time per frame, one point for each model."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 from betwixt.errors import InputError, UsageError
 from betwixt.files import write_atomically
 
-__all__ = ["PlotPoint", "draw", "read_quality"]
+__all__ = ["PlotPoint", "draw_plot", "read_quality"]
 
 
 @dataclass(frozen=True)
 class PlotPoint:
-    """A model in the figure.
+    """A model in the plot.
 
     Attributes:
-        model: Its name.
-        seconds: For one frame.
-        quality: In the metric of the figure.
+        model: The model's name.
+        seconds: Time for one frame.
+        quality: The score, in the plot's metric.
     """
 
     model: str
@@ -30,35 +30,39 @@ class PlotPoint:
     quality: float
 
 
-def read_quality(path: Path, dataset: str, metric: str, options: str = "") -> dict[str, float]:
-    """The scores by model out of a table of results, such as `betwixt evaluate --record` writes.
+def read_quality(path: Path, dataset: str, metric: str) -> dict[str, float]:
+    """The scores by model on a whole data set, from a table of results such as results/quality.csv.
 
     Raises:
-        InputError: if the file is no such table or has nothing of that data set and metric.
+        InputError: if the file is no such table or has no score of that data set in that metric.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error):
-        raise InputError(f"{path} cannot be read as a table of results (see betwixt evaluate --record).") from None
-    found = {}
+        raise InputError(f"{path} cannot be read as a table of results, as betwixt evaluate writes it.") from None
+    scores = {}
     for row in rows:
-        if row.get("dataset") == dataset and (row.get("options") or "") == options and row.get(metric):
+        if row.get("dataset") == dataset and not row.get("options") and row.get(metric):
             try:
-                found[row["model"]] = float(row[metric])
+                scores[row["model"]] = float(row[metric])
             except (KeyError, ValueError):
-                raise InputError(f"{path} has a score that is no number: {row[metric]}.") from None
-    if not found:
-        which = f"{dataset} ({options})" if options else dataset
-        raise InputError(f"{path} has no {metric} on {which}: evaluate first, with --record {path}.")
-    return found
+                raise InputError(f"{path} has a score that is not a number: {row[metric]}.") from None
+    if not scores:
+        raise InputError(
+            f"{path} has no {metric} on {dataset}: run betwixt evaluate first and record its scores there."
+        )
+    return scores
 
 
-def draw(path: Path, points: Sequence[PlotPoint], *, title: str, metric: str) -> list[Path]:
-    """Draw the figure as `path` with the suffixes .svg and .png; both are written whole or not at all.
+def draw_plot(path: Path, points: Sequence[PlotPoint], *, title: str, metric: str) -> list[Path]:
+    """Draw the plot as `path` with the suffixes .svg and .png.
+
+    Returns:
+        The files written.
 
     Raises:
-        UsageError: if matplotlib is not there, or there is nothing to draw.
+        UsageError: if matplotlib is not installed, or there is nothing to draw.
     """
     if not points:
         raise UsageError("Nothing to draw: no model has both a score and a time.")
@@ -73,18 +77,18 @@ def draw(path: Path, points: Sequence[PlotPoint], *, title: str, metric: str) ->
     with matplotlib.rc_context({"font.size": 10, "svg.hashsalt": "betwixt", "svg.fonttype": "none"}):
         figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
         axes.set_xscale("log")
-        places = {point.model: max(1000 * point.seconds, 1e-2) for point in points}
-        middle = (min(places.values()) * max(places.values())) ** 0.5
+        milliseconds = {point.model: max(1000 * point.seconds, 1e-2) for point in points}
+        middle = (min(milliseconds.values()) * max(milliseconds.values())) ** 0.5
         for point in sorted(points, key=lambda p: p.seconds):
-            place = places[point.model]
-            axes.plot(place, point.quality, "o", markersize=7)
-            # Names lean inwards, so that none leaves the figure.
-            offset, side = ((-6, 6), "right") if place > middle else ((6, 6), "left")
-            axes.annotate(point.model, (place, point.quality), offset, textcoords="offset points", ha=side)
+            x = milliseconds[point.model]
+            axes.plot(x, point.quality, "o", markersize=7)
+            # Labels point inwards, so that none leaves the plot.
+            offset, side = ((-6, 6), "right") if x > middle else ((6, 6), "left")
+            axes.annotate(point.model, (x, point.quality), offset, textcoords="offset points", ha=side)
         axes.margins(0.15)
-        plain: Any = FuncFormatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_major_formatter(plain)
-        axes.set_xlabel("milliseconds a new frame (log)")
+        plain_numbers: Any = FuncFormatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_major_formatter(plain_numbers)
+        axes.set_xlabel("milliseconds per new frame (log)")
         axes.set_ylabel("PSNR, dB" if metric.startswith("psnr") else metric)
         axes.set_title(title)
         axes.grid(alpha=0.3)

@@ -1,6 +1,6 @@
-"""What the papers report: every number of their result tables, one a row, as printed.
+"""Published figures: every number of the result tables of five papers, as printed.
 
-`published.csv` holds the tables of five papers, so that a measurement can stand beside the figure it is compared with:
+`published.csv` holds one number a row, so that a measurement can stand beside the figure it is compared with:
 
     rife                 Real-Time Intermediate Flow Estimation for Video Frame Interpolation (ECCV 2022)
     daek                 Dual Motion Attention and Enhanced Knowledge Distillation for Video Frame Interpolation
@@ -8,20 +8,20 @@
     ncm                  Neighbor Correspondence Matching for Flow-based Video Frame Synthesis
     hierarchical-motion  Aligning Anything: Hierarchical Motion Estimation for Video Frame Interpolation
 
-RIFE's own tables were not at hand: its rows are second-hand and few, and the note of each says where it was found.
-Everywhere else the figures are the paper's, misprints included; a note says what is doubtful about a figure.
+RIFE's own tables were not available: its rows are few and second-hand, and each has a note on where it was found.
+All other figures are the paper's, misprints included; a note says what is doubtful about a figure.
 
-Columns: `table` is the paper's number in arabic figures, "text" for what only the running text says, "readme" for the
-authors' repository. A method named "A over B" is a comparison. `dataset` is the data set's name here, with a suffix for
-a special setting ("-extrapolation", "-480p"); "average" is NCM's mean of its columns; a frame size such as "1080p"
-stands where a cost belongs to no data set, "-" where there is nothing to say. Figures of the same data set in different
-papers need not have been measured alike: PSNR and SSIM differ with rounding, colour and window.
+Columns: `table` is the paper's table number in Arabic digits, "text" for figures of the running text, "readme" for the
+authors' repository. A method named "A over B" is a comparison. `dataset` is Betwixt's name of the data set, with a
+suffix for a special setting ("-extrapolation", "-480p"); "average" is NCM's mean of its columns; a frame size such as
+"1080p" is used for a cost that belongs to no data set, "-" where no data set applies. Figures of the same data set in
+different papers may have been measured differently: PSNR and SSIM depend on rounding, colour space and window.
 
 The metrics and their units:
 
     psnr             dB                        flops          10^12, for one new frame
     ssim             1                         flops-saved    %
-    ie               8-bit levels              runtime        ms (where the paper prints s, the note says so)
+    ie               8-bit levels              runtime        ms (converted where the paper prints s; see the note)
     psnr-gain        dB, of A over B           runtime-gain   ms that A is faster than B
     parameters       millions                  runtime-saved  %
     parameter-ratio  how many times fewer      speedup        how many times faster (-min, -max: of a range)
@@ -36,23 +36,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
-__all__ = ["Published", "published", "published_for"]
+__all__ = ["PublishedFigure", "find_published_figures", "published_figures"]
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFigure:
     """One published number.
 
     Attributes:
-        paper: "rife", "daek", "apr-vfi", "ncm" or "hierarchical-motion": the paper that reports it.
-        table: Which table of that paper ("1", "2a"), "text" or "readme".
-        method: Whose figure it is; spelt alike in all papers.
-        dataset: On what; see the module.
+        paper: The paper that reports it: "rife", "daek", "apr-vfi", "ncm" or "hierarchical-motion".
+        table: The table of that paper ("1", "2a"), "text" or "readme".
+        method: The method that was measured; each has the same spelling in all papers.
+        dataset: The data set; see the module.
         metric: What was measured; see the module for the units.
         value: The number.
         printed: The number with the digits of the print ("35.40").
-        note: What is doubtful, or where it was found; "" if there is nothing to say.
+        note: What is doubtful, or where the number was found; "" if there is nothing to note.
     """
 
     paper: str
@@ -66,37 +67,26 @@ class Published:
 
 
 @cache
-def _rows() -> tuple[Published, ...]:
+def _read_figures() -> tuple[PublishedFigure, ...]:
     text = files("betwixt.evaluation").joinpath("published.csv").read_text(encoding="utf-8")
-    return tuple(
-        Published(
-            paper=row["paper"],
-            table=row["table"],
-            method=row["method"],
-            dataset=row["dataset"],
-            metric=row["metric"],
-            value=float(row["value"]),
-            printed=row["value"],
-            note=row["note"],
-        )
-        for row in csv.DictReader(text.splitlines())
-    )
+    rows: Any = csv.DictReader(text.splitlines())
+    return tuple(PublishedFigure(**{**row, "printed": row["value"], "value": float(row["value"])}) for row in rows)
 
 
-def published() -> list[Published]:
-    """All published numbers, paper by paper, table by table.
+def published_figures() -> list[PublishedFigure]:
+    """All published figures, paper by paper, table by table.
 
-    >>> published()[0].method
+    >>> published_figures()[0].method
     'RIFE'
     """
-    return list(_rows())
+    return list(_read_figures())
 
 
-def published_for(dataset: str, metrics: Iterable[str]) -> list[Published]:
-    """The published numbers of one data set (exactly this name) and of these metrics, in the order of the file.
+def find_published_figures(dataset: str, metrics: Iterable[str]) -> list[PublishedFigure]:
+    """The published figures of one data set (exactly this name) and of these metrics, in the order of the file.
 
-    >>> [(row.method, row.printed) for row in published_for("middlebury", ["ie"])]
+    >>> [(figure.method, figure.printed) for figure in find_published_figures("middlebury", ["ie"])]
     [('RIFE', '1.96'), ('RIFE', '1.956')]
     """
-    wanted = frozenset([metrics] if isinstance(metrics, str) else metrics)
-    return [row for row in _rows() if row.dataset == dataset and row.metric in wanted]
+    wanted = set(metrics)
+    return [figure for figure in _read_figures() if figure.dataset == dataset and figure.metric in wanted]

@@ -15,7 +15,7 @@ from typing import Any
 
 from betwixt.errors import InputError
 from betwixt.evaluation.metrics import METRICS
-from betwixt.evaluation.published import Published, published_for
+from betwixt.evaluation.published import PublishedFigure, find_published_figures
 from betwixt.evaluation.scoring import Evaluation
 from betwixt.files import write_atomically
 
@@ -188,7 +188,7 @@ class Comparison:
         ours: Ours on the same data set, in the same metric.
     """
 
-    published: Published
+    published: PublishedFigure
     ours: float
 
     @property
@@ -201,7 +201,7 @@ def compare(evaluation: Evaluation, options: str = "") -> list[Comparison]:
     """Ours beside every figure that the papers print for the data set, in their order."""
     name = evaluation.dataset.replace("ucf101", "ucf101-clean") if options == "clean" else evaluation.dataset
     means = {metric: evaluation.summary(metric).mean for metric in evaluation.metrics}
-    return [Comparison(row, means[row.metric]) for row in published_for(name, means)]
+    return [Comparison(row, means[row.metric]) for row in find_published_figures(name, means)]
 
 
 def to_json(evaluations: Sequence[tuple[Evaluation, Context]]) -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from betwixt.errors import BetwixtError, InputError
 from betwixt.evaluation.datasets import DATASETS
-from betwixt.evaluation.published import published
+from betwixt.evaluation.published import published_figures
 from betwixt.files import write_atomically
 
 __all__ = ["pages", "readme_part", "results_page"]
@@ -252,7 +252,7 @@ def _machines(rows: Rows) -> str:
 def _published(dataset: str) -> list[str]:
     """The papers' figures of a data set, one line a method and paper."""
     found: dict[tuple[str, str, str], dict[str, str]] = {}
-    for row in published():
+    for row in published_figures():
         if row.dataset == dataset and row.metric in ("psnr", "ssim", "ie"):
             found.setdefault((row.paper, row.table, row.method), {})[row.metric] = row.printed
     if not found:
@@ -271,7 +271,9 @@ def _published_rows() -> list[tuple[str, ...]]:
     lines: list[tuple[str, ...]] = []
     for key in _README_PUBLISHED:
         figures = {
-            (row.dataset, row.metric): row.printed for row in published() if (row.paper, row.table, row.method) == key
+            (row.dataset, row.metric): row.printed
+            for row in published_figures()
+            if (row.paper, row.table, row.method) == key
         }
         psnr, error = figures.get(("ucf101", "psnr")), figures.get(("middlebury", "ie"))
         lines.append((f"{key[2]}, as published", f"{psnr} dB", f"IE {error}" if error else "-", "-", "-"))

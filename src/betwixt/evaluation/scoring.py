@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 
 from betwixt.errors import InputError, UsageError
-from betwixt.evaluation.datasets import Dataset, Frames, Sample
+from betwixt.evaluation.datasets import Dataset, Sample, SampleImages
 from betwixt.evaluation.metrics import Image8, Metric, flicker, to_uint8
 from betwixt.evaluation.statistics import SampleStatistics, summarize
 from betwixt.files import write_atomically, write_error
@@ -69,7 +69,7 @@ class Evaluation:
         dataset: The data set's name.
         protocol: Which frames are given and which are restored.
         metrics: What was measured.
-        by_sequence: Whether the score is the mean of the sequences' means.
+        mean_of_sequences: Whether the score is the mean of the sequences' means.
         rows: One for each restored frame, in the order of the data set.
         skipped: What could not be scored.
         missing: How many frames of the published set are not under the root at all.
@@ -80,7 +80,7 @@ class Evaluation:
     dataset: str
     protocol: str
     metrics: list[str]
-    by_sequence: bool = False
+    mean_of_sequences: bool = False
     rows: list[Row] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     missing: int = 0
@@ -96,7 +96,7 @@ class Evaluation:
         """Mean, median and confidence interval of a metric over the frames, or over the sequences' means."""
         if metric not in self._summaries:
             values, groups = [row.scores[metric] for row in self.rows], [row.group for row in self.rows]
-            if self.by_sequence:
+            if self.mean_of_sequences:
                 means = {n: [row.scores[metric] for row in rows] for n, rows in self.sequences().items()}
                 values, groups = [sum(v) / len(v) for v in means.values()], list(means)
             self._summaries[metric] = summarize(values, groups)
@@ -213,7 +213,9 @@ def evaluate(
         UsageError: if the model cannot do this data set.
     """
     check_model(model, dataset)
-    result = Evaluation(model.name, dataset.name, dataset.protocol, [m.name for m in metrics], dataset.by_sequence)
+    result = Evaluation(
+        model.name, dataset.name, dataset.protocol, [m.name for m in metrics], dataset.mean_of_sequences
+    )
     done = dict(journal.done) if journal is not None else {}
     chosen = set(ids) if ids is not None else None
     result.limited = limit is not None or chosen is not None
@@ -241,18 +243,18 @@ def evaluate(
     if not result.rows:
         why = f" The first: {result.skipped[0].reason}" if result.skipped else ""
         raise InputError(f"No sample of {dataset.name} under {dataset.root} could be scored.{why}")
-    if not result.limited and dataset.wanted is not None:
-        result.missing = max(0, dataset.wanted - len(result.rows) - len(result.skipped))
+    if not result.limited and dataset.expected_count is not None:
+        result.missing = max(0, dataset.expected_count - len(result.rows) - len(result.skipped))
     return result
 
 
-def restored(model: Model, dataset: Dataset, names: set[str]) -> Iterator[tuple[Sample, Frames, list[Image]]]:
+def restored(model: Model, dataset: Dataset, names: set[str]) -> Iterator[tuple[Sample, SampleImages, list[Image]]]:
     """Make the frames of some samples again, to look at them."""
     if isinstance(model, Minterpolate):
         runs = {s.run for s in dataset.samples() if s.name in names}
         chosen = (s for s in dataset.samples() if s.run in runs)
         for sample, frames, made in _by_sequence(model, chosen):
-            if sample.name in names and isinstance(frames, Frames):
+            if sample.name in names and isinstance(frames, SampleImages):
                 yield sample, frames, made
         return
     for sample in dataset.samples():
@@ -267,7 +269,7 @@ def check_model(model: Model, dataset: Dataset) -> None:
     Raises:
         UsageError: if the model only interpolates, only extrapolates, or works on sequences and the data set has none.
     """
-    if dataset.surrounded and (isinstance(model, Minterpolate) or not model.uses_neighbours):
+    if dataset.uses_neighbours and (isinstance(model, Minterpolate) or not model.uses_neighbours):
         raise UsageError(f"The model {model.name} does not heed frames around the two: leave --paths curved out.")
     if isinstance(model, Minterpolate):
         if not dataset.consecutive:
@@ -362,7 +364,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _light(sample: Sample) -> Sample:
-    def gone() -> Frames:
+    def gone() -> SampleImages:
         raise RuntimeError(f"{sample.name} has been scored already")
 
     return replace(sample, load=gone)
@@ -372,7 +374,7 @@ def _settled(sample: Sample, outcome: Future[list[Row] | Skipped] | list[Row]) -
     return sample, outcome.result() if isinstance(outcome, Future) else outcome
 
 
-def _made(model: Interpolator, sample: Sample, frames: Frames) -> list[Image]:
+def _made(model: Interpolator, sample: Sample, frames: SampleImages) -> list[Image]:
     first, second = _unit(frames.first), _unit(frames.second)
     before, after = (None if x is None else _unit(x) for x in (frames.before, frames.after))
     inside = [t for t in sample.times if 0.0 < t < 1.0]
@@ -386,9 +388,9 @@ def _unit(picture: Image8) -> Image:
 
 def _by_sequence(
     model: Minterpolate, samples: Iterator[Sample]
-) -> Iterator[tuple[Sample, Frames | Skipped, list[Image]]]:
+) -> Iterator[tuple[Sample, SampleImages | Skipped, list[Image]]]:
     """Give a sequence method its runs; a run breaks where a sample cannot be read."""
-    waiting: deque[tuple[Sample, Frames]] = deque()
+    waiting: deque[tuple[Sample, SampleImages]] = deque()
     held: deque[Sample] = deque()
 
     def next_sample() -> Sample | None:
@@ -441,7 +443,7 @@ def _by_sequence(
 
 
 def _scored(
-    sample: Sample, frames: Frames | Skipped, made: list[Image], metrics: Sequence[Metric], folder: Path | None
+    sample: Sample, frames: SampleImages | Skipped, made: list[Image], metrics: Sequence[Metric], folder: Path | None
 ) -> list[Row] | Skipped:
     """The rows of a sample's made frames; a sample that cannot be scored says why."""
     if isinstance(frames, Skipped):
@@ -455,7 +457,7 @@ def _scored(
             strip["flicker"] = _flicker(sample, frames, made)
         pictures = [to_uint8(image) for image in made]
         for t, image, picture, truth in zip(sample.times, made, pictures, frames.truths, strict=True):
-            scores = {m.name: strip[m.name] if m.frame is None else m.frame(image, picture, truth) for m in metrics}
+            scores = {m.name: strip[m.name] if m.score is None else m.score(image, picture, truth) for m in metrics}
             rows.append(Row(sample.name, sample.group, t, scores))
     except (cv2.error, ValueError) as error:
         return Skipped(sample.name, f"it cannot be scored: {_first_line(error)}")
@@ -466,7 +468,7 @@ def _scored(
     return rows
 
 
-def _flicker(sample: Sample, frames: Frames, made: list[Image]) -> float:
+def _flicker(sample: Sample, frames: SampleImages, made: list[Image]) -> float:
     first, second = _unit(frames.first), _unit(frames.second)
     if sample.times == (2.0,):
         return flicker([second, made[0]], [frames.second, frames.truths[0]])

@@ -1,4 +1,4 @@
-"""Means that say how sure they are."""
+"""Means of scores with bootstrap confidence intervals."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class SampleStatistics:
-    """Scores in short.
+    """Statistics of the scores of several samples.
 
     Attributes:
-        mean: Over the samples, as the papers average.
-        median: Over the samples.
+        mean: Mean over the samples, as the papers average.
+        median: Median over the samples.
         low: Lower end of the 95 % confidence interval of the mean.
-        high: Its upper end.
+        high: Upper end of that interval.
     """
 
     mean: float
@@ -30,28 +30,28 @@ class SampleStatistics:
 
 
 def summarize(values: Sequence[float], groups: Sequence[str]) -> SampleStatistics:
-    """Mean, median, and the percentile bootstrap interval of the mean (95 %; always the same 10,000 resamples).
+    """Mean, median, and the percentile bootstrap interval of the mean (95 %, 10,000 resamples from a fixed seed).
 
     Frames of one sequence resemble each other, so whole sequences are resampled where there are at least two and any
-    has several samples; else single samples. With one sample the interval is that sample.
+    has several samples; otherwise single samples are. The interval of one sample is that sample.
 
     Args:
-        values: A score a sample.
+        values: One score for each sample.
         groups: The sequence of each sample.
     """
     scores = np.asarray(values, np.float64)
     if not len(scores):
         raise ValueError("no scores to summarize")
-    names, place = np.unique(np.asarray(groups), return_inverse=True)
-    alone = len(names) < 2 or len(names) == len(scores)
-    unit = np.arange(len(scores)) if alone else place
+    names, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    independent = len(names) < 2 or len(names) == len(scores)
+    unit = np.arange(len(scores)) if independent else group_of
     sums, counts = (np.bincount(unit, weights=x).astype(np.float64) for x in (scores, np.ones(len(scores))))
     rng = np.random.default_rng(0)
     means = []
-    # In parts, so that the table of draws stays small for large sets.
-    part = max(1, 2_000_000 // len(sums))
-    for start in range(0, RESAMPLES, part):
-        drawn = rng.integers(len(sums), size=(min(part, RESAMPLES - start), len(sums)))
-        means.append(sums[drawn].sum(1) / counts[drawn].sum(1))
+    # Draw in chunks, so that the table of draws stays small for large sets.
+    chunk = max(1, 2_000_000 // len(sums))
+    for start in range(0, RESAMPLES, chunk):
+        draws = rng.integers(len(sums), size=(min(chunk, RESAMPLES - start), len(sums)))
+        means.append(sums[draws].sum(1) / counts[draws].sum(1))
     low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return SampleStatistics(float(scores.mean()), float(np.median(scores)), float(low), float(high))

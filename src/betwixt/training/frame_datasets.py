@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 
 from betwixt.errors import InputError, UsageError
-from betwixt.evaluation.datasets import list_pictures, read_list, read_picture
+from betwixt.evaluation.datasets import list_images, read_image, read_list_file
 from betwixt.files import error_text
 from betwixt.training.sample import Image, TargetTimes, TrainingSample
 
@@ -68,7 +68,7 @@ class ImageClip:
 
     def read(self, places: Sequence[int]) -> list[Image]:
         """See `Clip`."""
-        return [read_picture(Path(self.paths[place])) for place in places]
+        return [read_image(Path(self.paths[place])) for place in places]
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ def open_vimeo90k(
     table = names or ("tri_trainlist.txt" if frames == 3 else "sep_trainlist.txt")
     base = _find(root, f"Vimeo-90K ({kind})", kind, f"vimeo90k/{kind}", ".")
     clips = []
-    for number, line in enumerate(read_list(base / table), start=1):
+    for number, line in enumerate(read_list_file(base / table), start=1):
         folder = base / "sequences" / line
         paths = [folder / f"im{i}.png" for i in range(1, frames + 1)]
         lost = next((path for path in paths if not path.exists()), None)
@@ -289,7 +289,7 @@ def open_gopro(root: Path, gaps: tuple[int, int], times: TargetTimes, enlarge: f
 
 def _consecutive(folder: Path) -> ImageClip:
     """The pictures of a folder; numbers that leave one out would give wrong times."""
-    paths = list_pictures(folder)
+    paths = list_images(folder)
     for before, after in itertools.pairwise(paths):
         if before.stem.isdecimal() and after.stem.isdecimal() and int(after.stem) != int(before.stem) + 1:
             raise InputError(f"{folder} lacks a frame between {before.name} and {after.name}: frames are consecutive.")

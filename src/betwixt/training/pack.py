@@ -21,7 +21,7 @@ from pathlib import Path
 import av
 
 from betwixt.errors import InputError, UsageError
-from betwixt.evaluation.datasets import PICTURES
+from betwixt.evaluation.datasets import IMAGE_SUFFIXES
 from betwixt.files import error_text, write_error
 from betwixt.training.checkpoint import check_checkpoint, read_checkpoint
 from betwixt.training.objectives.registry import EMBEDDED_WEIGHTS
@@ -129,7 +129,7 @@ def _data(entries: Sequence[DataEntry], data: Path) -> dict[Path, _Item]:
             found = [_Item(path, ends.get(path.stem)) for path in entry.files(data)]
         elif isinstance(entry, SyntheticEntry):
             folder = root / entry.pictures
-            found = [_Item(path) for path in folder.glob("*") if path.suffix.lower() in PICTURES]
+            found = [_Item(path) for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
         else:
             found = [_Item(path) for path in root.rglob("*") if path.is_file()]
         items |= {Path("data") / item.path.relative_to(data): item for item in found}

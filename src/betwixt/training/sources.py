@@ -32,7 +32,7 @@ import cv2
 import numpy as np
 
 from betwixt.errors import InputError, UsageError
-from betwixt.evaluation.datasets import PICTURES
+from betwixt.evaluation.datasets import IMAGE_SUFFIXES
 from betwixt.tables import parse_table
 from betwixt.training import frame_datasets
 from betwixt.training.augmentation import Augmentation, augment
@@ -320,7 +320,7 @@ class SyntheticEntry(DataEntry):
     def textures(self, data: Path, cache: Path, entries: Sequence[DataEntry]) -> list[Image]:
         """Photographs, and a few frames of every clip: three, and more of the long ones."""
         folder = self.root(data) / self.pictures
-        paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in PICTURES)
+        paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
         result = []
         for path in paths:
             photo = cv2.imread(str(path))
