@@ -168,7 +168,7 @@ def test_float_masks(tmp_path):
 def test_more_than_sixty_four_labels(tmp_path, dtype):
     given(tmp_path / "given")
     cv2.imwrite(str(tmp_path / "given" / "000000.png"), np.full(SIZE, 64, dtype))
-    with pytest.raises(InputError, match=r"000000.png have the label 64, where at most 64 labels"):
+    with pytest.raises(InputError, match=r"000000.png have the label 64, but at most 64 labels"):
         open_masks(tmp_path / "given").pair(0, 1, *SIZE)
 
 

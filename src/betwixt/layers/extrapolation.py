@@ -112,7 +112,7 @@ def _splat(values: _Map, flow: _Map, importance: _Map) -> tuple[_Map, _Map]:
 
 
 def _fill_holes(values: _Map, known: _Map) -> _Map:
-    """Pull-push: keep `values` (h, w, c) where `known` (h, w) is 1, and interpolate from their surroundings elsewhere."""
+    """Pull-push: `values` (h, w, c) where `known` (h, w) is 1, interpolated from their surroundings elsewhere."""
     levels = [(values * known[..., None], known)]
     while max(levels[-1][1].shape) > 1:
         size = tuple((side + 1) // 2 for side in levels[-1][1].shape[::-1])

@@ -252,7 +252,7 @@ def _correct(
 
 
 def _blur(plane: Plane, sigmas: Sequence[float]) -> Plane:
-    """Gaussian blur with standard deviations (x, y) in samples; a wide one at half the size, for a fifth of the cost."""
+    """Gaussian blur by standard deviations (x, y) in samples; a wide one at half the size, at a fifth of the cost."""
     h, w = plane.shape[:2]
     if min(sigmas) >= _WIDE_BLUR and min(h, w) >= 32:
         half = cv2.resize(plane, (-(-w // 2), -(-h // 2)), interpolation=cv2.INTER_AREA)

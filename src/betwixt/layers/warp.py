@@ -21,7 +21,7 @@ def backward_warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor
     Args:
         image: (N, C, H, W).
         flow: (N, 2, H, W), in pixels.
-        mode: Interpolation: "bilinear", as in the papers, "bicubic" (a = -0.75, as in OpenCV), or "nearest", for labels.
+        mode: "bilinear", as in the papers, "bicubic" (a = -0.75, as in OpenCV), or "nearest", for labels.
 
     Returns:
         (N, C, H, W), in the type of `image`.
