@@ -107,7 +107,7 @@ def test_masks_that_do_not_fit_get_a_line(tmp_path, clip, capsys):
     for name, wrong, said_of_it in (
         ("2.npy", good[:32], "2.npy is 96x32, the frames are 96x64"),
         ("2.npy", good.astype(np.float32), "2.npy are of type float32, but labels are integers"),
-        ("2.npy", good + 64, "2.npy have the label 64, where at most 64 labels"),
+        ("2.npy", good + 64, "2.npy have the label 64, but at most 64 labels"),
         ("2.npy", None, "2.npy is missing"),
         ("4.npy", None, "has no masks of frame 4: 4.npy is missing"),
     ):
