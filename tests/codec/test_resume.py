@@ -24,7 +24,7 @@ TIMES = [Fraction(sum(STEPS) * (n // 12) + sum(STEPS[: n % 12]), 1000) for n in 
 
 @pytest.fixture(autouse=True)
 def _all_is_worth_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "_WORTH", 0.0)
+    monkeypatch.setattr(journal, "_KEEP_AFTER", 0.0)
 
 
 def decoded(source: Path, target: Path, **options: Any) -> Decoded:
@@ -57,7 +57,7 @@ def test_it_goes_on_where_it_was_broken_off(tmp_path: Path, how: dict[str, Any],
     at_once = decoded(tmp_path / "c.mkv", whole, codec=codec)
     for after in (100, 115):
         error = broken_off(after, tmp_path / "c.mkv", target, codec=codec)
-        assert error.__notes__ == ["What was done is kept: the same command goes on from there."]
+        assert error.__notes__ == ["What was done is kept: run the same command again to continue."]
         assert journal_path(target).exists()
         assert not target.exists()
     summary = decoded(tmp_path / "c.mkv", target, codec=codec)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from betwixt.errors import OutputError, UsageError
 from betwixt.media import journal as module
+from betwixt.media import journal_file
 from betwixt.media.journal import Journal, journal_path
 
 SETTINGS = {"source": ["in.mkv", 1], "model": "dis", "quality": None}
@@ -102,7 +103,7 @@ def test_little_work_of_other_settings_is_thrown_away_and_much_is_not(tmp_path):
     drop(found)
     drop(fill(output))
     age(output, 3600)
-    with pytest.raises(UsageError, match=r"other settings \(model\).*--overwrite"):
+    with pytest.raises(UsageError, match=r"other settings \(model\).*`overwrite=True`"):
         Journal(output, SETTINGS | {"model": "hybrid"})
     # Nothing is lost by asking, and who means it can have it.
     found = Journal(output, SETTINGS)
@@ -123,7 +124,6 @@ def test_another_encoder_does_not_go_on(tmp_path):
 
 
 def test_one_process_at_a_time(tmp_path):
-    pytest.importorskip("fcntl")
     journal = fill(tmp_path / "out.mp4")
     with pytest.raises(OutputError, match="another process"):
         Journal(tmp_path / "out.mp4", SETTINGS)
@@ -147,8 +147,8 @@ def test_a_full_disk_costs_no_work(tmp_path, monkeypatch):
     age(output, 3600)
     found = Journal(output, SETTINGS)
     found.describe(output.with_name(".part"), b"stream")
-    monkeypatch.setattr(module, "_SYNC", 0.0)
-    monkeypatch.setattr(module, "_ROOM", 1 << 60)
+    monkeypatch.setattr(module, "_SYNC_INTERVAL", 0.0)
+    monkeypatch.setattr(journal_file, "_MIN_FREE_SPACE", 1 << 60)
     found.add_packet(b"x", 8, None, 1, True)
     found.add_packet(b"x", 9, None, 1, True)
     assert any("disk" in note for note in found.notes)
@@ -197,17 +197,16 @@ def test_links_are_not_followed(tmp_path):
 
 
 def test_who_waited_for_one_that_was_finished_begins_a_new_one(tmp_path, monkeypatch):
-    pytest.importorskip("fcntl")
     output = tmp_path / "out.mp4"
     first = fill(output)
-    lock = module._locked
+    lock = journal_file._try_lock
 
     def late(file):
         # The first is finished between the opening and the lock.
         first.discard()
         return lock(file)
 
-    monkeypatch.setattr(module, "_locked", late)
+    monkeypatch.setattr(journal_file, "_try_lock", late)
     second = Journal(output, SETTINGS)
     assert second.frames == 0
     assert journal_path(output).exists()

@@ -38,7 +38,7 @@ def broken_off(source: Path, target: Path, after: int, **options: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def _all_is_worth_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal, "_WORTH", 0.0)
+    monkeypatch.setattr(journal, "_KEEP_AFTER", 0.0)
 
 
 def packets(path: Path) -> dict[str, list[tuple[Any, ...]]]:
@@ -108,7 +108,7 @@ def test_images_go_on_too(tmp_path, location):
     betwixt.interpolate_video(source, tmp_path / "whole" / Path(location).name, model="dis")
     with pytest.raises(KeyboardInterrupt) as caught:
         images_broken_off(source, tmp_path / location, 70)
-    assert "the same command goes on" in caught.value.__notes__[0]
+    assert "run the same command" in caught.value.__notes__[0]
     made = betwixt.interpolate_video(source, tmp_path / location, model="dis")
     assert made.earlier == 35
     assert "70 frames are those of an earlier run" in made.notes[0]
@@ -147,7 +147,7 @@ def test_images_that_are_not_on_the_disk_for_sure_are_made_again(tmp_path, monke
     head["images"] = 50
     journal_path(tmp_path / "frames").write_bytes(json.dumps(head).encode().ljust(16 << 10))
     # Another try that ends at once costs nothing either.
-    monkeypatch.setattr(journal, "_WORTH", 60.0)
+    monkeypatch.setattr(journal, "_KEEP_AFTER", 60.0)
     head["worked"] = 61.0
     journal_path(tmp_path / "frames").write_bytes(json.dumps(head).encode().ljust(16 << 10))
     with pytest.raises(KeyboardInterrupt):
@@ -259,7 +259,7 @@ def test_the_command_line_says_what_is_kept(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(VideoWriter, "write", stop)
     assert run(command) == 130
-    assert "interrupted. What was done is kept: the same command goes on from there." in capsys.readouterr().err
+    assert "interrupted. What was done is kept: run the same command again to continue." in capsys.readouterr().err
     monkeypatch.setattr("betwixt.pipeline.interpolate.load_model", _interrupted)
     assert run(command) == 130
     assert "What an earlier run had done is still kept" in capsys.readouterr().err
@@ -300,7 +300,7 @@ def test_a_failure_says_that_what_was_done_is_kept(tmp_path, monkeypatch):
         write(self, frame, index)
 
     monkeypatch.setattr(VideoWriter, "write", full)
-    with pytest.raises(OutputError, match=r"disk is full\. What was done is kept: the same command goes on"):
+    with pytest.raises(OutputError, match=r"disk is full\. What was done is kept: run the same command"):
         betwixt.interpolate_video(source, tmp_path / "out.mkv", model="dis", codec="ffv1")
     monkeypatch.setattr(VideoWriter, "write", write)
     assert betwixt.interpolate_video(source, tmp_path / "out.mkv", model="dis", codec="ffv1").earlier > 30

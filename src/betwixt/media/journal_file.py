@@ -1,0 +1,211 @@
+"""The file in which a journal is kept, open and locked for one process.
+
+{"format": 1, "settings": {..}, "temporary": "..", ..}    header: JSON, padded to 16 KiB
+"BTJP", number, dts, duration, key, length, CRC, data     one record per packet; times in ticks of the writer's clock
+..
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import lock_descriptor
+
+from betwixt.errors import OutputError, UsageError
+from betwixt.files import write_error
+
+__all__ = ["FORMAT", "HEADER_SIZE", "JournalFile", "JournalPacket", "read_packets"]
+
+FORMAT = 1
+HEADER_SIZE = 16 << 10
+
+_MIN_FREE_SPACE = 256 << 20
+"""Free bytes on the disk below which nothing more is kept."""
+
+_HEADER_START = b'{"format": '
+_PACKET = struct.Struct("<4sqqqBII")
+_MAGIC = b"BTJP"
+_NO_DTS = -(1 << 63)
+
+
+@dataclass(frozen=True)
+class JournalPacket:
+    """An encoded packet of the video.
+
+    Attributes:
+        data: Its bytes.
+        number: Number of its frame.
+        dts: Decoding time in ticks; None if it has none.
+        duration: In ticks.
+        key: Whether it can be decoded without the packets before it.
+    """
+
+    data: bytes
+    number: int
+    dts: int | None
+    duration: int
+    key: bool
+
+
+class JournalFile:
+    """An open journal. Nothing else reads or writes it until `close`, or until this process ends.
+
+    Args:
+        path: The file; made if it does not exist, never reached through a link.
+        output: The output it belongs to, for messages.
+
+    Attributes:
+        end: Where the next packet goes, in bytes from the beginning.
+        is_locked: Whether the lock is held; False where the file system has no locks.
+
+    Raises:
+        OutputError: if another process holds it.
+        OSError: if it cannot be opened.
+    """
+
+    def __init__(self, path: Path, output: Path) -> None:
+        self.path, self.end = path, HEADER_SIZE
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        while True:
+            self._file = os.fdopen(os.open(path, flags, 0o644), "r+b", 0)
+            locked = _try_lock(self._file)
+            if locked is False:
+                self._file.close()
+                raise OutputError(f"{output} is being written by another process: let it finish, or stop it.")
+            self.is_locked = bool(locked)
+            # The process that held it may have finished, and removed it, between the two calls.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(self._file.fileno()), os.stat(path)):
+                    return
+            self._file.close()
+
+    def is_journal(self) -> bool:
+        """Whether it begins as a journal does, of this or another format."""
+        self._file.seek(0)
+        return self._file.read(len(_HEADER_START)) == _HEADER_START
+
+    def read_header(self) -> dict[str, Any] | None:
+        """The header; None if the file holds no valid one."""
+        self._file.seek(0)
+        with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError):
+            header = json.loads(self._file.read(HEADER_SIZE))
+            header["worked"] = float(header["worked"])
+            if header["format"] == FORMAT and isinstance(header["settings"], dict) and math.isfinite(header["worked"]):
+                return dict(header)
+        return None
+
+    def write_header(self, header: dict[str, Any]) -> None:
+        """Replace the header.
+
+        Raises:
+            UsageError: if it does not fit.
+        """
+        text = json.dumps(header).encode()
+        if len(text) >= HEADER_SIZE:
+            raise UsageError(f"{self.path} cannot hold settings of {len(text)} bytes: use shorter names.")
+        self._file.seek(0)
+        self._file.write(text.ljust(HEADER_SIZE - 1) + b"\n")
+
+    def find_end(self) -> int:
+        """Set `end` behind the last packets that can be used, and return how many there are.
+
+        A stream can be decoded up to any packet, in the order of decoding. Its frames have no gap between them where
+        the highest number among the first n packets is n - 1; `end` is the last such place.
+        """
+        count = usable = 0
+        highest = -1
+        with open(self.path, "rb") as file:
+            file.seek(HEADER_SIZE)
+            while (packet := _read_packet(file)) is not None:
+                count += 1
+                highest = max(highest, packet.number)
+                if highest == count - 1:
+                    self.end, usable = file.tell(), count
+        return usable
+
+    def append(self, packet: JournalPacket) -> None:
+        """Write a packet at `end`; an OSError leaves `end` where it is."""
+        data, dts = packet.data, _NO_DTS if packet.dts is None else packet.dts
+        head = _PACKET.pack(_MAGIC, packet.number, dts, packet.duration, packet.key, len(data), zlib.crc32(data))
+        record = head + data
+        self._file.seek(self.end)
+        if self._file.write(record) != len(record):
+            raise OSError("no room for the whole record")
+        self.end += len(record)
+
+    def truncate(self) -> None:
+        """Remove all that follows `end`."""
+        self._file.truncate(self.end)
+
+    def sync(self) -> None:
+        """Write it through to the disk; an OSError where the disk is nearly full."""
+        os.fsync(self._file.fileno())
+        if shutil.disk_usage(self.path.parent).free < _MIN_FREE_SPACE:
+            raise OSError("hardly any room left")
+
+    def close(self) -> None:
+        """Close it and release the lock."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def remove(self) -> None:
+        """Remove it and release the lock."""
+        try:
+            # Before the lock is released: afterwards it might be another process's.
+            self.path.unlink(missing_ok=True)
+            self.close()
+        except PermissionError:
+            # Windows cannot remove an open file.
+            self.close()
+            with contextlib.suppress(OSError):
+                self.path.unlink(missing_ok=True)
+
+
+def _try_lock(file: IO[bytes]) -> bool | None:
+    """Lock a file for this process; False if another one holds it, None where the file system has no locks."""
+    try:
+        return lock_descriptor(file.fileno(), blocking=False)
+    except OSError:
+        return None
+
+
+def read_packets(path: Path, count: int) -> Generator[JournalPacket, None, None]:
+    """The first `count` packets of a journal, in the order of decoding.
+
+    Raises:
+        OutputError: if they can no longer be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            file.seek(HEADER_SIZE)
+            for _ in range(count):
+                packet = _read_packet(file)
+                if packet is None:
+                    raise OutputError(f"{path} has changed while it was read: remove it to start again.")
+                yield packet
+    except OSError as error:
+        raise write_error(error, path) from None
+
+
+def _read_packet(file: IO[bytes]) -> JournalPacket | None:
+    """The next packet; None where no complete one follows."""
+    head = file.read(_PACKET.size)
+    if len(head) < _PACKET.size:
+        return None
+    magic, number, dts, duration, key, length, checksum = _PACKET.unpack(head)
+    if magic != _MAGIC:
+        return None
+    data = file.read(length)
+    if len(data) < length or zlib.crc32(data) != checksum:
+        return None
+    return JournalPacket(data, number, None if dts == _NO_DTS else dts, duration, bool(key))
