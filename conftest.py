@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,14 @@ ROOT = Path(__file__).parent
 
 for folder in ("tests", "tests/evaluation", "examples"):
     sys.path.insert(0, str(ROOT / folder))
+
+# Tests of interrupts need SIGINT, which a parent such as nohup, or some CI runners, may have set to be ignored.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# The processes of pytest-xdist share the cores. PyTorch reads this when it is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # It registers a device, which a process can do once: it must not be imported again in search of doctests.
 collect_ignore = ["tests/elsewhere.py"]
