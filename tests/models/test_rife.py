@@ -59,9 +59,9 @@ def test_it_costs_what_the_authors_network_costs(name: str) -> None:
     expected = counts(name)
     network = RIFE(VARIANTS[name])
     with torch.device("meta"):
-        pupil = RIFE(replace(VARIANTS[name], teacher=False))
+        student = RIFE(replace(VARIANTS[name], teacher=False))
     assert sum(p.numel() for p in network.parameters()) == expected["params"]
-    assert round(sum(p.numel() for p in pupil.parameters()) / 1e6, 4) == expected["params_M_inference"]
+    assert round(sum(p.numel() for p in student.parameters()) / 1e6, 4) == expected["params_M_inference"]
     for size in ("256x448", "1280x720_padded"):
         assert gflop(network, *expected[f"size_{size}"]) == expected[f"gflop_{size}"]
     assert network.multiple == expected["pad_multiple"]
@@ -73,7 +73,7 @@ def network() -> RIFE:
     return RIFE(RIFE_M)
 
 
-def test_a_batch_is_as_its_samples_one_by_one(network: RIFE) -> None:
+def test_a_batch_equals_its_samples_one_by_one(network: RIFE) -> None:
     frames, t = torch.rand(2, 2, 3, 32, 64), torch.tensor([0.5, 0.2]).reshape(2, 1, 1, 1)
     with torch.inference_mode():
         together = network(frames[0], frames[1], t)
@@ -83,7 +83,7 @@ def test_a_batch_is_as_its_samples_one_by_one(network: RIFE) -> None:
             torch.testing.assert_close(together.flow_t1[i : i + 1], alone.flow_t1, atol=1e-4, rtol=0)
 
 
-def test_time_matters_only_where_blocks_see_it(network: RIFE) -> None:
+def test_time_is_an_input_of_the_any_time_variant_only(network: RIFE) -> None:
     frames = torch.rand(2, 1, 3, 32, 32)
     fixed = RIFE(RIFEConfig(teacher=False))
     with torch.inference_mode():
@@ -93,7 +93,7 @@ def test_time_matters_only_where_blocks_see_it(network: RIFE) -> None:
     assert not fixed.any_time
 
 
-def test_scales_for_4k_need_other_sizes_and_no_other_weights(network: RIFE) -> None:
+def test_scales_for_4k_use_the_same_weights(network: RIFE) -> None:
     coarse = RIFE(replace(RIFE_M, scales=(16, 4, 1)))
     coarse.load_state_dict(network.state_dict())
     assert coarse.multiple == 64
@@ -101,11 +101,11 @@ def test_scales_for_4k_need_other_sizes_and_no_other_weights(network: RIFE) -> N
         assert coarse(*torch.rand(2, 1, 3, 64, 128), at(0.5)).frame.shape == (1, 3, 64, 128)
 
 
-def test_the_distillation_loss_teaches_the_pupil_alone(network: RIFE) -> None:
+def test_the_distillation_loss_has_no_gradient_for_the_teacher(network: RIFE) -> None:
     frames = torch.rand(3, 1, 3, 32, 32)
     distilled = network.distil(frames[0], frames[1], at(0.5), frames[2])
     network.zero_grad()
-    # A truth that the teacher meets by definition, so that there is something to learn.
+    # The truth is the teacher's frame, so the teacher is better than the student everywhere.
     distilled = network.distil(frames[0], frames[1], at(0.5), distilled.teacher.merged.detach())
     distilled.loss.backward()
     assert all(p.grad is None for p in network.block_tea.parameters())
@@ -113,7 +113,7 @@ def test_the_distillation_loss_teaches_the_pupil_alone(network: RIFE) -> None:
     torch.testing.assert_close(distilled.student.frame, network(frames[0], frames[1], at(0.5)).frame)
 
 
-def test_without_its_teacher_it_cannot_distil() -> None:
+def test_distillation_needs_the_teacher_block() -> None:
     with torch.device("meta"):
         network = RIFE(RIFEConfig(teacher=False))
     frame = torch.zeros(1, 3, 32, 32, device="meta")
@@ -121,7 +121,7 @@ def test_without_its_teacher_it_cannot_distil() -> None:
         network.distil(frame, frame, at(0.5), frame)
 
 
-def test_sixteen_bits_move_the_flow_by_little(network: RIFE) -> None:
+def test_bfloat16_changes_the_flow_little(network: RIFE) -> None:
     frames = torch.rand(2, 1, 3, 32, 64)
     with torch.inference_mode():
         exact = network(*frames, at(0.5))

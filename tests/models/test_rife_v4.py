@@ -45,7 +45,7 @@ def test_it_costs_what_the_authors_network_costs(name: str) -> None:
 
 
 @pytest.mark.parametrize("config", VERSIONS.values(), ids=VERSIONS)
-def test_a_batch_is_as_its_samples_one_by_one(config) -> None:
+def test_a_batch_equals_its_samples_one_by_one(config) -> None:
     torch.manual_seed(0)
     network = RIFEv4(replace(config, widths=(8,) * len(config.widths)))
     frames, t = torch.rand(2, 2, 3, 64, 128), torch.tensor([0.5, 0.2]).reshape(2, 1, 1, 1)
@@ -59,14 +59,14 @@ def test_a_batch_is_as_its_samples_one_by_one(config) -> None:
     assert not torch.equal(together.frame, other.frame)
 
 
-def test_scale_makes_every_block_see_less_or_more() -> None:
+def test_scale_changes_the_resolution_of_every_block() -> None:
     small = replace(RIFE_4_25, widths=(8, 8), scales=(4, 2))
     half, doubled = RIFEv4(small, scale=0.5), RIFEv4(replace(small, scales=(8, 4)))
     doubled.load_state_dict(half.state_dict())
     frames = torch.rand(2, 1, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(half(*frames, at(0.3)).frame, doubled(*frames, at(0.3)).frame)
-        # Every scale does with sides that are multiples of what it asks for.
+        # Every scale accepts sides that are multiples of its `multiple`.
         for scale, multiple in ((0.25, 64), (0.5, 32), (1, 16), (2, 16), (4, 16)):
             network = RIFEv4(small, scale=scale)
             assert network.multiple == multiple
@@ -74,11 +74,11 @@ def test_scale_makes_every_block_see_less_or_more() -> None:
                 multiple,
                 2 * multiple,
             )
-    with pytest.raises(ValueError, match="scale 3"):
+    with pytest.raises(ValueError, match="`scale` is 3"):
         RIFEv4(small, scale=3)
 
 
-def test_sixteen_bits_move_the_flow_by_little() -> None:
+def test_bfloat16_changes_the_flow_little() -> None:
     torch.manual_seed(0)
     network = RIFEv4(replace(RIFE_4_22_LITE, widths=(16, 16, 16, 16)))
     frames = torch.rand(2, 1, 3, 32, 64)
@@ -92,20 +92,20 @@ def test_sixteen_bits_move_the_flow_by_little() -> None:
 
 
 @pytest.mark.parametrize("config", [RIFE_4_6, RIFE_4_22_LITE], ids=["4.6", "4.22-lite"])
-def test_a_teacher_says_what_the_flows_should_be_and_learns_nothing_from_that(config) -> None:
+def test_the_distillation_loss_has_no_gradient_for_the_teacher(config) -> None:
     torch.manual_seed(0)
     network = RIFEv4(replace(config, teacher=True))
     first, second = torch.rand(2, 1, 3, 32, 32)
     with torch.no_grad():
-        untaught = RIFEv4(config)
-        untaught.load_state_dict(network.state_dict(), strict=False)
+        without_teacher = RIFEv4(config)
+        without_teacher.load_state_dict(network.state_dict(), strict=False)
         teacher = network.distil(first, second, at(0.3), torch.rand_like(first)).teacher
-    # The truth is what the teacher makes, so it is better than the student everywhere.
+    # The truth is the teacher's frame, so the teacher is better than the student everywhere.
     distilled = network.distil(first, second, at(0.3), teacher.merged)
-    torch.testing.assert_close(distilled.student.frame, untaught(first, second, at(0.3)).frame)
+    torch.testing.assert_close(distilled.student.frame, without_teacher(first, second, at(0.3)).frame)
     network.zero_grad()
     torch.autograd.backward(distilled.loss)
     assert all(p.grad is None for p in network.block_tea.parameters())
     assert all(p.grad is not None for p in network.get_submodule("block0").parameters())
-    with pytest.raises(ValueError, match="without its teacher"):
-        untaught.distil(first, second, at(0.3), first)
+    with pytest.raises(ValueError, match="no teacher block"):
+        without_teacher.distil(first, second, at(0.3), first)

@@ -119,7 +119,7 @@ from betwixt.models.rife.network import (
     RIFEPair,
     RIFESynthesis,
     distillation_loss,
-    synthesise,
+    refine,
 )
 
 __all__ = ["ABLATIONS", "DAEK", "DAEKConfig", "DAEKPair", "enhanced_distillation_loss"]
@@ -339,7 +339,7 @@ class DAEK(Network):
 
     def at(self, pair: DAEKPair, t: Tensor) -> RIFESynthesis:
         """The middle frame of a prepared pair, whatever `t` is."""
-        return synthesise(self.contextnet, self.unet, pair, tuple(self.estimates(pair, t)))
+        return refine(self.contextnet, self.unet, pair, tuple(self.estimates(pair, t)))
 
     def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> RIFESynthesis:
         """The middle frame of two frames (N, 3, H, W), RGB in [0, 1]."""
@@ -372,7 +372,7 @@ class DAEK(Network):
             loss = enhanced_distillation_loss(stages, teacher)
         else:
             loss = distillation_loss(stages, teacher, truth)
-        return Distillation(synthesise(self.contextnet, self.unet, pair, stages), teacher, loss)
+        return Distillation(refine(self.contextnet, self.unet, pair, stages), teacher, loss)
 
     def _pair(self, frame0: Tensor, frame1: Tensor, correlation: bool, shallow: bool) -> DAEKPair:
         frames = torch.cat((frame0, frame1))

@@ -1,9 +1,9 @@
-"""RIFE: real-time intermediate flow estimation.
+"""RIFE: real-time intermediate flow estimation (Huang et al., ECCV 2022).
 
-Flow from a frame that does not exist yet is usually made in two steps: flow between the frames that exist, then its
-reversal. RIFE's IFNet estimates the intermediate flows F_{t->0}, F_{t->1} and a fusion mask directly, from coarse to
-fine; ContextNet and RefineNet then correct what warping and fusing leave wrong. While training, one more block that is
-shown the true middle frame, the teacher, tells the others where to go (privileged distillation).
+Intermediate flow is usually made in two steps: flow between the given frames, then its reversal. RIFE's IFNet estimates
+the intermediate flows F_{t->0}, F_{t->1} and a fusion mask directly, from coarse to fine. ContextNet and RefineNet then
+correct the fused frame. In training, a teacher block that also sees the true frame t supervises the flows of the other
+blocks (privileged distillation).
 
     frame 0, frame 1 ──► block 0, K = 4 ──► F, M ──► block 1, K = 2 ──► F, M ──► block 2, K = 1 ──► F, M
                                                                                                      │
@@ -14,8 +14,8 @@ shown the true middle frame, the teacher, tells the others where to go (privileg
     frame 1 ──► ContextNet ──► 4 levels ──► warp by F_{t->1} ──┴──► RefineNet ◄──────────────────────┤
                                                                        └► residual in [-1, 1] ──► + ─┴─► frame t
 
-Every block sees the frames, the frames warped so far, the mask so far and the flow so far at 1/K of the size, and
-adds to flow and mask:  (F, M)^i = (F, M)^{i-1} + g^i(..)  (equation 3), with M before its sigmoid.
+The input of a block is the two frames, the warped frames, mask and flow of the previous block, all at 1/K of the size.
+Its output is added to flow and mask:  (F, M)^i = (F, M)^{i-1} + g^i(..)  (equation 3), with M before its sigmoid.
 
 Shapes, for frames (N, 3, H, W):
 
@@ -26,23 +26,23 @@ Shapes, for frames (N, 3, H, W):
 
 Variants, by `RIFEConfig`:
 
-    RIFE         the network of the paper for t = 1/2
-    RIFE_M       for any t: every block sees t as one more channel
+    RIFE_ECCV    the network of the paper for t = 1/2
+    RIFE_M       for any t: t is one more input channel of every block
     RIFE_2R      features at twice the resolution: the first stride of every block, of ContextNet and of RefineNet is 1
-                 instead of 2, and RefineNet's last convolution strides instead
+                 instead of 2, and RefineNet's last convolution has a stride of 2 instead
 
-RIFE-2T (test-time augmentation) is `betwixt.models.augmented.TestTimeAugmented(RIFE(..))`, and RIFE-Large, 2T2R, the
-same around RIFE_2R. Larger scales, such as 16, 4, 1 for 4K, need no other weights.
+RIFE-2T (test-time augmentation) is `betwixt.models.augmented.TestTimeAugmented(RIFE(..))`, and RIFE-Large (2T2R) is
+that of RIFE_2R. Larger scales, such as 16, 4, 1 for 4K, use the same weights.
 
-Where the paper is silent, or the authors' implementation does otherwise, the implementation is followed:
+Where the paper is silent or differs from the authors' implementation, this module follows the implementation:
 
-- The network for t = 1/2 has no channel for t, whatever t is asked for.
-- The distillation loss (equation 5) is the root mean square over the four channels of F - F^Tea, and counts only where
-  the teacher's merged frame is better than the stage's by more than 0.01; it is summed over the stages.
-- RefineNet is shown M before its sigmoid. Its residual is 2 sigmoid(·) - 1.
-- The deepest block of RefineNet is followed by the deepest context too, before the first upsampling.
+- The network for t = 1/2 has no channel for t and always makes the middle frame.
+- The distillation loss (equation 5) is the root mean square over the four channels of F - F^Tea, counted only where
+  the teacher's fused frame is better than the block's by more than 0.01, and summed over the blocks.
+- RefineNet's input contains M before its sigmoid. Its residual is 2 sigmoid(·) - 1.
+- RefineNet takes the deepest level of the context as well, right before its first upsampling.
 
-The features of ContextNet depend on a frame alone, so `pair` holds them and every further t of a pair saves them.
+The features of ContextNet depend on a frame alone, so `pair` computes them once for all times of a pair.
 
 Parameters: 10.71 M with the teacher, 10.07 M without. FLOPs at 1280x736: 239 G; 953 G for the 2R variant.
 
@@ -58,6 +58,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from betwixt.layers.blocks import conv_prelu, deconv_prelu
 from betwixt.layers.ifblock import FlowEstimate, IFBlock, concatenate
 from betwixt.layers.resize import resize_flow
 from betwixt.layers.warp import backward_warp
@@ -75,23 +76,23 @@ __all__ = [
     "RIFESynthesis",
     "RefineNet",
     "distillation_loss",
-    "synthesise",
+    "refine",
 ]
 
 
 @dataclass(frozen=True)
 class RIFEConfig:
-    """Which of the variants; the defaults are the paper's network.
+    """Hyper-parameters; the defaults are the paper's network.
 
     Attributes:
         scales: K of the three blocks, coarsest first. Weights do not depend on it.
-        any_time: Whether the blocks see t.
+        any_time: Whether t is an input of the blocks.
         double_resolution: Whether features have twice the resolution (2R).
-        teacher: Whether the teacher block, which only training needs, is there.
-        prior: Whether block 0 starts from an estimate that another part gives, as the other blocks do, instead of from
-            nothing.
+        teacher: Whether the network has the teacher block, which only training needs.
+        prior: Whether block 0 refines a flow estimate from elsewhere, as the other blocks refine that of the previous
+            block, instead of starting without one.
         widths: Channels of the three blocks.
-        context: Channels of ContextNet's finest level; RefineNet follows it.
+        context: Channels of ContextNet's finest level, which also set the channels of RefineNet.
     """
 
     scales: tuple[float, float, float] = (4, 2, 1)
@@ -120,12 +121,12 @@ class RIFEPair:
 
 @dataclass(frozen=True, kw_only=True)
 class RIFESynthesis(Synthesis):
-    """Frame t, and how RIFE came to it.
+    """Frame t and the intermediate results of RIFE.
 
     Attributes:
         merged: (N, 3, H, W), the fused frame before the residual.
         residual: (N, 3, H, W) in [-1, 1].
-        stages: What was known after each block; the last is what `flow_t0`, `flow_t1`, `mask` and `merged` say.
+        stages: The estimate of each block; `flow_t0`, `flow_t1`, `mask` and `merged` are those of the last.
     """
 
     merged: Tensor
@@ -135,12 +136,12 @@ class RIFESynthesis(Synthesis):
 
 @dataclass(frozen=True)
 class Distillation:
-    """What training sees.
+    """The output of a forward pass in training, with privileged distillation.
 
     Attributes:
-        student: What the network makes of the two frames.
-        teacher: What the teacher block makes of them with the true frame before its eyes.
-        loss: A scalar, the distillation loss; the paper weighs it by 0.01.
+        student: Frame t, made from the two frames alone.
+        teacher: The estimate of the teacher block, which also sees the true frame t.
+        loss: A scalar, the distillation loss; the paper weights it by 0.01.
     """
 
     student: Synthesis
@@ -148,35 +149,31 @@ class Distillation:
     loss: Tensor
 
 
-def _conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, stride, 1), nn.PReLU(channels_out))
-
-
-def _deconv(channels_in: int, channels_out: int) -> nn.Sequential:
-    return nn.Sequential(nn.ConvTranspose2d(channels_in, channels_out, 4, 2, 1), nn.PReLU(channels_out))
-
-
 class _Block(IFBlock):
-    """An IFBlock: two strided convolutions, eight more with one skip around them, one upsampling to 5 channels."""
+    """The paper's IFBlock: two strided convolutions, eight with one skip around them, and a transposed one."""
 
     def __init__(self, channels_in: int, width: int, double_resolution: bool) -> None:
         super().__init__()
         self.stride = 1 if double_resolution else 2
-        self.conv0 = nn.Sequential(_conv(channels_in, width // 2, self.stride), _conv(width // 2, width, 2))
-        self.convblock = nn.Sequential(*(_conv(width, width) for _ in range(8)))
+        self.conv0 = nn.Sequential(
+            conv_prelu(channels_in, width // 2, stride=self.stride), conv_prelu(width // 2, width, stride=2)
+        )
+        self.convblock = nn.Sequential(*(conv_prelu(width, width) for _ in range(8)))
         self.lastconv = nn.ConvTranspose2d(width, 5, 4, 2, 1)
 
     def body(self, x: Tensor) -> Tensor:
         features = self.conv0(x)
-        found: Tensor = self.lastconv(self.convblock(features) + features)
-        return found
+        flow_and_logit: Tensor = self.lastconv(self.convblock(features) + features)
+        return flow_and_logit
 
 
-class _TwoConvolutions(nn.Module):
+class _Conv2(nn.Module):
+    """Two convolutions, the first of which strides: (N, C, H, W) -> (N, C', H/stride, W/stride)."""
+
     def __init__(self, channels_in: int, channels_out: int, stride: int = 2) -> None:
         super().__init__()
-        self.conv1 = _conv(channels_in, channels_out, stride)
-        self.conv2 = _conv(channels_out, channels_out)
+        self.conv1 = conv_prelu(channels_in, channels_out, stride=stride)
+        self.conv2 = conv_prelu(channels_out, channels_out)
 
     def forward(self, x: Tensor) -> Tensor:
         features: Tensor = self.conv2(self.conv1(x))
@@ -184,25 +181,30 @@ class _TwoConvolutions(nn.Module):
 
 
 class ContextNet(nn.Module):
-    """Features of one frame at four resolutions, and their warping."""
+    """Features of a frame at four resolutions.
+
+    Args:
+        double_resolution: Whether the finest level has the frame's size instead of half of it.
+        width: Channels of the finest level.
+    """
 
     def __init__(self, double_resolution: bool, width: int = 16) -> None:
         super().__init__()
         self.first_stride = 1 if double_resolution else 2
-        self.conv1 = _TwoConvolutions(3, width, self.first_stride)
-        self.conv2 = _TwoConvolutions(width, 2 * width)
-        self.conv3 = _TwoConvolutions(2 * width, 4 * width)
-        self.conv4 = _TwoConvolutions(4 * width, 8 * width)
+        self.conv1 = _Conv2(3, width, self.first_stride)
+        self.conv2 = _Conv2(width, 2 * width)
+        self.conv3 = _Conv2(2 * width, 4 * width)
+        self.conv4 = _Conv2(4 * width, 8 * width)
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
-        """(N, 3, H, W) -> four levels, finest first."""
+        """(N, 3, H, W) -> four levels (N, C·2^l, h/2^l, w/2^l), finest first."""
         level1 = self.conv1(frame)
         level2 = self.conv2(level1)
         level3 = self.conv3(level2)
         return level1, level2, level3, self.conv4(level3)
 
     def warp(self, levels: Sequence[Tensor], flow: Tensor) -> list[Tensor]:
-        """The levels, warped by a flow (N, 2, H, W) in pixels of the frame."""
+        """Warp the four levels by a flow (N, 2, H, W) in pixels of the frame."""
         flow = resize_flow(flow, 1.0 / self.first_stride)
         warped = [backward_warp(levels[0], flow)]
         for level in levels[1:]:
@@ -212,29 +214,34 @@ class ContextNet(nn.Module):
 
 
 class RefineNet(nn.Module):
-    """A U-Net that takes the warped context in at every level and returns the residual of the merged frame."""
+    """A U-Net with the warped context as an input of every level, which predicts the residual of the fused frame.
+
+    Args:
+        double_resolution: Whether features have twice the resolution.
+        width: Channels of the finest level of the context.
+    """
 
     def __init__(self, double_resolution: bool, width: int = 16) -> None:
         super().__init__()
-        self.down0 = _TwoConvolutions(17, 2 * width, 1 if double_resolution else 2)
-        self.down1 = _TwoConvolutions(4 * width, 4 * width)
-        self.down2 = _TwoConvolutions(8 * width, 8 * width)
-        self.down3 = _TwoConvolutions(16 * width, 16 * width)
-        self.up0 = _deconv(32 * width, 8 * width)
-        self.up1 = _deconv(16 * width, 4 * width)
-        self.up2 = _deconv(8 * width, 2 * width)
-        self.up3 = _deconv(4 * width, width)
+        self.down0 = _Conv2(17, 2 * width, 1 if double_resolution else 2)
+        self.down1 = _Conv2(4 * width, 4 * width)
+        self.down2 = _Conv2(8 * width, 8 * width)
+        self.down3 = _Conv2(16 * width, 16 * width)
+        self.up0 = deconv_prelu(32 * width, 8 * width)
+        self.up1 = deconv_prelu(16 * width, 4 * width)
+        self.up2 = deconv_prelu(8 * width, 2 * width)
+        self.up3 = deconv_prelu(4 * width, width)
         self.conv = nn.Conv2d(width, 3, 3, 2 if double_resolution else 1, 1)
 
-    def forward(self, seen: Tensor, context0: Sequence[Tensor], context1: Sequence[Tensor]) -> Tensor:
+    def forward(self, maps: Tensor, context0: Sequence[Tensor], context1: Sequence[Tensor]) -> Tensor:
         """The residual, (N, 3, H, W) in [-1, 1].
 
         Args:
-            seen: (N, 17, H, W): frames, warped frames, mask logit, flows.
-            context0: Four levels of frame 0's context, warped to t.
-            context1: The same of frame 1.
+            maps: (N, 17, H, W): frames, warped frames, mask logit, flows.
+            context0: Four levels of frame 0's context, warped to t, finest first.
+            context1: Four levels of frame 1's context, warped to t, finest first.
         """
-        down0 = self.down0(seen)
+        down0 = self.down0(maps)
         down1 = self.down1(torch.cat((down0, context0[0], context1[0]), 1))
         down2 = self.down2(torch.cat((down1, context0[1], context1[1]), 1))
         down3 = self.down3(torch.cat((down2, context0[2], context1[2]), 1))
@@ -242,25 +249,31 @@ class RefineNet(nn.Module):
         x = self.up1(torch.cat((x, down2), 1))
         x = self.up2(torch.cat((x, down1), 1))
         x = self.up3(torch.cat((x, down0), 1))
-        # Between 0.5 and 1, where the sigmoid lies, bfloat16 knows no finer step than 1/256.
+        # In float32: bfloat16 has steps of 1/256 between 0.5 and 1, where the sigmoid lies.
         return torch.sigmoid(self.conv(x).float()) * 2.0 - 1.0
 
 
 class RIFE(Network):
-    """RIFE, in the variant that `config` says."""
+    """The network of RIFE; the module's docstring describes it.
+
+    Args:
+        config: The variant; by default `RIFE_ECCV`.
+    """
 
     def __init__(self, config: RIFEConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or RIFEConfig()
         self.any_time = config.any_time
-        # The coarsest block strides by 4 at 1/K; ContextNet and RefineNet stride by 16 in all.
+        # The coarsest block has a stride of 4 at 1/K; ContextNet and RefineNet have a total stride of 16.
         self.multiple = max(32, int(4 * max(config.scales)))
-        twice, seen = config.double_resolution, 7 if config.any_time else 6
+        twice = config.double_resolution
+        # Both frames and perhaps t; then also two warped frames, mask and flow (11); the teacher: the true frame (3).
+        channels = 7 if config.any_time else 6
         coarse, middle, fine = config.widths
-        self.block0 = _Block(seen + (11 if config.prior else 0), coarse, twice)
-        self.block1 = _Block(seen + 11, middle, twice)
-        self.block2 = _Block(seen + 11, fine, twice)
-        self.block_tea = _Block(seen + 14, fine, twice) if config.teacher else None
+        self.block0 = _Block(channels + (11 if config.prior else 0), coarse, twice)
+        self.block1 = _Block(channels + 11, middle, twice)
+        self.block2 = _Block(channels + 11, fine, twice)
+        self.block_tea = _Block(channels + 14, fine, twice) if config.teacher else None
         self.contextnet = ContextNet(twice, config.context)
         self.unet = RefineNet(twice, config.context)
 
@@ -276,74 +289,77 @@ class RIFE(Network):
         )
 
     def estimates(self, pair: RIFEPair, t: Tensor, prior: FlowEstimate | None = None) -> Iterator[FlowEstimate]:
-        """IFNet: what is known of frame t after each block, coarsest first.
+        """IFNet: the estimate of each block, coarsest first.
 
         Args:
-            pair: What `pair` returned.
+            pair: The result of `pair`.
             t: (N, 1, 1, 1).
-            prior: What block 0 starts from, at full size; given where the configuration has a `prior`, and only there.
+            prior: The estimate that block 0 refines, at full size; needed if and only if `config.prior` is true.
         """
         if (prior is not None) != self.config.prior:
-            raise ValueError("A RIFE starts from an estimate if it was made for one (prior=True), or from none.")
+            raise ValueError("A RIFE takes a `prior` estimate if and only if its configuration has prior=True.")
         estimate = prior
         for block, scale in zip((self.block0, self.block1, self.block2), self.config.scales, strict=True):
-            estimate = self._look(block, scale, pair, t, estimate)
+            estimate = self._apply_block(block, scale, pair, t, estimate)
             yield estimate
 
     def at(self, pair: RIFEPair, t: Tensor, prior: FlowEstimate | None = None) -> RIFESynthesis:
         """Frame t of a prepared pair; without `any_time`, the middle frame whatever `t` is.
 
-        `prior` is what block 0 starts from; see `estimates`.
+        `prior` is the estimate that block 0 refines, as in `estimates`.
         """
-        return self._refined(pair, tuple(self.estimates(pair, t, prior)))
+        return refine(self.contextnet, self.unet, pair, tuple(self.estimates(pair, t, prior)))
 
     def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> RIFESynthesis:
         """Frame t of two frames (N, 3, H, W), RGB in [0, 1]."""
         return self.at(self.pair(frame0, frame1), t)
 
     def distil(self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor) -> Distillation:
-        """What `forward` returns, what the teacher says to it, and the distillation loss (equations 4 and 5).
+        """`forward`, the teacher's estimate and the distillation loss (equations 4 and 5).
 
-        The loss moves the student alone; the teacher learns from the reconstruction loss of its merged frame, which
-        reaches the student through the flow that the teacher starts from.
+        The loss has no gradient for the teacher's own output. The teacher learns from the reconstruction loss of its
+        fused frame, whose gradient also reaches the student through the flow that the teacher refines.
 
         Args:
             frame0: (N, 3, H, W), RGB in [0, 1].
-            frame1: The same.
+            frame1: (N, 3, H, W), RGB in [0, 1].
             t: (N, 1, 1, 1).
             truth: (N, 3, H, W), the true frame t.
+
+        Raises:
+            ValueError: if the network has no teacher block.
         """
         if self.block_tea is None:
-            raise ValueError("This RIFE was made without its teacher block: RIFEConfig(teacher=True) has it.")
+            raise ValueError("This RIFE has no teacher block: create it with RIFEConfig(teacher=True).")
         pair = self.pair(frame0, frame1)
         stages = tuple(self.estimates(pair, t))
-        teacher = self._look(self.block_tea, 1.0, pair, t, stages[-1], truth)
-        return Distillation(self._refined(pair, stages), teacher, distillation_loss(stages, teacher, truth))
+        teacher = self._apply_block(self.block_tea, 1.0, pair, t, stages[-1], truth)
+        student = refine(self.contextnet, self.unet, pair, stages)
+        return Distillation(student, teacher, distillation_loss(stages, teacher, truth))
 
-    def _look(
-        self, block: _Block, scale: float, pair: RIFEPair, t: Tensor, before: FlowEstimate | None, *shown: Tensor
+    def _apply_block(
+        self,
+        block: _Block,
+        scale: float,
+        pair: RIFEPair,
+        t: Tensor,
+        previous: FlowEstimate | None,
+        truth: Tensor | None = None,
     ) -> FlowEstimate:
-        """Let a block correct what is known; `shown` is what it sees beside."""
+        """Refine the `previous` estimate by a block (equation 3); `truth` is given to the teacher alone."""
         frame0, frame1 = pair.frame0, pair.frame1
-        seen = [frame1]
-        if self.config.any_time:
-            seen.append(t.expand(len(frame0), 1, *frame0.shape[-2:]))
-        if before is None:
-            flow, logit, _ = block(concatenate(frame0, *seen, *shown), None, scale)
+        time = t.expand(len(frame0), 1, *frame0.shape[-2:]) if self.config.any_time else None
+        if previous is None:
+            flow, logit, _ = block(concatenate(frame0, frame1, time, truth), None, scale)
         else:
-            seen += [before.warped0, before.warped1, before.logit]
-            flow, logit, _ = block(concatenate(frame0, *seen, *shown), before.flow, scale)
-            flow, logit = before.flow + flow, before.logit + logit
+            maps = concatenate(frame0, frame1, time, previous.warped0, previous.warped1, previous.logit, truth)
+            flow, logit, _ = block(maps, previous.flow, scale)
+            flow, logit = previous.flow + flow, previous.logit + logit
         return FlowEstimate.from_flow(frame0, frame1, flow, logit)
 
-    def _refined(self, pair: RIFEPair, stages: tuple[FlowEstimate, ...]) -> RIFESynthesis:
-        return synthesise(self.contextnet, self.unet, pair, stages)
 
-
-def synthesise(
-    contextnet: ContextNet, unet: RefineNet, pair: RIFEPair, stages: tuple[FlowEstimate, ...]
-) -> RIFESynthesis:
-    """Frame t of the last of `stages`, corrected by what `unet` sees in it and in the warped context."""
+def refine(contextnet: ContextNet, unet: RefineNet, pair: RIFEPair, stages: tuple[FlowEstimate, ...]) -> RIFESynthesis:
+    """Fuse the warped frames of the last of `stages`, and add the residual that RefineNet (`unet`) predicts."""
     last = stages[-1]
     residual = unet(
         concatenate(pair.frame0, pair.frame1, last.warped0, last.warped1, last.logit, last.flow),
@@ -363,23 +379,26 @@ def synthesise(
 
 
 def distillation_loss(stages: Sequence[FlowEstimate], teacher: FlowEstimate, truth: Tensor) -> Tensor:
-    """Equation 5 as the authors' implementation has it: how far the flows are from the teacher's where it is better.
+    """Equation 5, as in the authors' implementation: the distance to the teacher's flow where the teacher is better.
 
     Args:
-        stages: Of the student.
-        teacher: Learns nothing from this loss.
+        stages: Estimates of the student.
+        teacher: The teacher's estimate; it gets no gradient.
         truth: (N, 3, H, W), the true frame t.
+
+    Returns:
+        A scalar.
     """
     target = teacher.flow.detach()
-    teacher_error = _error(teacher.merged, truth).detach()
+    teacher_error = _absolute_error(teacher.merged, truth).detach()
     loss = torch.zeros((), device=target.device)
     for stage in stages:
-        to_learn = _error(stage.merged, truth).detach() > teacher_error + 0.01
-        # A norm, since the root of a mean square has no gradient where both agree.
+        teacher_is_better = _absolute_error(stage.merged, truth).detach() > teacher_error + 0.01
+        # By `vector_norm`, whose gradient is 0 where both flows are equal; that of sqrt would be NaN.
         distance = torch.linalg.vector_norm(target - stage.flow, dim=1, keepdim=True) * 0.5
-        loss = loss + (distance * to_learn).mean()
+        loss = loss + (distance * teacher_is_better).mean()
     return loss
 
 
-def _error(frame: Tensor, truth: Tensor) -> Tensor:
+def _absolute_error(frame: Tensor, truth: Tensor) -> Tensor:
     return (frame - truth).abs().mean(dim=1, keepdim=True)

@@ -1,7 +1,8 @@
-"""RIFE 4: the networks that people run.
+"""RIFE 4 (Practical-RIFE): the versions of RIFE in wide use, for any time.
 
-After the paper the authors went on: no ContextNet and no RefineNet, four or five blocks from 1/8 or 1/16 to full size,
-t as a channel from the start. There is no paper on these; what follows is what the published networks compute.
+The authors continued after the paper: no ContextNet and no RefineNet, four or five blocks from 1/8 or 1/16 to full
+size, t as an input of every block. There is no paper on these versions; this module computes what the published
+networks compute.
 
     frame 0 ──► encoder ──► features ──┐
     frame 1 ──► encoder ──► features ──┤ once a pair (not in 4.6)
@@ -17,26 +18,25 @@ Shapes, for frames (N, 3, H, W):
     features     (N, 4, H, W)      of a frame; encoded at half the size
     F            (N, 4, H, W)      F_{t->0} and F_{t->1}, pixels
     M            (N, 1, H, W)      logit
-    S            (N, 8, H, W)      what a block hands to the next; not in 4.6
+    S            (N, 8, H, W)      state passed from block to block; not in 4.6
     in a block   (N, c, H/4K, W/4K)
 
 Variants, by `RIFEv4Config`:
 
-    RIFE_4_6        c = 192, 128, 96, 64         K = 8, 4, 2, 1       no encoder, no state; masks are summed
-    RIFE_4_22_LITE  c = 192, 128, 64, 32         K = 8, 4, 2, 1       masks replace each other
-    RIFE_4_25       c = 192, 128, 96, 64, 32     K = 16, 8, 4, 2, 1   masks replace each other
+    RIFE_4_6        c = 192, 128, 96, 64         K = 8, 4, 2, 1       no encoder, no state; mask logits are summed
+    RIFE_4_22_LITE  c = 192, 128, 64, 32         K = 8, 4, 2, 1       each block predicts a new mask
+    RIFE_4_25       c = 192, 128, 96, 64, 32     K = 16, 8, 4, 2, 1   each block predicts a new mask
 
-What differs from the paper's IFNet inside a block: each of the eight convolutions has its own skip, which a learned
-factor per channel weighs against; LeakyReLU instead of PReLU; the last transposed convolution is followed by a pixel
-shuffle. Blocks after the first see the warped frames alone, not the frames.
+Differences from the paper's IFNet inside a block: each of the eight convolutions has its own skip connection and a
+learned scale per channel; LeakyReLU instead of PReLU; the last transposed convolution is followed by a pixel shuffle.
+Blocks after the first take the warped frames, but not the frames.
 
-`scale` shrinks what all blocks see: with 0.5, K is doubled. That is meant for frames larger than the network was made
-for (0.5 for 4K), or larger motion; 2 and 4 are for small frames with fine motion.
+`scale` is the resolution at which all blocks work: 0.5 doubles K, for frames larger (0.5 for 4K) or motion faster than
+in training; 2 and 4 are for small frames with fine motion.
 
-Training. `RIFEv4Config(teacher=True)` adds a teacher block, as in the paper: one more block at K = 1, of the last one's
-width, which sees the true frame t beside what a next block would see; `distil` is the paper's distillation with it. The
-published networks come without one, and how they were taught is known in parts only: see
-`betwixt.training.objectives.rife`.
+Training. `RIFEv4Config(teacher=True)` adds a teacher block, as in the paper: one more block at K = 1 with the width of
+the last, whose input contains the true frame t; `distil` is the paper's distillation with it. The published networks
+have none, and only parts of their training are known: see `betwixt.training.objectives.rife`.
 
 FLOPs at 1280x736: 79 G, 48 G; 44 G for 4.25 at 1280x768. Parameters: 5.31 M, 4.87 M, 5.66 M.
 
@@ -53,6 +53,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from betwixt.layers.blocks import conv_leaky_relu
 from betwixt.layers.ifblock import FlowEstimate, IFBlock, concatenate
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
@@ -61,20 +62,23 @@ from betwixt.models.rife.network import Distillation, distillation_loss
 __all__ = ["RIFE_4_6", "RIFE_4_22_LITE", "RIFE_4_25", "RIFEv4", "RIFEv4Config", "RIFEv4Pair"]
 
 FEATURES = 4
+"""Channels of the encoder's features."""
+
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Allowed values of `scale`."""
 
 
 @dataclass(frozen=True)
 class RIFEv4Config:
-    """Which of the versions.
+    """Hyper-parameters of a version.
 
     Attributes:
         widths: c of the blocks, coarsest first.
-        scales: K of the blocks.
-        encoder: Whether blocks see features of the frames beside the frames.
-        state: Channels that a block hands to the next.
-        sum_masks: Whether a block corrects the mask of the one before, or replaces it.
-        teacher: Whether the teacher block, which only training needs, is there.
+        scales: K of the blocks, coarsest first.
+        encoder: Whether encoded features of the frames are inputs of the blocks.
+        state: Channels of the state that a block passes to the next.
+        sum_masks: Whether the mask logits of the blocks are summed; otherwise each replaces the previous one.
+        teacher: Whether the network has the teacher block, which only training needs.
     """
 
     widths: tuple[int, ...]
@@ -92,7 +96,7 @@ RIFE_4_25 = RIFEv4Config((192, 128, 96, 64, 32), (16, 8, 4, 2, 1))
 
 @dataclass(frozen=True)
 class RIFEv4Pair:
-    """Two frames, (N, 3, H, W), and their features, (N, 4, H, W), or None in a version without."""
+    """Two frames, (N, 3, H, W), and their features, (N, 4, H, W), or None in a version without an encoder."""
 
     frame0: Tensor
     frame1: Tensor
@@ -100,12 +104,8 @@ class RIFEv4Pair:
     features1: Tensor | None = None
 
 
-def _conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, stride, 1), nn.LeakyReLU(0.2, inplace=True))
-
-
-class _ScaledResidual(nn.Module):
-    """LeakyReLU(beta · conv(x) + x), beta one factor per channel."""
+class _ResConv(nn.Module):
+    """LeakyReLU(beta · conv(x) + x) with one factor beta per channel."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -117,24 +117,27 @@ class _ScaledResidual(nn.Module):
 
 
 class _Block(IFBlock):
-    """An IFBlock: two strided convolutions, eight residual ones, one upsampling and a pixel shuffle."""
+    """An IFBlock: two strided convolutions, eight residual ones, a transposed one and a pixel shuffle."""
 
     def __init__(self, channels_in: int, width: int, state: int) -> None:
         super().__init__()
-        # Version 4.6 has no state, but a sixth channel all the same, which nothing reads.
+        # Version 4.6 has no state, but an unused sixth output channel.
         channels_out = 5 + max(state, 1)
-        self.conv0 = nn.Sequential(_conv(channels_in, width // 2, 2), _conv(width // 2, width, 2))
-        self.convblock = nn.Sequential(*(_ScaledResidual(width) for _ in range(8)))
+        self.conv0 = nn.Sequential(
+            conv_leaky_relu(channels_in, width // 2, stride=2, slope=0.2),
+            conv_leaky_relu(width // 2, width, stride=2, slope=0.2),
+        )
+        self.convblock = nn.Sequential(*(_ResConv(width) for _ in range(8)))
         self.lastconv = nn.Sequential(nn.ConvTranspose2d(width, 4 * channels_out, 4, 2, 1), nn.PixelShuffle(2))
         self.channels = 5 + state
 
     def body(self, x: Tensor) -> Tensor:
-        found: Tensor = self.lastconv(self.convblock(self.conv0(x)))
-        return found[:, : self.channels]
+        output: Tensor = self.lastconv(self.convblock(self.conv0(x)))
+        return output[:, : self.channels]
 
 
 class _Encoder(nn.Module):
-    """Features of one frame, (N, 3, H, W) -> (N, 4, H, W)."""
+    """Features of a frame: (N, 3, H, W) -> (N, 4, H, W)."""
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
@@ -152,11 +155,14 @@ class _Encoder(nn.Module):
 
 
 class RIFEv4(Network):
-    """RIFE 4, in the version that `config` says.
+    """A network of RIFE 4; the module's docstring describes it.
 
     Args:
-        config: RIFE_4_6, RIFE_4_22_LITE, RIFE_4_25 or one's own.
-        scale: 0.25, 0.5, 1, 2 or 4: how large the blocks see the frames.
+        config: The version: `RIFE_4_6`, `RIFE_4_22_LITE`, `RIFE_4_25` or your own.
+        scale: The resolution at which the blocks work: 0.25, 0.5, 1, 2 or 4.
+
+    Raises:
+        ValueError: if `scale` is none of these.
     """
 
     any_time = True
@@ -164,18 +170,18 @@ class RIFEv4(Network):
     def __init__(self, config: RIFEv4Config = RIFE_4_25, scale: float = 1.0) -> None:
         super().__init__()
         if scale not in SCALES:
-            raise ValueError(f"A RIFE cannot work at scale {scale}: choose one of {', '.join(map(str, SCALES))}.")
+            raise ValueError(f"`scale` is {scale}: choose one of {', '.join(map(str, SCALES))}.")
         self.config = config
         self.scale = scale
-        # The coarsest block strides by 4 at K / scale.
+        # The coarsest block has a stride of 4 at K / scale.
         coarsest = 4 * max(config.scales)
         self.multiple = max(coarsest, int(coarsest / scale))
         features = 2 * FEATURES if config.encoder else 0
-        # First both frames and t; then both warps, t, mask, flow and state.
-        inputs = [7 + features] + [12 + features + config.state] * (len(config.widths) - 1)
-        for i, (channels, width) in enumerate(zip(inputs, config.widths, strict=True)):
-            self.add_module(f"block{i}", _Block(channels, width, config.state))
-        self.block_tea = _Block(inputs[-1] + 3, config.widths[-1], 0) if config.teacher else None
+        # The first block takes both frames and t; the others take both warped frames, t, mask, flow and state.
+        channels = [7 + features] + [12 + features + config.state] * (len(config.widths) - 1)
+        for i, (channels_in, width) in enumerate(zip(channels, config.widths, strict=True)):
+            self.add_module(f"block{i}", _Block(channels_in, width, config.state))
+        self.block_tea = _Block(channels[-1] + 3, config.widths[-1], 0) if config.teacher else None
         self.encode = _Encoder() if config.encoder else None
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> RIFEv4Pair:
@@ -186,71 +192,72 @@ class RIFEv4(Network):
         return RIFEv4Pair(frame0, frame1, features0, features1)
 
     def estimates(self, pair: RIFEv4Pair, t: Tensor) -> Iterator[FlowEstimate]:
-        """What is known of frame t after each block, coarsest first."""
+        """The estimate of each block, coarsest first."""
         return (estimate for estimate, _ in self._stages(pair, t))
 
     def at(self, pair: RIFEv4Pair, t: Tensor) -> Synthesis:
         """Frame t of a prepared pair."""
         for estimate in self.estimates(pair, t):
             last = estimate
-        return _synthesis(pair, last)
+        return _to_synthesis(pair, last)
 
     def distil(self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor) -> Distillation:
-        """What `forward` returns, what the teacher says to it, and RIFE's distillation loss.
+        """`forward`, the teacher's estimate and the distillation loss of RIFE.
 
         Args:
             frame0: (N, 3, H, W), RGB in [0, 1].
-            frame1: The same.
+            frame1: (N, 3, H, W), RGB in [0, 1].
             t: (N, 1, 1, 1).
             truth: (N, 3, H, W), the true frame t.
 
         Raises:
-            ValueError: if the network was made without a teacher.
+            ValueError: if the network has no teacher block.
         """
         if self.block_tea is None:
-            raise ValueError("This RIFE was made without its teacher block: RIFEv4Config(teacher=True) has it.")
+            raise ValueError("This RIFE has no teacher block: create it with RIFEv4Config(teacher=True).")
         pair = self.pair(frame0, frame1)
-        found = list(self._stages(pair, t))
-        stages = tuple(estimate for estimate, _ in found)
-        teacher, _ = self._look(self.block_tea, 1.0, pair, t, *found[-1], truth)
-        return Distillation(_synthesis(pair, stages[-1]), teacher, distillation_loss(stages, teacher, truth))
+        outputs = list(self._stages(pair, t))
+        stages = tuple(estimate for estimate, _ in outputs)
+        teacher, _ = self._apply_block(self.block_tea, 1.0, pair, t, *outputs[-1], truth)
+        return Distillation(_to_synthesis(pair, stages[-1]), teacher, distillation_loss(stages, teacher, truth))
 
     def _stages(self, pair: RIFEv4Pair, t: Tensor) -> Iterator[tuple[FlowEstimate, Tensor | None]]:
-        """Estimate and state after each block."""
+        """The estimate and the state after each block."""
         estimate = state = None
-        for i, coarseness in enumerate(self.config.scales):
+        for i, scale in enumerate(self.config.scales):
             block = self.get_submodule(f"block{i}")
-            estimate, state = self._look(block, coarseness / self.scale, pair, t, estimate, state)
+            estimate, state = self._apply_block(block, scale / self.scale, pair, t, estimate, state)
             yield estimate, state
 
-    def _look(
+    def _apply_block(
         self,
         block: nn.Module,
         scale: float,
         pair: RIFEv4Pair,
         t: Tensor,
-        before: FlowEstimate | None,
+        previous: FlowEstimate | None,
         state: Tensor | None,
-        *shown: Tensor,
+        truth: Tensor | None = None,
     ) -> tuple[FlowEstimate, Tensor | None]:
-        """Let a block correct what is known; `shown` is what it sees beside."""
+        """Refine the `previous` estimate by a block; `truth` is given to the teacher alone."""
         frame0, frame1 = pair.frame0, pair.frame1
         time = t.expand(len(frame0), 1, *frame0.shape[-2:])
-        if before is None:
-            seen = concatenate(frame0, frame1, pair.features0, pair.features1, time, *shown)
-            flow, logit, state = block(seen, None, scale)
+        if previous is None:
+            maps = concatenate(frame0, frame1, pair.features0, pair.features1, time, truth)
+            flow, logit, state = block(maps, None, scale)
         else:
-            features0 = _warp(pair.features0, before.flow_t0)
-            features1 = _warp(pair.features1, before.flow_t1)
-            seen = concatenate(before.warped0, before.warped1, features0, features1, time, before.logit, state, *shown)
-            residual, logit, state = block(seen, before.flow, scale)
-            flow = before.flow + residual
+            features0 = _warp(pair.features0, previous.flow_t0)
+            features1 = _warp(pair.features1, previous.flow_t1)
+            warped = previous.warped0, previous.warped1
+            maps = concatenate(*warped, features0, features1, time, previous.logit, state, truth)
+            residual, logit, state = block(maps, previous.flow, scale)
+            flow = previous.flow + residual
             if self.config.sum_masks:
-                logit = before.logit + logit
+                logit = previous.logit + logit
         return FlowEstimate.from_flow(frame0, frame1, flow, logit), state
 
 
-def _synthesis(pair: RIFEv4Pair, last: FlowEstimate) -> Synthesis:
+def _to_synthesis(pair: RIFEv4Pair, last: FlowEstimate) -> Synthesis:
     return Synthesis(last.merged.to(pair.frame0.dtype), last.flow_t0, last.flow_t1, last.mask)
 
 
