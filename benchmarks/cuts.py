@@ -1,16 +1,21 @@
-"""How well cuts are found: precision and recall of Betwixt's detector and of PySceneDetect's, on hand-checked clips.
+"""Precision and recall of cut detection on clips with hand-checked cuts.
 
     python benchmarks/cuts.py --root ../shared/data/train [--sheet DIR] [--stride N] [CLIP ...]
 
-The truth lies beside this file, in `cuts/CLIP.csv`: `frame` (from 0, the first frame of the new shot), `kind`,
-`note`. It was judged by eye on contact sheets of every pair that any detector reports and of the pairs that score
-next to them. The rule: a *cut* is a change from one picture to an unrelated one from one frame to the next, however
-similar the two (the same set from another angle, one line of text replaced by another). No cut, and so an error if
-reported: `fade` (a step of a fade, even the last and largest one) and `motion`. `ambiguous` pairs count neither way.
-A clip without a file has no cuts; all were looked through.
+Compares `betwixt.media.scenes.CutDetector` with two detectors of PySceneDetect, each with its defaults and with a
+least scene length of one frame: ContentDetector, which puts a threshold on the change of hue, saturation and
+brightness, and AdaptiveDetector, which compares that change with the mean of the frames around. All see the same
+frames, 256 pixels wide.
 
-`--sheet DIR` writes a contact sheet a clip: each row shows frames i-2, i-1 | i, i+1 for every cut, every pair that is
-reported and the pairs that score nearest. `--stride N` keeps every Nth frame only, for motion N times as fast.
+The ground truth is in `cuts/CLIP.csv` beside this file: `frame` (from 0, the first frame of the new shot), `kind` and
+`note`. It was labelled by eye on contact sheets of all pairs that any detector reports and of the pairs with the next
+highest scores. A *cut* is a change from one image to an unrelated one between two frames, however similar they look
+(the same set from another angle, one line of text replaced by another). `fade` (a step of a fade, even the largest)
+and `motion` are not cuts, and count as errors if reported. `ambiguous` pairs do not count. A clip without a file has
+no cuts.
+
+`--sheet DIR` writes one contact sheet per clip: each row shows frames i-2, i-1 | i, i+1 for every cut, every reported
+pair and the pairs with the lowest scores besides. `--stride N` keeps every Nth frame, for motion N times as fast.
 """
 
 from __future__ import annotations
@@ -32,8 +37,8 @@ from betwixt.media.scenes import CutDetector, pair_score, thumbnail_size
 
 Image = NDArray[np.uint8]
 TRUTH = Path(__file__).parent / "cuts"
-NEAREST = 12
-"""How many pairs that are not reported a contact sheet shows."""
+UNREPORTED_PAIRS = 12
+"""Number of pairs on a contact sheet that no detector reported."""
 SHEET_WIDTH = 200
 
 
@@ -43,29 +48,29 @@ def read_frames(path: Path, stride: int) -> Iterator[Image]:
         for index, frame in enumerate(container.decode(video=0)):
             if index % stride == 0:
                 height = max(2, round(frame.height * 256 / frame.width / 2) * 2)
-                picture = frame.to_ndarray(format="bgr24", width=256, height=height, interpolation="AREA")
-                yield np.asarray(picture, np.uint8)
+                image = frame.to_ndarray(format="bgr24", width=256, height=height, interpolation="AREA")
+                yield np.asarray(image, np.uint8)
 
 
-def read_truth(name: str, stride: int) -> dict[int, str]:
-    """Kind by frame number, as it is when only every `stride`th frame is kept."""
+def read_labels(name: str, stride: int) -> dict[int, str]:
+    """The labels of a clip, by frame number, if only every `stride`th frame is kept."""
     path = TRUTH / f"{name}.csv"
     if not path.exists():
         return {}
     with path.open(newline="", encoding="utf-8") as file:
         rows = [(int(row["frame"]), row["kind"]) for row in csv.DictReader(file)]
-    # A cut outweighs what falls on the same pair.
+    # A cut takes precedence over other labels of the same pair.
     return {-(-frame // stride): kind for frame, kind in sorted(rows, key=lambda row: row[1] == "cut")}
 
 
-def small(frame: Image) -> Image:
-    """The thumbnail that Betwixt's detector wants."""
+def scale_down(frame: Image) -> Image:
+    """The thumbnail that Betwixt's detector takes."""
     size = thumbnail_size(frame.shape[1], frame.shape[0])
     return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def by_betwixt(frames: Iterable[Image]) -> list[int]:
-    """Cuts that Betwixt reports."""
+def detect_with_betwixt(frames: Iterable[Image]) -> list[int]:
+    """The cuts that Betwixt reports."""
     detector, decisions = CutDetector(), []
     for frame in frames:
         decisions += detector.push(frame)
@@ -73,8 +78,8 @@ def by_betwixt(frames: Iterable[Image]) -> list[int]:
     return [index for index, cut in enumerate(decisions) if cut]
 
 
-def by_scenedetect(detector: Any, frames: Iterable[Image]) -> list[int]:
-    """Cuts that one of PySceneDetect's detectors reports."""
+def detect_with_scenedetect(detector: Any, frames: Iterable[Image]) -> list[int]:
+    """The cuts that one of PySceneDetect's detectors reports."""
     cuts, at = [], FrameTimecode(0, 25.0)
     for index, frame in enumerate(frames):
         at = FrameTimecode(index, 25.0)
@@ -85,7 +90,7 @@ def by_scenedetect(detector: Any, frames: Iterable[Image]) -> list[int]:
 
 def write_sheet(path: Path, frames: list[Image], truth: dict[int, str], reported: list[int]) -> None:
     """Write the contact sheet of one clip."""
-    thumbnails = [small(frame) for frame in frames]
+    thumbnails = [scale_down(frame) for frame in frames]
     scores = {
         i: pair_score(thumbnails[i - 1], thumbnails[i])
         for i in range(1, len(frames))
@@ -93,7 +98,7 @@ def write_sheet(path: Path, frames: list[Image], truth: dict[int, str], reported
     }
     rest = sorted((i for i in scores if i not in reported and i not in truth), key=lambda i: scores[i])
     rows = []
-    for i in sorted({*reported, *truth, *rest[:NEAREST]}):
+    for i in sorted({*reported, *truth, *rest[:UNREPORTED_PAIRS]}):
         cells: list[Any] = []
         for j in range(i - 2, i + 2):
             frame = frames[j] if 0 <= j < len(frames) else np.zeros_like(frames[0])
@@ -101,8 +106,8 @@ def write_sheet(path: Path, frames: list[Image], truth: dict[int, str], reported
             cells.append(cv2.resize(frame, (SHEET_WIDTH, height), interpolation=cv2.INTER_AREA))
         cells.insert(2, np.full((cells[0].shape[0], 4, 3), (0, 0, 255), np.uint8))
         row = cv2.copyMakeBorder(np.hstack(cells), 16, 2, 0, 8, cv2.BORDER_CONSTANT)
-        said = "cut" if i in reported else "no cut"
-        caption = f"{i}: {said}, score {scores.get(i, 1.0):.2f}, truth {truth.get(i, '-')}"
+        decision = "cut" if i in reported else "no cut"
+        caption = f"{i}: {decision}, score {scores.get(i, 1.0):.2f}, truth {truth.get(i, '-')}"
         colour = (255, 255, 255) if (i in reported) == (truth.get(i) == "cut") else (0, 128, 255)
         cv2.putText(row, caption, (4, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, 1, cv2.LINE_AA)
         rows.append(row)
@@ -114,7 +119,7 @@ def write_sheet(path: Path, frames: list[Image], truth: dict[int, str], reported
 
 
 def main() -> None:
-    """Run the detectors over the clips and print what they found."""
+    """Run the detectors on the clips and print precision and recall."""
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("clips", nargs="*", metavar="CLIP", help="names without .mp4; all of the folder if none")
@@ -134,37 +139,37 @@ def main() -> None:
     if arguments.sheet:
         arguments.sheet.mkdir(parents=True, exist_ok=True)
     paths = [p for p in sorted(arguments.root.glob("*.mp4")) if not arguments.clips or p.stem in arguments.clips]
-    spent, seen = 0.0, 0
+    seconds, frame_count = 0.0, 0
     for path in paths:
         frames = list(read_frames(path, arguments.stride))
-        truth = read_truth(path.stem, arguments.stride)
+        truth = read_labels(path.stem, arguments.stride)
         cuts = {i for i, kind in truth.items() if kind == "cut"}
         skipped = {i for i, kind in truth.items() if kind == "ambiguous"}
         print(f"{path.stem}: {len(frames)} frames, {len(cuts)} cuts")
         for name, make in detectors.items():
             if make is None:
-                thumbnails = [small(frame) for frame in frames]
+                thumbnails = [scale_down(frame) for frame in frames]
                 start = time.perf_counter()
-                reported = by_betwixt(thumbnails)
-                spent, seen = spent + time.perf_counter() - start, seen + len(frames)
+                reported = detect_with_betwixt(thumbnails)
+                seconds, frame_count = seconds + time.perf_counter() - start, frame_count + len(frames)
                 if arguments.sheet:
                     write_sheet(arguments.sheet / f"{path.stem}.png", frames, truth, reported)
             else:
-                reported = by_scenedetect(make(), frames)
+                reported = detect_with_scenedetect(make(), frames)
             found, wrong = cuts & set(reported), sorted(set(reported) - cuts - skipped)
             missed = sorted(cuts - found)
             totals[name] += len(found), len(wrong), len(missed)
             if wrong or missed:
-                print(f"  {name}: missed {brief(missed)}, wrong {brief(wrong)}")
+                print(f"  {name}: missed {shorten(missed)}, wrong {shorten(wrong)}")
     print(f"\n{'detector':26} {'found':>6} {'wrong':>6} {'missed':>7} {'precision':>10} {'recall':>7}")
     for name, (found, wrong, missed) in totals.items():
         precision, recall = found / max(1, found + wrong), found / max(1, found + missed)
         print(f"{name:26} {found:6} {wrong:6} {missed:7} {precision:10.3f} {recall:7.3f}")
-    print(f"Betwixt: {1000 * spent / max(1, seen):.2f} ms a frame on one core, thumbnails ready-made")
+    print(f"Betwixt: {1000 * seconds / max(1, frame_count):.2f} ms a frame on one core, without making the thumbnails")
 
 
-def brief(frames: list[int]) -> str:
-    """A list of frame numbers, cut short."""
+def shorten(frames: list[int]) -> str:
+    """The first frame numbers of a list."""
     shown = ", ".join(str(frame) for frame in frames[:12])
     return f"[{shown}{', ...' if len(frames) > 12 else ''}]" + (f" ({len(frames)})" if len(frames) > 12 else "")
 

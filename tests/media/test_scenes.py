@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from betwixt.errors import InputError
-from betwixt.media.scenes import CutDetector, CutList, pair_score, read_cuts, thumbnail_size
+from betwixt.media.cut_list import CutList, read_cuts
+from betwixt.media.scenes import CutDetector, pair_score, thumbnail_size
 
 WIDTH, HEIGHT = 128, 72
 """A thumbnail; the scenes are painted at 1280x720, of which 640x360 are in view."""

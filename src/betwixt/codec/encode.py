@@ -42,8 +42,9 @@ from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.files import check_output, write_error
 from betwixt.machine import available_cores
 from betwixt.media.attachments import add_attachment
+from betwixt.media.cut_list import CutList, read_cuts
 from betwixt.media.reader import Frame, Reader, StreamPacket
-from betwixt.media.scenes import CutDetector, CutList, make_thumbnail, read_cuts
+from betwixt.media.scenes import CutDetector, make_thumbnail
 from betwixt.media.source import VideoSource, open_source
 from betwixt.media.timeline import TimeMap, parse_rate
 from betwixt.media.writer import VideoWriter

@@ -32,12 +32,12 @@ from betwixt.files import check_output, files_fingerprint
 from betwixt.machine import available_cores, peak_memory
 from betwixt.masks.store import MaskFolder, open_masks
 from betwixt.media import codecs
+from betwixt.media.cut_list import CutList, read_cuts
 from betwixt.media.gif import MAX_RATE as MAX_GIF_RATE
 from betwixt.media.images.paths import image_folder, is_image_location
 from betwixt.media.journal import Journal, abort_output, journal_path
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, Reader, StreamPacket
-from betwixt.media.scenes import CutList, read_cuts
 from betwixt.media.sequence import GifSink, ImageSink, ImageSource
 from betwixt.media.timeline import TimeMap, frame_count, parse_rate, parse_time
 from betwixt.media.writer import VideoWriter, can_keep_journal

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from betwixt.errors import UsageError
+from betwixt.media.cut_list import CutList
 from betwixt.media.duplicates import DuplicateDetector
 from betwixt.media.frames import bit_depth, luma8, planes
 from betwixt.media.reader import Frame, StreamPacket
-from betwixt.media.scenes import CutDetector, CutList, make_thumbnail
+from betwixt.media.scenes import CutDetector, make_thumbnail
 from betwixt.media.timeline import MAX_RATE, Clock
 
 __all__ = ["Anchor", "InterpolateStep", "Planner", "Rates", "ShowStep", "Tail", "choose_rates"]
