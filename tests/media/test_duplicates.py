@@ -1,4 +1,4 @@
-"""Repeated frames are found through a codec's noise; a frame in which anything moved is never one."""
+"""Repeated frames are found despite codec noise; a frame in which anything moved is never one."""
 
 import cv2
 import numpy as np
@@ -15,12 +15,12 @@ def texture(seed=0, height=HEIGHT, width=WIDTH):
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def recompressed(plane, quality):
+def compress(plane, quality):
     _, data = cv2.imencode(".jpg", plane, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
 
 
-def found(planes, bit_depth=8):
+def detect(planes, bit_depth=8):
     detector = DuplicateDetector(bit_depth)
     return [detector.push(plane) for plane in planes]
 
@@ -30,97 +30,97 @@ def pan(count, step=3):
     return [np.ascontiguousarray(wide[:, step * i : step * i + WIDTH]) for i in range(count)]
 
 
-def test_the_first_frame_is_no_duplicate_and_an_exact_repeat_is():
+def test_an_exact_repeat_is_a_duplicate_and_the_first_frame_is_not():
     plane = texture()
-    assert found([plane, plane.copy(), plane.copy()]) == [False, True, True]
+    assert detect([plane, plane.copy(), plane.copy()]) == [False, True, True]
 
 
-def test_black_repeats():
-    assert found([np.zeros((HEIGHT, WIDTH), np.uint8)] * 3) == [False, True, True]
+def test_repeated_black_frames_are_duplicates():
+    assert detect([np.zeros((HEIGHT, WIDTH), np.uint8)] * 3) == [False, True, True]
 
 
 @pytest.mark.parametrize("pattern", [(2,), (3, 2), (1, 2, 3), (5, 5, 2)], ids=str)
 def test_repeats_of_a_moving_picture_are_found_through_codec_noise(pattern):
-    planes, wanted = [], []
+    planes, expected = [], []
     for index, plane in enumerate(pan(12)):
         for repeat in range(pattern[index % len(pattern)]):
-            planes.append(recompressed(plane, 90 - 5 * repeat))
-            wanted.append(repeat > 0)
-    assert found(planes) == wanted
+            planes.append(compress(plane, 90 - 5 * repeat))
+            expected.append(repeat > 0)
+    assert detect(planes) == expected
 
 
 @pytest.mark.parametrize("step", [1, 2, 8])
 def test_a_pan_has_no_duplicates(step):
-    assert not any(found(pan(10, step)))
+    assert not any(detect(pan(10, step)))
 
 
 @pytest.mark.parametrize("place", [(60, 100), (0, 4), (HEIGHT - 4, WIDTH - 6), (HEIGHT - 4, 3)], ids=str)
 @pytest.mark.parametrize(
     "background", [np.full((HEIGHT, WIDTH), 90, np.uint8), texture() // 2], ids=["flat", "texture"]
 )
-def test_a_tiny_ball_that_moves_is_seen_wherever_it_is(place, background):
+def test_a_small_moving_ball_is_noticed_anywhere(place, background):
     planes = []
     for shift in range(2):
         plane = background.copy()
         y, x = place[0], max(0, place[1] - 4 * shift)
         plane[y : y + 4, x : x + 4] = 230
         planes.append(plane)
-    assert found(planes) == [False, False]
+    assert detect(planes) == [False, False]
 
 
 @pytest.mark.parametrize("size", [(183, 325), (7, 9), (1, 1), (16, 16), (721, 1283), (2, 500)])
-def test_any_size_works_to_its_last_sample(size):
+def test_the_last_sample_of_any_size_counts(size):
     plane = np.full(size, 100, np.uint8)
     changed = plane.copy()
     changed[-4:, -4:] = 255
-    assert found([plane, plane.copy(), changed, changed.copy()]) == [False, True, False, True]
+    assert detect([plane, plane.copy(), changed, changed.copy()]) == [False, True, False, True]
 
 
-def test_grain_on_every_frame_of_a_still_camera_does_not_hide_a_moving_hand():
+def test_grain_does_not_hide_a_small_motion():
     rng = np.random.default_rng(3)
     planes = []
     for shift in range(8):
         plane = texture()
         plane[80:110, 100 + 3 * shift : 130 + 3 * shift] = 220
         planes.append(np.clip(plane + rng.normal(0, 2, plane.shape), 0, 255).astype(np.uint8))
-    assert not any(found(planes))
+    assert not any(detect(planes))
 
 
-def test_a_slow_fade_is_not_swallowed():
+def test_a_slow_fade_is_not_taken_for_repeats():
     plane = texture().astype(np.int16)
     fade = [np.clip(plane - level, 0, 255).astype(np.uint8) for level in range(60)]
-    flags = found(fade)
+    flags = detect(fade)
     longest = max(len(run) for run in "".join("d" if flag else " " for flag in flags).split())
-    assert longest <= 3, "a step of four levels shows"
-    assert not any(found(fade[::4]))
+    assert longest <= 3, "four levels must count as a change"
+    assert not any(detect(fade[::4]))
 
 
-def test_slow_drift_adds_up_until_it_is_seen():
+def test_slow_drift_adds_up_until_it_is_found():
     wide = cv2.resize(texture(5, width=400), None, fx=8, fy=1, interpolation=cv2.INTER_CUBIC)
     planes = [
         cv2.resize(np.ascontiguousarray(wide[:, i : i + 8 * WIDTH]), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
         for i in range(40)
     ]
-    flags = found(planes)
-    assert sum(not flag for flag in flags) >= 4, "an eighth of a sample a frame is five samples in the end"
+    flags = detect(planes)
+    assert sum(not flag for flag in flags) >= 4, "an eighth of a sample per frame adds up to five samples"
 
 
-def test_a_cut_is_no_duplicate():
-    assert found([texture(1), texture(2), texture(2)]) == [False, False, True]
+def test_a_cut_is_not_a_duplicate():
+    assert detect([texture(1), texture(2), texture(2)]) == [False, False, True]
 
 
 @pytest.mark.parametrize("depth", [10, 12, 16])
-def test_deep_planes_are_judged_like_shallow_ones(depth):
+def test_samples_of_more_than_8_bits_give_the_same_decisions(depth):
     rng = np.random.default_rng(0)
     planes = []
     for plane in pan(5):
         for _ in range(2):
             noisy = np.clip(plane + rng.integers(-2, 3, plane.shape), 0, 255)
             planes.append((noisy << (depth - 8)).astype(np.uint16))
-    assert found(planes, depth) == [False, True] * 5
+    assert detect(planes, depth) == [False, True] * 5
 
 
-def test_the_plane_is_copied_and_may_have_padded_rows():
+def test_the_plane_is_copied_and_may_be_a_view():
     padded = np.zeros((HEIGHT, WIDTH + 32), np.uint8)
     view = padded[:, :WIDTH]
     view[:] = texture()
@@ -131,12 +131,12 @@ def test_the_plane_is_copied_and_may_have_padded_rows():
     assert not detector.push(view)
 
 
-def test_a_change_of_size_starts_anew():
+def test_a_change_of_size_starts_again():
     small = cv2.resize(texture(), (160, 90), interpolation=cv2.INTER_AREA)
-    assert found([texture(), small, small, texture()]) == [False, False, True, False]
+    assert detect([texture(), small, small, texture()]) == [False, False, True, False]
 
 
-def test_what_is_no_luma_plane_is_refused():
+def test_other_arrays_are_refused():
     with pytest.raises(ValueError, match="bit depth 7"):
         DuplicateDetector(7)
     for plane in (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4), np.uint8)):

@@ -1,7 +1,6 @@
-"""The journal: what it gives back after any end, and whom it refuses."""
+"""The journal: what it keeps after an interruption, and which runs may use it."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from betwixt.media.journal import Journal, journal_path
 
 SETTINGS = {"source": ["in.mkv", 1], "model": "dis", "quality": None}
 
-# The order in which an encoder with B frames hands out its packets.
+# The order in which an encoder with B frames returns its packets.
 ORDER = [0, 3, 1, 2, 6, 4, 5, 7]
 
 
@@ -27,20 +26,20 @@ def fill(output: Path, order: list[int] = ORDER, **changes: object) -> Journal:
     return journal
 
 
-def drop(journal: Journal) -> None:
-    """As a process that dies: nothing is said, the system closes the file."""
+def crash(journal: Journal) -> None:
+    """Close it as the system does when a process dies."""
     journal._close()
 
 
-def kept(output: Path) -> int:
-    """How many frames a journal holds."""
-    found = Journal(output, SETTINGS)
-    drop(found)
-    return found.frames
+def count_frames(output: Path) -> int:
+    """Number of frames that a journal holds."""
+    journal = Journal(output, SETTINGS)
+    crash(journal)
+    return journal.frames
 
 
-def age(output: Path, seconds: float, **changes: object) -> None:
-    """Let a journal be that much work; change what else its head says."""
+def set_work(output: Path, seconds: float, **changes: object) -> None:
+    """Change the amount of work, and other entries, in a journal's header."""
     path = journal_path(output)
     with path.open("r+b") as file:
         head = json.loads(file.read(16 << 10)) | {"worked": seconds} | changes
@@ -48,22 +47,22 @@ def age(output: Path, seconds: float, **changes: object) -> None:
         file.write(json.dumps(head).encode().ljust((16 << 10) - 1) + b"\n")
 
 
-def test_it_gives_back_what_it_was_given(tmp_path):
-    drop(fill(tmp_path / "out.mp4"))
-    found = Journal(tmp_path / "out.mp4", SETTINGS)
-    assert found.frames == 8
-    for n, (kept, number) in enumerate(zip(found.packets(), ORDER, strict=True)):
-        assert kept.data == bytes([number]) * (20 + number)
-        assert (kept.number, kept.dts, kept.duration, kept.key) == (number, n - 2, 1, number == 0)
-    found.discard()
+def test_packets_are_read_back_as_they_were_added(tmp_path):
+    crash(fill(tmp_path / "out.mp4"))
+    journal = Journal(tmp_path / "out.mp4", SETTINGS)
+    assert journal.frames == 8
+    for n, (packet, number) in enumerate(zip(journal.packets(), ORDER, strict=True)):
+        assert packet.data == bytes([number]) * (20 + number)
+        assert (packet.number, packet.dts, packet.duration, packet.key) == (number, n - 2, 1, number == 0)
+    journal.discard()
     assert not journal_path(tmp_path / "out.mp4").exists()
 
 
 @settings(max_examples=60, deadline=None)
 @given(cut=st.integers(0, 600), flip=st.booleans())
-def test_wherever_it_breaks_off_there_is_no_gap(tmp_path_factory, cut, flip):
+def test_a_truncated_or_damaged_journal_gives_frames_without_a_gap(tmp_path_factory, cut, flip):
     output = tmp_path_factory.mktemp("journal") / "out.mp4"
-    drop(fill(output))
+    crash(fill(output))
     data = bytearray(journal_path(output).read_bytes())
     place = (16 << 10) + cut % (len(data) - (16 << 10))
     if flip:
@@ -71,90 +70,94 @@ def test_wherever_it_breaks_off_there_is_no_gap(tmp_path_factory, cut, flip):
     else:
         del data[place:]
     journal_path(output).write_bytes(data)
-    found = Journal(output, SETTINGS)
-    # What is taken: any number of frames that are the first so many.
-    assert found.frames in (0, 1, 4, 7, 8)
-    numbers = [kept.number for kept in found.packets()]
-    assert sorted(numbers) == list(range(found.frames))
-    # What is added goes behind it.
-    found.describe(output.with_name(".part"), b"stream")
-    found.add_packet(b"more", found.frames, None, 1, True)
-    drop(found)
+    journal = Journal(output, SETTINGS)
+    # The numbers of packets after which no frame is missing.
+    assert journal.frames in (0, 1, 4, 7, 8)
+    numbers = [packet.number for packet in journal.packets()]
+    assert sorted(numbers) == list(range(journal.frames))
+    # New packets follow those that are kept.
+    journal.describe(output.with_name(".part"), b"stream")
+    journal.add_packet(b"more", journal.frames, None, 1, True)
+    crash(journal)
     again = Journal(output, SETTINGS)
-    assert again.frames == found.frames + 1
-    assert [kept.data for kept in again.packets()][-1] == b"more"
-    drop(again)
+    assert again.frames == journal.frames + 1
+    assert [packet.data for packet in again.packets()][-1] == b"more"
+    crash(again)
 
 
-@pytest.mark.parametrize("rubbish", [b"", b"{", b"null", b'{"format": 1}', os.urandom(20_000)])
-def test_rubbish_is_no_journal(tmp_path, rubbish):
-    journal_path(tmp_path / "out.mp4").write_bytes(rubbish)
-    found = Journal(tmp_path / "out.mp4", SETTINGS)
-    assert found.frames == 0
-    drop(found)
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"null", b'{"format": 1}', bytes(range(256)) * 80],
+    ids=["empty", "cut off", "null", "incomplete", "binary"],
+)
+def test_other_content_is_not_a_journal(tmp_path, content):
+    journal_path(tmp_path / "out.mp4").write_bytes(content)
+    journal = Journal(tmp_path / "out.mp4", SETTINGS)
+    assert journal.frames == 0
+    crash(journal)
 
 
-def test_little_work_of_other_settings_is_thrown_away_and_much_is_not(tmp_path):
+def test_little_work_of_other_settings_is_discarded_and_much_is_not(tmp_path):
     output = tmp_path / "out.mp4"
-    drop(fill(output))
-    found = Journal(output, SETTINGS | {"model": "hybrid"})
-    assert found.frames == 0
-    assert "other settings (model)" in found.notes[0]
-    drop(found)
-    drop(fill(output))
-    age(output, 3600)
+    crash(fill(output))
+    journal = Journal(output, SETTINGS | {"model": "hybrid"})
+    assert journal.frames == 0
+    assert "other settings (model)" in journal.notes[0]
+    crash(journal)
+    crash(fill(output))
+    set_work(output, 3600)
     with pytest.raises(UsageError, match=r"other settings \(model\).*`overwrite=True`"):
         Journal(output, SETTINGS | {"model": "hybrid"})
-    # Nothing is lost by asking, and who means it can have it.
-    found = Journal(output, SETTINGS)
-    assert found.frames == 8
-    drop(found)
-    found = Journal(output, SETTINGS | {"model": "hybrid"}, overwrite=True)
-    assert found.frames == 0
-    drop(found)
+    # The refusal costs nothing, and `overwrite` forces it.
+    journal = Journal(output, SETTINGS)
+    assert journal.frames == 8
+    crash(journal)
+    journal = Journal(output, SETTINGS | {"model": "hybrid"}, overwrite=True)
+    assert journal.frames == 0
+    crash(journal)
 
 
-def test_another_encoder_does_not_go_on(tmp_path):
-    drop(fill(tmp_path / "out.mp4"))
-    found = Journal(tmp_path / "out.mp4", SETTINGS)
+def test_another_encoder_cannot_continue(tmp_path):
+    crash(fill(tmp_path / "out.mp4"))
+    journal = Journal(tmp_path / "out.mp4", SETTINGS)
     with pytest.raises(UsageError, match="another version of the encoder"):
-        found.describe(tmp_path / ".part", b"other")
-    drop(found)
-    assert kept(tmp_path / "out.mp4") == 8
+        journal.describe(tmp_path / ".part", b"other")
+    crash(journal)
+    assert count_frames(tmp_path / "out.mp4") == 8
 
 
-def test_one_process_at_a_time(tmp_path):
+def test_only_one_process_can_hold_it(tmp_path):
     journal = fill(tmp_path / "out.mp4")
     with pytest.raises(OutputError, match="another process"):
         Journal(tmp_path / "out.mp4", SETTINGS)
-    drop(journal)
-    assert kept(tmp_path / "out.mp4") == 8
+    crash(journal)
+    assert count_frames(tmp_path / "out.mp4") == 8
 
 
-def test_it_stays_where_it_is_worth_it(tmp_path):
+def test_it_is_kept_after_a_minute_of_work(tmp_path):
     output = tmp_path / "out.mp4"
     assert not fill(output).suspend()
     assert not journal_path(output).exists()
-    drop(fill(output))
-    age(output, 61)
+    crash(fill(output))
+    set_work(output, 61)
     assert Journal(output, SETTINGS).suspend()
     assert journal_path(output).exists()
 
 
-def test_a_full_disk_costs_no_work(tmp_path, monkeypatch):
+def test_a_full_disk_ends_the_journal_and_keeps_its_first_part(tmp_path, monkeypatch):
     output = tmp_path / "out.mp4"
-    drop(fill(output))
-    age(output, 3600)
-    found = Journal(output, SETTINGS)
-    found.describe(output.with_name(".part"), b"stream")
+    crash(fill(output))
+    set_work(output, 3600)
+    journal = Journal(output, SETTINGS)
+    journal.describe(output.with_name(".part"), b"stream")
     monkeypatch.setattr(module, "_SYNC_INTERVAL", 0.0)
     monkeypatch.setattr(journal_file, "_MIN_FREE_SPACE", 1 << 60)
-    found.add_packet(b"x", 8, None, 1, True)
-    found.add_packet(b"x", 9, None, 1, True)
-    assert any("disk" in note for note in found.notes)
-    assert found.suspend()
-    assert 8 <= kept(output) <= 9
-    # A minute's work is not worth the room.
+    journal.add_packet(b"x", 8, None, 1, True)
+    journal.add_packet(b"x", 9, None, 1, True)
+    assert any("disk" in note for note in journal.notes)
+    assert journal.suspend()
+    assert 8 <= count_frames(output) <= 9
+    # Less than a minute of work leaves the room to the output.
     journal = fill(tmp_path / "other.mp4")
     journal.add_packet(b"x", 8, None, 1, True)
     assert not journal_path(tmp_path / "other.mp4").exists()
@@ -162,15 +165,15 @@ def test_a_full_disk_costs_no_work(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["../precious.txt", "/tmp/precious", None, "precious.txt", 7, ".precious.part.txt"])
-def test_only_what_is_ours_is_removed(tmp_path, name):
+def test_only_files_named_as_temporary_are_removed(tmp_path, name):
     (tmp_path / "here").mkdir()
     output = tmp_path / "here" / "out.mp4"
     for place in (tmp_path, tmp_path / "here"):
         for precious in ("precious.txt", "None", ".precious.part.txt"):
             (place / precious).write_text("precious")
-    drop(fill(output))
-    age(output, 0.0, temporary=name)
-    drop(Journal(output, SETTINGS | {"model": "hybrid"}))
+    crash(fill(output))
+    set_work(output, 0.0, temporary=name)
+    crash(Journal(output, SETTINGS | {"model": "hybrid"}))
     assert (
         sum(
             path.read_text() == "precious"
@@ -179,12 +182,12 @@ def test_only_what_is_ours_is_removed(tmp_path, name):
         )
         == 6
     )
-    # And what is ours is.
-    drop(fill(output))
+    # A file that is named as a temporary one is removed.
+    crash(fill(output))
     mine = output.with_name(".out.123456789.part.mp4")
     mine.write_text("half")
-    age(output, 0.0, temporary=mine.name)
-    drop(Journal(output, SETTINGS))
+    set_work(output, 0.0, temporary=mine.name)
+    crash(Journal(output, SETTINGS))
     assert not mine.exists()
 
 
@@ -196,17 +199,17 @@ def test_links_are_not_followed(tmp_path):
     assert (tmp_path / "precious.txt").read_text() == "precious"
 
 
-def test_who_waited_for_one_that_was_finished_begins_a_new_one(tmp_path, monkeypatch):
+def test_a_journal_removed_between_opening_and_locking_is_made_again(tmp_path, monkeypatch):
     output = tmp_path / "out.mp4"
     first = fill(output)
     lock = journal_file._try_lock
 
-    def late(file):
-        # The first is finished between the opening and the lock.
+    def lock_late(file):
+        # The first run finishes between the two steps.
         first.discard()
         return lock(file)
 
-    monkeypatch.setattr(journal_file, "_try_lock", late)
+    monkeypatch.setattr(journal_file, "_try_lock", lock_late)
     second = Journal(output, SETTINGS)
     assert second.frames == 0
     assert journal_path(output).exists()
@@ -214,7 +217,7 @@ def test_who_waited_for_one_that_was_finished_begins_a_new_one(tmp_path, monkeyp
     assert not journal_path(output).exists()
 
 
-def test_settings_that_do_not_fit_are_said_and_leave_nothing(tmp_path):
+def test_settings_that_do_not_fit_are_refused_and_leave_no_file(tmp_path):
     with pytest.raises(UsageError, match="cannot hold settings"):
         Journal(tmp_path / "out.mp4", {"source": "x" * 20_000})
     assert not journal_path(tmp_path / "out.mp4").exists()

@@ -1,4 +1,4 @@
-"""A file put into a Matroska, as an attachment that players leave alone, and read out of it again."""
+"""Attachments of Matroska files: arbitrary data that players ignore."""
 
 from __future__ import annotations
 
@@ -15,23 +15,25 @@ __all__ = ["add_attachment", "read_attachment"]
 
 
 def add_attachment(source: Path, target: Path, name: str, data: bytes, tags: Mapping[str, str] | None = None) -> None:
-    """Copy a Matroska file, packet by packet, with one more attachment.
+    """Copy a Matroska file, packet by packet, and add an attachment.
 
     Args:
-        source: The file.
-        target: Where to; written over.
-        name: The attachment's name.
-        data: What it holds.
-        tags: Tags of the container, beside those it has.
+        source: The file to copy.
+        target: The copy; replaced if it exists.
+        name: File name of the attachment.
+        data: Content of the attachment.
+        tags: Tags of the container, in addition to those it has.
 
     Raises:
-        OutputError: if it cannot be written.
+        OutputError: if the copy cannot be written.
     """
     try:
-        with av.open(str(source)) as given, av.open(str(target), "w", format="matroska") as out:
-            out.metadata.update({k: v for k, v in given.metadata.items() if k.lower() != "encoder"} | dict(tags or {}))
+        with av.open(str(source)) as original, av.open(str(target), "w", format="matroska") as out:
+            out.metadata.update(
+                {k: v for k, v in original.metadata.items() if k.lower() != "encoder"} | dict(tags or {})
+            )
             copies: dict[int, Any] = {}
-            for stream in given.streams:
+            for stream in original.streams:
                 copy = out.add_stream_from_template(stream, opaque=True)
                 copy.metadata.update(
                     {k: v for k, v in stream.metadata.items() if k.lower() not in ("encoder", "duration")}
@@ -39,15 +41,15 @@ def add_attachment(source: Path, target: Path, name: str, data: bytes, tags: Map
                 copy.disposition = stream.disposition
                 if stream.type != "attachment":
                     copies[stream.index] = copy
-            # Beside the attachments that were there: PyAV writes the name, and Matroska wants the type.
+            # PyAV writes the name; Matroska also requires the MIME type.
             out.add_attachment(name, "application/octet-stream", data)
-            if chapters := given.chapters():
+            if chapters := original.chapters():
                 out.set_chapters(chapters)
-            for packet in given.demux([s for s in given.streams if s.index in copies]):
+            for packet in original.demux([s for s in original.streams if s.index in copies]):
                 if not packet.size:
                     continue
                 if packet.dts is None and packet.pts is not None:
-                    # Matroska keeps no decoding times; the first of a stream that reorders frames comes without.
+                    # Matroska stores no decoding times, and the first packets of reordered frames come without one.
                     packet.dts = packet.pts - 1000
                 packet.stream = copies[packet.stream.index]
                 out.mux(packet)
@@ -56,9 +58,9 @@ def add_attachment(source: Path, target: Path, name: str, data: bytes, tags: Map
 
 
 def read_attachment(container: av.container.InputContainer, name: str) -> bytes | None:
-    """What the attachment of that name holds; None where there is none."""
+    """The content of the attachment called `name`; None if there is none."""
     for stream in container.streams:
         if stream.type == "attachment" and stream.metadata.get("filename") == name:
-            holder: Any = stream
-            return bytes(holder.data)
+            attachment: Any = stream
+            return bytes(attachment.data)
     return None

@@ -1,4 +1,7 @@
-"""Images and GIFs in the place of a video file: a source and two sinks that look like `Reader` and `VideoWriter`."""
+"""Image sequences and GIFs in place of a video file.
+
+`ImageSource` is read as `Reader` is; `ImageSink` and `GifSink` are written as `VideoWriter` is.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,12 @@ class ImageSource:
 
     Args:
         location: A folder, pattern or glob (`media.images.paths.find_images`).
-        rate: Frames a second.
-        start: Where to begin, in seconds; frames before it are left out.
-        end: Where to stop; None for the end.
+        rate: Frames per second.
+        start: Where to begin, in seconds; earlier frames are left out.
+        end: Where to stop, in seconds; None for the end.
+
+    Raises:
+        InputError: if there are no images, or they do not fit together; and, while reading, for a damaged file.
     """
 
     def __init__(self, location: str | Path, rate: Fraction, start: Fraction | None, end: Fraction | None) -> None:
@@ -55,37 +61,37 @@ class ImageSource:
         )
 
     def __iter__(self) -> Iterator[Frame | StreamPacket]:
-        """The frames from the last one at or before the start to the first one at or after the end."""
+        """The frames from the last one at or before `start` to the first one at or after `end`."""
         step = 1 / self._rate
         first = int((self._start or 0) * self._rate)
-        for index, picture in enumerate(self._images):
+        for index, image in enumerate(self._images):
             if index < first:
                 continue
-            yield Frame(index, to_supported_format(picture), index * step, step)
+            yield Frame(index, to_supported_format(image), index * step, step)
             if self._end is not None and index * step >= self._end:
                 return
 
     @property
     def stated_end(self) -> Fraction | None:
-        """Images end with the last one."""
+        """None: the last image is the end."""
         return None
 
     def stop(self) -> None:
-        """Give up waiting: there is nothing that images wait for."""
+        """Nothing to do: reading an image does not block."""
 
     def close(self) -> None:
-        """Nothing is open between two images."""
+        """Nothing to do: no file is open between two images."""
 
 
 class ImageSink:
     """Frames as numbered images.
 
     Args:
-        location: A folder, a pattern, or a file name for one picture.
+        location: A folder, a pattern, or a file name for one image.
         source: The input.
-        quality: 1 to 100 for JPEG and WebP, or None.
+        quality: 1 to 100 for JPEG and WebP, or None for the default.
         overwrite: Whether existing images may be replaced.
-        journal: What says where the images of an earlier run are, which was broken off.
+        journal: Says where an interrupted run has left its images; None to keep nothing for another run.
 
     Attributes:
         resumed_frames: How many images, from the first on, an earlier run has left. Call `write_from_journal` for each
@@ -100,18 +106,17 @@ class ImageSink:
         overwrite: bool,
         journal: Journal | None = None,
     ) -> None:
-        self.lost: list[str] = []
-        self._journal = journal
+        self.lost = _lost_streams(source)
         self.notes: list[str] = []
-        self.lost += [str(s) for s in source.streams if s.kind in ("audio", "subtitle")]
-        self._fresh: list[Path] = []
-        left = None if journal is None or journal.folder is None else (journal.folder, journal.images)
+        self._journal = journal
+        self._new: list[Path] = []  # images that the journal does not know yet
+        unfinished = None if journal is None or journal.folder is None else (journal.folder, journal.images)
         try:
             self._writer = ImageWriter(
                 location,
-                quality=_level(quality),
+                quality=_parse_quality(quality),
                 overwrite=overwrite,
-                unfinished=left,
+                unfinished=unfinished,
                 keep_on_failure=journal is not None,
             )
         except BaseException:
@@ -126,26 +131,26 @@ class ImageSink:
         """Write the next frame."""
         self._writer.write(frame)
         if self._journal is not None:
-            self._fresh.append(self._writer.path_of(self._writer.count))
-            if self._journal.add_images(self._writer.count, self._fresh):
-                self._fresh.clear()
+            self._new.append(self._writer.path_of(self._writer.count))
+            if self._journal.add_images(self._writer.count, self._new):
+                self._new.clear()
 
     def write_from_journal(self) -> None:
-        """The image is there."""
+        """Nothing to do: the earlier run has written the image."""
 
     def copy(self, item: StreamPacket) -> None:
-        """Images have no other streams."""
+        """Nothing to do: images have no other streams."""
 
     def commit(self) -> None:
-        """Move the images into place."""
+        """Move the images to their place."""
         self._writer.commit()
         if self._journal is not None:
             self.notes += self._journal.notes
             self._journal.discard()
 
     def abort(self) -> bool:
-        """Leave nothing behind but what is worth going on with, and return whether there is something."""
-        kept = self._journal is not None and self._journal.suspend(self._writer.count, self._fresh)
+        """Remove what has been written, unless it is worth continuing; returns whether it is kept."""
+        kept = self._journal is not None and self._journal.suspend(self._writer.count, self._new)
         if kept:
             self._writer.keep_unfinished()
         else:
@@ -153,7 +158,12 @@ class ImageSink:
         return kept
 
 
-def _level(quality: str | None) -> int | None:
+def _lost_streams(source: VideoInfo) -> list[str]:
+    """The streams of the input that images and GIFs cannot hold."""
+    return [str(s) for s in source.streams if s.kind in ("audio", "subtitle")]
+
+
+def _parse_quality(quality: str | None) -> int | None:
     try:
         return None if quality is None else int(quality)
     except ValueError:
@@ -161,17 +171,17 @@ def _level(quality: str | None) -> int | None:
 
 
 class GifSink:
-    """Frames as a GIF that repeats.
+    """Frames as a GIF that repeats for ever.
 
     Args:
         path: The file.
         source: The input.
-        rate: Frames a second, at most `gif.MAX_RATE`.
+        rate: Frames per second, at most `gif.MAX_RATE`.
         overwrite: Whether an existing file may be replaced.
     """
 
     def __init__(self, path: Path, source: VideoInfo, rate: Fraction, overwrite: bool) -> None:
-        self.lost: list[str] = [str(s) for s in source.streams if s.kind in ("audio", "subtitle")]
+        self.lost = _lost_streams(source)
         self.notes: list[str] = []
         self._rate = rate
         self._writer = GifWriter(path, source.width, source.height, rate, overwrite=overwrite)
@@ -181,13 +191,13 @@ class GifSink:
         self._writer.write(frame, index / self._rate)
 
     def copy(self, item: StreamPacket) -> None:
-        """A GIF has no other streams."""
+        """Nothing to do: a GIF has no other streams."""
 
     def commit(self) -> None:
-        """Move the file into place."""
+        """Move the file to its place."""
         self._writer.commit()
 
     def abort(self) -> bool:
-        """Leave nothing behind; does nothing after `commit`."""
+        """Remove what has been written; does nothing after `commit`."""
         self._writer.abort()
         return False
