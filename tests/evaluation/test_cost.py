@@ -96,8 +96,8 @@ def test_a_runtime_that_is_asked_for_is_used(runtime: str) -> None:
 @pytest.mark.parametrize("encode", [True, False])
 def test_whole_conversions_are_timed_beside_minterpolate(encode: bool, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mkv", frames=8, size=(64, 48))
-    request = BenchmarkRequest(["average"], end_to_end=clip, rounds=1, encode=encode, record=tmp_path / "x.csv")
-    (result,) = run_benchmark(request).races
+    request = BenchmarkRequest(["average"], end_to_end=clip, rounds=1, no_encoder=not encode, record=tmp_path / "x.csv")
+    (result,) = run_benchmark(request).end_to_end
     assert (result.width, result.height, result.frames_in, result.new_frames) == (64, 48, 8, 7)
     assert result.ratio == result.ours / result.theirs > 0
     (row,) = csv.DictReader((tmp_path / "x.csv").read_text().splitlines())
@@ -113,11 +113,11 @@ def test_whole_conversions_are_timed_beside_minterpolate(encode: bool, tmp_path:
         ({"runs": 0}, "at least 1"),
         ({"runtime": "torch"}, "does not run on 'torch'"),
         ({"models": ["rife"], "runtime": "openvino"}, "choose auto or torch"),
-        ({"models": ["minterpolate"]}, "--end-to-end"),
+        ({"models": ["minterpolate"]}, "`end_to_end`"),
         ({"end_to_end": Path("/no/clip.mp4")}, "no /no/clip.mp4|ffmpeg is not on the PATH"),
         ({"plot": Path("/no/table.csv")}, "cannot be read"),
-        ({"seconds": 2.0}, "belongs to --end-to-end"),
-        ({"encode": False}, "--no-encoder belongs to --end-to-end"),
+        ({"seconds": 2.0}, "belongs to `end_to_end`"),
+        ({"no_encoder": True}, "`no_encoder` belongs to `end_to_end`"),
         ({"json": Path("/no/such/folder/x.json")}, "does not exist"),
     ],
 )

@@ -13,10 +13,11 @@ from layouts import LAYOUTS, write
 from betwixt.cli.main import run as cli
 from betwixt.errors import BetwixtError, InputError, UsageError
 from betwixt.evaluation.datasets import DatasetOptions, open_dataset
+from betwixt.evaluation.log import EvaluationLog
 from betwixt.evaluation.metrics import select_metrics
-from betwixt.evaluation.report import record
+from betwixt.evaluation.report import update_table
 from betwixt.evaluation.run import EvaluationRequest, run_evaluation
-from betwixt.evaluation.scoring import EvaluationLog, evaluate
+from betwixt.evaluation.scoring import evaluate
 from betwixt.models.base import Image, Interpolator, Pair
 from betwixt.models.baselines.interpolator import Average, Minterpolate, Nearest
 from betwixt.runtime.load import load_model
@@ -99,18 +100,18 @@ def test_a_broken_run_is_gone_on_with(vimeo: Path, tmp_path: Path) -> None:
     dataset, key = open_dataset("vimeo90k", vimeo), {"model": "counting"}
     path = tmp_path / "j.journal"
     whole = evaluate(Counting(), dataset, METRICS)
-    journal = EvaluationLog(path, key, metrics=["psnr", "ie"], resume=False)
-    evaluate(Counting(), dataset, METRICS, limit=2, journal=journal)
-    journal.close()
+    log = EvaluationLog(path, key, metrics=["psnr", "ie"], resume=False)
+    evaluate(Counting(), dataset, METRICS, limit=2, log=log)
+    log.close()
     # the last line was being written when the power went
     path.write_bytes(path.read_bytes() + b'{"sample": "00002/0001", "ro')
     model = Counting()
-    journal = EvaluationLog(path, key, metrics=["psnr", "ie"], resume=True)
-    again = evaluate(model, dataset, METRICS, journal=journal)
-    journal.close()
+    log = EvaluationLog(path, key, metrics=["psnr", "ie"], resume=True)
+    again = evaluate(model, dataset, METRICS, log=log)
+    log.close()
     assert model.calls == 1
     assert again.rows == whole.rows
-    with pytest.raises(UsageError, match="of another evaluation"):
+    with pytest.raises(UsageError, match="belongs to another evaluation"):
         EvaluationLog(path, {"model": "other"}, metrics=["psnr", "ie"], resume=True)
     assert [json.loads(line).get("sample") for line in path.read_text().splitlines()[1:]] == [
         row.sample for row in whole.rows
@@ -123,9 +124,9 @@ def test_what_was_lost_is_tried_again(vimeo: Path, tmp_path: Path) -> None:
     lost.unlink()
     dataset, path = open_dataset("vimeo90k", vimeo), tmp_path / "j.journal"
     for expected in (2, 3):
-        journal = EvaluationLog(path, {}, metrics=["psnr", "ie"], resume=True)
-        result = evaluate(Counting(), dataset, METRICS, journal=journal)
-        journal.close()
+        log = EvaluationLog(path, {}, metrics=["psnr", "ie"], resume=True)
+        result = evaluate(Counting(), dataset, METRICS, log=log)
+        log.close()
         assert len(result.rows) == expected
         lost.write_bytes(data)
 
@@ -133,9 +134,9 @@ def test_what_was_lost_is_tried_again(vimeo: Path, tmp_path: Path) -> None:
 def test_frames_that_are_to_be_kept_are_made_again(vimeo: Path, tmp_path: Path) -> None:
     dataset, path = open_dataset("vimeo90k", vimeo), tmp_path / "j.journal"
     for folder in (None, tmp_path / "made"):
-        journal = EvaluationLog(path, {}, metrics=["psnr", "ie"], resume=True)
-        evaluate(Counting(), dataset, METRICS, journal=journal, save_frames=folder)
-        journal.close()
+        log = EvaluationLog(path, {}, metrics=["psnr", "ie"], resume=True)
+        evaluate(Counting(), dataset, METRICS, log=log, save_frames=folder)
+        log.close()
     assert len(list((tmp_path / "made").glob("*.png"))) == 3
 
 
@@ -155,7 +156,7 @@ def test_a_model_that_fails_is_no_traceback(vimeo: Path) -> None:
 
     result = evaluate(Broken(), open_dataset("vimeo90k", vimeo), METRICS)
     assert len(result.rows) == 2
-    assert result.skipped[0].reason == "the model made values that are no numbers"
+    assert result.skipped[0].reason == "the model's output has NaN or infinite values"
 
 
 def test_a_set_by_sequences_is_the_mean_of_their_means(tmp_path: Path) -> None:
@@ -263,14 +264,14 @@ def test_a_sheet_shows_the_worst(tmp_path: Path, suffix: str) -> None:
         ({"limit": 0}, "leaves nothing"),
         ({"stride": 2}, "`stride` is for"),
         ({"compare": "rumour"}, "nothing to compare"),
-        ({"resume": True}, "--resume needs"),
+        ({"resume": True}, "`resume` needs"),
         ({"sheet": Path("x.pdf")}, "end x.pdf in .html or .png"),
         ({"csv": Path("/no/such/folder/x.csv")}, "does not exist"),
         ({"ids": Path("/no/such/list")}, "cannot be read"),
         ({"jobs": -1}, "too small"),
         ({"record": Path("q.csv"), "limit": 1}, "whole sets"),
         ({"precision": "int4"}, "no precision"),
-        ({"weights": Path("w.pth")}, "is a network"),
+        ({"weights": Path("w.pth")}, "has a network"),
         ({"csv": Path("same.csv"), "json": Path("same.csv")}, "same name"),
         ({"models": ["average", "minterpolate"]}, "works on sequences"),
         ({"models": ["nearest", "average"], "extrapolate": True}, "only interpolates"),
@@ -286,8 +287,8 @@ def test_bad_requests_are_refused_in_one_line(vimeo: Path, change: dict[str, obj
 
 def test_a_record_replaces_what_it_repeats(tmp_path: Path) -> None:
     path = tmp_path / "quality.csv"
-    record(path, [{"model": "b", "psnr": 1}, {"model": "a", "psnr": 2}], ("model",))
-    record(path, [{"model": "b", "psnr": 3, "ssim": 4}], ("model",))
+    update_table(path, [{"model": "b", "psnr": 1}, {"model": "a", "psnr": 2}], ("model",))
+    update_table(path, [{"model": "b", "psnr": 3, "ssim": 4}], ("model",))
     with path.open() as file:
         assert list(csv.DictReader(file)) == [
             {"model": "a", "psnr": "2", "ssim": ""},
@@ -295,7 +296,7 @@ def test_a_record_replaces_what_it_repeats(tmp_path: Path) -> None:
         ]
     path.write_text("something,else\n1,2\n")
     with pytest.raises(InputError, match="no table of these results"):
-        record(path, [{"model": "a"}], ("model",))
+        update_table(path, [{"model": "a"}], ("model",))
 
 
 def test_frames_around_the_two_may_be_shown(tmp_path: Path) -> None:
@@ -332,8 +333,8 @@ def test_frames_around_the_two_may_be_shown(tmp_path: Path) -> None:
     [
         ({"dataset": "middlebury"}, "only .*frames"),
         ({"extrapolate": True}, "for interpolation"),
-        ({"models": ["average"]}, "does not heed"),
-        ({"models": ["minterpolate"]}, "does not heed"),
+        ({"models": ["average"]}, "does not use the neighbouring frames"),
+        ({"models": ["minterpolate"]}, "does not use the neighbouring frames"),
         ({"paths": "round"}, "straight or curved"),
     ],
 )

@@ -63,7 +63,7 @@ def benchmark(
         end_to_end=None if end_to_end is None else Path(end_to_end),
         seconds=seconds,
         rounds=rounds,
-        encode=not no_encoder,
+        no_encoder=no_encoder,
         json=None if as_json in (None, "-") else Path(str(as_json)),
         record=None if record is None else Path(record),
         plot=None if plot is None else Path(plot),

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from betwixt.codec.decode import Decoded
     from betwixt.codec.encode import Encoded
     from betwixt.evaluation.benchmark import BenchmarkResult
-    from betwixt.evaluation.report import Comparison
+    from betwixt.evaluation.report import FigureComparison
     from betwixt.evaluation.run import EvaluationResult
-    from betwixt.evaluation.scoring import Evaluation
+    from betwixt.evaluation.scores import Evaluation
     from betwixt.pipeline.interpolate import Plan, Progress, Summary
 
 __all__ = [
@@ -322,7 +322,7 @@ def print_evaluations(outcome: EvaluationResult, stream: IO[str]) -> None:
         _print_incomplete(evaluation)
 
 
-def _print_comparison(console: Any, name: str, comparisons: list[Comparison]) -> None:
+def _print_comparison(console: Any, name: str, comparisons: list[FigureComparison]) -> None:
     from rich.table import Table
 
     from betwixt.evaluation.metrics import METRICS
@@ -379,7 +379,7 @@ def print_costs(outcome: BenchmarkResult, stream: IO[str]) -> None:
         if not all(c.trained for c in outcome.costs):
             console.print("* without trained weights: what it makes is worthless, what it costs is the same.")
         console.print(outcome.costs[0].machine, soft_wrap=True, markup=False)
-    for r in outcome.races:
+    for r in outcome.end_to_end:
         console.print(
             f"{r.width}x{r.height}, {r.frames_in} frames doubled, whole process, encoder {r.encoder}, "
             f"median of {len(r.rounds)}: betwixt "

@@ -1,13 +1,13 @@
-"""What a frame costs: parameters, operations, time, memory.
+"""The cost of one frame: parameters, operations, time, memory.
 
-    measure(name, size) ──► load ──► warm up ──► time prepare + at(1/2), again and again ──► Cost
+    measure_cost(name, size) ──► load ──► warm up ──► time prepare + at(1/2), repeatedly ──► Cost
 
 - Parameters: all that inference uses.
-- FLOPs: of convolutions, transposed convolutions and matrix products, by `torch.utils.flop_counter`, one multiply-add
-  counted as 2. (The papers often print half of that, sometimes calling it FLOPs; sampling, norms and activations are
-  not counted.) They are counted on shapes alone, at the size padded to the network's multiple.
-- Time: from two RGB pictures in memory to the one between them, everything included (transfer to the device, padding,
-  network); median and quartiles over the runs.
+- FLOPs: of convolutions, transposed convolutions and matrix products, by `torch.utils.flop_counter`; one multiply-add
+  counts as 2. (The papers often report half of that, sometimes calling it FLOPs; sampling, normalization and
+  activations are not counted.) They are counted from shapes alone, at the size padded to the network's multiple.
+- Time: from two RGB images in memory to the one between them, including transfer to the device and padding; median and
+  quartiles over the runs.
 - Peak memory: of the process while it makes frames, or of the CUDA device if the model runs there.
 """
 
@@ -31,31 +31,31 @@ from betwixt.models.base import Image, Interpolator
 from betwixt.models.registry import load_network, model_info
 from betwixt.runtime.load import check_device, check_runtime, hash_weights, load_model
 
-__all__ = ["Cost", "count_flops", "count_parameters", "made_pair", "measure", "parse_size"]
+__all__ = ["Cost", "count_flops", "count_parameters", "measure_cost", "parse_size"]
 
-_LARGEST = 16384
+_MIN_SIDE, _MAX_SIDE = 16, 16384
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What making one frame takes.
+    """The cost of making one frame.
 
     Attributes:
-        model: Its name.
-        width: Of the frame.
-        height: Of the frame.
-        runtime: "torch" or "openvino", or "native" for what needs no network.
+        model: The model's name.
+        width: Width of the frame.
+        height: Height of the frame.
+        runtime: "torch" or "openvino", or "native" for models without a network.
         precision: "fp32", "bf16", "fp16", "int8".
         device: "cpu", "cuda", ..
         threads: CPU threads of the runtime.
-        parameters: At inference.
-        gflop: For one frame, a multiply-add counted as 2; None where nothing is counted (no network).
-        seconds: Median for one frame.
-        quartiles: The first and the third quartile, seconds.
-        runs: How many were timed.
-        peak_memory: Bytes.
-        weights_hash: Of the weights it ran with, "" for none.
-        trained: Whether it ran with trained weights; time and memory do not depend on it.
+        parameters: Parameters at inference.
+        gflop: For one frame, a multiply-add counted as 2; None for models without a network.
+        seconds: Median time of one frame.
+        quartiles: The first and the third quartile, in seconds.
+        runs: The number of timed runs.
+        peak_memory: In bytes.
+        weights_hash: Hash of the weights it ran with, "" for none.
+        trained: Whether it ran with trained weights; time and memory do not depend on them.
         machine: See `machine.describe_machine`.
     """
 
@@ -78,11 +78,11 @@ class Cost:
 
     @property
     def frames_per_second(self) -> float:
-        """New frames a second, one after the other."""
+        """New frames per second, made one after the other."""
         return 1.0 / self.seconds
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain numbers and texts."""
+        """The fields as plain numbers and strings."""
         return {
             **asdict(self),
             "quartiles": list(self.quartiles),
@@ -92,21 +92,21 @@ class Cost:
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """Width and height of "1280x720".
+    """Width and height of a text such as "1280x720".
 
     Raises:
-        UsageError: if it is no size.
+        UsageError: if it is not a size, or a side is out of range.
     """
-    width, cross, height = text.lower().partition("x")
-    if not (cross and width.isdecimal() and height.isdecimal()):
+    width, separator, height = text.lower().partition("x")
+    if not (separator and width.isdecimal() and height.isdecimal()):
         raise UsageError(f"'{text}' is no size: write it as 1280x720.")
-    if not (16 <= int(width) <= _LARGEST and 16 <= int(height) <= _LARGEST):
-        raise UsageError(f"The size {text} is out of range: each side has 16 to {_LARGEST} pixels.")
+    if not all(_MIN_SIDE <= int(side) <= _MAX_SIDE for side in (width, height)):
+        raise UsageError(f"The size {text} is out of range: each side has {_MIN_SIDE} to {_MAX_SIDE} pixels.")
     return int(width), int(height)
 
 
 def count_parameters(name: str) -> int:
-    """The parameters of a model at inference; 0 if it learns nothing."""
+    """The number of parameters of a model at inference; 0 for a model without a network."""
     if not model_info(name).has_network:
         return 0
     import torch
@@ -119,7 +119,7 @@ def count_parameters(name: str) -> int:
 def count_flops(name: str, width: int, height: int) -> float | None:
     """GFLOP of one frame, a multiply-add counted as 2, at the size padded to the network's multiple.
 
-    None for a model that is no network. Nothing is computed: the network runs on shapes alone.
+    None for a model without a network. Nothing is computed: the network runs on the meta device.
     """
     if not model_info(name).has_network:
         return None
@@ -137,20 +137,20 @@ def count_flops(name: str, width: int, height: int) -> float | None:
     return counter.get_total_flops() / 1e9
 
 
-def made_pair(width: int, height: int) -> tuple[Image, Image]:
-    """Two made pictures to time models on: texture at several scales that turns and grows a little."""
+def _make_test_pair(width: int, height: int) -> tuple[Image, Image]:
+    """Two images to time models on: noise at several scales, then rotated by 2 degrees and enlarged by 2 %."""
     noise = np.random.default_rng(0)
-    world = np.zeros((height, width, 3), np.float32)
+    texture = np.zeros((height, width, 3), np.float32)
     for sigma in (1.5, 4.0, 12.0):
-        layer = cv2.GaussianBlur(noise.standard_normal(world.shape).astype(np.float32), (0, 0), sigma)
-        world += layer / layer.std()
-    first = np.clip(world * 0.12 + 0.5, 0, 1).astype(np.float32)
-    turn = cv2.getRotationMatrix2D((width / 2, height / 2), 2, 1.02)
-    second = cv2.warpAffine(first, turn, (width, height), borderMode=cv2.BORDER_REFLECT_101)
+        layer = cv2.GaussianBlur(noise.standard_normal(texture.shape).astype(np.float32), (0, 0), sigma)
+        texture += layer / layer.std()
+    first = np.clip(texture * 0.12 + 0.5, 0, 1).astype(np.float32)
+    rotation = cv2.getRotationMatrix2D((width / 2, height / 2), 2, 1.02)
+    second = cv2.warpAffine(first, rotation, (width, height), borderMode=cv2.BORDER_REFLECT_101)
     return first, np.asarray(second, np.float32)
 
 
-def measure(
+def measure_cost(
     name: str,
     width: int,
     height: int,
@@ -161,65 +161,65 @@ def measure(
     weights: Path | None = None,
     threads: int = 0,
     runs: int = 10,
-    seconds: float = 20.0,
+    max_seconds: float = 20.0,
 ) -> Cost:
     """Measure a model.
 
     Args:
         name: The model; a network needs no trained weights for this.
-        width: Of the frames.
-        height: Of the frames.
+        width: Width of the frames.
+        height: Height of the frames.
         device: "auto", "cpu", "cuda", ..
         runtime: "auto", "torch", "openvino" or "native".
-        precision: As of `load_model`, for networks; "auto" for what they run in by themselves.
-        weights: A file of weights, if the trained network is to be timed.
-        threads: CPU threads; 0 for one a core.
-        runs: How often to time it, at least three times,
-        seconds: but not for longer than about this.
+        precision: The precision of a network, as in `load_model`; "auto" for its default.
+        weights: A weights file, to time the trained network.
+        threads: CPU threads; 0 for one for each core.
+        runs: How often to time it, at least three times.
+        max_seconds: Stop after about this time, if at least three runs are done.
 
     Raises:
-        UsageError: if the model does not run so.
+        UsageError: if the model does not run this way.
     """
     info = model_info(name)
     if info.sequences_only:
-        raise UsageError(f"The model {name} works on sequences: it is timed as what --end-to-end compares with.")
+        raise UsageError(f"The model {name} works on sequences: `end_to_end` compares the others with it.")
     check_runtime(name, runtime)
-    used = threads or os.cpu_count() or 1
-    cv2.setNumThreads(used)
-    model = _model(name, device, runtime, precision, weights, used)
-    first, second = made_pair(width, height)
-    where = str(getattr(model, "device", "cpu"))
-    _reset_peak(where)
+    used_threads = threads or os.cpu_count() or 1
+    cv2.setNumThreads(used_threads)
+    model = _load(name, device, runtime, precision, weights, used_threads)
+    used_device = str(getattr(model, "device", "cpu"))
+
+    first, second = _make_test_pair(width, height)
+    _reset_peak_memory(used_device)
     times: list[float] = []
     began = time.perf_counter()
-    # The first run compiles, allocates and fills caches: it does not count.
-    while len(times) < 1 + max(3, runs) and (len(times) < 4 or time.perf_counter() - began < seconds):
+    while len(times) < 1 + max(3, runs) and (len(times) < 4 or time.perf_counter() - began < max_seconds):
         start = time.perf_counter()
         model.prepare(first, second).at(0.5)
         times.append(time.perf_counter() - start)
-    kept = times[1:]
-    quarters = statistics.quantiles(kept, n=4, method="inclusive")
+    times = times[1:]  # the first run compiles, allocates and fills caches
+    quartiles = statistics.quantiles(times, n=4, method="inclusive")
     return Cost(
         model=name,
         width=width,
         height=height,
         runtime=getattr(model, "engine", info.runtimes[0]),
         precision=getattr(model, "precision", "fp32"),
-        device=where,
-        threads=used,
+        device=used_device,
+        threads=used_threads,
         parameters=count_parameters(name),
         gflop=count_flops(name, width, height),
-        seconds=statistics.median(kept),
-        quartiles=(quarters[0], quarters[2]),
-        runs=len(kept),
-        peak_memory=_peak(where),
+        seconds=statistics.median(times),
+        quartiles=(quartiles[0], quartiles[2]),
+        runs=len(times),
+        peak_memory=_peak_memory(used_device),
         weights_hash=hash_weights(name, weights),
         trained=weights is not None or info.weights in ("not needed", "embedded"),
-        machine=describe_machine(where, network=info.has_network),
+        machine=describe_machine(used_device, network=info.has_network),
     )
 
 
-def _model(name: str, device: str, runtime: str, precision: str, weights: Path | None, threads: int) -> Interpolator:
+def _load(name: str, device: str, runtime: str, precision: str, weights: Path | None, threads: int) -> Interpolator:
     info = model_info(name)
     if info.has_network:
         require_torch(f"The model {name}")
@@ -228,26 +228,26 @@ def _model(name: str, device: str, runtime: str, precision: str, weights: Path |
         torch.set_num_threads(threads)
     if not info.has_network or weights is not None or info.embedded:
         return load_model(name, device, weights=weights, precision=precision, runtime=runtime)
-    check_device(device)
-    network = load_network(name)
+    # A network without trained weights costs the same.
     from betwixt.runtime.torch import TorchInterpolator
 
-    return TorchInterpolator(name, network, device, precision)
+    check_device(device)
+    return TorchInterpolator(name, load_network(name), device, precision)
 
 
-def _reset_peak(device: str) -> None:
+def _reset_peak_memory(device: str) -> None:
     gc.collect()
     if device.startswith("cuda"):
         import torch
 
         torch.cuda.reset_peak_memory_stats(device)
         return
-    # Where this cannot be done, the peak is that of the whole process.
+    # Where Linux' counter cannot be reset, the peak is that of the whole process.
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak(device: str) -> int:
+def _peak_memory(device: str) -> int:
     if device.startswith("cuda"):
         import torch
 

@@ -1,5 +1,5 @@
-"""What comes out of an evaluation: JSON, tables by sequence and by frame, the record that the results page is made of,
-and the papers' figures beside ours.
+"""The outputs of an evaluation: JSON, tables by sequence and by frame, the table of results, and a comparison with the
+papers' figures.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from typing import Any
 from betwixt.errors import InputError
 from betwixt.evaluation.metrics import METRICS
 from betwixt.evaluation.published import PublishedFigure, find_published_figures
-from betwixt.evaluation.scoring import Evaluation
+from betwixt.evaluation.scores import Evaluation
 from betwixt.files import write_atomically
 
 __all__ = [
     "QUALITY_KEY",
-    "Comparison",
     "Context",
-    "as_dict",
-    "compare",
+    "FigureComparison",
+    "compare_with_published",
+    "evaluation_dict",
     "quality_entry",
     "read_table",
-    "record",
     "to_json",
-    "write_frames",
-    "write_sequences",
+    "update_table",
+    "write_frame_table",
+    "write_sequence_table",
 ]
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a score was measured with.
+    """The conditions of a measurement.
 
     Attributes:
-        weights: The file of weights, "none" for a model that learns nothing.
+        weights: The weights file, or "none" for a model without weights.
         weights_hash: The first twelve digits of its SHA-256, or "".
         machine: See `machine.describe_machine`.
-        options: What was chosen of the data set: "clean", "stride 2", or "".
-        precision: In what a network computed; "" for what is no network.
+        options: The options of the data set: "clean", "stride 2", or "".
+        precision: The precision that a network computes in; "" for a model without a network.
     """
 
     weights: str
@@ -53,9 +53,9 @@ class Context:
     precision: str = ""
 
 
-def as_dict(evaluation: Evaluation, context: Context) -> dict[str, Any]:
-    """An evaluation as plain numbers and texts: the means by metric, and how sure they are."""
-    summaries = {metric: evaluation.summary(metric) for metric in evaluation.metrics}
+def evaluation_dict(evaluation: Evaluation, context: Context) -> dict[str, Any]:
+    """An evaluation as plain numbers and strings: the mean of each metric, with its confidence interval."""
+    statistics = {metric: evaluation.summary(metric) for metric in evaluation.metrics}
     return {
         "model": evaluation.model,
         "dataset": evaluation.dataset,
@@ -64,9 +64,9 @@ def as_dict(evaluation: Evaluation, context: Context) -> dict[str, Any]:
         "count": len(evaluation.rows),
         "skipped": len(evaluation.skipped) + evaluation.missing,
         "complete": evaluation.complete,
-        **{metric: summary.mean for metric, summary in summaries.items()},
-        "median": {metric: summary.median for metric, summary in summaries.items()},
-        "confidence_95": {metric: [summary.low, summary.high] for metric, summary in summaries.items()},
+        **{metric: s.mean for metric, s in statistics.items()},
+        "median": {metric: s.median for metric, s in statistics.items()},
+        "confidence_95": {metric: [s.low, s.high] for metric, s in statistics.items()},
         "sequences": {
             name: {"count": len(rows), **{m: _mean([row.scores[m] for row in rows]) for m in evaluation.metrics}}
             for name, rows in evaluation.sequences().items()
@@ -81,39 +81,40 @@ def as_dict(evaluation: Evaluation, context: Context) -> dict[str, Any]:
     }
 
 
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
+def to_json(evaluations: Sequence[tuple[Evaluation, Context]]) -> str:
+    """{"results": [..]}, one entry for each model."""
+    return json.dumps({"results": [evaluation_dict(e, c) for e, c in evaluations]}, indent=2, allow_nan=False) + "\n"
 
 
-def write_sequences(path: Path, evaluations: Sequence[Evaluation]) -> None:
-    """A CSV with a line a sequence: model, dataset, sequence, count, then the mean of each metric."""
+def write_sequence_table(path: Path, evaluations: Sequence[Evaluation]) -> None:
+    """Write a CSV with a row for each sequence: model, dataset, sequence, count, and the mean of each metric."""
     metrics = evaluations[0].metrics
     rows = [
-        [e.model, e.dataset, name, len(group), *(_text(_mean([r.scores[m] for r in group])) for m in metrics)]
+        [e.model, e.dataset, name, len(group), *(f"{_mean([r.scores[m] for r in group]):.6f}" for m in metrics)]
         for e in evaluations
         for name, group in e.sequences().items()
     ]
-    write_atomically(path, _table(["model", "dataset", "sequence", "count", *metrics], rows))
+    write_atomically(path, _to_csv(["model", "dataset", "sequence", "count", *metrics], rows))
 
 
-def write_frames(path: Path, evaluations: Sequence[Evaluation]) -> None:
-    """A CSV with a line a frame; what was skipped stands in it with its reason."""
+def write_frame_table(path: Path, evaluations: Sequence[Evaluation]) -> None:
+    """Write a CSV with a row for each frame; skipped samples are listed with the reason."""
     metrics = evaluations[0].metrics
     rows: list[list[Any]] = []
     for e in evaluations:
         rows += [
-            [e.model, e.dataset, r.group, r.sample, f"{r.t:.6g}", *(_text(r.scores[m]) for m in metrics), ""]
+            [e.model, e.dataset, r.group, r.sample, f"{r.t:.6g}", *(f"{r.scores[m]:.6f}" for m in metrics), ""]
             for r in e.rows
         ]
         rows += [[e.model, e.dataset, "", s.sample, "", *("" for _ in metrics), s.reason] for s in e.skipped]
-    write_atomically(path, _table(["model", "dataset", "sequence", "sample", "t", *metrics, "skipped"], rows))
+    write_atomically(path, _to_csv(["model", "dataset", "sequence", "sample", "t", *metrics, "skipped"], rows))
 
 
-def _text(value: float) -> str:
-    return f"{value:.6f}"
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def _to_csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -122,10 +123,10 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def read_table(path: Path, key: Sequence[str]) -> tuple[list[str], list[dict[str, str]]]:
-    """The columns and rows of a table of results; none where there is no file yet.
+    """The columns and rows of a table of results; none if there is no file yet.
 
     Raises:
-        InputError: if the file is no table that has the columns `key`.
+        InputError: if the file is not a table with the columns `key`.
     """
     if not path.exists():
         return [], []
@@ -134,39 +135,38 @@ def read_table(path: Path, key: Sequence[str]) -> tuple[list[str], list[dict[str
             reader = csv.DictReader(file)
             columns, rows = list(reader.fieldnames or []), [dict(row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error):
-        raise InputError(f"{path} cannot be read as a table of results: give another file to --record.") from None
-    lost = [name for name in key if name not in columns]
-    if lost:
-        raise InputError(f"{path} is no table of these results: it lacks the column '{lost[0]}'.")
+        raise InputError(f"{path} cannot be read as a table of results: pass another file as `record`.") from None
+    missing = [name for name in key if name not in columns]
+    if missing:
+        raise InputError(f"{path} is no table of these results: it lacks the column '{missing[0]}'.")
     return columns, rows
 
 
-def record(path: Path, entries: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:
-    """Put entries into a CSV of results; one that agrees with an older one in the columns `key` takes its place.
+def update_table(path: Path, entries: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:
+    """Add entries to a CSV of results; an entry replaces the row that has the same values in the columns `key`.
 
     Columns that the file does not have yet are added.
 
     Raises:
-        InputError: if the file is there but is no such table.
+        InputError: if the file exists but is no such table.
     """
     columns, rows = read_table(path, key)
     for entry in entries:
         columns += [name for name in entry if name not in columns]
         texts = {name: str(value) for name, value in entry.items()}
-        place = tuple(texts[name] for name in key)
-        rows = [row for row in rows if tuple(row.get(name) or "" for name in key) != place]
+        rows = [row for row in rows if any((row.get(name) or "") != texts[name] for name in key)]
         rows.append(texts)
     rows.sort(key=lambda row: tuple(row.get(name) or "" for name in key))
-    write_atomically(path, _table(columns, [[row.get(name) or "" for name in columns] for row in rows]))
+    write_atomically(path, _to_csv(columns, [[row.get(name) or "" for name in columns] for row in rows]))
 
 
 QUALITY_KEY = ("dataset", "options", "model", "precision", "weights_hash")
-"""What tells one line of results/quality.csv from another."""
+"""The columns that identify a row of results/quality.csv."""
 
 
 def quality_entry(evaluation: Evaluation, context: Context) -> dict[str, str]:
-    """An evaluation as a line of results/quality.csv."""
-    result = as_dict(evaluation, context)
+    """An evaluation as a row of results/quality.csv."""
+    result = evaluation_dict(evaluation, context)
     entry = {name: str(result[name]) for name in ("model", "dataset", "options", "precision", "count", "skipped")}
     entry["complete"] = "yes" if evaluation.complete else "no"
     for metric in evaluation.metrics:
@@ -180,12 +180,12 @@ def quality_entry(evaluation: Evaluation, context: Context) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A published figure beside ours.
+class FigureComparison:
+    """A published figure beside the measured one.
 
     Attributes:
-        published: The published one.
-        ours: Ours on the same data set, in the same metric.
+        published: The published figure.
+        ours: The measured score on the same data set, in the same metric.
     """
 
     published: PublishedFigure
@@ -193,17 +193,12 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """Ours minus theirs."""
+        """The measured score minus the published one."""
         return self.ours - self.published.value
 
 
-def compare(evaluation: Evaluation, options: str = "") -> list[Comparison]:
-    """Ours beside every figure that the papers print for the data set, in their order."""
+def compare_with_published(evaluation: Evaluation, options: str = "") -> list[FigureComparison]:
+    """The measured scores beside every figure that the papers print for the data set, in their order."""
     name = evaluation.dataset.replace("ucf101", "ucf101-clean") if options == "clean" else evaluation.dataset
     means = {metric: evaluation.summary(metric).mean for metric in evaluation.metrics}
-    return [Comparison(row, means[row.metric]) for row in find_published_figures(name, means)]
-
-
-def to_json(evaluations: Sequence[tuple[Evaluation, Context]]) -> str:
-    """{"results": [..]}, one entry a model."""
-    return json.dumps({"results": [as_dict(e, c) for e, c in evaluations]}, indent=2, allow_nan=False) + "\n"
+    return [FigureComparison(figure, means[figure.metric]) for figure in find_published_figures(name, means)]

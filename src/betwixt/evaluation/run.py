@@ -1,4 +1,9 @@
-"""A whole evaluation as a person asks for it: models, a data set, and the files that come out."""
+"""`betwixt evaluate`: score several models on a data set and write the outputs.
+
+    EvaluationRequest ──► check everything ──► for each model: evaluate ──► JSON, CSV, sheet, table of results
+
+While a model is scored, its results are kept in a log beside the JSON or CSV output, from which `resume` continues.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +16,23 @@ from typing import Any
 
 from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.evaluation.datasets import Dataset, DatasetOptions, open_dataset
+from betwixt.evaluation.log import EvaluationLog
 from betwixt.evaluation.metrics import DEFAULT_METRICS, Metric, select_metrics
 from betwixt.evaluation.report import (
     QUALITY_KEY,
-    Comparison,
     Context,
-    compare,
+    FigureComparison,
+    compare_with_published,
     quality_entry,
     read_table,
-    record,
     to_json,
-    write_frames,
-    write_sequences,
+    update_table,
+    write_frame_table,
+    write_sequence_table,
 )
-from betwixt.evaluation.scoring import Evaluation, EvaluationLog, Model, check_model, evaluate
-from betwixt.evaluation.sheet import check_sheet, write_sheet
+from betwixt.evaluation.scores import Evaluation
+from betwixt.evaluation.scoring import Model, check_model, evaluate
+from betwixt.evaluation.sheet import check_sheet_path, write_sheet
 from betwixt.files import check_output, write_atomically
 from betwixt.machine import describe_machine
 from betwixt.models.registry import DEFAULT_MODEL, choose_model, model_info
@@ -37,7 +44,7 @@ __all__ = ["EvaluationRequest", "EvaluationResult", "run_evaluation"]
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What is asked for; see `betwixt evaluate --help` and docs/how-to/evaluate.md."""
+    """What to evaluate and which files to write; docs/how-to/evaluate.md describes each option."""
 
     models: list[str]
     dataset: str
@@ -65,7 +72,9 @@ class EvaluationRequest:
 
     @property
     def options(self) -> str:
-        """What was chosen of the data set, in words: for sets that are any folder, that folder first."""
+        """The options of the data set in words, as tables of results have them; preceded by the folder's name for sets
+        that can be any folder.
+        """
         parts = [self.root.resolve().name] if self.dataset in ("frames", "triplets", "video") else []
         parts += ["clean"] if self.clean else []
         parts += [f"stride {self.stride}"] if self.stride != 1 else []
@@ -75,17 +84,16 @@ class EvaluationRequest:
 
 @dataclass
 class EvaluationResult:
-    """What came out.
+    """The outcome of an evaluation.
 
     Attributes:
-        evaluations: One a model, with what it was measured with.
-        comparisons: By model, the published figures beside ours; empty where none were asked for.
+        evaluations: The scores of each model, with the conditions of the measurement.
+        comparisons: By model, the published figures beside the measured ones; empty if not requested.
         written: The files that were written.
-        json: The same as `--json` writes.
     """
 
-    evaluations: list[tuple[Evaluation, Context]]
-    comparisons: dict[str, list[Comparison]] = field(default_factory=dict)
+    evaluations: list[tuple[Evaluation, Context]] = field(default_factory=list)
+    comparisons: dict[str, list[FigureComparison]] = field(default_factory=dict)
     written: list[Path] = field(default_factory=list)
 
     @property
@@ -97,33 +105,30 @@ class EvaluationResult:
 def run_evaluation(
     request: EvaluationRequest, progress: Callable[[str, int, int | None], None] | None = None
 ) -> EvaluationResult:
-    """Do it. All that can be refused is refused before any frame is made.
+    """Evaluate models. Everything that can be checked is checked before the first frame is restored.
 
     Args:
-        request: What is asked for.
-        progress: Called with the model's name, how many samples are done, and how many there will be, if known.
+        request: What to evaluate.
+        progress: Called with the model's name and the numbers of samples done and in total; None if unknown.
 
     Raises:
-        BetwixtError: in one line.
+        BetwixtError: if the request cannot be fulfilled.
     """
-    # The best of those that interpolate makes no frames after the last.
-    ahead = request.extrapolate or request.dataset.endswith("-extrapolation")
-    usual = "dis" if ahead and request.weights is None else DEFAULT_MODEL
-    names = [usual if name == DEFAULT_MODEL else name for name in request.models]
-    request = replace(request, models=[choose_model(name, request.weights) for name in names])
+    request = replace(request, models=_choose_models(request))
     options = DatasetOptions(request.clean, request.stride, request.extrapolate, request.paths)
     dataset = open_dataset(request.dataset, request.root, options)
     metrics = select_metrics(request.metrics, request.lpips_weights)
-    ids = _ids(request.ids)
+    ids = None if request.ids is None else _read_ids(request.ids)
     _check(request)
-    models = [_load(request, name) for name in request.models]
-    for model in models:
+    models = {name: _load(request, name) for name in request.models}
+    for model in models.values():
         check_model(model, dataset)
-    next(iter(dataset.samples()), None)  # a root that does not hold the data set is said now
-    outcome = EvaluationResult([])
-    for name, model in zip(request.models, models, strict=True):
+    next(iter(dataset.samples()), None)  # raises if the root does not hold the data set
+
+    result = EvaluationResult()
+    for name, model in models.items():
         context = _context(request, name, model)
-        journal = _journal(request, name, model, context, dataset, metrics, ids)
+        log = _open_log(request, name, model, context, dataset, metrics, ids)
         try:
             evaluation = evaluate(
                 model,
@@ -132,70 +137,74 @@ def run_evaluation(
                 limit=request.limit,
                 ids=ids,
                 save_frames=_frames_folder(request, name),
-                journal=journal,
-                jobs=request.jobs or _jobs(model),
+                log=log,
+                jobs=request.jobs or _default_jobs(model),
                 progress=None if progress is None else functools.partial(progress, name),
             )
         finally:
-            # It stays on disk until everything is written.
-            if journal is not None:
-                journal.close()
-        outcome.evaluations.append((evaluation, context))
+            if log is not None:
+                log.close()
+        result.evaluations.append((evaluation, context))
         if request.compare is not None:
-            outcome.comparisons[name] = compare(evaluation, request.options)
-    _write(request, outcome, models, dataset)
-    for name in request.models:
-        path = _journal_path(request, name)
-        if path is not None:
-            path.unlink(missing_ok=True)
-    return outcome
+            result.comparisons[name] = compare_with_published(evaluation, request.options)
+    _write(request, result, list(models.values()), dataset)
+    for name in models:
+        if (path := _log_path(request, name)) is not None:
+            path.unlink(missing_ok=True)  # logs stay until every output is written
+    return result
+
+
+def _choose_models(request: EvaluationRequest) -> list[str]:
+    """The requested models, with "auto" resolved; for extrapolation it is dis, as hybrid only interpolates."""
+    extrapolates = request.extrapolate or request.dataset.endswith("-extrapolation")
+    default = "dis" if extrapolates and request.weights is None else DEFAULT_MODEL
+    return [choose_model(default if name == DEFAULT_MODEL else name, request.weights) for name in request.models]
 
 
 def _check(request: EvaluationRequest) -> None:
-    """Refuse what cannot be done or written, before anything is done."""
+    """Refuse options that do not fit together and outputs that cannot be written."""
     check_device(request.device)
-    networks = [name for name in request.models if model_info(name).has_network]
+    check_precision(request.precision, "int8")
     if len(set(request.models)) != len(request.models):
         raise UsageError("A model is named twice: name each once.")
-    check_precision(request.precision, "int8")
-    if request.weights is not None and not networks:
-        raise UsageError("No model named here is a network: leave --weights out.")
+    if request.weights is not None and not any(model_info(name).has_network for name in request.models):
+        raise UsageError("None of these models has a network: leave `weights` out.")
     if request.limit is not None and request.limit < 1:
-        raise UsageError(f"--limit {request.limit} leaves nothing to score: give at least 1.")
+        raise UsageError(f"`limit={request.limit}` leaves nothing to score: pass at least 1.")
     if request.jobs < 0:
-        raise UsageError(f"--jobs {request.jobs} is too small: 0 is one a core.")
+        raise UsageError(f"`jobs={request.jobs}` is too small: 0 means one for each core.")
     if request.compare not in (None, "published"):
-        raise UsageError(f"There is nothing to compare with called '{request.compare}': say --compare published.")
-    if request.resume and _journal_path(request, "") is None:
-        raise UsageError("--resume needs --csv or --json with a file: what was scored is kept beside it.")
+        raise UsageError(f"There is nothing to compare with called '{request.compare}': pass `compare=published`.")
+    if request.resume and _log_path(request, "") is None:
+        raise UsageError("`resume` needs `csv` or `json` with a file: the results so far are kept beside it.")
     if request.record is not None and (request.limit is not None or request.ids is not None):
-        raise UsageError("--record keeps scores of whole sets: leave it out with --limit and --ids.")
+        raise UsageError("`record` is for scores of whole sets: leave it out with `limit` and `ids`.")
     if request.sheet is not None:
-        check_sheet(request.sheet)
+        check_sheet_path(request.sheet)
     outputs = [
         p for p in (request.csv, request.frames_csv, request.json, request.record, request.sheet) if p is not None
     ]
-    places = [path.resolve() for path in outputs]
-    if len(set(places)) != len(places):
+    targets = [path.resolve() for path in outputs]
+    if len(set(targets)) != len(targets):
         raise UsageError("Two outputs have the same name: give each a file of its own.")
-    for given in (request.ids, request.weights, request.root):
-        if given is not None and given.resolve() in places:
-            raise UsageError(f"{given} is an input: give the output another name.")
+    for source in (request.ids, request.weights, request.root):
+        if source is not None and source.resolve() in targets:
+            raise UsageError(f"{source} is an input: give the output another name.")
     for path in outputs:
         check_output(path, None, overwrite=True)
     if request.record is not None:
         read_table(request.record, QUALITY_KEY)
     if request.save_frames is not None and not request.save_frames.parent.is_dir():
-        raise OutputError(f"The folder {request.save_frames.parent} does not exist: make it first.")
+        raise OutputError(f"The folder {request.save_frames.parent} does not exist: create it first.")
 
 
-def _ids(path: Path | None) -> list[str] | None:
-    if path is None:
-        return None
+def _read_ids(path: Path) -> list[str]:
     try:
         names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path} cannot be read: a text file with a sample's name a line is expected.") from None
+        raise InputError(
+            f"{path} cannot be read: it should be a text file with one sample name in each line."
+        ) from None
     if not names:
         raise InputError(f"{path} names no sample.")
     return names
@@ -206,10 +215,9 @@ def _load(request: EvaluationRequest, name: str) -> Model:
     if info.sequences_only and not info.has_network:
         model: Model = info.make_interpolator()
         return model
-    weights = request.weights if info.has_network else None
-    precision = request.precision if info.has_network else "fp32"
-    device = request.device if info.has_network else "auto"
-    return load_model(name, device, weights=weights, precision=precision)
+    if not info.has_network:
+        return load_model(name, precision="fp32")
+    return load_model(name, request.device, weights=request.weights, precision=request.precision)
 
 
 def _context(request: EvaluationRequest, name: str, model: Model) -> Context:
@@ -217,12 +225,13 @@ def _context(request: EvaluationRequest, name: str, model: Model) -> Context:
     if not model_info(name).has_network:
         return Context("none", "", describe_machine(device, network=False), request.options)
     weights = find_weights(name, request.weights)
-    digest = hash_weights(name, weights)
-    return Context(weights.name, digest, describe_machine(device), request.options, request.precision)
+    return Context(
+        weights.name, hash_weights(name, weights), describe_machine(device), request.options, request.precision
+    )
 
 
-def _jobs(model: Model) -> int:
-    """A core each for what uses one core; a network uses all of them, so one is made while another is read."""
+def _default_jobs(model: Model) -> int:
+    """One job for each core; two for a network, which uses all cores: one computes while another reads."""
     return 2 if hasattr(model, "network") else os.cpu_count() or 1
 
 
@@ -232,12 +241,12 @@ def _frames_folder(request: EvaluationRequest, name: str) -> Path | None:
     return request.save_frames if len(request.models) == 1 else request.save_frames / name
 
 
-def _journal_path(request: EvaluationRequest, name: str) -> Path | None:
-    beside = request.json or request.csv
-    return None if beside is None else beside.with_name(f"{beside.name}.{name}.journal")
+def _log_path(request: EvaluationRequest, name: str) -> Path | None:
+    output = request.json or request.csv
+    return None if output is None else output.with_name(f"{output.name}.{name}.journal")
 
 
-def _journal(
+def _open_log(
     request: EvaluationRequest,
     name: str,
     model: Model,
@@ -246,7 +255,7 @@ def _journal(
     metrics: Sequence[Metric],
     ids: list[str] | None,
 ) -> EvaluationLog | None:
-    path = _journal_path(request, name)
+    path = _log_path(request, name)
     if path is None:
         return None
     key: dict[str, Any] = {
@@ -265,17 +274,17 @@ def _journal(
     return EvaluationLog(path, key, metrics=[metric.name for metric in metrics], resume=request.resume)
 
 
-def _write(request: EvaluationRequest, outcome: EvaluationResult, models: list[Model], dataset: Dataset) -> None:
-    evaluations = [evaluation for evaluation, _ in outcome.evaluations]
+def _write(request: EvaluationRequest, result: EvaluationResult, models: list[Model], dataset: Dataset) -> None:
+    evaluations = [evaluation for evaluation, _ in result.evaluations]
     if request.csv is not None:
-        write_sequences(request.csv, evaluations)
-        outcome.written.append(request.csv)
+        write_sequence_table(request.csv, evaluations)
+        result.written.append(request.csv)
     if request.frames_csv is not None:
-        write_frames(request.frames_csv, evaluations)
-        outcome.written.append(request.frames_csv)
+        write_frame_table(request.frames_csv, evaluations)
+        result.written.append(request.frames_csv)
     if request.json is not None:
-        write_atomically(request.json, outcome.json)
-        outcome.written.append(request.json)
+        write_atomically(request.json, result.json)
+        result.written.append(request.json)
     if request.sheet is not None:
         metric = "psnr" if "psnr" in evaluations[0].metrics else evaluations[0].metrics[0]
         for model, evaluation in zip(models, evaluations, strict=True):
@@ -283,10 +292,10 @@ def _write(request: EvaluationRequest, outcome: EvaluationResult, models: list[M
             if len(models) > 1:
                 path = path.with_name(f"{path.stem}.{evaluation.model}{path.suffix}")
             write_sheet(path, model, evaluation, dataset, metric)
-            outcome.written.append(path)
+            result.written.append(path)
     if request.record is not None:
-        entries = [quality_entry(evaluation, context) for evaluation, context in outcome.evaluations]
-        record(request.record, entries, QUALITY_KEY)
-        outcome.written.append(request.record)
+        entries = [quality_entry(evaluation, context) for evaluation, context in result.evaluations]
+        update_table(request.record, entries, QUALITY_KEY)
+        result.written.append(request.record)
     if request.save_frames is not None:
-        outcome.written.append(request.save_frames)
+        result.written.append(request.save_frames)

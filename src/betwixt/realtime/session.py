@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError, OutputError, UsageError
-from betwixt.evaluation.report import record
+from betwixt.evaluation.report import update_table
 from betwixt.files import temporary_path, write_atomically, write_error
 from betwixt.machine import available_cores, describe_machine
 from betwixt.media.colour import Colour
@@ -163,7 +163,7 @@ def simulate_video(
             folder.rmdir()
     outcome.written = names
     if record_to is not None:
-        record(record_to, rows, RECORD_KEY)
+        update_table(record_to, rows, RECORD_KEY)
         outcome.written = [*names, record_to]
     return outcome
 

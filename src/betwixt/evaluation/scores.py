@@ -1,0 +1,89 @@
+"""The scores of a model on a data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from betwixt.evaluation.statistics import SampleStatistics, summarize
+
+__all__ = ["Evaluation", "FrameScores", "SkippedSample"]
+
+
+@dataclass(frozen=True)
+class FrameScores:
+    """The scores of one restored frame.
+
+    Attributes:
+        sample: The sample's name.
+        group: The sample's sequence.
+        t: The frame's time.
+        scores: By metric. `flicker`, a score of the whole sample, is repeated for each of its frames.
+    """
+
+    sample: str
+    group: str
+    t: float
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class SkippedSample:
+    """A sample that could not be scored, and the reason."""
+
+    sample: str
+    reason: str
+
+
+@dataclass
+class Evaluation:
+    """The scores of a model on a data set.
+
+    Attributes:
+        model: The model's name.
+        dataset: The data set's name.
+        protocol: Which frames are input and which are restored.
+        metrics: The metrics that were computed.
+        mean_of_sequences: Whether the score is the mean of the sequences' means, not of all frames.
+        rows: One for each restored frame, in the order of the data set.
+        skipped: The samples that could not be scored.
+        missing: The number of frames of the published set that are not under the root at all.
+        limited: Whether only a part of the set was requested.
+    """
+
+    model: str
+    dataset: str
+    protocol: str
+    metrics: list[str]
+    mean_of_sequences: bool = False
+    rows: list[FrameScores] = field(default_factory=list)
+    skipped: list[SkippedSample] = field(default_factory=list)
+    missing: int = 0
+    limited: bool = False
+    _statistics: dict[str, SampleStatistics] = field(default_factory=dict, repr=False)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the score includes every frame of the set."""
+        return not self.skipped and not self.missing and not self.limited
+
+    def summary(self, metric: str) -> SampleStatistics:
+        """Mean, median and confidence interval of a metric over the frames, or over the sequences' means."""
+        if metric not in self._statistics:
+            values, groups = [row.scores[metric] for row in self.rows], [row.group for row in self.rows]
+            if self.mean_of_sequences:
+                means = {n: [row.scores[metric] for row in rows] for n, rows in self.sequences().items()}
+                values, groups = [sum(v) / len(v) for v in means.values()], list(means)
+            self._statistics[metric] = summarize(values, groups)
+        return self._statistics[metric]
+
+    def sequences(self) -> dict[str, list[FrameScores]]:
+        """The rows of each sequence, in order."""
+        groups: dict[str, list[FrameScores]] = {}
+        for row in self.rows:
+            groups.setdefault(row.group, []).append(row)
+        return groups
+
+    def worst(self, count: int, metric: str, *, lower_is_worse: bool = True) -> list[FrameScores]:
+        """The rows with the worst scores, the worst first."""
+        ordered = sorted(self.rows, key=lambda row: row.scores[metric], reverse=not lower_is_worse)
+        return ordered[:count]
