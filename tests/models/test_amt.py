@@ -64,7 +64,7 @@ def test_it_costs_what_the_reference_does(name: str) -> None:
     assert counter.get_total_flops() / 1e9 == pytest.approx(counts["gflop_1280x720_padded"], abs=5e-4)
 
 
-def test_a_batch_is_its_samples_each_at_its_own_time() -> None:
+def test_a_batch_equals_its_samples_each_at_its_own_time() -> None:
     network = small_network()
     frames = torch.rand(2, 2, 3, 32, 48)
     t = torch.tensor([0.5, 0.2]).reshape(-1, 1, 1, 1)
@@ -77,7 +77,7 @@ def test_a_batch_is_its_samples_each_at_its_own_time() -> None:
 
 
 @pytest.mark.parametrize("size", [(16, 16), (48, 64), (112, 16)])
-def test_small_frames_are_safe(size: tuple[int, int]) -> None:
+def test_small_frames_give_finite_results(size: tuple[int, int]) -> None:
     frames = torch.rand(2, 1, 3, *size)
     with torch.inference_mode():
         found = small_network()(frames[0], frames[1], torch.full((1, 1, 1, 1), 0.5))
@@ -87,7 +87,7 @@ def test_small_frames_are_safe(size: tuple[int, int]) -> None:
     assert bool(found.flows_t0.isfinite().all())
 
 
-def test_the_scales_of_the_lookup_differ_off_the_middle_alone() -> None:
+def test_exchanged_scales_matter_only_off_the_middle() -> None:
     ours, theirs = small_network(), small_network(dataclasses.replace(SMALL, exchanged_scales=True))
     frames = torch.rand(2, 1, 3, 32, 32)
     with torch.inference_mode():
@@ -96,7 +96,7 @@ def test_the_scales_of_the_lookup_differ_off_the_middle_alone() -> None:
             assert bool(torch.equal(a, b)) is same
 
 
-def test_what_the_losses_need_has_a_gradient_and_fits_the_true_frame() -> None:
+def test_intermediate_results_have_gradients_and_the_shapes_of_their_targets() -> None:
     network = small_network().train()
     frames = torch.rand(3, 1, 3, 32, 32)
     pair = network.pair(frames[0], frames[1])
@@ -108,13 +108,13 @@ def test_what_the_losses_need_has_a_gradient_and_fits_the_true_frame() -> None:
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())
 
 
-def test_half_floats_leave_flows_and_correlation_in_full() -> None:
+def test_flows_and_correlation_stay_in_float32_under_autocast() -> None:
     network = small_network()
     frames = torch.rand(2, 1, 3, 32, 32)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         pair = network.pair(frames[0], frames[1])
         found = network.at(pair, torch.full((1, 1, 1, 1), 0.5))
-    assert pair.first[0].dtype == torch.bfloat16
+    assert pair.features0[0].dtype == torch.bfloat16
     assert pair.correlation.of_first[0].dtype == torch.float32
     assert {found.flows_t0.dtype, found.masks.dtype, found.merged.dtype} == {torch.float32}
     assert found.level_flows[0].dtype == torch.float32

@@ -42,31 +42,31 @@ def network() -> DAEK:
     return small()
 
 
-def test_it_has_the_parameters_that_the_paper_prints() -> None:
+def test_it_has_the_parameters_that_the_paper_reports() -> None:
     with torch.device("meta"):
-        network, pupil = DAEK(), DAEK(DAEKConfig(teacher="none"))
-    assert abs(size(pupil) / 22.48e6 - 1.0) < 0.02
-    # What the module's docstring adds up.
-    assert [size(meb) for meb in pupil.mebs] == [4_497_397, 1_807_162, 671_212]
-    assert [size(mrb) for mrb in pupil.mrbs] == [3_367_461] * 3
-    parts = {name: size(part) for name, part in pupil.mrbs[0].named_children()}
+        network, student = DAEK(), DAEK(DAEKConfig(teacher="none"))
+    assert abs(size(student) / 22.48e6 - 1.0) < 0.02
+    # The numbers of the module's docstring.
+    assert [size(meb) for meb in student.mebs] == [4_497_397, 1_807_162, 671_212]
+    assert [size(mrb) for mrb in student.mrbs] == [3_367_461] * 3
+    parts = {name: size(part) for name, part in student.mrbs[0].named_children()}
     assert parts == {"flow": 99_200, "correlation": 543_616, "cfcm": 197_377, "trunk": 2_444_288, "head": 82_980}
-    assert size(pupil.appearance_encoder) == size(pupil.context_encoder) == 1_050_336
-    assert (size(pupil.contextnet), size(pupil.unet)) == (294_000, 2_957_875)
-    assert size(pupil) == 22_430_701
+    assert size(student.appearance_encoder) == size(student.context_encoder) == 1_050_336
+    assert (size(student.contextnet), size(student.unet)) == (294_000, 2_957_875)
+    assert size(student) == 22_430_701
     assert (size(network.teacher_meb), size(network.teacher_mrb)) == (672_427, 3_293_701)
-    assert size(network) == size(pupil) + 672_427 + 3_293_701
+    assert size(network) == size(student) + 672_427 + 3_293_701
 
 
 @pytest.mark.parametrize(("height", "width", "gflop"), [(256, 448, 188.794), (720, 1280, 1563.574)])
-def test_it_costs_what_the_docstring_says(height: int, width: int, gflop: float) -> None:
+def test_its_flops_are_those_of_the_docstring(height: int, width: int, gflop: float) -> None:
     with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
         frame = torch.empty(1, 3, height, width)
         DAEK(DAEKConfig(teacher="none"))(frame, frame, torch.empty(1, 1, 1, 1))
     assert round(counter.get_total_flops() / 1e9, 3) == gflop
 
 
-def test_every_switch_of_the_ablations_costs_parameters() -> None:
+def test_every_ablation_switch_adds_parameters() -> None:
     def count(name: str) -> int:
         with torch.device("meta"):
             return size(DAEK(replace(ABLATIONS[name], teacher="none")))
@@ -78,7 +78,7 @@ def test_every_switch_of_the_ablations_costs_parameters() -> None:
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_every_ablation_attends_to_what_its_name_says(name: str) -> None:
+def test_every_ablation_has_the_parts_of_its_name(name: str) -> None:
     config = ABLATIONS[name]
     network, frames = small(config), torch.rand(3, 1, 3, 32, 32)
     output = network(frames[0], frames[1], HALF)
@@ -86,24 +86,24 @@ def test_every_ablation_attends_to_what_its_name_says(name: str) -> None:
     assert len(output.stages) == 3
     torch.stack([stage.flow.square().sum() for stage in output.stages]).sum().backward()
 
-    def moves(part: nn.Module | None) -> bool:
+    def has_gradient(part: nn.Module | None) -> bool:
         return part is not None and any(p.grad is not None and bool(p.grad.any()) for p in part.parameters())
 
-    assert moves(network.appearance_encoder) == config.correlation_attention
-    assert moves(network.context_encoder) == config.shallow_attention
-    assert all(moves(part) for part in (*network.mebs, *network.mrbs))
+    assert has_gradient(network.appearance_encoder) == config.correlation_attention
+    assert has_gradient(network.context_encoder) == config.shallow_attention
+    assert all(has_gradient(part) for part in (*network.mebs, *network.mrbs))
     assert len(network.mrbs) == (3 if config.correlation_attention or config.shallow_attention else 0)
     assert {meb.head.out_channels for meb in network.mebs} == {10 if config.features else 5}
     assert (network.teacher_meb is None) == (config.teacher == "none")
     assert (network.teacher_mrb is None) == (config.teacher != "own")
     if config.teacher != "none":
         distilled = network.distil(frames[0], frames[1], HALF, frames[2])
-        # RIFE's loss is zero where its teacher is no better.
+        # RIFE's loss is zero where its teacher is not better.
         assert float(distilled.loss.detach()) > 0.0 or config.teacher == "rife"
         torch.testing.assert_close(distilled.student.frame, output.frame)
 
 
-def test_at_first_the_shallow_features_are_left_out() -> None:
+def test_shallow_attention_starts_at_zero() -> None:
     torch.manual_seed(0)
     network = DAEK(replace(DAEKConfig(teacher="none"), **CHANNELS))
     frames = torch.rand(2, 1, 3, 32, 32)
@@ -117,10 +117,10 @@ def test_at_first_the_shallow_features_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("teacher", ["own", "rife"])
-def test_the_distillation_loss_teaches_the_student_alone(teacher: str) -> None:
+def test_the_distillation_loss_has_no_gradient_for_the_teacher(teacher: str) -> None:
     network, frames = small(DAEKConfig(teacher=teacher)), torch.rand(3, 1, 3, 32, 32)
     with torch.no_grad():
-        # A truth that the teacher meets, so that RIFE's loss finds something to learn.
+        # The truth is the teacher's frame, so that RIFE's loss is not zero.
         truth = network.distil(frames[0], frames[1], HALF, frames[2]).teacher.merged
     distilled = network.distil(frames[0], frames[1], HALF, truth)
     distilled.loss.backward(retain_graph=True)
@@ -130,15 +130,15 @@ def test_the_distillation_loss_teaches_the_student_alone(teacher: str) -> None:
         elif name.startswith(("mebs", "mrbs")):
             assert parameter.grad is not None, name
             assert bool(parameter.grad.isfinite().all()), name
-    # The teacher learns from its frame, and the student through it.
+    # The reconstruction loss of the teacher's frame has gradients for the teacher and for the student.
     network.zero_grad()
     laplacian(distilled.teacher.merged, truth + 0.1, 3).backward()
     assert all(bool(part.head.weight.grad.any()) for part in (network.teacher_meb, network.mebs[0]))
 
 
-def test_nothing_is_left_to_learn_where_the_student_is_as_the_teacher() -> None:
+def test_the_distillation_loss_is_zero_where_student_and_teacher_agree() -> None:
     network, frames = small(), torch.rand(3, 1, 3, 32, 32)
-    # Whatever follows the first scale changes nothing: all flows are equal.
+    # The blocks after the first scale predict zero residuals, so all flows are equal.
     for part in (*network.mebs[1:], *network.mrbs[1:], network.teacher_meb, network.teacher_mrb):
         nn.init.zeros_(part.head.weight)
         nn.init.zeros_(part.head.bias)
@@ -157,7 +157,7 @@ def test_the_enhanced_distillation_loss_is_equation_6() -> None:
     assert float(enhanced_distillation_loss((student, student), teacher)) == pytest.approx(2 * (1.5 + 3.5))
 
 
-def test_without_a_teacher_it_cannot_distil() -> None:
+def test_distillation_needs_a_teacher() -> None:
     with torch.device("meta"):
         network = DAEK(DAEKConfig(teacher="none"))
         frame = torch.zeros(1, 3, 32, 32)
@@ -165,7 +165,7 @@ def test_without_a_teacher_it_cannot_distil() -> None:
         network.distil(frame, frame, HALF, frame)
 
 
-def test_it_learns() -> None:
+def test_training_reduces_the_loss() -> None:
     network = small()
     scene = nn.functional.interpolate(torch.rand(1, 3, 8, 10), size=(32, 40), mode="bicubic").clamp(0.0, 1.0)
     frame0, truth, frame1 = scene[..., 0:32], scene[..., 4:36], scene[..., 8:40]
@@ -182,8 +182,8 @@ def test_it_learns() -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_a_batch_is_as_its_samples_one_by_one(network: DAEK) -> None:
-    # Sides that are multiples of 16 and of nothing more.
+def test_a_batch_equals_its_samples_one_by_one(network: DAEK) -> None:
+    # Sides that are multiples of 16, but not of 32.
     frames = torch.rand(2, 2, 3, 16, 48)
     with torch.inference_mode():
         together = network(*frames, HALF)
@@ -195,17 +195,17 @@ def test_a_batch_is_as_its_samples_one_by_one(network: DAEK) -> None:
     assert not network.any_time
 
 
-def test_correlation_without_its_volume_is_the_same(network: DAEK) -> None:
+def test_correlation_on_demand_gives_the_same_result(network: DAEK) -> None:
     frames = torch.rand(2, 1, 3, 48, 64)
-    frugal = DAEK(replace(network.config, volume_limit=0))
-    frugal.load_state_dict(network.state_dict())
+    on_demand = DAEK(replace(network.config, volume_limit=0))
+    on_demand.load_state_dict(network.state_dict())
     with torch.inference_mode():
-        expected, found = network(*frames, HALF), frugal(*frames, HALF)
+        expected, found = network(*frames, HALF), on_demand(*frames, HALF)
     torch.testing.assert_close(found.frame, expected.frame, atol=1e-5, rtol=0)
     torch.testing.assert_close(found.flow_t0, expected.flow_t0, atol=1e-4, rtol=0)
 
 
-def test_sixteen_bits_move_the_flow_by_little(network: DAEK) -> None:
+def test_bfloat16_changes_the_flow_little(network: DAEK) -> None:
     frames = torch.rand(3, 1, 3, 32, 64)
     with torch.inference_mode():
         exact = network(*frames[:2], HALF)
@@ -219,7 +219,7 @@ def test_sixteen_bits_move_the_flow_by_little(network: DAEK) -> None:
 
 
 @pytest.mark.parametrize("frame", [torch.zeros(1, 3, 16, 16), torch.rand(1, 3, 32, 32)], ids=["black", "noise"])
-def test_equal_frames_give_numbers_and_gradients(network: DAEK, frame: Tensor) -> None:
+def test_equal_frames_give_finite_results_and_gradients(network: DAEK, frame: Tensor) -> None:
     network.zero_grad()
     found = network.distil(frame, frame, HALF, frame)
     (found.student.frame.sum() + found.teacher.merged.sum() + found.loss).backward()

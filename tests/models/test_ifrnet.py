@@ -49,7 +49,7 @@ def test_it_costs_what_the_reference_does(name: str) -> None:
     assert counter.get_total_flops() / 1e9 == pytest.approx(counts["gflop_1280x720_padded"], abs=5e-4)
 
 
-def test_a_batch_is_its_samples_each_at_its_own_time() -> None:
+def test_a_batch_equals_its_samples_each_at_its_own_time() -> None:
     torch.manual_seed(0)
     network = IFRNet(SMALL).eval()
     frames = torch.rand(2, 2, 3, 32, 48)
@@ -63,7 +63,7 @@ def test_a_batch_is_its_samples_each_at_its_own_time() -> None:
         assert float((both.flow_t0 - network(frames[0], frames[1], 1.0 - t).flow_t0).abs().max()) > 1e-4
 
 
-def test_what_the_losses_need_has_a_gradient_and_fits_the_true_frame() -> None:
+def test_intermediate_results_have_gradients_and_the_shapes_of_their_targets() -> None:
     network = IFRNet(SMALL)
     frames = torch.rand(3, 1, 3, 16, 32)
     pair = network.pair(frames[0], frames[1])
@@ -76,7 +76,7 @@ def test_what_the_losses_need_has_a_gradient_and_fits_the_true_frame() -> None:
     assert all(p.grad is not None for p in network.parameters())
 
 
-def test_half_floats_leave_flows_in_full() -> None:
+def test_flows_stay_in_float32_under_autocast() -> None:
     network = IFRNet(SMALL).eval()
     frames = torch.rand(2, 1, 3, 32, 32)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):

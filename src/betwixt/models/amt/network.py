@@ -1,12 +1,11 @@
-"""AMT: IFRNet's decoders, whose flows are corrected by all-pairs correlation, and several flows a pixel at the end.
+"""AMT: all-pairs multi-field transforms (Li et al., CVPR 2023).
 
-Li et al., AMT: All-Pairs Multi-Field Transforms for Efficient Frame Interpolation, CVPR 2023. Two things are added to
-IFRNet (see there for encoder and decoders): all flows but the last are corrected by the correlation of all pixels of
-one frame with all pixels of the other, as in RAFT, and the last decoder gives several fields of flows, masks and
-residuals, whose frames a small network combines.
+AMT adds two things to IFRNet, whose encoder and decoders it uses. All flows but the last are updated from the
+correlation of all pixels of one frame with all pixels of the other, as in RAFT. And the last decoder predicts several
+fields of flows, masks and residuals, whose frames a small network combines.
 
-    frames - mean ──► encoder ──► features at 1/2, 1/4, 1/8, 1/16                          once a pair
-    frames - mean ──► matching encoder ──► correlation at 1/8, both ways, 4 levels         once a pair
+    frames - mean ──► encoder ──► features at 1/2, 1/4, 1/8, 1/16                             once a pair
+    frames - mean ──► matching encoder ──► bidirectional correlation at 1/8, 4 levels         once a pair
 
     decoder 4:  features at 1/16, t        ──► flows, features of frame t at 1/8  ──► update
     decoder 3:  as in IFRNet               ──► flows, features of frame t at 1/4  ──► update
@@ -15,35 +14,34 @@ residuals, whose frames a small network combines.
     field k  =  mask_k warp(frame 0, F_{t->0,k}) + (1 - mask_k) warp(frame 1, F_{t->1,k}) + mean + residual_k
     frame t  =  mean of the fields + combination(the fields)
 
-    update:     flows at 1/8 ──► those from frame to frame ──► correlation around them
+    update:     flows at 1/8 ──► flows between the frames ──► correlation around them
                 correlation, flows, features of frame t, all at 1/8 ──► + flows, + features
 
 Shapes, for frames (N, 3, H, W) with sides that are multiples of 16, encoder channels c1 .. c4 and K fields:
 
     features         (N, cl, H/2^l, W/2^l)        l = 1 .. 4, of frames 0 and 1; l = 1 .. 3, of frame t
-    correlation      (N H/8 W/8, 1, h, w)         h, w = H/8, W/8 and a half, a quarter, an eighth of that
+    correlation      (N H/8 W/8, 1, h, w)         h, w = H/8, W/8, and 1/2, 1/4, 1/8 of that
     flows            (N, 4, H/2^l, W/2^l)         l = 3, 2, 1: F_{t->0}, F_{t->1}, in pixels of that level
     fields           flows (N, K, 2, H, W), masks (N, K, H, W), residuals (N, K, 3, H, W)
 
-What to know beyond the paper:
+Implementation, beyond what the paper says:
 
-- Correlation is looked up at 1/8 whatever the decoder's size; the update of a finer decoder works on its features
-  brought down to 1/8 and brings its corrections up again. In the largest network a second update follows at the
-  decoder's own size, with the same correlation enlarged.
-- Along a straight path at constant speed F_{0->1} = F_{t->1} / (1 - t) and F_{1->0} = F_{t->0} / t: these say where
-  the pixels of one frame are looked for in the other. The flow of a pixel of frame t stands in for that of the same
-  pixel of frame 0 or 1. The authors' program divides the other way round, F_{t->1} by t and F_{t->0} by 1 - t, which
-  is the same at t = 1/2, where most of its weights were trained. Weights that were trained so for other times (GoPro)
-  want `AMTConfig.exchanged_scales`.
+- Correlation is looked up at 1/8 whatever the decoder's size. The update of a finer decoder downsamples its features to
+  1/8 and upsamples its residuals. In the largest network a second update follows at the decoder's own size, with the
+  same correlation upsampled.
+- The lookup needs flows between the frames. Along a straight path at constant speed, F_{0->1} = F_{t->1} / (1 - t) and
+  F_{1->0} = F_{t->0} / t; the flow of a pixel of frame t stands in for that of the same pixel of frame 0 or 1. The
+  authors' code divides the other way round, F_{t->1} by t and F_{t->0} by 1 - t, which is the same at t = 1/2, where
+  most of its weights were trained. Weights trained that way for other times (GoPro) need `AMTConfig.exchanged_scales`.
 - The coarsest level of the correlation has sides of H/64, W/64, rounded down. Where a side has one pixel (frames under
-  128 pixels), the authors' sampling divides by zero. Here places count from the outer edges of the first and the last
-  pixel, which needs no such division and reads the same elsewhere; and a side of one pixel (frames under 64 pixels) is
-  not halved again.
+  128 pixels), the authors' sampling divides by zero. Here sampling does not align corners, which needs no such division
+  and reads the same values elsewhere; a side of one pixel (frames under 64 pixels) is not halved again.
 - Correlation grows with the square of the frame's area: 8/3 (H W / 64)² numbers, 2.2 GB for a pair of 1280x720 frames,
   11 GB for 1920x1088. Above 3 GiB it is not stored but computed piece by piece where it is read.
-- The block that RAFT's names call a GRU is two convolutions. Names are kept, so that checkpoints fit.
+- The block named `gru`, after RAFT, is two convolutions. Parameters keep the names of the published checkpoints.
 
-References: Li et al., AMT, CVPR 2023; Kong et al., IFRNet, CVPR 2022; Teed and Deng, RAFT, ECCV 2020.
+References: Li et al., AMT: All-Pairs Multi-Field Transforms for Efficient Frame Interpolation, CVPR 2023; Kong et al.,
+IFRNet, CVPR 2022; Teed and Deng, RAFT, ECCV 2020.
 """
 
 from __future__ import annotations
@@ -60,30 +58,32 @@ from betwixt.layers.correlation import (
     all_pairs_correlation,
     pixel_coordinates,
 )
+from betwixt.layers.precision import at_least_float32
+from betwixt.layers.resize import resize, resize_flow
 from betwixt.layers.warp import backward_warp
 from betwixt.models.ifrnet.network import (
     CoarsestDecoder,
     Decoder,
     FeaturePrior,
+    IFRNetPair,
+    IFRNetSynthesis,
     PyramidEncoder,
-    at_least_float32,
-    enlarge_flow,
-    pair_mean,
+    encode_pair,
 )
-from betwixt.models.network import Network, Synthesis
+from betwixt.models.network import Network
 
 __all__ = ["AMT", "CONFIGS", "AMTConfig", "AMTPair", "AMTSynthesis", "UpdateConfig", "from_reference_name"]
 
 
 @dataclass(frozen=True)
 class UpdateConfig:
-    """Channels within the update of flows and features.
+    """Channels of the update of flows and features.
 
     Attributes:
-        correlation: Of the correlation's branch, one number for each of its convolutions.
-        flow: Of the flows' branch.
-        motion: Of both branches joined.
-        hidden: Of what the corrections are read from.
+        correlation: Channels of the convolutions of the correlation branch, one or two.
+        flow: Channels of the flow branch.
+        motion: Channels of the convolution that joins both branches.
+        hidden: Channels of the block `gru` and of the heads.
     """
 
     correlation: tuple[int, ...] = (64,)
@@ -97,19 +97,19 @@ class AMTConfig:
     """Hyper-parameters; the defaults are those of the small size.
 
     Attributes:
-        channels: Of the encoder at 1/2, 1/4, 1/8 and 1/16.
-        kernel: Of the encoder's first convolution.
-        combination: Kernel of the two convolutions that combine the fields.
-        fields: How many flows, masks and residuals a pixel has.
-        matching: Channels of the matching encoder at 1/2, 1/4 and 1/8, and of the features that are compared.
-        bottleneck: Whether the matching encoder's blocks work on a quarter of their channels.
+        channels: Channels of the encoder at 1/2, 1/4, 1/8 and 1/16.
+        kernel: Kernel size of the encoder's first convolution.
+        combination: Kernel size of the two convolutions that combine the fields.
+        fields: Number of fields, each with two flows, a mask and a residual.
+        matching: Channels of the matching encoder at 1/2, 1/4 and 1/8, and of its output.
+        bottleneck: Whether the matching encoder's blocks are bottlenecks, with a quarter of the channels inside.
         deep: Whether the matching encoder has two more blocks at 1/8.
-        update: Of the updates.
+        update: Channels of the updates.
         fine: Whether a second update at the decoder's own size follows that at 1/8.
-        radius: Of the window in which correlation is looked up.
-        levels: Of the correlation.
-        exchanged_scales: Whether flows are scaled for the lookup as the authors' program does; see the module.
-        prior: As in `IFRNetConfig`.
+        radius: Radius of the window in which correlation is looked up.
+        levels: Levels of the correlation pyramid.
+        exchanged_scales: Whether flows are scaled for the lookup as in the authors' code; see the module's docstring.
+        prior: Whether the coarsest decoder refines flows and features of frame t from elsewhere; see `IFRNetConfig`.
     """
 
     channels: tuple[int, int, int, int] = (20, 32, 44, 56)
@@ -154,73 +154,49 @@ CONFIGS = {
 
 
 @dataclass(frozen=True)
-class AMTPair:
-    """What depends on the two frames alone.
+class AMTPair(IFRNetPair):
+    """The two frames, their features and their correlation.
 
     Attributes:
-        frame0: (N, 3, H, W), without the mean.
-        frame1: (N, 3, H, W), without the mean.
-        mean: (N, 1, 1, 1), of both frames together.
-        first: Features of frame 0, at 1/2, 1/4, 1/8, 1/16.
-        second: Features of frame 1.
-        correlation: Of both frames at 1/8.
+        correlation: All-pairs correlation of both frames at 1/8.
     """
 
-    frame0: Tensor
-    frame1: Tensor
-    mean: Tensor
-    first: tuple[Tensor, ...]
-    second: tuple[Tensor, ...]
     correlation: AllPairsCorrelation | OnDemandCorrelation
 
 
 @dataclass(frozen=True, kw_only=True)
-class AMTSynthesis(Synthesis):
-    """Frame t, its fields, and what the training losses need besides.
+class AMTSynthesis(IFRNetSynthesis):
+    """Frame t, its fields, and the intermediate results that the training losses need.
+
+    Of the attributes shared with IFRNet, `flow_t0`, `flow_t1` and `mask` are means over the fields; `merged` is the
+    mean of the fields' frames, before the combination is added; `level_flows` and `features` are those after the
+    updates.
 
     Attributes:
-        flow_t0: (N, 2, H, W), F_{t->0} in pixels; the mean over the fields, for those who want one flow.
-        flow_t1: (N, 2, H, W), F_{t->1} in pixels; likewise.
-        mask: (N, 1, H, W) in (0, 1); likewise.
         flows_t0: (N, fields, 2, H, W), F_{t->0} of every field.
         flows_t1: (N, fields, 2, H, W), F_{t->1} of every field.
         masks: (N, fields, H, W) in (0, 1), the weights of warped frame 0.
-        merged: (N, 3, H, W), the mean of the fields' frames, before the combination is added.
-        unclamped: (N, 3, H, W), before the clamp to [0, 1].
-        level_flows: At 1/2, 1/4, 1/8, after the updates, each (N, 4, h, w): F_{t->0}, then F_{t->1}.
-        features: Of frame t, after the updates, at 1/2, 1/4, 1/8; see `AMT.encode_truth`.
     """
 
-    flow_t0: Tensor
-    flow_t1: Tensor
-    mask: Tensor
     flows_t0: Tensor
     flows_t1: Tensor
     masks: Tensor
-    merged: Tensor
-    unclamped: Tensor
-    level_flows: tuple[Tensor, Tensor, Tensor]
-    features: tuple[Tensor, Tensor, Tensor]
 
 
 def from_reference_name(name: str) -> str:
-    """The name here of a parameter that the authors' program calls `name`."""
+    """The name here of a parameter that is called `name` in the authors' code."""
     return name.replace("_low.", ".").replace("_high.", "_fine.")
 
 
-def _resize(x: Tensor, scale: float) -> Tensor:
-    return x if scale == 1 else F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
-
-
 def _warp_fields(frame: Tensor, flows: Tensor) -> Tensor:
-    """`frame` (N, 3, H, W) warped by each of `flows` (N, fields, 2, H, W): (N, fields, 3, H, W)."""
+    """Warp `frame` (N, 3, H, W) by each of `flows` (N, fields, 2, H, W): (N, fields, 3, H, W)."""
     batch, fields, _, height, width = flows.shape
     warped = backward_warp(frame.repeat_interleave(fields, dim=0), flows.flatten(0, 1))
     return warped.reshape(batch, fields, -1, height, width)
 
 
 class _MatchingBlock(nn.Module):
-    """A residual block of the matching encoder: two convolutions, or a narrow one between two of 1x1."""
+    """A residual block of the matching encoder: two 3x3 convolutions, or a bottleneck of 1x1, 3x3 and 1x1."""
 
     def __init__(self, channels_in: int, channels: int, stride: int, bottleneck: bool) -> None:
         super().__init__()
@@ -248,7 +224,7 @@ class _MatchingBlock(nn.Module):
 
 
 class MatchingEncoder(nn.Module):
-    """(N, 3, H, W) -> features to correlate (N, matching[3], H/8, W/8); RAFT's, with instance norms."""
+    """RAFT's feature encoder, with instance norms: (N, 3, H, W) -> features to correlate (N, matching[3], H/8, W/8)."""
 
     def __init__(self, config: AMTConfig) -> None:
         super().__init__()
@@ -275,12 +251,12 @@ class MatchingEncoder(nn.Module):
 
 
 class Update(nn.Module):
-    """Corrections of the features of frame t and of its flows, from the correlation around the flows.
+    """Predicts residuals of the features of frame t and of its flows, from the correlation around the flows.
 
     Args:
-        channels: Of the features.
-        config: The network's.
-        scale: By how much the features are larger than the flows and the correlation that come with them.
+        channels: Channels of the features.
+        config: The network's configuration.
+        scale: The size of the features over that of the flows and the correlation.
     """
 
     def __init__(self, channels: int, config: AMTConfig, scale: int = 1) -> None:
@@ -300,25 +276,28 @@ class Update(nn.Module):
         self.flow_head = _two_convolutions(update.hidden, update.hidden, 4)
 
     def forward(self, features: Tensor, flow: Tensor, correlation: Tensor) -> tuple[Tensor, Tensor]:
-        """What to add to features and flows (N, 4, scale h, scale w).
+        """Predict the residuals.
 
         Args:
             features: (N, channels, scale h, scale w).
             flow: (N, 4, h, w), in pixels of this map.
             correlation: (N, 2 levels (2 radius + 1)², h, w).
+
+        Returns:
+            Residuals of the features (N, channels, scale h, scale w) and of the flows (N, 4, scale h, scale w).
         """
-        features = _resize(features, 1.0 / self.scale)
-        correlation = _activated(self.convc1(correlation))
+        features = resize(features, 1.0 / self.scale)
+        correlation = _leaky_relu(self.convc1(correlation))
         if self.convc2 is not None:
-            correlation = _activated(self.convc2(correlation))
-        motion = _activated(self.convf2(_activated(self.convf1(flow))))
-        motion = _activated(self.conv(torch.cat((correlation, motion), dim=1)))
+            correlation = _leaky_relu(self.convc2(correlation))
+        motion = _leaky_relu(self.convf2(_leaky_relu(self.convf1(flow))))
+        motion = _leaky_relu(self.conv(torch.cat((correlation, motion), dim=1)))
         state = self.gru(torch.cat((motion, flow, features), dim=1))
-        change = self.scale * _resize(at_least_float32(self.flow_head(state)), self.scale)
-        return _resize(self.feat_head(state), self.scale), change
+        flow_residual = resize_flow(at_least_float32(self.flow_head(state)), self.scale)
+        return resize(self.feat_head(state), self.scale), flow_residual
 
 
-def _activated(x: Tensor) -> Tensor:
+def _leaky_relu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.1)
 
 
@@ -329,10 +308,10 @@ def _two_convolutions(channels_in: int, width: int, channels_out: int) -> nn.Seq
 
 
 class AMT(Network):
-    """The network; see the module for what it computes and why.
+    """The network of AMT; the module's docstring describes it.
 
     Args:
-        config: Its size, one of `CONFIGS` or your own.
+        config: The size, one of `CONFIGS` or your own.
     """
 
     multiple = 16
@@ -361,79 +340,64 @@ class AMT(Network):
         )
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> AMTPair:
-        """The features of both frames, in one pass of each encoder, and their correlation."""
-        mean = pair_mean(frame0, frame1)
-        frame0, frame1 = frame0 - mean, frame1 - mean
-        frames = torch.cat((frame0, frame1))
-        both = [level.chunk(2) for level in self.encoder(frames)]
-        matched0, matched1 = self.feat_encoder(frames).chunk(2)
-        correlation = all_pairs_correlation(matched0, matched1, self.config.levels)
-        return AMTPair(frame0, frame1, mean, tuple(a for a, _ in both), tuple(b for _, b in both), correlation)
+        """The frames, their features and their correlation."""
+        pair = encode_pair(self.encoder, frame0, frame1)
+        matching0, matching1 = self.feat_encoder(torch.cat((pair.frame0, pair.frame1))).chunk(2)
+        correlation = all_pairs_correlation(matching0, matching1, self.config.levels)
+        return AMTPair(pair.frame0, pair.frame1, pair.mean, pair.features0, pair.features1, correlation)
 
     def encode_truth(self, pair: AMTPair, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The encoder's features of the true frame t (N, 3, H, W), at 1/2, 1/4, 1/8, like `AMTSynthesis.features`.
+        """The encoder's features of the true frame t (N, 3, H, W), at 1/2, 1/4, 1/8.
 
-        For IFRNet's geometry consistency loss; the pair lends its mean.
+        They are the targets of `AMTSynthesis.features` in IFRNet's geometry consistency loss.
         """
         level1, level2, level3, _ = self.encoder(truth - pair.mean)
         return level1, level2, level3
 
     def at(self, pair: AMTPair, t: Tensor, prior: FeaturePrior | None = None) -> AMTSynthesis:
-        """Frame t of a prepared pair; `t` is (N, 1, 1, 1). `prior` is given where the configuration has one."""
-        first, second = pair.first, pair.second
-        flow, features = self.decoder4(first[3], second[3], t, prior)
-        features3, flow3 = self._updated(pair, t, features, flow, self.update4, None)
-        change, features = self.decoder3(features3, first[2], second[2], flow3).tensor_split((4,), dim=1)
-        flow = enlarge_flow(flow3) + change
-        features2, flow2 = self._updated(pair, t, features, flow, self.update3, self.update3_fine)
-        change, features = self.decoder2(features2, first[1], second[1], flow2).tensor_split((4,), dim=1)
-        flow = enlarge_flow(flow2) + change
-        features1, flow1 = self._updated(pair, t, features, flow, self.update2, self.update2_fine)
-        return self._fields(
-            pair,
-            self.decoder1(features1, first[0], second[0], flow1),
-            (flow1, flow2, flow3),
-            (features1, features2, features3),
-        )
+        """Frame t of a prepared pair; `t` is (N, 1, 1, 1). `prior` is needed if and only if `config.prior` is true."""
+        f0, f1 = pair.features0, pair.features1
+        flow, features = self.decoder4(f0[3], f1[3], t, prior)
+        features3, flow3 = self._update(pair, t, features, flow, self.update4, None)
+        flow_residual, features = self.decoder3(features3, f0[2], f1[2], flow3).tensor_split((4,), dim=1)
+        flow = resize_flow(flow3, 2.0) + flow_residual
+        features2, flow2 = self._update(pair, t, features, flow, self.update3, self.update3_fine)
+        flow_residual, features = self.decoder2(features2, f0[1], f1[1], flow2).tensor_split((4,), dim=1)
+        flow = resize_flow(flow2, 2.0) + flow_residual
+        features1, flow1 = self._update(pair, t, features, flow, self.update2, self.update2_fine)
+        fields = self.decoder1(features1, f0[0], f1[0], flow1)
+        return self._combine_fields(pair, fields, (flow1, flow2, flow3), (features1, features2, features3))
 
-    def _updated(
+    def _update(
         self, pair: AMTPair, t: Tensor, features: Tensor, flow: Tensor, update: Update, fine: Update | None
     ) -> tuple[Tensor, Tensor]:
-        """Features and flows, corrected by the correlation around the flows."""
-        scale = 1.0 / update.scale
-        coarse = scale * _resize(flow, scale)
-        to_second, to_first = 1.0 - t, t
-        if self.config.exchanged_scales:
-            to_second, to_first = to_first, to_second
-        places = pixel_coordinates(coarse)
-        correlation = torch.cat(
-            pair.correlation.lookup(
-                places + coarse[:, 2:] / to_second, places + coarse[:, :2] / to_first, self.config.radius
-            ),
-            dim=1,
-        )
-        features_change, flow_change = update(features, coarse, correlation)
-        features, flow = features + features_change, flow + flow_change
+        """Update features and flows from the correlation around the flows."""
+        coarse = resize_flow(flow, 1.0 / update.scale)
+        to_frame1, to_frame0 = (t, 1.0 - t) if self.config.exchanged_scales else (1.0 - t, t)
+        pixels = pixel_coordinates(coarse)
+        in_frame1, in_frame0 = pixels + coarse[:, 2:] / to_frame1, pixels + coarse[:, :2] / to_frame0
+        correlation = torch.cat(pair.correlation.lookup(in_frame1, in_frame0, self.config.radius), dim=1)
+        features_residual, flow_residual = update(features, coarse, correlation)
+        features, flow = features + features_residual, flow + flow_residual
         if fine is not None:
-            features_change, flow_change = fine(features, flow, _resize(correlation, update.scale))
-            features, flow = features + features_change, flow + flow_change
+            features_residual, flow_residual = fine(features, flow, resize(correlation, update.scale))
+            features, flow = features + features_residual, flow + flow_residual
         return features, flow
 
-    def _fields(
+    def _combine_fields(
         self,
         pair: AMTPair,
-        found: Tensor,
+        output: Tensor,
         level_flows: tuple[Tensor, Tensor, Tensor],
         features: tuple[Tensor, Tensor, Tensor],
     ) -> AMTSynthesis:
-        """Frame t, of what the last decoder found (N, 8 fields, H, W)."""
+        """Make frame t from the output of the last decoder, (N, 8 fields, H, W)."""
         count = self.config.fields
-        batch, _, height, width = found.shape
-        found = at_least_float32(found)
-        changes, logits, residuals = found.tensor_split((4 * count, 5 * count), dim=1)
+        batch, _, height, width = output.shape
+        flow_residuals, logits, residuals = at_least_float32(output).tensor_split((4 * count, 5 * count), dim=1)
         # (N, direction, field, 2, H, W): all fields start from the same flow.
-        flow = enlarge_flow(level_flows[0]).reshape(batch, 2, 1, 2, height, width)
-        flows_t0, flows_t1 = (flow + changes.reshape(batch, 2, count, 2, height, width)).unbind(1)
+        flow = resize_flow(level_flows[0], 2.0).reshape(batch, 2, 1, 2, height, width)
+        flows_t0, flows_t1 = (flow + flow_residuals.reshape(batch, 2, count, 2, height, width)).unbind(1)
         masks = torch.sigmoid(logits)
         warped0, warped1 = _warp_fields(pair.frame0, flows_t0), _warp_fields(pair.frame1, flows_t1)
         weights = masks[:, :, None]

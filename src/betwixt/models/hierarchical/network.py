@@ -80,7 +80,7 @@ from betwixt.layers.resize import resize, resize_flow
 from betwixt.layers.warp import backward_warp
 from betwixt.models.amt.network import AMT, AMTConfig
 from betwixt.models.ema_vfi.network import EMAVFI, EMAVFIConfig
-from betwixt.models.ifrnet.network import FeaturePrior, IFRNet, IFRNetConfig, SideBlock
+from betwixt.models.ifrnet.network import FeaturePrior, IFRNet, IFRNetConfig, ResBlock
 from betwixt.models.model_info import resolve
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 from betwixt.models.rife.network import RIFE, RIFEConfig
@@ -266,7 +266,7 @@ class Interaction(nn.Module):
     def __init__(self, channels: int, width: int, channels_out: int) -> None:
         super().__init__()
         self.enter = _pconv(2 * channels + 4, width)
-        self.block = SideBlock(width, width // 4)
+        self.block = ResBlock(width, width // 4)
         self.leave = nn.Conv2d(width, 4 + channels_out, 3, 1, 1)
 
     def forward(self, features0: Tensor, features1: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
@@ -440,7 +440,7 @@ def _seat(host: Network) -> _Seat:
             channels,
             3 * channels,
             True,
-            lambda p: (p.first[3], p.second[3]),
+            lambda p: (p.features0[3], p.features1[3]),
             # These hosts take the mean off their frames; the truth that the loss looks at has it.
             lambda p: (p.frame0 + p.mean, p.frame1 + p.mean),
         )

@@ -1,16 +1,16 @@
-"""IFRNet: one encoder-decoder that refines the flows and the middle frame's own features together, coarse to fine.
+"""IFRNet: intermediate feature refine network (Kong et al., CVPR 2022).
 
-Kong et al., IFRNet: Intermediate Feature Refine Network for Efficient Frame Interpolation, CVPR 2022. Flow and
-synthesis share one decoder: what a decoder hands to the next finer one is not only the flow but a guess of the features
-that the encoder would find in frame t, and that guess is what the finer decoder aligns the two frames with.
+One encoder-decoder refines the flows and the intermediate features (those of frame t) together, coarse to fine. Each
+decoder predicts the flows and an estimate of the features that the encoder would find in frame t; the next finer one
+refines both, from the features of the two frames warped by the flows.
 
     frame 0 - mean ──► encoder ──► features at 1/2, 1/4, 1/8, 1/16                         once a pair
     frame 1 - mean ──► encoder ──► features at 1/2, 1/4, 1/8, 1/16                         once a pair
 
     decoder 4:  features at 1/16, t                                    ──► flows, features of frame t at 1/8
     decoder 3:  features at 1/8 warped by the flows, those of frame t  ──► + flows, features of frame t at 1/4
-    decoder 2:  the same at 1/4                                        ──► + flows, features of frame t at 1/2
-    decoder 1:  the same at 1/2                                        ──► + flows, mask, residual at full size
+    decoder 2:  features at 1/4 warped by the flows, those of frame t  ──► + flows, features of frame t at 1/2
+    decoder 1:  features at 1/2 warped by the flows, those of frame t  ──► + flows, mask, residual at full size
     frame t  =  mask warp(frame 0, F_{t->0}) + (1 - mask) warp(frame 1, F_{t->1}) + mean + residual
 
 Shapes, for frames (N, 3, H, W) with sides that are multiples of 16, and encoder channels c1 .. c4:
@@ -20,19 +20,18 @@ Shapes, for frames (N, 3, H, W) with sides that are multiples of 16, and encoder
     mask             (N, 1, H, W)
     residual         (N, 3, H, W)
 
-What to know beyond the paper:
+Implementation, beyond what the paper says:
 
-- The mean is one number a sample: over the colours, over space, and over both frames. So the features of a frame depend
-  on its neighbour, and do not serve the next pair.
-- The time enters once, as a constant channel of the coarsest decoder.
-- Flows stay in float32 under autocast: half floats cannot place a pixel in a large frame.
-- `IFRNetSynthesis.features` and `encode_truth` are the two sides of the paper's geometry consistency loss: the
+- The mean is one number a sample: over the colours, over space, and over both frames. The features of a frame therefore
+  depend on the other frame, and cannot be reused for the next pair.
+- The time is an input of the coarsest decoder alone, as a constant channel.
+- Flows stay in float32 under autocast: 16 bits cannot place a pixel in a large frame.
+- `IFRNetSynthesis.features` and `encode_truth` are the two arguments of the paper's geometry consistency loss: the
   decoders' features of frame t, and the encoder's features of the true frame t.
+- Two of the five convolutions of the decoders' residual block apply to its last ("side") channels only, which saves
+  more than a third of the cost of five full convolutions.
 
-- The decoders' residual block passes its last channels alone through two more convolutions, which saves more than a
-  third of what five full ones would cost.
-
-References: Kong et al., IFRNet, CVPR 2022.
+Reference: Kong et al., IFRNet: Intermediate Feature Refine Network for Efficient Frame Interpolation, CVPR 2022.
 """
 
 from __future__ import annotations
@@ -40,9 +39,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from betwixt.layers.blocks import conv_prelu
+from betwixt.layers.precision import at_least_float32
+from betwixt.layers.resize import resize_flow
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
 
@@ -56,10 +57,8 @@ __all__ = [
     "IFRNetPair",
     "IFRNetSynthesis",
     "PyramidEncoder",
-    "SideBlock",
-    "at_least_float32",
-    "enlarge_flow",
-    "pair_mean",
+    "ResBlock",
+    "encode_pair",
 ]
 
 
@@ -68,11 +67,11 @@ class IFRNetConfig:
     """Hyper-parameters; the defaults are those of the middle size.
 
     Attributes:
-        channels: Of the encoder at 1/2, 1/4, 1/8 and 1/16.
-        side: How many of a decoder's channels pass through the convolutions of their own.
-        kernel: Of the encoder's first convolution.
-        prior: Whether the coarsest decoder starts from flows and features of frame t that another part gives, as the
-            finer ones do, instead of from nothing.
+        channels: Channels of the encoder at 1/2, 1/4, 1/8 and 1/16.
+        side: Number of side channels of the decoders' residual blocks.
+        kernel: Kernel size of the encoder's first convolution.
+        prior: Whether the coarsest decoder refines flows and features of frame t from elsewhere, as the finer ones
+            refine those of the previous decoder, instead of starting without them.
     """
 
     channels: tuple[int, int, int, int] = (32, 48, 72, 96)
@@ -91,26 +90,26 @@ CONFIGS = {
 
 @dataclass(frozen=True)
 class IFRNetPair:
-    """What depends on the two frames alone.
+    """The two frames and their features.
 
     Attributes:
-        frame0: (N, 3, H, W), without the mean.
-        frame1: (N, 3, H, W), without the mean.
-        mean: (N, 1, 1, 1), of both frames together.
-        first: Features of frame 0, at 1/2, 1/4, 1/8, 1/16.
-        second: Features of frame 1.
+        frame0: (N, 3, H, W), less the mean.
+        frame1: (N, 3, H, W), less the mean.
+        mean: (N, 1, 1, 1), the mean of both frames together.
+        features0: Features of frame 0, at 1/2, 1/4, 1/8, 1/16.
+        features1: Features of frame 1, at 1/2, 1/4, 1/8, 1/16.
     """
 
     frame0: Tensor
     frame1: Tensor
     mean: Tensor
-    first: tuple[Tensor, ...]
-    second: tuple[Tensor, ...]
+    features0: tuple[Tensor, ...]
+    features1: tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
 class FeaturePrior:
-    """What a coarsest decoder can start from.
+    """Flows and features of frame t from elsewhere, for a coarsest decoder to refine.
 
     Attributes:
         flow: (N, 4, H/16, W/16), F_{t->0}, then F_{t->1}, in pixels of that map.
@@ -123,16 +122,16 @@ class FeaturePrior:
 
 @dataclass(frozen=True, kw_only=True)
 class IFRNetSynthesis(Synthesis):
-    """Frame t, and what the training losses need besides.
+    """Frame t and the intermediate results that the training losses need.
 
     Attributes:
         flow_t0: (N, 2, H, W), F_{t->0} in pixels.
         flow_t1: (N, 2, H, W), F_{t->1} in pixels.
         mask: (N, 1, H, W) in (0, 1), the weight of warped frame 0.
-        merged: (N, 3, H, W), the two warped frames under the mask, before the residual.
+        merged: (N, 3, H, W), the two warped frames fused by the mask, before the residual.
         unclamped: (N, 3, H, W), with the residual, before the clamp to [0, 1].
-        level_flows: At 1/2, 1/4, 1/8, each (N, 4, h, w): F_{t->0}, then F_{t->1}, in pixels of its level.
-        features: Of frame t as the decoders see it, at 1/2, 1/4, 1/8; see `IFRNet.encode_truth`.
+        level_flows: Flows at 1/2, 1/4, 1/8, each (N, 4, h, w): F_{t->0}, then F_{t->1}, in pixels of its level.
+        features: The decoders' features of frame t at 1/2, 1/4, 1/8; `IFRNet.encode_truth` gives their targets.
     """
 
     flow_t0: Tensor
@@ -144,40 +143,21 @@ class IFRNetSynthesis(Synthesis):
     features: tuple[Tensor, Tensor, Tensor]
 
 
-def at_least_float32(x: Tensor) -> Tensor:
-    """`x`, or `x` in float32 if it is of half floats."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def enlarge_flow(flow: Tensor) -> Tensor:
-    """A flow (N, C, H, W) on a map of twice the size, in pixels of that map."""
-    return 2.0 * F.interpolate(flow, scale_factor=2.0, mode="bilinear", align_corners=False)
-
-
-def pair_mean(frame0: Tensor, frame1: Tensor) -> Tensor:
-    """The mean of two frames (N, 3, H, W) over colours, space and both frames: (N, 1, 1, 1)."""
-    return 0.5 * (frame0.mean(dim=(1, 2, 3), keepdim=True) + frame1.mean(dim=(1, 2, 3), keepdim=True))
-
-
-def _conv(channels_in: int, channels_out: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2), nn.PReLU(channels_out))
-
-
 class PyramidEncoder(nn.Module):
     """(N, 3, H, W) -> features (N, channels[l], H/2^(l+1), W/2^(l+1)), finest first.
 
     Args:
-        channels: Of each level.
-        kernel: Of the first convolution.
+        channels: Channels of each level.
+        kernel: Kernel size of the first convolution.
     """
 
     def __init__(self, channels: tuple[int, int, int, int], kernel: int) -> None:
         super().__init__()
         c1, c2, c3, c4 = channels
-        self.pyramid1 = nn.Sequential(_conv(3, c1, 2, kernel), _conv(c1, c1))
-        self.pyramid2 = nn.Sequential(_conv(c1, c2, 2), _conv(c2, c2))
-        self.pyramid3 = nn.Sequential(_conv(c2, c3, 2), _conv(c3, c3))
-        self.pyramid4 = nn.Sequential(_conv(c3, c4, 2), _conv(c4, c4))
+        self.pyramid1 = nn.Sequential(conv_prelu(3, c1, kernel, stride=2), conv_prelu(c1, c1))
+        self.pyramid2 = nn.Sequential(conv_prelu(c1, c2, stride=2), conv_prelu(c2, c2))
+        self.pyramid3 = nn.Sequential(conv_prelu(c2, c3, stride=2), conv_prelu(c3, c3))
+        self.pyramid4 = nn.Sequential(conv_prelu(c3, c4, stride=2), conv_prelu(c4, c4))
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
         """The features of frames (N, 3, H, W), at 1/2, 1/4, 1/8, 1/16."""
@@ -188,96 +168,131 @@ class PyramidEncoder(nn.Module):
         return tuple(features)
 
 
-class SideBlock(nn.Module):
-    """A residual block whose last `side` channels pass through two more convolutions; the others skip those."""
+class ResBlock(nn.Module):
+    """A residual block of five convolutions, two of which apply to the last `side` channels only.
+
+    Args:
+        channels: Channels of input and output.
+        side: Number of side channels.
+    """
 
     def __init__(self, channels: int, side: int) -> None:
         super().__init__()
         self.main = channels - side
-        self.conv1 = _conv(channels, channels)
-        self.conv2 = _conv(side, side)
-        self.conv3 = _conv(channels, channels)
-        self.conv4 = _conv(side, side)
+        self.conv1 = conv_prelu(channels, channels)
+        self.conv2 = conv_prelu(side, side)
+        self.conv3 = conv_prelu(channels, channels)
+        self.conv4 = conv_prelu(side, side)
         self.conv5 = nn.Conv2d(channels, channels, 3, 1, 1)
         self.prelu = nn.PReLU(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, h, w), of a map of that shape."""
-        y = self._on_side(self.conv2, self.conv1(x))
-        y = self._on_side(self.conv4, self.conv3(y))
+        """(N, channels, h, w) -> (N, channels, h, w)."""
+        y = self._apply_to_side(self.conv2, self.conv1(x))
+        y = self._apply_to_side(self.conv4, self.conv3(y))
         result: Tensor = self.prelu(x + self.conv5(y))
         return result
 
-    def _on_side(self, convolution: nn.Module, x: Tensor) -> Tensor:
+    def _apply_to_side(self, convolution: nn.Module, x: Tensor) -> Tensor:
         main, side = x.tensor_split((self.main,), dim=1)
         return torch.cat((main, convolution(side)), dim=1)
 
 
 def _convblock(channels_in: int, width: int, side: int, channels_out: int) -> nn.Sequential:
-    """A decoder: (N, channels_in, h, w) -> (N, channels_out, 2 h, 2 w)."""
+    """The layers of a decoder: (N, channels_in, h, w) -> (N, channels_out, 2 h, 2 w)."""
     return nn.Sequential(
-        _conv(channels_in, width), SideBlock(width, side), nn.ConvTranspose2d(width, channels_out, 4, 2, 1)
+        conv_prelu(channels_in, width), ResBlock(width, side), nn.ConvTranspose2d(width, channels_out, 4, 2, 1)
     )
 
 
 class CoarsestDecoder(nn.Module):
-    """The first guess: features of both frames and t -> flows and features of frame t, twice the size.
+    """Predicts flows and features of frame t from the coarsest features of both frames and t.
+
+    With a prior, the features of both frames are first warped by the prior's flows, and the prediction is added to
+    these flows.
 
     Args:
-        channels: Of the features at this level.
-        finer: Of the features at the next.
-        side: As in `IFRNetConfig`.
-        prior: Likewise. Then the features of both frames are warped by the prior's flows, and what is found is added
-            to them.
+        channels: Channels of the features at this level.
+        finer: Channels of the features at the next finer level.
+        side: Number of side channels.
+        prior: Whether there is a prior.
     """
 
     def __init__(self, channels: int, finer: int, side: int, prior: bool = False) -> None:
         super().__init__()
         self.prior = prior
-        seen = 2 * channels + 1 + (channels + 4 if prior else 0)
-        self.convblock = _convblock(seen, 2 * channels, side, 4 + finer)
+        channels_in = 2 * channels + 1 + (channels + 4 if prior else 0)
+        self.convblock = _convblock(channels_in, 2 * channels, side, 4 + finer)
 
     def forward(
-        self, first: Tensor, second: Tensor, t: Tensor, prior: FeaturePrior | None = None
+        self, features0: Tensor, features1: Tensor, t: Tensor, prior: FeaturePrior | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Flows (N, 4, 2 h, 2 w) and features (N, finer, 2 h, 2 w), of features (N, channels, h, w), t (N, 1, 1, 1)."""
+        """Predict at twice the size of the features.
+
+        Args:
+            features0: (N, channels, h, w), of frame 0.
+            features1: (N, channels, h, w), of frame 1.
+            t: (N, 1, 1, 1).
+            prior: Needed if and only if the decoder was created with `prior`.
+
+        Returns:
+            Flows (N, 4, 2 h, 2 w) and features of frame t (N, finer, 2 h, 2 w).
+        """
         if (prior is not None) != self.prior:
-            raise ValueError("A decoder starts from a prior if it was made for one (prior=True), or from none.")
-        time = t.to(first.dtype).expand(-1, -1, *first.shape[-2:])
+            raise ValueError("A decoder takes a `prior` if and only if it was created with prior=True.")
+        time = t.to(features0.dtype).expand(-1, -1, *features0.shape[-2:])
         if prior is None:
-            flow, features = self.convblock(torch.cat((first, second, time), dim=1)).tensor_split((4,), dim=1)
+            flow, features = self.convblock(torch.cat((features0, features1, time), dim=1)).tensor_split((4,), dim=1)
             return at_least_float32(flow), features
-        first, second = backward_warp(first, prior.flow[:, :2]), backward_warp(second, prior.flow[:, 2:])
-        seen = torch.cat((first, second, time, prior.features, prior.flow), dim=1)
-        change, features = self.convblock(seen).tensor_split((4,), dim=1)
-        return enlarge_flow(prior.flow) + change, features
+        warped0, warped1 = backward_warp(features0, prior.flow[:, :2]), backward_warp(features1, prior.flow[:, 2:])
+        maps = torch.cat((warped0, warped1, time, prior.features, prior.flow), dim=1)
+        flow_residual, features = self.convblock(maps).tensor_split((4,), dim=1)
+        return resize_flow(prior.flow, 2.0) + flow_residual, features
 
 
 class Decoder(nn.Module):
-    """One step finer: what `flow` and the features of frame t lack, twice the size.
+    """Predicts a flow residual and further maps from the flows and the features of frame t, at twice their size.
 
     Args:
-        channels: Of the features at this level.
-        channels_out: Of the result.
-        side: As in `IFRNetConfig`.
+        channels: Channels of the features at this level.
+        channels_out: Channels of the prediction.
+        side: Number of side channels.
     """
 
     def __init__(self, channels: int, channels_out: int, side: int) -> None:
         super().__init__()
         self.convblock = _convblock(3 * channels + 4, 3 * channels, side, channels_out)
 
-    def forward(self, features: Tensor, first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
-        """(N, channels_out, 2 h, 2 w), of three feature maps (N, channels, h, w) and flows (N, 4, h, w)."""
-        warped0, warped1 = backward_warp(first, flow[:, :2]), backward_warp(second, flow[:, 2:])
+    def forward(self, features: Tensor, features0: Tensor, features1: Tensor, flow: Tensor) -> Tensor:
+        """Predict at twice the size of the features.
+
+        Args:
+            features: (N, channels, h, w), of frame t.
+            features0: (N, channels, h, w), of frame 0.
+            features1: (N, channels, h, w), of frame 1.
+            flow: (N, 4, h, w), F_{t->0}, then F_{t->1}.
+
+        Returns:
+            (N, channels_out, 2 h, 2 w), the first four channels of which are the flow residual.
+        """
+        warped0, warped1 = backward_warp(features0, flow[:, :2]), backward_warp(features1, flow[:, 2:])
         result: Tensor = self.convblock(torch.cat((features, warped0, warped1, flow), dim=1))
         return result
 
 
+def encode_pair(encoder: PyramidEncoder, frame0: Tensor, frame1: Tensor) -> IFRNetPair:
+    """Subtract the mean of both frames (N, 3, H, W), and encode them in one pass."""
+    mean = 0.5 * (frame0.mean(dim=(1, 2, 3), keepdim=True) + frame1.mean(dim=(1, 2, 3), keepdim=True))
+    frame0, frame1 = frame0 - mean, frame1 - mean
+    levels = [level.chunk(2) for level in encoder(torch.cat((frame0, frame1)))]
+    return IFRNetPair(frame0, frame1, mean, tuple(a for a, _ in levels), tuple(b for _, b in levels))
+
+
 class IFRNet(Network):
-    """The network; see the module for what it computes and why.
+    """The network of IFRNet; the module's docstring describes it.
 
     Args:
-        config: Its size, one of `CONFIGS` or your own.
+        config: The size, one of `CONFIGS` or your own.
     """
 
     multiple = 16
@@ -295,30 +310,27 @@ class IFRNet(Network):
         self.decoder1 = Decoder(c1, 4 + 1 + 3, side)
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> IFRNetPair:
-        """The features of both frames, in one pass of the encoder."""
-        mean = pair_mean(frame0, frame1)
-        frame0, frame1 = frame0 - mean, frame1 - mean
-        both = [level.chunk(2) for level in self.encoder(torch.cat((frame0, frame1)))]
-        return IFRNetPair(frame0, frame1, mean, tuple(a for a, _ in both), tuple(b for _, b in both))
+        """The frames and their features."""
+        return encode_pair(self.encoder, frame0, frame1)
 
     def encode_truth(self, pair: IFRNetPair, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The encoder's features of the true frame t (N, 3, H, W), at 1/2, 1/4, 1/8, like `IFRNetSynthesis.features`.
+        """The encoder's features of the true frame t (N, 3, H, W), at 1/2, 1/4, 1/8.
 
-        For the geometry consistency loss; the pair lends its mean.
+        They are the targets of `IFRNetSynthesis.features` in the geometry consistency loss.
         """
         level1, level2, level3, _ = self.encoder(truth - pair.mean)
         return level1, level2, level3
 
     def at(self, pair: IFRNetPair, t: Tensor, prior: FeaturePrior | None = None) -> IFRNetSynthesis:
-        """Frame t of a prepared pair; `t` is (N, 1, 1, 1). `prior` is given where the configuration has one."""
-        first, second = pair.first, pair.second
-        flow3, features3 = self.decoder4(first[3], second[3], t, prior)
-        change, features2 = self.decoder3(features3, first[2], second[2], flow3).tensor_split((4,), dim=1)
-        flow2 = enlarge_flow(flow3) + change
-        change, features1 = self.decoder2(features2, first[1], second[1], flow2).tensor_split((4,), dim=1)
-        flow1 = enlarge_flow(flow2) + change
-        change, logit, residual = self.decoder1(features1, first[0], second[0], flow1).tensor_split((4, 5), dim=1)
-        flow_t0, flow_t1 = (enlarge_flow(flow1) + change).chunk(2, dim=1)
+        """Frame t of a prepared pair; `t` is (N, 1, 1, 1). `prior` is needed if and only if `config.prior` is true."""
+        f0, f1 = pair.features0, pair.features1
+        flow3, features3 = self.decoder4(f0[3], f1[3], t, prior)
+        flow_residual, features2 = self.decoder3(features3, f0[2], f1[2], flow3).tensor_split((4,), dim=1)
+        flow2 = resize_flow(flow3, 2.0) + flow_residual
+        flow_residual, features1 = self.decoder2(features2, f0[1], f1[1], flow2).tensor_split((4,), dim=1)
+        flow1 = resize_flow(flow2, 2.0) + flow_residual
+        flow_residual, logit, residual = self.decoder1(features1, f0[0], f1[0], flow1).tensor_split((4, 5), dim=1)
+        flow_t0, flow_t1 = (resize_flow(flow1, 2.0) + flow_residual).chunk(2, dim=1)
         mask = torch.sigmoid(at_least_float32(logit))
         warped0, warped1 = backward_warp(pair.frame0, flow_t0), backward_warp(pair.frame1, flow_t1)
         merged = mask * warped0 + (1.0 - mask) * warped1 + pair.mean
