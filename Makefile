@@ -35,7 +35,7 @@ docs: .venv/.stamp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 results: .venv/.stamp
-	$(BIN)/python -m betwixt.evaluation.results
+	$(BIN)/python benchmarks/results_page.py
 
 curve: .venv/.stamp
 	$(BIN)/python -m betwixt.cli train curve checkpoints/curve.csv docs/images/curve.png

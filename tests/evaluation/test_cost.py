@@ -12,7 +12,6 @@ from betwixt.errors import BetwixtError, UsageError
 from betwixt.evaluation.benchmark import BenchmarkRequest, run_benchmark
 from betwixt.evaluation.cost import count_flops, count_parameters, parse_size
 from betwixt.evaluation.plot import PlotPoint, draw_plot
-from betwixt.evaluation.results import pages
 from betwixt.models.registry import MODELS
 from clips import make_clip
 from parity import counts
@@ -140,9 +139,3 @@ def test_the_figure_is_the_same_every_time(tmp_path: Path) -> None:
     assert (tmp_path / "x.svg").read_bytes() == (tmp_path / "y.svg").read_bytes()
     with pytest.raises(UsageError, match="Nothing to draw"):
         draw_plot(tmp_path / "z.csv", [], title="t", metric="psnr")
-
-
-def test_the_pages_say_what_the_tables_hold() -> None:
-    project = Path(__file__).parents[2]
-    for path, text in pages(project).items():
-        assert path.read_text(encoding="utf-8") == text, f"{path} is not up to date: run make results"

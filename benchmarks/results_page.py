@@ -1,0 +1,370 @@
+"""Writes docs/results.md and the README's tables from the tables in results/.
+
+    python benchmarks/results_page.py [PROJECT]
+
+    results/quality.csv      betwixt evaluate --record        ─┐
+    results/cost.csv         betwixt benchmark --record       ─┼─► docs/results.md, the marked part of README.md
+    results/conversion.csv   betwixt benchmark --end-to-end   ─┤
+    results/realtime.csv     betwixt realtime --record        ─┘
+
+Nothing is measured here and no figure is typed by hand; a test compares the pages with what this script makes.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from betwixt.errors import BetwixtError, InputError
+from betwixt.evaluation.datasets import DATASETS
+from betwixt.evaluation.published import published_figures
+from betwixt.files import write_atomically
+
+Row = dict[str, str]
+Groups = list[tuple[tuple[str, ...], list[Row]]]
+
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+
+INTRODUCTION = """\
+Made by `make results` from the tables in [results/](../results), which record each measurement with its model, hash of
+the weights, protocol, date and machine. Means are over frames; in brackets is the 95 % confidence interval of the mean
+(bootstrap, over sequences where a set has several frames of one). [evaluate](how-to/evaluate.md) defines each metric.
+""".splitlines()
+
+DATASET_TITLES = {
+    "ucf101": "UCF101",
+    "middlebury": "Middlebury OTHER",
+    "frames": "Consecutive frames",
+    "vimeo90k": "Vimeo-90K",
+    "video": "Video",
+}
+README_SETS = (("ucf101", ""), ("middlebury", ""), ("frames", "davis_dev"), ("frames", "davis_dev, curved paths"))
+README_MODELS = {
+    "average": "mean of the two frames",
+    "dis-midpoint": "DIS midpoint (half of OpenCV's DIS flow)",
+    "minterpolate": "ffmpeg minterpolate",
+    "rife-4.6": "RIFE 4.6, its author's weights",
+    "dis": "**betwixt, dis**",
+    "compact": "**betwixt, compact**",
+    "compact-large": "**betwixt, compact-large**",
+    "hybrid": "**betwixt, hybrid (the default)**",
+}
+README_PUBLISHED = (
+    ("rife", "2", "RIFE"),
+    ("daek", "1", "IFRNet"),
+    ("daek", "1", "EBME"),
+    ("ncm", "1", "NCM-Base"),
+    ("daek", "1", "DAEK"),
+    ("ncm", "1", "NCM-Large"),
+)
+"""Papers, their tables and the methods whose published figures stand in the README."""
+
+
+# -- docs/results.md
+
+
+def results_page(quality: list[Row], cost: list[Row], conversion: list[Row], calls: list[Row]) -> str:
+    """docs/results.md."""
+    lines = ["# Results", "", *INTRODUCTION, "", "## Quality"]
+    for (dataset, options), rows in _group(quality, "dataset", "options", order=_dataset_order):
+        lines += _quality_section(dataset, options, rows)
+    lines += [
+        "",
+        "## Cost",
+        "",
+        "One frame from two RGB images in memory; the median, and in brackets the quartiles. One multiply-add",
+        "counts as two FLOP. Networks marked * ran without trained weights, which does not change the cost.",
+        "",
+    ]
+    for (size,), rows in _group(cost, "size"):
+        lines += _cost_section(size, rows)
+    lines += [
+        "![Quality over time per frame](../results/quality.png)",
+        "",
+        "## Whole conversions",
+        "",
+        "A clip converted to twice its frame rate by whole processes, start and decoding included, beside ffmpeg's",
+        "minterpolate, in turns in the same run. Where the encoder is none, the frames are made and discarded.",
+        "",
+        *_conversion_table(conversion),
+        "",
+        _measured_on(conversion),
+        "",
+        "## Real-time video",
+        "",
+        "Simulated calls ([realtime](how-to/realtime.md)): the four schemes of NCM's appendix E at the same bitrate.",
+        "*standing* is the share of ticks that repeat the last image. The times are for making one image, one after",
+        "the other; *missed* is the share that took longer than a tick; they are left out where the machine was busy",
+        "with other work.",
+        "",
+    ]
+    keys = ("clip", "size", "model", "factor", "network", "seed")
+    for (clip, size, model, factor, network, seed), rows in _group(calls, *keys, order=lambda key: key):
+        lines += [f"### {clip}, {size}, {model}, one frame of {factor}, network {network} (seed {seed})", ""]
+        lines += [*_call_table(rows), "", _measured_on(rows), ""]
+    return "\n".join(lines)
+
+
+def _quality_section(dataset: str, options: str, rows: list[Row]) -> list[str]:
+    base = dataset.removesuffix("-extrapolation")
+    title = DATASET_TITLES.get(base, base) + (", the frame after" if base != dataset else "")
+    count = max(int(row["count"]) for row in rows)
+    table = _table(
+        ("model", "PSNR, dB", "PSNR, float", "PSNR, luma", "SSIM", "IE", "frames", "weights", "date"),
+        (
+            (
+                _model_label(row),
+                _interval(row, "psnr", 2),
+                _mean(row, "psnr_float", 2),
+                _mean(row, "psnr_y", 2),
+                _mean(row, "ssim", 4),
+                _mean(row, "ie", 3),
+                row["count"],
+                f"`{row['weights_hash']}`" if row["weights_hash"] else "none",
+                row["date"],
+            )
+            for row in sorted(rows, key=lambda row: float(row["psnr"] or 0))
+        ),
+    )
+    lines = ["", f"### {title}{f' ({options})' if options else ''}", ""]
+    lines += [f"`{dataset}`: {rows[0]['protocol']}; {count} frames.", "", *table, "", _measured_on(rows)]
+    published = _published_table(dataset.replace("ucf101", "ucf101-clean") if options == "clean" else dataset)
+    return lines + (["", "As published, not measured here:", "", *published] if published else [])
+
+
+def _published_table(dataset: str) -> list[str]:
+    """The papers' figures for a data set, one line for each method and paper; empty if there are none."""
+    figures: dict[tuple[str, str, str], Row] = {}
+    for figure in published_figures():
+        if figure.dataset == dataset and figure.metric in ("psnr", "ssim", "ie"):
+            figures.setdefault((figure.paper, figure.table, figure.method), {})[figure.metric] = figure.printed
+    if not figures:
+        return []
+    return _table(
+        ("method", "PSNR, dB", "SSIM", "IE", "paper, table"),
+        (
+            (method, printed.get("psnr", ""), printed.get("ssim", ""), printed.get("ie", ""), f"{paper}, {table}")
+            for (paper, table, method), printed in figures.items()
+        ),
+    )
+
+
+def _cost_section(size: str, rows: list[Row]) -> list[str]:
+    table = _table(
+        ("model", "runs on", "parameters", "GFLOP", "ms per frame", "peak memory, MB", "date"),
+        (
+            (
+                row["model"] + ("" if row["trained"] == "yes" else " *"),
+                f"{row['device']} {row['runtime']} {row['precision']}",
+                f"{int(row['parameters']) / 1e6:.2f} M" if int(row["parameters"]) else "none",
+                f"{float(row['gflop']):.1f}" if row["gflop"] else "",
+                "{:.0f} ({:.0f} to {:.0f})".format(
+                    *(float(row[name]) for name in ("milliseconds", "quartile_1", "quartile_3"))
+                ),
+                row["peak_memory_mb"],
+                row["date"],
+            )
+            for row in sorted(rows, key=lambda row: float(row["milliseconds"]))
+        ),
+    )
+    return [f"### {size}", "", *table, "", _measured_on(rows), ""]
+
+
+def _conversion_table(rows: list[Row]) -> list[str]:
+    return _table(
+        ("model", "clip", "size", "encoder", "new frames/s", "minterpolate", "ratio", "rounds", "date"),
+        (
+            (
+                row["model"],
+                row["clip"],
+                row["size"],
+                row["encoder"],
+                f"{float(row['frames_per_second']):.1f}",
+                f"{float(row['minterpolate_frames_per_second']):.1f}",
+                row["ratio"],
+                row["rounds"],
+                row["date"],
+            )
+            for row in rows
+        ),
+    )
+
+
+def _call_table(rows: list[Row]) -> list[str]:
+    order = ("scheme 1", "scheme 2", "interpolation", "extrapolation")
+    return _table(
+        ("scheme", "kbit/s", "PSNR, dB", "SSIM", "flicker", "delay, ms", "standing", "ms", "missed", "date"),
+        (
+            (
+                row["scheme"],
+                row["kbit_per_second"],
+                _mean(row, "psnr", 2),
+                row["ssim"],
+                _mean(row, "flicker", 2),
+                row["delay_ms"],
+                f"{100 * float(row['standing']):.0f} %",
+                row["ms_median"],
+                f"{100 * float(row['missed']):.0f} %" if row["missed"] else "",
+                row["date"],
+            )
+            for row in sorted(rows, key=lambda row: order.index(row["scheme"]))
+        ),
+    )
+
+
+# -- README.md
+
+
+def readme_tables(quality: list[Row], conversion: list[Row]) -> str:
+    """The README's tables, between its two marks."""
+    heads, cells = [], {model: [label] for model, label in README_MODELS.items()}
+    for dataset, options in README_SETS:
+        rows = {
+            row["model"]: row
+            for row in quality
+            if (row["dataset"], row["options"]) == (dataset, options) and row["precision"] in ("", "fp32")
+        }
+        curved = "curved" in options
+        title = "DAVIS, four frames" if curved else "DAVIS" if dataset == "frames" else DATASET_TITLES[dataset]
+        heads.append(f"{title} ({max((int(row['count']) for row in rows.values()), default=0)})")
+        for model, line in cells.items():
+            line.append(_readme_cell(rows.get(model), dataset) or ("uses two frames" if curved else "needs a video"))
+    measured = {row["model"] for row in quality}
+    lines = _table(
+        ("method", *heads), [*(line for model, line in cells.items() if model in measured), *_readme_published()]
+    )
+    lines += [
+        "",
+        "<sub>Mean PSNR of the new frames at 8 bits per channel, by `betwixt evaluate`; in brackets the number of",
+        "frames. IE is the interpolation error: lower is better. Benchmarks give a model two frames; in conversions",
+        "and in the last column, `dis`, `compact` and `hybrid` also use the frames before and after. Lines marked",
+        "*as published* are copied from the papers, not measured here: Betwixt does not ship those weights.",
+        "[Results](docs/results.md) has all figures with confidence intervals, protocols and machines.</sub>",
+        "",
+    ]
+    lines += _table(
+        ("conversion to twice the frame rate: new frames per second", "Betwixt", "minterpolate, same run", "ratio"),
+        (
+            (
+                f"{row['model']}, {row['size']}, "
+                + ("without encoding" if row["encoder"] == "none" else f"encoded by {row['encoder']}"),
+                f"{float(row['frames_per_second']):.1f}",
+                f"{float(row['minterpolate_frames_per_second']):.1f}",
+                row["ratio"],
+            )
+            for row in sorted(conversion, key=lambda row: (row["encoder"] == "none", row["model"]))
+        ),
+    )
+    return "\n".join(lines)
+
+
+def _readme_cell(row: Row | None, dataset: str) -> str:
+    if row is None:
+        return ""
+    text = f"{_mean(row, 'psnr', 2)} dB"
+    if row["complete"] != "yes":
+        text += " (incomplete)"
+    return text + (f", IE {_mean(row, 'ie', 2)}" if dataset == "middlebury" else "")
+
+
+def _readme_published() -> list[tuple[str, ...]]:
+    """Lines of the README's table for `README_PUBLISHED`: the methods and a cell for each data set."""
+    lines: list[tuple[str, ...]] = []
+    for paper, table, method in README_PUBLISHED:
+        printed = {
+            (figure.dataset, figure.metric): figure.printed
+            for figure in published_figures()
+            if (figure.paper, figure.table, figure.method) == (paper, table, method)
+        }
+        psnr, error = printed.get(("ucf101", "psnr")), printed.get(("middlebury", "ie"))
+        lines.append((f"{method}, as published", f"{psnr} dB", f"IE {error}" if error else "-", "-", "-"))
+    return lines
+
+
+# -- helpers
+
+
+def _read_table(path: Path) -> list[Row]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except OSError:
+        raise InputError(f"{path} is missing: run this in the project, or pass the project's folder.") from None
+
+
+def _group(rows: list[Row], *columns: str, order: Callable[[tuple[str, ...]], Any] | None = None) -> Groups:
+    """The rows by the values of some columns, in the order of the table or sorted by `order`."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[column] for column in columns), []).append(row)
+    return list(groups.items()) if order is None else sorted(groups.items(), key=lambda group: order(group[0]))
+
+
+def _dataset_order(key: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+    return list(DATASETS).index(key[0].removesuffix("-extrapolation")), key
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(header)} |", f"|{'|'.join(['---'] + ['---:'] * (len(header) - 1))}|"]
+    return lines + [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _mean(row: Row, metric: str, digits: int) -> str:
+    return f"{float(row[metric]):.{digits}f}" if row.get(metric) else ""
+
+
+def _interval(row: Row, metric: str, digits: int) -> str:
+    if not row.get(metric):
+        return ""
+    low, high = (float(row[f"{metric}_{end}"]) for end in ("low", "high"))
+    return f"{_mean(row, metric, digits)} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _model_label(row: Row) -> str:
+    """A model's name, its precision if it is not fp32, and whether the score is incomplete."""
+    notes = [] if row["precision"] in ("", "fp32") else [row["precision"]]
+    notes += [] if row["complete"] == "yes" else ["incomplete"]
+    return f"{row['model']} ({', '.join(notes)})" if notes else row["model"]
+
+
+def _measured_on(rows: list[Row]) -> str:
+    return f"<sub>Measured on {'; '.join(dict.fromkeys(row['machine'] for row in rows))}.</sub>"
+
+
+def pages(project: Path) -> dict[Path, str]:
+    """The content of docs/results.md and README.md, by path.
+
+    Raises:
+        InputError: if a table or the README's marks are missing.
+    """
+    names = ("quality", "cost", "conversion", "realtime")
+    quality, cost, conversion, calls = (_read_table(project / "results" / f"{name}.csv") for name in names)
+    readme = project / "README.md"
+    before, begin, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise InputError(f"{readme} has no marks {BEGIN} and {END}.")
+    return {
+        project / "docs" / "results.md": results_page(quality, cost, conversion, calls),
+        readme: f"{before}{BEGIN}\n{readme_tables(quality, conversion)}\n{END}{after}",
+    }
+
+
+def main() -> int:
+    """Write the pages."""
+    try:
+        for path, text in pages(Path(sys.argv[1]) if len(sys.argv) > 1 else Path()).items():
+            write_atomically(path, text)
+            print(f"written: {path}")
+    except BetwixtError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
