@@ -3,8 +3,8 @@
     >>> import betwixt
     >>> model = betwixt.load_model("dis")
 
-`interpolate_video` turns a video into a smooth one; `load_model` gives a model whose `between` makes frames between
-two pictures.
+`interpolate_video` converts a video to another frame rate; `load_model` loads a model, whose `between` makes the frames
+between two images.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from betwixt.codec.encode import Encoded, encode_video
     from betwixt.errors import BetwixtError, DamagedInputError, InputError, OutputError, UsageError
     from betwixt.models.base import Interpolator
-    from betwixt.pipeline.interpolate import Plan, Progress, Summary, interpolate_video, plan_video
+    from betwixt.pipeline.interpolate import interpolate_video, plan_video
+    from betwixt.pipeline.job import Plan
+    from betwixt.pipeline.run import Progress, Summary
     from betwixt.runtime.load import load_model
 
-_HOMES = {
+_MODULES = {
     "BetwixtError": "betwixt.errors",
     "DamagedInputError": "betwixt.errors",
     "Decoded": "betwixt.codec.decode",
@@ -29,9 +31,9 @@ _HOMES = {
     "InputError": "betwixt.errors",
     "Interpolator": "betwixt.models.base",
     "OutputError": "betwixt.errors",
-    "Plan": "betwixt.pipeline.interpolate",
-    "Progress": "betwixt.pipeline.interpolate",
-    "Summary": "betwixt.pipeline.interpolate",
+    "Plan": "betwixt.pipeline.job",
+    "Progress": "betwixt.pipeline.run",
+    "Summary": "betwixt.pipeline.run",
     "UsageError": "betwixt.errors",
     "decode_video": "betwixt.codec.decode",
     "encode_video": "betwixt.codec.encode",
@@ -62,11 +64,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # loaded on first use, so that `betwixt --help` and `--version` answer at once
-    if name not in _HOMES:
+    # Imported on first use, so that `betwixt --help` and `--version` answer at once.
+    if name not in _MODULES:
         raise AttributeError(f"module 'betwixt' has no attribute '{name}'")
     from importlib import import_module
 
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(_MODULES[name]), name)
     globals()[name] = value
     return value

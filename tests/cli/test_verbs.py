@@ -81,7 +81,7 @@ def test_a_pytorch_that_does_not_load_is_said_in_a_line(tmp_path, clip):
 
 
 def test_what_is_wrong_with_files_is_said_before_a_model_is_loaded(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("betwixt.pipeline.interpolate.load_model", None)
+    monkeypatch.setattr("betwixt.pipeline.job.load_model", None)
     assert run(["interpolate", str(tmp_path / "missing.mkv"), str(tmp_path / "out.mp4")]) == 2
     assert "missing.mkv" in capsys.readouterr().err
 

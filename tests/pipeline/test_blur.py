@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from betwixt.errors import UsageError
-from betwixt.pipeline.blur import FINEST, MOST_SAMPLES, blur_video, exposure, moments, plan_blur, sample_count
+from betwixt.pipeline.blur import (
+    MAX_SAMPLES,
+    MAX_SAMPLES_PER_PIXEL,
+    blur_video,
+    exposure_parts,
+    plan_blur,
+    sample_count,
+    sample_times,
+)
 from clips import make_clip, read_frames, same, samples
 
 instants = st.integers(-120, 720).map(lambda n: Fraction(n, 60))
@@ -22,7 +30,7 @@ quick = settings(max_examples=60, deadline=None)
 @given(increasing, instants, instants)
 def test_an_exposure_is_its_parts_without_gap_or_overlap(times, a, b):
     opens, closes = sorted((a, b))
-    parts = exposure(times, opens, closes)
+    parts = exposure_parts(times, opens, closes)
     low, high = max(opens, times[0]), min(closes, times[-1])
     if high <= low:
         assert parts == []
@@ -39,21 +47,21 @@ def test_an_exposure_is_its_parts_without_gap_or_overlap(times, a, b):
 @quick
 @given(increasing, instants, instants, st.integers(1, 40))
 def test_moments_lie_evenly_within_their_part(times, a, b, count):
-    for part in exposure(times, *sorted((a, b))):
-        found = moments(part, count)
+    for part in exposure_parts(times, *sorted((a, b))):
+        found = sample_times(part, count)
         assert len(found) == count
         assert all(float(part.start) < t < float(part.end) for t in found) or part.end - part.start < Fraction(1, 10**9)
         assert np.mean(found) == pytest.approx(float(part.start + part.end) / 2)
 
 
 @quick
-@given(st.integers(1, MOST_SAMPLES), st.floats(0, 1), st.floats(0, 3000))
+@given(st.integers(1, MAX_SAMPLES), st.floats(0, 1), st.floats(0, 3000))
 def test_no_step_is_longer_than_a_pixel_and_none_is_wasted(wanted, share, distance):
     count = sample_count(wanted, share, distance)
-    assert 1 <= count <= MOST_SAMPLES
-    assert count >= min(distance, MOST_SAMPLES)
-    assert count <= 2 + FINEST * distance
-    if distance >= 1 and distance <= wanted * share <= FINEST * distance:
+    assert 1 <= count <= MAX_SAMPLES
+    assert count >= min(distance, MAX_SAMPLES)
+    assert count <= 2 + MAX_SAMPLES_PER_PIXEL * distance
+    if distance >= 1 and distance <= wanted * share <= MAX_SAMPLES_PER_PIXEL * distance:
         assert abs(count - wanted * share) <= 1
 
 
@@ -154,12 +162,12 @@ def test_one_frame_and_fades_are_no_reason_to_stop(tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"shutter": 0}, "--shutter"),
-        ({"shutter": 721}, "--shutter"),
+        ({"shutter": 0}, "shutter"),
+        ({"shutter": 721}, "shutter"),
         ({"shutter": "wide"}, "not a number"),
-        ({"phase": "1000"}, "--phase"),
-        ({"samples": 0}, "--samples"),
-        ({"samples": 100000}, "--samples"),
+        ({"phase": "1000"}, "phase"),
+        ({"samples": 0}, "samples"),
+        ({"samples": 100000}, "samples"),
         ({"fps": "0.1"}, "span"),
     ],
 )

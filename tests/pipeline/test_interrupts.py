@@ -11,7 +11,7 @@ import pytest
 
 import betwixt
 from betwixt import signals
-from betwixt.pipeline import interpolate
+from betwixt.pipeline import run
 from betwixt.signals import defer_signals
 from clips import make_clip, wait_until
 
@@ -106,7 +106,7 @@ def test_an_interrupt_before_or_after_any_held_block_leaves_nothing(tmp_path, mo
             raise KeyboardInterrupt
         return defer_signals()
 
-    monkeypatch.setattr(interpolate, "defer_signals", held)
+    monkeypatch.setattr(run, "defer_signals", held)
     with pytest.raises(KeyboardInterrupt):
         betwixt.interpolate_video(source, tmp_path / "out.mkv", model="dis")
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
@@ -131,5 +131,5 @@ def test_a_pipe_that_stalls_is_given_up(tmp_path, part):
         finally:
             process.kill()
     assert process.returncode == 130
-    assert error == b"betwixt: interrupted; nothing was left behind.\n"
+    assert error.endswith(b"betwixt: interrupted; nothing was left behind.\n")
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]

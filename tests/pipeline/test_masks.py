@@ -72,7 +72,7 @@ def test_masks_that_do_not_fit_are_refused(tmp_path: Path, clip: Path) -> None:
         (Masked(), tmp_path / "none", {}, InputError, "There is no folder of masks"),
         (Masked(), small, {}, InputError, "make masks of the frames' size"),
         (Masked(), short, {}, InputError, "00005.png is missing"),
-        (Masked(), good, {"loop": True}, UsageError, "--masks and --loop"),
+        (Masked(), good, {"loop": True}, UsageError, "`masks` and `loop`"),
     ):
         with pytest.raises(kind, match=message) as error:
             betwixt.interpolate_video(clip, target, model=model, masks=maps, codec="ffv1", **more)

@@ -1,6 +1,5 @@
 """Conversions that are broken off, and go on."""
 
-import inspect
 import json
 import os
 import subprocess
@@ -19,8 +18,9 @@ from betwixt.media import journal
 from betwixt.media.images.writer import ImageWriter
 from betwixt.media.journal import journal_path
 from betwixt.media.writer import VideoWriter
-from betwixt.pipeline.blur import _Job as BlurJob
-from betwixt.pipeline.interpolate import Job, defaults
+from betwixt.pipeline.blur import BlurJob
+from betwixt.pipeline.extrapolation import ExtrapolationJob
+from betwixt.pipeline.job import Job
 from clips import interrupted_at, make_clip, read_frames, same, wait_until
 
 
@@ -260,13 +260,13 @@ def test_the_command_line_says_what_is_kept(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(VideoWriter, "write", stop)
     assert run(command) == 130
     assert "interrupted. What was done is kept: run the same command again to continue." in capsys.readouterr().err
-    monkeypatch.setattr("betwixt.pipeline.interpolate.load_model", _interrupted)
+    monkeypatch.setattr("betwixt.pipeline.job.load_model", _interrupted)
     assert run(command) == 130
     assert "What an earlier run had done is still kept" in capsys.readouterr().err
     monkeypatch.undo()
     assert run(command) == 0
     told = capsys.readouterr().err
-    assert told.index("Going on after") < told.index("frames are those of an earlier run")
+    assert told.index("Resuming after") < told.index("frames are those of an earlier run")
 
 
 def _interrupted(*_: Any, **__: Any) -> None:
@@ -306,7 +306,7 @@ def test_a_failure_says_that_what_was_done_is_kept(tmp_path, monkeypatch):
     assert betwixt.interpolate_video(source, tmp_path / "out.mkv", model="dis", codec="ffv1").earlier > 30
 
 
-OTHERWISE = {
+OTHER_VALUES = {
     "fps": 60,
     "factor": 3,
     "slow": 2,
@@ -314,47 +314,39 @@ OTHERWISE = {
     "start": 0.5,
     "end": 1,
     "scene_cuts": "off",
-    "duplicates": "fill",
-    "loop": True,
     "codec": "hevc",
     "quality": 30,
     "pixel_format": "yuv444p",
-    "interlaced": "ignore",
-    "paths": "straight",
+    "shutter": 90,
+    "phase": 0,
 }
-"""For each option another value."""
+"""Another value for each option that changes the frames, where it does not follow from the declaration."""
 
-ALIKE = {"device", "threads", "overwrite", "audio", "journal", "weights", "masks", "input_fps"}
-"""What changes none of the video's frames, or is told by what it names: a file's content, a folder's."""
+WITHOUT_EFFECT = {"device", "threads", "overwrite", "audio", "journal", "weights", "masks", "input_fps"}
+"""Options that do not change the frames, or that name a file or folder whose content is recorded."""
 
 
-def test_what_changes_the_frames_is_in_the_settings(tmp_path):
+@pytest.mark.parametrize("kind", [Job, BlurJob, ExtrapolationJob])
+def test_what_changes_the_frames_is_in_the_settings(tmp_path, kind):
     source = make_clip(tmp_path / "in.mkv", frames=30)
 
     def settings(**options: Any) -> dict[str, Any]:
-        job = Job(source, tmp_path / "out.mp4", **(defaults() | {"model": "dis"} | options))
-        job.reader.close()
-        return job.settings()
+        with kind(source, tmp_path / "out.mp4", {"model": "dis"} | options) as job:
+            return job.settings()
 
-    assert OTHERWISE.keys() | ALIKE == defaults().keys()
     usual = settings()
-    for name, value in OTHERWISE.items():
+    json.dumps(usual, default=str)
+    for name, option in kind.declared.options.items():
+        if name in WITHOUT_EFFECT:
+            continue
+        if option.choices:
+            value = next(choice for choice in option.choices if choice not in (option.default, "refuse"))
+        elif isinstance(option.default, bool):
+            value = not option.default
+        else:
+            value = OTHER_VALUES[name] if name in OTHER_VALUES else option.default + 1
         assert settings(**{name: value}) != usual, name
     assert settings(threads=1, overwrite=True, audio="drop") == usual
-
-
-def test_what_changes_the_exposure_is_in_the_settings(tmp_path):
-    source = make_clip(tmp_path / "in.mkv", frames=30)
-    usual = {"shutter": 180, "phase": None, "samples": 8, "linear": True}
-    assert usual.keys() == inspect.signature(BlurJob).parameters.keys() - {"source", "target", "options"}
-
-    def settings(**options: Any) -> dict[str, Any]:
-        job = BlurJob(source, tmp_path / "out.mkv", **(usual | {"model": "dis"} | options))
-        job.reader.close()
-        return job.settings()
-
-    for name, value in {"shutter": 90, "phase": 0, "samples": 9, "linear": False}.items():
-        assert settings(**{name: value}) != settings(), name
 
 
 def test_a_process_that_is_killed_loses_nothing(tmp_path):
@@ -369,6 +361,6 @@ def test_a_process_that_is_killed_loses_nothing(tmp_path):
             process.kill()
     assert not (tmp_path / "out.mkv").exists()
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=True)
-    assert "frames are those of an earlier run that was broken off" in done.stderr
+    assert "frames are those of an earlier run that was interrupted" in done.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv", "out.mkv"]
     assert len(read_frames(tmp_path / "out.mkv")) == 240

@@ -1,77 +1,83 @@
-"""betwixt benchmark: what a frame costs."""
+"""betwixt benchmark: the cost of a frame."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["benchmark"]
+from betwixt.cli import options as o
 
-Text = Optional[str]  # noqa: UP045 - Typer reads the annotation at run time
-Seconds = Optional[float]  # noqa: UP045
+__all__ = ["benchmark"]
 
 
 def benchmark(
-    model: Annotated[str, typer.Option(metavar="NAME[,NAME..]", help="Which models (see betwixt models).")] = "auto",
-    size: Annotated[Text, typer.Option(metavar="WxH", help="Of the frames. Default: 1280x720, or the clip's.")] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")] = "auto",
+    models: Annotated[
+        str, typer.Option("--model", metavar="NAME[,NAME..]", help="Which models (see betwixt models).")
+    ] = "auto",
+    size: Annotated[
+        o.Text, typer.Option(metavar="WxH", help="The frames' size. Default: 1280x720, or the clip's.")
+    ] = None,
+    device: o.Device = "auto",
     runtime: Annotated[str, typer.Option(metavar="auto|torch|openvino|native", help="What runs it.")] = "auto",
     precision: Annotated[
         str,
-        typer.Option(metavar="auto|fp32|bf16|fp16|int8", help="In what a network computes; auto: as conversions do."),
+        typer.Option(metavar="auto|fp32|bf16|fp16|int8", help="The network's precision; auto: that of conversions."),
     ] = "auto",
     weights: Annotated[
-        Text, typer.Option(metavar="FILE", help="A network's weights. Without: what comes with it, or none.")
+        o.File, typer.Option(metavar="FILE", help="A network's weights. Default: what comes with it, or none.")
     ] = None,
-    threads: Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 for one a core.")] = 0,
+    threads: Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 for one per core.")] = 0,
     runs: Annotated[int, typer.Option(metavar="N", help="How often each model is timed.")] = 10,
     end_to_end: Annotated[
-        Text, typer.Option(metavar="CLIP", help="Time the whole conversion of a clip, beside ffmpeg's minterpolate.")
+        o.File, typer.Option(metavar="CLIP", help="Time the whole conversion of a clip, beside ffmpeg's minterpolate.")
     ] = None,
-    seconds: Annotated[Seconds, typer.Option(metavar="S", help="--end-to-end: only so much of the clip.")] = None,
+    seconds: Annotated[
+        o.Float, typer.Option(metavar="S", help="--end-to-end: convert only this much of the clip.")
+    ] = None,
     rounds: Annotated[int, typer.Option(metavar="N", help="--end-to-end: how often each converts it.")] = 3,
     no_encoder: Annotated[
-        bool, typer.Option("--no-encoder", help="--end-to-end: make the frames and throw them away.")
+        bool, typer.Option("--no-encoder", help="--end-to-end: synthesize the frames and discard them.")
     ] = False,
-    as_json: Annotated[Text, typer.Option("--json", metavar="FILE", help="Write JSON; - for standard output.")] = None,
-    record: Annotated[Text, typer.Option(metavar="FILE", help="Put the figures into this table of results.")] = None,
+    json: Annotated[o.File, typer.Option(metavar="FILE", help="Write JSON; - for standard output.")] = None,
+    record: Annotated[o.File, typer.Option(metavar="FILE", help="Put the figures into this table of results.")] = None,
     plot: Annotated[
-        Text, typer.Option(metavar="QUALITY.CSV", help="Draw quality (of this table) over time, beside it.")
+        o.File, typer.Option(metavar="QUALITY.CSV", help="Draw quality (of this table) over time, beside it.")
     ] = None,
     dataset: Annotated[str, typer.Option(help="--plot: the data set whose scores are drawn.")] = "ucf101",
-    metric: Annotated[str, typer.Option(help="--plot: in which metric.")] = "psnr",
+    metric: Annotated[str, typer.Option(help="--plot: the metric.")] = "psnr",
 ) -> None:
-    """Measure parameters, operations, time a frame and peak memory of models, and say on what machine.
+    """Measure the parameters, operations, time per frame and peak memory of models, and name the machine.
 
-    A network that comes without weights is timed without: its cost does not depend on them.
+    A network that comes without weights is timed with random ones: its cost does not depend on them.
     """
     from betwixt.cli import report
     from betwixt.evaluation.benchmark import BenchmarkRequest, run_benchmark
 
+    to_stdout = json == Path("-")
     request = BenchmarkRequest(
-        models=[name.strip() for name in model.split(",")],
+        models=[name.strip() for name in models.split(",")],
         size=size,
         device=device,
         runtime=runtime,
         precision=precision,
-        weights=None if weights is None else Path(weights),
+        weights=weights,
         threads=threads,
         runs=runs,
-        end_to_end=None if end_to_end is None else Path(end_to_end),
+        end_to_end=end_to_end,
         seconds=seconds,
         rounds=rounds,
         no_encoder=no_encoder,
-        json=None if as_json in (None, "-") else Path(str(as_json)),
-        record=None if record is None else Path(record),
-        plot=None if plot is None else Path(plot),
+        json=None if to_stdout else json,
+        record=record,
+        plot=plot,
         dataset=dataset,
         metric=metric,
     )
-    out: Any = sys.stderr if as_json == "-" else sys.stdout
+    out: Any = sys.stderr if to_stdout else sys.stdout
     outcome = run_benchmark(request, lambda text: print(text, file=sys.stderr, flush=True))
-    if as_json == "-":
+    if to_stdout:
         print(outcome.json, end="")
     report.print_costs(outcome, out)

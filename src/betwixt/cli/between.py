@@ -1,4 +1,4 @@
-"""betwixt between: frames between two pictures."""
+"""betwixt between: frames between two images."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["between"]
 
 
 def between(
-    first: Annotated[str, typer.Argument(metavar="A", help="The first picture.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="The second picture, of the same size.")],
+    first: Annotated[str, typer.Argument(metavar="A", help="The first image.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="The second image, of the same size.")],
     target: Annotated[str, typer.Argument(metavar="OUT", help="A folder or pattern of images, one image, or a .gif.")],
     times: Annotated[o.Text, typer.Option(help="Times from 0 (A) to 1 (B): 0.25,0.5,0.75.")] = None,
     count: Annotated[
         o.Number,
         typer.Option(help="Or how many frames, evenly spaced between A and B. Default: 1."),
     ] = None,
-    ends: Annotated[bool, typer.Option("--ends", help="Put A and B in as well. A GIF always has them.")] = False,
+    ends: Annotated[bool, typer.Option("--ends", help="Write A and B as well. A GIF always has them.")] = False,
     fps: Annotated[str, typer.Option(help="The rate of a GIF.")] = "10",
     model: o.Model = "auto",
     device: o.Device = "auto",
@@ -29,18 +29,18 @@ def between(
     overwrite: o.Overwrite = False,
     as_json: o.AsJson = False,
 ) -> None:
-    """Make the frames between two pictures."""
+    """Make the frames between two images."""
     from betwixt.cli import report
-    from betwixt.pipeline.between import between_pictures
+    from betwixt.pipeline.between import between_images
     from betwixt.runtime.load import suggest_packages
 
-    made = between_pictures(
+    summary = between_images(
         first, second, target, times=times, count=count, ends=ends, fps=fps, model=model, device=device,
         weights=weights, overwrite=overwrite,
     )  # fmt: skip
     if as_json:
-        report.print_json(made.as_dict(), sys.stdout)
-    else:
-        shown = ", ".join(f"{float(t):.4g}" for t in made.times[:12]) + (", ..." if len(made.times) > 12 else "")
-        report.print_notes(suggest_packages(model, device), [])
-        print(f"{made.output}: {made.frames} frames at {shown} ({made.model}, {made.seconds:.1f} s)")
+        report.print_json(summary.as_dict(), sys.stdout)
+        return
+    report.print_notes(suggest_packages(model, device))
+    shown = ", ".join(f"{float(t):.4g}" for t in summary.times[:12]) + (", ..." if len(summary.times) > 12 else "")
+    print(f"{summary.output}: {summary.frames} frames at {shown} ({summary.model}, {summary.seconds:.1f} s)")

@@ -1,73 +1,79 @@
-"""betwixt encode and decode: a video compressed with synthesized B frames, and back."""
+"""betwixt encode and decode: compress a video with synthesized B frames, and restore it."""
 
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
-from betwixt.cli.options import NoJournal, says_what_is_kept
+from betwixt.cli import options as o
 
 __all__ = ["decode", "encode"]
-
-Text = Optional[str]  # noqa: UP045 - Typer reads the annotation at run time
-Number = Optional[float]  # noqa: UP045
 
 
 def encode(
     source: Annotated[str, typer.Argument(metavar="IN", help="A video, or images (folder, pattern).")],
-    target: Annotated[str, typer.Argument(metavar="OUT.mkv", help="What any player plays at a part of the rate.")],
+    target: Annotated[str, typer.Argument(metavar="OUT.mkv", help="The output; any player plays its base frames.")],
     mode: Annotated[
-        str, typer.Option(metavar="bit-free|bit-need|base", help="B frames synthesized, coded, or the base codec's.")
+        str,
+        typer.Option(
+            metavar="bit-free|bit-need|base", help="B frames: synthesized, coded by a network, or the base codec's."
+        ),
     ] = "bit-free",
-    base: Annotated[str, typer.Option(metavar="x265|x264|svtav1", help="The codec of the other frames.")] = "x265",
-    preset: Annotated[Text, typer.Option(help="Its preset.")] = None,
-    quality: Annotated[Text, typer.Option(metavar="CRF", help="Its quality, lower is better; or lossless.")] = None,
-    keep: Annotated[int, typer.Option(metavar="2|4|8", help="Give it one of this many frames.")] = 2,
+    base: Annotated[
+        str, typer.Option(metavar="x265|x264|svtav1", help="The base codec, of the other frames.")
+    ] = "x265",
+    preset: Annotated[o.Text, typer.Option(help="The base codec's preset.")] = None,
+    quality: Annotated[
+        o.Text, typer.Option(metavar="CRF", help="The base codec's quality, lower is better; or lossless.")
+    ] = None,
+    keep: Annotated[int, typer.Option(metavar="2|4|8", help="The base codec gets one of this many frames.")] = 2,
     order: Annotated[
         str,
-        typer.Option(metavar="ip|p|own", help="I and P, and B if more is sent; I and P alone; or as it thinks best."),
+        typer.Option(
+            metavar="ip|p|own",
+            help="Base frames: I and P, with B if more is sent; I and P alone; or the encoder's choice.",
+        ),
     ] = "ip",
-    intra: Annotated[int, typer.Option(metavar="N", help="Distance of I frames, in frames of the source.")] = 240,
+    intra: Annotated[int, typer.Option(metavar="N", help="Distance of I frames, in source frames.")] = 240,
     floor: Annotated[
-        Number,
-        typer.Option(metavar="DB", help="Send B frames that would come out worse: 32; -3: so much below the rest."),
+        o.Float,
+        typer.Option(
+            metavar="DB", help="Send B frames that would fall below this PSNR: 32; or -3: this far below the rest."
+        ),
     ] = None,
     model: Annotated[
-        str, typer.Option(metavar="NAME", help="Which model synthesizes (betwixt models); auto: the best.")
+        str, typer.Option(metavar="NAME", help="The model that synthesizes frames (betwixt models); auto: the best.")
     ] = "auto",
-    weights: Annotated[Text, typer.Option(metavar="FILE", help="Its weights.")] = None,
+    weights: Annotated[o.Text, typer.Option(metavar="FILE", help="The model's weights.")] = None,
     codec_weights: Annotated[
-        Text, typer.Option(metavar="FILE", help="bit-need: weights of the network that codes.")
+        o.Text, typer.Option(metavar="FILE", help="bit-need: weights of the coding network.")
     ] = None,
     step: Annotated[
-        Number, typer.Option(metavar="S", help="bit-need: the quantizer's step; without it, as the other frames.")
+        o.Float, typer.Option(metavar="S", help="bit-need: the quantizer's step. Default: to match the base frames.")
     ] = None,
-    scene_cuts: Annotated[
-        str, typer.Option(metavar="auto|off|FILE", help="Find scene cuts, ignore them, or read them from a file.")
-    ] = "auto",
-    pixel_format: Annotated[Text, typer.Option(help="Encode in this format instead of the source's.")] = None,
-    interlaced: Annotated[
-        str, typer.Option(metavar="refuse|deinterlace|ignore", help="What to do with interlaced video.")
-    ] = "refuse",
-    input_fps: Annotated[Text, typer.Option(help="The rate of a folder of images. Default: 25.")] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")] = "auto",
-    threads: Annotated[int, typer.Option(metavar="N", help="Threads to use; 0 for one a core.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
-    measure: Annotated[bool, typer.Option("--measure", help="Say how good the B frames are, without a floor too.")] = (
-        False
-    ),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    scene_cuts: o.SceneCuts = "auto",
+    pixel_format: o.PixelFormat = None,
+    interlaced: o.Interlaced = "refuse",
+    input_fps: o.InputFps = None,
+    device: o.Device = "auto",
+    threads: o.Threads = 0,
+    overwrite: o.Overwrite = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Print the PSNR of the B frames, also without --floor.")
+    ] = (False),
+    as_json: o.AsJson = False,
 ) -> None:
-    """Compress a video: half of the frames by a usual codec, the rest made from them by betwixt decode.
+    """Compress a video: some of its frames by a standard codec, the rest synthesized from them by betwixt decode.
 
-    No frame is ever made across a scene cut; audio, subtitles, chapters, attachments and tags are copied.
+    No frame is synthesized across a scene cut; audio, subtitles, chapters, attachments and tags are copied.
     """
     from betwixt.cli import report
+    from betwixt.cli.progress import ProgressDisplay
     from betwixt.codec.encode import encode_video
 
-    with report.StageReport(quiet=as_json and not sys.stderr.isatty()) as progress:
+    with ProgressDisplay(quiet=as_json and not sys.stderr.isatty()) as progress:
         summary = encode_video(
             source, target, mode=mode, base=base, preset=preset, quality=quality, keep=keep, order=order, intra=intra,
             floor=floor, model=model, weights=weights, codec_weights=codec_weights, step=step, scene_cuts=scene_cuts,
@@ -82,38 +88,39 @@ def encode(
 
 
 def decode(
-    source: Annotated[str, typer.Argument(metavar="IN.mkv", help="What betwixt encode made.")],
+    source: Annotated[str, typer.Argument(metavar="IN.mkv", help="A file made by betwixt encode.")],
     target: Annotated[str, typer.Argument(metavar="OUT", help="A video; the suffix says which container.")],
-    model: Annotated[Text, typer.Option(help="Another model than the one it was encoded with.")] = None,
-    weights: Annotated[Text, typer.Option(metavar="FILE", help="The model's weights.")] = None,
+    model: Annotated[o.Text, typer.Option(help="Use another model than the one it was encoded with.")] = None,
+    weights: Annotated[o.Text, typer.Option(metavar="FILE", help="The model's weights.")] = None,
     codec_weights: Annotated[
-        Text, typer.Option(metavar="FILE", help="bit-need: weights of the network that codes.")
+        o.Text, typer.Option(metavar="FILE", help="bit-need: weights of the coding network.")
     ] = None,
-    codec: Annotated[Text, typer.Option(help="h264, hevc, av1, vp9, prores, ffv1, or any FFmpeg encoder.")] = None,
-    quality: Annotated[Text, typer.Option(help="On the encoder's own scale, lower is better; or lossless.")] = None,
-    pixel_format: Annotated[Text, typer.Option(help="Encode in this format instead of the source's.")] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")] = "auto",
-    threads: Annotated[int, typer.Option(metavar="N", help="Threads to use; 0 for one a core.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")] = False,
-    no_journal: NoJournal = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    codec: o.Codec = None,
+    quality: o.Quality = None,
+    pixel_format: o.PixelFormat = None,
+    device: o.Device = "auto",
+    threads: o.Threads = 0,
+    overwrite: o.Overwrite = False,
+    journal: o.Journal = False,
+    as_json: o.AsJson = False,
 ) -> None:
     """Restore every frame of a video that betwixt encode made, at its exact time.
 
-    Damaged frames are made up from their neighbours, with a notice and exit code 3.
+    Damaged frames are synthesized from their neighbours, with a note and exit code 3.
     """
     from betwixt.cli import report
+    from betwixt.cli.progress import ProgressDisplay
     from betwixt.codec.decode import decode_video
     from betwixt.errors import DamagedInputError
 
     damaged: DamagedInputError | None = None
     summary: Any
-    with report.StageReport(quiet=as_json and not sys.stderr.isatty()) as progress, says_what_is_kept(target):
+    with ProgressDisplay(quiet=as_json and not sys.stderr.isatty()) as progress, o.report_kept_work(target):
         try:
             summary = decode_video(
                 source, target, model=model, weights=weights, codec_weights=codec_weights, codec=codec,
                 quality=quality, pixel_format=pixel_format, device=device, threads=threads, overwrite=overwrite,
-                journal=not no_journal, progress=progress,
+                journal=journal, progress=progress,
             )  # fmt: skip
         except DamagedInputError as error:
             damaged, summary = error, error.summary

@@ -1,99 +1,110 @@
-"""betwixt evaluate: how good models are on a benchmark."""
+"""betwixt evaluate: the quality of models on a benchmark."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["evaluate"]
+from betwixt.cli import options as o
 
-Text = Optional[str]  # noqa: UP045 - Typer reads the annotation at run time
-Number = Optional[int]  # noqa: UP045
+__all__ = ["evaluate"]
 
 
 def evaluate(
     dataset: Annotated[str, typer.Option(help="vimeo90k, ucf101, middlebury, snu-film-hard, frames, video, ..")],
     root: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds the data set (a file for video).")],
-    model: Annotated[str, typer.Option(metavar="NAME[,NAME..]", help="Which models (see betwixt models).")] = "auto",
-    limit: Annotated[Number, typer.Option(metavar="N", help="Only the first N samples.")] = None,
-    ids: Annotated[Text, typer.Option(metavar="FILE", help="Only the samples named in this file, one a line.")] = None,
+    models: Annotated[
+        str, typer.Option("--model", metavar="NAME[,NAME..]", help="Which models (see betwixt models).")
+    ] = "auto",
+    limit: Annotated[o.Number, typer.Option(metavar="N", help="Only the first N samples.")] = None,
+    ids: Annotated[
+        o.File, typer.Option(metavar="FILE", help="Only the samples named in this file, one per line.")
+    ] = None,
     metrics: Annotated[
         str,
         typer.Option(
             help="Of psnr, psnr_float, psnr_y, ssim, ssim_2d, ssim_skimage, ms_ssim, ie, flip, lpips, flicker."
         ),
     ] = "psnr,psnr_float,ssim,ie",
-    clean: Annotated[bool, typer.Option("--clean", help="ucf101: without the 98 samples NCM found dirty.")] = False,
-    stride: Annotated[int, typer.Option(metavar="N", help="frames: how far the given frames lie from the middle.")] = 1,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="ucf101: leave out the 98 samples that NCM found faulty.")
+    ] = False,
+    stride: Annotated[
+        int, typer.Option(metavar="N", help="frames: distance of the given frames from the middle one.")
+    ] = 1,
     extrapolate: Annotated[
-        bool, typer.Option("--extrapolate", help="Triplets: restore the last frame from the two before it.")
+        bool, typer.Option("--extrapolate", help="Triplets: predict the last frame from the two before it.")
     ] = False,
     paths: Annotated[
         str,
         typer.Option(
-            metavar="straight|curved", help="frames, video, ..: curved shows models the frames around the two as well."
+            metavar="straight|curved", help="frames, video, ..: curved also gives models the neighbouring frames."
         ),
     ] = "straight",
-    weights: Annotated[Text, typer.Option(metavar="FILE", help="A network's weights: safetensors, .pth, .pkl.")] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")] = "auto",
-    precision: Annotated[str, typer.Option(metavar="fp32|bf16|fp16|int8", help="In what a network computes.")] = "fp32",
-    jobs: Annotated[int, typer.Option(metavar="N", help="Samples at work at a time; 0: one a core.")] = 0,
-    save_frames: Annotated[Text, typer.Option(metavar="DIR", help="Keep the made frames there, as PNG.")] = None,
-    csv: Annotated[Text, typer.Option(metavar="FILE", help="Write a table with a line for each sequence.")] = None,
-    frames_csv: Annotated[Text, typer.Option(metavar="FILE", help="Write a table with a line for each frame.")] = None,
-    as_json: Annotated[Text, typer.Option("--json", metavar="FILE", help="Write JSON; - for standard output.")] = None,
-    sheet: Annotated[
-        Text, typer.Option(metavar="FILE", help="Write the ten worst frames with pictures, as .html or .png.")
+    weights: o.Weights = None,
+    device: o.Device = "auto",
+    precision: Annotated[str, typer.Option(metavar="fp32|bf16|fp16|int8", help="The network's precision.")] = "fp32",
+    jobs: Annotated[int, typer.Option(metavar="N", help="Samples scored at a time; 0 for one per core.")] = 0,
+    save_frames: Annotated[
+        o.File, typer.Option(metavar="DIR", help="Keep the synthesized frames there, as PNG.")
     ] = None,
-    compare: Annotated[Text, typer.Option(metavar="published", help="Print the papers' figures beside ours.")] = None,
-    record: Annotated[Text, typer.Option(metavar="FILE", help="Put the scores into this table of results.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that was broken off.")] = False,
-    lpips_weights: Annotated[Text, typer.Option(metavar="DIR", help="Your weights for lpips.")] = None,
+    csv: Annotated[o.File, typer.Option(metavar="FILE", help="Write a table with a line for each sequence.")] = None,
+    frames_csv: Annotated[
+        o.File, typer.Option(metavar="FILE", help="Write a table with a line for each frame.")
+    ] = None,
+    json: Annotated[o.File, typer.Option(metavar="FILE", help="Write JSON; - for standard output.")] = None,
+    sheet: Annotated[
+        o.File, typer.Option(metavar="FILE", help="Write a sheet of the ten worst frames, .html or .png.")
+    ] = None,
+    compare: Annotated[
+        o.Text, typer.Option(metavar="published", help="Print the papers' figures beside the measured ones.")
+    ] = None,
+    record: Annotated[o.File, typer.Option(metavar="FILE", help="Put the scores into this table of results.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    lpips_weights: Annotated[o.File, typer.Option(metavar="DIR", help="Your weights for lpips.")] = None,
 ) -> None:
     """Score models on a benchmark, by the benchmark's own protocol.
 
-    Frames of the data set are left out, made again and compared with the true ones. A missing or damaged file is named,
-    skipped and counted, and the score is marked incomplete. With --csv or --json, what was scored is kept beside that
-    file while the run lasts, and --resume goes on from there.
+    Frames of the data set are left out, synthesized and compared with the original ones. Missing and damaged files are
+    named, skipped and counted, and the score is marked incomplete. With --csv or --json, scores are kept beside that
+    file while the run lasts, and --resume continues from there.
     """
     from betwixt.cli import report
+    from betwixt.cli.progress import ProgressDisplay
     from betwixt.evaluation.run import EvaluationRequest, run_evaluation
 
+    to_stdout = json == Path("-")
     request = EvaluationRequest(
-        models=[name.strip() for name in model.split(",")],
+        models=[name.strip() for name in models.split(",")],
         dataset=dataset,
         root=root,
         limit=limit,
-        ids=_path(ids),
+        ids=ids,
         metrics=metrics,
         clean=clean,
         stride=stride,
         extrapolate=extrapolate,
         paths=paths,
-        weights=_path(weights),
+        weights=None if weights is None else Path(weights),
         device=device,
         precision=precision,
         jobs=jobs,
-        save_frames=_path(save_frames),
-        csv=_path(csv),
-        frames_csv=_path(frames_csv),
-        json=None if as_json == "-" else _path(as_json),
-        sheet=_path(sheet),
+        save_frames=save_frames,
+        csv=csv,
+        frames_csv=frames_csv,
+        json=None if to_stdout else json,
+        sheet=sheet,
         compare=compare,
-        record=_path(record),
+        record=record,
         resume=resume,
-        lpips_weights=_path(lpips_weights),
+        lpips_weights=lpips_weights,
     )
-    out: Any = sys.stderr if as_json == "-" else sys.stdout
-    with report.CountReport(quiet=False) as progress:
+    out: Any = sys.stderr if to_stdout else sys.stdout
+    with ProgressDisplay("samples") as progress:
         outcome = run_evaluation(request, progress)
-    if as_json == "-":
+    if to_stdout:
         print(outcome.json, end="")
     report.print_evaluations(outcome, out)
-
-
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)

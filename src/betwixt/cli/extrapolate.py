@@ -1,49 +1,22 @@
-"""betwixt extrapolate: the frames after the last."""
+"""betwixt extrapolate: the frames after the last one."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Any
 
-import typer
-
-from betwixt.cli import options as o
+from betwixt.cli.options import conversion_command, run_conversion
+from betwixt.pipeline.options import EXTRAPOLATE
 
 __all__ = ["extrapolate"]
 
 
-def extrapolate(
-    source: o.Source,
-    target: o.Target,
-    frames: Annotated[int, typer.Option(metavar="N", help="How many frames to make.")] = 1,
-    only: Annotated[bool, typer.Option("--only", help="Write the new frames alone, without sound.")] = False,
-    model: o.Model = "compact",
-    start: o.Start = None,
-    end: o.End = None,
-    scene_cuts: o.SceneCuts = "auto",
-    duplicates: o.Duplicates = "keep",
-    codec: o.Codec = None,
-    quality: o.Quality = None,
-    pixel_format: o.PixelFormat = None,
-    interlaced: o.Interlaced = "refuse",
-    input_fps: o.InputFps = None,
-    device: o.Device = "auto",
-    weights: o.Weights = None,
-    threads: o.Threads = 0,
-    overwrite: o.Overwrite = False,
-    no_journal: o.NoJournal = False,
-    dry_run: o.DryRun = False,
-    as_json: o.AsJson = False,
-) -> None:
+@conversion_command(EXTRAPOLATE, without=("audio",))
+def extrapolate(source: str, target: str, **options: Any) -> None:
     """Make the frames after the last one, from the last two.
 
-    OUT holds the source, untouched, and the new frames. A network made for it extrapolates from frame to frame; with
-    any other model the motion that dis finds goes on as it went.
+    OUT holds the source, untouched, and the new frames. A network made for extrapolation goes from frame to frame; with
+    any other model, the motion that dis finds is continued.
     """
     from betwixt.pipeline.extrapolation import extrapolate_video, plan_extrapolation
 
-    o.run_conversion(
-        source, target, extrapolate_video, plan_extrapolation, frames=frames, only=only, model=model, start=start,
-        end=end, scene_cuts=scene_cuts, duplicates=duplicates, codec=codec, quality=quality, pixel_format=pixel_format,
-        device=device, weights=weights, threads=threads, overwrite=overwrite, interlaced=interlaced,
-        input_fps=input_fps, no_journal=no_journal, dry_run=dry_run, as_json=as_json,
-    )  # fmt: skip
+    run_conversion(source, target, extrapolate_video, plan_extrapolation, **options)

@@ -1,7 +1,8 @@
-"""betwixt info: what Betwixt sees in a video."""
+"""betwixt info: the properties of a video."""
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,25 +21,16 @@ _RANGES = {0: "range not stated", 1: "limited range", 2: "full range"}
 
 def info(
     source: Annotated[str, typer.Argument(metavar="FILE", help="A video, or a folder or pattern of images.")],
-    scan: Annotated[bool, typer.Option(help="Decode it all, to find cuts, duplicates and damage.")] = True,
+    scan: Annotated[bool, typer.Option(help="Decode all of it, to find cuts, duplicates and damage.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show what Betwixt sees: streams, exact rate, colour, cuts, duplicates, and what a conversion would cost."""
+    """Show a video's streams, exact rate, colour, cuts and duplicates, and what a conversion would cost."""
+    from betwixt.cli.progress import ProgressDisplay
     from betwixt.cli.report import print_json
     from betwixt.pipeline.inspect import inspect_video
 
-    quiet = as_json or not sys.stderr.isatty()
-    if quiet:
-        findings = inspect_video(source, scan=scan)
-    else:
-        from rich.console import Console
-        from rich.progress import Progress
-
-        with Progress(console=Console(file=sys.stderr), transient=True) as bar:
-            task = bar.add_task("looking", total=None)
-            findings = inspect_video(
-                source, scan=scan, progress=lambda n, total: bar.update(task, completed=n, total=total)
-            )
+    with ProgressDisplay("frames", quiet=as_json or not sys.stderr.isatty()) as display:
+        findings = inspect_video(source, scan=scan, progress=functools.partial(display, "inspecting"))
     if as_json:
         print_json(findings.as_dict(), sys.stdout)
     else:
@@ -46,17 +38,18 @@ def info(
 
 
 def _show(findings: Findings) -> None:
-    from betwixt.cli.report import duration
+    from betwixt.cli.flags import translate
+    from betwixt.cli.report import format_duration, format_rate
     from betwixt.pipeline.interpolate import default_output
 
     v = findings.info
     frames = findings.frames if findings.frames is not None else v.frames
-    length = "unknown length" if v.duration is None else duration(float(v.duration))
+    length = "unknown length" if v.duration is None else format_duration(float(v.duration))
     kind = "variable" if v.variable else "constant"
     lines = [
         v.name,
         f"  video     {v.codec} in {v.container}, {v.width}x{v.height}, {v.pixel_format} ({v.depth} bit)",
-        f"  rate      {_rate(v.rate)} frames per second, {kind}",
+        f"  rate      {format_rate(v.rate)} frames per second, {kind}",
         f"  length    {length}, {'unknown' if frames is None else frames} frames, starts at {float(v.start):.3f} s",
         f"  colour    {_colour(v.colour)}",
     ]
@@ -73,29 +66,28 @@ def _show(findings: Findings) -> None:
         lines.append("  interlaced: betwixt interpolate needs --interlaced deinterlace or ignore")
     lines += [f"  stream {s.index}  {s}{'' if s.title is None else f' {s.title!r}'}" for s in v.streams]
     if findings.cuts is not None:
-        shown = ", ".join(duration(float(t)) for t in findings.cuts[:8]) + (", ..." if len(findings.cuts) > 8 else "")
+        shown = ", ".join(format_duration(float(t)) for t in findings.cuts[:8]) + (
+            ", ..." if len(findings.cuts) > 8 else ""
+        )
         lines.append(f"  cuts      {len(findings.cuts)}{f' at {shown}' if findings.cuts else ''}")
         lines.append(f"  repeats   {findings.duplicates} duplicate frames that --duplicates fill would replace")
     if findings.damage is not None:
         lines.append(f"  damage    {findings.damage}")
-    lines += [f"  note      {note}" for note in findings.notes]
-    lines.append(f"  to {_rate(2 * v.rate)} frames per second: {_cost(findings, frames)} -> {default_output(v.name)}")
+    lines += [f"  note      {translate(note)}" for note in findings.notes]
+    lines.append(
+        f"  to {format_rate(2 * v.rate)} frames per second: {_cost(findings, frames)} -> {default_output(v.name)}"
+    )
     print("\n".join(lines))
 
 
 def _cost(findings: Findings, frames: int | None) -> str:
-    from betwixt.cli.report import duration
+    from betwixt.cli.report import format_duration
     from betwixt.machine import available_cores
 
     if frames is None or findings.seconds_a_frame is None:
         return "cost unknown"
-    new = frames
-    seconds = new * findings.seconds_a_frame
-    return f"{new} new frames, about {duration(seconds)} of synthesis by {findings.model} on {available_cores()} cores"
-
-
-def _rate(value: Any) -> str:
-    return str(value) if value.denominator == 1 else f"{float(value):.6g} ({value})"
+    seconds = format_duration(frames * findings.seconds_a_frame)
+    return f"{frames} new frames, about {seconds} of synthesis by {findings.model} on {available_cores()} cores"
 
 
 def _colour(colour: Any) -> str:

@@ -1,7 +1,7 @@
-"""The command `betwixt`: its verbs, and how it ends.
+"""The command `betwixt`: its commands and exit codes.
 
-Exit codes: 0 done; 2 the user can mend it (one line says how); 3 the input was damaged and what could be read is
-written; 130 interrupted. A traceback is a bug.
+Exit codes: 0 done; 2 an error that the user can correct (one line says how); 3 the input was damaged and what could be
+read was written; 130 interrupted. A traceback is a bug.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ app.add_typer(weights.app, name="weights")
 app.add_typer(train.app, name="train")
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         typer.echo(f"betwixt {__version__}")
         raise typer.Exit
 
@@ -78,7 +78,7 @@ def _root(
 
 def main() -> None:
     """Run the command line and exit."""
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -92,7 +92,7 @@ def run(arguments: list[str]) -> int:
         print(f"betwixt: {flags.translate(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"betwixt: interrupted; {_left_behind(arguments)}.", file=sys.stderr)
+        print(f"betwixt: interrupted; {_what_is_kept(arguments)}.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 141
@@ -102,18 +102,18 @@ def run(arguments: list[str]) -> int:
         print(f"betwixt: standard output cannot be written: {(error.strerror or 'error').lower()}.", file=sys.stderr)
         return 2
     except Exception as error:
-        # Typer brings a click of its own; what its usage errors have in common is that they can format themselves
+        # Typer may bring its own Click; its usage errors are known by their ability to format themselves.
         if not hasattr(error, "format_message"):
             if type(error).__name__ == "Abort":
                 return 130
             raise
-        return _usage(error)
-    if result == 130:  # Typer makes an exit code of Ctrl-C
-        print(f"betwixt: interrupted; {_left_behind(arguments)}.", file=sys.stderr)
+        return _report_usage_error(error)
+    if result == 130:  # Typer turns Ctrl-C into an exit code
+        print(f"betwixt: interrupted; {_what_is_kept(arguments)}.", file=sys.stderr)
     return result if isinstance(result, int) else 0
 
 
-def _left_behind(arguments: list[str]) -> str:
+def _what_is_kept(arguments: list[str]) -> str:
     if arguments[:1] == ["train"]:
         return "what was prepared and saved is kept"
     if arguments[:1] == ["rd-curve"]:
@@ -125,8 +125,8 @@ def _left_behind(arguments: list[str]) -> str:
     return "with --csv or --json FILE what was scored would be kept, for --resume to go on from there"
 
 
-def _usage(error: Any) -> int:
-    """Print what is wrong with the command line, in one line."""
+def _report_usage_error(error: Any) -> int:
+    """Print what is wrong with the command line, in one line, and return the exit code."""
     context = getattr(error, "ctx", None)
     message = error.format_message().strip()
     if type(error).__name__ == "NoArgsIsHelpError":
@@ -137,5 +137,5 @@ def _usage(error: Any) -> int:
     return 2
 
 
-def _terminated(number: int, frame: FrameType | None) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt

@@ -1,28 +1,29 @@
-"""betwixt masks: which parts of a video's frames belong together."""
+"""betwixt masks: label maps of a video, which say what parts of its frames belong together."""
 
 from __future__ import annotations
 
 import sys
-from fractions import Fraction
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-__all__ = ["masks"]
+from betwixt.cli import options as o
 
-Text = Optional[str]  # noqa: UP045 - Typer reads the annotation at run time
+__all__ = ["masks"]
 
 
 def masks(
-    video: Annotated[str, typer.Argument(metavar="IN", help="A video, or a folder or pattern of images.")],
-    folder: Annotated[str, typer.Argument(metavar="OUT", help="The folder for the label maps.")],
-    source: Annotated[str, typer.Option(metavar="regions|open-world", help="What makes them.")] = "regions",
+    source: Annotated[str, typer.Argument(metavar="IN", help="A video, or a folder or pattern of images.")],
+    target: Annotated[str, typer.Argument(metavar="OUT", help="The folder for the label maps.")],
+    masks: Annotated[
+        str, typer.Option("--source", metavar="regions|open-world", help="What makes the masks.")
+    ] = "regions",
     device: Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where open-world's networks run.")] = "auto",
-    overlay: Annotated[bool, typer.Option(help="Write overlay.mp4, to look at.")] = True,
+    overlay: Annotated[bool, typer.Option(help="Write overlay.mp4, which shows the masks.")] = True,
     cache: Annotated[bool, typer.Option(help="Use masks that were made before, and keep new ones.")] = True,
-    input_fps: Annotated[Text, typer.Option(help="The rate of images. Default: 25.")] = None,
-    interlaced: Annotated[str, typer.Option(metavar="refuse|deinterlace|ignore", help="Interlaced video.")] = "refuse",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace masks that are there.")] = False,
+    input_fps: o.InputFps = None,
+    interlaced: o.Interlaced = "refuse",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing masks.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Make label maps of each pair of frames, for the hierarchical models (--masks OUT).
@@ -30,30 +31,21 @@ def masks(
     The same label means the same part of the scene in both frames. regions needs no weights; open-world needs
     betwixt[masks] and the weights of ram, hq-sam and grounding-dino.
     """
-    from betwixt.cli.report import CountReport, print_json
-    from betwixt.media.timeline import parse_rate
+    from betwixt.cli.progress import ProgressDisplay
+    from betwixt.cli.report import print_json
     from betwixt.pipeline.masks import make_masks
 
-    rate: Fraction | None = None if input_fps is None else parse_rate(input_fps)
-    with CountReport(quiet=as_json) as progress:
-        made = make_masks(
-            video,
-            folder,
-            masks=source,
-            device=device,
-            overlay=overlay,
-            cache=cache,
-            overwrite=overwrite,
-            input_fps=rate,
-            interlaced=interlaced,
-            progress=progress,
-        )
+    with ProgressDisplay("frames", quiet=as_json) as progress:
+        summary = make_masks(
+            source, target, masks=masks, device=device, overlay=overlay, cache=cache, overwrite=overwrite,
+            input_fps=input_fps, interlaced=interlaced, progress=progress,
+        )  # fmt: skip
     if as_json:
-        print_json(made.as_dict(), sys.stdout)
+        print_json(summary.as_dict(), sys.stdout)
         return
-    print(f"{made.output}: masks of {made.frames} frames by {made.source}, {made.labels:.1f} labels a pair")
-    each = 1000 * made.masking / (made.frames - 1)
-    known = f", {made.known} known from before" if made.known else ""
-    print(f"  {made.seconds:.1f} s, {each:.0f} ms a pair for the masks{known}")
-    if made.overlay is not None:
-        print(f"  to look at: {made.overlay}")
+    print(f"{summary.output}: masks of {summary.frames} frames by {summary.source}, {summary.labels:.1f} labels a pair")
+    per_pair = 1000 * summary.masking / (summary.frames - 1)
+    known = f", {summary.known} from the cache" if summary.known else ""
+    print(f"  {summary.seconds:.1f} s, {per_pair:.0f} ms a pair for the masks{known}")
+    if summary.overlay is not None:
+        print(f"  to look at: {summary.overlay}")

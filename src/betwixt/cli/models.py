@@ -12,7 +12,7 @@ __all__ = ["models"]
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """List the models: paper, parameters, whether good weights are at hand, licence."""
-    from betwixt.cli.report import print_json
+    from betwixt.cli.report import open_console, print_json, print_line, print_table
     from betwixt.models.registry import MODELS, choose_model
     from betwixt.weights.store import find_installed
 
@@ -20,7 +20,7 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON."
     yours = {m.name for m in MODELS.values() if m.has_network and not m.is_own and find_installed(m.name)}
     state = {m.name: "installed" if m.name in yours else m.weights for m in MODELS.values()}
     if as_json:
-        rows = [
+        found = [
             {
                 "name": m.name,
                 "paper": m.paper,
@@ -30,25 +30,25 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON."
             }
             for m in MODELS.values()
         ]
-        print_json({"models": rows}, sys.stdout)
+        print_json({"models": found}, sys.stdout)
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for title in ("model", "parameters", "weights", "what it is"):
-        table.add_column(title, justify="right" if title == "parameters" else "left", no_wrap=title != "what it is")
+    console = open_console(sys.stdout)
+    rows = [
+        (
+            f"{m.name} (default)" if m.name == choose_model() else m.name,
+            f"{m.parameters / 1e6:.2f} M" if m.parameters else "none",
+            state[m.name],
+            m.summary,
+        )
+        for m in MODELS.values()
+    ]
+    print_table(console, ("model", "parameters", "weights", "what it is"), rows, left=(0, 2, 3), wrap=(3,))
+    console.print(
+        '\nWeights marked "yours" you provide: betwixt weights download or import, or --weights FILE. The papers:'
+    )
     papers: dict[str, list[str]] = {}
     for m in MODELS.values():
-        name = f"{m.name} (default)" if m.name == choose_model() else m.name
-        count = f"{m.parameters / 1e6:.2f} M" if m.parameters else "none"
-        table.add_row(name, count, state[m.name], m.summary)
         papers.setdefault(m.paper, []).append(m.name)
-    console = Console(highlight=False)
-    console.print(table)
-    console.print(
-        '\nWeights that are "yours" you bring: betwixt weights download or import, or --weights FILE. The papers:'
-    )
     for paper, names in papers.items():
         if not paper.startswith("none"):
-            console.print(f"  {', '.join(names)}: {paper}", soft_wrap=True)
+            print_line(console, f"  {', '.join(names)}: {paper}")

@@ -1,86 +1,143 @@
-"""The options that several verbs have, each said once; and how a conversion is run and told of."""
+"""Command-line parameters made from the declared options (`pipeline.options`), and how a conversion is run.
+
+`conversion_command` gives a command the flags of all options of a conversion. The other commands use single options:
+``device: o.Device = "auto"``.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from betwixt.errors import DamagedInputError, Interrupted, UsageError
+from betwixt.pipeline.options import INTERPOLATE, Option, OptionSet
+
 if TYPE_CHECKING:
-    from betwixt.pipeline.interpolate import Plan, Summary
+    from betwixt.pipeline.job import Plan
+    from betwixt.pipeline.run import Summary
 
 __all__ = [
     "AsJson",
-    "Audio",
     "Codec",
     "Device",
-    "DryRun",
-    "Duplicates",
     "End",
-    "Factor",
-    "Fps",
+    "File",
+    "Float",
     "InputFps",
     "Interlaced",
+    "Journal",
     "Model",
-    "NoJournal",
     "Number",
     "Overwrite",
     "PixelFormat",
     "Quality",
     "SceneCuts",
-    "Slow",
-    "Source",
     "Start",
-    "Target",
     "Text",
     "Threads",
+    "VideoSource",
     "Weights",
+    "conversion_command",
+    "off_switch",
+    "report_kept_work",
     "run_conversion",
-    "says_what_is_kept",
 ]
 
-# Typer reads annotations at run time, where it does not know X | None
+# Typer reads annotations at run time and does not know X | None.
 Text = Optional[str]  # noqa: UP045
 Number = Optional[int]  # noqa: UP045
+Float = Optional[float]  # noqa: UP045
+File = Optional[Path]  # noqa: UP045
 
-Source = Annotated[str, typer.Argument(metavar="IN", help="A video, images (folder, pattern), or - for a pipe.")]
-Target = Annotated[
+
+def _typer_option(name: str, declared: Option, type_: Any = str) -> Any:
+    metavar = declared.metavar or ("|".join(declared.choices) or None)
+    if declared.off_flag is not None:
+        return off_switch(declared.off_flag, declared.off_help)
+    if type_ is bool:
+        return typer.Option(_flag(name), help=declared.help)
+    return typer.Option(_flag(name), metavar=metavar, help=declared.help)
+
+
+def off_switch(flag: str, help_: str) -> Any:
+    """A flag that turns off what is on by default: its parameter is False if the flag is given, else True."""
+    # Typer has no flag that only turns off, so the default is False and the value is inverted.
+    return typer.Option(flag, help=help_, callback=lambda off: not off)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _declared(name: str, type_: Any = str) -> Any:
+    return _typer_option(name, INTERPOLATE.options[name], type_)
+
+
+VideoSource = Annotated[str, typer.Argument(metavar="IN", help="A video, images (folder, pattern), or - for a pipe.")]
+_VideoTarget = Annotated[
     str, typer.Argument(metavar="OUT", help="A video, a .gif, a folder or pattern of images, or - for y4m.")
 ]
-Fps = Annotated[Text, typer.Option(help="Output rate: 60, 60000/1001, 59.94.")]
-Factor = Annotated[Text, typer.Option(help="Or a multiple of the source's rate: 2.5.")]
-Slow = Annotated[Text, typer.Option(help="Play this many times slower, at the source's rate.")]
-Model = Annotated[
-    str, typer.Option(metavar="NAME", help="Which model makes the frames (see betwixt models); auto: the best.")
-]
-Start = Annotated[Text, typer.Option(metavar="T", help="Begin at this time: 90.5 or 00:01:30.500.")]
-End = Annotated[Text, typer.Option(metavar="T", help="Stop at this time.")]
-SceneCuts = Annotated[
-    str, typer.Option(metavar="auto|off|FILE", help="Find scene cuts, ignore them, or read them from a file.")
-]
-Duplicates = Annotated[str, typer.Option(metavar="keep|fill", help="Replace repeated frames by new ones.")]
-Audio = Annotated[
-    str, typer.Option(metavar="auto|copy|drop|stretch", help="The sound; stretch is for slow motion, pitch kept.")
-]
-Codec = Annotated[Text, typer.Option(help="h264, hevc, av1, vp9, prores, ffv1, or any FFmpeg encoder.")]
-Quality = Annotated[
-    Text, typer.Option(help="On the encoder's own scale, lower is better; or lossless. Images: 1 to 100.")
-]
-PixelFormat = Annotated[Text, typer.Option(help="Encode in this format instead of the source's.")]
-Interlaced = Annotated[str, typer.Option(metavar="refuse|deinterlace|ignore", help="What to do with interlaced video.")]
-InputFps = Annotated[Text, typer.Option(help="The rate of a folder of images. Default: 25.")]
-Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:n]", help="Where the model runs.")]
-Weights = Annotated[Text, typer.Option(metavar="FILE", help="A network's weights: safetensors, .pth, .pkl.")]
-Threads = Annotated[int, typer.Option(metavar="N", help="Threads to use; 0 for one a core.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-NoJournal = Annotated[
-    bool, typer.Option("--no-journal", help="Keep nothing by which this command would go on after a crash.")
-]
+Model = Annotated[str, _declared("model")]
+Device = Annotated[str, _declared("device")]
+Weights = Annotated[Text, _declared("weights")]
+Start = Annotated[Text, _declared("start")]
+End = Annotated[Text, _declared("end")]
+SceneCuts = Annotated[str, _declared("scene_cuts")]
+Codec = Annotated[Text, _declared("codec")]
+Quality = Annotated[Text, _declared("quality")]
+PixelFormat = Annotated[Text, _declared("pixel_format")]
+Interlaced = Annotated[str, _declared("interlaced")]
+InputFps = Annotated[Text, _declared("input_fps")]
+Threads = Annotated[int, _declared("threads", int)]
+Overwrite = Annotated[bool, _declared("overwrite", bool)]
+Journal = Annotated[bool, _declared("journal", bool)]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+
+
+def conversion_command(
+    declared: OptionSet, without: tuple[str, ...] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a function ``(source, target, **options)`` the flags of a conversion, as Typer reads them.
+
+    Args:
+        declared: The options of the conversion.
+        without: Options that the command does not have.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters = [
+            inspect.Parameter("source", keyword, annotation=VideoSource),
+            inspect.Parameter("target", keyword, annotation=_VideoTarget),
+        ]
+        for name, option in declared.options.items():
+            if name not in without:
+                type_, default = _command_line_type(declared, name)
+                annotation = Annotated[type_, _typer_option(name, option, type_)]  # type: ignore[valid-type]
+                parameters.append(inspect.Parameter(name, keyword, default=default, annotation=annotation))
+        parameters.append(inspect.Parameter("dry_run", keyword, default=False, annotation=_DryRun))
+        parameters.append(inspect.Parameter("as_json", keyword, default=False, annotation=AsJson))
+        function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def _command_line_type(declared: OptionSet, name: str) -> tuple[Any, Any]:
+    """The type of an option's value on the command line, and its default there."""
+    type_, default = declared.type(name), declared.default(name)
+    if type_ is bool:
+        return bool, False  # a flag, also where it turns something off
+    if type_ is int:
+        return int, default
+    return (Text, None) if default is None else (str, str(default))
 
 
 def run_conversion(
@@ -91,33 +148,31 @@ def run_conversion(
     *,
     dry_run: bool,
     as_json: bool,
-    no_journal: bool,
     **options: Any,
 ) -> None:
-    """Convert `source` to `target` (or say what would be done), showing how far it is, and tell what was done."""
+    """Convert `source` to `target`, or say what would be done, and report on it."""
     from betwixt.cli import report
-    from betwixt.errors import DamagedInputError, UsageError
+    from betwixt.cli.progress import conversion_progress
 
     for name, stream, what in ((source, sys.stdin, "input"), (target, sys.stdout, "output")):
         if name == "-" and stream is None:
             raise UsageError(f"Standard {what} is closed: open it, or name a file.")
-    # Without Python's own buffer, which cannot be given up while it waits.
+    # The raw file below Python's buffer: a read from the buffer cannot be interrupted while it waits.
     inlet: Any = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer) if source == "-" else source
     outlet: Any = sys.stdout.buffer if target == "-" else target
     out = sys.stderr if target == "-" else sys.stdout
-    options["journal"] = not no_journal
     if dry_run:
         planned = plan(inlet, outlet, **options)
         if as_json:
-            report.print_json(report.plan_dict(planned), out)
+            report.print_json(report.plan_as_dict(planned), out)
         else:
             report.print_plan(planned, out)
-            report.print_notes(planned.notes, [])
+            report.print_notes(planned.notes)
         return
     damaged: DamagedInputError | None = None
-    with report.ProgressReport(quiet=as_json and not sys.stderr.isatty()) as bar, says_what_is_kept(target):
+    with conversion_progress(quiet=as_json and not sys.stderr.isatty()) as progress, report_kept_work(target):
         try:
-            summary = convert(inlet, outlet, progress=bar, **options)
+            summary = convert(inlet, outlet, progress=progress, **options)
         except DamagedInputError as error:
             damaged, summary = error, error.summary
     if as_json:
@@ -130,16 +185,13 @@ def run_conversion(
 
 
 @contextlib.contextmanager
-def says_what_is_kept(target: str) -> Iterator[None]:
-    """Where a conversion is interrupted, say what is left to go on from."""
-    from pathlib import Path
-
-    from betwixt.errors import Interrupted
-    from betwixt.media.journal import journal_path
-
+def report_kept_work(target: str) -> Iterator[None]:
+    """If a conversion is interrupted, say what is kept for the next run to resume from."""
     try:
         yield
     except KeyboardInterrupt as error:
+        from betwixt.media.journal import journal_path
+
         if kept := getattr(error, "__notes__", None):
             raise Interrupted(f"interrupted. {kept[0]}") from None
         if target != "-" and journal_path(Path(target)).exists():

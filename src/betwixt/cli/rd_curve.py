@@ -1,16 +1,16 @@
-"""betwixt rd-curve: what compression with synthesized B frames costs at what quality."""
+"""betwixt rd-curve: rate and quality of compression with synthesized B frames."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
-__all__ = ["rd_curve"]
+from betwixt.cli import options as o
 
-Text = Optional[str]  # noqa: UP045 - Typer reads the annotation at run time
+__all__ = ["rd_curve"]
 
 
 def rd_curve(
@@ -26,24 +26,28 @@ def rd_curve(
     methods: Annotated[
         str, typer.Option(help="Of base, base-p, base-own, bit-free, bit-free-floor, bit-free-own, bit-need.")
     ] = "base,bit-free,bit-need",
-    qualities: Annotated[str, typer.Option(metavar="Q,Q..", help="The base encoder's, one a point.")] = "22,27,32,37",
+    qualities: Annotated[
+        str, typer.Option(metavar="Q,Q..", help="Qualities of the base encoder, one for each point.")
+    ] = "22,27,32,37",
     base: Annotated[str, typer.Option(metavar="x265|x264|svtav1", help="The base codec.")] = "x265",
-    preset: Annotated[Text, typer.Option(help="Its preset, the same for all.")] = None,
+    preset: Annotated[o.Text, typer.Option(help="Its preset, the same for all.")] = None,
     frames: Annotated[int, typer.Option(metavar="N", help="How many frames of each clip.")] = 33,
     keep: Annotated[int, typer.Option(metavar="2|4|8", help="The base encoder gets one of this many frames.")] = 2,
     intra: Annotated[int, typer.Option(metavar="N", help="Distance of I frames.")] = 32,
-    floor: Annotated[float, typer.Option(metavar="DB", help="For bit-free-floor; see betwixt encode.")] = -2.0,
-    model: Annotated[str, typer.Option(metavar="NAME", help="Which model synthesizes; auto: the best.")] = "auto",
-    weights: Annotated[Text, typer.Option(metavar="FILE", help="Its weights.")] = None,
+    floor: Annotated[float, typer.Option(metavar="DB", help="Floor of bit-free-floor; see betwixt encode.")] = -2.0,
+    model: Annotated[
+        str, typer.Option(metavar="NAME", help="The model that synthesizes frames; auto: the best.")
+    ] = "auto",
+    weights: Annotated[o.Text, typer.Option(metavar="FILE", help="Its weights.")] = None,
     codec_weights: Annotated[
-        Text, typer.Option(metavar="FILE", help="bit-need: weights of the network that codes.")
+        o.Text, typer.Option(metavar="FILE", help="bit-need: weights of the coding network.")
     ] = None,
-    threads: Annotated[int, typer.Option(metavar="N", help="Threads to use; 0 for one a core.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Leave out what NAME.csv has already.")] = False,
+    threads: o.Threads = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip the points that NAME.csv holds already.")] = False,
 ) -> None:
     """Draw rate-distortion curves: the base codec, and half of its frames left to synthesis.
 
-    Every point is a file that was written and decoded again; its size is the rate.
+    Each point is a file that was written and decoded again; its size gives the rate.
     """
     from betwixt.cli.report import print_notes
     from betwixt.codec.rd_curve import CurveRequest, markdown_report, measure_rd_curves
@@ -52,7 +56,7 @@ def rd_curve(
     try:
         steps = tuple(int(q) for q in qualities.split(","))
     except ValueError:
-        raise UsageError(f"The qualities '{qualities}' are no whole numbers: give e.g. 22,27,32,37.") from None
+        raise UsageError(f"The qualities '{qualities}' are not whole numbers: give e.g. 22,27,32,37.") from None
     request = CurveRequest(
         clips=tuple(clips),
         output=output,
@@ -72,4 +76,4 @@ def rd_curve(
     )
     points, notes = measure_rd_curves(request, lambda text: print(text, file=sys.stderr, flush=True))
     print(markdown_report(points), end="")
-    print_notes(notes, [])
+    print_notes(notes)

@@ -1,26 +1,31 @@
-"""betwixt train: training a network by a recipe, and what belongs to it."""
+"""betwixt train: train a network by a recipe, and prepare, export, pack and plot."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 from typer.core import TyperGroup
 
+from betwixt.cli import options as o
+
+if TYPE_CHECKING:
+    from betwixt.cli.progress import ProgressDisplay
+
 __all__ = ["app"]
 
-Text = Optional[str]  # noqa: UP045 - Typer reads the annotation at run time
-Number = Optional[int]  # noqa: UP045
-Minutes = Optional[float]  # noqa: UP045
-Texts = Optional[list[str]]  # noqa: UP045
+Texts = Optional[list[str]]  # noqa: UP045 - Typer reads the annotation at run time
 
-Recipe = Annotated[Path, typer.Argument(metavar="RECIPE.toml", help="What to train, on what, how (see recipes/).")]
+Recipe = Annotated[
+    Path, typer.Argument(metavar="RECIPE.toml", help="The recipe: network, data and schedule (see recipes/).")
+]
 Data = Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds the recipe's data.")]
 Cache = Annotated[
-    Text, typer.Option(metavar="DIR", help="Where decoded data is kept. Default: in the user's cache folder.")
+    o.File, typer.Option(metavar="DIR", help="The folder for decoded data. Default: in the user's cache folder.")
 ]
 Settings = Annotated[
     Texts,
@@ -30,6 +35,26 @@ Settings = Annotated[
         help="Change a setting: key, network.key, augmentation.key, data.KIND.key, stage.NAME.key. Repeatable.",
     ),
 ]
+
+
+class _TrainingReporter:
+    """Reports the progress of a training run (`training.loop.ProgressReporter`) on a display."""
+
+    def __init__(self, display: ProgressDisplay) -> None:
+        self._display = display
+
+    def note(self, text: str) -> None:
+        """Print a remark."""
+        self._display.print(text)
+
+    def step(self, samples: int, end: int, stage: str, figures: Mapping[str, float]) -> None:
+        """Show how far the run is, and the mean losses and the speed since the last time."""
+        text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+        self._display(stage, samples, end, text)
+
+    def scores(self, row: Mapping[str, Any]) -> None:
+        """Print the scores of a checkpoint."""
+        self._display.print("  ".join(f"{name} {value}" for name, value in row.items()))
 
 
 class _Train(TyperGroup):
@@ -56,62 +81,69 @@ def run(
     data: Data = Path("data"),
     cache: Cache = None,
     output: Annotated[
-        Text, typer.Option(metavar="DIR", help="Checkpoints, curve and log go there. Default: runs/NAME.")
+        o.File, typer.Option(metavar="DIR", help="The folder for checkpoints, curve and log. Default: runs/NAME.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the output folder.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew, though the output folder holds a run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the checkpoint in the output folder.")
+    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start anew although the output folder holds a run.")] = False,
     source: Annotated[
-        Text, typer.Option("--from", metavar="CHECKPOINT", help="Go on from this checkpoint, in a new output folder.")
+        o.File,
+        typer.Option("--from", metavar="CHECKPOINT", help="Continue from this checkpoint, in a new output folder."),
     ] = None,
-    weights: Annotated[Text, typer.Option(metavar="FILE", help="Begin with these weights, not at random.")] = None,
-    minutes: Annotated[Minutes, typer.Option(metavar="N", help="Stop after so many minutes.")] = None,
+    weights: Annotated[
+        o.File, typer.Option(metavar="FILE", help="Start from these weights, not from random ones.")
+    ] = None,
+    minutes: Annotated[o.Float, typer.Option(metavar="N", help="Stop after this many minutes.")] = None,
     cool_down: Annotated[
-        float, typer.Option(metavar="N", help="Of --minutes, the last N let the learning rate fall to zero.")
+        float, typer.Option(metavar="N", help="Let the learning rate fall to zero in the last N of --minutes.")
     ] = 0.0,
-    until: Annotated[Number, typer.Option(metavar="SAMPLE", help="Stop at this sample.")] = None,
+    until: Annotated[o.Number, typer.Option(metavar="SAMPLE", help="Stop at this sample.")] = None,
     settings: Settings = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where it is computed.")] = "auto",
-    devices: Annotated[int, typer.Option(metavar="N", help="How many, on this machine; 0: all GPUs, or one CPU.")] = 0,
-    nodes: Annotated[int, typer.Option(metavar="N", help="How many machines; torchrun says it by itself.")] = 1,
+    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where to train.")] = "auto",
+    devices: Annotated[
+        int, typer.Option(metavar="N", help="How many devices of this machine; 0: all GPUs, or one CPU.")
+    ] = 0,
+    nodes: Annotated[int, typer.Option(metavar="N", help="How many machines; under torchrun it is known.")] = 1,
     precision: Annotated[
-        Text, typer.Option(metavar="fp32|bf16-mixed", help="Instead of the recipe's, whatever the device is good at.")
+        o.Text, typer.Option(metavar="fp32|bf16-mixed", help="The precision, instead of the recipe's.")
     ] = None,
-    threads: Annotated[int, typer.Option(metavar="N", help="Of the CPU, for the network; 0: one a core.")] = 0,
-    workers: Annotated[int, typer.Option(metavar="N", help="Processes a device that draw samples ahead.")] = 0,
-    jobs: Annotated[int, typer.Option(metavar="N", help="Processes that prepare the data; 0: one a core.")] = 0,
+    threads: Annotated[int, typer.Option(metavar="N", help="CPU threads of the network; 0 for one per core.")] = 0,
+    workers: Annotated[int, typer.Option(metavar="N", help="Processes per device that load samples ahead.")] = 0,
+    jobs: Annotated[int, typer.Option(metavar="N", help="Processes that prepare the data; 0 for one per core.")] = 0,
     evaluation: Annotated[
-        Text, typer.Option(metavar="DIR", help="The folder of the development sets, to be scored now and then.")
+        o.File, typer.Option(metavar="DIR", help="The folder of the development sets, which are scored regularly.")
     ] = None,
-    evaluate_every: Annotated[float, typer.Option(metavar="MINUTES", help="How often.")] = 20.0,
+    evaluate_every: Annotated[float, typer.Option(metavar="MINUTES", help="How often they are scored.")] = 20.0,
     save_every: Annotated[float, typer.Option(metavar="MINUTES", help="How often a checkpoint is written.")] = 5.0,
 ) -> None:
-    """Train by a recipe, on one device or many; the first time, the data is decoded and prepared.
+    """Train by a recipe, on one device or several. The first run decodes and prepares the data.
 
-    Ctrl-C ends a run at a whole step, with a checkpoint; --resume goes on from there, with the samples not yet seen.
+    Ctrl-C ends a run after a whole step, with a checkpoint; --resume continues from there, with samples not yet seen.
     """
-    _need_torch()
+    _require_torch()
     import torch
 
-    from betwixt.cli.report import TrainingReport
+    from betwixt.cli.progress import ProgressDisplay
     from betwixt.errors import BetwixtError, UsageError
     from betwixt.training.loop import TrainingRun, train
     from betwixt.training.recipe import load_recipe
 
     if cool_down and (minutes is None or not 0 < cool_down <= minutes):
-        raise UsageError("--cool-down is the last part of --minutes: give both, and at most as much.")
+        raise UsageError("`cool_down` is the last part of `minutes`: give both, and at most as much.")
     if threads:
         torch.set_num_threads(threads)
     try:
         loaded = load_recipe(recipe, settings or [])
-        folder = Path(output) if output is not None else Path("runs") / loaded.name
+        folder = Path("runs") / loaded.name if output is None else output
         request = TrainingRun(
             data=data,
-            cache=_cache(cache, data),
+            cache=_cache_folder(cache, data),
             output=folder,
             resume=resume,
             fresh=fresh,
-            source=_path(source),
-            weights=_path(weights),
+            source=source,
+            weights=weights,
             minutes=minutes,
             cool_down=cool_down,
             until=until,
@@ -121,18 +153,18 @@ def run(
             precision=precision,
             workers=workers,
             jobs=jobs,
-            evaluation=_path(evaluation),
+            evaluation=evaluation,
             evaluate_every=evaluate_every,
             save_every=save_every,
         )
-        with TrainingReport() as report:
-            progress = train(loaded, request, report)
+        with ProgressDisplay("samples") as display:
+            progress = train(loaded, request, _TrainingReporter(display))
     except BetwixtError as error:
-        # One process says it for all.
-        if not _first():
+        # Of several processes only the first prints the message.
+        if not _is_first_process():
             raise typer.Exit(error.exit_code) from None
         raise
-    if _first():
+    if _is_first_process():
         print(f"{folder}: {progress.samples} samples, {progress.seconds / 3600:.2f} hours in all")
 
 
@@ -142,26 +174,26 @@ def prepare(
     data: Data = Path("data"),
     cache: Cache = None,
     settings: Settings = None,
-    jobs: Annotated[int, typer.Option(metavar="N", help="Processes at work; 0: one a core.")] = 0,
+    jobs: Annotated[int, typer.Option(metavar="N", help="How many processes; 0 for one per core.")] = 0,
 ) -> None:
-    """Decode the data of a recipe and make its synthetic scenes, ahead of a run. What is there already is kept."""
-    _need_torch()
+    """Decode the data of a recipe and render its synthetic scenes before a run. Existing ones are kept."""
+    _require_torch()
     from betwixt.training.recipe import load_recipe
     from betwixt.training.recipe_sampler import RecipeSampler
 
-    place = _cache(cache, data)
+    place = _cache_folder(cache, data)
     RecipeSampler(load_recipe(recipe, settings or []), data, place).prepare(jobs or os.cpu_count() or 1, print)
     print(f"prepared: {place}")
 
 
 @app.command("export")
 def export(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="Of a run.")],
-    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS.safetensors", help="Where to.")],
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint of a run.")],
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS.safetensors", help="The output.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write the averaged weights of a checkpoint alone, in float16, as --weights of every verb takes them."""
-    _need_torch()
+    """Write only the averaged weights of a checkpoint, in float16, as --weights of all commands takes them."""
+    _require_torch()
     from betwixt.files import check_output
     from betwixt.training.checkpoint import export_weights
 
@@ -173,52 +205,50 @@ def export(
 @app.command("pack")
 def pack(
     recipe: Recipe,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to; it must not exist.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The folder to make; it must not exist.")],
     data: Data = Path("data"),
-    checkpoint: Annotated[Text, typer.Option(metavar="FILE", help="The checkpoint to go on from.")] = None,
-    limit: Annotated[int, typer.Option(metavar="MIB", help="How large the folder may become.")] = 60,
+    checkpoint: Annotated[o.File, typer.Option(metavar="FILE", help="The checkpoint to continue from.")] = None,
+    limit: Annotated[int, typer.Option(metavar="MIB", help="The folder's largest size.")] = 60,
 ) -> None:
-    """Put all that a run needs into one folder, for another machine: code, data, recipe, checkpoint, train.sh."""
-    _need_torch()
+    """Pack all that a run needs into a folder for another machine: code, data, recipe, checkpoint, train.sh."""
+    _require_torch()
     from betwixt.training.pack import pack as write
 
-    size = write(recipe, folder, data, _path(checkpoint), limit)
+    size = write(recipe, folder, data, checkpoint, limit)
     print(f"written: {folder}, {size / (1 << 20):.1f} MiB; run {folder / 'train.sh'} there")
 
 
 @app.command("curve")
 def curve(
-    table: Annotated[Path, typer.Argument(metavar="CURVE.csv", help="Of a run.")] = Path("checkpoints/curve.csv"),
-    picture: Annotated[Path, typer.Argument(metavar="PICTURE.png", help="Where to.")] = Path("docs/images/curve.png"),
+    table: Annotated[Path, typer.Argument(metavar="CURVE.csv", help="The scores of a run.")] = Path(
+        "checkpoints/curve.csv"
+    ),
+    picture: Annotated[Path, typer.Argument(metavar="PLOT.png", help="The output.")] = Path("docs/images/curve.png"),
 ) -> None:
-    """Draw a training curve: scores over samples and over hours."""
+    """Plot a training curve: scores over samples and over hours."""
     from betwixt.training.curve import draw_curve
 
     draw_curve(table, picture)
     print(f"written: {picture}")
 
 
-def _need_torch() -> None:
+def _require_torch() -> None:
     from betwixt.machine import require_torch
 
     require_torch("Training")
 
 
-def _first() -> bool:
-    """Whether this is the first of the processes of a run."""
+def _is_first_process() -> bool:
+    """Whether this is the first of the processes of a run, or the only one."""
     return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
 
 
-def _path(text: str | None) -> Path | None:
-    return None if text is None else Path(text)
-
-
-def _cache(given: str | None, data: Path) -> Path:
-    """A folder for what is made of a data folder, in the user's cache unless another is given."""
-    if given is not None:
-        return Path(given)
+def _cache_folder(cache: Path | None, data: Path) -> Path:
+    """The folder for what is prepared from a data folder: by default one in the user's cache."""
+    if cache is not None:
+        return cache
     from betwixt.machine import cache_folder
 
-    place = data.resolve()
-    mark = hashlib.sha256(os.fsencode(place)).hexdigest()[:8]
-    return cache_folder("training") / f"{place.name}-{mark}"
+    path = data.resolve()
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
+    return cache_folder("training") / f"{path.name}-{digest}"

@@ -1,4 +1,4 @@
-"""betwixt weights: bringing, fetching, listing, verifying and calibrating the weights of networks."""
+"""betwixt weights: import, download, list, verify and calibrate the weights of networks."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from betwixt.cli import options as o
+
 if TYPE_CHECKING:
-    from betwixt.weights.install import ImportResult
+    from betwixt.weights.install import ImportResult, WeightsFile
 
 __all__ = ["app"]
 
-Text = Optional[str]  # noqa: UP045 - Typer reads the annotation at run time
+_AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+_Output = Annotated[
+    o.File, typer.Option("--output", "-o", metavar="X.safetensors", help="Where to. Default: the weights folder.")
+]
 
 app = typer.Typer(
     help="Weights of networks: import, download, list, verify, calibrate.",
@@ -29,65 +34,61 @@ def import_(
     model: Annotated[
         str, typer.Option("--as", metavar="NAME", help="One of betwixt models, or ram, hq-sam, grounding-dino.")
     ],
-    output: Annotated[
-        Text, typer.Option("--output", "-o", metavar="X.safetensors", help="Where to; without it, where it is found.")
-    ] = None,
+    output: _Output = None,
     ignore_extra: Annotated[
-        bool, typer.Option("--ignore-extra", help="Leave out what the network does not have.")
+        bool, typer.Option("--ignore-extra", help="Leave out tensors that the network does not have.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    as_json: _AsJson = False,
 ) -> None:
-    """Check a file of weights, name by name and shape by shape, and keep it as safetensors.
+    """Check a weights file, name by name and shape by shape, and store it as safetensors.
 
-    Nothing in the file is run. Of an ncnn model give either file; the other has to lie beside it.
+    No code in the file is run. For an ncnn model name either file; the other must lie beside it.
     """
     from betwixt.machine import require_torch
 
     require_torch("Importing weights")
     from betwixt.weights.install import import_weights
 
-    target = None if output is None else Path(output)
-    _tell(import_weights(file, model, target, overwrite=overwrite, ignore_extra=ignore_extra), as_json)
+    _report_import(import_weights(file, model, output, overwrite=overwrite, ignore_extra=ignore_extra), as_json)
 
 
 @app.command("download")
 def download(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Which weights (see betwixt weights list).")],
-    output: Annotated[
-        Text, typer.Option("--output", "-o", metavar="X.safetensors", help="Where to; without it, where it is found.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Fetch it again, and replace what is there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    output: _Output = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Fetch them again, and replace existing ones.")
+    ] = False,
+    as_json: _AsJson = False,
 ) -> None:
     """Fetch published weights, verify them by their hash, and import them.
 
-    A download that breaks off is gone on with.
+    An interrupted download is resumed.
     """
     from betwixt.machine import require_torch
 
     require_torch("Importing weights")
-    from betwixt.cli.report import ByteReport
+    from betwixt.cli.progress import ProgressDisplay
     from betwixt.weights.catalog import catalog
     from betwixt.weights.download import download_weights
 
     entry = catalog().published.get(name)
     if entry is not None and entry.model:
         print(f"{name}: from {entry.repository}, licence {entry.licence}", file=sys.stderr)
-    with ByteReport(quiet=as_json) as progress:
-        target = None if output is None else Path(output)
+    with ProgressDisplay("bytes", quiet=as_json) as progress:
         try:
-            imported = download_weights(name, target, overwrite=overwrite, progress=progress)
+            imported = download_weights(name, output, overwrite=overwrite, progress=progress)
         except KeyboardInterrupt:
             print("betwixt: interrupted; what was fetched is kept: run it again to go on from there.", file=sys.stderr)
             raise typer.Exit(130) from None
-    _tell(imported, as_json)
+    _report_import(imported, as_json)
 
 
 @app.command("list")
-def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
-    """Show which weights are at hand, and which can be downloaded."""
-    from betwixt.cli.report import print_json
+def list_(as_json: _AsJson = False) -> None:
+    """List the installed weights, and those that can be downloaded."""
+    from betwixt.cli.report import open_console, print_json, print_line, print_table
     from betwixt.machine import require_torch
 
     require_torch("Reading weights")
@@ -98,59 +99,43 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")
     stored = list_weights()
     offers = [entry for entry in catalog().published.values() if entry.model]
     if as_json:
-        rows = [
+        installed = [
             {
                 "name": s.name, "model": s.model, "path": str(s.path), "embedded": s.embedded, "size": s.size,
                 "problem": s.problem, "metadata": s.metadata,
             }
             for s in stored
         ]  # fmt: skip
-        offered = [
+        downloads = [
             {
-                "name": o.name, "model": o.model, "repository": o.repository, "commit": o.commit, "licence": o.licence,
-                "size": _bytes(o.name), "files": [f.url for f in catalog().files_of(o.name)],
+                "name": entry.name, "model": entry.model, "repository": entry.repository, "commit": entry.commit,
+                "licence": entry.licence, "size": _bytes(entry.name),
+                "files": [file.url for file in catalog().files_of(entry.name)],
             }
-            for o in offers
+            for entry in offers
         ]  # fmt: skip
-        print_json({"folder": str(weights_folder()), "weights": rows, "downloads": offered}, sys.stdout)
+        print_json({"folder": str(weights_folder()), "weights": installed, "downloads": downloads}, sys.stdout)
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    # What a file says of itself is not to be taken for markup.
-    console = Console(highlight=False, markup=False)
+    console = open_console(sys.stdout)
     if stored:
-        table = Table(box=None, pad_edge=False)
-        for title in ("weights", "model", "size", "from", "date"):
-            table.add_column(title, justify="right" if title == "size" else "left", no_wrap=title != "from")
-        for s in stored:
-            # What was imported says what it was made of, also where it comes with Betwixt.
-            ours = s.embedded and "source" not in s.metadata
-            made = "Betwixt" if ours else s.metadata.get("origin", s.metadata.get("source", "unknown"))
-            if s.problem:
-                made = "cannot be read: see betwixt weights verify"
-            table.add_row(s.name, s.model, _mb(s.size), made, s.metadata.get("date", "")[:10])
-        console.print(table)
+        rows = [(s.name, s.model, _mb(s.size), _origin(s), s.metadata.get("date", "")[:10]) for s in stored]
+        print_table(console, ("weights", "model", "size", "from", "date"), rows, left=(0, 1, 3, 4), wrap=(3,))
     else:
-        console.print("No weights are at hand.")
-    console.print(f"\nYours lie in {weights_folder()}.\nTo download:\n", soft_wrap=True)
-    table = Table(box=None, pad_edge=False)
-    for title in ("weights", "model", "size", "from", "licence"):
-        table.add_column(title, justify="right" if title == "size" else "left", no_wrap=True)
-    for o in offers:
-        table.add_row(o.name, o.model, _mb(_bytes(o.name)), o.repository, o.licence)
-    console.print(table)
+        console.print("No weights are installed.")
+    print_line(console, f"\nYours lie in {weights_folder()}.\nTo download:\n")
+    rows = [(entry.name, entry.model, _mb(_bytes(entry.name)), entry.repository, entry.licence) for entry in offers]
+    print_table(console, ("weights", "model", "size", "from", "licence"), rows, left=(0, 1, 3, 4), wrap=())
 
 
 @app.command("verify")
 def verify(
     names: Annotated[
         Optional[list[str]],  # noqa: UP045 - Typer reads the annotation at run time
-        typer.Argument(metavar="[NAME|FILE]..", help="Installed weights, or files; without any, all at hand."),
+        typer.Argument(metavar="[NAME|FILE]..", help="Installed weights, or files; by default all installed ones."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    as_json: _AsJson = False,
 ) -> None:
-    """Compare weights with their hashes: those of the import, or those of what was published."""
+    """Compare weights with their hashes: those recorded on import, or those of the published files."""
     from betwixt.cli.report import print_json
     from betwixt.errors import InputError
     from betwixt.machine import require_torch
@@ -166,36 +151,37 @@ def verify(
         for v in verdicts:
             print(f"{'good' if v.good else 'BAD '}  {v.path}: {v.text}")
         if not verdicts:
-            print("No weights are at hand.")
+            print("No weights are installed.")
     bad = sum(not v.good for v in verdicts)
     if bad:
-        raise InputError(f"{bad} of {len(verdicts)} files cannot be vouched for.")
+        raise InputError(f"{bad} of {len(verdicts)} files cannot be verified.")
 
 
 @app.command("calibrate")
 def calibrate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="One of Betwixt's own networks, such as hybrid.")],
-    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO..", help="What to measure it on.")],
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO..", help="Videos to calibrate on.")],
     weights: Annotated[
-        Optional[Path],  # noqa: UP045 - Typer reads the annotation at run time
-        typer.Option("--weights", metavar="X.safetensors", help="Weights; without it, those that come with Betwixt."),
+        o.File, typer.Option(metavar="X.safetensors", help="The weights. Default: those that come with Betwixt.")
     ] = None,
     output: Annotated[
-        Optional[Path],  # noqa: UP045 - Typer reads the annotation at run time
-        typer.Option("--output", "-o", metavar="FOLDER", help="Where to; without it, beside --weights."),
+        o.File, typer.Option("--output", "-o", metavar="FOLDER", help="Where to. Default: beside --weights.")
     ] = None,
-    device: Annotated[str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs meanwhile.")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs during calibration.")
+    ] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+    as_json: _AsJson = False,
 ) -> None:
-    """Measure what weights you have trained need to run in eight bits, which takes less time on CPUs.
+    """Calibrate weights you have trained for int8 quantization, which is faster on CPUs.
 
-    Writes X.int8.json, which is found beside X.safetensors.
+    Writes X.int8.json, which is read from beside X.safetensors.
     """
-    from betwixt.cli.report import CountReport, print_json
+    from betwixt.cli.progress import ProgressDisplay
+    from betwixt.cli.report import print_json
     from betwixt.runtime.calibrate import calibrate as measure
 
-    with CountReport(quiet=as_json) as progress:
+    with ProgressDisplay("samples", quiet=as_json) as progress:
         written = measure(
             model, videos, weights=weights, folder=output, device=device, overwrite=overwrite, progress=progress
         )
@@ -216,7 +202,17 @@ def _mb(count: int) -> str:
     return f"{count / 1e6:.1f} MB"
 
 
-def _tell(imported: ImportResult, as_json: bool) -> None:
+def _origin(weights: WeightsFile) -> str:
+    """Where installed weights come from."""
+    if weights.problem:
+        return "cannot be read: see betwixt weights verify"
+    # Weights that come with Betwixt but were imported from elsewhere name their source, too.
+    if weights.embedded and "source" not in weights.metadata:
+        return "Betwixt"
+    return weights.metadata.get("origin", weights.metadata.get("source", "unknown"))
+
+
+def _report_import(imported: ImportResult, as_json: bool) -> None:
     """Say what an import did."""
     from betwixt.cli.report import print_json
     from betwixt.weights.catalog import catalog

@@ -1,21 +1,20 @@
-"""Frames between two pictures, to a folder of images or a GIF."""
+"""Interpolates between two images, into a folder of images or a GIF."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 
 from betwixt.errors import InputError, UsageError
 from betwixt.files import check_output
 from betwixt.media.gif import MAX_RATE, GifWriter
-from betwixt.media.images.convert import frame_to_image, image_to_frame
+from betwixt.media.images.convert import Alpha, Image, frame_to_image, image_to_frame
 from betwixt.media.images.paths import is_image_location
 from betwixt.media.images.reader import read_image
 from betwixt.media.images.writer import ImageWriter
@@ -24,11 +23,14 @@ from betwixt.models.base import Interpolator, check_interpolates
 from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.runtime.load import load_model
 
-__all__ = ["Made", "between_pictures"]
+__all__ = ["BetweenSummary", "between_images"]
+
+MAX_COUNT = 10000
+"""The most frames that `count` may ask for."""
 
 
 @dataclass(frozen=True)
-class Made:
+class BetweenSummary:
     """What was made.
 
     Attributes:
@@ -46,17 +48,11 @@ class Made:
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "output": self.output,
-            "frames": self.frames,
-            "times": [float(t) for t in self.times],
-            "model": self.model,
-            "seconds": self.seconds,
-        }
+        """The values as JSON can hold them."""
+        return asdict(self) | {"times": [float(t) for t in self.times]}
 
 
-def between_pictures(
+def between_images(
     first: str | Path,
     second: str | Path,
     target: str | Path,
@@ -69,114 +65,107 @@ def between_pictures(
     device: str = "auto",
     weights: str | Path | None = None,
     overwrite: bool = False,
-) -> Made:
-    """Make the frames between two picture files.
+) -> BetweenSummary:
+    """Make the frames between two image files.
 
     Args:
-        first: The picture at time 0.
-        second: The picture at time 1, of the same size. If either has 16 bit, the frames have.
+        first: The image at time 0.
+        second: The image at time 1, of the same size. If either has 16 bit, so have the frames.
         target: A folder, a pattern of images, one image (for one frame), or a GIF.
         times: Times in [0, 1], as numbers or as text with commas.
-        count: Or how many, evenly spaced.
-        ends: Put the two pictures in as well; a GIF always has them.
+        count: Or how many frames, evenly spaced; 1 by default.
+        ends: Write the two images as well. A GIF always has them.
         fps: The rate of a GIF.
         model: A model's name or a loaded model.
-        device: Where it runs.
-        weights: A file of weights, for a network.
+        device: Where the model runs.
+        weights: A network's weights file.
         overwrite: Replace existing output.
 
     Raises:
-        UsageError: for bad times, or pictures that differ in size.
-        InputError: if a picture cannot be read.
+        UsageError: for a wrong time, or another wrong argument.
+        InputError: if an image cannot be read, or the two differ in size.
         OutputError: if the target cannot be written.
     """
     began = time.monotonic()
-    moments = _moments(times, count)
-    gif = Path(target).suffix.lower() == ".gif"
+    frame_times = _parse_times(times, count)
+    path = Path(target)
+    gif = path.suffix.lower() == ".gif"
     if not gif and not is_image_location(target, output=True):
         raise UsageError(f"{target} is neither a folder, an image nor a GIF: for a video use betwixt interpolate.")
-    if (gif or ends) and moments:
-        moments = tuple(sorted({Fraction(0), Fraction(1), *moments}))
+    if (gif or ends) and frame_times:
+        frame_times = tuple(sorted({Fraction(0), Fraction(1), *frame_times}))
     rate = parse_rate(fps)
     if gif and rate > MAX_RATE:
-        raise UsageError(f"A GIF cannot show more than {MAX_RATE} frames a second: pass --fps {MAX_RATE}.")
-    if Path(target).suffix and not gif and "%" not in str(target) and len(moments) > 1 and not Path(target).is_dir():
-        raise UsageError(f"{target} holds one picture, but {len(moments)} are to be made: give a folder or a .gif.")
-    if Path(target).is_file():
-        check_output(Path(target), first, overwrite)
-        check_output(Path(target), second, overwrite)
-    a, alpha_a = _read(first)
-    b, alpha_b = _read(second)
-    if a.shape != b.shape:
-        raise InputError(
-            f"{first} is {a.shape[1]}x{a.shape[0]}, {second} is {b.shape[1]}x{b.shape[0]}: scale one to fit the other."
-        )
-    if a.dtype != b.dtype:
-        a, b = _deep(a), _deep(b)
-    maker = load_model(model, device, weights=weights) if isinstance(model, str) else model
-    check_interpolates(maker)
-    pictures = maker.between(a, b, [float(t) for t in moments])
+        raise UsageError(f"A GIF cannot show more than {MAX_RATE} frames per second: pass `fps={MAX_RATE}`.")
+    if path.suffix and not gif and "%" not in str(target) and len(frame_times) > 1 and not path.is_dir():
+        raise UsageError(f"{target} holds one image, but {len(frame_times)} are to be made: give a folder or a .gif.")
+    if path.is_file():
+        check_output(path, first, overwrite)
+        check_output(path, second, overwrite)
+    image0, alpha0 = _read(first)
+    image1, alpha1 = _read(second)
+    if image0.shape != image1.shape:
+        sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (image0, image1)]
+        raise InputError(f"{first} is {sizes[0]}, {second} is {sizes[1]}: scale one to fit the other.")
+    if image0.dtype != image1.dtype:
+        image0, image1 = _to_16_bit(image0), _to_16_bit(image1)
+    interpolator = load_model(model, device, weights=weights) if isinstance(model, str) else model
+    check_interpolates(interpolator)
+    images = interpolator.between(image0, image1, [float(t) for t in frame_times])
+    writer: GifWriter | ImageWriter
     if gif:
-        sink: Any = GifWriter(Path(target), a.shape[1], a.shape[0], rate, overwrite=overwrite)
+        writer = GifWriter(path, image0.shape[1], image0.shape[0], rate, overwrite=overwrite)
     else:
-        sink = ImageWriter(target, overwrite=overwrite)
-    try:
-        for number, (t, picture) in enumerate(zip(moments, pictures, strict=True)):
-            frame: av.VideoFrame = image_to_frame(picture, _alpha(alpha_a, alpha_b, float(t), picture))
-            if gif:
-                sink.write(frame, number / rate)
+        writer = ImageWriter(target, overwrite=overwrite)
+    with writer:
+        for number, (t, image) in enumerate(zip(frame_times, images, strict=True)):
+            frame = image_to_frame(image, _blend_alpha(alpha0, alpha1, float(t), image))
+            if isinstance(writer, GifWriter):
+                writer.write(frame, number / rate)
             else:
-                sink.write(frame)
-        sink.commit()
-    except BaseException:
-        sink.abort()
-        raise
-    return Made(str(target), len(moments), moments, maker.name, time.monotonic() - began)
+                writer.write(frame)
+    return BetweenSummary(str(target), len(frame_times), frame_times, interpolator.name, time.monotonic() - began)
 
 
-def _moments(times: str | Sequence[float | Fraction] | None, count: int | None) -> tuple[Fraction, ...]:
+def _parse_times(times: str | Sequence[float | Fraction] | None, count: int | None) -> tuple[Fraction, ...]:
     if times is not None and count is not None:
-        raise UsageError("Give --times or --count, not both.")
+        raise UsageError("`times` and `count` exclude each other: give one.")
     if times is None:
         number = 1 if count is None else count
-        if not 1 <= number <= 10000:
-            raise UsageError(f"The count {number} is out of range: give 1 to 10000.")
+        if not 1 <= number <= MAX_COUNT:
+            raise UsageError(f"The count {number} is out of range: give 1 to {MAX_COUNT}.")
         return tuple(Fraction(k, number + 1) for k in range(1, number + 1))
-    parts = times.split(",") if isinstance(times, str) else list(times)
-    moments = []
-    for part in parts:
+    parsed = []
+    for part in times.split(",") if isinstance(times, str) else times:
         try:
-            moment = Fraction(str(part).strip())
+            t = Fraction(str(part).strip())
         except (ValueError, ZeroDivisionError):
-            raise UsageError(f"The time '{part}' is not a number: give some from 0 to 1, e.g. 0.25,0.5.") from None
-        if not 0 <= moment <= 1:
-            raise UsageError(f"The time {part} lies outside 0 to 1: 0 is the first picture, 1 the second.")
-        moments.append(moment)
-    if not moments:
-        raise UsageError("There are no times: give some from 0 to 1, e.g. 0.25,0.5,0.75.")
-    return tuple(moments)
+            raise UsageError(f"The time '{part}' is not a number: give times from 0 to 1, e.g. 0.25,0.5.") from None
+        if not 0 <= t <= 1:
+            raise UsageError(f"The time {part} lies outside 0 to 1: 0 is the first image, 1 the second.")
+        parsed.append(t)
+    if not parsed:
+        raise UsageError("There are no times: give times from 0 to 1, e.g. 0.25,0.5,0.75.")
+    return tuple(parsed)
 
 
-def _read(path: str | Path) -> tuple[Any, Any]:
+def _read(path: str | Path) -> tuple[Image, Alpha | None]:
     if not Path(path).is_file():
-        raise InputError(f"{path} does not exist: give the path of a picture.")
+        raise InputError(f"{path} does not exist: give the path of an image.")
     return frame_to_image(read_image(path))
 
 
-def _deep(picture: Any) -> Any:
-    return picture if picture.dtype == np.uint16 else picture.astype(np.uint16) * 257
+def _to_16_bit(image: Image) -> Image:
+    return image if image.dtype == np.uint16 else image.astype(np.uint16) * 257
 
 
-def _alpha(a: Any, b: Any, t: float, picture: Any) -> Any:
-    """Alpha between the two, linear; None if neither has any."""
-    if a is None and b is None:
+def _blend_alpha(alpha0: Alpha | None, alpha1: Alpha | None, t: float, image: Image) -> Alpha | None:
+    """Alpha at time t, linear between the two; None if neither image has any."""
+    if alpha0 is None and alpha1 is None:
         return None
-    top = np.iinfo(picture.dtype).max
-    layers = []
-    for alpha in (a, b):
-        if alpha is None:
-            layers.append(np.ones(picture.shape[:2]))
-        else:
-            layers.append(alpha / np.iinfo(alpha.dtype).max)
-    mixed = (1 - t) * layers[0] + t * layers[1]
-    return np.rint(mixed * top).astype(picture.dtype)
+    opacity0, opacity1 = (
+        np.ones(image.shape[:2]) if alpha is None else alpha / np.iinfo(alpha.dtype).max for alpha in (alpha0, alpha1)
+    )
+    blended: Any = np.rint(((1 - t) * opacity0 + t * opacity1) * np.iinfo(image.dtype).max)
+    alpha: Alpha = blended.astype(image.dtype)
+    return alpha

@@ -20,7 +20,7 @@ class Channel(Generic[T]):
     """A bounded queue from one thread to another.
 
     Args:
-        limit: How much may wait in it: the sum of the items' weights; one item always may.
+        limit: The largest sum of the weights of waiting items. A single item may exceed it.
     """
 
     def __init__(self, limit: int) -> None:
@@ -36,7 +36,7 @@ class Channel(Generic[T]):
         """Add an item, waiting for room.
 
         Raises:
-            Stopped: if the taking side has given up.
+            Stopped: if the receiving side has given up.
         """
         with self._change:
             while self._weight and self._weight + weight > self._limit and not self._stopped:
@@ -48,13 +48,13 @@ class Channel(Generic[T]):
             self._change.notify_all()
 
     def close(self, error: BaseException | None = None) -> None:
-        """Say that nothing more will come; an `error` is raised at the other side in its place in line."""
+        """Announce that no more items come; an `error` is raised at the receiving side after the last item."""
         with self._change:
             self._closed, self._error = True, error
             self._change.notify_all()
 
     def stop(self) -> None:
-        """Give up taking: the putting side gets `Stopped`."""
+        """Give up receiving: the sending side gets `Stopped`."""
         with self._change:
             self._stopped = True
             self._items.clear()
@@ -62,7 +62,11 @@ class Channel(Generic[T]):
             self._change.notify_all()
 
     def __iter__(self) -> Iterator[T]:
-        """The items in order until the channel is closed."""
+        """The items in order, until the channel is closed.
+
+        Raises:
+            Stopped: if the channel was stopped.
+        """
         while True:
             with self._change:
                 while not self._items and not self._closed and not self._stopped:

@@ -1,12 +1,11 @@
-"""The frames after the last: a video in, the same video out with some more frames at its end.
+"""Extrapolation: a video in, the same video with new frames after its last one out.
 
-    planner ──► source frames as they are ──► the last two ──► model that extrapolates: frame by frame    ─┐
-                                                         └──► any other: the motion of dis goes on        ─┴─► output
+    planner ──► source frames, unchanged ──► the last two ──┬─► a model that extrapolates: frame by frame ──┬─► output
+                                                            └─► any other: motion found by DIS, continued ──┘
 
-The pipeline is that of the main job: the same options, everything else in the file copied, nothing half-written. Only
-two frames are looked at, as in the paper (Z. Jia et al., Neighbor Correspondence Matching for Flow-based Video Frame
-Synthesis, ACM MM 2022, section 3 and appendix A.3): no frame sequence to warm up. A cut between those two leaves
-nothing to go on with, which is an error, not a guess.
+The options are those of every conversion. As in the paper only the last two frames are used (Z. Jia et al., Neighbor
+Correspondence Matching for Flow-based Video Frame Synthesis, ACM MM 2022, section 3 and appendix A.3). A cut between
+them is an error: there is no motion to continue.
 """
 
 from __future__ import annotations
@@ -15,123 +14,126 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Unpack
+from typing import IO, Unpack
 
 from betwixt.errors import InputError, UsageError
 from betwixt.media.reader import Frame, StreamPacket
-from betwixt.models.registry import EFFECTS_MODEL
-from betwixt.pipeline.interpolate import (
-    Director,
-    Job,
-    Options,
-    Plan,
-    Progress,
-    Summary,
-    Task,
-    convert,
-    defaults,
-    planned,
-)
-from betwixt.pipeline.plan import ShowStep, Tail
+from betwixt.pipeline.director import ConversionContext, Director, Step, SynthesisTask
+from betwixt.pipeline.job import Job, Plan
+from betwixt.pipeline.options import EXTRAPOLATE, ExtrapolateOptions, takes_options
+from betwixt.pipeline.planner import LastPair, ShowStep
+from betwixt.pipeline.run import Progress, Summary, convert
 
-__all__ = ["MOST_FRAMES", "extrapolate_video", "plan_extrapolation"]
+__all__ = ["MAX_FRAMES", "extrapolate_video", "plan_extrapolation"]
 
-MOST_FRAMES = 1000
-"""As many frames as are taken for meant: what is made after one second of guessing has little to do with the video."""
+MAX_FRAMES = 1000
+"""The most new frames; beyond that a request is taken for a mistake."""
 
 
-class _Job(Job):
-    def __init__(self, source: Any, target: Any, frames: int, only: bool, **options: Any) -> None:
-        if not 1 <= frames <= MOST_FRAMES:
-            raise UsageError(f"--frames {frames} is out of range: give 1 to {MOST_FRAMES}.")
-        self.more, self.only = frames, only
-        self.copies = not only
-        super().__init__(source, target, **(defaults() | {"factor": 1, "model": EFFECTS_MODEL} | options))
-        if only:
+class ExtrapolationJob(Job):
+    """A conversion that adds frames after the last one. The frame rate stays."""
+
+    conversion = "extrapolation"
+    declared = EXTRAPOLATE
+
+    def __init__(
+        self, source: str | Path | IO[bytes], target: str | Path | IO[bytes], options: ExtrapolateOptions
+    ) -> None:
+        values: ExtrapolateOptions = EXTRAPOLATE.resolve(options)
+        self.new_frames, self.only = values["frames"], values["only"]
+        if not 1 <= self.new_frames <= MAX_FRAMES:
+            raise UsageError(f"`frames={self.new_frames}` is out of range: give 1 to {MAX_FRAMES}.")
+        super().__init__(source, target, options)
+
+    def check(self) -> None:
+        """Any model will do: where it does not extrapolate, DIS does."""
+        if self.only:
             self.audio = "none"
         if not self.model.extrapolates and self.model.name != "dis":
             self.notes.append(f"{self.model.name} only interpolates: the motion that dis finds is continued.")
-        if self.reader.info.variable and not only:
+        if self.reader.info.variable and not self.only:
             self.notes.append(
-                f"The rate of {self.reader.name} varies: the output has {float(self.rates.output):.6g} frames a second "
-                "throughout, some of them new or held between the source's. --only makes those after the last alone."
+                f"The rate of {self.reader.name} varies: the output has a constant rate of "
+                f"{float(self.rates.output):.6g} frames per second, so some frames between the source's are new or "
+                "held. `only=True` writes just the frames after the last."
             )
 
-    def check_model(self) -> None:
-        """Any model will do."""
-
-    def settings(self) -> dict[str, Any]:
-        """How many frames as well."""
-        return super().settings() | {"frames": self.more, "only": self.only}
-
-    def director(self, chunk: int) -> Director:
-        """Shows the source, then makes the frames after it."""
-        return _Director(self, chunk, self.more, self.only)
+    @property
+    def copies_streams(self) -> bool:
+        return not self.only
 
     @property
     def frames_out(self) -> int | None:
-        """The source's frames and the new ones."""
-        shown = super().frames_out
-        return self.more if self.only else None if shown is None else shown + self.more
+        source_frames = super().frames_out
+        return self.new_frames if self.only else None if source_frames is None else source_frames + self.new_frames
 
 
-class _Director(Director):
-    def __init__(self, job: Job, chunk: int, more: int, only: bool) -> None:
-        super().__init__(job, chunk)
-        self._more, self._only = more, only
+class _ExtrapolationDirector(Director):
+    """Shows the source's frames, then makes the frames after them.
 
-    def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[ShowStep | Task | StreamPacket]:
-        """The source as it is, then the frames after it."""
-        count = 0
+    Args:
+        frames: How many frames to make.
+        only: Whether to leave the source's frames out.
+        context: The conversion.
+        chunk: How many frames a task has at most.
+    """
+
+    def __init__(self, frames: int, only: bool, context: ConversionContext, chunk: int) -> None:
+        super().__init__(context, chunk)
+        self._frames, self._only = frames, only
+
+    def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Step]:
+        """The output, in order; packets of other streams pass through in place."""
+        empty = True
         for step in super().steps(items):
-            if isinstance(step, (ShowStep, Task)):
-                count = (step.index if isinstance(step, ShowStep) else step.indices[-1]) + 1
+            empty = empty and not isinstance(step, (ShowStep, SynthesisTask))
             if not self._only:
                 yield step
-        if count == 0:
+        if empty:
             return
-        tail, clock = self._end(), self.planner.clock
+        last, clock = self._last_pair(), self.planner.clock
         assert clock is not None
-        interval = tail.last.time - tail.first.time
-        slots = [(index, (now - tail.last.time) / interval) for index, now in islice(clock.onwards(), self._more)]
-        work = self.pair(tail.first, tail.last)
+        interval = last.last.time - last.first.time
+        # Each new frame, and how many intervals after the last source frame it lies.
+        slots = [(index, (now - last.last.time) / interval) for index, now in islice(clock.onwards(), self._frames)]
         first = slots[0][0] if self._only else 0
-        size = len(slots) if self._job.model.extrapolates else self._chunk
+        pair = self.pair(last.first, last.last)
+        # A model that extrapolates goes from frame to frame, so one task makes them all.
+        size = len(slots) if self._context.model.extrapolates else self._chunk
         for k in range(0, len(slots), size):
-            part = slots[k : k + size]
-            steps = [s for _, s in part]
-            yield Task(tuple(index - first for index, _ in part), functools.partial(work.extrapolate, steps))
+            indices = tuple(index - first for index, _ in slots[k : k + size])
+            distances = [distance for _, distance in slots[k : k + size]]
+            yield SynthesisTask(indices, functools.partial(pair.extrapolate, distances))
 
-    def _end(self) -> Tail:
-        name, tail = self._job.reader.name, self.planner.tail
-        if tail is None:
-            raise InputError(f"{name} has one frame only: it takes two to see how things move.")
-        if tail.cut:
+    def _last_pair(self) -> LastPair:
+        name, pair = self._context.source, self.planner.last_pair
+        if pair is None:
+            raise InputError(f"{name} has one frame only: it takes two to find motion.")
+        if pair.cut:
             raise InputError(
-                f"{name} has a cut between its last two frames, so there is no motion to go on with: "
-                "choose an earlier --end, or pass --scene-cuts off."
+                f"{name} has a cut between its last two frames, so there is no motion to continue: "
+                "choose an earlier `end`, or pass `scene_cuts=off`."
             )
-        return tail
+        return pair
 
 
+@takes_options(EXTRAPOLATE)
 def extrapolate_video(
     source: str | Path | IO[bytes],
     target: str | Path | IO[bytes],
     *,
-    frames: int = 1,
-    only: bool = False,
     progress: Callable[[Progress], None] | None = None,
-    **options: Unpack[Options],
+    **options: Unpack[ExtrapolateOptions],
 ) -> Summary:
-    """Make the frames after the last.
+    """Make the frames after the last one.
+
+    The output holds the source's frames, untouched, and the new ones.
 
     Args:
-        source: As `betwixt.interpolate_video`.
-        target: Likewise. It holds the source's frames, untouched, and the new ones.
-        frames: How many, 1 to 1000.
-        only: Whether the output holds the new frames alone, without sound.
-        progress: Called now and then with how far it is.
-        **options: As `betwixt.interpolate_video`; the model is `compact` unless another is given.
+        source: As for `betwixt.interpolate_video`.
+        target: As for `betwixt.interpolate_video`.
+        **options: See `betwixt.pipeline.options.ExtrapolateOptions`.
+        progress: Called with the progress now and then, from another thread.
 
     Raises:
         InputError: if the source has one frame only, or a cut between its last two.
@@ -143,16 +145,20 @@ def extrapolate_video(
         >>> summary.untouched, summary.synthesized
         (25, 3)
     """
-    return convert(_Job(source, target, frames, only, **options), progress)
+    job = ExtrapolationJob(source, target, options)
+    return convert(job, functools.partial(_ExtrapolationDirector, job.new_frames, job.only), progress)
 
 
+@takes_options(EXTRAPOLATE)
 def plan_extrapolation(
-    source: str | Path | IO[bytes],
-    target: str | Path | IO[bytes],
-    *,
-    frames: int = 1,
-    only: bool = False,
-    **options: Unpack[Options],
+    source: str | Path | IO[bytes], target: str | Path | IO[bytes], **options: Unpack[ExtrapolateOptions]
 ) -> Plan:
-    """What `extrapolate_video` would do; writes nothing."""
-    return planned(_Job(source, target, frames, only, **options))
+    """What `extrapolate_video` would do; writes nothing.
+
+    Args:
+        source: As for `betwixt.interpolate_video`.
+        target: As for `betwixt.interpolate_video`.
+        **options: See `betwixt.pipeline.options.ExtrapolateOptions`.
+    """
+    with ExtrapolationJob(source, target, options) as job:
+        return job.describe()

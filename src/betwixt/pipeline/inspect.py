@@ -1,50 +1,47 @@
-"""What Betwixt sees in a video: exact rate, cuts, duplicates, colour, and what a conversion would cost."""
+"""Inspects a video: exact rate, cuts, duplicates, colour, and what a conversion would cost."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from betwixt.errors import InputError, UsageError
 from betwixt.machine import available_cores
-from betwixt.media.images.paths import is_image_location
 from betwixt.media.probe import VideoInfo
-from betwixt.media.reader import Frame, Reader
-from betwixt.media.sequence import ImageSource
+from betwixt.media.reader import Frame
+from betwixt.media.source import VideoSource, open_source
 from betwixt.models.registry import choose_model
-from betwixt.pipeline.plan import InterpolateStep, Planner, choose_rates
+from betwixt.pipeline.planner import InterpolateStep, Planner, choose_rates
 from betwixt.runtime.load import load_model
-from betwixt.runtime.synthesis import PairSynthesis, Synthesizer
+from betwixt.runtime.synthesis import PairSynthesis, Synthesizer, one_frame_per_thread
 
 __all__ = ["Findings", "inspect_video"]
 
-_SAMPLE_PAIRS = 3
+_TIMED_PAIRS = 3
 
 
 @dataclass
 class Findings:
-    """What there is to know of a video.
+    """What an inspection found.
 
     Attributes:
-        info: What the container and the first frame say.
+        info: What the container and the first frame state.
         frames: Frames decoded; None without a scan.
-        shortest: The shortest distance between two frames in seconds, as seen in the scan.
-        longest: The longest.
-        cuts: Times of the cuts in seconds from the video's beginning.
-        duplicates: How many frames repeat the one before them, and would be filled with ``--duplicates fill``.
-        seconds_a_frame: What a new frame costs in a conversion on this machine, which makes one a core at a time, in
-            seconds; None if that cannot be told.
-        model: What makes it: the default model.
-        damage: What is wrong with the file; None if nothing was seen.
-        notes: What a person should know.
+        shortest: The shortest interval between two frames in seconds; None without a scan.
+        longest: The longest interval between two frames in seconds; None without a scan.
+        cuts: Times of the cuts in seconds from the video's beginning; None without a scan.
+        duplicates: How many repeated frames ``duplicates="fill"`` would replace; None without a scan.
+        seconds_a_frame: Seconds that a new frame takes on this machine, with one frame at a time on each core; None if
+            that cannot be measured.
+        model: The default model, which was measured.
+        damage: What is wrong with the file; None if nothing was found.
+        notes: Remarks for the user.
     """
 
     info: VideoInfo
@@ -59,7 +56,7 @@ class Findings:
     notes: list[str]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: fractions of seconds as numbers, rates as text."""
+        """The findings as JSON can hold them: times as numbers, rates as text."""
         info = self.info
         return {
             "name": info.name,
@@ -102,38 +99,32 @@ class Findings:
 def inspect_video(
     source: str | Path, *, scan: bool = True, progress: Callable[[int, int | None], None] | None = None
 ) -> Findings:
-    """Look at a video.
+    """Inspect a video.
 
     Args:
         source: A video, or a folder or pattern of images.
         scan: Whether to decode all of it, to find cuts, duplicates, damage and the true spacing of frames.
-        progress: Called with the number of frames seen and the number expected.
+        progress: Called with the number of frames decoded and the number expected, None if that is unknown.
 
     Raises:
         InputError: if it cannot be read.
     """
-    reader: Reader | ImageSource
-    if is_image_location(source):
-        reader = ImageSource(source, Fraction(25), None, None)
-    else:
-        reader = Reader(source, interlaced="ignore")
+    reader = open_source(source, interlaced="ignore")
     try:
-        info = reader.info
-        if not scan:
-            pair = list(itertools.islice((i for i in reader if isinstance(i, Frame)), 2))
-            cost = _cost([tuple(pair)], info)
-            return Findings(info, None, None, None, None, None, cost, choose_model(), None, reader.notes)
-        return _scan(reader, info, progress)
+        if scan:
+            return _scan(reader, progress)
+        frames = list(itertools.islice((item for item in reader if isinstance(item, Frame)), 2))
+        cost = _seconds_per_frame([(frames[0], frames[1])], reader.info) if len(frames) == 2 else None
+        return Findings(reader.info, None, None, None, None, None, cost, choose_model(), None, reader.notes)
     finally:
         reader.close()
 
 
-def _scan(
-    reader: Reader | ImageSource, info: VideoInfo, progress: Callable[[int, int | None], None] | None
-) -> Findings:
+def _scan(reader: VideoSource, progress: Callable[[int, int | None], None] | None) -> Findings:
+    info = reader.info
     times: list[Fraction] = []
 
-    def watched() -> Any:
+    def frames() -> Iterator[Frame]:
         for item in reader:
             if isinstance(item, Frame):
                 times.append(item.time)
@@ -142,56 +133,47 @@ def _scan(
                 yield item
 
     planner = Planner(choose_rates(info.rate, None, None, None), cuts="auto", fill=True)
-    pairs: list[tuple[Frame, ...]] = []
-    for step in planner.steps(watched()):
-        if isinstance(step, InterpolateStep) and len(pairs) < _SAMPLE_PAIRS:
+    pairs: list[tuple[Frame, Frame]] = []
+    for step in planner.steps(frames()):
+        if isinstance(step, InterpolateStep) and len(pairs) < _TIMED_PAIRS:
             pairs.append((step.left, step.right))
-    steps = [b - a for a, b in itertools.pairwise(times)]
     if not times:
         raise InputError(f"{info.name} holds no picture that can be decoded.")
+    intervals = [b - a for a, b in itertools.pairwise(times)]
     return Findings(
         info=info,
         frames=len(times),
-        shortest=min(steps, default=None),
-        longest=max(steps, default=None),
+        shortest=min(intervals, default=None),
+        longest=max(intervals, default=None),
         cuts=[t - info.start for t in planner.cut_times],
         duplicates=planner.duplicates_filled,
-        seconds_a_frame=_cost(pairs, info),
+        seconds_a_frame=_seconds_per_frame(pairs, info),
         model=choose_model(),
         damage=reader.damage,
         notes=reader.notes,
     )
 
 
-def _cost(pairs: list[tuple[Frame, ...]], info: VideoInfo) -> float | None:
-    """Seconds for a new frame where each core makes one, measured on the clip itself."""
-    usable = [pair for pair in pairs if len(pair) == 2]
-    if not usable:
+def _seconds_per_frame(pairs: list[tuple[Frame, Frame]], info: VideoInfo) -> float | None:
+    """Seconds that a new frame takes where each core makes one at a time, measured on pairs of the video itself."""
+    if not pairs:
         return None
     try:
         model = load_model()
     except UsageError:
         return None
-    synthesizer = Synthesizer(model, usable[0][0].video, info.colour)
-    count = available_cores()
+    synthesizer = Synthesizer(model, pairs[0][0].video, info.colour)
+    cores = available_cores()
 
-    def make(pair: tuple[Frame, ...]) -> None:
+    def synthesize(pair: tuple[Frame, Frame]) -> None:
         left, right = (synthesizer.source(frame.video) for frame in pair)
         PairSynthesis(synthesizer, left, right).synthesize([Fraction(1, 2)])
 
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    model.set_concurrency(count)
-    try:
-        # The first frame waits for the model to be made ready for the size.
-        make(usable[0])
-        spent = []
-        with ThreadPoolExecutor(count) as pool:
-            for pair in usable:
-                began = time.monotonic()
-                list(pool.map(make, [pair] * count))
-                spent.append((time.monotonic() - began) / count)
-    finally:
-        cv2.setNumThreads(threads)
-        model.set_concurrency(1)
-    return min(spent)
+    with one_frame_per_thread(model, cores), ThreadPoolExecutor(cores) as pool:
+        synthesize(pairs[0])  # the first frame includes preparing the model for this size
+        durations = []
+        for pair in pairs:
+            began = time.monotonic()
+            list(pool.map(synthesize, [pair] * cores))
+            durations.append((time.monotonic() - began) / cores)
+    return min(durations)

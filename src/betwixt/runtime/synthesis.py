@@ -1,7 +1,7 @@
-"""From two decoded frames to the frames between them, in their own format.
+"""From decoded frames to the frames between them, in the stream's own pixel format.
 
-    motion models   luma, or small RGB, of both ── prepare_views ── motion(t) ── warp the planes themselves
-    other models    planes ── RGB ──────────────── prepare ─────── at(t) ────── planes (`media.colour.RGBConverter`)
+    models that predict motion   luma or small RGB ── prepare_views ── motion(t) ── warp the planes themselves
+    other models                 planes ── RGB ────── prepare ──────── at(t) ────── planes (`media.colour.RGBConverter`)
 
 `SourceFrame` wraps a decoded frame and computes each view of it once (planes, luma, RGB), since each frame is the right
 frame of one pair and the left frame of the next.
@@ -9,14 +9,15 @@ frame of one pair and the left frame of the next.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
 
 import av
+import cv2
 import numpy as np
 
 from betwixt.layers.label_maps import LabelMapPair
@@ -28,75 +29,79 @@ from betwixt.models.base import Image, Interpolator, MotionPair, Pair, with_neig
 from betwixt.models.dis.interpolator import DIS, DISPair
 from betwixt.models.frame_view import Luma, downscale_luma
 
-__all__ = ["PairSynthesis", "SourceFrame", "Synthesizer"]
+__all__ = ["PairSynthesis", "SourceFrame", "Synthesizer", "one_frame_per_thread", "shift_motion"]
 
 
 class SourceFrame:
-    """A decoded frame and what has been computed of it."""
+    """A decoded frame and its views, each computed on first use. Implements `models.frame_view.FrameView`."""
 
-    def __init__(self, video: av.VideoFrame, path: RGBConverter) -> None:
+    def __init__(self, video: av.VideoFrame, converter: RGBConverter) -> None:
         self.video = video
-        self._path = path
+        self._converter = converter
         self._lock = threading.Lock()
-        self._shrunk: Image | None = None
-        self._grey: Luma | None = None
+        self._small_image: Image | None = None
+        self._small_luma: Luma | None = None
 
     @cached_property
     def planes(self) -> list[Plane]:
-        """Its planes, as views of the frame."""
+        """The frame's planes, as views of its memory."""
         return planes(self.video)
 
     @cached_property
     def luma(self) -> Luma:
-        """Its luma in 8 bit."""
+        """The luma in 8 bit, (H, W)."""
         return luma8(self.video, self.planes)
 
     def luma_at(self, height: int, width: int) -> Luma:
-        """Its luma on fewer pixels, (height, width)."""
+        """The luma scaled down to (height, width)."""
         with self._lock:
-            if self._grey is None or self._grey.shape != (height, width):
-                self._grey = downscale_luma(self.luma, height, width)
-            return self._grey
+            if self._small_luma is None or self._small_luma.shape != (height, width):
+                self._small_luma = downscale_luma(self.luma, height, width)
+            return self._small_luma
 
     @cached_property
     def picture(self) -> Image:
-        """The frame as an RGB picture."""
-        return self._path.to_rgb(self.planes)
+        """The frame as an RGB image, (H, W, 3)."""
+        return self._converter.to_rgb(self.planes)
 
     def image_at(self, height: int, width: int) -> Image:
-        """The frame as a smaller RGB picture, (height, width, 3)."""
+        """The frame as an RGB image scaled down to (height, width, 3)."""
         with self._lock:
-            if self._shrunk is None or self._shrunk.shape[:2] != (height, width):
-                self._shrunk = self._path.to_small_rgb(self.planes, height, width)
-            return self._shrunk
+            if self._small_image is None or self._small_image.shape[:2] != (height, width):
+                self._small_image = self._converter.to_small_rgb(self.planes, height, width)
+            return self._small_image
 
-    def to_planes(self, picture: Image, second: SourceFrame, t: float) -> list[Plane]:
-        """The planes of a picture between this frame and `second`, at 0 < t < 1."""
-        return self._path.to_planes(picture, self.planes, second.planes, self.picture, second.picture, t)
+    def to_planes(self, image: Image, second: SourceFrame, t: float) -> list[Plane]:
+        """Convert an RGB image between this frame and `second`, at 0 < t < 1, to planes of the stream's format."""
+        return self._converter.to_planes(image, self.planes, second.planes, self.picture, second.picture, t)
 
 
 class Synthesizer:
-    """Makes frames for one stream with one model.
+    """A model and the format of the stream that it makes frames for.
 
     Args:
         model: The model.
         like: A frame of the stream, for its format.
-        colour: What the stream says of its colour.
+        colour: The stream's colour description.
+
+    Attributes:
+        converter: Converts between the stream's planes and RGB.
+        size: The frames' (height, width).
     """
 
     def __init__(self, model: Interpolator, like: av.VideoFrame, colour: Colour) -> None:
         self.model = model
         self.colour = colour
-        self.path = RGBConverter(like.format.name, like.width, like.height, colour)
+        self.converter = RGBConverter(like.format.name, like.width, like.height, colour)
         self.size = (like.height, like.width)
 
     def source(self, video: av.VideoFrame) -> SourceFrame:
         """Wrap a decoded frame of the stream."""
-        return SourceFrame(video, self.path)
+        return SourceFrame(video, self.converter)
 
 
-class _Interval:
-    """Two frames that follow each other: prepared once, by whichever thread comes first."""
+class _PreparedPair:
+    """A model's preparation of two frames, done once by whichever thread comes first."""
 
     def __init__(
         self,
@@ -109,20 +114,20 @@ class _Interval:
         self._lock = threading.Lock()
         self._pair: Pair | None = None
 
-    def pair(self) -> Pair:
-        """The two, prepared."""
+    def get(self) -> Pair:
+        """The prepared pair; waits while another thread prepares it."""
         with self._lock:
-            return self._prepared()
+            return self._prepare()
 
-    def begin(self) -> None:
-        """Prepare them, unless another thread is at it."""
+    def start(self) -> None:
+        """Prepare the pair, unless another thread is preparing it."""
         if self._lock.acquire(blocking=False):
             try:
-                self._prepared()
+                self._prepare()
             finally:
                 self._lock.release()
 
-    def _prepared(self) -> Pair:
+    def _prepare(self) -> Pair:
         if self._pair is None:
             model, first, second = self._model, self._first, self._second
             if self._masks is not None:
@@ -133,12 +138,12 @@ class _Interval:
 
 
 class PairSynthesis:
-    """Two frames of a stream: prepared once, by whichever thread comes first, then asked for times by any.
+    """Synthesizes frames between two frames of a stream, and after them. Any thread may ask for any of them.
 
     Args:
-        synthesizer: Of the stream.
-        first: Frame 0.
-        second: Frame 1.
+        synthesizer: The stream's model and format.
+        first: The frame at t = 0.
+        second: The frame at t = 1.
         masks: Reads the masks of the two, for a model that takes them.
     """
 
@@ -150,141 +155,151 @@ class PairSynthesis:
         masks: Callable[[], LabelMapPair] | None = None,
     ) -> None:
         self._synthesizer, self._first, self._second = synthesizer, first, second
-        self._interval = _Interval(synthesizer.model, first, second, masks)
-        self._before: _Interval | None = None
-        self._after: _Interval | None = None
-        self._spans = 1.0, 1.0
+        self._prepared = _PreparedPair(synthesizer.model, first, second, masks)
+        self._before: _PreparedPair | None = None
+        self._after: _PreparedPair | None = None
+        self._relative_lengths = 1.0, 1.0  # of the neighbouring intervals, in units of this one
         self._lock = threading.Lock()
         self._pair: Pair | None = None
-        self._found: DISPair | None = None
+        self._dis_pair: DISPair | None = None
 
-    def link_previous(self, before: PairSynthesis, span: float, own: float) -> None:
-        """Let two intervals of a shot know of each other, which bends the paths of models that heed it.
+    def link_previous(self, previous: PairSynthesis, previous_length: float, length: float) -> None:
+        """Let two neighbouring intervals of a shot use each other's motion, if the model uses neighbouring frames.
 
-        To be said before the frames of either are made.
+        To be called before any frame of either is made.
 
         Args:
-            before: The interval that ends with this one's first frame.
-            span: How long that is;
-            own: and this one, in the same unit.
+            previous: The interval that ends with this one's first frame.
+            previous_length: Its length.
+            length: The length of this interval, in the same unit.
         """
         if not self._synthesizer.model.uses_neighbours:
             return
-        # What is shared does not lead on to what its neighbours share: a film is no chain in memory.
-        self._before, before._after = before._interval, self._interval
-        self._spans = span / own, self._spans[1]
-        before._spans = before._spans[0], own / span
+        # The two share their preparations, which know of no neighbours themselves: otherwise a chain of references
+        # would keep the whole video in memory.
+        self._before, previous._after = previous._prepared, self._prepared
+        self._relative_lengths = previous_length / length, self._relative_lengths[1]
+        previous._relative_lengths = previous._relative_lengths[0], length / previous_length
 
     def synthesize(self, times: list[Fraction]) -> list[av.VideoFrame]:
-        """The frames at `times`, each 0 < t < 1, in the format of the sources."""
-        pair = self._prepared()
+        """The frames at `times`, each 0 < t < 1, in the format of the source frames."""
+        pair = self._prepare()
         return [frame_from_planes(self._planes(pair, float(t)), self._first.video) for t in times]
 
     @property
     def sources(self) -> tuple[SourceFrame, SourceFrame]:
-        """Frame 0 and frame 1."""
+        """The frames at t = 0 and t = 1."""
         return self._first, self._second
 
     @property
     def template(self) -> av.VideoFrame:
-        """A frame of the format that is made."""
+        """A frame of the format that is synthesized."""
         return self._first.video
 
     @property
-    def path(self) -> RGBConverter:
-        """The way between the stream's planes and RGB."""
-        return self._synthesizer.path
+    def converter(self) -> RGBConverter:
+        """Converts between the stream's planes and RGB."""
+        return self._synthesizer.converter
 
     @property
     def colour(self) -> Colour:
-        """What the stream says of its colour."""
+        """The stream's colour description."""
         return self._synthesizer.colour
 
     def planes_at(self, times: Sequence[float], motions: int) -> Iterator[list[Plane]]:
-        """The planes of the frames at `times`, 0 < t < 1, in order, which together are one exposure.
+        """The planes of the frames at many times of one exposure, in order.
 
-        A model that describes its frames by motion is asked for it `motions` times at most, evenly spread; the moments
-        around each lie along the same straight paths. That is cheaper by far where there are many moments.
+        A model that predicts motion is asked for at most `motions` of them, evenly spread; the frames around each
+        follow the same straight paths. With many times this is much faster.
+
+        Args:
+            times: Increasing, 0 < t < 1.
+            motions: How often the model is asked for motion at most.
         """
-        pair = self._prepared()
+        pair = self._prepare()
         count = len(times)
         motions = max(1, min(motions, count))
-        near: tuple[int, float, FrameMotion] | None = None
+        current: tuple[int, float, FrameMotion] | None = None  # group, its middle, and the motion there
         for number, t in enumerate(times):
             if not isinstance(pair, MotionPair):
                 yield self._planes(pair, t)
                 continue
             group = number * motions // count
-            if near is None or near[0] != group:
+            if current is None or current[0] != group:
                 members = [k for k in range(count) if k * motions // count == group]
                 middle = (times[members[0]] + times[members[-1]]) / 2
-                near = group, middle, pair.motion(middle)
-            yield self._of_motion(_moved(near[2], near[1], t))
+                current = group, middle, pair.motion(middle)
+            yield self._warp(shift_motion(current[2], current[1], t))
 
     def max_displacement(self) -> float:
-        """How far the fastest parts move from one frame to the other, in pixels."""
-        pair = self._prepared()
-        return pair.longest() if isinstance(pair, DISPair) else self._search().longest()
+        """The fastest motion between the two frames, in pixels (its 99.9th percentile)."""
+        pair = self._prepare()
+        return pair.longest() if isinstance(pair, DISPair) else self._dis().longest()
 
-    def extrapolate(self, steps: Sequence[Fraction]) -> list[av.VideoFrame]:
-        """The frames so many intervals after the second frame, each > 0, in the format of the sources.
+    def extrapolate(self, distances: Sequence[Fraction]) -> list[av.VideoFrame]:
+        """The frames at `distances` after the second frame, each > 0 in intervals, in the format of the source frames.
 
-        A model that extrapolates does so from frame to frame, and whole intervals only; for any other the motion that
-        `dis` finds goes on.
+        A model that extrapolates does so frame by frame, at whole intervals; for any other model, the motion that DIS
+        finds between the two frames is continued.
         """
-        model = self._synthesizer.model
+        model, second = self._synthesizer.model, self._second
         if model.extrapolates and not isinstance(model, DIS):
-            return self._extrapolated(model, steps)
-        pair = self._search()
-        made = [self._of_motion(pair.beyond(float(s))) for s in steps]
-        return [frame_from_planes(parts, self._second.video) for parts in made]
+            numbers = [max(1, round(d)) for d in distances]
+            images = list(model.frames_after(self._first.picture, second.picture, max(numbers)))
+            results = [self._first.to_planes(images[number - 1], second, 1.0) for number in numbers]
+        else:
+            dis = self._dis()
+            results = [self._warp(dis.beyond(float(d))) for d in distances]
+        return [frame_from_planes(result, second.video) for result in results]
 
-    def _extrapolated(self, model: Interpolator, steps: Sequence[Fraction]) -> list[av.VideoFrame]:
-        first, second = self._first, self._second
-        last = max(max(1, round(s)) for s in steps)
-        pictures = list(model.frames_after(first.picture, second.picture, last))
-        path = self._synthesizer.path
-        result = []
-        for s in steps:
-            picture = pictures[max(1, round(s)) - 1]
-            parts = path.to_planes(picture, first.planes, second.planes, first.picture, second.picture, 1.0)
-            result.append(frame_from_planes(parts, second.video))
-        return result
-
-    def _search(self) -> DISPair:
+    def _dis(self) -> DISPair:
         with self._lock:
-            if self._found is None:
-                self._found = DIS().prepare_views(self._first, self._second)
-            return self._found
+            if self._dis_pair is None:
+                self._dis_pair = DIS().prepare_views(self._first, self._second)
+            return self._dis_pair
 
-    def _of_motion(self, motion: FrameMotion) -> list[Any]:
-        first, second = self._first, self._second
-        changes = None if motion.colours is None else self.path.offsets_to_planes(motion.colours, first.planes)
-        return synthesize_planes(first.planes, second.planes, motion, self._synthesizer.size, changes)
-
-    def _prepared(self) -> Pair:
+    def _prepare(self) -> Pair:
         with self._lock:
             if self._pair is None:
-                beside = self._before, self._after
-                # What another thread is at can wait while there is something else to do.
-                for interval in (self._interval, *beside):
-                    if interval is not None:
-                        interval.begin()
-                before, after = (None if interval is None else interval.pair() for interval in beside)
-                self._pair = with_neighbours(self._interval.pair(), before, after, self._spans)
+                # Begin with what no other thread is preparing.
+                for prepared in (self._prepared, self._before, self._after):
+                    if prepared is not None:
+                        prepared.start()
+                before, after = (None if p is None else p.get() for p in (self._before, self._after))
+                self._pair = with_neighbours(self._prepared.get(), before, after, self._relative_lengths)
             return self._pair
 
-    def _planes(self, pair: Pair, t: float) -> list[Any]:
-        first, second = self._first, self._second
+    def _planes(self, pair: Pair, t: float) -> list[Plane]:
         if isinstance(pair, MotionPair):
-            return self._of_motion(pair.motion(t))
-        return first.to_planes(pair.at(t), second, t)
+            return self._warp(pair.motion(t))
+        return self._first.to_planes(pair.at(t), self._second, t)
+
+    def _warp(self, motion: FrameMotion) -> list[Plane]:
+        first, second = self._first, self._second
+        offsets = None if motion.colours is None else self.converter.offsets_to_planes(motion.colours, first.planes)
+        return synthesize_planes(first.planes, second.planes, motion, self._synthesizer.size, offsets)
 
 
-def _moved(motion: FrameMotion, then: float, now: float) -> FrameMotion:
-    """The motion at time `then` as it is at `now`, a little before or after it, along the same straight paths."""
-    if now == then:
+def shift_motion(motion: FrameMotion, t: float, new_t: float) -> FrameMotion:
+    """The motion at time `t` moved along the same straight paths to a nearby time `new_t`."""
+    if new_t == t:
         return motion
-    back, on = np.float32(now / then), np.float32((1 - now) / (1 - then))
-    other = None if motion.other is None else _moved(motion.other, then, now)
-    return replace(motion, flow_t0=motion.flow_t0 * back, flow_t1=motion.flow_t1 * on, other=other)
+    scale_t0, scale_t1 = np.float32(new_t / t), np.float32((1 - new_t) / (1 - t))
+    other = None if motion.other is None else shift_motion(motion.other, t, new_t)
+    return replace(motion, flow_t0=motion.flow_t0 * scale_t0, flow_t1=motion.flow_t1 * scale_t1, other=other)
+
+
+@contextlib.contextmanager
+def one_frame_per_thread(model: Interpolator, threads: int) -> Iterator[None]:
+    """Let each of `threads` threads synthesize a frame of its own.
+
+    OpenCV's own threads would split single frames, and make results depend on their number.
+    """
+    opencv_threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    model.set_concurrency(threads)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(opencv_threads)
+        model.set_concurrency(1)

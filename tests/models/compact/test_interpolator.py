@@ -90,7 +90,7 @@ def test_colours_reach_the_planes_of_every_format(weights: Path, name: str) -> N
     sources = [synthesizer.source(frame) for frame in frames]
     (made,) = PairSynthesis(synthesizer, *sources).synthesize([Fraction(1, 2)])
     assert made.format.name == name
-    path = synthesizer.path
+    path = synthesizer.converter
     expected = synthesizer.model.prepare(sources[0].picture, sources[1].picture).at(0.5)
     # Subsampled chroma cannot follow changes from pixel to pixel: what counts is the colour of places.
     got, wanted = (cv2.blur(x, (8, 8)) for x in (path.to_rgb(planes(made)), expected))

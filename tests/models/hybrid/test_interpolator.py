@@ -14,7 +14,7 @@ from betwixt.models.hybrid.config import HYBRID
 from betwixt.models.hybrid.interpolator import HybridInterpolator, RIFEMotion
 from betwixt.models.hybrid.network import Fusion
 from betwixt.runtime.load import load_model
-from betwixt.runtime.synthesis import _moved
+from betwixt.runtime.synthesis import shift_motion
 from betwixt.weights.store import RIFE, embedded_file
 from shifted import as_float, pictures
 
@@ -100,7 +100,7 @@ def test_moments_near_a_time_move_both_motions() -> None:
     frames = [as_float(np.ascontiguousarray(world[:, s : s + 128])) for s in (0, 8)]
     motion = load_model("hybrid").prepare(*frames).motion(0.5)
     assert motion.other is not None
-    for earlier in (moved := _moved(motion, 0.5, 0.25), moved.other):
+    for earlier in (moved := shift_motion(motion, 0.5, 0.25), moved.other):
         assert earlier is not None
         np.testing.assert_allclose(np.median(earlier.flow_t0[24:-24, 32:-32, 0]), 2, atol=0.3)
         np.testing.assert_allclose(np.median(earlier.flow_t1[24:-24, 32:-32, 0]), -6, atol=0.3)

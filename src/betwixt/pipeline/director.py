@@ -1,0 +1,133 @@
+"""Turns the stream of source frames into the output: frames to show, and tasks that synthesize frames.
+
+    frames ──► planner ──► steps ──► tasks, each with up to `chunk` frames of one interval
+
+A model that uses the neighbouring frames needs to know the interval after one before that one's frames are made; a task
+is held back until then.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+
+from betwixt.masks.store import MaskFolder
+from betwixt.media.colour import Colour
+from betwixt.media.reader import Frame, StreamPacket
+from betwixt.models.base import Interpolator
+from betwixt.pipeline.planner import InterpolateStep, Planner, Rates, ShowStep
+from betwixt.runtime.synthesis import PairSynthesis, SourceFrame, Synthesizer
+
+__all__ = ["ConversionContext", "Director", "SynthesisTask"]
+
+
+@dataclass(frozen=True)
+class ConversionContext:
+    """What a director needs to know of a conversion.
+
+    Attributes:
+        source: The input's name, for messages.
+        colour: The input's colour description.
+        model: The model.
+        masks: Masks for a model that takes them; None if it finds its own or takes none.
+        curved: Whether a model that can may use the neighbouring frames.
+        rates: The rates.
+        end: The source time at which the output ends; None for the end of the source.
+        planner: A planner for the input's frames, not yet used.
+    """
+
+    source: str
+    colour: Colour
+    model: Interpolator
+    masks: MaskFolder | None
+    curved: bool
+    rates: Rates
+    end: Fraction | None
+    planner: Planner
+
+
+@dataclass(frozen=True)
+class SynthesisTask:
+    """Output frames for a worker to synthesize.
+
+    Attributes:
+        indices: Their numbers, in order.
+        synthesize: Makes them; called once, in any thread.
+    """
+
+    indices: tuple[int, ...]
+    synthesize: Callable[[], list[av.VideoFrame]]
+
+
+Step = ShowStep | SynthesisTask | StreamPacket
+
+
+class Director:
+    """Decides on each output frame. This one interpolates a frame for each slot between two source frames.
+
+    Args:
+        context: The conversion.
+        chunk: How many frames a task has at most.
+
+    Attributes:
+        planner: Counts the frames, cuts and duplicates seen so far.
+        cancelled: Set when the frames are no longer needed; a long task should check it.
+    """
+
+    def __init__(self, context: ConversionContext, chunk: int) -> None:
+        self.planner = context.planner
+        self.cancelled = threading.Event()
+        self._context, self._chunk = context, chunk
+        self._synthesizer: Synthesizer | None = None
+        self._sources: dict[int, SourceFrame] = {}
+
+    def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Step]:
+        """The output, in order; packets of other streams pass through in place."""
+        waits = self._context.curved and self._context.model.uses_neighbours
+        last: tuple[InterpolateStep, PairSynthesis] | None = None  # the interval whose tasks are held back
+        held: list[Step] = []  # its tasks, and the steps after them
+        for step in self.planner.steps(items):
+            if isinstance(step, InterpolateStep):
+                pair = self.pair(step.left, step.right)
+                if last is not None and last[0].right.index == step.left.index:
+                    pair.link_previous(last[1], float(last[0].length), float(step.length))
+                yield from held
+                last, held = (step, pair), list(self._tasks(step, pair))
+            else:
+                held.append(step)
+                # After a frame that is not one of the interval's two, no interval begins where this one ends.
+                if last is not None and isinstance(step, ShowStep):
+                    last = last if step.frame.index in (last[0].left.index, last[0].right.index) else None
+            if last is None or not waits:
+                yield from held
+                last, held = None, []
+        yield from held
+
+    def _tasks(self, step: InterpolateStep, pair: PairSynthesis) -> Iterator[SynthesisTask]:
+        for k in range(0, len(step.slots), self._chunk):
+            slots = step.slots[k : k + self._chunk]
+            times = [t for _, t in slots]
+            yield SynthesisTask(tuple(index for index, _ in slots), functools.partial(pair.synthesize, times))
+
+    def pair(self, left: Frame, right: Frame, keep: Iterable[Frame] = ()) -> PairSynthesis:
+        """Synthesis between two frames. Of the frames used before, only those in `keep` stay in memory."""
+        context = self._context
+        if self._synthesizer is None:
+            self._synthesizer = Synthesizer(context.model, left.video, context.colour)
+        synthesizer = self._synthesizer
+        # A frame serves as the right one of a pair and as the left one of the next.
+        frames = [left, right, *keep]
+        self._sources = {f.index: self._sources.get(f.index) or synthesizer.source(f.video) for f in frames}
+        masks = None
+        if context.masks is not None:
+            masks = functools.partial(context.masks.pair, left.index, right.index, *synthesizer.size)
+        return PairSynthesis(synthesizer, self._sources[left.index], self._sources[right.index], masks)
+
+    def closing_notes(self) -> list[str]:
+        """Remarks for the user, once all frames are made."""
+        return []

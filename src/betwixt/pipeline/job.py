@@ -1,0 +1,315 @@
+"""A conversion, prepared: its input is open, its output checked, its model loaded and every option decided.
+
+Nothing is written yet: `Job.describe` tells what would be done, `run.convert` does it. Blur and extrapolation are
+subclasses that add what they check and record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, Any, ClassVar, Self
+
+from betwixt.errors import UsageError
+from betwixt.files import files_fingerprint
+from betwixt.machine import available_cores
+from betwixt.masks.store import open_masks
+from betwixt.media.cut_list import CutList, read_cuts
+from betwixt.media.journal import Journal
+from betwixt.media.probe import VideoInfo
+from betwixt.media.reader import Reader
+from betwixt.media.sequence import ImageSource
+from betwixt.media.source import open_source
+from betwixt.media.timeline import TimeMap, frame_count, parse_rate, parse_time
+from betwixt.models.base import check_interpolates, masks_unsupported
+from betwixt.pipeline.director import ConversionContext
+from betwixt.pipeline.options import INTERPOLATE, InterpolateOptions, OptionSet
+from betwixt.pipeline.planner import Planner, Rates, choose_rates
+from betwixt.pipeline.targets import EncodingOptions, Sink, StreamCopy, choose_target
+from betwixt.runtime.load import hash_weights, load_model, suggest_packages
+from betwixt.version import __version__
+
+__all__ = ["Job", "Plan"]
+
+
+@dataclass
+class Plan:
+    """What a conversion will do.
+
+    Attributes:
+        source: The input.
+        rates: The rates.
+        frames_out: How many frames will be written; None if the input does not state its length.
+        output: The output's name.
+        encoder: FFmpeg's encoder, or what else writes the frames.
+        pixel_format: The pixel format that the frames are encoded in.
+        model: The model's name.
+        audio: What happens to the sound: "copy", "drop", "stretch" or "none".
+        notes: Remarks for the user.
+    """
+
+    source: VideoInfo
+    rates: Rates
+    frames_out: int | None
+    output: str
+    encoder: str
+    pixel_format: str
+    model: str
+    audio: str
+    notes: list[str] = field(default_factory=list)
+
+
+class Job:
+    """A conversion, ready to run. It holds an open input: use it as a context manager, or call `close`.
+
+    Args:
+        source: A video, a folder or pattern of images, or an open binary file.
+        target: A video file, a GIF, a folder or pattern of images, or an open binary file.
+        options: The options given (`pipeline.options`); the others take their defaults.
+
+    Attributes:
+        conversion: The name of the conversion in the journal.
+        declared: The options that it takes.
+        reader: The open input.
+        target: The output.
+        model: The loaded model.
+        rates: The rates.
+        audio: What happens to the sound: "copy", "drop", "stretch" or "none".
+        threads: How many threads work.
+        encoding: The encoder and the pixel format.
+        notes: Remarks for the user.
+        began: When it was created, by `time.monotonic`.
+
+    Raises:
+        UsageError: for a wrong option.
+        InputError: if the source cannot be read.
+        OutputError: if the target must not or cannot be written.
+    """
+
+    conversion: ClassVar[str] = "interpolate"
+    declared: ClassVar[OptionSet] = INTERPOLATE
+
+    def __init__(
+        self, source: str | Path | IO[bytes], target: str | Path | IO[bytes], options: Mapping[str, Any]
+    ) -> None:
+        self.began = time.monotonic()
+        values: InterpolateOptions = self.declared.resolve(options)
+        self._source, self._values = source, values
+        fps, factor, slow, input_fps = values["fps"], values["factor"], values["slow"], values["input_fps"]
+        self._fps = None if fps is None else parse_rate(fps)
+        self._factor = None if factor is None else parse_rate(factor, "factor")
+        self._slow = None if slow is None else parse_rate(slow, "slow-down")
+        self._input_fps = None if input_fps is None else parse_rate(input_fps)
+        start, end = values["start"], values["end"]
+        self._start = None if start is None else parse_time(start, "start")
+        self._end = None if end is None else parse_time(end, "end")
+        if self._end is not None and self._end <= (self._start or 0):
+            raise UsageError(f"The end ({end}) is not after the start ({start or 0}).")
+        cuts = values["scene_cuts"]
+        self._cuts: CutList | str = str(cuts) if str(cuts) in ("auto", "off") else read_cuts(cuts)
+        if values["threads"] < 0:
+            raise UsageError(f"The number of threads ({values['threads']}) must not be negative.")
+        self.threads = values["threads"] or available_cores()
+        quality = values["quality"]
+        encoding = EncodingOptions(
+            values["codec"],
+            None if quality is None else str(quality),
+            values["pixel_format"],
+            self.threads,
+            values["overwrite"],
+        )
+        self.target = choose_target(target, source, encoding)
+        self.reader = open_source(
+            source,
+            input_fps=self._input_fps,
+            start=self._start,
+            end=self._end,
+            interlaced=values["interlaced"],
+            threads=min(self.threads, 16),
+        )
+        try:
+            self.notes: list[str] = list(self.reader.notes)
+            self._decide_times()
+            self.encoding = self.target.encoding(self.reader.info)
+            self._load_model()
+            self.audio = self._choose_audio()
+            if values["loop"] and self._end is not None:
+                self.notes.append("`loop` leads from the last frame before `end` back to the first.")
+            self.check()
+        except BaseException:
+            self.close()
+            raise
+
+    def _decide_times(self) -> None:
+        info = self.reader.info
+        self.rates = choose_rates(info.rate, self._fps, self._factor, self._slow, self.target.max_rate)
+        if (limit := self.target.max_rate) is not None and self.rates.output > limit:
+            raise UsageError(f"A GIF cannot show more than {limit} frames per second: pass `fps={limit}`.")
+        if self._start and info.duration is not None and self._start >= info.duration:
+            raise UsageError(f"The start lies behind the end of the video ({float(info.duration):.3f} s).")
+        # On the source's clock. Without a start, the output's clock starts with the first frame.
+        self._begin_time = info.start + self._start if self._start else None
+        self._end_time = None if self._end is None else info.start + self._end
+
+    def _load_model(self) -> None:
+        model, device, weights = self._values["model"], self._values["device"], self._values["weights"]
+        if isinstance(model, str):
+            self.notes += suggest_packages(model, device)
+            self.model = load_model(model, device, weights=weights)
+            self._weights_hash: str | None = hash_weights(model, weights)
+        else:
+            # Of a model that the caller has loaded nobody can tell, in a later run, that it is the same again.
+            self.model, self._weights_hash = model, None
+        folder = self._values["masks"]
+        self._masks = None if folder is None else open_masks(folder)
+        if self._masks is not None:
+            if not self.model.takes_masks:
+                raise masks_unsupported(self.model.name)
+            if self._values["loop"]:
+                raise UsageError(
+                    "`masks` and `loop` exclude each other: there are no masks from the last frame to the first."
+                )
+            self._masks.check(None, self.reader.info.height, self.reader.info.width)
+
+    def _choose_audio(self) -> str:
+        audio, slow = self._values["audio"], self.rates.slow != 1
+        if audio == "copy" and slow:
+            raise UsageError("The sound cannot be copied into slow motion: pass `audio=stretch` or `audio=drop`.")
+        if audio == "auto":
+            audio = "drop" if slow else "copy"
+        elif audio == "stretch" and not slow:
+            audio = "copy"
+        if not any(stream.kind == "audio" for stream in self.reader.info.streams):
+            return "none"
+        if audio == "drop" and slow:
+            self.notes.append("The sound is left out of the slow motion; `audio=stretch` keeps it, at the same pitch.")
+        return audio
+
+    # -- what conversions differ in
+
+    def check(self) -> None:
+        """Refuse what this conversion cannot do; called when everything is decided."""
+        check_interpolates(self.model)
+
+    @property
+    def copies_streams(self) -> bool:
+        """Whether the input's other streams are copied."""
+        return True
+
+    @property
+    def frames_out(self) -> int | None:
+        """How many frames will be written; None if the input does not state its length."""
+        info = self.reader.info
+        duration = info.duration
+        if duration is None and info.frames is not None:
+            duration = info.frames / info.rate
+        if duration is None and self._end is None:
+            return None
+        end = min(x for x in (duration, self._end) if x is not None)
+        return frame_count(max(Fraction(0), end - (self._start or 0)), self.rates.sampling)
+
+    # -- what follows from it
+
+    def context(self) -> ConversionContext:
+        """What a director needs to know."""
+        planner = Planner(
+            self.rates,
+            cuts=self._cuts,
+            fill=self._values["duplicates"] == "fill",
+            loop=self._values["loop"],
+            start=self._begin_time,
+            end=self._end_time,
+            stated_end=self.reader.stated_end,
+        )
+        return ConversionContext(
+            source=self.reader.name,
+            colour=self.reader.info.colour,
+            model=self.model,
+            masks=self._masks,
+            curved=self._values["paths"] == "curved",
+            rates=self.rates,
+            end=self._end_time,
+            planner=planner,
+        )
+
+    def open_sink(self) -> Sink:
+        """Open the output."""
+        info, reader = self.reader.info, self.reader
+        streams, offset = None, Fraction(0)
+        if isinstance(reader, Reader):
+            if self._start:
+                zero = info.start + self._start
+            else:
+                # Streams keep their distances in time. The earliest begins at 0, as players expect.
+                zero = reader.earliest_start
+                offset = (info.start - zero) * self.rates.slow
+                if offset < Fraction(1, 90000):
+                    offset = Fraction(0)
+            if self.copies_streams:
+                audio = "drop" if self.audio == "none" else self.audio
+                streams = StreamCopy(reader.container, reader.stream, TimeMap(zero, self.rates.slow), audio)
+        return self.target.open(info, self.rates.output, offset, streams, self._open_journal())
+
+    def _open_journal(self) -> Journal | None:
+        """The journal to record the output in; None if it could not be resumed."""
+        if not self._values["journal"] or self._weights_hash is None or not self._source_files():
+            return None
+        output = self.target.journal_output(self.reader.info)
+        return None if output is None else Journal(output, self.settings(), self._values["overwrite"])
+
+    def _source_files(self) -> list[Path]:
+        """The files that the frames come from; empty for a pipe or a network address."""
+        if isinstance(self.reader, ImageSource):
+            return self.reader.paths
+        path = Path(self._source) if isinstance(self._source, (str, Path)) else None
+        return [path] if path is not None and path.is_file() else []
+
+    def settings(self) -> dict[str, Any]:
+        """All that the output's frames depend on: an interrupted run is resumed only with the same settings."""
+        encoder, pixel_format = self.encoding
+        masks = self._values["masks"]
+        return self.declared.recorded(self._values) | {
+            "version": __version__,
+            "conversion": self.conversion,
+            "source": files_fingerprint(self._source_files()),
+            "start": self._start,
+            "end": self._end,
+            "input-fps": self._input_fps,
+            "rate": (self.rates.output, self.rates.slow),
+            "scene-cuts": self._cuts if isinstance(self._cuts, str) else self._cuts.digest(),
+            "model": self.model.name,
+            "weights": self._weights_hash,
+            "arithmetic": self.model.arithmetic,
+            "masks": None if masks is None else files_fingerprint(sorted(Path(masks).rglob("*.png"))),
+            "codec": encoder,
+            "pixel-format": pixel_format,
+            "name": Path(self.target.name).name,
+        }
+
+    def describe(self) -> Plan:
+        """What will be done."""
+        encoder, pixel_format = self.encoding
+        return Plan(
+            source=self.reader.info,
+            rates=self.rates,
+            frames_out=self.frames_out,
+            output=self.target.name,
+            encoder=encoder,
+            pixel_format=pixel_format,
+            model=self.model.name,
+            audio=self.audio,
+            notes=self.notes,
+        )
+
+    def close(self) -> None:
+        """Close the input."""
+        self.reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,321 @@
+"""Plans the output: its rates, and how each output frame is made from source frames.
+
+    source frames ──► cuts, duplicates ──► marked frames ──► clock ──► steps: show a source frame, or interpolate
+
+Cuts and duplicates change how an output frame is made, never when it is shown: that follows from the clock alone.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from betwixt.errors import UsageError
+from betwixt.media.cut_list import CutList
+from betwixt.media.duplicates import DuplicateDetector
+from betwixt.media.frames import bit_depth, luma8, planes
+from betwixt.media.reader import Frame, StreamPacket
+from betwixt.media.scenes import CutDetector, make_thumbnail
+from betwixt.media.timeline import MAX_RATE, Clock
+
+__all__ = ["InterpolateStep", "LastPair", "MarkedFrame", "Planner", "Rates", "ShowStep", "choose_rates"]
+
+MAX_PLACEHOLDERS = 4
+"""The most duplicates in a row that are placeholders to be filled; a longer run is a still picture."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The rates of a conversion.
+
+    Attributes:
+        output: The output's rate, in frames per second.
+        sampling: Output frames per second of the source: more than `output` in slow motion.
+        slow: How many times slower the output plays.
+    """
+
+    output: Fraction
+    sampling: Fraction
+    slow: Fraction
+
+
+def choose_rates(
+    source: Fraction,
+    fps: Fraction | None,
+    factor: Fraction | None,
+    slow: Fraction | None,
+    limit: Fraction | None = None,
+) -> Rates:
+    """Choose the output's rate: `fps`, or `factor` times the source's; by default twice the source's.
+
+    Args:
+        source: The source's rate.
+        fps: The requested rate, or None.
+        factor: The requested multiple of the source's rate, or None.
+        slow: How many times slower the output plays, or None. In slow motion the default is the source's rate.
+        limit: The highest rate that the output's format can hold. It lowers the default, not a requested rate.
+
+    Raises:
+        UsageError: if both `fps` and `factor` are given, or a rate is out of range.
+    """
+    if fps is not None and factor is not None:
+        raise UsageError("`fps` and `factor` exclude each other: give one.")
+    if fps is not None:
+        output = fps
+    elif factor is not None:
+        output = source * factor
+    else:
+        output = source if slow is not None else 2 * source
+        if limit is not None:
+            output = min(output, limit)
+    if output > MAX_RATE:
+        raise UsageError(f"A rate of {_plain(output)} frames per second is out of range: the highest is {MAX_RATE}.")
+    if output < Fraction(1, 60):
+        raise UsageError(f"A rate of {_plain(output)} frames per second is out of range: the lowest is 1/60.")
+    slowdown = Fraction(1) if slow is None else slow
+    sampling = output * slowdown
+    if sampling > 100 * MAX_RATE:
+        raise UsageError(f"{_plain(slowdown)} times slower is out of range at {_plain(output)} frames per second.")
+    return Rates(output, sampling, slowdown)
+
+
+def _plain(value: Fraction) -> str:
+    return f"{float(value):.10g}"
+
+
+@dataclass(frozen=True)
+class ShowStep:
+    """Show a source frame, unchanged.
+
+    Attributes:
+        index: The output frame's number.
+        frame: The source frame.
+        held: Whether it stands in for a frame that cannot be interpolated: next to a cut, or after the last frame.
+    """
+
+    index: int
+    frame: Frame
+    held: bool = False
+
+
+@dataclass(frozen=True)
+class InterpolateStep:
+    """Interpolate frames between two source frames.
+
+    Attributes:
+        left: The frame at t = 0.
+        right: The frame at t = 1.
+        length: Seconds between the two.
+        slots: The number and t of each output frame, 0 < t < 1, in order.
+    """
+
+    left: Frame
+    right: Frame
+    length: Fraction
+    slots: tuple[tuple[int, Fraction], ...]
+
+
+@dataclass
+class MarkedFrame:
+    """A source frame and how it relates to the frame before it.
+
+    Attributes:
+        frame: The frame.
+        cut: Whether there is a cut between the two.
+        duplicate: Whether it repeats the frame before it.
+    """
+
+    frame: Frame
+    cut: bool
+    duplicate: bool
+
+
+@dataclass(frozen=True)
+class LastPair:
+    """The last two frames that were read.
+
+    Attributes:
+        first: The last frame but one.
+        last: The last frame.
+        cut: Whether there is a cut between the two.
+    """
+
+    first: Frame
+    last: Frame
+    cut: bool
+
+
+class Planner:
+    """Turns a stream of frames into a stream of steps.
+
+    Args:
+        rates: The conversion's rates.
+        cuts: "auto" to detect cuts, "off", or a list of cuts.
+        fill: Whether duplicates are placeholders, to be replaced by interpolated frames.
+        loop: Whether to interpolate from the last frame back to the first.
+        start: The source time of output frame 0; None for the time of the first frame.
+        end: The source time at which the output ends; None for the end of the last frame.
+        stated_end: The end of the video as the container states it, if that is more reliable than the duration of the
+            last frame.
+
+    Attributes:
+        frames: Source frames read so far.
+        cut_times: The times of the frames that begin a new shot.
+        duplicates_filled: Duplicates replaced so far.
+        last_pair: The last two frames that are shown or interpolated between; None before there are two.
+        clock: The output's clock, once the first frame is read; after the last step it continues from there.
+    """
+
+    def __init__(
+        self,
+        rates: Rates,
+        *,
+        cuts: CutList | str = "auto",
+        fill: bool = False,
+        loop: bool = False,
+        start: Fraction | None = None,
+        end: Fraction | None = None,
+        stated_end: Fraction | None = None,
+    ) -> None:
+        self.frames = self.duplicates_filled = 0
+        self.cut_times: list[Fraction] = []
+        self.last_pair: LastPair | None = None
+        self.clock: Clock | None = None
+        self._rates, self._cuts, self._fill, self._loop = rates, cuts, fill, loop
+        self._start, self._end, self._stated_end = start, end, stated_end
+
+    @property
+    def cuts_found(self) -> int:
+        """How many cuts have been found so far."""
+        return len(self.cut_times)
+
+    def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[ShowStep | InterpolateStep | StreamPacket]:
+        """The steps for a stream of frames, in order; packets of other streams pass through in place."""
+        clock: Clock | None = None
+        first: Frame | None = None
+        previous: Frame | None = None
+        for item in self.marked_frames(items):
+            if isinstance(item, StreamPacket):
+                yield item
+                continue
+            frame = item.frame
+            if clock is None:
+                first = frame
+                clock = self.start_clock(frame)
+            elif previous is not None:
+                self._note_pair(previous, item)
+                until = frame.time if self._end is None else min(frame.time, self._end)
+                yield from self._interval(clock, previous, frame, frame.time, until, item.cut)
+            previous = frame
+        if clock is None or previous is None or first is None:
+            return
+        source_end, output_end = self.ends(previous)
+        if self._loop and first is not previous:
+            yield from self._interval(clock, previous, first, source_end, output_end, False)
+        else:
+            for index, now in clock.until(output_end):
+                yield ShowStep(index, previous, held=now > previous.time)
+
+    def start_clock(self, first: Frame) -> Clock:
+        """Start the output's clock at the first frame, or at `start` if that is later."""
+        begin = first.time if self._start is None else max(self._start, first.time)
+        self.clock = Clock(begin, self._rates.sampling)
+        return self.clock
+
+    def ends(self, last: Frame) -> tuple[Fraction, Fraction]:
+        """The times at which the source and the output end, on the source's clock, given the last frame."""
+        source_end = last.time + last.duration
+        if self._stated_end is not None and abs(self._stated_end - source_end) < 1:
+            source_end = max(self._stated_end, last.time + Fraction(1, 1_000_000))
+        return source_end, source_end if self._end is None else min(source_end, self._end)
+
+    def _note_pair(self, previous: Frame, item: MarkedFrame) -> None:
+        if self._end is not None and item.frame.time >= self._end:
+            return  # it was read only to interpolate towards it
+        if self._fill and item.duplicate:
+            return  # a repeat of the last frame says nothing about its motion
+        self.last_pair = LastPair(previous, item.frame, item.cut)
+
+    def _interval(
+        self, clock: Clock, left: Frame, right: Frame, right_time: Fraction, until: Fraction, cut: bool
+    ) -> Iterator[ShowStep | InterpolateStep]:
+        slots: list[tuple[int, Fraction]] = []
+        length = right_time - left.time
+        for index, now in clock.until(until):
+            t = (now - left.time) / length
+            if t <= 0:
+                yield ShowStep(index, left)
+            elif cut:
+                yield ShowStep(index, left if 2 * t < 1 else right, held=True)
+            else:
+                slots.append((index, t))
+        if slots:
+            yield InterpolateStep(left, right, length, tuple(slots))
+
+    # -- cuts and duplicates
+
+    def marked_frames(self, items: Iterable[Frame | StreamPacket]) -> Iterator[MarkedFrame | StreamPacket]:
+        """The frames that are shown or interpolated between: all of them, or all but placeholders."""
+        waiting: list[MarkedFrame] = []  # duplicates that may turn out to be placeholders
+        still = False  # too many duplicates in a row: a still picture
+        for item in self._mark(items):
+            if isinstance(item, StreamPacket):
+                yield item
+                continue
+            if not self._fill or not item.duplicate:
+                if waiting and item.cut:
+                    yield from waiting
+                else:
+                    self.duplicates_filled += len(waiting)
+                waiting, still = [], False
+                yield item
+            elif still:
+                yield item
+            else:
+                waiting.append(item)
+                if len(waiting) > MAX_PLACEHOLDERS:
+                    yield from waiting
+                    waiting, still = [], True
+        yield from waiting
+
+    def _mark(self, items: Iterable[Frame | StreamPacket]) -> Iterator[MarkedFrame | StreamPacket]:
+        """Mark each frame that follows a cut or repeats the frame before it."""
+        detector = CutDetector() if self._cuts == "auto" else None
+        listed = self._cuts if isinstance(self._cuts, CutList) else None
+        duplicates: DuplicateDetector | None = None
+        undecided: deque[MarkedFrame] = deque()
+        previous: Frame | None = None
+        for item in items:
+            if isinstance(item, StreamPacket):
+                yield item
+                continue
+            self.frames += 1
+            marked = MarkedFrame(item, False, False)
+            if self._fill:
+                luma = planes(item.video)[0]
+                if luma.ndim == 3:
+                    luma = luma8(item.video)
+                depth = bit_depth(item.video.format.name) if luma.dtype.itemsize > 1 else 8
+                if duplicates is None:
+                    duplicates = DuplicateDetector(depth)
+                marked.duplicate = duplicates.push(luma)
+            if listed is not None and previous is not None:
+                marked.cut = listed.contains(item.index, item.time, previous.time)
+            previous = item
+            if detector is None:
+                yield self._note_cut(marked, marked.cut)
+                continue
+            undecided.append(marked)
+            for cut in detector.push(make_thumbnail(item.video)):
+                yield self._note_cut(undecided.popleft(), cut)
+        if detector is not None:
+            for cut in detector.flush():
+                yield self._note_cut(undecided.popleft(), cut)
+
+    def _note_cut(self, marked: MarkedFrame, cut: bool) -> MarkedFrame:
+        marked.cut = cut
+        if cut:
+            self.cut_times.append(marked.frame.time)
+        return marked
