@@ -1,7 +1,17 @@
-"""Errors that a user can cause.
+"""The errors that a user can cause.
 
-Each carries one line: what is wrong, and what to do. The command line prints that line alone and exits with
-`exit_code`; a traceback is a bug.
+    Exception
+    └── BetwixtError              exit code 2
+        ├── UsageError            an argument is wrong
+        ├── InputError            the input cannot be used
+        │   └── MismatchError     weights of ncnn do not fit a network (weights.ncnn)
+        ├── OutputError           the output cannot be written
+        ├── DamagedInputError     exit code 3: the input is damaged; what could be read was written
+        └── Interrupted           exit code 130: the user interrupted a conversion, and its progress is kept
+
+The text of each is one line: what is wrong, and what to do. It names Python parameters in backticks, such as
+`overwrite=True`; the command line turns them into flags (`cli.flags`), prints the line and exits with `exit_code`. Any
+other exception that reaches the user is a bug.
 """
 
 from __future__ import annotations
@@ -12,7 +22,11 @@ __all__ = ["BetwixtError", "DamagedInputError", "InputError", "Interrupted", "Ou
 
 
 class BetwixtError(Exception):
-    """Base of every error that a user can cause; its text is one line for that user."""
+    """Base class of the errors that a user can cause.
+
+    Attributes:
+        exit_code: The exit code of the command line.
+    """
 
     exit_code = 2
 
@@ -22,25 +36,25 @@ class UsageError(BetwixtError):
 
 
 class InputError(BetwixtError):
-    """The input cannot be used: missing, empty, not a video, without a usable picture."""
+    """The input cannot be used: it is missing, empty, not a video, or holds no picture that can be decoded."""
 
 
 class OutputError(BetwixtError):
-    """The output cannot be written: no such folder, no space, a codec the container cannot hold."""
-
-
-class Interrupted(BetwixtError):
-    """The user broke it off, and what was done is kept."""
-
-    exit_code = 130
+    """The output cannot be written: no such folder, no space, a codec that the container cannot hold."""
 
 
 class DamagedInputError(BetwixtError):
-    """The input is damaged; what could be read was written, whole and playable.
+    """The input is damaged. What could be read was written, as a complete, playable file.
 
     Attributes:
-        summary: What was written (`betwixt.Summary`), where something was.
+        summary: What was written (such as `betwixt.Summary`); None if nothing was.
     """
 
     exit_code = 3
     summary: Any = None
+
+
+class Interrupted(BetwixtError):
+    """The user interrupted a conversion, and what was done is kept."""
+
+    exit_code = 130

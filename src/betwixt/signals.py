@@ -1,4 +1,4 @@
-"""Work that an interrupt would break in two: what is begun has to be ended, in order, whoever is impatient."""
+"""Defers interrupts (SIGINT, SIGTERM) while a short block must not be broken off halfway."""
 
 from __future__ import annotations
 
@@ -12,45 +12,46 @@ from typing import Any
 
 __all__ = ["defer_signals"]
 
-_PATIENCE = 5.0
-"""Seconds after which a further interrupt is let through: something may be waited for that never comes."""
+_MAX_DELAY = 5.0
+"""Seconds after which further signals are let through, in case the block waits for something that never comes."""
 
 
 @contextlib.contextmanager
 def defer_signals() -> Iterator[list[tuple[int, FrameType | None]]]:
-    """Let what interrupts the process (SIGINT, SIGTERM) wait until the block is over.
+    """Defer SIGINT and SIGTERM until the block ends; then their handlers are called.
 
-    For blocks that end soon: a thread that starts, threads that are waited for. Signals reach the main thread alone;
-    in others there is nothing to hold back.
+    For short blocks, such as starting threads or waiting for their end. Python handles signals in the main thread only,
+    so in other threads this does nothing.
 
     Yields:
-        What has come so far: who clears it is not interrupted by it.
+        The signals received so far, as handler arguments. Clearing the list discards them.
     """
-    came: list[tuple[int, FrameType | None]] = []
+    received: list[tuple[int, FrameType | None]] = []
     if threading.current_thread() is not threading.main_thread():
-        yield came
+        yield received
         return
     handlers: dict[int, Any] = {}
-    end: float = time.monotonic() + _PATIENCE
+    end: float = time.monotonic() + _MAX_DELAY
 
-    def hold(number: int, frame: FrameType | None) -> None:
-        # One that is left in its place by an interrupt that comes between two lines below stands in nobody's way.
+    def defer(number: int, frame: FrameType | None) -> None:
+        # If an interrupt prevents this handler from being removed below, it passes signals on: `end` is over.
         if time.monotonic() < end:
-            came.append((number, frame))
+            received.append((number, frame))
         else:
             handlers[number](number, frame)
 
     try:
         for signal_ in (signal.SIGINT, signal.SIGTERM):
-            # One that Python has not set is nobody's here, and one that is ignored or ends the process breaks nothing.
+            # Other handlers than Python functions ignore the signal or end the process: nothing to defer.
             if callable(handler := signal.getsignal(signal_)):
                 handlers[signal_] = handler
-                signal.signal(signal_, hold)
-        yield came
+                signal.signal(signal_, defer)
+        yield received
     finally:
         end = 0.0
         with contextlib.ExitStack() as stack:
-            for number, frame in reversed(dict(came).items()):
+            # Called in reverse: the old handlers are restored first, then called in the order of arrival.
+            for number, frame in reversed(dict(received).items()):
                 stack.callback(handlers[number], number, frame)
             for number, handler in handlers.items():
                 stack.callback(signal.signal, number, handler)

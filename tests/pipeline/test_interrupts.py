@@ -64,7 +64,7 @@ def test_each_signal_comes_once_and_in_order():
 
 
 def test_an_interrupt_does_not_wait_for_ever(monkeypatch):
-    monkeypatch.setattr(signals, "_PATIENCE", 0.0)
+    monkeypatch.setattr(signals, "_MAX_DELAY", 0.0)
 
     def work():
         interrupt()

@@ -1,0 +1,80 @@
+"""Options are declared once: signatures, help, checks and the journal follow from the declarations."""
+
+import inspect
+from typing import Annotated
+
+import pytest
+
+import betwixt
+from betwixt.errors import UsageError
+from betwixt.pipeline.blur import blur_video
+from betwixt.pipeline.extrapolation import extrapolate_video
+from betwixt.pipeline.options import (
+    BLUR,
+    EXTRAPOLATE,
+    GROUPS,
+    INTERPOLATE,
+    ConversionOptions,
+    Option,
+    OptionSet,
+    takes_options,
+)
+
+CONVERSIONS = {betwixt.interpolate_video: INTERPOLATE, blur_video: BLUR, extrapolate_video: EXTRAPOLATE}
+
+
+@pytest.mark.parametrize("convert", CONVERSIONS)
+def test_signatures_and_docstrings_list_every_option_with_its_default(convert):
+    declared = CONVERSIONS[convert]
+    parameters = inspect.signature(convert).parameters
+    assert list(parameters)[:2] == ["source", "target"]
+    for name, option in declared.options.items():
+        assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameters[name].default == declared.default(name)
+        assert f"\n        {name}: {option.help[:20]}" in convert.__doc__
+    assert "**options" not in convert.__doc__
+    assert ">>> " in convert.__doc__
+
+
+def test_options_are_ordered_by_group():
+    groups = [option.group for option in BLUR.options.values()]
+    assert groups == sorted(groups, key=GROUPS.index)
+
+
+def test_resolve_fills_in_defaults():
+    values = BLUR.resolve({"shutter": 90})
+    assert (values["shutter"], values["samples"], values["model"]) == (90, 32, "compact")
+    assert (values["loop"], values["masks"]) == (False, None)  # what only interpolation has
+    assert EXTRAPOLATE.resolve({})["factor"] == 1
+
+
+def test_unknown_names_and_values_are_refused(tmp_path):
+    with pytest.raises(TypeError, match="unexpected keyword arguments: fsp, shutter"):
+        betwixt.interpolate_video("in.mp4", tmp_path / "out.mp4", fsp=60, shutter=90)
+    with pytest.raises(TypeError, match="loop"):
+        blur_video("in.mp4", tmp_path / "out.mp4", loop=True)
+    with pytest.raises(UsageError, match="`audio` is 'loud': choose auto, copy, drop or stretch"):
+        betwixt.interpolate_video("in.mp4", tmp_path / "out.mp4", audio="loud")
+
+
+def test_a_new_declaration_is_all_that_an_option_takes():
+    class Options(ConversionOptions, total=False):
+        preset: Annotated[str | None, Option(None, "The encoder's preset.", group="output")]
+
+    declared = OptionSet(Options)
+
+    @takes_options(declared)
+    def convert(source, target, **options):
+        """Convert.
+
+        Args:
+            source: From.
+            target: To.
+            **options: The options.
+        """
+        return declared.resolve(options)
+
+    assert inspect.signature(convert).parameters["preset"].default is None
+    assert "preset: The encoder's preset." in convert.__doc__
+    assert convert("a", "b", preset="slow")["preset"] == "slow"
+    assert declared.recorded(convert("a", "b", preset="slow"))["preset"] == "slow"
