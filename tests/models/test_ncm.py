@@ -18,10 +18,10 @@ from betwixt.models.ncm.network import (
     NCM_BASE,
     NCM_LARGE,
     NCMConfig,
-    extrapolated,
+    coarse_size,
+    extrapolation_flows,
     fine_scales,
     short_side,
-    working_size,
 )
 from betwixt.training.losses import laplacian
 
@@ -59,7 +59,7 @@ def parameters(config: NCMConfig) -> int:
 
 @pytest.fixture
 def matchings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
-    """The size of every matching that is made."""
+    """Record the size of the features of every matching."""
     made, match = [], ncm.multi_scale_matching
 
     def counted(first: Tensor, *rest: Any) -> Tensor:
@@ -70,7 +70,7 @@ def matchings(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     return made
 
 
-def test_base_and_large_have_the_papers_count() -> None:
+def test_base_and_large_have_the_parameters_that_the_paper_reports() -> None:
     base, large = (parameters(replace(config, teacher=False)) for config in (NCM_BASE, NCM_LARGE))
     assert base == large
     assert base == pytest.approx(12.1e6, rel=0.01)
@@ -81,7 +81,7 @@ def test_base_and_large_have_the_papers_count() -> None:
 @pytest.mark.parametrize(
     ("config", "size", "expected"), [(NCM_BASE, (1088, 1920), 415.5), (NCM_LARGE, (256, 448), 209.1)]
 )
-def test_it_costs_what_is_written(config: NCMConfig, size: tuple[int, int], expected: float) -> None:
+def test_its_flops_are_those_of_the_docstring(config: NCMConfig, size: tuple[int, int], expected: float) -> None:
     with torch.device("meta"), torch.inference_mode():
         network, frame = NCM(config), torch.zeros(1, 3, *size)
         with FlopCounterMode(display=False) as counter:
@@ -108,7 +108,9 @@ def test_frames_are_matched_once_for_all_times_and_blocks(network: NCM, matching
         ("no image feature", [(2, 4)]),
     ],
 )
-def test_who_matches_where(name: str, expected: list[tuple[int, int]], matchings: list[tuple[int, ...]]) -> None:
+def test_matchings_of_the_variants(
+    name: str, expected: list[tuple[int, int]], matchings: list[tuple[int, ...]]
+) -> None:
     with torch.inference_mode():
         made(VARIANTS[name])(*frames(), HALF)
     assert matchings == expected
@@ -136,12 +138,12 @@ def test_variants_are_other_networks(name: str, network: NCM) -> None:
         assert variant.multiple == (64 if name == "not progressive" else 16)
 
 
-def test_flow_guides_the_matching_only_where_it_is_asked_to(matchings: list[tuple[int, ...]]) -> None:
+def test_flow_guided_matching_differs_after_the_first_block(matchings: list[tuple[int, ...]]) -> None:
     guided, fixed = made(replace(SMALL, flow_guided=True)), made()
     guided.load_state_dict(fixed.state_dict())
     with torch.inference_mode():
         first, second = (list(each.coarse(*frames(height=32, width=32), HALF)) for each in (guided, fixed))
-    # Before there is a flow, there is nothing that could guide.
+    # The first block has no flow to guide the matching.
     assert torch.equal(first[0].flow, second[0].flow)
     assert not torch.equal(first[1].flow, second[1].flow)
     with pytest.raises(ValueError, match="motion_feature"):
@@ -151,62 +153,62 @@ def test_flow_guides_the_matching_only_where_it_is_asked_to(matchings: list[tupl
 def test_what_moves_steadily_is_extrapolated_without_a_difference() -> None:
     velocity = torch.randn(1, 2, 4, 4)
     found = torch.cat((torch.zeros(1, 2, 4, 4), -velocity), dim=1)
-    torch.testing.assert_close(extrapolated(found), torch.cat((-2 * velocity, -velocity), dim=1))
+    torch.testing.assert_close(extrapolation_flows(found), torch.cat((-2 * velocity, -velocity), dim=1))
     a, b = torch.randn(2, 1, 4, 4, 4).unbind()
-    # Linear, so that changes may be turned into flows one by one.
-    torch.testing.assert_close(extrapolated(a) + extrapolated(b), extrapolated(a + b))
+    # It is linear, so it can be applied to residuals one by one.
+    torch.testing.assert_close(extrapolation_flows(a) + extrapolation_flows(b), extrapolation_flows(a + b))
 
 
-def test_extrapolation_reads_what_blocks_say_in_another_way(network: NCM) -> None:
+def test_extrapolation_interprets_the_output_of_blocks_differently(network: NCM) -> None:
     further = made(replace(SMALL, extrapolation=True))
     further.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith("teacher")})
     images = frames(3)
     with torch.inference_mode():
         between, beyond = (each.coarse(*images[:2], HALF) for each in (network, further))
-        torch.testing.assert_close(beyond[0].flow, extrapolated(between[0].flow))
+        torch.testing.assert_close(beyond[0].flow, extrapolation_flows(between[0].flow))
         assert not torch.equal(further(*images[:2], HALF).frame, network(*images[:2], HALF).frame)
     assert not further.any_time
     with pytest.raises(ValueError, match="extrapolation"):
         further.distil(*images[:2], HALF, images[2])
 
 
-def learns(module: torch.nn.Module) -> bool:
+def has_finite_gradients(module: torch.nn.Module) -> bool:
     return all(p.grad is not None and bool(p.grad.isfinite().all()) for p in module.parameters())
 
 
-def is_left_alone(module: torch.nn.Module) -> bool:
+def has_no_gradients(module: torch.nn.Module) -> bool:
     return all(p.grad is None for p in module.parameters())
 
 
-def test_the_distillation_loss_teaches_no_teacher(network: NCM) -> None:
+def test_the_distillation_loss_has_no_gradient_for_the_teacher(network: NCM) -> None:
     images = frames(3)
     network.zero_grad()
     network.distil_coarse(*images[:2], HALF, images[2]).loss.backward()
-    assert learns(network.coarse_scale)
-    assert all(is_left_alone(m) for m in (network.teacher, network.fine_scale, network.contextnet, network.unet))
+    assert has_finite_gradients(network.coarse_scale)
+    assert all(has_no_gradients(m) for m in (network.teacher, network.fine_scale, network.contextnet, network.unet))
     network.zero_grad()
     distilled = network.distil(*images[:2], HALF, images[2])
     distilled.loss.backward()
-    assert learns(network.fine_scale)
-    assert all(is_left_alone(m) for m in (network.teacher, network.coarse_scale, network.contextnet, network.unet))
+    assert has_finite_gradients(network.fine_scale)
+    assert all(has_no_gradients(m) for m in (network.teacher, network.coarse_scale, network.contextnet, network.unet))
     torch.testing.assert_close(distilled.frame, network(*images[:2], HALF).frame)
-    # Equation 7: for both flows the length of the difference, over all that is left to learn.
+    # Equation 7: the length of the difference, for both flows and all trained stages.
     away = [(distilled.teacher.flow - stage.flow).unflatten(1, (2, 2)).norm(dim=2) for stage in distilled.stages]
     assert len(away) == 2
     torch.testing.assert_close(distilled.loss, torch.stack(away).sum(dim=(0, 2)).mean())
 
 
-def test_without_progressive_learning_all_learn_at_once() -> None:
+def test_without_progressive_learning_all_modules_get_gradients() -> None:
     network, images = made(replace(SMALL, progressive=False)), frames(3, 64, 64)
     distilled = network.distil(*images[:2], HALF, images[2])
     assert [tuple(stage.flow.shape[-2:]) for stage in distilled.stages] == [(16, 16)] * 3 + [(64, 64)] * 2
     distilled.loss.backward()
-    assert learns(network.coarse_scale)
-    assert learns(network.fine_scale)
-    assert is_left_alone(network.teacher)
+    assert has_finite_gradients(network.coarse_scale)
+    assert has_finite_gradients(network.fine_scale)
+    assert has_no_gradients(network.teacher)
 
 
-def test_both_stages_learn() -> None:
+def test_both_training_stages_reduce_the_loss() -> None:
     network = made()
     # A pattern that moves by four pixels.
     x = torch.arange(36.0)
@@ -231,19 +233,19 @@ def test_both_stages_learn() -> None:
         assert losses[-1] < 0.9 * losses[0], losses
 
 
-def test_the_fine_stage_takes_a_coarse_flow_of_any_size(network: NCM) -> None:
+def test_the_fine_scale_module_takes_a_coarse_flow_of_any_size(network: NCM) -> None:
     images = frames(height=64, width=96)
     with torch.inference_mode():
         whole = network(*images, HALF)
         shrunk = [torch.nn.functional.interpolate(f, (16, 32), mode="bilinear", antialias=True) for f in images]
-        assert network.working_size(64, 96) == tuple(shrunk[0].shape[-2:])
+        assert network.coarse_size(64, 96) == tuple(shrunk[0].shape[-2:])
         start = network.coarse(*shrunk, HALF)[-1]
         by_hand = network.fine(*images, HALF, start)
         torch.testing.assert_close(by_hand.frame, whole.frame)
         assert network.distil(*images, HALF, images[0], size=(32, 48)).frame.shape == images[0].shape
 
 
-def test_a_coarse_flow_is_given_in_its_own_pixels() -> None:
+def test_a_coarse_flow_is_in_its_own_pixels() -> None:
     network, images = made(), frames(height=64, width=96)
     for block in network.fine_scale.blocks:
         for parameter in block.lastconv.parameters():
@@ -259,7 +261,7 @@ def test_a_coarse_flow_is_given_in_its_own_pixels() -> None:
 
 
 @pytest.mark.parametrize("name", ["base", "flow-guided", "large"])
-def test_a_batch_is_as_its_samples_one_by_one(name: str) -> None:
+def test_a_batch_equals_its_samples_one_by_one(name: str) -> None:
     network, images = made(VARIANTS.get(name, SMALL)), frames(batch=2)
     with torch.inference_mode():
         together = network(*images, HALF.expand(2, -1, -1, -1))
@@ -269,7 +271,7 @@ def test_a_batch_is_as_its_samples_one_by_one(name: str) -> None:
             torch.testing.assert_close(together.flow_t1[i : i + 1], alone.flow_t1, atol=1e-4, rtol=0)
 
 
-def test_sixteen_bits_move_the_flow_by_little(network: NCM) -> None:
+def test_bfloat16_changes_the_flow_little(network: NCM) -> None:
     images = frames(height=64, width=96)
     with torch.inference_mode():
         exact = network(*images, HALF)
@@ -281,7 +283,7 @@ def test_sixteen_bits_move_the_flow_by_little(network: NCM) -> None:
     torch.testing.assert_close(near.frame, exact.frame, atol=0.03, rtol=0)
 
 
-def test_it_can_be_asked_twice(network: NCM) -> None:
+def test_test_time_augmentation_works(network: NCM) -> None:
     with torch.inference_mode():
         twice = augmented.TestTimeAugmented(network)(*frames(), HALF)
     assert twice.frame.shape == (1, 3, 32, 48)
@@ -291,19 +293,19 @@ SIDES = st.integers(4, 300).map(lambda n: 16 * n)
 
 
 @given(SIDES, SIDES, st.integers(1, 40).map(lambda n: 16 * n))
-def test_working_sizes(height: int, width: int, a: int) -> None:
-    h, w = working_size(height, width, a)
+def test_coarse_sizes(height: int, width: int, a: int) -> None:
+    h, w = coarse_size(height, width, a)
     assert (h % 16, w % 16) == (0, 0)
     assert min(h, w) == a
-    assert (w, h) == working_size(width, height, a)
+    assert (w, h) == coarse_size(width, height, a)
     # The nearest multiple of 16 to W/H · a.
     assert abs(max(h, w) - max(height, width) / min(height, width) * a) <= 8
-    assert working_size(h, w, a) == (h, w)
+    assert coarse_size(h, w, a) == (h, w)
     assert fine_scales(height, width, a) == ((2, 1) if a / min(height, width) < 0.5 else (1, 1))
 
 
-def test_the_papers_working_sizes() -> None:
-    assert [working_size(*size, short_side(*size)) for size in ((256, 448), (736, 1280), (2160, 4096))] == [
+def test_the_coarse_sizes_of_the_paper() -> None:
+    assert [coarse_size(*size, short_side(*size)) for size in ((256, 448), (736, 1280), (2160, 4096))] == [
         (256, 448),
         (256, 448),
         (384, 736),
