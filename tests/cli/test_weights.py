@@ -82,8 +82,8 @@ def test_what_cannot_be_used_is_listed_all_the_same(capsys, folder):
     assert out.count("cannot be read") == 3
     assert run(["weights", "verify"]) == 2
     said = capsys.readouterr()
-    assert said.out.count("is no file, but a folder, or a link to what is not there") == 2
-    assert f"{folder / 'half.safetensors'}: is no safetensors file" in said.out
+    assert said.out.count("is not a file, but a folder or a broken link") == 2
+    assert f"{folder / 'half.safetensors'}: is not a safetensors file" in said.out
     assert re.fullmatch(r"betwixt: 4 of \d files cannot be vouched for\.\n", said.err)
 
 
@@ -103,7 +103,7 @@ def test_the_note_on_a_licence(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["import", "none.pth", "--as", "ebme"], "There is no file of weights none.pth"),
+        (["import", "none.pth", "--as", "ebme"], "There is no weights file none.pth"),
         (["import", "none.pth"], "--as"),
         (["import", "none.pth", "--as", "nothing"], "There is no model 'nothing'"),
         (["download", "nothing"], "There are no weights 'nothing' to download"),

@@ -14,7 +14,8 @@ from betwixt.masks import grounding_dino, hq_sam, ram
 from betwixt.masks import load as runtime
 from betwixt.masks.load import GroundingDINODetector, HQSAMSegmenter, RAMTagger, load_mask_source
 from betwixt.masks.store import open_masks
-from betwixt.weights.install import write_weights
+from betwixt.weights import mask_networks
+from betwixt.weights.export import write_weights
 from clips import make_clip
 from elsewhere import ELSEWHERE, elsewhere
 
@@ -149,9 +150,7 @@ def test_weights_that_are_missing_are_named(weights, folders):
 
 
 def test_the_extra_that_is_missing_is_named(monkeypatch):
-    from betwixt.masks import networks
-
-    monkeypatch.setattr(networks, "find_spec", lambda name: None if name == "transformers" else name)
+    monkeypatch.setattr(mask_networks, "is_installed", lambda name: name != "transformers")
     with pytest.raises(UsageError, match=r"open-world needs PyTorch and transformers: pip install 'betwixt\[masks\]'"):
         load_mask_source("open-world")
 

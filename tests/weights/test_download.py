@@ -16,7 +16,7 @@ from betwixt.weights import catalog as catalogs
 from betwixt.weights import download as downloads
 from betwixt.weights import install
 from betwixt.weights.download import download_weights
-from betwixt.weights.load import read_metadata
+from betwixt.weights.metadata import read_metadata
 from ncnn_graph import FOLDER, random_weights, write_bin
 
 pytest.importorskip("pooch")
@@ -100,7 +100,7 @@ def offer(server, tmp_path, monkeypatch):
     monkeypatch.setenv("BETWIXT_WEIGHTS", str(tmp_path / "weights"))
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
-    monkeypatch.setattr(downloads, "_SILENCE", 0.4)
+    monkeypatch.setattr(downloads, "_READ_TIMEOUT", 0.4)
     server.requests = []
 
     def make(how, size=True, port=None, model="ebme", licence="MIT"):
@@ -115,9 +115,9 @@ def offer(server, tmp_path, monkeypatch):
             url = "http://127.0.0.1:{port or server.server_address[1]}/{how}"
             [[source.model]]
             name = "small"
-            {f'model = "{model}"' if model else 'why = "another"'}
+            {f'model = "{model}"' if model else 'unsupported = "another"'}
             files = [ {{ path = "x.pkl", git_blob_sha1 = "{digest}"{known} }} ]
-            [[elsewhere]]
+            [[manual]]
             models = ["amt-s"]
             page = "https://example.org"
             licence = "CC BY-NC 4.0"
@@ -179,9 +179,9 @@ def test_what_is_left_of_a_failed_run_is_gone_on_with(offer, server):
         ("wrong", True, "is not what was published: .* It was deleted", False),
         ("larger", True, "is too large", False),
         ("larger", False, "is not what was published", False),
-        ("404", True, r"is not there any more \(404\)", False),
+        ("404", True, r"does not exist any more \(404\)", False),
         ("500", True, "the server answers 500", False),
-        ("loop", True, "leads in circles", False),
+        ("loop", True, "redirects too often", False),
         ("stalls", True, "stopped sending, 3 times", True),
         ("endless", True, "is too large: more than", False),
     ],
@@ -235,7 +235,9 @@ def test_a_model_of_two_files(offer, server, tmp_path, monkeypatch):
 
 def test_without_a_network(offer):
     folder = offer("whole", port=9)
-    with pytest.raises(InputError, match=r"no connection to 127\.0\.0\.1:9: is this machine online\? Or fetch x\.pkl"):
+    with pytest.raises(
+        InputError, match=r"no connection to 127\.0\.0\.1:9: is this machine online\? Or download x\.pkl"
+    ):
         download_weights("small")
     assert everything_in(folder) == []
     assert not (folder / ".downloads").exists()
@@ -244,7 +246,7 @@ def test_without_a_network(offer):
 def test_what_is_there_is_not_fetched_again_unasked(offer, server):
     offer("whole")
     download_weights("small")
-    with pytest.raises(OutputError, match="pass --overwrite"):
+    with pytest.raises(OutputError, match="pass `overwrite=True`"):
         download_weights("small")
     assert len(server.requests) == 1
     download_weights("small", overwrite=True)

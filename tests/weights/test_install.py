@@ -11,14 +11,16 @@ import torch
 
 from betwixt.errors import BetwixtError, InputError, OutputError, UsageError
 from betwixt.files import file_hash
-from betwixt.masks.networks import NETWORKS
 from betwixt.models.registry import load_network
 from betwixt.runtime.load import find_weights, load_model
 from betwixt.weights import store
 from betwixt.weights.catalog import catalog, git_blob_hash
-from betwixt.weights.install import build_meta_network, import_weights, list_weights, verify_weights
-from betwixt.weights.load import read_metadata, read_tensors
+from betwixt.weights.install import build_meta_network, import_weights
+from betwixt.weights.load import read_tensors
+from betwixt.weights.mask_networks import MASK_NETWORKS
+from betwixt.weights.metadata import read_metadata
 from betwixt.weights.store import embedded_file
+from betwixt.weights.verify import list_weights, verify_weights
 from parity import FOLDER
 
 
@@ -121,7 +123,7 @@ def test_nothing_is_written_over_unasked(checkpoint, tmp_path):
     [
         ("nothing", None, "no model 'nothing'"),
         ("dis", None, "no network"),
-        ("compact", None, "has its weights with it"),
+        ("compact", None, "come with Betwixt"),
         ("ebme", "x.pth", "end its name in .safetensors"),
         ("ebme", "none/x.safetensors", "does not exist"),
         ("ebme", "folder.safetensors", "is a folder"),
@@ -131,7 +133,7 @@ def test_what_cannot_be_imported_is_said(checkpoint, tmp_path, model, target, me
     (tmp_path / "folder.safetensors").mkdir()
     with pytest.raises(BetwixtError, match=message):
         import_weights(checkpoint, model, None if target is None else tmp_path / target)
-    with pytest.raises(InputError, match="no file of weights"):
+    with pytest.raises(InputError, match="no weights file"):
         import_weights(tmp_path / "none.pth", "ebme")
 
 
@@ -148,7 +150,9 @@ def test_a_full_disk_leaves_nothing_behind(checkpoint, folder, monkeypatch):
 def test_left_over_tensors_are_named_and_refused_unless_told(tmp_path, checkpoint):
     state = torch.load(checkpoint, weights_only=True)
     torch.save({**state, "head.weight": torch.ones(2), "block_tea.a.weight": torch.ones(2)}, tmp_path / "x.pth")
-    with pytest.raises(InputError, match=r"holds 1 tensors that ebme does not have, head.weight .* --ignore-extra"):
+    with pytest.raises(
+        InputError, match=r"holds 1 tensors that ebme does not have, head.weight .* pass `ignore_extra=True`"
+    ):
         import_weights(tmp_path / "x.pth", "ebme")
     imported = import_weights(tmp_path / "x.pth", "ebme", ignore_extra=True)
     assert imported.extra == ("head.weight",)
@@ -156,7 +160,7 @@ def test_left_over_tensors_are_named_and_refused_unless_told(tmp_path, checkpoin
 
 
 def test_a_file_of_another_model_is_recognized(checkpoint):
-    with pytest.raises(InputError, match=r"weights of another network: .* It fits --as ebme\.$"):
+    with pytest.raises(InputError, match=r"weights of another network: .* It fits `model=ebme`\.$"):
         import_weights(checkpoint, "rife-4.6")
 
 
@@ -196,7 +200,7 @@ def test_what_users_bring_in_goes_before_what_comes_with_a_paper_s_network(folde
 
 @pytest.mark.parametrize("name", ["compact", "hybrid"])
 def test_weights_of_our_own_can_be_written_elsewhere(tmp_path, folder, name):
-    with pytest.raises(UsageError, match="name a file to write with -o"):
+    with pytest.raises(UsageError, match="name a file to write as `target`"):
         import_weights(embedded_file(f"{name}.safetensors"), name)
     made = import_weights(embedded_file(f"{name}.safetensors"), name, tmp_path / "copy.safetensors")
     assert load_model(name, "cpu", weights=made.path).name == name
@@ -218,13 +222,13 @@ def test_the_catalog_is_whole():
     known = catalog()
     assert {entry.model for entry in known.published.values()} >= {"rife-4.6", "ifrnet-s", "ifrnet", "ifrnet-l", "ebme"}
     for entry in known.published.values():
-        assert bool(entry.model) != bool(entry.why)
+        assert bool(entry.model) != bool(entry.unsupported)
         assert len(entry.commit) == 40
         if entry.model:
             build_meta_network(entry.model)
-            assert all(file.size or file.about for file in known.files_of(entry.name))
+            assert all(file.size or file.estimated_size for file in known.files_of(entry.name))
     assert all(len(file.git_blob_sha1) == 40 and file.url.startswith("https://") for file in known.files)
-    for place in known.elsewhere:
-        assert all(model in NETWORKS or build_meta_network(model) for model in place.models)
+    for place in known.manual:
+        assert all(model in MASK_NETWORKS or build_meta_network(model) for model in place.models)
     embedded = Path(store.embedded_file("x")).parent
     assert not embedded.is_dir() or {p.name for p in embedded.glob("*.safetensors")} <= set(known.embedded)

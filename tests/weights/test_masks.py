@@ -8,8 +8,10 @@ import torch
 
 from betwixt.errors import InputError
 from betwixt.masks import ram
-from betwixt.weights.install import build_meta_mask_network, import_weights, list_weights, verify_weights
-from betwixt.weights.load import read_metadata, read_tensors
+from betwixt.weights.install import build_meta_mask_network, import_weights
+from betwixt.weights.load import read_tensors
+from betwixt.weights.metadata import read_metadata
+from betwixt.weights.verify import list_weights, verify_weights
 from parity import fixture, make_weight
 
 TINY_RAM = ram.RAMConfig(96, 4, 16, (2, 2, 2), (2, 4, 8), 6, 24, 32, 2, 4, 64, 9)
@@ -68,7 +70,7 @@ def test_thresholds_are_kept_where_they_are_at_hand(ram_checkpoint, tmp_path):
     (tmp_path / "ram_tag_list_threshold.txt").write_text("0.65\n" * TAGS)
     assert read_metadata(import_weights(ram_checkpoint, "ram").path)["thresholds"].startswith("0.65")
     (tmp_path / "ram_tag_list_threshold.txt").write_text("high\n" * TAGS)
-    with pytest.raises(InputError, match="is no list of numbers from 0 to 1"):
+    with pytest.raises(InputError, match="is not a list of numbers from 0 to 1"):
         import_weights(ram_checkpoint, "ram", overwrite=True)
 
 
@@ -120,7 +122,7 @@ def test_hq_sam(tmp_path, monkeypatch):
     assert [v.good for v in verify_weights(["hq-sam"])] == [True]
     # Another network's file says what it is instead.
     (tmp_path / "ram_tag_list.txt").write_text("\n".join(f"tag {i}" for i in range(TAGS)))
-    with pytest.raises(InputError, match=r"another network.* It fits --as hq-sam"):
+    with pytest.raises(InputError, match=r"another network.* It fits `model=hq-sam`"):
         import_weights(path, "ram")
 
 

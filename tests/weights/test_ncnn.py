@@ -106,7 +106,7 @@ def test_real_layers_of_another_network_are_refused(tmp_path, name, model, messa
 
 def test_a_refusal_says_what_it_is_instead(tmp_path):
     param, _ = pair_of(tmp_path, at_hand("IFRNet_S_Vimeo90K/ifrnet.param"), True)
-    with pytest.raises(InputError, match=r"It fits --as ifrnet-s\.$"):
+    with pytest.raises(InputError, match=r"It fits `model=ifrnet-s`\.$"):
         import_weights(param, "ifrnet", tmp_path / "x.safetensors")
     param, _ = pair_of(tmp_path, at_hand("rife-v4/flownet.param"), True)
     with pytest.raises(InputError, match=r"It is models/rife-v4 of nihui/rife-ncnn-vulkan: RIFE 4\.0, whose blocks"):
@@ -282,7 +282,7 @@ BAD = [
     (lambda p: _bytes(p, lambda b: b""), "cut short, or of another model"),
     (lambda p: _bytes(p, lambda b: b + b"\0" * 8), "8 bytes are left over"),
     (lambda p: _bytes(p, lambda b: b"\x38\x4b\x0d\x00" + b[4:]), "an encoding that is not read here"),
-    (lambda p: _bytes(p, lambda b: b[:4] + b"\xff\x7e" + b[6:]), "infinite or not a number"),
+    (lambda p: _bytes(p, lambda b: b[:4] + b"\xff\x7e" + b[6:]), "contains NaN or infinity"),
     (lambda p: p.with_suffix(".bin").unlink(), "is half of an ncnn model"),
     (lambda p: p.write_bytes(b"\x7f\x85\x76\x00\xff\xfe"), "not the text of an ncnn model"),
     (lambda p: p.write_text("hello\n"), "does not begin with 7767517"),

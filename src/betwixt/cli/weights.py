@@ -93,8 +93,8 @@ def list_(as_json: _AsJson = False) -> None:
 
     require_torch("Reading weights")
     from betwixt.weights.catalog import catalog
-    from betwixt.weights.install import list_weights
     from betwixt.weights.store import weights_folder
+    from betwixt.weights.verify import list_weights
 
     stored = list_weights()
     offers = [entry for entry in catalog().published.values() if entry.model]
@@ -141,7 +141,7 @@ def verify(
     from betwixt.machine import require_torch
 
     require_torch("Reading weights")
-    from betwixt.weights.install import verify_weights
+    from betwixt.weights.verify import verify_weights
 
     verdicts = verify_weights(names or ())
     if as_json:
@@ -195,7 +195,7 @@ def calibrate(
 def _bytes(name: str) -> int:
     from betwixt.weights.catalog import catalog
 
-    return sum(file.size or file.about for file in catalog().files_of(name))
+    return sum(file.size or file.estimated_size for file in catalog().files_of(name))
 
 
 def _mb(count: int) -> str:

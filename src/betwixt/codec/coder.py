@@ -33,7 +33,8 @@ from betwixt.files import file_hash
 from betwixt.machine import require_torch
 from betwixt.media.frames import frame_from_planes
 from betwixt.runtime.synthesis import SourceFrame
-from betwixt.weights.load import load_weights, read_metadata, read_tensors
+from betwixt.weights.load import load_weights, read_tensors
+from betwixt.weights.metadata import read_metadata
 from betwixt.weights.store import embedded_file, find_installed
 
 __all__ = ["MODEL", "BFrameCoder", "finish_weights", "load_coder"]

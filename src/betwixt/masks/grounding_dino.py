@@ -23,7 +23,15 @@ from torch import Tensor, nn
 
 from betwixt.errors import InputError
 
-__all__ = ["SWIN_B", "SWIN_T", "GroundingDINO", "GroundingDINOConfig", "config_of", "from_reference"]
+__all__ = [
+    "SWIN_B",
+    "SWIN_T",
+    "GroundingDINO",
+    "GroundingDINOConfig",
+    "build_from_checkpoint",
+    "config_of",
+    "from_reference",
+]
 
 
 @dataclass(frozen=True)
@@ -205,3 +213,8 @@ class GroundingDINO(nn.Module):
         """
         found = self.dino(pixel_values=image, input_ids=tokens)
         return found.logits[0, :, : tokens.shape[1]], found.pred_boxes[0]
+
+
+def build_from_checkpoint(tensors: Mapping[str, Tensor], path: object) -> GroundingDINO:
+    """The network, without weights, that a checkpoint's tensors are for; `path` is for messages."""
+    return GroundingDINO(config_of(tensors, path))

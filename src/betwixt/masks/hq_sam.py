@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from betwixt.errors import InputError
 
-__all__ = ["HQSAM", "VIT_B", "VIT_H", "VIT_L", "HQSAMConfig", "config_of", "from_reference"]
+__all__ = ["HQSAM", "VIT_B", "VIT_H", "VIT_L", "HQSAMConfig", "build_from_checkpoint", "config_of", "from_reference"]
 
 
 @dataclass(frozen=True)
@@ -239,3 +239,8 @@ class HQSAM(nn.Module):
         )
         masks, _ = self.decode(encoded, sparse[0], dense)
         return masks[:, 0] + masks[:, -1]
+
+
+def build_from_checkpoint(tensors: Mapping[str, Tensor], path: object) -> HQSAM:
+    """The network, without weights, that a checkpoint's tensors are for; `path` is for messages."""
+    return HQSAM(config_of(tensors, path))

@@ -63,18 +63,18 @@ def load_mask_source(name: str = "regions", device: str = "auto", *, cache: bool
 
 
 def _open_world(device: str, cache: MaskCache | None) -> MaskSource:
-    from betwixt.masks.networks import NETWORKS, need_transformers
     from betwixt.runtime.load import check_device
+    from betwixt.weights.mask_networks import MASK_NETWORKS, require_transformers
     from betwixt.weights.store import find_installed
 
-    need_transformers("The source open-world")
+    require_transformers("The source open-world")
     check_device(device)
     from betwixt.masks.open_world import OpenWorldSegmenter
     from betwixt.runtime.torch import choose_device
     from betwixt.weights.catalog import catalog
-    from betwixt.weights.load import read_metadata
+    from betwixt.weights.metadata import read_metadata
 
-    paths = {name: find_installed(name) for name in NETWORKS}
+    paths = {name: find_installed(name) for name in MASK_NETWORKS}
     missing = [name for name, path in paths.items() if path is None]
     if missing:
         place = catalog().manual_download(missing[0])
@@ -104,11 +104,12 @@ def _open_world(device: str, cache: MaskCache | None) -> MaskSource:
 
 def _load(name: str, path: Path, device: torch.device) -> Any:
     """A network of masks with its weights."""
-    from betwixt.masks.networks import NETWORKS
-    from betwixt.weights.load import check_model, match_file, read_tensors
+    from betwixt.weights.load import match_file, read_tensors
+    from betwixt.weights.mask_networks import MASK_NETWORKS
+    from betwixt.weights.metadata import check_model
 
     check_model(path, name)
-    network: Any = NETWORKS[name].build(read_tensors(path), path)
+    network: Any = MASK_NETWORKS[name].build(read_tensors(path), path)
     network.load_state_dict(match_file(network, path).tensors)
     return network.to(device).eval()
 

@@ -24,13 +24,14 @@ Z. Liu et al., "Swin Transformer", ICCV 2021; S. Liu et al., "Query2Label", 2021
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["RAM", "RAM_SWIN_L", "RAMConfig", "RAMOutput", "from_reference_name"]
+__all__ = ["RAM", "RAM_SWIN_L", "RAMConfig", "RAMOutput", "build_from_checkpoint", "from_reference_name"]
 
 
 @dataclass(frozen=True)
@@ -304,3 +305,8 @@ class RAM(nn.Module):
         for layer in self.head:
             tags = layer(tags, projected)
         return RAMOutput(self.fc(tags).squeeze(-1), tokens, projected, tags)
+
+
+def build_from_checkpoint(tensors: Mapping[str, Tensor], path: object) -> RAM:
+    """The network, without weights, that a checkpoint's tensors are for; `path` is for messages."""
+    return RAM(RAM_SWIN_L)

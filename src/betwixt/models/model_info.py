@@ -85,6 +85,10 @@ class ModelInfo:
         """The configuration it is registered with; None if its network takes none."""
         return replace(resolve(self.config), **self.changes) if self.config else None
 
+    def trained_module(self, network: Network) -> Any:
+        """The part of its network whose weights its file holds."""
+        return network.get_submodule(self.trained_part)
+
     def build(self, config: Any = None) -> Network:
         """Its network without trained weights.
 

@@ -10,7 +10,7 @@ from betwixt.errors import UsageError
 from betwixt.files import file_hash
 from betwixt.machine import is_installed, require_torch, torch_version
 from betwixt.models.base import Interpolator, masks_unsupported
-from betwixt.models.registry import DEFAULT_MODEL, choose_model, load_network, model_info
+from betwixt.models.registry import DEFAULT_MODEL, choose_model, model_info
 from betwixt.weights.store import RIFE, embedded_file, find_installed
 
 if TYPE_CHECKING:
@@ -94,13 +94,11 @@ def load_model(
         from betwixt.models.compact.interpolator import CompactInterpolator
 
         return CompactInterpolator(path, device, precision, runtime, name)
-    network = load_network(name)
+    require_torch(f"The model {name}")
     from betwixt.runtime.torch import TorchInterpolator
-    from betwixt.weights.load import check_model, load_weights
+    from betwixt.weights.load import load_trained_network
 
-    check_model(path, name)
-    load_weights(getattr(network, "network", network), path)
-    return TorchInterpolator(name, network, device, precision, masks=masks)
+    return TorchInterpolator(name, load_trained_network(name, path), device, precision, masks=masks)
 
 
 def suggest_packages(name: str, device: str = "auto") -> list[str]:

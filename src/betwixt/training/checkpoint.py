@@ -35,6 +35,7 @@ from betwixt.files import temporary_path, write_error
 from betwixt.training.objectives.base import Objective
 from betwixt.training.objectives.registry import make_objective
 from betwixt.version import __version__
+from betwixt.weights.metadata import hyperparameter_metadata
 
 __all__ = [
     "Checkpoint",
@@ -269,8 +270,8 @@ def _moments(
 def export_weights(source: Path, target: Path) -> TrainingProgress:
     """Write the averaged weights of a checkpoint alone, in float16, as they ship, with where they come from.
 
-    The metadata: `model` (the name in `betwixt models`), `recipe`, `network`, `samples`, `hours`, `data`, `code`
-    (hash of the code that trained), `version`, `date`.
+    The metadata: `model` (the name in `betwixt models`), `hyperparameters`, `recipe`, `network`, `samples`, `hours`,
+    `data`, `code` (hash of the code that trained), `version`, `date`.
 
     Raises:
         InputError: if it is no checkpoint.
@@ -288,6 +289,7 @@ def export_weights(source: Path, target: Path) -> TrainingProgress:
         "model": objective.model_name,
         "recipe": progress.name,
         "network": json.dumps(network),
+        **hyperparameter_metadata(objective.network),
         "samples": str(progress.samples),
         "hours": f"{progress.seconds / 3600:.2f}",
         "data": json.dumps(progress.data),

@@ -1,7 +1,7 @@
-"""The catalog: where authors publish weights, under what licence, and by which hash a file is known.
+"""The catalog: where authors publish weights, under which licence, and the hashes that identify each file.
 
-`catalog.toml` names files of public repositories at one commit. git knows a file by the SHA-1 of "blob SIZE", a zero
-byte and its content; so a download can be verified that nobody here has seen.
+`catalog.toml` names files of public repositories at one commit. git identifies a file by the SHA-1 of "blob SIZE", a
+zero byte and its content; so a download can be verified although nobody here has seen the file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from betwixt.errors import InputError
+from betwixt.files import read_error
 
 __all__ = [
     "Catalog",
@@ -28,15 +28,36 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class PublishedFile:
-    """A file of a repository.
+class PublishedWeights:
+    """Weights that are published as files of a GitHub repository.
 
     Attributes:
-        model: What it is part of.
-        path: In the repository.
-        git_blob_sha1: As git knows it.
-        size: In bytes, where it is known; else 0.
-        about: In bytes, what the sizes of the network say, where no file has been seen; else 0.
+        name: The name that `betwixt weights download` takes.
+        model: The model they are for; "" if they fit no network here.
+        unsupported: Why they fit none.
+        repository: OWNER/NAME on GitHub.
+        commit: The commit of that repository.
+        licence: The licence of the weights.
+    """
+
+    name: str
+    model: str
+    unsupported: str
+    repository: str
+    commit: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """A file of published weights.
+
+    Attributes:
+        model: The weights it belongs to.
+        path: Its path in the repository.
+        git_blob_sha1: The hash by which git identifies it.
+        size: In bytes; 0 if unknown.
+        estimated_size: In bytes, from the sizes of the network; 0 if unknown.
         url: Where it can be downloaded.
     """
 
@@ -44,50 +65,29 @@ class PublishedFile:
     path: str
     git_blob_sha1: str
     size: int
-    about: int
+    estimated_size: int
     url: str
 
     @property
     def repository(self) -> str:
-        """Where it is from."""
+        """The repository it belongs to."""
         return self.model.repository
 
     @property
     def licence(self) -> str:
-        """Of it."""
+        """The licence of the weights."""
         return self.model.licence
 
 
 @dataclass(frozen=True)
-class PublishedWeights:
-    """Weights that are published as files of a repository.
-
-    Attributes:
-        name: What `betwixt weights download` takes.
-        model: Which model they are for; "" for none here.
-        why: Why for none.
-        repository: Of GitHub.
-        commit: Of that repository.
-        licence: Of the weights.
-    """
-
-    name: str
-    model: str
-    why: str
-    repository: str
-    commit: str
-    licence: str
-
-
-@dataclass(frozen=True)
 class ManualDownload:
-    """Weights that are published in a way that cannot be verified here: a person has to fetch them.
+    """Weights that are published in a way that cannot be verified here: the user has to fetch them.
 
     Attributes:
-        models: Which models they are for.
-        page: Where the authors say where they are.
-        licence: Of the weights.
-        commercial: Whether the licence lets them be used commercially.
+        models: The models they are for.
+        page: The page on which the authors link to them.
+        licence: The licence of the weights.
+        commercial: Whether the licence permits commercial use.
     """
 
     models: tuple[str, ...]
@@ -98,18 +98,18 @@ class ManualDownload:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All that is known.
+    """The content of `catalog.toml`.
 
     Attributes:
         published: Weights in repositories, by name.
         files: Their files.
-        elsewhere: Weights elsewhere.
-        embedded: The SHA-256 of the files that come with Betwixt.
+        manual: Weights published elsewhere.
+        embedded: The SHA-256 of the files that come with Betwixt, by name.
     """
 
     published: dict[str, PublishedWeights]
     files: tuple[PublishedFile, ...]
-    elsewhere: tuple[ManualDownload, ...]
+    manual: tuple[ManualDownload, ...]
     embedded: dict[str, str]
 
     def files_of(self, name: str) -> tuple[PublishedFile, ...]:
@@ -117,8 +117,8 @@ class Catalog:
         return tuple(file for file in self.files if file.model.name == name)
 
     def manual_download(self, model: str) -> ManualDownload | None:
-        """Where a person finds the authors' weights of a model."""
-        return next((place for place in self.elsewhere if model in place.models), None)
+        """Where a user finds the authors' weights of a model."""
+        return next((place for place in self.manual if model in place.models), None)
 
     def licence(self, model: str) -> str:
         """The licence of the authors' weights of a model, or ""."""
@@ -136,39 +136,48 @@ def parse_catalog(text: str) -> Catalog:
     """Read a catalog from TOML."""
     content: dict[str, Any] = tomllib.loads(text)
     published: dict[str, PublishedWeights] = {}
-    known: list[PublishedFile] = []
+    known_files: list[PublishedFile] = []
     for source in content.get("source", []):
         base = source.get("url") or f"https://raw.githubusercontent.com/{source['repository']}/{source['commit']}"
         for entry in source["model"]:
             model = PublishedWeights(
                 name=entry["name"],
                 model=entry.get("model", ""),
-                why=entry.get("why", ""),
+                unsupported=entry.get("unsupported", ""),
                 repository=source["repository"],
                 commit=source["commit"],
                 licence=source["licence"],
             )
             published[model.name] = model
-            known += [
+            known_files += [
                 PublishedFile(
-                    model, f["path"], f["git_blob_sha1"], f.get("size", 0), f.get("about", 0), f"{base}/{f['path']}"
+                    model,
+                    file["path"],
+                    file["git_blob_sha1"],
+                    file.get("size", 0),
+                    file.get("estimated_size", 0),
+                    f"{base}/{file['path']}",
                 )
-                for f in entry["files"]
+                for file in entry["files"]
             ]
-    elsewhere = tuple(
+    manual = tuple(
         ManualDownload(tuple(place["models"]), place["page"], place["licence"], place.get("commercial", True))
-        for place in content.get("elsewhere", [])
+        for place in content.get("manual", [])
     )
-    return Catalog(published, tuple(known), elsewhere, dict(content.get("embedded", {})))
+    return Catalog(published, tuple(known_files), manual, dict(content.get("embedded", {})))
 
 
 def git_blob_hash(path: Path) -> str:
-    """The SHA-1 by which git knows a file's content."""
+    """The SHA-1 by which git identifies a file's content.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
     try:
         digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {(error.strerror or 'error').lower()}.") from None
+        raise read_error(path, error) from None
     return digest.hexdigest()

@@ -1,9 +1,9 @@
-"""Downloading published weights: fetched through pooch, resumed where it broke off, verified, imported.
+"""Downloading published weights: fetched by pooch, resumed after an interruption, verified, imported.
 
-    catalog ──► url, git blob hash ──► .downloads/NAME/*.part ──► verified ──► import ──► NAME.safetensors
+    catalog ──► URL, git blob hash ──► .downloads/NAME/*.part ──► verified ──► imported ──► NAME.safetensors
 
-A part that is cut off stays and is gone on with. What comes with another hash than the catalog's is deleted. Nothing is
-installed before all of it is verified and fits its network.
+A partial download is kept and resumed. A file whose hash differs from the catalog's is deleted. Nothing is installed
+before all files are verified and match their network.
 """
 
 from __future__ import annotations
@@ -24,44 +24,43 @@ from betwixt.weights.catalog import PublishedFile, catalog, git_blob_hash
 from betwixt.weights.install import ImportResult, import_weights
 from betwixt.weights.store import weights_folder
 
-__all__ = ["Progress", "download_weights", "fetch"]
+__all__ = ["DownloadProgress", "download_file", "download_weights"]
 
-Progress = Callable[[str, int, int], None]
-"""Told the name of a file, how many bytes of it are there, and how many it has (0: unknown)."""
+DownloadProgress = Callable[[str, int, int], None]
+"""Called with the name of a file, the bytes downloaded so far, and its size in bytes (0 if unknown)."""
 
-_CONNECT, _SILENCE = 15.0, 30.0
-"""Seconds to wait for a connection, and for the next bytes."""
+_CONNECT_TIMEOUT, _READ_TIMEOUT = 15.0, 30.0  # seconds
 _ATTEMPTS = 3
-_UNKNOWN_LIMIT = 512 << 20
-"""The most that is taken of a file whose size nobody knows."""
+_SIZE_LIMIT = 512 << 20
+"""The largest download, in bytes, of a file whose size is unknown."""
 
 
 def download_weights(
-    name: str, target: Path | None = None, *, overwrite: bool = False, progress: Progress | None = None
+    name: str, target: Path | None = None, *, overwrite: bool = False, progress: DownloadProgress | None = None
 ) -> ImportResult:
-    """Fetch published weights and import them.
+    """Download published weights and import them.
 
     Args:
-        name: In the catalog.
+        name: Their name in the catalog.
         target: The file to write; by default NAME.safetensors in the user's folder.
         overwrite: Whether an existing file may be replaced.
-        progress: Told how far it is.
+        progress: Called as the download proceeds.
 
     Raises:
-        UsageError: if the catalog has no such weights, or none that can be fetched.
-        InputError: if they cannot be fetched, or are not what was published.
+        UsageError: if the catalog has no such weights, or no network for them.
+        InputError: if they cannot be downloaded, or are not what was published.
         OutputError: if they cannot be written.
     """
     files = catalog().files_of(name)
     if not files:
-        raise UsageError(_refusal(name))
+        raise UsageError(_explain_missing(name))
     entry = files[0].model
     if not entry.model:
-        raise UsageError(f"{name} of {entry.repository} fits no network here: it is {entry.why}.")
+        raise UsageError(f"{name} of {entry.repository} fits no network here: it is {entry.unsupported}.")
     require_torch("Importing weights")
     target = target or weights_folder() / f"{name}.safetensors"
     if target.exists() and not overwrite:
-        raise OutputError(f"{target} is there: pass --overwrite to fetch it again.")
+        raise OutputError(f"{target} exists: pass `overwrite=True` to download it again.")
     folder = weights_folder() / ".downloads" / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,23 +68,23 @@ def download_weights(
     except OSError as error:
         raise write_error(error, folder) from None
     try:
-        paths = [fetch(file, folder / Path(file.path).name, progress) for file in files]
+        paths = [download_file(file, folder / Path(file.path).name, progress) for file in files]
         origin = f"{entry.repository}@{entry.commit[:12]}/{Path(files[0].path).parent}"
-        facts = {"origin": origin, "licence": entry.licence}
-        imported = import_weights(paths[0], entry.model, target, overwrite=overwrite, facts=facts)
+        metadata = {"origin": origin, "licence": entry.licence}
+        result = import_weights(paths[0], entry.model, target, overwrite=overwrite, metadata=metadata)
         shutil.rmtree(folder, ignore_errors=True)
     finally:
         for empty in (folder, folder.parent):
             with suppress(OSError):
                 empty.rmdir()
-    return imported
+    return result
 
 
-def fetch(file: PublishedFile, target: Path, progress: Progress | None = None) -> Path:
-    """Fetch one file, whole and verified; what is there of it already is not fetched again.
+def download_file(file: PublishedFile, target: Path, progress: DownloadProgress | None = None) -> Path:
+    """Download one file and verify it; a partial download is resumed.
 
     Raises:
-        InputError: if it cannot be fetched, or is not what was published.
+        InputError: if it cannot be downloaded, or is not what was published.
     """
     if target.is_file() and git_blob_hash(target) == file.git_blob_sha1:
         return target
@@ -112,11 +111,11 @@ def fetch(file: PublishedFile, target: Path, progress: Progress | None = None) -
 
 @dataclass
 class _Download:
-    """What pooch calls to fetch a file; it hands over a file only when its hash is the catalog's."""
+    """The downloader that pooch calls; it leaves a file only if its hash is the catalog's."""
 
     file: PublishedFile
     target: Path
-    progress: Progress | None
+    progress: DownloadProgress | None
 
     def __call__(self, url: str, output_file: Any, _: Any, check_only: bool = False) -> None:
         import requests
@@ -125,77 +124,78 @@ class _Download:
         host = urlsplit(url).netloc
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                self._go_on(url, part)
+                self._resume(url, part)
                 break
             except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
-                never = _never_connected(error)
-                if never or attempt == _ATTEMPTS:
-                    raise InputError(f"{self._what_broke(error, host, part, never)} {self._by_hand()}") from None
+                offline = _failed_to_connect(error)
+                if offline or attempt == _ATTEMPTS:
+                    raise InputError(f"{self._describe_failure(error, host, part, offline)} {self._advice()}") from None
             except requests.TooManyRedirects:
-                raise InputError(f"{url} leads in circles. {self._by_hand()}") from None
+                raise InputError(f"{url} redirects too often. {self._advice()}") from None
             except requests.RequestException as error:
-                why = (str(error).splitlines() or [type(error).__name__])[0]
-                raise InputError(f"{url} cannot be fetched ({why[:150]}). {self._by_hand()}") from None
-        found = git_blob_hash(part)
-        if found != self.file.git_blob_sha1:
+                detail = (str(error).splitlines() or [type(error).__name__])[0]
+                raise InputError(f"{url} cannot be downloaded ({detail[:150]}). {self._advice()}") from None
+        digest = git_blob_hash(part)
+        if digest != self.file.git_blob_sha1:
             size = part.stat().st_size
             part.unlink()
             raise InputError(
-                f"What came from {url} is not what was published: {size} bytes with the git hash {found[:12]}, not "
+                f"The download from {url} is not what was published: {size} bytes with the git hash {digest[:12]}, not "
                 f"{self.file.git_blob_sha1[:12]}. It was deleted."
             )
         part.replace(output_file)
 
-    def _go_on(self, url: str, part: Path) -> None:
-        """Ask for what is missing, and add it."""
+    def _resume(self, url: str, part: Path) -> None:
+        """Request the missing bytes and append them."""
         import requests
 
-        have = part.stat().st_size if part.exists() else 0
-        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-        with requests.get(url, stream=True, timeout=(_CONNECT, _SILENCE), headers=headers) as response:
+        size = part.stat().st_size if part.exists() else 0
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={size}-"} if size else {})
+        timeouts = _CONNECT_TIMEOUT, _READ_TIMEOUT
+        with requests.get(url, stream=True, timeout=timeouts, headers=headers) as response:
             if response.status_code == 416:
-                # It is all there, or more than all: the hash will tell.
+                # The file is complete, or too long: the hash decides.
                 return
             if response.status_code in (404, 410):
-                raise InputError(f"{url} is not there any more ({response.status_code}). {self._by_hand()}")
+                raise InputError(f"{url} does not exist any more ({response.status_code}). {self._advice()}")
             if not response.ok:
                 raise InputError(
-                    f"{url} cannot be fetched: the server answers {response.status_code}. {self._by_hand()}"
+                    f"{url} cannot be downloaded: the server answers {response.status_code}. {self._advice()}"
                 )
             ranged = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(
-                f"bytes {have}-"
+                f"bytes {size}-"
             )
-            have = have if ranged else 0
+            size = size if ranged else 0
             length = response.headers.get("Content-Length", "")
-            total = have + int(length) if length.isdigit() else 0
-            limit = self.file.size or (2 * self.file.about if self.file.about else _UNKNOWN_LIMIT)
+            total = size + int(length) if length.isdigit() else 0
+            limit = self.file.size or 2 * self.file.estimated_size or _SIZE_LIMIT
             if total > limit:
                 raise InputError(f"{url} is too large: {total} bytes, where at most {limit} were expected.")
             with part.open("ab" if ranged else "wb") as out:
                 for block in response.iter_content(1 << 16):
-                    have += len(block)
-                    if have > limit:
+                    size += len(block)
+                    if size > limit:
                         part.unlink()
                         raise InputError(f"{url} is too large: more than {limit} bytes. It was deleted.")
                     out.write(block)
                     if self.progress is not None:
-                        self.progress(self.target.name, have, total)
+                        self.progress(self.target.name, size, total)
 
-    def _what_broke(self, error: Exception, host: str, part: Path, never: bool) -> str:
-        if never:
+    def _describe_failure(self, error: Exception, host: str, part: Path, offline: bool) -> str:
+        if offline:
             return f"There is no connection to {host}: is this machine online?"
-        what = f"{host} stopped sending" if "timed out" in str(error) else f"The connection to {host} broke off"
-        have = part.stat().st_size if part.exists() else 0
-        kept = f" {have} bytes are kept: run it again to go on from there." if have else ""
-        return f"{what}, {_ATTEMPTS} times.{kept}"
+        event = f"{host} stopped sending" if "timed out" in str(error) else f"The connection to {host} broke off"
+        size = part.stat().st_size if part.exists() else 0
+        kept = f" {size} bytes are kept: run it again to resume." if size else ""
+        return f"{event}, {_ATTEMPTS} times.{kept}"
 
-    def _by_hand(self) -> str:
+    def _advice(self) -> str:
         model = self.file.model
         place = f"github.com/{model.repository} at {model.commit[:12]}"
-        return f"Or fetch {self.file.path} of {place} by hand (betwixt weights import takes it)."
+        return f"Or download {self.file.path} from {place} by hand and use betwixt weights import."
 
 
-def _never_connected(error: Exception) -> bool:
+def _failed_to_connect(error: Exception) -> bool:
     import requests
 
     if isinstance(error, requests.exceptions.SSLError | requests.exceptions.ProxyError | requests.ConnectTimeout):
@@ -203,16 +203,16 @@ def _never_connected(error: Exception) -> bool:
     return any(word in str(error) for word in ("NewConnectionError", "NameResolutionError", "Failed to establish"))
 
 
-def _refusal(name: str) -> str:
-    """Why there is nothing to download under a name."""
-    known = [entry.name for entry in catalog().published.values() if entry.model]
+def _explain_missing(name: str) -> str:
+    """Why no weights of a name can be downloaded."""
+    available = ", ".join(entry.name for entry in catalog().published.values() if entry.model)
     place = catalog().manual_download(name)
     if place is not None:
         terms = place.licence if place.commercial else f"{place.licence}: not for commercial use"
         return (
             f"The weights of {name} have no address that could be verified: {place.page} says where its authors keep "
-            f"them ({terms}). Fetch them, then betwixt weights import FILE --as {name}."
+            f"them ({terms}). Download them, then betwixt weights import FILE --as {name}."
         )
     if name in MODELS:
-        return f"No weights of {name} are published; there are {', '.join(known)}."
-    return f"There are no weights '{name}' to download: choose one of {', '.join(known)}."
+        return f"No weights of {name} are published; there are {available}."
+    return f"There are no weights '{name}' to download: choose one of {available}."

@@ -1,10 +1,10 @@
-"""Reading a file of weights into a network: safetensors, a PyTorch state dict, or an ncnn model.
+"""Reading a weights file into a network: safetensors, a PyTorch state dict, or an ncnn model.
 
-    file ──► read_tensors ──► names and tensors ──► fit ──► every parameter of the network, checked ──► load_weights
+    file ──► read_tensors ──► names and tensors ──► match_tensors ──► every parameter of the network, checked
 
-Nothing in a file is ever run, and what a file says of its own sizes is checked against what it holds before memory is
-taken for it. Names may carry the prefixes that multi-GPU training and nesting leave; parameters that inference does not
-use (a teacher, masks of the last training size) may be there and are left out.
+Nothing in a file is ever executed, and the sizes a file states are checked against its length before memory is
+allocated for them. Names may carry the prefixes that multi-GPU training and nesting leave. Tensors that inference does
+not use (a teacher, masks of the last training size) may be present and are left out.
 """
 
 from __future__ import annotations
@@ -24,46 +24,94 @@ from torch import Tensor, nn
 
 from betwixt.errors import InputError
 from betwixt.files import read_error
+from betwixt.models.network import Network
+from betwixt.models.registry import load_network, model_info
+from betwixt.weights.metadata import check_model, read_hyperparameters, safetensors_error, weights_format
 from betwixt.weights.ncnn import MismatchError, is_ncnn, match_layers, read_ncnn
-from betwixt.weights.store import SHARED_WEIGHTS
 
 __all__ = [
     "MatchedWeights",
-    "check_model",
+    "build_trained_part",
+    "load_trained_network",
     "load_weights",
     "match_file",
     "match_tensors",
-    "read_metadata",
     "read_tensors",
     "reference_renaming",
 ]
 
-_NESTS = ("state_dict", "model_state_dict", "params_ema", "params", "model", "network", "net", "weights")
-"""Under what names programs put the state dict beside what else they keep."""
+_NESTED_KEYS = ("state_dict", "model_state_dict", "params_ema", "params", "model", "network", "net", "weights")
+"""Keys under which programs put the state dict beside other contents of a checkpoint."""
 
 _UNUSED = re.compile(
     r"(^|\.)(block_tea|teacher|caltime|tag_encoder|text_decoder|label_enc|text_backbone\.pooler)\."
     r"|\.(attn_mask|HW|num_batches_tracked|relative_position_index|position_ids)$"
 )
-"""What the authors' checkpoints hold beyond the network: RIFE's teachers and the helper of its later training,
-EMA-VFI's and Swin's masks and sizes, RAM's captions, what Grounding DINO only trains with."""
+"""Tensors in the authors' checkpoints that inference does not need: RIFE's teachers and the helper of its later
+training, EMA-VFI's and Swin's masks and sizes, RAM's captions, parts that only Grounding DINO's training uses."""
+
+_FLOAT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types that weights may have. 8-bit types would need scales that lie beside them."""
 
 
-_REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""What weights are kept in. Types of 8 bits need factors that lie beside them."""
+def load_trained_network(name: str, path: Path) -> Network:
+    """The network of a model with the weights of a file, built with the hyper-parameters that the file states.
+
+    Raises:
+        UsageError: if the model has no network, or PyTorch is not installed.
+        InputError: if the file cannot be read, holds another model, or its names or shapes do not fit.
+    """
+    check_model(path, name)
+    hyperparameters = read_hyperparameters(path, name)
+    if hyperparameters:
+        # The file decides the sizes of this network: they are compared with its tensors before memory is allocated.
+        try:
+            with torch.device("meta"):
+                expected = build_trained_part(name, hyperparameters)
+        except InputError as error:
+            raise InputError(f"{path} cannot be used. {error}") from None
+        match_file(expected, path)
+    network = load_network(name, hyperparameters)
+    load_weights(model_info(name).trained_module(network), path)
+    return network
+
+
+def build_trained_part(name: str, hyperparameters: Mapping[str, Any] | None = None) -> nn.Module:
+    """The part of a model's network whose weights its file holds, without trained weights.
+
+    Raises:
+        UsageError: if the model has no network, or PyTorch is not installed.
+        InputError: if the hyper-parameters make no network.
+    """
+    part: nn.Module = model_info(name).trained_module(load_network(name, hyperparameters))
+    return part
+
+
+def load_weights(network: nn.Module, path: Path, rename: Callable[[str], str] | None = None) -> None:
+    """Load the weights of a file into a network.
+
+    Args:
+        network: The network.
+        path: The file: safetensors, a PyTorch state dict, or either file of an ncnn model.
+        rename: Turns a name of the authors' files into ours; by default the one that the network's module defines.
+
+    Raises:
+        InputError: if the file cannot be read, or its names or shapes do not fit.
+    """
+    network.load_state_dict(match_file(network, path, rename).tensors)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file or a PyTorch checkpoint by name, without the prefix `module.`.
 
-    Tensors may be views of the file itself: they are read when they are used.
+    Tensors may be views of the file, which are read when they are used.
 
     Raises:
-        InputError: if it is not there, is damaged, holds something else, or code.
+        InputError: if the file does not exist, is damaged, or holds anything but tensors.
     """
     if not path.is_file():
-        raise InputError(f"There is no file of weights {path}.")
-    content = _table(_read(path, _kind(path)))
+        raise InputError(f"There is no weights file {path}.")
+    content = _find_state_dict(_read(path, weights_format(path)))
     if content is None:
         raise InputError(f"{path} holds no weights: expected a table of names and tensors.")
     tensors: dict[str, Tensor] = {}
@@ -76,43 +124,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """What a safetensors file says of itself; nothing for other files.
-
-    Raises:
-        InputError: if it is damaged, or no more than named as one.
-    """
-    from safetensors import safe_open
-
-    if not path.is_file() or not _is_safetensors(path, _head(path)) or _kind(path) != "safetensors":
-        return {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
-    except Exception as error:
-        raise _bad_safetensors(path, error) from None
-
-
-def check_model(path: Path, name: str) -> None:
-    """Refuse a file that was imported as weights of another model, though names and shapes may fit.
-
-    Raises:
-        InputError: if it was.
-    """
-    written = read_metadata(path).get("model", name)
-    if written not in (name, SHARED_WEIGHTS.get(name)):
-        raise InputError(f"{path} holds weights of {written}, not of {name}.")
-
-
 @dataclass(frozen=True)
 class MatchedWeights:
-    """A file's tensors, as a network takes them.
+    """The tensors of a file, matched to a network.
 
     Attributes:
         tensors: Every parameter of the network, by its own name, in its own shape; in the file's type.
         unused: Names in the file that are known not to be needed.
-        extra: Names in the file that the network does not know.
-        encoding: How the file keeps the numbers, where that is not their type ("ncnn fp16").
+        extra: Names in the file that the network does not have.
+        encoding: How the file stores numbers, where that is not the tensors' type ("ncnn fp16").
     """
 
     tensors: dict[str, Tensor]
@@ -122,30 +142,30 @@ class MatchedWeights:
 
 
 def reference_renaming(network: nn.Module) -> Callable[[str], str]:
-    """What turns the authors' names of a network's parameters into ours; ours stay as they are."""
+    """The function that turns the authors' parameter names of a network into ours, and leaves ours as they are."""
     rename: Callable[[str], str] = getattr(import_module(type(network).__module__), "from_reference_name", str)
     return rename
 
 
 def match_file(network: nn.Module, path: Path, rename: Callable[[str], str] | None = None) -> MatchedWeights:
-    """Read a file of weights, of any kind, for a network.
+    """Read a weights file of any kind for a network.
 
     Args:
-        network: Its names and shapes are what counts; it may be on the meta device.
+        network: Only its names and shapes are used; it may be on the meta device.
         path: The file; of an ncnn model either of the two.
-        rename: Turns a name in the authors' files into ours; by default what the network's module says.
+        rename: Turns a name of the authors' files into ours; by default the one that the network's module defines.
 
     Raises:
-        InputError: if the file cannot be read, or its names or shapes are another network's.
+        InputError: if the file cannot be read, or its names or shapes are those of another network.
     """
     if is_ncnn(path) and path.is_file():
         nets = read_ncnn(path)
-        matched = match_layers(nets, network)
-        _check_numbers(path, matched)
-        return MatchedWeights(matched, (), (), "ncnn " + "+".join(sorted({net.encoding for net in nets.values()})))
+        tensors = match_layers(nets, network)
+        _check_numbers(path, tensors)
+        return MatchedWeights(tensors, (), (), "ncnn " + "+".join(sorted({net.encoding for net in nets.values()})))
     tensors = read_tensors(path)
     if (convert := getattr(import_module(type(network).__module__), "from_reference", None)) is not None:
-        # The authors keep together what is apart here.
+        # The authors' tensors are split up differently.
         tensors = convert(tensors)
     return match_tensors(network, tensors, path, rename or reference_renaming(network))
 
@@ -153,147 +173,96 @@ def match_file(network: nn.Module, path: Path, rename: Callable[[str], str] | No
 def match_tensors(
     network: nn.Module, tensors: Mapping[str, Tensor], path: Path, rename: Callable[[str], str] = str
 ) -> MatchedWeights:
-    """Find a network's parameters among tensors; `path` is for the message.
+    """Match tensors to the parameters of a network by name and shape.
+
+    Args:
+        network: Only its names and shapes are used.
+        tensors: By their names in the file.
+        path: The file, for messages.
+        rename: Turns a name of the file into the network's.
 
     Raises:
-        MismatchError: if one is missing or has another shape.
-        InputError: if one is not of finite numbers.
+        MismatchError: if a tensor is missing or has another shape.
+        InputError: if a tensor is not of finite real numbers.
     """
-    own = network.state_dict()
-    named: dict[str, Tensor] = {}
-    used: dict[str, str] = {}
-    # A state dict of a program that holds the network as one of its parts has that part's name before every name.
+    parameters = network.state_dict()
+    renamed: dict[str, Tensor] = {}
+    names_in_file: dict[str, str] = {}
+    # The state dict of a program that holds the network as a part has that part's name in front of every name.
     for prefix in ("", *dict.fromkeys(f"{name.split('.')[0]}." for name in tensors)):
-        ours = {rename(name.removeprefix(prefix)): name for name in tensors if name.startswith(prefix)}
-        if not prefix or all(name in ours for name in own):
-            named, used = {name: tensors[theirs] for name, theirs in ours.items()}, ours
-        if all(name in ours for name in own):
+        candidates = {rename(name.removeprefix(prefix)): name for name in tensors if name.startswith(prefix)}
+        complete = all(name in candidates for name in parameters)
+        if not prefix or complete:
+            renamed = {name: tensors[in_file] for name, in_file in candidates.items()}
+            names_in_file = candidates
+        if complete:
             break
-    missing = [name for name in own if name not in named]
-    wrong = [name for name in own if name in named and named[name].shape != own[name].shape]
+    missing = [name for name in parameters if name not in renamed]
+    wrong = [name for name in parameters if name in renamed and renamed[name].shape != parameters[name].shape]
     if missing or wrong:
-        what = (
-            f"{wrong[0]} has the shape {tuple(named[wrong[0]].shape)}, not {tuple(own[wrong[0]].shape)}"
+        difference = (
+            f"{wrong[0]} has the shape {tuple(renamed[wrong[0]].shape)}, not {tuple(parameters[wrong[0]].shape)}"
             if wrong
-            else f"{len(missing)} of {len(own)} tensors are missing, {missing[0]} for one"
+            else f"{len(missing)} of {len(parameters)} tensors are missing, {missing[0]} for one"
         )
-        raise MismatchError(f"{path} holds weights of another network: {what}.")
-    found = {name: named[name] for name in own}
-    _check_numbers(path, found)
-    taken = {used[name] for name in own}
+        raise MismatchError(f"{path} holds weights of another network: {difference}.")
+    matched = {name: renamed[name] for name in parameters}
+    _check_numbers(path, matched)
+    taken = {names_in_file[name] for name in parameters}
     rest = [name for name in tensors if name not in taken]
     return MatchedWeights(
-        found,
+        matched,
         unused=tuple(name for name in rest if _UNUSED.search(name)),
         extra=tuple(name for name in rest if not _UNUSED.search(name)),
     )
 
 
-def load_weights(network: nn.Module, path: Path, rename: Callable[[str], str] | None = None) -> None:
-    """Give a network the weights of a file.
-
-    Args:
-        network: What the weights are for.
-        path: The file: safetensors, a PyTorch state dict, or either file of an ncnn model.
-        rename: Turns a name in the authors' files into ours; by default what the network's module says.
-
-    Raises:
-        InputError: if the file cannot be read, or its names or shapes do not fit.
-    """
-    network.load_state_dict(match_file(network, path, rename).tensors)
-
-
 def _check_numbers(path: Path, tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
-        if tensor.dtype not in _REAL:
+        if tensor.dtype not in _FLOAT_TYPES:
             kind = str(tensor.dtype).removeprefix("torch.")
             raise InputError(f"{path} cannot be used: its {name} is of {kind}, not of real numbers of 16 bits or more.")
         if not bool(torch.isfinite(tensor).all()):
-            raise InputError(f"{path} cannot be used: its {name} has values that are infinite or not a number.")
+            raise InputError(f"{path} cannot be used: its {name} contains NaN or infinity.")
 
 
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(512)
-    except OSError as error:
-        raise read_error(path, error) from None
-
-
-def _is_safetensors(path: Path, head: bytes) -> bool:
-    return path.suffix == ".safetensors" or head[8:9] == b"{"
-
-
-def _kind(path: Path) -> str:
-    """What a file is, by how it begins."""
-    head = _head(path)
-    if not head:
-        raise InputError(f"{path} is empty.")
-    if head.startswith(b"version https://git-lfs"):
-        raise InputError(f"{path} is a pointer of Git LFS, not the file itself: fetch it with git lfs pull.")
-    if head.lstrip()[:5].lower() in (b"<!doc", b"<html"):
-        raise InputError(f"{path} is a web page, not a file of weights: download the file that the page offers.")
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        if path.suffix == ".safetensors":
-            # PyTorch itself would go by the name.
-            raise InputError(f"{path} is an archive, as PyTorch writes, not safetensors: end its name in .pth.")
-        return "zip"
-    if _is_safetensors(path, head):
-        return "safetensors"
-    if head[0] == 0x80 or path.suffix in (".pkl", ".pth", ".pt", ".ckpt", ".tar"):
-        return "pickle"
-    raise InputError(
-        f"{path} is no file of weights that Betwixt reads: safetensors, a PyTorch state dict (.pth, .pkl), or an ncnn "
-        "model (.param with .bin)."
-    )
-
-
-def _read(path: Path, kind: str) -> Any:
-    if kind == "safetensors":
+def _read(path: Path, file_format: str) -> Any:
+    if file_format == "safetensors":
         from safetensors.torch import load_file
 
         try:
             return load_file(path)
         except Exception as error:
-            raise _bad_safetensors(path, error) from None
-    if kind == "zip":
+            raise safetensors_error(path, error) from None
+    if file_format == "zip":
         _check_archive(path)
     try:
-        # Mapped, an archive gives its tensors no more memory than they have in the file.
+        # Memory-mapped, the tensors of an archive take no more memory than they have bytes in the file.
         with warnings.catch_warnings(action="ignore"):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=kind == "zip")
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=file_format == "zip")
     except Exception as error:
-        raise _bad_checkpoint(path, error) from None
+        raise _checkpoint_error(path, error) from None
 
 
-def _bad_safetensors(path: Path, error: Exception) -> InputError:
-    if isinstance(error, OSError) and error.strerror:
-        return read_error(path, error)
-    what = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return InputError(
-        f"{path} is no safetensors file, or damaged or cut short: its header does not agree with what follows ({what})."
-    )
-
-
-def _bad_checkpoint(path: Path, error: Exception) -> InputError:
+def _checkpoint_error(path: Path, error: Exception) -> InputError:
     if isinstance(error, OSError) and error.strerror:
         return read_error(path, error)
     text = str(error)
-    named = re.search(r"GLOBAL (\S+)", text)
-    if named:
+    code = re.search(r"GLOBAL (\S+)", text)
+    if code:
         return InputError(
-            f"{path} holds code, or objects that need it ({named[1]}), which is never run: "
+            f"{path} holds code, or objects that need it ({code[1]}), which is never run: "
             "save its state dict alone, as safetensors or with torch.save."
         )
     if isinstance(error, pickle.UnpicklingError) and "Unsupported oper" in text:
         return InputError(
-            f"{path} is no PyTorch checkpoint, or one of something else than tensors: it may hold code, which is never "
-            "run. Save a state dict alone, as safetensors or with torch.save."
+            f"{path} is not a PyTorch checkpoint, or holds something else than tensors: it may hold code, which is "
+            "never run. Save a state dict alone, as safetensors or with torch.save."
         )
     # Some errors say no more than a number or a name.
-    why = (text.strip().splitlines() or [""])[0].split(". ")[0].rstrip(".:")
-    said = f" ({why[:150]})" if " " in why else ""
-    return InputError(f"{path} is no PyTorch checkpoint, or damaged or cut short{said}.")
+    detail = (text.strip().splitlines() or [""])[0].split(". ")[0].rstrip(".:")
+    suffix = f" ({detail[:150]})" if " " in detail else ""
+    return InputError(f"{path} is not a PyTorch checkpoint, or is damaged or cut short{suffix}.")
 
 
 def _check_archive(path: Path) -> None:
@@ -304,10 +273,10 @@ def _check_archive(path: Path) -> None:
             names = [entry.filename for entry in entries]
             if any("/code/" in name for name in names):
                 raise InputError(f"{path} is a TorchScript program, which is never run: save its state dict alone.")
-            packed = [e for e in entries if e.compress_type != zipfile.ZIP_STORED or e.file_size != e.compress_size]
+            compressed = [e for e in entries if e.compress_type != zipfile.ZIP_STORED or e.file_size != e.compress_size]
             size = path.stat().st_size
             total = sum(entry.file_size for entry in entries)
-            if packed or total > size:
+            if compressed or total > size:
                 raise InputError(
                     f"{path} would unpack from {size / 1e6:.1f} to {total / 1e6:.1f} MB: PyTorch writes no such file."
                 )
@@ -315,24 +284,24 @@ def _check_archive(path: Path) -> None:
                 raise InputError(f"{path} is an archive of something else: PyTorch's have a data.pkl.")
             damaged = archive.testzip()
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError):
-        raise InputError(f"{path} is damaged or cut short: its table of contents is not whole.") from None
+        raise InputError(f"{path} is damaged or cut short: its table of contents is incomplete.") from None
     except OSError as error:
         raise read_error(path, error) from None
     if damaged is not None:
-        raise InputError(f"{path} is damaged: {damaged} in it is not what was written.")
+        raise InputError(f"{path} is damaged: the checksum of {damaged} in it is wrong.")
 
 
-def _table(content: Any, depth: int = 0, seen: set[int] | None = None) -> Mapping[str, Tensor] | None:
-    """The table of names and tensors in what a file holds, on its own or beside other things."""
-    seen = set() if seen is None else seen
-    # A small pickle can hold the same table in a table, thousands of times over.
-    if not isinstance(content, Mapping) or depth > 3 or id(content) in seen:
+def _find_state_dict(content: Any, depth: int = 0, visited: set[int] | None = None) -> Mapping[str, Tensor] | None:
+    """The table of names and tensors in the content of a file, on its own or nested beside other things."""
+    visited = set() if visited is None else visited
+    # A small pickle can nest the same table thousands of times.
+    if not isinstance(content, Mapping) or depth > 3 or id(content) in visited:
         return None
     if content and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()):
         return content
-    seen.add(id(content))
-    for name in _NESTS:
-        if (found := _table(content.get(name), depth + 1, seen)) is not None:
-            return found
-    nested = [found for value in content.values() if (found := _table(value, depth + 1, seen)) is not None]
-    return nested[0] if len(nested) == 1 else None
+    visited.add(id(content))
+    for key in _NESTED_KEYS:
+        if (table := _find_state_dict(content.get(key), depth + 1, visited)) is not None:
+            return table
+    tables = [t for value in content.values() if (t := _find_state_dict(value, depth + 1, visited)) is not None]
+    return tables[0] if len(tables) == 1 else None

@@ -351,6 +351,7 @@ class CompactNetwork(Network):
     def __init__(self, config: CompactConfig | None = None) -> None:
         super().__init__()
         self.compact = Compact(config)
+        self.config = self.compact.config
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
         """The frames at the working size, padded."""

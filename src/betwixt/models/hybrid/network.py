@@ -249,6 +249,7 @@ class HybridNetwork(Network):
     def __init__(self, config: HybridConfig | None = None, *, fusion: Fusion | None = None) -> None:
         super().__init__()
         self.fusion = fusion or Fusion(config)
+        self.config = self.fusion.config
         self.rife = RIFEPart(RIFEv4(RIFE_4_6))
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,7 @@ MODELS = (
         config=f"{_NETWORK}:NCM_LARGE",
         changes={"teacher": False},
         arguments={"network": f"{_NETWORK}:NCM"},
+        trained_part="network",
     ),
     ModelInfo(
         name="ncm-base-next",
@@ -50,5 +51,6 @@ MODELS = (
         config=f"{_NETWORK}:NCM_LARGE",
         changes={"extrapolation": True, "teacher": False},
         arguments={"network": f"{_NETWORK}:NCM"},
+        trained_part="network",
     ),
 )

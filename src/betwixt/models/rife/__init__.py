@@ -49,6 +49,7 @@ MODELS = (
         config=f"{_NETWORK}:RIFE_2R",
         changes={"teacher": False},
         arguments={"network": f"{_NETWORK}:RIFE"},
+        trained_part="network",
     ),
     ModelInfo(
         name="rife-4.6",

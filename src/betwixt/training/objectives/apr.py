@@ -76,7 +76,7 @@ class APRObjective(PaperObjective):
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         settings = read_options(APRSettings, options, name)
-        super().__init__(name if settings.fusion == APRSettings.fusion else "", "between")
+        super().__init__(name, "between")
         self.settings = settings
         self.stages = _STAGES if name == "apr" else _STAGES[:2]
         config = replace(CONFIGS[name], keep=settings.keep, patch=settings.patch, fusion=settings.fusion)

@@ -22,7 +22,8 @@ from betwixt.runtime.load import find_weights
 from betwixt.tables import parse_table
 from betwixt.training.losses import flow_distillation
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
-from betwixt.weights.load import check_model, load_weights
+from betwixt.weights.load import load_weights
+from betwixt.weights.metadata import check_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +65,7 @@ class PaperObjective(Objective):
     """Base of the objectives of the networks of `betwixt models`.
 
     Args:
-        name: The network's, as in `betwixt models`; "" of a variant that is not there.
+        name: The model's name, as in `betwixt models`.
         times: Which frames it learns.
     """
 
@@ -92,13 +93,13 @@ class PaperObjective(Objective):
         side, cell = sample.images.shape[1], self.cell
         if side % cell or side < _SMALLEST:
             raise UsageError(
-                f"{self._name or type(self).__name__} is trained on crops that are multiples of {cell} pixels and at "
+                f"{self._name} is trained on crops that are multiples of {cell} pixels and at "
                 f"least {_SMALLEST}, not on {side}: set crop in [train]."
             )
         fits = {"middle": sample.t == 0.5, "between": 0.0 < sample.t < 1.0, "next": sample.t == 2.0}
         if not fits[self.times]:
             raise UsageError(
-                f"{self._name or type(self).__name__} learns {_WANTED[self.times]}, but the data has t = {sample.t:g}: "
+                f"{self._name} learns {_WANTED[self.times]}, but the data has t = {sample.t:g}: "
                 "choose other data, or other times of the data, in [[data]]."
             )
         return {}

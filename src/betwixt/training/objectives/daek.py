@@ -58,8 +58,7 @@ class DAEKObjective(PaperObjective):
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         settings = read_options(DAEKSettings, options, name)
-        whole = settings.F and settings.CA and settings.SFA
-        super().__init__(name if whole else "", "middle")
+        super().__init__(name, "middle")
         self.settings = settings
         self.training_network = DAEK(
             DAEKConfig(

@@ -90,11 +90,7 @@ class HierarchicalObjective(PaperObjective):
         network: Network = load_network(name if settings.plug_in else host)
         if isinstance(network, Hierarchical) and settings.ablation != "full":
             network = Hierarchical(network.host, ABLATIONS[settings.ablation])
-        # Weights of a network with other parts cannot be loaded by its name.
-        whole = settings.ablation in ("full", "zero-masks")
-        super().__init__(
-            (name if whole else "") if settings.plug_in else host, "between" if network.any_time else "middle"
-        )
+        super().__init__(name if settings.plug_in else host, "between" if network.any_time else "middle")
         self.settings = settings
         self.training_network = network
         if settings.host:

@@ -89,7 +89,7 @@ class NCMObjective(PaperObjective):
             )
         except ValueError as error:
             raise UsageError(f"[network] of {name} does not make a network: {error}") from None
-        super().__init__(name if config == plain else "", "next" if following else "middle")
+        super().__init__(name, "next" if following else "middle")
         self.settings = settings
         self.stages = ("coarse", "fine") if settings.progressive else ("all",)
         self.stage = self.stages[0]

@@ -1,0 +1,51 @@
+"""Writing weights files: safetensors, whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from betwixt.files import temporary_path, write_error
+
+__all__ = ["content_hash", "write_weights"]
+
+
+def write_weights(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Args:
+        target: The file.
+        tensors: Contiguous tensors on the CPU, none of which share memory, by name.
+        metadata: Texts by key.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    partial = temporary_path(target)
+    try:
+        with partial.open("wb") as file:
+            file.write(save(dict(tensors), dict(metadata)))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)
+    except OSError as error:
+        raise write_error(error, target) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def content_hash(tensors: Mapping[str, Tensor]) -> str:
+    """The SHA-256 of names, types, shapes and numbers, whatever their order in a file."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        numbers: Any = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+        digest.update(numbers)
+    return digest.hexdigest()
