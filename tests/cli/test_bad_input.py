@@ -1,4 +1,4 @@
-"""Whatever a user gets wrong: one clear line, the right exit code, nothing left behind."""
+"""Errors that a user can cause: one line, the right exit code, nothing left behind."""
 
 import os
 import resource
@@ -14,7 +14,7 @@ from clips import make_clip, read_frames, wait_until
 
 
 def attempt(capsys, *arguments):
-    """Run the command line; give the exit code and what it said on standard error."""
+    """Run the command line; returns the exit code and standard error."""
     code = run([str(a) for a in arguments])
     captured = capsys.readouterr()
     assert "Traceback" not in captured.err
@@ -22,7 +22,7 @@ def attempt(capsys, *arguments):
 
 
 def left(folder):
-    """The names of all files in a folder, hidden ones too."""
+    """The names of all files in a folder, including hidden ones."""
     return sorted(p.name for p in folder.iterdir())
 
 
@@ -91,7 +91,7 @@ def _empty_folder(folder):
         (_empty_folder, "image"),
     ],
 )
-def test_inputs_that_are_no_videos(tmp_path, capsys, make, says):
+def test_inputs_that_are_not_videos(tmp_path, capsys, make, says):
     source = make(tmp_path)
     before = left(tmp_path)
     code, text = attempt(capsys, "interpolate", source, tmp_path / "out.mp4")
@@ -137,7 +137,7 @@ def test_inputs_that_are_no_videos(tmp_path, capsys, make, says):
         ["--no-such-option"],
     ],
 )
-def test_options_that_make_no_sense(tmp_path, capsys, clip, wrong):
+def test_wrong_options(tmp_path, capsys, clip, wrong):
     before = left(tmp_path)
     code, text = attempt(capsys, "interpolate", clip, tmp_path / "out.mkv", *wrong)
     assert code == 2
@@ -146,7 +146,7 @@ def test_options_that_make_no_sense(tmp_path, capsys, clip, wrong):
 
 
 @pytest.mark.parametrize("name", ["in.mkv", "nowhere/out.mkv", "out.xyz", "out", "folder.mkv", "out.webm", "taken.mkv"])
-def test_outputs_that_cannot_be(tmp_path, capsys, clip, name):
+def test_outputs_that_cannot_be_written(tmp_path, capsys, clip, name):
     (tmp_path / "folder.mkv").mkdir()
     (tmp_path / "folder.mkv" / "x").touch()
     (tmp_path / "taken.mkv").write_text("precious")
@@ -160,7 +160,7 @@ def test_outputs_that_cannot_be(tmp_path, capsys, clip, name):
 
 
 @pytest.mark.parametrize("suffix", ["mkv", "mp4", "ts", "avi"])
-def test_a_cut_off_tail_is_written_as_far_as_it_goes(tmp_path, capsys, suffix):
+def test_a_truncated_file_is_converted_as_far_as_it_goes(tmp_path, capsys, suffix):
 
     whole = make_clip(tmp_path / f"whole.{suffix}", frames=60, codec="libx264", options={"g": "5"})
     if suffix == "mp4":
@@ -184,7 +184,7 @@ def test_a_cut_off_tail_is_written_as_far_as_it_goes(tmp_path, capsys, suffix):
     assert 20 < len(read_frames(tmp_path / "out.mkv")) < 120
 
 
-def test_a_stream_damaged_in_the_middle_goes_on(tmp_path, capsys):
+def test_a_stream_damaged_in_the_middle_is_converted(tmp_path, capsys):
     clip = make_clip(tmp_path / "in.mkv", frames=60, codec="libx264", options={"g": "10"}, size=(160, 96))
     content = bytearray(clip.read_bytes())
     for position in range(len(content) // 2, len(content) // 2 + 1500):
@@ -206,7 +206,7 @@ def _start(arguments, limit=None):
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=prepare)
 
 
-def test_a_full_output_leaves_nothing(tmp_path):
+def test_a_full_disk_leaves_nothing_behind(tmp_path):
     clip = make_clip(tmp_path / "in.mkv", frames=40, size=(320, 240))
     process = _start(["interpolate", clip, tmp_path / "out.mkv", "--codec", "ffv1"], limit=200_000)
     _, text = process.communicate(timeout=60)
@@ -217,7 +217,7 @@ def test_a_full_output_leaves_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupting_leaves_nothing(tmp_path, number):
+def test_an_interrupt_leaves_nothing_behind(tmp_path, number):
     clip = make_clip(tmp_path / "in.mkv", frames=40, size=(640, 480), codec="mpeg4")
     with _start(["interpolate", clip, tmp_path / "out.mkv", "--factor", "40"]) as process:
         try:

@@ -1,4 +1,4 @@
-"""encode, decode and rd-curve on the command line: what they print and how they end."""
+"""encode, decode and rd-curve on the command line."""
 
 import json
 
@@ -16,7 +16,7 @@ def clip(tmp_path):
 QUICK = ("--base", "x264", "--preset", "ultrafast", "--model", "dis", "--threads", "1")
 
 
-def test_there_and_back(tmp_path, clip, capsys):
+def test_encode_and_decode(tmp_path, clip, capsys):
     coded, out = str(tmp_path / "c.mkv"), str(tmp_path / "out.mp4")
     assert run(["encode", str(clip), coded, *QUICK, "--measure"]) == 0
     text = capsys.readouterr().out
@@ -39,7 +39,7 @@ def test_there_and_back(tmp_path, clip, capsys):
         (["rd-curve", "{clip}", "-o", "{out}", "--qualities", "a"], "no whole numbers"),
     ],
 )
-def test_bad_input_ends_in_one_line_and_code_2(tmp_path, clip, capsys, arguments, line):
+def test_bad_input_is_refused_in_one_line_with_exit_code_2(tmp_path, clip, capsys, arguments, line):
     filled = [a.format(clip=clip, out=tmp_path / "out") for a in arguments]
     assert run(filled) == 2
     error = capsys.readouterr().err.strip()

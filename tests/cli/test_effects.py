@@ -1,4 +1,4 @@
-"""extrapolate, blur and realtime as a person uses them, and as a person gets them wrong."""
+"""extrapolate, blur and realtime on the command line."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def left(folder):
     return sorted(p.name for p in folder.iterdir())
 
 
-def test_extrapolate_tells_what_it_did(tmp_path, capsys, clip):
+def test_extrapolate_prints_a_summary(tmp_path, capsys, clip):
     code, out, _ = attempt(capsys, "extrapolate", clip, tmp_path / "out.mkv", "--frames", 2, "--model", "dis")
     assert code == 0
     assert "8 frames at 25 per second" in out
@@ -48,7 +48,7 @@ def test_extrapolate_tells_what_it_did(tmp_path, capsys, clip):
     assert len(left(tmp_path / "frames")) == 2
 
 
-def test_blur_tells_how_many_moments_it_took(tmp_path, capsys, clip):
+def test_blur_reports_how_many_moments_were_averaged(tmp_path, capsys, clip):
     code, out, err = attempt(capsys, "blur", clip, tmp_path / "out.mkv", "--shutter", 90, "--model", "dis")
     assert code == 0
     assert "6 frames at 25 per second" in out
@@ -74,7 +74,7 @@ def test_realtime_prints_a_table(tmp_path, capsys):
     "wrong",
     [["--no-such-option"], ["--model", "no-such-model"], ["--device", "abacus"], ["--start", "soon"]],
 )
-def test_bad_options_get_one_line(tmp_path, capsys, clip, verb, wrong):
+def test_bad_options_are_refused_in_one_line(tmp_path, capsys, clip, verb, wrong):
     code, out, err = attempt(capsys, verb, clip, tmp_path / "out.mkv", *VERBS[verb], *wrong)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert left(tmp_path) == ["in.mkv"]
@@ -95,14 +95,14 @@ def test_bad_options_get_one_line(tmp_path, capsys, clip, verb, wrong):
         ("realtime", ["--network", "perfect"]),
     ],
 )
-def test_numbers_out_of_range_get_one_line(tmp_path, capsys, clip, verb, wrong):
+def test_numbers_out_of_range_are_refused_in_one_line(tmp_path, capsys, clip, verb, wrong):
     code, _, err = attempt(capsys, verb, clip, tmp_path / "out.mkv", *VERBS[verb], *wrong)
     assert (code, err.count("\n")) == (2, 1)
     assert left(tmp_path) == ["in.mkv"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_inputs_that_are_no_videos(tmp_path, capsys, verb):
+def test_inputs_that_are_not_videos(tmp_path, capsys, verb):
     (tmp_path / "bad.mp4").write_text("this is not a video\n" * 100)
     for name in ("bad.mp4", "missing.mp4"):
         code, _, err = attempt(capsys, verb, tmp_path / name, tmp_path / "out.mkv", *VERBS[verb])
@@ -118,7 +118,7 @@ def test_one_frame_is_too_few(tmp_path, capsys, verb):
     assert left(tmp_path) == ["one.mkv"]
 
 
-def test_a_cut_before_the_last_frame_is_said(tmp_path, capsys):
+def test_a_cut_before_the_last_frame_is_reported(tmp_path, capsys):
     clip = make_clip(tmp_path / "cut.mkv", frames=11, cuts=(10,), size=(160, 96))
     code, _, err = attempt(capsys, "extrapolate", clip, tmp_path / "out.mkv", "--model", "dis")
     assert (code, err.count("\n")) == (2, 1)
@@ -126,7 +126,7 @@ def test_a_cut_before_the_last_frame_is_said(tmp_path, capsys):
     assert left(tmp_path) == ["cut.mkv"]
 
 
-def test_interrupting_a_blur_leaves_nothing(tmp_path):
+def test_an_interrupted_blur_leaves_nothing_behind(tmp_path):
     clip = make_clip(tmp_path / "in.mkv", frames=12, size=(320, 240), codec="mpeg4")
     command = ["blur", clip, tmp_path / "out.mkv", "--model", "dis", "--samples", "512"]
     command = [sys.executable, "-m", "betwixt.cli", *map(str, command)]

@@ -1,4 +1,4 @@
-"""betwixt masks as a person uses it."""
+"""betwixt masks."""
 
 import json
 import subprocess
@@ -25,14 +25,14 @@ def clip(tmp_path):
 
 
 def said(capsys, *arguments):
-    """What it said of arguments that are wrong."""
+    """Run the command line with wrong arguments; returns standard error."""
     assert run(["masks", *(str(a) for a in arguments)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     return error
 
 
-def test_it_writes_maps_and_an_overlay(tmp_path, clip, capsys):
+def test_masks_writes_label_maps_and_an_overlay(tmp_path, clip, capsys):
     out = tmp_path / "masks"
     assert run(["masks", str(clip), str(out)]) == 0
     assert "masks of 5 frames by regions" in capsys.readouterr().out
@@ -45,7 +45,7 @@ def test_it_writes_maps_and_an_overlay(tmp_path, clip, capsys):
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
-def test_a_second_run_knows_them(tmp_path, clip, capsys):
+def test_a_second_run_takes_masks_from_the_cache(tmp_path, clip, capsys):
     assert run(["masks", str(clip), str(tmp_path / "a"), "--no-overlay", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["known"] == 0
     assert run(["masks", str(clip), str(tmp_path / "b"), "--no-overlay", "--json"]) == 0
@@ -67,7 +67,7 @@ def test_images_of_odd_sizes_and_sixteen_bits(tmp_path, size, capsys):
     assert read_frames(tmp_path / "out" / "overlay.mp4")[0].video.width == size[1]
 
 
-def test_a_model_takes_what_was_made_and_finds_the_same_by_itself(tmp_path, clip, monkeypatch):
+def test_a_model_makes_the_same_frames_with_given_masks_and_its_own(tmp_path, clip, monkeypatch):
     torch = pytest.importorskip("torch")
     from safetensors.torch import save_file
 
@@ -93,7 +93,7 @@ def test_a_model_takes_what_was_made_and_finds_the_same_by_itself(tmp_path, clip
     assert len(read_frames(tmp_path / "given.mkv")) == len(read_frames(tmp_path / "found.mkv"))
 
 
-def test_masks_that_do_not_fit_get_a_line(tmp_path, clip, capsys):
+def test_masks_that_do_not_fit_are_refused_in_one_line(tmp_path, clip, capsys):
     torch = pytest.importorskip("torch")
     from safetensors.torch import save_file
 
@@ -125,7 +125,7 @@ def test_masks_that_do_not_fit_get_a_line(tmp_path, clip, capsys):
         assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv", "maps", "some.safetensors"]
 
 
-def test_wrong_arguments_get_a_line(tmp_path, clip, capsys):
+def test_wrong_arguments_are_refused_in_one_line(tmp_path, clip, capsys):
     out = tmp_path / "out"
     assert "There is no source of masks 'clouds'" in said(capsys, clip, out, "--source", "clouds")
     assert "does not exist" in said(capsys, tmp_path / "nothing.mp4", out)
@@ -138,14 +138,14 @@ def test_wrong_arguments_get_a_line(tmp_path, clip, capsys):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv", "one.mkv"]
 
 
-def test_masks_that_are_there_are_kept_unless_asked(tmp_path, clip, capsys):
+def test_existing_masks_are_only_replaced_with_overwrite(tmp_path, clip, capsys):
     out = tmp_path / "out"
     assert run(["masks", str(clip), str(out)]) == 0
     assert "pass --overwrite" in said(capsys, clip, out)
     assert run(["masks", str(clip), str(out), "--overwrite", "--no-overlay"]) == 0
 
 
-def test_open_world_without_weights_gets_a_line(tmp_path, clip, capsys, monkeypatch):
+def test_open_world_without_weights_is_refused_in_one_line(tmp_path, clip, capsys, monkeypatch):
     pytest.importorskip("transformers")
     monkeypatch.setenv("BETWIXT_WEIGHTS", str(tmp_path / "weights"))
     error = said(capsys, clip, tmp_path / "out", "--source", "open-world")

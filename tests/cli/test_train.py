@@ -1,4 +1,4 @@
-"""betwixt train: what a person does with it, and gets wrong."""
+"""betwixt train."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def train(place: Path, output: Path, *more: str) -> list[str]:
     return ["train", str(place / "small.toml"), *folders, "--jobs", "1", "--device", "cpu", *more]
 
 
-def test_a_run_its_weights_and_what_they_make(place: Path, tmp_path: Path, capsys) -> None:
+def test_train_export_and_use_the_weights(place: Path, tmp_path: Path, capsys) -> None:
     assert run(train(place, tmp_path / "run", "--until", "4")) == 0
     assert run(train(place, tmp_path / "run", "--resume", "--set", "learning_rate=1e-5", "--threads", "1")) == 0
     assert "8 samples" in capsys.readouterr().out
@@ -105,7 +105,7 @@ def test_the_packed_folder_trains_by_itself(place: Path, tmp_path: Path, capsys)
         (("--colour",), "--colour"),
     ],
 )
-def test_what_a_user_gets_wrong_is_one_line(place: Path, tmp_path: Path, capsys, more, says: str) -> None:
+def test_wrong_options_are_refused_in_one_line(place: Path, tmp_path: Path, capsys, more, says: str) -> None:
     assert run(train(place, tmp_path / "run", *more)) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("betwixt: ")]
     assert len(lines) == 1
@@ -125,7 +125,7 @@ def test_an_empty_data_folder_and_one_without_a_usable_clip_are_refused(place: P
     assert "No usable triplet" in capsys.readouterr().err
 
 
-def test_other_verbs_say_what_is_wrong(tmp_path: Path, capsys) -> None:
+def test_errors_of_the_other_train_commands(tmp_path: Path, capsys) -> None:
     assert run(["train"]) == 0
     assert "RECIPE" in capsys.readouterr().out
     (tmp_path / "bad.safetensors").write_bytes(b"no")

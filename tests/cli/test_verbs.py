@@ -1,9 +1,10 @@
-"""The verbs as a person uses them."""
+"""interpolate, between, info and models on the command line."""
 
 import json
 import os
 import subprocess
 import sys
+from fractions import Fraction
 
 import av
 import numpy as np
@@ -22,18 +23,18 @@ def clip(tmp_path):
 
 
 def out_of(capsys, *arguments):
-    """Run the command line; what it printed on standard output."""
+    """Run the command line; returns standard output."""
     assert run([str(a) for a in arguments]) == 0
     return capsys.readouterr().out
 
 
-def test_interpolate_tells_what_it_did(tmp_path, capsys, clip):
+def test_interpolate_prints_a_summary(tmp_path, capsys, clip):
     text = out_of(capsys, "interpolate", clip, tmp_path / "out.mp4")
     assert "16 frames at 50 per second" in text
     assert "7 new (hybrid)" in text
 
 
-def test_without_what_networks_need_frames_are_those_of_dis(tmp_path, capsys, clip, monkeypatch):
+def test_auto_is_dis_without_pytorch_or_safetensors(tmp_path, capsys, clip, monkeypatch):
     for module in ("models.registry", "runtime.load"):
         monkeypatch.setattr(f"betwixt.{module}.is_installed", lambda package: package != "safetensors")
     assert run(["interpolate", str(clip), str(tmp_path / "out.mp4")]) == 0
@@ -57,14 +58,14 @@ def test_without_what_networks_need_frames_are_those_of_dis(tmp_path, capsys, cl
         ["encode", "in.mkv", "out.mkv"],
     ],
 )
-def test_weights_are_of_a_model(tmp_path, capsys, clip, verb, monkeypatch):
+def test_weights_need_a_model(tmp_path, capsys, clip, verb, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run([*verb, "--weights", "some.safetensors"]) == 2
     assert "--model NAME" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
 
 
-def test_a_pytorch_that_does_not_load_is_said_in_a_line(tmp_path, clip):
+def test_a_broken_pytorch_is_reported_in_one_line(tmp_path, clip):
     broken = tmp_path / "broken" / "torch"
     broken.mkdir(parents=True)
     (broken / "__init__.py").write_text("raise ImportError('libcudart.so.12: cannot open shared object file')")
@@ -80,13 +81,13 @@ def test_a_pytorch_that_does_not_load_is_said_in_a_line(tmp_path, clip):
     assert "cost unknown" in told.stdout
 
 
-def test_what_is_wrong_with_files_is_said_before_a_model_is_loaded(tmp_path, capsys, monkeypatch):
+def test_files_are_checked_before_a_model_is_loaded(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("betwixt.pipeline.job.load_model", None)
     assert run(["interpolate", str(tmp_path / "missing.mkv"), str(tmp_path / "out.mp4")]) == 2
     assert "missing.mkv" in capsys.readouterr().err
 
 
-def test_frames_after_the_last_are_evaluated_with_a_model_that_makes_them(tmp_path, capsys, clip):
+def test_extrapolation_is_evaluated_with_a_model_that_extrapolates(tmp_path, capsys, clip):
     folder = tmp_path / "frames"
     folder.mkdir()
     for number, frame in enumerate(read_frames(clip)):
@@ -95,7 +96,7 @@ def test_frames_after_the_last_are_evaluated_with_a_model_that_makes_them(tmp_pa
     assert "dis" in text
 
 
-def test_names_in_records_are_those_of_models(tmp_path, capsys, clip):
+def test_json_names_the_model_behind_auto(tmp_path, capsys, clip):
     (tmp_path / "frames").mkdir()
     coded = json.loads(out_of(capsys, "encode", clip, tmp_path / "c.mkv", "--base", "x264", "--json"))
     assert coded["model"] == "hybrid"
@@ -125,7 +126,7 @@ def test_a_dry_run_writes_nothing(tmp_path, capsys, clip):
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p10le"])
-def test_it_stands_in_a_pipeline(tmp_path, pixel_format):
+def test_pipes_carry_y4m(tmp_path, pixel_format):
     source = make_clip(tmp_path / "in.mkv", frames=6, pixel_format=pixel_format)
     y4m = tmp_path / "in.y4m"
     assert run(["interpolate", str(source), str(y4m), "--fps", "25"]) == 0
@@ -142,7 +143,7 @@ def test_it_stands_in_a_pipeline(tmp_path, pixel_format):
 
 @pytest.mark.parametrize("name", ["in.mp4", "in.ts", "in.mkv"])
 @pytest.mark.parametrize("piped", [False, True])
-def test_standard_input_is_read_as_the_file_is(tmp_path, name, piped):
+def test_standard_input_is_read_like_a_file(tmp_path, name, piped):
     source = make_clip(tmp_path / name, frames=60, size=(320, 240), codec="libx264")
     command = [sys.executable, "-m", "betwixt.cli", "interpolate", "-", str(tmp_path / "out.mkv"), "--model", "dis"]
     with open(source, "rb") as file:
@@ -157,7 +158,7 @@ def test_standard_input_is_read_as_the_file_is(tmp_path, name, piped):
 
 
 @pytest.mark.parametrize(("end", "arguments"), [("<&-", "- out.mkv"), (">&-", "in.mkv -")])
-def test_what_is_closed_is_one_line(tmp_path, end, arguments):
+def test_closed_standard_streams_are_reported_in_one_line(tmp_path, end, arguments):
     make_clip(tmp_path / "in.mkv", frames=6)
     command = f"{sys.executable} -m betwixt.cli interpolate {arguments} {end}"
     done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
@@ -166,7 +167,7 @@ def test_what_is_closed_is_one_line(tmp_path, end, arguments):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_pipe_carries_frames_that_are_not_encoded(tmp_path, capsys):
+def test_a_codec_is_refused_for_y4m(tmp_path, capsys):
     source = make_clip(tmp_path / "in.mkv", frames=6)
     for target in ("-", str(tmp_path / "out.y4m")):
         assert run(["interpolate", str(source), target, "--codec", "ffv1"]) == 2
@@ -199,7 +200,7 @@ def test_a_loop_as_gif_from_images(tmp_path, capsys):
     assert frames[-1].time + frames[-1].duration == pytest.approx(0.4)
 
 
-def test_between_two_pictures(tmp_path, capsys):
+def test_between_two_images(tmp_path, capsys):
     first, second = tmp_path / "a.png", tmp_path / "b.png"
     paint(av.VideoFrame(80, 48, "rgb24"), 0).save(first)
     paint(av.VideoFrame(80, 48, "rgb24"), 3).save(second)
@@ -234,7 +235,7 @@ def test_between_keeps_sixteen_bits(tmp_path, capsys):
     "wrong",
     [["--times", "2"], ["--times", "x"], ["--times", ""], ["--count", "0"], ["--times", "0.5", "--count", "2"]],
 )
-def test_between_refuses_what_makes_no_sense(tmp_path, capsys, wrong):
+def test_between_refuses_wrong_times(tmp_path, capsys, wrong):
     for name in ("a.png", "b.png"):
         paint(av.VideoFrame(32, 32, "rgb24"), 0).save(tmp_path / name)
     assert run(["between", str(tmp_path / "a.png"), str(tmp_path / "b.png"), str(tmp_path / "out"), *wrong]) == 2
@@ -242,7 +243,7 @@ def test_between_refuses_what_makes_no_sense(tmp_path, capsys, wrong):
     assert not (tmp_path / "out").exists()
 
 
-def test_info_says_what_is_there(tmp_path, capsys):
+def test_info_shows_streams_rate_and_cuts(tmp_path, capsys):
     source = make_clip(tmp_path / "in.mkv", frames=30, cuts=(15,), size=(160, 96), audio=True)
     found = json.loads(out_of(capsys, "info", source, "--json"))
     assert (found["rate"], found["variable"], found["frames"]) == ("25", False, 30)
@@ -253,6 +254,14 @@ def test_info_says_what_is_there(tmp_path, capsys):
     assert "cuts      1 at 0.6 s" in text
     assert "new frames" in text
     assert json.loads(out_of(capsys, "info", source, "--json", "--no-scan"))["cuts"] is None
+
+
+def test_info_compares_the_exact_multiple_with_the_nominal_rate(tmp_path, capsys):
+    source = make_clip(tmp_path / "in.mkv", frames=6, rate=Fraction(30000, 1001))
+    text = out_of(capsys, "info", source)
+    assert "to 59.9401 (60000/1001) frames per second: 6 new frames" in text
+    assert "to 60 frames per second: 12 new frames" in text
+    assert "1 of 500 source frames untouched" in text
 
 
 def test_models_are_listed(capsys):

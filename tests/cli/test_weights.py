@@ -1,4 +1,4 @@
-"""betwixt weights, as a person uses it."""
+"""betwixt weights."""
 
 import json
 import re
@@ -69,7 +69,7 @@ def test_import_list_verify_use(capsys, checkpoint, folder, tmp_path):
     assert said.err == "betwixt: 1 of 1 files cannot be vouched for.\n"
 
 
-def test_what_cannot_be_used_is_listed_all_the_same(capsys, folder):
+def test_unreadable_weights_are_listed(capsys, folder):
     folder.mkdir()
     save_file({"a": torch.ones(1)}, folder / "odd.safetensors", {"model": "[/x]", "origin": "[red]"})
     (folder / "half.safetensors").write_bytes((folder / "odd.safetensors").read_bytes()[:-1])
@@ -94,7 +94,7 @@ def test_import_as_json(capsys, checkpoint, tmp_path):
     assert (found["model"], found["path"], found["parameters"]) == ("ebme", str(target), 632_900)
 
 
-def test_the_note_on_a_licence(capsys, tmp_path):
+def test_a_restricted_licence_is_noted(capsys, tmp_path):
     torch.save(load_network("amt-s").state_dict(), tmp_path / "amt-s.pth")
     assert run(["weights", "import", str(tmp_path / "amt-s.pth"), "--as", "amt-s"]) == 0
     assert "CC BY-NC 4.0, not for commercial use" in capsys.readouterr().out
@@ -111,7 +111,7 @@ def test_the_note_on_a_licence(capsys, tmp_path):
         (["fetch"], "fetch"),
     ],
 )
-def test_mistakes_get_one_line(capsys, arguments, message):
+def test_wrong_arguments_are_refused_in_one_line(capsys, arguments, message):
     assert run(["weights", *arguments]) == 2
     said = capsys.readouterr().err
     assert message in said

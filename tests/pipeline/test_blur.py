@@ -1,4 +1,4 @@
-"""Motion blur: when the shutter is open, how many moments, and what comes out on real files."""
+"""Motion blur: exposures, numbers of samples, and blurred videos."""
 
 import itertools
 from fractions import Fraction
@@ -28,7 +28,7 @@ quick = settings(max_examples=60, deadline=None)
 
 @quick
 @given(increasing, instants, instants)
-def test_an_exposure_is_its_parts_without_gap_or_overlap(times, a, b):
+def test_exposure_parts_have_no_gaps_or_overlaps(times, a, b):
     opens, closes = sorted((a, b))
     parts = exposure_parts(times, opens, closes)
     low, high = max(opens, times[0]), min(closes, times[-1])
@@ -46,7 +46,7 @@ def test_an_exposure_is_its_parts_without_gap_or_overlap(times, a, b):
 
 @quick
 @given(increasing, instants, instants, st.integers(1, 40))
-def test_moments_lie_evenly_within_their_part(times, a, b, count):
+def test_sample_times_are_evenly_spaced_within_their_part(times, a, b, count):
     for part in exposure_parts(times, *sorted((a, b))):
         found = sample_times(part, count)
         assert len(found) == count
@@ -56,7 +56,7 @@ def test_moments_lie_evenly_within_their_part(times, a, b, count):
 
 @quick
 @given(st.integers(1, MAX_SAMPLES), st.floats(0, 1), st.floats(0, 3000))
-def test_no_step_is_longer_than_a_pixel_and_none_is_wasted(wanted, share, distance):
+def test_sample_count_has_at_least_one_and_at_most_four_samples_per_pixel(wanted, share, distance):
     count = sample_count(wanted, share, distance)
     assert 1 <= count <= MAX_SAMPLES
     assert count >= min(distance, MAX_SAMPLES)
@@ -71,7 +71,7 @@ def _means(path):
 
 @pytest.mark.parametrize("linear", [True, False])
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p10le", "yuv444p", "bgr0", "gray"])
-def test_what_stands_still_stays_bit_by_bit(tmp_path, pixel_format, linear):
+def test_still_parts_stay_bit_identical(tmp_path, pixel_format, linear):
     source = make_clip(tmp_path / "in.mkv", frames=4, still=True, pixel_format=pixel_format)
     blur_video(source, tmp_path / "out.mkv", model="dis", codec="ffv1", linear=linear)
     for a, b in zip(read_frames(source), read_frames(tmp_path / "out.mkv"), strict=True):
@@ -79,7 +79,7 @@ def test_what_stands_still_stays_bit_by_bit(tmp_path, pixel_format, linear):
 
 
 def dot_clip(path, frames=5, speed=12, pixel_format="yuv420p", colour=None):
-    """A bright square that moves over black, beside one that stands; the plane at first."""
+    """A clip of a bright square that moves over black, beside one that stands still."""
     with av.open(str(path), "w") as out:
         stream = out.add_stream("ffv1", rate=25)
         stream.width, stream.height, stream.pix_fmt = 192, 96, pixel_format
@@ -94,7 +94,7 @@ def dot_clip(path, frames=5, speed=12, pixel_format="yuv420p", colour=None):
     return path
 
 
-def test_a_moving_edge_becomes_a_ramp_without_steps(tmp_path):
+def test_a_moving_edge_becomes_a_smooth_ramp(tmp_path):
     source = dot_clip(tmp_path / "in.mkv")
     blur_video(source, tmp_path / "out.mkv", shutter=360, model="dis", codec="ffv1", linear=False)
     before, after = _means(source)[2], _means(tmp_path / "out.mkv")[2]
@@ -108,7 +108,7 @@ def test_a_moving_edge_becomes_a_ramp_without_steps(tmp_path):
     assert (after[72:88, 6:20] == before[72:88, 6:20]).all()
 
 
-def test_light_is_brighter_than_code_values(tmp_path):
+def test_averaging_linear_light_is_brighter_than_averaging_code_values(tmp_path):
     source = dot_clip(tmp_path / "in.mkv")
     blur_video(source, tmp_path / "light.mkv", shutter=360, model="dis", codec="ffv1")
     blur_video(source, tmp_path / "plain.mkv", shutter=360, model="dis", codec="ffv1", linear=False)
@@ -132,7 +132,7 @@ def test_no_exposure_reaches_across_a_cut(tmp_path):
         assert own < 0.5 * far
 
 
-def test_rates_slow_motion_sound_and_count(tmp_path):
+def test_rates_slow_motion_sound_and_frame_count(tmp_path):
     source = make_clip(tmp_path / "in.mkv", rate=50, frames=20, audio=True)
     film = blur_video(source, tmp_path / "film.mkv", fps=25, model="dis", codec="ffv1")
     assert (film.frames_out, str(film.rate)) == (10, "25")
@@ -144,7 +144,7 @@ def test_rates_slow_motion_sound_and_count(tmp_path):
     assert plan_blur(source, tmp_path / "x.mkv", model="dis").rates.output == 50
 
 
-def test_the_paper_s_blur_is_the_mean_from_a_frame_to_the_next(tmp_path):
+def test_the_blur_of_the_paper_averages_from_one_frame_to_the_next(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=3, pixel_format="gray")
     blur_video(
         source, tmp_path / "out.mkv", shutter=360, phase=0, samples=33, linear=False, model="average", codec="ffv1"
@@ -153,7 +153,7 @@ def test_the_paper_s_blur_is_the_mean_from_a_frame_to_the_next(tmp_path):
     np.testing.assert_allclose(_means(tmp_path / "out.mkv")[0], (a + b) / 2, atol=1)
 
 
-def test_one_frame_and_fades_are_no_reason_to_stop(tmp_path):
+def test_a_video_with_one_frame_is_passed_on(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=1)
     assert blur_video(source, tmp_path / "out.mkv", model="dis", codec="ffv1").frames_out == 1
     assert same(read_frames(source)[0].video, read_frames(tmp_path / "out.mkv")[0].video)
@@ -171,7 +171,7 @@ def test_one_frame_and_fades_are_no_reason_to_stop(tmp_path):
         ({"fps": "0.1"}, "span"),
     ],
 )
-def test_bad_options_get_a_line(tmp_path, options, says):
+def test_bad_options_are_refused_in_one_line(tmp_path, options, says):
     source = make_clip(tmp_path / "in.mkv", frames=4)
     with pytest.raises(UsageError, match=says) as error:
         blur_video(source, tmp_path / "out.mkv", model="dis", **options)

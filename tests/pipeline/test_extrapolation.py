@@ -1,4 +1,4 @@
-"""The frames after the last, on real files."""
+"""Extrapolation of images and videos."""
 
 from fractions import Fraction
 
@@ -17,7 +17,7 @@ def picture(index):
     return paint(av.VideoFrame(160, 96, "rgb24"), index, speed=3.0).to_ndarray()
 
 
-def test_steps_go_on_as_things_went():
+def test_extrapolated_frames_continue_the_motion():
     made = betwixt.load_model("dis").extrapolate(picture(0), picture(1), 3)
     assert [m.dtype for m in made] == [np.uint8] * 3
     for step, frame in enumerate(made, start=1):
@@ -26,7 +26,7 @@ def test_steps_go_on_as_things_went():
         assert psnr(frame[inside], truth[inside]) > psnr(last[inside], truth[inside]) + 8
 
 
-def test_any_model_goes_on_and_batches_do_too():
+def test_models_that_only_interpolate_use_dis_and_batches_work():
     first, second = (picture(n).astype(np.float32) / 255 for n in (0, 1))
     (by_dis,) = betwixt.load_model("dis").extrapolate(first, second)
     (by_average,) = betwixt.load_model("average").extrapolate(first, second)
@@ -38,7 +38,7 @@ def test_any_model_goes_on_and_batches_do_too():
         betwixt.load_model("dis").extrapolate(first, second, 0)
 
 
-def test_still_parts_stay_bit_by_bit():
+def test_still_parts_stay_bit_identical():
     first, second = picture(0), picture(1)
     first[:, 100:] = second[:, 100:] = picture(5)[:, 100:]
     (made,) = betwixt.load_model("dis").extrapolate(first, second)
@@ -47,7 +47,7 @@ def test_still_parts_stay_bit_by_bit():
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p10le"])
-def test_a_video_goes_on(tmp_path, pixel_format):
+def test_a_video_is_continued(tmp_path, pixel_format):
     source = make_clip(tmp_path / "in.mkv", frames=6, pixel_format=pixel_format, audio=True, size=(160, 96))
     summary = extrapolate_video(source, tmp_path / "out.mkv", frames=2, model="dis", codec="ffv1")
     assert (summary.frames_in, summary.frames_out, summary.untouched, summary.synthesized) == (6, 8, 6, 2)
@@ -61,7 +61,7 @@ def test_a_video_goes_on(tmp_path, pixel_format):
         assert len(container.streams.audio) == 1
 
 
-def test_the_new_frames_alone(tmp_path):
+def test_only_writes_the_new_frames_alone(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=6, audio=True)
     extrapolate_video(source, tmp_path / "all.mkv", frames=3, model="dis", codec="ffv1")
     summary = extrapolate_video(source, tmp_path / "only.mkv", frames=3, model="dis", codec="ffv1", only=True)
@@ -73,7 +73,7 @@ def test_the_new_frames_alone(tmp_path):
     assert plan_extrapolation(source, tmp_path / "x.mkv", frames=3, only=True, model="dis").frames_out == 3
 
 
-def test_a_model_that_extrapolates_does_it_itself(tmp_path):
+def test_a_model_that_extrapolates_makes_the_frames_itself(tmp_path):
     class Next(betwixt.Interpolator):
         name = "next"
         interpolates, extrapolates = False, True
@@ -91,7 +91,7 @@ def test_a_model_that_extrapolates_does_it_itself(tmp_path):
     assert means[3] + 15 < means[4] < means[5] - 10
 
 
-def test_repeats_at_the_end_do_not_stop_the_motion(tmp_path):
+def test_filling_duplicates_skips_repeats_at_the_end(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=10, repeat=2, size=(160, 96))
     options = {"frames": 2, "model": "dis", "codec": "ffv1"}
     extrapolate_video(source, tmp_path / "keep.mkv", **options)
@@ -101,7 +101,7 @@ def test_repeats_at_the_end_do_not_stop_the_motion(tmp_path):
     assert not same(filled[-1].video, filled[-3].video)
 
 
-def test_a_source_of_variable_rate_is_put_on_a_constant_one_with_a_notice(tmp_path):
+def test_a_variable_rate_becomes_constant_with_a_note(tmp_path):
     times = [Fraction(n, 1000) for n in (0, 40, 73, 123, 156, 276, 316, 349)]
     source = make_clip(tmp_path / "in.mkv", frames=8, times=times, tick=Fraction(1, 1000), size=(160, 96))
     summary = extrapolate_video(source, tmp_path / "out.mkv", frames=2, model="dis")
@@ -110,7 +110,7 @@ def test_a_source_of_variable_rate_is_put_on_a_constant_one_with_a_notice(tmp_pa
     assert not any("varies" in n for n in extrapolate_video(steady, tmp_path / "s.mkv", frames=2, model="dis").notes)
 
 
-def test_one_frame_or_a_cut_leave_nothing_to_go_on_with(tmp_path):
+def test_one_frame_or_a_cut_before_the_last_is_refused(tmp_path):
     one = make_clip(tmp_path / "one.mkv", frames=1)
     with pytest.raises(InputError, match="one frame only"):
         extrapolate_video(one, tmp_path / "out.mkv", model="dis")

@@ -1,4 +1,4 @@
-"""The main job on real files: time, source frames, everything else in the file, cuts, duplicates."""
+"""Interpolation of videos: times, source frames, the rest of the file, cuts, duplicates."""
 
 import itertools
 from fractions import Fraction
@@ -32,7 +32,7 @@ NTSC = Fraction(24000, 1001)
         (25, {"fps": 50}, "ts"),
     ],
 )
-def test_duration_is_kept_and_shared_frames_are_the_source_s(tmp_path, rate, wish, suffix):
+def test_duration_is_kept_and_source_frames_on_output_times_are_untouched(tmp_path, rate, wish, suffix):
     source = make_clip(tmp_path / "in.mkv", rate=rate, frames=14)
     target = tmp_path / f"out.{suffix}"
     lossless = {"codec": "h264", "quality": "lossless"} if suffix in ("mp4", "mov", "ts") else {"codec": "ffv1"}
@@ -56,7 +56,7 @@ def test_duration_is_kept_and_shared_frames_are_the_source_s(tmp_path, rate, wis
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
-def test_long_rates_do_not_drift_apart_from_the_sound(tmp_path, suffix):
+def test_fractional_rates_do_not_drift_from_the_sound(tmp_path, suffix):
     source = make_clip(tmp_path / "in.mp4", rate=NTSC, frames=48, codec="libx264", audio=True)
     target = tmp_path / f"out.{suffix}"
     betwixt.interpolate_video(source, target, fps=60)
@@ -72,7 +72,7 @@ def test_long_rates_do_not_drift_apart_from_the_sound(tmp_path, suffix):
     assert starts[source][1] == starts[target][1]
 
 
-def test_a_late_start_is_kept_between_the_streams(tmp_path):
+def test_a_delay_between_streams_is_kept(tmp_path):
     source = make_clip(
         tmp_path / "in.mkv", rate=25, frames=25, start=Fraction(3, 2), audio=True, audio_start=Fraction(2)
     )
@@ -87,7 +87,7 @@ def test_a_late_start_is_kept_between_the_streams(tmp_path):
     assert abs(first["audio"] - Fraction(1, 2)) <= Fraction(1, 1000)
 
 
-def test_variable_rates_keep_every_instant(tmp_path):
+def test_variable_rates_keep_the_time_of_each_frame(tmp_path):
     steps = [40, 33, 50, 33, 120, 40, 33, 47, 80, 40, 33, 60]
     times = [Fraction(sum(steps[:n]), 1000) for n in range(len(steps))]
     source = make_clip(tmp_path / "in.mkv", frames=len(times), times=times, tick=Fraction(1, 1000))
@@ -104,7 +104,7 @@ def test_variable_rates_keep_every_instant(tmp_path):
     ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le", "yuvj420p", "gray", "bgr0"],
 )
 @pytest.mark.parametrize("full", [False, True])
-def test_source_frames_pass_bit_by_bit_and_still_clips_do_not_flicker(tmp_path, pixel_format, full):
+def test_source_frames_are_untouched_and_still_clips_do_not_flicker(tmp_path, pixel_format, full):
     codec = "mjpeg" if pixel_format == "yuvj420p" else "ffv1"
     source = make_clip(
         tmp_path / "in.mkv",
@@ -123,8 +123,8 @@ def test_source_frames_pass_bit_by_bit_and_still_clips_do_not_flicker(tmp_path, 
             assert np.abs(a.astype(int) - b.astype(int)).max() <= (0 if k % 3 == 0 else 1)
 
 
-class _Slide(betwixt.Interpolator):
-    """A model that goes through RGB: the average."""
+class _RGBAverage(betwixt.Interpolator):
+    """A model that makes RGB images: the average."""
 
     name = "average"
 
@@ -137,17 +137,17 @@ class _Slide(betwixt.Interpolator):
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv420p10le", "yuv422p", "yuv444p"])
-def test_models_that_make_pictures_do_not_flicker_either(tmp_path, pixel_format):
+def test_still_clips_do_not_flicker_with_models_that_make_rgb_images(tmp_path, pixel_format):
     source = make_clip(tmp_path / "in.mkv", frames=3, still=True, pixel_format=pixel_format)
     target = tmp_path / "out.mkv"
-    betwixt.interpolate_video(source, target, codec="ffv1", model=_Slide())
+    betwixt.interpolate_video(source, target, codec="ffv1", model=_RGBAverage())
     frames = [samples(f.video) for f in read_frames(target)]
     for parts in frames[1:]:
         for a, b in zip(frames[0], parts, strict=True):
             assert np.abs(a.astype(int) - b.astype(int)).max() <= 1
 
 
-def test_colour_description_shape_and_rotation_survive(tmp_path):
+def test_colour_description_aspect_ratio_and_rotation_are_kept(tmp_path):
     def rotate(out, stream):
         stream.set_display_rotation(90)
         stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
@@ -173,7 +173,7 @@ def test_colour_description_shape_and_rotation_survive(tmp_path):
 
 
 def _with_extras(path: Path) -> Path:
-    """A Matroska file with two sounds, a subtitle, chapters, an attachment and tags."""
+    """A Matroska file with two audio streams, a subtitle, chapters, an attachment and tags."""
     plain = make_clip(path.with_name("plain.mkv"), frames=50, audio=True)
     subtitles = path.with_name("subtitles.srt")
     subtitles.write_text("1\n00:00:00,200 --> 00:00:01,000\nHello\n\n2\n00:00:01,200 --> 00:00:01,900\nThere\n")
@@ -243,7 +243,7 @@ def test_everything_else_in_the_file_is_copied(tmp_path):
         assert b.streams.attachments[0].data == b"not really a font"
 
 
-def test_what_a_container_cannot_hold_is_named(tmp_path):
+def test_what_the_container_cannot_hold_is_reported(tmp_path):
     source = _with_extras(tmp_path / "in.mkv")
     summary = betwixt.interpolate_video(source, tmp_path / "out.mp4")
     lost = " ".join(summary.lost)
@@ -285,7 +285,7 @@ def test_nothing_is_blended_across_a_cut(tmp_path):
     assert not same(after[35].video, before[8].video)
 
 
-def test_a_list_of_cuts_is_obeyed(tmp_path):
+def test_a_list_of_cuts_is_used(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=10)
     cuts = tmp_path / "cuts.txt"
     cuts.write_text("# one cut\n5\n")
@@ -308,7 +308,7 @@ def test_duplicates_are_filled_without_changing_the_duration(tmp_path):
     assert all(moved[:-1])
 
 
-def test_start_and_end_cut_out_a_part(tmp_path):
+def test_start_and_end_select_a_part(tmp_path):
     source = make_clip(tmp_path / "in.mp4", frames=50, rate=25, codec="libx264", audio=True)
     target = tmp_path / "out.mkv"
     summary = betwixt.interpolate_video(source, target, start="0.4", end="1.2", codec="ffv1")
@@ -320,7 +320,7 @@ def test_start_and_end_cut_out_a_part(tmp_path):
     assert Fraction(7, 10) < last < Fraction(8, 10) + Fraction(1, 20)
 
 
-def test_a_start_between_two_frames_begins_with_a_new_one(tmp_path):
+def test_a_start_between_two_frames_begins_with_a_new_frame(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=20, rate=25)
     betwixt.interpolate_video(source, tmp_path / "out.mkv", start="0.1", fps=25, codec="ffv1")
     after, before = read_frames(tmp_path / "out.mkv"), read_frames(source)
@@ -397,7 +397,7 @@ def test_the_source_is_never_touched_and_never_overwritten(tmp_path):
 
 
 def test_a_failure_in_the_middle_leaves_nothing(tmp_path):
-    class Failing(_Slide):
+    class Failing(_RGBAverage):
         def prepare(self, first, second):
             raise UsageError("No more.")
 
@@ -430,7 +430,7 @@ def test_one_frame_makes_one_interval(tmp_path):
     assert (summary.frames_in, summary.synthesized, summary.frames_out) == (1, 0, 2)
 
 
-def test_the_plan_tells_what_will_happen(tmp_path):
+def test_the_plan_matches_the_conversion(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=24, rate=24)
     plan = betwixt.plan_video(source, tmp_path / "out.mp4", fps=60)
     assert (plan.frames_out, plan.rates.output, plan.encoder) == (60, 60, "libx264")
@@ -439,8 +439,20 @@ def test_the_plan_tells_what_will_happen(tmp_path):
     assert summary.frames_out == plan.frames_out
 
 
-def _flight(folder: Path, times: list[float], seed: int = 0) -> Path:
-    """A folder of pictures: a view of noise that gathers speed, at 4 t + 2 t^2 pixels at time t."""
+def test_a_note_names_the_exact_multiple_of_the_rate(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=4, rate=Fraction(30000, 1001))
+    notes = betwixt.plan_video(source, tmp_path / "out.mkv", fps=60, model="dis").notes
+    assert notes == [
+        "At 60 frames per second, 1 of 500 source frames is kept untouched. "
+        "`fps=60000/1001` keeps all of them and makes 1 new frame for each."
+    ]
+    for options in ({"fps": "59.94"}, {"fps": 50}, {"factor": 2}, {"fps": 60, "slow": 2}):
+        plan = betwixt.plan_video(source, tmp_path / "out.mkv", model="dis", **options)
+        assert not any("untouched" in note for note in plan.notes)
+
+
+def _accelerated_noise(folder: Path, times: list[float], seed: int = 0) -> Path:
+    """A folder of images: noise that accelerates, at 4 t + 2 t^2 pixels at time t."""
     noise = np.random.default_rng(seed)
     world = cv2.GaussianBlur(noise.uniform(0, 255, (96, 400, 3)).astype(np.float32), (0, 0), 3.5)
     world = np.clip((world - 127) * 7 + 127, 0, 255)
@@ -453,25 +465,25 @@ def _flight(folder: Path, times: list[float], seed: int = 0) -> Path:
     return folder
 
 
-def _made(source: Path, target: Path, **options: Any) -> list[Any]:
+def _convert(source: Path, target: Path, **options: Any) -> list[Any]:
     betwixt.interpolate_video(source, target / "%03d.png", **options)
     return [cv2.imread(str(path)).astype(int) for path in sorted(target.iterdir())]
 
 
-def _off(made: Any, truth: Any) -> float:
+def _error(made: Any, truth: Any) -> float:
     return float(np.abs(made - truth)[:, 25:-25].mean())
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_paths_bend_as_the_frames_around_say(tmp_path, threads):
-    source = _flight(tmp_path / "in", [-1, 0, 1, 2, 3])
-    truth = _flight(tmp_path / "truth", [n / 2 for n in range(-2, 7)])
+def test_curved_paths_follow_accelerated_motion(tmp_path, threads):
+    source = _accelerated_noise(tmp_path / "in", [-1, 0, 1, 2, 3])
+    truth = _accelerated_noise(tmp_path / "truth", [n / 2 for n in range(-2, 7)])
     wanted = [cv2.imread(str(path)).astype(int) for path in sorted(truth.iterdir())]
     (tmp_path / "curved").mkdir()
     (tmp_path / "straight").mkdir()
-    curved = _made(source, tmp_path / "curved", threads=threads)
-    straight = _made(source, tmp_path / "straight", threads=threads, paths="straight")
-    off = [[_off(made[k], wanted[k]) for made in (curved, straight)] for k in (1, 3, 5, 7)]
+    curved = _convert(source, tmp_path / "curved", threads=threads)
+    straight = _convert(source, tmp_path / "straight", threads=threads, paths="straight")
+    off = [[_error(made[k], wanted[k]) for made in (curved, straight)] for k in (1, 3, 5, 7)]
     # where both neighbours are known, and at the ends, where one is
     assert all(bent < 0.5 * plain for bent, plain in off[1:3])
     assert all(bent < 0.8 * plain for bent, plain in (off[0], off[3]))
@@ -479,25 +491,25 @@ def test_paths_bend_as_the_frames_around_say(tmp_path, threads):
         betwixt.interpolate_video(source, tmp_path / "x" / "%03d.png", paths="round")
 
 
-def test_what_lies_beyond_a_cut_does_not_bend_paths(tmp_path):
-    both = _flight(_flight(tmp_path / "both", [-1, 0, 1, 2]), [2, 1, 0, -1], seed=1)
-    alone = _flight(tmp_path / "alone", [2, 1, 0, -1], seed=1)
+def test_frames_beyond_a_cut_do_not_affect_curved_paths(tmp_path):
+    both = _accelerated_noise(_accelerated_noise(tmp_path / "both", [-1, 0, 1, 2]), [2, 1, 0, -1], seed=1)
+    alone = _accelerated_noise(tmp_path / "alone", [2, 1, 0, -1], seed=1)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     (tmp_path / "cuts.txt").write_text("4\n")
-    together = _made(both, tmp_path / "a", scene_cuts=tmp_path / "cuts.txt")
-    apart = _made(alone, tmp_path / "b", scene_cuts="off")
+    together = _convert(both, tmp_path / "a", scene_cuts=tmp_path / "cuts.txt")
+    apart = _convert(alone, tmp_path / "b", scene_cuts="off")
     assert len(together) == 16
     for k in range(8):
         assert (together[8 + k] == apart[k]).all()
 
 
-def test_a_rate_that_leaves_intervals_out_bends_nothing_across_them(tmp_path):
+def test_paths_are_straight_beside_intervals_without_new_frames(tmp_path):
     # 25 to 10: one new frame between frames 2 and 3, one between 7 and 8; the intervals beside are never prepared
-    source = _flight(tmp_path / "in", [n / 4 for n in range(10)])
+    source = _accelerated_noise(tmp_path / "in", [n / 4 for n in range(10)])
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-    curved = _made(source, tmp_path / "a", fps=10)
-    straight = _made(source, tmp_path / "b", fps=10, paths="straight")
+    curved = _convert(source, tmp_path / "a", fps=10)
+    straight = _convert(source, tmp_path / "b", fps=10, paths="straight")
     assert len(curved) == len(straight) == 4
     assert all((x == y).all() for x, y in zip(curved, straight, strict=True))

@@ -1,4 +1,4 @@
-"""What is begun is ended in order, whenever an interrupt comes."""
+"""Interrupts: deferred signals, and conversions that are interrupted at any point."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ def interrupt():
     threading.Event().wait(0.05)  # it comes here, or not at all
 
 
-def test_an_interrupt_waits_until_the_block_is_over():
+def test_an_interrupt_is_deferred_until_the_block_ends():
     done = []
 
     def work():
@@ -36,7 +36,7 @@ def test_an_interrupt_waits_until_the_block_is_over():
         interrupt()
 
 
-def test_who_is_interrupted_already_need_not_be_again():
+def test_cleared_signals_are_discarded():
     with defer_signals() as came:
         interrupt()
         came.clear()
@@ -45,7 +45,7 @@ def test_who_is_interrupted_already_need_not_be_again():
         inner.clear()
 
 
-def test_each_signal_comes_once_and_in_order():
+def test_each_signal_is_handled_once_and_in_order():
     came = []
     before = {
         number: signal.signal(number, lambda number, _: came.append(number))
@@ -63,7 +63,7 @@ def test_each_signal_comes_once_and_in_order():
             signal.signal(number, handler)
 
 
-def test_an_interrupt_does_not_wait_for_ever(monkeypatch):
+def test_an_interrupt_is_not_deferred_for_ever(monkeypatch):
     monkeypatch.setattr(signals, "_MAX_DELAY", 0.0)
 
     def work():
@@ -74,14 +74,14 @@ def test_an_interrupt_does_not_wait_for_ever(monkeypatch):
         work()
 
 
-def test_what_the_block_raises_is_raised_where_nothing_interrupts():
+def test_an_exception_in_the_block_is_raised_and_handlers_are_restored():
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(ValueError, match="other"), defer_signals():
         raise ValueError("other")
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_other_threads_have_nothing_to_hold_back():
+def test_other_threads_defer_nothing():
     came = []
 
     def work():
@@ -96,7 +96,7 @@ def test_other_threads_have_nothing_to_hold_back():
 
 
 @pytest.mark.parametrize("place", [1, 2, 3])
-def test_an_interrupt_before_or_after_any_held_block_leaves_nothing(tmp_path, monkeypatch, place):
+def test_an_interrupt_around_any_deferring_block_leaves_nothing_behind(tmp_path, monkeypatch, place):
     source = make_clip(tmp_path / "in.mkv", frames=6)
     seen = []
 
@@ -114,7 +114,7 @@ def test_an_interrupt_before_or_after_any_held_block_leaves_nothing(tmp_path, mo
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes that can be waited for")
 @pytest.mark.parametrize("part", [0.1, 0.9])
-def test_a_pipe_that_stalls_is_given_up(tmp_path, part):
+def test_a_stalled_pipe_can_be_interrupted(tmp_path, part):
     content = make_clip(tmp_path / "in.mkv", frames=400, size=(64, 48)).read_bytes()
     command = [sys.executable, "-m", "betwixt.cli", "interpolate", "-", str(tmp_path / "out.mkv"), "--model", "dis"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:

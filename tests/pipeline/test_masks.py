@@ -18,7 +18,7 @@ from clips import make_clip, read_frames
 
 
 class Masked(Average):
-    """An average that remembers the masks it was given."""
+    """An average that records the masks it gets."""
 
     name = "average+hm"
     takes_masks = True
@@ -35,7 +35,7 @@ class Masked(Average):
 
 
 def numbered_maps(folder: Path, count: int, height: int, width: int) -> Path:
-    """One map a frame; frame k is all label k."""
+    """Write one label map per frame; all of frame k has label k."""
     folder.mkdir()
     for k in range(count):
         cv2.imwrite(str(folder / f"{k:05d}.png"), np.full((height, width), k, np.uint8))

@@ -1,4 +1,4 @@
-"""Conversions that are broken off, and go on."""
+"""Interrupted conversions are resumed from their journals."""
 
 import json
 import os
@@ -24,20 +24,14 @@ from betwixt.pipeline.job import Job
 from clips import interrupted_at, make_clip, read_frames, same, wait_until
 
 
-def stopped_at(after: int, source: Path, target: Path, **options: Any) -> None:
-    """Convert, and be interrupted when so many frames are written."""
-    with interrupted_at(after):
+def interrupt_conversion(source: Path, target: Path, after: int, **options: Any) -> None:
+    """Convert, and interrupt when `after` frames are written."""
+    with pytest.raises(KeyboardInterrupt), interrupted_at(after):
         betwixt.interpolate_video(source, target, **({"model": "dis", "threads": 1} | options))
 
 
-def broken_off(source: Path, target: Path, after: int, **options: Any) -> None:
-    """The same, as it is meant."""
-    with pytest.raises(KeyboardInterrupt):
-        stopped_at(after, source, target, **options)
-
-
 @pytest.fixture(autouse=True)
-def _all_is_worth_keeping(monkeypatch: pytest.MonkeyPatch) -> None:
+def _keep_all_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal, "_KEEP_AFTER", 0.0)
 
 
@@ -64,16 +58,16 @@ def packets(path: Path) -> dict[str, list[tuple[Any, ...]]]:
         ("out.mkv", {"slow": 2, "audio": "stretch", "start": 0.5, "quality": "lossless"}),
     ],
 )
-def test_it_goes_on_where_it_was_broken_off(tmp_path, name, options):
+def test_an_interrupted_conversion_is_resumed(tmp_path, name, options):
     source = make_clip(tmp_path / "in.mkv", frames=80, size=(160, 96), audio=True, cuts=(25,))
     options |= {"model": "dis", "threads": 2}
     whole, target = tmp_path / f"whole-{name}", tmp_path / name
     betwixt.interpolate_video(source, whole, **options)
-    broken_off(source, target, 110, **options)
+    interrupt_conversion(source, target, 110, **options)
     assert not target.exists()
     assert journal_path(target).exists()
     summary = betwixt.interpolate_video(source, target, **options)
-    # On many cores SVT-AV1 may hold all of so short a clip.
+    # On many cores SVT-AV1 may buffer the whole clip.
     assert 0 < summary.earlier < summary.synthesized or options.get("codec") == "av1"
     assert ("of an earlier run" in "".join(summary.notes)) == (summary.earlier > 0)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["in.mkv", whole.name, name])
@@ -82,16 +76,16 @@ def test_it_goes_on_where_it_was_broken_off(tmp_path, name, options):
     assert len(a) == len(b) == summary.frames_out
     exact = options.get("quality") == "lossless" or options.get("codec") in ("ffv1", "prores")
     equal = [same(x.video, y.video) for x, y in zip(a, b, strict=True)]
-    # An encoder that begins anew chooses otherwise from there on; what was encoded before stays.
+    # An encoder that is started again decides differently from there on; what was encoded before stays.
     assert all(equal) if exact else all(equal[: summary.earlier // 2])
 
 
-def test_it_is_broken_off_again_and_again(tmp_path):
+def test_a_conversion_can_be_interrupted_several_times(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=60)
     options = {"model": "dis", "threads": 1, "codec": "ffv1"}
     betwixt.interpolate_video(source, tmp_path / "whole.mkv", **options)
     for after in (30, 60, 90):
-        broken_off(source, tmp_path / "out.mkv", after, **options)
+        interrupt_conversion(source, tmp_path / "out.mkv", after, **options)
     summary = betwixt.interpolate_video(source, tmp_path / "out.mkv", **options)
     assert summary.earlier >= 20
     assert all(
@@ -101,13 +95,13 @@ def test_it_is_broken_off_again_and_again(tmp_path):
 
 
 @pytest.mark.parametrize("location", ["frames", "frames/new_%04d.png", "there/new_%04d.jpg", "there"])
-def test_images_go_on_too(tmp_path, location):
+def test_sequences_of_images_are_resumed(tmp_path, location):
     source = make_clip(tmp_path / "in.mkv", frames=60)
     (tmp_path / "there").mkdir()
     (tmp_path / "whole").mkdir()
     betwixt.interpolate_video(source, tmp_path / "whole" / Path(location).name, model="dis")
     with pytest.raises(KeyboardInterrupt) as caught:
-        images_broken_off(source, tmp_path / location, 70)
+        interrupt_images(source, tmp_path / location, 70)
     assert "run the same command" in caught.value.__notes__[0]
     made = betwixt.interpolate_video(source, tmp_path / location, model="dis")
     assert made.earlier == 35
@@ -120,8 +114,8 @@ def test_images_go_on_too(tmp_path, location):
     assert not list(tmp_path.rglob(".*"))
 
 
-def images_broken_off(source: Path, location: Path, after: int) -> None:
-    """Interrupt after so many images."""
+def interrupt_images(source: Path, location: Path, after: int) -> None:
+    """Convert to images, and interrupt when `after` of them are written."""
     write = ImageWriter.write
 
     def stop(self: ImageWriter, frame: Any) -> None:
@@ -134,31 +128,31 @@ def images_broken_off(source: Path, location: Path, after: int) -> None:
         betwixt.interpolate_video(source, location, model="dis")
 
 
-def test_images_that_are_not_on_the_disk_for_sure_are_made_again(tmp_path, monkeypatch):
+def test_images_that_were_not_synced_to_disk_are_made_again(tmp_path, monkeypatch):
     source = make_clip(tmp_path / "in.mkv", frames=60)
     betwixt.interpolate_video(source, tmp_path / "whole", model="dis")
     with pytest.raises(KeyboardInterrupt):
-        images_broken_off(source, tmp_path / "frames", 70)
-    # As a power cut leaves it: the last images are there by name, and the journal knows of those before.
+        interrupt_images(source, tmp_path / "frames", 70)
+    # As after a power cut: the last images have names but no content, and the journal knows only of those before.
     (folder,) = tmp_path.glob(".frames.*.part")
     for path in sorted(folder.iterdir())[50:]:
         path.write_bytes(b"")
     head = json.loads(journal_path(tmp_path / "frames").read_bytes())
     head["images"] = 50
     journal_path(tmp_path / "frames").write_bytes(json.dumps(head).encode().ljust(16 << 10))
-    # Another try that ends at once costs nothing either.
+    # A second run that ends at once does not lose them.
     monkeypatch.setattr(journal, "_KEEP_AFTER", 60.0)
     head["worked"] = 61.0
     journal_path(tmp_path / "frames").write_bytes(json.dumps(head).encode().ljust(16 << 10))
     with pytest.raises(KeyboardInterrupt):
-        images_broken_off(source, tmp_path / "frames", 0)
+        interrupt_images(source, tmp_path / "frames", 0)
     made = betwixt.interpolate_video(source, tmp_path / "frames", model="dis")
     assert "50 frames are those of an earlier run" in made.notes[0]
     for path in (tmp_path / "whole").iterdir():
         assert (tmp_path / "frames" / path.name).read_bytes() == path.read_bytes()
 
 
-def test_images_that_cannot_be_moved_stay_together(tmp_path):
+def test_images_that_cannot_be_moved_are_kept_for_the_next_run(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=20)
     (tmp_path / "frames" / "frame_000005.png").mkdir(parents=True)
     with pytest.raises(OutputError, match="What was done is kept"):
@@ -169,45 +163,42 @@ def test_images_that_cannot_be_moved_stay_together(tmp_path):
     assert len(list((tmp_path / "frames").iterdir())) == 40
 
 
-def test_another_name_for_images_is_another_conversion(tmp_path):
+def test_another_image_name_is_another_conversion(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=40)
     with pytest.raises(KeyboardInterrupt):
-        images_broken_off(source, tmp_path / "frames" / "a_%04d.png", 30)
+        interrupt_images(source, tmp_path / "frames" / "a_%04d.png", 30)
     made = betwixt.interpolate_video(source, tmp_path / "frames" / "b_%04d.jpg", model="dis")
     assert made.earlier == 0
     assert {p.suffix for p in (tmp_path / "frames").iterdir()} == {".jpg"}
     assert not list(tmp_path.glob(".*"))
 
 
-def test_what_comes_through_a_pipe_is_not_gone_on_with(tmp_path):
+def test_a_source_from_a_pipe_is_not_resumed(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for frames, index in ((40, 50), (30, 1000)):
+    for frames, interrupt in ((40, True), (30, False)):
         clip = make_clip(tmp_path / "in.mkv", frames=frames)
         feed = threading.Thread(
             target=lambda clip=clip: (tmp_path / "pipe").write_bytes(clip.read_bytes()), daemon=True
         )
         feed.start()
-        if index < 60:
-            with pytest.raises(KeyboardInterrupt):
-                stopped_at(index, tmp_path / "pipe", tmp_path / "out.mkv")
+        if interrupt:
+            interrupt_conversion(tmp_path / "pipe", tmp_path / "out.mkv", 50)
         else:
             assert betwixt.interpolate_video(tmp_path / "pipe", tmp_path / "out.mkv", model="dis").earlier == 0
         feed.join(10)
 
 
-def test_images_in_several_folders_are_known_one_by_one(tmp_path):
+def test_images_in_several_folders_are_identified_one_by_one(tmp_path):
     for number in range(3):
         betwixt.interpolate_video(
             make_clip(tmp_path / "in.mkv", frames=10), tmp_path / f"shot{number}", model="dis", factor=1
         )
     (tmp_path / "in.mkv").unlink()
     source = tmp_path / "shot*" / "*.png"
-    with pytest.raises(KeyboardInterrupt):
-        stopped_at(40, source, tmp_path / "out.mkv", codec="ffv1")
-    # Nothing else in the folders matters.
+    interrupt_conversion(source, tmp_path / "out.mkv", 40, codec="ffv1")
+    # Other files in the folders do not matter.
     (tmp_path / "shot0" / "run.log").write_text("x")
-    with pytest.raises(KeyboardInterrupt):
-        stopped_at(50, source, tmp_path / "out.mkv", codec="ffv1")
+    interrupt_conversion(source, tmp_path / "out.mkv", 50, codec="ffv1")
     a, b = tmp_path / "shot0" / "frame_000001.png", tmp_path / "shot0" / "frame_000002.png"
     swapped = a.read_bytes(), b.read_bytes()
     b.write_bytes(swapped[0])
@@ -216,7 +207,7 @@ def test_images_in_several_folders_are_known_one_by_one(tmp_path):
 
 
 @pytest.mark.parametrize("quality", ["abc", "0"])
-def test_a_quality_that_is_none_leaves_nothing(tmp_path, quality):
+def test_a_wrong_image_quality_leaves_nothing_behind(tmp_path, quality):
     source = make_clip(tmp_path / "in.mkv", frames=10)
     with pytest.raises(UsageError, match="quality"):
         betwixt.interpolate_video(source, tmp_path / "new_%03d.jpg", model="dis", quality=quality)
@@ -224,7 +215,7 @@ def test_a_quality_that_is_none_leaves_nothing(tmp_path, quality):
 
 
 @pytest.mark.parametrize("target", ["single.png", "."])
-def test_outputs_that_are_none_are_said_in_a_line(tmp_path, target, monkeypatch):
+def test_wrong_image_outputs_leave_nothing_behind(tmp_path, target, monkeypatch):
     source = make_clip(tmp_path / "in.mkv", frames=10)
     monkeypatch.chdir(tmp_path)
     for _ in range(2):
@@ -233,21 +224,21 @@ def test_outputs_that_are_none_are_said_in_a_line(tmp_path, target, monkeypatch)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv"]
 
 
-def test_threads_do_not_matter_to_hevc(tmp_path):
+def test_hevc_is_resumed_with_another_number_of_threads(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=80, size=(160, 96))
-    broken_off(source, tmp_path / "out.mkv", 120, model="dis", codec="hevc", threads=1)
+    interrupt_conversion(source, tmp_path / "out.mkv", 120, model="dis", codec="hevc", threads=1)
     assert betwixt.interpolate_video(source, tmp_path / "out.mkv", model="dis", codec="hevc", threads=4).earlier > 0
 
 
-def test_long_lists_of_cuts_fit(tmp_path):
+def test_long_lists_of_cuts_fit_into_the_journal(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=60)
     (tmp_path / "cuts.txt").write_text("".join(f"{k}\n" for k in range(100, 9000)))
     options = {"model": "dis", "threads": 1, "codec": "ffv1", "scene_cuts": tmp_path / "cuts.txt"}
-    broken_off(source, tmp_path / "out.mkv", 60, **options)
+    interrupt_conversion(source, tmp_path / "out.mkv", 60, **options)
     assert betwixt.interpolate_video(source, tmp_path / "out.mkv", **options).earlier > 0
 
 
-def test_the_command_line_says_what_is_kept(tmp_path, capsys, monkeypatch):
+def test_the_command_line_reports_kept_work(tmp_path, capsys, monkeypatch):
     source = make_clip(tmp_path / "in.mkv", frames=60)
     command = ["interpolate", str(source), str(tmp_path / "out.mkv"), "--model", "dis", "--codec", "ffv1"]
     write = VideoWriter.write
@@ -260,37 +251,37 @@ def test_the_command_line_says_what_is_kept(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(VideoWriter, "write", stop)
     assert run(command) == 130
     assert "interrupted. What was done is kept: run the same command again to continue." in capsys.readouterr().err
-    monkeypatch.setattr("betwixt.pipeline.job.load_model", _interrupted)
+    monkeypatch.setattr("betwixt.pipeline.job.load_model", _raise_interrupt)
     assert run(command) == 130
     assert "What an earlier run had done is still kept" in capsys.readouterr().err
     monkeypatch.undo()
     assert run(command) == 0
-    told = capsys.readouterr().err
-    assert told.index("Resuming after") < told.index("frames are those of an earlier run")
+    error = capsys.readouterr().err
+    assert error.index("Resuming after") < error.index("frames are those of an earlier run")
 
 
-def _interrupted(*_: Any, **__: Any) -> None:
+def _raise_interrupt(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_source_that_has_changed_is_begun_anew(tmp_path):
+def test_a_changed_source_is_converted_from_the_start(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=60)
-    broken_off(source, tmp_path / "out.mkv", 60, model="dis", threads=1)
+    interrupt_conversion(source, tmp_path / "out.mkv", 60, model="dis", threads=1)
     make_clip(source, frames=61)
     summary = betwixt.interpolate_video(source, tmp_path / "out.mkv", model="dis")
     assert summary.earlier == 0
     assert any("other settings (source)" in note for note in summary.notes)
 
 
-def test_who_wants_no_journal_has_none(tmp_path):
+def test_there_is_no_journal_if_it_is_off_or_the_model_is_unknown(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=60)
-    broken_off(source, tmp_path / "out.mkv", 60, model="dis", threads=1, journal=False)
-    # A model that is loaded already may be anything.
-    broken_off(source, tmp_path / "out.mkv", 60, model=betwixt.load_model("dis"), threads=1)
+    interrupt_conversion(source, tmp_path / "out.mkv", 60, model="dis", threads=1, journal=False)
+    # A loaded model cannot be identified in a later run.
+    interrupt_conversion(source, tmp_path / "out.mkv", 60, model=betwixt.load_model("dis"), threads=1)
     assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
 
 
-def test_a_failure_says_that_what_was_done_is_kept(tmp_path, monkeypatch):
+def test_an_error_message_says_that_work_is_kept(tmp_path, monkeypatch):
     source = make_clip(tmp_path / "in.mkv", frames=60)
     write = VideoWriter.write
 
@@ -327,7 +318,7 @@ WITHOUT_EFFECT = {"device", "threads", "overwrite", "audio", "journal", "weights
 
 
 @pytest.mark.parametrize("kind", [Job, BlurJob, ExtrapolationJob])
-def test_what_changes_the_frames_is_in_the_settings(tmp_path, kind):
+def test_options_that_change_the_frames_are_in_the_settings(tmp_path, kind):
     source = make_clip(tmp_path / "in.mkv", frames=30)
 
     def settings(**options: Any) -> dict[str, Any]:
@@ -349,7 +340,7 @@ def test_what_changes_the_frames_is_in_the_settings(tmp_path, kind):
     assert settings(threads=1, overwrite=True, audio="drop") == usual
 
 
-def test_a_process_that_is_killed_loses_nothing(tmp_path):
+def test_a_killed_process_is_resumed(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=60, size=(192, 128))
     command = [sys.executable, "-m", "betwixt.cli", "interpolate", source, tmp_path / "out.mkv"]
     command += ["--model", "dis", "--codec", "ffv1", "--factor", "4"]

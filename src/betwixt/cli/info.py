@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,6 +42,7 @@ def _show(findings: Findings) -> None:
     from betwixt.cli.flags import translate
     from betwixt.cli.report import format_duration, format_rate
     from betwixt.pipeline.interpolate import default_output
+    from betwixt.pipeline.planner import exact_multiple
 
     v = findings.info
     frames = findings.frames if findings.frames is not None else v.frames
@@ -77,6 +79,11 @@ def _show(findings: Findings) -> None:
     lines.append(
         f"  to {format_rate(2 * v.rate)} frames per second: {_cost(findings, frames)} -> {default_output(v.name)}"
     )
+    nominal = Fraction(round(2 * v.rate))
+    if not v.variable and exact_multiple(v.rate, nominal) is not None:
+        kept = (nominal / v.rate).denominator
+        new = None if frames is None else round(frames * (nominal / v.rate - Fraction(1, kept)))
+        lines.append(f"  to {nominal} frames per second: {_cost(findings, new)}, 1 of {kept} source frames untouched")
     print("\n".join(lines))
 
 

@@ -27,7 +27,7 @@ from betwixt.media.timeline import TimeMap, frame_count, parse_rate, parse_time
 from betwixt.models.base import check_interpolates, masks_unsupported
 from betwixt.pipeline.director import ConversionContext
 from betwixt.pipeline.options import INTERPOLATE, InterpolateOptions, OptionSet
-from betwixt.pipeline.planner import Planner, Rates, choose_rates
+from betwixt.pipeline.planner import Planner, Rates, choose_rates, exact_multiple
 from betwixt.pipeline.targets import EncodingOptions, Sink, StreamCopy, choose_target
 from betwixt.runtime.load import hash_weights, load_model, suggest_packages
 from betwixt.version import __version__
@@ -133,6 +133,7 @@ class Job:
         try:
             self.notes: list[str] = list(self.reader.notes)
             self._decide_times()
+            self._note_exact_multiple()
             self.encoding = self.target.encoding(self.reader.info)
             self._load_model()
             self.audio = self._choose_audio()
@@ -153,6 +154,18 @@ class Job:
         # On the source's clock. Without a start, the output's clock starts with the first frame.
         self._begin_time = info.start + self._start if self._start else None
         self._end_time = None if self._end is None else info.start + self._end
+
+    def _note_exact_multiple(self) -> None:
+        """Say so if a rate just beside the requested one would keep every source frame."""
+        source, fps = self.reader.info.rate, self._fps
+        if fps is None or self.reader.info.variable or self.rates.slow != 1:
+            return
+        if (multiple := exact_multiple(source, fps)) is not None:
+            new = multiple / source - 1
+            self.notes.append(
+                f"At {fps} frames per second, 1 of {(fps / source).denominator} source frames is kept untouched. "
+                f"`fps={multiple}` keeps all of them and makes {new} new frame{'s' if new != 1 else ''} for each."
+            )
 
     def _load_model(self) -> None:
         model, device, weights = self._values["model"], self._values["device"], self._values["weights"]

@@ -20,7 +20,16 @@ from betwixt.media.reader import Frame, StreamPacket
 from betwixt.media.scenes import CutDetector, make_thumbnail
 from betwixt.media.timeline import MAX_RATE, Clock
 
-__all__ = ["InterpolateStep", "LastPair", "MarkedFrame", "Planner", "Rates", "ShowStep", "choose_rates"]
+__all__ = [
+    "InterpolateStep",
+    "LastPair",
+    "MarkedFrame",
+    "Planner",
+    "Rates",
+    "ShowStep",
+    "choose_rates",
+    "exact_multiple",
+]
 
 MAX_PLACEHOLDERS = 4
 """The most duplicates in a row that are placeholders to be filled; a longer run is a still picture."""
@@ -79,6 +88,19 @@ def choose_rates(
     if sampling > 100 * MAX_RATE:
         raise UsageError(f"{_plain(slowdown)} times slower is out of range at {_plain(output)} frames per second.")
     return Rates(output, sampling, slowdown)
+
+
+def exact_multiple(source: Fraction, sampling: Fraction) -> Fraction | None:
+    """The whole multiple of the source's rate just beside a rate that is none: 60000/1001 for 30000/1001 and 60.
+
+    At `sampling` only one source frame in ``(sampling / source).denominator`` falls on an output time; at the multiple
+    all of them do. None if `sampling` is a whole multiple itself, or not within 0.2 % of one.
+    """
+    factor = sampling / source
+    multiple = round(factor)
+    if factor.denominator == 1 or not multiple or abs(factor / multiple - 1) > Fraction(1, 500):
+        return None
+    return multiple * source
 
 
 def _plain(value: Fraction) -> str:
