@@ -1,4 +1,4 @@
-"""Images as a video: every format comes in right, goes out right, and nothing half-written stays."""
+"""Image sequences: every format is read and written correctly, and nothing incomplete is left behind."""
 
 import errno
 import itertools
@@ -22,8 +22,8 @@ from betwixt.media.images.writer import ImageWriter
 WIDTH, HEIGHT = 46, 34
 
 
-def picture(dtype=np.uint8, seed=0):
-    """A smooth colourful picture, so that lossy codecs stay close."""
+def make_image(dtype=np.uint8, seed=0):
+    """A smooth colourful image, so that lossy codecs stay close."""
     y, x = np.mgrid[:HEIGHT, :WIDTH] / np.float64(WIDTH)
     planes = [0.5 + 0.45 * np.sin(seed + 5 * x + k * y + k) for k in range(3)]
     return np.rint(np.stack(planes, axis=2) * np.iinfo(dtype).max).astype(dtype)
@@ -50,11 +50,11 @@ def one_line(error):
 
 @pytest.fixture
 def folder(tmp_path):
-    place = tmp_path / "in"
-    place.mkdir()
+    folder = tmp_path / "in"
+    folder.mkdir()
     for number in (1, 2, 10, 9):
-        save(place / f"img{number}.png", picture(seed=number))
-    return place
+        save(folder / f"img{number}.png", make_image(seed=number))
+    return folder
 
 
 def test_a_folder_is_read_in_natural_order(folder):
@@ -65,10 +65,10 @@ def test_a_folder_is_read_in_natural_order(folder):
     assert [p.name for p in find_images(folder / "img2.png")] == ["img2.png"]
 
 
-def test_a_pattern_begins_anywhere_and_names_what_is_missing(tmp_path):
+def test_a_pattern_starts_at_any_number_and_a_gap_is_named(tmp_path):
     for number in (7, 8, 10):
-        save(tmp_path / f"f_{number:03d}.png", picture())
-    save(tmp_path / "f_9.png", picture())  # not of the pattern: it has no leading zeros
+        save(tmp_path / f"f_{number:03d}.png", make_image())
+    save(tmp_path / "f_9.png", make_image())  # no leading zeros: not in the pattern
     with pytest.raises(InputError, match=r"f_009\.png is missing") as error:
         find_images(tmp_path / "f_%03d.png")
     assert one_line(error)
@@ -78,16 +78,16 @@ def test_a_pattern_begins_anywhere_and_names_what_is_missing(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["empty", "none_%03d.png", "none*.png", "none.png", "nowhere/f_%03d.png"])
-def test_nothing_found_is_an_error_of_one_line(tmp_path, name):
+def test_a_location_without_images_is_refused(tmp_path, name):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError) as error:
         find_images(tmp_path / name)
     assert one_line(error)
 
 
-def test_a_name_with_special_characters_is_itself(tmp_path):
+def test_an_existing_name_with_special_characters_is_a_file(tmp_path):
     for name in ("100%02d.png", "[a].png"):
-        save(tmp_path / name, picture())
+        save(tmp_path / name, make_image())
         assert find_images(tmp_path / name) == [tmp_path / name]
         assert read_image(tmp_path / name).width == WIDTH
 
@@ -108,14 +108,14 @@ def test_output_locations(tmp_path):
 
 
 def test_images_of_two_sizes_are_refused(folder):
-    save(folder / "img3.png", picture()[:-2])
+    save(folder / "img3.png", make_image()[:-2])
     with pytest.raises(InputError, match=r"img3\.png is 46x32, .*img1\.png is 46x34") as error:
         ImageReader(folder)
     assert one_line(error)
 
 
-def test_images_of_formats_that_do_not_fit_are_refused(folder):
-    save(folder / "img3.jpg", picture())
+def test_images_of_incompatible_formats_are_refused(folder):
+    save(folder / "img3.jpg", make_image())
     with pytest.raises(InputError, match=r"img3\.jpg has the pixel format yuvj420p") as error:
         ImageReader(folder)
     assert one_line(error)
@@ -128,7 +128,7 @@ def test_images_of_formats_that_do_not_fit_are_refused(folder):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("alpha", [False, True])
 def test_lossless_images_are_read_exactly(tmp_path, suffix, dtype, alpha):
-    pixels = picture(dtype)
+    pixels = make_image(dtype)
     if alpha:
         pixels = np.dstack([pixels, np.full((HEIGHT, WIDTH), np.iinfo(dtype).max, dtype)])
         pixels[5:9, :, 3] = 77
@@ -156,17 +156,17 @@ def test_grey_images_are_full_range(tmp_path, dtype, suffix):
 
 
 @pytest.mark.parametrize(("suffix", "tolerance"), [("jpg", 12), ("webp", 0), ("bmp", 0)])
-def test_other_codecs_are_read_right(tmp_path, suffix, tolerance):
+def test_jpeg_webp_and_bmp_are_read_correctly(tmp_path, suffix, tolerance):
     path = tmp_path / f"a.{suffix}"
     options = [cv2.IMWRITE_JPEG_QUALITY, 98] if suffix == "jpg" else []
     if suffix == "webp":
         options = [cv2.IMWRITE_WEBP_QUALITY, 101]
-    assert cv2.imwrite(str(path), picture()[..., ::-1], options)
+    assert cv2.imwrite(str(path), make_image()[..., ::-1], options)
     rgb, _ = frame_to_image(read_image(path))
-    np.testing.assert_allclose(rgb.astype(int), picture(), atol=tolerance)
+    np.testing.assert_allclose(rgb.astype(int), make_image(), atol=tolerance)
 
 
-def test_floating_point_light_becomes_16_bit_srgb(tmp_path):
+def test_linear_floating_point_becomes_16_bit_srgb(tmp_path):
     light = np.full((HEIGHT, WIDTH, 3), 0.2140411, np.float32)  # sRGB 0.5
     light[0, 0] = (4.0, -1.0, np.nan)
     frame = av.VideoFrame.from_ndarray(light, format="gbrpf32le")
@@ -194,9 +194,9 @@ def with_orientation(path, orientation):
 def test_photographs_are_turned_upright(tmp_path, orientation, sampling):
     path = tmp_path / "a.jpg"
     options = [cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
-    assert cv2.imwrite(str(path), picture()[..., ::-1], options)
+    assert cv2.imwrite(str(path), make_image()[..., ::-1], options)
     with_orientation(path, orientation)
-    expected = cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1]  # which obeys the orientation too
+    expected = cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1]  # applies the orientation too
     reader = ImageReader(path)
     frame = next(iter(reader))
     assert (reader.width, reader.height, reader.format) == (frame.width, frame.height, frame.format.name)
@@ -205,25 +205,25 @@ def test_photographs_are_turned_upright(tmp_path, orientation, sampling):
     assert np.abs(rgb.astype(int) - expected).mean() < 3
 
 
-def test_a_sequence_is_read_lazily_and_untouched(folder):
+def test_a_sequence_is_read_unchanged_and_more_than_once(folder):
     reader = ImageReader(folder)
     assert (reader.width, reader.height, reader.format, reader.count) == (WIDTH, HEIGHT, "rgb24", 4)
     assert len(reader) == 4
-    for _ in range(2):  # more than once
+    for _ in range(2):
         for frame, seed in zip(reader, (1, 2, 9, 10), strict=True):
-            np.testing.assert_array_equal(frame.to_ndarray(), picture(seed=seed))
+            np.testing.assert_array_equal(frame.to_ndarray(), make_image(seed=seed))
 
 
-def test_grey_and_deep_pictures_are_brought_to_one_format_without_loss(tmp_path):
-    grey, deep = picture()[..., 0], picture(np.uint16)
+def test_grey_and_16_bit_images_are_brought_to_one_format_without_loss(tmp_path):
+    grey, deep = make_image()[..., 0], make_image(np.uint16)
     save(tmp_path / "1.png", grey)
-    save(tmp_path / "2.png", picture())
+    save(tmp_path / "2.png", make_image())
     save(tmp_path / "3.png", deep)
     reader = ImageReader(tmp_path)
     assert reader.format == "rgb48le"
     first, second, third = (f.to_ndarray() for f in reader)
     np.testing.assert_array_equal(first, np.repeat(grey[..., None], 3, axis=2).astype(np.uint16) * 257)
-    np.testing.assert_array_equal(second, picture().astype(np.uint16) * 257)
+    np.testing.assert_array_equal(second, make_image().astype(np.uint16) * 257)
     np.testing.assert_array_equal(third, deep)
 
 
@@ -243,8 +243,8 @@ def test_a_damaged_image_is_named(folder, suffix, part):
     assert one_line(error)
 
 
-def test_a_flipped_bit_in_a_png_is_found(tmp_path):
-    path = save(tmp_path / "a.png", picture())
+def test_a_flipped_bit_in_a_png_is_detected(tmp_path):
+    path = save(tmp_path / "a.png", make_image())
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -253,16 +253,16 @@ def test_a_flipped_bit_in_a_png_is_found(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"hello there, no picture", b"RIFF\x30\0\0\0WEBPVP8X\x0a\0\0\0\x02"])
-def test_what_is_no_image_is_refused(tmp_path, content):
+def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(InputError) as error:
         read_image(tmp_path / "a.png")
     assert one_line(error)
 
 
-def test_the_content_counts_not_the_suffix(tmp_path):
-    save(tmp_path / "a.png", picture()).rename(tmp_path / "a.jpg")
-    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg").to_ndarray(), picture())
+def test_the_format_follows_from_the_content(tmp_path):
+    save(tmp_path / "a.png", make_image()).rename(tmp_path / "a.jpg")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jpg").to_ndarray(), make_image())
 
 
 # -- writing
@@ -271,11 +271,11 @@ def test_the_content_counts_not_the_suffix(tmp_path):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("alpha", [False, True])
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".webp", ".bmp"])
-def test_pictures_go_there_and_back(tmp_path, dtype, alpha, suffix):
-    pixels = picture(dtype)
+def test_images_are_read_back_as_they_were_written(tmp_path, dtype, alpha, suffix):
+    pixels = make_image(dtype)
     opacity = (pixels[..., 1] // 2) if alpha else None
     write_all(tmp_path / "out", [image_to_frame(pixels, opacity)], suffix=suffix)
-    rgb, back = frame_to_image(read_image(tmp_path / "out" / f"frame_000001{suffix}"))
+    rgb, alpha_read = frame_to_image(read_image(tmp_path / "out" / f"frame_000001{suffix}"))
     deep = dtype == np.uint16
     if deep and suffix in (".webp", ".bmp"):
         pixels = np.rint(pixels / 257).astype(np.uint8)
@@ -287,36 +287,36 @@ def test_pictures_go_there_and_back(tmp_path, dtype, alpha, suffix):
     else:
         np.testing.assert_array_equal(rgb, pixels)
     if alpha:
-        np.testing.assert_array_equal(back, opacity)
+        np.testing.assert_array_equal(alpha_read, opacity)
 
 
-def test_frames_of_a_sequence_pass_through_unchanged(tmp_path):
+def test_frames_in_a_format_of_the_codec_are_written_unchanged(tmp_path):
     for suffix, name in ((".png", "gray16be"), (".png", "ya8"), (".tif", "gray"), (".tif", "rgb48le")):
         rng = np.random.default_rng(0)
         frame = av.VideoFrame(WIDTH, HEIGHT, name)
         for plane in frame.planes:
             plane.update(rng.integers(0, 256, plane.buffer_size, np.uint8).tobytes())
         frame.color_range = 2
-        place = tmp_path / f"{name}{suffix}"
-        write_all(place, [frame])
-        back = read_image(place)
-        assert back.format.name == name
-        np.testing.assert_array_equal(frame_to_image(back)[0], frame_to_image(frame)[0])
+        path = tmp_path / f"{name}{suffix}"
+        write_all(path, [frame])
+        result = read_image(path)
+        assert result.format.name == name
+        np.testing.assert_array_equal(frame_to_image(result)[0], frame_to_image(frame)[0])
 
 
 @pytest.mark.parametrize("quality", [None, 90, 50])
-def test_jpeg(tmp_path, quality):
-    write_all(tmp_path / "a.jpg", [image_to_frame(picture())], quality=quality)
+def test_jpeg_is_close_and_keeps_its_subsampling(tmp_path, quality):
+    write_all(tmp_path / "a.jpg", [image_to_frame(make_image())], quality=quality)
     frame = read_image(tmp_path / "a.jpg")
-    error = np.abs(frame_to_image(frame)[0].astype(int) - picture())
+    error = np.abs(frame_to_image(frame)[0].astype(int) - make_image())
     assert error.mean() < {None: 1.5, 90: 2.5, 50: 6}[quality]
-    assert np.abs(cv2.imread(str(tmp_path / "a.jpg"))[..., ::-1].astype(int) - picture()).mean() < 6
-    # a frame of a JPEG is encoded again without a conversion: sampling and range stay
+    assert np.abs(cv2.imread(str(tmp_path / "a.jpg"))[..., ::-1].astype(int) - make_image()).mean() < 6
+    # A frame of a JPEG is encoded again without a conversion: subsampling and range stay.
     write_all(tmp_path / "b.jpg", [frame], quality=quality)
     assert read_image(tmp_path / "b.jpg").format.name == frame.format.name == "yuvj444p"
 
 
-def test_quality_makes_smaller_files(tmp_path):
+def test_lower_quality_makes_smaller_files(tmp_path):
     noisy = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     for suffix in ("jpg", "webp"):
         sizes = []
@@ -356,7 +356,7 @@ def test_chroma_is_not_shifted_in_a_jpeg(tmp_path, monkeypatch, name, size):
     assert np.abs(inner.mean(axis=(0, 1))).max() < 1
 
 
-def test_deep_video_is_written_with_16_bit_and_white_is_white(tmp_path):
+def test_10_bit_video_is_written_with_16_bits_and_white_stays_white(tmp_path):
     video = av.VideoFrame(WIDTH, HEIGHT, "yuv420p10le")
     for plane, value in zip(video.planes, (940, 512, 512), strict=True):
         plane.update(np.full(plane.buffer_size // 2, value, "<u2").tobytes())
@@ -378,10 +378,10 @@ def test_grey_video_is_expanded_to_full_range(tmp_path):
 
 
 def frames(count=3):
-    return [image_to_frame(picture(seed=k)) for k in range(count)]
+    return [image_to_frame(make_image(seed=k)) for k in range(count)]
 
 
-def interrupted():
+def frames_until_interrupt():
     yield frames()[0]
     raise KeyboardInterrupt
 
@@ -390,7 +390,7 @@ def names(folder):
     return sorted(p.name for p in folder.iterdir())
 
 
-def test_numbered_files_appear_at_once_on_commit(tmp_path):
+def test_all_numbered_files_appear_on_commit(tmp_path):
     writer = ImageWriter(tmp_path / "out")
     for frame in frames():
         writer.write(frame)
@@ -399,8 +399,8 @@ def test_numbered_files_appear_at_once_on_commit(tmp_path):
     writer.commit()
     assert names(tmp_path) == ["out"]
     assert names(tmp_path / "out") == ["frame_000001.png", "frame_000002.png", "frame_000003.png"]
-    np.testing.assert_array_equal(read_image(tmp_path / "out/frame_000003.png").to_ndarray(), picture(seed=2))
-    # as any new folder, not private as a temporary one
+    np.testing.assert_array_equal(read_image(tmp_path / "out/frame_000003.png").to_ndarray(), make_image(seed=2))
+    # It has the permissions of any new folder, not those of a temporary one.
     (tmp_path / "other").mkdir()
     assert (tmp_path / "out").stat().st_mode == (tmp_path / "other").stat().st_mode
 
@@ -414,15 +414,15 @@ def test_a_pattern_in_a_new_folder_and_in_one_that_exists(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["out", "out/f_%04d.png", "out/one.png"])
-def test_after_abort_all_is_as_before(tmp_path, place):
+def test_abort_leaves_everything_as_before(tmp_path, place):
     (tmp_path / "out").mkdir()
     with pytest.raises(KeyboardInterrupt):
-        write_all(tmp_path / place, interrupted())
+        write_all(tmp_path / place, frames_until_interrupt())
     assert names(tmp_path) == ["out"]
     assert names(tmp_path / "out") == []
 
 
-def test_what_exists_is_not_overwritten_unasked(tmp_path):
+def test_existing_images_are_not_overwritten_by_default(tmp_path):
     write_all(tmp_path / "out", frames())
     for place in ("out", "out/", "out/frame_%06d.png", "out/frame_000002.png"):
         with pytest.raises(OutputError, match="`overwrite=True`") as error:
@@ -431,21 +431,21 @@ def test_what_exists_is_not_overwritten_unasked(tmp_path):
     assert len(names(tmp_path / "out")) == 3
 
 
-def test_overwrite_replaces_the_sequence_and_nothing_else(tmp_path):
+def test_overwrite_replaces_only_the_sequence(tmp_path):
     write_all(tmp_path / "out", frames(4))
     (tmp_path / "out" / "notes.txt").write_text("stays")
     with pytest.raises(KeyboardInterrupt):
-        write_all(tmp_path / "out", interrupted(), overwrite=True)
+        write_all(tmp_path / "out", frames_until_interrupt(), overwrite=True)
     assert len(names(tmp_path / "out")) == 5
     write_all(tmp_path / "out", frames(2)[::-1], overwrite=True)
     assert names(tmp_path / "out") == ["frame_000001.png", "frame_000002.png", "notes.txt"]
-    np.testing.assert_array_equal(read_image(tmp_path / "out/frame_000001.png").to_ndarray(), picture(seed=1))
+    np.testing.assert_array_equal(read_image(tmp_path / "out/frame_000001.png").to_ndarray(), make_image(seed=1))
     write_all(tmp_path / "out" / "one.png", frames(1))
     write_all(tmp_path / "out" / "one.png", frames(2)[1:], overwrite=True)
-    np.testing.assert_array_equal(read_image(tmp_path / "out/one.png").to_ndarray(), picture(seed=1))
+    np.testing.assert_array_equal(read_image(tmp_path / "out/one.png").to_ndarray(), make_image(seed=1))
 
 
-def test_a_single_file_takes_a_single_picture(tmp_path):
+def test_a_single_file_takes_a_single_make_image(tmp_path):
     with pytest.raises(UsageError, match=r"a_%05d\.png") as error:
         write_all(tmp_path / "a.png", frames(2))
     assert one_line(error)
@@ -453,7 +453,7 @@ def test_a_single_file_takes_a_single_picture(tmp_path):
 
 
 @pytest.mark.parametrize("place", ["no/such/folder", "no/such/f_%d.png", "file/out", "file/", "file/a.png"])
-def test_impossible_places_are_refused_at_once(tmp_path, place):
+def test_places_that_cannot_be_written_are_refused_at_once(tmp_path, place):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(OutputError) as error:
         ImageWriter(f"{tmp_path}/{place}")
@@ -461,7 +461,7 @@ def test_impossible_places_are_refused_at_once(tmp_path, place):
 
 
 @pytest.mark.parametrize("options", [{"suffix": ".gif"}, {"suffix": ".jpg", "quality": 0}, {"quality": 80}])
-def test_impossible_options_are_refused(tmp_path, options):
+def test_options_that_do_not_fit_are_refused(tmp_path, options):
     with pytest.raises(UsageError) as error:
         ImageWriter(tmp_path / "out", **options)
     assert one_line(error)
@@ -505,8 +505,8 @@ def test_a_failed_move_is_explained_and_cleaned_up(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("bad", [np.zeros((4, 4)), np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 4), np.uint8)])
-def test_from_picture_refuses_other_arrays(bad):
+def test_image_to_frame_refuses_other_arrays(bad):
     with pytest.raises(UsageError):
         image_to_frame(bad)
     with pytest.raises(UsageError):
-        image_to_frame(picture(), picture(np.uint16)[..., 0])
+        image_to_frame(make_image(), make_image(np.uint16)[..., 0])
