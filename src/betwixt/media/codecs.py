@@ -1,7 +1,11 @@
-"""Encoders: which one, at what quality, in which pixel format.
+"""Chooses the encoder of an output, its pixel format and its options.
 
-One table states for each encoder how quality is set, and what it needs to be quick and compatible. `choose_encoder`
-picks the encoder for an output; `pixel_format_for` the format nearest to the source's that the encoder takes, never
+    codec as the user names it, container, source ── choose_encoder ──► Encoder
+    Encoder, the source's pixel format ── pixel_format_for ──► the pixel format to encode
+    Encoder, quality, HDR metadata ── options_for ──► FFmpeg options
+
+`VideoWriter` calls the three in this order. A table states for each encoder how its quality is set and which options
+it needs to be fast and compatible. The pixel format is the one nearest to the source's that the encoder takes, never
 with fewer bits or less chroma than the source has unless there is no other.
 """
 
@@ -9,7 +13,9 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -32,16 +38,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Encoder:
-    """How to drive one of FFmpeg's encoders.
+    """How to use one of FFmpeg's encoders.
 
     Attributes:
         name: FFmpeg's name.
-        quality_option: The option that quality is given by ("" where there is none).
+        quality_option: The option that sets the quality; "" if there is none.
         quality: Its default, visually lossless for most material.
         best: The lowest value it takes (lower is better).
         worst: The highest value it takes.
-        lossless: Options for bit-exact output; None if it cannot.
-        options: What is always set.
+        lossless: Options for lossless output; None if the encoder has no lossless mode.
+        options: Options that are always set.
     """
 
     name: str
@@ -80,54 +86,38 @@ _ENCODERS = {
 }
 
 _SHORT_NAMES = {
-    "h264": "libx264",
-    "x264": "libx264",
-    "avc": "libx264",
-    "hevc": "libx265",
-    "h265": "libx265",
-    "x265": "libx265",
-    "av1": "libsvtav1",
-    "svtav1": "libsvtav1",
-    "vp9": "libvpx-vp9",
-    "vp8": "libvpx",
-    "prores": "prores_ks",
-    "mpeg2": "mpeg2video",
-    "raw": "rawvideo",
-}
+    "h264": "libx264", "x264": "libx264", "avc": "libx264", "hevc": "libx265", "h265": "libx265", "x265": "libx265",
+    "av1": "libsvtav1", "svtav1": "libsvtav1", "vp9": "libvpx-vp9", "vp8": "libvpx", "prores": "prores_ks",
+    "mpeg2": "mpeg2video", "raw": "rawvideo",
+}  # fmt: skip
 
 _Y4M_FORMATS = [
     "gray", "yuv411p", "yuv420p", "yuv422p", "yuv444p", "gray10le", "yuv420p10le", "yuv422p10le", "yuv444p10le",
     "yuv420p12le", "yuv422p12le", "yuv444p12le", "yuv420p16le", "yuv422p16le", "yuv444p16le",
 ]  # fmt: skip
 
-_SMALL = 128
-"""Pictures with a side shorter than this are not given to x265's cutree."""
-
-# made for players, which expect YUV and mostly 4:2:0
+# Encoders whose output is made for players, which expect YUV, mostly 4:2:0.
 _FOR_PLAYERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "libvpx", "mpeg4", "mpeg2video")
 
+# Encoders that cannot code an odd width or height with subsampled chroma.
+_EVEN_CHROMA = ("libx26", "h264", "hevc")
+
+_LOSSLESS_SOURCES = ("ffv1", "huffyuv", "utvideo", "rawvideo")
+
+_CUTREE_MIN_SIDE = 128
+"""In pixels: for frames with a shorter side, x265's cutree is switched off, as it writes beyond its memory there."""
+
+_SUGGESTED = "try h264, hevc, av1, vp9, prores or ffv1."
+
 _CONTAINERS = {
-    ".mp4": "mp4",
-    ".m4v": "mp4",
-    ".mkv": "matroska",
-    ".mov": "mov",
-    ".webm": "webm",
-    ".avi": "avi",
-    ".ts": "mpegts",
-    ".m2ts": "mpegts",
-    ".mts": "mpegts",
-    ".nut": "nut",
-    ".y4m": "yuv4mpegpipe",
-    ".gif": "gif",
-    ".mxf": "mxf",
-    ".flv": "flv",
-    ".ogv": "ogg",
-    ".3gp": "3gp",
-}
+    ".mp4": "mp4", ".m4v": "mp4", ".mkv": "matroska", ".mov": "mov", ".webm": "webm", ".avi": "avi", ".ts": "mpegts",
+    ".m2ts": "mpegts", ".mts": "mpegts", ".nut": "nut", ".y4m": "yuv4mpegpipe", ".gif": "gif", ".mxf": "mxf",
+    ".flv": "flv", ".ogv": "ogg", ".3gp": "3gp",
+}  # fmt: skip
 
 
 def container_of(path: Path) -> str:
-    """FFmpeg's name of the container that `path` asks for by its suffix.
+    """FFmpeg's name of the container that the suffix of `path` asks for.
 
     Raises:
         UsageError: if the suffix is unknown.
@@ -136,62 +126,64 @@ def container_of(path: Path) -> str:
     if suffix in _CONTAINERS:
         return _CONTAINERS[suffix]
     known = " ".join(sorted(_CONTAINERS))
-    what = f"The suffix '{suffix}'" if suffix else f"'{path.name}' has no suffix, which"
-    raise UsageError(f"{what} does not say which container to write: use one of {known}.")
+    subject = f"The suffix '{suffix}'" if suffix else f"'{path.name}' has no suffix, which"
+    raise UsageError(f"{subject} does not say which container to write: use one of {known}.")
 
 
 def choose_encoder(codec: str | None, container: str, source: VideoInfo) -> Encoder:
-    """The encoder for an output.
+    """Choose the encoder for an output.
 
     Args:
-        codec: What the user asked for (`h264`, `libx265`, `ffv1`, any encoder of FFmpeg's), or None for the usual one:
+        codec: A common name (`h264`, `hevc`, `ffv1`) or any encoder of FFmpeg (`libx265`); None for the usual one:
             VP9 in WebM; otherwise HEVC for 10 bit or HDR, FFV1 for lossless sources that stay in Matroska, H.264 for
             the rest.
         container: FFmpeg's name of the output's container.
         source: The input.
 
     Raises:
-        UsageError: if there is no such encoder or the container does not take it.
+        UsageError: if there is no such encoder, or it cannot be used with the container.
     """
-    if codec is None:
-        lossless = source.codec in ("ffv1", "huffyuv", "utvideo", "rawvideo")
-        if container == "webm":
-            name = "libsvtav1" if source.depth > 8 else "libvpx-vp9"
-        elif container == "yuv4mpegpipe":
-            name = "wrapped_avframe"
-        elif lossless and container in ("matroska", "nut"):
-            name = "ffv1"
-        elif container == "ogg":
-            name = "libvpx"
-        elif container == "avi" and source.depth > 8:
-            name = "ffv1"
-        elif (source.depth > 8 or source.colour.hdr) and container in ("mp4", "matroska", "mov", "mpegts"):
-            name = "libx265"
-        else:
-            name = "libx264"
-    else:
-        name = _SHORT_NAMES.get(codec.lower(), codec)
+    name = _usual_encoder(container, source) if codec is None else _SHORT_NAMES.get(codec.lower(), codec)
     try:
         found = av.Codec(name, "w")
     except (av.error.FFmpegError, ValueError):
-        names = sorted({*_SHORT_NAMES, *_ENCODERS})
-        near = difflib.get_close_matches(name, names, 3, 0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "try h264, hevc, av1, vp9, prores or ffv1."
+        near = difflib.get_close_matches(name, sorted({*_SHORT_NAMES, *_ENCODERS}), 3, 0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else _SUGGESTED
         raise UsageError(f"There is no encoder '{codec}': {hint}") from None
     if found.type != "video":
-        raise UsageError(f"'{codec}' encodes {found.type}, not video: try h264, hevc, av1, vp9, prores or ffv1.")
+        raise UsageError(f"'{codec}' encodes {found.type}, not video: {_SUGGESTED}")
     if container == "yuv4mpegpipe" and name not in ("wrapped_avframe", "rawvideo"):
-        raise UsageError(f"A pipe and .y4m carry frames that are not encoded, not {codec}: leave --codec out.")
+        raise UsageError(f"A pipe and .y4m carry uncompressed frames, not {codec}: leave `codec` out.")
     return _ENCODERS.get(name, Encoder(name))
+
+
+def _usual_encoder(container: str, source: VideoInfo) -> str:
+    deep = source.depth > 8
+    if container == "webm":
+        return "libsvtav1" if deep else "libvpx-vp9"
+    if container == "yuv4mpegpipe":
+        return "wrapped_avframe"
+    if source.codec in _LOSSLESS_SOURCES and container in ("matroska", "nut"):
+        return "ffv1"
+    if container == "ogg":
+        return "libvpx"
+    if container == "avi" and deep:
+        return "ffv1"
+    if (deep or source.colour.hdr) and container in ("mp4", "matroska", "mov", "mpegts"):
+        return "libx265"
+    return "libx264"
 
 
 def resolve_encoding(
     codec: str | None, container: str, quality: str | None, pixel_format: str | None, source: VideoInfo, threads: int
 ) -> tuple[str, str]:
-    """The name of the encoder and the pixel format that an output gets, its quality checked.
+    """Check the options of an output before it is opened.
+
+    Returns:
+        The name of the encoder, and the pixel format that it encodes.
 
     Raises:
-        UsageError: as `choose_encoder`, `pixel_format_for` and `options_for`.
+        UsageError: as `choose_encoder`, `pixel_format_for` and `options_for` raise it.
     """
     encoder = choose_encoder(codec, container, source)
     chosen = pixel_format_for(encoder, pixel_format, source.pixel_format, source.width, source.height)
@@ -199,122 +191,165 @@ def resolve_encoding(
     return encoder.name, chosen
 
 
-def pixel_format_for(encoder: Encoder, wanted: str | None, source: str, width: int, height: int) -> str:
-    """The pixel format to encode in: the wanted one, else the one nearest to the source's that the encoder takes.
+# -- pixel formats
 
-    H.264 and HEVC cannot code an odd width or height with halved chroma; there, the chroma is kept whole instead.
+
+def pixel_format_for(encoder: Encoder, requested: str | None, source: str, width: int, height: int) -> str:
+    """Choose the pixel format to encode: the requested one, or the one nearest to the source's.
+
+    H.264 and HEVC cannot code an odd width or height with subsampled chroma: there, the format keeps chroma at full
+    resolution in that direction.
+
+    Args:
+        encoder: The encoder.
+        requested: The format that the user asks for, or None.
+        source: The format of the input.
+        width: Width in pixels.
+        height: Height in pixels.
 
     Raises:
-        UsageError: if the encoder does not take the wanted format.
+        UsageError: if the encoder does not take the requested format.
     """
+    accepted = _accepted_formats(encoder)
+    if requested is not None:
+        try:
+            av.VideoFormat(requested, width, height)
+        except ValueError:
+            raise UsageError(f"There is no pixel format '{requested}': try yuv420p, yuv420p10le or yuv444p.") from None
+        if accepted and requested not in accepted:
+            raise UsageError(
+                f"{encoder.name} does not take the pixel format {requested}: it takes {', '.join(accepted)}."
+            )
+        return requested
+    if not accepted:
+        return source
+    even_only = encoder.name.startswith(_EVEN_CHROMA)
+    odd = (even_only and width % 2 == 1, even_only and height % 2 == 1)
+    keeps_rgb = not (is_rgb(source) and encoder.name in _FOR_PLAYERS)
+    if source in accepted and keeps_rgb and _chroma_fits(source, odd):
+        return source
+    usable = [name for name in accepted if _chroma_fits(name, odd)] or accepted
+    return min(usable, key=lambda name: _distance(source, name, encoder.name))
+
+
+def _accepted_formats(encoder: Encoder) -> list[str]:
+    """The pixel formats that an encoder takes; empty if it does not say."""
+    if encoder.name == "wrapped_avframe":
+        return _Y4M_FORMATS
     names = [f.name for f in (av.Codec(encoder.name, "w").video_formats or [])]
     if encoder.name == "libx265":
-        names = [name for name in names if not name.startswith("yuva")]  # named, but not every build encodes alpha
-    if encoder.name == "wrapped_avframe":
-        names = _Y4M_FORMATS
-    if wanted is not None:
-        try:
-            av.VideoFormat(wanted, width, height)
-        except ValueError:
-            raise UsageError(f"There is no pixel format '{wanted}': try yuv420p, yuv420p10le or yuv444p.") from None
-        if names and wanted not in names:
-            raise UsageError(f"{encoder.name} does not take the pixel format {wanted}: it takes {', '.join(names)}.")
-        return wanted
-    odd_x = width % 2 == 1 and encoder.name.startswith(("libx26", "h264", "hevc"))
-    odd_y = height % 2 == 1 and encoder.name.startswith(("libx26", "h264", "hevc"))
-    if not names:
-        return source
-    if source in names and not (is_rgb(source) and encoder.name in _FOR_PLAYERS) and not _halves(source, odd_x, odd_y):
-        return source
-    usable = [n for n in names if not _halves(n, odd_x, odd_y)] or names
-    return min(usable, key=lambda n: _distance(source, n, encoder.name))
+        # x265 lists formats with alpha, but not every build encodes them.
+        return [name for name in names if not name.startswith("yuva")]
+    return names
 
 
-def _halves(name: str, odd_x: bool, odd_y: bool) -> bool:
-    """Whether the format's chroma does not fit an odd width or height."""
-    sub_x, sub_y = _subsampling(name)
-    return (odd_x and sub_x > 1) or (odd_y and sub_y > 1)
+def _chroma_fits(name: str, odd: tuple[bool, bool]) -> bool:
+    """Whether a format's chroma can be coded at a size whose width or height is odd."""
+    return not any(is_odd and step > 1 for is_odd, step in zip(odd, _subsampling(name), strict=True))
 
 
 def _subsampling(name: str) -> tuple[int, int]:
-    fmt = av.VideoFormat(name, 64, 64)
-    parts = fmt.components
+    """How many luma samples there are for each chroma sample, horizontally and vertically."""
+    parts = av.VideoFormat(name, 64, 64).components
     if len(parts) < 3:
         return 1, 1
     return 64 // parts[1].width, 64 // parts[1].height
 
 
 def _distance(source: str, target: str, encoder: str) -> tuple[int, ...]:
-    """How far `target` is from `source`: what would be lost counts most, then what would be added for nothing."""
-    depth, wanted = bit_depth(target), bit_depth(source)
-    sx, sy = _subsampling(target)
-    wx, wy = _subsampling(source)
+    """How far `target` is from `source`: what would be lost counts first, then what would be added for nothing."""
+    depth, source_depth = bit_depth(target), bit_depth(source)
+    subsampling, wanted = _subsampling(target), _subsampling(source)
     if is_rgb(source) and not is_rgb(target):
-        # video players expect 4:2:0; lossless and intermediate codecs keep the colour whole
-        wx, wy = (2, 2) if encoder in _FOR_PLAYERS else (1, 1)
+        # Players expect 4:2:0; lossless and intermediate codecs keep chroma at full resolution.
+        wanted = (2, 2) if encoder in _FOR_PLAYERS else (1, 1)
     grey = len(av.VideoFormat(source, 64, 64).components) < 3
     return (
-        int(depth < wanted),
+        int(depth < source_depth),
         int(has_alpha(source) and not has_alpha(target)),
-        int((sx, sy) > (wx, wy)) if not grey else 0,
+        int(subsampling > wanted and not grey),
         int(is_rgb(target) if encoder in _FOR_PLAYERS else is_rgb(source) != is_rgb(target)),
-        int(grey and (sx, sy) != (2, 2)),
-        int((sx, sy) != (wx, wy)),
-        abs(depth - wanted),
+        int(grey and subsampling != (2, 2)),
+        int(subsampling != wanted),
+        abs(depth - source_depth),
         int(has_alpha(target) and not has_alpha(source)),
         int(target.startswith("yuvj") != source.startswith("yuvj")),
         int(target.startswith(("nv", "p0"))),
     )
 
 
+# -- options
+
+
 def options_for(
     encoder: Encoder, quality: str | None, source: VideoInfo, pixel_format: str, threads: int
 ) -> dict[str, str]:
-    """The encoder's options: quality, HDR metadata, what compatibility asks for.
+    """The encoder's options: quality, threads, HDR metadata, and what compatibility asks for.
 
     Args:
-        encoder: Which one.
+        encoder: The encoder.
         quality: A number on the encoder's own scale (lower is better), "lossless", or None for the default.
         source: The input.
-        pixel_format: What will be encoded.
-        threads: How many threads it may use; 0 for its own choice.
+        pixel_format: The format that is encoded.
+        threads: How many threads it may use; 0 lets the encoder choose.
 
     Raises:
         UsageError: if the quality does not fit the encoder.
     """
-    options = dict(encoder.options)
-    if quality is not None and quality.lower() == "lossless":
-        if encoder.lossless is None:
-            raise UsageError(f"{encoder.name} cannot encode losslessly: use --codec ffv1, h264 or hevc.")
-        options |= encoder.lossless
-    elif encoder.quality_option:
-        value = encoder.quality if quality is None else _number(quality, encoder)
-        options[encoder.quality_option] = str(value)
-        if encoder.quality_option == "qmin":
-            options["qmax"] = str(value)
-        if encoder.name in ("libvpx", "libvpx-vp9"):
-            options["b"] = "0" if encoder.name == "libvpx-vp9" else "20M"
-        if encoder.name.endswith("nvenc"):
-            options["b"] = "0"
-    elif quality is not None:
-        raise UsageError(f"{encoder.name} has no quality setting: leave --quality out.")
+    options = encoder.options | _quality_options(encoder, quality)
     if threads:
         options["threads"] = str(threads)
     if encoder.name == "libx265":
-        _extend(options, "x265-params", ["log-level=0", *_x265_hdr(source.hdr), *_chroma("chromaloc", source)])
+        hdr = _hdr_parameters(source.hdr, "master-display", "max-cll", _scaled(50000), _scaled(10000))
+        if source.hdr is not None:
+            hdr += ["hdr10=1", "repeat-headers=1"]
+        parameters = ["log-level=0", *hdr, *_chroma_location(source)]
         if threads:
-            _extend(options, "x265-params", [f"pools={threads}"])
-        if min(source.width, source.height) < _SMALL:
-            # Its look at how blocks depend on each other writes beyond its memory in pictures of a few blocks.
-            _extend(options, "x265-params", ["no-cutree=1"])
+            parameters.append(f"pools={threads}")
+        if min(source.width, source.height) < _CUTREE_MIN_SIDE:
+            parameters.append("no-cutree=1")
+        _append(options, "x265-params", parameters)
     elif encoder.name == "libx264":
-        _extend(options, "x264-params", [*_x264_hdr(source.hdr), *_chroma("chromaloc", source)])
+        hdr = _hdr_parameters(source.hdr, "mastering-display", "cll", _scaled(50000), _scaled(10000))
+        _append(options, "x264-params", [*hdr, *_chroma_location(source)])
     elif encoder.name == "libsvtav1":
         os.environ.setdefault("SVT_LOG", "1")  # errors only; it writes its settings to standard error otherwise
-        _extend(options, "svtav1-params", _svt_hdr(source.hdr))
-    if encoder.name == "prores_ks":
+        hdr = _hdr_parameters(source.hdr, "mastering-display", "content-light", _decimal, _decimal)
+        _append(options, "svtav1-params", hdr)
+    elif encoder.name == "prores_ks":
         options["profile"] = "4444" if "444" in pixel_format or "gbr" in pixel_format else "hq"
     return options
+
+
+def _quality_options(encoder: Encoder, quality: str | None) -> dict[str, str]:
+    if quality is not None and quality.lower() == "lossless":
+        if encoder.lossless is None:
+            raise UsageError(f"{encoder.name} cannot encode losslessly: choose ffv1, h264 or hevc as `codec`.")
+        return encoder.lossless
+    if not encoder.quality_option:
+        if quality is not None:
+            raise UsageError(f"{encoder.name} has no quality setting: leave `quality` out.")
+        return {}
+    value = str(encoder.quality if quality is None else _parse_quality(quality, encoder))
+    options = {encoder.quality_option: value}
+    if encoder.quality_option == "qmin":
+        options["qmax"] = value
+    if encoder.name == "libvpx-vp9" or encoder.name.endswith("nvenc"):
+        options["b"] = "0"
+    elif encoder.name == "libvpx":
+        options["b"] = "20M"
+    return options
+
+
+def _parse_quality(quality: str, encoder: Encoder) -> int:
+    limits = f"give {encoder.best} (best) to {encoder.worst}"
+    try:
+        value = int(quality)
+    except ValueError:
+        raise UsageError(f"The quality '{quality}' is not a number: {limits}, or lossless.") from None
+    if not encoder.best <= value <= encoder.worst:
+        raise UsageError(f"The quality {value} does not fit {encoder.name}: {limits}.")
+    return value
 
 
 def carries_hdr(encoder: Encoder) -> bool:
@@ -322,69 +357,46 @@ def carries_hdr(encoder: Encoder) -> bool:
     return encoder.name in ("libx264", "libx265", "libsvtav1")
 
 
-def _number(quality: str, encoder: Encoder) -> int:
-    try:
-        value = int(quality)
-    except ValueError:
-        raise UsageError(
-            f"The quality '{quality}' is not a number: give {encoder.best} (best) to {encoder.worst}, or lossless."
-        ) from None
-    if not encoder.best <= value <= encoder.worst:
-        raise UsageError(
-            f"The quality {value} does not fit {encoder.name}: give {encoder.best} (best) to {encoder.worst}."
-        )
-    return value
-
-
-def _extend(options: dict[str, str], key: str, parts: list[str]) -> None:
-    joined = ":".join([*([options[key]] if key in options else []), *parts])
+def _append(options: dict[str, str], key: str, parameters: list[str]) -> None:
+    """Add parameters to an option that holds several, separated by colons."""
+    joined = ":".join([*([options[key]] if key in options else []), *parameters])
     if joined:
         options[key] = joined
 
 
-def _chroma(key: str, source: VideoInfo) -> list[str]:
-    places = {"left": 0, "center": 1, "topleft": 2, "top": 3}
-    place = places.get(source.colour.location, 0)
-    return [f"{key}={place}"] if place else []
+def _chroma_location(source: VideoInfo) -> list[str]:
+    """The chroma sample location as x264 and x265 take it; left is their default."""
+    number = {"left": 0, "center": 1, "topleft": 2, "top": 3}.get(source.colour.location, 0)
+    return [f"chromaloc={number}"] if number else []
 
 
-def _display(hdr: HDR, unit_xy: int, unit_light: int) -> str:
-    """The mastering display as x264 and x265 write it: G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min)."""
-    assert hdr.primaries is not None
-    red, green, blue, white = (tuple(round(v * unit_xy) for v in xy) for xy in hdr.primaries)
-    text = "".join(f"{n}({x},{y})" for n, (x, y) in (("G", green), ("B", blue), ("R", red), ("WP", white)))
-    low, high = hdr.luminance or (0, 0)
-    return f"{text}L({round(high * unit_light)},{round(low * unit_light)})"
-
-
-def _x265_hdr(hdr: HDR | None) -> list[str]:
+def _hdr_parameters(
+    hdr: HDR | None,
+    display_key: str,
+    light_key: str,
+    format_chromaticity: Callable[[Fraction], str],
+    format_luminance: Callable[[Fraction], str],
+) -> list[str]:
+    """The mastering display, as G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min), and the content light level, as MaxCLL,MaxFALL."""
     if hdr is None:
         return []
-    parts = [f"master-display={_display(hdr, 50000, 10000)}"] if hdr.primaries else []
-    if hdr.content_light:
-        parts.append("max-cll={},{}".format(*hdr.content_light))
-    return [*parts, "hdr10=1", "repeat-headers=1"]
-
-
-def _x264_hdr(hdr: HDR | None) -> list[str]:
-    if hdr is None:
-        return []
-    parts = [f"mastering-display={_display(hdr, 50000, 10000)}"] if hdr.primaries else []
-    if hdr.content_light:
-        parts.append("cll={},{}".format(*hdr.content_light))
-    return parts
-
-
-def _svt_hdr(hdr: HDR | None) -> list[str]:
-    if hdr is None:
-        return []
-    parts = []
+    parameters = []
     if hdr.primaries:
         red, green, blue, white = hdr.primaries
-        named = (("G", green), ("B", blue), ("R", red), ("WP", white))
-        text = "".join(f"{n}({float(x):.4f},{float(y):.4f})" for n, (x, y) in named)
-        low, high = hdr.luminance or (0, 0)
-        parts.append(f"mastering-display={text}L({float(high):.4f},{float(low):.4f})")
+        points = "".join(
+            f"{letter}({format_chromaticity(x)},{format_chromaticity(y)})"
+            for letter, (x, y) in (("G", green), ("B", blue), ("R", red), ("WP", white))
+        )
+        low, high = hdr.luminance or (Fraction(0), Fraction(0))
+        parameters.append(f"{display_key}={points}L({format_luminance(high)},{format_luminance(low)})")
     if hdr.content_light:
-        parts.append("content-light={},{}".format(*hdr.content_light))
-    return parts
+        parameters.append("{}={},{}".format(light_key, *hdr.content_light))
+    return parameters
+
+
+def _scaled(unit: int) -> Callable[[Fraction], str]:
+    return lambda value: str(round(value * unit))
+
+
+def _decimal(value: Fraction) -> str:
+    return f"{float(value):.4f}"
