@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -12,31 +16,43 @@ from unittest import mock
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from betwixt.media.frames import bit_depth, planes
 from betwixt.media.reader import Frame, Reader
 from betwixt.media.writer import VideoWriter
 
+_clips = tempfile.TemporaryDirectory(prefix="betwixt-clips-")
+"""Every clip that was made in this process, to be copied when a test asks for the same again."""
+
 
 def paint(frame: av.VideoFrame, index: float, *, scene: int = 0, speed: float = 2.0) -> av.VideoFrame:
     """Fill a frame with a smooth texture that moves by `speed` pixels a frame to the right."""
-    depth = bit_depth(frame.format.name)
+    shift = bit_depth(frame.format.name) - 8
     for number, plane in enumerate(planes(frame)):
         height, width = plane.shape[:2]
-        shrink = frame.width / width
-        y, x = np.mgrid[0:height, 0:width].astype(np.float64)
-        x = x * shrink - speed * index
-        y = y * frame.height / height
-        rng = np.random.default_rng(1000 * scene + number)
-        value = np.zeros((height, width))
-        for _ in range(16):
-            fx, fy, phase = rng.uniform(0.02, 0.5), rng.uniform(-0.5, 0.5), rng.uniform(0, 6.28)
-            value += np.sin(fx * x + fy * y + phase)
-        value = 0.5 + 0.06 * value + (0.1 if scene % 2 else -0.1)
-        low, high = (16 << (depth - 8), 235 << (depth - 8)) if number == 0 else (40 << (depth - 8), 210 << (depth - 8))
-        samples = np.rint(low + np.clip(value, 0, 1) * (high - low))
+        scale = frame.width / width, frame.height / height
+        value = _texture(width, height, scale, speed * index, scene, number)
+        low, high = (16 << shift, 235 << shift) if number == 0 else (40 << shift, 210 << shift)
+        samples = np.rint(low + value * (high - low))
         plane[...] = (samples if plane.ndim == 2 else samples[..., None]).astype(plane.dtype)
     return frame
+
+
+@functools.lru_cache(maxsize=1000)
+def _texture(
+    width: int, height: int, scale: tuple[float, float], offset: float, scene: int, plane: int
+) -> NDArray[np.float64]:
+    """A smooth texture in [0, 1], moved by `offset` pixels to the right; many clips have the same ones."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    x = x * scale[0] - offset
+    y = y * scale[1]
+    rng = np.random.default_rng(1000 * scene + plane)
+    value = np.zeros((height, width))
+    for _ in range(16):
+        fx, fy, phase = rng.uniform(0.02, 0.5), rng.uniform(-0.5, 0.5), rng.uniform(0, 6.28)
+        value += np.sin(fx * x + fy * y + phase)
+    return np.clip(0.5 + 0.06 * value + (0.1 if scene % 2 else -0.1), 0, 1)
 
 
 def make_clip(
@@ -60,7 +76,7 @@ def make_clip(
     audio_start: Fraction = Fraction(0),
     places: list[float] | None = None,
 ) -> Path:
-    """Write a clip of a moving texture.
+    """Write a clip of a moving texture, or copy one that was made with the same settings before.
 
     Args:
         path: Where; the suffix says the container.
@@ -82,6 +98,11 @@ def make_clip(
         audio_start: When the tone begins.
         places: How far the texture has gone in each frame, in pixels; 2 a frame if not given.
     """
+    settings = {name: value for name, value in locals().items() if name != "path"}
+    kept = Path(_clips.name, hashlib.sha256(repr(settings).encode()).hexdigest()).with_suffix(path.suffix)
+    if prepare is None and kept.exists():
+        shutil.copyfile(kept, path)
+        return path
     rate = Fraction(rate)
     with av.open(str(path), "w") as out:
         stream: Any = out.add_stream(codec, rate=rate, options=options or {})
@@ -131,6 +152,8 @@ def make_clip(
                 piece.pts, piece.time_base = begin + round(audio_start * 44100), Fraction(1, 44100)
                 out.mux(sound.encode(piece))
             out.mux(sound.encode(None))
+    if prepare is None:
+        shutil.copyfile(path, kept)
     return path
 
 
