@@ -31,7 +31,7 @@ collect_ignore = ["tests/elsewhere.py"]
 # Tests must not find weights that are installed on this machine.
 os.environ["BETWIXT_WEIGHTS"] = str(ROOT / "tests" / "no weights")
 
-# OpenVINO prints a notice when it is first imported; here it does so before any test captures output.
+# The first import of OpenVINO reports to its makers, unless it is made from here.
 if importlib.util.find_spec("openvino") is not None:
     importlib.import_module("betwixt.backends.openvino").supports_precision("fp32")
 

@@ -24,7 +24,7 @@ import betwixt
 from betwixt.media.transfer import transfer_of
 from betwixt.pipeline.blur import blur_video
 from betwixt.realtime.session import simulate_video
-from picture import labelled, psnr
+from picture import add_caption, psnr
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from sample import make_sample, render
@@ -40,9 +40,10 @@ def sheet(path: Path, figures: dict[str, Image], truth: Image, window: tuple[sli
     for name, picture in figures.items():
         note = "" if picture is truth else f": {psnr(picture, truth):.1f} dB"
         print(f"{path.stem}: {name}{note}")
-        rows[0].append(labelled(cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), name + note))
+        half = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        rows[0].append(add_caption(half, name + note))
         detail = cv2.resize(picture[window], (480, 300), interpolation=cv2.INTER_CUBIC)
-        rows[1].append(labelled(detail, ""))
+        rows[1].append(add_caption(detail, ""))
     gap = [np.full((row[0].shape[0], 6, 3), 255, np.uint8) for row in rows]
     lines = [np.hstack([part for cell in row for part in (cell, space)]) for row, space in zip(rows, gap, strict=True)]
     data = cv2.imencode(".jpg", cv2.cvtColor(np.vstack(lines), cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 90])[1]

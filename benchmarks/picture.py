@@ -1,8 +1,8 @@
-"""The picture in the README: two frames, the frame between them as averaging, as Betwixt and in truth.
+"""Draws docs/images/between.jpg: two frames, and the frame between them by averaging, by Betwixt, and rendered.
 
     python benchmarks/picture.py docs/images/between.jpg [--model auto] [--time 1.35] [--rate 8]
 
-The scene is the sample clip's, rendered by code at any time, so that the truth is known.
+The scene is that of the sample clip (`examples/sample.py`), which can be rendered at any time: the ground truth.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ Image = NDArray[np.uint8]
 
 
 def psnr(a: Image, b: Image) -> float:
-    """In dB, over all samples."""
+    """Peak signal-to-noise ratio in dB, over all samples."""
     error = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
     return float(10 * np.log10(255**2 / error))
 
 
-def labelled(picture: Image, text: str) -> Image:
-    """The picture with a caption under it."""
-    strip = np.full((34, picture.shape[1], 3), 255, np.uint8)
+def add_caption(image: Image, text: str) -> Image:
+    """Add a caption below an image."""
+    strip = np.full((34, image.shape[1], 3), 255, np.uint8)
     cv2.putText(strip, text, (6, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (30, 30, 30), 1, cv2.LINE_AA)
-    return np.vstack([picture, strip])
+    return np.vstack([image, strip])
 
 
 def main() -> None:
-    """Write the picture and print the figures."""
+    """Write the sheet and print the PSNR of each result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
     parser.add_argument("--model", default="auto")
@@ -51,19 +51,19 @@ def main() -> None:
     model = betwixt.load_model(arguments.model)
     (new,) = model.between(first, second, [0.5])
     average = ((first.astype(np.uint16) + second) // 2).astype(np.uint8)
-    # where averaging errs most is where there is something to see
+    # Show in detail the part where averaging is worst.
     error = cv2.blur(np.abs(average.astype(np.float32) - truth).mean(axis=2), (200, 150))
     error[:75], error[-75:], error[:, :120], error[:, -120:] = 0, 0, 0, 0
     y, x = np.unravel_index(np.argmax(error), error.shape)
     window = slice(y - 75, y + 75), slice(x - 120, x + 120)
-    top = [labelled(p, t) for p, t in ((first, "source frame"), (new, f"new frame ({model.name})"))]
-    top.append(labelled(second, "next source frame"))
-    figures = {"averaging": average, f"betwixt, {model.name}": new, "truth": truth}
+    top = [add_caption(p, t) for p, t in ((first, "source frame"), (new, f"new frame ({model.name})"))]
+    top.append(add_caption(second, "next source frame"))
+    results = {"averaging": average, f"betwixt, {model.name}": new, "truth": truth}
     bottom = []
-    for name, picture in figures.items():
-        zoomed = cv2.resize(picture[window], (960, 600), interpolation=cv2.INTER_CUBIC)
-        note = "" if name == "truth" else f": {psnr(picture, truth):.1f} dB"
-        bottom.append(labelled(zoomed, name + note))
+    for name, image in results.items():
+        zoomed = cv2.resize(image[window], (960, 600), interpolation=cv2.INTER_CUBIC)
+        note = "" if name == "truth" else f": {psnr(image, truth):.1f} dB"
+        bottom.append(add_caption(zoomed, name + note))
         if note:
             print(f"{name}{note}")
     gap = np.full((top[0].shape[0], 8, 3), 255, np.uint8)

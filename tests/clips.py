@@ -1,4 +1,4 @@
-"""Clips made by code for the tests: small, real files with known content."""
+"""Small video files with known content, made by code."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from betwixt.media.reader import Frame, Reader
 from betwixt.media.writer import VideoWriter
 
 _clips = tempfile.TemporaryDirectory(prefix="betwixt-clips-")
-"""Every clip that was made in this process, to be copied when a test asks for the same again."""
+"""The clips that were made in this process, to be copied if a test asks for the same clip again."""
 
 
 def paint(frame: av.VideoFrame, index: float, *, scene: int = 0, speed: float = 2.0) -> av.VideoFrame:
-    """Fill a frame with a smooth texture that moves by `speed` pixels a frame to the right."""
+    """Fill a frame with a smooth texture that moves to the right by `speed` pixels per frame."""
     shift = bit_depth(frame.format.name) - 8
     for number, plane in enumerate(planes(frame)):
         height, width = plane.shape[:2]
@@ -74,29 +74,29 @@ def make_clip(
     colour: dict[str, int] | None = None,
     prepare: Any = None,
     audio_start: Fraction = Fraction(0),
-    places: list[float] | None = None,
+    positions: list[float] | None = None,
 ) -> Path:
     """Write a clip of a moving texture, or copy one that was made with the same settings before.
 
     Args:
-        path: Where; the suffix says the container.
-        frames: How many.
-        rate: Frames a second.
+        path: The file; its suffix selects the container.
+        frames: Number of frames.
+        rate: Frames per second.
         size: Width and height.
         codec: Encoder.
         pixel_format: Of the stream.
-        times: When each frame stands, in seconds, for a variable rate.
-        start: When the first frame stands.
+        times: When each frame is shown, in seconds, for a variable rate.
+        start: When the first frame is shown.
         tick: The encoder's time base for `times` and `start`.
         cuts: Numbers of the frames that begin a new scene.
         still: Whether nothing moves.
-        repeat: How many times each picture is repeated.
+        repeat: How many times each frame is repeated.
         audio: Whether to add a tone.
         options: Encoder options.
         colour: Attributes of the codec context (colorspace, color_range, ...).
         prepare: Called with the container and stream before the first frame.
-        audio_start: When the tone begins.
-        places: How far the texture has gone in each frame, in pixels; 2 a frame if not given.
+        audio_start: When the tone begins, in seconds.
+        positions: Position of the texture in each frame, in pixels; it moves by 2 per frame if not given.
     """
     settings = {name: value for name, value in locals().items() if name != "path"}
     kept = Path(_clips.name, hashlib.sha256(repr(settings).encode()).hexdigest()).with_suffix(path.suffix)
@@ -119,10 +119,10 @@ def make_clip(
         for index in range(frames):
             scene = sum(index >= c for c in cuts)
             frame = av.VideoFrame(*size, pixel_format)
-            if places is None:
+            if positions is None:
                 paint(frame, 0 if still else index // repeat, scene=scene)
             else:
-                paint(frame, places[index], scene=scene, speed=1.0)
+                paint(frame, positions[index], scene=scene, speed=1.0)
             for key, value in (colour or {}).items():
                 setattr(frame, key, value)
             if times is not None:
@@ -163,19 +163,19 @@ def read_frames(path: Path) -> list[Frame]:
         return [item for item in reader if isinstance(item, Frame)]
 
 
-def samples(frame: av.VideoFrame) -> list[Any]:
+def copy_planes(frame: av.VideoFrame) -> list[Any]:
     """Copies of a frame's planes."""
     return [plane.copy() for plane in planes(frame)]
 
 
-def same(a: av.VideoFrame, b: av.VideoFrame) -> bool:
+def frames_equal(a: av.VideoFrame, b: av.VideoFrame) -> bool:
     """Whether two frames are equal, plane by plane."""
     return all(np.array_equal(x, y) for x, y in zip(planes(a), planes(b), strict=True))
 
 
 @contextlib.contextmanager
-def interrupted_at(number: int) -> Iterator[None]:
-    """Whoever writes a video is interrupted when so many frames are written."""
+def interrupt_at(number: int) -> Iterator[None]:
+    """Interrupt whatever writes a video, before frame `number`."""
     write = VideoWriter.write
 
     def stop(self: VideoWriter, frame: av.VideoFrame, index: int) -> None:
@@ -187,9 +187,9 @@ def interrupted_at(number: int) -> Iterator[None]:
         yield
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for something another process does."""
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait until a condition holds, such as something that another process does."""
     end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "what was waited for did not come"
+    while not condition():
+        assert time.monotonic() < end, "the condition did not become true in time"
         time.sleep(0.01)

@@ -14,7 +14,7 @@ import betwixt
 from betwixt.cli.main import run
 from betwixt.media.images.convert import frame_to_image, image_to_frame
 from betwixt.media.images.reader import read_image
-from clips import make_clip, paint, read_frames, same
+from clips import frames_equal, make_clip, paint, read_frames
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_pipes_carry_y4m(tmp_path, pixel_format):
     result.write_bytes(done.stdout)
     before, after = read_frames(source), read_frames(result)
     assert len(after) == 12
-    assert all(same(a.video, b.video) for a, b in zip(before, after[::2], strict=True))
+    assert all(frames_equal(a.video, b.video) for a, b in zip(before, after[::2], strict=True))
 
 
 @pytest.mark.parametrize("name", ["in.mp4", "in.ts", "in.mkv"])
@@ -184,7 +184,7 @@ def test_images_in_and_out(tmp_path, capsys):
     files = sorted((tmp_path / "out").iterdir())
     assert len(files) == 12
     for n in range(4):
-        assert same(read_image(folder / f"p{n}.png"), read_image(files[3 * n]))
+        assert frames_equal(read_image(folder / f"p{n}.png"), read_image(files[3 * n]))
     out_of(capsys, "interpolate", folder / "p%d.png", tmp_path / "out.mkv", "--input-fps", "10")
     assert read_frames(tmp_path / "out.mkv")[2].time * 10 == 1
 

@@ -17,7 +17,7 @@ from betwixt.errors import BetwixtError, DamagedInputError, InputError, OutputEr
 from betwixt.media.attachments import add_attachment, read_attachment
 from betwixt.media.reader import Reader
 from betwixt.models.dis.interpolator import DIS
-from clips import make_clip, read_frames, same
+from clips import frames_equal, make_clip, read_frames
 
 NTSC = Fraction(24000, 1001)
 QUICK = {"base": "x264", "preset": "ultrafast", "model": "dis", "quality": 20, "threads": 1}
@@ -50,7 +50,7 @@ def test_every_frame_comes_back_at_its_time(tmp_path, rate, frames, keep):
     sent = [k for k, here in enumerate(record.sent) if here]
     coded = read_frames(tmp_path / "c.mkv")
     assert len(coded) == len(sent) == done.sent
-    assert all(same(after[k].video, frame.video) for k, frame in zip(sent, coded, strict=True))
+    assert all(frames_equal(after[k].video, frame.video) for k, frame in zip(sent, coded, strict=True))
     # and what is made is near the truth, which moves evenly
     made = [k for k, here in enumerate(record.sent) if not here]
     if keep == 2:
@@ -61,7 +61,7 @@ def test_every_frame_comes_back_at_its_time(tmp_path, rate, frames, keep):
 @pytest.mark.parametrize("threads", [1, 3])
 def test_paths_bend_as_sent_frames_say_and_what_was_measured_is_made(tmp_path, monkeypatch, cuts, threads):
     places = [k * k / 5 for k in range(13)]
-    source = make_clip(tmp_path / "in.mkv", frames=13, places=places, cuts=cuts, size=(128, 96))
+    source = make_clip(tmp_path / "in.mkv", frames=13, positions=places, cuts=cuts, size=(128, 96))
     (tmp_path / "cuts.txt").write_text("".join(f"{cut}\n" for cut in cuts) or "100\n")
     options = QUICK | {"quality": 4, "measure": True, "scene_cuts": tmp_path / "cuts.txt", "threads": threads}
     curved = encode_video(source, tmp_path / "c.mkv", **options)

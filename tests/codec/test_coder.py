@@ -28,7 +28,7 @@ from betwixt.media.reader import Reader
 from betwixt.models.dis.interpolator import DIS
 from betwixt.runtime.synthesis import Synthesizer
 from betwixt.training.objectives.codec import CodecObjective, code_references
-from clips import interrupted_at, make_clip, read_frames, same
+from clips import frames_equal, interrupt_at, make_clip, read_frames
 
 
 def moving(path, frames, size=(128, 96), rate=25):
@@ -83,7 +83,7 @@ def test_a_finer_step_gives_a_better_frame_for_more_bits(weights, sources):
         payload, frame = coder.encode(first, second, truth, Fraction(1, 2), step / 255)
         results.append((len(payload), psnr_from_mse(mean_squared_error(frame, truth.video))))
         again = coder.decode(first, second, payload, Fraction(1, 2))
-        assert same(again, frame)
+        assert frames_equal(again, frame)
         assert (frame.width, frame.height, frame.format.name) == (97, 63, "yuv420p")
     assert results == sorted(results, reverse=True)
     assert results[0][1] > 42
@@ -176,7 +176,7 @@ def test_sums_that_differed_before_a_break_are_still_said(tmp_path, weights, mon
         patch.setattr(decode, "checksum", lambda video: -1)
         # As by kill -9: nothing more is written to the journal.
         patch.setattr(Journal, "leave", lambda self: self._close() is None)
-        with interrupted_at(8), pytest.raises(KeyboardInterrupt):
+        with interrupt_at(8), pytest.raises(KeyboardInterrupt):
             decode_video(tmp_path / "c.mkv", tmp_path / "out.mkv", **options)
     with pytest.raises(DamagedInputError, match=f"{coded} B frames differ") as caught:
         decode_video(tmp_path / "c.mkv", tmp_path / "out.mkv", **options)

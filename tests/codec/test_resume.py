@@ -15,7 +15,7 @@ from betwixt.codec.encode import encode_video
 from betwixt.errors import DamagedInputError
 from betwixt.media import journal
 from betwixt.media.journal import journal_path
-from clips import interrupted_at, make_clip, read_frames, same
+from clips import frames_equal, interrupt_at, make_clip, read_frames
 
 QUICK: dict[str, Any] = {"base": "x264", "preset": "ultrafast", "model": "dis", "quality": 20, "threads": 1}
 STEPS = [40, 33, 50, 33, 120, 40, 33, 47, 80, 40, 33, 60]
@@ -36,7 +36,7 @@ def decoded(source: Path, target: Path, **options: Any) -> Decoded:
 
 
 def broken_off(after: int, source: Path, target: Path, **options: Any) -> BaseException:
-    with interrupted_at(after), pytest.raises(KeyboardInterrupt) as caught:
+    with interrupt_at(after), pytest.raises(KeyboardInterrupt) as caught:
         decoded(source, target, **options)
     return caught.value
 
@@ -69,7 +69,7 @@ def test_it_goes_on_where_it_was_broken_off(tmp_path: Path, how: dict[str, Any],
     assert [frame.time for frame in made] == [frame.time for frame in expected]
     assert made[-1].duration == expected[-1].duration
     if codec == "ffv1":
-        assert all(same(a.video, b.video) for a, b in zip(made, expected, strict=True))
+        assert all(frames_equal(a.video, b.video) for a, b in zip(made, expected, strict=True))
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["in.mkv", "c.mkv", whole.name, target.name])
 
 

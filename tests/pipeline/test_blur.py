@@ -19,7 +19,7 @@ from betwixt.pipeline.blur import (
     sample_count,
     sample_times,
 )
-from clips import make_clip, read_frames, same, samples
+from clips import copy_planes, frames_equal, make_clip, read_frames
 
 instants = st.integers(-120, 720).map(lambda n: Fraction(n, 60))
 increasing = st.lists(instants, min_size=2, max_size=8, unique=True).map(sorted)
@@ -66,7 +66,7 @@ def test_sample_count_has_at_least_one_and_at_most_four_samples_per_pixel(wanted
 
 
 def _means(path):
-    return [samples(f.video)[0].astype(float) for f in read_frames(path)]
+    return [copy_planes(f.video)[0].astype(float) for f in read_frames(path)]
 
 
 @pytest.mark.parametrize("linear", [True, False])
@@ -75,7 +75,7 @@ def test_still_parts_stay_bit_identical(tmp_path, pixel_format, linear):
     source = make_clip(tmp_path / "in.mkv", frames=4, still=True, pixel_format=pixel_format)
     blur_video(source, tmp_path / "out.mkv", model="dis", codec="ffv1", linear=linear)
     for a, b in zip(read_frames(source), read_frames(tmp_path / "out.mkv"), strict=True):
-        assert same(a.video, b.video)
+        assert frames_equal(a.video, b.video)
 
 
 def dot_clip(path, frames=5, speed=12, pixel_format="yuv420p", colour=None):
@@ -123,12 +123,12 @@ def test_no_exposure_reaches_across_a_cut(tmp_path):
     second = make_clip(tmp_path / "one shot.mkv", frames=14, size=(160, 96))
     blur_video(second, tmp_path / "one.mkv", shutter=540, model="dis", codec="ffv1", linear=False, end="0.28")
     cut, one = read_frames(tmp_path / "out.mkv"), read_frames(tmp_path / "one.mkv")
-    assert same(cut[4].video, one[4].video)
+    assert frames_equal(cut[4].video, one[4].video)
     before, after = read_frames(source), cut
     # at the cut the exposures end with their shot, and are still nearer to it than to the other
     for k, other in ((6, 7), (7, 6)):
-        own = np.abs(samples(after[k].video)[0].astype(float) - samples(before[k].video)[0]).mean()
-        far = np.abs(samples(after[k].video)[0].astype(float) - samples(before[other].video)[0]).mean()
+        own = np.abs(copy_planes(after[k].video)[0].astype(float) - copy_planes(before[k].video)[0]).mean()
+        far = np.abs(copy_planes(after[k].video)[0].astype(float) - copy_planes(before[other].video)[0]).mean()
         assert own < 0.5 * far
 
 
@@ -156,7 +156,7 @@ def test_the_blur_of_the_paper_averages_from_one_frame_to_the_next(tmp_path):
 def test_a_video_with_one_frame_is_passed_on(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=1)
     assert blur_video(source, tmp_path / "out.mkv", model="dis", codec="ffv1").frames_out == 1
-    assert same(read_frames(source)[0].video, read_frames(tmp_path / "out.mkv")[0].video)
+    assert frames_equal(read_frames(source)[0].video, read_frames(tmp_path / "out.mkv")[0].video)
 
 
 @pytest.mark.parametrize(

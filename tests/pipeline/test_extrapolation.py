@@ -10,7 +10,7 @@ import betwixt
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.metrics import psnr
 from betwixt.pipeline.extrapolation import extrapolate_video, plan_extrapolation
-from clips import make_clip, paint, read_frames, same, samples
+from clips import copy_planes, frames_equal, make_clip, paint, read_frames
 
 
 def picture(index):
@@ -52,10 +52,10 @@ def test_a_video_is_continued(tmp_path, pixel_format):
     summary = extrapolate_video(source, tmp_path / "out.mkv", frames=2, model="dis", codec="ffv1")
     assert (summary.frames_in, summary.frames_out, summary.untouched, summary.synthesized) == (6, 8, 6, 2)
     before, after = read_frames(source), read_frames(tmp_path / "out.mkv")
-    assert all(same(a.video, b.video) for a, b in zip(before, after, strict=False))
+    assert all(frames_equal(a.video, b.video) for a, b in zip(before, after, strict=False))
     assert [f.time for f in after] == [Fraction(k, 25) for k in range(8)]
-    truth = samples(paint(av.VideoFrame(160, 96, pixel_format), 6))[0].astype(float)
-    made, last = (samples(after[k].video)[0].astype(float) for k in (6, 5))
+    truth = copy_planes(paint(av.VideoFrame(160, 96, pixel_format), 6))[0].astype(float)
+    made, last = (copy_planes(after[k].video)[0].astype(float) for k in (6, 5))
     assert np.abs(made - truth)[:, 8:-8].mean() < 0.3 * np.abs(last - truth)[:, 8:-8].mean()
     with av.open(str(tmp_path / "out.mkv")) as container:
         assert len(container.streams.audio) == 1
@@ -67,7 +67,7 @@ def test_only_writes_the_new_frames_alone(tmp_path):
     summary = extrapolate_video(source, tmp_path / "only.mkv", frames=3, model="dis", codec="ffv1", only=True)
     assert (summary.frames_out, summary.untouched) == (3, 0)
     whole, alone = read_frames(tmp_path / "all.mkv"), read_frames(tmp_path / "only.mkv")
-    assert all(same(a.video, b.video) for a, b in zip(whole[6:], alone, strict=True))
+    assert all(frames_equal(a.video, b.video) for a, b in zip(whole[6:], alone, strict=True))
     with av.open(str(tmp_path / "only.mkv")) as container:
         assert not container.streams.audio
     assert plan_extrapolation(source, tmp_path / "x.mkv", frames=3, only=True, model="dis").frames_out == 3
@@ -86,7 +86,7 @@ def test_a_model_that_extrapolates_makes_the_frames_itself(tmp_path):
 
     source = make_clip(tmp_path / "in.mkv", frames=4, still=True)
     summary = extrapolate_video(source, tmp_path / "out.mkv", frames=2, model=Next(), codec="ffv1")
-    means = [samples(f.video)[0].mean() for f in read_frames(tmp_path / "out.mkv")]
+    means = [copy_planes(f.video)[0].mean() for f in read_frames(tmp_path / "out.mkv")]
     assert summary.synthesized == 2
     assert means[3] + 15 < means[4] < means[5] - 10
 
@@ -97,8 +97,8 @@ def test_filling_duplicates_skips_repeats_at_the_end(tmp_path):
     extrapolate_video(source, tmp_path / "keep.mkv", **options)
     extrapolate_video(source, tmp_path / "fill.mkv", duplicates="fill", **options)
     kept, filled = (read_frames(tmp_path / name) for name in ("keep.mkv", "fill.mkv"))
-    assert same(kept[-1].video, kept[-3].video)
-    assert not same(filled[-1].video, filled[-3].video)
+    assert frames_equal(kept[-1].video, kept[-3].video)
+    assert not frames_equal(filled[-1].video, filled[-3].video)
 
 
 def test_a_variable_rate_becomes_constant_with_a_note(tmp_path):

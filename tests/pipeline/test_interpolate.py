@@ -14,7 +14,7 @@ import betwixt
 from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.media.frames import planes
 from betwixt.media.reader import Reader
-from clips import make_clip, paint, read_frames, same, samples
+from clips import copy_planes, frames_equal, make_clip, paint, read_frames
 
 NTSC = Fraction(24000, 1001)
 
@@ -50,7 +50,7 @@ def test_duration_is_kept_and_source_frames_on_output_times_are_untouched(tmp_pa
     for n, frame in enumerate(before):
         k = n * slow / Fraction(rate) * summary.rate
         if k.denominator == 1 and k < len(after):
-            assert same(frame.video, after[int(k)].video)
+            assert frames_equal(frame.video, after[int(k)].video)
             shared += 1
     assert shared >= 1
 
@@ -95,7 +95,7 @@ def test_variable_rates_keep_the_time_of_each_frame(tmp_path):
     summary = betwixt.interpolate_video(source, target, fps=1000, codec="ffv1")
     after = read_frames(target)
     for frame in read_frames(source):
-        assert same(frame.video, after[int(frame.time * 1000)].video)
+        assert frames_equal(frame.video, after[int(frame.time * 1000)].video)
     assert abs(summary.duration - Fraction(sum(steps), 1000)) <= Fraction(50, 1000)
 
 
@@ -119,7 +119,7 @@ def test_source_frames_are_untouched_and_still_clips_do_not_flicker(tmp_path, pi
     betwixt.interpolate_video(source, target, factor=3, codec="ffv1", scene_cuts="off")
     before, after = read_frames(source), read_frames(target)
     for k, frame in enumerate(after):
-        for a, b in zip(samples(before[k // 3].video), samples(frame.video), strict=True):
+        for a, b in zip(copy_planes(before[k // 3].video), copy_planes(frame.video), strict=True):
             assert np.abs(a.astype(int) - b.astype(int)).max() <= (0 if k % 3 == 0 else 1)
 
 
@@ -141,7 +141,7 @@ def test_still_clips_do_not_flicker_with_models_that_make_rgb_images(tmp_path, p
     source = make_clip(tmp_path / "in.mkv", frames=3, still=True, pixel_format=pixel_format)
     target = tmp_path / "out.mkv"
     betwixt.interpolate_video(source, target, codec="ffv1", model=_RGBAverage())
-    frames = [samples(f.video) for f in read_frames(target)]
+    frames = [copy_planes(f.video) for f in read_frames(target)]
     for parts in frames[1:]:
         for a, b in zip(frames[0], parts, strict=True):
             assert np.abs(a.astype(int) - b.astype(int)).max() <= 1
@@ -279,10 +279,10 @@ def test_nothing_is_blended_across_a_cut(tmp_path):
     assert summary.cuts == 1
     before, after = read_frames(source), read_frames(target)
     # between frames 9 and 10: the nearer side, as it is
-    assert same(after[37].video, before[9].video)
-    assert same(after[38].video, before[10].video)
-    assert same(after[39].video, before[10].video)
-    assert not same(after[35].video, before[8].video)
+    assert frames_equal(after[37].video, before[9].video)
+    assert frames_equal(after[38].video, before[10].video)
+    assert frames_equal(after[39].video, before[10].video)
+    assert not frames_equal(after[35].video, before[8].video)
 
 
 def test_a_list_of_cuts_is_used(tmp_path):
@@ -292,8 +292,8 @@ def test_a_list_of_cuts_is_used(tmp_path):
     summary = betwixt.interpolate_video(source, tmp_path / "out.mkv", codec="ffv1", scene_cuts=cuts)
     before, after = read_frames(source), read_frames(tmp_path / "out.mkv")
     assert summary.cuts == 1
-    assert same(after[9].video, before[5].video)
-    assert not same(after[11].video, before[5].video)
+    assert frames_equal(after[9].video, before[5].video)
+    assert not frames_equal(after[11].video, before[5].video)
 
 
 def test_duplicates_are_filled_without_changing_the_duration(tmp_path):
@@ -304,7 +304,7 @@ def test_duplicates_are_filled_without_changing_the_duration(tmp_path):
     assert filled.duplicates == 11  # the last has nothing after it to lead to
     assert filled.duration == plain.duration
     frames = [f.video for f in read_frames(tmp_path / "fill.mkv")]
-    moved = [not same(a, b) for a, b in itertools.pairwise(frames)]
+    moved = [not frames_equal(a, b) for a, b in itertools.pairwise(frames)]
     assert all(moved[:-1])
 
 
@@ -314,7 +314,7 @@ def test_start_and_end_select_a_part(tmp_path):
     summary = betwixt.interpolate_video(source, target, start="0.4", end="1.2", codec="ffv1")
     assert summary.frames_out == 40
     after, before = read_frames(target), read_frames(source)
-    assert same(after[0].video, before[10].video)
+    assert frames_equal(after[0].video, before[10].video)
     with av.open(str(target)) as container:
         last = max(p.pts * p.time_base for p in container.demux(audio=0) if p.pts is not None)
     assert Fraction(7, 10) < last < Fraction(8, 10) + Fraction(1, 20)
@@ -324,8 +324,8 @@ def test_a_start_between_two_frames_begins_with_a_new_frame(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=20, rate=25)
     betwixt.interpolate_video(source, tmp_path / "out.mkv", start="0.1", fps=25, codec="ffv1")
     after, before = read_frames(tmp_path / "out.mkv"), read_frames(source)
-    assert not same(after[0].video, before[2].video)
-    assert not same(after[0].video, before[3].video)
+    assert not frames_equal(after[0].video, before[2].video)
+    assert not frames_equal(after[0].video, before[3].video)
 
 
 def test_a_loop_leads_back_to_the_first_frame(tmp_path):
@@ -334,8 +334,8 @@ def test_a_loop_leads_back_to_the_first_frame(tmp_path):
     looped = betwixt.interpolate_video(source, tmp_path / "loop.mkv", codec="ffv1", loop=True)
     assert looped.frames_out == plain.frames_out
     a, b = read_frames(tmp_path / "plain.mkv"), read_frames(tmp_path / "loop.mkv")
-    assert same(a[-1].video, a[-2].video)
-    assert not same(b[-1].video, b[-2].video)
+    assert frames_equal(a[-1].video, a[-2].video)
+    assert not frames_equal(b[-1].video, b[-2].video)
 
 
 def test_slow_motion_drops_or_stretches_the_sound(tmp_path):
@@ -412,7 +412,7 @@ def test_threads_do_not_change_the_result(tmp_path):
     for n in (1, 4):
         betwixt.interpolate_video(source, tmp_path / f"{n}.mkv", codec="ffv1", threads=n, factor=3)
     for a, b in zip(read_frames(tmp_path / "1.mkv"), read_frames(tmp_path / "4.mkv"), strict=True):
-        assert same(a.video, b.video)
+        assert frames_equal(a.video, b.video)
 
 
 @pytest.mark.parametrize("size", [(853, 479), (16, 16), (17, 33), (1280, 2)])

@@ -21,12 +21,12 @@ from betwixt.media.writer import VideoWriter
 from betwixt.pipeline.blur import BlurJob
 from betwixt.pipeline.extrapolation import ExtrapolationJob
 from betwixt.pipeline.job import Job
-from clips import interrupted_at, make_clip, read_frames, same, wait_until
+from clips import frames_equal, interrupt_at, make_clip, read_frames, wait_until
 
 
 def interrupt_conversion(source: Path, target: Path, after: int, **options: Any) -> None:
     """Convert, and interrupt when `after` frames are written."""
-    with pytest.raises(KeyboardInterrupt), interrupted_at(after):
+    with pytest.raises(KeyboardInterrupt), interrupt_at(after):
         betwixt.interpolate_video(source, target, **({"model": "dis", "threads": 1} | options))
 
 
@@ -75,7 +75,7 @@ def test_an_interrupted_conversion_is_resumed(tmp_path, name, options):
     a, b = read_frames(whole), read_frames(target)
     assert len(a) == len(b) == summary.frames_out
     exact = options.get("quality") == "lossless" or options.get("codec") in ("ffv1", "prores")
-    equal = [same(x.video, y.video) for x, y in zip(a, b, strict=True)]
+    equal = [frames_equal(x.video, y.video) for x, y in zip(a, b, strict=True)]
     # An encoder that is started again decides differently from there on; what was encoded before stays.
     assert all(equal) if exact else all(equal[: summary.earlier // 2])
 
@@ -89,7 +89,7 @@ def test_a_conversion_can_be_interrupted_several_times(tmp_path):
     summary = betwixt.interpolate_video(source, tmp_path / "out.mkv", **options)
     assert summary.earlier >= 20
     assert all(
-        same(a.video, b.video)
+        frames_equal(a.video, b.video)
         for a, b in zip(read_frames(tmp_path / "whole.mkv"), read_frames(tmp_path / "out.mkv"), strict=True)
     )
 

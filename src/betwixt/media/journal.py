@@ -44,6 +44,9 @@ _PROTECT_AFTER = 600.0
 _SYNC_INTERVAL = 10.0
 """Seconds between two times that the journal is written through to the disk."""
 
+_NOTES_KEY = "told"
+"""Header entry of the noted frames: {reason: [frame number, ..]}."""
+
 _MAX_NOTES = 300
 """Most frames that are noted for one reason."""
 
@@ -125,7 +128,7 @@ class Journal:
             if earlier is not None and self._can_resume(earlier, self._file.is_locked, overwrite):
                 self._header = earlier
                 self.frames = self._file.find_end()
-                self._header["told"] = {reason: self.noted_frames(reason) for reason in self._notes()}
+                self._header[_NOTES_KEY] = {reason: self.noted_frames(reason) for reason in self._notes()}
             self._file.truncate()
             self._file.write_header(self._header)
         except BaseException as error:
@@ -192,7 +195,7 @@ class Journal:
         return [n for n in numbers if isinstance(n, int) and n < self.frames] if isinstance(numbers, list) else []
 
     def _notes(self) -> dict[str, Any]:
-        notes = self._header.get("told")
+        notes = self._header.get(_NOTES_KEY)
         return notes if isinstance(notes, dict) else {}
 
     # -- writing
@@ -218,7 +221,7 @@ class Journal:
 
     def note_frame(self, reason: str, number: int) -> None:
         """Note a frame, before its packet is added."""
-        numbers = self._header.setdefault("told", {}).setdefault(reason, [])
+        numbers = self._header.setdefault(_NOTES_KEY, {}).setdefault(reason, [])
         if len(numbers) < _MAX_NOTES:
             numbers.append(number)
             self._try(lambda file: file.write_header(self._header))
