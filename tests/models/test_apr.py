@@ -23,7 +23,7 @@ from betwixt.models.apr.network import (
     reference_routes,
     route_loss,
 )
-from betwixt.runtime.torch import TorchInterpolator
+from betwixt.runtime.network_interpolator import NetworkInterpolator
 
 SMALL = APRConfig(patch=16, context=(4, 4, 4, 6, 8), widths=(16, 12, 8, 8, 8), features=8, levels=3)
 
@@ -309,7 +309,7 @@ def test_fusions(fusion) -> None:
 def test_any_size_and_any_time(network) -> None:
     assert APR(CONFIGS["apr"]).multiple == 64
     assert APR(replace(SMALL, patch=48)).multiple == 48
-    model = TorchInterpolator("apr", network, "cpu")
+    model = NetworkInterpolator("apr", network, "cpu")
     first, second = np.random.default_rng(0).random((2, 50, 70, 3), np.float32)
     pair = model.prepare(first, second)
     early, late = pair.at(0.1), pair.at(0.9)

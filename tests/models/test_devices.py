@@ -13,7 +13,7 @@ from betwixt.models.hybrid.interpolator import HybridInterpolator
 from betwixt.models.hybrid.network import Fusion
 from betwixt.models.network import MaskedNetwork, MaskPair
 from betwixt.models.registry import MODELS, load_network
-from betwixt.runtime.torch import TorchInterpolator
+from betwixt.runtime.network_interpolator import NetworkInterpolator
 from betwixt.weights.store import RIFE, embedded_file
 from elsewhere import ELSEWHERE, elsewhere
 
@@ -41,7 +41,7 @@ def models(device: str) -> list[Interpolator]:
     torch.manual_seed(0)
     networks = load_network("rife"), load_network("rife-m+hm")
     return [
-        *(TorchInterpolator("network", network, device) for network in networks),
+        *(NetworkInterpolator("network", network, device) for network in networks),
         CompactInterpolator(Compact(), device),
         HybridInterpolator(Fusion(), device, engine="torch", rife=embedded_file(RIFE)),
     ]

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from betwixt import load_model
 from betwixt.errors import InputError
-from betwixt.runtime.torch import TorchInterpolator
+from betwixt.runtime.network_interpolator import NetworkInterpolator
 from betwixt.training.checkpoint import TrainingProgress, averaged_tensors, export_weights, write_checkpoint
 from betwixt.training.objectives.base import Objective
 from betwixt.training.objectives.registry import make_objective
@@ -58,7 +58,7 @@ def test_exported_variants_load_by_name(tmp_path: Path, table: dict[str, Any], c
     model: Any = load_model(table["name"], "cpu", weights=weights)
     assert changes.items() <= vars(model.network.config).items()
     frames = np.random.default_rng(0).random((2, 64, 128, 3), np.float32)
-    expected = TorchInterpolator(table["name"], objective.network, "cpu").prepare(*frames).at(0.5)
+    expected = NetworkInterpolator(table["name"], objective.network, "cpu").prepare(*frames).at(0.5)
     assert np.array_equal(model.prepare(*frames).at(0.5), expected)
 
 

@@ -160,7 +160,7 @@ def test_left_over_tensors_are_named_and_refused_unless_told(tmp_path, checkpoin
 
 
 def test_a_file_of_another_model_is_recognized(checkpoint):
-    with pytest.raises(InputError, match=r"weights of another network: .* It fits `model=ebme`\.$"):
+    with pytest.raises(InputError, match=r'weights of another network: .* It fits `model="ebme"`\.$'):
         import_weights(checkpoint, "rife-4.6")
 
 

@@ -122,7 +122,7 @@ def test_hq_sam(tmp_path, monkeypatch):
     assert [v.good for v in verify_weights(["hq-sam"])] == [True]
     # Another network's file says what it is instead.
     (tmp_path / "ram_tag_list.txt").write_text("\n".join(f"tag {i}" for i in range(TAGS)))
-    with pytest.raises(InputError, match=r"another network.* It fits `model=hq-sam`"):
+    with pytest.raises(InputError, match=r'another network.* It fits `model="hq-sam"`'):
         import_weights(path, "ram")
 
 

@@ -106,7 +106,7 @@ def test_real_layers_of_another_network_are_refused(tmp_path, name, model, messa
 
 def test_a_refusal_says_what_it_is_instead(tmp_path):
     param, _ = pair_of(tmp_path, at_hand("IFRNet_S_Vimeo90K/ifrnet.param"), True)
-    with pytest.raises(InputError, match=r"It fits `model=ifrnet-s`\.$"):
+    with pytest.raises(InputError, match=r'It fits `model="ifrnet-s"`\.$'):
         import_weights(param, "ifrnet", tmp_path / "x.safetensors")
     param, _ = pair_of(tmp_path, at_hand("rife-v4/flownet.param"), True)
     with pytest.raises(InputError, match=r"It is models/rife-v4 of nihui/rife-ncnn-vulkan: RIFE 4\.0, whose blocks"):

@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from betwixt.backends.devices import check_device, check_precision
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.cost import Cost, measure_cost, parse_size
 from betwixt.evaluation.end_to_end import EndToEndResult, compare_with_minterpolate
@@ -18,7 +19,7 @@ from betwixt.evaluation.plot import PlotPoint, draw_plot, read_quality
 from betwixt.evaluation.report import read_table, update_table
 from betwixt.files import check_output, write_atomically
 from betwixt.models.registry import choose_model, model_info
-from betwixt.runtime.load import check_device, check_precision, check_runtime
+from betwixt.runtime.load import check_runtime
 
 __all__ = ["BenchmarkRequest", "BenchmarkResult", "run_benchmark"]
 

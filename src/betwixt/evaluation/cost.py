@@ -25,11 +25,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from betwixt.backends.devices import check_device
 from betwixt.errors import UsageError
 from betwixt.machine import describe_machine, peak_memory, require_torch
 from betwixt.models.base import Image, Interpolator
 from betwixt.models.registry import load_network, model_info
-from betwixt.runtime.load import check_device, check_runtime, hash_weights, load_model
+from betwixt.runtime.load import check_runtime, hash_weights, load_model
 
 __all__ = ["Cost", "count_flops", "count_parameters", "measure_cost", "parse_size"]
 
@@ -229,10 +230,10 @@ def _load(name: str, device: str, runtime: str, precision: str, weights: Path | 
     if not info.has_network or weights is not None or info.embedded:
         return load_model(name, device, weights=weights, precision=precision, runtime=runtime)
     # A network without trained weights costs the same.
-    from betwixt.runtime.torch import TorchInterpolator
+    from betwixt.runtime.network_interpolator import NetworkInterpolator
 
     check_device(device)
-    return TorchInterpolator(name, load_network(name), device, precision)
+    return NetworkInterpolator(name, load_network(name), device, precision)
 
 
 def _reset_peak_memory(device: str) -> None:

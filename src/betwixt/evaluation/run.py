@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from betwixt.backends.devices import check_device, check_precision
 from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.evaluation.datasets import Dataset, DatasetOptions, open_dataset
 from betwixt.evaluation.log import EvaluationLog
@@ -36,7 +37,7 @@ from betwixt.evaluation.sheet import check_sheet_path, write_sheet
 from betwixt.files import check_output, write_atomically
 from betwixt.machine import describe_machine
 from betwixt.models.registry import DEFAULT_MODEL, choose_model, model_info
-from betwixt.runtime.load import check_device, check_precision, find_weights, hash_weights, load_model
+from betwixt.runtime.load import find_weights, hash_weights, load_model
 from betwixt.version import __version__
 
 __all__ = ["EvaluationRequest", "EvaluationResult", "run_evaluation"]

@@ -63,14 +63,14 @@ def load_mask_source(name: str = "regions", device: str = "auto", *, cache: bool
 
 
 def _open_world(device: str, cache: MaskCache | None) -> MaskSource:
-    from betwixt.runtime.load import check_device
+    from betwixt.backends.devices import check_device
     from betwixt.weights.mask_networks import MASK_NETWORKS, require_transformers
     from betwixt.weights.store import find_installed
 
     require_transformers("The source open-world")
     check_device(device)
+    from betwixt.backends.torch import choose_device
     from betwixt.masks.open_world import OpenWorldSegmenter
-    from betwixt.runtime.torch import choose_device
     from betwixt.weights.catalog import catalog
     from betwixt.weights.metadata import read_metadata
 

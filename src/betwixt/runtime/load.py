@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from betwixt.backends.devices import is_cpu
+from betwixt.backends.devices import check_device, is_cpu
 from betwixt.errors import UsageError
 from betwixt.files import file_hash
 from betwixt.machine import is_installed, require_torch, torch_version
@@ -14,21 +14,15 @@ from betwixt.models.registry import DEFAULT_MODEL, choose_model, model_info
 from betwixt.weights.store import RIFE, embedded_file, find_installed
 
 if TYPE_CHECKING:
-    from betwixt.runtime.torch import FindMasks
+    from betwixt.runtime.network_interpolator import FindMasks
 
 __all__ = [
-    "PRECISIONS",
-    "check_device",
-    "check_precision",
     "check_runtime",
     "find_weights",
     "hash_weights",
     "load_model",
     "suggest_packages",
 ]
-
-PRECISIONS = ("fp32", "bf16", "fp16")
-"""In what a network computes."""
 
 
 def load_model(
@@ -95,10 +89,10 @@ def load_model(
 
         return CompactInterpolator(path, device, precision, runtime, name)
     require_torch(f"The model {name}")
-    from betwixt.runtime.torch import TorchInterpolator
+    from betwixt.runtime.network_interpolator import NetworkInterpolator
     from betwixt.weights.load import load_trained_network
 
-    return TorchInterpolator(name, load_trained_network(name, path), device, precision, masks=masks)
+    return NetworkInterpolator(name, load_trained_network(name, path), device, precision, masks=masks)
 
 
 def suggest_packages(name: str, device: str = "auto") -> list[str]:
@@ -156,26 +150,3 @@ def check_runtime(name: str, runtime: str) -> None:
     known = model_info(name).runtimes
     if runtime not in ("auto", *known):
         raise UsageError(f"The model {name} does not run on '{runtime}': choose auto or {' or '.join(known)}.")
-
-
-def check_precision(precision: str, *more: str) -> None:
-    """Refuse a precision that is not one of `PRECISIONS`, nor of what else is allowed."""
-    if precision not in (known := (*PRECISIONS, *more)):
-        if precision == "int8":
-            raise UsageError("Only Betwixt's own networks, such as hybrid, compute in int8: choose another precision.")
-        raise UsageError(f"There is no precision '{precision}': choose one of {', '.join(known)}.")
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that does not exist, or that this machine does not have."""
-    kind, _, number = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (number and (kind != "cuda" or not number.isdigit())):
-        raise UsageError(f"There is no device '{device}': choose auto, cpu, cuda or cuda:1.")
-    if kind == "cuda":
-        require_torch("The device cuda")
-        import torch
-
-        if not torch.cuda.is_available():
-            raise UsageError("No CUDA device is at hand: use --device cpu or auto.")
-        if int(number or 0) >= torch.cuda.device_count():
-            raise UsageError(f"There is no {device}: this machine has {torch.cuda.device_count()} CUDA device(s).")

@@ -29,9 +29,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from betwixt.backends.devices import cpu_computes_in_bf16
+from betwixt.backends.devices import check_device, cpu_computes_in_bf16
 from betwixt.errors import InputError, UsageError
-from betwixt.runtime.load import check_device
 from betwixt.training.batches import ProcessRank, draw_from_pool, load_batches, move_to_device
 from betwixt.training.checkpoint import (
     Checkpoint,

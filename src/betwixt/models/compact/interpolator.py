@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from betwixt.backends import openvino
 from betwixt.backends.activation_ranges import ranges_file, read_activation_ranges
-from betwixt.backends.devices import is_cpu
+from betwixt.backends.devices import check_precision, is_cpu
 from betwixt.errors import InputError, UsageError
 from betwixt.files import file_hash
 from betwixt.layers.motion import FrameMotion
@@ -36,7 +36,6 @@ from betwixt.models.base import Image, Interpolator, MotionPair
 from betwixt.models.compact.config import CONFIGS, SOFTNESS, initial_motion, network_size, resize_map
 from betwixt.models.dis.interpolator import DIS, search_size
 from betwixt.models.frame_view import FrameView, ImageView
-from betwixt.runtime.load import check_precision
 from betwixt.version import __version__
 
 if TYPE_CHECKING:
@@ -53,7 +52,6 @@ __all__ = [
     "downsample2x",
     "pad_to_multiple",
     "quantize",
-    "run_in_torch",
     "sigmoid",
     "source",
     "warp_images",
@@ -121,7 +119,7 @@ class CompactInterpolator(Interpolator):
     @cached_property
     def device(self) -> torch.device:
         """Where the networks run."""
-        from betwixt.runtime.torch import choose_device
+        from betwixt.backends.torch import choose_device
 
         return choose_device(self._device)
 
@@ -203,7 +201,9 @@ class CompactInterpolator(Interpolator):
                     given[i] = given[i].transpose(1, 2, 0)
             found = self._compiled[part](*(np.ascontiguousarray(x, np.float32)[None] for x in given))
             return [x[0].transpose(2, 0, 1) if i in last_made else x[0] for i, x in enumerate(found)]
-        return run_in_torch(self.parts[part], self.device, self.precision, pictures, *maps)
+        from betwixt.backends.torch import run_module
+
+        return run_module(self.parts[part], self.device, self.precision, pictures, maps)
 
     def planes(self, maps: _Map) -> _Map:
         """What a part has made, (c, h, w), map after map in memory; good until this thread asks for the same again."""
@@ -375,21 +375,6 @@ def describe_arithmetic(where: str, precision: str, activation_ranges: Mapping[s
         else hashlib.sha256(repr(sorted(activation_ranges.items())).encode()).hexdigest()[:12]
     )
     return f"{where} {precision} {known}".rstrip()
-
-
-def run_in_torch(
-    module: nn.Module, device: torch.device, precision: str, pictures: Sequence[_Map], *maps: _Map
-) -> list[_Map]:
-    """What a module makes of pictures (h, w, 3) and of maps (c, ..), on a device: maps again, float32."""
-    import torch
-
-    from betwixt.runtime.torch import PRECISIONS
-
-    with torch.inference_mode(), torch.autocast(device.type, PRECISIONS[precision], enabled=precision != "fp32"):
-        tensors = [torch.from_numpy(x).permute(2, 0, 1) for x in pictures]  # the memory stays, channels last
-        tensors += [torch.from_numpy(np.ascontiguousarray(x, np.float32)) for x in maps]
-        results = module(*(x[None].to(device) for x in tensors))
-        return [x[0].float().cpu().numpy() for x in (results if isinstance(results, tuple) else (results,))]
 
 
 def weights_digest(weights: Path | nn.Module) -> str:

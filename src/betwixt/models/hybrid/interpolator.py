@@ -31,7 +31,6 @@ from betwixt.models.compact.interpolator import (
     downsample2x,
     pad_to_multiple,
     quantize,
-    run_in_torch,
     sigmoid,
     source,
     warp_images,
@@ -103,7 +102,7 @@ class RIFEMotion:
     @cached_property
     def device(self) -> torch.device:
         """Where it runs."""
-        from betwixt.runtime.torch import choose_device
+        from betwixt.backends.torch import choose_device
 
         return choose_device(self._device)
 
@@ -147,7 +146,9 @@ class RIFEMotion:
             found = self._by_blocks(pictures, t)
         else:
             time = np.full((1, 1, 1), t, np.float32)
-            (found,) = run_in_torch(self.part, self.device, self.precision, pictures, time)
+            from betwixt.backends.torch import run_module
+
+            (found,) = run_module(self.part, self.device, self.precision, pictures, [time])
         return found[:, :h, :w]
 
     def _by_blocks(self, pictures: list[_Map], t: float) -> _Map:

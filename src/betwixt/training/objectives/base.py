@@ -136,9 +136,9 @@ class Objective(nn.Module, ABC):
 
     def interpolator(self, device: str = "auto") -> Interpolator:
         """The network as `betwixt evaluate` runs it, in float32; it shares its parameters with this objective."""
-        from betwixt.runtime.torch import TorchInterpolator
+        from betwixt.runtime.network_interpolator import NetworkInterpolator
 
-        return TorchInterpolator(self.model_name or type(self.network).__name__, self.network, device)
+        return NetworkInterpolator(self.model_name or type(self.network).__name__, self.network, device)
 
     def finish(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """What ships, out of the averaged weights by name: the same in float16, unless more has to be made of them."""

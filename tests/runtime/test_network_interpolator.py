@@ -15,7 +15,7 @@ from betwixt.masks.regions import find_regions
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 from betwixt.models.registry import MODELS, load_network
 from betwixt.runtime.load import load_model
-from betwixt.runtime.torch import TorchInterpolator, _cuts
+from betwixt.runtime.network_interpolator import NetworkInterpolator, _cuts
 
 
 class Blend(Network):
@@ -46,7 +46,7 @@ def frames(height: int = 21, width: int = 37) -> tuple[np.ndarray, np.ndarray]:
 def test_any_size_is_padded_and_cut_back() -> None:
     network = Blend(any_time=True)
     first, second = frames()
-    pair = TorchInterpolator("blend", network, "cpu").prepare(first, second)
+    pair = NetworkInterpolator("blend", network, "cpu").prepare(first, second)
     for t in (0.25, 0.5, 0.75):
         np.testing.assert_allclose(pair.at(t), (1 - t) * first + t * second, atol=1e-6)
     assert network.shapes == [(1, 3, 32, 48)]
@@ -55,13 +55,13 @@ def test_any_size_is_padded_and_cut_back() -> None:
 def test_frames_of_two_sizes_are_refused_though_both_are_padded_to_one() -> None:
     first, second = frames()
     with pytest.raises(UsageError, match="differ in size"):
-        TorchInterpolator("blend", Blend(any_time=True), "cpu").prepare(first, second[:, 1:])
+        NetworkInterpolator("blend", Blend(any_time=True), "cpu").prepare(first, second[:, 1:])
 
 
 def test_networks_for_the_middle_do_other_times_by_recursion() -> None:
     network = Blend(any_time=False)
     first, second = frames()
-    pair = TorchInterpolator("blend", network, "cpu").prepare(first, second)
+    pair = NetworkInterpolator("blend", network, "cpu").prepare(first, second)
     for t in (0.5, 0.25, 0.3, 1 / 3, 0.97):
         near = round(t * 32) / 32
         np.testing.assert_allclose(pair.at(t), (1 - near) * first + near * second, atol=1e-5)
@@ -80,9 +80,9 @@ class Local(Blend):
 @pytest.mark.parametrize("tile", [1, 500 * 400, 800 * 900])
 def test_tiles_leave_no_seam(tile: int) -> None:
     first, second = frames(1000, 900)
-    whole = TorchInterpolator("local", Local(any_time=True), "cpu").prepare(first, second).at(0.5)
+    whole = NetworkInterpolator("local", Local(any_time=True), "cpu").prepare(first, second).at(0.5)
     network = Local(any_time=True)
-    tiled = TorchInterpolator("local", network, "cpu", tile=tile).prepare(first, second).at(0.5)
+    tiled = NetworkInterpolator("local", network, "cpu", tile=tile).prepare(first, second).at(0.5)
     assert network.pairs > 1
     # The border of a tile is padded, and counts for next to nothing where it is.
     assert np.abs(whole - tiled).max() < 1e-2
@@ -100,7 +100,7 @@ def test_tiles_leave_no_seam(tile: int) -> None:
 def test_frames_within_the_budget_are_made_whole() -> None:
     network = Blend(any_time=True)
     first, second = frames(300, 400)
-    TorchInterpolator("blend", network, "cpu", tile=300 * 400).prepare(first, second).at(0.5)
+    NetworkInterpolator("blend", network, "cpu", tile=300 * 400).prepare(first, second).at(0.5)
     assert network.pairs == 1
 
 
@@ -167,7 +167,7 @@ def halves(height: int = 21, width: int = 37) -> LabelMapPair:
 
 def test_masks_come_with_the_frames_and_are_padded_alike() -> None:
     network = Masked()
-    model = TorchInterpolator("masked", network, "cpu")
+    model = NetworkInterpolator("masked", network, "cpu")
     made = model.prepare(*frames(), masks=halves()).at(0.5)
     np.testing.assert_allclose(made[..., 0] * 64, halves().labels0)
     (masks,) = network.seen
@@ -185,9 +185,9 @@ def test_masks_are_found_where_none_are_given() -> None:
         asked.append((a, b))
         return halves(64, 96)
 
-    TorchInterpolator("masked", network, "cpu", masks=source).prepare(first, second)
+    NetworkInterpolator("masked", network, "cpu", masks=source).prepare(first, second)
     np.testing.assert_array_equal(asked[0][1], np.rint(second * 255).astype(np.uint8))
-    TorchInterpolator("masked", network, "cpu").prepare(first, second)
+    NetworkInterpolator("masked", network, "cpu").prepare(first, second)
     found = find_regions(*(np.rint(x * 255).astype(np.uint8) for x in (first, second)))
     assert network.seen[1] is not None
     np.testing.assert_array_equal(network.seen[1].labels1[0], found.labels1)
@@ -196,14 +196,14 @@ def test_masks_are_found_where_none_are_given() -> None:
 def test_tiles_have_their_part_of_the_masks() -> None:
     network = Masked()
     masks = halves(500, 900)
-    made = TorchInterpolator("masked", network, "cpu", tile=400 * 400).prepare(*frames(500, 900), masks=masks).at(0.5)
+    made = NetworkInterpolator("masked", network, "cpu", tile=400 * 400).prepare(*frames(500, 900), masks=masks).at(0.5)
     assert len(network.seen) > 1
     np.testing.assert_allclose(made[..., 0] * 64, masks.labels0, atol=1e-3)
 
 
 def test_the_masks_of_a_frame_that_was_made_are_moved_with_it() -> None:
     network = Masked(any_time=False, step=-3.0)
-    pair = TorchInterpolator("masked", network, "cpu").prepare(*frames(32, 48), masks=halves(32, 48))
+    pair = NetworkInterpolator("masked", network, "cpu").prepare(*frames(32, 48), masks=halves(32, 48))
     # 3/4 lies between the middle, whose labels are those of frame 0 three pixels to the right, and the end.
     made = pair.at(0.75)
     np.testing.assert_allclose(made[:, 3:, 0] * 64, halves(32, 48).labels0[:, :-3])
@@ -213,12 +213,12 @@ def test_the_masks_of_a_frame_that_was_made_are_moved_with_it() -> None:
 
 def test_masks_that_do_not_fit_are_refused() -> None:
     with pytest.raises(BetwixtError, match="frames 37x21") as error:
-        TorchInterpolator("masked", Masked(), "cpu").prepare(*frames(), masks=halves(21, 38))
+        NetworkInterpolator("masked", Masked(), "cpu").prepare(*frames(), masks=halves(21, 38))
     assert "\n" not in str(error.value)
     with pytest.raises(BetwixtError, match="takes no masks"):
-        TorchInterpolator("blend", Blend(any_time=True), "cpu").prepare(*frames(), masks=halves())
+        NetworkInterpolator("blend", Blend(any_time=True), "cpu").prepare(*frames(), masks=halves())
     with pytest.raises(BetwixtError, match="takes no masks"):
-        TorchInterpolator("blend", Blend(any_time=True), "cpu", masks=find_regions)
+        NetworkInterpolator("blend", Blend(any_time=True), "cpu", masks=find_regions)
     with pytest.raises(BetwixtError, match="takes no masks"):
         load_model("rife", masks=find_regions)
 
@@ -243,17 +243,17 @@ class Next(Blend):
 
 def test_a_network_made_for_the_next_frame_makes_that_one_only() -> None:
     first, second = (0.25 + 0.25 * x for x in frames())
-    model = TorchInterpolator("next", Next(any_time=False), "cpu")
+    model = NetworkInterpolator("next", Next(any_time=False), "cpu")
     np.testing.assert_allclose(model.next_frame(first, second), 2 * second - first, atol=1e-6)
     for attempt in (lambda: model.prepare(first, second), lambda: model.between(first, second, [0.5])):
         with pytest.raises(BetwixtError, match="next makes the frame after two frames"):
             attempt()
     with pytest.raises(BetwixtError, match="only interpolates"):
-        TorchInterpolator("blend", Blend(any_time=True), "cpu").next_frame(first, second)
+        NetworkInterpolator("blend", Blend(any_time=True), "cpu").next_frame(first, second)
 
 
 def test_ncm_extrapolates_through_the_runtime() -> None:
-    model = TorchInterpolator("ncm-base-next", load_network("ncm-base-next"), "cpu")
+    model = NetworkInterpolator("ncm-base-next", load_network("ncm-base-next"), "cpu")
     (made,) = model.extrapolate(*frames(40, 50))
     assert made.shape == (40, 50, 3)
     assert np.isfinite(made).all()
@@ -264,7 +264,7 @@ def test_a_batch_is_made_in_one_pass(any_time: bool) -> None:
     network = Blend(any_time)
     first, second = frames(3 * 21)
     firsts, seconds = first.reshape(3, 21, 37, 3), second.reshape(3, 21, 37, 3)
-    made = TorchInterpolator("blend", network, "cpu").between(firsts, seconds, [0.0, 0.25, 0.5])
+    made = NetworkInterpolator("blend", network, "cpu").between(firsts, seconds, [0.0, 0.25, 0.5])
     for t, batch in zip((0.0, 0.25, 0.5), made, strict=True):
         np.testing.assert_allclose(batch, (1 - t) * firsts + t * seconds, atol=1e-6)
     assert network.shapes[0] == (3, 3, 32, 48)
@@ -274,14 +274,14 @@ def test_a_batch_beyond_the_budget_is_made_in_parts() -> None:
     network = Blend(any_time=True)
     first, second = frames(5 * 32, 32)
     firsts, seconds = first.reshape(5, 32, 32, 3), second.reshape(5, 32, 32, 3)
-    (made,) = TorchInterpolator("blend", network, "cpu", tile=2 * 32 * 32).between(firsts, seconds, [0.5])
+    (made,) = NetworkInterpolator("blend", network, "cpu", tile=2 * 32 * 32).between(firsts, seconds, [0.5])
     np.testing.assert_allclose(made, (firsts + seconds) / 2, atol=1e-6)
     assert [shape[0] for shape in network.shapes] == [2, 2, 1]
 
 
 def test_a_batch_of_tensors_comes_back_as_one_whatever_the_model() -> None:
     first, second = (torch.from_numpy(x).reshape(2, 32, 40, 3).permute(0, 3, 1, 2) for x in frames(64, 40))
-    for model in (TorchInterpolator("blend", Blend(any_time=True), "cpu"), load_model("average")):
+    for model in (NetworkInterpolator("blend", Blend(any_time=True), "cpu"), load_model("average")):
         (made,) = model.between(first, second, [0.25])
         torch.testing.assert_close(made, 0.75 * first + 0.25 * second, atol=1e-6, rtol=0)
     with pytest.raises(BetwixtError, match="2 first frames and 1 second"):
@@ -295,7 +295,7 @@ def test_a_batch_has_the_masks_of_each_of_its_pairs() -> None:
 
     network = Masked()
     firsts, seconds = (x.reshape(3, 21, 37, 3) for x in frames(3 * 21))
-    (made,) = TorchInterpolator("masked", network, "cpu", masks=source).between(firsts, seconds, [0.5])
+    (made,) = NetworkInterpolator("masked", network, "cpu", masks=source).between(firsts, seconds, [0.5])
     expected = np.rint(firsts[:, 0, 0, 0] * 255) % 9
     np.testing.assert_allclose(made[..., 0] * 64, np.broadcast_to(expected[:, None, None], (3, 21, 37)), atol=1e-4)
     assert len(network.seen) == 1

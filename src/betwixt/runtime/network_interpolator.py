@@ -25,29 +25,21 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from betwixt.backends.devices import check_precision
+from betwixt.backends.torch import choose_device, precision_context
 from betwixt.errors import UsageError
 from betwixt.layers.label_maps import LabelMapPair
 from betwixt.layers.warp import backward_warp
 from betwixt.models.base import Image, Interpolator, Pair, PairBatch, check_interpolates, masks_unsupported
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
-from betwixt.runtime.load import check_precision
 
-__all__ = ["PRECISIONS", "FindMasks", "TorchInterpolator", "choose_device"]
+__all__ = ["FindMasks", "NetworkInterpolator"]
 
 FindMasks = Callable[[NDArray[np.uint8], NDArray[np.uint8]], LabelMapPair]
 """Finds the masks of two frames (H, W, 3), uint8, RGB. It may be called from several threads at once."""
 
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
 _DEEPEST = 5
 """Recursions for networks that only know the middle: 2^-5 of the interval."""
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of a name: "auto" is the first CUDA device if there is one, else the CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
 
 
 _TILE = 4096 * 2304
@@ -57,7 +49,7 @@ _OVERLAP = 128
 """Pixels that neighbouring tiles share, over which one fades into the other. Flow networks look further than that."""
 
 
-class TorchInterpolator(Interpolator):
+class NetworkInterpolator(Interpolator):
     """A network as a model.
 
     Args:
@@ -194,10 +186,7 @@ class TorchInterpolator(Interpolator):
 
     def run(self, function: Any, *arguments: Any) -> Any:
         """Call a part of the network, without gradients, in the chosen precision."""
-        with (
-            torch.inference_mode(),
-            torch.autocast(self.device.type, PRECISIONS[self.precision], enabled=self.precision != "fp32"),
-        ):
+        with torch.inference_mode(), precision_context(self.device, self.precision):
             return function(*arguments)
 
 
@@ -306,7 +295,7 @@ class _TorchPair(Pair):
     """Two frames, or two batches of frames."""
 
     def __init__(
-        self, owner: TorchInterpolator, first: Tensor, second: Tensor, size: tuple[int, int], masks: MaskPair | None
+        self, owner: NetworkInterpolator, first: Tensor, second: Tensor, size: tuple[int, int], masks: MaskPair | None
     ) -> None:
         self._owner, self._size = owner, size
         self._frames = {Fraction(0): first, Fraction(1): second}
