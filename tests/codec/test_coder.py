@@ -175,7 +175,7 @@ def test_sums_that_differed_before_a_break_are_still_said(tmp_path, weights, mon
     with monkeypatch.context() as patch:
         patch.setattr(decode, "checksum", lambda video: -1)
         # As by kill -9: nothing more is written to the journal.
-        patch.setattr(Journal, "leave", lambda self: self._close() is None)
+        patch.setattr(Journal, "suspend", lambda self: self._close() is None)
         with interrupt_at(8), pytest.raises(KeyboardInterrupt):
             decode_video(tmp_path / "c.mkv", tmp_path / "out.mkv", **options)
     with pytest.raises(DamagedInputError, match=f"{coded} B frames differ") as caught:
