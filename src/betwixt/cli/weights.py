@@ -11,7 +11,8 @@ import typer
 from betwixt.cli import options as o
 
 if TYPE_CHECKING:
-    from betwixt.weights.install import ImportResult, WeightsFile
+    from betwixt.weights.install import ImportResult
+    from betwixt.weights.verify import WeightsFile
 
 __all__ = ["app"]
 

@@ -251,7 +251,8 @@ def _suggest_model(source: Path, model: str) -> str:
                 matching.append(name)
         except BetwixtError:
             continue
-    return f" It fits {' or '.join(f'`model="{name}"`' for name in matching)}." if matching else ""
+    choices = " or ".join(f'`model="{name}"`' for name in matching)
+    return f" It fits {choices}." if matching else ""
 
 
 def _source_files(source: Path) -> tuple[Path, ...]:
