@@ -257,7 +257,7 @@ class Told:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder, data, cache, output = map(Path, sys.argv[1:])
-    run = loop.Run(data, cache, output, jobs=1, device="cpu")
+    run = loop.TrainingRun(data, cache, output, jobs=1, device="cpu")
     training = loop._Training(load_recipe(folder / "compact.toml"), run, Told())
     training.run()
     torch.save(training._objective.state_dict(), output / f"rank{training._share.rank}of{training._share.world}.pt")

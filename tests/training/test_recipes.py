@@ -26,7 +26,7 @@ SMALL = [path for path in RECIPES if path.stem.endswith("-small") and path.stem 
 
 
 @pytest.fixture(scope="module")
-def find_installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of weights with an estimator of EBME in it."""
     folder = tmp_path_factory.mktemp("weights")
     save_file(EBMESplat().state_dict(), folder / "ebme.safetensors")
