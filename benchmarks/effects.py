@@ -24,7 +24,6 @@ import betwixt
 from betwixt.media.transfer import transfer_of
 from betwixt.pipeline.blur import blur_video
 from betwixt.realtime.session import simulate_video
-from picture import add_caption, psnr
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from sample import make_sample, render
@@ -32,6 +31,19 @@ from sample import make_sample, render
 Image = NDArray[np.uint8]
 
 SIZE = {"width": 960, "height": 540}
+
+
+def psnr(a: Image, b: Image) -> float:
+    """Peak signal-to-noise ratio in dB, over all samples."""
+    error = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
+    return float(10 * np.log10(255**2 / error))
+
+
+def add_caption(image: Image, text: str) -> Image:
+    """Add a caption below an image."""
+    strip = np.full((34, image.shape[1], 3), 255, np.uint8)
+    cv2.putText(strip, text, (6, 23), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (30, 30, 30), 1, cv2.LINE_AA)
+    return np.vstack([image, strip])
 
 
 def sheet(path: Path, figures: dict[str, Image], truth: Image, window: tuple[slice, slice]) -> None:
