@@ -91,7 +91,7 @@ def test_the_packed_folder_trains_by_itself(place: Path, tmp_path: Path, capsys)
         (("--set", "network.name=compcat"), "compcat"),
         (("--set", "network.depth=3"), "depth"),
         (("--set", "data.clips.exclude=['none']"), "none"),
-        (("--set", "batch=3.5"), "whole number"),
+        (("--set", "batch=3.5"), "an integer"),
         (("--data", "nowhere"), "nowhere"),
         (("--precision", "fp8"), "fp8"),
         (("--device", "tpu"), "tpu"),

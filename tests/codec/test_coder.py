@@ -62,7 +62,7 @@ def write(network, path, **metadata):
 def weights(tmp_path_factory):
     """A network that has learned nothing: a transform codec of what the prediction leaves."""
     torch.manual_seed(0)
-    network = CodecObjective({}).codec
+    network = CodecObjective("codec", {}).codec
     return write(network, tmp_path_factory.mktemp("weights") / "codec.safetensors")
 
 
@@ -189,7 +189,7 @@ def test_weights_are_checked(tmp_path, weights, monkeypatch):
     source = make_clip(tmp_path / "in.mkv", frames=4)
     with pytest.raises(InputError, match="no file of weights"):
         load_coder(tmp_path / "none.safetensors")
-    network = CodecObjective({}).codec
+    network = CodecObjective("codec", {}).codec
     save_file({k: v.half() for k, v in network.state_dict().items()}, tmp_path / "raw.safetensors", {"model": MODEL})
     with pytest.raises(InputError, match="does not say which"):
         load_coder(tmp_path / "raw.safetensors")

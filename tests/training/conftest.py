@@ -75,7 +75,7 @@ class Tiny(Objective):
     stages = ("coarse", "fine")
     margin = 4
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         super().__init__()
         parse_table(TinyOptions, options, "[network]")
         self.blend = Blend()
@@ -95,14 +95,14 @@ class Tiny(Objective):
         assert self.network.multiple == 8
         return {"place": np.full((side, side, 1), rng.random(), np.float32), "one": np.array(rng.random(), np.float32)}
 
-    def loss(self, batch: Batch, done: float) -> LossTerms:
+    def loss(self, batch: Batch, progress: float) -> LossTerms:
         assert batch.extra["place"].shape == (len(batch), 1, *batch.frame0.shape[-2:])
         self.seen += len(batch)
         made = self.blend(batch.frame0, batch.frame1, batch.t).frame
         noise = 0.01 * torch.rand(()) * (made - 0.5).square().mean()
         close = (made - batch.truth).abs().mean()
-        taught = (self.teacher(batch.truth) - made).square().mean() + self.fixed(made).mean() * 0.01
-        total = close + noise + (1 - done) * taught + batch.extra["one"].mean() * made.mean() * 0.01
+        distillation = (self.teacher(batch.truth) - made).square().mean() + self.fixed(made).mean() * 0.01
+        total = close + noise + (1 - progress) * distillation + batch.extra["one"].mean() * made.mean() * 0.01
         return LossTerms(total, {"close": close.detach()})
 
 

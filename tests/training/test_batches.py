@@ -22,7 +22,7 @@ def test_ranks_share_every_step_and_a_run_that_goes_on_sees_what_is_left(recipe,
     draw.prepare(1, lambda line: None)
     whole = list(load_batches(draw, objective, stage, 0))
     assert len(whole) == 6
-    shares = [list(load_batches(draw, objective, stage, 0, share=ProcessRank(rank, 2))) for rank in (0, 1)]
+    shares = [list(load_batches(draw, objective, stage, 0, position=ProcessRank(rank, 2))) for rank in (0, 1)]
     for name in ("frame0", "truth", "frame1", "t", "motion", "exact"):
         for step, one in enumerate(whole):
             assert torch.equal(getattr(one, name), joined([share[step] for share in shares], name))
@@ -96,5 +96,5 @@ def test_ranks_take_their_parts_of_a_pool(recipe, data: Path, cache: Path) -> No
     draw.prepare(1, lambda line: None)
     for rank in (0, 1):
         share = ProcessRank(rank, 2)
-        feed = load_batches(draw, objective, stage, 0, share=share)
+        feed = load_batches(draw, objective, stage, 0, position=share)
         assert [len(batch) for batch in draw_from_pool(feed, stage, 0, torch.device("cpu"), share)] == [2] * 6

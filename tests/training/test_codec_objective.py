@@ -32,17 +32,17 @@ def batch(objective, count=2):
     for name, first in extras[0].items():
         values = np.stack([e[name][inside, inside] if first.ndim == 3 else e[name] for e in extras])
         extra[name] = torch.from_numpy(values).permute(0, 3, 1, 2) if first.ndim == 3 else torch.from_numpy(values)
-    nothing = torch.zeros(count, 2, *frames.shape[-2:])
-    return Batch(*frames, torch.full((count, 1, 1, 1), 0.5), nothing, torch.zeros(count, 1, 1, 1), extra)
+    no_motion = torch.zeros(count, 2, *frames.shape[-2:])
+    return Batch(*frames, torch.full((count, 1, 1, 1), 0.5), no_motion, torch.zeros(count, 1, 1, 1), extra)
 
 
-def test_a_few_steps_help_and_the_predictor_stays():
+def test_a_few_steps_reduce_the_loss_and_leave_the_predictor_unchanged():
     torch.manual_seed(0)
     objective = make_objective({"name": "codec"})
     data = batch(objective)
-    learning = [p for p in objective.parameters() if p.requires_grad]
+    trainable = [p for p in objective.parameters() if p.requires_grad]
     before = {name: p.clone() for name, p in objective.codec.predictor.network.named_parameters()}
-    optimizer = torch.optim.Adam(learning, 4e-3)
+    optimizer = torch.optim.Adam(trainable, 4e-3)
     costs = []
     for _ in range(12):
         terms = objective.loss(data, 0.0)
@@ -51,19 +51,19 @@ def test_a_few_steps_help_and_the_predictor_stays():
         optimizer.step()
         costs.append(float(terms.total.detach()))
     assert np.mean(costs[-3:]) < 0.97 * np.mean(costs[:2])
-    assert all(p.grad is not None for p in learning if p.requires_grad)
+    assert all(p.grad is not None for p in trainable if p.requires_grad)
     for name, parameter in objective.codec.predictor.network.named_parameters():
         assert torch.equal(parameter, before[name])
     assert {"motion bpp", "frame bpp", "frame dB", "cost"} <= set(terms.parts)
 
 
-def test_it_learns_the_same_on_another_device():
+def test_training_gives_the_same_result_on_another_device():
     torch.manual_seed(0)
     objective = make_objective({"name": "codec"})
     check_learns_the_same(objective, batch(objective))
 
 
-def test_preparing_depends_on_the_generator_alone():
+def test_prepare_depends_on_the_generator_only():
     objective = make_objective({"name": "codec"})
     one, two = (objective.prepare(np.random.default_rng(7), sample()) for _ in range(2))
     assert all(np.array_equal(one[name], two[name]) for name in one)
@@ -71,9 +71,9 @@ def test_preparing_depends_on_the_generator_alone():
     assert 20 / 255 * 0.95 <= float(one["step"][0]) <= 140 / 255 * 1.05
 
 
-def test_what_is_exported_codes(tmp_path):
+def test_exported_weights_can_encode(tmp_path):
     objective = make_objective({"name": "codec"})
-    tensors = objective.finish({k: v.clone() for k, v in objective.exported_module.state_dict().items()})
+    tensors = objective.export_tensors({k: v.clone() for k, v in objective.exported_module.state_dict().items()})
     metadata = {"model": objective.model_name, "network": json.dumps({"name": "codec", "predictor": "compact"})}
     save_file(tensors, tmp_path / "c.safetensors", metadata)
     assert objective.model_name == MODEL
@@ -82,11 +82,11 @@ def test_what_is_exported_codes(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["codec", "codec-small"])
-def test_the_recipes_are_read(name):
+def test_the_codec_recipes_are_valid(name):
     from pathlib import Path
 
     recipe = load_recipe(Path(__file__).parents[2] / "recipes" / f"{name}.toml", [])
-    assert make_objective(recipe.table["network"]).model == MODEL
+    assert make_objective(recipe.table["network"]).model_name == MODEL
     assert recipe.stages[0].train.crop % 32 == 0
 
 
@@ -97,11 +97,11 @@ def test_unknown_options_are_refused():
         make_objective({"name": "codec", "predictor": "pwc"})
 
 
-def test_times_that_the_predictor_does_not_know_are_refused():
+def test_times_that_the_predictor_cannot_handle_are_refused():
     third = TrainingSample(sample().images, 1 / 3, None)
     objective = make_objective({"name": "codec"})
     assert "coded" in objective.prepare(np.random.default_rng(0), third)
     with pytest.raises(UsageError, match="has t = 2"):
         objective.prepare(np.random.default_rng(0), TrainingSample(sample().images, 2.0, None))
-    with pytest.raises(UsageError, match=r"learns t = 1/2, but the data has t = 0.33"):
+    with pytest.raises(UsageError, match=r"is trained on t = 1/2, but the data has t = 0.33"):
         make_objective({"name": "codec", "predictor": "rife"}).prepare(np.random.default_rng(0), third)

@@ -106,7 +106,7 @@ def test_gaps_stay_in_the_clip(smallest: int, more: int, extra: int, times: str,
     if times == "middle" and smallest % 2 and not more:
         return
     gaps = RandomGaps(smallest, smallest + more, times)
-    length = gaps.least + extra
+    length = gaps.min_length + extra
     first, truth, last, t = gaps.draw(np.random.default_rng(seed), length)
     assert smallest <= last - first <= smallest + more
     assert t == (truth - first) / (last - first)
@@ -171,7 +171,7 @@ def test_some_samples_are_twice_as_large(tmp_path: Path) -> None:
 def test_a_file_that_the_list_names_is_missing(tmp_path: Path) -> None:
     lost = vimeo(tmp_path, 7) / "vimeo_septuplet/sequences/00002/0007/im5.png"
     lost.unlink()
-    with pytest.raises(InputError, match=r"0007/im5\.png is missing: .*sep_trainlist\.txt names it in line 2"):
+    with pytest.raises(InputError, match=r"0007/im5\.png is missing: line 2 of .*sep_trainlist\.txt"):
         open_vimeo90k(tmp_path, 7, "between")
 
 
@@ -183,7 +183,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"im2\.png is damaged"):
         source.draw(np.random.default_rng(0), SIZE)
     video = encode(tmp_path / "002/short.mp4", 5)
-    with pytest.raises(InputError, match=r"short\.mp4 is damaged: it ends before its frame 7"):
+    with pytest.raises(InputError, match=r"short\.mp4 is damaged: it ends before frame 7"):
         VideoClip(str(video), 65).read([0, 3, 7])
     video.write_bytes(b"no video" * 100)
     with pytest.raises(InputError, match=r"short\.mp4 cannot be decoded"):
@@ -217,7 +217,7 @@ def test_missing_and_empty_sets_are_said_in_one_line(tmp_path: Path) -> None:
 
 def test_clips_that_are_too_short_or_lack_a_frame(tmp_path: Path) -> None:
     clips(tmp_path / "short", "train/a", 0, 8)
-    with pytest.raises(InputError, match="holds 8 frames: a sample takes a clip of 9"):
+    with pytest.raises(InputError, match="has 8 frames: samples need clips of at least 9"):
         open_gopro(tmp_path / "short", (8, 8), "between")
     clips(tmp_path / "lost", "train/a", 0, 12)
     (tmp_path / "lost/train/a/0004.png").unlink()

@@ -17,12 +17,13 @@ from safetensors.torch import load_file, save_file
 from betwixt.errors import InputError, UsageError
 from betwixt.models.compact.network import Compact
 from betwixt.runtime.load import load_model
-from betwixt.training import loop
+from betwixt.training import loop, training_log
 from betwixt.training.checkpoint import TrainingProgress, export_weights, read_checkpoint, restore
 from betwixt.training.loop import TrainingRun, train
 from betwixt.training.objectives.base import LossTerms
 from betwixt.training.objectives.registry import OBJECTIVES, make_objective
 from betwixt.training.recipe import load_recipe
+from betwixt.training.training_log import SilentReporter
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -52,8 +53,8 @@ crop = 32
 """
 
 
-class Told:
-    """A report that remembers."""
+class RecordingReporter:
+    """Keeps what it is told."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -73,8 +74,8 @@ def go(data: Path, cache: Path, tmp_path: Path):
     """Trains in a folder of the test; gives what was told."""
 
     def run(recipe: Any, folder: str, **more: Any) -> TrainingProgress:
-        run.told = Told()
-        return train(recipe, TrainingRun(data, cache, tmp_path / folder, jobs=1, device="cpu", **more), run.told)
+        run.report = RecordingReporter()
+        return train(recipe, TrainingRun(data, cache, tmp_path / folder, jobs=1, device="cpu", **more), run.report)
 
     return run
 
@@ -138,7 +139,7 @@ def test_without_an_average_the_weights_themselves_are_kept(recipe, go, tmp_path
 def test_exported_weights_say_where_they_come_from_and_load_by_name(data, cache, tmp_path: Path, name: str) -> None:
     (tmp_path / "own.toml").write_text(COMPACT.replace("compact", name))
     request = TrainingRun(data, cache, tmp_path / "run", jobs=1, device="cpu")
-    train(load_recipe(tmp_path / "own.toml"), request, Told())
+    train(load_recipe(tmp_path / "own.toml"), request, SilentReporter())
     target = tmp_path / "weights.safetensors"
     export_weights(tmp_path / "run/small.safetensors", target)
     with safe_open(target, "pt") as file:
@@ -173,7 +174,7 @@ def test_scores_are_those_of_evaluate(recipe, go, tmp_path: Path) -> None:
     for i in range(5):
         write(tmp_path / f"eval/davis_dev/pan/{i:05d}.jpg", i)
     go(recipe(), "run", evaluation=tmp_path / "eval", until=4)
-    (row,) = go.told.rows
+    (row,) = go.report.rows
     assert row["recipe"] == "tiny"
     assert row["samples"] == 4
     assert 10 < row["middlebury"] < 60
@@ -181,7 +182,7 @@ def test_scores_are_those_of_evaluate(recipe, go, tmp_path: Path) -> None:
     before = tensors(tmp_path / "run")
     # Nothing is left to train: it is scored again, and nothing changes.
     go(recipe(), "run", evaluation=tmp_path / "eval", until=4, resume=True)
-    assert go.told.rows[0]["middlebury"] == row["middlebury"]
+    assert go.report.rows[0]["middlebury"] == row["middlebury"]
     assert len((tmp_path / "run/curve.csv").read_text().splitlines()) == 3
     assert all(torch.equal(before[name], value) for name, value in tensors(tmp_path / "run").items())
 
@@ -189,20 +190,20 @@ def test_scores_are_those_of_evaluate(recipe, go, tmp_path: Path) -> None:
 def test_a_loss_that_diverges_ends_the_run_and_keeps_the_last_good_checkpoint(recipe, go, tmp_path: Path) -> None:
     go(recipe(), "run", until=8)
     good = (tmp_path / "run/checkpoint.safetensors").read_bytes()
-    with pytest.raises(InputError, match=r"diverged after \d+ samples.*--resume"):
+    with pytest.raises(InputError, match=r"diverged after \d+ samples.*`resume=True`"):
         go(recipe("learning_rate=1e30", "warm_up=0"), "run", resume=True)
     assert (tmp_path / "run/checkpoint.safetensors").read_bytes() == good
-    with pytest.raises(InputError, match="begin anew"):
+    with pytest.raises(InputError, match="start over"):
         go(recipe("learning_rate=1e30", "warm_up=0"), "other")
 
 
 def test_checkpoints_that_do_not_fit_are_refused(recipe, go, tmp_path: Path) -> None:
     go(recipe(), "run", until=4)
-    with pytest.raises(UsageError, match="--resume to go on"):
+    with pytest.raises(UsageError, match="`resume=True` to continue"):
         go(recipe(), "run")
     with pytest.raises(InputError, match="no checkpoint in"):
         go(recipe(), "empty", resume=True)
-    with pytest.raises(UsageError, match="leave one out"):
+    with pytest.raises(UsageError, match="give only one"):
         go(recipe(), "run", resume=True, fresh=True)
     path = tmp_path / "run/checkpoint.safetensors"
     other = replace(recipe(), name="other", table={**recipe().table, "name": "other"})
@@ -210,17 +211,17 @@ def test_checkpoints_that_do_not_fit_are_refused(recipe, go, tmp_path: Path) -> 
         go(other, "x", source=path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match="damaged or cut short"):
+    with pytest.raises(InputError, match="damaged or truncated"):
         go(recipe(), "run", resume=True)
     path.write_bytes(b"")
     with pytest.raises(InputError, match="checkpoint"):
         go(recipe(), "run", resume=True)
     save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(InputError, match="weights alone"):
+    with pytest.raises(InputError, match="a weights file"):
         go(recipe(), "run", resume=True)
     content = load_file(ROOT / "checkpoints/compact.safetensors")
     save_file(content, path, {"state": json.dumps({"samples": 4, "recipe": {"name": "tiny"}})})
-    with pytest.raises(InputError, match="holds another network"):
+    with pytest.raises(InputError, match="is of another network"):
         go(recipe(), "run", resume=True)
 
 
@@ -228,15 +229,19 @@ def test_what_does_not_fit_together_is_said_at_once(recipe, go, tmp_path: Path) 
     with pytest.raises(UsageError, match="no stage 'rough': it has coarse, fine"):
         go(recipe(more='[[stage]]\nname = "rough"\n'), "run")
     with pytest.raises(UsageError, match="CUDA"):
-        train(recipe(), TrainingRun(tmp_path, tmp_path, tmp_path / "run", device="cuda"), Told())
+        train(recipe(), TrainingRun(tmp_path, tmp_path, tmp_path / "run", device="cuda"), SilentReporter())
     with pytest.raises(InputError, match="none of the development sets"):
         go(recipe(), "run", evaluation=tmp_path)
     with pytest.raises(InputError, match="data folder"):
-        train(recipe(), TrainingRun(tmp_path / "none", tmp_path / "c", tmp_path / "run", device="cpu"), Told())
+        train(
+            recipe(), TrainingRun(tmp_path / "none", tmp_path / "c", tmp_path / "run", device="cpu"), SilentReporter()
+        )
     (tmp_path / "nothing").mkdir()
     with pytest.raises(InputError, match="no clip"):
         train(
-            recipe(), TrainingRun(tmp_path / "nothing", tmp_path / "c", tmp_path / "run", device="cpu", jobs=1), Told()
+            recipe(),
+            TrainingRun(tmp_path / "nothing", tmp_path / "c", tmp_path / "run", device="cpu", jobs=1),
+            SilentReporter(),
         )
     assert not (tmp_path / "run").exists()
 
@@ -248,19 +253,16 @@ from pathlib import Path
 import torch
 import betwixt.training.loop as loop
 from betwixt.training.recipe import load_recipe
-
-class Told:
-    def note(self, text): pass
-    def step(self, *figures): pass
-    def scores(self, row): pass
+from betwixt.training.training_log import SilentReporter
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     folder, data, cache, output = map(Path, sys.argv[1:])
     run = loop.TrainingRun(data, cache, output, jobs=1, device="cpu")
-    training = loop._Training(load_recipe(folder / "compact.toml"), run, Told())
-    training.run()
-    torch.save(training._objective.state_dict(), output / f"rank{training._share.rank}of{training._share.world}.pt")
+    trainer = loop.Trainer(load_recipe(folder / "compact.toml"), run, SilentReporter())
+    trainer.train()
+    position = trainer.position
+    torch.save(trainer.objective.state_dict(), output / f"rank{position.rank}of{position.world_size}.pt")
 """
 
 
@@ -269,7 +271,9 @@ def test_two_processes_learn_what_one_learns(data: Path, cache: Path, tmp_path: 
     (tmp_path / "two.py").write_text(TWO)
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     train(
-        load_recipe(tmp_path / "compact.toml"), TrainingRun(data, cache, tmp_path / "one", jobs=1, device="cpu"), Told()
+        load_recipe(tmp_path / "compact.toml"),
+        TrainingRun(data, cache, tmp_path / "one", jobs=1, device="cpu"),
+        SilentReporter(),
     )
     together = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = [str(path) for path in (tmp_path / "two.py", tmp_path, data, cache, tmp_path / "two")]
@@ -323,7 +327,8 @@ def test_a_leg_ends_cooled_down(recipe, go, monkeypatch: pytest.MonkeyPatch) -> 
         rates.append(figures.get("learning rate"))
 
     monkeypatch.setattr(loop, "time", Clock)
-    monkeypatch.setattr(loop._Log, "add", add)
+    monkeypatch.setattr(training_log, "time", Clock)
+    monkeypatch.setattr(training_log.TensorBoardLog, "add", add)
     go(recipe("batch=1", "samples=1000", "warm_up=0", "schedule=constant"), "run", minutes=200.0, cool_down=100.0)
     assert rates[0] == pytest.approx(1e-3)
     assert rates == sorted(rates, reverse=True)

@@ -69,7 +69,7 @@ def test_network_and_data_are_changed_too(tmp_path: Path) -> None:
         ('name = "x"\n', "", "needs a name"),
         ("[train]", "[train]\nbatches = 3", "batches"),
         ("crop = 64", "crops = 64", r"\[\[stage\]\] fine.*crops"),
-        ("samples = 100", 'samples = "many"', "samples.*whole number"),
+        ("samples = 100", 'samples = "many"', "samples.*integer"),
         ("samples = 100", "samples = 0", "samples.*1 or more"),
         ("samples = 100", "samples = 100\nlearning_rate = -1", "learning_rate.*0 or more"),
         ("samples = 100", "samples = 100\nbetas = [0.9]", "betas"),

@@ -16,7 +16,7 @@ from layouts import write
 from betwixt.errors import BetwixtError, InputError, UsageError
 from betwixt.training.augmentation import Augmentation
 from betwixt.training.clips import RealTriplets
-from betwixt.training.prepare import prepare
+from betwixt.training.prepare import prepare_data
 from betwixt.training.sources import (
     KINDS,
     ClipsEntry,
@@ -126,7 +126,7 @@ def test_a_recipe_without_data_is_refused() -> None:
 
 
 def ready(recipe: list[Any], data: Path, cache: Path) -> SampleMix:
-    prepare(recipe, data, cache)
+    prepare_data(recipe, data, cache)
     return open_mix(recipe, data, cache)
 
 
@@ -161,7 +161,7 @@ RECIPE = [
 @pytest.fixture(scope="module")
 def cache(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
-    prepare(entries(*RECIPE), data, folder)
+    prepare_data(entries(*RECIPE), data, folder)
     return folder
 
 
@@ -203,14 +203,14 @@ def test_scenes_of_other_rules_have_a_folder_of_their_own(data: Path, cache: Pat
 def test_preparing_reports_and_keeps_what_is_there(data: Path, cache: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.npy")}
     lines: list[str] = []
-    prepare(entries(*RECIPE), data, cache, report=lines.append)
+    prepare_data(entries(*RECIPE), data, cache, report=lines.append)
     assert any(line.startswith("pan: ") for line in lines)
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.npy")} == before
 
 
 def test_names_that_no_clip_has_are_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no clip 'hold'"):
-        prepare(entries({"kind": "clips", "exclude": ["hold"]}), data, tmp_path)
+        prepare_data(entries({"kind": "clips", "exclude": ["hold"]}), data, tmp_path)
 
 
 def test_a_damaged_photograph_is_named(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_damaged_photograph_is_named(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written_is_said(data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BetwixtError, match="file"):
-        prepare(entries(*RECIPE), data, tmp_path / "file")
+        prepare_data(entries(*RECIPE), data, tmp_path / "file")
 
 
 # Seeds

@@ -1,18 +1,17 @@
-"""Augmentation: mirroring, quarter turns, time reversal, channel order, compression; the motion follows.
+"""Augmentation: flips, rotations, time reversal, channel order, compression. The motion is transformed along.
 
-    Sample ──► mirror left-right, up-down, at the diagonal ──► turn ──► reverse ──► channels ──► compress ──► Sample
+    TrainingSample ──► flip x, y, diagonal ──► rotate ──► reverse time ──► channels ──► compress ──► TrainingSample
 
-The crop comes before: sources give samples of the size that is asked for. Each step has a share of its own, the
-probability with which it is done.
+Cropping comes first: sources return samples of the requested size. Each transform has its own probability.
 
-- Mirroring at the diagonal (a transposition), with the other two at one half each, gives all quarter turns and their
-  mirror images alike (RIFE: "horizontal and vertical flipping, rotating by 90 degrees"; IFRNet's `rotate`). A turn by
-  itself mirrors nothing.
-- Reversal makes t -> 1 - t. A frame at t = 2 has no counterpart among them; there the three frames are taken in the
-  opposite order, the first becoming the one to be learned (NCM, section 4.1), where no motion is known: seen from the
-  other end, it would be another.
-- Compression is JPEG's noise on all three frames, or that of a video codec, whose frames copy from each other: low-rate
-  video teaches a network not to trust every pixel.
+- Flipping at the diagonal (a transposition) together with the other two flips, each with probability 1/2, gives all
+  quarter turns and their mirror images equally often (RIFE: "horizontal and vertical flipping, rotating by 90 degrees";
+  IFRNet's `rotate`). A rotation alone (`turn`) mirrors nothing.
+- Time reversal maps t to 1 - t. For extrapolation (t = 2) the order of the three frames is reversed, so that the first
+  frame becomes the target (NCM, section 4.1). This is done only where the motion is unknown, since the motion as seen
+  from the new target frame would be a different one.
+- Compression is JPEG noise on each frame by itself, or that of a video codec, which copies between frames. It teaches
+  a network to cope with low-bitrate video.
 """
 
 from __future__ import annotations
@@ -25,25 +24,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.training.sample import TrainingSample, check_shares
+from betwixt.training.sample import TrainingSample, check_fractions
 
-__all__ = ["Augmentation", "augment", "compress", "compress_video"]
+__all__ = ["Augmentation", "augment", "compress_jpeg", "compress_video"]
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The table [augmentation] of a recipe: the share of the samples that each change is made to, 0 to 1.
+    """The table [augmentation] of a recipe: the probability of each transform, 0 to 1.
 
     Attributes:
-        flip_x: Mirrored left-right.
-        flip_y: Mirrored up-down.
-        transpose: Mirrored at the diagonal.
-        turn: Turned by 90, 180 or 270 degrees, each as often as the others.
-        reverse: In the opposite order of time.
-        channels: In a random order of red, green and blue, the usual one included.
-        bgr: With red and blue exchanged.
-        compression: With the noise of lossy compression, each frame by itself.
-        video: With that of a video codec, H.264 or MPEG-4 Part 2.
+        flip_x: Mirror left-right.
+        flip_y: Mirror up-down.
+        transpose: Mirror at the diagonal.
+        turn: Rotate by 90, 180 or 270 degrees, equally often.
+        reverse: Reverse time.
+        channels: Permute red, green and blue at random; the identity is one of the permutations.
+        bgr: Swap red and blue.
+        compression: Add JPEG noise to each frame.
+        video: Encode and decode the three frames with a video codec, H.264 or MPEG-4 Part 2.
     """
 
     flip_x: float = 0.5
@@ -57,21 +56,27 @@ class Augmentation:
     video: float = 0.0
 
     def __post_init__(self) -> None:
-        check_shares(asdict(self), "[augmentation]")
+        check_fractions(asdict(self), "[augmentation]")
 
 
 def augment(
     rng: np.random.Generator, sample: TrainingSample, augmentation: Augmentation | None = None
 ) -> TrainingSample:
-    """One random variant of a sample; all chance comes from `rng`. Without `augmentation`, by `Augmentation()`."""
-    shares = augmentation or Augmentation()
+    """Apply random transforms to a sample.
+
+    Args:
+        rng: The source of all randomness.
+        sample: Is not changed.
+        augmentation: The probabilities; `Augmentation()` by default.
+    """
+    chances = augmentation or Augmentation()
     images, t, motion = sample.images, sample.t, sample.motion
-    # Four numbers whatever the shares, in the order of the first runs: what they saw can still be drawn again.
+    # Four numbers are drawn whatever the probabilities, so that samples of earlier runs can be drawn again.
     flip_x, flip_y, transpose, reverse = rng.random(4) < (
-        shares.flip_x,
-        shares.flip_y,
-        shares.transpose,
-        shares.reverse,
+        chances.flip_x,
+        chances.flip_y,
+        chances.transpose,
+        chances.reverse,
     )
     if flip_x:
         images = images[:, :, ::-1]
@@ -82,9 +87,9 @@ def augment(
     if transpose:
         images = images.transpose(0, 2, 1, 3)
         motion = None if motion is None else motion.transpose(1, 0, 2)[..., ::-1]
-    if shares.turn > 0 and rng.random() < shares.turn:
+    if chances.turn > 0 and rng.random() < chances.turn:
         for _ in range(int(rng.integers(1, 4))):
-            # What was to the right is above: (x, y) -> (y, -x).
+            # A quarter turn maps the direction (x, y) to (y, -x).
             images = np.rot90(images, axes=(1, 2))
             motion = None if motion is None else np.rot90(motion)[..., ::-1] * np.array([1, -1], np.float32)
     if reverse:
@@ -93,53 +98,53 @@ def augment(
             motion = None if motion is None else -motion
         elif t == 2.0 and motion is None:
             images = images[[1, 0, 2]]
-    if rng.random() < shares.channels:
+    if rng.random() < chances.channels:
         images = images[..., rng.permutation(3)]
-    if shares.bgr > 0 and rng.random() < shares.bgr:
+    if chances.bgr > 0 and rng.random() < chances.bgr:
         images = images[..., ::-1]
     images = np.ascontiguousarray(images)
-    if rng.random() < shares.compression:
-        images = compress(rng, images)
-    if shares.video > 0 and rng.random() < shares.video:
+    if rng.random() < chances.compression:
+        images = compress_jpeg(rng, images)
+    if chances.video > 0 and rng.random() < chances.video:
         images = compress_video(rng, images)
     return TrainingSample(images, t, None if motion is None else np.ascontiguousarray(motion))
 
 
-def compress(rng: np.random.Generator, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The frames (3, S, S, 3) with the noise of lossy compression, as low-rate video has it."""
+def compress_jpeg(rng: np.random.Generator, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Encode and decode each of the images (3, S, S, 3) as JPEG, with one random quality."""
     quality = int(rng.integers(35, 90))
     result = []
-    for frame in frames:
-        _, code = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    for image in images:
+        _, code = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
         result.append(np.asarray(cv2.imdecode(code, cv2.IMREAD_COLOR), np.uint8))
     return np.stack(result)
 
 
-def compress_video(rng: np.random.Generator, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The frames (3, S, S, 3) as a video codec gives them back, the first coded by itself."""
-    side = frames.shape[1]
-    frames = np.pad(frames, ((0, 0), (0, side % 2), (0, side % 2), (0, 0)), mode="edge")
+def compress_video(rng: np.random.Generator, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Encode and decode the images (3, S, S, 3) as a short video; the first is an intra frame."""
+    size = images.shape[1]
+    images = np.pad(images, ((0, 0), (0, size % 2), (0, size % 2), (0, 0)), mode="edge")
     if rng.random() < 0.5:
-        encoder = _coder("libx264", frames, preset="veryfast", crf=str(rng.integers(20, 36)), threads="1")
+        encoder = _open_encoder("libx264", images, preset="veryfast", crf=str(rng.integers(20, 36)), threads="1")
     else:
-        coarseness = str(rng.integers(3, 14))
-        encoder = _coder("mpeg4", frames, qmin=coarseness, qmax=coarseness, threads="1")
+        quantizer = str(rng.integers(3, 14))
+        encoder = _open_encoder("mpeg4", images, qmin=quantizer, qmax=quantizer, threads="1")
     packets = []
-    for number, frame in enumerate(frames):
-        given = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(format="yuv420p")
-        given.pts = number
-        packets += encoder.encode(given)
+    for number, image in enumerate(images):
+        frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
+        frame.pts = number
+        packets += encoder.encode(frame)
     packets += encoder.encode(None)
     decoder = av.CodecContext.create("h264" if encoder.name == "libx264" else "mpeg4", "r")
     decoder.thread_count = 1
-    decoded = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
-    made = np.stack([np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in decoded])
-    return np.ascontiguousarray(made[:, :side, :side])
+    frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
+    decoded = np.stack([np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in frames])
+    return np.ascontiguousarray(decoded[:, :size, :size])
 
 
-def _coder(name: str, frames: NDArray[np.uint8], **options: str) -> av.VideoCodecContext:
-    coder = av.CodecContext.create(name, "w")
-    assert isinstance(coder, av.VideoCodecContext)
-    coder.height, coder.width = frames.shape[1:3]
-    coder.pix_fmt, coder.time_base, coder.options = "yuv420p", Fraction(1, 25), options
-    return coder
+def _open_encoder(name: str, images: NDArray[np.uint8], **options: str) -> av.VideoCodecContext:
+    encoder = av.CodecContext.create(name, "w")
+    assert isinstance(encoder, av.VideoCodecContext)
+    encoder.height, encoder.width = images.shape[1:3]
+    encoder.pix_fmt, encoder.time_base, encoder.options = "yuv420p", Fraction(1, 25), options
+    return encoder

@@ -1,14 +1,14 @@
-"""Batches for the loop, drawn ahead by worker processes, the same whatever the number of workers, ranks or breaks.
+"""Batches for the training loop, drawn in advance by worker processes.
 
     sample k = f(seed, k):  source ──► augmentation ──► objective.prepare ──► crop
-    step s of the run:      samples s·batch .. (s+1)·batch,  of which rank r of w has the r-th of w equal parts
+    step s of the run:      samples s·batch .. (s+1)·batch, of which process r of w gets the r-th of w equal parts
 
-A worker draws a rank's whole part of a step. Pictures travel as bytes and become numbers on the device.
+Batches are the same for any number of workers and processes, and after a resume. A worker draws a process's whole part
+of a step. Images stay uint8 until they are on the device.
 
-Where a sample is used several times (`TrainSettings.reuse`), a step's samples are drawn once in so many steps and go
-into a pool on the device, and every step takes its own out of the pool: rows of some of the batches there, with a
-crop for each. What a step takes depends on the seed, the step and the pool; a run that goes on begins with an
-empty pool.
+Where samples are reused (`TrainSettings.reuse`), a step's samples are drawn once every `reuse` steps and go into a pool
+on the device. Every step takes its batch from the pool: a few samples of each of several pooled batches, with a random
+crop. What it takes depends on the seed, the step and the pool; a resumed run begins with an empty pool.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ from betwixt.training.sample import TrainingSample
 
 __all__ = ["ProcessRank", "SampleFunction", "draw_from_pool", "load_batches", "move_to_device"]
 
-_GROUPS = 8
-"""How many batches of the pool a step takes its samples from."""
-_POOLED = 1
-"""Tells the chance of the pool from that of the samples."""
+_POOL_GROUPS = 8
+"""How many pooled batches a step takes its samples from."""
+_POOL_SEED = 1
+"""Separates the random numbers of the pool from those of the samples."""
 
 
 class SampleFunction(Protocol):
-    """What makes a sample of its number; it travels to the workers, so it has to be small and to be pickled."""
+    """Draws a sample by its index. It is pickled for the workers, so it should be small."""
 
-    def __call__(self, number: int, size: int) -> tuple[np.random.Generator, TrainingSample]:
-        """Sample `number` with pictures of `size`, augmented, and the generator for what comes after."""
+    def __call__(self, index: int, size: int) -> tuple[np.random.Generator, TrainingSample]:
+        """Draw sample `index` with images of `size`, augmented; also returns its random generator."""
 
 
 @dataclass(frozen=True)
 class ProcessRank:
-    """Which part of every step is this process's: the `rank`-th of `world`."""
+    """The position of this process among those that share a run: `rank` of `world_size`."""
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
 
 
 def load_batches(
@@ -63,81 +63,85 @@ def load_batches(
     stage: TrainingStage,
     first: int,
     *,
-    share: ProcessRank | None = None,
+    position: ProcessRank | None = None,
     workers: int = 0,
     pinned: bool = False,
 ) -> Iterator[Batch]:
-    """This process's part of every step, from sample `first` to the end of the stage; pictures as bytes.
+    """Yield this process's part of every step, from sample `first` to the end of the stage; images are uint8.
 
     Args:
-        draw: Makes samples.
-        objective: Says what else a loss needs.
-        stage: Says seed, batch and crop.
-        first: The number of the first sample.
-        share: Of this process.
-        workers: Processes that draw ahead; 0 to draw here.
-        pinned: Whether the tensors lie in page-locked memory, for a GPU.
+        draw: Draws samples.
+        objective: Prepares what else its loss needs.
+        stage: Defines seed, batch and crop.
+        first: The index of the first sample.
+        position: Of this process.
+        workers: Worker processes; 0: draw in this process.
+        pinned: Whether to use page-locked memory, for a GPU.
 
     Raises:
-        BetwixtError: what a worker raised.
+        BetwixtError: if a worker raised one.
     """
-    drawn = _Drawn(draw, _without_values(objective), stage.train.patch or stage.train.crop)
+    dataset = _Batches(draw, _without_values(objective), stage.train.patch or stage.train.crop)
     loader: DataLoader[Batch] = DataLoader(
-        drawn,
+        dataset,
         batch_size=None,
-        sampler=_Steps(first, stage, share or ProcessRank()),
+        sampler=_StepIndices(first, stage, position or ProcessRank()),
         num_workers=workers,
-        collate_fn=_as_it_is,
-        worker_init_fn=_begin_worker,
+        collate_fn=_identity,
+        worker_init_fn=_init_worker,
         pin_memory=pinned,
         prefetch_factor=max(2, -(-4 // workers)) if workers else None,
-        multiprocessing_context=_context() if workers else None,
+        multiprocessing_context=_worker_context() if workers else None,
     )
-    for outcome in loader:
-        if isinstance(outcome, BetwixtError):
-            raise outcome
-        yield outcome
+    for result in loader:
+        if isinstance(result, BetwixtError):
+            raise result
+        yield result
 
 
 def draw_from_pool(
-    feed: Iterator[Batch], stage: TrainingStage, first: int, device: torch.device, share: ProcessRank | None = None
+    batches: Iterator[Batch],
+    stage: TrainingStage,
+    first: int,
+    device: torch.device,
+    position: ProcessRank | None = None,
 ) -> Iterator[Batch]:
-    """Every step's batch out of a pool of those that were drawn; see the module. Pictures as bytes, on the device.
+    """Yield a batch for every step from a pool of those that were drawn; images are uint8, on the device.
 
     Args:
-        feed: What is drawn; see `load_batches`.
-        stage: Says how often a sample is used, how many are kept, seed, batch and crop.
-        first: The number of the first sample.
-        device: Where the pool lies.
-        share: Of this process.
+        batches: What goes into the pool, from `load_batches`.
+        stage: Defines how often a sample is reused, the size of the pool, seed, batch and crop.
+        first: The index of the first sample.
+        device: Where the pool is kept.
+        position: Of this process.
     """
-    train, share = stage.train, share or ProcessRank()
-    part = train.batch // share.world
-    kept: deque[Batch] = deque(maxlen=max(1, train.pool // train.batch))
+    train, position = stage.train, position or ProcessRank()
+    size = train.batch // position.world_size
+    pool: deque[Batch] = deque(maxlen=max(1, train.pool // train.batch))
     for step in range((first - stage.begin) // train.batch, -(-train.samples // train.batch)):
-        if not kept or step % train.reuse == 0:
-            kept.append(next(feed).apply(lambda tensor: tensor.to(device, non_blocking=True)))
-        rng = np.random.default_rng((train.seed, step, share.rank, _POOLED))
+        if not pool or step % train.reuse == 0:
+            pool.append(next(batches).apply(lambda tensor: tensor.to(device, non_blocking=True)))
+        rng = np.random.default_rng((train.seed, step, position.rank, _POOL_SEED))
         parts = []
-        # Each group takes one batch and one crop: few large copies instead of many small ones.
-        for rows in np.array_split(np.arange(part), min(_GROUPS, part)):
-            batch = kept[int(rng.integers(len(kept)))]
+        # Each group shares one pooled batch and one crop: a few large copies instead of many small ones.
+        for group in np.array_split(np.arange(size), min(_POOL_GROUPS, size)):
+            batch = pool[int(rng.integers(len(pool)))]
             side = batch.truth.shape[-1]
             top, left = (int(v) for v in rng.integers(side - train.crop + 1, size=2))
-            chosen = torch.from_numpy(rng.choice(part, len(rows), replace=False)).to(device)
-            parts.append(batch.apply(partial(_taken, chosen, side, top, left, train.crop)))
-        yield Batch.joined(parts)
+            rows = torch.from_numpy(rng.choice(size, len(group), replace=False)).to(device)
+            parts.append(batch.apply(partial(_crop_rows, rows, side, top, left, train.crop)))
+        yield Batch.concatenate(parts)
 
 
-def _taken(rows: Tensor, side: int, top: int, left: int, crop: int, tensor: Tensor) -> Tensor:
-    """Some rows of a tensor, cropped if it is of maps."""
+def _crop_rows(rows: Tensor, side: int, top: int, left: int, crop: int, tensor: Tensor) -> Tensor:
+    """Some rows of a tensor of a batch; maps (N, C, side, side) are also cropped."""
     if tensor.ndim == 4 and tensor.shape[-1] == side:
         tensor = tensor[..., top : top + crop, left : left + crop]
     return tensor.index_select(0, rows)
 
 
 def move_to_device(batch: Batch, device: torch.device) -> Batch:
-    """A batch on a device, its pictures as numbers in [0, 1], channels last in memory."""
+    """Move a batch to a device and convert its uint8 images to [0, 1], channels last in memory."""
     moved = batch.apply(lambda tensor: tensor.to(device, non_blocking=True))
     for name in ("frame0", "truth", "frame1"):
         image: Tensor = getattr(moved, name)
@@ -145,39 +149,41 @@ def move_to_device(batch: Batch, device: torch.device) -> Batch:
     return moved
 
 
-class _Steps(Sampler[range]):
-    """The numbers of the samples of this process, step by step."""
+class _StepIndices(Sampler[range]):
+    """The indices of the samples of this process, step by step."""
 
-    def __init__(self, first: int, stage: TrainingStage, share: ProcessRank) -> None:
-        self._first, self._stage, self._share = first, stage, share
+    def __init__(self, first: int, stage: TrainingStage, position: ProcessRank) -> None:
+        self._first, self._stage, self._position = first, stage, position
 
     def __iter__(self) -> Iterator[range]:
-        batch = self._stage.train.batch
-        part = batch // self._share.world
-        # Samples that are used several times are fewer: the k-th draw serves the steps from k·reuse on.
-        apart = batch * self._stage.train.reuse
-        begin = self._stage.begin
-        steps = range(begin + (self._first - begin) // apart * apart, self._stage.end, apart)
-        for start in (begin + (step - begin) // self._stage.train.reuse for step in steps):
-            start += self._share.rank * part
-            yield range(start, start + part)
+        train, begin = self._stage.train, self._stage.begin
+        size = train.batch // self._position.world_size
+        # With reuse, one batch is drawn for every `reuse` steps: the k-th serves the steps from k·reuse on.
+        interval = train.batch * train.reuse
+        for step_start in range(begin + (self._first - begin) // interval * interval, self._stage.end, interval):
+            start = begin + (step_start - begin) // train.reuse + self._position.rank * size
+            yield range(start, start + size)
 
 
-class _Drawn(Dataset[Any]):
-    """Batches by the numbers of their samples. An error is a value here: on its way it would lose its kind."""
+class _Batches(Dataset[Any]):
+    """Batches by the indices of their samples.
+
+    Errors are returned, not raised: PyTorch would re-raise an error of a worker as another type.
+    """
 
     def __init__(self, draw: SampleFunction, objective: Objective, crop: int) -> None:
         self._draw, self._objective, self._crop = draw, objective, crop
 
-    def __getitem__(self, numbers: Sequence[int]) -> Batch | BetwixtError:
+    def __getitem__(self, indices: Sequence[int]) -> Batch | BetwixtError:
         try:
-            return _collated([self._one(number) for number in numbers])
+            return _collate([self._prepare(index) for index in indices])
         except BetwixtError as error:
             return error
 
-    def _one(self, number: int) -> tuple[TrainingSample, dict[str, NDArray[Any]]]:
+    def _prepare(self, index: int) -> tuple[TrainingSample, dict[str, NDArray[Any]]]:
+        """Draw a sample with the objective's margin, let the objective prepare it, cut the margin off."""
         margin = self._objective.margin
-        rng, sample = self._draw(number, self._crop + 2 * margin)
+        rng, sample = self._draw(index, self._crop + 2 * margin)
         extra = self._objective.prepare(rng, sample)
         if not margin:
             return sample, extra
@@ -187,34 +193,34 @@ class _Drawn(Dataset[Any]):
         return TrainingSample(sample.images[:, inside, inside], sample.t, motion), extra
 
 
-def _collated(samples: Sequence[tuple[TrainingSample, dict[str, NDArray[Any]]]]) -> Batch:
-    """Samples as tensors, their pictures as bytes."""
-    stack = torch.from_numpy(np.stack([s.images for s, _ in samples])).permute(1, 0, 4, 2, 3)
-    still = np.zeros((*samples[0][0].images.shape[1:3], 2), np.float32)
-    motion = [still if s.motion is None else s.motion for s, _ in samples]
+def _collate(samples: Sequence[tuple[TrainingSample, dict[str, NDArray[Any]]]]) -> Batch:
+    """Stack samples into a batch with uint8 images."""
+    frame0, truth, frame1 = torch.from_numpy(np.stack([s.images for s, _ in samples])).permute(1, 0, 4, 2, 3)
+    no_motion = np.zeros((*samples[0][0].images.shape[1:3], 2), np.float32)
+    motion = [no_motion if s.motion is None else s.motion for s, _ in samples]
     known = [0.0 if s.motion is None else 1.0 for s, _ in samples]
-    frame0, truth, frame1 = stack
+    extra = {name: [values[name] for _, values in samples] for name in samples[0][1]}
     return Batch(
         frame0,
         truth,
         frame1,
         t=torch.tensor([s.t for s, _ in samples], dtype=torch.float32).reshape(-1, 1, 1, 1),
-        motion=_maps(motion),
+        motion=_stack_maps(motion),
         exact=torch.tensor(known).reshape(-1, 1, 1, 1),
         extra={
-            name: _maps(values) if values[0].ndim == 3 else torch.from_numpy(np.stack(values))
-            for name in samples[0][1]
-            for values in [[extra[name] for _, extra in samples]]
+            name: _stack_maps(values) if values[0].ndim == 3 else torch.from_numpy(np.stack(values))
+            for name, values in extra.items()
         },
     )
 
 
-def _maps(values: Sequence[NDArray[Any]]) -> Tensor:
-    return torch.from_numpy(np.stack(values)).permute(0, 3, 1, 2).contiguous()
+def _stack_maps(maps: Sequence[NDArray[Any]]) -> Tensor:
+    """N maps (H, W, C) as a tensor (N, C, H, W)."""
+    return torch.from_numpy(np.stack(maps)).permute(0, 3, 1, 2).contiguous()
 
 
 def _without_values(objective: Objective) -> Objective:
-    """The objective as the workers need it: all of it but the values of its parameters and buffers."""
+    """A copy of the objective for the workers, with parameters and buffers on the meta device."""
     meta: dict[int, Any] = {}
     for tensor in (*objective.parameters(), *objective.buffers()):
         empty = tensor.detach().to("meta")
@@ -222,18 +228,18 @@ def _without_values(objective: Objective) -> Objective:
     return copy.deepcopy(objective, meta)
 
 
-def _as_it_is(value: Any) -> Any:
+def _identity(value: Any) -> Any:
     return value
 
 
-def _begin_worker(number: int) -> None:
+def _init_worker(number: int) -> None:
     make_opencv_deterministic()
-    # Ctrl-C is for the loop, which ends at a whole step and lets the workers go.
+    # Ctrl-C is handled by the loop, which finishes its step and then ends the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _context() -> Any:
-    """How workers begin: a fork of a process that computes in threads can hang, one of a fresh process cannot."""
+def _worker_context() -> Any:
+    """How workers are started: a fork of a multi-threaded process can deadlock, one of a fresh process cannot."""
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
     context = get_context("forkserver")

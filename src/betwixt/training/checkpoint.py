@@ -1,16 +1,16 @@
-"""Checkpoints: all that a training run needs to go on, in one safetensors file, written whole or not at all.
+"""Checkpoints: everything that a run needs to be resumed, in one safetensors file that is written atomically.
 
-    model.NAME       the network's weights as they train, by the names that ship     float32
-    objective.NAME   what else the objective holds: teachers, buffers                float32
-    ema.NAME         the moving average of what ships                                float32, or float16 in a small one
-    first.NAME       the optimizer's first moment; NAME as above                     float32, or bfloat16
-    second.NAME      its second moment, or Adamax's infinity norm                    float32, or bfloat16
-    step.NAME        how many steps it has made                                      float32
-    metadata: samples, steps, time, stage, the recipe, hash of the code, the data, as JSON under the key `state`
+    model.NAME       current weights of the exported module                      float32
+    objective.NAME   everything else in the objective: teachers, buffers         float32
+    ema.NAME         moving average of the exported module                       float32, or float16 in a small one
+    first.NAME       first moment of the optimizer (NAME without `model.`)       float32, or bfloat16
+    second.NAME      second moment, or the infinity norm of Adamax               float32, or bfloat16
+    step.NAME        the optimizer's step count                                  float32
+    metadata         `TrainingProgress` as JSON, under the key `state`
 
-A run draws all chance of a step from the seed and the step's number, so there is no generator whose state would have
-to be kept. A float32 checkpoint goes on bit for bit on the same device. A small one is what travels from machine to
-machine in the repository: ten bytes a parameter.
+The random numbers of a step come from the seed and the step's number, so there is no generator state to save. A run
+resumed from a float32 checkpoint continues bit for bit on the same device. A small checkpoint has ten bytes per
+parameter: small enough to be kept in the repository.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
@@ -27,14 +26,14 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from betwixt.errors import InputError
-from betwixt.files import temporary_path, write_error
+from betwixt.files import write_error
 from betwixt.training.objectives.base import Objective
 from betwixt.training.objectives.registry import make_objective
 from betwixt.version import __version__
+from betwixt.weights.export import write_weights
 from betwixt.weights.metadata import hyperparameter_metadata
 
 __all__ = [
@@ -52,17 +51,17 @@ __all__ = [
 
 @dataclass
 class TrainingProgress:
-    """How far a run has come, and what it is.
+    """The progress of a run, and what it is.
 
     Attributes:
-        step: Steps made.
-        samples: Samples seen.
-        seconds: Time spent, over all legs.
-        recipe: The recipe's table.
-        stage: The name of the stage in which the last step lay.
-        stage_step: Steps made in it.
+        step: Number of steps so far.
+        samples: Number of samples so far.
+        seconds: Training time so far, over all resumes.
+        recipe: The table of the recipe.
+        stage: The stage of the last step.
+        stage_step: Number of steps in that stage.
         code: Hash of the code that trained last.
-        data: What it learned from, a line for each source.
+        data: The data, one line per source.
     """
 
     step: int = 0
@@ -76,19 +75,18 @@ class TrainingProgress:
 
     @property
     def name(self) -> str:
-        """The recipe's."""
-        # Recipes once were a single table.
+        """The name of the recipe; "" in checkpoints from before recipes had names."""
         return str(self.recipe.get("name", ""))
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds.
+    """The contents of a checkpoint file.
 
     Attributes:
         path: Of the file.
-        tensors: By the names above.
-        progress: How far the run had come.
+        tensors: By their names in the file.
+        progress: Of the run.
     """
 
     path: Path
@@ -98,7 +96,7 @@ class Checkpoint:
 
 @functools.cache
 def code_hash() -> str:
-    """The first twelve digits of the SHA-256 over the package's Python files: which code it was."""
+    """The first twelve digits of the SHA-256 of the package's Python files."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -107,11 +105,11 @@ def code_hash() -> str:
 
 
 def averaged_tensors(objective: Objective) -> dict[str, Tensor]:
-    """What is averaged, by the names that ship: parameters and persistent buffers of real numbers, not copied."""
+    """The tensors that are averaged: floating-point parameters and buffers of the exported module, not copied."""
     return {n: t for n, t in objective.exported_module.state_dict(keep_vars=True).items() if t.is_floating_point()}
 
 
-def _names(objective: Objective) -> dict[str, Tensor]:
+def _named_tensors(objective: Objective) -> dict[str, Tensor]:
     """Every parameter and persistent buffer, by its name in a checkpoint."""
     exported_module = {
         id(tensor): f"model.{name}" for name, tensor in objective.exported_module.state_dict(keep_vars=True).items()
@@ -130,46 +128,39 @@ def write_checkpoint(
     *,
     small: bool = False,
 ) -> None:
-    """Write a checkpoint; `path` holds the old file or the new one, never half of either.
+    """Write a checkpoint, replacing the file atomically.
 
     Raises:
         OutputError: if it cannot be written.
     """
-    kept, moment = (torch.float16, torch.bfloat16) if small else (torch.float32, torch.float32)
+    average_type, moment_type = (torch.float16, torch.bfloat16) if small else (torch.float32, torch.float32)
     tensors: dict[str, Tensor] = {}
-    for name, tensor in _names(objective).items():
+    for name, tensor in _named_tensors(objective).items():
         tensors[name] = tensor.detach()
         state = optimizer.state.get(tensor)
         if state:
-            plain = name.removeprefix("model.")
-            tensors[f"first.{plain}"] = state["exp_avg"].to(moment)
-            tensors[f"second.{plain}"] = state["exp_avg_sq" if "exp_avg_sq" in state else "exp_inf"].to(moment)
-            tensors[f"step.{plain}"] = state["step"].reshape(1)
-    tensors |= {f"ema.{name}": tensor.to(kept) for name, tensor in average.items()}
+            short = name.removeprefix("model.")
+            tensors[f"first.{short}"] = state["exp_avg"].to(moment_type)
+            tensors[f"second.{short}"] = state["exp_avg_sq" if "exp_avg_sq" in state else "exp_inf"].to(moment_type)
+            tensors[f"step.{short}"] = state["step"].reshape(1)
+    tensors |= {f"ema.{name}": tensor.to(average_type) for name, tensor in average.items()}
     _write(path, tensors, {"state": json.dumps(asdict(progress))})
 
 
 def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
-    partial = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Tensors that share memory, such as tied weights, are written apart.
-        content = save({n: t.detach().contiguous().cpu().clone() for n, t in tensors.items()}, metadata=metadata)
-        with partial.open("wb") as file:
-            file.write(content)
-            os.fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
         raise write_error(error, path) from None
-    finally:
-        partial.unlink(missing_ok=True)
+    # Cloned, since safetensors refuses tensors that share memory, such as tied weights.
+    write_weights(path, {n: t.detach().contiguous().cpu().clone() for n, t in tensors.items()}, metadata)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        InputError: if there is none, it cannot be read, or it is something else.
+        InputError: if it does not exist, is damaged, or is not a checkpoint.
     """
     if not path.is_file():
         raise InputError(f"There is no checkpoint {path}.")
@@ -180,27 +171,27 @@ def read_checkpoint(path: Path) -> Checkpoint:
             progress = TrainingProgress(**{key: value for key, value in state.items() if key in known})
             if "stage_step" not in state:
                 progress.stage_step = progress.step
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            # Older checkpoints call the trained network `taught`.
+            tensors = {
+                name.replace("objective.taught.", "objective.training_network."): file.get_tensor(name)
+                for name in file.keys()  # noqa: SIM118 (not a dict)
+            }
     except KeyError:
-        raise InputError(f"{path} is no checkpoint of a training run: it may be weights alone.") from None
+        raise InputError(f"{path} is not a checkpoint of a training run: it may be a weights file.") from None
     except Exception as error:
-        what = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise InputError(f"{path} is no checkpoint, or damaged or cut short ({what[:150]}).") from None
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(f"{path} is not a checkpoint, or damaged or truncated ({reason[:150]}).") from None
     return Checkpoint(path, tensors, progress)
 
 
 def check_checkpoint(checkpoint: Checkpoint, recipe: Mapping[str, Any]) -> None:
-    """Refuse a checkpoint of another recipe.
-
-    Raises:
-        InputError: if its recipe has another name, or another network.
-    """
-    theirs, progress = checkpoint.path, checkpoint.progress
+    """Raise `InputError` if a checkpoint belongs to a recipe with another name or another network."""
+    path, progress = checkpoint.path, checkpoint.progress
     if progress.name != recipe["name"]:
-        raise InputError(f"{theirs} is of the recipe {progress.name}, not of {recipe['name']}: give that recipe.")
+        raise InputError(f"{path} is of the recipe {progress.name}, not of {recipe['name']}: use that recipe.")
     network = progress.recipe.get("network", {}).get("name")
     if network is not None and network != recipe["network"].get("name"):
-        raise InputError(f"{theirs} is of the network {network}, not of {recipe['network'].get('name')}.")
+        raise InputError(f"{path} is of the network {network}, not of {recipe['network'].get('name')}.")
 
 
 def restore(
@@ -209,34 +200,35 @@ def restore(
     average: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer | None = None,
 ) -> list[str]:
-    """Put a checkpoint's values into place.
+    """Load the values of a checkpoint.
 
-    Parameters that the file does not have keep theirs: a network that has grown a part goes on from the weights of the
-    smaller one.
+    Tensors that are not in the file keep their values: a network to which a part was added continues from the weights
+    of the smaller one.
 
     Args:
-        checkpoint: What was read.
+        checkpoint: From `read_checkpoint`.
         objective: Its parameters and buffers are overwritten.
-        average: Overwritten, too.
-        optimizer: Its moments are set; None where a stage begins, which begins without any.
+        average: The moving average, overwritten.
+        optimizer: Its moments are overwritten; None at the start of a stage, which begins without moments.
 
     Returns:
-        The names of parameters that the file does not have.
+        The names of the tensors that are not in the file.
 
     Raises:
-        InputError: if the file is another network's.
+        InputError: if the file is of another network.
     """
     tensors, path = checkpoint.tensors, checkpoint.path
-    own = _names(objective)
+    own = _named_tensors(objective)
     present = [name for name in own if name in tensors]
-    foreign = [n for n in tensors if n.startswith(("model.", "objective.")) and n not in own]
-    wrong = [name for name in present if tensors[name].shape != own[name].shape]
-    if foreign or not present:
-        what = f"it has {foreign[0]}, which the recipe's has not" if foreign else "not a name is the same"
-        raise InputError(f"{path} holds another network: {what}.")
-    if wrong:
-        shapes = f"{tuple(tensors[wrong[0]].shape)}, not {tuple(own[wrong[0]].shape)}"
-        raise InputError(f"{path} holds another network: its {wrong[0]} has the shape {shapes}.")
+    unknown = [n for n in tensors if n.startswith(("model.", "objective.")) and n not in own]
+    mismatched = [name for name in present if tensors[name].shape != own[name].shape]
+    if unknown or not present:
+        reason = f"the recipe's has no {unknown[0]}" if unknown else "no tensor has a matching name"
+        raise InputError(f"{path} is of another network: {reason}.")
+    if mismatched:
+        name = mismatched[0]
+        shapes = f"{tuple(tensors[name].shape)}, not {tuple(own[name].shape)}"
+        raise InputError(f"{path} is of another network: its {name} has the shape {shapes}.")
     with torch.no_grad():
         for name in present:
             own[name].copy_(tensors[name])
@@ -245,15 +237,15 @@ def restore(
                 value.copy_(tensors[f"ema.{name}"])
     if optimizer is not None:
         for group in optimizer.param_groups:
-            learning = {id(parameter) for parameter in group["params"]}
+            trainable = {id(parameter) for parameter in group["params"]}
             for name, parameter in own.items():
-                plain = name.removeprefix("model.")
-                if id(parameter) in learning and f"first.{plain}" in tensors:
-                    optimizer.state[parameter] = _moments(optimizer, parameter, tensors, plain)
+                short = name.removeprefix("model.")
+                if id(parameter) in trainable and f"first.{short}" in tensors:
+                    optimizer.state[parameter] = _optimizer_state(optimizer, parameter, tensors, short)
     return [name for name in own if name not in tensors]
 
 
-def _moments(
+def _optimizer_state(
     optimizer: torch.optim.Optimizer, parameter: Tensor, tensors: Mapping[str, Tensor], name: str
 ) -> dict[str, Tensor]:
     def like(value: Tensor) -> Tensor:
@@ -268,13 +260,13 @@ def _moments(
 
 
 def export_weights(source: Path, target: Path) -> TrainingProgress:
-    """Write the averaged weights of a checkpoint alone, in float16, as they ship, with where they come from.
+    """Write only the averaged weights of a checkpoint, in float16, with their origin as metadata.
 
     The metadata: `model` (the name in `betwixt models`), `hyperparameters`, `recipe`, `network`, `samples`, `hours`,
     `data`, `code` (hash of the code that trained), `version`, `date`.
 
     Raises:
-        InputError: if it is no checkpoint.
+        InputError: if `source` is not a checkpoint.
         OutputError: if the weights cannot be written.
     """
     checkpoint = read_checkpoint(source)
@@ -282,14 +274,14 @@ def export_weights(source: Path, target: Path) -> TrainingProgress:
     network = progress.recipe.get("network", {"name": progress.name})
     names = [name for name in checkpoint.tensors if name.startswith("ema.")]
     if not names:
-        raise InputError(f"{source} holds no averaged weights.")
+        raise InputError(f"{source} has no averaged weights.")
     with torch.random.fork_rng(devices=[]):
         objective = make_objective(network)
     metadata = {
         "model": objective.model_name,
         "recipe": progress.name,
         "network": json.dumps(network),
-        **hyperparameter_metadata(objective.network),
+        **hyperparameter_metadata(objective.exported_module),
         "samples": str(progress.samples),
         "hours": f"{progress.seconds / 3600:.2f}",
         "data": json.dumps(progress.data),
@@ -298,5 +290,5 @@ def export_weights(source: Path, target: Path) -> TrainingProgress:
         "origin": f"betwixt train {progress.name}",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
-    _write(target, objective.finish({n.removeprefix("ema."): checkpoint.tensors[n] for n in names}), metadata)
+    _write(target, objective.export_tensors({n.removeprefix("ema."): checkpoint.tensors[n] for n in names}), metadata)
     return progress

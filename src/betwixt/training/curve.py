@@ -1,9 +1,9 @@
-"""The training curve: scores on the development sets over samples and over hours, a line of CSV a measurement.
+"""The training curve: scores on the development sets over samples and hours, one CSV row per measurement.
 
     recipe,samples,hours,middlebury,ucf101,davis
     compact,152000,2.6044,35.651,34.783,28.122
 
-A set that was not measured leaves its column empty; a new one adds a column.
+The column of a set that was not measured is empty; a new set adds a column.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from betwixt.errors import InputError, UsageError
-from betwixt.files import write_atomically, write_error
+from betwixt.files import read_error, write_atomically, write_error
 
 __all__ = ["add_row", "curve_hash", "draw_curve", "read_curve"]
 
@@ -24,35 +24,35 @@ _FIXED = ("recipe", "samples", "hours")
 
 
 def read_curve(path: Path) -> list[dict[str, str]]:
-    """The lines of a curve.
+    """Read the rows of a curve.
 
     Raises:
-        InputError: if the file is no curve, or has no line.
+        InputError: if the file is not a training curve, or has no rows.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {(error.strerror or 'error').lower()}.") from None
+        raise read_error(path, error) from None
     except (UnicodeDecodeError, csv.Error):
-        raise InputError(f"{path} is no training curve: it is not CSV.") from None
+        raise InputError(f"{path} is not a training curve: it is not CSV.") from None
     if not rows or tuple(rows[0])[: len(_FIXED)] != _FIXED:
-        raise InputError(f"{path} is no training curve: its columns begin with {', '.join(_FIXED)}.")
+        raise InputError(f"{path} is not a training curve: its columns do not begin with {', '.join(_FIXED)}.")
     try:
         for row in rows:
             for name, value in list(row.items())[1:]:
                 if value or name in _FIXED:
                     float(value)
     except (TypeError, ValueError):
-        raise InputError(f"{path} is no training curve: {name} of a line is {value!r}, no number.") from None
+        raise InputError(f"{path} is not a training curve: the {name} of a row is {value!r}, not a number.") from None
     return rows
 
 
 def add_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Add a measurement to a curve, or begin one.
+    """Append a measurement to a curve; the file is created if it does not exist.
 
     Raises:
-        InputError: if the file is something else.
+        InputError: if the file is not a training curve.
         OutputError: if it cannot be written.
     """
     rows: list[Mapping[str, Any]] = [*read_curve(path), row] if path.exists() else [row]
@@ -69,17 +69,17 @@ def add_row(path: Path, row: Mapping[str, Any]) -> None:
 
 
 def curve_hash(path: Path) -> str:
-    """What a picture of a curve carries, so that it can be known whether it is up to date."""
+    """The text that a plot of the curve carries in its metadata, to tell whether it is up to date."""
     return f"curve {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
 
 
-def draw_curve(curve: Path, image: Path) -> None:
+def draw_curve(curve: Path, plot: Path) -> None:
     """Draw a curve as PNG: a row for each set, over samples on the left and over hours on the right.
 
     Raises:
-        UsageError: if matplotlib is not there.
+        UsageError: if matplotlib is not installed.
         InputError: if the curve cannot be read.
-        OutputError: if the picture cannot be written.
+        OutputError: if the plot cannot be written.
     """
     rows = read_curve(curve)
     try:
@@ -92,7 +92,7 @@ def draw_curve(curve: Path, image: Path) -> None:
     sets = [name for name in rows[0] if name not in _FIXED and any(row[name] for row in rows)]
     recipes = list(dict.fromkeys(row["recipe"] for row in rows))
     if not sets:
-        raise InputError(f"{curve} has no score.")
+        raise InputError(f"{curve} has no scores.")
     with matplotlib.rc_context({"font.size": 9}):
         figure, grid = pyplot.subplots(
             len(sets),
@@ -119,4 +119,4 @@ def draw_curve(curve: Path, image: Path) -> None:
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=130, metadata={"Software": None, "Description": curve_hash(curve)})
         pyplot.close(figure)
-    write_atomically(image, data.getvalue())
+    write_atomically(plot, data.getvalue())

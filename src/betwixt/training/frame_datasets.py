@@ -1,17 +1,17 @@
-"""Data sets of frames in the layouts in which they are published; frames are read when a sample asks for them.
+"""Published data sets of frames, in the folder layouts in which they are distributed.
 
     Vimeo-90K     vimeo_triplet/{tri_trainlist.txt, sequences/CLIP/SHOT/im1.png .. im3.png}        51,312 triplets
                   vimeo_septuplet/{sep_trainlist.txt, sequences/CLIP/SHOT/im1.png .. im7.png}      64,612 septuplets
     X-TRAIN       train/SCENE/CLIP/0000.png .. 0064.png, or encoded_train/SCENE/CLIP.mp4           4,408 clips
     GoPro         train/SEQUENCE/000001.png ..                                                     240 frames a second
 
-    clips ──uniformly──► clip ──Choice──► places of frame 0, truth, frame 1; t ──read──► one crop of the three
+    clips ──uniformly──► clip ──TripletChooser──► frame numbers, t ──read──► one crop of the three frames
 
-Which three frames of a clip make a sample is a `TripletChooser`: one out of a list (`ListedTriplets`: the triplets that
-Vimeo-90K's few frames allow), or a gap, a start and a place between them, each uniformly (`RandomGaps`: XVFI's rule for
-X-TRAIN).
+Which three frames of a clip make a sample is up to a `TripletChooser`: `ListedTriplets` picks one of all triplets that
+Vimeo-90K's few frames allow; `RandomGaps` picks a gap, a start and a position in between, each uniformly (XVFI's rule
+for X-TRAIN).
 
-Opening a set looks for every file that it names, so that a set that is incomplete fails at once and not after a night.
+Opening a data set checks for every file that it lists, so an incomplete data set is reported before training starts.
 """
 
 from __future__ import annotations
@@ -44,101 +44,115 @@ __all__ = [
     "open_x_train",
 ]
 
-Places = tuple[int, int, int, float]
-"""The places of frame 0, the truth and frame 1 in a clip, counted from 0, and t."""
+Triplet = tuple[int, int, int, float]
+"""The numbers of frame 0, the target and frame 1 in a clip, counted from 0, and t."""
 
 
 class Clip(Protocol):
-    """Consecutive frames."""
+    """A sequence of consecutive frames."""
+
+    @property
+    def path(self) -> str:
+        """Its file or folder, for messages."""
 
     def __len__(self) -> int: ...
 
-    def read(self, places: Sequence[int]) -> list[Image]:
-        """The frames at `places`, counted from 0; `InputError` if one cannot be read."""
+    def read(self, numbers: Sequence[int]) -> list[Image]:
+        """Read the frames with these numbers, counted from 0; `InputError` if one cannot be read."""
 
 
 @dataclass(frozen=True)
 class ImageClip:
-    """A clip of picture files."""
+    """A clip of image files."""
 
     paths: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """The folder."""
+        return str(Path(self.paths[0]).parent)
 
     def __len__(self) -> int:
         return len(self.paths)
 
-    def read(self, places: Sequence[int]) -> list[Image]:
-        """See `Clip`."""
-        return [read_image(Path(self.paths[place])) for place in places]
+    def read(self, numbers: Sequence[int]) -> list[Image]:
+        """Read the frames with these numbers, counted from 0."""
+        return [read_image(Path(self.paths[number])) for number in numbers]
 
 
 @dataclass(frozen=True)
 class VideoClip:
-    """A short video, decoded from its beginning each time: thrifty with disk, not with time."""
+    """A short video, decoded from its beginning for each sample: saves disk space, costs time.
+
+    Attributes:
+        path: The file.
+        frames: The number of its frames.
+    """
 
     path: str
     frames: int
-    """How many it has."""
 
     def __len__(self) -> int:
         return self.frames
 
-    def read(self, places: Sequence[int]) -> list[Image]:
-        """See `Clip`."""
-        found: dict[int, Image] = {}
+    def read(self, numbers: Sequence[int]) -> list[Image]:
+        """Decode the frames with these numbers, counted from 0."""
+        images: dict[int, Image] = {}
         try:
             with av.open(self.path) as container:
-                for number, frame in enumerate(itertools.islice(container.decode(video=0), max(places) + 1)):
-                    if number in places:
-                        found[number] = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+                for number, frame in enumerate(itertools.islice(container.decode(video=0), max(numbers) + 1)):
+                    if number in numbers:
+                        images[number] = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
         except (av.error.FFmpegError, OSError, IndexError) as error:
             raise InputError(f"{self.path} cannot be decoded: {error_text(error)}.") from None
-        if len(found) < len(set(places)):
-            raise InputError(f"{self.path} is damaged: it ends before its frame {max(places)}, counted from 0.")
-        return [found[place] for place in places]
+        if len(images) < len(set(numbers)):
+            raise InputError(f"{self.path} is damaged: it ends before frame {max(numbers)}, counted from 0.")
+        return [images[number] for number in numbers]
 
 
 class TripletChooser(Protocol):
-    """Which frames of a clip make a sample."""
+    """Chooses which frames of a clip make a sample."""
 
     @property
-    def least(self) -> int:
-        """How many frames a clip has to have."""
+    def min_length(self) -> int:
+        """The number of frames that a clip needs."""
 
-    def draw(self, rng: np.random.Generator, length: int) -> Places:
-        """A choice among `length` frames."""
+    def draw(self, rng: np.random.Generator, length: int) -> Triplet:
+        """Choose from a clip of `length` frames."""
 
 
 class ListedTriplets:
-    """One of the triplets that clips of `length` frames allow, each as often as the others.
+    """Any of the triplets that clips of `length` frames allow, with equal probability.
 
-    For seven frames these are, "between", all 35 of three frames in order (RIFE_m: 0 <= n0 < n1 < n2 < 7,
-    t = (n1 - n0) / (n2 - n0)); "middle", the 9 with the truth half-way; "next", those 9 with the last as the truth.
+    For seven frames these are, with "between", all 35 triplets in order (RIFE_m: 0 <= n0 < n1 < n2 < 7,
+    t = (n1 - n0) / (n2 - n0)); with "middle", the 9 with the target half-way; with "next", those 9 with the last frame
+    as the target.
     """
 
     def __init__(self, length: int, times: TargetTimes) -> None:
-        self.least = length
-        self._all: list[Places] = []
-        for first, truth, last in itertools.combinations(range(length), 3):
-            even = truth - first == last - truth
+        self.min_length = length
+        self._triplets: list[Triplet] = []
+        for first, middle, last in itertools.combinations(range(length), 3):
+            even = middle - first == last - middle
             if times == "next" and even:
-                self._all.append((first, last, truth, 2.0))
+                self._triplets.append((first, last, middle, 2.0))
             elif times == "between" or (times == "middle" and even):
-                self._all.append((first, truth, last, (truth - first) / (last - first)))
+                self._triplets.append((first, middle, last, (middle - first) / (last - first)))
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self._triplets)
 
-    def draw(self, rng: np.random.Generator, length: int) -> Places:
-        """See `TripletChooser`; only the first frames that the list knows count."""
-        return self._all[int(rng.integers(len(self._all)))]
+    def draw(self, rng: np.random.Generator, length: int) -> Triplet:
+        """Choose a triplet; `length` is not used."""
+        return self._triplets[int(rng.integers(len(self._triplets)))]
 
 
 @dataclass(frozen=True)
 class RandomGaps:
-    """Frames at a distance: how far apart frame 0 and frame 1 lie, from `smallest` to `largest` frames, uniformly.
+    """A random gap between frame 0 and frame 1, uniformly from `smallest` to `largest` frames.
 
-    "between" takes any frame between the two (XVFI); "middle" even gaps alone and the frame half-way; "next" the frame
-    that lies as far after frame 1.
+    "between" takes any frame between the two as the target (XVFI), "middle" only even gaps and the frame half-way,
+    "next" the frame one gap after frame 1.
     """
 
     smallest: int
@@ -146,14 +160,14 @@ class RandomGaps:
     times: TargetTimes
 
     def __post_init__(self) -> None:
-        least = 1 if self.times == "next" else 2
-        if not least <= self.smallest <= self.largest:
+        minimum = 1 if self.times == "next" else 2
+        if not minimum <= self.smallest <= self.largest:
             raise UsageError(
-                f"A gap of {self.smallest} to {self.largest} frames leaves nothing to be learned: it has to be at "
-                f"least {least}, and the second number not under the first."
+                f"'gaps' of {self.smallest} to {self.largest} frames have no target frame: they have to be at least "
+                f"{minimum}, in ascending order."
             )
         if not self._gaps():
-            raise UsageError(f"A gap of {self.smallest} frames has no middle frame: take an even one.")
+            raise UsageError(f"A gap of {self.smallest} frames has no middle frame: set 'gaps' to an even one.")
 
     def _gaps(self) -> range:
         if self.times == "middle":
@@ -161,76 +175,70 @@ class RandomGaps:
         return range(self.smallest, self.largest + 1)
 
     @property
-    def least(self) -> int:
-        """See `TripletChooser`."""
+    def min_length(self) -> int:
+        """The number of frames that a clip needs."""
         return self._gaps()[0] * (2 if self.times == "next" else 1) + 1
 
-    def draw(self, rng: np.random.Generator, length: int) -> Places:
-        """See `TripletChooser`; gaps that are too wide for the clip are left out."""
-        reach = 2 if self.times == "next" else 1
-        gaps = [gap for gap in self._gaps() if gap * reach < length]
+    def draw(self, rng: np.random.Generator, length: int) -> Triplet:
+        """Choose from the gaps that fit into `length` frames."""
+        span = 2 if self.times == "next" else 1
+        gaps = [gap for gap in self._gaps() if gap * span < length]
         gap = gaps[int(rng.integers(len(gaps)))]
-        start = int(rng.integers(length - gap * reach))
+        start = int(rng.integers(length - gap * span))
         if self.times == "next":
             return start, start + 2 * gap, start + gap, 2.0
-        place = gap // 2 if self.times == "middle" else int(rng.integers(1, gap))
-        return start, start + place, start + gap, place / gap
+        position = gap // 2 if self.times == "middle" else int(rng.integers(1, gap))
+        return start, start + position, start + gap, position / gap
 
 
 class ClipDataset:
-    """Samples out of clips; see the module.
+    """A `SampleSource` of random crops of random triplets of clips.
 
     Args:
         clips: At least one.
-        choice: Which frames of a clip make a sample.
-        enlarge: Share of the samples that show the frames at twice their size (IFRNet: 0.1).
+        chooser: Chooses the frames of a sample.
+        enlarge: Fraction of the samples that are upscaled by 2 (IFRNet: 0.1).
     """
 
-    def __init__(self, clips: Sequence[Clip], choice: TripletChooser, enlarge: float = 0.0) -> None:
-        self._clips, self._choice, self._enlarge = clips, choice, enlarge
+    def __init__(self, clips: Sequence[Clip], chooser: TripletChooser, enlarge: float = 0.0) -> None:
+        self._clips, self._chooser, self._enlarge = clips, chooser, enlarge
 
     def __len__(self) -> int:
         return len(self._clips)
 
     def draw(self, rng: np.random.Generator, size: int) -> TrainingSample:
-        """See `SampleSource`."""
+        """Draw a sample of `size` x `size` pixels."""
         clip = self._clips[int(rng.integers(len(self._clips)))]
-        *places, t = self._choice.draw(rng, len(clip))
-        images = clip.read(places)
+        *numbers, t = self._chooser.draw(rng, len(clip))
+        images = clip.read(numbers)
         if any(image.shape != images[0].shape for image in images):
-            raise InputError(f"{_name(clip)} has frames of different sizes.")
+            raise InputError(f"{clip.path} has frames of different sizes.")
         enlarged = self._enlarge > 0 and rng.random() < self._enlarge
         side = (size + 1) // 2 if enlarged else size
         height, width = images[0].shape[:2]
         if min(height, width) < side:
             raise InputError(
-                f"{_name(clip)} is {width}x{height}: too small for crops of {size}x{size}. Take a smaller crop."
+                f"{clip.path} is {width}x{height}: too small for crops of {size}x{size}: set a smaller 'crop'."
             )
         top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
         crops = [image[top : top + side, left : left + side] for image in images]
         if enlarged:
-            twice = (2 * side, 2 * side)
-            crops = [np.asarray(cv2.resize(crop, twice, interpolation=cv2.INTER_LINEAR), np.uint8) for crop in crops]
+            double = (2 * side, 2 * side)
+            crops = [np.asarray(cv2.resize(crop, double, interpolation=cv2.INTER_LINEAR), np.uint8) for crop in crops]
         return TrainingSample(np.stack(crops)[:, :size, :size], t)
-
-
-def _name(clip: Clip) -> str:
-    if isinstance(clip, ImageClip):
-        return str(Path(clip.paths[0]).parent)
-    return clip.path if isinstance(clip, VideoClip) else "A clip"
 
 
 def open_vimeo90k(
     root: Path, frames: int, times: TargetTimes, names: str | None = None, enlarge: float = 0.0
 ) -> ClipDataset:
-    """Vimeo-90K (Xue et al., IJCV 2019): triplets (`frames` 3) or septuplets (7) of the training list.
+    """Open Vimeo-90K (Xue et al., IJCV 2019): triplets (`frames` 3) or septuplets (7) of the training list.
 
     Args:
-        root: The set's folder, or the one above it.
+        root: The folder of the data set, or its parent.
         frames: 3 or 7.
-        times: Which frames are to be learned; triplets have no times but 1/2 and 2.
+        times: Target times; triplets only have 1/2 and 2.
         names: The list file in it, by default tri_trainlist.txt or sep_trainlist.txt.
-        enlarge: See `ClipDataset`.
+        enlarge: Fraction of the samples that are upscaled by 2.
     """
     kind = "vimeo_triplet" if frames == 3 else "vimeo_septuplet"
     table = names or ("tri_trainlist.txt" if frames == 3 else "sep_trainlist.txt")
@@ -239,75 +247,76 @@ def open_vimeo90k(
     for number, line in enumerate(read_list_file(base / table), start=1):
         folder = base / "sequences" / line
         paths = [folder / f"im{i}.png" for i in range(1, frames + 1)]
-        lost = next((path for path in paths if not path.exists()), None)
-        if lost is not None:
-            raise InputError(f"{lost} is missing: {base / table} names it in line {number}.")
+        missing = next((path for path in paths if not path.exists()), None)
+        if missing is not None:
+            raise InputError(f"{missing} is missing: line {number} of {base / table} lists it.")
         clips.append(ImageClip(tuple(map(str, paths))))
     return ClipDataset(clips, ListedTriplets(frames, times), enlarge)
 
 
 def open_x_train(root: Path, gaps: tuple[int, int], times: TargetTimes, enlarge: float = 0.0) -> ClipDataset:
-    """X-TRAIN of X4K1000FPS (Sim et al., XVFI, ICCV 2021): 65 frames of 768x768 at 1000 fps a clip.
+    """Open X-TRAIN of X4K1000FPS (Sim et al., XVFI, ICCV 2021): clips of 65 frames of 768x768 at 1000 fps.
 
-    As decoded frames, or as the videos that are published: these are decoded again for each sample, which takes a few
-    tenths of a second. Where a clip is there as both, its frames are read.
+    Either as decoded frames, or as the published videos, which are decoded again for each sample (a few tenths of a
+    second). If a clip exists as both, its frames are used.
 
     Args:
-        root: The set's folder, or the one above it.
-        gaps: See `RandomGaps`; XVFI takes 2 to 32.
-        times: See `RandomGaps`.
-        enlarge: See `ClipDataset`.
+        root: The folder of the data set, or its parent.
+        gaps: Range of the gap between frame 0 and frame 1; XVFI uses 2 to 32.
+        times: Target times.
+        enlarge: Fraction of the samples that are upscaled by 2.
     """
     base = _find(root, "X-TRAIN", "X4K1000FPS/train", "train", "X4K1000FPS/encoded_train", "encoded_train", ".")
-    choice = RandomGaps(*gaps, times)
+    chooser = RandomGaps(*gaps, times)
     clips: dict[Path, Clip] = {p.with_suffix(""): VideoClip(str(p), 65) for p in sorted(base.glob("*/*.mp4"))}
-    # A clip's name holds a dot: occ008.320.
+    # Names of clips contain a dot, such as occ008.320.
     for folder in sorted(d for d in base.glob("*/*") if d.is_dir()):
-        clips[folder] = _consecutive(folder)
+        clips[folder] = _open_folder(folder)
     example = base / "002" / "occ008.320"
-    expected = f"{base} holds no clip: expected {example / '0000.png'} and others, or {example}.mp4"
-    return ClipDataset(_checked(clips, choice, expected), choice, enlarge)
+    expected = f"{base} has no clip: expected {example / '0000.png'} and others, or {example}.mp4"
+    return ClipDataset(_check_clips(clips, chooser, expected), chooser, enlarge)
 
 
 def open_gopro(root: Path, gaps: tuple[int, int], times: TargetTimes, enlarge: float = 0.0) -> ClipDataset:
-    """GoPro (Nah et al., CVPR 2017), all frames: 22 sequences of 1280x720 at 240 fps under train/.
+    """Open GoPro (Nah et al., CVPR 2017), all frames: 22 sequences of 1280x720 at 240 fps under train/.
 
     Args:
-        root: The set's folder, the one above it, or any folder of folders of consecutive frames.
-        gaps: See `RandomGaps`; "8x" interpolation has 8 alone.
-        times: See `RandomGaps`.
-        enlarge: See `ClipDataset`.
+        root: The folder of the data set, its parent, or any folder of folders of consecutive frames.
+        gaps: Range of the gap between frame 0 and frame 1; 8 for 8x interpolation.
+        times: Target times.
+        enlarge: Fraction of the samples that are upscaled by 2.
     """
     base = _find(root, "GoProEntry", "GOPRO_Large_all/train", "GOPRO/train", "train", ".")
-    choice = RandomGaps(*gaps, times)
+    chooser = RandomGaps(*gaps, times)
     clips: dict[Path, Clip] = {}
     for folder in sorted(d for d in base.iterdir() if d.is_dir()):
-        clips[folder] = _consecutive(folder)
-    expected = f"{base} holds no sequence: expected {base / 'GOPR0372_07_00' / '000047.png'} and others"
-    return ClipDataset(_checked(clips, choice, expected), choice, enlarge)
+        clips[folder] = _open_folder(folder)
+    expected = f"{base} has no sequence: expected {base / 'GOPR0372_07_00' / '000047.png'} and others"
+    return ClipDataset(_check_clips(clips, chooser, expected), chooser, enlarge)
 
 
-def _consecutive(folder: Path) -> ImageClip:
-    """The pictures of a folder; numbers that leave one out would give wrong times."""
+def _open_folder(folder: Path) -> ImageClip:
+    """The images of a folder. A gap in their numbers would give wrong times, so it is an error."""
     paths = list_images(folder)
     for before, after in itertools.pairwise(paths):
         if before.stem.isdecimal() and after.stem.isdecimal() and int(after.stem) != int(before.stem) + 1:
-            raise InputError(f"{folder} lacks a frame between {before.name} and {after.name}: frames are consecutive.")
+            raise InputError(f"{folder} lacks a frame between {before.name} and {after.name}.")
     return ImageClip(tuple(map(str, paths)))
 
 
-def _checked(clips: dict[Path, Clip], choice: TripletChooser, expected: str) -> list[Clip]:
+def _check_clips(clips: dict[Path, Clip], chooser: TripletChooser, expected: str) -> list[Clip]:
+    """The clips in the order of their paths; `InputError` if there are none, or one is too short."""
     if not clips:
         raise InputError(f"{expected}.")
-    for place, clip in sorted(clips.items()):
-        if len(clip) < choice.least:
-            raise InputError(f"{place} holds {len(clip)} frames: a sample takes a clip of {choice.least} at least.")
+    for path, clip in sorted(clips.items()):
+        if len(clip) < chooser.min_length:
+            raise InputError(f"{path} has {len(clip)} frames: samples need clips of at least {chooser.min_length}.")
     return [clip for _, clip in sorted(clips.items())]
 
 
 def _find(root: Path, name: str, *folders: str) -> Path:
-    """The first of the folders under the root that is there."""
-    found = next((root / folder for folder in folders if (root / folder).is_dir()), None)
-    if found is None:
-        raise InputError(f"There is no folder {root}: {name} is expected in it.")
-    return found
+    """The first of the folders under the root that exists."""
+    for folder in folders:
+        if (root / folder).is_dir():
+            return root / folder
+    raise InputError(f"There is no folder {root}: put {name} there.")

@@ -1,13 +1,11 @@
-"""The training loop, on one device or many, the same recipe.
+"""The training loop, on one or several devices.
 
-    batches ──► objective.loss ──► backward ──► clip ──► optimizer ──► moving average ──► validation, checkpoint, curve
-    (feed)      (forward of the    (gradients: the mean                (of what ships)
-                 Fabric module)     over devices and parts)
+    batches ──► loss ──► backward ──► clip ──► optimizer step ──► moving average ──► log, save, evaluate
 
-Devices, processes and precision are Lightning Fabric's. A step is `batch` samples, however many devices share it and in
-however many parts each does its share. All chance of a step comes from the recipe's seed, the step and the device; a
-run that was stopped goes on with the samples that it has not seen, bit for bit as if it had not been stopped (on one
-device whose arithmetic is deterministic: a CPU).
+Lightning Fabric provides devices, processes and mixed precision. A step is `batch` samples, over all devices and parts
+(gradient accumulation). The random numbers of a step depend on the recipe's seed, the step and the device alone. So a
+resumed run continues with the samples that it has not seen, and gives bit for bit the same result as an uninterrupted
+one (on one device with deterministic arithmetic: a CPU).
 """
 
 from __future__ import annotations
@@ -17,19 +15,17 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from betwixt.backends.devices import check_device, cpu_computes_in_bf16
 from betwixt.errors import InputError, UsageError
 from betwixt.training.batches import ProcessRank, draw_from_pool, load_batches, move_to_device
 from betwixt.training.checkpoint import (
@@ -44,32 +40,21 @@ from betwixt.training.checkpoint import (
 )
 from betwixt.training.curve import add_row
 from betwixt.training.deterministic_opencv import deterministic_opencv
+from betwixt.training.fabric import find_process_position, make_fabric
 from betwixt.training.objectives.base import Batch, Objective
 from betwixt.training.objectives.registry import make_objective
 from betwixt.training.recipe import Recipe, TrainingStage, TrainSettings, learning_rate
 from betwixt.training.recipe_sampler import RecipeSampler
-from betwixt.training.validation import DevelopmentSet, development_sets, use_averaged_weights, validate
+from betwixt.training.training_log import LossMeter, ProgressReporter, SilentReporter, TensorBoardLog
+from betwixt.training.validation import DevelopmentSet, open_development_sets, use_averaged_weights, validate
 
-__all__ = ["CHECKPOINT", "SMALL", "ProgressReporter", "TrainingRun", "train"]
+__all__ = ["CHECKPOINT", "SMALL_CHECKPOINT", "Trainer", "TrainingRun", "train"]
 
-CHECKPOINT, SMALL = "checkpoint.safetensors", "small.safetensors"
-"""The files that a run goes on from, the first that is there."""
+CHECKPOINT, SMALL_CHECKPOINT = "checkpoint.safetensors", "small.safetensors"
+"""The checkpoints of a run; it is resumed from the first one that exists."""
 
-_TOGETHER = 16
-"""Several processes agree on when to stop, save and validate once in so many steps."""
-
-
-class ProgressReporter(Protocol):
-    """Who is told how it goes; only the first process tells."""
-
-    def note(self, text: str) -> None:
-        """Something worth knowing, once."""
-
-    def step(self, samples: int, end: int, stage: str, figures: Mapping[str, float]) -> None:
-        """Where the run is, and the means of the loss's parts and the speed since the last time."""
-
-    def scores(self, row: Mapping[str, Any]) -> None:
-        """A measurement, as it went into the curve."""
+_SYNC_INTERVAL = 16
+"""Steps between two agreements of several processes to stop, save or evaluate."""
 
 
 @dataclass(frozen=True)
@@ -78,25 +63,25 @@ class TrainingRun:
 
     Attributes:
         data: The data folder.
-        cache: What is prepared of it lies there.
-        output: The run's own folder.
-        resume: Whether to go on from the checkpoint in `output`.
-        fresh: Whether to begin anew though there is one.
-        source: A checkpoint from elsewhere to go on from.
-        weights: Weights to begin with, instead of random ones.
-        minutes: How long, at most.
-        cool_down: Over how many minutes, the last of them, the learning rate falls to zero: weights at the end of a
-            plateau are not as good as they could be.
+        cache: The folder of the prepared data.
+        output: The folder of checkpoints, curve and log.
+        resume: Whether to continue from the checkpoint in `output`.
+        fresh: Whether to start over even if there is one.
+        source: A checkpoint from elsewhere to continue from.
+        weights: A weights file to start from instead of random weights.
+        minutes: Time limit.
+        cool_down: The learning rate falls to zero over this many minutes before the time limit, since weights at the
+            end of a plateau are not as good as they could be.
         until: The sample at which to stop.
         device: "auto", "cpu" or "cuda".
-        devices: How many on this machine; 0 for all GPUs, or one CPU.
-        nodes: How many machines.
+        devices: Number of devices on this machine; 0: all GPUs, or one CPU.
+        nodes: Number of machines.
         precision: "fp32" or "bf16-mixed", instead of the recipe's.
-        workers: Processes that draw samples ahead, for each device.
-        jobs: Processes that prepare the data; 0 for one a core.
+        workers: Worker processes per device that draw samples.
+        jobs: Processes that prepare the data; 0: one per core.
         evaluation: The folder of the development sets.
-        save_every: Minutes.
-        evaluate_every: Minutes.
+        save_every: Minutes between checkpoints.
+        evaluate_every: Minutes between evaluations.
     """
 
     data: Path
@@ -121,13 +106,13 @@ class TrainingRun:
 
 
 def train(recipe: Recipe, run: TrainingRun, report: ProgressReporter) -> TrainingProgress:
-    """Train to the recipe's end, for so many minutes, to a sample, or until told to stop (SIGTERM, SIGINT).
+    """Train to the end of the recipe, to the time limit, to a sample, or until SIGTERM or SIGINT.
 
     Writes into `run.output`:
         checkpoint.safetensors: every few minutes and at the end.
         small.safetensors: the same with 16-bit averages and moments.
-        curve.csv: a line whenever the development sets were scored.
-        tensorboard/: the parts of the loss, learning rate, speed and scores, where TensorBoard is installed.
+        curve.csv: a row for every evaluation.
+        tensorboard/: loss terms, learning rate, speed and scores, if TensorBoard is installed.
 
     Raises:
         InputError: if data or checkpoint cannot be used, or the loss diverges.
@@ -135,235 +120,230 @@ def train(recipe: Recipe, run: TrainingRun, report: ProgressReporter) -> Trainin
         OutputError: if something cannot be written.
     """
     with deterministic_opencv():
-        return _Training(recipe, run, report).run()
+        return Trainer(recipe, run, report).train()
 
 
-class _Untouched:
-    """A batch that Fabric hands on as it is: with mixed precision it would round all numbers of it to sixteen bits.
+class Trainer:
+    """A training run in progress; see `train`.
 
-    Eight bits of a picture do not survive that, nor do flows of some pixels.
+    Attributes:
+        objective: The objective, on the device.
+        position: Of this process among those of the run.
     """
 
-    def __init__(self, batch: Batch) -> None:
-        self.batch = batch
-
-
-class _Step(nn.Module):
-    """An objective's loss as a forward pass, which is what Fabric wraps."""
-
-    def __init__(self, objective: Objective) -> None:
-        super().__init__()
-        self.objective = objective
-
-    def forward(self, given: _Untouched, done: float) -> tuple[Tensor, dict[str, Tensor]]:
-        terms = self.objective.loss(given.batch, done)
-        return terms.total, terms.parts
-
-
-class _Training:
     def __init__(self, recipe: Recipe, run: TrainingRun, report: ProgressReporter) -> None:
         self._recipe, self._run = recipe, run
-        # All that a user can have got wrong is said before other processes are started and wait for this one.
-        first, first_here = _places()
+
+        # Check everything that can be wrong before other processes are started and wait for this one.
+        first, first_on_machine = find_process_position()
         torch.manual_seed(recipe.stages[0].train.seed)
-        self._objective = make_objective(recipe.network)
-        _check_stages(recipe, self._objective)
-        self._fabric = fabric = _fabric(run, recipe)
-        checkpoint = _checkpoint(recipe, run) if first else None
-        self._sets = self._development_sets() if first and run.evaluation is not None else {}
-        self._draw = RecipeSampler(recipe, run.data, run.cache)
-        if first_here:
+        self.objective = make_objective(recipe.network)
+        _check_stages(recipe, self.objective)
+        self._fabric = make_fabric(run.device, run.devices, run.nodes, run.precision, recipe.stages[0].train.precision)
+        checkpoint = _find_checkpoint(recipe, run) if first else None
+        self._development_sets: dict[str, DevelopmentSet] = {}
+        if first and run.evaluation is not None:
+            extrapolates = not self.objective.interpolator("cpu").interpolates
+            self._development_sets = open_development_sets(run.evaluation, extrapolate=extrapolates)
+
+        # The first process on each machine prepares its data.
+        self._sampler = RecipeSampler(recipe, run.data, run.cache)
+        if first_on_machine:
             if not run.cache.exists():
-                report.note(f"The data is decoded and prepared in {run.cache}, this once.")
-            self._draw.prepare(run.jobs or os.cpu_count() or 1, lambda line: None)
-        fabric.launch()
-        self._report: ProgressReporter = report if fabric.global_rank == 0 else _Silence()
-        self._share = ProcessRank(fabric.global_rank, fabric.world_size)
-        _check_shares(recipe, self._share)
-        # What one machine has read is what all begin with.
-        self._checkpoint: Checkpoint | None = fabric.broadcast(checkpoint)
+                report.note(f"The data is decoded and prepared in {run.cache}, once.")
+            self._sampler.prepare(run.jobs or os.cpu_count() or 1, lambda line: None)
+
+        self._fabric.launch()
+        self.position = ProcessRank(self._fabric.global_rank, self._fabric.world_size)
+        _check_batches(recipe, self.position.world_size)
+        is_first = self.position.rank == 0
+        self._report: ProgressReporter = report if is_first else SilentReporter()
+
+        # All processes start from the checkpoint that the first one has read.
+        self._checkpoint: Checkpoint | None = self._fabric.broadcast(checkpoint)
         if run.weights is not None and self._checkpoint is None:
             from betwixt.weights.load import load_weights
 
-            load_weights(self._objective.exported_module, run.weights)
-        self._objective.to(fabric.device)
-        self._objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._average = {name: t.detach().clone() for name, t in averaged_tensors(self._objective).items()}
+            load_weights(self.objective.exported_module, run.weights)
+        self.objective.to(self._fabric.device)
+        self.objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._average = {name: t.detach().clone() for name, t in averaged_tensors(self.objective).items()}
         self._progress = self._checkpoint.progress if self._checkpoint else TrainingProgress()
         self._progress.recipe = json.loads(json.dumps(recipe.table, default=str))
-        self._progress.code, self._progress.data = code_hash(), self._draw.describe()
-        self._log = _Log(run.output) if fabric.global_rank == 0 else _Log(None)
-        if not self._log.kept and fabric.global_rank == 0:
-            report.note("TensorBoard is not installed: its log is left out.")
-        self._began, self._before = time.monotonic(), self._progress.seconds
-        self._saved = self._validated = self._began
+        self._progress.code, self._progress.data = code_hash(), self._sampler.describe()
+        self._log = TensorBoardLog(run.output / "tensorboard" if is_first else None)
+        if is_first and not self._log.is_open:
+            report.note("TensorBoard is not installed: there will be no log for it.")
         self._end = recipe.samples if run.until is None else min(run.until, recipe.samples)
+        self._start, self._seconds_before = time.monotonic(), self._progress.seconds
+        self._last_save = self._last_evaluation = self._start
 
-    def run(self) -> TrainingProgress:
-        """Every stage that is left."""
+    def train(self) -> TrainingProgress:
+        """Train the remaining stages."""
         progress = self._progress
-        with _stop_requests() as stop:
-            stopped = False
+        with _catch_stop_signals() as stop:
             if progress.samples >= self._end:
-                self._report.note(f"Nothing is left to train: the run is at sample {progress.samples}.")
+                self._report.note(f"There is nothing left to train: the run is at sample {progress.samples}.")
                 if self._checkpoint is not None:
-                    restore(self._checkpoint, self._objective, self._average)
+                    restore(self._checkpoint, self.objective, self._average)
                 if self._run.evaluation is not None:
-                    self._judge()
+                    self._evaluate()
+            stopped = False
             while not stopped and progress.samples < self._end:
-                stopped = self._stage(self._recipe.stage_at(progress.samples), stop)
+                stopped = self._train_stage(self._recipe.stage_at(progress.samples), stop)
             self._log.close()
         return progress
 
-    def _stage(self, stage: TrainingStage, stop: _StopRequest) -> bool:
-        """Train in a stage to its end, or until it is time to stop; whether it was."""
-        fabric, objective, progress, train = self._fabric, self._objective, self._progress, stage.train
+    def _train_stage(self, stage: TrainingStage, stop: _StopRequest) -> bool:
+        """Train to the end of a stage; returns True if the run has to stop before."""
+        fabric, objective, progress, train = self._fabric, self.objective, self._progress, stage.train
+
+        # Set up: trainable parameters, optimizer, data.
         objective.train()
         objective.begin_stage(stage.name or objective.stages[0])
-        learning = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-        optimizer = _optimizer(train, learning)
-        goes_on = self._checkpoint is not None and progress.stage == stage.name
-        if self._checkpoint is not None:
-            missing = restore(self._checkpoint, objective, self._average, optimizer if goes_on else None)
-            if missing:
-                self._report.note(
-                    f"{len(missing)} tensors are not in the checkpoint, {missing[0]} for one: they begin anew."
-                )
-            self._checkpoint = None
-        if not goes_on:
-            progress.stage, progress.stage_step = stage.name, 0
-        model, wrapped = fabric.setup(_Step(objective), optimizer)
-        end = min(self._end, stage.end)
-        feed = load_batches(
-            self._draw,
-            objective,
-            stage,
-            progress.samples,
-            share=self._share,
-            workers=self._run.workers,
-            pinned=fabric.device.type == "cuda",
-        )
-        if train.reuse > 1:
-            feed = draw_from_pool(feed, stage, progress.samples, fabric.device, self._share)
-        meter = _Meter(fabric)
-        norm: Tensor | None = None
-        own, average = [t.detach() for t in averaged_tensors(objective).values()], list(self._average.values())
-        stopped = False
+        trainable = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+        optimizer = _make_optimizer(train, trainable)
+        self._begin_or_resume(stage, optimizer)
+        model, wrapped_optimizer = fabric.setup(_LossModule(objective), optimizer)
+        batches = self._open_batches(stage)
+        current, average = [t.detach() for t in averaged_tensors(objective).values()], list(self._average.values())
+        meter = LossMeter()
+        end, stopped, gradient_norm = min(self._end, stage.end), False, None
+
         while progress.samples < end and not stopped:
-            batch = move_to_device(next(feed), fabric.device)
-            rate = learning_rate(train, progress.samples - stage.begin) * self._cooling()
+            batch = move_to_device(next(batches), fabric.device)
+            rate = learning_rate(train, progress.samples - stage.begin) * self._cool_down_factor()
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            done = (progress.samples - stage.begin) / train.samples
+
+            # Forward and backward, in `accumulate` parts.
+            stage_progress = (progress.samples - stage.begin) / train.samples
             size = len(batch) // train.accumulate
             for part in range(train.accumulate):
-                torch.manual_seed(_seed(train.seed, progress.samples, part, self._share.rank))
-                given = _Untouched(batch.part(part * size, (part + 1) * size) if train.accumulate > 1 else batch)
+                torch.manual_seed(_step_seed(train.seed, progress.samples, part, self.position.rank))
+                samples = batch.part(part * size, (part + 1) * size) if train.accumulate > 1 else batch
                 with fabric.no_backward_sync(model, enabled=part + 1 < train.accumulate):
-                    total, parts = model(given, done)
-                    fabric.backward(total / train.accumulate if train.accumulate > 1 else total)
-                meter.add(parts or {"loss": total.detach()}, size)
-            # A step late, so that a GPU need not wait for being asked.
-            self._check(norm, progress.samples)
-            norm = torch.nn.utils.clip_grad_norm_(learning, train.clip_gradient or math.inf)
-            wrapped.step()
-            wrapped.zero_grad(set_to_none=True)
+                    loss, terms = model(_Float32Batch(samples), stage_progress)
+                    fabric.backward(loss / train.accumulate)
+                meter.add(terms or {"loss": loss.detach()}, size)
+
+            # Clip. The norm of the previous step is checked: waiting for this one would stall a GPU.
+            self._check_finite(gradient_norm)
+            gradient_norm = torch.nn.utils.clip_grad_norm_(trainable, train.clip_gradient or math.inf)
+
+            # Step, and update the moving average.
+            wrapped_optimizer.step()
+            wrapped_optimizer.zero_grad(set_to_none=True)
             progress.step += 1
             progress.stage_step += 1
             progress.samples += train.batch
             with torch.no_grad():
-                torch._foreach_lerp_(average, own, 1.0 - _decay(train, progress.stage_step))
-            stopped = self._between(stage, optimizer, norm, meter, stop, rate)
-        self._check(norm, progress.samples)
-        last = stopped or progress.samples >= self._end
+                torch._foreach_lerp_(average, current, 1.0 - _average_decay(train, progress.stage_step))
+
+            # Log.
+            progress.seconds = self._seconds_before + time.monotonic() - self._start
+            if progress.step % 100 == 0 or (progress.step % 10 == 0 and meter.seconds > 10):
+                figures = meter.read(self.position.world_size)
+                self._report.step(progress.samples, self._end, stage.name, figures)
+                figures |= {"learning rate": rate, "gradient norm": float(gradient_norm)}
+                self._log.add(progress.samples, figures)
+
+            # Save and evaluate.
+            stopped, save, evaluate = self._check_schedule(stop)
+            if save or evaluate:
+                self._check_finite(gradient_norm)
+            if save:
+                self._save(optimizer)
+            if evaluate:
+                self._evaluate()
+                meter.restart()
+
+        self._check_finite(gradient_norm)
         self._save(optimizer)
-        if last and self._run.evaluation is not None:
-            self._judge()
-        del feed
+        if self._run.evaluation is not None and (stopped or progress.samples >= self._end):
+            self._evaluate()
         return stopped
 
-    def _cooling(self) -> float:
-        """What the learning rate is multiplied by, where a leg is to end cooled down."""
+    def _begin_or_resume(self, stage: TrainingStage, optimizer: torch.optim.Optimizer) -> None:
+        """Restore the checkpoint, once, and note the stage in the progress if it is a new one."""
+        resumed = self._checkpoint is not None and self._progress.stage == stage.name
+        if self._checkpoint is not None:
+            missing = restore(self._checkpoint, self.objective, self._average, optimizer if resumed else None)
+            if missing:
+                self._report.note(
+                    f"{len(missing)} tensors (such as {missing[0]}) are not in the checkpoint and keep their initial "
+                    "values."
+                )
+            self._checkpoint = None
+        if not resumed:
+            self._progress.stage, self._progress.stage_step = stage.name, 0
+
+    def _open_batches(self, stage: TrainingStage) -> Iterator[Batch]:
+        device, first = self._fabric.device, self._progress.samples
+        batches = load_batches(
+            self._sampler,
+            self.objective,
+            stage,
+            first,
+            position=self.position,
+            workers=self._run.workers,
+            pinned=device.type == "cuda",
+        )
+        if stage.train.reuse > 1:
+            batches = draw_from_pool(batches, stage, first, device, self.position)
+        return batches
+
+    def _cool_down_factor(self) -> float:
+        """The factor of the learning rate that brings it to zero at the time limit."""
         run = self._run
         if run.minutes is None or not run.cool_down:
             return 1.0
-        left = run.minutes - (time.monotonic() - self._began) / 60
-        if self._share.world > 1:
-            # Clocks differ; a rate that did would draw the devices' weights apart.
-            left = float(self._fabric.all_reduce(torch.tensor(left, device=self._fabric.device)))
-        return 0.5 * (1.0 - math.cos(math.pi * min(1.0, max(0.0, left / run.cool_down))))
+        minutes_left = run.minutes - (time.monotonic() - self._start) / 60
+        if self.position.world_size > 1:
+            # Clocks differ between processes, but all need the same learning rate.
+            minutes_left = float(self._fabric.all_reduce(torch.tensor(minutes_left, device=self._fabric.device)))
+        return 0.5 * (1.0 - math.cos(math.pi * min(1.0, max(0.0, minutes_left / run.cool_down))))
 
-    def _between(
-        self,
-        stage: TrainingStage,
-        optimizer: torch.optim.Optimizer,
-        norm: Tensor,
-        meter: _Meter,
-        stop: _StopRequest,
-        rate: float,
-    ) -> bool:
-        """What there is to do between two steps; whether to stop."""
-        progress, now = self._progress, time.monotonic()
-        progress.seconds = self._before + now - self._began
-        if progress.step % 100 == 0 or (progress.step % 10 == 0 and now - meter.began > 10):
-            figures = meter.read(self._share.world)
-            self._report.step(progress.samples, self._end, stage.name, figures)
-            self._log.add(progress.samples, {**figures, "learning rate": rate, "gradient norm": float(norm)})
-        wishes = [
-            stop.asked or (self._run.minutes is not None and now - self._began >= 60 * self._run.minutes),
-            now - self._saved > 60 * self._run.save_every,
-            self._run.evaluation is not None and now - self._validated > 60 * self._run.evaluate_every,
+    def _check_schedule(self, stop: _StopRequest) -> tuple[bool, bool, bool]:
+        """Whether it is time to stop, to save and to evaluate: for any process, then for all of them."""
+        run, now = self._run, time.monotonic()
+        due = [
+            stop.requested or (run.minutes is not None and now - self._start >= 60 * run.minutes),
+            now - self._last_save > 60 * run.save_every,
+            run.evaluation is not None and now - self._last_evaluation > 60 * run.evaluate_every,
         ]
-        if self._share.world > 1:
-            if progress.step % _TOGETHER:
-                return False
-            wishes = self._agreed(wishes)
-        stopped, save, judge = wishes
-        if stopped:
-            return True
-        if save or judge:
-            self._check(norm, progress.samples)
-        if save:
-            self._save(optimizer)
-            self._saved = time.monotonic()
-        if judge:
-            self._judge()
-            self._validated = time.monotonic()
-            meter.restart()
-        return False
+        if self.position.world_size > 1:
+            if self._progress.step % _SYNC_INTERVAL:
+                return False, False, False
+            device = self._fabric.device
+            counts: Any = self._fabric.all_reduce(torch.tensor(due, dtype=torch.float32, device=device))
+            due = [count > 0 for count in counts.tolist()]
+        stopped, save, evaluate = due
+        return stopped, save and not stopped, evaluate and not stopped
 
-    def _agreed(self, wishes: list[bool]) -> list[bool]:
-        """What any process wishes, all do."""
-        asked: Any = self._fabric.all_reduce(torch.tensor(wishes, dtype=torch.float32, device=self._fabric.device))
-        return [bool(value > 0) for value in asked.tolist()]
-
-    def _check(self, norm: Tensor | None, samples: int) -> None:
-        if norm is None or math.isfinite(float(norm)):
+    def _check_finite(self, gradient_norm: Tensor | None) -> None:
+        if gradient_norm is None or math.isfinite(float(gradient_norm)):
             return
-        kept = self._run.output / CHECKPOINT
-        go_on = f"go on from {kept} (--resume)" if kept.exists() else "begin anew"
+        checkpoint = self._run.output / CHECKPOINT
+        what = f"pass `resume=True` to continue from {checkpoint}" if checkpoint.exists() else "start over"
         raise InputError(
-            f"The loss diverged after {samples} samples: {go_on} with a smaller learning_rate, a clip_gradient or "
-            "another seed."
+            f"The loss diverged after {self._progress.samples} samples: {what} with a smaller learning_rate, a "
+            "clip_gradient or another seed."
         )
 
     def _save(self, optimizer: torch.optim.Optimizer) -> None:
-        if self._fabric.global_rank == 0:
-            for name, small in ((CHECKPOINT, False), (SMALL, True)):
+        if self.position.rank == 0:
+            for name, small in ((CHECKPOINT, False), (SMALL_CHECKPOINT, True)):
                 path = self._run.output / name
-                write_checkpoint(path, self._objective, self._average, optimizer, self._progress, small=small)
+                write_checkpoint(path, self.objective, self._average, optimizer, self._progress, small=small)
+        self._last_save = time.monotonic()
 
-    def _development_sets(self) -> dict[str, DevelopmentSet]:
-        assert self._run.evaluation is not None
-        model = self._objective.interpolator("cpu")
-        return development_sets(self._run.evaluation, extrapolate=not model.interpolates)
-
-    def _judge(self) -> None:
-        """Score the averaged weights and add a line to the curve; the other processes wait."""
-        if self._fabric.global_rank == 0:
+    def _evaluate(self) -> None:
+        """Score the averaged weights and add a row to the curve; the other processes wait."""
+        if self.position.rank == 0:
             progress = self._progress
-            with use_averaged_weights(self._objective, self._average):
-                scores = validate(self._objective.interpolator(str(self._fabric.device)), self._sets)
+            with use_averaged_weights(self.objective, self._average):
+                scores = validate(self.objective.interpolator(str(self._fabric.device)), self._development_sets)
             row = {
                 "recipe": progress.name,
                 "samples": progress.samples,
@@ -374,68 +354,49 @@ class _Training:
             self._log.add(progress.samples, {f"psnr/{name}": score for name, score in scores.items()})
             self._report.scores(row)
         self._fabric.barrier()
+        self._last_evaluation = time.monotonic()
 
 
-def _places() -> tuple[bool, bool]:
-    """Whether this process is the first of all, and the first on its machine, as far as can be known at the start."""
-    here = int(os.environ.get("LOCAL_RANK", 0))
-    rank = int(os.environ.get("RANK", here + int(os.environ.get("NODE_RANK", 0))))
-    return rank == 0, here == 0
+class _Float32Batch:
+    """Wraps a batch so that Fabric passes it on unchanged.
+
+    In mixed precision Fabric would convert its tensors to bfloat16, which is too coarse for 8-bit images and for flows
+    of some pixels.
+    """
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
 
 
-def _checkpoint(recipe: Recipe, run: TrainingRun) -> Checkpoint | None:
-    """What to go on from, if anything."""
-    there = next((run.output / name for name in (CHECKPOINT, SMALL) if (run.output / name).exists()), None)
+class _LossModule(nn.Module):
+    """The loss of an objective as a forward pass, which is what Fabric wraps."""
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, wrapped: _Float32Batch, stage_progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        terms = self.objective.loss(wrapped.batch, stage_progress)
+        return terms.total, terms.parts
+
+
+def _find_checkpoint(recipe: Recipe, run: TrainingRun) -> Checkpoint | None:
+    """The checkpoint to continue from, if any."""
+    existing = next((run.output / n for n in (CHECKPOINT, SMALL_CHECKPOINT) if (run.output / n).exists()), None)
     if run.fresh and run.resume:
-        raise UsageError("--resume goes on and --fresh begins anew: leave one out.")
-    if there is not None and not (run.fresh or run.resume):
-        raise UsageError(f"{run.output} holds a run: pass --resume to go on with it, or --fresh to begin anew.")
+        raise UsageError("`resume=True` continues a run and `fresh=True` starts over: give only one.")
+    if existing is not None and not (run.fresh or run.resume):
+        raise UsageError(f"{run.output} has a run: pass `resume=True` to continue it, or `fresh=True` to start over.")
     if run.source is not None and run.resume:
-        raise UsageError(f"--from goes on from {run.source}, --resume from {run.output}: leave one out.")
-    if run.resume and there is None:
-        raise InputError(f"There is no checkpoint in {run.output} to go on from: leave --resume out to begin.")
-    path = run.source or (there if run.resume else None)
+        raise UsageError(f"`source` continues from {run.source}, `resume=True` from {run.output}: give only one.")
+    if run.resume and existing is None:
+        raise InputError(f"There is no checkpoint in {run.output}: to start a run, do not pass `resume=True`.")
+    path = run.source or (existing if run.resume else None)
     if path is None:
         return None
     checkpoint = read_checkpoint(path)
     check_checkpoint(checkpoint, recipe.table)
     return checkpoint
-
-
-def _fabric(run: TrainingRun, recipe: Recipe) -> Any:
-    """Lightning Fabric for the devices that are asked for."""
-    check_device(run.device)
-    try:
-        from lightning_fabric import Fabric
-        from lightning_fabric.strategies.ddp import DDPStrategy
-    except ImportError:
-        raise UsageError("Training needs Lightning Fabric: pip install 'betwixt[train]'.") from None
-    cuda = run.device == "cuda" or (run.device == "auto" and torch.cuda.is_available())
-    available = torch.cuda.device_count() if cuda else 1
-    devices, nodes = run.devices or available, run.nodes
-    if torch.distributed.is_torchelastic_launched():
-        devices = int(os.environ["LOCAL_WORLD_SIZE"])
-        nodes = int(os.environ["WORLD_SIZE"]) // devices
-    if devices < 1 or nodes < 1:
-        raise UsageError(f"--devices {devices} and --nodes {nodes}: there has to be one at least.")
-    if cuda and devices > available:
-        raise UsageError(f"--devices {devices}: this machine has {available} CUDA device(s).")
-    precision = run.precision or recipe.stages[0].train.precision
-    if precision not in ("fp32", "bf16-mixed"):
-        raise UsageError(f"There is no precision '{precision}': choose fp32 or bf16-mixed.")
-    if run.precision is None and not cuda and not cpu_computes_in_bf16():
-        precision = "fp32"
-    several = devices * nodes > 1
-    if cuda:
-        torch.backends.cudnn.benchmark = True
-    return Fabric(
-        accelerator="cuda" if cuda else "cpu",
-        devices=devices,
-        num_nodes=nodes,
-        # Some losses leave a part of the network out, some steps another one. Validation is waited for.
-        strategy=DDPStrategy(find_unused_parameters=True, timeout=timedelta(hours=3)) if several else "auto",
-        precision="bf16-mixed" if precision == "bf16-mixed" else "32-true",
-    )
 
 
 def _check_stages(recipe: Recipe, objective: Objective) -> None:
@@ -447,18 +408,18 @@ def _check_stages(recipe: Recipe, objective: Objective) -> None:
             )
 
 
-def _check_shares(recipe: Recipe, share: ProcessRank) -> None:
+def _check_batches(recipe: Recipe, processes: int) -> None:
     for stage in recipe.stages:
-        if stage.train.batch % (share.world * stage.train.accumulate):
+        if stage.train.batch % (processes * stage.train.accumulate):
             raise UsageError(
-                f"A batch of {stage.train.batch} cannot be shared equally by {share.world} device(s) in "
-                f"{stage.train.accumulate} part(s): choose another with --set batch=.."
+                f"A batch of {stage.train.batch} cannot be split equally over {processes} device(s) and "
+                f"{stage.train.accumulate} part(s): set another 'batch' in [train]."
             )
 
 
-def _optimizer(train: TrainSettings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+def _make_optimizer(train: TrainSettings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     if not parameters:
-        raise UsageError("Nothing learns in this stage: every parameter is frozen.")
+        raise UsageError("There is nothing to train in this stage: all parameters are frozen.")
     kinds: dict[str, Any] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "adamax": torch.optim.Adamax}
     optimizer: torch.optim.Optimizer = kinds[train.optimizer](
         parameters, lr=train.learning_rate, betas=train.betas, eps=train.epsilon, weight_decay=train.weight_decay
@@ -466,101 +427,33 @@ def _optimizer(train: TrainSettings, parameters: list[nn.Parameter]) -> torch.op
     return optimizer
 
 
-def _decay(train: TrainSettings, step: int) -> float:
-    """Of the moving average, which has a shorter horizon at the beginning."""
+def _average_decay(train: TrainSettings, step: int) -> float:
+    """The decay of the moving average; smaller in the first steps, to forget the initial weights."""
     if not train.average:
         return 0.0
     return max(0.0, min(1.0 - train.batch / train.average, (1.0 + step) / (10.0 + step)))
 
 
-def _seed(*numbers: int) -> int:
-    """A seed for torch from what identifies a step."""
+def _step_seed(*numbers: int) -> int:
+    """A seed for torch from the numbers that identify a step."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-class _Meter:
-    """Means of the loss's parts and the speed, since it was last read."""
-
-    def __init__(self, fabric: Any) -> None:
-        self._fabric = fabric
-        self.restart()
-
-    def restart(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._samples = self._count = 0
-        self.began = time.monotonic()
-
-    def add(self, parts: Mapping[str, Tensor], samples: int) -> None:
-        for name, value in parts.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value.detach()
-        self._count += 1
-        self._samples += samples
-
-    def read(self, world: int) -> dict[str, float]:
-        seconds = time.monotonic() - self.began
-        means = {name: float(value) / self._count for name, value in self._sums.items()}
-        means["samples/s"] = self._samples * world / max(seconds, 1e-6)
-        self.restart()
-        return means
-
-
-class _Log:
-    """TensorBoard's log of a run, where it is installed."""
-
-    def __init__(self, output: Path | None) -> None:
-        self._writer: Any = None
-        if output is None:
-            return
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            return
-        self._writer = SummaryWriter(str(output / "tensorboard"))
-
-    @property
-    def kept(self) -> bool:
-        """Whether there is one."""
-        return self._writer is not None
-
-    def add(self, samples: int, figures: Mapping[str, float]) -> None:
-        if self._writer is not None:
-            for name, value in figures.items():
-                self._writer.add_scalar(name if "/" in name else f"training/{name}", value, samples)
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-
-class _Silence:
-    """A report of a process that is not the first."""
-
-    def note(self, text: str) -> None:
-        pass
-
-    def step(self, samples: int, end: int, stage: str, figures: Mapping[str, float]) -> None:
-        pass
-
-    def scores(self, row: Mapping[str, Any]) -> None:
-        pass
-
-
 class _StopRequest:
-    """Becomes true when the process is told to stop, so that the run can end at a whole step."""
+    """Set by a signal, so that the run can stop after a complete step."""
 
-    def __init__(self) -> None:
-        self.asked = False
+    requested = False
 
-    def ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+    def set(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
 
 
 @contextmanager
-def _stop_requests() -> Iterator[_StopRequest]:
+def _catch_stop_signals() -> Iterator[_StopRequest]:
     stop = _StopRequest()
-    before = {number: signal.signal(number, stop.ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.signal(number, stop.set) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

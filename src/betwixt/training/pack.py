@@ -1,13 +1,13 @@
-"""All that a run needs in one folder, small enough to travel: code, data, recipe, checkpoint.
+"""Packs everything that a run needs into one small folder for another machine: code, data, recipe, checkpoint.
 
-    FOLDER/train.sh              runs it, unpacking and preparing first; takes what `betwixt train` takes
-    FOLDER/recipe.toml
-    FOLDER/start.safetensors     the checkpoint to go on from, if there is one
-    FOLDER/data/                 clips and photographs as they came: compressed, and decoded on arrival
-    FOLDER/code.tar.xz           the package and how it is installed
+    FOLDER/train.sh              unpacks the code, prepares the data and trains; takes the arguments of `betwixt train`
+    FOLDER/recipes/              the recipe and those that it extends
+    FOLDER/start.safetensors     the checkpoint to continue from, if there is one
+    FOLDER/data/                 clips and photographs as they are, compressed; decoded on arrival
+    FOLDER/code.tar.xz           the package and its project files
 
-Nothing that a run does not use is in it: clips that the recipe excludes, what comes after a clip's `end`, weights that
-ship inside the package, unless the network learns beside them.
+Left out is what the run does not use: clips that the recipe excludes, the part of a clip after its `end`, and the
+weights inside the package that the network's training does not need.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ from betwixt.evaluation.datasets import IMAGE_SUFFIXES
 from betwixt.files import error_text, write_error
 from betwixt.training.checkpoint import check_checkpoint, read_checkpoint
 from betwixt.training.objectives.registry import EMBEDDED_WEIGHTS
-from betwixt.training.recipe import load_recipe
-from betwixt.training.recipe_sampler import entries_of
-from betwixt.training.sources import ClipsEntry, DataEntry, SyntheticEntry
+from betwixt.training.recipe import load_recipe, recipe_files
+from betwixt.training.sources import ClipsEntry, DataEntry, SyntheticEntry, check_data_folder, read_entries
 
 __all__ = ["pack"]
 
@@ -35,21 +34,21 @@ _MIB = 1 << 20
 
 _SCRIPT = """\
 #!/bin/sh
-# Needs Python 3.11 and what code.tar.xz's pyproject.toml names: pip install -c constraints.txt '.[train]' in it.
-# ./train.sh --minutes 20 --workers 16      goes on with what is in run/, or begins it{begins}
+# Needs Python 3.11 and the dependencies: pip install -c constraints.txt '.[train]' in the unpacked code.tar.xz.
+# ./train.sh --minutes 20 --workers 16      continues the run in run/, or starts it{start}
 set -e
 cd "$(dirname "$0")"
 PYTHON="${{PYTHON:-python3}}"
 if [ ! -d src ]; then "$PYTHON" -m tarfile -e code.tar.xz .; fi
 export PYTHONPATH="$PWD/src${{PYTHONPATH:+:$PYTHONPATH}}"
 if [ -e run/checkpoint.safetensors ]; then set -- --resume "$@"{otherwise}; fi
-exec "$PYTHON" -m betwixt.cli train recipe.toml --data data --cache cache --output run{settings} "$@"
+exec "$PYTHON" -m betwixt.cli train 'recipes/{recipe}' --data data --cache cache --output run{settings} "$@"
 """
 
 
 @dataclass(frozen=True)
 class _Item:
-    """A file that goes into the folder; of a clip, only what comes before `end` seconds."""
+    """A file to copy; of a clip, only the part before `end` seconds."""
 
     path: Path
     end: float | None = None
@@ -62,52 +61,52 @@ class _Item:
 
 
 def pack(recipe: Path, folder: Path, data: Path, checkpoint: Path | None = None, limit: int = 60) -> int:
-    """Write the folder, whole or not at all.
+    """Write the folder, completely or not at all.
 
     Args:
         recipe: The recipe's file.
-        folder: Must not exist.
+        folder: The output folder, which must not exist.
         data: The data folder.
-        checkpoint: What to go on from.
-        limit: MiB that the folder may have.
+        checkpoint: A checkpoint to continue from.
+        limit: Maximum size of the folder in MiB.
 
     Returns:
         Its size in bytes.
 
     Raises:
         UsageError: if the folder exists.
-        InputError: if something is missing, or all of it is larger than the limit.
+        InputError: if something is missing, or the folder would exceed the limit.
         OutputError: if the folder cannot be written.
     """
-    whole = load_recipe(recipe)
-    entries = entries_of(whole)
+    loaded = load_recipe(recipe)
+    entries = read_entries(loaded.data, loaded.where)
     if folder.exists():
-        raise UsageError(f"{folder} exists: remove it, or give another name.")
-    items = {Path("recipe.toml"): _Item(recipe)}
+        raise UsageError(f"{folder} exists: remove it, or choose another `folder`.")
+    items = {Path("recipes") / file.name: _Item(file) for file in recipe_files(recipe)}
     if checkpoint is not None:
-        check_checkpoint(read_checkpoint(checkpoint), whole.table)
+        check_checkpoint(read_checkpoint(checkpoint), loaded.table)
         items[Path("start.safetensors")] = _Item(checkpoint)
-    items |= _data(entries, data)
+    items |= _data_files(entries, data)
     partial = folder.with_name(f".{folder.name}.part")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         size = 0
-        # The largest last: what is too large is known before most of it is copied.
-        for name, item in sorted(items.items(), key=lambda named: named[1].path.stat().st_size):
+        # The largest last, so that a folder over the limit is noticed before most of it is copied.
+        for name, item in sorted(items.items(), key=lambda pair: pair[1].path.stat().st_size):
             target = partial / name
             target.parent.mkdir(parents=True, exist_ok=True)
             item.write(target)
             size += target.stat().st_size
             if size > limit * _MIB:
                 break
-        _write_code(partial / "code.tar.xz", EMBEDDED_WEIGHTS.get(str(whole.network["name"]), ()))
-        _write_script(partial / "train.sh", entries, checkpoint is not None)
+        _write_code(partial / "code.tar.xz", EMBEDDED_WEIGHTS.get(str(loaded.network["name"]), ()))
+        _write_script(partial / "train.sh", recipe.name, entries, continues=checkpoint is not None)
         size += (partial / "code.tar.xz").stat().st_size + (partial / "train.sh").stat().st_size
         if size > limit * _MIB:
             total = sum(item.path.stat().st_size for item in items.values()) / _MIB
             raise InputError(
-                f"The folder would have more than {limit} MiB (its files are {total:.1f}): exclude clips in the "
-                "recipe, or raise --limit."
+                f"The folder would exceed {limit} MiB (its files have {total:.1f}): exclude clips in the recipe, or "
+                "raise `limit`."
             )
         partial.replace(folder)
     except OSError as error:
@@ -117,35 +116,35 @@ def pack(recipe: Path, folder: Path, data: Path, checkpoint: Path | None = None,
     return size
 
 
-def _data(entries: Sequence[DataEntry], data: Path) -> dict[Path, _Item]:
-    """The files that the entries read, by their names in the folder."""
-    if not data.is_dir():
-        raise InputError(f"There is no data folder {data}: give the one that holds what the recipe names as --data.")
+def _data_files(entries: Sequence[DataEntry], data: Path) -> dict[Path, _Item]:
+    """The files that the entries read, by their names in the packed folder."""
+    check_data_folder(data)
     items: dict[Path, _Item] = {}
     for entry in entries:
         root = entry.root(data)
         if isinstance(entry, ClipsEntry):
             ends = {name: rule.end for name, rule in entry.clips.items()}
-            found = [_Item(path, ends.get(path.stem)) for path in entry.files(data)]
+            files = [_Item(path, ends.get(path.stem)) for path in entry.files(data)]
         elif isinstance(entry, SyntheticEntry):
             folder = root / entry.pictures
-            found = [_Item(path) for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
+            files = [_Item(path) for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
         else:
-            found = [_Item(path) for path in root.rglob("*") if path.is_file()]
-        items |= {Path("data") / item.path.relative_to(data): item for item in found}
+            files = [_Item(path) for path in root.rglob("*") if path.is_file()]
+        items |= {Path("data") / item.path.relative_to(data): item for item in files}
     return items
 
 
 def _trim(source: Path, target: Path, end: float) -> None:
-    """Copy the packets of a clip whose frames come before `end` seconds, and those that they need.
+    """Copy the packets of a clip up to `end` seconds, without re-encoding.
 
-    What a frame needs comes before it in the order of decoding, and none is decoded after it is shown.
+    Packets are in decoding order and no frame is decoded after it is shown, so all frames before `end` and the frames
+    that they refer to have decoding times before `end`.
     """
     try:
-        with av.open(str(source)) as given, av.open(str(target), "w") as out:
-            stream = given.streams.video[0]
+        with av.open(str(source)) as source_file, av.open(str(target), "w") as out:
+            stream = source_file.streams.video[0]
             copy = out.add_stream_from_template(stream)
-            for packet in given.demux(stream):
+            for packet in source_file.demux(stream):
                 if packet.dts is None or packet.time_base is None:
                     continue
                 if packet.dts * packet.time_base >= end:
@@ -157,7 +156,7 @@ def _trim(source: Path, target: Path, end: float) -> None:
 
 
 def _write_code(target: Path, weights: Collection[str]) -> None:
-    """The package, with some of the weights that ship in it, and how it is installed, where it is a checkout."""
+    """Archive the package with the weight files named in `weights` and, from a checkout, its project files."""
     package = Path(__file__).parents[1]
     project = package.parents[1]
     with tarfile.open(target, "w:xz") as archive:
@@ -170,13 +169,14 @@ def _write_code(target: Path, weights: Collection[str]) -> None:
                 archive.add(project / name, name)
 
 
-def _write_script(target: Path, entries: Sequence[DataEntry], goes_on: bool) -> None:
-    left_out = any(isinstance(entry, ClipsEntry) and entry.exclude for entry in entries)
+def _write_script(target: Path, recipe: str, entries: Sequence[DataEntry], *, continues: bool) -> None:
+    excludes = any(isinstance(entry, ClipsEntry) and entry.exclude for entry in entries)
     text = _SCRIPT.format(
-        begins=" from start.safetensors" if goes_on else "",
-        otherwise='; else set -- --from start.safetensors "$@"' if goes_on else "",
-        # What is not there need not be excluded; a recipe that names it would look for it.
-        settings=" --set 'data.clips.exclude=[]'" if left_out else "",
+        recipe=recipe,
+        start=" from start.safetensors" if continues else "",
+        otherwise='; else set -- --from start.safetensors "$@"' if continues else "",
+        # Excluded clips are not packed, and naming a missing clip is an error.
+        settings=" --set 'data.clips.exclude=[]'" if excludes else "",
     )
     target.write_text(text, encoding="utf-8")
     target.chmod(0o755)

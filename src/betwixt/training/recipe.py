@@ -1,8 +1,10 @@
-"""Recipes: all that a training run is, in one TOML file.
+"""Recipes: everything that defines a training run, in one TOML file.
 
-    name = "rife"                   of the run, of its curve, of its checkpoints
+    name = "rife"                   of the run, its training curve and its checkpoints
+    extends = "other.toml"          optional: a recipe in the same folder to start from; this one then states only the
+                                    differences (see `load_recipe`)
 
-    [network]                       which objective (`betwixt.training.objectives.base`), and its options
+    [network]                       `name` of the objective (`betwixt.training.objectives`) and its options
     name = "rife"
 
     [[data]]                        where samples come from, mixed by weight (`betwixt.training.sources`)
@@ -12,10 +14,10 @@
 
     [train]                         `TrainSettings`
 
-    [[stage]]                       for training in stages: one table a stage, in order; its `name`, how many `samples`
-    name = "coarse"                 it lasts, and any setting of [train] that differs in it
+    [[stage]]                       for training in stages, one table each, in order: its `name`, its number of
+    name = "coarse"                 `samples`, and any setting of [train] that differs in it
 
-Counts are in samples, not in steps, so that they hold whatever the batch. A key that nobody knows is refused.
+Durations are numbers of samples, not of steps, so they hold for any batch size. Unknown keys are refused.
 """
 
 from __future__ import annotations
@@ -28,41 +30,42 @@ from pathlib import Path
 from typing import Any, Literal
 
 from betwixt.errors import InputError, UsageError
+from betwixt.files import read_error
 from betwixt.tables import parse_table, refuse_unknown_keys
 
-__all__ = ["Recipe", "TrainSettings", "TrainingStage", "learning_rate", "load_recipe"]
+__all__ = ["Recipe", "TrainSettings", "TrainingStage", "learning_rate", "load_recipe", "recipe_files"]
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How it is trained.
+    """The table [train] of a recipe: optimizer, schedule and batch.
 
     Attributes:
-        samples: How many it sees; of a stage, how many in it.
-        seed: Of weights and samples.
-        batch: Samples a step, on all devices together.
-        accumulate: Parts in which a device does its share of a step, one after the other, where memory is short. The
-            step stays the same.
-        crop: Side of the square pictures, pixels.
-        reuse: How many times a sample is used, with another crop each time, out of a pool that the device holds: where
-            drawing samples takes longer than learning from them. 1 for once, without a pool.
-        patch: With a pool, the side of the pictures that are drawn; a crop is a part of one.
-        pool: How many samples the pool holds, on all devices together; the oldest go.
+        samples: Number of training samples; in a stage, of that stage.
+        seed: Of the initial weights and of the samples.
+        batch: Samples per step, over all devices.
+        accumulate: Gradient accumulation: the number of parts in which a device computes its samples of a step, one
+            after the other, to save memory.
+        crop: Side of the square training crops, pixels.
+        reuse: How many times each sample is used, with a different crop each time, out of a pool on the device. For
+            when drawing samples takes longer than training on them. 1: no pool.
+        patch: With a pool, the side of the pooled images, of which crops are taken. 0: as `crop`.
+        pool: Capacity of the pool in samples, over all devices; the oldest are dropped.
         optimizer: "adamw", "adam" or "adamax".
-        learning_rate: The largest.
+        learning_rate: The peak learning rate.
         betas: Of the optimizer.
         epsilon: Of the optimizer.
-        weight_decay: Of the optimizer; decoupled with adamw, an L2 term with the others.
-        clip_gradient: Largest norm of the gradient; 0 for any.
-        schedule: Of the learning rate, after the warm-up; see `learning_rate`.
-        warm_up: Samples over which it rises linearly.
-        final_rate: "cosine" and "plateau-cosine": where it ends.
-        cool_down: "plateau-cosine": samples over which it falls, at the end.
-        milestones: "step": samples after which it is multiplied by `gamma`.
-        gamma: See above.
-        average: Horizon, in samples, of the moving average of the weights that is validated and exported; 0 for the
-            weights themselves.
-        precision: "fp32", or "bf16-mixed" where the device computes in bfloat16.
+        weight_decay: Decoupled for adamw, an L2 term for the others.
+        clip_gradient: Maximum norm of the gradient; 0: no clipping.
+        schedule: Of the learning rate after the warm-up; see `learning_rate`.
+        warm_up: Samples over which the learning rate rises linearly from 0.
+        final_rate: "cosine" and "plateau-cosine": the learning rate at the end.
+        cool_down: "plateau-cosine": samples at the end over which the learning rate falls.
+        milestones: "step": samples after which the learning rate is multiplied by `gamma`.
+        gamma: "step": the factor at each milestone.
+        average: Horizon, in samples, of the moving average of the weights, which is validated and exported. 0: no
+            averaging.
+        precision: "fp32", or "bf16-mixed" where the device has bfloat16 instructions.
     """
 
     samples: int
@@ -89,11 +92,7 @@ class TrainSettings:
     precision: Literal["fp32", "bf16-mixed"] = "fp32"
 
     def check(self, where: str) -> None:
-        """Refuse values that make no sense; `where` is for the message.
-
-        Raises:
-            UsageError: in one line.
-        """
+        """Raise `UsageError` for the first invalid value; `where` names the table in the message."""
         for name in ("samples", "batch", "accumulate", "crop", "reuse", "pool"):
             if getattr(self, name) < 1:
                 raise UsageError(f"'{name}' in {where} has to be 1 or more, not {getattr(self, name)}.")
@@ -108,20 +107,20 @@ class TrainSettings:
                 f"'accumulate' in {where}: a batch of {self.batch} cannot be split into {self.accumulate} equal parts."
             )
         if self.patch and self.reuse == 1:
-            raise UsageError(f"'patch' in {where} is of samples that are used again: set 'reuse', or leave it out.")
+            raise UsageError(f"'patch' in {where} needs 'reuse' of 2 or more: set it, or remove 'patch'.")
         if self.patch and self.patch < self.crop:
-            raise UsageError(f"'patch' in {where} has to be as large as 'crop' or larger, not {self.patch}.")
+            raise UsageError(f"'patch' in {where} has to be at least 'crop', not {self.patch}.")
         if self.schedule == "step" and not self.milestones:
-            raise UsageError(f"'schedule' in {where} is \"step\": 'milestones' has to say where.")
+            raise UsageError(f"'schedule' in {where} is \"step\": give 'milestones'.")
 
 
 @dataclass(frozen=True)
 class TrainingStage:
-    """A part of a run.
+    """A contiguous part of a run with its own settings.
 
     Attributes:
-        name: One of the objective's `stages`.
-        begin: The number of its first sample.
+        name: One of the objective's `stages`; "" in a recipe without stages.
+        begin: The index of its first sample.
         train: Its settings.
     """
 
@@ -131,22 +130,22 @@ class TrainingStage:
 
     @property
     def end(self) -> int:
-        """The number of the first sample after it."""
+        """One past the index of its last sample."""
         return self.begin + self.train.samples
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole recipe.
+    """A parsed recipe.
 
     Attributes:
         name: Of the run.
         network: The table [network].
         data: The tables [[data]].
         augmentation: The table [augmentation].
-        stages: In order; where the recipe has none, one whose name is "".
-        table: All of it, as read and changed by `--set`.
-        where: What it was read from, for messages.
+        stages: In order; a single one if the recipe has none.
+        table: The whole recipe, with the parent recipe merged and `settings` applied.
+        where: The name of the file, for messages.
     """
 
     name: str
@@ -159,130 +158,168 @@ class Recipe:
 
     @property
     def samples(self) -> int:
-        """How many there are in all."""
+        """The number of samples of all stages."""
         return self.stages[-1].end
 
     def stage_at(self, sample: int) -> TrainingStage:
-        """The stage in which a sample lies; the last one at the end of the recipe."""
+        """The stage that sample number `sample` belongs to; past the end, the last stage."""
         return next((stage for stage in self.stages if sample < stage.end), self.stages[-1])
 
 
 def learning_rate(train: TrainSettings, sample: int) -> float:
-    """The learning rate of the step that begins with a sample, counted from the beginning of its stage.
+    """The learning rate of the step whose first sample is `sample`, counted from the start of its stage.
 
-    A linear warm-up over `warm_up` samples, times
+    A linear warm-up over `warm_up` samples, times one of
 
         constant         learning_rate
-        cosine           half a cosine from learning_rate at the beginning to final_rate at the end
-        plateau-cosine   learning_rate, and over the last cool_down samples half a cosine to final_rate
+        cosine           half a cosine from learning_rate at the start to final_rate at the end
+        plateau-cosine   learning_rate, then over the last cool_down samples half a cosine to final_rate
         step             learning_rate, times gamma after each of the milestones
     """
-    warm = min(1.0, (sample + train.batch) / max(train.warm_up, 1))
-    top, low = train.learning_rate, train.final_rate
+    warm_up = min(1.0, (sample + train.batch) / max(train.warm_up, 1))
+    peak, final = train.learning_rate, train.final_rate
     if train.schedule == "constant":
-        return top * warm
+        return peak * warm_up
     if train.schedule == "step":
-        return top * warm * train.gamma ** sum(sample >= milestone for milestone in train.milestones)
+        return peak * warm_up * train.gamma ** sum(sample >= milestone for milestone in train.milestones)
     length = train.samples if train.schedule == "cosine" else train.cool_down
-    left = min(1.0, max(0, train.samples - sample) / max(length, 1))
-    return warm * (low + (top - low) * 0.5 * (1.0 - math.cos(math.pi * left)))
+    remaining = min(1.0, max(0, train.samples - sample) / max(length, 1))
+    return warm_up * (final + (peak - final) * 0.5 * (1.0 - math.cos(math.pi * remaining)))
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
+    A recipe that `extends` another starts from that one's tables: its own [network], [augmentation] and [train]
+    replace single keys, its own [[data]] and [[stage]] replace the whole list. The name is never inherited.
+
     Args:
-        path: The file.
-        overrides: "key=value", the value as TOML has it; a text needs no quotes. `train.key` is of [train],
-            `network.key` and `augmentation.key` likewise, `stage.NAME.key` of one stage, `data.KIND.key` of the data of
-            a kind. A plain key is of [train] and of every stage that sets it itself.
+        path: The TOML file.
+        settings: Changes, "key=value" with the value as in TOML (strings need no quotes). `train.key`, `network.key`
+            and `augmentation.key` change a key of that table, `stage.NAME.key` of one stage, `data.KIND.key` of all
+            data of one kind. A plain key changes [train] and every stage that sets the key itself.
 
     Raises:
-        InputError: if there is no such file, or it is no TOML.
-        UsageError: if a key is unknown, or a value does not fit.
+        InputError: if the file does not exist or is not TOML.
+        UsageError: if a key is unknown or a value does not fit.
     """
+    table: dict[str, Any] = {}
+    for file in reversed(recipe_files(path)):
+        table = _merge(table, _read_toml(file))
+    for setting in settings:
+        _apply_setting(table, setting)
+    return _parse_recipe(table, str(path))
+
+
+def recipe_files(path: Path) -> list[Path]:
+    """The file of a recipe, followed by those that it extends, directly and indirectly.
+
+    Raises:
+        InputError: if a file does not exist or is not TOML.
+        UsageError: if `extends` is not the name of another recipe in the same folder.
+    """
+    files = [path]
+    while (parent := _read_toml(files[-1]).get("extends")) is not None:
+        if not isinstance(parent, str) or parent != Path(parent).name:
+            raise UsageError(f"'extends' in {files[-1]} has to be the name of a recipe in the same folder.")
+        if path.with_name(parent) in files:
+            raise UsageError(f"{path} extends itself.")
+        files.append(path.with_name(parent))
+    return files
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"There is no recipe {path}.") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {(error.strerror or 'error').lower()}.") from None
+        raise read_error(path, error) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a recipe: {error}.") from None
-    for item in overrides:
-        _override(table, item)
-    return _recipe(table, str(path))
 
 
-def _recipe(table: dict[str, Any], where: str) -> Recipe:
+def _merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables of a recipe that extends `parent`."""
+    merged = {key: value for key, value in parent.items() if key != "name"}
+    for key, value in child.items():
+        inherited = merged.get(key)
+        merged[key] = inherited | value if isinstance(value, dict) and isinstance(inherited, dict) else value
+    merged.pop("extends", None)
+    return merged
+
+
+def _parse_recipe(table: dict[str, Any], where: str) -> Recipe:
     refuse_unknown_keys(table, ("name", "network", "data", "augmentation", "train", "stage"), where)
     name = table.get("name")
     if not isinstance(name, str) or not name or name != Path(name).name:
         raise UsageError(f'{where} needs a name: name = "rife".')
-    network, augmentation, common = (_table(table, key, where) for key in ("network", "augmentation", "train"))
-    data, stages = (_tables(table, key, where) for key in ("data", "stage"))
+    network, augmentation, common = (_get_table(table, key, where) for key in ("network", "augmentation", "train"))
+    data, stage_tables = (_get_tables(table, key, where) for key in ("data", "stage"))
     if not data:
-        raise UsageError(f"{where} says nothing of its data: add [[data]].")
-    if not stages:
+        raise UsageError(f"{where} has no data: add [[data]].")
+    if not stage_tables:
         train = parse_table(TrainSettings, common, f"[train] of {where}")
         train.check(f"[train] of {where}")
         return Recipe(name, network, tuple(data), augmentation, (TrainingStage("", 0, train),), table, where)
-    # A wrong key of [train] is that table's, even if every stage would say it again.
+    # Check [train] by itself first, so that an error names [train] even where every stage overrides the key.
     parse_table(TrainSettings, {"samples": 1, **common}, f"[train] of {where}")
-    made: list[TrainingStage] = []
-    for number, own in enumerate(stages):
-        title = own.get("name")
-        if not isinstance(title, str) or title in (stage.name for stage in made):
-            raise UsageError(f"[[stage]] number {number + 1} of {where} needs a name of its own.")
+    stages: list[TrainingStage] = []
+    for number, stage_table in enumerate(stage_tables, start=1):
+        title = stage_table.get("name")
+        if not isinstance(title, str) or title in (stage.name for stage in stages):
+            raise UsageError(f"[[stage]] number {number} of {where} needs a name of its own.")
         place = f"[[stage]] {title} of {where}"
-        settings = {key: value for key, value in own.items() if key != "name"}
-        parse_table(TrainSettings, {"samples": 1, **settings}, place)
-        train = parse_table(TrainSettings, {**common, **settings}, place)
+        own = {key: value for key, value in stage_table.items() if key != "name"}
+        parse_table(TrainSettings, {"samples": 1, **own}, place)
+        train = parse_table(TrainSettings, {**common, **own}, place)
         train.check(place)
-        made.append(TrainingStage(title, made[-1].end if made else 0, train))
-    return Recipe(name, network, tuple(data), augmentation, tuple(made), table, where)
+        stages.append(TrainingStage(title, stages[-1].end if stages else 0, train))
+    return Recipe(name, network, tuple(data), augmentation, tuple(stages), table, where)
 
 
-def _table(content: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
-    value = content.get(key, {})
+def _get_table(recipe: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
+    value = recipe.get(key, {})
     if not isinstance(value, dict):
         raise UsageError(f"'{key}' in {where} has to be a table: [{key}].")
     return value
 
 
-def _tables(content: Mapping[str, Any], key: str, where: str) -> list[dict[str, Any]]:
-    value = content.get(key, [])
+def _get_tables(recipe: Mapping[str, Any], key: str, where: str) -> list[dict[str, Any]]:
+    value = recipe.get(key, [])
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise UsageError(f"'{key}' in {where} has to be a list of tables: [[{key}]].")
     return value
 
 
-def _override(table: dict[str, Any], item: str) -> None:
-    key, equals, text = item.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise UsageError(f"--set '{item}' sets nothing: write key=value.")
+def _apply_setting(recipe: dict[str, Any], setting: str) -> None:
+    """Apply one "key=value" of `load_recipe` to the tables of a recipe, in place."""
+    dotted, equals, text = setting.partition("=")
+    dotted = dotted.strip()
+    if not equals or not dotted:
+        raise UsageError(f"`settings`: '{setting}' is not of the form key=value.")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
-    *place, last = key.split(".")
+    *place, key = dotted.split(".")
     if not place:
-        table.setdefault("train", {})[last] = value
-        for stage in _tables(table, "stage", "the recipe"):
-            if last in stage:
-                stage[last] = value
+        recipe.setdefault("train", {})[key] = value
+        for stage in _get_tables(recipe, "stage", "the recipe"):
+            if key in stage:
+                stage[key] = value
     elif len(place) == 1 and place[0] in ("train", "network", "augmentation"):
-        _table(table, place[0], "the recipe")
-        table.setdefault(place[0], {})[last] = value
+        _get_table(recipe, place[0], "the recipe")
+        recipe.setdefault(place[0], {})[key] = value
     elif len(place) == 2 and place[0] in ("stage", "data"):
         title = "name" if place[0] == "stage" else "kind"
-        found = [entry for entry in _tables(table, place[0], "the recipe") if entry.get(title) == place[1]]
-        if not found:
-            raise UsageError(f"--set '{item}': the recipe has no {place[0]} '{place[1]}'.")
-        for entry in found:
-            entry[last] = value
+        matching = [entry for entry in _get_tables(recipe, place[0], "the recipe") if entry.get(title) == place[1]]
+        if not matching:
+            raise UsageError(f"`settings`: '{setting}': the recipe has no {place[0]} '{place[1]}'.")
+        for entry in matching:
+            entry[key] = value
     else:
         raise UsageError(
-            f"--set '{item}': write key, train.key, network.key, augmentation.key, stage.NAME.key or data.KIND.key."
+            f"`settings`: '{setting}' has to begin with key, train.key, network.key, augmentation.key, stage.NAME.key "
+            "or data.KIND.key."
         )

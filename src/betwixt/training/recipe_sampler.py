@@ -1,4 +1,4 @@
-"""A recipe's samples by their numbers: its data, mixed and augmented, as the workers draw them."""
+"""Draws the samples of a recipe: its data, mixed and augmented. Sample k depends on the seed and on k alone."""
 
 from __future__ import annotations
 
@@ -11,36 +11,28 @@ import numpy as np
 from betwixt.tables import parse_table
 from betwixt.training.augmentation import Augmentation
 from betwixt.training.deterministic_opencv import deterministic_opencv
+from betwixt.training.prepare import prepare_data
 from betwixt.training.recipe import Recipe
 from betwixt.training.sample import TrainingSample
-from betwixt.training.sources import ClipsEntry, DataEntry, SampleMix, draw_sample, open_mix, read_entries
+from betwixt.training.sources import ClipsEntry, SampleMix, draw_sample, open_mix, read_entries
 
-__all__ = ["RecipeSampler", "entries_of"]
-
-
-def entries_of(recipe: Recipe) -> list[DataEntry]:
-    """The [[data]] of a recipe.
-
-    Raises:
-        UsageError: if a kind or a setting is unknown, or a value does not fit.
-    """
-    return read_entries(recipe.data, recipe.where)
+__all__ = ["RecipeSampler"]
 
 
 class RecipeSampler:
-    """Draws sample `number` of a recipe. Sources are opened in the process that draws.
+    """Draws samples of a recipe by their index. Can be pickled; each process opens the sources itself.
 
     Args:
-        recipe: Says data, augmentation and seed.
+        recipe: Defines data, augmentation and seed.
         data: The data folder.
-        cache: The folder of what was prepared.
+        cache: The folder with the prepared data.
 
     Raises:
         UsageError: if [[data]] or [augmentation] have an unknown setting, or a value does not fit.
     """
 
     def __init__(self, recipe: Recipe, data: Path, cache: Path) -> None:
-        self.entries = entries_of(recipe)
+        self.entries = read_entries(recipe.data, recipe.where)
         self._augmentation = parse_table(Augmentation, recipe.augmentation, f"[augmentation] of {recipe.where}")
         self._seed = recipe.stages[0].train.seed
         self._data, self._cache = data, cache
@@ -49,13 +41,13 @@ class RecipeSampler:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_mix": None}
 
-    def __call__(self, number: int, size: int) -> tuple[np.random.Generator, TrainingSample]:
-        """Sample `number` with pictures of `size`, augmented, and the generator for what comes after."""
-        sample, rng = draw_sample(self.open(), self._augmentation, size, self._seed, number)
+    def __call__(self, index: int, size: int) -> tuple[np.random.Generator, TrainingSample]:
+        """Draw sample `index` with images of `size`, augmented; also returns its random generator."""
+        sample, rng = draw_sample(self.open(), self._augmentation, size, self._seed, index)
         return rng, sample
 
     def open(self) -> SampleMix:
-        """The sources.
+        """Open the sources, once.
 
         Raises:
             InputError: if data is missing, empty, incomplete or not prepared.
@@ -65,20 +57,18 @@ class RecipeSampler:
         return self._mix
 
     def prepare(self, jobs: int, report: Callable[[str], None]) -> None:
-        """Make what is not in the cache yet, and see that all data is there.
+        """Prepare what is not in the cache yet, and check that all data is there.
 
         Raises:
             InputError: if data is missing, empty or damaged.
             OutputError: if the cache cannot be written.
         """
-        from betwixt.training.prepare import prepare
-
         with deterministic_opencv():
-            prepare(self.entries, self._data, self._cache, jobs, report)
+            prepare_data(self.entries, self._data, self._cache, jobs, report)
         self.open()
 
     def describe(self) -> list[str]:
-        """What there is to learn from, a line for each entry, with the names of the clips."""
+        """One line per data entry, with the names of the clips."""
         lines = []
         for entry in self.entries:
             line = f"{entry.kind}: {entry.path}"

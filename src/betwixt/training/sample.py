@@ -1,10 +1,10 @@
-"""What a network learns from: three pictures, a time and, where it is known, the motion.
+"""One training sample: three images, the time of the middle one and, where it is known, the exact motion.
 
-    Source ──draw(rng, size)──► Sample ──augment──► Sample ──► batch
+    SampleSource ──draw(rng, size)──► TrainingSample ──augment──► TrainingSample ──► Batch
 
-A source is a data set, or a part of one, that any number of samples can be drawn from. All chance comes from the random
-generator that it is given, so a sample depends on its seed alone: not on the samples before it, and not on how many
-processes draw.
+A source is a data set, or a part of one, that any number of samples can be drawn from. All randomness comes from the
+generator passed to `draw`, so a sample depends on its seed alone: not on earlier samples, nor on the number of worker
+processes.
 """
 
 from __future__ import annotations
@@ -18,26 +18,24 @@ from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
 
-__all__ = ["Image", "SampleSource", "TargetTimes", "TrainingSample", "check_shares"]
+__all__ = ["Image", "SampleSource", "TargetTimes", "TrainingSample", "check_fractions", "time_matches"]
 
 Image = NDArray[np.uint8]
 """(H, W, 3), RGB."""
 
 TargetTimes = Literal["middle", "between", "next"]
-"""Which frames are to be learned: that at t = 1/2, that at any t between 0 and 1, or that at t = 2, which is as far
-after the second frame as that is after the first."""
+"""The times of the target frame: t = 1/2; any t in (0, 1); or t = 2, one interval after frame 1."""
 
 
 @dataclass(frozen=True)
 class TrainingSample:
-    """Two frames and the true one at t.
+    """Two input frames and the true frame at time t.
 
     Attributes:
-        pictures: (3, S, S, 3) uint8, RGB: frame 0, the truth, frame 1.
-        t: Time of the truth, frame 0 being at 0 and frame 1 at 1: in (0, 1), or 2 where the frame after the two is to
-            be learned.
-        motion: (S, S, 2) float32, pixels, (x, y): from frame 0 to frame 1 of what is seen at a pixel of the truth, so
-            that F_{t->0} = -t motion and F_{t->1} = (1 - t) motion. None where it is not known.
+        images: (3, S, S, 3) uint8, RGB: frame 0, the true frame t, frame 1.
+        t: Time of the true frame; frame 0 is at 0 and frame 1 at 1. In (0, 1), or 2 for extrapolation.
+        motion: (S, S, 2) float32, pixels, (x, y): displacement from frame 0 to frame 1 of what frame t shows at each
+            pixel, so F_{t->0} = -t motion and F_{t->1} = (1 - t) motion. None if unknown.
     """
 
     images: NDArray[np.uint8]
@@ -46,18 +44,23 @@ class TrainingSample:
 
 
 class SampleSource(Protocol):
-    """Where samples come from."""
+    """Draws random training samples."""
 
     def draw(self, rng: np.random.Generator, size: int) -> TrainingSample:
-        """A sample of `size` x `size` pixels.
+        """Draw a sample of `size` x `size` pixels.
 
         Raises:
-            InputError: if a file that it needs is missing or damaged, or smaller than `size`.
+            InputError: if a file is missing, damaged, or smaller than `size`.
         """
 
 
-def check_shares(shares: Mapping[str, Any], where: str) -> None:
-    """Raise `UsageError` for the first share that is not between 0 and 1."""
-    for name, share in shares.items():
-        if not 0.0 <= share <= 1.0:
-            raise UsageError(f"'{name}' in {where} is a share of the samples: between 0 and 1, not {share:g}.")
+def time_matches(times: TargetTimes, t: float) -> bool:
+    """Whether `t` is one of the target times `times`."""
+    return {"middle": t == 0.5, "between": 0.0 < t < 1.0, "next": t == 2.0}[times]
+
+
+def check_fractions(fractions: Mapping[str, Any], where: str) -> None:
+    """Raise `UsageError` for the first value outside [0, 1]; `where` names the recipe table in the message."""
+    for name, value in fractions.items():
+        if not 0.0 <= value <= 1.0:
+            raise UsageError(f"'{name}' in {where} is a fraction of the samples: between 0 and 1, not {value:g}.")

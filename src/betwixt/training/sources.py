@@ -1,21 +1,21 @@
-"""Where samples come from: a recipe's [[data]] entries, opened as sources and mixed by weight.
+"""Sources of samples: the [[data]] entries of a recipe, opened and mixed by weight.
 
-    [[data]] ──read_entries──► Entry ──prepare──► cache         once, where frames are decoded or scenes made
-                                     └──open────► Source ─┐
-                                                  Source ─┴─► Mix ──draw_sample(seed, k)──► sample k
+    [[data]] ──read_entries──► DataEntry ──prepare──► cache         once, for decoded frames and synthetic scenes
+                                         └──open────► SampleSource ─┐
+                                                      SampleSource ─┴─► SampleMix ──draw_sample(seed, k)──► sample k
 
-    kind              under --data / path                             what is made in the cache
+    kind              data folder / path                              what is prepared in the cache
     vimeo-triplet     vimeo_triplet/tri_trainlist.txt, sequences/     -
     vimeo-septuplet   vimeo_septuplet/sep_trainlist.txt, sequences/   -
     x-train           train/SCENE/CLIP/*.png or encoded_train/        -
     gopro             train/SEQUENCE/*.png                            -
     clips             *.mp4, *.mkv, ..                                path/clips/: decoded frames, measured triplets
-    synthetic         photos/*.jpg, .., and the clips of an entry     path/synthetic-RULES/: scenes with exact motion
-                      of kind clips that has the same path
+    synthetic         photos/*.jpg, .., and the clips of a clips      path/synthetic-RULES/: scenes with exact motion
+                      entry with the same path
 
-Sample k of a run depends on the seed and on k alone: numpy's generator of (seed, k) decides on the source, the frames,
-the crop and every augmentation, in this order. So it is the same whichever process draws it, and a run that was stopped
-goes on with the samples that it has not seen. Samples are drawn with replacement: no epoch is an exact pass.
+Sample k of a run depends on the seed and on k alone: NumPy's generator of (seed, k) chooses the source, the frames, the
+crop and every augmentation, in this order. So it is the same in every worker process, and a resumed run continues with
+samples that it has not seen. Samples are drawn with replacement: there are no exact epochs.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from betwixt.evaluation.datasets import IMAGE_SUFFIXES
 from betwixt.tables import parse_table
 from betwixt.training import frame_datasets
 from betwixt.training.augmentation import Augmentation, augment
-from betwixt.training.clips import ClipRule, RealTriplets, load_array
-from betwixt.training.sample import Image, SampleSource, TargetTimes, TrainingSample, check_shares
+from betwixt.training.clips import STEPS, ClipRule, RealTriplets, load_array
+from betwixt.training.sample import Image, SampleSource, TargetTimes, TrainingSample, check_fractions
 from betwixt.training.synthetic import SceneRules, SyntheticBank, SyntheticScenes, has_shard
 
 __all__ = [
@@ -47,12 +47,11 @@ __all__ = [
     "GoProEntry",
     "MixWeight",
     "SampleMix",
-    "SampleSource",
     "SyntheticEntry",
-    "TrainingSample",
     "VimeoSeptupletEntry",
     "VimeoTripletEntry",
     "XTrainEntry",
+    "check_data_folder",
     "draw_sample",
     "open_mix",
     "read_entries",
@@ -65,7 +64,7 @@ VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".y4m")
 class MixWeight:
     """How often a source is drawn, relative to the others: `first` at sample 0, `last` from sample `until` on.
 
-    Linear between them. Without `last` it stays as it is.
+    Linear in between. Without `last` it is constant.
     """
 
     first: float = 1.0
@@ -74,49 +73,48 @@ class MixWeight:
 
     def __post_init__(self) -> None:
         if not (0 <= self.first < np.inf and (self.last is None or 0 <= self.last < np.inf)):
-            raise UsageError("A weight of [[data]] is a number of 0 or more.")
+            raise UsageError("A weight of [[data]] has to be 0 or more.")
         if self.until < 1:
             raise UsageError(f"'until' of a weight is a number of samples: 1 or more, not {self.until}.")
 
-    def at(self, number: int) -> float:
-        """The weight at sample `number`."""
+    def at(self, index: int) -> float:
+        """The weight at sample `index`."""
         if self.last is None:
             return self.first
-        done = min(1.0, number / max(self.until, 1))
-        return self.first + (self.last - self.first) * done
+        return self.first + (self.last - self.first) * min(1.0, index / self.until)
 
 
 class SampleMix:
-    """Several sources, drawn from by their weights; one is a mix as well."""
+    """Draws from several sources by their weights."""
 
     def __init__(self, sources: Sequence[tuple[SampleSource, MixWeight]]) -> None:
         if not sources:
-            raise UsageError("A recipe without [[data]] has nothing to learn from.")
+            raise UsageError("A recipe needs data: add [[data]].")
         self.sources = tuple(source for source, _ in sources)
         self._weights = tuple(weight for _, weight in sources)
         ends = (0, max(weight.until for weight in self._weights))
-        if not all(sum(weight.at(number) for weight in self._weights) > 0 for number in ends):
-            raise UsageError("The weights of [[data]] are all 0: nothing is left to be drawn.")
+        if not all(sum(weight.at(index) for weight in self._weights) > 0 for index in ends):
+            raise UsageError("The weights of [[data]] are all 0: there is nothing to draw.")
 
-    def draw(self, rng: np.random.Generator, size: int, number: int = 0) -> TrainingSample:
-        """A sample of `size` x `size` pixels; `number` is how many were drawn before it, for weights that change."""
-        weights = [weight.at(number) for weight in self._weights]
-        place = rng.random() * sum(weights)
-        # The last source is also what rounding leaves over.
+    def draw(self, rng: np.random.Generator, size: int, index: int = 0) -> TrainingSample:
+        """Draw a sample of `size` x `size` pixels; `index` is its number in the run, for weights that change."""
+        weights = [weight.at(index) for weight in self._weights]
+        position = rng.random() * sum(weights)
+        # The last source with a weight also takes what floating-point errors leave over.
         last = max(i for i, weight in enumerate(weights) if weight > 0)
         for i, weight in enumerate(weights[:last]):
-            if place < weight:
+            if position < weight:
                 return self.sources[i].draw(rng, size)
-            place -= weight
+            position -= weight
         return self.sources[last].draw(rng, size)
 
 
 def draw_sample(
-    mix: SampleMix, augmentation: Augmentation, size: int, seed: int, number: int
+    mix: SampleMix, augmentation: Augmentation, size: int, seed: int, index: int
 ) -> tuple[TrainingSample, np.random.Generator]:
-    """Sample `number` of a run, and the generator for what else is to be drawn for it."""
-    rng = np.random.default_rng((seed, number))
-    return augment(rng, mix.draw(rng, size, number), augmentation), rng
+    """Draw sample `index` of a run, augmented; also returns its generator, for further random choices."""
+    rng = np.random.default_rng((seed, index))
+    return augment(rng, mix.draw(rng, size, index), augmentation), rng
 
 
 @dataclass(frozen=True)
@@ -135,44 +133,44 @@ class DataEntry(ABC):
 
     @abstractmethod
     def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
-        """The source.
+        """Open the source.
 
         Args:
             data: The data folder of the run.
-            cache: Where `betwixt.training.prepare.prepare` has put what it made.
+            cache: The folder of the prepared data (`betwixt.training.prepare`).
             entries: All entries of the recipe.
 
         Raises:
-            InputError: if the data is not there, is empty or incomplete.
+            InputError: if the data is missing, empty or incomplete.
         """
 
     def root(self, data: Path) -> Path:
-        """Where the data lies."""
+        """The folder of this entry's data."""
         return data / self.path
 
 
 @dataclass(frozen=True)
-class _Pictures(DataEntry):
-    """What published sets of pictures share.
+class _FramesEntry(DataEntry):
+    """Base of the published data sets of image files.
 
     Attributes:
-        times: Which frames are to be learned, of two frames and those around: "middle", "between" or "next".
-        enlarge: Share of the samples at twice their size.
+        times: Target times: "middle", "between" or "next".
+        enlarge: Fraction of the samples that are upscaled by 2.
     """
 
     times: TargetTimes = "between"
     enlarge: float = 0.0
 
     def __post_init__(self) -> None:
-        check_shares({"enlarge": self.enlarge}, f"[[data]] of kind {self.kind}")
+        check_fractions({"enlarge": self.enlarge}, f"[[data]] of kind {self.kind}")
 
 
 @dataclass(frozen=True)
-class VimeoTripletEntry(_Pictures):
+class VimeoTripletEntry(_FramesEntry):
     """Vimeo-90K, triplets.
 
     Attributes:
-        times: "middle", or "next": the third frame of the first two.
+        times: "middle", or "next": the third frame from the first two.
         names: The list file.
     """
 
@@ -182,26 +180,30 @@ class VimeoTripletEntry(_Pictures):
     names: str = "tri_trainlist.txt"
 
     def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
-        """See `DataEntry`."""
+        """Open the data set; see `frame_datasets.open_vimeo90k`."""
         return frame_datasets.open_vimeo90k(self.root(data), 3, self.times, self.names, self.enlarge)
 
 
 @dataclass(frozen=True)
-class VimeoSeptupletEntry(_Pictures):
-    """Vimeo-90K, septuplets: any three frames of seven; see `frame_datasets.ListedTriplets`."""
+class VimeoSeptupletEntry(_FramesEntry):
+    """Vimeo-90K, septuplets: any three of the seven frames, see `frame_datasets.ListedTriplets`.
+
+    Attributes:
+        names: The list file.
+    """
 
     kind = "vimeo-septuplet"
 
     names: str = "sep_trainlist.txt"
 
     def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
-        """See `DataEntry`."""
+        """Open the data set; see `frame_datasets.open_vimeo90k`."""
         return frame_datasets.open_vimeo90k(self.root(data), 7, self.times, self.names, self.enlarge)
 
 
 @dataclass(frozen=True)
-class _Sequences(_Pictures):
-    """Sequences of consecutive frames; `gaps` are the smallest and the largest distance of frame 0 and frame 1."""
+class _SequencesEntry(_FramesEntry):
+    """Base of the data sets of long sequences; `gaps` is the range of distances between frame 0 and frame 1."""
 
     gaps: tuple[int, int] = (2, 32)
 
@@ -211,38 +213,38 @@ class _Sequences(_Pictures):
 
 
 @dataclass(frozen=True)
-class XTrainEntry(_Sequences):
-    """X-TRAIN; see `frame_datasets.open_x_train`."""
+class XTrainEntry(_SequencesEntry):
+    """X-TRAIN."""
 
     kind = "x-train"
 
     def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
-        """See `DataEntry`."""
+        """Open the data set; see `frame_datasets.open_x_train`."""
         return frame_datasets.open_x_train(self.root(data), self.gaps, self.times, self.enlarge)
 
 
 @dataclass(frozen=True)
-class GoProEntry(_Sequences):
-    """GoPro; see `frame_datasets.open_gopro`."""
+class GoProEntry(_SequencesEntry):
+    """GoPro."""
 
     kind = "gopro"
 
     gaps: tuple[int, int] = (8, 8)
 
     def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
-        """See `DataEntry`."""
+        """Open the data set; see `frame_datasets.open_gopro`."""
         return frame_datasets.open_gopro(self.root(data), self.gaps, self.times, self.enlarge)
 
 
 @dataclass(frozen=True)
 class ClipsEntry(DataEntry):
-    """A folder of clips, out of which triplets that are worth learning from are measured (`training.clips`).
+    """A folder of clips, of which the useful triplets are measured and drawn (`betwixt.training.clips`).
 
     Attributes:
-        exclude: Clips that are never drawn from, by their names without suffix.
-        clips: By names, what may be taken of a clip: its `end` in seconds, its `weight`.
-        times: Which frames are to be learned.
-        gaps: How far apart the outer frames lie, of 2, 3, 4 and 6 frames; empty for all.
+        exclude: Names (without suffix) of clips that are never drawn.
+        clips: By name, how a clip is used: its `end` in seconds, its `weight`.
+        times: Target times.
+        gaps: Allowed gaps between the outer frames, of 2, 3, 4 and 6; empty: all.
     """
 
     kind = "clips"
@@ -259,39 +261,43 @@ class ClipsEntry(DataEntry):
             for name, rule in self.clips.items()
         }
         object.__setattr__(self, "clips", rules)
-        unknown = set(self.gaps) - {2, 3, 4, 6}
+        unknown = set(self.gaps) - {gap for gap, _ in STEPS}
         if unknown:
-            raise UsageError(f"'gaps' in {where} are of 2, 3, 4 and 6 frames, not {min(unknown)}.")
+            raise UsageError(f"'gaps' in {where} can be 2, 3, 4 and 6 frames, not {min(unknown)}.")
 
     def files(self, data: Path) -> list[Path]:
-        """The clips."""
+        """The video files of the clips that are not excluded.
+
+        Raises:
+            InputError: if there is none, or a clip that the recipe names is missing.
+        """
         root = self.root(data)
         if not root.is_dir():
-            raise InputError(f"There is no folder {root}: clips are expected in it.")
-        found = [path for path in sorted(root.iterdir()) if path.suffix.lower() in VIDEOS and path.is_file()]
-        if not found:
-            raise InputError(f"{root} holds no clip: expected videos ({', '.join(VIDEOS)}) in it.")
-        missing = sorted({*self.exclude, *self.clips} - {path.stem for path in found})
+            raise InputError(f"There is no folder {root}: put the clips there.")
+        files = [path for path in sorted(root.iterdir()) if path.suffix.lower() in VIDEOS and path.is_file()]
+        if not files:
+            raise InputError(f"{root} has no clip: put videos ({', '.join(VIDEOS)}) there.")
+        missing = sorted({*self.exclude, *self.clips} - {path.stem for path in files})
         if missing:
-            raise InputError(f"{root} holds no clip '{missing[0]}', which the recipe names.")
-        return [path for path in found if path.stem not in self.exclude]
+            raise InputError(f"{root} has no clip '{missing[0]}', which the recipe names.")
+        return [path for path in files if path.stem not in self.exclude]
 
     def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
-        """See `DataEntry`."""
+        """Open the cached clips; see `RealTriplets`."""
         return RealTriplets(cache / self.path, self.clips, self.times, self.gaps, self.exclude)
 
 
 @dataclass(frozen=True)
 class SyntheticEntry(DataEntry):
-    """Synthetic motion (`training.synthetic`) of photographs and of frames of clips.
+    """Synthetic scenes (`betwixt.training.synthetic`) from photographs and from frames of clips.
 
-    Frames are taken of the clips of the entry of kind "clips" that has the same path, if there is one.
+    Frames are taken from the clips of the entry of kind "clips" that has the same path, if there is one.
 
     Attributes:
         pictures: Folder of photographs, relative to `path`.
-        shards: How many shards of 512 scenes are made ahead; 0 makes every scene when it is drawn.
-        size: Side of the scenes that are made ahead, pixels: at least the crop with its margin.
-        scenes: What they are like.
+        shards: Number of shards of 512 scenes that are rendered in advance; 0 renders each scene when it is drawn.
+        size: Side of the pre-rendered scenes, pixels: at least the crop with its margin.
+        scenes: The rules of the scenes.
     """
 
     kind = "synthetic"
@@ -303,69 +309,67 @@ class SyntheticEntry(DataEntry):
 
     def __post_init__(self) -> None:
         if self.shards < 0 or self.size < 32:
-            raise UsageError("Synthetic [[data]] takes shards of 0 or more, and a size of 32 pixels or more.")
+            raise UsageError("Synthetic [[data]] needs 'shards' of 0 or more and a 'size' of 32 pixels or more.")
 
     def bank(self, cache: Path) -> Path:
-        """Where the scenes lie: in a folder of their own for each size and set of rules.
+        """The folder of the pre-rendered scenes; each combination of size and rules has its own.
 
-        One that is called plainly `synthetic` was made before there were rules; it serves every recipe that takes
-        scenes of 192 pixels with 0 < t < 1.
+        A folder named just `synthetic` was made before there were rules; it is used by every recipe with scenes of 192
+        pixels and 0 < t < 1.
         """
-        first = cache / self.path / "synthetic"
-        if self.size == 192 and self.scenes.times != "next" and has_shard(first, 0):
-            return first
-        said = json.dumps([self.size, asdict(self.scenes)])
-        return cache / self.path / f"synthetic-{zlib.crc32(said.encode()):08x}"
+        unnamed = cache / self.path / "synthetic"
+        if self.size == 192 and self.scenes.times != "next" and has_shard(unnamed, 0):
+            return unnamed
+        rules = json.dumps([self.size, asdict(self.scenes)])
+        return cache / self.path / f"synthetic-{zlib.crc32(rules.encode()):08x}"
 
     def textures(self, data: Path, cache: Path, entries: Sequence[DataEntry]) -> list[Image]:
-        """Photographs, and a few frames of every clip: three, and more of the long ones."""
+        """The photographs, and frames of every clip: three, or one in 400 if that is more."""
         folder = self.root(data) / self.pictures
-        paths = sorted(p for p in folder.glob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
         result = []
-        for path in paths:
+        for path in sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES):
             photo = cv2.imread(str(path))
             if photo is None:
-                raise InputError(f"{path} is damaged: it cannot be read as a picture.")
+                raise InputError(f"{path} is damaged: it cannot be read as an image.")
             result.append(np.asarray(cv2.cvtColor(photo, cv2.COLOR_BGR2RGB), np.uint8))
         for entry in entries:
             if isinstance(entry, ClipsEntry) and entry.path == self.path:
                 for clip in entry.files(data):
                     frames = load_array(cache / self.path / "clips" / f"{clip.stem}.npy", mapped=True)
-                    places = np.linspace(0, len(frames) - 1, max(3, len(frames) // 400), dtype=int)
-                    result += [np.array(frames[i]) for i in places]
+                    numbers = np.linspace(0, len(frames) - 1, max(3, len(frames) // 400), dtype=int)
+                    result += [np.array(frames[i]) for i in numbers]
         if not result:
-            raise InputError(f"{folder} holds no photograph, and no clips lie beside it: nothing to make scenes of.")
+            raise InputError(f"{folder} has no image, and there are no clips beside it to make scenes from.")
         return result
 
     def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
-        """See `DataEntry`."""
+        """Open the pre-rendered scenes, or a source that renders them."""
         if self.shards == 0:
             return SyntheticScenes(self.textures(data, cache, entries), self.scenes)
-        times = self.scenes.times
-        return SyntheticBank(self.bank(cache), times)
+        return SyntheticBank(self.bank(cache), self.scenes.times)
 
 
 KINDS: dict[str, type[DataEntry]] = {
     kind.kind: kind
     for kind in (VimeoTripletEntry, VimeoSeptupletEntry, XTrainEntry, GoProEntry, ClipsEntry, SyntheticEntry)
 }
-"""By the `kind` of an entry."""
+"""Entry classes by the `kind` in a recipe."""
 
 
 def read_entries(tables: Sequence[Mapping[str, Any]], where: str) -> list[DataEntry]:
-    """The [[data]] entries of a recipe, `where` being its name for messages; nothing is looked for yet.
+    """Parse the [[data]] tables of a recipe; no file is opened yet. `where` names the recipe in messages.
 
     Raises:
         UsageError: if there is none, a kind or setting is unknown, or a value does not fit.
     """
     if not tables:
-        raise UsageError(f"{where} has no [[data]]: a run has to learn from something.")
+        raise UsageError(f"{where} has no data: add [[data]].")
     entries = []
     for table in tables:
         settings = dict(table)
         kind = settings.pop("kind", None)
         if not isinstance(kind, str) or kind not in KINDS:
-            raise UsageError(f"[[data]] of {where} takes kind = one of {', '.join(KINDS)}, not {kind!r}.")
+            raise UsageError(f"[[data]] of {where} needs kind = one of {', '.join(KINDS)}, not {kind!r}.")
         place = f"[[data]] of kind {kind} in {where}"
         weight = settings.get("weight", 1.0)
         if isinstance(weight, int | float) and not isinstance(weight, bool):
@@ -375,11 +379,16 @@ def read_entries(tables: Sequence[Mapping[str, Any]], where: str) -> list[DataEn
 
 
 def open_mix(entries: Sequence[DataEntry], data: Path, cache: Path) -> SampleMix:
-    """The sources of a recipe's entries as one.
+    """Open the sources of a recipe's entries.
 
     Raises:
         InputError: if data is missing, empty or incomplete, or not prepared.
     """
-    if not data.is_dir():
-        raise InputError(f"There is no data folder {data}: give the one that holds what the recipe names as --data.")
+    check_data_folder(data)
     return SampleMix([(entry.open(data, cache, entries), entry.weight) for entry in entries])
+
+
+def check_data_folder(data: Path) -> None:
+    """Raise `InputError` if the data folder does not exist."""
+    if not data.is_dir():
+        raise InputError(f"There is no data folder {data}: set `data` to the folder that holds the recipe's data.")

@@ -1,28 +1,28 @@
-"""Synthetic motion with exact flows: layers cut out of photographs, each moving in its own way.
+"""Synthetic scenes with exact motion: layers cut out of photographs, each with its own motion field.
 
     photographs, frames ─► background + 0..4 layers with masks ─┬─► frame 0
                                                                 ├─► frame t,  motion v (exact)
                                                                 └─► frame 1
 
-Every layer is described in the coordinates of frame t: a texture, a mask, and the motion v(x) in pixels from frame 0
-to frame 1 of what is seen at x. All things move along straight lines at constant speed, so
+Each layer is defined in the coordinates of frame t: a texture, a mask, and the motion v(x) in pixels from frame 0 to
+frame 1 of what is visible at x. Every point moves along a straight line at constant speed, so
 
     F_{t->0} = -t v,    F_{t->1} = (1 - t) v
 
-exactly, and frame 0 shows at y what frame t shows at the x with y = x - t v(x), found by fixed-point iteration. v is
-the sum of
+exactly. Frame 0 shows at y what frame t shows at the x with y = x - t v(x), found by fixed-point iteration. v is the
+sum of
 
-- an affine motion and, of half of the layers, a perspective one: v = a + A d + d (c . d) for d = x - centre, the eight
-  numbers that the motion of a plane before a camera has at an instant,
-- an elastic one, of two fifths of the layers: smooth noise.
+- an affine motion and, for half of the layers, a perspective one: v = a + A d + d (c . d) for d = x - centre, the eight
+  parameters of the instantaneous motion of a plane in front of a camera,
+- an elastic one, for two fifths of the layers: smooth noise.
 
-Masks are blobs, thin structures of 1 to 5 pixels, and speckle as foliage has it. A share of the scenes is blurred by
-motion: each frame is the mean of what is seen while the shutter is open, around its time; another changes in brightness
-from frame to frame; another has sensor noise on the frames that are given. What the motion says stays exact: where a
-mask is half transparent or a thing is blurred, it is that of the layer that covers more than half of the pixel at t.
+Masks are blobs, thin structures of 1 to 5 pixels, and foliage-like speckle. A fraction of the scenes has motion blur:
+each frame is the mean over the time the shutter is open. Another fraction changes in brightness from frame to frame;
+another has sensor noise on frames 0 and 1. The motion stays exact: where a mask is semi-transparent or an object is
+blurred, it is the motion of the layer that covers more than half of the pixel at t.
 
-Scenes are made ahead of time into a bank of memory-mapped shards, since a training process that has one core should
-spend it on the network, or for every sample anew where cores are many.
+Scenes are rendered in advance into a bank of memory-mapped shards, or for each sample when it is drawn. The bank is for
+machines with few CPU cores, which training needs for the network.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from betwixt.errors import InputError, UsageError
 from betwixt.files import write_atomically, write_error
 from betwixt.training.clips import load_array
-from betwixt.training.sample import Image, TargetTimes, TrainingSample, check_shares
+from betwixt.training.sample import Image, TargetTimes, TrainingSample, check_fractions
 
 __all__ = [
     "SceneRules",
@@ -53,25 +53,27 @@ __all__ = [
 ]
 
 _LATTICE = 4
+"""Pixels between the points at which motions are computed; in between they are interpolated."""
 _MARGIN = 64
-_EXACT = 0.01
-"""Pixels by which what a frame shows may lie beside where the motion says it does."""
+"""Pixels that textures and masks extend beyond the frame on each side."""
+_TOLERANCE = 0.01
+"""Pixels: where the fixed-point iteration of `_render` stops."""
 
 
 @dataclass(frozen=True)
 class SceneRules:
-    """What scenes are like.
+    """The rules by which scenes are generated.
 
     Attributes:
-        times: "between": t = 1/2 in three fifths of the scenes, else between 0.06 and 0.94; "middle"; "next".
-        top: The largest camera translation, in pixels from frame 0 to frame 1; an object's own comes on top of it.
-        layers: The largest number of layers before the background.
-        perspective: Share of the layers that move in perspective.
-        elastic: Share of the layers that are deformed.
-        thin: Share of the masks that are thin structures; a fifth is speckle, the others are blobs.
-        blur: Share of the scenes that are blurred by motion.
-        brightness: Share of the scenes that change in brightness.
-        noise: Share of the scenes with sensor noise.
+        times: Target times. "between": t = 1/2 in three fifths of the scenes, else in [0.06, 0.94].
+        top: Maximum camera translation, pixels from frame 0 to frame 1; the motion of objects is added to it.
+        layers: Maximum number of layers in front of the background.
+        perspective: Fraction of the layers with perspective motion.
+        elastic: Fraction of the layers with elastic motion.
+        thin: Fraction of the masks that are thin structures; a fifth is speckle, the others are blobs.
+        blur: Fraction of the scenes with motion blur.
+        brightness: Fraction of the scenes that change in brightness.
+        noise: Fraction of the scenes with sensor noise.
     """
 
     times: TargetTimes = "between"
@@ -85,37 +87,37 @@ class SceneRules:
     noise: float = 0.3
 
     def __post_init__(self) -> None:
-        shares = ("perspective", "elastic", "thin", "blur", "brightness", "noise")
-        check_shares({name: getattr(self, name) for name in shares}, "the synthetic scenes")
+        fractions = ("perspective", "elastic", "thin", "blur", "brightness", "noise")
+        check_fractions({name: getattr(self, name) for name in fractions}, "the synthetic scenes")
         if self.thin > 0.8:
-            raise UsageError(f"'thin' in the synthetic scenes is at most 0.8, not {self.thin:g}: a fifth is speckle.")
-        if not self.top > _SHORTEST:
-            raise UsageError(f"'top' in the synthetic scenes is more than {_SHORTEST} pixels, not {self.top:g}.")
+            raise UsageError(f"'thin' in the synthetic scenes has to be at most 0.8, not {self.thin:g}.")
+        if not self.top > _MIN_SHIFT:
+            raise UsageError(f"'top' in the synthetic scenes has to be above {_MIN_SHIFT} pixels, not {self.top:g}.")
         if self.layers < 0:
-            raise UsageError(f"'layers' in the synthetic scenes is 0 or more, not {self.layers}.")
+            raise UsageError(f"'layers' in the synthetic scenes has to be 0 or more, not {self.layers}.")
 
 
-_SHORTEST = 0.3
+_MIN_SHIFT = 0.3
 """Pixels: the shortest translation."""
 
 
 class _MotionField:
-    """v(x): affine + perspective about a centre, plus smooth noise."""
+    """v(x): a random affine and perspective motion about a centre, plus smooth noise."""
 
     def __init__(
-        self, rng: np.random.Generator, size: int, shift: NDArray[np.float64], lively: float, rules: SceneRules
+        self, rng: np.random.Generator, size: int, shift: NDArray[np.float64], strength: float, rules: SceneRules
     ) -> None:
         self._centre = rng.uniform(0.2, 0.8, 2) * size
-        angle, zoom = rng.normal(0, 0.04, 2) * lively
-        shear = rng.normal(0, 0.02, 2) * lively
+        angle, zoom = rng.normal(0, 0.04, 2) * strength
+        shear = rng.normal(0, 0.02, 2) * strength
         self._affine = np.array([[zoom + shear[0], -angle], [angle, zoom + shear[1]]])
         self._shift = shift
-        self._tilt = rng.normal(0, 0.04, 2) * lively / size if rng.random() < rules.perspective else np.zeros(2)
+        self._tilt = rng.normal(0, 0.04, 2) * strength / size if rng.random() < rules.perspective else np.zeros(2)
         self._noise: NDArray[np.float32] | None = None
         if rng.random() < rules.elastic:
             cells = int(rng.integers(3, 8))
-            # The slope of the noise stays well under 1, so that x -> x - t v(x) can be inverted.
-            amplitude = rng.uniform(0.02, 0.12) * lively * size / cells
+            # The slope of the noise stays well below 1, so that x -> x - t v(x) can be inverted.
+            amplitude = rng.uniform(0.02, 0.12) * strength * size / cells
             self._noise = rng.normal(0, amplitude, (cells + 3, cells + 3, 2)).astype(np.float32)
             self._cell = (size + 2 * _MARGIN) / cells
 
@@ -123,15 +125,15 @@ class _MotionField:
         d = x - self._centre
         v = d @ self._affine.T + d * (d @ self._tilt)[..., None] + self._shift
         if self._noise is not None:
-            place = ((x + _MARGIN) / self._cell + 1).astype(np.float32)
+            position = ((x + _MARGIN) / self._cell + 1).astype(np.float32)
             v = v + cv2.remap(
-                self._noise, place[..., 0], place[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+                self._noise, position[..., 0], position[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
             )
         return np.asarray(v)
 
 
 class _SceneLayer:
-    """A texture with a mask and a motion."""
+    """A texture with a mask (None for the background) and a motion field."""
 
     def __init__(
         self,
@@ -144,10 +146,10 @@ class _SceneLayer:
         self.motion = motion
         self._mask = mask
         side = size + 2 * _MARGIN
-        # Flat patches teach nothing of motion; few of them are enough.
+        # Prefer patches with texture: motion cannot be seen in flat ones.
         for _ in range(4):
             source = sources[int(rng.integers(len(sources)))]
-            # How many source pixels a pixel shows; more than one is averaged first, so nothing aliases.
+            # Source pixels per scene pixel; above 1 the patch is area-averaged, which avoids aliasing.
             zoom = float(np.exp(rng.uniform(np.log(0.7), np.log(2.5))))
             need = min(int(side * zoom), *source.shape[:2])
             top, left = (int(rng.integers(n - need + 1)) for n in source.shape[:2])
@@ -165,9 +167,15 @@ class _SceneLayer:
         self._offset = rng.uniform(0, 1, 2)
         self._method = cv2.INTER_CUBIC if rng.random() < 0.6 else cv2.INTER_LINEAR
 
-    def paint(self, places: NDArray[np.float64], size: int) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Colours and mask at `places`, a lattice of positions in frame t."""
-        fine = _from_lattice(places + self._offset + _MARGIN, size)
+    def paint(
+        self, positions: NDArray[np.float64], size: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Sample colours and mask at `positions` in frame t, given on the lattice.
+
+        Returns:
+            (size, size, 3) in [0, 255] and (size, size, 1) in [0, 1].
+        """
+        fine = _from_lattice(positions + self._offset + _MARGIN, size)
         colours = cv2.remap(self._texture, fine[..., 0], fine[..., 1], self._method, borderMode=cv2.BORDER_REFLECT_101)
         if self._mask is None:
             return np.asarray(colours, np.float32), None
@@ -176,19 +184,21 @@ class _SceneLayer:
 
 
 def _lattice(size: int) -> NDArray[np.float64]:
+    """The (x, y) coordinates of every fourth pixel."""
     axis = np.arange(0, size + _LATTICE, _LATTICE, dtype=np.float64)
     return np.stack(np.meshgrid(axis, axis), axis=-1)
 
 
 def _from_lattice(values: NDArray[np.float64], size: int) -> NDArray[np.float32]:
+    """Interpolate values on the lattice to all pixels, linearly."""
     scale = np.array([[1 / _LATTICE, 0, 0], [0, 1 / _LATTICE, 0]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     fine = cv2.warpAffine(values.astype(np.float32), scale, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(fine, np.float32)
 
 
-def _mask(rng: np.random.Generator, side: int, thin: float) -> NDArray[np.uint8]:
-    """An object's shape: a blob, a thin structure or foliage-like speckle; (side, side), 255 inside."""
+def _draw_mask(rng: np.random.Generator, side: int, thin: float) -> NDArray[np.uint8]:
+    """A random mask: a blob, a thin structure or foliage-like speckle; (side, side), 255 inside."""
     mask = np.zeros((side, side), np.uint8)
     centre = rng.uniform(_MARGIN, side - _MARGIN, 2)
     kind = rng.random()
@@ -212,55 +222,41 @@ def _mask(rng: np.random.Generator, side: int, thin: float) -> NDArray[np.uint8]
             rng.normal(0, 1, (cells, cells)).astype(np.float32), (side, side), interpolation=cv2.INTER_CUBIC
         )
         y, x = np.mgrid[:side, :side]
-        near = np.hypot(x - centre[0], y - centre[1]) / rng.uniform(30, 90)
-        mask = (255 / (1 + np.exp(-12 * (noise + 0.6 - near)))).astype(np.uint8)
+        distance = np.hypot(x - centre[0], y - centre[1]) / rng.uniform(30, 90)
+        mask = (255 / (1 + np.exp(-12 * (noise + 0.6 - distance)))).astype(np.uint8)
     if rng.random() < 0.3:
         return np.asarray(cv2.GaussianBlur(mask, (0, 0), float(rng.uniform(0.5, 2.5))), np.uint8)
     return mask
 
 
-def _shift(rng: np.random.Generator, top: float) -> NDArray[np.float64]:
-    """A translation whose length is log-uniform between a third of a pixel and `top`."""
-    length, angle = np.exp(rng.uniform(np.log(_SHORTEST), np.log(top))), rng.uniform(0, 2 * np.pi)
+def _draw_translation(rng: np.random.Generator, top: float) -> NDArray[np.float64]:
+    """A random translation whose length is log-uniform between `_MIN_SHIFT` and `top` pixels."""
+    length, angle = np.exp(rng.uniform(np.log(_MIN_SHIFT), np.log(top))), rng.uniform(0, 2 * np.pi)
     return np.array([length * np.cos(angle), length * np.sin(angle)])
 
 
 def make_scene(
     rng: np.random.Generator, textures: Sequence[Image], size: int, rules: SceneRules | None = None
 ) -> TrainingSample:
-    """One scene, with its motion.
+    """Generate one scene with its motion.
 
     Args:
-        rng: All chance comes from here.
-        textures: Pictures to cut layers out of, (H, W, 3) uint8.
+        rng: The source of all randomness.
+        textures: Images to cut layers out of, (H, W, 3) uint8.
         size: Side of the square frames.
-        rules: What the scene is like; by default `SceneRules()`.
+        rules: `SceneRules()` by default.
     """
     rules = rules or SceneRules()
     t = 0.5 if rules.times == "middle" else 2.0
     if rules.times == "between":
         t = 0.5 if rng.random() < 0.6 else float(rng.uniform(0.06, 0.94))
-    # Twice as far from t, a frame could fold where a motion as lively still can be inverted.
-    lively = 1.0 / max(1.0, t)
-    camera = _shift(rng, rules.top)
-    layers = [_SceneLayer(rng, textures, size, _MotionField(rng, size, camera, lively, rules), None)]
-    for _ in range(int(rng.integers(0, rules.layers + 1))):
-        shift = camera * rng.uniform(0.6, 1.4) + _shift(rng, max(rules.top * 0.7, 2 * _SHORTEST)) * (rng.random() < 0.8)
-        mask = _mask(rng, size + 2 * _MARGIN, rules.thin)
-        layers.append(_SceneLayer(rng, textures, size, _MotionField(rng, size, shift, 1.5 * lively, rules), mask))
-
+    layers = _draw_layers(rng, textures, size, t, rules)
     motion = _motion_at(layers, size)
-    instants: tuple[float, ...] = (0.0,)
-    if rules.blur > 0 and rng.random() < rules.blur:
-        # The shutter is open for at most all the time between two frames of a video, of which every other is given.
-        shutter = float(rng.uniform(0.05, 0.5))
-        path = shutter * float(np.hypot(motion[..., 0], motion[..., 1]).max())
-        steps = int(np.clip(np.ceil(path), 3, 12))
-        instants = tuple(shutter * ((k + 0.5) / steps - 0.5) for k in range(steps))
+    exposure = _draw_exposure(rng, motion, rules)
     frames = []
     for time in (0.0, t, 1.0):
-        seen = [_render(layers, time + instant - t, size) for instant in instants]
-        frames.append(seen[0] if len(seen) == 1 else np.mean(seen, axis=0, dtype=np.float32))
+        images = [_render(layers, time + instant - t, size) for instant in exposure]
+        frames.append(images[0] if len(images) == 1 else np.mean(images, axis=0, dtype=np.float32))
     if rng.random() < rules.brightness:
         gain = rng.normal(0, 0.06)
         frames = [f * np.float32(1 + gain * (time - t)) for f, time in zip(frames, (0.0, t, 1.0), strict=True)]
@@ -271,24 +267,52 @@ def make_scene(
     return TrainingSample(np.clip(np.rint(np.stack(frames)), 0, 255).astype(np.uint8), t, motion)
 
 
-def _render(layers: Sequence[_SceneLayer], later: float, size: int) -> NDArray[np.float32]:
-    """The scene at t + `later`."""
+def _draw_layers(
+    rng: np.random.Generator, textures: Sequence[Image], size: int, t: float, rules: SceneRules
+) -> list[_SceneLayer]:
+    """A background that moves with the camera, and layers in front of it with parallax and a motion of their own."""
+    # With t = 2 a frame is twice as far from t; half the strength keeps the motion invertible.
+    strength = 1.0 / max(1.0, t)
+    camera = _draw_translation(rng, rules.top)
+    layers = [_SceneLayer(rng, textures, size, _MotionField(rng, size, camera, strength, rules), None)]
+    for _ in range(int(rng.integers(0, rules.layers + 1))):
+        parallax = camera * rng.uniform(0.6, 1.4)
+        own = _draw_translation(rng, max(rules.top * 0.7, 2 * _MIN_SHIFT))
+        shift = parallax + own * (rng.random() < 0.8)
+        mask = _draw_mask(rng, size + 2 * _MARGIN, rules.thin)
+        layers.append(_SceneLayer(rng, textures, size, _MotionField(rng, size, shift, 1.5 * strength, rules), mask))
+    return layers
+
+
+def _draw_exposure(rng: np.random.Generator, motion: NDArray[np.float32], rules: SceneRules) -> Sequence[float]:
+    """The instants, relative to a frame's time, whose mean makes the frame; one without motion blur."""
+    if not (rules.blur > 0 and rng.random() < rules.blur):
+        return (0.0,)
+    # Frames 0 and 1 are two frames of a video apart, so the shutter is open for at most half of the interval.
+    shutter = float(rng.uniform(0.05, 0.5))
+    blur_length = shutter * float(np.hypot(motion[..., 0], motion[..., 1]).max())
+    steps = int(np.clip(np.ceil(blur_length), 3, 12))
+    return [shutter * ((k + 0.5) / steps - 0.5) for k in range(steps)]
+
+
+def _render(layers: Sequence[_SceneLayer], offset: float, size: int) -> NDArray[np.float32]:
+    """Render the scene at time t + `offset`: (size, size, 3) in [0, 255]."""
     grid = _lattice(size)
     image = np.zeros((size, size, 3), np.float32)
     for layer in layers:
-        places = grid
-        if later:
+        positions = grid
+        if offset:
             for step in range(24):
-                before, places = places, grid - later * layer.motion(places)
-                if step >= 5 and np.abs(places - before).max() < _EXACT:
+                previous, positions = positions, grid - offset * layer.motion(positions)
+                if step >= 5 and np.abs(positions - previous).max() < _TOLERANCE:
                     break
-        colours, alpha = layer.paint(places, size)
+        colours, alpha = layer.paint(positions, size)
         image = colours if alpha is None else image + alpha * (colours - image)
     return image
 
 
 def _motion_at(layers: Sequence[_SceneLayer], size: int) -> NDArray[np.float32]:
-    """The motion of what is seen at t."""
+    """The motion of the visible layer at each pixel of frame t: (size, size, 2)."""
     grid = _lattice(size)
     motion = np.zeros((size, size, 2), np.float32)
     for layer in layers:
@@ -299,20 +323,20 @@ def _motion_at(layers: Sequence[_SceneLayer], size: int) -> NDArray[np.float32]:
 
 
 class SyntheticScenes:
-    """Scenes made for every sample anew: a source.
+    """A `SampleSource` that renders a new scene for each sample.
 
     Args:
-        textures: See `make_scene`.
-        rules: See `make_scene`.
+        textures: Images to cut layers out of.
+        rules: `SceneRules()` by default.
     """
 
     def __init__(self, textures: Sequence[Image], rules: SceneRules | None = None) -> None:
         if not textures:
-            raise InputError("No pictures to make synthetic scenes of.")
+            raise InputError("There are no images to make synthetic scenes from.")
         self._textures, self._rules = textures, rules or SceneRules()
 
     def draw(self, rng: np.random.Generator, size: int) -> TrainingSample:
-        """See `SampleSource`."""
+        """Render a sample of `size` x `size` pixels."""
         return make_scene(rng, self._textures, size, self._rules)
 
 
@@ -326,121 +350,116 @@ def build_bank(
     seed: int = 0,
     rules: SceneRules | None = None,
 ) -> None:
-    """Write shards of `scenes` scenes each; one that is there already is kept. A shard depends on seed and number.
+    """Render shards of `scenes` scenes each; existing shards are kept. A shard depends on `seed` and its number.
 
-    Beside the shards stands what they are like (rules.json).
+    The file rules.json in the folder records the rules.
 
     Raises:
-        InputError: if the folder holds scenes that were made by other rules.
+        InputError: if the folder has scenes that were made with other rules.
     """
     if not textures:
-        raise InputError("No pictures to make synthetic scenes of.")
+        raise InputError("There are no images to make synthetic scenes from.")
     rules = rules or SceneRules()
     claim_bank(folder, size, rules, seed)
     for shard in shards:
         if has_shard(folder, shard):
             continue
         name = folder / f"{shard:04d}"
-        made = [make_scene(np.random.default_rng((seed, shard, i)), textures, size, rules) for i in range(scenes)]
+        samples = [make_scene(np.random.default_rng((seed, shard, i)), textures, size, rules) for i in range(scenes)]
         try:
-            np.save(name.with_suffix(".frames.npy"), np.stack([s.images for s in made]))
-            motion = np.stack([s.motion for s in made if s.motion is not None])
+            np.save(name.with_suffix(".frames.npy"), np.stack([s.images for s in samples]))
+            motion = np.stack([s.motion for s in samples if s.motion is not None])
             np.save(name.with_suffix(".motion.npy"), motion.astype(np.float16))
-            # Last, since its presence says that the shard is whole.
+            # Written last: its presence marks the shard as complete.
             partial = name.with_suffix(".partial.npy")
-            np.save(partial, np.array([s.t for s in made]))
+            np.save(partial, np.array([s.t for s in samples]))
             partial.replace(name.with_suffix(".times.npy"))
         except OSError as error:
             raise write_error(error, name.with_suffix(".npy")) from None
 
 
 def has_shard(folder: Path, shard: int) -> bool:
-    """Whether a shard is there, and whole."""
+    """Whether a shard exists and is complete."""
     return (folder / f"{shard:04d}.times.npy").exists()
 
 
 def claim_bank(folder: Path, size: int, rules: SceneRules, seed: int = 0) -> None:
-    """Write into the folder of a bank by which rules it is made, or compare where that is written already.
+    """Record the rules of a bank in its folder, or compare them with those on record.
 
     Raises:
-        InputError: if the folder holds scenes that were made by other rules.
+        InputError: if the folder has scenes that were made with other rules.
     """
     path = folder / "rules.json"
-    asked: dict[str, Any] = {"size": size, "seed": seed, **asdict(rules)}
+    rules_now: dict[str, Any] = {"size": size, "seed": seed, **asdict(rules)}
     if not path.exists():
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise write_error(error, folder) from None
-        # A bank that does not say is older than this file; it stays what it is.
+        # A bank without rules.json is from an older version; it is used as it is.
         if not any(folder.glob("*.times.npy")):
-            write_atomically(path, json.dumps(asked, indent=1) + "\n")
+            write_atomically(path, json.dumps(rules_now, indent=1) + "\n")
         return
     try:
-        known = dict(json.loads(path.read_text(encoding="utf-8")))
+        recorded = dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         raise InputError(f"{path} is damaged: remove {folder} and prepare the data again.") from None
-    for name, value in asked.items():
-        if known.get(name) != value:
+    for name, value in rules_now.items():
+        if recorded.get(name) != value:
             raise InputError(
-                f"The scenes in {folder} were made with {name} = {known.get(name)}, and {value} is asked for: remove "
-                "that folder, or take another cache."
+                f"The scenes in {folder} were made with {name} = {recorded.get(name)}, not {value}: remove the folder, "
+                "or use another `cache`."
             )
 
 
 class SyntheticBank:
-    """Scenes made ahead of time: a source. Shards written later are found by `refresh`.
+    """A `SampleSource` of pre-rendered scenes.
 
     Args:
-        folder: As `build_bank` made it.
-        times: Which of the scenes are drawn. "between" takes those of "middle" too.
+        folder: A folder made by `build_bank`.
+        times: Which scenes are drawn; "between" includes those of t = 1/2.
+
+    Raises:
+        InputError: if there are no scenes, or one is damaged.
     """
 
     def __init__(self, folder: Path, times: TargetTimes = "between") -> None:
-        self._folder, self._times = folder, times
-        self._names: list[str] = []
-        self._shards: list[tuple[NDArray[np.uint8], NDArray[np.float16], NDArray[np.float64], NDArray[np.intp]]] = []
-        self.refresh()
+        paths = sorted(folder.glob("*.times.npy"))
+        self._open(folder, times, [path.name.removesuffix(".times.npy") for path in paths])
         if not self._shards:
-            raise InputError(f"No synthetic scenes in {folder}: make them first.")
+            raise InputError(f"There are no synthetic scenes in {folder}: prepare the data first.")
 
     def __getstate__(self) -> tuple[Path, TargetTimes, list[str]]:
         return self._folder, self._times, self._names
 
     def __setstate__(self, state: tuple[Path, TargetTimes, list[str]]) -> None:
-        # Another process opens the same shards itself, and none that are new.
-        self._folder, self._times, names = state
-        self._names, self._shards = [], []
-        for name in names:
-            self._open(name)
+        # Another process opens the same shards itself, without those that were added since.
+        self._open(*state)
 
-    def refresh(self) -> int:
-        """Open shards that are new; returns the number of scenes that are drawn from."""
-        for path in sorted(self._folder.glob("*.times.npy")):
-            name = path.name.removesuffix(".times.npy")
-            if name not in self._names:
-                self._open(name)
+    def __len__(self) -> int:
         return sum(len(usable) for _, _, _, usable in self._shards)
 
-    def _open(self, name: str) -> None:
-        frames = load_array(self._folder / f"{name}.frames.npy", mapped=True)
-        motion = load_array(self._folder / f"{name}.motion.npy", mapped=True)
-        times = load_array(self._folder / f"{name}.times.npy")
-        fits = {"middle": times == 0.5, "between": (times > 0) & (times < 1), "next": times == 2.0}
-        self._names.append(name)
-        usable = np.flatnonzero(fits[self._times])
-        if len(usable):
-            self._shards.append((frames, motion, times, usable))
+    def _open(self, folder: Path, times: TargetTimes, names: list[str]) -> None:
+        self._folder, self._times, self._names = folder, times, names
+        self._shards: list[tuple[NDArray[np.uint8], NDArray[np.float16], NDArray[np.float64], NDArray[np.intp]]] = []
+        for name in names:
+            frames = load_array(folder / f"{name}.frames.npy", mapped=True)
+            motion = load_array(folder / f"{name}.motion.npy", mapped=True)
+            t = load_array(folder / f"{name}.times.npy")
+            matching = {"middle": t == 0.5, "between": (t > 0) & (t < 1), "next": t == 2.0}
+            usable = np.flatnonzero(matching[times])
+            if len(usable):
+                self._shards.append((frames, motion, t, usable))
 
     def draw(self, rng: np.random.Generator, size: int) -> TrainingSample:
-        """See `SampleSource`: a crop of a scene."""
+        """Draw a random crop of a scene."""
         frames, motion, times, usable = self._shards[int(rng.integers(len(self._shards)))]
         i = usable[int(rng.integers(len(usable)))]
         height, width = frames.shape[2:4]
         if size > min(height, width):
             raise UsageError(
-                f"The scenes in {self._folder} are {width}x{height}, smaller than {size}x{size}, the crop with its "
-                "margin: take a smaller crop, or make larger scenes (size)."
+                f"The scenes in {self._folder} are {width}x{height}, smaller than {size}x{size}, a crop with its "
+                "margin: set a smaller 'crop' in [train], or a larger 'size' in [[data]]."
             )
         top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))
         window = (slice(top, top + size), slice(left, left + size))

@@ -1,6 +1,6 @@
-"""Scores of a network on development sets while it trains, by the code and the protocols of `betwixt evaluate`.
+"""Scores a network on development sets during training, with the code and protocols of `betwixt evaluate`.
 
-The sets are those of `SETS` that lie under a folder. Of the larger ones an even subset is taken, the same every time.
+The sets are those of `SETS` that are in a folder. Of the larger ones an evenly spaced subset is used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from betwixt.models.base import Interpolator
 from betwixt.training.checkpoint import averaged_tensors
 from betwixt.training.objectives.base import Objective
 
-__all__ = ["SETS", "DevelopmentSet", "development_sets", "use_averaged_weights", "validate"]
+__all__ = ["SETS", "DevelopmentSet", "open_development_sets", "use_averaged_weights", "validate"]
 
 SETS: dict[str, tuple[str, str, int]] = {
     "middlebury": ("middlebury", ".", 0),
@@ -30,26 +30,26 @@ SETS: dict[str, tuple[str, str, int]] = {
     "davis": ("frames", "davis_dev", 12),
     "vimeo90k": ("vimeo90k", ".", 48),
 }
-"""By column of the curve: the data set, its folder under the root, and how many of its samples are taken; 0 for all."""
+"""By column of the training curve: the data set, its folder under the root, and how many samples are used (0: all)."""
 
 
 @dataclass(frozen=True)
 class DevelopmentSet:
-    """A data set, and which of its samples are scored; None for all."""
+    """A data set and the names of the samples that are scored; None: all."""
 
     dataset: Dataset
-    ids: tuple[str, ...] | None
+    names: tuple[str, ...] | None
 
 
-def development_sets(root: Path, *, extrapolate: bool = False) -> dict[str, DevelopmentSet]:
-    """The development sets under a folder.
+def open_development_sets(root: Path, *, extrapolate: bool = False) -> dict[str, DevelopmentSet]:
+    """Open the development sets in a folder.
 
     Args:
         root: The folder.
-        extrapolate: Whether the last frame is to be restored from the two before it.
+        extrapolate: Whether the model predicts the last frame from the two before it.
 
     Raises:
-        InputError: if there is none.
+        InputError: if there are none.
     """
     sets = {}
     for name, (dataset, folder, count) in SETS.items():
@@ -59,13 +59,13 @@ def development_sets(root: Path, *, extrapolate: bool = False) -> dict[str, Deve
         except InputError:
             continue
         if names:
-            sets[name] = DevelopmentSet(opened, _even(names, count))
+            sets[name] = DevelopmentSet(opened, _evenly_spaced(names, count))
     if not sets:
-        raise InputError(f"{root} holds none of the development sets ({', '.join(SETS)}): see docs/how-to/evaluate.md.")
+        raise InputError(f"{root} has none of the development sets ({', '.join(SETS)}): see docs/how-to/evaluate.md.")
     return sets
 
 
-def _even(names: Sequence[str], count: int) -> tuple[str, ...] | None:
+def _evenly_spaced(names: Sequence[str], count: int) -> tuple[str, ...] | None:
     if count == 0 or count >= len(names):
         return None
     return tuple(names[round(i)] for i in np.linspace(0, len(names) - 1, count))
@@ -73,28 +73,28 @@ def _even(names: Sequence[str], count: int) -> tuple[str, ...] | None:
 
 @contextmanager
 def use_averaged_weights(objective: Objective, average: dict[str, Tensor]) -> Iterator[None]:
-    """Give the objective its averaged weights for a while, and evaluation's mode; afterwards all is as it was."""
-    own = averaged_tensors(objective)
-    kept = {name: tensor.detach().clone() for name, tensor in own.items()}
+    """Within the context, the objective has its averaged weights and is in evaluation mode."""
+    current = averaged_tensors(objective)
+    saved = {name: tensor.detach().clone() for name, tensor in current.items()}
     modes = {module: module.training for module in objective.modules()}
     try:
         with torch.no_grad():
-            for name, tensor in own.items():
+            for name, tensor in current.items():
                 tensor.copy_(average[name])
         objective.eval()
         yield
     finally:
         with torch.no_grad():
-            for name, tensor in own.items():
-                tensor.copy_(kept[name])
+            for name, tensor in current.items():
+                tensor.copy_(saved[name])
         for module, training in modes.items():
             module.training = training
 
 
 def validate(model: Interpolator, sets: dict[str, DevelopmentSet]) -> dict[str, float]:
-    """Mean PSNR, of frames rounded to 8 bit, on every set."""
+    """Mean PSNR of the 8-bit frames on every set, in dB."""
     metrics = select_metrics("psnr")
     return {
-        name: evaluate(model, chosen.dataset, metrics, ids=chosen.ids, jobs=2).summary("psnr").mean
-        for name, chosen in sets.items()
+        name: evaluate(model, each.dataset, metrics, ids=each.names, jobs=2).summary("psnr").mean
+        for name, each in sets.items()
     }

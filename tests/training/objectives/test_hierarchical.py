@@ -109,7 +109,7 @@ def test_an_ablation_is_another_network(ablation: str) -> None:
         network = objective.network
     assert isinstance(network, Hierarchical)
     assert network.config == ABLATIONS[ablation]
-    assert objective.model_name == ("ifrnet-s+hm" if ablation in ("full", "zero-masks") else "")
+    assert objective.model_name == "ifrnet-s+hm"
     pickle.loads(pickle.dumps(objective))  # as it goes to the workers
 
 

@@ -223,13 +223,15 @@ def test_a_network_refuses_times_that_it_does_not_learn() -> None:
     rng = np.random.default_rng(0)
     middle, between = make_objective({"name": "rife"}), make_objective({"name": "ebme"})
     assert middle.prepare(rng, sample(0.5)) == between.prepare(rng, sample(0.25)) == {}
-    with pytest.raises(UsageError, match=r"rife learns the middle frame alone, t = 1/2, but the data has t = 0.25"):
+    with pytest.raises(
+        UsageError, match=r"rife is trained on the middle frame only, t = 1/2, but the data has t = 0\.25"
+    ):
         middle.prepare(rng, sample(0.25))
-    with pytest.raises(UsageError, match="ebme learns frames between the two"):
+    with pytest.raises(UsageError, match="ebme is trained on frames in between"):
         between.prepare(rng, sample(2.0))
     after = make_objective({"name": "ncm-base-next"})
     assert {int(after.prepare(rng, sample(2.0))["shrink"]) for _ in range(30)} == {1, 2, 4}
-    with pytest.raises(UsageError, match="the frame after the two alone, t = 2"):
+    with pytest.raises(UsageError, match="extrapolation only, t = 2"):
         after.prepare(rng, sample(0.5))
 
 
@@ -331,14 +333,14 @@ def test_the_static_network_begins_the_routed_one(tmp_path: Path) -> None:
 def test_a_crop_that_does_not_fit_is_refused() -> None:
     rng = np.random.default_rng(0)
     for name, side in (("rife", 80), ("rife-4.25", 96), ("ncm-base", 96), ("apr", 32)):
-        with pytest.raises(UsageError, match=rf"{name} is trained on crops .*, not on {side}: set crop in \[train\]"):
+        with pytest.raises(UsageError, match=rf"{name} needs crops .*, not {side}: set 'crop' in \[train\]"):
             make_objective({"name": name}).prepare(rng, sample(0.5, side))
 
 
 def test_settings_that_make_no_network_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"\[network\] of apr does not make a network: the side of a patch"):
+    with pytest.raises(UsageError, match=r"\[network\] of apr is not valid: the side of a patch"):
         make_objective({"name": "apr", "patch": 6})
-    with pytest.raises(UsageError, match=r"\[network\] of ncm-base does not make a network: flow_guided"):
+    with pytest.raises(UsageError, match=r"\[network\] of ncm-base is not valid: flow_guided"):
         make_objective({"name": "ncm-base", "flow_guided": True, "motion_feature": False})
 
 

@@ -1,21 +1,21 @@
-"""APR-VFI: a curriculum of three stages, the last with routes.
+"""APR-VFI: a curriculum of three stages, the last with routing.
 
     stage      synthesis over      trained                     loss
     "frame"    whole frames        motion, context, synthesis  Charbonnier + 0.1 census
-    "patches"  patches of 64x64    context, synthesis          the same
-    "routed"   patches and routes  context, synthesis, router  the same + 0.01 |M - M'|        (equation 4)
+    "patches"  patches of 64x64    context, synthesis          Charbonnier + 0.1 census
+    "routed"   routed patches      context, synthesis, router  Charbonnier + 0.1 census + 0.01 |M - M'|   (equation 4)
 
-In the last stage the routes are a straight-through Gumbel-softmax sample; M' is the reference route map, by how much
-the splatted frames differ. `keep` sets which shares of the patches M' lets pass.
+In the last stage the routes M are a straight-through Gumbel-softmax sample; M' is the reference route map, which
+depends on how much the splatted frames differ. `keep` sets the fractions of the patches that M' lets pass.
 
 The paper trains the motion estimator from scratch in the first stage and freezes it in the others. With `weights`, the
-estimator is a trained one (that of EBME, whose design it follows), and frozen in all stages.
+estimator is a trained one (EBME's, whose design it follows) and frozen in all stages.
 
-`apr-static` is the network without a router; a recipe trains it in the first stage, or in the first two. What it has
-learned can begin `apr` (`static`), whose router then is all that is new.
+`apr-static` is the network without a router; a recipe trains it in the first stage, or in the first two. `apr` can
+start from its weights (`static`), with only the router untrained.
 
-Where the paper is silent: the census loss is that of EBME, by the same authors: 7x7 on the luma; the route loss is a
-mean; see `betwixt.models.apr.network` for the rest.
+What the paper leaves open: the census loss is that of EBME, by the same authors: 7x7 on the luma; the route loss is a
+mean. See `betwixt.models.apr.network` for the rest.
 
 Reference: Chen et al., Alignment-aware Patch-level Routing for Dynamic Video Frame Interpolation, section 3.3.
 """
@@ -30,30 +30,31 @@ from typing import Any
 from betwixt.errors import UsageError
 from betwixt.models.apr.network import APR, CONFIGS, Fusion, route_loss
 from betwixt.models.network import Network
+from betwixt.tables import parse_table
 from betwixt.training.losses import census, charbonnier
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
-from betwixt.training.objectives.common import PaperObjective, load_estimator, read_options, weighted_sum
+from betwixt.training.objectives.common import PaperObjective, load_ebme, weighted_sum
 from betwixt.weights.load import match_tensors, read_tensors
 
-__all__ = ["APRObjective"]
+__all__ = ["APRObjective", "APRSettings"]
 
 _STAGES = ("frame", "patches", "routed")
 
 
 @dataclass(frozen=True)
 class APRSettings:
-    """Of [network].
+    """Settings in [network].
 
     Attributes:
-        keep: For blocks 1 .. 4, what share of the patches the reference routes let pass (table 3).
+        keep: For blocks 1 to 4, the fraction of the patches that the reference routes let pass (table 3).
         patch: Side of a patch, a multiple of 4 (table 2).
-        fusion: What the last convolution sees (table 5).
+        fusion: The inputs of the last convolution (table 5).
         census: Weight of the census loss, lambda_1.
         route: Weight of the route loss, lambda_2.
         temperature: Of the Gumbel-softmax.
-        weights: A file of weights of EBME's estimator, which then is frozen; "installed" for what `betwixt weights` has
-            installed; "" trains the estimator in the first stage.
-        static: A file of weights of `apr-static` to begin with.
+        weights: A weights file of EBME for the estimator, which is then frozen; "installed": the installed weights; "":
+            the estimator is trained in the first stage.
+        static: A weights file of `apr-static` to start from.
     """
 
     keep: tuple[float, ...] = (0.1, 0.4, 0.6, 0.9)
@@ -67,30 +68,29 @@ class APRSettings:
 
 
 class APRObjective(PaperObjective):
-    """APR-VFI; see the module.
+    """APR-VFI in training; see the module.
 
     Args:
         name: "apr" or "apr-static".
-        options: `APRSettings`.
+        options: The settings, see `APRSettings`.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        settings = read_options(APRSettings, options, name)
         super().__init__(name, "between")
-        self.settings = settings
+        self.settings = settings = parse_table(APRSettings, options, f"[network] of {name}")
         self.stages = _STAGES if name == "apr" else _STAGES[:2]
         config = replace(CONFIGS[name], keep=settings.keep, patch=settings.patch, fusion=settings.fusion)
         try:
             self.training_network = APR(config)
         except ValueError as error:
-            raise UsageError(f"[network] of {name} does not make a network: {error}.") from None
+            raise UsageError(f"[network] of {name} is not valid: {error}.") from None
         if self.training_network.router is not None:
             self.training_network.router.temperature = settings.temperature
         if settings.static:
-            self._begin_with(Path(settings.static).expanduser())
+            self._load_static(Path(settings.static).expanduser())
         if settings.weights:
-            trained = load_estimator("" if settings.weights == "installed" else settings.weights)
-            self.training_network.estimator.load_state_dict(trained.estimator.state_dict())
+            ebme = load_ebme("" if settings.weights == "installed" else settings.weights)
+            self.training_network.estimator.load_state_dict(ebme.estimator.state_dict())
         self.begin_stage(self.stages[0])
 
     @property
@@ -104,22 +104,22 @@ class APRObjective(PaperObjective):
         if self.settings.weights:
             self.training_network.estimator.requires_grad_(False)
 
-    def loss(self, batch: Batch, done: float) -> LossTerms:
-        """Equation 4."""
-        found = self.training_network(batch.frame0, batch.frame1, batch.t)
+    def loss(self, batch: Batch, progress: float) -> LossTerms:
+        """Equation 4; without its last term before the stage "routed"."""
+        network = self.training_network
+        output = network(batch.frame0, batch.frame1, batch.t)
         with full_precision(batch.truth):
-            frame = found.frame.float()
-            parts = {"reconstruction": charbonnier(frame, batch.truth), "census": census(frame, batch.truth)}
-            if self.training_network.mode == "routed":
-                parts["route"] = route_loss(found.routes, self.training_network.reference(found.warped))
-        terms = weighted_sum(parts, {"census": self.settings.census, "route": self.settings.route})
-        if self.training_network.mode == "routed":
-            terms.parts.update({f"kept {k + 1}": kept for k, kept in enumerate(found.kept.mean(dim=0))})
-        return terms
+            frame = output.frame.float()
+            terms = {"reconstruction": charbonnier(frame, batch.truth), "census": census(frame, batch.truth)}
+            if network.mode == "routed":
+                terms["route"] = route_loss(output.routes, network.reference(output.warped))
+        loss = weighted_sum(terms, {"census": self.settings.census, "route": self.settings.route})
+        if network.mode == "routed":
+            loss.parts.update({f"kept {k + 1}": kept for k, kept in enumerate(output.kept.mean(dim=0))})
+        return loss
 
-    def _begin_with(self, path: Path) -> None:
-        """Load the weights of the network without a router."""
-        own = {name: value for name, value in self.training_network.state_dict().items() if name.startswith("router.")}
-        self.training_network.load_state_dict(
-            match_tensors(self.training_network, {**own, **read_tensors(path)}, path).tensors
-        )
+    def _load_static(self, path: Path) -> None:
+        """Load weights of the network without a router."""
+        network = self.training_network
+        router = {name: value for name, value in network.state_dict().items() if name.startswith("router.")}
+        network.load_state_dict(match_tensors(network, {**router, **read_tensors(path)}, path).tensors)

@@ -1,8 +1,9 @@
-"""What the objectives of the papers' networks share.
+"""Shared parts of the objectives of the papers' networks.
 
-- `PaperObjective`: the base. It knows which times its network learns, and refuses samples of others in one line.
-- `without_training_parts`: a network without the parts that only its training needs, sharing all others.
-- `FlowTeacher`: flows from the true frame t, by a given flow network or where they are known exactly.
+- `PaperObjective`: the base class, which refuses samples that its network cannot be trained on.
+- `without_training_parts`: a network without its teacher, sharing all other parameters.
+- `weighted_sum`: a loss from its terms and their weights.
+- `FlowTeacher`: flows from the true frame t, from EBME's network or from known motion.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from torch import Tensor, nn
 from betwixt.errors import UsageError
 from betwixt.models.ebme.network import EBMESplat
 from betwixt.runtime.load import find_weights
-from betwixt.tables import parse_table
 from betwixt.training.losses import flow_distillation
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
+from betwixt.training.sample import TargetTimes, time_matches
 from betwixt.weights.load import load_weights
 from betwixt.weights.metadata import check_model
 
@@ -34,163 +35,140 @@ if TYPE_CHECKING:
 __all__ = [
     "FlowTeacher",
     "PaperObjective",
-    "TargetTimes",
     "TeacherName",
-    "load_estimator",
-    "read_options",
+    "load_ebme",
     "weighted_sum",
     "without_training_parts",
 ]
 
-TargetTimes = Literal["middle", "between", "next"]
-"""Which frames a network learns: at t = 1/2, at any t between 0 and 1, or at t = 2."""
-
 TeacherName = Literal["off", "exact", "ebme"]
-"""Whose flows a network learns from; see `FlowTeacher`."""
+"""Where supervision of the flows comes from; see `FlowTeacher`."""
 
-_SMALLEST = 64
-"""Pixels: five levels of a Laplacian pyramid have at least four at the coarsest."""
+_MIN_CROP = 64
+"""Pixels: the coarsest of five levels of a Laplacian pyramid then has at least four."""
 
-_WANTED: dict[TargetTimes, str] = {
-    "middle": "the middle frame alone, t = 1/2",
-    "between": "frames between the two, 0 < t < 1",
-    "next": "the frame after the two alone, t = 2",
+_TIME_DESCRIPTIONS: dict[TargetTimes, str] = {
+    "middle": "the middle frame only, t = 1/2",
+    "between": "frames in between, 0 < t < 1",
+    "next": "extrapolation only, t = 2",
 }
 
-OptionsT = TypeVar("OptionsT")
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
 class PaperObjective(Objective):
-    """Base of the objectives of the networks of `betwixt models`.
+    """Base of the objectives of the papers' networks.
 
     Args:
-        name: The model's name, as in `betwixt models`.
-        times: Which frames it learns.
+        name: The model in `betwixt models`.
+        times: The target times that the network is trained on.
     """
 
     def __init__(self, name: str, times: TargetTimes) -> None:
-        super().__init__()
-        self._name = name
+        super().__init__(name)
         self.times = times
 
     @property
-    def model_name(self) -> str:
-        """The name in `betwixt models`."""
-        return self._name
-
-    @property
-    def cell(self) -> int:
-        """The sides of a crop have to be multiples of this: the network's own, and five levels of a pyramid."""
+    def crop_multiple(self) -> int:
+        """Sides of crops have to be multiples of this: the network's multiple, and 32 for five pyramid levels."""
         return math.lcm(self.network.multiple, 32)
 
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
-        """Nothing more, but a sample is refused that the network cannot learn.
+        """Check that the network can be trained on a sample; there are no extra inputs.
 
         Raises:
-            UsageError: if it is of another time, or of a size that the network does not take.
+            UsageError: if it has another target time or a size that the network does not take.
         """
-        side, cell = sample.images.shape[1], self.cell
-        if side % cell or side < _SMALLEST:
+        side, multiple = sample.images.shape[1], self.crop_multiple
+        if side % multiple or side < _MIN_CROP:
             raise UsageError(
-                f"{self._name} is trained on crops that are multiples of {cell} pixels and at "
-                f"least {_SMALLEST}, not on {side}: set crop in [train]."
+                f"{self.model_name} needs crops that are multiples of {multiple} pixels and at least {_MIN_CROP}, not "
+                f"{side}: set 'crop' in [train]."
             )
-        fits = {"middle": sample.t == 0.5, "between": 0.0 < sample.t < 1.0, "next": sample.t == 2.0}
-        if not fits[self.times]:
+        if not time_matches(self.times, sample.t):
             raise UsageError(
-                f"{self._name} learns {_WANTED[self.times]}, but the data has t = {sample.t:g}: "
-                "choose other data, or other times of the data, in [[data]]."
+                f"{self.model_name} is trained on {_TIME_DESCRIPTIONS[self.times]}, but the data has t = "
+                f"{sample.t:g}: choose other data, or other 'times', in [[data]]."
             )
         return {}
 
 
-def read_options(kind: type[OptionsT], options: Mapping[str, Any], name: str) -> OptionsT:
-    """The options of a [network] table, as the dataclass `kind`.
-
-    Raises:
-        UsageError: if one is unknown or of the wrong type.
-    """
-    return parse_table(kind, options, f"[network] of {name}")
-
-
-def without_training_parts(network: NetworkT, **without: object) -> NetworkT:
-    """The network as it ships: the same parameters, but for some attributes.
+def without_training_parts(network: NetworkT, **attributes: object) -> NetworkT:
+    """A network for inference that shares its parameters with one in training.
 
     Args:
         network: In training; it is not changed.
-        without: What its attributes become: None for a submodule that only training needs.
+        attributes: New values of attributes: None for a submodule that only training needs.
     """
     result = copy.copy(network)
-    # A shallow copy has the same table of submodules.
+    # A shallow copy shares the table of submodules with the original.
     result._modules = dict(network._modules)
-    for name, value in without.items():
+    for name, value in attributes.items():
         setattr(result, name, value)
     return result
 
 
-def weighted_sum(parts: Mapping[str, Tensor], weights: Mapping[str, float] | None = None) -> LossTerms:
-    """A loss: the sum of its parts, each times its weight, 1 where none is given. What is logged is not weighed."""
+def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float] | None = None) -> LossTerms:
+    """The sum of loss terms, each times its weight (1 by default). The logged terms are unweighted."""
     weights = weights or {}
-    total = torch.stack([part * weights.get(name, 1.0) for name, part in parts.items()]).sum()
-    return LossTerms(total, {name: part.detach() for name, part in parts.items()})
+    total = torch.stack([term * weights.get(name, 1.0) for name, term in terms.items()]).sum()
+    return LossTerms(total, {name: term.detach() for name, term in terms.items()})
 
 
-def load_estimator(file: str) -> EBMESplat:
-    """EBME with weights: of a file, or what `betwixt weights` has installed as `ebme` ("").
+def load_ebme(file: str) -> EBMESplat:
+    """Load EBME with the weights of a file, or with the installed ones ("").
 
     Raises:
-        UsageError: if none is at hand.
+        UsageError: if none are installed.
         InputError: if the file cannot be read or does not fit.
     """
     path = find_weights("ebme", Path(file).expanduser() if file else None)
     check_model(path, "ebme")
-    # Three levels, as its authors train it: crops are no larger than their frames.
+    # Three levels, as in the paper's training: crops are no larger than its frames.
     network = EBMESplat(levels=3)
     load_weights(network, path)
     return network
 
 
 class FlowTeacher(nn.Module):
-    """Says where the pixels of the true frame t are found in frames 0 and 1. It never learns.
+    """Provides flows from the true frame t to frames 0 and 1. It is not trained.
 
     Args:
-        name: "ebme": the flow network of EBME looks at the true frame and either frame, as IFRNet and AMT let
-            LiteFlowNet do before training. "exact": the motion of synthetic samples, which is known; real samples
-            teach nothing. "off": nothing is taught.
-        file: The weights of EBME; "" for those that are installed.
+        name: "ebme": EBME's flow network on the true frame and each input frame, where IFRNet and AMT use LiteFlowNet.
+            "exact": the known motion of synthetic samples; other samples are not supervised. "off": no supervision.
+        file: The weights of EBME; "": the installed ones.
     """
 
     def __init__(self, name: TeacherName, file: str = "") -> None:
         super().__init__()
         self.name = name
-        self.estimator = load_estimator(file).estimator.requires_grad_(False) if name == "ebme" else None
+        self.estimator = load_ebme(file).estimator.requires_grad_(False) if name == "ebme" else None
 
     def flows(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
-        """F_{t->0} and F_{t->1} (N, 2, H, W) in pixels that the flow network sees; None without one."""
+        """F_{t->0} and F_{t->1} of EBME, (N, 2, H, W) in pixels; None without EBME."""
         if self.estimator is None:
             return None
         with torch.no_grad(), full_precision(batch.truth):
             flow, _ = self.estimator(torch.cat((batch.truth, batch.truth)), torch.cat((batch.frame0, batch.frame1)))
-        to_0, to_1 = flow.chunk(2)
-        return to_0, to_1
+        flow_t0, flow_t1 = flow.chunk(2)
+        return flow_t0, flow_t1
 
     def distillation(self, batch: Batch, flows_t0: Sequence[Tensor], flows_t1: Sequence[Tensor]) -> Tensor:
-        """`losses.flow_distillation` from this teacher, a mean over the batch; what it does not know adds nothing.
+        """`losses.flow_distillation` from this teacher, a mean over the batch; samples without supervision add 0.
 
         Args:
             batch: N samples.
-            flows_t0: F_{t->0} of the student at every level, finest first: (N, 2, h, w) in pixels of the level, the
-                finest also (N, fields, 2, H, W).
-            flows_t1: The same for F_{t->1}.
+            flows_t0: F_{t->0} of the student at every level, finest first: (N, 2, h, w) in pixels of the level; the
+                finest can also be (N, fields, 2, H, W).
+            flows_t1: F_{t->1} of the student at every level, in the same shapes.
         """
-        found = self.flows(batch)
-        if found is not None:
-            return flow_distillation(flows_t0, flows_t1, *found)
+        flows = self.flows(batch)
+        if flows is not None:
+            return flow_distillation(flows_t0, flows_t1, *flows)
         known = batch.exact.flatten() > 0.5
-        share = known.float().mean()
-        if self.name == "off" or not share:
+        fraction = known.float().mean()
+        if self.name == "off" or not fraction:
             return batch.t.new_zeros(())
         t, motion = batch.t[known], batch.motion[known]
         flows_t0, flows_t1 = ([flow[known] for flow in flows] for flows in (flows_t0, flows_t1))
-        return share * flow_distillation(flows_t0, flows_t1, -t * motion, (1.0 - t) * motion)
+        return fraction * flow_distillation(flows_t0, flows_t1, -t * motion, (1.0 - t) * motion)

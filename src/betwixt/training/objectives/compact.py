@@ -1,17 +1,17 @@
-"""compact and compact-large: the motion that a search found, mended; trained on the finished frame and the motion.
+"""compact and compact-large: refinement of the flow of an optical flow search.
 
-    prepare   dis on the sample's pictures ──► found motion u, logit of the weight of frame 0
+    prepare   optical flow search on the sample's images ──► motion u, logit of the weight of frame 0
     loss      reconstruction + fidelity_weight · fidelity + flow_weight · flow
 
     reconstruction   four-level Laplacian loss + Charbonnier loss
-    fidelity         logarithm of the mean squared error of every sample: scores are means of PSNR
-    flow             where the motion is known: the square root of the end-point error, which gives small motions, the
-                     common ones, as much weight as large ones; the mean over both flows before and after the detail
-                     network. It is known of synthetic samples; with a flow_teacher also of real ones, wherever the
-                     frames read by the teacher's flows from the truth are nearer the truth than by the network's
-                     (RIFE's rule of privileged distillation)
+    fidelity         logarithm of the mean squared error of each sample: benchmarks report mean PSNR
+    flow             where the motion is known: the square root of the end-point error, which weights small motions, the
+                     common ones, as much as large ones; the mean over both flows before and after the detail network.
+                     It is known for synthetic samples. With `flow_teacher` it is also supervised in real samples,
+                     wherever warping by the teacher's flows gives a smaller error than by the network's own (RIFE's
+                     rule of privileged distillation)
 
-The search sees a margin around the crop, so a crop need not be large: what it cannot see has been found already.
+The search sees a margin around the crop, so crops can be small: motion from outside the crop is in its result.
 """
 
 from __future__ import annotations
@@ -39,20 +39,19 @@ if TYPE_CHECKING:
     from betwixt.models.compact.interpolator import CompactInterpolator
     from betwixt.training.sample import TrainingSample
 
-__all__ = ["CompactObjective", "CompactSettings", "flow_loss", "search_motion"]
+__all__ = ["CompactObjective", "CompactSettings", "flow_loss", "frame_loss", "search_motion"]
 
 
 @dataclass(frozen=True)
 class CompactSettings:
-    """Options of [network].
+    """Settings in [network].
 
     Attributes:
         margin: Pixels around the crop that the search sees and the network does not.
-        fidelity_weight: Of the logarithm of the squared error, beside the reconstruction loss.
-        flow_weight: Of the flow loss, beside the reconstruction loss.
-        flow_teacher: Who says where the truth's pixels lie in the two frames of real samples: nobody ("exact"), or
-            EBME's flow network ("ebme").
-        flow_teacher_weights: The file of its weights; "" for those that are installed.
+        fidelity_weight: Weight of the logarithm of the squared error.
+        flow_weight: Weight of the flow loss.
+        flow_teacher: Supervision of the flows of real samples: none ("exact") or EBME's flow network ("ebme").
+        flow_teacher_weights: The weights file of EBME; "": the installed weights.
     """
 
     margin: int = 32
@@ -63,16 +62,15 @@ class CompactSettings:
 
 
 class CompactObjective(Objective):
-    """`betwixt.models.compact.network.Compact` in training.
+    """compact or compact-large in training; see the module.
 
     Args:
         name: "compact" or "compact-large".
-        options: `CompactSettings`.
+        options: The settings, see `CompactSettings`.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        super().__init__()
-        self._name = name
+        super().__init__(name)
         self.settings = parse_table(CompactSettings, options, f"[network] of {name}")
         self.margin = self.settings.margin
         self.training_network = CompactNetwork(CONFIGS[name])
@@ -80,90 +78,92 @@ class CompactObjective(Objective):
 
     @property
     def network(self) -> CompactNetwork:
-        """The network; at work, the search comes before it."""
+        """The network, with the search in front of it."""
         return self.training_network
 
     @property
     def exported_module(self) -> nn.Module:
-        """The two small networks."""
+        """The trained part, without the search."""
         return self.training_network.compact
 
-    @property
-    def model_name(self) -> str:
-        """Of `betwixt models`."""
-        return self._name
-
     def interpolator(self, device: str = "auto") -> CompactInterpolator:
-        """Search, networks and warps, as at work."""
+        """Search, networks and warping as in use."""
         from betwixt.models.compact.interpolator import CompactInterpolator
 
-        return CompactInterpolator(self.training_network.compact, device, engine="torch", name=self._name)
+        return CompactInterpolator(self.training_network.compact, device, engine="torch", name=self.model_name)
 
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
-        """What the search finds: `found` (S, S, 2) in pixels, `logit` (S, S, 1)."""
-        found, logit = search_motion(rng, sample, CONFIGS[self._name].search)
-        return {"found": found, "logit": logit}
+        """Run the search: `found`, the motion (S, S, 2) in pixels, and `logit` (S, S, 1)."""
+        motion, logit = search_motion(rng, sample, CONFIGS[self.model_name].search)
+        return {"found": motion, "logit": logit}
 
-    def loss(self, batch: Batch, done: float) -> LossTerms:
-        """See the module."""
-        extra = batch.extra
+    def loss(self, batch: Batch, progress: float) -> LossTerms:
+        """The sum of the module's terms."""
+        extra, settings = batch.extra, self.settings
         output: CompactOutput = self.training_network.compact(
             batch.frame0, batch.frame1, batch.t, extra["found"], extra["logit"]
         )
         with full_precision(batch.frame0):
-            prediction = output.frame.float()
-            reconstruction = laplacian(prediction, batch.truth, 4) + charbonnier(prediction, batch.truth)
-            fidelity = log_error(prediction, batch.truth)
+            reconstruction, fidelity = frame_loss(output.frame.float(), batch.truth)
             stages = (output.coarse_t0, output.coarse_t1), (output.flow_t0, output.flow_t1)
             flow, error = flow_loss(stages, batch, self.teacher)
-            total = reconstruction + self.settings.fidelity_weight * fidelity + self.settings.flow_weight * flow
-        parts = {"reconstruction": reconstruction, "fidelity": fidelity, "flow": flow, "end-point error": error}
-        return LossTerms(total, {name: value.detach() for name, value in parts.items()})
+            total = reconstruction + settings.fidelity_weight * fidelity + settings.flow_weight * flow
+        terms = {"reconstruction": reconstruction, "fidelity": fidelity, "flow": flow, "end-point error": error}
+        return LossTerms(total, {name: value.detach() for name, value in terms.items()})
 
 
 def search_motion(
     rng: np.random.Generator, sample: TrainingSample, effort: Effort
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the search finds in a sample: see `models.compact_start.search`."""
-    # Large frames are searched at a part of their size: see `models.dis`.
-    ratio = 1.0 if rng.random() < 0.5 else float(rng.uniform(0.4, 0.8))
-    return search(sample.images[0], sample.images[2], sample.t, ratio, effort)
+    """The result of `models.compact.config.search` for a sample, at a random scale.
+
+    In use, large frames are downscaled for the search (`models.dis`); half of the samples are, too.
+    """
+    scale = 1.0 if rng.random() < 0.5 else float(rng.uniform(0.4, 0.8))
+    return search(sample.images[0], sample.images[2], sample.t, scale, effort)
+
+
+def frame_loss(prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """The reconstruction and the fidelity loss; see the module."""
+    reconstruction = laplacian(prediction, truth, 4) + charbonnier(prediction, truth)
+    return reconstruction, log_error(prediction, truth)
 
 
 def flow_loss(
     stages: Sequence[tuple[Tensor, Tensor]], batch: Batch, teacher: FlowTeacher | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The flow loss, and the end-point error of the whole motion in pixels, of samples whose motion is known.
+    """The flow loss, and the end-point error of the motion in pixels, over the samples with known motion.
 
     Args:
-        stages: F_{t->0} and F_{t->1}, (N, 2, S, S) each, of every stage, the last one last.
+        stages: F_{t->0} and F_{t->1}, (N, 2, S, S) each, of every stage of the network, in order.
         batch: The samples.
-        teacher: Who knows of real samples.
+        teacher: Supervises real samples.
     """
     targets = -batch.t * batch.motion, (1.0 - batch.t) * batch.motion
-    known: tuple[Tensor, Tensor] = (batch.exact, batch.exact)
-    found = None if teacher is None else teacher.flows(batch)
-    if found is not None:
+    weights: tuple[Tensor, Tensor] = (batch.exact, batch.exact)
+    taught = None if teacher is None else teacher.flows(batch)
+    if taught is not None:
         real = 1.0 - batch.exact
-        sides = zip((batch.frame0, batch.frame1), found, stages[0], strict=True)
-        better = [real * _better(frame, batch.truth, theirs, ours.detach()) for frame, theirs, ours in sides]
-        targets = batch.exact * targets[0] + real * found[0], batch.exact * targets[1] + real * found[1]
-        known = batch.exact + better[0], batch.exact + better[1]
-    terms, lengths = [], []
+        sides = zip((batch.frame0, batch.frame1), taught, stages[0], strict=True)
+        better = [real * _teacher_is_better(frame, batch.truth, flow, own.detach()) for frame, flow, own in sides]
+        targets = batch.exact * targets[0] + real * taught[0], batch.exact * targets[1] + real * taught[1]
+        weights = batch.exact + better[0], batch.exact + better[1]
+    terms, errors = [], []
     for flows in stages:
-        for flow, target, where in zip(flows, targets, known, strict=True):
+        for flow, target, weight in zip(flows, targets, weights, strict=True):
             error = endpoint_error(flow.float(), target)
-            terms.append((where * torch.sqrt(error + 0.01)).mean())
-            lengths.append(error.detach())
-    both = lengths[-1] + lengths[-2]  # |t| + |1 - t| = 1: of the whole motion
-    finest = (batch.exact * both).sum() / (batch.exact.sum() * both[0].numel() + 1e-6)
-    return torch.stack(terms).mean(), finest
+            terms.append((weight * torch.sqrt(error + 0.01)).mean())
+            errors.append(error.detach())
+    # The lengths of the two flows add up to that of the motion, since |t| + |1 - t| = 1.
+    motion_error = errors[-1] + errors[-2]
+    mean_error = (batch.exact * motion_error).sum() / (batch.exact.sum() * motion_error[0].numel() + 1e-6)
+    return torch.stack(terms).mean(), mean_error
 
 
-def _better(frame: Tensor, truth: Tensor, theirs: Tensor, ours: Tensor) -> Tensor:
-    """(N, 1, H, W): 1 where a frame read by their flows is nearer the truth than by ours, around a pixel; else 0."""
-    errors = [
+def _teacher_is_better(frame: Tensor, truth: Tensor, teacher_flow: Tensor, own_flow: Tensor) -> Tensor:
+    """(N, 1, H, W): 1 where warping by the teacher's flow has a smaller error in 7x7 pixels than by our own, else 0."""
+    teacher_error, own_error = (
         F.avg_pool2d((backward_warp(frame, flow.float()) - truth).abs().mean(dim=1, keepdim=True), 7, 1, 3)
-        for flow in (theirs, ours)
-    ]
-    return (errors[0] + 1.0 / 255.0 < errors[1]).float()
+        for flow in (teacher_flow, own_flow)
+    )
+    return (teacher_error + 1.0 / 255.0 < own_error).float()

@@ -1,13 +1,13 @@
-"""EBME's estimator of both flows, trained by the frames that its splatting makes.
+"""EBME's bi-directional motion estimator, trained on the frames that its flows splat.
 
     frames ──► BiFlowNet ──► F_{0->1}, F_{1->0} ──► frames splatted to t, fused ──► Charbonnier + 0.1 census
-                                                                                      to the truth
+                                                                                      against the truth
 
-The paper trains estimator and synthesis network together, by this loss on the synthesised frame. Betwixt has no
-synthesis network of EBME: here the loss is on `models.ebme.network.EBMESplat`'s frame, so the flows alone have to
-explain the truth. The levels of the pyramid are the paper's three; the same weights serve more levels at other sizes.
+The paper trains estimator and synthesis network together, with this loss on the synthesised frame. Betwixt has no
+synthesis network of EBME: the loss is on the frame of `models.ebme.network.EBMESplat`, so the flows alone have to
+explain the truth. The pyramid has the paper's three levels; the same weights serve more levels at larger sizes.
 
-Where the paper is silent, the authors' program is followed: the census loss is over 7x7 on the luma.
+Details that the paper leaves open follow the authors' code: the census loss is over 7x7 on the luma.
 
 Reference: Jin et al., Enhanced Bi-directional Motion Estimation for Video Frame Interpolation, WACV 2023, section 4.1.
 """
@@ -20,16 +20,17 @@ from typing import Any
 
 from betwixt.models.ebme.network import EBMESplat
 from betwixt.models.network import Network
+from betwixt.tables import parse_table
 from betwixt.training.losses import census, charbonnier
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
-from betwixt.training.objectives.common import PaperObjective, read_options, weighted_sum
+from betwixt.training.objectives.common import PaperObjective, weighted_sum
 
-__all__ = ["EBMEObjective"]
+__all__ = ["EBMEObjective", "EBMESettings"]
 
 
 @dataclass(frozen=True)
 class EBMESettings:
-    """Of [network].
+    """Settings in [network].
 
     Attributes:
         census: Weight of the census loss.
@@ -39,29 +40,28 @@ class EBMESettings:
 
 
 class EBMEObjective(PaperObjective):
-    """EBME's estimator; see the module.
+    """EBME's motion estimator in training; see the module.
 
     Args:
         name: "ebme".
-        options: `EBMESettings`.
+        options: The settings, see `EBMESettings`.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        settings = read_options(EBMESettings, options, name)
         super().__init__(name, "between")
-        self.settings = settings
-        # As many levels as the size of the frames says: three for crops of 448 pixels and less.
+        self.settings = parse_table(EBMESettings, options, f"[network] of {name}")
+        # The number of levels depends on the size of the frames: three for crops of up to 448 pixels.
         self.training_network = EBMESplat()
 
     @property
     def network(self) -> Network:
-        """The network."""
+        """The network in training; it has no training-only parts."""
         return self.training_network
 
-    def loss(self, batch: Batch, done: float) -> LossTerms:
-        """Charbonnier + 0.1 census."""
+    def loss(self, batch: Batch, progress: float) -> LossTerms:
+        """Charbonnier + `census` · census."""
         frame = self.training_network(batch.frame0, batch.frame1, batch.t).frame
         with full_precision(batch.truth):
             frame = frame.float()
-            parts = {"reconstruction": charbonnier(frame, batch.truth), "census": census(frame, batch.truth)}
-        return weighted_sum(parts, {"census": self.settings.census})
+            terms = {"reconstruction": charbonnier(frame, batch.truth), "census": census(frame, batch.truth)}
+        return weighted_sum(terms, {"census": self.settings.census})

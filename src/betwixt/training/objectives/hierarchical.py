@@ -1,14 +1,14 @@
-"""Hosts with hierarchical motion, and without it, by one loss: how the paper compares them.
+"""Hierarchical motion: a host network with the plug-in, and the host alone with the same loss for comparison.
 
-    frames, masks ──► host with the plug-in ──► frame t ─────────────────► Charbonnier to the truth
-                          └► flows and mask of the plug-in alone ──► frames warped and fused ──► + 0.1 · Charbonnier
+    frames, masks ──► host with the plug-in ──► frame t ─────────────────────────► Charbonnier against the truth
+                          └► the plug-in's flows and mask ──► frames warped, fused ──► + 0.1 · Charbonnier
 
-That is equation 13; without the plug-in (`plug_in = false`) only the first line is left, equation 12, by which the
-paper trains every host anew. All in one stage, from random weights, or from a host's (`host`).
+That is equation 13. Without the plug-in (`plug_in = false`) only the first line is left: equation 12, with which the
+paper retrains every host. One stage, from random weights or from a host's (`host`).
 
-Masks are the regions of both frames of a crop (`betwixt.masks.regions`), found where the samples are drawn.
+Masks are the regions of both frames of a crop (`betwixt.masks.regions`), computed by the worker processes.
 
-Where the paper is silent: the exponent of the Charbonnier loss is 1/2, as in IFRNet's; the loss is over the frame after
+What the paper leaves open: the exponent of the Charbonnier loss is 1/2, as in IFRNet; the loss is on the frame after
 the host's clamp to [0, 1].
 
 Reference: Aligning Anything: Hierarchical Motion Estimation for Video Frame Interpolation, appendix A.2.
@@ -29,9 +29,10 @@ from betwixt.masks.regions import find_regions
 from betwixt.models.hierarchical.network import ABLATIONS, Hierarchical
 from betwixt.models.network import MaskPair, Network, Synthesis
 from betwixt.models.registry import load_network
+from betwixt.tables import parse_table
 from betwixt.training.losses import charbonnier
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
-from betwixt.training.objectives.common import PaperObjective, read_options, weighted_sum
+from betwixt.training.objectives.common import PaperObjective, weighted_sum
 from betwixt.weights.load import load_weights
 
 if TYPE_CHECKING:
@@ -39,20 +40,20 @@ if TYPE_CHECKING:
 
     from betwixt.training.sample import TrainingSample
 
-__all__ = ["HierarchicalObjective", "hierarchical_loss"]
+__all__ = ["HierarchicalObjective", "HierarchicalSettings", "hierarchical_loss"]
 
 Ablation = Literal["full", "hce-0", "hce-1", "hce-2", "hir-1", "hir-2", "hir-3", "zero-masks"]
 
 
 @dataclass(frozen=True)
 class HierarchicalSettings:
-    """Of [network].
+    """Settings in [network].
 
     Attributes:
-        plug_in: Whether there is one; without it the host alone learns, by the same loss.
-        weight: Of the plug-in's own result in the loss.
+        plug_in: Whether the host has the plug-in; without it the host alone is trained, with the same loss.
+        weight: Weight of the loss of the plug-in's own frame.
         ablation: One of `betwixt.models.hierarchical.network.ABLATIONS`.
-        host: A file of the host's weights to start from; what the plug-in has beside starts at random.
+        host: A weights file of the host to start from; the plug-in starts from random weights.
     """
 
     plug_in: bool = True
@@ -61,67 +62,74 @@ class HierarchicalSettings:
     host: str = ""
 
 
-def hierarchical_loss(found: Synthesis, alone: FlowEstimate | None, truth: Tensor) -> dict[str, Tensor]:
-    """The parts of equation 13, the second unweighed; of equation 12 where there is no plug-in.
+def hierarchical_loss(output: Synthesis, plug_in: FlowEstimate | None, truth: Tensor) -> dict[str, Tensor]:
+    """The terms of equation 13, unweighted; those of equation 12 without the plug-in.
 
     Args:
-        found: What the network makes of the frames.
-        alone: What the plug-in alone would make, `Hierarchical.trained`.
+        output: The network's output.
+        plug_in: The plug-in's own estimate, from `Hierarchical.trained`.
         truth: (N, 3, H, W), the true frame t.
     """
     with full_precision(truth):
-        parts = {"reconstruction": charbonnier(found.frame.float(), truth)}
-        if alone is not None:
-            parts["plug-in"] = charbonnier(alone.merged.float(), truth)
-    return parts
+        terms = {"reconstruction": charbonnier(output.frame.float(), truth)}
+        if plug_in is not None:
+            terms["plug-in"] = charbonnier(plug_in.merged.float(), truth)
+    return terms
 
 
 class HierarchicalObjective(PaperObjective):
-    """A host with the plug-in; see the module.
+    """A host with the plug-in in training; see the module.
 
     Args:
-        name: Of a model whose name ends in "+hm".
-        options: `HierarchicalSettings`.
+        name: A model whose name ends in "+hm".
+        options: The settings, see `HierarchicalSettings`.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        settings = read_options(HierarchicalSettings, options, name)
+        settings = parse_table(HierarchicalSettings, options, f"[network] of {name}")
         host = name.removesuffix("+hm")
-        network: Network = load_network(name if settings.plug_in else host)
+        model = name if settings.plug_in else host
+        network: Network = load_network(model)
         if isinstance(network, Hierarchical) and settings.ablation != "full":
             network = Hierarchical(network.host, ABLATIONS[settings.ablation])
-        super().__init__(name if settings.plug_in else host, "between" if network.any_time else "middle")
+        super().__init__(model, "between" if network.any_time else "middle")
         self.settings = settings
         self.training_network = network
         if settings.host:
-            plain = load_network(host) if settings.plug_in else network
-            load_weights(plain, Path(settings.host).expanduser())
-            if isinstance(network, Hierarchical):
-                network.adopt(plain.state_dict())
+            self._load_host(host, Path(settings.host).expanduser())
 
     @property
     def network(self) -> Network:
-        """The network."""
+        """The network in training; it has no training-only parts."""
         return self.training_network
 
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
-        """The label maps of both frames, (S, S, 2)."""
+        """Compute the label maps of both frames, (S, S, 2)."""
         super().prepare(rng, sample)
         if not isinstance(self.training_network, Hierarchical) or not self.training_network.config.masks:
             return {}
-        first, _, second = (np.ascontiguousarray(image) for image in sample.images)
-        masks = find_regions(first, second)
+        frame0, _, frame1 = (np.ascontiguousarray(image) for image in sample.images)
+        masks = find_regions(frame0, frame1)
         return {"labels": np.stack((masks.labels0, masks.labels1), axis=-1)}
 
-    def loss(self, batch: Batch, done: float) -> LossTerms:
-        """Equation 13, or 12."""
-        if not isinstance(self.training_network, Hierarchical):
-            found = self.training_network(batch.frame0, batch.frame1, batch.t)
-            return weighted_sum(hierarchical_loss(found, None, batch.truth))
+    def loss(self, batch: Batch, progress: float) -> LossTerms:
+        """Equation 13; without the plug-in equation 12."""
+        network = self.training_network
+        if not isinstance(network, Hierarchical):
+            output = network(batch.frame0, batch.frame1, batch.t)
+            return weighted_sum(hierarchical_loss(output, None, batch.truth))
         labels = batch.extra.get("labels")
         masks = None
         if labels is not None:
             masks = MaskPair(labels[:, 0], labels[:, 1], int(labels.max()) + 1)
-        pair = self.training_network.pair(batch.frame0, batch.frame1, masks)
-        found, alone = self.training_network.trained(pair, batch.t)
-        return weighted_sum(hierarchical_loss(found, alone, batch.truth), {"plug-in": self.settings.weight})
+        pair = network.pair(batch.frame0, batch.frame1, masks)
+        output, plug_in = network.trained(pair, batch.t)
+        return weighted_sum(hierarchical_loss(output, plug_in, batch.truth), {"plug-in": self.settings.weight})
+
+    def _load_host(self, host: str, path: Path) -> None:
+        """Load weights of a host without the plug-in."""
+        network = self.training_network
+        plain = load_network(host) if isinstance(network, Hierarchical) else network
+        load_weights(plain, path)
+        if isinstance(network, Hierarchical):
+            network.adopt(plain.state_dict())

@@ -1,10 +1,10 @@
-"""hybrid: two motions, the search's and RIFE 4.6's, fused; trained on the finished frame and on both motions.
+"""hybrid: fusion of two motions, that of the optical flow search (A) and that of RIFE 4.6 (B).
 
-    prepare   dis on the sample's pictures ──► motion A;  RIFE 4.6 on them ──► motion B
-    loss      as of compact (see there): reconstruction, fidelity, flow of both motions where it is known
+    prepare   optical flow search on the sample's images ──► motion A;  RIFE 4.6 on them ──► motion B
+    loss      as for compact: reconstruction, fidelity, and the flow loss of both motions where the motion is known
 
-The search and RIFE see a margin around the crop. RIFE 4.6 does not learn. What the networks know of motion A they begin
-with from the weights of `compact` that come with Betwixt.
+The search and RIFE see a margin around the crop. RIFE 4.6 is frozen. The layers that process motion A start from the
+weights of `compact` that ship with Betwixt.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from betwixt.models.hybrid.config import HYBRID
 from betwixt.models.hybrid.interpolator import RIFEMotion
 from betwixt.models.hybrid.network import Fusion, FusionOutput, HybridNetwork, init_from_compact
 from betwixt.tables import parse_table
-from betwixt.training.losses import charbonnier, laplacian, log_error
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
-from betwixt.training.objectives.compact import flow_loss, search_motion
+from betwixt.training.objectives.compact import flow_loss, frame_loss, search_motion
 from betwixt.weights.load import read_tensors
 from betwixt.weights.store import RIFE, embedded_file
 
@@ -38,12 +37,12 @@ __all__ = ["HybridObjective", "HybridSettings"]
 
 @dataclass(frozen=True)
 class HybridSettings:
-    """Options of [network].
+    """Settings in [network].
 
     Attributes:
         margin: Pixels around the crop that the search and RIFE see and the network does not.
-        fidelity_weight: Of the logarithm of the squared error, beside the reconstruction loss.
-        flow_weight: Of the flow loss, beside the reconstruction loss.
+        fidelity_weight: Weight of the logarithm of the squared error.
+        flow_weight: Weight of the flow loss.
     """
 
     margin: int = 32
@@ -52,16 +51,15 @@ class HybridSettings:
 
 
 class HybridObjective(Objective):
-    """`betwixt.models.hybrid.network.Fusion` in training.
+    """hybrid in training; see the module.
 
     Args:
         name: "hybrid".
-        options: `HybridSettings`.
+        options: The settings, see `HybridSettings`.
     """
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        super().__init__()
-        self._name = name
+        super().__init__(name)
         self.settings = parse_table(HybridSettings, options, f"[network] of {name}")
         self.margin = self.settings.margin
         self.training_network = Fusion()
@@ -70,60 +68,53 @@ class HybridObjective(Objective):
 
     @property
     def network(self) -> HybridNetwork:
-        """The networks, beside a RIFE without weights; at work, its motion and that of the search come first."""
+        """The fusion networks with a RIFE without weights; `interpolator` adds RIFE's motion and that of the search."""
         with torch.device("meta"):
             return HybridNetwork(fusion=self.training_network)
 
     @property
     def exported_module(self) -> nn.Module:
-        """The networks that fuse."""
+        """The fusion networks."""
         return self.training_network
 
-    @property
-    def model_name(self) -> str:
-        """Of `betwixt models`."""
-        return self._name
-
     def interpolator(self, device: str = "auto") -> HybridInterpolator:
-        """Search, RIFE, networks and warps, as at work."""
+        """Search, RIFE, networks and warping as in use."""
         from betwixt.models.hybrid.interpolator import HybridInterpolator
 
         return HybridInterpolator(self.training_network, device, engine="torch", rife=embedded_file(RIFE))
 
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
-        """What the search and RIFE find: `first` and `second`, (S, S, 5)."""
-        found, logit = search_motion(rng, sample, HYBRID.search)
+        """Motion A, `first`, and motion B, `second`: (S, S, 5) each, F_{t->0}, F_{t->1} and the logit of frame 0."""
+        motion, logit = search_motion(rng, sample, HYBRID.search)
         t = np.float32(sample.t)
-        first = np.concatenate((-t * found, (1 - t) * found, logit), axis=-1)
+        first = np.concatenate((-t * motion, (1 - t) * motion, logit), axis=-1)
         frame0, frame1 = (sample.images[i].astype(np.float32) / np.float32(255) for i in (0, 2))
-        second = _rife()(frame0, frame1, sample.t)
+        second = _load_rife()(frame0, frame1, sample.t)
         return {"first": first, "second": np.moveaxis(second, 0, 2)}
 
-    def loss(self, batch: Batch, done: float) -> LossTerms:
-        """See the module."""
-        extra = batch.extra
+    def loss(self, batch: Batch, progress: float) -> LossTerms:
+        """Reconstruction + `fidelity_weight` · fidelity + `flow_weight` · flow."""
+        extra, settings = batch.extra, self.settings
         output: FusionOutput = self.training_network(
             batch.frame0, batch.frame1, batch.t, extra["first"], extra["second"]
         )
         with full_precision(batch.frame0):
-            prediction = output.frame.float()
-            reconstruction = laplacian(prediction, batch.truth, 4) + charbonnier(prediction, batch.truth)
-            fidelity = log_error(prediction, batch.truth)
-            both = [
+            reconstruction, fidelity = frame_loss(output.frame.float(), batch.truth)
+            flow_losses = [
                 flow_loss([(motion[:, 0:2], motion[:, 2:4]) for motion in stages], batch)
                 for stages in zip(output.coarse, output.motions, strict=True)
             ]
-            flow = torch.stack([loss for loss, _ in both]).mean()
-            total = reconstruction + self.settings.fidelity_weight * fidelity + self.settings.flow_weight * flow
-        parts = {"reconstruction": reconstruction, "fidelity": fidelity, "flow": flow}
-        parts |= {f"end-point error, {name}": error for name, (_, error) in zip("AB", both, strict=True)}
-        return LossTerms(total, {name: value.detach() for name, value in parts.items()})
+            flow = torch.stack([loss for loss, _ in flow_losses]).mean()
+            total = reconstruction + settings.fidelity_weight * fidelity + settings.flow_weight * flow
+        terms = {"reconstruction": reconstruction, "fidelity": fidelity, "flow": flow}
+        terms |= {f"end-point error, {name}": error for name, (_, error) in zip("AB", flow_losses, strict=True)}
+        return LossTerms(total, {name: value.detach() for name, value in terms.items()})
 
 
 @cache
-def _rife() -> RIFEMotion:
-    """RIFE, once a process: workers have no values of parameters, and compute on a CPU.
+def _load_rife() -> RIFEMotion:
+    """RIFE with its shipped weights, once per process, since workers do not have the values of the parameters.
 
-    Through PyTorch, in float32: the same on every machine, on as many threads as a worker has.
+    In PyTorch on the CPU in float32, which gives the same values on every machine, with a worker's number of threads.
     """
     return RIFEMotion(embedded_file(RIFE), "cpu")
