@@ -95,7 +95,7 @@ def test_the_packed_folder_trains_by_itself(place: Path, tmp_path: Path, capsys)
         (("--data", "nowhere"), "nowhere"),
         (("--precision", "fp8"), "fp8"),
         (("--device", "tpu"), "tpu"),
-        (("--devices", "-1"), "one at least"),
+        (("--devices", "-1"), "1 or more"),
         (("--from", "none.safetensors"), "none.safetensors"),
         (("--weights", "none.safetensors"), "none.safetensors"),
         (("--evaluation", "nowhere"), "development sets"),
@@ -122,7 +122,7 @@ def test_an_empty_data_folder_and_one_without_a_usable_clip_are_refused(place: P
     (tmp_path / "still").mkdir()
     make_clip(tmp_path / "still/still.mkv", frames=7, still=True)
     assert run([*arguments, str(tmp_path / "still")]) == 2
-    assert "No usable triplet" in capsys.readouterr().err
+    assert "no usable triplet" in capsys.readouterr().err
 
 
 def test_errors_of_the_other_train_commands(tmp_path: Path, capsys) -> None:

@@ -10,11 +10,13 @@ from betwixt.training.objectives.registry import make_objective
 from betwixt.training.recipe_sampler import RecipeSampler
 
 
-def joined(parts: list, name: str) -> torch.Tensor:
+def concatenate(parts: list, name: str) -> torch.Tensor:
     return torch.cat([getattr(part, name) for part in parts])
 
 
-def test_ranks_share_every_step_and_a_run_that_goes_on_sees_what_is_left(recipe, data: Path, cache: Path) -> None:
+def test_processes_split_every_step_and_a_resumed_run_sees_the_remaining_samples(
+    recipe, data: Path, cache: Path
+) -> None:
     loaded = recipe()
     objective = make_objective(loaded.network)
     (stage,) = loaded.stages
@@ -22,17 +24,17 @@ def test_ranks_share_every_step_and_a_run_that_goes_on_sees_what_is_left(recipe,
     draw.prepare(1, lambda line: None)
     whole = list(load_batches(draw, objective, stage, 0))
     assert len(whole) == 6
-    shares = [list(load_batches(draw, objective, stage, 0, position=ProcessRank(rank, 2))) for rank in (0, 1)]
+    parts = [list(load_batches(draw, objective, stage, 0, position=ProcessRank(rank, 2))) for rank in (0, 1)]
     for name in ("frame0", "truth", "frame1", "t", "motion", "exact"):
         for step, one in enumerate(whole):
-            assert torch.equal(getattr(one, name), joined([share[step] for share in shares], name))
+            assert torch.equal(getattr(one, name), concatenate([part[step] for part in parts], name))
     rest = list(load_batches(draw, objective, stage, 8))
     assert len(rest) == 4
     assert torch.equal(rest[0].truth, whole[2].truth)
     assert torch.equal(rest[0].extra["place"], whole[2].extra["place"])
 
 
-def test_a_batch_has_pictures_in_0_to_1_and_motion_only_where_it_is_known(recipe, data: Path, cache: Path) -> None:
+def test_a_batch_has_images_in_0_to_1_and_motion_only_where_it_is_known(recipe, data: Path, cache: Path) -> None:
     loaded = recipe("batch=24")
     objective = make_objective(loaded.network)
     draw = RecipeSampler(loaded, data, cache)
@@ -49,7 +51,7 @@ def test_a_batch_has_pictures_in_0_to_1_and_motion_only_where_it_is_known(recipe
     known = batch.exact.flatten() > 0.5
     assert 0 < int(known.sum()) < 24
     assert not batch.motion[~known].any()
-    # The margin is cut away in the middle.
+    # The margin was cut off on all sides.
     _, sample = draw(0, 40)
     assert np.array_equal(sample.images[0, 4:-4, 4:-4], raw.frame0[0].permute(1, 2, 0).numpy())
     part = batch.part(2, 5)
@@ -57,7 +59,7 @@ def test_a_batch_has_pictures_in_0_to_1_and_motion_only_where_it_is_known(recipe
     assert torch.equal(part.extra["one"], batch.extra["one"][2:5])
 
 
-def test_samples_of_a_pool_are_crops_of_those_that_were_drawn_each_drawn_once(recipe, data: Path, cache: Path) -> None:
+def test_batches_from_a_pool_are_crops_of_the_drawn_samples_so_far(recipe, data: Path, cache: Path) -> None:
     loaded = recipe("reuse=3", "patch=48", "pool=8")
     objective = make_objective(loaded.network)
     (stage,) = loaded.stages
@@ -65,30 +67,30 @@ def test_samples_of_a_pool_are_crops_of_those_that_were_drawn_each_drawn_once(re
     draw.prepare(1, lambda line: None)
     drawn = list(load_batches(draw, objective, stage, 0))
     assert [batch.truth.shape for batch in drawn] == [(4, 3, 48, 48)] * 2
-    # What goes on in the middle draws what the step there would have drawn.
+    # A run resumed in the middle draws the same samples at that step.
     (later,) = load_batches(draw, objective, stage, 16)
     assert torch.equal(later.truth, drawn[1].truth)
-    steps = list(draw_from_pool(iter(drawn), stage, 0, torch.device("cpu")))
+    batches = list(draw_from_pool(iter(drawn), stage, 0, torch.device("cpu")))
     again = list(draw_from_pool(iter(drawn), stage, 0, torch.device("cpu")))
-    assert len(steps) == 6
-    whole = {float(one): batch.truth[i] for batch in drawn for i, one in enumerate(batch.extra["one"])}
-    seen: list[set[float]] = []
-    for step, same in zip(steps, again, strict=True):
+    assert len(batches) == 6
+    images = {float(one): batch.truth[i] for batch in drawn for i, one in enumerate(batch.extra["one"])}
+    used: list[set[float]] = []
+    for step, same in zip(batches, again, strict=True):
         assert step.truth.shape == (4, 3, 32, 32)
         assert step.motion.shape == (4, 2, 32, 32)
         assert step.extra["place"].shape == (4, 1, 32, 32)
         assert torch.equal(step.truth, same.truth)
-        seen.append({float(one) for one in step.extra["one"]})
+        used.append({float(one) for one in step.extra["one"]})
         for one, crop in zip(step.extra["one"], step.truth, strict=True):
-            windows = whole[float(one)].unfold(1, 32, 1).unfold(2, 32, 1)
+            windows = images[float(one)].unfold(1, 32, 1).unfold(2, 32, 1)
             assert (windows == crop[:, None, None]).flatten(3).all(dim=3).all(dim=0).any()
-    # The second three steps have the second draw to take from as well.
+    # The last three steps can also take samples of the second draw.
     first = {float(one) for one in drawn[0].extra["one"]}
-    assert set().union(*seen[:3]) <= first
-    assert not set().union(*seen[3:]) <= first
+    assert set().union(*used[:3]) <= first
+    assert not set().union(*used[3:]) <= first
 
 
-def test_ranks_take_their_parts_of_a_pool(recipe, data: Path, cache: Path) -> None:
+def test_each_process_has_a_pool_of_its_part(recipe, data: Path, cache: Path) -> None:
     loaded = recipe("reuse=2", "pool=8")
     objective = make_objective(loaded.network)
     (stage,) = loaded.stages

@@ -11,12 +11,12 @@ from betwixt.training.curve import add_row, curve_hash, draw_curve, read_curve
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_picture_in_the_docs_is_of_the_curve_in_the_repository() -> None:
+def test_the_plot_in_the_docs_is_up_to_date() -> None:
     image = (ROOT / "docs/images/curve.png").read_bytes()
-    assert curve_hash(ROOT / "checkpoints/curve.csv").encode() in image, "draw it anew: make curve"
+    assert curve_hash(ROOT / "checkpoints/curve.csv").encode() in image, "run make curve"
 
 
-def test_a_set_that_comes_later_gets_a_column(tmp_path: Path) -> None:
+def test_a_new_development_set_gets_a_column(tmp_path: Path) -> None:
     path = tmp_path / "curve.csv"
     add_row(path, {"recipe": "a", "samples": 8, "hours": 0.1, "davis": 20.5})
     add_row(path, {"recipe": "a", "samples": 16, "hours": 0.2, "ucf101": 30.0})
@@ -33,7 +33,7 @@ def test_a_set_that_comes_later_gets_a_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "a,b\n1,2\n", "recipe,samples,hours,davis\na,8,soon,3\n", "recipe,samples,hours\n"]
 )
-def test_what_is_no_curve_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_curve_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "curve.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=r"curve\.csv"):

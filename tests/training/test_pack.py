@@ -23,8 +23,9 @@ samples = 8
 """
 
 
-def test_what_a_run_does_not_use_stays_behind(tmp_path: Path) -> None:
-    (tmp_path / "small.toml").write_text(RECIPE)
+def test_only_what_the_run_uses_is_packed(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_text(RECIPE)
+    (tmp_path / "small.toml").write_text('name = "small"\nextends = "base.toml"\n')
     (tmp_path / "data").mkdir()
     whole = make_clip(
         tmp_path / "data/long.mp4", frames=50, codec="libx264", options={"bf": "3", "g": "12", "crf": "18"}
@@ -33,10 +34,13 @@ def test_what_a_run_does_not_use_stays_behind(tmp_path: Path) -> None:
     size = pack(tmp_path / "small.toml", tmp_path / "packed", tmp_path / "data")
     assert size == sum(path.stat().st_size for path in (tmp_path / "packed").rglob("*") if path.is_file())
     assert [path.name for path in (tmp_path / "packed/data").iterdir()] == ["long.mp4"]
-    assert "exclude=[]" in (tmp_path / "packed/train.sh").read_text()
+    script = (tmp_path / "packed/train.sh").read_text()
+    assert "exclude=[]" in script
+    assert "train 'recipes/small.toml'" in script
+    assert {path.name for path in (tmp_path / "packed/recipes").iterdir()} == {"small.toml", "base.toml"}
     part = tmp_path / "packed/data/long.mp4"
     assert part.stat().st_size < 0.6 * whole.stat().st_size
-    # What comes before the end is there, frame by frame as it was.
+    # The frames before the end are unchanged.
     for a, b in zip([f for f in read_frames(whole) if f.time < 0.5], read_frames(part), strict=False):
         assert a.time == b.time
         assert np.array_equal(a.video.to_ndarray(), b.video.to_ndarray())
@@ -48,7 +52,7 @@ def test_what_a_run_does_not_use_stays_behind(tmp_path: Path) -> None:
     assert not any("__pycache__" in name or name.endswith(".safetensors") for name in names)
 
 
-def test_weights_that_a_network_learns_beside_travel_with_it(tmp_path: Path) -> None:
+def test_shipped_weights_that_training_needs_are_packed(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(RECIPE.replace('"compact"', '"hybrid"').replace('"small"', '"beside"'))
     (tmp_path / "data").mkdir()
     make_clip(tmp_path / "data/long.mp4", codec="libx264")

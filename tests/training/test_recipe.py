@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from betwixt.errors import InputError, UsageError
 from betwixt.training.objectives.registry import make_objective
-from betwixt.training.recipe import TrainSettings, learning_rate, load_recipe
+from betwixt.training.recipe import TrainSettings, learning_rate, load_recipe, recipe_files
 from betwixt.training.recipe_sampler import RecipeSampler
 
-WHOLE = """
+STAGED = """
 name = "x"
 [network]
 name = "compact"
@@ -36,8 +36,8 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_stages_follow_one_another_and_differ_in_what_they_say(tmp_path: Path) -> None:
-    recipe = load_recipe(write(tmp_path, WHOLE))
+def test_stages_are_consecutive_and_override_train_settings(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, STAGED))
     coarse, fine = recipe.stages
     assert (coarse.begin, coarse.end, fine.begin, fine.end, recipe.samples) == (0, 40, 40, 140, 140)
     assert (coarse.train.batch, fine.train.batch, coarse.train.crop, fine.train.crop) == (8, 4, 256, 64)
@@ -48,14 +48,16 @@ def test_stages_follow_one_another_and_differ_in_what_they_say(tmp_path: Path) -
     ("setting", "batches"),
     [("batch=2", (2, 2)), ("train.batch=2", (8, 2)), ("stage.coarse.batch=2", (2, 4)), ("stage.fine.batch=2", (8, 2))],
 )
-def test_a_setting_is_changed_where_it_is_said(tmp_path: Path, setting: str, batches: tuple[int, int]) -> None:
-    recipe = load_recipe(write(tmp_path, WHOLE), [setting])
+def test_a_plain_setting_changes_train_and_every_stage_that_sets_it(
+    tmp_path: Path, setting: str, batches: tuple[int, int]
+) -> None:
+    recipe = load_recipe(write(tmp_path, STAGED), [setting])
     assert tuple(stage.train.batch for stage in recipe.stages) == batches
 
 
-def test_network_and_data_are_changed_too(tmp_path: Path) -> None:
+def test_settings_change_network_data_and_augmentation(tmp_path: Path) -> None:
     settings = ["network.margin=4", "data.clips.exclude=['a']", "augmentation.channels=1", "optimizer=adam"]
-    recipe = load_recipe(write(tmp_path, WHOLE), settings)
+    recipe = load_recipe(write(tmp_path, STAGED), settings)
     assert recipe.network["margin"] == 4
     assert recipe.data[0]["exclude"] == ["a"]
     assert recipe.augmentation["channels"] == 1
@@ -63,7 +65,7 @@ def test_network_and_data_are_changed_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         ('name = "x"', 'name = "x"\nsteps = 3', "steps"),
         ('name = "x"\n', "", "needs a name"),
@@ -93,27 +95,63 @@ def test_network_and_data_are_changed_too(tmp_path: Path) -> None:
         ("batch = 4", "batch = 4\nreuse = 0", "reuse"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path, old: str, new: str, says: str) -> None:
-    assert old in WHOLE
-    with pytest.raises(UsageError, match=says) as caught:
-        read_all(write(tmp_path, WHOLE.replace(old, new, 1)), tmp_path)
+def test_an_invalid_recipe_is_refused_in_one_line(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in STAGED
+    with pytest.raises(UsageError, match=message) as caught:
+        parse_everything(write(tmp_path, STAGED.replace(old, new, 1)), tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def read_all(path: Path, folder: Path) -> None:
-    """All that is read of a recipe before data is looked for."""
+def parse_everything(path: Path, folder: Path) -> None:
+    """Everything that is parsed of a recipe before data is read."""
     recipe = load_recipe(path)
     make_objective(recipe.network)
     RecipeSampler(recipe, folder, folder)
 
 
 @pytest.mark.parametrize("setting", ["batch", "=3", "stage.rough.batch=2", "data.films.weight=2", "a.b.c.d=1", "x.y=1"])
-def test_a_setting_that_sets_nothing_is_refused(tmp_path: Path, setting: str) -> None:
-    with pytest.raises(UsageError, match="--set"):
-        load_recipe(write(tmp_path, WHOLE), [setting])
+def test_an_invalid_setting_is_refused(tmp_path: Path, setting: str) -> None:
+    with pytest.raises(UsageError, match="`settings`"):
+        load_recipe(write(tmp_path, STAGED), [setting])
 
 
-def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path) -> None:
+def test_a_recipe_that_extends_another_states_only_the_differences(tmp_path: Path) -> None:
+    write(tmp_path, STAGED).rename(tmp_path / "base.toml")
+    child = tmp_path / "child.toml"
+    child.write_text('name = "y"\nextends = "base.toml"\n[network]\nmargin = 4\n[train]\nbatch = 2\n')
+    recipe = load_recipe(child, ["crop=96"])
+    assert recipe.name == "y"
+    assert recipe.network == {"name": "compact", "margin": 4}
+    assert recipe.data == ({"kind": "clips"},)
+    assert [(stage.train.batch, stage.train.crop) for stage in recipe.stages] == [(8, 96), (2, 96)]
+    assert recipe_files(child) == [child, tmp_path / "base.toml"]
+    # Lists of tables are replaced as a whole, and "extends" can be chained.
+    grandchild = tmp_path / "grandchild.toml"
+    grandchild.write_text(
+        'name = "z"\nextends = "child.toml"\nstage = [{ name = "fine", samples = 5 }]\n[[data]]\nkind = "gopro"\n'
+    )
+    recipe = load_recipe(grandchild)
+    assert recipe.data == ({"kind": "gopro"},)
+    assert [(stage.name, stage.train.samples, stage.train.batch) for stage in recipe.stages] == [("fine", 5, 2)]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ('extends = "base.toml"', UsageError, "needs a name"),
+        ('name = "y"\nextends = 3', UsageError, "name of a recipe in the same folder"),
+        ('name = "y"\nextends = "../base.toml"', UsageError, "name of a recipe in the same folder"),
+        ('name = "y"\nextends = "recipe.toml"', UsageError, "extends itself"),
+        ('name = "y"\nextends = "none.toml"', InputError, r"no recipe .*none\.toml"),
+    ],
+)
+def test_an_invalid_extends_is_refused(tmp_path: Path, text: str, error: type[Exception], message: str) -> None:
+    write(tmp_path, STAGED).rename(tmp_path / "base.toml")
+    with pytest.raises(error, match=message):
+        load_recipe(write(tmp_path, text))
+
+
+def test_a_file_that_is_not_a_recipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no recipe"):
         load_recipe(tmp_path / "none.toml")
     with pytest.raises(InputError, match="is not a recipe"):
@@ -122,7 +160,7 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path) -> None:
         load_recipe(tmp_path)
 
 
-def test_learning_rates_are_those_of_their_schedules() -> None:
+def test_learning_rate_schedules() -> None:
     def rates(samples: tuple[int, ...], **more: object) -> list[float]:
         train = TrainSettings(samples=1000, batch=8, learning_rate=1.0, **more)  # type: ignore[arg-type]
         return [learning_rate(train, k) for k in samples]
@@ -143,7 +181,7 @@ def test_learning_rates_are_those_of_their_schedules() -> None:
     cool_down=st.integers(0, 2000),
     final=st.floats(0, 1),
 )
-def test_a_learning_rate_is_never_above_the_largest_nor_below_zero(
+def test_a_learning_rate_is_between_zero_and_the_peak(
     schedule: str, sample: int, warm_up: int, cool_down: int, final: float
 ) -> None:
     train = TrainSettings(

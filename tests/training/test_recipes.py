@@ -1,4 +1,4 @@
-"""Every recipe in recipes/ can be read, and makes what it says."""
+"""Every recipe in recipes/ is valid: its network, data, augmentation and stages fit together."""
 
 from __future__ import annotations
 
@@ -19,52 +19,54 @@ from betwixt.training.recipe import load_recipe
 from betwixt.training.sample import TrainingSample
 from betwixt.training.sources import SyntheticEntry, read_entries
 
-RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
-MOMENTS = {"middle": 0.5, "between": 0.25, "next": 2.0}
+FOLDER = Path(__file__).parents[2] / "recipes"
+# common-small.toml is not a recipe by itself: the -small recipes extend it.
+RECIPES = [path for path in sorted(FOLDER.glob("*.toml")) if path.stem != "common-small"]
+TIMES = {"middle": 0.5, "between": 0.25, "next": 2.0}
 # The paper's recipe of EMA-VFI's small network is not for modest hardware.
 SMALL = [path for path in RECIPES if path.stem.endswith("-small") and path.stem != "ema-vfi-small"]
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of weights with an estimator of EBME in it."""
+    """A weights folder with EBME installed."""
     folder = tmp_path_factory.mktemp("weights")
     save_file(EBMESplat().state_dict(), folder / "ebme.safetensors")
     return folder
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_it_makes_an_objective(path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_is_valid(path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BETWIXT_WEIGHTS", str(installed))
     recipe = load_recipe(path)
     assert recipe.name == path.stem
     entries = read_entries(recipe.data, path.name)
     augmentation = parse_table(Augmentation, recipe.augmentation, f"[augmentation] of {path.name}")
-    # Parameters without memory: the largest networks are here, too.
+    # On the meta device, since the largest networks are among them.
     with torch.device("meta") if recipe.network.get("flow_teacher") != "ebme" else torch.device("cpu"):
         objective = make_objective(recipe.network)
     names = [stage.name or objective.stages[0] for stage in recipe.stages]
     assert names == list(objective.stages[: len(names)])
-    # What the data holds, the network learns, in crops of that size.
+    # The network accepts the target times of the data and the size of the crops.
     rng = np.random.default_rng(0)
     for entry, stage in itertools.product(entries, recipe.stages):
         side = stage.train.crop + 2 * objective.margin
         times = (entry.scenes if isinstance(entry, SyntheticEntry) else entry).times
-        objective.prepare(rng, TrainingSample(np.zeros((3, side, side, 3), np.uint8), MOMENTS[times]))
+        objective.prepare(rng, TrainingSample(np.zeros((3, side, side, 3), np.uint8), TIMES[times]))
     assert augmentation.reverse == 0.5
 
 
-def test_every_network_has_a_recipe_and_a_small_one() -> None:
-    found = {path.stem for path in RECIPES}
-    # RIFE-Large is RIFE-2R at work. The small recipes of EMA-VFI are those of its small network.
+def test_every_network_has_a_paper_recipe_and_a_small_one() -> None:
+    names = {path.stem for path in RECIPES}
+    # RIFE-Large uses the weights of RIFE-2R. The small recipes of EMA-VFI are those of its small network.
     networks = {name for name, info in MODELS.items() if info.has_network} - {"rife-large"}
     without = {"compact", "compact-large", "hybrid", "ema-vfi", "ema-vfi+hm"}
-    wanted = networks | {f"{name}-small" for name in networks - without}
-    assert wanted <= found
+    expected = networks | {f"{name}-small" for name in networks - without}
+    assert expected <= names
 
 
 @pytest.mark.parametrize("path", SMALL, ids=lambda path: path.stem)
-def test_a_small_recipe_needs_no_more_than_clips_and_photographs(path: Path) -> None:
+def test_a_small_recipe_needs_only_clips_and_photographs(path: Path) -> None:
     recipe = load_recipe(path)
     assert {entry["kind"] for entry in recipe.data} <= {"clips", "synthetic"}
     assert recipe.stages[0].train.batch <= 8

@@ -17,13 +17,13 @@ from betwixt.errors import BetwixtError, InputError, UsageError
 from betwixt.training.augmentation import Augmentation
 from betwixt.training.clips import RealTriplets
 from betwixt.training.prepare import prepare_data
+from betwixt.training.sample import TrainingSample
 from betwixt.training.sources import (
     KINDS,
     ClipsEntry,
     MixWeight,
     SampleMix,
     SyntheticEntry,
-    TrainingSample,
     draw_sample,
     open_mix,
     read_entries,
@@ -33,8 +33,8 @@ from clips import make_clip
 
 
 @dataclass(frozen=True)
-class Even:
-    """A source of one colour."""
+class UniformColour:
+    """A source of images of one colour."""
 
     colour: int
 
@@ -42,43 +42,43 @@ class Even:
         return TrainingSample(np.full((3, size, size, 3), self.colour, np.uint8), 0.5)
 
 
-def colours(mix: SampleMix, numbers: range) -> Counter[int]:
+def count_colours(mix: SampleMix, numbers: range) -> Counter[int]:
     return Counter(int(mix.draw(np.random.default_rng(k), 1, k).images[0, 0, 0, 0]) for k in numbers)
 
 
 def test_a_mix_draws_by_weight() -> None:
-    drawn = colours(
-        SampleMix([(Even(1), MixWeight(3.0)), (Even(2), MixWeight(1.0)), (Even(3), MixWeight(0.0))]), range(2000)
+    drawn = count_colours(
+        SampleMix(
+            [(UniformColour(1), MixWeight(3.0)), (UniformColour(2), MixWeight(1.0)), (UniformColour(3), MixWeight(0.0))]
+        ),
+        range(2000),
     )
     assert drawn[1] == pytest.approx(1500, abs=80)
     assert drawn[1] + drawn[2] == 2000
 
 
-def test_weights_change_with_the_number_of_the_sample() -> None:
+def test_weights_change_with_the_sample_index() -> None:
     weight = MixWeight(0.8, 0.2, 1000)
     assert [weight.at(number) for number in (0, 500, 1000, 5000)] == pytest.approx([0.8, 0.5, 0.2, 0.2])
-    mix = SampleMix([(Even(1), MixWeight(1.0, 0.0, 1000)), (Even(2), MixWeight(0.0, 1.0, 1000))])
-    assert colours(mix, range(1))[1] == 1
-    assert colours(mix, range(1000, 1100)) == {2: 100}
-    assert colours(mix, range(450, 550))[1] == pytest.approx(50, abs=20)
+    mix = SampleMix([(UniformColour(1), MixWeight(1.0, 0.0, 1000)), (UniformColour(2), MixWeight(0.0, 1.0, 1000))])
+    assert count_colours(mix, range(1))[1] == 1
+    assert count_colours(mix, range(1000, 1100)) == {2: 100}
+    assert count_colours(mix, range(450, 550))[1] == pytest.approx(50, abs=20)
 
 
 @pytest.mark.parametrize(
     "weights", [[MixWeight(0.0)], [MixWeight(1.0, 0.0, 10)], [MixWeight(0.0, 1.0, 10), MixWeight(0.0, 1.0, 20)]]
 )
-def test_weights_that_leave_nothing_are_refused(weights: list[MixWeight]) -> None:
+def test_weights_of_zero_are_refused(weights: list[MixWeight]) -> None:
     with pytest.raises(UsageError, match="all 0"):
-        SampleMix([(Even(1), weight) for weight in weights])
-
-
-# Recipes' tables
+        SampleMix([(UniformColour(1), weight) for weight in weights])
 
 
 def entries(*tables: dict[str, Any]) -> list[Any]:
     return read_entries(tables, "a.toml")
 
 
-def test_entries_are_read() -> None:
+def test_data_tables_become_entries() -> None:
     clips, synthetic, vimeo = entries(
         {"kind": "clips", "exclude": ["b"], "clips": {"a": {"end": 3}}, "weight": 2},
         {"kind": "synthetic", "weight": {"first": 0.35, "last": 0.3, "until": 60_000}, "scenes": {"blur": 0.0}},
@@ -111,34 +111,31 @@ def test_entries_are_read() -> None:
         ({"kind": "gopro", "enlarge": 3.0}, "enlarge"),
     ],
 )
-def test_what_an_entry_does_not_know_is_refused_in_one_line(table: dict[str, Any], message: str) -> None:
+def test_an_invalid_entry_is_refused_in_one_line(table: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message) as error:
         entries(table)
     assert "\n" not in str(error.value)
 
 
 def test_a_recipe_without_data_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"a\.toml has no \[\[data\]\]"):
+    with pytest.raises(UsageError, match=r"a\.toml has no data: add \[\[data\]\]"):
         entries()
 
 
-# Opening
-
-
-def ready(recipe: list[Any], data: Path, cache: Path) -> SampleMix:
+def prepare_and_open(recipe: list[Any], data: Path, cache: Path) -> SampleMix:
     prepare_data(recipe, data, cache)
     return open_mix(recipe, data, cache)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_says_what_is_missing(kind: str, tmp_path: Path) -> None:
+def test_missing_data_is_an_error_for_every_kind(kind: str, tmp_path: Path) -> None:
     entry = entries({"kind": kind})
     with pytest.raises(InputError, match="no data folder"):
         open_mix(entry, tmp_path / "nowhere", tmp_path / "cache")
     for path in (".", "nowhere"):
         entry = entries({"kind": kind, "path": path})
         with pytest.raises(InputError) as error:
-            ready(entry, tmp_path, tmp_path / "cache")
+            prepare_and_open(entry, tmp_path, tmp_path / "cache")
         assert "\n" not in str(error.value)
 
 
@@ -165,7 +162,7 @@ def cache(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_clips_and_synthetic_motion_are_prepared_and_opened(data: Path, cache: Path) -> None:
+def test_clips_and_synthetic_scenes_are_prepared_and_opened(data: Path, cache: Path) -> None:
     assert sorted(path.name for path in (cache / "clips").glob("*[!s].npy")) == ["pan.npy", "pan~aged.npy"]
     mix = open_mix(entries(*RECIPE), data, cache)
     known = Counter(mix.draw(np.random.default_rng(i), 48, i).motion is not None for i in range(20))
@@ -173,13 +170,13 @@ def test_clips_and_synthetic_motion_are_prepared_and_opened(data: Path, cache: P
     assert known[False] > 3
 
 
-def test_a_clip_that_is_excluded_later_is_not_drawn(data: Path, cache: Path) -> None:
+def test_a_cached_clip_can_be_excluded(data: Path, cache: Path) -> None:
     mix = entries({"kind": "clips", "exclude": ["pan"]})
-    with pytest.raises(InputError, match="No usable triplet"):
+    with pytest.raises(InputError, match="no usable triplet"):
         open_mix(mix, data, cache)
 
 
-def test_scenes_are_made_ahead_of_photographs_and_frames(data: Path, cache: Path, tmp_path: Path) -> None:
+def test_scenes_take_their_textures_from_photographs_and_clips(data: Path, cache: Path, tmp_path: Path) -> None:
     (clips, synthetic) = entries(RECIPE[0], {"kind": "synthetic", "size": 64})
     assert [t.shape[:2] for t in synthetic.textures(data, cache, [clips])] == [(200, 240), *[(64, 96)] * 3]
     assert len(synthetic.textures(data, cache, [])) == 1
@@ -187,20 +184,20 @@ def test_scenes_are_made_ahead_of_photographs_and_frames(data: Path, cache: Path
     assert isinstance(synthetic.open(data, tmp_path), SyntheticBank)
 
 
-def test_scenes_of_other_rules_have_a_folder_of_their_own(data: Path, cache: Path, tmp_path: Path) -> None:
-    asked = [
+def test_each_set_of_scene_rules_has_its_own_folder(data: Path, cache: Path, tmp_path: Path) -> None:
+    synthetic = [
         SyntheticEntry(),
         SyntheticEntry(size=64),
         *(SyntheticEntry(scenes=SceneRules(times=t)) for t in ("middle", "next")),
     ]
-    assert len({entry.bank(tmp_path) for entry in asked}) == 4
-    assert asked[0].bank(tmp_path) == SyntheticEntry(shards=2, weight=MixWeight(3.0)).bank(tmp_path)
-    # A bank from before there were rules serves those that its scenes fit.
-    build_bank(tmp_path / "synthetic", asked[0].textures(data, cache, []), [0], size=192, scenes=2)
-    assert [entry.bank(tmp_path).name == "synthetic" for entry in asked] == [True, False, True, False]
+    assert len({entry.bank(tmp_path) for entry in synthetic}) == 4
+    assert synthetic[0].bank(tmp_path) == SyntheticEntry(shards=2, weight=MixWeight(3.0)).bank(tmp_path)
+    # A bank from before there were rules is used by the entries that its scenes fit.
+    build_bank(tmp_path / "synthetic", synthetic[0].textures(data, cache, []), [0], size=192, scenes=2)
+    assert [entry.bank(tmp_path).name == "synthetic" for entry in synthetic] == [True, False, True, False]
 
 
-def test_preparing_reports_and_keeps_what_is_there(data: Path, cache: Path) -> None:
+def test_preparing_again_reports_and_keeps_the_cache(data: Path, cache: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.npy")}
     lines: list[str] = []
     prepare_data(entries(*RECIPE), data, cache, report=lines.append)
@@ -208,8 +205,8 @@ def test_preparing_reports_and_keeps_what_is_there(data: Path, cache: Path) -> N
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.npy")} == before
 
 
-def test_names_that_no_clip_has_are_refused(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no clip 'hold'"):
+def test_a_clip_that_does_not_exist_cannot_be_excluded(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no clip 'hold'"):
         prepare_data(entries({"kind": "clips", "exclude": ["hold"]}), data, tmp_path)
 
 
@@ -220,29 +217,26 @@ def test_a_damaged_photograph_is_named(tmp_path: Path) -> None:
         open_mix(entries({"kind": "synthetic", "shards": 0}), tmp_path, tmp_path)
 
 
-def test_a_cache_that_cannot_be_written_is_said(data: Path, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_an_error(data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BetwixtError, match="file"):
         prepare_data(entries(*RECIPE), data, tmp_path / "file")
 
 
-# Seeds
-
-
 def digest(mix: SampleMix, number: int) -> tuple[int, float, float]:
-    """Sample `number`, and what comes after it."""
-    shares = Augmentation(channels=0.5, compression=0.5)
-    sample, rng = draw_sample(mix, shares, 32, 7, number)
+    """Sample `number`, and the next number of its generator."""
+    augmentation = Augmentation(channels=0.5, compression=0.5)
+    sample, rng = draw_sample(mix, augmentation, 32, 7, number)
     return hash(sample.images.tobytes()), sample.t, float(rng.random())
 
 
-def digest_elsewhere(mix: SampleMix, number: int) -> tuple[bytes, float, int]:
-    shares = Augmentation(channels=0.5, compression=0.5)
-    sample, _ = draw_sample(mix, shares, 32, 7, number)
+def digest_with_process(mix: SampleMix, number: int) -> tuple[bytes, float, int]:
+    augmentation = Augmentation(channels=0.5, compression=0.5)
+    sample, _ = draw_sample(mix, augmentation, 32, 7, number)
     return sample.images.tobytes(), sample.t, os.getpid()
 
 
-def test_sample_k_is_the_same_in_any_order_and_among_any_number_of_workers(data: Path, cache: Path) -> None:
+def test_sample_k_does_not_depend_on_the_order_or_the_number_of_threads(data: Path, cache: Path) -> None:
     mix = open_mix(entries(*RECIPE), data, cache)
     alone = [digest(mix, k) for k in range(24)]
     assert len(set(alone)) == 24
@@ -256,23 +250,20 @@ def test_sample_k_is_the_same_in_another_process(data: Path, cache: Path) -> Non
     mix = open_mix(entries(*RECIPE), data, cache)
     context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
-        theirs = list(pool.map(digest_elsewhere, [mix] * 6, range(6)))
-    for (pixels, t, process), ours in zip(theirs, [digest_elsewhere(mix, k) for k in range(6)], strict=True):
+        theirs = list(pool.map(digest_with_process, [mix] * 6, range(6)))
+    for (pixels, t, process), ours in zip(theirs, [digest_with_process(mix, k) for k in range(6)], strict=True):
         assert (pixels, t) == ours[:2]
         assert process != os.getpid()
 
 
-# The relay
+def reference_sample(seed: int, number: int, size: int, clips: Path, bank: list[dict[str, np.ndarray]]) -> Any:
+    """Sample `number` by an independent implementation, of the samples that `compact` was first trained on.
 
-
-def relay_sample(seed: int, number: int, size: int, clips: Path, bank: list[dict[str, np.ndarray]]) -> Any:
-    """Sample `number` as the first legs of `compact`'s relay drew it: a restatement that shares no code.
-
-    One clip with one list of triplets; synthetic share 0.85 falling to 0.45 at sample 40; compression 0.2.
+    The synthetic fraction falls from 0.85 to 0.45 at sample 40; compression 0.2.
     """
-    share = 0.85 + (0.45 - 0.85) * min(1.0, number / 40)
+    fraction = 0.85 + (0.45 - 0.85) * min(1.0, number / 40)
     rng = np.random.default_rng((seed, number))
-    if rng.random() < share:
+    if rng.random() < fraction:
         shard = bank[int(rng.integers(len(bank)))]
         i = int(rng.integers(len(shard["times"])))
         top, left = (int(rng.integers(n - size + 1)) for n in shard["frames"].shape[2:4])
@@ -304,13 +295,13 @@ def relay_sample(seed: int, number: int, size: int, clips: Path, bank: list[dict
         if side != size:
             frames = np.stack([cv2.resize(f, (size, size), interpolation=cv2.INTER_AREA) for f in frames])
         motion, t, exact = np.zeros((size, size, 2), np.float32), position / gap, False
-    flip_x, flip_y, turn, reverse = rng.random(4) < 0.5
+    flip_x, flip_y, transpose, reverse = rng.random(4) < 0.5
     vx, vy = motion[..., 0], motion[..., 1]
     if flip_x:
         frames, vx, vy = frames[:, :, ::-1], -vx[:, ::-1], vy[:, ::-1]
     if flip_y:
         frames, vx, vy = frames[:, ::-1], vx[::-1], -vy[::-1]
-    if turn:
+    if transpose:
         frames, vx, vy = frames.swapaxes(1, 2), vy.T, vx.T
     if reverse:
         frames, vx, vy, t = frames[::-1], -vx, -vy, 1 - t
@@ -323,7 +314,7 @@ def relay_sample(seed: int, number: int, size: int, clips: Path, bank: list[dict
     return frames, np.stack([vx, vy], axis=-1), t, exact, rng.random()
 
 
-def test_the_relay_goes_on_with_the_same_samples(tmp_path: Path) -> None:
+def test_samples_equal_those_of_an_independent_implementation(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     (tmp_path / "clips").mkdir()
     for name, height in (("a", 60), ("a~aged", 60), ("b", 90)):
@@ -339,11 +330,11 @@ def test_the_relay_goes_on_with_the_same_samples(tmp_path: Path) -> None:
 
     weights = MixWeight(0.85, 0.45, 40), MixWeight(1 - 0.85, 1 - 0.45, 40)
     mix = SampleMix([(SyntheticBank(tmp_path / "synthetic"), weights[0]), (RealTriplets(tmp_path), weights[1])])
-    shares = Augmentation(channels=0.5, compression=0.2)
+    augmentation = Augmentation(channels=0.5, compression=0.2)
     kinds: Counter[bool] = Counter()
     for number in range(120):
-        sample, after = draw_sample(mix, shares, 40, 1, number)
-        images, motion, t, exact, then = relay_sample(1, number, 40, tmp_path / "clips", shards)
+        sample, after = draw_sample(mix, augmentation, 40, 1, number)
+        images, motion, t, exact, then = reference_sample(1, number, 40, tmp_path / "clips", shards)
         np.testing.assert_array_equal(sample.images, images)
         assert (sample.t, sample.motion is not None) == (t, exact)
         if sample.motion is not None:

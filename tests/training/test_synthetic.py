@@ -20,7 +20,7 @@ CLEAN = SceneRules(top=12.0, blur=0.0, brightness=0.0, noise=0.0)
 
 
 def smooth_textures() -> list[np.ndarray]:
-    """Coarse noise: bilinear reading of it is exact to a few grey levels."""
+    """Coarse noise: bilinear interpolation of it is exact to a few grey levels."""
     noise = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
     return [np.asarray(cv2.resize(noise, (600, 400), interpolation=cv2.INTER_CUBIC), np.uint8)]
 
@@ -32,8 +32,8 @@ def scene(seed: int, rules: SceneRules, size: int = 96) -> TrainingSample:
     return make_scene(np.random.default_rng((5, seed)), TEXTURES, size, rules)
 
 
-def predictions(sample: TrainingSample) -> tuple[np.ndarray, np.ndarray]:
-    """Of both frames: how far the truth is from what the motion predicts, grey levels; NaN outside the frame."""
+def warping_errors(sample: TrainingSample) -> tuple[np.ndarray, np.ndarray]:
+    """For both frames: the error of the frame warped by the motion, in grey levels; NaN outside the frame."""
     assert sample.motion is not None
     height, width = sample.motion.shape[:2]
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -47,9 +47,9 @@ def predictions(sample: TrainingSample) -> tuple[np.ndarray, np.ndarray]:
     return errors[0], errors[1]
 
 
-def explained(sample: TrainingSample, tolerance: float = 8.0) -> float:
-    """The share of the pixels that one of the frames, at least, shows where the motion says."""
-    errors = np.stack(predictions(sample))
+def explained_fraction(sample: TrainingSample, tolerance: float = 8.0) -> float:
+    """The fraction of the pixels that are predicted by at least one of the warped frames."""
+    errors = np.stack(warping_errors(sample))
     inside = ~np.isnan(errors).all(axis=0)
     return float((np.nanmin(errors[:, inside], axis=0) <= tolerance).mean())
 
@@ -61,21 +61,21 @@ def explained(sample: TrainingSample, tolerance: float = 8.0) -> float:
 def test_the_motion_of_a_layer_is_exact(kinds: tuple[float, float], times: str) -> None:
     rules = replace(CLEAN, layers=0, perspective=kinds[0], elastic=kinds[1], times=times)
     for seed in range(6):
-        for error in predictions(scene(seed, rules)):
-            # Nothing hides anything: each pixel that lies inside is seen, but for the rounding to 8 bit.
+        for error in warping_errors(scene(seed, rules)):
+            # There is no occlusion: every pixel inside the frame is predicted up to 8-bit quantization.
             assert np.nanquantile(error, 0.99) <= 5.0
             assert np.nanmean(error) <= 1.5
 
 
-def layers_seen(seed: int, rules: SceneRules) -> tuple[np.ndarray, np.ndarray]:
-    """Of both frames: where a pixel of the truth shows a single layer, and the frame shows that layer at its place."""
+def visible_masks(seed: int, rules: SceneRules) -> tuple[np.ndarray, np.ndarray]:
+    """For both frames: where a pixel of the target shows a single layer that is also visible in the frame."""
     numbers: dict[int, int] = {}
     paint = synthetic._SceneLayer.paint
 
     def paint_number(
-        layer: synthetic._SceneLayer, places: np.ndarray, size: int
+        layer: synthetic._SceneLayer, positions: np.ndarray, size: int
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        colours, alpha = paint(layer, places, size)
+        colours, alpha = paint(layer, positions, size)
         return np.full_like(colours, 40 * numbers.setdefault(id(layer), len(numbers))), alpha
 
     with pytest.MonkeyPatch.context() as patch:
@@ -97,30 +97,30 @@ def layers_seen(seed: int, rules: SceneRules) -> tuple[np.ndarray, np.ndarray]:
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6), thin=st.sampled_from([0.0, 0.2, 0.8]))
-def test_the_motion_leads_to_what_both_frames_show(seed: int, thin: float) -> None:
+def test_the_motion_is_exact_where_a_layer_is_visible_in_both_frames(seed: int, thin: float) -> None:
     rules = replace(CLEAN, thin=thin)
-    for error, seen in zip(predictions(scene(seed, rules)), layers_seen(seed, rules), strict=True):
-        visible = error[seen & ~np.isnan(error)]
+    for error, mask in zip(warping_errors(scene(seed, rules)), visible_masks(seed, rules), strict=True):
+        visible = error[mask & ~np.isnan(error)]
         if len(visible) > 100:
             assert np.quantile(visible, 0.98) <= 4.0
 
 
-def test_most_of_a_scene_is_seen_and_another_motion_does_not_explain_it() -> None:
-    true, wrong, seen = [], [], []
+def test_the_motion_explains_most_of_a_scene_and_a_wrong_one_does_not() -> None:
+    true, wrong, visible = [], [], []
     for seed in range(20):
         sample = scene(seed, CLEAN)
         assert sample.motion is not None
-        true.append(explained(sample))
-        wrong.append(explained(replace(sample, motion=sample.motion + np.float32(6.0))))
-        seen.append(np.logical_or(*layers_seen(seed, CLEAN)).mean())
+        true.append(explained_fraction(sample))
+        wrong.append(explained_fraction(replace(sample, motion=sample.motion + np.float32(6.0))))
+        visible.append(np.logical_or(*visible_masks(seed, CLEAN)).mean())
     assert np.median(true) > 0.9
     assert np.median(wrong) < 0.3
-    assert np.median(seen) > 0.6
+    assert np.median(visible) > 0.6
 
 
 def test_perspective_and_elastic_motion_are_not_affine() -> None:
-    def bend(rules: SceneRules) -> float:
-        """How far the motion is from the affine one that fits it best, pixels."""
+    def deviation(rules: SceneRules) -> float:
+        """The largest difference of the motion from the best-fitting affine one, pixels."""
         motion = scene(3, rules).motion
         assert motion is not None
         y, x = np.mgrid[: len(motion), : len(motion)]
@@ -129,33 +129,33 @@ def test_perspective_and_elastic_motion_are_not_affine() -> None:
         return float(np.abs(flat - basis @ np.linalg.lstsq(basis, flat, rcond=None)[0]).max())
 
     plain = replace(CLEAN, layers=0, perspective=0.0, elastic=0.0)
-    assert bend(plain) < 0.01
-    assert bend(replace(plain, perspective=1.0)) > 0.1
-    assert bend(replace(plain, elastic=1.0)) > 0.5
+    assert deviation(plain) < 0.01
+    assert deviation(replace(plain, perspective=1.0)) > 0.1
+    assert deviation(replace(plain, elastic=1.0)) > 0.5
 
 
 def test_thin_structures_are_a_few_pixels_wide() -> None:
     rules = replace(CLEAN, layers=1, thin=0.8)
-    found = 0
+    count = 0
     for seed in range(30):
         motion = scene(seed, rules).motion
         assert motion is not None
-        # Where the motion jumps is the outline of the layer before the background.
+        # The motion is discontinuous at the outline of the layer in front of the background.
         jump = np.abs(np.diff(motion, axis=1)).max(axis=-1) > 0.3
-        share = float(jump.mean())
+        fraction = float(jump.mean())
         thick = cv2.morphologyEx(cv2.dilate(jump.astype(np.uint8), np.ones((1, 7))), cv2.MORPH_OPEN, np.ones((9, 9)))
-        found += share > 0.005 and float(thick.mean()) < 0.03
-    assert found >= 5
+        count += fraction > 0.005 and float(thick.mean()) < 0.03
+    assert count >= 5
 
 
-def test_motion_blur_lies_along_the_motion_and_keeps_it_exact() -> None:
+def test_motion_blur_is_along_the_motion_and_keeps_it_exact() -> None:
     sharp = replace(CLEAN, layers=0, perspective=0.0, elastic=0.0, top=40.0)
     grain = np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8)
     fine = [np.asarray(cv2.resize(grain, (600, 450), interpolation=cv2.INTER_CUBIC), np.uint8)]
     ratios = []
     for seed in range(60):
         if seed < 10:
-            assert explained(scene(seed, replace(sharp, blur=1.0))) > 0.97
+            assert explained_fraction(scene(seed, replace(sharp, blur=1.0))) > 0.97
         clear, blurred = (
             make_scene(np.random.default_rng(seed), fine, 64, rules) for rules in (sharp, replace(sharp, blur=1.0))
         )
@@ -186,7 +186,7 @@ def test_brightness_changes_from_frame_to_frame() -> None:
     assert np.mean(changes[1::2]) > 0.03
 
 
-def test_times() -> None:
+def test_target_times() -> None:
     between = [scene(i, CLEAN).t for i in range(30)]
     assert 0.5 in between
     assert len(set(between)) > 5
@@ -195,13 +195,13 @@ def test_times() -> None:
     assert {scene(i, replace(CLEAN, times="next")).t for i in range(5)} == {2.0}
 
 
-def test_a_scene_depends_on_its_seed_alone() -> None:
+def test_a_scene_depends_on_its_seed_only() -> None:
     first, second = (SyntheticScenes(TEXTURES).draw(np.random.default_rng(3), 64) for _ in range(2))
     np.testing.assert_array_equal(first.images, second.images)
     np.testing.assert_array_equal(first.motion, second.motion)
 
 
-def test_the_bank_grows_and_gives_crops(tmp_path: Path) -> None:
+def test_a_bank_returns_crops_of_its_scenes(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         SyntheticBank(tmp_path)
     build_bank(tmp_path, TEXTURES, [0], size=64, scenes=3)
@@ -218,7 +218,7 @@ def test_the_bank_grows_and_gives_crops(tmp_path: Path) -> None:
         bank.draw(np.random.default_rng(0), 80)
 
 
-def test_a_bank_gives_the_middle_alone_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_a_bank_can_be_restricted_to_middle_frames(tmp_path: Path) -> None:
     build_bank(tmp_path, TEXTURES, [0], size=48, scenes=12)
     every, middle = SyntheticBank(tmp_path), SyntheticBank(tmp_path, "middle")
     assert 0 < len(middle) < len(every)
@@ -227,7 +227,7 @@ def test_a_bank_gives_the_middle_alone_where_that_is_asked_for(tmp_path: Path) -
         SyntheticBank(tmp_path, "next")
 
 
-def test_another_process_opens_the_same_shards(tmp_path: Path) -> None:
+def test_an_unpickled_bank_has_the_same_shards(tmp_path: Path) -> None:
     build_bank(tmp_path, TEXTURES, [0], size=48, scenes=3)
     bank = SyntheticBank(tmp_path)
     message = pickle.dumps(bank)
@@ -239,26 +239,26 @@ def test_another_process_opens_the_same_shards(tmp_path: Path) -> None:
     assert len(message) < 1_000
 
 
-def test_a_bank_of_other_rules_is_refused(tmp_path: Path) -> None:
+def test_a_bank_with_other_rules_is_refused(tmp_path: Path) -> None:
     build_bank(tmp_path, TEXTURES, [0], size=48, scenes=2)
     assert json.loads((tmp_path / "rules.json").read_text())["blur"] == 0.2
     with pytest.raises(InputError, match=r"made with blur = 0\.2, not 0\.0"):
         build_bank(tmp_path, TEXTURES, [1], size=48, scenes=2, rules=SceneRules(blur=0.0))
     with pytest.raises(InputError, match="size"):
         build_bank(tmp_path, TEXTURES, [1], size=64, scenes=2)
-    # A bank that does not say how it was made is taken as it is.
+    # A bank without rules.json is used as it is.
     (tmp_path / "rules.json").unlink()
     build_bank(tmp_path, TEXTURES, [0], size=48, scenes=2, rules=SceneRules(blur=0.0))
     assert not (tmp_path / "rules.json").exists()
 
 
 @pytest.mark.parametrize("setting", [{"blur": 1.5}, {"thin": 0.9}, {"top": 0.2}, {"layers": -1}])
-def test_rules_that_make_no_sense_are_refused(setting: dict[str, float]) -> None:
+def test_invalid_rules_are_refused(setting: dict[str, float]) -> None:
     with pytest.raises(UsageError, match=next(iter(setting))):
         SceneRules(**setting)
 
 
-def test_no_pictures_is_an_error(tmp_path: Path) -> None:
+def test_no_images_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no images"):
         SyntheticScenes([])
     with pytest.raises(InputError, match="no images"):
