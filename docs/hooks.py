@@ -21,6 +21,9 @@ PAGES = {"reference/contributing.md": "CONTRIBUTING.md", "reference/changelog.md
 IMAGES = {"images/quality.png": "results/quality.png", "images/compression.png": "results/compression.png"}
 """Images of the site that are kept outside docs/, and where."""
 
+SINGLE_PAGES = ("index.md", "start.md", "results.md")
+"""Pages that are a tab of their own: they need no list of the pages beside them."""
+
 _LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)(#[^)\s]*)?(?=\))")
 
 
@@ -33,6 +36,8 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, **_: Any) -> str:
     """Resolve the links of a page that leave docs/."""
     uri = page.file.src_uri
+    if uri in SINGLE_PAGES:
+        page.meta["hide"] = ["navigation"]
     folder = os.path.dirname(PAGES.get(uri, f"docs/{uri}"))
     moved = {source: f"docs/{uri}" for uri, source in (PAGES | IMAGES).items()}
 

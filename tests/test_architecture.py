@@ -6,6 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import betwixt
+
 PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "src" / "betwixt"
 
@@ -39,3 +41,8 @@ def test_the_contract_places_every_package_and_module() -> None:
 def test_every_package_has_a_page_in_the_reference() -> None:
     pages = {path.stem for path in (PROJECT / "docs" / "reference" / "api").glob("*.md")} - {"index"}
     assert pages == {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - {"cli"}
+
+
+def test_the_reference_has_everything_that_the_package_exports() -> None:
+    page = (PROJECT / "docs" / "reference" / "api" / "index.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^::: betwixt\.(\w+)$", page, flags=re.MULTILINE)) == set(betwixt.__all__) - {"__version__"}
