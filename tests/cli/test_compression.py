@@ -36,7 +36,7 @@ def test_encode_and_decode(tmp_path, clip, capsys):
         (["encode", "missing.mp4", "{out}.mkv", "--model", "dis"], "does not exist"),
         (["decode", "{clip}", "{out}.mkv"], "was not made by betwixt encode"),
         (["rd-curve", "{clip}", "-o", "{out}/x"], "does not exist: make it first"),
-        (["rd-curve", "{clip}", "-o", "{out}", "--qualities", "a"], "no whole numbers"),
+        (["rd-curve", "{clip}", "-o", "{out}", "--qualities", "a"], "are not whole numbers"),
     ],
 )
 def test_bad_input_is_refused_in_one_line_with_exit_code_2(tmp_path, clip, capsys, arguments, line):

@@ -11,8 +11,8 @@ import pytest
 from betwixt.codec.base_codec import BASE_CODECS
 from betwixt.codec.decode import decode_video, read_restore_data
 from betwixt.codec.distortion import mean_squared_error, psnr_from_mse
-from betwixt.codec.encode import ATTACHMENT, encode_video
-from betwixt.codec.restore_data import FORMAT
+from betwixt.codec.encode import encode_video
+from betwixt.codec.restore_data import ATTACHMENT, FORMAT
 from betwixt.errors import BetwixtError, DamagedInputError, InputError, OutputError, UsageError
 from betwixt.media.attachments import add_attachment, read_attachment
 from betwixt.media.reader import Reader
@@ -245,19 +245,19 @@ def test_a_single_frame_has_nothing_between(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"mode": "free"}, "--mode is 'free'"),
-        ({"keep": 3}, "--keep is 3"),
+        ({"mode": "free"}, "`mode` is 'free'"),
+        ({"keep": 3}, "`keep` is 3"),
         ({"base": "x266"}, "no base codec 'x266'"),
         ({"preset": "hasty"}, "no preset 'hasty'"),
         ({"quality": 99}, "does not fit libx264"),
-        ({"order": "pi"}, "--order is 'pi'"),
+        ({"order": "pi"}, "`order` is 'pi'"),
         ({"intra": 0}, "at least 1|1 or more"),
         ({"floor": float("nan")}, "out of range"),
-        ({"floor": 30, "mode": "base"}, "--floor is for"),
-        ({"step": 4}, "--step is for"),
-        ({"codec_weights": "x"}, "--codec-weights is for"),
+        ({"floor": 30, "mode": "base"}, "`floor` is for"),
+        ({"step": 4}, "`step` is for"),
+        ({"codec_weights": "x"}, "`codec_weights` is for"),
         ({"model": "nonesuch"}, "no model 'nonesuch'"),
-        ({"input_fps": 25}, "--input-fps is for"),
+        ({"input_fps": 25}, "`input_fps` is for"),
         ({"threads": -1}, "threads"),
     ],
 )
@@ -288,7 +288,7 @@ def test_a_missing_base_encoder_is_named_with_what_there_is(tmp_path, monkeypatc
         return whole(name, mode)
 
     monkeypatch.setattr(av, "Codec", codec)
-    with pytest.raises(UsageError, match="has no libx265, which --base x265 needs: use --base x264"):
+    with pytest.raises(UsageError, match="has no libx265, which `base=x265` needs: pass `base=x264`"):
         encode_video(source, tmp_path / "c.mkv", base="x265", model="dis")
 
 

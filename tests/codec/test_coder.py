@@ -15,13 +15,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from betwixt.codec import decode
+from betwixt.codec import restore
 from betwixt.codec.coder import MODEL, finish_weights, load_coder
 from betwixt.codec.decode import decode_video, read_restore_data
 from betwixt.codec.distortion import mean_squared_error, psnr_from_mse
-from betwixt.codec.encode import checksum, encode_video
-from betwixt.codec.network import BFrameNetwork, CodecConfig, search_true_flow, step_code, step_from_code
-from betwixt.codec.restore_data import pack
+from betwixt.codec.encode import encode_video
+from betwixt.codec.network import BFrameNetwork, CodecConfig, code_from_step, search_true_flow, step_from_code
+from betwixt.codec.restore_data import frame_checksum, pack
 from betwixt.errors import DamagedInputError, InputError, UsageError
 from betwixt.media.journal import Journal
 from betwixt.media.reader import Reader
@@ -98,7 +98,7 @@ def test_threads_do_not_change_a_frame(weights, sources):
         for count in (1, 2):
             torch.set_num_threads(count)
             payload, frame = coder.encode(first, second, truth, Fraction(1, 3), 10 / 255)
-            found.append((payload, checksum(frame)))
+            found.append((payload, frame_checksum(frame)))
             assert torch.get_num_threads() == count
     finally:
         torch.set_num_threads(threads)
@@ -135,7 +135,7 @@ def test_another_process_decodes_the_same_frames(tmp_path, weights):
     assert [f.time for f in after] == [f.time for f in before]
     errors = []
     for number, coded in record.coded.items():
-        assert checksum(after[number].video) == coded.checksum
+        assert frame_checksum(after[number].video) == coded.checksum
         errors.append(mean_squared_error(after[number].video, before[number].video))
     assert done.psnr >= np.mean([psnr_from_mse(e) for e in errors]) - 1e-6 or done.synthesized
     assert done.size == (tmp_path / "c.mkv").stat().st_size
@@ -151,7 +151,7 @@ def test_a_flipped_payload_costs_one_frame_and_a_wrong_checksum_is_said(tmp_path
     assert set(record.coded) == {1, 3}
     place = whole.index(record.coded[3].payload) + 20
     (tmp_path / "flipped.mkv").write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
-    with pytest.raises(DamagedInputError, match="1 frames were made up") as caught:
+    with pytest.raises(DamagedInputError, match="1 frames were concealed") as caught:
         decode_video(tmp_path / "flipped.mkv", tmp_path / "out.mkv", codec_weights=weights, threads=1)
     assert (caught.value.summary.coded, caught.value.summary.concealed) == (1, 1)
     assert len(read_frames(tmp_path / "out.mkv")) == 5
@@ -173,7 +173,7 @@ def test_sums_that_differed_before_a_break_are_still_said(tmp_path, weights, mon
     assert coded
     options = {"codec": "ffv1", "codec_weights": weights, "threads": 1}
     with monkeypatch.context() as patch:
-        patch.setattr(decode, "checksum", lambda video: -1)
+        patch.setattr(restore, "frame_checksum", lambda video: -1)
         # As by kill -9: nothing more is written to the journal.
         patch.setattr(Journal, "suspend", lambda self: self._close() is None)
         with interrupt_at(8), pytest.raises(KeyboardInterrupt):
@@ -187,7 +187,7 @@ def test_sums_that_differed_before_a_break_are_still_said(tmp_path, weights, mon
 
 def test_weights_are_checked(tmp_path, weights, monkeypatch):
     source = make_clip(tmp_path / "in.mkv", frames=4)
-    with pytest.raises(InputError, match="no file of weights"):
+    with pytest.raises(InputError, match="no weights file"):
         load_coder(tmp_path / "none.safetensors")
     network = CodecObjective("codec", {}).codec
     save_file({k: v.half() for k, v in network.state_dict().items()}, tmp_path / "raw.safetensors", {"model": MODEL})
@@ -195,25 +195,25 @@ def test_weights_are_checked(tmp_path, weights, monkeypatch):
         load_coder(tmp_path / "raw.safetensors")
     described = {"model": MODEL, "network": '{"predictor": "compact"}'}
     save_file({k: v.half() for k, v in network.state_dict().items()}, tmp_path / "raw.safetensors", described)
-    with pytest.raises(InputError, match="was not finished for coding"):
+    with pytest.raises(InputError, match="lacks the table"):
         load_coder(tmp_path / "raw.safetensors")
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors", {"model": "rife"})
-    with pytest.raises(InputError, match="holds no weights of the B-frame network"):
+    with pytest.raises(InputError, match="has no weights of the B-frame network"):
         load_coder(tmp_path / "other.safetensors")
     encode_video(source, tmp_path / "c.mkv", mode="bit-need", codec_weights=weights, step=8, **QUICK)
     torch.manual_seed(5)
     other = write(network, tmp_path / "another.safetensors", note="other")
-    with pytest.raises(InputError, match=r"was coded with weights [0-9a-f]{12}, and those at hand"):
+    with pytest.raises(InputError, match=r"was coded with weights [0-9a-f]{12}, and those here"):
         decode_video(tmp_path / "c.mkv", tmp_path / "out.mkv", codec_weights=other)
     monkeypatch.setattr("betwixt.codec.coder.embedded_file", lambda name: Path("nowhere"))
-    with pytest.raises(UsageError, match="No weights of the B-frame network are at hand: train it") as caught:
+    with pytest.raises(UsageError, match="There are no weights of the B-frame network: train it") as caught:
         encode_video(source, tmp_path / "d.mkv", mode="bit-need", **QUICK)
     assert "\n" not in str(caught.value)
 
 
 def test_steps_have_codes():
-    assert [step_code(step_from_code(code)) for code in range(256)] == list(range(256))
-    assert step_code(0.0) == 0
+    assert [code_from_step(step_from_code(code)) for code in range(256)] == list(range(256))
+    assert code_from_step(0.0) == 0
 
 
 def test_the_teacher_search_finds_the_motion():

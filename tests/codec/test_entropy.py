@@ -15,7 +15,7 @@ from betwixt.codec.entropy import (
     SymbolEncoder,
     gaussian_tables,
 )
-from betwixt.codec.fixed_point import FixedConv2d, activation, to_double_precision
+from betwixt.codec.fixed_point import FixedPointConv2d, quantize_activations, to_double_precision
 
 TABLES = gaussian_tables()
 
@@ -29,7 +29,7 @@ def hard(network):
 
 
 def test_fixed_point_is_whole_number_arithmetic():
-    conv = to_double_precision(hard(FixedConv2d(48, 8, 3, 1, 1)))
+    conv = to_double_precision(hard(FixedPointConv2d(48, 8, 3, 1, 1)))
     x = torch.randint(-512, 513, (1, 48, 6, 7), dtype=torch.float64, generator=torch.Generator().manual_seed(1)) / 16
     found = conv(x)
     weight = np.rint(conv.weight.numpy().clip(-4, 4) * 256).astype(object)
@@ -39,7 +39,7 @@ def test_fixed_point_is_whole_number_arithmetic():
         patch = padded[:, place[0] : place[0] + 3, place[1] : place[1] + 3]
         sums = [(patch * w).sum() + b for w, b in zip(weight, bias, strict=True)]
         assert [int(v) for v in (found[0, :, place[0], place[1]] * 4096)] == [int(s) for s in sums]
-    assert torch.equal(activation(found) * 16, torch.round(activation(found) * 16))
+    assert torch.equal(quantize_activations(found) * 16, torch.round(quantize_activations(found) * 16))
 
 
 def test_threads_change_no_probability():
@@ -85,9 +85,9 @@ def test_symbols_come_back(pairs):
     symbols = np.clip(np.array([s for s, _ in pairs]), -32767, 32767)
     scales = np.array([i for _, i in pairs])
     writer = SymbolEncoder(TABLES)
-    writer.encode(symbols, writer.models.plan(scales))
+    writer.encode(symbols, writer.models.gaussian_plan(scales))
     reader = SymbolDecoder(writer.bytes(), TABLES)
-    assert (reader.decode(len(symbols), reader.models.plan(scales)) == symbols).all()
+    assert (reader.decode(len(symbols), reader.models.gaussian_plan(scales)) == symbols).all()
 
 
 def test_bits_are_what_gaussians_cost():
@@ -95,7 +95,7 @@ def test_bits_are_what_gaussians_cost():
     for number in (8, 20, 32):
         symbols = np.rint(rng.normal(0, SCALES[number], 20000)).astype(np.int64)
         writer = SymbolEncoder(TABLES)
-        writer.encode(symbols, writer.models.plan(np.full(len(symbols), number)))
+        writer.encode(symbols, writer.models.gaussian_plan(np.full(len(symbols), number)))
         share = TABLES[number][np.clip(symbols + (len(TABLES[number][TABLES[number] > 0]) - 2) // 2, 0, None)] / 65536
         assert 8 * len(writer.bytes()) == pytest.approx(-np.log2(share).sum(), rel=2e-3)
 
@@ -107,14 +107,14 @@ def test_training_counts_the_bits_that_coding_spends():
     look = torch.zeros(1, 24, 32, 32)
     estimated = float(torch.stack([model(y, look, torch.zeros(1, 1, 1, 1))[1] for _ in range(4)]).mean())
     model.prior.freeze()
-    z = torch.round(model.encoder(y))
+    z = torch.round(model.hyper_latents(y))
     mean, scale = model.decoder(z, look, torch.zeros(1, 1, 1, 1))
     writer = SymbolEncoder(TABLES)
     tables = model.prior.tables.numpy().astype(np.int32)
-    writer.encode(z.numpy().astype(np.int64).reshape(-1), writer.models.prior(tables, z[0, 0].numel()))
+    writer.encode(z.numpy().astype(np.int64).reshape(-1), writer.models.prior_plan(tables, z[0, 0].numel()))
     index = ((scale + 4) * 4).round().long().numpy().reshape(-1)
     symbols = torch.round(y - mean).numpy().astype(np.int64).reshape(-1)
-    writer.encode(symbols, writer.models.plan(index))
+    writer.encode(symbols, writer.models.gaussian_plan(index))
     assert 8 * len(writer.bytes()) == pytest.approx(estimated, rel=0.05)
 
 
@@ -122,7 +122,7 @@ def test_a_prior_is_a_distribution_and_learns():
     torch.manual_seed(0)
     prior = FactorizedPrior(2)
     places = torch.arange(-200.0, 201.0)
-    total = prior._mass(places.expand(2, 1, -1)).sum(dim=2)
+    total = prior.probabilities(places.expand(2, 1, -1)).sum(dim=2)
     assert torch.allclose(total, torch.ones_like(total), atol=1e-3)
     values = torch.round(torch.tensor([0.0, 5.0]).reshape(1, 2, 1, 1) + torch.randn(16, 2, 8, 8))
     before = float(prior.bits(values).detach().mean())

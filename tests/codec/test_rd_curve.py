@@ -139,6 +139,6 @@ def test_bit_need_without_weights_is_left_out_and_said(tmp_path, monkeypatch):
     )  # fmt: skip
     points, notes = measure_rd_curves(request)
     assert [p.method for p in points] == ["base"]
-    assert notes[0].startswith("bit-need is left out. No weights")
-    with pytest.raises(UsageError, match="No weights"):
+    assert notes[0].startswith("bit-need is left out. There are no weights")
+    with pytest.raises(UsageError, match="There are no weights"):
         measure_rd_curves(dataclasses.replace(request, methods=("bit-need",)))

@@ -64,7 +64,7 @@ def test_it_goes_on_where_it_was_broken_off(tmp_path: Path, how: dict[str, Any],
     kept = summary.earlier
     assert counts(summary) == counts(at_once)
     assert kept == 115 if codec == "ffv1" else 0 < kept < 115
-    assert f"{kept} frames are those of an earlier run that was broken off." in summary.notes
+    assert f"{kept} frames are those of an earlier run that was interrupted." in summary.notes
     made, expected = read_frames(target), read_frames(whole)
     assert [frame.time for frame in made] == [frame.time for frame in expected]
     assert made[-1].duration == expected[-1].duration

@@ -77,7 +77,7 @@ def test_exported_weights_can_encode(tmp_path):
     metadata = {"model": objective.model_name, "network": json.dumps({"name": "codec", "predictor": "compact"})}
     save_file(tensors, tmp_path / "c.safetensors", metadata)
     assert objective.model_name == MODEL
-    assert load_coder(tmp_path / "c.safetensors").step_for(500.0) > 0
+    assert load_coder(tmp_path / "c.safetensors").step_at(500.0) > 0
     assert objective.network.any_time
 
 

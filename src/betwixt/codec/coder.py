@@ -1,18 +1,22 @@
-"""B frames to bits and back: the network at work.
+"""The coder of B frames: runs the network of `betwixt.codec.network` and writes and reads its bits.
 
     first, second ──► predicted motion ──► ..motion bits.. ──► contexts, prediction ──► ..frame bits.. ──► planes
 
-    payload   step, a byte | range-coded symbols: z and y of the motion, z and y of the frame
+    payload   code of the step, a byte | range-coded symbols: z and y of the motion, z and y of the frame
 
 Both sides compute the same things in the same order, with one thread a frame (`betwixt.codec.pairs`), so a decoder in
 another process gives the encoder's reconstruction bit by bit. All four sets of symbols depend on integers alone. A
 machine whose floating point differs in its last bits still reads the symbols that were written; its frames then differ
 by a rounding here and there, and the checksum reports it. B frames are not references, so no difference spreads.
+
+Rate and distortion are weighed by lambda, written `lmbda`: the bits per pixel that a unit of mean squared error, of
+samples in [0, 1], may cost.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,9 +28,22 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from betwixt.codec.entropy import LatentEntropyModel, SymbolDecoder, SymbolEncoder, require_constriction
+from betwixt.codec.entropy import (
+    LatentEntropyModel,
+    SymbolDecoder,
+    SymbolEncoder,
+    require_constriction,
+    scale_indices,
+)
 from betwixt.codec.fixed_point import to_double_precision
-from betwixt.codec.network import BFrameMotion, BFrameNetwork, CodecConfig, step_code, step_from_code
+from betwixt.codec.network import (
+    BFrameMotion,
+    BFrameNetwork,
+    CodecConfig,
+    code_from_step,
+    step_feature_from_code,
+    step_from_code,
+)
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.metrics import to_uint8
 from betwixt.files import file_hash
@@ -42,26 +59,27 @@ __all__ = ["MODEL", "BFrameCoder", "finish_weights", "load_coder"]
 MODEL = "codec-b"
 """The name of its weights, as `betwixt weights` keeps them."""
 
-_ROUNDING = 0.25
-"""What is added before rounding down: less than 1/2, since small values cost more bits than they bring."""
+_ROUNDING_OFFSET = 0.25
+"""Added before rounding down; less than 1/2, since small values cost more bits than they gain."""
 
-_ELASTICITY = 1.1
+_BASE_ELASTICITY = 1.1
 """By how many percent a base codec's error falls for one percent more bits: 0.8 to 1.3 on the clips of
-docs/how-to/compress.md, x265."""
+docs/how-to/compress.md, with x265."""
 
-_SLOPE = 177.0
-"""What the network's last bits bring: a step S, of samples in [0, 1], is worth its bits where a unit of mean squared
-error is worth 177 / S² bits a pixel."""
+_LAMBDA_TIMES_STEP_SQUARED = 177.0
+"""The network's last bits are worth their cost at a step S, of samples in [0, 1], where lambda = 177 / S²."""
 
-_COARSEST = 180.0 / 255.0
-"""The largest step that follows; beyond what training has seen, little is left to be said."""
+_MAX_STEP = 180.0 / 255.0
+"""The largest step that follows the base stream's quality: training has seen no larger ones."""
+
+_MAX_HYPER_SYMBOL, _MAX_LATENT_SYMBOL = 1000, 30000
 
 
 def load_coder(weights: str | Path | None = None) -> BFrameCoder:
-    """The network that codes B frames, with its weights.
+    """The coder of B frames with its weights.
 
     Args:
-        weights: A file; None for what comes with Betwixt or is installed.
+        weights: A weights file; None for the one that comes with Betwixt or is installed.
 
     Raises:
         UsageError: if there are no weights, or PyTorch or constriction is missing.
@@ -69,39 +87,36 @@ def load_coder(weights: str | Path | None = None) -> BFrameCoder:
     """
     require_torch("The mode bit-need")
     require_constriction()
-    path = Path(weights) if weights is not None else None
-    if path is None:
-        shipped = embedded_file(f"{MODEL}.safetensors")
-        path = shipped if shipped.is_file() else find_installed(MODEL)
-    if path is None:
-        raise UsageError(
-            "No weights of the B-frame network are at hand: train it (recipes/codec.toml, docs/how-to/compress.md) and "
-            "pass --codec-weights FILE, or use --mode bit-free."
-        )
+    path = Path(weights) if weights is not None else embedded_file(f"{MODEL}.safetensors")
+    if weights is None and not path.is_file():
+        installed = find_installed(MODEL)
+        if installed is None:
+            raise UsageError(
+                "There are no weights of the B-frame network: train it (recipes/codec.toml, docs/how-to/compress.md) "
+                "and pass `codec_weights`, or use the mode bit-free."
+            )
+        path = installed
     if not path.is_file():
-        raise InputError(f"There is no file of weights {path}.")
-    described = read_metadata(path)
-    if described.get("model") != MODEL:
-        raise InputError(f"{path} holds no weights of the B-frame network (its metadata has no model '{MODEL}').")
-    network = BFrameNetwork(_config_of(described, path))
+        raise InputError(f"There is no weights file {path}.")
+    metadata = read_metadata(path)
+    if metadata.get("model") != MODEL:
+        raise InputError(f"{path} has no weights of the B-frame network: its metadata does not name the model {MODEL}.")
+    try:
+        config = CodecConfig(predictor=str(json.loads(metadata["network"])["predictor"]))
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path} does not say which B-frame network it is for: its metadata lacks it.") from None
+    network = BFrameNetwork(config)
     load_weights(network, path)
     tensors = read_tensors(path)
-    for name, buffer in _tables(network).items():
-        if name not in tensors or tensors[name].shape != buffer.shape:
-            raise InputError(f"{path} was not finished for coding: it lacks {name} (see betwixt train export).")
-        buffer.copy_(tensors[name])
+    for name, table in _probability_tables(network).items():
+        if name not in tensors or tensors[name].shape != table.shape:
+            raise InputError(f"{path} lacks the table {name}: export the weights by betwixt train export.")
+        table.copy_(tensors[name])
     return BFrameCoder(network, file_hash(path)[:12])
 
 
-def _config_of(described: dict[str, str], path: Path) -> CodecConfig:
-    try:
-        return CodecConfig(predictor=str(json.loads(described["network"])["predictor"]))
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path} does not say which B-frame network it holds: its metadata lacks it.") from None
-
-
-def _tables(network: BFrameNetwork) -> dict[str, Tensor]:
-    """The tables of whole numbers that probabilities are read from, by their names in a file of weights."""
+def _probability_tables(network: BFrameNetwork) -> dict[str, Tensor]:
+    """The integer tables of probabilities, by their names in a weights file."""
     return {
         "gaussians": network.gaussians,
         "motion_model.prior.tables": network.motion_model.prior.tables,
@@ -110,46 +125,69 @@ def _tables(network: BFrameNetwork) -> dict[str, Tensor]:
 
 
 def finish_weights(network: BFrameNetwork) -> dict[str, Tensor]:
-    """A network's weights as a coder loads them: parameters in 16 bits, and the tables that follow from these."""
-    kept = {name: value.detach().cpu().half() for name, value in network.state_dict().items()}
+    """A network's weights as `load_coder` reads them: parameters in fp16, and the probability tables that follow."""
+    half = {name: value.detach().cpu().half() for name, value in network.state_dict().items()}
     frozen = BFrameNetwork(network.config)
-    frozen.load_state_dict({name: value.float() for name, value in kept.items()})
+    frozen.load_state_dict({name: value.float() for name, value in half.items()})
     for model in (frozen.motion_model, frozen.model):
         model.prior.freeze()
-    return {name: tensor.contiguous() for name, tensor in (kept | _tables(frozen)).items()}
+    return {name: tensor.contiguous() for name, tensor in (half | _probability_tables(frozen)).items()}
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """What encoder and decoder know of a frame before any bits.
+
+    Attributes:
+        frame0: The decoded frame before, (1, 3, H, W), padded.
+        frame1: The decoded frame after, (1, 3, H, W), padded.
+        t: (1, 1, 1, 1), the frame's time.
+        step: (1, 1, 1, 1), the quantizer's step, of samples in [0, 1].
+        step_feature: (1, 1, 1, 1), the step as entropy models see it, in double precision.
+        reference: (1, C, H/8, W/8), the reference features, in double precision.
+        predicted: The motion that costs no bits.
+    """
+
+    frame0: Tensor
+    frame1: Tensor
+    t: Tensor
+    step: Tensor
+    step_feature: Tensor
+    reference: Tensor
+    predicted: BFrameMotion
 
 
 class BFrameCoder:
-    """Codes frames between two.
+    """Codes frames between two others.
 
     Args:
-        network: With its weights; its tables are frozen.
-        weights: What is written into a file to know them by.
+        network: The network with its weights and frozen probability tables.
+        weights: The hash of the weights, which is written into files.
     """
 
     def __init__(self, network: BFrameNetwork, weights: str) -> None:
         self.weights = weights
         self._network = network.eval().requires_grad_(False)
         self._gaussians = network.gaussians.numpy().astype(np.int32)
-        self._look = to_double_precision(network.look)
-        self._hyper = {id(m): to_double_precision(m.decoder) for m in (network.motion_model, network.model)}
+        self._reference_features = to_double_precision(network.look)
+        self._hyper_decoders = {id(m): to_double_precision(m.decoder) for m in (network.motion_model, network.model)}
 
-    def worth_of(self, rate: float, error: float) -> float:
-        """What a unit of mean squared error is worth, in bits a pixel: what the base codec would pay for it.
+    def lambda_of_base(self, rate: float, error: float) -> float:
+        """The lambda of a base stream: what the base codec would pay for a smaller error.
 
         Args:
-            rate: Of the base stream, in bits for each pixel of the whole video.
+            rate: Bits of the base stream for each pixel of the whole video.
             error: Mean squared error of its frames, of samples in [0, 1].
         """
-        return rate / (_ELASTICITY * max(error, 1e-7))
+        return rate / (_BASE_ELASTICITY * max(error, 1e-7))
 
-    def worth_at(self, step: float) -> float:
-        """The same, where such a step is the right one."""
-        return _SLOPE / step**2
+    def lambda_at(self, step: float) -> float:
+        """The lambda at which this step of the quantizer, of samples in [0, 1], is the best one."""
+        return _LAMBDA_TIMES_STEP_SQUARED / step**2
 
-    def step_for(self, worth: float) -> float:
-        """The quantizer's step, of samples in [0, 1], whose last bits bring what they cost."""
-        return float(min(max((_SLOPE / max(worth, 1e-9)) ** 0.5, 1 / 255), _COARSEST))
+    def step_at(self, lmbda: float) -> float:
+        """The best step of the quantizer, of samples in [0, 1], at a lambda."""
+        return float(min(max((_LAMBDA_TIMES_STEP_SQUARED / max(lmbda, 1e-9)) ** 0.5, 1 / 255), _MAX_STEP))
 
     def encode(
         self,
@@ -158,8 +196,8 @@ class BFrameCoder:
         truth: SourceFrame,
         t: Fraction,
         step: float,
-        worth: float | None = None,
-    ) -> tuple[bytes, Any]:
+        lmbda: float | None = None,
+    ) -> tuple[bytes, av.VideoFrame]:
         """The bits of a frame, and the frame that a decoder makes of them.
 
         Args:
@@ -167,157 +205,152 @@ class BFrameCoder:
             second: The decoded frame after.
             truth: The true frame.
             t: Its time, 0 < t < 1.
-            step: The quantizer's, of samples in [0, 1].
-            worth: What a unit of mean squared error is worth, in bits a pixel; None for what suits the step.
+            step: The quantizer's step, of samples in [0, 1].
+            lmbda: Lambda; None for the one that suits the step.
 
         Raises:
-            UsageError: if the network was made for t = 1/2 alone.
+            UsageError: if the network was trained for t = 1/2 alone, and t is another.
         """
         network = self._network
-        worth = self.worth_at(step) if worth is None else worth
-        code = step_code(step)
-        pixels = truth.video.width * truth.video.height
+        lmbda = self.lambda_at(step) if lmbda is None else lmbda
+        code = code_from_step(step)
+        height, width = truth.picture.shape[:2]
+        pixels = height * width
         with torch.inference_mode():
-            scene = self._scene(first, second, t, code)
-            true = _tensor(truth.picture)
-            pictures = np.stack([_bytes(s.picture) for s in (first, truth, second)])
-            hints = _tensors(network.predictor.teacher_hints(_padded(pictures, network.multiple)))
-            taught = network.predictor.teach(scene.frame0, scene.frame1, scene.t, true, scene.predicted, hints)
-            best: tuple[float, bytes, Any] | None = None
-            unaided, better = (m.frame(scene.frame0, scene.frame1) for m in (scene.predicted, taught))
-            wanted = network.motion_latents(scene.predicted, taught, unaided, better, true, scene.step)
-            # BFrameMotion is worth its bits or it is not: both are tried.
-            for latents in (wanted, torch.zeros_like(wanted)):
+            inputs = self._prepare(first, second, t, code)
+            frame0, frame1, predicted = inputs.frame0, inputs.frame1, inputs.predicted
+            true = _to_tensor(truth.picture)
+            searched = _to_tensors(network.predictor.search_for_teacher(_padded_images(first, truth, second)))
+            taught = network.predictor.teach(frame0, frame1, inputs.t, true, predicted, searched)
+            predicted_frame, taught_frame = (motion.synthesize(frame0, frame1) for motion in (predicted, taught))
+            motion_latents = network.encode_motion(predicted, taught, predicted_frame, taught_frame, true, inputs.step)
+            # Coded motion may not be worth its bits: try without it, too, and take the lower cost.
+            candidates: list[tuple[float, bytes, Tensor]] = []
+            for latents in (motion_latents, torch.zeros_like(motion_latents)):
                 writer = SymbolEncoder(self._gaussians)
-                y = self._put(writer, network.motion_model, latents, scene)
-                contexts, prediction = self._compensate(scene, y)
-                found = network.latents(true, prediction, contexts, scene.step)
-                y = self._put(writer, network.model, found, scene)
-                frame = network.reconstruct(prediction, contexts, y, scene.step)
-                height, width = truth.picture.shape[:2]
+                decoded = self._encode_latents(writer, network.motion_model, latents, inputs)
+                contexts, prediction = self._compensate(inputs, decoded)
+                latents = network.encode_frame(true, prediction, contexts, inputs.step)
+                decoded = self._encode_latents(writer, network.model, latents, inputs)
+                frame = network.decode_frame(prediction, contexts, decoded, inputs.step)
                 error = float(torch.mean((frame.clamp(0, 1) - true)[..., :height, :width] ** 2))
                 payload = bytes([code]) + writer.bytes()
-                cost = error * worth * pixels + 8 * len(payload)
-                if best is None or cost < best[0]:
-                    best = cost, payload, frame
-            assert best is not None
-            return best[1], self._finished(best[2], first, second, t)
+                candidates.append((error * lmbda * pixels + 8 * len(payload), payload, frame))
+            _, payload, frame = min(candidates, key=lambda candidate: candidate[0])
+            return payload, self._to_video_frame(frame, first, second, t)
 
     def decode(self, first: SourceFrame, second: SourceFrame, payload: bytes, t: Fraction) -> av.VideoFrame | None:
-        """The frame of some bits; None if they cannot be its bits."""
+        """The frame of some bits; None if they cannot be the bits of a frame."""
         network = self._network
         if len(payload) < 1 or (len(payload) - 1) % 4:
             return None
         with torch.inference_mode():
-            scene = self._scene(first, second, t, payload[0])
+            inputs = self._prepare(first, second, t, payload[0])
             try:
                 reader = SymbolDecoder(payload[1:], self._gaussians)
-                motion = self._take(reader, network.motion_model, 5, scene)
-                y = self._take(reader, network.model, len(network.gain), scene)
+                motion_latents = self._decode_latents(reader, network.motion_model, 5, inputs)
+                frame_latents = self._decode_latents(reader, network.model, len(network.gain), inputs)
             except (ValueError, RuntimeError, AssertionError):
                 return None
-            contexts, prediction = self._compensate(scene, motion)
-            frame = network.reconstruct(prediction, contexts, y, scene.step)
-            return self._finished(frame, first, second, t)
+            contexts, prediction = self._compensate(inputs, motion_latents)
+            frame = network.decode_frame(prediction, contexts, frame_latents, inputs.step)
+            return self._to_video_frame(frame, first, second, t)
 
-    # -- what both sides do
+    # -- steps of both sides
 
-    def _scene(self, first: SourceFrame, second: SourceFrame, t: Fraction, code: int) -> _Scene:
-        network = self._network
-        if not network.predictor.any_time and t != Fraction(1, 2):
-            raise UsageError("These weights code the frame in the middle of two alone: pass --keep 2.")
-        frame0, frame1 = _tensor(first.picture), _tensor(second.picture)
-        pictures = _padded(np.stack([_bytes(s.picture) for s in (first, second)]), network.multiple)
+    def _prepare(self, first: SourceFrame, second: SourceFrame, t: Fraction, code: int) -> _Inputs:
+        predictor = self._network.predictor
+        if not predictor.any_time and t != Fraction(1, 2):
+            raise UsageError("These weights code the frame in the middle of two alone: pass `keep=2`.")
+        frame0, frame1 = _to_tensor(first.picture), _to_tensor(second.picture)
         time = torch.full((1, 1, 1, 1), float(t))
-        hints = _tensors(network.predictor.hints(pictures, float(t)))
-        step = torch.full((1, 1, 1, 1), step_from_code(code))
-        luma = np.stack([s.luma for s in (first, second)]).astype(np.float64) / 256.0 - 0.5
-        look = self._look(F.pad(torch.from_numpy(luma)[None], _margins(*luma.shape[-2:]), mode="replicate"))
-        hint = torch.full((1, 1, 1, 1), code / 64.0, dtype=torch.float64)
-        predicted = network.predictor.predict(frame0, frame1, time, hints)
-        return _Scene(frame0, frame1, time, step, look, hint, predicted)
+        searched = _to_tensors(predictor.search(_padded_images(first, second), float(t)))
+        luma = torch.from_numpy(np.stack([s.luma for s in (first, second)]).astype(np.float64) / 256.0 - 0.5)[None]
+        return _Inputs(
+            frame0=frame0,
+            frame1=frame1,
+            t=time,
+            step=torch.full((1, 1, 1, 1), step_from_code(code)),
+            step_feature=torch.full((1, 1, 1, 1), step_feature_from_code(code), dtype=torch.float64),
+            reference=self._reference_features(_pad(luma)),
+            predicted=predictor.predict(frame0, frame1, time, searched),
+        )
 
-    def _compensate(self, scene: _Scene, y: Tensor) -> tuple[list[Tensor], Tensor]:
-        network = self._network
-        motion = network.compressed_motion(scene.predicted, y, scene.step) if bool(y.any()) else scene.predicted
-        contexts = network.contexts(scene.frame0, scene.frame1, motion)
-        return contexts, motion.frame(scene.frame0, scene.frame1)
+    def _compensate(self, inputs: _Inputs, motion_latents: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The contexts and the prediction by the compressed motion."""
+        network, motion = self._network, inputs.predicted
+        if bool(motion_latents.any()):
+            motion = network.decode_motion(motion, motion_latents, inputs.step)
+        contexts = network.contexts(inputs.frame0, inputs.frame1, motion)
+        return contexts, motion.synthesize(inputs.frame0, inputs.frame1)
 
-    def _distribution(
-        self, model: LatentEntropyModel, z: NDArray[np.int64], shape: tuple[int, ...], scene: _Scene
+    def _distributions(
+        self, model: LatentEntropyModel, z: NDArray[np.int64], inputs: _Inputs
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Means and indices of scales of every latent, in whole numbers but for their unit."""
-        symbols = torch.from_numpy(z.reshape(shape).astype(np.float64))
-        mean, scale = self._hyper[id(model)](symbols, scene.look, scene.hint)
-        index = ((scale + 4.0) * 4.0).round().long()
-        return mean[0].float().numpy(), index[0].numpy()
+        """The mean of every latent and the index of its scale, from the symbols of z, (K, h/4, w/4)."""
+        symbols = torch.from_numpy(z[None].astype(np.float64))
+        mean, log_scale = self._hyper_decoders[id(model)](symbols, inputs.reference, inputs.step_feature)
+        return mean[0].float().numpy(), scale_indices(log_scale[0])
 
-    def _put(self, writer: SymbolEncoder, model: LatentEntropyModel, latents: Tensor, scene: _Scene) -> Tensor:
-        """Write latents; returns them as they are read."""
-        z = torch.round(model.encoder(latents)).clamp(-1000, 1000)
+    def _encode_latents(
+        self, writer: SymbolEncoder, model: LatentEntropyModel, latents: Tensor, inputs: _Inputs
+    ) -> Tensor:
+        """Write latents; returns them as the decoder will have them."""
+        z = torch.round(model.hyper_latents(latents)).clamp(-_MAX_HYPER_SYMBOL, _MAX_HYPER_SYMBOL)
         symbols = z[0].numpy().astype(np.int64)
         tables = model.prior.tables.numpy().astype(np.int32)
-        writer.encode(symbols.reshape(-1), writer.models.prior(tables, symbols[0].size))
-        mean, index = self._distribution(model, symbols, tuple(z.shape), scene)
+        writer.encode(symbols.reshape(-1), writer.models.prior_plan(tables, symbols[0].size))
+        mean, indices = self._distributions(model, symbols, inputs)
         distance = latents[0].numpy() - mean
-        whole = (np.sign(distance) * np.floor(np.abs(distance) + _ROUNDING)).clip(-30000, 30000)
-        writer.encode(whole.astype(np.int64).reshape(-1), writer.models.plan(index.reshape(-1)))
-        return torch.from_numpy((whole + mean).astype(np.float32))[None]
+        quantized = np.sign(distance) * np.floor(np.abs(distance) + _ROUNDING_OFFSET)
+        quantized = quantized.clip(-_MAX_LATENT_SYMBOL, _MAX_LATENT_SYMBOL)
+        writer.encode(quantized.astype(np.int64).reshape(-1), writer.models.gaussian_plan(indices.reshape(-1)))
+        return torch.from_numpy((quantized + mean).astype(np.float32))[None]
 
-    def _take(self, reader: SymbolDecoder, model: LatentEntropyModel, channels: int, scene: _Scene) -> Tensor:
-        """Read latents."""
-        height, width = (side // 8 for side in scene.frame0.shape[-2:])
+    def _decode_latents(
+        self, reader: SymbolDecoder, model: LatentEntropyModel, channels: int, inputs: _Inputs
+    ) -> Tensor:
+        """Read latents (1, channels, H/8, W/8)."""
+        height, width = (side // 8 for side in inputs.frame0.shape[-2:])
         tables = model.prior.tables.numpy().astype(np.int32)
-        size = (height // 4) * (width // 4)
-        symbols = reader.decode(len(tables) * size, reader.models.prior(tables, size))
-        mean, index = self._distribution(model, symbols, (1, len(tables), height // 4, width // 4), scene)
-        whole = reader.decode(index.size, reader.models.plan(index.reshape(-1))).reshape(channels, height, width)
-        return torch.from_numpy((whole + mean).astype(np.float32))[None]
+        shape = (len(tables), height // 4, width // 4)
+        size = shape[1] * shape[2]
+        symbols = reader.decode(len(tables) * size, reader.models.prior_plan(tables, size)).reshape(shape)
+        mean, indices = self._distributions(model, symbols, inputs)
+        quantized = reader.decode(indices.size, reader.models.gaussian_plan(indices.reshape(-1)))
+        return torch.from_numpy((quantized.reshape(channels, height, width) + mean).astype(np.float32))[None]
 
-    def _finished(self, frame: Tensor, first: SourceFrame, second: SourceFrame, t: Fraction) -> av.VideoFrame:
+    def _to_video_frame(self, frame: Tensor, first: SourceFrame, second: SourceFrame, t: Fraction) -> av.VideoFrame:
         height, width = first.picture.shape[:2]
-        picture = frame[0, :, :height, :width].clamp(0, 1).permute(1, 2, 0).contiguous().numpy()
-        return frame_from_planes(first.to_planes(picture, second, float(t)), first.video)
+        image = frame[0, :, :height, :width].clamp(0, 1).permute(1, 2, 0).contiguous().numpy()
+        return frame_from_planes(first.to_planes(image, second, float(t)), first.video)
 
 
-class _Scene:
-    """What encoder and decoder know of a frame before any bits."""
-
-    def __init__(
-        self,
-        frame0: Tensor,
-        frame1: Tensor,
-        t: Tensor,
-        step: Tensor,
-        look: Tensor,
-        hint: Tensor,
-        predicted: BFrameMotion,
-    ) -> None:
-        self.frame0, self.frame1, self.t, self.step = frame0, frame1, t, step
-        self.look, self.hint, self.predicted = look, hint, predicted
+def _padding(height: int, width: int) -> tuple[int, int]:
+    """How many rows and columns bring a size to multiples of the network's."""
+    return -height % BFrameNetwork.multiple, -width % BFrameNetwork.multiple
 
 
-def _margins(height: int, width: int, multiple: int = 32) -> tuple[int, int, int, int]:
-    return 0, -width % multiple, 0, -height % multiple
+def _pad(maps: Tensor) -> Tensor:
+    rows, columns = _padding(*maps.shape[-2:])
+    return F.pad(maps, (0, columns, 0, rows), mode="replicate")
 
 
-def _tensor(picture: NDArray[np.float32]) -> Tensor:
-    tensor = torch.from_numpy(np.ascontiguousarray(picture, np.float32)).permute(2, 0, 1)[None]
-    return F.pad(tensor, _margins(*tensor.shape[-2:]), mode="replicate")
+def _to_tensor(image: NDArray[np.float32]) -> Tensor:
+    """An image (H, W, 3) as a padded tensor (1, 3, H, W)."""
+    return _pad(torch.from_numpy(np.ascontiguousarray(image, np.float32)).permute(2, 0, 1)[None])
 
 
-def _bytes(picture: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return to_uint8(picture)
+def _padded_images(*frames: SourceFrame) -> NDArray[np.uint8]:
+    """Frames as 8-bit images, padded, (count, H, W, 3)."""
+    images = np.stack([to_uint8(frame.picture) for frame in frames])
+    rows, columns = _padding(*images.shape[1:3])
+    return np.pad(images, ((0, 0), (0, rows), (0, columns), (0, 0)), mode="edge")
 
 
-def _padded(pictures: NDArray[np.uint8], multiple: int) -> NDArray[np.uint8]:
-    height, width = pictures.shape[1:3]
-    _, right, _, below = _margins(height, width, multiple)
-    return np.pad(pictures, ((0, 0), (0, below), (0, right), (0, 0)), mode="edge")
-
-
-def _tensors(hints: dict[str, NDArray[Any]]) -> dict[str, Tensor]:
+def _to_tensors(maps: dict[str, NDArray[Any]]) -> dict[str, Tensor]:
+    """Maps (H, W, C) as tensors (1, C, H, W)."""
     return {
         name: torch.from_numpy(np.ascontiguousarray(value, np.float32)).permute(2, 0, 1)[None]
-        for name, value in hints.items()
+        for name, value in maps.items()
     }

@@ -1,4 +1,4 @@
-"""The network that codes B frames: motion predicted by interpolation, and only what differs from it coded.
+"""The network that codes B frames: motion predicted by interpolation, and only the difference to it coded.
 
     frames 0, 1 ──► interpolation network ──► predicted flow, mask ──┬────────────────────────────────┐
     true frame ──► teacher ──► refined flow, mask ──── minus ────────┤                                │
@@ -18,20 +18,21 @@ Shapes, for frames (N, 3, H, W), sides multiples of 32:
     C0 C1 C2  (N, 16 24 32, ..)     contexts at 1, 1/2, 1/4
     latents   (N, 192, H/8, W/8)    of the frame
 
-What follows the paper (NCM, appendix C; DCVC and TCM, which it builds on): the four parts, motion predicted without
-bits, the teacher's view of the true frame as what to code, contexts at three scales by the compressed flows, the frame
-generator, the loss of equation 9. Where it is silent, or a network that learns for minutes asked for it, was chosen:
+It follows the paper (NCM, appendix C; DCVC and TCM, which it builds on) in the four parts, motion predicted without
+bits, the teacher's motion from the true frame as what to code, contexts at three scales by the compressed flows, the
+frame generator, and the loss of equation 9. Where the paper is silent, or where a network that trains for minutes needs
+it, this was chosen:
 
-- Prediction is subtracted, and the residual is transformed by an 8x8 cosine transform of three decorrelated colours;
-  the contextual encoder and decoder add to that what they have learned, and begin at zero. So the network begins as a
-  plain transform codec of the prediction's residual, and learns from there.
-- The same for motion: block means of the residual motion, and what the networks add. Only blocks whose prediction
-  gains more than a few bits are worth say anything, else the noise of flow on even surfaces would be coded.
-- One network for all rates: the quantizer's step is an input, and lambda = 64 / step² ties both.
-- With `compact`, which has no teacher block, one is made here. It sees what RIFE's and NCM's see, and, since `compact`
-  starts from a search, the flow that the search finds from the true frame; it begins by taking, at each place,
-  whichever flow warps better.
-- Entropy models look at the two reference frames, not at warped contexts: see `betwixt.codec.entropy`.
+- The prediction is subtracted, and the residual is transformed by an 8x8 discrete cosine transform of three
+  decorrelated colour channels. The contextual encoder and decoder add what they learn, and begin at zero. So the
+  network begins as a plain transform codec of the prediction's residual, and learns from there.
+- Motion is coded the same way: block means of the residual motion, and what the networks add. Only blocks whose
+  prediction gains more than a few bits are coded; otherwise the noise of flow on even surfaces would be coded.
+- One network serves all rates: the quantizer's step is an input, and lambda = 64 / step² links the two.
+- `compact` has no teacher block, so one is defined here. It sees what RIFE's and NCM's teachers see and, since
+  `compact` starts from a DIS search, the flow that a search finds from the true frame; it begins by choosing, at each
+  pixel, the flow that warps better.
+- Entropy models see the two reference frames, not warped contexts: see `betwixt.codec.entropy`.
 
 Reference: Jia et al., Neighbor Correspondence Matching for Flow-based Video Frame Synthesis, ACM MM 2022, appendix C;
 Li, Li, Lu: Deep contextual video compression, NeurIPS 2021; Sheng et al.: Temporal context mining for learned video
@@ -54,7 +55,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from betwixt.codec.entropy import LatentEntropyModel, ReferenceFeatures, gaussian_tables
-from betwixt.codec.fixed_point import on_grid
+from betwixt.codec.fixed_point import quantize
 from betwixt.errors import UsageError
 from betwixt.layers.resize import resize_flow_to, resize_to
 from betwixt.layers.warp import backward_warp
@@ -69,30 +70,37 @@ __all__ = [
     "CodecConfig",
     "Predictor",
     "Reconstruction",
-    "step_code",
+    "code_from_step",
+    "search_true_flow",
+    "step_feature_from_code",
     "step_from_code",
 ]
 
 LAMBDA = 64.0
-"""lambda = LAMBDA / step²: what a unit of mean squared error is worth in bits a pixel."""
+"""lambda = LAMBDA / step², in bits per pixel for a unit of mean squared error."""
 
-_CODES = 16
-"""Steps of the quantizer's scale an octave."""
+_CODES_PER_OCTAVE = 16
+"""Codes of the quantizer's step in an octave."""
 
-_SHRINK = 8
+_BLOCK = 8
 
-_MOTION_BITS = 60.0
-"""What a block's motion has to bring, in bits, to be said at all."""
+_MIN_MOTION_GAIN = 60.0
+"""The rate-distortion gain, in bits, below which the motion of a block is not coded."""
 
 
-def step_code(step: float) -> int:
+def code_from_step(step: float) -> int:
     """The nearest of 256 steps of the quantizer, a 16th of an octave apart; `step` is of samples in [0, 1]."""
-    return min(255, max(0, round(_CODES * math.log2(max(255.0 * step, 1e-6)))))
+    return min(255, max(0, round(_CODES_PER_OCTAVE * math.log2(max(255.0 * step, 1e-6)))))
 
 
 def step_from_code(code: int) -> float:
-    """The step of a code."""
-    return float(2.0 ** (code / _CODES)) / 255.0
+    """The step of a code, of samples in [0, 1]."""
+    return float(2.0 ** (code / _CODES_PER_OCTAVE)) / 255.0
+
+
+def step_feature_from_code(code: int) -> float:
+    """The input of entropy models and generator for a code; see `BFrameNetwork.step_feature`."""
+    return code / (4.0 * _CODES_PER_OCTAVE)
 
 
 @dataclass(frozen=True)
@@ -101,32 +109,32 @@ class CodecConfig:
 
     Attributes:
         predictor: The interpolation network: "compact", or one with a teacher of its own: "rife", "ncm-base".
-        contexts: Channels of the contexts at 1, 1/2 and 1/4.
-        features: Channels of each frame's features at these scales.
+        context_channels: Channels of the contexts at 1, 1/2 and 1/4.
+        feature_channels: Channels of each frame's features at these scales.
         width: Channels of the contextual encoder and decoder at 1/8.
-        hyper: Channels of z.
-        inside: Channels inside the entropy models.
-        look: Channels of what they see of the reference frames.
+        hyper_channels: Channels of z.
+        entropy_width: Channels inside the entropy models.
+        reference_channels: Channels of the reference features that entropy models see.
     """
 
     predictor: str = "compact"
-    contexts: tuple[int, int, int] = (16, 24, 32)
-    features: tuple[int, int, int] = (12, 24, 32)
+    context_channels: tuple[int, int, int] = (16, 24, 32)
+    feature_channels: tuple[int, int, int] = (12, 24, 32)
     width: int = 64
-    hyper: int = 16
-    inside: int = 48
-    look: int = 24
+    hyper_channels: int = 16
+    entropy_width: int = 48
+    reference_channels: int = 24
 
 
 @dataclass(frozen=True)
 class BFrameMotion:
-    """What is known of the motion of frame t.
+    """The motion of frame t, and the rest that the interpolation network needs to synthesize it.
 
     Attributes:
         flow: (N, 4, H, W), F_{t->0} and F_{t->1}, pixels.
         logit: (N, 1, H, W), of the weight of warped frame 0.
-        colours: (N, 3, H, W), what the interpolation network adds to the fused frame.
-        softness: (N, 2, H, W), how far it blurs it (`betwixt.models.compact.network`).
+        colours: (N, 3, H, W), the residual that the interpolation network adds to the fused frame.
+        softness: (N, 2, H, W), how much it blurs the fused frame (`betwixt.models.compact.network`).
     """
 
     flow: Tensor
@@ -135,29 +143,29 @@ class BFrameMotion:
     softness: Tensor
 
     @property
-    def both(self) -> Tensor:
-        """(N, 5, H, W), flow and logit."""
+    def flow_and_logit(self) -> Tensor:
+        """(N, 5, H, W)."""
         return torch.cat((self.flow, self.logit), dim=1)
 
-    def moved(self, residual: Tensor) -> BFrameMotion:
-        """With a residual (N, 5, H, W) added."""
+    def with_residual(self, residual: Tensor) -> BFrameMotion:
+        """The motion with a residual (N, 5, H, W) added to flow and logit."""
         return BFrameMotion(self.flow + residual[:, :4], self.logit + residual[:, 4:], self.colours, self.softness)
 
-    def frame(self, frame0: Tensor, frame1: Tensor) -> Tensor:
-        """The frame that it gives."""
+    def synthesize(self, frame0: Tensor, frame1: Tensor) -> Tensor:
+        """Frame t, (N, 3, H, W)."""
         weight = torch.sigmoid(self.logit)
         return compose(frame0, frame1, self.flow[:, :2], self.flow[:, 2:], weight, self.colours, self.softness)
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What coding gives in training.
+    """The result of coding in training.
 
     Attributes:
-        frame: (N, 3, H, W), not clamped.
-        predicted: (N, 3, H, W), without any bits.
-        taught: (N, 3, H, W), with the teacher's motion.
-        compensated: (N, 3, H, W), with the compressed motion, before the residual.
+        frame: (N, 3, H, W), the decoded frame, not clamped.
+        predicted: (N, 3, H, W), the frame by the predicted motion, without any bits.
+        taught: (N, 3, H, W), the frame by the teacher's motion.
+        compensated: (N, 3, H, W), the frame by the compressed motion, before the residual.
         motion_bits: (N,), R_F.
         frame_bits: (N,), R_x.
     """
@@ -174,22 +182,22 @@ class Predictor(nn.Module):
     """The interpolation network as the codec uses it.
 
     Attributes:
-        any_time: Whether it knows every t, or t = 1/2 alone.
+        any_time: Whether it predicts motion for every t, or for t = 1/2 alone.
     """
 
     any_time = False
 
     @abstractmethod
-    def hints(self, pictures: NDArray[np.uint8], t: float) -> dict[str, NDArray[Any]]:
-        """What a decoder has to know beside the frames, found on the CPU from frames 0 and 1, (2, H, W, 3)."""
+    def search(self, images: NDArray[np.uint8], t: float) -> dict[str, NDArray[Any]]:
+        """Search results that `predict` needs, found on the CPU in frames 0 and 1, (2, H, W, 3); may be empty."""
 
     @abstractmethod
-    def teacher_hints(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """What the teacher sees beside, found from frame 0, the true frame and frame 1, (3, H, W, 3)."""
+    def search_for_teacher(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Search results that `teach` needs, found in frame 0, the true frame, frame 1, (3, H, W, 3); may be empty."""
 
     @abstractmethod
-    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, hints: Mapping[str, Tensor]) -> BFrameMotion:
-        """The motion without bits."""
+    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, searched: Mapping[str, Tensor]) -> BFrameMotion:
+        """The motion that costs no bits."""
 
     @abstractmethod
     def teach(
@@ -199,13 +207,13 @@ class Predictor(nn.Module):
         t: Tensor,
         truth: Tensor,
         motion: BFrameMotion,
-        hints: Mapping[str, Tensor],
+        searched: Mapping[str, Tensor],
     ) -> BFrameMotion:
-        """The motion with the true frame before its eyes."""
+        """The predicted motion improved by means of the true frame."""
 
 
 class _Teacher(nn.Module):
-    """Chooses, at every place, between the predicted flow and what a search from the true frame finds."""
+    """Chooses, at every pixel, between the predicted flow and the flow that a search from the true frame finds."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -223,38 +231,47 @@ class _Teacher(nn.Module):
         _zero(last)
 
     def forward(
-        self, frame0: Tensor, frame1: Tensor, truth: Tensor, motion: BFrameMotion, found: Tensor
+        self, frame0: Tensor, frame1: Tensor, truth: Tensor, motion: BFrameMotion, true_flow: Tensor
     ) -> BFrameMotion:
-        """`found` is (N, 4, H, W): flows from the true frame to frames 0 and 1."""
-        errors = []
-        for flow in (motion.flow, found):
-            for frame, part in ((frame0, flow[:, :2]), (frame1, flow[:, 2:])):
-                errors.append((backward_warp(frame, part) - truth).abs().mean(dim=1, keepdim=True))
-        seen = torch.cat(
-            (truth - 0.5, *(e * 4.0 for e in errors), 0.05 * motion.flow, 0.05 * (found - motion.flow), motion.logit),
+        """The improved motion; `true_flow` (N, 4, H, W) has flows from the true frame to frames 0 and 1."""
+        errors = _warp_errors(frame0, frame1, truth, motion.flow) + _warp_errors(frame0, frame1, truth, true_flow)
+        inputs = torch.cat(
+            (
+                truth - 0.5,
+                *(e * 4.0 for e in errors),
+                0.05 * motion.flow,
+                0.05 * (true_flow - motion.flow),
+                motion.logit,
+            ),
             dim=1,
         )
-        blurred = F.avg_pool2d(torch.cat(errors, dim=1), 4)
-        grown = F.avg_pool2d(F.pad(blurred, (1, 1, 1, 1), mode="replicate"), 3, 1)
-        change = self.body(torch.cat((seen, F.interpolate(grown * 4.0, scale_factor=4.0, mode="bilinear")), dim=1))
-        # The better of the two, judged over 12 pixels, unless the network knows better.
-        gate0 = torch.sigmoid(change[:, 5:6] + 400.0 * (grown[:, 0:1] - grown[:, 2:3]) - 2.0)
-        gate1 = torch.sigmoid(change[:, 6:7] + 400.0 * (grown[:, 1:2] - grown[:, 3:4]) - 2.0)
+        # Errors at 1/4, averaged over 12 pixels: the flow with the smaller one is chosen unless the network disagrees.
+        local_errors = F.avg_pool2d(torch.cat(errors, dim=1), 4)
+        local_errors = F.avg_pool2d(F.pad(local_errors, (1, 1, 1, 1), mode="replicate"), 3, 1)
+        upsampled = F.interpolate(local_errors * 4.0, scale_factor=4.0, mode="bilinear")
+        output = self.body(torch.cat((inputs, upsampled), dim=1))
+        gate0 = torch.sigmoid(output[:, 5:6] + 400.0 * (local_errors[:, 0:1] - local_errors[:, 2:3]) - 2.0)
+        gate1 = torch.sigmoid(output[:, 6:7] + 400.0 * (local_errors[:, 1:2] - local_errors[:, 3:4]) - 2.0)
         gates = F.interpolate(torch.cat((gate0, gate0, gate1, gate1), dim=1), scale_factor=4.0, mode="bilinear")
-        change = F.interpolate(change[:, :5], scale_factor=4.0, mode="bilinear")
-        flow = motion.flow + gates * (found - motion.flow) + change[:, :4]
-        # What is seen in one of the frames alone is taken from there.
-        reached = [
-            (backward_warp(frame, part) - truth).abs().mean(dim=1, keepdim=True)
-            for frame, part in ((frame0, flow[:, :2]), (frame1, flow[:, 2:]))
-        ]
-        both = F.avg_pool2d(F.pad(torch.cat(reached, dim=1), (2, 2, 2, 2), mode="replicate"), 5, 1)
-        logit = motion.logit + 40.0 * (both[:, 1:] - both[:, :1]) + change[:, 4:]
+        change = F.interpolate(output[:, :5], scale_factor=4.0, mode="bilinear")
+        flow = motion.flow + gates * (true_flow - motion.flow) + change[:, :4]
+        # Pixels that are visible in only one of the frames are taken from that frame.
+        new_errors = torch.cat(_warp_errors(frame0, frame1, truth, flow), dim=1)
+        new_errors = F.avg_pool2d(F.pad(new_errors, (2, 2, 2, 2), mode="replicate"), 5, 1)
+        logit = motion.logit + 40.0 * (new_errors[:, 1:] - new_errors[:, :1]) + change[:, 4:]
         return BFrameMotion(flow, logit.clamp(-8.0, 8.0), motion.colours, motion.softness)
 
 
+def _warp_errors(frame0: Tensor, frame1: Tensor, truth: Tensor, flow: Tensor) -> list[Tensor]:
+    """Mean absolute differences (N, 1, H, W) of frames 0 and 1, each warped by its flow, from the true frame."""
+    return [
+        (backward_warp(frame, part) - truth).abs().mean(dim=1, keepdim=True)
+        for frame, part in ((frame0, flow[:, :2]), (frame1, flow[:, 2:]))
+    ]
+
+
 class CompactPredictor(Predictor):
-    """`compact`, whose weights stay as they are, and a teacher made for it."""
+    """`compact`, whose weights are fixed, and a teacher for it."""
 
     any_time = True
 
@@ -263,27 +280,27 @@ class CompactPredictor(Predictor):
         self.network = Compact().requires_grad_(False)
         self.teacher = _Teacher()
 
-    def hints(self, pictures: NDArray[np.uint8], t: float) -> dict[str, NDArray[Any]]:
-        """What the search finds between the two frames: "found" (h, w, 2) and "logit" (h, w, 1)."""
-        height, width = pictures.shape[1:3]
-        # At the size that the networks see, as `compact` does at work.
+    def search(self, images: NDArray[np.uint8], t: float) -> dict[str, NDArray[Any]]:
+        """The motion that DIS finds between the two frames: "motion" (h, w, 2) and "logit" (h, w, 1)."""
+        height, width = images.shape[1:3]
+        # At the size of the networks' input, as `compact` does in conversions.
         ratio = max(network_size(height, width)[0], search_size(height, width)[0]) / height
-        found, logit = search(pictures[0], pictures[1], t, ratio)
-        return {"found": found, "logit": logit}
+        motion, logit = search(images[0], images[1], t, ratio)
+        return {"motion": motion, "logit": logit}
 
-    def teacher_hints(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """What the search finds from the true frame to the two: "true" (H, W, 4)."""
-        return {"true": search_true_flow(pictures)}
+    def search_for_teacher(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """The flow that DIS finds from the true frame to the two: "true_flow" (H, W, 4)."""
+        return {"true_flow": search_true_flow(images)}
 
-    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, hints: Mapping[str, Tensor]) -> BFrameMotion:
-        """The motion of `compact`, at its working size, brought to the frames'."""
+    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, searched: Mapping[str, Tensor]) -> BFrameMotion:
+        """The motion of `compact`, computed at its network size and resized to the frames' size."""
         full = frame0.shape[-2:]
         h, w = network_size(*full)
         size = (-(-h // 16) * 16, -(-w // 16) * 16)
         small0, small1 = (resize_to(f, size, antialias=True) for f in (frame0, frame1))
-        found, logit = resize_flow_to(hints["found"], size), resize_to(hints["logit"], size)
+        motion, logit = resize_flow_to(searched["motion"], size), resize_to(searched["logit"], size)
         with torch.no_grad():
-            out = self.network(small0, small1, t, found, logit)
+            out = self.network(small0, small1, t, motion, logit)
         flow = resize_flow_to(torch.cat((out.flow_t0, out.flow_t1), dim=1), full)
         maps = torch.cat((torch.logit(out.weight, 1e-4), out.colours, out.softness), dim=1)
         maps = resize_to(maps, full)
@@ -296,31 +313,34 @@ class CompactPredictor(Predictor):
         t: Tensor,
         truth: Tensor,
         motion: BFrameMotion,
-        hints: Mapping[str, Tensor],
+        searched: Mapping[str, Tensor],
     ) -> BFrameMotion:
-        """What the teacher makes of it."""
-        taught: BFrameMotion = self.teacher(frame0, frame1, truth, motion, hints["true"])
+        """The motion as the teacher improves it."""
+        taught: BFrameMotion = self.teacher(frame0, frame1, truth, motion, searched["true_flow"])
         return taught
 
 
-class TaughtPredictor(Predictor):
+class DistilledPredictor(Predictor):
     """A network with a teacher block of its own (RIFE, NCM), at t = 1/2."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
-    def hints(self, pictures: NDArray[np.uint8], t: float) -> dict[str, NDArray[Any]]:
-        """None: the network sees the frames."""
+    def search(self, images: NDArray[np.uint8], t: float) -> dict[str, NDArray[Any]]:
+        """Nothing: the network needs no search."""
         return {}
 
-    def teacher_hints(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """None: the teacher sees the frames."""
+    def search_for_teacher(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Nothing: the teacher needs no search."""
         return {}
 
-    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, hints: Mapping[str, Tensor]) -> BFrameMotion:
+    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, searched: Mapping[str, Tensor]) -> BFrameMotion:
         """The network's own flow and mask; its residual becomes the colours."""
-        return _motion_of(self.network(frame0, frame1, t))
+        synthesis = self.network(frame0, frame1, t)
+        last = synthesis.stages[-1]
+        colours = synthesis.frame - last.merged
+        return BFrameMotion(last.flow, last.logit, colours, torch.zeros_like(colours[:, :2]))
 
     def teach(
         self,
@@ -329,7 +349,7 @@ class TaughtPredictor(Predictor):
         t: Tensor,
         truth: Tensor,
         motion: BFrameMotion,
-        hints: Mapping[str, Tensor],
+        searched: Mapping[str, Tensor],
     ) -> BFrameMotion:
         """The teacher block's flow and mask."""
         network: Any = self.network
@@ -337,31 +357,25 @@ class TaughtPredictor(Predictor):
         return BFrameMotion(teacher.flow, teacher.logit, motion.colours, motion.softness)
 
 
-def _motion_of(synthesis: Any) -> BFrameMotion:
-    last = synthesis.stages[-1]
-    colours = synthesis.frame - last.merged
-    return BFrameMotion(last.flow, last.logit, colours, torch.zeros_like(colours[:, :2]))
-
-
-def search_true_flow(pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Flows from the middle one of three pictures (3, H, W, 3) to the first and the last, (H, W, 4), pixels."""
-    grey = [np.asarray(cv2.cvtColor(np.ascontiguousarray(p), cv2.COLOR_RGB2GRAY), np.uint8) for p in pictures]
+def search_true_flow(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """DIS flows from the middle one of three images (3, H, W, 3) to the first and the last, (H, W, 4), pixels."""
+    grey = [np.asarray(cv2.cvtColor(np.ascontiguousarray(i), cv2.COLOR_RGB2GRAY), np.uint8) for i in images]
     dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     flows = [dis.calc(grey[1], other, None) for other in (grey[0], grey[2])]
     return np.concatenate(flows, axis=2).astype(np.float32)
 
 
-def _predictor(name: str) -> Predictor:
+def _make_predictor(name: str) -> Predictor:
     if name == "compact":
         return CompactPredictor()
     if name == "rife":
         from betwixt.models.rife.network import RIFE
 
-        return TaughtPredictor(RIFE())
+        return DistilledPredictor(RIFE())
     if name == "ncm-base":
         from betwixt.models.ncm.network import NCM, NCM_BASE
 
-        return TaughtPredictor(NCM(NCM_BASE))
+        return DistilledPredictor(NCM(NCM_BASE))
     raise UsageError(f"The codec has no predictor '{name}': choose compact, rife or ncm-base.")
 
 
@@ -379,9 +393,9 @@ def _zero(conv: nn.Conv2d) -> nn.Conv2d:
 class _Features(nn.Module):
     """Features of one frame at 1, 1/2 and 1/4."""
 
-    def __init__(self, sizes: tuple[int, int, int]) -> None:
+    def __init__(self, channels: tuple[int, int, int]) -> None:
         super().__init__()
-        a, b, c = sizes
+        a, b, c = channels
         self.fine, self.middle, self.coarse = _conv(3, a), _conv(a, b, 2), _conv(b, c, 2)
 
     def forward(self, frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -395,14 +409,17 @@ class _Contexts(nn.Module):
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__()
-        self.features = _Features(config.features)
+        self.features = _Features(config.feature_channels)
+        coarser_channels = (*config.context_channels[1:], 0)
         self.join = nn.ModuleList(
-            _conv(2 * f + below, c)
-            for f, c, below in zip(config.features, config.contexts, (*config.contexts[1:], 0), strict=True)
+            _conv(2 * features + coarser, context)
+            for features, context, coarser in zip(
+                config.feature_channels, config.context_channels, coarser_channels, strict=True
+            )
         )
 
     def forward(self, frame0: Tensor, frame1: Tensor, motion: BFrameMotion) -> list[Tensor]:
-        """C0, C1, C2 at 1, 1/2, 1/4; the coarser ones flow into the finer."""
+        """C0, C1, C2 at 1, 1/2, 1/4; the coarser ones are inputs of the finer ones."""
         levels0, levels1 = self.features(frame0), self.features(frame1)
         weight = torch.sigmoid(motion.logit)
         contexts: list[Tensor] = []
@@ -418,51 +435,51 @@ class _Contexts(nn.Module):
         return contexts
 
 
-def _cosines() -> Tensor:
-    """(64, 64), the two-dimensional orthonormal cosine transform of 8x8 pixels, rows are frequencies."""
+def _dct_basis() -> Tensor:
+    """(64, 64), the two-dimensional orthonormal discrete cosine transform of 8x8 pixels; rows are frequencies."""
     n = torch.arange(8, dtype=torch.float64)
     basis = torch.cos(math.pi / 8 * (n[None] + 0.5) * n[:, None]) * 0.5
     basis[0] /= math.sqrt(2)
     return torch.kron(basis, basis).float()
 
 
-def _colours() -> Tensor:
+def _colour_basis() -> Tensor:
     """(3, 3), orthonormal: brightness, red against blue, green against both."""
     rows = [[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-0.5, 1.0, -0.5]]
     return F.normalize(torch.tensor(rows), dim=1)
 
 
-def _falling() -> Tensor:
-    """(192,), logarithms of the scales of a residual's coefficients: they fall with frequency, and for colour."""
+def _initial_frame_scales() -> Tensor:
+    """(192,), logarithms of the scales of a residual's coefficients: smaller for high frequencies and for colour."""
     n = torch.arange(8, dtype=torch.float32)
     luma = 4.5 - 0.42 * (n[:, None] + n[None]).flatten()
     return torch.cat((luma, luma - 2.2, luma - 2.6))
 
 
 class _Transform(nn.Module):
-    """The cosine transform of decorrelated colours: (N, 3, H, W) <-> (N, 192, H/8, W/8); orthonormal."""
+    """The orthonormal cosine transform of decorrelated colours: (N, 3, H, W) <-> (N, 192, H/8, W/8)."""
 
     basis: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("basis", torch.kron(_colours(), _cosines())[..., None, None], persistent=False)
+        self.register_buffer("basis", torch.kron(_colour_basis(), _dct_basis())[..., None, None], persistent=False)
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> Tensor:
         """Pixels to coefficients."""
-        return F.conv2d(F.pixel_unshuffle(picture, _SHRINK), self.basis)
+        return F.conv2d(F.pixel_unshuffle(image, _BLOCK), self.basis)
 
     def inverse(self, coefficients: Tensor) -> Tensor:
         """Coefficients to pixels."""
-        return F.pixel_shuffle(F.conv2d(coefficients, self.basis.transpose(0, 1)), _SHRINK)
+        return F.pixel_shuffle(F.conv2d(coefficients, self.basis.transpose(0, 1)), _BLOCK)
 
 
 class _ContextualEncoder(nn.Module):
-    """What the contexts let the latents say beyond the residual; begins at zero."""
+    """What the latents carry, by means of the contexts, beyond the residual; begins at zero."""
 
     def __init__(self, config: CodecConfig, latents: int) -> None:
         super().__init__()
-        c0, c1, c2 = config.contexts
+        c0, c1, c2 = config.context_channels
         self.fine = _conv(6 + c0, c1, 2)
         self.middle = _conv(c1 + c1, c2, 2)
         self.coarse = _conv(c2 + c2, config.width, 2)
@@ -472,16 +489,16 @@ class _ContextualEncoder(nn.Module):
         """(N, 192, H/8, W/8), in units of the residual's coefficients."""
         x = self.fine(torch.cat((truth - prediction, prediction - 0.5, contexts[0]), dim=1))
         x = self.middle(torch.cat((x, contexts[1]), dim=1))
-        found: Tensor = self.out(self.coarse(torch.cat((x, contexts[2]), dim=1)))
-        return found
+        coefficients: Tensor = self.out(self.coarse(torch.cat((x, contexts[2]), dim=1)))
+        return coefficients
 
 
 class _FrameGenerator(nn.Module):
-    """The contextual decoder and the frame generator: from latents and contexts to what corrects the frame."""
+    """The contextual decoder and the frame generator: from latents and contexts to a correction of the frame."""
 
     def __init__(self, config: CodecConfig, latents: int) -> None:
         super().__init__()
-        c0, c1, c2 = config.contexts
+        c0, c1, c2 = config.context_channels
         self.inside = _conv(latents + 1, config.width)
         self.coarse = nn.Conv2d(config.width, 4 * c2, 1)
         self.join2 = _conv(2 * c2, c2)
@@ -493,20 +510,20 @@ class _FrameGenerator(nn.Module):
         self.out = _zero(nn.Conv2d(c0, 3, 3, 1, 1))
 
     def forward(
-        self, latents: Tensor, step: Tensor, plain: Tensor, prediction: Tensor, contexts: list[Tensor]
+        self, latents: Tensor, step_feature: Tensor, plain: Tensor, prediction: Tensor, contexts: list[Tensor]
     ) -> Tensor:
-        """(N, 3, H, W), to be added to `plain`, the prediction with the inverse transform of the latents on it."""
-        x = self.inside(torch.cat((latents, step.expand(-1, 1, *latents.shape[-2:])), dim=1))
+        """(N, 3, H, W), to be added to `plain`, the prediction plus the inverse transform of the latents."""
+        x = self.inside(torch.cat((latents, step_feature.expand(-1, 1, *latents.shape[-2:])), dim=1))
         x = self.join2(torch.cat((F.pixel_shuffle(self.coarse(x), 2), contexts[2]), dim=1))
         x = self.join1(torch.cat((F.pixel_shuffle(self.middle(x), 2), contexts[1]), dim=1))
-        seen = (F.pixel_shuffle(self.fine(x), 2), contexts[0], plain - 0.5, plain - prediction)
-        x = self.join0(torch.cat(seen, dim=1))
-        corrected: Tensor = self.out(self.refine(x) + x)
-        return corrected
+        inputs = (F.pixel_shuffle(self.fine(x), 2), contexts[0], plain - 0.5, plain - prediction)
+        x = self.join0(torch.cat(inputs, dim=1))
+        correction: Tensor = self.out(self.refine(x) + x)
+        return correction
 
 
 class _MotionEncoder(nn.Module):
-    """Block means of the residual motion, and what the motion context lets them say beyond."""
+    """Block means of the residual motion, plus a correction that depends on the motion context."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -514,13 +531,13 @@ class _MotionEncoder(nn.Module):
 
     def forward(self, residual: Tensor, context: Tensor) -> Tensor:
         """(N, 5, H/8, W/8), in pixels."""
-        means = F.avg_pool2d(residual, _SHRINK)
-        beyond: Tensor = self.body(torch.cat((means, context), dim=1))
-        return means + beyond
+        means = F.avg_pool2d(residual, _BLOCK)
+        correction: Tensor = self.body(torch.cat((means, context), dim=1))
+        return means + correction
 
 
 class _MotionDecoder(nn.Module):
-    """The residual motion out of its latents and the motion context."""
+    """The residual motion from its latents and the motion context."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -529,11 +546,11 @@ class _MotionDecoder(nn.Module):
     def forward(self, latents: Tensor, context: Tensor) -> Tensor:
         """(N, 5, H, W)."""
         coarse: Tensor = latents + self.body(torch.cat((latents, context), dim=1))
-        return F.interpolate(coarse, scale_factor=float(_SHRINK), mode="bilinear")
+        return F.interpolate(coarse, scale_factor=float(_BLOCK), mode="bilinear")
 
 
 class BFrameNetwork(nn.Module):
-    """The network; see the module for what it computes."""
+    """The network; see the module for what it computes. Attribute names are those of weights files."""
 
     gaussians: Tensor
     multiple = 32
@@ -541,117 +558,122 @@ class BFrameNetwork(nn.Module):
     def __init__(self, config: CodecConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or CodecConfig()
-        self.predictor = _predictor(config.predictor)
-        self.look = ReferenceFeatures(config.look)
-        latents = 3 * _SHRINK**2
+        self.predictor = _make_predictor(config.predictor)
+        self.look = ReferenceFeatures(config.reference_channels)
+        latents = 3 * _BLOCK**2
         self.motion_context = nn.Sequential(_conv(5, 16), nn.Conv2d(16, 5, 3, 1, 1))
         self.motion_encoder, self.motion_decoder = _MotionEncoder(32), _MotionDecoder(32)
         self.motion_gain = nn.Parameter(torch.tensor([0.0, 0.0, 0.0, 0.0, 0.7]))
-        self.motion_model = LatentEntropyModel(torch.full((5,), -0.5), 4, 24, config.look, octaves=2.0)
+        self.motion_model = LatentEntropyModel(torch.full((5,), -0.5), 4, 24, config.reference_channels, octaves=2.0)
         self.contexts = _Contexts(config)
         self.transform = _Transform()
         self.encoder = _ContextualEncoder(config, latents)
         self.generator = _FrameGenerator(config, latents)
         self.gain = nn.Parameter(torch.zeros(latents))
-        self.model = LatentEntropyModel(_falling(), config.hyper, config.inside, config.look, octaves=4.0)
+        self.model = LatentEntropyModel(
+            _initial_frame_scales(), config.hyper_channels, config.entropy_width, config.reference_channels, octaves=4.0
+        )
         self.register_buffer("gaussians", torch.from_numpy(gaussian_tables().astype(np.float32)), persistent=False)
 
-    # -- the parts, as training and coding share them
+    # -- steps of coding, shared by training and `betwixt.codec.coder`
 
-    def hint(self, step: Tensor) -> Tensor:
-        """The step (N, 1, 1, 1) as entropy models and generator see it: octaves above 1/255, in 16ths."""
-        return on_grid(torch.log2(255.0 * step) * 0.25, 16.0 * _CODES / 4.0)
+    def step_feature(self, step: Tensor) -> Tensor:
+        """The step (N, 1, 1, 1) as entropy models and generator see it: octaves above 1/255, in 16ths, over 4."""
+        return quantize(torch.log2(255.0 * step) * 0.25, 16.0 * _CODES_PER_OCTAVE / 4.0)
 
     def motion_step(self, step: Tensor) -> Tensor:
-        """The quantizer's steps of motion, (N, 5, 1, 1) in pixels: half a pixel at a step of 16/255, and learned."""
+        """The quantizer's steps of motion, (N, 5, 1, 1): half a pixel at a step of 16/255, times learned gains."""
         return torch.sqrt(step * (255.0 / 16.0)) * 0.5 * torch.exp(self.motion_gain).reshape(1, 5, 1, 1)
 
     def frame_step(self, step: Tensor) -> Tensor:
         """The quantizer's steps of the frame's latents, (N, 192, 1, 1)."""
         return step * torch.exp(self.gain).reshape(1, -1, 1, 1)
 
-    def context_of(self, motion: BFrameMotion) -> Tensor:
-        """The motion context, (N, 5, H/8, W/8)."""
-        context: Tensor = self.motion_context(F.avg_pool2d(motion.both, _SHRINK) * 0.1)
-        return context
-
-    def motion_latents(
+    def encode_motion(
         self,
         predicted: BFrameMotion,
         taught: BFrameMotion,
-        unaided: Tensor,
-        better: Tensor,
+        predicted_frame: Tensor,
+        taught_frame: Tensor,
         truth: Tensor,
         step: Tensor,
     ) -> Tensor:
-        """What there is to say of the motion, in steps: the residual, in blocks where it is worth bits.
+        """The latents of the residual motion, in steps; 0 in blocks where motion gains too little.
 
         Args:
-            predicted: The motion that the decoder knows.
-            taught: The teacher's.
-            unaided: (N, 3, H, W), the frame by the predicted motion.
-            better: (N, 3, H, W), the frame by the teacher's.
+            predicted: The motion that the decoder has already.
+            taught: The teacher's motion.
+            predicted_frame: (N, 3, H, W), the frame by the predicted motion.
+            taught_frame: (N, 3, H, W), the frame by the teacher's motion.
             truth: (N, 3, H, W).
             step: (N, 1, 1, 1).
         """
         with torch.no_grad():
-            gain = ((unaided - truth) ** 2 - (better - truth) ** 2).mean(dim=1, keepdim=True)
-            gain = F.avg_pool2d(gain, _SHRINK) * (_SHRINK**2 * LAMBDA / step**2)
-            around = F.avg_pool2d(F.pad(gain, (1, 1, 1, 1), mode="replicate"), 3, 1)
-            worth = F.interpolate((around > _MOTION_BITS).to(truth.dtype), scale_factor=float(_SHRINK))
-        residual = (taught.both - predicted.both) * worth
-        found: Tensor = self.motion_encoder(residual, self.context_of(predicted))
-        return found / self.motion_step(step)
+            gain = ((predicted_frame - truth) ** 2 - (taught_frame - truth) ** 2).mean(dim=1, keepdim=True)
+            gain = F.avg_pool2d(gain, _BLOCK) * (_BLOCK**2 * LAMBDA / step**2)
+            gain = F.avg_pool2d(F.pad(gain, (1, 1, 1, 1), mode="replicate"), 3, 1)
+            mask = F.interpolate((gain > _MIN_MOTION_GAIN).to(truth.dtype), scale_factor=float(_BLOCK))
+        residual = (taught.flow_and_logit - predicted.flow_and_logit) * mask
+        latents: Tensor = self.motion_encoder(residual, self._motion_context(predicted))
+        return latents / self.motion_step(step)
 
-    def compressed_motion(self, predicted: BFrameMotion, latents: Tensor, step: Tensor) -> BFrameMotion:
-        """The motion as the decoder has it; latents that are all 0 leave the prediction as it is."""
-        residual = self.motion_decoder(latents * self.motion_step(step), self.context_of(predicted))
-        return predicted.moved(residual)
+    def decode_motion(self, predicted: BFrameMotion, latents: Tensor, step: Tensor) -> BFrameMotion:
+        """The compressed motion; latents that are all 0 leave the prediction as it is."""
+        residual = self.motion_decoder(latents * self.motion_step(step), self._motion_context(predicted))
+        return predicted.with_residual(residual)
 
-    def latents(self, truth: Tensor, prediction: Tensor, contexts: list[Tensor], step: Tensor) -> Tensor:
-        """What there is to say of the frame, in steps."""
+    def _motion_context(self, motion: BFrameMotion) -> Tensor:
+        """(N, 5, H/8, W/8)."""
+        context: Tensor = self.motion_context(F.avg_pool2d(motion.flow_and_logit, _BLOCK) * 0.1)
+        return context
+
+    def encode_frame(self, truth: Tensor, prediction: Tensor, contexts: list[Tensor], step: Tensor) -> Tensor:
+        """The latents of the frame, in steps."""
         coefficients: Tensor = self.transform(truth - prediction) + self.encoder(truth, prediction, contexts)
         return coefficients / self.frame_step(step)
 
-    def reconstruct(self, prediction: Tensor, contexts: list[Tensor], latents: Tensor, step: Tensor) -> Tensor:
-        """The frame out of its latents, (N, 3, H, W), not clamped."""
+    def decode_frame(self, prediction: Tensor, contexts: list[Tensor], latents: Tensor, step: Tensor) -> Tensor:
+        """The frame from its latents, (N, 3, H, W), not clamped."""
         coefficients = latents * self.frame_step(step)
         plain = prediction + self.transform.inverse(coefficients)
-        beyond: Tensor = self.generator(coefficients, self.hint(step), plain, prediction, contexts)
-        return plain + beyond
+        correction: Tensor = self.generator(coefficients, self.step_feature(step), plain, prediction, contexts)
+        return plain + correction
 
     # -- training
 
     def forward(
-        self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor, hints: Mapping[str, Tensor], step: Tensor
+        self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor, searched: Mapping[str, Tensor], step: Tensor
     ) -> Reconstruction:
-        """Code and decode frames, with noise in the place of rounding where bits are counted.
+        """Code and decode frames; noise replaces quantization where bits are counted.
 
         Args:
-            frame0: (N, 3, H, W), RGB in [0, 1], as the base decoder gives it; sides multiples of 32.
-            frame1: The same.
+            frame0: (N, 3, H, W), RGB in [0, 1], as the base decoder gives it; sides are multiples of 32.
+            frame1: (N, 3, H, W), as `frame0`.
             t: (N, 1, 1, 1), in (0, 1).
             truth: (N, 3, H, W), the true frame t.
-            hints: What the predictor and its teacher see beside.
+            searched: Search results for the predictor and its teacher.
             step: (N, 1, 1, 1), of samples in [0, 1].
         """
-        luma = torch.cat([luma_of(f) for f in (frame0, frame1)], dim=1)
-        look, hint = self.look(luma), self.hint(step)
-        predicted = self.predictor.predict(frame0, frame1, t, hints)
-        taught = self.predictor.teach(frame0, frame1, t, truth, predicted, hints)
-        unaided, better = predicted.frame(frame0, frame1), taught.frame(frame0, frame1)
-        found = self.motion_latents(predicted, taught, unaided, better, truth, step)
-        y, motion_bits = self.motion_model(found, look, hint)
-        motion = self.compressed_motion(predicted, y, step)
+        reference = self.look(torch.cat([_quantized_luma(frame) for frame in (frame0, frame1)], dim=1))
+        step_feature = self.step_feature(step)
+        # Motion
+        predicted = self.predictor.predict(frame0, frame1, t, searched)
+        taught = self.predictor.teach(frame0, frame1, t, truth, predicted, searched)
+        predicted_frame, taught_frame = (motion.synthesize(frame0, frame1) for motion in (predicted, taught))
+        latents = self.encode_motion(predicted, taught, predicted_frame, taught_frame, truth, step)
+        latents, motion_bits = self.motion_model(latents, reference, step_feature)
+        motion = self.decode_motion(predicted, latents, step)
+        # Frame
         contexts = self.contexts(frame0, frame1, motion)
-        prediction = motion.frame(frame0, frame1)
-        y, frame_bits = self.model(self.latents(truth, prediction, contexts, step), look, hint)
-        frame = self.reconstruct(prediction, contexts, y, step)
-        return Reconstruction(frame, unaided, better, prediction, motion_bits, frame_bits)
+        prediction = motion.synthesize(frame0, frame1)
+        latents = self.encode_frame(truth, prediction, contexts, step)
+        latents, frame_bits = self.model(latents, reference, step_feature)
+        frame = self.decode_frame(prediction, contexts, latents, step)
+        return Reconstruction(frame, predicted_frame, taught_frame, prediction, motion_bits, frame_bits)
 
 
-def luma_of(frame: Tensor) -> Tensor:
-    """Luma as video has it (limited range, 8 bit), of RGB in [0, 1]: multiples of 1/256 in [-1/2, 1/2]."""
+def _quantized_luma(frame: Tensor) -> Tensor:
+    """Luma of RGB in [0, 1] as video has it (limited range, 8 bit): multiples of 1/256 in [-1/2, 1/2], (N, 1, H, W)."""
     weights = frame.new_tensor([0.2126, 0.7152, 0.0722]).reshape(1, 3, 1, 1)
     luma = 16.0 + 219.0 * (frame * weights).sum(dim=1, keepdim=True)
     return torch.round(luma.detach()) / 256.0 - 0.5

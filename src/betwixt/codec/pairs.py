@@ -1,6 +1,6 @@
-"""Going through a base stream interval by interval, several at work at a time, results in order.
+"""Pairs of successive decoded frames, and making the frames between them with several threads.
 
-decoded frames ──► PairChain ──► an interval for each two that follow each other in a shot, told of those beside it
+decoded frames ──► PairChain ──► a PairSynthesis for each two successive frames of a shot, linked to its neighbours
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ R = TypeVar("R")
 
 
 class PairChain:
-    """The intervals of a base stream.
+    """The pairs of successive frames of a base stream.
 
     Args:
-        model: What makes the frames in them.
-        colour: Of the stream.
-        ticks: When each frame of the video stands, those between included.
-        curved: Whether intervals are told of those beside them, which bends the paths of models that heed it.
+        model: The model that makes the frames between them.
+        colour: The colour of the stream.
+        ticks: The time of each frame of the video, sent or not.
+        curved: Whether pairs are linked to the pairs beside them, for models that use neighbouring frames.
     """
 
     def __init__(self, model: Interpolator, colour: Colour, ticks: Sequence[int], curved: bool) -> None:
@@ -40,7 +40,7 @@ class PairChain:
         self._synthesizer: Synthesizer | None = None
         self._number = self._span = 0
         self._last: SourceFrame | None = None
-        self._work: PairSynthesis | None = None
+        self._pair: PairSynthesis | None = None
 
     def source(self, video: av.VideoFrame) -> SourceFrame:
         """Wrap a frame of the stream's format."""
@@ -48,57 +48,57 @@ class PairChain:
             self._synthesizer = Synthesizer(self._model, video, self._colour)
         return self._synthesizer.source(video)
 
-    def add(self, number: int, video: av.VideoFrame, begins: bool) -> PairSynthesis | None:
-        """The interval from the frame that was added last to this one, or None where this one begins a shot.
+    def add(self, number: int, video: av.VideoFrame, begins_shot: bool) -> PairSynthesis | None:
+        """The pair of the frame that was added last and this one; None at the beginning of a shot.
 
-        From then on the interval before knows all that it will: its frames can be made.
+        After this call the pair before has all its neighbours: its frames can be made.
 
         Args:
-            number: Of the frame in the video.
+            number: The number of the frame in the video.
             video: The decoded frame.
-            begins: Whether a shot begins with it, or somewhere since the frame before.
+            begins_shot: Whether a shot begins with this frame or between it and the last one.
         """
-        source, earlier, before = self.source(video), self._work, self._last
-        self._work, span = None, self._ticks[number] - self._ticks[self._number]
-        if before is not None and not begins:
+        source, previous_pair, last = self.source(video), self._pair, self._last
+        self._pair, span = None, self._ticks[number] - self._ticks[self._number]
+        if last is not None and not begins_shot:
             assert self._synthesizer is not None
-            self._work = PairSynthesis(self._synthesizer, before, source)
-            if earlier is not None and self._curved:
-                self._work.link_previous(earlier, self._span, span)
+            self._pair = PairSynthesis(self._synthesizer, last, source)
+            if previous_pair is not None and self._curved:
+                self._pair.link_previous(previous_pair, self._span, span)
         self._number, self._span, self._last = number, span, source
-        return self._work
+        return self._pair
 
 
-def map_in_order(items: Iterable[T], work: Callable[[T], R], workers: int) -> Iterator[R]:
-    """The results of `work` for each of `items`, in order, with at most `workers` + 1 items under way.
+def map_in_order(items: Iterable[T], function: Callable[[T], R], workers: int) -> Iterator[R]:
+    """The results of `function` for each of `items`, in order, with at most `workers` + 1 items in progress.
 
-    Items are drawn in the calling thread, so that what they come from need not be thread-safe.
+    Items are drawn in the calling thread, so their source need not be thread-safe.
     """
-    waiting: deque[Future[R]] = deque()
+    pending: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="betwixt-codec")
     try:
         for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(function, item))
+            if len(pending) > workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager
 def single_threaded_kernels() -> Iterator[None]:
-    """Each frame is made by one thread: what is found must not depend on how many there are."""
-    threads = cv2.getNumThreads()
-    torch = sys.modules.get("torch")  # loaded by whoever needs it
-    of_torch = torch.get_num_threads() if torch is not None else 0
+    """OpenCV and PyTorch with one thread each, so that results do not depend on the number of threads."""
+    opencv_threads = cv2.getNumThreads()
+    torch = sys.modules.get("torch")  # not imported here: bit-free coding does not need it
+    torch_threads = torch.get_num_threads() if torch is not None else 0
     cv2.setNumThreads(1)
     if torch is not None:
         torch.set_num_threads(1)
     try:
         yield
     finally:
-        cv2.setNumThreads(threads)
+        cv2.setNumThreads(opencv_threads)
         if torch is not None:
-            torch.set_num_threads(of_torch)
+            torch.set_num_threads(torch_threads)

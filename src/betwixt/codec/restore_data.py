@@ -1,6 +1,6 @@
-"""What a file made by `betwixt encode` says of the frames that a player does not see.
+"""The restore data of an encoded file: how to make the frames that a player does not show.
 
-The file is a Matroska that any player plays; the record is an attachment in it, so players leave it alone.
+The file is a Matroska that any player plays. The restore data is an attachment in it, which players ignore.
 
     magic "BTWX" | version | length | CRC-32 | body | payloads
                               u32      u32
@@ -9,10 +9,10 @@ The file is a Matroska that any player plays; the record is an attachment in it,
     payloads  one after the other                                                                     (bit-need only)
 
 Integers are little-endian, u32. The body has one checksum, each payload its own: a flipped bit in a payload costs one
-frame, and one anywhere else is found before anything is made of it. Nothing of a file is trusted before that.
+frame, and one anywhere else is found before any frame is made. Nothing in a file is trusted before its checksum is.
 
-Times are exact: frame k stands `ticks[k]` ticks after frame 0, a tick being a fraction of a second, and the steps
-between frames are kept as runs, so that a film of constant rate says it in a few bytes.
+Times are exact: frame k stands `ticks[k]` ticks after frame 0, a tick being a fraction of a second. The steps between
+frames are run-length coded, so a video of constant rate needs only a few bytes for them.
 """
 
 from __future__ import annotations
@@ -25,34 +25,51 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+import av
 import numpy as np
 
 from betwixt.errors import InputError
+from betwixt.media.frames import planes
 
-__all__ = ["FORMAT", "CodedFrame", "RestoreData", "pack", "unpack"]
+__all__ = ["ATTACHMENT", "FORMAT", "TAG", "CodedFrame", "RestoreData", "frame_checksum", "pack", "unpack"]
+
+ATTACHMENT = "betwixt-restore.bin"
+"""The name of the restore data among the attachments of a file."""
+
+TAG = "BETWIXT"
+"""The metadata tag that tells a person what the file is."""
 
 FORMAT = 3
-"""The version of what this module writes; it reads no other. What decodes depends on what predicts, too: on the weights
-and on the search of `compact`."""
+"""The version that this module writes, and the only one that it reads. It also changes when the prediction changes: the
+weights, or the search of `compact`."""
 
 _MAGIC = b"BTWX"
 _HEAD = struct.Struct("<4sBII")
 _CODED = struct.Struct("<III")
-_MOST_FRAMES = 1 << 26
-_MOST_TEXT = 1 << 26
+_MAX_FRAMES = 1 << 26
+_MAX_DESCRIPTION = 1 << 26
+_PARSE_ERRORS = (ValueError, KeyError, TypeError, OverflowError, ZeroDivisionError, struct.error, zlib.error)
 
 
 @dataclass(frozen=True)
 class CodedFrame:
-    """A B frame that is coded by a network.
+    """A B frame that is coded by the network.
 
     Attributes:
         payload: Its bits.
-        checksum: CRC-32 of the frame's planes as the encoder reconstructed them.
+        checksum: `frame_checksum` of the frame as the encoder reconstructed it.
     """
 
     payload: bytes
     checksum: int
+
+
+def frame_checksum(frame: av.VideoFrame) -> int:
+    """CRC-32 of a frame's samples, plane by plane."""
+    value = 0
+    for plane in planes(frame):
+        value = zlib.crc32(plane.tobytes(), value)
+    return value
 
 
 @dataclass(frozen=True)
@@ -62,21 +79,21 @@ class RestoreData:
     Attributes:
         mode: "bit-free" or "bit-need".
         model: The model that synthesizes.
-        weights: The first twelve digits of the SHA-256 of its weights; "" where it has none.
-        paths: "curved" if it is told of the sent frames around the two, "straight" if not.
+        weights: The first twelve digits of the SHA-256 of its weights; "" if it has none.
+        paths: "curved" if the model uses the sent frames around the two, "straight" if not.
         writer: The version of Betwixt that wrote it.
-        base: The base codec's short name.
-        rate: Frames a second of the source: the constant rate, or the mean of a variable one.
-        variable: Whether the source's frames do not lie on a constant grid.
-        tick: What times are counted in, in seconds.
-        ticks: When each frame stands, in ticks after frame 0; strictly increasing.
-        last: How long the last frame stands, in ticks.
-        start: When frame 0 stands on the file's own clock, in seconds.
+        base: The base codec's name.
+        rate: Frames per second of the source: the constant rate, or the mean of a variable one.
+        variable: Whether the source has a variable frame rate.
+        tick: The unit of times, in seconds.
+        ticks: The time of each frame, in ticks after frame 0; strictly increasing.
+        last: The duration of the last frame, in ticks.
+        start: The time of frame 0 in the file, in seconds.
         shots: The numbers of the frames that begin a shot; the first is 0.
         sent: For each frame, whether the base encoder carries it.
         packets: CRC-32 of each packet of the base stream, in the order of their frames.
         coded: The coded B frames by number (bit-need).
-        codec_weights: As `weights`, of the network that codes (bit-need).
+        codec_weights: As `weights`, for the network that codes B frames (bit-need).
     """
 
     mode: str
@@ -98,89 +115,93 @@ class RestoreData:
     codec_weights: str = ""
 
     def time(self, frame: int) -> Fraction:
-        """When a frame stands, in seconds after frame 0."""
+        """The time of a frame, in seconds after frame 0."""
         return self.ticks[frame] * self.tick
 
     @property
     def duration(self) -> Fraction:
-        """How long the video is, in seconds."""
+        """The duration of the video, in seconds."""
         return (self.ticks[-1] + self.last) * self.tick
 
+    @property
+    def sent_frames(self) -> list[int]:
+        """The numbers of the sent frames."""
+        return [number for number, is_sent in enumerate(self.sent) if is_sent]
 
-def pack(record: RestoreData) -> bytes:
-    """A record as bytes; `unpack` gives it back."""
-    steps = [
-        [step, len(list(run))] for step, run in itertools.groupby(b - a for a, b in itertools.pairwise(record.ticks))
-    ]
+
+def pack(data: RestoreData) -> bytes:
+    """Restore data as bytes, which `unpack` reads."""
+    steps = itertools.groupby(b - a for a, b in itertools.pairwise(data.ticks))
     description: dict[str, Any] = {
-        "mode": record.mode,
-        "model": record.model,
-        "weights": record.weights,
-        "paths": record.paths,
-        "writer": record.writer,
-        "base": record.base,
-        "rate": str(record.rate),
-        "variable": record.variable,
-        "tick": str(record.tick),
-        "steps": steps,
-        "last": record.last,
-        "shots": record.shots,
-        "start": str(record.start),
-        "coded": sorted(record.coded),
-        "codec_weights": record.codec_weights,
+        "mode": data.mode,
+        "model": data.model,
+        "weights": data.weights,
+        "paths": data.paths,
+        "writer": data.writer,
+        "base": data.base,
+        "rate": str(data.rate),
+        "variable": data.variable,
+        "tick": str(data.tick),
+        "steps": [[step, len(list(run))] for step, run in steps],
+        "last": data.last,
+        "shots": data.shots,
+        "start": str(data.start),
+        "coded": sorted(data.coded),
+        "codec_weights": data.codec_weights,
     }
     text = zlib.compress(json.dumps(description, separators=(",", ":")).encode(), 9)
-    body = [
-        struct.pack("<I", len(text)),
-        text,
-        np.packbits(np.array(record.sent, np.uint8)).tobytes(),
-        np.array(record.packets, "<u4").tobytes(),
-    ]
-    payloads = [record.coded[k] for k in sorted(record.coded)]
-    body += [_CODED.pack(len(c.payload), zlib.crc32(c.payload), c.checksum) for c in payloads]
-    whole = b"".join(body)
-    head = _HEAD.pack(_MAGIC, FORMAT, len(whole), zlib.crc32(whole))
-    return b"".join([head, whole, *(c.payload for c in payloads)])
+    coded = [data.coded[number] for number in sorted(data.coded)]
+    body = b"".join(
+        [
+            struct.pack("<I", len(text)),
+            text,
+            np.packbits(np.array(data.sent, np.uint8)).tobytes(),
+            np.array(data.packets, "<u4").tobytes(),
+            *(_CODED.pack(len(frame.payload), zlib.crc32(frame.payload), frame.checksum) for frame in coded),
+        ]
+    )
+    head = _HEAD.pack(_MAGIC, FORMAT, len(body), zlib.crc32(body))
+    return b"".join([head, body, *(frame.payload for frame in coded)])
 
 
-def unpack(data: bytes, name: str) -> tuple[RestoreData, list[int]]:
-    """A record from bytes, and the numbers of the coded B frames whose payload is damaged (they are left out of it).
+def unpack(content: bytes, name: str) -> tuple[RestoreData, list[int]]:
+    """Restore data from bytes, and the numbers of the coded B frames whose payload is damaged (`coded` lacks them).
 
     Args:
-        data: What `pack` made, as it was found in a file.
+        content: What `pack` made, as found in a file.
         name: The file's name, for messages.
 
     Raises:
         InputError: if it was made by another version of the format, or is damaged.
     """
-    if len(data) < _HEAD.size or data[:4] != _MAGIC:
+    if len(content) < _HEAD.size or content[:4] != _MAGIC:
         raise _damaged(name)
-    _, version, length, checksum = _HEAD.unpack_from(data)
-    body = data[_HEAD.size : _HEAD.size + length]
-    whole = len(body) == length and zlib.crc32(body) == checksum
+    _, version, length, checksum = _HEAD.unpack_from(content)
+    body = content[_HEAD.size : _HEAD.size + length]
+    is_intact = len(body) == length and zlib.crc32(body) == checksum
     if version != FORMAT:
-        # A flipped bit of the version leaves a body that this version reads.
-        if whole and _readable(body):
+        # With a flipped bit in the version alone, the body is one that this version reads.
+        if is_intact and _is_readable(body):
             raise _damaged(name)
         raise InputError(
             f"{name} has restore data of version {version}, and this Betwixt reads version {FORMAT}: "
             f"decode it with the Betwixt that made it{', or a newer one' if version > FORMAT else ''}."
         )
-    if not whole:
+    if not is_intact:
         raise _damaged(name)
     try:
-        return _read(body, data[_HEAD.size + length :])
-    except (ValueError, KeyError, TypeError, OverflowError, ZeroDivisionError, struct.error, zlib.error):
-        # Its checksum is right: it was written so.
+        return _read(body, content[_HEAD.size + length :])
+    except _PARSE_ERRORS:
+        # Its checksum is right: it was written like this.
         raise InputError(
             f"{name} has restore data that this Betwixt does not understand: decode it with the Betwixt that made it."
         ) from None
 
 
-def _readable(body: bytes) -> bool:
+def _is_readable(body: bytes) -> bool:
     try:
         _read(body, b"")
-    except (ValueError, KeyError, TypeError, OverflowError, ZeroDivisionError, struct.error, zlib.error):
+    except _PARSE_ERRORS:
         return False
     return True
 
@@ -192,45 +213,42 @@ def _damaged(name: str) -> InputError:
     )
 
 
-def _read(body: bytes, rest: bytes) -> tuple[RestoreData, list[int]]:
+def _read(body: bytes, payloads: bytes) -> tuple[RestoreData, list[int]]:
+    """Parse a body; raises one of `_PARSE_ERRORS` if it is not one."""
     (length,) = struct.unpack_from("<I", body)
     inflate = zlib.decompressobj()
-    text = inflate.decompress(body[4 : 4 + length], _MOST_TEXT)
+    text = inflate.decompress(body[4 : 4 + length], _MAX_DESCRIPTION)
     if inflate.unconsumed_tail:
-        raise ValueError("more text than any film has")
+        raise ValueError("the description is too long")
     d = json.loads(text)
-    ticks = [0]
-    for step, count in d["steps"]:
-        if not (isinstance(step, int) and isinstance(count, int) and step > 0 and count > 0):
-            raise ValueError("steps that lead nowhere")
-        if len(ticks) + count > _MOST_FRAMES:
-            raise ValueError("more frames than any film has")
-        first = ticks[-1]
-        ticks += range(first + step, first + step * count + 1, step)
+    ticks = _read_ticks(d["steps"])
     frames = len(ticks)
-    place = 4 + length
-    mask = np.frombuffer(body, np.uint8, -(-frames // 8), place)
-    sent = tuple(bool(b) for b in np.unpackbits(mask, count=frames))
-    place += len(mask)
-    packets = tuple(int(c) for c in np.frombuffer(body, "<u4", sum(sent), place))
-    place += 4 * len(packets)
+
+    position = 4 + length
+    mask = np.frombuffer(body, np.uint8, -(-frames // 8), position)
+    sent = tuple(bool(bit) for bit in np.unpackbits(mask, count=frames))
+    position += len(mask)
+    packets = tuple(int(crc) for crc in np.frombuffer(body, "<u4", sum(sent), position))
+    position += 4 * len(packets)
+
     coded: dict[int, CodedFrame] = {}
-    broken: list[int] = []
-    at = 0
+    damaged: list[int] = []
+    payload_start = 0
     for number in d["coded"]:
         if not isinstance(number, int) or not 0 <= number < frames or sent[number]:
-            raise ValueError("a coded frame that is none")
-        size, checksum, result = _CODED.unpack_from(body, place)
-        place += _CODED.size
-        payload = rest[at : at + size]
-        at += size
-        if len(payload) == size and zlib.crc32(payload) == checksum:
-            coded[number] = CodedFrame(payload, result)
+            raise ValueError("a coded frame does not exist or is sent")
+        size, payload_checksum, frame_checksum = _CODED.unpack_from(body, position)
+        position += _CODED.size
+        payload = payloads[payload_start : payload_start + size]
+        payload_start += size
+        if len(payload) == size and zlib.crc32(payload) == payload_checksum:
+            coded[number] = CodedFrame(payload, frame_checksum)
         else:
-            broken.append(number)
-    if place != len(body):
-        raise ValueError("a body of another length")
-    record = RestoreData(
+            damaged.append(number)
+    if position != len(body):
+        raise ValueError("the body has another length")
+
+    data = RestoreData(
         mode=str(d["mode"]),
         model=str(d["model"]),
         weights=str(d["weights"]),
@@ -240,7 +258,7 @@ def _read(body: bytes, rest: bytes) -> tuple[RestoreData, list[int]]:
         rate=Fraction(d["rate"]),
         variable=bool(d["variable"]),
         tick=Fraction(d["tick"]),
-        ticks=tuple(ticks),
+        ticks=ticks,
         last=int(d["last"]),
         shots=tuple(int(s) for s in d["shots"]),
         start=Fraction(d["start"]),
@@ -249,10 +267,23 @@ def _read(body: bytes, rest: bytes) -> tuple[RestoreData, list[int]]:
         coded=coded,
         codec_weights=str(d["codec_weights"]),
     )
-    if record.rate <= 0 or record.tick <= 0 or record.last <= 0 or record.mode not in ("bit-free", "bit-need"):
-        raise ValueError("figures that no video has")
-    if record.paths not in ("curved", "straight"):
-        raise ValueError("paths of no kind")
-    if not record.shots or record.shots[0] != 0 or not all(0 <= s < frames for s in record.shots) or not any(sent):
-        raise ValueError("shots that are none")
-    return record, broken
+    if data.mode not in ("bit-free", "bit-need") or data.paths not in ("curved", "straight"):
+        raise ValueError("an unknown mode or kind of path")
+    if data.rate <= 0 or data.tick <= 0 or data.last <= 0 or not any(sent):
+        raise ValueError("impossible times, or no sent frame")
+    if not data.shots or data.shots[0] != 0 or not all(0 <= s < frames for s in data.shots):
+        raise ValueError("impossible shots")
+    return data, damaged
+
+
+def _read_ticks(steps: list[tuple[int, int]]) -> tuple[int, ...]:
+    """The times of the frames from their run-length coded steps."""
+    ticks = [0]
+    for step, count in steps:
+        if not (isinstance(step, int) and isinstance(count, int) and step > 0 and count > 0):
+            raise ValueError("impossible steps")
+        if len(ticks) + count > _MAX_FRAMES:
+            raise ValueError("too many frames")
+        first = ticks[-1]
+        ticks += range(first + step, first + step * count + 1, step)
+    return tuple(ticks)

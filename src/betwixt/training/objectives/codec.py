@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from betwixt.codec.network import LAMBDA, BFrameNetwork, CodecConfig, step_code, step_from_code
+from betwixt.codec.network import LAMBDA, BFrameNetwork, CodecConfig, code_from_step, step_from_code
 from betwixt.errors import UsageError
 from betwixt.models.network import Network, Synthesis
 from betwixt.tables import parse_table
@@ -83,13 +83,13 @@ class _Prediction(Network):
         codec: BFrameNetwork = self.__dict__["codec"]
         frame0, frame1 = pair
         images = torch.stack((frame0, frame1), dim=1).clamp(0, 1).mul(255).round().byte()
-        maps = [codec.predictor.hints(p.permute(0, 2, 3, 1).cpu().numpy(), float(t.flatten()[0])) for p in images]
-        hints = {
+        maps = [codec.predictor.search(p.permute(0, 2, 3, 1).cpu().numpy(), float(t.flatten()[0])) for p in images]
+        searched = {
             name: torch.from_numpy(np.stack([m[name] for m in maps])).permute(0, 3, 1, 2).float().to(frame0.device)
             for name in maps[0]
         }
-        motion = codec.predictor.predict(frame0, frame1, t, hints)
-        return Synthesis(motion.frame(frame0, frame1), motion.flow[:, :2], motion.flow[:, 2:])
+        motion = codec.predictor.predict(frame0, frame1, t, searched)
+        return Synthesis(motion.synthesize(frame0, frame1), motion.flow[:, :2], motion.flow[:, 2:])
 
 
 class CodecObjective(Objective):
@@ -136,7 +136,7 @@ class CodecObjective(Objective):
 
         Returns:
             "step": (1,), for samples in [0, 1]. "coded": both coded frames (S, S, 6) in [0, 1]. With the predictor
-            "compact" also "found", "logit" and "true", the results of the searches.
+            "compact" also "motion", "logit" and "true_flow", the results of the searches.
         """
         s = self.settings
         if not time_matches(self.times, sample.t):
@@ -145,7 +145,8 @@ class CodecObjective(Objective):
                 f"The codec with the predictor {s.predictor} is trained on {needed}, but the data has t = "
                 f"{sample.t:g}: choose other data, or other 'times', in [[data]]."
             )
-        step = step_from_code(step_code(float(np.exp(rng.uniform(math.log(s.finest), math.log(s.coarsest)))) / 255.0))
+        drawn = float(np.exp(rng.uniform(math.log(s.finest), math.log(s.coarsest))))
+        step = step_from_code(code_from_step(drawn / 255.0))
         # H.264 has about the same error at two fifths of the step.
         coded = code_references(sample.images[[0, 2]], 0.4 * 255.0 * step * 2.0 ** float(rng.uniform(-0.6, 0.2)))
         extra: dict[str, NDArray[Any]] = {
@@ -158,7 +159,7 @@ class CodecObjective(Objective):
 
             motion, logit = search(coded[0], coded[1], sample.t)
             true_flow = search_true_flow(np.stack([coded[0], sample.images[1], coded[1]]))
-            extra |= {"found": motion, "logit": logit, "true": true_flow}
+            extra |= {"motion": motion, "logit": logit, "true_flow": true_flow}
         return extra
 
     def loss(self, batch: Batch, progress: float) -> LossTerms:
@@ -166,9 +167,9 @@ class CodecObjective(Objective):
         extra = batch.extra
         step = extra["step"].reshape(-1, 1, 1, 1)
         frame0, frame1 = extra["coded"].chunk(2, dim=1)
-        hints = {name: extra[name] for name in ("found", "logit", "true") if name in extra}
+        searched = {name: extra[name] for name in ("motion", "logit", "true_flow") if name in extra}
         with full_precision(batch.frame0):
-            out = self.codec(frame0, frame1, batch.t, batch.truth, hints, step)
+            out = self.codec(frame0, frame1, batch.t, batch.truth, searched, step)
             pixels = float(batch.truth[0, 0].numel())
             lambda_ = LAMBDA / step.flatten() ** 2
             weight = step.flatten() * (255.0 / 64.0)
