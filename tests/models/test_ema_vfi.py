@@ -68,28 +68,28 @@ def network() -> EMAVFI:
 
 
 @pytest.mark.parametrize(("height", "width", "shift"), [(14, 7, 0), (12, 20, 0), (12, 20, 3), (4, 6, 3)])
-def test_windows_join_what_they_cut(height: int, width: int, shift: int) -> None:
+def test_merge_is_the_inverse_of_partition(height: int, width: int, shift: int) -> None:
     windows = Windows(height, width, 7, shift, torch.device("cpu"))
     x = torch.rand(2, height, width, 5)
-    cut = windows.cut(x)
-    assert cut.shape == (2 * len(windows.position), 49, 5)
-    torch.testing.assert_close(windows.join(cut), x)
+    parts = windows.partition(x)
+    assert parts.shape == (2 * len(windows.position), 49, 5)
+    torch.testing.assert_close(windows.merge(parts), x)
 
 
-def test_windows_hide_padding_and_what_lies_beyond_the_border() -> None:
-    assert Windows(14, 14, 7, 0, torch.device("cpu")).hidden is None
+def test_windows_mask_padding_and_pixels_beyond_the_border() -> None:
+    assert Windows(14, 14, 7, 0, torch.device("cpu")).masked is None
     # One window of 7x7 with one row of padding above 5 rows, and one below.
-    padded = Windows(5, 7, 7, 0, torch.device("cpu")).hidden
+    padded = Windows(5, 7, 7, 0, torch.device("cpu")).masked
     assert padded is not None
     first_row = padded[0, 0, 10].reshape(7, 7)
     assert first_row[:, 0].tolist() == [True, False, False, False, False, False, True]
     # The last of two windows, rolled by 3: its last 3 rows are the map's first.
-    rolled = Windows(14, 7, 7, 3, torch.device("cpu")).hidden
+    rolled = Windows(14, 7, 7, 3, torch.device("cpu")).masked
     assert rolled is not None
     assert rolled[1, 0, 0].reshape(7, 7)[:, 0].tolist() == [False] * 4 + [True] * 3
 
 
-def test_a_batch_is_its_frames_one_by_one(network: EMAVFI) -> None:
+def test_a_batch_equals_its_samples_one_by_one(network: EMAVFI) -> None:
     frames = torch.rand(2, 2, 3, 64, 96)
     t = times(0.25, 0.6)
     with torch.inference_mode():
@@ -118,7 +118,7 @@ def test_flow_scale_estimates_on_smaller_frames(network: EMAVFI) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
-def test_16_bits_keep_the_flow(network: EMAVFI, dtype: torch.dtype) -> None:
+def test_16_bits_change_the_flow_little(network: EMAVFI, dtype: torch.dtype) -> None:
     frames = torch.rand(2, 1, 3, 64, 96)
     with torch.inference_mode():
         exact = network(*frames, times(0.5))
@@ -129,11 +129,11 @@ def test_16_bits_keep_the_flow(network: EMAVFI, dtype: torch.dtype) -> None:
     torch.testing.assert_close(rough.frame, exact.frame, atol=0.05, rtol=0.0)
 
 
-def test_it_learns_from_every_head() -> None:
+def test_every_head_gets_gradients() -> None:
     torch.manual_seed(0)
     network = EMAVFI(TINY)
     synthesis = network(torch.rand(1, 3, 32, 64), torch.rand(1, 3, 32, 64), times(0.5))
     (synthesis.frame.mean() + sum(merge.mean() for merge in synthesis.merges)).backward()
     idle = [name for name, p in network.named_parameters() if p.grad is None]
-    # Positions differ by nothing but their weights: a bias cancels.
+    # The bias of the position embedding cancels.
     assert all(name.endswith("position.bias") for name in idle)

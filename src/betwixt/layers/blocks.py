@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["conv_leaky_relu", "conv_prelu", "deconv_prelu"]
+__all__ = ["DoubleConv", "conv_leaky_relu", "conv_prelu", "deconv_prelu"]
 
 
 def conv_prelu(channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -24,3 +24,17 @@ def conv_leaky_relu(
     """A convolution and a LeakyReLU: (N, C, H, W) -> (N, C', H/stride, W/stride)."""
     convolution = nn.Conv2d(channels_in, channels_out, kernel, stride, kernel // 2)
     return nn.Sequential(convolution, nn.LeakyReLU(slope, inplace=True))
+
+
+class DoubleConv(nn.Module):
+    """Two convolutions with PReLU, the first of which has a stride: (N, C, H, W) -> (N, C', H/stride, W/stride)."""
+
+    def __init__(self, channels_in: int, channels_out: int, stride: int = 2) -> None:
+        super().__init__()
+        self.conv1 = conv_prelu(channels_in, channels_out, stride=stride)
+        self.conv2 = conv_prelu(channels_out, channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C', H/stride, W/stride)."""
+        features: Tensor = self.conv2(self.conv1(x))
+        return features

@@ -58,7 +58,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from betwixt.layers.blocks import conv_prelu, deconv_prelu
+from betwixt.layers.blocks import DoubleConv, conv_prelu, deconv_prelu
 from betwixt.layers.ifblock import FlowEstimate, IFBlock, concatenate
 from betwixt.layers.resize import resize_flow
 from betwixt.layers.warp import backward_warp
@@ -167,19 +167,6 @@ class _Block(IFBlock):
         return flow_and_logit
 
 
-class _Conv2(nn.Module):
-    """Two convolutions, the first of which strides: (N, C, H, W) -> (N, C', H/stride, W/stride)."""
-
-    def __init__(self, channels_in: int, channels_out: int, stride: int = 2) -> None:
-        super().__init__()
-        self.conv1 = conv_prelu(channels_in, channels_out, stride=stride)
-        self.conv2 = conv_prelu(channels_out, channels_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.conv2(self.conv1(x))
-        return features
-
-
 class ContextNet(nn.Module):
     """Features of a frame at four resolutions.
 
@@ -191,10 +178,10 @@ class ContextNet(nn.Module):
     def __init__(self, double_resolution: bool, width: int = 16) -> None:
         super().__init__()
         self.first_stride = 1 if double_resolution else 2
-        self.conv1 = _Conv2(3, width, self.first_stride)
-        self.conv2 = _Conv2(width, 2 * width)
-        self.conv3 = _Conv2(2 * width, 4 * width)
-        self.conv4 = _Conv2(4 * width, 8 * width)
+        self.conv1 = DoubleConv(3, width, self.first_stride)
+        self.conv2 = DoubleConv(width, 2 * width)
+        self.conv3 = DoubleConv(2 * width, 4 * width)
+        self.conv4 = DoubleConv(4 * width, 8 * width)
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
         """(N, 3, H, W) -> four levels (N, C·2^l, h/2^l, w/2^l), finest first."""
@@ -223,10 +210,10 @@ class RefineNet(nn.Module):
 
     def __init__(self, double_resolution: bool, width: int = 16) -> None:
         super().__init__()
-        self.down0 = _Conv2(17, 2 * width, 1 if double_resolution else 2)
-        self.down1 = _Conv2(4 * width, 4 * width)
-        self.down2 = _Conv2(8 * width, 8 * width)
-        self.down3 = _Conv2(16 * width, 16 * width)
+        self.down0 = DoubleConv(17, 2 * width, 1 if double_resolution else 2)
+        self.down1 = DoubleConv(4 * width, 4 * width)
+        self.down2 = DoubleConv(8 * width, 8 * width)
+        self.down3 = DoubleConv(16 * width, 16 * width)
         self.up0 = deconv_prelu(32 * width, 8 * width)
         self.up1 = deconv_prelu(16 * width, 4 * width)
         self.up2 = deconv_prelu(8 * width, 2 * width)
