@@ -25,7 +25,6 @@ import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,7 @@ from torch import Tensor
 from betwixt.errors import BetwixtError, InputError, UsageError
 from betwixt.evaluation.statistics import SampleStatistics, summarize
 from betwixt.masks.regions import find_regions
-from betwixt.models.hierarchical.network import Hierarchical, hierarchical
+from betwixt.models.hierarchical.network import HierarchicalConfig, HierarchicalNetwork, build_hierarchical
 from betwixt.models.network import MaskPair, Network
 from betwixt.models.rife.network import RIFE, RIFEConfig
 from betwixt.training.losses import endpoint_error
@@ -160,16 +159,17 @@ def start(seed: int) -> dict[str, Network]:
     """Both networks, the host's weights the same."""
     torch.manual_seed(seed)
     plain = RIFE(SMALL)
-    with_plugin = hierarchical(replace(SMALL))
-    with_plugin.adopt(plain.state_dict())
+    with_plugin = build_hierarchical(HierarchicalConfig(), SMALL)
+    with_plugin.load_host_weights(plain.state_dict())
     return {"rife": plain, "rife+hm": with_plugin}
 
 
 def middle(network: Network, first: Tensor, second: Tensor, masks: MaskPair | None) -> Tensor:
     """The frame that a network makes."""
     half = torch.full((len(first), 1, 1, 1), 0.5)
-    frame = network(first, second, half, masks) if isinstance(network, Hierarchical) else network(first, second, half)
-    return frame.frame
+    if isinstance(network, HierarchicalNetwork):
+        return network(first, second, half, masks).frame
+    return network(first, second, half).frame
 
 
 def loss_of(
@@ -178,8 +178,8 @@ def loss_of(
     """Equation 12 for the host, 13 with the plug-in; both with the exact flows, where they have a weight."""
     half = torch.full((len(first), 1, 1, 1), 0.5)
     alone = None
-    if isinstance(network, Hierarchical):
-        found, alone = network.trained(network.pair(first, second, masks), half)
+    if isinstance(network, HierarchicalNetwork):
+        found, alone = network.at_with_estimate(network.pair(first, second, masks), half)
     else:
         found = network(first, second, half)
     parts = hierarchical_loss(found, alone, truth)

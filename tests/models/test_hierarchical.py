@@ -18,13 +18,13 @@ from betwixt.models.amt import network as amt
 from betwixt.models.ema_vfi import network as ema_vfi
 from betwixt.models.hierarchical.network import (
     ABLATIONS,
-    Hierarchical,
     HierarchicalConfig,
-    HybridContext,
+    HierarchicalNetwork,
+    HybridContextBlock,
     PixelAttention,
     PlugIn,
     TargetAttention,
-    hierarchical,
+    build_hierarchical,
 )
 from betwixt.models.ifrnet import network as ifrnet
 from betwixt.models.network import MaskPair, Network
@@ -47,10 +47,10 @@ HOSTS: dict[str, tuple[object, Callable[[], Network]]] = {
 HALF = torch.full((1, 1, 1, 1), 0.5)
 
 
-def made(host: str, config: HierarchicalConfig = ABLATIONS["full"]) -> Hierarchical:
+def made(host: str, config: HierarchicalConfig = ABLATIONS["full"]) -> HierarchicalNetwork:
     torch.manual_seed(0)
     config_of = HOSTS[host][0]
-    return hierarchical(config_of, config)  # type: ignore[arg-type]
+    return build_hierarchical(config, config_of)  # type: ignore[arg-type]
 
 
 def random_masks(count: int, height: int = 64, width: int = 64, batch: int = 1, cell: int = 16) -> MaskPair:
@@ -71,9 +71,9 @@ def random_regions(count: int, batch: int, height: int, width: int) -> tuple[Reg
 # -- HCE -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_pixel_is_shown_the_mean_of_its_target_in_the_other_frame() -> None:
+def test_hybrid_context_uses_the_mean_of_the_target_in_the_other_frame() -> None:
     torch.manual_seed(0)
-    block = HybridContext(5)
+    block = HybridContextBlock(5)
     features, other = torch.randn(2, 1, 5, 4, 6)
     first, second = random_regions(3, 1, 4, 6)
     means = torch.zeros_like(features)
@@ -88,7 +88,7 @@ def test_a_pixel_is_shown_the_mean_of_its_target_in_the_other_frame() -> None:
 # -- HIR -------------------------------------------------------------------------------------------------------------
 
 
-def test_with_one_mask_the_target_level_is_global_attention() -> None:
+def test_a_single_mask_gives_global_attention() -> None:
     torch.manual_seed(0)
     step = TargetAttention(8)
     features, other = torch.randn(2, 2, 8, 5, 7)
@@ -109,7 +109,7 @@ def test_with_one_mask_the_target_level_is_global_attention() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 4])
-def test_features_that_are_the_same_in_both_frames_do_not_move(count: int) -> None:
+def test_equal_features_in_both_frames_give_no_motion(count: int) -> None:
     """Each pixel has a feature of its own, and both frames show the same: keys are the identity."""
     step = TargetAttention(36)
     with torch.no_grad():
@@ -123,7 +123,7 @@ def test_features_that_are_the_same_in_both_frames_do_not_move(count: int) -> No
     assert float(flow.detach().abs().max()) < 1e-4
 
 
-def test_a_target_finds_itself_wherever_it_went_and_only_in_its_own_mask() -> None:
+def test_a_target_is_matched_at_any_distance_and_only_inside_its_mask() -> None:
     """Two targets that look alike go different ways: the masks tell which is which."""
     torch.manual_seed(0)
     step = TargetAttention(16)
@@ -173,7 +173,7 @@ def error_of(flow: Tensor, masks: MaskPair, steps: Tensor) -> Tensor:
     return (flow[0] - truth)[:, inside].square().sum(dim=0).add(1e-4).sqrt()
 
 
-def test_a_region_that_moves_by_d_gets_the_long_range_flow_d_after_a_short_fit() -> None:
+def test_the_long_range_flow_learns_the_motion_of_a_region() -> None:
     torch.manual_seed(0)
     plugin = PlugIn(64, 16, True, HierarchicalConfig(steps="target"))
     encoder = nn.Conv2d(3, 64, CELL, CELL)
@@ -193,7 +193,7 @@ def test_a_region_that_moves_by_d_gets_the_long_range_flow_d_after_a_short_fit()
     assert sum(medians) / len(medians) < 0.2, medians
 
 
-def test_short_range_looks_around_a_pixel_and_nowhere_outside_the_map() -> None:
+def test_short_range_attends_to_a_window_inside_the_map() -> None:
     torch.manual_seed(0)
     step = PixelAttention(16, 2)
     with torch.no_grad():
@@ -213,7 +213,7 @@ def test_short_range_looks_around_a_pixel_and_nowhere_outside_the_map() -> None:
     assert flow[0, :, 0, 0].tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
 
 
-def test_a_target_that_the_other_frame_does_not_show_stays_and_gets_nothing() -> None:
+def test_a_target_absent_from_the_other_frame_gets_no_motion_and_no_value() -> None:
     torch.manual_seed(0)
     step = TargetAttention(8)
     features, other = torch.randn(2, 1, 8, 4, 4)
@@ -225,7 +225,7 @@ def test_a_target_that_the_other_frame_does_not_show_stays_and_gets_nothing() ->
     assert bool((flow[0, :, 0, 0] != 0).any())
 
 
-def test_a_target_of_one_pixel_goes_where_that_pixel_is() -> None:
+def test_a_target_of_one_pixel_moves_to_that_pixel() -> None:
     torch.manual_seed(0)
     step = TargetAttention(8)
     features, other = torch.randn(2, 1, 8, 4, 6)
@@ -239,7 +239,7 @@ def test_a_target_of_one_pixel_goes_where_that_pixel_is() -> None:
 
 @pytest.mark.parametrize("steps", ["target-pixel", "pixel-target", "target", "pixel"])
 @pytest.mark.parametrize("count", [1, 2, 5, 64])
-def test_the_order_of_labels_and_the_size_of_parts_change_nothing(steps: str, count: int) -> None:
+def test_the_order_of_labels_and_the_chunk_size_change_nothing(steps: str, count: int) -> None:
     config = HierarchicalConfig(steps=steps)  # type: ignore[arg-type]
     torch.manual_seed(0)
     plugin = PlugIn(12, 12, True, config)
@@ -256,11 +256,11 @@ def test_the_order_of_labels_and_the_size_of_parts_change_nothing(steps: str, co
         ]
     for other in results[1:]:
         torch.testing.assert_close(results[0].flow, other.flow, atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(results[0].rest, other.rest, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(results[0].features_or_logit, other.features_or_logit, atol=1e-4, rtol=1e-4)
     assert bool(results[0].flow.isfinite().all())
 
 
-def test_exchanging_the_frames_exchanges_the_flows() -> None:
+def test_swapping_the_frames_swaps_the_flows() -> None:
     torch.manual_seed(0)
     plugin = PlugIn(12, 12, True)
     features = torch.randn(2, 1, 12, 6, 6)
@@ -273,9 +273,9 @@ def test_exchanging_the_frames_exchanges_the_flows() -> None:
 # -- in a host -------------------------------------------------------------------------------------------------------
 
 
-def learn(network: Hierarchical, first: Tensor, second: Tensor, masks: MaskPair) -> None:
+def backward(network: HierarchicalNetwork, first: Tensor, second: Tensor, masks: MaskPair) -> None:
     """Gradients of a loss that looks where that of the paper does."""
-    synthesis, estimate = network.trained(network.pair(first, second, masks), HALF)
+    synthesis, estimate = network.at_with_estimate(network.pair(first, second, masks), HALF)
     (synthesis.frame.square().mean() + 0.1 * estimate.merged.square().mean()).backward()
 
 
@@ -283,19 +283,19 @@ def learn(network: Hierarchical, first: Tensor, second: Tensor, masks: MaskPair)
 @pytest.mark.parametrize("case", ABLATIONS)
 def test_gradients_reach_every_parameter(host: str, case: str) -> None:
     network = made(host, ABLATIONS[case])
-    learn(network, *frames(height=128, width=128), random_masks(3, 128, 128))
+    backward(network, *frames(height=128, width=128), random_masks(3, 128, 128))
     lost = [name for name, p in network.named_parameters() if p.grad is None or not bool((p.grad != 0).any())]
     # EMA-VFI's checkpoints have one for nothing: positions differ by their weights alone, a bias cancels.
     assert [name for name in lost if not (host == "ema-vfi" and name.endswith("attn.position.bias"))] == []
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_what_the_plug_in_alone_makes_is_a_picture_as_the_frames_are(host: str) -> None:
+def test_the_estimate_of_the_plug_in_has_the_colours_of_the_frames(host: str) -> None:
     """Whatever the flows are, a colour that fills both frames fills frame t: the loss compares it to the truth."""
     network = made(host).eval()
     colour = torch.tensor([0.2, 0.5, 0.9]).reshape(1, 3, 1, 1).expand(-1, -1, 64, 64)
     with torch.inference_mode():
-        _, estimate = network.trained(network.pair(colour, colour, random_masks(3)), HALF)
+        _, estimate = network.at_with_estimate(network.pair(colour, colour, random_masks(3)), HALF)
     torch.testing.assert_close(estimate.merged, colour, atol=1e-5, rtol=1e-5)
 
 
@@ -320,7 +320,7 @@ def odd_masks(kind: str) -> MaskPair:
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("kind", ODD_MASKS)
-def test_any_masks_make_a_frame_and_are_learned_from(host: str, kind: str) -> None:
+def test_any_masks_give_a_frame_and_gradients(host: str, kind: str) -> None:
     network = made(host).eval()
     first, second = frames()
     masks = odd_masks(kind)
@@ -330,7 +330,7 @@ def test_any_masks_make_a_frame_and_are_learned_from(host: str, kind: str) -> No
         assert bool(made_frame.isfinite().all())
         if kind in ("one", "empty", "pixel"):
             torch.testing.assert_close(made_frame, network(first, second, HALF).frame, atol=1e-4, rtol=1e-4)
-    learn(network, first, second, masks)
+    backward(network, first, second, masks)
     found = {name: p.grad for name, p in network.plugin.named_parameters() if p.grad is not None}
     assert all(bool(gradient.isfinite().all()) for gradient in found.values())
     lost = [name for name, _ in network.plugin.named_parameters() if name not in found or not bool(found[name].any())]
@@ -341,7 +341,7 @@ def test_any_masks_make_a_frame_and_are_learned_from(host: str, kind: str) -> No
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_masks_of_zeros_are_no_masks(host: str) -> None:
+def test_masks_of_zeros_equal_no_masks(host: str) -> None:
     network, blind = made(host).eval(), made(host, ABLATIONS["zero-masks"]).eval()
     first, second = frames(height=96, width=96)
     masks = random_masks(4, 96, 96)
@@ -352,11 +352,11 @@ def test_masks_of_zeros_are_no_masks(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_host_that_adopts_weights_starts_as_it_was(host: str) -> None:
+def test_a_host_with_loaded_weights_starts_as_without_the_plug_in(host: str) -> None:
     network = made(host).eval()
     torch.manual_seed(3)
     plain = HOSTS[host][1]().eval()
-    network.adopt(plain.state_dict())
+    network.load_host_weights(plain.state_dict())
     first, second = frames()
     leave = network.plugin.interaction.leave
     with torch.no_grad():
@@ -368,15 +368,15 @@ def test_a_host_that_adopts_weights_starts_as_it_was(host: str) -> None:
         expected = plain(first, second, HALF).frame
         torch.testing.assert_close(network(first, second, HALF).frame, expected, atol=1e-5, rtol=1e-5)
     with pytest.raises(ValueError, match="another network"):
-        network.adopt({"x": torch.zeros(1)})
+        network.load_host_weights({"x": torch.zeros(1)})
     wrong = plain.state_dict()
     name = next(iter(wrong))
     with pytest.raises(ValueError, match="is needed"):
-        network.adopt({**wrong, name: wrong[name][:1]})
+        network.load_host_weights({**wrong, name: wrong[name][:1]})
 
 
 @pytest.mark.parametrize("host", HOSTS)
-def test_a_batch_is_as_its_samples_one_by_one(host: str) -> None:
+def test_a_batch_equals_its_samples_one_by_one(host: str) -> None:
     network = made(host).eval()
     first, second = frames(batch=2)
     masks, t = random_masks(4, batch=2), torch.tensor([0.25, 0.5]).reshape(2, 1, 1, 1)
@@ -387,18 +387,18 @@ def test_a_batch_is_as_its_samples_one_by_one(host: str) -> None:
             torch.testing.assert_close(together.frame[i : i + 1], alone.frame, atol=1e-4, rtol=1e-3)
 
 
-def test_flow_estimated_on_smaller_frames_sees_smaller_masks() -> None:
+def test_flow_at_a_smaller_scale_uses_smaller_masks() -> None:
     torch.manual_seed(0)
     config = ema_vfi.EMAVFIConfig(channels=4, depths=(1, 1, 1, 2, 2), prior=True)
-    network = Hierarchical(ema_vfi.EMAVFI(config, flow_scale=0.5)).eval()
+    network = HierarchicalNetwork(ema_vfi.EMAVFI(config, flow_scale=0.5)).eval()
     first, second = frames()
     with torch.inference_mode():
         assert network(first, second, HALF, random_masks(3)).frame.shape == first.shape
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_inputs_that_do_not_fit_are_rejected() -> None:
     with pytest.raises(ValueError, match="prior=True"):
-        Hierarchical(rife.RIFE(SMALL_RIFE))
+        HierarchicalNetwork(rife.RIFE(SMALL_RIFE))
     with pytest.raises(ValueError, match="steps"):
         HierarchicalConfig(steps="both")  # type: ignore[arg-type]
     network = made("rife")
@@ -410,7 +410,7 @@ def test_what_does_not_fit_is_refused() -> None:
             inner.at(inner.pair(*frames()), HALF)
 
 
-def test_sixteen_bits_move_little() -> None:
+def test_bfloat16_changes_the_result_little() -> None:
     network = made("rife").eval()
     first, second = frames()
     masks = random_masks(3)
@@ -457,17 +457,17 @@ def profiled(network: Network, height: int, width: int) -> float:
         (ema_vfi.EMA_VFI_SMALL, ema_vfi.EMAVFI, 0.38, 0.48),
     ],
 )
-def test_it_costs_what_the_paper_says(
+def test_its_flops_are_those_of_the_paper(
     config: object, host: Callable[[object], Network], published: float, published_with: float
 ) -> None:
     """Table 1, for 1280x720."""
     with torch.device("meta"):
-        plain, network = host(config), hierarchical(config)  # type: ignore[arg-type]
+        plain, network = host(config), build_hierarchical(ABLATIONS["full"], config)  # type: ignore[arg-type]
     assert round(profiled(plain, 720, 1280), 2) == published
     assert round(profiled(network, 720, 1280), 2) == published_with
 
 
-def test_attention_costs_the_sum_of_the_squares() -> None:
+def test_attention_costs_the_sum_of_squared_region_sizes() -> None:
     """Four masks of a quarter each: a quarter of the products of one mask."""
     torch.manual_seed(0)
     step = TargetAttention(8)
@@ -478,7 +478,7 @@ def test_attention_costs_the_sum_of_the_squares() -> None:
 
     def products(regions: Regions) -> int:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            step.search(features, regions, features, features, regions)
+            step.attend(features, regions, features, features, regions)
         return counter.get_total_flops()
 
     assert products(Regions(quarters, 4)) * 4 == products(Regions.whole(features))
@@ -499,7 +499,7 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("steps", ["target-pixel", "pixel-target"])
-def test_one_mask_of_a_large_frame_is_attended_to_in_parts(steps: str) -> None:
+def test_a_single_mask_of_a_large_frame_is_processed_in_chunks(steps: str) -> None:
     """1920x1080 at 1/8, the larger of the scales: all scores at once would be 4.3 GB in either direction."""
     with torch.device("meta"), torch.no_grad(), Largest() as largest:
         plugin = PlugIn(128, 256, False, HierarchicalConfig(steps=steps))  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from betwixt.errors import BetwixtError
 from betwixt.layers.ifblock import FlowEstimate
 from betwixt.masks.regions import find_regions
-from betwixt.models.hierarchical.network import ABLATIONS, Hierarchical
+from betwixt.models.hierarchical.network import ABLATIONS, HierarchicalNetwork
 from betwixt.models.network import Synthesis
 from betwixt.models.registry import MODELS, load_network
 from betwixt.training.objectives.base import Batch
@@ -107,7 +107,7 @@ def test_an_ablation_is_another_network(ablation: str) -> None:
     with torch.device("meta"):
         objective = make_objective({"name": "ifrnet-s+hm", "ablation": ablation})
         network = objective.network
-    assert isinstance(network, Hierarchical)
+    assert isinstance(network, HierarchicalNetwork)
     assert network.config == ABLATIONS[ablation]
     assert objective.model_name == "ifrnet-s+hm"
     pickle.loads(pickle.dumps(objective))  # as it goes to the workers
@@ -119,7 +119,7 @@ def test_it_starts_from_weights_of_the_host(tmp_path: Path) -> None:
     save_file(plain.state_dict(), tmp_path / "host.safetensors")
     save_file(load_network("ifrnet-s+hm").state_dict(), tmp_path / "all.safetensors")
     adopted = make_objective({"name": "ifrnet-s+hm", "host": str(tmp_path / "host.safetensors")}).network
-    assert isinstance(adopted, Hierarchical)
+    assert isinstance(adopted, HierarchicalNetwork)
     torch.testing.assert_close(adopted.host.decoder3.state_dict(), plain.decoder3.state_dict())  # type: ignore[union-attr]
     alone = make_objective({"name": "ifrnet-s+hm", "plug_in": False, "host": str(tmp_path / "host.safetensors")})
     torch.testing.assert_close(dict(alone.network.state_dict()), dict(plain.state_dict()))

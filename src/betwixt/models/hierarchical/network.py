@@ -1,56 +1,56 @@
-"""Hierarchical motion: a plug-in that finds the motion of targets first, and the motion of pixels within it.
+"""Hierarchical motion estimation ("Aligning Anything"): a plug-in that adds target-level motion to a host network.
 
-A network that estimates motion pixel by pixel may give every pixel any motion; one that moves whole targets fails where
-they deform. The plug-in does one after the other. It is told which pixels of both frames belong together (masks), gives
-the features of every pixel the mean of its target beside its own (HCE), lets the pixels of a target find themselves
-among the pixels of the same target in the other frame, however far they went (HIR-L), and then looks around the places
-so found (HIR-S). What comes out, intermediate flows and a mask or features of frame t, is what a host network starts
-from, where it would start from nothing.
+A network that estimates motion pixel by pixel can give every pixel any motion; one that moves whole targets fails where
+they deform. The plug-in does both in turn. Masks say which pixels of both frames belong to the same target. The plug-in
+combines the features of every pixel with the mean over its target (HCE), attends from each pixel to all pixels of the
+same target in the other frame, however far it moved (HIR-L), and then to a window around the result (HIR-S). The host
+network then starts from the intermediate flows and the mask or features of frame t that the plug-in predicts.
 
     features F_0, F_1 of the host's encoder, at its coarsest level        masks M_0, M_1
         │                                                                     │
         ▼ HCE-S   H_q^s = PConv(F_q, U_q),  U_q = gate(F_q) · mean of the target in the same frame       (5 to 7)
         ▼ HCE-T   H_q   = PConv(H_q^s, U_q), U_q = gate(H_q^s) · mean of the target in the other frame
-        ▼ HIR-L   attention of a target to the same target of the other frame                            (9)
-        │         ├► F_q^h       values, its own and those it attends to
-        │         └► f_01, f_10  places it attends to, less its own                                once a pair ▲
+        ▼ HIR-L   attention from a target to the same target in the other frame                          (9)
+        │         ├► F_q^h       own values plus attended values
+        │         └► f_01, f_10  attended positions less own positions                             once a pair ▲
         ├────────────────────────────────────────────────────────────────────────────────────────────────────────
         ▼ f_t0 = t f_10,  f_t1 = (1 - t) f_01,  F_t = Fuse(W(F_0^h, f_t0), W(F_1^h, f_t1))   (8)    once a time ▼
-        ▼ HIR-S   attention of a pixel of frame t to a window of either warped map ──► F_0t, F_1t, changes of f
+        ▼ HIR-S   attention from a pixel of frame t to a window of each warped map ──► F_0t, F_1t, residuals of f
         ▼ Inter   F_0t, F_1t, f_t0, f_t1 ──► F_t^h, f_t0^h, f_t1^h (10)   or   m_t^h, f_t0^h, f_t1^h (11)
         │
         ▼ host    RIFE: block 0      EMA-VFI: head 0      IFRNet, AMT: decoder 4
-                  starts from flows and m_t^h             from flows and F_t^h
+                  refine the flows and m_t^h              refines the flows and F_t^h
 
 Shapes, for frames (N, 3, H, W) and a host whose coarsest features have C channels at 1/s of the size:
 
     F, H, F^h, F_t    (N, C, H/s, W/s)   s = 16; 8 for RIFE at twice the feature resolution
-    masks             (N, H, W)          whole numbers, the same for the same target in both frames
+    masks             (N, H, W)          integers, the same for the same target in both frames
     f                 (N, 2, H/s, W/s)   pixels of that map
-    attention         sum over the targets of S_i^0 S_i^1 scores, a part of them at a time
+    attention         sum over the targets of S_i^0 S_i^1 scores, computed in chunks
 
-What follows the paper: equations 5 to 11, which features and which masks go in, what comes out for which host, and the
-ablations. What was chosen where it is silent:
+Equations 5 to 11, the inputs, the outputs for each host and the ablations follow the paper. Where the paper is silent,
+this was chosen:
 
-- The place. The plug-in works on the coarsest features that the host has, and the host's coarsest estimator takes its
-  result as the finer ones take what was found before them: the frames (features) warped by it, the flows, the mask (the
-  features of frame t), and it adds to flows and mask. Only that one layer of the host is wider. The widths below are
-  such that the sums of the paper's table 1 are met (docs/models/hierarchical.md).
-- A cell of the coarse map bears the label of most of its pixels.
-- Weights are shared by the two frames and by the two directions. Keys and values are 1x1 convolutions. From keys the
-  mean over the map is taken, since what all pixels share tells none from another; then they are standardised over their
-  channels (mean 0, variance 1) and have one learnable gain, so that K K^T / sqrt(D) is a cosine times a number.
-- Places are pixels of the coarse map. A target that the other frame does not show stays where it is: no motion and no
-  value beside its own.
-- "Spatial attention" of equation 7 is as large as the features: one weight for every channel of a pixel.
-- HIR-S is short-range: a pixel of frame t attends to the 5x5 pixels around it in either map, once that is warped by the
-  long-range flow, and its displacement there is added to the flow.
-- Inter is one of IFRNet's residual blocks between two convolutions; it adds to the flows, and works at the scale of the
-  features, since the host's own estimator brings them to the next.
-- The result of the plug-in alone, which the loss looks at (equation 13), is fused by m_t^h; for IFRNet and AMT, whose
+- Interface. The plug-in works on the coarsest features of the host. The host's coarsest estimator takes the plug-in's
+  result as the finer ones take the previous estimate: its inputs are the frames (features) warped by the flows, the
+  flows and the mask (the features of frame t), and it predicts residuals. Only that one layer of the host is wider. The
+  widths below match the FLOPs of the paper's table 1 (docs/models/hierarchical.md).
+- A cell of the coarse map has the label of most of its pixels.
+- Weights are shared by the two frames and by the two directions. Keys and values are 1x1 convolutions. The mean over
+  the map is subtracted from the keys, since what all pixels share does not distinguish them; then they are standardised
+  over their channels (mean 0, variance 1) and scaled by one learnable gain, so that K K^T / sqrt(D) is a cosine times a
+  number.
+- Positions are in pixels of the coarse map. A target that is absent from the other frame gets no motion and no attended
+  value.
+- "Spatial attention" of equation 7 has the shape of the features: one weight for every channel of a pixel.
+- HIR-S is short-range: a pixel of frame t attends to the 5x5 pixels around it in each map after warping by the
+  long-range flow, and the attended displacement is added to the flow.
+- Inter is one of IFRNet's residual blocks between two convolutions; it predicts residuals of the flows at the scale of
+  the features.
+- The plug-in's own estimate of frame t, a term of the loss (equation 13), is fused by m_t^h; for IFRNet and AMT, whose
   plug-in has no such mask, by 1 - t.
-- HIR_3, the two steps exchanged: HIR-S between the frames, then HIR-L between frame t and either warped frame, whose
-  masks are warped with it.
+- HIR_3, the reverse order of the two steps: HIR-S between the frames, then HIR-L between frame t and each warped frame,
+  whose masks are warped with it.
 
 Reference: Aligning Anything: Hierarchical Motion Estimation for Video Frame Interpolation.
 """
@@ -66,7 +66,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from betwixt.layers.correlation import local_correlation, shifted_copies
+from betwixt.layers.blocks import conv_prelu
+from betwixt.layers.correlation import local_correlation, pixel_coordinates, shifted_copies
 from betwixt.layers.ifblock import FlowEstimate
 from betwixt.layers.region_attention import (
     SCORES_AT_A_TIME,
@@ -87,18 +88,17 @@ from betwixt.models.rife.network import RIFE, RIFEConfig
 
 __all__ = [
     "ABLATIONS",
-    "Hierarchical",
     "HierarchicalConfig",
     "HierarchicalMotion",
+    "HierarchicalNetwork",
     "HierarchicalPair",
-    "HybridContext",
+    "HybridContextBlock",
     "Interaction",
-    "LongRange",
+    "LongRangeMotion",
     "PixelAttention",
     "PlugIn",
     "TargetAttention",
     "build_hierarchical",
-    "hierarchical",
 ]
 
 Steps = Literal["target-pixel", "target", "pixel", "pixel-target"]
@@ -106,15 +106,15 @@ Steps = Literal["target-pixel", "target", "pixel", "pixel-target"]
 
 @dataclass(frozen=True)
 class HierarchicalConfig:
-    """The plug-in; the defaults are the paper's.
+    """Hyper-parameters of the plug-in; the defaults are the paper's.
 
     Attributes:
-        spatial: Whether there is HCE-S.
-        temporal: Whether there is HCE-T.
-        steps: Which of HIR-L ("target") and HIR-S ("pixel") there are, and in which order.
-        masks: Whether the masks are heeded; otherwise a frame is one target, as with masks of zeros.
-        radius: Of HIR-S: it looks at (2 radius + 1)² pixels.
-        scores_at_a_time: How many numbers of an attention are held at a time.
+        spatial: Whether it has HCE-S.
+        temporal: Whether it has HCE-T.
+        steps: Which of HIR-L ("target") and HIR-S ("pixel") it has, and in which order.
+        masks: Whether it uses the masks; otherwise a frame is one target, as with masks of zeros.
+        radius: Radius of HIR-S, which attends to (2 radius + 1)² pixels.
+        scores_at_a_time: Most attention scores to compute at a time.
     """
 
     spatial: bool = True
@@ -126,7 +126,7 @@ class HierarchicalConfig:
 
     def __post_init__(self) -> None:
         if self.steps not in ("target-pixel", "target", "pixel", "pixel-target"):
-            raise ValueError(f"There are no steps '{self.steps}': target-pixel, target, pixel or pixel-target.")
+            raise ValueError(f"`steps` is '{self.steps}': choose target-pixel, target, pixel or pixel-target.")
 
 
 ABLATIONS: dict[str, HierarchicalConfig] = {
@@ -139,38 +139,35 @@ ABLATIONS: dict[str, HierarchicalConfig] = {
     "hir-3": HierarchicalConfig(steps="pixel-target"),
     "zero-masks": HierarchicalConfig(masks=False),
 }
-"""The cases of tables 2 and 3: hce-0 is the baseline of table 2(a); zero-masks is case 1 of table 3 at test."""
+"""The cases of tables 2 and 3: hce-0 is the baseline of table 2(a); zero-masks is case 1 of table 3 at test time."""
 
 
-def _pconv(channels_in: int, channels_out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, 1, 1), nn.PReLU(channels_out))
-
-
-class HybridContext(nn.Module):
-    """HCE: what a pixel shows, and what its target is like on the whole; CS and CT of equation 5."""
+class HybridContextBlock(nn.Module):
+    """HCE: combines the features of a pixel with the mean over its target; CS and CT of equation 5."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.select = nn.Sequential(_pconv(channels, channels), nn.Conv2d(channels, channels, 3, 1, 1))
-        self.aggregate = _pconv(2 * channels, channels)
+        self.select = nn.Sequential(conv_prelu(channels, channels), nn.Conv2d(channels, channels, 3, 1, 1))
+        self.aggregate = conv_prelu(2 * channels, channels)
 
     def forward(self, features: Tensor, regions: Regions, other: Tensor, other_regions: Regions) -> Tensor:
         """Hybrid features (N, C, h, w).
 
         Args:
-            features: (N, C, h, w), of the pixels.
-            regions: Theirs.
-            other: (N, C, h, w), whose targets are averaged: the same features (HCE-S) or the other frame's (HCE-T).
-            other_regions: Theirs.
+            features: (N, C, h, w), the features of the pixels.
+            regions: The targets of these pixels.
+            other: (N, C, h, w), the features to average over the targets: the same features (HCE-S) or those of the
+                other frame (HCE-T).
+            other_regions: The targets of `other`.
         """
         targets = broadcast_to_pixels(region_means(other, other_regions), regions).to(features.dtype)
-        useful = torch.sigmoid(self.select(features)) * targets
-        hybrid: Tensor = self.aggregate(torch.cat((features, useful), dim=1))
+        gated = torch.sigmoid(self.select(features)) * targets
+        hybrid: Tensor = self.aggregate(torch.cat((features, gated), dim=1))
         return hybrid
 
 
 class _Attention(nn.Module, ABC):
-    """What HIR-L and HIR-S share: keys and values of features, and the form of their result."""
+    """Base class of HIR-L and HIR-S: keys and values of the features, and the flow to the attended positions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -179,7 +176,7 @@ class _Attention(nn.Module, ABC):
         self.gain = nn.Parameter(torch.ones(()))
 
     def keys(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C, h, w): less the map's mean, standardised over a pixel's channels, times the gain."""
+        """(N, C, h, w) -> (N, C, h, w): less the mean of the map, standardised over the channels, times the gain."""
         keys: Tensor = self.key(features).float()
         keys = keys - keys.mean(dim=(2, 3), keepdim=True)
         keys = keys - keys.mean(dim=1, keepdim=True)
@@ -188,103 +185,106 @@ class _Attention(nn.Module, ABC):
     def forward(
         self, features: Tensor, regions: Regions, other: Tensor, other_regions: Regions
     ) -> tuple[Tensor, Tensor]:
-        """Enhanced features (N, C, h, w), and flow (N, 2, h, w) to where in the other map they were found, float32.
+        """Attend from one map to another.
 
         Args:
-            features: (N, C, h, w).
-            regions: Theirs.
-            other: (N, C, h, w), the map that is searched.
-            other_regions: Its regions.
+            features: (N, C, h, w), the map of the queries.
+            regions: Its targets.
+            other: (N, C, h, w), the map of the keys and values.
+            other_regions: Its targets.
+
+        Returns:
+            Enhanced features (N, C, h, w), and the flow (N, 2, h, w) to the attended positions, float32.
         """
         value, other_value = self.value(features), self.value(other)
-        found, flow = self.search(self.keys(features), regions, self.keys(other), other_value, other_regions)
-        return value + found.to(value.dtype), flow
+        attended, flow = self.attend(self.keys(features), regions, self.keys(other), other_value, other_regions)
+        return value + attended.to(value.dtype), flow
 
     @abstractmethod
-    def search(
+    def attend(
         self, queries: Tensor, regions: Regions, keys: Tensor, values: Tensor, other_regions: Regions
     ) -> tuple[Tensor, Tensor]:
         """The attended values (N, C, h, w), 0 where there are none, and the flow (N, 2, h, w)."""
 
 
 class TargetAttention(_Attention):
-    """HIR-L: a pixel is looked for among all pixels of its target in the other map (equation 9)."""
+    """HIR-L: a pixel attends to all pixels of its target in the other map (equation 9)."""
 
     def __init__(self, channels: int, scores_at_a_time: int = SCORES_AT_A_TIME) -> None:
         super().__init__(channels)
         self.scores_at_a_time = scores_at_a_time
 
-    def search(
+    def attend(
         self, queries: Tensor, regions: Regions, keys: Tensor, values: Tensor, other_regions: Regions
     ) -> tuple[Tensor, Tensor]:
-        """See the base: each pixel attends to its label's pixels."""
-        count, channels, height, width = values.shape
-        y, x = (torch.arange(side, device=values.device, dtype=torch.float32) for side in (height, width))
-        grid = torch.stack((x.expand(height, -1), y[:, None].expand(-1, width))).expand(count, -1, -1, -1)
-        both = torch.cat((values.float(), grid), dim=1)
-        # Of what the other map does not show: no value, and the place where it is.
-        absent = torch.cat((torch.zeros_like(values, dtype=torch.float32), grid), dim=1)
-        found = region_attention(queries, keys, both, regions, other_regions, absent, self.scores_at_a_time)
-        return found[:, :channels], found[:, channels:] - grid
+        """Attend from each pixel to the pixels of its target."""
+        count, channels = values.shape[:2]
+        position = pixel_coordinates(values.float()).expand(count, -1, -1, -1)
+        values_and_positions = torch.cat((values.float(), position), dim=1)
+        # A pixel whose target is absent from the other map keeps its position, and gets no value.
+        absent = torch.cat((torch.zeros_like(values, dtype=torch.float32), position), dim=1)
+        attended = region_attention(
+            queries, keys, values_and_positions, regions, other_regions, absent, self.scores_at_a_time
+        )
+        return attended[:, :channels], attended[:, channels:] - position
 
 
 class PixelAttention(_Attention):
-    """HIR-S: a pixel is looked for in a window around its own place."""
+    """HIR-S: a pixel attends to a window around its own position, whatever the targets."""
 
     def __init__(self, channels: int, radius: int) -> None:
         super().__init__(channels)
         self.radius = radius
 
-    def search(
+    def attend(
         self, queries: Tensor, regions: Regions, keys: Tensor, values: Tensor, other_regions: Regions
     ) -> tuple[Tensor, Tensor]:
-        """See the base: each pixel attends to the pixels around it, whatever their labels."""
-        # The mean over C channels, C / sqrt(C) times: the sum over them, divided by sqrt(C).
+        """Attend from each pixel to the pixels around it."""
+        # The mean over C channels times sqrt(C) is their sum over sqrt(C).
         scores = local_correlation(queries, keys, self.radius) * math.sqrt(queries.shape[1])
         inside = torch.cat(shifted_copies(torch.ones_like(scores[:1, :1]), self.radius), dim=1)
         attention = torch.softmax(scores.masked_fill(inside == 0.0, -math.inf), dim=1)
-        found = torch.zeros_like(values, dtype=torch.float32)
-        for weight, moved in zip(
-            torch.split(attention, 1, dim=1), shifted_copies(values.float(), self.radius), strict=True
-        ):
-            found = found + weight * moved
-        side = torch.arange(-self.radius, self.radius + 1, device=values.device, dtype=torch.float32)
-        across, down = side.repeat(len(side)), side.repeat_interleave(len(side))
-        flow = [(attention * step[:, None, None]).sum(dim=1) for step in (across, down)]
-        return found, torch.stack(flow, dim=1)
+        attended = torch.zeros_like(values, dtype=torch.float32)
+        weights, neighbours = torch.split(attention, 1, dim=1), shifted_copies(values.float(), self.radius)
+        for weight, neighbour in zip(weights, neighbours, strict=True):
+            attended = attended + weight * neighbour
+        offsets = torch.arange(-self.radius, self.radius + 1, device=values.device, dtype=torch.float32)
+        dx, dy = offsets.repeat(len(offsets)), offsets.repeat_interleave(len(offsets))
+        flow = [(attention * displacement[:, None, None]).sum(dim=1) for displacement in (dx, dy)]
+        return attended, torch.stack(flow, dim=1)
 
 
 class Interaction(nn.Module):
-    """Inter of equations 10 and 11: features and flows from frame t to both frames correct each other.
+    """Inter of equations 10 and 11: refines the flows to both frames from the features, and predicts F_t^h or m_t^h.
 
     Args:
-        channels: Of the features.
-        width: Of the block.
-        channels_out: Beside the flows: those of F_t^h, or one for the logit of m_t^h.
+        channels: Channels of the features.
+        width: Channels of the residual block.
+        channels_out: Channels of F_t^h, or 1 for the logit of m_t^h.
     """
 
     def __init__(self, channels: int, width: int, channels_out: int) -> None:
         super().__init__()
-        self.enter = _pconv(2 * channels + 4, width)
+        self.enter = conv_prelu(2 * channels + 4, width)
         self.block = ResBlock(width, width // 4)
         self.leave = nn.Conv2d(width, 4 + channels_out, 3, 1, 1)
 
     def forward(self, features0: Tensor, features1: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
-        """Flows (N, 4, h, w), float32, and what else was asked for (N, channels_out, h, w)."""
-        seen = torch.cat((features0, features1, flow.to(features0.dtype)), dim=1)
-        change, rest = self.leave(self.block(self.enter(seen))).tensor_split((4,), dim=1)
-        return flow + change.float(), rest
+        """Flows (N, 4, h, w), float32, and F_t^h or the logit of m_t^h (N, channels_out, h, w)."""
+        maps = torch.cat((features0, features1, flow.to(features0.dtype)), dim=1)
+        residual, features_or_logit = self.leave(self.block(self.enter(maps))).tensor_split((4,), dim=1)
+        return flow + residual.float(), features_or_logit
 
 
 @dataclass(frozen=True)
-class LongRange:
-    """What the plug-in knows of two frames, whatever the time; frame 0 first, then frame 1, along the batch.
+class LongRangeMotion:
+    """The result of HCE and of the first step of HIR; frame 0 is the first half of the batch, frame 1 the second.
 
     Attributes:
         features: (2N, C, h, w), F_0^h and F_1^h.
         flow: (2N, 2, h, w), f_01 and f_10, in pixels of this map.
         labels: (2N, h, w), the labels of the cells.
-        count: How many labels there are.
+        count: Number of labels.
     """
 
     features: Tensor
@@ -295,25 +295,25 @@ class LongRange:
 
 @dataclass(frozen=True)
 class HierarchicalMotion:
-    """What the plug-in says of frame t.
+    """The result of the plug-in for frame t.
 
     Attributes:
         flow: (N, 4, h, w), f_t0^h and f_t1^h, in pixels of this map.
-        rest: (N, C, h, w), F_t^h; or (N, 1, h, w), the logit of m_t^h.
+        features_or_logit: F_t^h, (N, C, h, w); or the logit of m_t^h, (N, 1, h, w).
     """
 
     flow: Tensor
-    rest: Tensor
+    features_or_logit: Tensor
 
 
 class PlugIn(nn.Module):
     """HCE and HIR.
 
     Args:
-        channels: C, of the features that come in.
-        width: Of the interactive block.
-        features: Whether F_t^h comes out beside the flows; otherwise the logit of m_t^h.
-        config: See there.
+        channels: C, channels of the host's features.
+        width: Channels of the interactive block.
+        features: Whether it predicts F_t^h; otherwise the logit of m_t^h.
+        config: Hyper-parameters.
     """
 
     def __init__(
@@ -321,16 +321,16 @@ class PlugIn(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config
-        self.spatial = HybridContext(channels) if config.spatial else None
-        self.temporal = HybridContext(channels) if config.temporal else None
+        self.spatial = HybridContextBlock(channels) if config.spatial else None
+        self.temporal = HybridContextBlock(channels) if config.temporal else None
         self.target = TargetAttention(channels, config.scores_at_a_time) if "target" in config.steps else None
         self.pixel = PixelAttention(channels, config.radius) if "pixel" in config.steps else None
-        # Features of frame t are there to be compared with those of both frames.
-        self.fuse = _pconv(2 * channels, channels) if self.within is not None else None
+        # Features of frame t are the queries of the second step.
+        self.fuse = conv_prelu(2 * channels, channels) if self.second_step is not None else None
         self.interaction = Interaction(channels, width, channels if features else 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                # What tells pixels apart has to reach the keys through seven convolutions: it must not fade.
+                # The signal has to keep its variance through the seven convolutions before the keys.
                 nn.init.kaiming_normal_(module.weight, a=0.25)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
@@ -338,78 +338,77 @@ class PlugIn(nn.Module):
             self.interaction.leave.weight.mul_(0.1)
 
     @property
-    def between(self) -> TargetAttention | PixelAttention | None:
-        """The step between the two frames."""
+    def first_step(self) -> TargetAttention | PixelAttention | None:
+        """The step of HIR between the two frames."""
         return {"target-pixel": self.target, "target": self.target, "pixel-target": self.pixel}.get(self.config.steps)
 
     @property
-    def within(self) -> TargetAttention | PixelAttention | None:
-        """The step between frame t and either frame."""
+    def second_step(self) -> TargetAttention | PixelAttention | None:
+        """The step of HIR between frame t and each frame."""
         return {"target-pixel": self.pixel, "pixel": self.pixel, "pixel-target": self.target}.get(self.config.steps)
 
-    def pair(self, features0: Tensor, features1: Tensor, masks: MaskPair | None) -> LongRange:
-        """HCE, and the first step of HIR.
+    def pair(self, features0: Tensor, features1: Tensor, masks: MaskPair | None) -> LongRangeMotion:
+        """HCE and the first step of HIR.
 
         Args:
             features0: (N, C, h, w), F_0.
-            features1: F_1.
-            masks: At the frames' size, a multiple of the map's; None for one target.
+            features1: (N, C, h, w), F_1.
+            masks: Label maps (N, H, W) at a multiple of the features' size; None for a single target.
         """
-        both = torch.cat((features0, features1))
+        features = torch.cat((features0, features1))
         if masks is None or not self.config.masks or masks.count == 1:
-            regions = Regions.whole(both)
+            regions = Regions.whole(features)
             other_regions = regions
         else:
-            stride = masks.labels0.shape[-1] // both.shape[-1]
+            stride = masks.labels0.shape[-1] // features.shape[-1]
             labels = downsample_labels(torch.cat((masks.labels0, masks.labels1)), stride, masks.count)
             regions = Regions(labels, masks.count)
-            other_regions = Regions(_exchanged(labels), masks.count)
+            other_regions = Regions(_swap_frames(labels), masks.count)
         if self.spatial is not None:
-            both = self.spatial(both, regions, both, regions)
+            features = self.spatial(features, regions, features, regions)
         if self.temporal is not None:
-            both = self.temporal(both, regions, _exchanged(both), other_regions)
-        flow = torch.zeros_like(both[:, :2], dtype=torch.float32)
-        if self.between is not None:
-            both, flow = self.between(both, regions, _exchanged(both), other_regions)
-        return LongRange(both, flow, regions.labels.reshape(regions.shape), regions.count)
+            features = self.temporal(features, regions, _swap_frames(features), other_regions)
+        flow = torch.zeros_like(features[:, :2], dtype=torch.float32)
+        if self.first_step is not None:
+            features, flow = self.first_step(features, regions, _swap_frames(features), other_regions)
+        return LongRangeMotion(features, flow, regions.labels.reshape(regions.shape), regions.count)
 
-    def at(self, pair: LongRange, t: Tensor) -> HierarchicalMotion:
-        """Frame t: the second step of HIR, and the interactive block. `t` is (N, 1, 1, 1)."""
+    def at(self, pair: LongRangeMotion, t: Tensor) -> HierarchicalMotion:
+        """The second step of HIR, and the interactive block, for frame t; `t` is (N, 1, 1, 1)."""
         f01, f10 = pair.flow.chunk(2)
-        to_both = torch.cat((t * f10, (1.0 - t) * f01))
-        features = backward_warp(pair.features, to_both)
-        if self.within is not None and self.fuse is not None:
-            middle = self.fuse(torch.cat(features.chunk(2), dim=1))
-            regions = self._warped(pair, to_both)
-            features, change = self.within(torch.cat((middle, middle)), regions, features, regions)
-            to_both = to_both + change
-        flow, rest = self.interaction(*features.chunk(2), torch.cat(to_both.chunk(2), dim=1))
-        return HierarchicalMotion(flow, rest)
+        flow = torch.cat((t * f10, (1.0 - t) * f01))
+        features = backward_warp(pair.features, flow)
+        if self.second_step is not None and self.fuse is not None:
+            features_t = self.fuse(torch.cat(features.chunk(2), dim=1))
+            regions = self._warp_regions(pair, flow)
+            features, residual = self.second_step(torch.cat((features_t, features_t)), regions, features, regions)
+            flow = flow + residual
+        return HierarchicalMotion(*self.interaction(*features.chunk(2), torch.cat(flow.chunk(2), dim=1)))
 
-    def _warped(self, pair: LongRange, flow: Tensor) -> Regions:
-        """The regions of both frames, warped to frame t; HIR-S heeds none."""
-        if pair.count == 1 or self.within is self.pixel:
+    def _warp_regions(self, pair: LongRangeMotion, flow: Tensor) -> Regions:
+        """The regions of both frames, warped to frame t; HIR-S uses none."""
+        if pair.count == 1 or self.second_step is self.pixel:
             return Regions.whole(pair.features)
         labels = backward_warp(pair.labels[:, None].float(), flow, mode="nearest")[:, 0].round()
         return Regions(labels, pair.count)
 
 
-def _exchanged(both: Tensor) -> Tensor:
-    """Frame 1 before frame 0."""
-    first, second = both.chunk(2)
-    return torch.cat((second, first))
+def _swap_frames(maps: Tensor) -> Tensor:
+    """(2N, ..) of frames 0 and 1 -> (2N, ..) of frames 1 and 0."""
+    maps0, maps1 = maps.chunk(2)
+    return torch.cat((maps1, maps0))
 
 
 @dataclass(frozen=True)
-class _Seat:
-    """Where in a host the plug-in sits.
+class _HostInterface:
+    """How the plug-in connects to a host.
 
     Attributes:
-        channels: Of the host's coarsest features.
-        width: Of the interactive block, chosen after the paper's sums.
-        features: Whether the host takes features of frame t; otherwise a mask.
-        coarsest: Those features of both frames, of what the host's `pair` returns.
-        frames: The frames at the size at which the host estimates flow, likewise; as they are given but for the size.
+        channels: Channels of the host's coarsest features.
+        width: Channels of the interactive block, which match the FLOPs of the paper.
+        features: Whether the host takes features of frame t; otherwise it takes a mask.
+        coarsest: From the result of the host's `pair`, the coarsest features of both frames.
+        frames: From the result of the host's `pair`, the frames at the size at which the host estimates flow.
     """
 
     channels: int
@@ -419,15 +418,15 @@ class _Seat:
     frames: Callable[[Any], tuple[Tensor, Tensor]]
 
 
-def _seat(host: Network) -> _Seat:
+def _host_interface(host: Network) -> _HostInterface:
     if isinstance(host, RIFE):
         channels = 8 * host.config.context
-        return _Seat(
+        return _HostInterface(
             channels, 2 * channels, False, lambda p: (p.context0[3], p.context1[3]), lambda p: (p.frame0, p.frame1)
         )
     if isinstance(host, EMAVFI):
         channels = 16 * host.config.channels
-        return _Seat(
+        return _HostInterface(
             channels,
             21 * channels // 8,
             False,
@@ -436,36 +435,31 @@ def _seat(host: Network) -> _Seat:
         )
     if isinstance(host, IFRNet | AMT):
         channels = host.config.channels[3]
-        return _Seat(
+        return _HostInterface(
             channels,
             3 * channels,
             True,
             lambda p: (p.features0[3], p.features1[3]),
-            # These hosts take the mean off their frames; the truth that the loss looks at has it.
+            # These hosts subtract the mean from the frames, but the loss compares with the true frame.
             lambda p: (p.frame0 + p.mean, p.frame1 + p.mean),
         )
-    raise ValueError(f"The plug-in has no place in a {type(host).__name__}.")
+    raise ValueError(f"The plug-in does not work with {type(host).__name__}: use RIFE, EMA-VFI, IFRNet or AMT.")
 
 
 @dataclass(frozen=True)
 class HierarchicalPair:
-    """Two frames and their masks, prepared.
-
-    Attributes:
-        host: What the host's `pair` returned.
-        motion: What the plug-in knows of both.
-    """
+    """The results of `pair` of the host and of the plug-in."""
 
     host: Any
-    motion: LongRange
+    motion: LongRangeMotion
 
 
-class Hierarchical(MaskedNetwork):
-    """A host with the plug-in; see the module for what it computes and why.
+class HierarchicalNetwork(MaskedNetwork):
+    """A host with the plug-in; the module's docstring describes it.
 
     Args:
-        host: RIFE, EMA-VFI, IFRNet or AMT, whose configuration has `prior`; `hierarchical` makes it so.
-        config: Of the plug-in.
+        host: RIFE, EMA-VFI, IFRNet or AMT, with prior=True in its configuration; see `build_hierarchical`.
+        config: Hyper-parameters of the plug-in.
 
     Raises:
         ValueError: if the host takes no prior.
@@ -474,60 +468,66 @@ class Hierarchical(MaskedNetwork):
     def __init__(self, host: Network, config: HierarchicalConfig = HierarchicalConfig()) -> None:
         super().__init__()
         if not getattr(getattr(host, "config", None), "prior", False):
-            raise ValueError(f"This {type(host).__name__} starts from nothing: its configuration needs prior=True.")
+            raise ValueError(f"This {type(host).__name__} takes no prior: its configuration needs prior=True.")
         self.config = config
         self.host: Any = host
         self.multiple, self.any_time = host.multiple, host.any_time
-        seat = _seat(host)
-        self.plugin = PlugIn(seat.channels, seat.width, seat.features, config)
+        interface = _host_interface(host)
+        self.plugin = PlugIn(interface.channels, interface.width, interface.features, config)
 
     @property
-    def _seat(self) -> _Seat:
-        return _seat(self.host)
+    def _interface(self) -> _HostInterface:
+        return _host_interface(self.host)
 
     def pair(self, frame0: Tensor, frame1: Tensor, masks: MaskPair | None = None) -> HierarchicalPair:
-        """What the host makes of the frames, and the plug-in of the host's features and the masks."""
-        prepared = self.host.pair(frame0, frame1)
+        """The features of the host, and the long-range motion of the plug-in."""
+        host_pair = self.host.pair(frame0, frame1)
         if masks is not None:
-            masks = self._as_seen(masks, frame0, prepared)
-        return HierarchicalPair(prepared, self.plugin.pair(*self._seat.coarsest(prepared), masks))
+            masks = self._downsample_masks(masks, frame0, host_pair)
+        return HierarchicalPair(host_pair, self.plugin.pair(*self._interface.coarsest(host_pair), masks))
 
-    def _as_seen(self, masks: MaskPair, frame: Tensor, prepared: Any) -> MaskPair:
+    def _downsample_masks(self, masks: MaskPair, frame: Tensor, host_pair: Any) -> MaskPair:
         """The masks at the size at which the host estimates flow."""
         if masks.labels0.shape[-2:] != frame.shape[-2:] or masks.labels1.shape[-2:] != frame.shape[-2:]:
             raise ValueError(f"Masks of {tuple(masks.labels0.shape)} do not fit frames of {tuple(frame.shape)}.")
-        shrunk = frame.shape[-1] // self._seat.frames(prepared)[0].shape[-1]
-        return masks.apply(lambda labels: downsample_labels(labels, shrunk, masks.count))
+        factor = frame.shape[-1] // self._interface.frames(host_pair)[0].shape[-1]
+        return masks.apply(lambda labels: downsample_labels(labels, factor, masks.count))
 
     def at(self, pair: HierarchicalPair, t: Tensor) -> Synthesis:
-        """Frame t of a prepared pair; what the host returns."""
+        """Frame t of a prepared pair, as the host returns it."""
         motion = self.plugin.at(pair.motion, t)
-        prior = FeaturePrior(motion.flow, motion.rest) if self._seat.features else self._alone(pair, motion, t)
+        return self._synthesize(pair, motion, t, None if self._interface.features else self._estimate(pair, motion, t))
+
+    def at_with_estimate(self, pair: HierarchicalPair, t: Tensor) -> tuple[Synthesis, FlowEstimate]:
+        """`at`, and the plug-in's own estimate of frame t for the loss of equation 13.
+
+        The estimate has the size at which the host estimates flow; its mask for IFRNet and AMT is 1 - t.
+        """
+        motion = self.plugin.at(pair.motion, t)
+        estimate = self._estimate(pair, motion, t)
+        return self._synthesize(pair, motion, t, estimate), estimate
+
+    def _synthesize(
+        self, pair: HierarchicalPair, motion: HierarchicalMotion, t: Tensor, estimate: FlowEstimate | None
+    ) -> Synthesis:
+        """Frame t of the host, which starts from features or from an estimate."""
+        prior = FeaturePrior(motion.flow, motion.features_or_logit) if self._interface.features else estimate
         result: Synthesis = self.host.at(pair.host, t, prior)
         return result
 
-    def trained(self, pair: HierarchicalPair, t: Tensor) -> tuple[Synthesis, FlowEstimate]:
-        """What `at` returns, and what the plug-in alone would make of frame t, for the loss of equation 13.
-
-        The estimate is at the size at which the host estimates flow; its mask for IFRNet and AMT is 1 - t.
-        """
-        motion = self.plugin.at(pair.motion, t)
-        alone = self._alone(pair, motion, t)
-        prior = FeaturePrior(motion.flow, motion.rest) if self._seat.features else alone
-        return self.host.at(pair.host, t, prior), alone
-
-    def _alone(self, pair: HierarchicalPair, motion: HierarchicalMotion, t: Tensor) -> FlowEstimate:
-        frames = self._seat.frames(pair.host)
+    def _estimate(self, pair: HierarchicalPair, motion: HierarchicalMotion, t: Tensor) -> FlowEstimate:
+        """The plug-in's own estimate of frame t, at the size at which the host estimates flow."""
+        frames = self._interface.frames(pair.host)
         stride = frames[0].shape[-1] // motion.flow.shape[-1]
         flow = resize_flow(motion.flow, stride)
-        if self._seat.features:
+        if self._interface.features:
             logit = torch.logit((1.0 - t).float(), eps=1e-6).expand(len(flow), 1, *flow.shape[-2:])
         else:
-            logit = resize(motion.rest.float(), stride)
+            logit = resize(motion.features_or_logit.float(), stride)
         return FlowEstimate.from_flow(*frames, flow, logit)
 
-    def adopt(self, weights: Mapping[str, Tensor]) -> None:
-        """Start the host from the weights of one without a plug-in; what sees the plug-in's result starts at zero.
+    def load_host_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Load the weights of a host without the plug-in; weights of inputs that such a host lacks become zero.
 
         Args:
             weights: The state dict of a host of the same configuration but for `prior`.
@@ -537,43 +537,43 @@ class Hierarchical(MaskedNetwork):
         """
         own = dict(self.host.named_parameters())
         if own.keys() != weights.keys():
-            raise ValueError(f"Weights of another network: {sorted(own.keys() ^ weights.keys())[0]} is not in both.")
+            name = sorted(own.keys() ^ weights.keys())[0]
+            raise ValueError(f"These are weights of another network: only one of the two has {name}.")
         with torch.no_grad():
             for name, parameter in own.items():
-                given = weights[name]
-                same = given.ndim == parameter.ndim and all(
-                    axis == 1 or a == b for axis, (a, b) in enumerate(zip(given.shape, parameter.shape, strict=True))
+                loaded = weights[name]
+                fits = loaded.ndim == parameter.ndim and all(
+                    axis == 1 or a == b for axis, (a, b) in enumerate(zip(loaded.shape, parameter.shape, strict=True))
                 )
-                if not same or (given.ndim > 1 and given.shape[1] > parameter.shape[1]):
-                    raise ValueError(f"{name} is {tuple(given.shape)}, where {tuple(parameter.shape)} is needed.")
-                if given.shape == parameter.shape:
-                    parameter.copy_(given)
+                if not fits or (loaded.ndim > 1 and loaded.shape[1] > parameter.shape[1]):
+                    raise ValueError(f"{name} is {tuple(loaded.shape)}, where {tuple(parameter.shape)} is needed.")
+                if loaded.shape == parameter.shape:
+                    parameter.copy_(loaded)
                 else:
                     parameter.zero_()
-                    parameter[:, : given.shape[1]].copy_(given)
+                    parameter[:, : loaded.shape[1]].copy_(loaded)
 
 
-def hierarchical(
-    host: RIFEConfig | EMAVFIConfig | IFRNetConfig | AMTConfig, config: HierarchicalConfig = HierarchicalConfig()
-) -> Hierarchical:
-    """The host of a configuration, with the plug-in."""
-    kinds: dict[type, Callable[[Any], Network]] = {
-        RIFEConfig: RIFE,
-        EMAVFIConfig: EMAVFI,
-        IFRNetConfig: IFRNet,
-        AMTConfig: AMT,
-    }
-    return Hierarchical(kinds[type(host)](replace(host, prior=True)), config)
+HostConfig = RIFEConfig | EMAVFIConfig | IFRNetConfig | AMTConfig
+
+_HOSTS: dict[type, Callable[[Any], Network]] = {
+    RIFEConfig: RIFE,
+    EMAVFIConfig: EMAVFI,
+    IFRNetConfig: IFRNet,
+    AMTConfig: AMT,
+}
 
 
-def build_hierarchical(config: HierarchicalConfig, host: str) -> Hierarchical:
-    """A host with the plug-in, without the host's teacher.
+def build_hierarchical(config: HierarchicalConfig, host: HostConfig | str) -> HierarchicalNetwork:
+    """Build a host with the plug-in.
 
     Args:
         config: The configuration of the plug-in.
-        host: Reference to the configuration of the host, as in `betwixt.models.model_info`.
+        host: The configuration of the host; or a reference to it, as in `betwixt.models.model_info`, for a host without
+            its teacher.
     """
-    host_config = resolve(host)
-    if hasattr(host_config, "teacher"):
-        host_config = replace(host_config, teacher=False)
-    return hierarchical(host_config, config)
+    if isinstance(host, str):
+        host = resolve(host)
+        if isinstance(host, RIFEConfig):
+            host = replace(host, teacher=False)
+    return HierarchicalNetwork(_HOSTS[type(host)](replace(host, prior=True)), config)

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from betwixt.layers.ifblock import FlowEstimate
 from betwixt.masks.regions import find_regions
-from betwixt.models.hierarchical.network import ABLATIONS, Hierarchical
+from betwixt.models.hierarchical.network import ABLATIONS, HierarchicalNetwork
 from betwixt.models.network import MaskPair, Network, Synthesis
 from betwixt.models.registry import load_network
 from betwixt.tables import parse_table
@@ -67,7 +67,7 @@ def hierarchical_loss(output: Synthesis, plug_in: FlowEstimate | None, truth: Te
 
     Args:
         output: The network's output.
-        plug_in: The plug-in's own estimate, from `Hierarchical.trained`.
+        plug_in: The plug-in's own estimate, from `HierarchicalNetwork.at_with_estimate`.
         truth: (N, 3, H, W), the true frame t.
     """
     with full_precision(truth):
@@ -90,8 +90,8 @@ class HierarchicalObjective(PaperObjective):
         host = name.removesuffix("+hm")
         model = name if settings.plug_in else host
         network: Network = load_network(model)
-        if isinstance(network, Hierarchical) and settings.ablation != "full":
-            network = Hierarchical(network.host, ABLATIONS[settings.ablation])
+        if isinstance(network, HierarchicalNetwork) and settings.ablation != "full":
+            network = HierarchicalNetwork(network.host, ABLATIONS[settings.ablation])
         super().__init__(model, "between" if network.any_time else "middle")
         self.settings = settings
         self.training_network = network
@@ -106,7 +106,7 @@ class HierarchicalObjective(PaperObjective):
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """Compute the label maps of both frames, (S, S, 2)."""
         super().prepare(rng, sample)
-        if not isinstance(self.training_network, Hierarchical) or not self.training_network.config.masks:
+        if not isinstance(self.training_network, HierarchicalNetwork) or not self.training_network.config.masks:
             return {}
         frame0, _, frame1 = (np.ascontiguousarray(image) for image in sample.images)
         masks = find_regions(frame0, frame1)
@@ -115,7 +115,7 @@ class HierarchicalObjective(PaperObjective):
     def loss(self, batch: Batch, progress: float) -> LossTerms:
         """Equation 13; without the plug-in equation 12."""
         network = self.training_network
-        if not isinstance(network, Hierarchical):
+        if not isinstance(network, HierarchicalNetwork):
             output = network(batch.frame0, batch.frame1, batch.t)
             return weighted_sum(hierarchical_loss(output, None, batch.truth))
         labels = batch.extra.get("labels")
@@ -123,13 +123,13 @@ class HierarchicalObjective(PaperObjective):
         if labels is not None:
             masks = MaskPair(labels[:, 0], labels[:, 1], int(labels.max()) + 1)
         pair = network.pair(batch.frame0, batch.frame1, masks)
-        output, plug_in = network.trained(pair, batch.t)
+        output, plug_in = network.at_with_estimate(pair, batch.t)
         return weighted_sum(hierarchical_loss(output, plug_in, batch.truth), {"plug-in": self.settings.weight})
 
     def _load_host(self, host: str, path: Path) -> None:
         """Load weights of a host without the plug-in."""
         network = self.training_network
-        plain = load_network(host) if isinstance(network, Hierarchical) else network
+        plain = load_network(host) if isinstance(network, HierarchicalNetwork) else network
         load_weights(plain, path)
-        if isinstance(network, Hierarchical):
-            network.adopt(plain.state_dict())
+        if isinstance(network, HierarchicalNetwork):
+            network.load_host_weights(plain.state_dict())
