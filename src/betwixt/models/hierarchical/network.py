@@ -572,8 +572,7 @@ def build_hierarchical(config: HierarchicalConfig, host: HostConfig | str) -> Hi
         host: The configuration of the host; or a reference to it, as in `betwixt.models.model_info`, for a host without
             its teacher.
     """
-    if isinstance(host, str):
-        host = resolve(host)
-        if isinstance(host, RIFEConfig):
-            host = replace(host, teacher=False)
-    return HierarchicalNetwork(_HOSTS[type(host)](replace(host, prior=True)), config)
+    host_config: Any = resolve(host) if isinstance(host, str) else host
+    if isinstance(host, str) and isinstance(host_config, RIFEConfig):
+        host_config = replace(host_config, teacher=False)
+    return HierarchicalNetwork(_HOSTS[type(host_config)](replace(host_config, prior=True)), config)
