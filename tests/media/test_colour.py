@@ -1,4 +1,4 @@
-"""Pictures and planes: right colours, and nothing lost on a still clip."""
+"""Planes and RGB: correct colours, and no loss on a still clip."""
 
 import av
 import cv2
@@ -28,14 +28,14 @@ def noise_frame(name, width=38, height=22, seed=0, limited=True):
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("size", [(38, 22), (37, 21)])
-def test_a_still_pair_comes_back_exactly(name, size):
+def test_a_still_pair_survives_the_round_trip_exactly(name, size):
     frame = noise_frame(name, *size, limited=False)
     parts = [p.copy() for p in planes(frame)]
-    path = RGBConverter(name, *size, Colour(range=FULL if name == "yuvj420p" else LIMITED))
-    picture = path.to_rgb(parts)
-    assert picture.shape == (size[1], size[0], 3)
-    assert 0 <= picture.min() <= picture.max() <= 1
-    back = path.to_planes(picture, parts, parts, picture, picture, 0.5)
+    converter = RGBConverter(name, *size, Colour(range=FULL if name == "yuvj420p" else LIMITED))
+    image = converter.to_rgb(parts)
+    assert image.shape == (size[1], size[0], 3)
+    assert 0 <= image.min() <= image.max() <= 1
+    back = converter.to_planes(image, parts, parts, image, image, 0.5)
     for a, b in zip(parts, back, strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b)
@@ -51,41 +51,41 @@ def test_colours_agree_with_ffmpeg(matrix, colour_range):
     spaces = {1: "ITU709", 6: "ITU601", 9: "BT2020"}
     ranges = {LIMITED: "MPEG", FULL: "JPEG"}
     yuv = source.reformat(format="yuv444p", dst_colorspace=spaces[matrix], dst_color_range=ranges[colour_range])
-    path = RGBConverter("yuv444p", 32, 16, Colour(matrix=matrix, range=colour_range))
-    picture = path.to_rgb(planes(yuv))
-    np.testing.assert_allclose(picture * 255, rgb, atol=2.0)
-    back = path.to_planes(rgb / np.float32(255), planes(yuv), planes(yuv), picture, picture, 0.5)
+    converter = RGBConverter("yuv444p", 32, 16, Colour(matrix=matrix, range=colour_range))
+    image = converter.to_rgb(planes(yuv))
+    np.testing.assert_allclose(image * 255, rgb, atol=2.0)
+    back = converter.to_planes(rgb / np.float32(255), planes(yuv), planes(yuv), image, image, 0.5)
     for mine, theirs in zip(back, planes(yuv), strict=True):
         np.testing.assert_allclose(mine.astype(int), theirs.astype(int), atol=1)
 
 
 @pytest.mark.parametrize(("location", "shift"), [("left", 0.0), ("center", 0.5)])
-def test_chroma_stands_where_the_stream_says(location, shift):
-    # a ramp in chroma: its value at each luma sample tells where the samples were taken to be
+def test_chroma_is_placed_where_the_stream_states(location, shift):
+    # A ramp in chroma: its value at each luma sample shows where the chroma samples were assumed to be.
     width, height = 64, 8
     frame = av.VideoFrame(width, height, "yuv420p")
     y, u, v = planes(frame)
     y[...], v[...] = 128, 128
     u[...] = 100 + np.arange(width // 2)
-    picture = RGBConverter("yuv420p", width, height, Colour(range=FULL, location=location, matrix=1)).to_rgb(
+    image = RGBConverter("yuv420p", width, height, Colour(range=FULL, location=location, matrix=1)).to_rgb(
         planes(frame)
     )
-    blue = picture[4, 10:50, 2] * 255
+    blue = image[4, 10:50, 2] * 255
     expected = 128 + 2 * (1 - 0.0722) * (100 + (np.arange(10, 50) - shift) / 2 - 128) * 255 / 255
     np.testing.assert_allclose(blue, np.clip(expected, 0, 255), atol=0.6)
 
 
-def test_moving_colour_is_not_pulled_back():
+def test_changing_colours_are_not_corrected():
     a, b = noise_frame("yuv420p", seed=1), noise_frame("yuv420p", seed=2)
-    path = RGBConverter("yuv420p", 38, 22, Colour())
-    pa, pb = path.to_rgb(planes(a)), path.to_rgb(planes(b))
+    converter = RGBConverter("yuv420p", 38, 22, Colour())
+    pa, pb = converter.to_rgb(planes(a)), converter.to_rgb(planes(b))
     new = np.full_like(pa, 0.5)
-    result = path.to_planes(new, planes(a), planes(b), pa, pb, 0.5)
+    result = converter.to_planes(new, planes(a), planes(b), pa, pb, 0.5)
     assert np.abs(result[0].astype(int) - round(16 + 219 * 0.5)).max() <= 3
 
 
 @pytest.mark.parametrize("name", ["pal8", "yuyv422", "monow", "rgb565le", "x2rgb10le", "ayuv"])
-def test_odd_formats_become_workable_ones(name):
+def test_other_formats_are_converted_to_supported_ones(name):
     target = supported_format(name)
     assert supported_format(target) == target
     if name != "pal8":
@@ -95,7 +95,7 @@ def test_odd_formats_become_workable_ones(name):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_luma_is_eight_bits_of_the_picture(name):
+def test_luma_has_eight_bits(name):
     frame = av.VideoFrame(16, 8, name)
     depth = bit_depth(name)
     for plane in planes(frame):
@@ -104,7 +104,7 @@ def test_luma_is_eight_bits_of_the_picture(name):
     assert luma8(frame).dtype == np.uint8
 
 
-def test_assembling_planes_gives_the_same_frame():
+def test_a_frame_made_of_planes_has_the_same_samples():
     frame = noise_frame("yuv420p10le", 37, 21)
     copy = frame_from_planes(planes(frame), frame)
     for a, b in zip(planes(frame), planes(copy), strict=True):
@@ -112,20 +112,20 @@ def test_assembling_planes_gives_the_same_frame():
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_small_picture_is_the_picture_shrunk(name):
+def test_a_small_image_is_the_image_downscaled(name):
     width, height = 96, 64
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     smooth = np.stack([0.5 + 0.2 * np.sin(x / 9), 0.5 + 0.2 * np.cos(y / 8), 0.5 + 0.1 * np.sin((x + y) / 12)], axis=2)
     frame = av.VideoFrame.from_ndarray((255 * smooth).astype(np.uint8), format="rgb24").reformat(format=name)
-    path = RGBConverter(name, width, height, Colour(range=FULL if name == "yuvj420p" else LIMITED))
-    if path.rgb:
-        path = RGBConverter(name, width, height, Colour(range=FULL))
+    converter = RGBConverter(name, width, height, Colour(range=FULL if name == "yuvj420p" else LIMITED))
+    if converter.rgb:
+        converter = RGBConverter(name, width, height, Colour(range=FULL))
     parts = planes(frame)
-    picture = path.to_rgb(parts)
-    np.testing.assert_array_equal(path.to_small_rgb(parts, height, width), picture)
-    small = path.to_small_rgb(parts, height // 2, width // 2)
-    expected = cv2.resize(picture, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    image = converter.to_rgb(parts)
+    np.testing.assert_array_equal(converter.to_small_rgb(parts, height, width), image)
+    small = converter.to_small_rgb(parts, height // 2, width // 2)
+    expected = cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
     assert small.dtype == np.float32
-    # Chroma sited beside luma stays there, a quarter of a pixel off, of 4:1:1 three quarters.
+    # Chroma that lies beside luma is not moved: it is off by a quarter of a pixel, by three quarters for 4:1:1.
     assert np.abs(small - expected).max() < (0.06 if name == "yuv411p" else 0.03)
     assert np.abs(small - expected).mean() < 0.01

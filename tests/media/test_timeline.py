@@ -1,5 +1,6 @@
 """Output times are exact at any length, for constant and variable rates."""
 
+import itertools
 from fractions import Fraction
 
 import pytest
@@ -7,17 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from betwixt.errors import UsageError
-from betwixt.media.timeline import Clock, find_grid, frame_count, parse_rate, parse_time, slots
+from betwixt.media.timeline import Clock, TimeMap, find_grid, frame_count, parse_rate, parse_time
 
 RATES = [Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60)]
-TARGETS = [
-    Fraction(60),
-    Fraction(60000, 1001),
-    Fraction(50),
-    Fraction(144),
-    Fraction(48000, 1001),
-    Fraction(24),
-]
+TARGETS = [Fraction(60), Fraction(60000, 1001), Fraction(50), Fraction(144), Fraction(48000, 1001), Fraction(24)]
+
+
+def output_frames(times, end, rate):
+    """The output frames for source frames at `times`: (number, time, number of the source frame before it)."""
+    clock = Clock(times[0], rate)
+    for left, right in enumerate([*times[1:], end]):
+        for index, time in clock.until(right):
+            yield index, time, left
+
 
 rates = st.sampled_from(RATES) | st.fractions(Fraction(1), Fraction(240), max_denominator=1001)
 
@@ -29,7 +32,7 @@ def test_two_hours_stay_exact_to_the_last_frame(source, target, start, data):
     end = start + frames / source
     count = frame_count(end - start, target)
     assert 0 <= count / target - (end - start) < 1 / target
-    # any frame, also the last, is where its number says: no error piles up on the way
+    # Any frame, also the last one, has the time that its number states: no error accumulates.
     k = data.draw(st.integers(0, count - 1))
     clock = Clock(start, target)
     clock.index = k
@@ -40,38 +43,46 @@ def test_two_hours_stay_exact_to_the_last_frame(source, target, start, data):
 
 @pytest.mark.parametrize("source", RATES)
 @pytest.mark.parametrize("target", TARGETS)
-def test_every_slot_lies_in_its_interval(source, target):
+def test_every_output_frame_lies_in_its_interval(source, target):
     times = [Fraction(7, 3) + n / source for n in range(100)]
     end = Fraction(7, 3) + 100 / source
-    made = list(slots(times, end, target))
-    assert [slot.index for slot in made] == list(range(frame_count(100 / source, target)))
-    for slot in made:
-        assert 0 <= slot.t < 1
-        left = times[slot.left]
-        right = times[slot.right] if slot.right is not None else end
-        assert slot.time == left + slot.t * (right - left) == times[0] + slot.index / target
-    # where both rates have a frame, the source's own is used
+    frames = list(output_frames(times, end, target))
+    assert [index for index, _, _ in frames] == list(range(frame_count(100 / source, target)))
+    for index, time, left in frames:
+        assert times[left] <= time < [*times, end][left + 1]
+        assert time == times[0] + index / target
+    # Where both rates have a frame, its time is that of the source frame.
     for n, time in enumerate(times):
         k = (time - times[0]) * target
-        if k.denominator == 1 and k < len(made):
-            assert (made[int(k)].left, made[int(k)].t) == (n, 0)
+        if k.denominator == 1 and k < len(frames):
+            assert frames[int(k)] == (k, time, n)
 
 
 @given(steps=st.lists(st.fractions(Fraction(1, 240), Fraction(2), max_denominator=1000), min_size=1, max_size=30))
 def test_variable_rates_keep_their_duration(steps):
-    times = [sum(steps[:n], Fraction(0)) for n in range(len(steps))]
+    times = list(itertools.accumulate(steps[:-1], initial=Fraction(0)))
     end = sum(steps, Fraction(0))
-    made = list(slots(times, end, Fraction(60)))
-    assert 0 <= len(made) / Fraction(60) - end < Fraction(1, 60)
-    assert all(times[slot.left] <= slot.time for slot in made)
-    assert all(slot.time < times[slot.right] for slot in made if slot.right is not None)
+    frames = list(output_frames(times, end, Fraction(60)))
+    assert 0 <= len(frames) / Fraction(60) - end < Fraction(1, 60)
+    assert all(times[left] <= time < [*times, end][left + 1] for _, time, left in frames)
+
+
+def test_a_clock_without_an_end_goes_on_where_it_stopped():
+    clock = Clock(Fraction(1), Fraction(4))
+    assert len(list(clock.until(Fraction(3, 2)))) == 2
+    assert list(itertools.islice(clock.onwards(), 2)) == [(2, Fraction(3, 2)), (3, Fraction(7, 4))]
+
+
+def test_a_time_map_shifts_and_scales():
+    assert TimeMap()(Fraction(5)) == 5
+    assert TimeMap(Fraction(2), Fraction(3))(Fraction(5)) == 9
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_a_constant_rate_is_found_behind_millisecond_rounding(rate):
+def test_a_constant_rate_is_found_despite_millisecond_rounding(rate):
     exact = [Fraction(1, 7) + n / rate for n in range(200)]
     rounded = [Fraction(round(time * 1000), 1000) for time in exact]
-    declared = Fraction(round(rate * 1000), 1000)  # containers round the rate too
+    declared = Fraction(round(rate * 1000), 1000)  # containers round the rate, too
     grid = find_grid(rounded, Fraction(1, 1000), [declared])
     assert grid is not None
     assert grid.rate == rate
@@ -86,7 +97,7 @@ def test_a_dropped_frame_does_not_make_a_rate_variable():
     assert grid.rate == 30
 
 
-def test_phone_footage_is_variable_and_left_alone():
+def test_phone_footage_has_a_variable_rate():
     times = [Fraction(n, 30) + Fraction(n % 7, 400) for n in range(100)]
     assert find_grid(times, Fraction(1, 90000), [Fraction(30), Fraction(60)]) is None
 
@@ -100,7 +111,7 @@ def test_phone_footage_is_variable_and_left_alone():
         ("12.5", Fraction(25, 2)),
     ],
 )
-def test_rates_are_read_as_written(text, value):
+def test_rates_are_parsed(text, value):
     assert parse_rate(text) == value
 
 
@@ -111,7 +122,7 @@ def test_bad_rates_are_refused_in_one_line(text):
     assert "\n" not in str(caught.value)
 
 
-def test_times_are_read_as_written():
+def test_times_are_parsed():
     assert parse_time("1:02:03.5") == Fraction(7447, 2)
     for text in ("-1", "1:2:3:4", "x"):
         with pytest.raises(UsageError):

@@ -1,1 +1,1 @@
-"""All that knows a container or a codec: reading, writing, time, colour, cuts and duplicates."""
+"""Everything that knows a container or a codec: reading, writing, times, colour, scene cuts and duplicates."""

@@ -1,9 +1,9 @@
-"""Sound at another speed or in another codec: decoded, stretched with its pitch kept, encoded again.
+"""Audio at another speed or in another codec: decoded, stretched at constant pitch, and encoded again.
 
     packets ── decode ──► FFmpeg's atempo ── encode ──► packets
 
-Slow motion with ``--audio stretch`` comes here, and sound whose codec the output's container does not take; otherwise
-audio packets are copied as they are.
+`stream_copier` uses it for slow motion with `audio="stretch"`, and for audio whose codec the output's container does
+not take (at factor 1, without atempo). All other audio is copied packet by packet.
 """
 
 from __future__ import annotations
@@ -20,19 +20,23 @@ import av.filter
 
 __all__ = ["AudioStretcher", "choose_audio_encoder"]
 
-
 _LOSSLESS = ("flac", "alac", "wavpack", "tta", "ape", "mlp", "truehd")
 
 
 def choose_audio_encoder(codec: str, container: str) -> str:
-    """The encoder for sound: the source's codec where the container takes it, else one that loses as little."""
+    """Choose the encoder for audio: the source's own codec if the container takes it, or else one as good.
+
+    Args:
+        codec: FFmpeg's name of the source's codec.
+        container: FFmpeg's name of the output's format.
+    """
     usual = {"webm": "libopus", "avi": "libmp3lame", "ogg": "libopus", "mxf": "pcm_s16le"}.get(container, "aac")
     own = {"opus": "libopus", "vorbis": "libopus", "mp3": "libmp3lame"}.get(codec, codec)
     lossless = ["flac", "alac"] if codec in _LOSSLESS else []
     names: list[str] = [own, *lossless, usual, "aac", "pcm_s16le"]
     for name in names:
         try:
-            # Some containers only say when their header is written that they do not take a codec.
+            # Some containers reject a codec only when their header is written, so one is written to memory.
             trial: Any
             with io.BytesIO() as memory, av.open(memory, "w", format=container) as trial:
                 trial.add_stream(name, rate=48000)
@@ -44,13 +48,16 @@ def choose_audio_encoder(codec: str, container: str) -> str:
 
 
 class AudioStretcher:
-    """Stretches one audio stream into a stream of an output container.
+    """Stretches one audio stream into a new stream of an output container.
 
     Args:
         source: The input's audio stream.
         output: The output container, not yet started.
         container: FFmpeg's name of its format.
-        factor: How many times longer the sound becomes, > 0.
+        factor: How many times longer the audio becomes, > 0.
+
+    Attributes:
+        stream: The stream of the output.
     """
 
     def __init__(
@@ -61,54 +68,45 @@ class AudioStretcher:
         factor: Fraction,
     ) -> None:
         context = source.codec_context
-        self._factor = factor
-        self._output = output
-        rate = context.sample_rate
         name = choose_audio_encoder(context.name, container)
-        if name == "libopus":
-            rate = 48000
-        self.stream: Any = output.add_stream(name, rate=rate, layout=context.layout.name)
-        self._rate = rate
+        self._factor = factor
+        self._rate = 48000 if name == "libopus" else context.sample_rate
+        self.stream: Any = output.add_stream(name, rate=self._rate, layout=context.layout.name)
         self._graph: av.filter.Graph | None = None
-        self._context = context
-        self._offset: Fraction | None = None
-        self._zero = Fraction(0)
+        self._offset: Fraction | None = None  # when the output begins, in seconds
+        self._samples = 0  # how many samples were encoded
 
     def push(self, packet: av.Packet[Any], time: Fraction | None) -> list[Any]:
-        """Take a packet of the source; give the packets of the output that are finished.
+        """Take a packet of the source; return the packets of the output that are finished.
 
         Args:
-            packet: The packet as it stands in the input.
-            time: When it begins on the output's clock before stretching, in seconds.
+            packet: The packet as it is in the input.
+            time: When it begins, in seconds from the time that becomes 0 in the output.
         """
         if self._offset is None and time is not None:
             self._offset = max(Fraction(0), time) * self._factor
-        made: list[Any] = []
         try:
             frames: list[Any] = packet.decode()
         except av.error.FFmpegError:
             return []
+        finished: list[Any] = []
         for frame in frames:
-            made += self._through(frame)
-        return made
+            if self._graph is None:
+                self._graph = self._build_graph(frame)
+            frame.pts = None
+            self._graph.push(frame)
+            finished += self._pull(self._graph)
+        return finished
 
     def flush(self) -> list[Any]:
-        """The rest."""
-        made: list[Any] = []
+        """Return the remaining packets."""
+        finished: list[Any] = []
         if self._graph is not None:
             self._graph.push(None)
-            made += self._pull()
-        made += [self._placed(p) for p in self.stream.encode(None)]
-        return made
+            finished += self._pull(self._graph)
+        return finished + [self._shift(packet) for packet in self.stream.encode(None)]
 
-    def _through(self, frame: av.AudioFrame) -> list[Any]:
-        if self._graph is None:
-            self._graph = self._build(frame)
-        frame.pts = None
-        self._graph.push(frame)
-        return self._pull()
-
-    def _build(self, frame: av.AudioFrame) -> av.filter.Graph:
+    def _build_graph(self, frame: av.AudioFrame) -> av.filter.Graph:
         graph = av.filter.Graph()
         last = graph.add_abuffer(
             sample_rate=frame.sample_rate,
@@ -116,49 +114,44 @@ class AudioStretcher:
             layout=frame.layout.name,
             time_base=Fraction(1, frame.sample_rate),
         )
-        # one atempo slows down to half speed at the most; at the same speed there is none
-        left = 1 / self._factor
-        steps = []
-        while left < Fraction(1, 2):
-            steps.append(Fraction(1, 2))
-            left *= 2
-        if left != 1:
-            steps.append(left)
-        for step in steps:
-            node = graph.add("atempo", f"{float(step):.12g}")
+        encoder = self.stream.codec_context
+        layout = f"sample_fmts={encoder.format.name}:sample_rates={self._rate}:channel_layouts={encoder.layout.name}"
+        filters = [("atempo", f"{float(tempo):.12g}") for tempo in _tempos(1 / self._factor)]
+        for name, options in [*filters, ("aformat", layout)]:
+            node = graph.add(name, options)
             last.link_to(node)
             last = node
-        wanted = self.stream.codec_context
-        form = graph.add(
-            "aformat",
-            f"sample_fmts={wanted.format.name}:sample_rates={self._rate}:channel_layouts={wanted.layout.name}",
-        )
-        sink = graph.add("abuffersink")
-        last.link_to(form)
-        form.link_to(sink)
+        last.link_to(graph.add("abuffersink"))
         graph.configure()
-        size = wanted.frame_size
-        if size:
-            graph.set_audio_frame_size(size)
+        if encoder.frame_size:
+            graph.set_audio_frame_size(encoder.frame_size)
         return graph
 
-    def _pull(self) -> list[Any]:
-        assert self._graph is not None
-        made: list[Any] = []
+    def _pull(self, graph: av.filter.Graph) -> list[Any]:
+        """Encode the frames that the filters have finished."""
+        finished: list[Any] = []
         while True:
             try:
-                frame: Any = self._graph.pull()
+                frame: Any = graph.pull()
             except (av.error.BlockingIOError, av.error.EOFError):
-                return made
-            frame.pts = self._written
+                return finished
+            frame.pts = self._samples
             frame.time_base = Fraction(1, self._rate)
-            self._written += frame.samples
-            made += [self._placed(p) for p in self.stream.encode(frame)]
+            self._samples += frame.samples
+            finished += [self._shift(packet) for packet in self.stream.encode(frame)]
 
-    _written = 0
-
-    def _placed(self, packet: Any) -> Any:
+    def _shift(self, packet: Any) -> Any:
+        """Move a packet to where the audio begins in the output."""
         shift = int((self._offset or Fraction(0)) / packet.time_base)
         packet.pts += shift
         packet.dts += shift
         return packet
+
+
+def _tempos(tempo: Fraction) -> list[Fraction]:
+    """The factors of a tempo, each of which one atempo filter can do: it slows down to half speed at most."""
+    tempos = []
+    while tempo < Fraction(1, 2):
+        tempos.append(Fraction(1, 2))
+        tempo *= 2
+    return [*tempos, tempo] if tempo != 1 else tempos

@@ -1,14 +1,15 @@
-"""Video frames as arrays, in their own format.
+"""Access to the samples of a video frame as numpy arrays, in the frame's own pixel format.
 
-`planes` gives the samples of a frame as numpy views, one array a plane, without a copy and without a conversion:
+`planes` returns views of a frame's memory, one array for each plane, without a copy and without a conversion:
 
     yuv420p       Y (H, W)        U (H/2, W/2)      V (H/2, W/2)      uint8
     yuv422p10le   Y (H, W)        U (H, W/2)        V (H, W/2)        uint16
     nv12          Y (H, W)        UV (H/2, W/2, 2)                    uint8
     rgb48be       RGB (H, W, 3)                                       uint16 (big-endian view)
 
-`frame_from_planes` writes planes into a new frame of the same format. Formats that are not made of whole bytes
-(palettes, bit streams, packed 4:2:2) are first converted, without loss, to one that is: see `to_supported_format`.
+`frame_from_planes` makes a new frame of the same format from planes. Formats whose samples are not whole bytes side by
+side (palettes, bit streams, packed 4:2:2) are first converted, without loss, to one of this kind: the reader calls
+`to_supported_format` on each frame.
 """
 
 from __future__ import annotations
@@ -38,31 +39,21 @@ __all__ = [
 Plane = NDArray[Any]
 """Samples of one plane: (h, w) or (h, w, channels), uint8 or uint16."""
 
+# Formats that `planes` cannot read, and the format that holds the same samples.
 _REPLACEMENTS = {
-    "pal8": "rgba",
-    "monow": "gray",
-    "monob": "gray",
-    "yuyv422": "yuv422p",
-    "uyvy422": "yuv422p",
-    "yvyu422": "yuv422p",
-    "uyyvyy411": "yuv411p",
-    "y210le": "yuv422p10le",
-    "y212le": "yuv422p12le",
-    "xv30le": "yuv444p10le",
-    "x2rgb10le": "gbrp10le",
-    "x2bgr10le": "gbrp10le",
-    "ayuv": "yuva444p",
-    "vuya": "yuva444p",
-    "uyva": "yuva444p",
-    "ayuv64le": "yuva444p16le",
-    "ayuv64be": "yuva444p16le",
-    "xyz12le": "rgb48le",
-}
+    "pal8": "rgba", "monow": "gray", "monob": "gray", "yuyv422": "yuv422p", "uyvy422": "yuv422p", "yvyu422": "yuv422p",
+    "uyyvyy411": "yuv411p", "y210le": "yuv422p10le", "y212le": "yuv422p12le", "xv30le": "yuv444p10le",
+    "x2rgb10le": "gbrp10le", "x2bgr10le": "gbrp10le", "ayuv": "yuva444p", "vuya": "yuva444p", "uyva": "yuva444p",
+    "ayuv64le": "yuva444p16le", "ayuv64be": "yuva444p16le", "xyz12le": "rgb48le",
+}  # fmt: skip
 
 
 @cache
-def _layout(name: str) -> tuple[tuple[tuple[int, ...], ...], np.dtype[Any]] | None:
-    """For each plane (channels, log2 of the horizontal and vertical subsampling), and the sample type; or None."""
+def _plane_layout(name: str) -> tuple[tuple[tuple[int, ...], ...], np.dtype[Any]] | None:
+    """The planes of a format: (channels, log2 of the subsampling in x, in y) of each, and the type of a sample.
+
+    None if the format has no planes of whole samples.
+    """
     width = height = 64
     fmt = av.VideoFormat(name, width, height)
     if fmt.is_bit_stream or fmt.has_palette or fmt.is_bayer:
@@ -92,48 +83,46 @@ def _layout(name: str) -> tuple[tuple[tuple[int, ...], ...], np.dtype[Any]] | No
 
 @cache
 def supported_format(name: str) -> str:
-    """The format in which frames of format `name` can be worked on; `name` itself wherever possible.
+    """The format to which `to_supported_format` converts frames of format `name`; `name` itself where possible.
 
     Raises:
-        InputError: if there is none (raw sensor data, floating point).
+        InputError: for raw sensor data and floating point, which are not supported.
     """
-    if _layout(name) is not None:
+    if _plane_layout(name) is not None:
         return name
     replacement = _REPLACEMENTS.get(name)
     if replacement is None:
         fmt = av.VideoFormat(name, 64, 64)
         if fmt.is_bayer or "f16" in name or "f32" in name:
             raise InputError(f"The pixel format {name} is not supported: convert the input to 16-bit RGB or YUV first.")
-        deep = max((c.bits for c in fmt.components), default=8) > 8
+        deep = bit_depth(name) > 8
         replacement = ("gbrp16le" if deep else "rgb24") if fmt.is_rgb else ("yuv444p16le" if deep else "yuv444p")
     return replacement
 
 
 def to_supported_format(frame: av.VideoFrame) -> av.VideoFrame:
-    """`frame` itself, or the same picture in a format made of whole samples (see `supported_format`)."""
+    """Convert a frame to a format that `planes` reads; a frame that has one already is returned as it is."""
     name = supported_format(frame.format.name)
     if name == frame.format.name:
         return frame
     return frame.reformat(format=name)
 
 
-def _shape(frame: av.VideoFrame, plane: tuple[int, ...]) -> tuple[int, int, int]:
-    channels, sub_x, sub_y = plane
-    return -(-frame.height // (1 << sub_y)), -(-frame.width // (1 << sub_x)), channels
-
-
 def planes(frame: av.VideoFrame) -> list[Plane]:
-    """The planes of `frame` as views of its memory, each (h, w) or (h, w, channels), uint8 or uint16.
+    """The planes of a frame as views of its memory, each (h, w) or (h, w, channels), uint8 or uint16.
 
-    Big-endian formats come as arrays of big-endian type. See `to_supported_format` for the formats.
+    Samples of big-endian formats keep their byte order, as arrays of big-endian type.
+
+    Raises:
+        InputError: if the format is not supported (see `to_supported_format`).
     """
-    layout = _layout(frame.format.name)
+    layout = _plane_layout(frame.format.name)
     if layout is None:
         raise InputError(f"The pixel format {frame.format.name} cannot be read as planes.")
-    shapes, dtype = layout
+    descriptions, dtype = layout
     result: list[Plane] = []
-    for number, description in enumerate(shapes):
-        height, width, channels = _shape(frame, description)
+    for number, (channels, sub_x, sub_y) in enumerate(descriptions):
+        height, width = -(-frame.height // (1 << sub_y)), -(-frame.width // (1 << sub_x))
         memory: Any = frame.planes[number]
         line = memory.line_size // dtype.itemsize
         samples = np.frombuffer(memory, dtype)[: line * height].reshape(height, line)[:, : width * channels]
@@ -142,7 +131,7 @@ def planes(frame: av.VideoFrame) -> list[Plane]:
 
 
 def frame_from_planes(parts: Sequence[Plane], like: av.VideoFrame) -> av.VideoFrame:
-    """A new frame with the format, size and colour description of `like` and the given planes."""
+    """Make a frame of the given planes, with the format, size and colour description of `like`."""
     frame = av.VideoFrame(like.width, like.height, like.format.name)
     for target, part in zip(planes(frame), parts, strict=True):
         target[...] = part
@@ -154,7 +143,7 @@ def frame_from_planes(parts: Sequence[Plane], like: av.VideoFrame) -> av.VideoFr
 
 
 def bit_depth(name: str) -> int:
-    """The number of bits of a sample of the pixel format `name`."""
+    """How many bits a sample of the pixel format has."""
     return max((c.bits for c in av.VideoFormat(name, 16, 16).components), default=8)
 
 
@@ -169,12 +158,17 @@ def has_alpha(name: str) -> bool:
 
 
 def luma8(frame: av.VideoFrame, parts: Sequence[Plane] | None = None) -> NDArray[np.uint8]:
-    """A grey picture of `frame`, (H, W) uint8: its luma, or for RGB a weighted mean; deep samples are cut to 8 bit."""
+    """The luma of a frame, (H, W) uint8, or for RGB a weighted mean; deeper samples are cut to 8 bit.
+
+    Args:
+        frame: The frame.
+        parts: Its planes, if they are known already.
+    """
     name = frame.format.name
     if parts is None:
         parts = planes(frame)
     depth = bit_depth(name)
-    # p010 and its kin keep their samples in the upper bits
+    # p010 and similar formats keep their samples in the upper bits.
     shift = 8 if name.startswith(("p0", "p2", "p4")) or "msb" in name else depth - 8
     if not is_rgb(name):
         first = parts[0]

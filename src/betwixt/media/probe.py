@@ -1,7 +1,7 @@
-"""What a video says of itself: size, exact rate, colour, HDR, rotation, the other streams.
+"""The description of an input video (`VideoInfo`), and the readers of metadata that only decoded frames carry.
 
-`VideoInfo` is what the rest of Betwixt knows of an input; `reader.Reader` fills it from the container and from the
-first decoded frame (some facts, HDR metadata for instance, are stated only there).
+`media.reader` and `media.sequence` fill a `VideoInfo` from the container and the first decoded frame; the pipeline, the
+writer and the command `info` read it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class StreamInfo:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """A video as Betwixt sees it.
+    """What is known of a video before it is read.
 
     Attributes:
         name: The file's name as given.
@@ -69,18 +69,18 @@ class VideoInfo:
         width: Width in pixels, as coded (before rotation).
         height: Height in pixels.
         pixel_format: FFmpeg's name, e.g. yuv420p10le.
-        rate: The exact rate in frames a second: the constant one, or the mean of a variable one.
-        variable: Whether frames do not lie on a constant grid.
-        start: When the video begins, in seconds on the container's clock.
-        duration: In seconds, as stated; None if not stated (a pipe).
-        frames: How many, as stated or following from duration and rate; None if unknown.
+        rate: Frames a second: the exact constant rate, or the mean of a variable one.
+        variable: Whether the rate is variable.
+        start: When the first frame is shown, in seconds on the container's clock.
+        duration: The duration in seconds that the container states; None if it states none (a pipe).
+        frames: How many frames there are, as stated or computed from duration and rate; None if unknown.
         colour: Primaries, transfer, matrix, range, chroma location.
         hdr: Static HDR metadata, or None.
-        rotation: Display matrix as nine integers, or None for an upright picture.
-        aspect: Sample aspect ratio, or None for square or unknown.
+        rotation: The display matrix as nine integers, or None if the video is upright.
+        aspect: The sample aspect ratio; None for square samples or if unknown.
         interlaced: Whether the first frames are interlaced.
         streams: All streams of the container.
-        metadata: The container's tags.
+        metadata: The tags of the container.
     """
 
     name: str
@@ -104,7 +104,7 @@ class VideoInfo:
 
     @property
     def depth(self) -> int:
-        """Bits a sample."""
+        """How many bits a sample has."""
         return bit_depth(self.pixel_format)
 
 
@@ -114,7 +114,8 @@ def hdr_of(frame: av.VideoFrame) -> HDR | None:
     for data in _side_data(frame):
         raw = bytes(data)
         if data.type == SideDataType.MASTERING_DISPLAY_METADATA and len(raw) >= 88:
-            # AVMasteringDisplayMetadata: 3x2 primaries, white point, min, max as AVRational, then two flags
+            # AVMasteringDisplayMetadata: three primaries, the white point, the lowest and the highest luminance as
+            # AVRational, then a flag each for chromaticities and luminance.
             numbers = struct.unpack_from("20i2i", raw)
             values = [
                 Fraction(a, b) if b else Fraction(0) for a, b in zip(numbers[0:20:2], numbers[1:20:2], strict=True)
@@ -132,7 +133,7 @@ def hdr_of(frame: av.VideoFrame) -> HDR | None:
 
 
 def rotation_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
-    """The display matrix of a decoded frame, or None for an upright picture."""
+    """The display matrix of a decoded frame, or None if it is upright."""
     for data in _side_data(frame):
         raw = bytes(data)
         if data.type == SideDataType.DISPLAYMATRIX and len(raw) >= 36:
@@ -143,7 +144,7 @@ def rotation_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
 
 
 def dynamic_hdr(frame: av.VideoFrame) -> str | None:
-    """The name of per-frame HDR metadata that new frames cannot have (HDR10+, Dolby Vision), or None."""
+    """The name of the frame's dynamic HDR metadata (HDR10+, Dolby Vision), which new frames cannot have, or None."""
     names = {"DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_METADATA": "Dolby Vision", "DOVI_RPU_BUFFER": "Dolby Vision"}
     for data in _side_data(frame):
         if data.type.name in names:
@@ -152,7 +153,7 @@ def dynamic_hdr(frame: av.VideoFrame) -> str | None:
 
 
 def _side_data(frame: av.VideoFrame) -> list[Any]:
-    # the container iterates over its items, unlike a mapping over its keys; it refuses kinds that PyAV does not know
+    # Unlike a mapping, it iterates over its values. It raises ValueError for types that PyAV does not know.
     try:
         return list(iter(frame.side_data))
     except ValueError:

@@ -1,32 +1,32 @@
-"""Time, in exact arithmetic: from the source's frame times and a wanted rate to the frames to make.
+"""Times of frames in exact arithmetic: output times from a rate, source times from a container's rounded ones.
 
     source   |a         |b         |c         |        end
     output   |0   |1   |2   |3   |4   |5   |6   |7   |8
 
-Output frame k stands at ``start + k / rate``. It lies in the interval of two source frames, at t in [0, 1) of it;
-t = 0 is the source frame itself. There are as many output frames as start before the source's end, so the duration
-differs from the source's by less than one output frame, at any length: nothing is ever accumulated, every time is
-a `fractions.Fraction` computed from k alone.
+Output frame k is shown at ``start + k / rate`` (`Clock`). It lies in the interval between two source frames, at t in
+[0, 1); t = 0 is the source frame itself. There are as many output frames as begin before the source's end, so the
+duration differs from the source's by less than one output frame, at any length: every time is a `fractions.Fraction`
+computed from k alone, so no error accumulates.
 
-Containers round: Matroska to milliseconds, for instance. A frame that stands within one tick of its place on the
-grid of a constant rate is put back onto it (`Grid`), so that a source frame which coincides with an output frame
-is recognized as such.
+Containers round times, Matroska for instance to milliseconds. `find_grid` finds the constant rate behind the rounded
+times, and `Grid.snap` moves each time back to its exact place, so that a source frame that coincides with an output
+frame is recognized.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from betwixt.errors import UsageError
 
-__all__ = ["Clock", "Grid", "Slot", "TimeMap", "find_grid", "frame_count", "parse_rate", "parse_time", "slots"]
+__all__ = ["Clock", "Grid", "TimeMap", "find_grid", "frame_count", "parse_rate", "parse_time"]
 
 MAX_RATE = Fraction(1000)
-"""The highest output rate in frames a second that is taken for meant."""
+"""The highest output rate, in frames a second; a higher one is taken for a mistake."""
 
 _COMMON_RATES = tuple(
     Fraction(n, d)
@@ -38,31 +38,20 @@ _COMMON_RATES = tuple(
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Slot:
-    """One output frame.
-
-    Attributes:
-        index: Its number, from 0.
-        time: When it stands, in seconds on the source's clock.
-        left: The number of the source frame at or before it.
-        right: The number of the source frame after it; None behind the last frame.
-        t: Its place between the two, 0 <= t < 1; 0 stands for the left frame itself.
-    """
-
-    index: int
-    time: Fraction
-    left: int
-    right: int | None
-    t: Fraction
-
-
 class Clock:
-    """Gives the output frames in order, interval by interval.
+    """Generates the numbers and times of output frames in order, one interval after the other.
 
     Args:
         start: The time of output frame 0, in seconds.
         rate: Output frames for each second of the source, > 0.
+
+    Attributes:
+        index: The number of the next output frame.
+
+    Example:
+        >>> clock = Clock(start=Fraction(0), rate=Fraction(60))
+        >>> [(index, str(time)) for index, time in clock.until(Fraction(1, 24))]
+        [(0, '0'), (1, '1/60'), (2, '1/30')]
     """
 
     def __init__(self, start: Fraction, rate: Fraction) -> None:
@@ -71,16 +60,17 @@ class Clock:
         self.index = 0
 
     def until(self, time: Fraction) -> Iterator[tuple[int, Fraction]]:
-        """The numbers and times of the output frames, from where the last call stopped, that stand before `time`."""
+        """Yield the number and time of each next output frame before `time`."""
         while (now := self.start + self.index / self.rate) < time:
             self.index += 1
             yield self.index - 1, now
 
     def onwards(self) -> Iterator[tuple[int, Fraction]]:
-        """The numbers and times of all output frames from where the last call stopped, without an end."""
+        """Yield the number and time of each next output frame, without an end."""
         while True:
+            now = self.start + self.index / self.rate
             self.index += 1
-            yield self.index - 1, self.start + (self.index - 1) / self.rate
+            yield self.index - 1, now
 
 
 @dataclass(frozen=True)
@@ -100,49 +90,19 @@ class TimeMap:
         return (time - self.zero) * self.scale
 
 
-def slots(times: Iterable[Fraction], end: Fraction, rate: Fraction) -> Iterator[Slot]:
-    """The output frames for source frames at `times` (increasing, the last before `end`).
-
-    Args:
-        times: When each source frame begins, in seconds.
-        end: When the last one ends.
-        rate: Output frames for each second of the source.
-
-    Yields:
-        One `Slot` for each output frame, in order.
-
-    Example:
-        >>> [(s.left, str(s.t)) for s in slots([Fraction(0), Fraction(1, 24)], Fraction(2, 24), Fraction(60))]
-        [(0, '0'), (0, '2/5'), (0, '4/5'), (1, '1/5'), (1, '3/5')]
-    """
-    clock: Clock | None = None
-    previous = Fraction(0)
-    number = -1
-    for number, time in enumerate(times):
-        if clock is None:
-            clock = Clock(time, rate)
-        else:
-            for index, now in clock.until(time):
-                yield Slot(index, now, number - 1, number, (now - previous) / (time - previous))
-        previous = time
-    if clock is not None:
-        for index, now in clock.until(end):
-            yield Slot(index, now, number, None, (now - previous) / (end - previous))
-
-
 def frame_count(duration: Fraction, rate: Fraction) -> int:
-    """How many frames at `rate` start within `duration` seconds."""
+    """How many frames at `rate` begin within `duration` seconds."""
     return math.ceil(duration * rate)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The times of a constant rate, which a container has rounded.
+    """The exact times of a video of constant rate, whose container has rounded them.
 
     Attributes:
         rate: Frames a second.
         origin: The time of frame 0 in seconds.
-        tolerance: How far rounding can have moved a frame, in seconds.
+        tolerance: How far rounding may have moved a frame, in seconds.
     """
 
     rate: Fraction
@@ -153,33 +113,33 @@ class Grid:
         """The number of the grid point nearest to `time`."""
         return round((time - self.origin) * self.rate)
 
-    def holds(self, time: Fraction) -> bool:
-        """Whether `time` is a grid point but for rounding."""
+    def contains(self, time: Fraction) -> bool:
+        """Whether `time` is a grid point, apart from rounding."""
         return abs(self.origin + self.number(time) / self.rate - time) <= self.tolerance
 
     def snap(self, time: Fraction) -> Fraction:
-        """The grid point that `time` stands for; `time` itself where it stands for none."""
-        return self.origin + self.number(time) / self.rate if self.holds(time) else time
+        """Move `time` to its grid point; a time that is no grid point is returned as it is."""
+        return self.origin + self.number(time) / self.rate if self.contains(time) else time
 
 
 def find_grid(times: Sequence[Fraction], tick: Fraction, declared: Sequence[Fraction | None]) -> Grid | None:
-    """The constant rate on which all `times` lie but for the container's rounding, if there is one.
+    """Find the constant rate at which all `times` follow each other, apart from the container's rounding.
 
     Args:
         times: Times of the first frames in seconds, increasing.
         tick: The container's resolution in seconds; each time is off by less than this.
-        declared: Rates that the container states, the most trusted first.
+        declared: The rates that the container states, the most reliable first; None where it states none.
 
     Returns:
-        The grid, or None for a variable rate. Single frames may be missing from it (a capture that dropped frames),
-        but most must follow each other.
+        The grid, or None for a variable rate. Up to a tenth of the frames may be missing from it (a capture that
+        dropped frames).
     """
     stated = [rate for rate in declared if rate is not None and 0 < rate <= 10 * MAX_RATE]
     if len(times) < 2:
         return Grid(stated[0], times[0], tick) if times and stated else None
     candidates: list[Fraction] = []
     for rate in stated:
-        # a rate that was stored rounded stands for the common one beside it
+        # A rate that was stored rounded stands for the common rate next to it.
         candidates += [common for common in _COMMON_RATES if abs(common - rate) < rate / 20000]
         candidates.append(rate)
     span = times[-1] - times[0]
@@ -192,15 +152,19 @@ def find_grid(times: Sequence[Fraction], tick: Fraction, declared: Sequence[Frac
         steps = [b - a for a, b in itertools.pairwise(numbers)]
         if min(steps) < 1 or steps.count(1) * 10 < len(steps) * 9:
             continue
-        if all(grid.holds(time) for time in times):
+        if all(grid.contains(time) for time in times):
             return grid
     return None
 
 
 def parse_rate(text: str | int | float | Fraction, what: str = "rate") -> Fraction:
-    """A frame rate or factor as written by a person: 60, 59.94, 60000/1001.
+    """Parse a frame rate or a factor: 60, 59.94 or 60000/1001.
 
-    The usual decimal names of the NTSC rates mean those rates: 23.976, 29.97, 47.952, 59.94, 119.88.
+    The decimal names of the NTSC rates mean the exact rates: 23.976, 29.97, 47.952, 59.94 and 119.88.
+
+    Args:
+        text: The rate.
+        what: What it is called in messages; only for "rate" are NTSC rates recognized.
 
     Raises:
         UsageError: if it is not a number, not positive or not finite.
@@ -224,7 +188,14 @@ def parse_rate(text: str | int | float | Fraction, what: str = "rate") -> Fracti
 
 
 def parse_time(text: str | int | float | Fraction, what: str = "time") -> Fraction:
-    """A time as written by a person: 90, 90.5, 1:30, 00:01:30.500; in seconds.
+    """Parse a time, in seconds or with minutes and hours: 90, 90.5, 1:30, 00:01:30.500.
+
+    Args:
+        text: The time.
+        what: What it is called in messages.
+
+    Returns:
+        The time in seconds.
 
     Raises:
         UsageError: if it is not a time or negative.

@@ -1,11 +1,13 @@
-"""Transfer characteristics: from the code values of a video to light and back.
+"""Transfer characteristics: conversion between the code values of a video and linear light.
 
-    R'G'B' in [0, 1], as coded ── to_light ──► light, 0 to 1 ── from_light ──► R'G'B'
+    R'G'B' in [0, 1], as coded ── to_light ──► light in [0, 1] ── from_light ──► R'G'B'
 
-Each is the function that ITU-T H.273 (table 3) gives for the stream's code, so light is that of the scene for camera
-curves (BT.709, BT.2020, HLG) and of the display for display curves (sRGB, PQ, BT.470). Where a stream states none, its
-kind decides: sRGB for RGB pictures, BT.709 for video. Averaging light is what a shutter does; averaging code values
-darkens bright things that move.
+Motion blur (`pipeline.blur`) averages linear light, as a shutter does; the mean of code values would darken bright
+things that move.
+
+The functions are those of ITU-T H.273, table 3. Light is that of the scene for camera curves (BT.709, BT.2020, HLG)
+and that of the display for display curves (sRGB, PQ, BT.470). A stream that states no transfer characteristic is taken
+for sRGB if it is RGB, and for BT.709 otherwise.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ __all__ = ["Transfer", "transfer_of"]
 Values = NDArray[Any]
 
 _STEPS = 1 << 16
-"""Entries of the table from code values to light: no coded picture has more."""
+"""Entries of the table from code values to light: as many as there are code values of 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,9 @@ class Transfer:
     """A transfer characteristic.
 
     Attributes:
-        name: As people call it.
-        decode: From code values in [0, 1] to light in [0, 1].
-        encode: Its inverse.
+        name: Its common name.
+        decode: Converts code values in [0, 1] to light in [0, 1].
+        encode: Converts light to code values.
     """
 
     name: str
@@ -46,13 +48,13 @@ class Transfer:
         return self.decode(codes).astype(np.float32)
 
     def to_light(self, codes: Values) -> NDArray[np.float32]:
-        """Light of code values in [0, 1], by table: exact at the 65536 values that 16 bits hold."""
+        """Convert code values in [0, 1] to light, by a table that is exact at the 65536 values of 16 bits."""
         index = (np.clip(codes, 0, 1) * np.float32(_STEPS - 1) + np.float32(0.5)).astype(np.uint16)
         light: NDArray[np.float32] = self._table[index]
         return light
 
     def from_light(self, light: Values) -> NDArray[np.float32]:
-        """Code values of light in [0, 1]."""
+        """Convert light in [0, 1] to code values."""
         codes: NDArray[np.float32] = self.encode(np.clip(light, 0, 1)).astype(np.float32)
         return codes
 
@@ -62,7 +64,7 @@ def _power(name: str, gamma: float) -> Transfer:
 
 
 def _piecewise(name: str, alpha: float, beta: float, slope: float, gamma: float) -> Transfer:
-    """alpha L^gamma - (alpha - 1) from beta on, slope L below."""
+    """Code values are alpha L^gamma - (alpha - 1) for light L from `beta` on, and slope L below."""
     start = slope * beta
 
     def decode(v: Values) -> Values:
@@ -75,6 +77,7 @@ def _piecewise(name: str, alpha: float, beta: float, slope: float, gamma: float)
 
 
 def _logarithmic(name: str, decades: float) -> Transfer:
+    """Code values are 1 + log10(L) / decades; light below 10^-decades is black."""
     least = 10.0**-decades
 
     def encode(light: Values) -> Values:
@@ -139,7 +142,11 @@ _BY_CODE = {
 
 
 def transfer_of(code: int, rgb: bool = False) -> Transfer:
-    """The transfer characteristic of an H.273 code; `rgb` decides where it states none.
+    """The transfer characteristic of an H.273 code.
+
+    Args:
+        code: The code; 2 and unknown ones state nothing.
+        rgb: Whether the stream is RGB, which decides if the code states nothing.
 
     Example:
         >>> transfer_of(16).name, transfer_of(2).name, transfer_of(2, rgb=True).name
