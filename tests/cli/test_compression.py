@@ -35,7 +35,7 @@ def test_encode_and_decode(tmp_path, clip, capsys):
         (["encode", "{clip}", "{out}.mkv", "--base", "h266"], "no base codec 'h266'"),
         (["encode", "missing.mp4", "{out}.mkv", "--model", "dis"], "does not exist"),
         (["decode", "{clip}", "{out}.mkv"], "was not made by betwixt encode"),
-        (["rd-curve", "{clip}", "-o", "{out}/x"], "does not exist: make it first"),
+        (["rd-curve", "{clip}", "-o", "{out}/x"], "does not exist"),
         (["rd-curve", "{clip}", "-o", "{out}", "--qualities", "a"], "are not whole numbers"),
     ],
 )

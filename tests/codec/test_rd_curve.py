@@ -5,7 +5,9 @@ import dataclasses
 
 import pytest
 
-from betwixt.codec.rd_curve import CurvePoint, CurveRequest, bd_rate, markdown_report, measure_rd_curves, rate_at
+from betwixt.codec.rd_curve import CurveRequest, measure_rd_curves
+from betwixt.codec.rd_report import bd_rate, markdown_report, rate_at
+from betwixt.codec.rd_table import CurvePoint
 from betwixt.errors import InputError, UsageError
 from clips import make_clip
 

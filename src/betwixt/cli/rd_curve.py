@@ -50,7 +50,8 @@ def rd_curve(
     Each point is a file that was written and decoded again; its size gives the rate.
     """
     from betwixt.cli.report import print_notes
-    from betwixt.codec.rd_curve import CurveRequest, markdown_report, measure_rd_curves
+    from betwixt.codec.rd_curve import CurveRequest, measure_rd_curves
+    from betwixt.codec.rd_report import markdown_report
     from betwixt.errors import UsageError
 
     try:
