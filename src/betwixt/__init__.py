@@ -1,4 +1,4 @@
-"""Betwixt makes the frames in between.
+"""Betwixt interpolates video: it makes the frames in between, for any video and any frame rate.
 
     >>> import betwixt
     >>> model = betwixt.load_model("dis")

@@ -38,7 +38,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="betwixt",
-    help="Betwixt makes the frames in between: any video, any frame rate, every source frame untouched.",
+    help="Betwixt interpolates video: new frames in between, for any video and any frame rate.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -73,7 +73,7 @@ def _root(
         False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
-    """Betwixt makes the frames in between: any video, any frame rate, every source frame untouched."""
+    """Betwixt interpolates video: new frames in between, for any video and any frame rate."""
 
 
 def main() -> None:
