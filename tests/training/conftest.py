@@ -1,4 +1,4 @@
-"""A tiny network in training, with everything that a real one may have, and tiny data."""
+"""A tiny objective with all features that a real one may have, and tiny data."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TinyOptions:
 
 
 class Tiny(Objective):
-    """Blend, with a teacher that helps in the first stage, noise, a buffer, a fixed network and something prepared."""
+    """Trains `Blend` with a teacher in the first stage, noise, a buffer, a frozen network and prepared inputs."""
 
     stages = ("coarse", "fine")
     margin = 4
@@ -98,17 +98,17 @@ class Tiny(Objective):
     def loss(self, batch: Batch, progress: float) -> LossTerms:
         assert batch.extra["place"].shape == (len(batch), 1, *batch.frame0.shape[-2:])
         self.seen += len(batch)
-        made = self.blend(batch.frame0, batch.frame1, batch.t).frame
-        noise = 0.01 * torch.rand(()) * (made - 0.5).square().mean()
-        close = (made - batch.truth).abs().mean()
-        distillation = (self.teacher(batch.truth) - made).square().mean() + self.fixed(made).mean() * 0.01
-        total = close + noise + (1 - progress) * distillation + batch.extra["one"].mean() * made.mean() * 0.01
+        frame = self.blend(batch.frame0, batch.frame1, batch.t).frame
+        noise = 0.01 * torch.rand(()) * (frame - 0.5).square().mean()
+        close = (frame - batch.truth).abs().mean()
+        distillation = (self.teacher(batch.truth) - frame).square().mean() + self.fixed(frame).mean() * 0.01
+        total = close + noise + (1 - progress) * distillation + batch.extra["one"].mean() * frame.mean() * 0.01
         return LossTerms(total, {"close": close.detach()})
 
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The objective `tiny` is there."""
+    """Register the objective `tiny`."""
     monkeypatch.setitem(registry.OBJECTIVES, "tiny", Tiny)
 
 
@@ -123,13 +123,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the data is prepared, once."""
+    """The cache in which the data is prepared, once."""
     return tmp_path_factory.mktemp("prepared") / "cache"
 
 
 @pytest.fixture
 def recipe(tmp_path: Path, tiny: None) -> Callable[..., Any]:
-    """Loads a recipe of the tiny network, with settings changed and text added."""
+    """Loads a recipe of the tiny network, with changed settings and additional TOML text."""
 
     def load(*settings: str, more: str = "") -> Any:
         path = tmp_path / "tiny.toml"

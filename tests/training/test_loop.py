@@ -54,7 +54,7 @@ crop = 32
 
 
 class RecordingReporter:
-    """Keeps what it is told."""
+    """A reporter that records notes and scores."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -71,7 +71,7 @@ class RecordingReporter:
 
 @pytest.fixture
 def go(data: Path, cache: Path, tmp_path: Path):
-    """Trains in a folder of the test; gives what was told."""
+    """Trains in a folder of the test; `go.report` is the reporter of the last run."""
 
     def run(recipe: Any, folder: str, **more: Any) -> TrainingProgress:
         run.report = RecordingReporter()
@@ -80,46 +80,46 @@ def go(data: Path, cache: Path, tmp_path: Path):
     return run
 
 
-def tensors(path: Path) -> dict[str, torch.Tensor]:
+def load_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     return load_file(path / "checkpoint.safetensors")
 
 
-def differ(one: Path, other: Path) -> list[str]:
-    a, b = tensors(one), tensors(other)
+def differing_tensors(one: Path, other: Path) -> list[str]:
+    a, b = load_checkpoint(one), load_checkpoint(other)
     assert set(a) == set(b)
     return [name for name in a if not torch.equal(a[name], b[name])]
 
 
 @pytest.mark.parametrize("stop", [4, 12, 16])
-def test_a_stopped_run_goes_on_bit_for_bit_in_every_stage(stop: int, recipe, go, tmp_path: Path) -> None:
+def test_a_stopped_run_resumes_bit_for_bit_in_every_stage(stop: int, recipe, go, tmp_path: Path) -> None:
     go(recipe(more=STAGES), "whole")
     go(recipe(more=STAGES), "parts", until=stop)
     assert go(recipe(more=STAGES), "parts", resume=True).samples == 24
-    assert not differ(tmp_path / "whole", tmp_path / "parts")
+    assert not differing_tensors(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_workers_do_not_change_what_is_learned(go, tmp_path: Path) -> None:
+def test_workers_do_not_change_the_result(go, tmp_path: Path) -> None:
     compact = tmp_path / "compact.toml"
     compact.write_text(COMPACT)
-    go(load_recipe(compact), "alone")
-    go(load_recipe(compact), "helped", workers=2)
-    assert not differ(tmp_path / "alone", tmp_path / "helped")
+    go(load_recipe(compact), "without")
+    go(load_recipe(compact), "with", workers=2)
+    assert not differing_tensors(tmp_path / "without", tmp_path / "with")
 
 
-def test_a_step_in_parts_is_the_same_step(recipe, go, tmp_path: Path) -> None:
+def test_gradient_accumulation_gives_the_same_step(recipe, go, tmp_path: Path) -> None:
     go(recipe("batch=4"), "one", until=4)
     go(recipe("batch=4", "accumulate=2"), "two", until=4)
-    a, b = tensors(tmp_path / "one"), tensors(tmp_path / "two")
-    # The noise of the two parts differs; beside it the gradient is the same.
+    a, b = load_checkpoint(tmp_path / "one"), load_checkpoint(tmp_path / "two")
+    # The noise of the two parts differs; otherwise the gradient is the same.
     assert torch.allclose(a["first.first.weight"], b["first.first.weight"], atol=2e-4)
     assert not torch.allclose(a["first.first.weight"], torch.zeros(()))
 
 
-def test_what_is_frozen_has_no_moments_and_a_teacher_is_not_exported(recipe, go, tmp_path: Path) -> None:
+def test_frozen_parameters_have_no_moments_and_teachers_are_not_exported(recipe, go, tmp_path: Path) -> None:
     go(recipe(more=STAGES), "run")
-    names = set(tensors(tmp_path / "run"))
+    names = set(load_checkpoint(tmp_path / "run"))
     assert {"objective.teacher.weight", "objective.fixed.weight", "objective.seen", "model.first.weight"} <= names
-    assert not any(name.startswith("first.objective") for name in names)  # of the second stage
+    assert not any(name.startswith("first.objective") for name in names)  # frozen in the second stage
     export_weights(tmp_path / "run/checkpoint.safetensors", tmp_path / "weights.safetensors")
     assert set(load_file(tmp_path / "weights.safetensors")) == {
         "first.weight",
@@ -129,44 +129,44 @@ def test_what_is_frozen_has_no_moments_and_a_teacher_is_not_exported(recipe, go,
     }
 
 
-def test_without_an_average_the_weights_themselves_are_kept(recipe, go, tmp_path: Path) -> None:
+def test_without_averaging_the_average_is_the_weights(recipe, go, tmp_path: Path) -> None:
     go(recipe("average=0"), "run", until=8)
-    kept = tensors(tmp_path / "run")
-    assert torch.equal(kept["ema.first.weight"], kept["model.first.weight"])
+    checkpoint = load_checkpoint(tmp_path / "run")
+    assert torch.equal(checkpoint["ema.first.weight"], checkpoint["model.first.weight"])
 
 
 @pytest.mark.parametrize("name", ["compact", "hybrid"])
-def test_exported_weights_say_where_they_come_from_and_load_by_name(data, cache, tmp_path: Path, name: str) -> None:
+def test_exported_weights_record_their_origin_and_load_by_name(data, cache, tmp_path: Path, name: str) -> None:
     (tmp_path / "own.toml").write_text(COMPACT.replace("compact", name))
     request = TrainingRun(data, cache, tmp_path / "run", jobs=1, device="cpu")
     train(load_recipe(tmp_path / "own.toml"), request, SilentReporter())
     target = tmp_path / "weights.safetensors"
     export_weights(tmp_path / "run/small.safetensors", target)
     with safe_open(target, "pt") as file:
-        says = file.metadata()
-    assert says["model"] == says["recipe"] == name
-    assert says["samples"] == "8"
-    assert json.loads(says["network"])["margin"] == 8
-    assert "clip0" in json.loads(says["data"])[0]
-    assert len(says["code"]) == 12
+        metadata = file.metadata()
+    assert metadata["model"] == metadata["recipe"] == name
+    assert metadata["samples"] == "8"
+    assert json.loads(metadata["network"])["margin"] == 8
+    assert "clip0" in json.loads(metadata["data"])[0]
+    assert len(metadata["code"]) == 12
     assert (tmp_path / "run/small.safetensors").stat().st_size < 8_000_000
     assert load_model(name, weights=target).name == name
 
 
-def test_the_checkpoint_in_the_repository_goes_on(data, cache, tmp_path: Path) -> None:
+def test_the_checkpoint_in_the_repository_can_be_resumed(data, cache, tmp_path: Path) -> None:
     source = ROOT / "checkpoints/compact.safetensors"
-    begun = read_checkpoint(source)
+    checkpoint = read_checkpoint(source)
     recipe = load_recipe(ROOT / "recipes/compact.toml")
     objective = make_objective(recipe.network)
     optimizer = torch.optim.AdamW(objective.parameters())
-    assert restore(begun, objective, {}, optimizer) == []
-    assert torch.equal(objective.exported_module.flow.head.weight, begun.tensors["model.flow.head.weight"])
+    assert restore(checkpoint, objective, {}, optimizer) == []
+    assert torch.equal(objective.exported_module.flow.head.weight, checkpoint.tensors["model.flow.head.weight"])
     assert len(optimizer.state) == len(list(Compact().parameters()))
-    assert begun.progress.name == recipe.name
-    assert begun.progress.stage_step == begun.progress.step > 0
+    assert checkpoint.progress.name == recipe.name
+    assert checkpoint.progress.stage_step == checkpoint.progress.step > 0
 
 
-def test_scores_are_those_of_evaluate(recipe, go, tmp_path: Path) -> None:
+def test_development_sets_are_scored(recipe, go, tmp_path: Path) -> None:
     for name in ("Walking", "Beanbags"):
         write(tmp_path / f"eval/middlebury_other/input/{name}/frame10.png", 0)
         write(tmp_path / f"eval/middlebury_other/input/{name}/frame11.png", 2)
@@ -179,15 +179,15 @@ def test_scores_are_those_of_evaluate(recipe, go, tmp_path: Path) -> None:
     assert row["samples"] == 4
     assert 10 < row["middlebury"] < 60
     assert set(row) == {"recipe", "samples", "hours", "middlebury", "davis"}
-    before = tensors(tmp_path / "run")
-    # Nothing is left to train: it is scored again, and nothing changes.
+    before = load_checkpoint(tmp_path / "run")
+    # With nothing left to train the run is scored again and not changed.
     go(recipe(), "run", evaluation=tmp_path / "eval", until=4, resume=True)
     assert go.report.rows[0]["middlebury"] == row["middlebury"]
     assert len((tmp_path / "run/curve.csv").read_text().splitlines()) == 3
-    assert all(torch.equal(before[name], value) for name, value in tensors(tmp_path / "run").items())
+    assert all(torch.equal(before[name], value) for name, value in load_checkpoint(tmp_path / "run").items())
 
 
-def test_a_loss_that_diverges_ends_the_run_and_keeps_the_last_good_checkpoint(recipe, go, tmp_path: Path) -> None:
+def test_a_diverging_loss_stops_the_run_and_keeps_the_last_good_checkpoint(recipe, go, tmp_path: Path) -> None:
     go(recipe(), "run", until=8)
     good = (tmp_path / "run/checkpoint.safetensors").read_bytes()
     with pytest.raises(InputError, match=r"diverged after \d+ samples.*`resume=True`"):
@@ -197,7 +197,7 @@ def test_a_loss_that_diverges_ends_the_run_and_keeps_the_last_good_checkpoint(re
         go(recipe("learning_rate=1e30", "warm_up=0"), "other")
 
 
-def test_checkpoints_that_do_not_fit_are_refused(recipe, go, tmp_path: Path) -> None:
+def test_checkpoints_of_other_runs_and_damaged_ones_are_refused(recipe, go, tmp_path: Path) -> None:
     go(recipe(), "run", until=4)
     with pytest.raises(UsageError, match="`resume=True` to continue"):
         go(recipe(), "run")
@@ -225,7 +225,7 @@ def test_checkpoints_that_do_not_fit_are_refused(recipe, go, tmp_path: Path) -> 
         go(recipe(), "run", resume=True)
 
 
-def test_what_does_not_fit_together_is_said_at_once(recipe, go, tmp_path: Path) -> None:
+def test_errors_are_reported_before_training_starts(recipe, go, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no stage 'rough': it has coarse, fine"):
         go(recipe(more='[[stage]]\nname = "rough"\n'), "run")
     with pytest.raises(UsageError, match="CUDA"):
@@ -266,7 +266,7 @@ if __name__ == "__main__":
 """
 
 
-def test_two_processes_learn_what_one_learns(data: Path, cache: Path, tmp_path: Path) -> None:
+def test_two_processes_give_the_result_of_one(data: Path, cache: Path, tmp_path: Path) -> None:
     (tmp_path / "compact.toml").write_text(COMPACT)
     (tmp_path / "two.py").write_text(TWO)
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
@@ -275,11 +275,11 @@ def test_two_processes_learn_what_one_learns(data: Path, cache: Path, tmp_path: 
         TrainingRun(data, cache, tmp_path / "one", jobs=1, device="cpu"),
         SilentReporter(),
     )
-    together = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     arguments = [str(path) for path in (tmp_path / "two.py", tmp_path, data, cache, tmp_path / "two")]
-    done = subprocess.run([*together, *arguments], env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*torchrun, *arguments], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    one = {n[6:]: t for n, t in tensors(tmp_path / "one").items() if n.startswith("model.")}
+    one = {n[6:]: t for n, t in load_checkpoint(tmp_path / "one").items() if n.startswith("model.")}
     first, second = (torch.load(tmp_path / f"two/rank{rank}of2.pt", weights_only=True) for rank in (0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
     first = {name.removeprefix("training_network.compact."): value for name, value in first.items()}
@@ -289,32 +289,32 @@ def test_two_processes_learn_what_one_learns(data: Path, cache: Path, tmp_path: 
         assert torch.allclose(value, first[name], atol=1e-5), name
 
 
-def test_a_pool_uses_samples_again(recipe, go, tmp_path: Path) -> None:
+def test_a_pool_reuses_samples_deterministically(recipe, go, tmp_path: Path) -> None:
     assert go(recipe("reuse=3", "patch=40", "pool=8"), "run").samples == 24
     go(recipe("reuse=3", "patch=40", "pool=8"), "same")
-    assert not differ(tmp_path / "run", tmp_path / "same")
+    assert not differing_tensors(tmp_path / "run", tmp_path / "same")
     go(recipe("patch=0"), "plain")
-    assert differ(tmp_path / "run", tmp_path / "plain")
+    assert differing_tensors(tmp_path / "run", tmp_path / "plain")
 
 
-def test_what_is_given_to_a_loss_is_not_rounded_to_sixteen_bits(recipe, go, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+def test_a_loss_gets_float32_inputs_under_mixed_precision(recipe, go, monkeypatch: pytest.MonkeyPatch) -> None:
+    types = []
 
-    def loss(objective: Any, batch: Any, done: float) -> Any:
-        seen.append((batch.truth.dtype, batch.motion.dtype, batch.extra["place"].dtype))
+    def loss(objective: Any, batch: Any, progress: float) -> Any:
+        types.append((batch.truth.dtype, batch.motion.dtype, batch.extra["place"].dtype))
         return LossTerms((objective.blend.first(torch.cat((batch.frame0, batch.frame1), 1))).float().square().mean())
 
     loaded = recipe()
     monkeypatch.setattr(OBJECTIVES["tiny"], "loss", loss)
     go(loaded, "run", until=8, precision="bf16-mixed")
-    assert seen == [(torch.float32,) * 3] * 2
+    assert types == [(torch.float32,) * 3] * 2
 
 
-def test_a_leg_ends_cooled_down(recipe, go, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_learning_rate_cools_down_before_the_time_limit(recipe, go, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = []
 
     class Clock:
-        """A minute a look."""
+        """Advances by a minute on each call."""
 
         now = 0.0
 

@@ -21,8 +21,8 @@ from betwixt.training.sample import TrainingSample
 from elsewhere import check_learns_the_same
 
 
-def batch(labels: bool = True, size: int = 64) -> Batch:
-    """A bright square that moves over noise."""
+def moving_square(labels: bool = True, size: int = 64) -> Batch:
+    """A bright square that moves over noise, with its label map."""
     torch.manual_seed(0)
     ground = torch.rand(2, 3, size, size)
     images = []
@@ -37,7 +37,7 @@ def batch(labels: bool = True, size: int = 64) -> Batch:
     return Batch(*images, t, torch.zeros(2, 2, size, size), torch.zeros_like(t), {"labels": maps} if labels else {})
 
 
-def test_the_loss_is_that_of_the_paper() -> None:
+def test_the_loss_follows_the_paper() -> None:
     torch.manual_seed(0)
     made, truth, frame0, frame1 = torch.rand(4, 1, 3, 8, 8)
     alone = FlowEstimate(torch.zeros(1, 4, 8, 8), torch.full((1, 1, 8, 8), 0.5), frame0, frame1)
@@ -58,16 +58,16 @@ def test_every_model_with_the_plug_in_has_an_objective() -> None:
     }
 
 
-def test_it_learns_the_same_on_another_device() -> None:
+def test_training_gives_the_same_result_on_another_device() -> None:
     torch.manual_seed(0)
-    check_learns_the_same(make_objective({"name": "rife+hm"}), batch())
+    check_learns_the_same(make_objective({"name": "rife+hm"}), moving_square())
 
 
 @pytest.mark.parametrize("options", [{}, {"plug_in": False}, {"ablation": "zero-masks"}])
-def test_it_learns(options: dict[str, object]) -> None:
+def test_the_loss_falls(options: dict[str, object]) -> None:
     torch.manual_seed(0)
     objective = make_objective({"name": "ifrnet-s+hm", **options})
-    samples = batch()
+    samples = moving_square()
     optimizer = torch.optim.Adam(objective.parameters(), 1e-4)
     losses = []
     for _ in range(8):
@@ -86,7 +86,7 @@ def test_it_learns(options: dict[str, object]) -> None:
         torch.testing.assert_close(terms.total.detach(), expected)
 
 
-def test_masks_are_found_for_a_sample_and_heeded() -> None:
+def test_masks_are_computed_for_a_sample_and_used() -> None:
     objective = make_objective({"name": "ifrnet-s+hm"})
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (3, 64, 64, 3), np.uint8)
@@ -94,8 +94,8 @@ def test_masks_are_found_for_a_sample_and_heeded() -> None:
     masks = find_regions(images[0], images[2])
     np.testing.assert_array_equal(extra["labels"], np.stack((masks.labels0, masks.labels1), -1))
     with torch.no_grad():
-        seeing, blind = (float(objective.loss(batch(labels), 0.0).total) for labels in (True, False))
-    assert seeing != blind
+        with_masks, without = (float(objective.loss(moving_square(labels), 0.0).total) for labels in (True, False))
+    assert with_masks != without
     with pytest.raises(BetwixtError, match="t = 2"):
         objective.prepare(rng, TrainingSample(images, 2.0))
     for options in ({"plug_in": False}, {"ablation": "zero-masks"}):
@@ -103,17 +103,17 @@ def test_masks_are_found_for_a_sample_and_heeded() -> None:
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
-def test_an_ablation_is_another_network(ablation: str) -> None:
+def test_an_ablation_changes_the_configuration(ablation: str) -> None:
     with torch.device("meta"):
         objective = make_objective({"name": "ifrnet-s+hm", "ablation": ablation})
         network = objective.network
     assert isinstance(network, HierarchicalNetwork)
     assert network.config == ABLATIONS[ablation]
     assert objective.model_name == "ifrnet-s+hm"
-    pickle.loads(pickle.dumps(objective))  # as it goes to the workers
+    pickle.loads(pickle.dumps(objective))  # as for the workers
 
 
-def test_it_starts_from_weights_of_the_host(tmp_path: Path) -> None:
+def test_training_can_start_from_weights_of_the_host(tmp_path: Path) -> None:
     torch.manual_seed(0)
     plain = load_network("ifrnet-s")
     save_file(plain.state_dict(), tmp_path / "host.safetensors")
