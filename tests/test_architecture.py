@@ -6,6 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
+
 import betwixt
 
 PROJECT = Path(__file__).parents[1]
@@ -46,3 +48,15 @@ def test_every_package_has_a_page_in_the_reference() -> None:
 def test_the_reference_has_everything_that_the_package_exports() -> None:
     page = (PROJECT / "docs" / "reference" / "api" / "index.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^::: betwixt\.(\w+)$", page, flags=re.MULTILINE)) == set(betwixt.__all__) - {"__version__"}
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_lead_to_files_and_headings(name: str) -> None:
+    """`make docs` checks the links of the pages in docs/."""
+    text = (PROJECT / name).read_text(encoding="utf-8")
+    for path, anchor in re.findall(r"\]\((?!\w+:)([^)#\s]+)(?:#([^)\s]+))?\)", text):
+        target = PROJECT / path
+        assert target.exists(), path
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings], anchor
