@@ -24,7 +24,7 @@ def small_network(config: AMTConfig = SMALL) -> AMT:
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_it_computes_what_the_reference_does(name: str) -> None:
+def test_it_matches_the_authors_network(name: str) -> None:
     arrays = parity.fixture(name)
     network = AMT(CONFIGS[SIZES[name]]).eval()
     parity.fill(network, arrays, from_reference_name)
@@ -53,7 +53,7 @@ def test_it_computes_what_the_reference_does(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_it_costs_what_the_reference_does(name: str) -> None:
+def test_its_cost_is_that_of_the_authors_network(name: str) -> None:
     counts = parity.counts(name)
     with torch.device("meta"):
         network = AMT(CONFIGS[SIZES[name]]).eval()

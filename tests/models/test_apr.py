@@ -31,7 +31,7 @@ SMALL = APRConfig(patch=16, context=(4, 4, 4, 6, 8), widths=(16, 12, 8, 8, 8), f
 def made(config: APRConfig = SMALL) -> APR:
     torch.manual_seed(0)
     network = APR(config).eval()
-    # Fresh weights find no motion, and let all patches pass or none.
+    # Random weights estimate no motion, and route all patches the same way.
     network.estimator.flow_estimator.conv_layer6[0].weight.data.mul_(20)
     if network.router is not None:
         network.router.choice.weight.data.mul_(20)
@@ -66,14 +66,14 @@ def multiply_adds(function: Callable[..., Any], *arguments: Any) -> int:
     return counter.get_total_flops() // 2
 
 
-def test_it_has_the_papers_parameters() -> None:
+def test_it_has_the_parameters_that_the_paper_reports() -> None:
     for config in CONFIGS.values():
         assert parameters(APR(config)) == pytest.approx(2.2e6, rel=0.01)
     assert parameters(APR(CONFIGS["apr"]).router) == 5126
     assert APR(CONFIGS["apr-static"]).router is None
 
 
-def test_it_costs_what_the_paper_says() -> None:
+def test_its_multiply_adds_are_those_of_the_paper() -> None:
     with torch.device("meta"):
         network = APR(CONFIGS["apr"]).eval()
         frame, t = torch.zeros(1, 3, 1088, 2048), torch.zeros(1, 1, 1, 1)
@@ -94,7 +94,7 @@ def test_it_costs_what_the_paper_says() -> None:
         assert (before + multiply_adds(network.at, pairs[0], t)) / 1e12 == pytest.approx(1.730, abs=0.01)
 
 
-def test_the_count_on_shapes_is_the_count_of_what_is_computed(network) -> None:
+def test_flops_counted_on_the_meta_device_are_those_computed(network) -> None:
     # Of twenty patches 2, 8, 12 and 18 pass.
     pictures, t = frames(1, 64, 80), times(0.5)
     pair = network.pair(*pictures)
@@ -107,7 +107,7 @@ def test_the_count_on_shapes_is_the_count_of_what_is_computed(network) -> None:
     assert computed == multiply_adds(meta.at, meta.pair(*pictures.to("meta")), t.to("meta")) < whole
 
 
-def test_a_patch_that_skips_is_not_computed_and_the_frame_is_as_if_masked(network) -> None:
+def test_skipped_blocks_are_not_computed_and_the_frame_is_as_if_masked(network) -> None:
     routes = some_routes(2, 3, 4)
     routes[:, 2] = 0
     seen: list[int] = []
@@ -129,7 +129,7 @@ def test_a_patch_that_skips_is_not_computed_and_the_frame_is_as_if_masked(networ
     torch.testing.assert_close(skipped.mask, masked.mask, atol=1e-5, rtol=0)
     assert torch.equal(skipped.routes, routes)
     torch.testing.assert_close(skipped.kept, routes.mean(dim=(2, 3)))
-    # Without any route, all but block 0 might as well not be there.
+    # If all patches skip, only block 0 counts.
     assert not torch.equal(network.at(pair, t, torch.zeros_like(routes)).frame, skipped.frame)
 
 
@@ -153,11 +153,11 @@ def test_modes_agree_where_they_should(network) -> None:
     torch.testing.assert_close(one, same, atol=1e-5, rtol=0)
     assert bool((whole.routes == 1).all())
     assert bool((whole.kept == 1).all())
-    # Seams: what a patch does not see.
+    # Patches separately leave seams.
     assert float((whole.frame - patches.frame).abs().max()) > 1e-4
 
 
-def test_a_batch_is_as_its_samples_one_by_one(network) -> None:
+def test_a_batch_equals_its_samples_one_by_one(network) -> None:
     pictures, t = frames(2), times(0.5, 0.2)
     with torch.inference_mode():
         together = network(*pictures, t)
@@ -169,28 +169,28 @@ def test_a_batch_is_as_its_samples_one_by_one(network) -> None:
 
 
 @pytest.mark.parametrize(("patches", "expected"), [(544, [54, 218, 326, 490]), (5, [1, 2, 3, 5]), (1, [0, 0, 1, 1])])
-def test_keep_ratios_become_whole_patches(patches, expected) -> None:
+def test_keep_ratios_are_rounded_to_patches(patches, expected) -> None:
     assert [kept_patches(ratio, patches) for ratio in (0.1, 0.4, 0.6, 0.9)] == expected
 
 
-def test_a_half_in_decimals_is_a_half() -> None:
+def test_a_half_in_decimals_is_rounded_up() -> None:
     # 0.29 · 50 is 14.499999999999998.
     assert kept_patches(0.29, 50) == 15
 
 
-def test_the_hardest_patches_pass() -> None:
+def test_the_most_difficult_patches_pass() -> None:
     difficulty = torch.tensor([[[3.0, 1.0, 2.0], [5.0, 0.0, 4.0]], [[1.0, 1.0, 1.0], [1.0, 1.0, 2.0]]])
     routes = rank_routes(difficulty, (0.0, 0.5, 1.0))
     assert routes[0].tolist() == [[[0, 0, 0], [0, 0, 0]], [[1, 0, 0], [1, 0, 1]], [[1, 1, 1], [1, 1, 1]]]
-    # Equals pass row by row.
+    # Ties are broken in row order.
     assert routes[1, 1].tolist() == [[1, 1, 0], [0, 0, 1]]
     many = rank_routes(torch.rand(3, 5, 8), (0.1, 0.4, 0.6, 0.9))
     assert many.sum(dim=(2, 3)).tolist() == [[4, 16, 24, 36]] * 3
-    # Who passes a low ratio passes the higher ones.
+    # A patch that passes at a low ratio passes at the higher ones.
     assert bool((many.diff(dim=1) >= 0).all())
 
 
-def test_the_difference_of_a_patch_is_its_largest_mean_of_4x4() -> None:
+def test_the_difficulty_of_a_patch_is_its_largest_mean_of_4x4() -> None:
     difference = torch.zeros(1, 3, 64, 128)
     difference[:, 0, 8:12, 4:8] = -0.3
     difference[:, :, 4:8, 66:70] = 0.1
@@ -198,7 +198,7 @@ def test_the_difference_of_a_patch_is_its_largest_mean_of_4x4() -> None:
     assert patch_difference(difference, 8).shape == (1, 8, 16)
 
 
-def test_holes_ask_for_no_work() -> None:
+def test_holes_do_not_count_as_difficult() -> None:
     frame0, frame1 = torch.zeros(2, 1, 3, 16, 32)
     frame0[..., :16], frame0[..., 16:] = 1.0, 0.5
     covered = torch.ones(1, 1, 16, 32, dtype=torch.bool)
@@ -228,7 +228,7 @@ def test_the_gradient_reaches_the_router_straight_through(network) -> None:
     assert all(p.grad is not None and bool(p.grad.any()) for p in network.blocks.parameters())
 
 
-def test_samples_follow_the_probability(network) -> None:
+def test_sampled_routes_follow_the_probability(network) -> None:
     router = made().router
     assert router is not None
     nn.init.zeros_(router.choice.weight)
@@ -257,14 +257,14 @@ def test_stages_train_what_the_paper_trains() -> None:
         assert all(p.requires_grad for part in (network.context, network.blocks) for p in part.parameters())
     static = APR(replace(SMALL, mode="frame"))
     static.stage(2)
-    with pytest.raises(ValueError, match="stage 3 needs a network with a router"):
+    with pytest.raises(ValueError, match="Stage 3 needs a network with a router"):
         static.stage(3)
     with pytest.raises(ValueError, match="no stage 4"):
         network.stage(4)
     static.mode = "routed"
-    with pytest.raises(ValueError, match="finds no routes"):
+    with pytest.raises(ValueError, match="has no router"):
         static(*frames(), times(0.5))
-    # Routes may be given to one without a router all the same.
+    # A network without a router follows the routes passed to it.
     assert static.at(static.pair(*frames()), times(0.5), some_routes(1, 3, 4)).frame.shape == (1, 3, 48, 64)
     missing = made().load_state_dict(static.state_dict(), strict=False)
     assert not missing.unexpected_keys
@@ -291,7 +291,7 @@ def test_a_few_steps_reduce_the_loss(stage) -> None:
 
 
 @pytest.mark.parametrize("fusion", ["add&norm", "concat&conv", "none"])
-def test_fusions(fusion) -> None:
+def test_all_fusions_give_frames_and_gradients(fusion) -> None:
     network = made(replace(SMALL, fusion=fusion))
     plain = parameters(made(replace(SMALL, fusion="none")))
     extra = 5 * 8 * 8 + 8 if fusion == "concat&conv" else 0
@@ -306,7 +306,7 @@ def test_fusions(fusion) -> None:
         torch.testing.assert_close(seen[0].mean(dim=1), torch.zeros(1, 48, 64), atol=1e-5, rtol=0)
 
 
-def test_any_size_and_any_time(network) -> None:
+def test_any_frame_size_and_any_time(network) -> None:
     assert APR(CONFIGS["apr"]).multiple == 64
     assert APR(replace(SMALL, patch=48)).multiple == 48
     model = NetworkInterpolator("apr", network, "cpu")
@@ -318,12 +318,12 @@ def test_any_size_and_any_time(network) -> None:
 
 
 @pytest.mark.parametrize("mode", ["frame", "routed"])
-def test_sixteen_bits(mode) -> None:
+def test_bfloat16_changes_the_result_little(mode) -> None:
     network = made()
     network.mode = mode
     with torch.inference_mode():
         exact = network(*frames(), times(0.5))
-        # Near a draw, another precision may choose another route.
+        # At nearly equal logits, another precision may choose another route.
         routes = exact.routes if mode == "routed" else None
         with torch.autocast("cpu", torch.bfloat16):
             free = network(*frames(), times(0.5))
@@ -336,11 +336,11 @@ def test_sixteen_bits(mode) -> None:
     assert bool(whole.frame.isfinite().all())
 
 
-def test_what_makes_no_network_is_refused() -> None:
+def test_inconsistent_configurations_are_rejected() -> None:
     for wrong, message in (
-        ({"mode": "dynamic"}, "no mode 'dynamic'"),
-        ({"fusion": "sum"}, "no fusion 'sum'"),
-        ({"patch": 6}, "multiple of 4, not 6"),
+        ({"mode": "dynamic"}, "`mode` is 'dynamic'"),
+        ({"fusion": "sum"}, "`fusion` is 'sum'"),
+        ({"patch": 6}, "`patch` is 6"),
         ({"keep": (0.5,)}, "4 keep ratios"),
     ):
         with pytest.raises(ValueError, match=message):

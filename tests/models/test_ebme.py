@@ -16,12 +16,12 @@ def at(t: float) -> Tensor:
 def network() -> EBMESplat:
     torch.manual_seed(0)
     network = EBMESplat().eval()
-    # A fresh estimator finds no motion to speak of.
+    # A random estimator predicts hardly any motion.
     network.estimator.flow_estimator.conv_layer6[0].weight.data.mul_(20)
     return network
 
 
-def test_it_is_the_authors_estimator() -> None:
+def test_it_matches_the_authors_estimator() -> None:
     arrays = fixture("ebme_biflow")
     network = EBMESplat()
     fill(network, arrays, from_reference_name)
@@ -31,7 +31,7 @@ def test_it_is_the_authors_estimator() -> None:
     assert distance(pair.flow_10, arrays["flow_10"]) < 5e-5
 
 
-def test_the_authors_weights_find_the_motion() -> None:
+def test_the_authors_weights_estimate_the_motion() -> None:
     arrays = fixture("ebme_biflow_released")
     weights = torch.load(FOLDER / "ebme_biflow_released.pkl", map_location="cpu", weights_only=True)
     network = BiFlowNet(int(arrays["pyr_level"]))
@@ -44,7 +44,7 @@ def test_the_authors_weights_find_the_motion() -> None:
     assert flow_01[0].flatten(1).median(dim=1).values.tolist() == pytest.approx([-4.78, 2.63], abs=0.01)
 
 
-def test_it_costs_what_the_authors_estimator_costs() -> None:
+def test_its_cost_is_that_of_the_authors_estimator() -> None:
     expected = counts("ebme_biflow")
     network = EBMESplat()
     assert sum(p.numel() for p in network.parameters()) == expected["params"]
@@ -53,7 +53,7 @@ def test_it_costs_what_the_authors_estimator_costs() -> None:
     assert network.multiple == expected["pad_multiple"]
 
 
-def test_names_of_checkpoints() -> None:
+def test_parameter_names_of_checkpoints() -> None:
     own = set(EBMESplat().state_dict())
     theirs = {f"module.{name}" for name in BiFlowNet().state_dict()}
     assert {from_reference_name(name) for name in theirs} == {from_reference_name(name) for name in own} == own
@@ -67,7 +67,7 @@ def test_levels_follow_the_size(size, levels) -> None:
     assert pyramid_levels(*size) == levels
 
 
-def test_levels_have_to_fit_the_sides(network) -> None:
+def test_the_number_of_levels_depends_on_the_sides(network) -> None:
     # 32 x 896 asks for four levels and allows for four; 16 x 896 allows for three.
     for height in (32, 16):
         assert network.pair(*torch.rand(2, 1, 3, height, 896)).flow_01.shape == (1, 2, height, 896)
@@ -78,7 +78,7 @@ def test_levels_have_to_fit_the_sides(network) -> None:
     assert EBMESplat(7).multiple == 256
 
 
-def test_a_batch_is_as_its_samples_one_by_one(network) -> None:
+def test_a_batch_equals_its_samples_one_by_one(network) -> None:
     torch.manual_seed(0)
     frames, t = torch.rand(2, 2, 3, 64, 96), torch.tensor([0.5, 0.2]).reshape(2, 1, 1, 1)
     with torch.inference_mode():
@@ -89,7 +89,7 @@ def test_a_batch_is_as_its_samples_one_by_one(network) -> None:
             torch.testing.assert_close(together.mask[i : i + 1], alone.mask, atol=1e-4, rtol=0)
 
 
-def test_at_the_ends_it_is_the_frames(network) -> None:
+def test_at_times_0_and_1_it_returns_the_frames(network) -> None:
     frame0, frame1 = torch.rand(2, 1, 3, 32, 64)
     with torch.inference_mode():
         pair = network.pair(frame0, frame1)
@@ -97,7 +97,7 @@ def test_at_the_ends_it_is_the_frames(network) -> None:
         assert torch.equal(network.at(pair, at(1.0)).frame, frame1)
 
 
-def test_what_one_frame_does_not_show_comes_from_the_other(network) -> None:
+def test_disoccluded_regions_come_from_the_other_frame(network) -> None:
     # A camera pans: what is seen moves to the right by 8, a quarter of the way by 2.
     scene = torch.rand(1, 3, 16, 48)
     flow = torch.zeros(1, 2, 16, 32)
@@ -109,7 +109,7 @@ def test_what_one_frame_does_not_show_comes_from_the_other(network) -> None:
     torch.testing.assert_close(output.mask, mask.expand(1, 1, 16, 32))
 
 
-def test_what_neither_frame_reaches_is_filled(network) -> None:
+def test_holes_of_both_frames_are_filled(network) -> None:
     # Both halves move apart, from 0 to 1 and from 1 to 0: the middle is left bare, between a dark and a bright frame.
     flow = torch.zeros(1, 2, 16, 32)
     flow[:, 0, :, :16], flow[:, 0, :, 16:] = -8.0, 8.0
@@ -119,7 +119,7 @@ def test_what_neither_frame_reaches_is_filled(network) -> None:
     torch.testing.assert_close(output.mask, torch.full((1, 1, 16, 32), 0.5))
 
 
-def test_sixteen_bits_move_the_flow_by_little(network) -> None:
+def test_bfloat16_changes_the_flow_little(network) -> None:
     torch.manual_seed(0)
     frames = torch.rand(2, 1, 3, 32, 64)
     with torch.inference_mode():
@@ -132,7 +132,7 @@ def test_sixteen_bits_move_the_flow_by_little(network) -> None:
     torch.testing.assert_close(frame, network.at(exact, at(0.5)).frame, atol=0.1, rtol=0)
 
 
-def test_it_learns_through_the_splatting(network) -> None:
+def test_gradients_pass_through_the_splatting(network) -> None:
     frames = torch.rand(2, 1, 3, 32, 32)
     network(*frames, at(0.5)).frame.square().mean().backward()
     gradients = [p.grad for p in network.parameters()]

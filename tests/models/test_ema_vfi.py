@@ -19,7 +19,7 @@ def times(*t: float) -> Tensor:
 
 
 @SIZES
-def test_it_matches_the_reference(name: str, config: EMAVFIConfig) -> None:
+def test_it_matches_the_authors_network(name: str, config: EMAVFIConfig) -> None:
     arrays = fixture(name)
     with torch.device("meta"):
         network = EMAVFI(config)

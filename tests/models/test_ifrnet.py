@@ -12,7 +12,7 @@ SMALL = IFRNetConfig(channels=(8, 8, 12, 16), side=4)
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_it_computes_what_the_reference_does(name: str) -> None:
+def test_it_matches_the_authors_network(name: str) -> None:
     arrays = parity.fixture(name)
     network = IFRNet(CONFIGS[SIZES[name]]).eval()
     parity.fill(network, arrays)
@@ -38,7 +38,7 @@ def test_it_computes_what_the_reference_does(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_it_costs_what_the_reference_does(name: str) -> None:
+def test_its_cost_is_that_of_the_authors_network(name: str) -> None:
     counts = parity.counts(name)
     with torch.device("meta"):
         network = IFRNet(CONFIGS[SIZES[name]]).eval()

@@ -17,7 +17,7 @@ def at(t: float) -> Tensor:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_it_is_the_authors_network(name: str) -> None:
+def test_it_matches_the_authors_network(name: str) -> None:
     arrays = fixture(name)
     network = RIFE(VARIANTS[name])
     fill(network, arrays)
@@ -55,7 +55,7 @@ def test_it_is_the_authors_network(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_it_costs_what_the_authors_network_costs(name: str) -> None:
+def test_its_cost_is_that_of_the_authors_network(name: str) -> None:
     expected = counts(name)
     network = RIFE(VARIANTS[name])
     with torch.device("meta"):

@@ -17,7 +17,7 @@ def at(t: float) -> Tensor:
 
 
 @pytest.mark.parametrize("name", VERSIONS)
-def test_it_is_the_authors_network(name: str) -> None:
+def test_it_matches_the_authors_network(name: str) -> None:
     arrays = fixture(name)
     network = RIFEv4(VERSIONS[name])
     fill(network, arrays)
@@ -35,7 +35,7 @@ def test_it_is_the_authors_network(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VERSIONS)
-def test_it_costs_what_the_authors_network_costs(name: str) -> None:
+def test_its_cost_is_that_of_the_authors_network(name: str) -> None:
     expected = counts(name)
     network = RIFEv4(VERSIONS[name])
     assert sum(p.numel() for p in network.parameters()) == expected["params"]

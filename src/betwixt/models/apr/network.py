@@ -1,18 +1,17 @@
-"""APR-VFI: frames splatted to t, and a synthesis that spends on every patch as much as the patch needs.
+"""APR-VFI: alignment-aware patch-level routing for dynamic video frame interpolation (Chen et al.).
 
-Chen et al., Alignment-aware Patch-level Routing for Dynamic Video Frame Interpolation. Where the two warped frames
-already agree, little is left to be done: a router looks at every patch of 64x64 pixels and says which of the refine
-blocks it passes. What a patch skips is not computed: the patches that pass a block are gathered, and the block sees
-them as a batch, by regular convolutions.
+Where the two warped frames already agree, little is left to refine. A router decides for every patch of 64x64 pixels
+through which refine blocks it passes. Skipped blocks cost nothing: the patches that pass a block are gathered into a
+batch, which the block processes with regular convolutions.
 
     frame 0, frame 1 ──► motion (EBME) ──► F_{0->1}, F_{1->0}                                      once a pair
     frame 0, frame 1 ──► context ──► features at five depths, all at full size                     once a pair
 
     frames, features ──► splatted by t F_{0->1} and (1 - t) F_{1->0} ──► warped frames, warped features   (equation 1)
     warped frames, their difference, F ──► router ──► routes: which patch passes which block
-    block 0:       deepest features, warped frames ──► f^0                                         every patch
-    block 1 .. 4:  shallower and shallower features, f^{k-1} ──► f^k = f^{k-1} + correction        who passes  (3)
-                                                                 f^k = f^{k-1}                     who skips
+    block 0:       deepest features, warped frames ──► f^0                                         all patches
+    block 1 .. 4:  ever shallower features, f^{k-1} ──► f^k = f^{k-1} + residual       patches that pass  (3)
+                                                        f^k = f^{k-1}                  patches that skip
     f^0 + .. + f^4, normalised over the channels of a pixel ──► convolution ──► mask M, residual
     frame t  =  M warped frame 0 + (1 - M) warped frame 1 + residual                               (equation 2)
 
@@ -24,48 +23,50 @@ Shapes, for frames (N, 3, H, W), sides multiples of the patch p and of 64, n_h =
     routes           (N, 4, n_h, n_w)        0 or 1, for blocks 1 .. 4
     mask, residual   (N, 1 and 3, H, W)
 
-Three modes share all weights: "frame" synthesises whole frames (the paper's model without APR), "patches" synthesises
-all patches, each by itself, and "routed" those that the routes name. A patch by itself sees zeros outside, as any
-convolution does at its border; neighbours would have to be computed where they skip. Motion, context, splatting, router
-and the last convolution see the whole frame in all modes.
+Three modes share all weights: "frame" runs the blocks on whole frames (the paper's model without APR), "patches" on all
+patches separately, and "routed" on the patches that the routes select. Patches are padded with zeros, since their
+neighbours may skip the block. In all modes, motion, context, splatting, router and the last convolution work on the
+whole frame.
 
-The routes in training are a straight-through Gumbel-softmax sample: 0 or 1 in the forward pass, the gradient of the
-probability in the backward pass; both sides of equation 3 are computed then. At test time they are the likelier choice.
+In training, the routes are a straight-through Gumbel-softmax sample: 0 or 1 in the forward pass, with the gradient of
+the probability in the backward pass; both cases of equation 3 are then computed. At test time they are the more likely
+choice.
 
 Training, in three stages (section 3.3; `APR.stage` sets mode and what is frozen, and the loop does the rest):
 
     stage  mode      trained                     loss
     1      frame     motion, context, synthesis  charbonnier + 0.1 census
-    2      patches   context, synthesis          the same
-    3      routed    context, synthesis, router  the same + 0.01 route_loss(out.routes, network.reference(out.warped))
+    2      patches   context, synthesis          charbonnier + 0.1 census
+    3      routed    context, synthesis, router  charbonnier + 0.1 census
+                                                 + 0.01 route_loss(out.routes, network.reference(out.warped))
 
-    800,000, 200,000 and 200,000 steps of 32 samples, AdamW, weight decay 1e-4; in each stage 2000 steps up to 2e-4,
-    then a cosine down to 2e-5.
+    800,000, 200,000 and 200,000 steps of 32 samples, AdamW, weight decay 1e-4; in each stage 2000 steps of warm-up to
+    2e-4, then a cosine schedule to 2e-5.
 
-The reference M' is only what the router is held to: the routes that are followed in stage 3 are the predicted ones. One
-who wants to follow the reference passes it: `network.at(pair, t, network.reference(network.warp(pair, t)))`.
+The reference M' is only the router's target: stage 3 follows the predicted routes. To follow the reference, pass it:
+`network.at(pair, t, network.reference(network.warp(pair, t)))`.
 
-Any t: the warping takes it, and nothing else asks for it. The paper's training knows t = 1/2 alone.
+Any t: it is used by the warping alone. The paper trains with t = 1/2 only.
 
-What the paper leaves open, and what was chosen. It gives the sums: 2.2 M parameters, 1.730 T multiply-adds at 2048x1080
-without routing, 5.13 k parameters in the router. (Its table counts a multiply-add once: IFRNet-L, which it gives 1.96,
-has 1.69.) Table 3 tells more. A cost of c + Σ b_k r_k at keep ratios r_k fits its five rows within 0.001 T, with
+Where the paper is silent. It reports totals: 2.2 M parameters, 1.730 T multiply-adds at 2048x1080 without routing,
+5.13 k parameters in the router. (Its table counts a multiply-add once: it gives IFRNet-L 1.96, which has 1.69.) Table 3
+tells more. A cost of c + Σ b_k r_k at keep ratios r_k fits its five rows within 0.001 T, with
 
     c = 1.039    b1 - b4 = 0.250    b2 - b3 = 0.165    b3 + b4 = 0.142    b1 + .. + b4 = 0.700    (10^12 multiply-adds)
 
-and c + Σ b_k = 1.739 is 1.730 and about 5.13 k more a pixel: the router works at full size. Block 1 costs the most of
-the four, blocks 3 and 4 little. So these follow:
+and c + Σ b_k = 1.739 is 1.730 plus about 5.13 k a pixel: the router works at full size. Block 1 costs the most of the
+four, blocks 3 and 4 little. Hence these choices:
 
-- A block is an encoder-decoder of one halving: 3x3 at full size, a halving and three 3x3 at half size, a transposed
-  4x4, the first added, 3x3 to 32 channels; of width 112, 72, 64, 32, 24 from block 0 to 4. 2.2 M parameters at 1.73 T
-  ask for one halving: with two, the same cost would have more parameters.
-- A context level is two 3x3. The deepest goes to block 0, from coarse to fine; narrow levels keep it bearable to splat
-  216 channels of a 2K frame.
-- Block 0 sees the warped frames too. Blocks 1 .. 4 give a correction to f^{k-1}: to skip is to correct by zero, and
-  both cases of equation 3 look alike to what follows.
-- The router: 3x3 from 13 channels to 20, 3x3 to 14, mean and maximum over each patch, a linear layer to skipping and
-  passing of each block. Flows go in as parts of a patch.
-- Slopes of 0.1 for negative values everywhere, as in the estimator. The residual is not bounded, the frame not clamped.
+- A block is an encoder-decoder with one downsampling: 3x3 at full size, a strided 3x3 and three 3x3 at half size, a
+  transposed 4x4, a skip connection, 3x3 to 32 channels; the widths are 112, 72, 64, 32, 24 from block 0 to 4. With two
+  downsamplings, the same cost would have more than 2.2 M parameters.
+- A context level is two 3x3 convolutions. The deepest is an input of block 0, from coarse to fine; levels are narrow,
+  since 216 channels of a 2K frame have to be splatted.
+- The warped frames are inputs of block 0. Blocks 1 .. 4 predict a residual of f^{k-1}: to skip is a residual of zero,
+  so that both cases of equation 3 look alike to the next block.
+- The router: 3x3 from 13 channels to 20, 3x3 to 14, mean and maximum over each patch, and a linear layer to the logits
+  of skipping and passing each block. Its input flows are in patches, not pixels.
+- LeakyReLUs have a slope of 0.1, as in the estimator. The residual is not bounded, the frame not clamped.
 
     at 2048x1088, in multiply-adds     parameters     a pixel     10^12
     motion, 5 levels                      632,900      68,528     0.153
@@ -85,8 +86,11 @@ the four, blocks 3 and 4 little. So these follow:
     routed, keep 0.9 0.6 0.4 0.1                                  1.505              1.504
 
 Reference routes (section 3.3): the mean over the colours of |warped 0 - warped 1|, 0 where one of the two has a hole;
-means of 4x4 pixels, the largest of those in a patch (equation 5); the share r_k of the patches where it is largest, to
-the nearest number, passes block k, of equals the first row by row. So who passes a low ratio passes all higher ones.
+averaged over 4x4 pixels, of which the largest in a patch counts (equation 5); the share r_k of the patches where it is
+largest passes block k, the number rounded to the nearest, ties broken in row order. A patch that passes at a low ratio
+passes at all higher ones.
+
+Reference: Chen et al., Alignment-aware Patch-level Routing for Dynamic Video Frame Interpolation.
 """
 
 from __future__ import annotations
@@ -99,7 +103,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from betwixt.layers.blocks import conv_leaky_relu
 from betwixt.layers.ifblock import concatenate
+from betwixt.layers.precision import at_least_float32
 from betwixt.layers.splatting import splat, splat_with_coverage
 from betwixt.models.ebme.network import BiFlow, BiFlowNet
 from betwixt.models.network import Network, Synthesis
@@ -121,10 +127,10 @@ __all__ = [
 ]
 
 Mode = Literal["frame", "patches", "routed"]
-"""What the synthesis is made over; see the module."""
+"""What the refine blocks run on: whole frames, all patches, or the patches that the routes select."""
 
 Fusion = Literal["add&norm", "concat&conv", "none"]
-"""What the last convolution sees (table 5): the normalised sum of all f^k, a 1x1 convolution of all, the last alone."""
+"""The input of the last convolution (table 5): the normalised sum of all f^k, a 1x1 convolution of all, or the last."""
 
 
 @dataclass(frozen=True)
@@ -132,14 +138,14 @@ class APRConfig:
     """Hyper-parameters.
 
     Attributes:
-        mode: What the network starts in; only "routed" makes it have a router.
+        mode: The initial mode; only "routed" gives the network a router.
         patch: Side of a patch, a multiple of 4. No weight depends on it (table 2).
-        keep: For blocks 1 .. 4, what share of the patches the reference routes let pass (table 3).
-        fusion: What the last convolution sees.
-        context: Channels of the context levels, shallow to deep, one a block.
-        widths: Of the blocks, block 0 first.
+        keep: For blocks 1 .. 4, the share of the patches that pass in the reference routes (table 3).
+        fusion: The input of the last convolution.
+        context: Channels of the context levels, shallow to deep, one for each block.
+        widths: Channels inside the blocks, block 0 first.
         features: Channels of f^k.
-        levels: Of the estimator's pyramid; None: by the size of the frames.
+        levels: Levels of the estimator's pyramid; None chooses by the size of the frames.
     """
 
     mode: Mode = "routed"
@@ -161,7 +167,7 @@ class APRPair(BiFlow):
     """Two frames, the motion between them, and their features.
 
     Attributes:
-        context: Shallow to deep, each (2N, C, H, W), those of frame 0 first.
+        context: Levels of features, shallow to deep, each (2N, C, H, W), frame 0 first.
     """
 
     context: tuple[Tensor, ...]
@@ -173,8 +179,8 @@ class Warped:
 
     Attributes:
         frame0: (N, 3, H, W), RGB in [0, 1], 0 in holes.
-        frame1: The same.
-        covered: (N, 1, H, W), whether both reach a pixel: M_hole of equation 5.
+        frame1: (N, 3, H, W), RGB in [0, 1], 0 in holes.
+        covered: (N, 1, H, W), whether both frames reach a pixel: M_hole of equation 5.
     """
 
     frame0: Tensor
@@ -184,7 +190,7 @@ class Warped:
 
 @dataclass(frozen=True, kw_only=True)
 class APRSynthesis(Synthesis):
-    """Frame t, and how it came about.
+    """Frame t and the intermediate results of APR-VFI.
 
     Attributes:
         frame: (N, 3, H, W), not clamped.
@@ -203,10 +209,6 @@ class APRSynthesis(Synthesis):
         return self.routes.detach().float().mean(dim=(2, 3))
 
 
-def _conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, stride, 1), nn.LeakyReLU(0.1))
-
-
 class ContextNet(nn.Module):
     """(N, 3, H, W) -> features (N, channels[l], H, W), shallow to deep."""
 
@@ -214,8 +216,8 @@ class ContextNet(nn.Module):
         super().__init__()
         inputs = (3, *channels)
         self.levels = nn.ModuleList(
-            nn.Sequential(_conv(before, after), _conv(after, after))
-            for before, after in zip(inputs, channels, strict=False)
+            nn.Sequential(conv_leaky_relu(shallower, deeper), conv_leaky_relu(deeper, deeper))
+            for shallower, deeper in zip(inputs, channels, strict=False)
         )
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
@@ -226,14 +228,14 @@ class ContextNet(nn.Module):
 
 
 class RefineBlock(nn.Module):
-    """(N, inputs, h, w) -> (N, features, h, w), by way of `width` channels at full and half size; h and w are even."""
+    """An encoder-decoder with one downsampling: (N, inputs, h, w) -> (N, features, h, w); h and w are even."""
 
     def __init__(self, inputs: int, width: int, features: int) -> None:
         super().__init__()
-        self.enter = _conv(inputs, width)
+        self.enter = conv_leaky_relu(inputs, width)
         self.body = nn.Sequential(
-            _conv(width, width, 2),
-            *(_conv(width, width) for _ in range(3)),
+            conv_leaky_relu(width, width, stride=2),
+            *(conv_leaky_relu(width, width) for _ in range(3)),
             nn.ConvTranspose2d(width, width, 4, 2, 1),
             nn.LeakyReLU(0.1),
         )
@@ -241,73 +243,71 @@ class RefineBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.enter(x)
-        found: Tensor = self.leave(x + self.body(x))
-        return found
+        features: Tensor = self.leave(x + self.body(x))
+        return features
 
 
 class Router(nn.Module):
-    """The APR module: from the warped frames and the flows to routes (N, blocks, n_h, n_w).
+    """The APR module: predicts the routes (N, blocks, n_h, n_w) from the warped frames and the flows.
 
     Args:
-        blocks: How many blocks there are to pass or to skip.
+        blocks: Number of blocks that a patch can pass or skip.
         patch: Side of a patch.
 
     Attributes:
-        temperature: Of the Gumbel-softmax; the paper does not give one.
+        temperature: Temperature of the Gumbel-softmax, 1; the paper does not give one.
     """
 
     def __init__(self, blocks: int, patch: int) -> None:
         super().__init__()
         self.patch = patch
         self.temperature = 1.0
-        self.body = nn.Sequential(_conv(13, 20), _conv(20, 14))
+        self.body = nn.Sequential(conv_leaky_relu(13, 20), conv_leaky_relu(20, 14))
         self.choice = nn.Conv2d(2 * 14, 2 * blocks, 1)
 
     def logits(self, pair: BiFlow, warped: Warped) -> Tensor:
-        """(N, blocks, 2, n_h, n_w), at least float32, of skipping and of passing."""
+        """The logits of skipping and of passing, (N, blocks, 2, n_h, n_w), at least float32."""
         flow = torch.cat((pair.flow_01, pair.flow_10), dim=1) / self.patch
         images = torch.cat((warped.frame0 - warped.frame1, warped.frame0, warped.frame1), dim=1)
         x = self.body(concatenate(images.to(pair.frame0.dtype), flow))
         x = self.choice(torch.cat((F.avg_pool2d(x, self.patch), F.max_pool2d(x, self.patch)), dim=1))
-        x = x.to(torch.promote_types(x.dtype, torch.float32))
-        logits: Tensor = x.reshape(len(x), -1, 2, *x.shape[-2:])
-        return logits
+        return at_least_float32(x).reshape(len(x), -1, 2, *x.shape[-2:])
 
     def forward(self, pair: BiFlow, warped: Warped) -> Tensor:
-        """Routes: in training a straight-through Gumbel-softmax sample, else the likelier choice (a tie skips)."""
+        """Routes: in training a straight-through Gumbel-softmax sample, else the more likely choice (a tie skips)."""
         logits = self.logits(pair, warped)
         if not self.training:
             return (logits[:, :, 1] > logits[:, :, 0]).to(logits.dtype)
         sample: Tensor = F.gumbel_softmax(logits, self.temperature, dim=2)
         passing = sample[:, :, 1]
-        # In this order the sum is 0 or 1 to the last bit.
+        # Added in this order, the sum is exactly 0 or 1.
         return (passing > 0.5).to(passing.dtype) + (passing - passing.detach())
 
 
 def kept_patches(ratio: float, patches: int) -> int:
-    """How many of `patches` pass a block of this keep ratio: the nearest number, halves up."""
-    # What is a half in decimals shall be one.
+    """The number of `patches` that pass a block with this keep ratio, rounded to the nearest, halves up."""
+    # The small term rounds products that are a half in decimals up, too.
     return math.floor(ratio * patches + 0.5 + 1e-9)
 
 
 def patch_difference(difference: Tensor, patch: int) -> Tensor:
-    """Equation 5: how much is to be done in a patch.
+    """Equation 5: the difficulty of each patch.
 
     Args:
-        difference: (N, C, H, W), where two things differ; its absolute value counts, and of its channels the mean.
+        difference: (N, C, H, W), a difference, of which the mean absolute value over the channels counts.
         patch: Side of a patch, a multiple of 4.
 
     Returns:
-        (N, n_h, n_w): of the means of 4x4 pixels the largest in each patch, which is 16x16 of them at 64 pixels.
+        (N, n_h, n_w): the largest mean over 4x4 pixels in each patch.
     """
     magnitude = difference.abs().mean(dim=1, keepdim=True)
     return F.max_pool2d(F.avg_pool2d(magnitude, 4), patch // 4)[:, 0]
 
 
 def rank_routes(difficulty: Tensor, keep: tuple[float, ...]) -> Tensor:
-    """Let the hardest patches of each sample pass: (N, n_h, n_w) -> (N, len(keep), n_h, n_w), 0 or 1.
+    """Let the most difficult patches of each sample pass: (N, n_h, n_w) -> (N, len(keep), n_h, n_w), 0 or 1.
 
-    Exactly `kept_patches` pass each block; of equally hard ones the first row by row.
+    Exactly `kept_patches` pass each block; ties are broken in row order.
     """
     flat = difficulty.flatten(1)
     rank = flat.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
@@ -317,16 +317,16 @@ def rank_routes(difficulty: Tensor, keep: tuple[float, ...]) -> Tensor:
 
 
 def reference_routes(warped: Warped, keep: tuple[float, ...], patch: int) -> Tensor:
-    """M' of section 3.3: (N, len(keep), n_h, n_w), by how much the warped frames differ where both have no hole.
+    """M' of section 3.3, (N, len(keep), n_h, n_w), by the difference of the warped frames where neither has a hole.
 
-    Table 4 has it by other differences too: for those, `rank_routes(patch_difference(.., patch), keep)`.
+    For the other differences of table 4, use `rank_routes(patch_difference(difference, patch), keep)`.
     """
     with torch.no_grad():
         return rank_routes(patch_difference((warped.frame0 - warped.frame1) * warped.covered, patch), keep)
 
 
 def route_loss(routes: Tensor, reference: Tensor) -> Tensor:
-    """Mean |M' - M| of equation 4, a scalar; its gradient reaches the router through `APRSynthesis.routes`."""
+    """Mean |M' - M| of equation 4, a scalar; the router gets its gradient through `APRSynthesis.routes`."""
     return (routes - reference).abs().mean()
 
 
@@ -344,14 +344,17 @@ def _join(patches: Tensor) -> Tensor:
 
 
 class APR(Network):
-    """The network; see the module.
+    """The network of APR-VFI; the module's docstring describes it.
 
     Args:
-        config: Its hyper-parameters; `CONFIGS` has the paper's.
+        config: Hyper-parameters; `CONFIGS` has the paper's.
 
     Attributes:
-        mode: What the synthesis is made over; may be changed at any time.
-        router: The APR module; None in a network that was not made for routes.
+        mode: What the refine blocks run on; may be changed at any time.
+        router: The APR module; None unless the network was created in mode "routed".
+
+    Raises:
+        ValueError: if `config` is not consistent.
     """
 
     any_time = True
@@ -361,37 +364,40 @@ class APR(Network):
         self.config = config = config or APRConfig()
         blocks = len(config.widths)
         if config.mode not in get_args(Mode):
-            raise ValueError(f"no mode {config.mode!r}: choose one of {', '.join(get_args(Mode))}")
+            raise ValueError(f"`mode` is {config.mode!r}: choose one of {', '.join(get_args(Mode))}.")
         if config.fusion not in get_args(Fusion):
-            raise ValueError(f"no fusion {config.fusion!r}: choose one of {', '.join(get_args(Fusion))}")
+            raise ValueError(f"`fusion` is {config.fusion!r}: choose one of {', '.join(get_args(Fusion))}.")
         if config.patch < 4 or config.patch % 4:
-            raise ValueError(f"the side of a patch must be a multiple of 4, not {config.patch}")
+            raise ValueError(f"`patch` is {config.patch}: it has to be a multiple of 4.")
         if len(config.context) != blocks or len(config.keep) != blocks - 1:
-            raise ValueError(f"{blocks} widths ask for {blocks} context levels and {blocks - 1} keep ratios")
+            raise ValueError(f"{blocks} widths need {blocks} context levels and {blocks - 1} keep ratios.")
         self.mode: Mode = config.mode
         self.multiple = math.lcm(64 if config.levels is None else 2 << config.levels, config.patch)
         self.estimator = BiFlowNet(config.levels)
         self.context = ContextNet(config.context)
-        own = (6, *[config.features] * (blocks - 1))
+        inputs = (6, *[config.features] * (blocks - 1))  # the warped frames for block 0, f^{k-1} for the others
         self.blocks = nn.ModuleList(
-            RefineBlock(2 * context + before, width, config.features)
-            for context, before, width in zip(reversed(config.context), own, config.widths, strict=True)
+            RefineBlock(2 * context + channels, width, config.features)
+            for context, channels, width in zip(reversed(config.context), inputs, config.widths, strict=True)
         )
         self.fuse = nn.Conv2d(blocks * config.features, config.features, 1) if config.fusion == "concat&conv" else None
         self.predict = nn.Conv2d(config.features, 4, 3, 1, 1)
         self.router = Router(blocks - 1, config.patch) if config.mode == "routed" else None
 
     def stage(self, number: int) -> None:
-        """Prepare for stage 1, 2 or 3 of the training: the mode, and which parameters are trained; see the module.
+        """Prepare for stage 1, 2 or 3 of the training: set the mode and the parameters to be trained.
 
-        A network with a router can do all three. One without does the first two, and its weights, read with
-        `strict=False`, begin the third of one that has a router.
+        A network with a router can do all three stages. One without can do the first two; its weights, loaded with
+        `strict=False` into a network with a router, are the start of the third.
+
+        Raises:
+            ValueError: if there is no such stage, or stage 3 lacks the router.
         """
         modes: dict[int, Mode] = {1: "frame", 2: "patches", 3: "routed"}
         if number not in modes:
-            raise ValueError(f"no stage {number}: there are 1, 2 and 3")
+            raise ValueError(f"There is no stage {number}: choose 1, 2 or 3.")
         if number == 3 and self.router is None:
-            raise ValueError("stage 3 needs a network with a router")
+            raise ValueError('Stage 3 needs a network with a router: create it with mode="routed".')
         self.mode = modes[number]
         self.estimator.requires_grad_(number == 1)
         if self.router is not None:
@@ -403,39 +409,42 @@ class APR(Network):
         return APRPair(frame0, frame1, flow_01, flow_10, self.context(torch.cat((frame0, frame1))))
 
     def warp(self, pair: BiFlow, t: Tensor) -> Warped:
-        """The frames splatted to t (equation 1), t (N, 1, 1, 1)."""
+        """Splat the frames to t (equation 1), t (N, 1, 1, 1)."""
         frames = torch.cat((pair.frame0, pair.frame1)).to(pair.flow_01.dtype)
-        warped, coverage = splat_with_coverage(frames, _flows(pair, t))
-        (warped0, warped1), (reached0, reached1) = warped.chunk(2), (coverage > 0).chunk(2)
-        return Warped(warped0, warped1, reached0 & reached1)
+        warped, coverage = splat_with_coverage(frames, _flows_to_t(pair, t))
+        (warped0, warped1), (covered0, covered1) = warped.chunk(2), (coverage > 0).chunk(2)
+        return Warped(warped0, warped1, covered0 & covered1)
 
     def reference(self, warped: Warped) -> Tensor:
         """The reference routes M' of splatted frames: (N, blocks, n_h, n_w)."""
         return reference_routes(warped, self.config.keep, self.config.patch)
 
     def at(self, pair: APRPair, t: Tensor, routes: Tensor | None = None) -> APRSynthesis:
-        """Frame t, t (N, 1, 1, 1) in [0, 1].
+        """Frame t of a prepared pair.
 
         Args:
-            pair: As `pair` makes it.
-            t: (N, 1, 1, 1).
-            routes: (N, blocks, n_h, n_w), 0 or 1, to be followed whatever the mode. Routes that need a gradient have
-                both sides of equation 3 computed for all patches; with others, a patch that skips costs nothing.
+            pair: The result of `pair`.
+            t: (N, 1, 1, 1), in [0, 1].
+            routes: (N, blocks, n_h, n_w), 0 or 1, to follow whatever the mode. For routes that require a gradient, both
+                cases of equation 3 are computed for all patches; otherwise skipped blocks are not computed.
+
+        Raises:
+            ValueError: if the mode is "routed", but there are neither routes nor a router.
         """
         warped = self.warp(pair, t)
         if routes is None and self.mode == "routed":
             if self.router is None:
-                raise ValueError("a network without a router finds no routes: pass them, or make it in mode 'routed'")
+                raise ValueError('This network has no router: pass `routes`, or create it with mode="routed".')
             routes = self.router(pair, warped)
-        features = _join(self._features(pair, warped, _flows(pair, t), routes))
+        features = _join(self._refine(pair, warped, _flows_to_t(pair, t), routes))
         if self.config.fusion == "add&norm":
-            features = _normalised(features)
-        # Sums are wide; the convolutions are as wide as what they were given.
+            features = _normalise(features)
+        # Sums are float32; convolutions compute in the type of the context.
         features = features.to(pair.context[0].dtype)
         if self.fuse is not None:
             features = self.fuse(features)
-        found = self.predict(features).to(warped.frame0.dtype)
-        mask, residual = torch.sigmoid(found[:, 0:1]), found[:, 1:4]
+        prediction = self.predict(features).to(warped.frame0.dtype)
+        mask, residual = torch.sigmoid(prediction[:, 0:1]), prediction[:, 1:4]
         frame = mask * warped.frame0 + (1 - mask) * warped.frame1 + residual
         if routes is None:
             height, width = frame.shape[-2:]
@@ -443,32 +452,32 @@ class APR(Network):
             routes = frame.new_ones(len(frame), len(self.config.keep), height // patch, width // patch)
         return APRSynthesis(frame=frame.to(pair.frame0.dtype), mask=mask, warped=warped, routes=routes)
 
-    def _features(self, pair: APRPair, warped: Warped, flows: Tensor, routes: Tensor | None) -> Tensor:
-        """What the fusion makes of f^0 .. f^4, before its normalisation or convolution, (N, n_h, n_w, C, p, p)."""
-        # A whole frame is one patch.
+    def _refine(self, pair: APRPair, warped: Warped, flows: Tensor, routes: Tensor | None) -> Tensor:
+        """Run the blocks: the sum, the concatenation or the last of f^0 .. f^4, (N, n_h, n_w, C, p, p)."""
+        # In mode "frame", the frame is the only patch.
         whole = routes is None and self.mode == "frame"
         size = tuple(warped.frame0.shape[-2:]) if whole else (self.config.patch, self.config.patch)
-        inputs = concatenate(_splatted(pair.context[-1], flows), warped.frame0, warped.frame1)
-        f = _every(self.blocks[0], _split(inputs, *size))
-        all_f = [_wide(f)]
+        inputs = concatenate(_splat_both(pair.context[-1], flows), warped.frame0, warped.frame1)
+        f = _apply_to_all(self.blocks[0], _split(inputs, *size))
+        all_f = [at_least_float32(f)]  # 16-bit sums would lose small summands
         for k, context in enumerate(reversed(pair.context[:-1])):
             block = self.blocks[k + 1]
             route = None if routes is None else routes[:, k]
             if route is None or route.requires_grad:
-                maps = torch.cat((_split(_splatted(context, flows), *size), f), dim=3)
-                found = f + _every(block, maps)
+                maps = torch.cat((_split(_splat_both(context, flows), *size), f), dim=3)
+                refined = f + _apply_to_all(block, maps)
                 if route is None:
-                    f = found
+                    f = refined
                 else:
                     passing = route.to(f.dtype)[..., None, None, None]
-                    f = passing * found + (1 - passing) * f
+                    f = passing * refined + (1 - passing) * f
             else:
-                passed = _passing(route, self.config.keep[k])
-                # Features that no patch asks for are not even splatted.
-                if len(passed[0]):
-                    before = f[passed]
-                    maps = torch.cat((_split(_splatted(context, flows), *size)[passed], before), dim=1)
-                    f = f.index_put(passed, before + block(maps))
+                patches = _passing_patches(route, self.config.keep[k])
+                # Features are splatted only if a patch needs them.
+                if len(patches[0]):
+                    previous = f[patches]
+                    maps = torch.cat((_split(_splat_both(context, flows), *size)[patches], previous), dim=1)
+                    f = f.index_put(patches, previous + block(maps))
             if self.config.fusion == "add&norm":
                 all_f = [all_f[0] + f]
             elif self.config.fusion == "concat&conv":
@@ -478,38 +487,33 @@ class APR(Network):
         return torch.cat(all_f, dim=3)
 
 
-def _flows(pair: BiFlow, t: Tensor) -> Tensor:
-    """(2N, 2, H, W), from frame 0 and then from frame 1 to t."""
+def _flows_to_t(pair: BiFlow, t: Tensor) -> Tensor:
+    """The flows from frame 0 and then from frame 1 to t, (2N, 2, H, W)."""
     t = t.to(pair.flow_01.dtype)
     return torch.cat((t * pair.flow_01, (1 - t) * pair.flow_10))
 
 
-def _splatted(features: Tensor, flows: Tensor) -> Tensor:
-    """Features of both frames (2N, C, H, W), splatted side by side: (N, 2C, H, W)."""
+def _splat_both(features: Tensor, flows: Tensor) -> Tensor:
+    """Splat features of both frames (2N, C, H, W) and concatenate them: (N, 2C, H, W)."""
     return torch.cat(splat(features, flows).chunk(2), dim=1)
 
 
-def _every(block: nn.Module, patches: Tensor) -> Tensor:
-    """A block over all patches: (N, n_h, n_w, C, p, p) -> (N, n_h, n_w, features, p, p)."""
-    found: Tensor = block(patches.flatten(0, 2))
-    return found.reshape(*patches.shape[:3], *found.shape[1:])
+def _apply_to_all(block: nn.Module, patches: Tensor) -> Tensor:
+    """Apply a block to all patches: (N, n_h, n_w, C, p, p) -> (N, n_h, n_w, features, p, p)."""
+    features: Tensor = block(patches.flatten(0, 2))
+    return features.reshape(*patches.shape[:3], *features.shape[1:])
 
 
-def _passing(route: Tensor, ratio: float) -> tuple[Tensor, ...]:
-    """Sample, row and column of the patches that pass, by a map (N, n_h, n_w)."""
+def _passing_patches(route: Tensor, ratio: float) -> tuple[Tensor, ...]:
+    """Sample, row and column indices of the patches that pass, from a map (N, n_h, n_w)."""
     if route.is_meta:
-        # Shapes alone say nothing of who passes: for counting, it is the keep ratio's share.
+        # Without values, as for counting FLOPs, the share of the keep ratio passes.
         count = len(route) * kept_patches(ratio, route[0].numel())
         return (torch.empty(count, dtype=torch.long, device=route.device),) * 3
     return route.nonzero(as_tuple=True)
 
 
-def _wide(x: Tensor) -> Tensor:
-    """At least float32: sums of half floats lose what was added."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
-
-
-def _normalised(features: Tensor) -> Tensor:
-    """Mean 0 and variance 1 over the channels of every pixel of (N, C, H, W)."""
+def _normalise(features: Tensor) -> Tensor:
+    """Normalise (N, C, H, W) to mean 0 and variance 1 over the channels of every pixel."""
     features = features - features.mean(dim=1, keepdim=True)
     return features * torch.rsqrt(features.square().mean(dim=1, keepdim=True) + 1e-5)

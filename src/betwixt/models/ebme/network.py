@@ -1,19 +1,18 @@
-"""EBME: bi-directional motion by a recurrent pyramid that warps both frames to the middle.
+"""EBME: enhanced bi-directional motion estimation (Jin et al., WACV 2023).
 
-Jin et al., Enhanced Bi-directional Motion Estimation for Video Frame Interpolation, WACV 2023. Its estimator is also
-that of APR-VFI (Chen et al., Alignment-aware Patch-level Routing for Dynamic Video Frame Interpolation).
-
-`BiFlowNet` finds F_{0->1} and F_{1->0} together. The same weights serve every level, coarsest first:
+`BiFlowNet` estimates F_{0->1} and F_{1->0} together by a recurrent pyramid, which warps both frames to the middle. It
+is also the estimator of APR-VFI (Chen et al., Alignment-aware Patch-level Routing for Dynamic Video Frame
+Interpolation). The same weights serve every level, coarsest first:
 
     frame 0, frame 1 at 1/2^l ──► splatted to the middle by F/2 ──► encoder ──► features at 1/4
-    correlation of both, both features, state, F ──► six convolutions ──► new F, new state ──► next finer: x 2, F · 2
+    correlation of both, both features, state, F ──► six convolutions ──► new F, new state ──► next finer level: x 2
 
     finest level:  F at 1/4, in pixels of the frame ──► x 4 ──► F_{0->1}, F_{1->0}
 
-`EBMESplat` makes the frames in between by that motion alone, without the paper's synthesis network:
+`EBMESplat` makes the frames in between by splatting along that motion, without the paper's synthesis network:
 
     frame 0, t · F_{0->1}       ──► splat ──► colour, coverage ──┐
-                                                                 ├──► weighed by time and coverage ──► frame t
+                                                                 ├──► weighted by time and coverage ──► frame t
     frame 1, (1 - t) · F_{1->0} ──► splat ──► colour, coverage ──┘
 
 Shapes, for frames (N, 3, H, W), sides multiples of 4·2^(L-1) at L levels:
@@ -21,24 +20,26 @@ Shapes, for frames (N, 3, H, W), sides multiples of 4·2^(L-1) at L levels:
     images       (2N, 3, H/2^l, W/2^l)        l = L-1 .. 0; both frames, splatted
     features     (2N, 48, H/(4·2^l), ..)
     correlation  (N, 81, H/(4·2^l), ..)       means over channels, displacements -4 .. 4
-    state        (N, 64, H/(4·2^l), ..)       what the last hidden convolution of a level hands to the next finer
+    state        (N, 64, H/(4·2^l), ..)       the last hidden features of a level, an input of the next finer one
     F            (N, 4, H/(4·2^l), ..)        F_{0->1} (x, y), F_{1->0} (x, y)
 
-Details, as the authors' network has them:
+Details, as in the authors' network:
 
 - At the coarsest level F and state are 0.
-- F is found anew at every level, not as a residual to what the coarser one found, which the estimator merely sees.
+- Each level predicts F anew, with the coarser F as an input, and not a residual.
 - F is in pixels of the level's image although its map has a quarter of the image's size.
-- The images are warped, not their features: average splatting, holes are black, then the encoder.
-- The images of the pyramid are bilinear samples of the full frames (from level 2 on, not every pixel is looked at).
-- The correlation passes through the same leaky ReLU as everything else, of slope 0.1.
+- The images are warped, not their features: average splatting with black holes, then the encoder.
+- The images of the pyramid are bilinear samples of the full frames without antialiasing.
+- A LeakyReLU follows the correlation as well; all have a slope of 0.1.
 
-What EBMESplat chooses: a frame counts at a pixel by its time weight times its coverage, the sum of the bilinear weights
-that reach the pixel, up to 1. So what only one frame shows comes from that frame, and a thinly covered pixel gives way
-to a better one. What neither reaches is filled by a backward warp of both frames along the motion estimated at that
-pixel, weighed by time.
+Splatting, which is our own: the weight of a frame at a pixel is its time weight times its coverage, the sum of the
+bilinear weights that reach the pixel, at most 1. So a region visible in one frame alone comes from that frame, and a
+sparsely covered pixel yields to a better covered one. Pixels that neither frame reaches are filled by backward warping
+of both frames along the motion estimated at that pixel, weighted by time.
 
 Parameters: 632,900. Cost at 3 levels: 135 kFLOP a pixel, 15.5 GFLOP at 448x256.
+
+Reference: Jin et al., Enhanced Bi-directional Motion Estimation for Video Frame Interpolation, WACV 2023.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from betwixt.layers.blocks import conv_leaky_relu
 from betwixt.layers.correlation import local_correlation
+from betwixt.layers.precision import at_least_float32
 from betwixt.layers.resize import resize, resize_flow
 from betwixt.layers.splatting import splat, splat_with_coverage
 from betwixt.layers.warp import backward_warp
@@ -63,17 +66,16 @@ _RADIUS = 4
 
 
 def from_reference_name(name: str) -> str:
-    """What `EBMESplat` calls a parameter of the authors' estimator; its own names stay as they are."""
+    """The name in `EBMESplat` of a parameter of the authors' estimator; its own names are returned unchanged."""
     return name if name.startswith("estimator.") else "estimator." + name.removeprefix("module.")
 
 
 def pyramid_levels(height: int, width: int) -> int:
-    """How many levels frames of this size get: ceil(3 + log2(width / 448)), and never less than 3.
+    """The number of pyramid levels for frames of a size: ceil(3 + log2(width / 448)), but at least 3.
 
-    Training is on 3 levels, on Vimeo90K of 448x256; every doubling of the size adds one, so that the coarsest level
-    sees about as many pixels as in training. These are the levels that the authors test with: 3 on Vimeo90K and UCF101,
-    5 on SNU-FILM (1280x720), 7 on 4K1000FPS. The longer side stands for the width, so upright frames get what the same
-    frames on their side do.
+    Training uses 3 levels at 448x256 (Vimeo90K); every doubling of the size adds one, so that the coarsest level has
+    about as many pixels as in training. The authors test with these levels: 3 on Vimeo90K and UCF101, 5 on SNU-FILM
+    (1280x720), 7 on 4K1000FPS. The longer side counts as the width, so that portrait and landscape frames get the same.
     """
     levels = 3
     while max(height, width) > 448 * 2 ** (levels - 3):
@@ -91,7 +93,7 @@ class FeaturePyramid(nn.Module):
 
     @staticmethod
     def _stage(channels_in: int, channels: int, convolutions: int) -> nn.Sequential:
-        """`convolutions` 3x3 convolutions, the first of which halves the sides."""
+        """`convolutions` 3x3 convolutions, the first of which has a stride of 2."""
         layers: list[nn.Module] = [nn.Conv2d(channels_in, channels, 3, 2, 1), nn.LeakyReLU(0.1)]
         for _ in range(convolutions - 1):
             layers += [nn.Conv2d(channels, channels, 3, 1, 1), nn.LeakyReLU(0.1)]
@@ -103,21 +105,17 @@ class FeaturePyramid(nn.Module):
 
 
 class FlowEstimator(nn.Module):
-    """Correlation, features, state and flow of one level -> its flow (N, 4, h, w) and its state (N, 64, h, w)."""
+    """Predicts the flow (N, 4, h, w) and the state (N, 64, h, w) of a level from features, coarser state and flow."""
 
     def __init__(self) -> None:
         super().__init__()
         inputs = (2 * _RADIUS + 1) ** 2 + 2 * _FEATURES + _STATE + 4
-        self.conv_layer1 = self._layer(inputs, 160, kernel=1)
-        self.conv_layer2 = self._layer(160, 128)
-        self.conv_layer3 = self._layer(128, 112)
-        self.conv_layer4 = self._layer(112, 96)
-        self.conv_layer5 = self._layer(96, _STATE)
+        self.conv_layer1 = conv_leaky_relu(inputs, 160, kernel=1)
+        self.conv_layer2 = conv_leaky_relu(160, 128)
+        self.conv_layer3 = conv_leaky_relu(128, 112)
+        self.conv_layer4 = conv_leaky_relu(112, 96)
+        self.conv_layer5 = conv_leaky_relu(96, _STATE)
         self.conv_layer6 = nn.Sequential(nn.Conv2d(_STATE, 4, 3, 1, 1))
-
-    @staticmethod
-    def _layer(channels_in: int, channels_out: int, kernel: int = 3) -> nn.Sequential:
-        return nn.Sequential(nn.Conv2d(channels_in, channels_out, kernel, 1, kernel // 2), nn.LeakyReLU(0.1))
 
     def forward(self, features0: Tensor, features1: Tensor, state: Tensor, flow: Tensor) -> tuple[Tensor, Tensor]:
         correlation = F.leaky_relu(local_correlation(features0, features1, _RADIUS), 0.1)
@@ -127,11 +125,11 @@ class FlowEstimator(nn.Module):
 
 
 class BiFlowNet(nn.Module):
-    """The estimator of both flows; see the module.
+    """The estimator of both flows; the module's docstring describes it.
 
     Args:
-        levels: Of the pyramid; H and W must be multiples of 4·2^(levels - 1). None: as many as `pyramid_levels` says
-            or the sides allow, but at least 3.
+        levels: Levels of the pyramid; H and W must be multiples of 4·2^(levels - 1). None for `pyramid_levels`, or as
+            many as the sides allow, but at least 3.
     """
 
     def __init__(self, levels: int | None = None) -> None:
@@ -146,7 +144,7 @@ class BiFlowNet(nn.Module):
             while levels > 3 and (height % (2 << levels) or width % (2 << levels)):
                 levels -= 1
         if height % (2 << levels) or width % (2 << levels):
-            raise ValueError(f"{levels} levels need sides that are multiples of {2 << levels}, not {width}x{height}")
+            raise ValueError(f"{levels} levels need sides that are multiples of {2 << levels}, not {width}x{height}.")
         return levels
 
     def forward(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,8 +162,8 @@ class BiFlowNet(nn.Module):
                 size = (len(features0), 4 + _STATE, *features0.shape[-2:])
                 flow, state = features0.new_zeros(size).split((4, _STATE), dim=1)
             flow, state = self.flow_estimator(features0, features1, state, flow)
-            # Half precision would cost tenths of a pixel in a large flow.
-            flow = flow.to(torch.promote_types(flow.dtype, torch.float32))
+            # In 16 bits, a large flow would be off by tenths of a pixel.
+            flow = at_least_float32(flow)
         assert flow is not None
         flow_01, flow_10 = resize(flow, 4.0).chunk(2, dim=1)
         return flow_01, flow_10
@@ -177,9 +175,9 @@ class BiFlow:
 
     Attributes:
         frame0: (N, 3, H, W), RGB in [0, 1].
-        frame1: The same.
-        flow_01: (N, 2, H, W), F_{0->1}, in pixels: where a pixel of frame 0 is found in frame 1.
-        flow_10: (N, 2, H, W), F_{1->0}.
+        frame1: (N, 3, H, W), RGB in [0, 1].
+        flow_01: (N, 2, H, W), F_{0->1} in pixels, from a pixel of frame 0 to its position in frame 1.
+        flow_10: (N, 2, H, W), F_{1->0} in pixels.
     """
 
     frame0: Tensor
@@ -189,11 +187,12 @@ class BiFlow:
 
 
 class EBMESplat(Network):
-    """Frames in between by EBME's motion and splatting alone; see the module.
+    """Frames in between by EBME's motion and splatting; the module's docstring describes it.
 
     Args:
-        levels: Of the pyramid; None: by the size of the frames. Sides then are multiples of 64, which is enough for
-            the 5 levels of frames up to 1792 pixels; larger ones get more levels where their sides allow, or by name.
+        levels: Levels of the pyramid; None chooses by the size of the frames. Sides then have to be multiples of 64,
+            which suffices for the 5 levels of frames up to 1792 pixels; larger frames get more levels if their sides
+            allow it.
     """
 
     any_time = True
@@ -208,7 +207,7 @@ class EBMESplat(Network):
         return BiFlow(frame0, frame1, *self.estimator(frame0, frame1))
 
     def at(self, pair: BiFlow, t: Tensor) -> Synthesis:
-        """Frame t, t (N, 1, 1, 1) in [0, 1], with the weight of splatted frame 0 as its mask."""
+        """Frame t of a prepared pair, t (N, 1, 1, 1) in [0, 1]; its mask is the weight of splatted frame 0."""
         dtype = pair.flow_01.dtype
         frames, t = torch.cat((pair.frame0, pair.frame1)).to(dtype), t.to(dtype)
         colour, coverage = splat_with_coverage(frames, torch.cat((t * pair.flow_01, (1 - t) * pair.flow_10)))
@@ -218,8 +217,8 @@ class EBMESplat(Network):
         hole = total == 0
         mask = torch.where(hole, 1 - t, weight0 / torch.where(hole, 1.0, total))
 
-        # What neither frame reaches: read both where the motion of that very pixel comes from and goes to.
+        # Holes of both frames: backward-warp the frames along the motion at the pixel itself.
         motion = (1 - t) * pair.flow_01 - t * pair.flow_10
-        read0, read1 = backward_warp(frames, torch.cat((-t * motion, (1 - t) * motion))).chunk(2)
-        frame = mask * torch.where(hole, read0, colour0) + (1 - mask) * torch.where(hole, read1, colour1)
+        warped0, warped1 = backward_warp(frames, torch.cat((-t * motion, (1 - t) * motion))).chunk(2)
+        frame = mask * torch.where(hole, warped0, colour0) + (1 - mask) * torch.where(hole, warped1, colour1)
         return Synthesis(frame.to(pair.frame0.dtype), mask=mask)
