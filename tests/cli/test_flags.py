@@ -29,6 +29,7 @@ def translate():
         ("`target` is a folder.", "OUT is a folder."),
         ("`shutter` belongs to another command.", "shutter belongs to another command."),
         ("`unknown=1` stays.", "unknown=1 stays."),
+        ("See `betwixt models`.", "See betwixt models."),
         ("Nothing to do.", "Nothing to do."),
     ],
 )

@@ -61,7 +61,7 @@ def test_auto_is_dis_without_pytorch_or_safetensors(tmp_path, capsys, clip, monk
 def test_weights_need_a_model(tmp_path, capsys, clip, verb, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run([*verb, "--weights", "some.safetensors"]) == 2
-    assert "--model NAME" in capsys.readouterr().err
+    assert "pass --model, a name that betwixt models lists" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
 
 

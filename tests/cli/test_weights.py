@@ -66,7 +66,7 @@ def test_import_list_verify_use(capsys, checkpoint, folder, tmp_path):
     assert run(["weights", "verify", "ebme"]) == 2
     said = capsys.readouterr()
     assert said.out.startswith("BAD")
-    assert said.err == "betwixt: 1 of 1 files cannot be vouched for.\n"
+    assert said.err == "betwixt: 1 of 1 files cannot be verified.\n"
 
 
 def test_unreadable_weights_are_listed(capsys, folder):
@@ -84,7 +84,7 @@ def test_unreadable_weights_are_listed(capsys, folder):
     said = capsys.readouterr()
     assert said.out.count("is not a file, but a folder or a broken link") == 2
     assert f"{folder / 'half.safetensors'}: is not a safetensors file" in said.out
-    assert re.fullmatch(r"betwixt: 4 of \d files cannot be vouched for\.\n", said.err)
+    assert re.fullmatch(r"betwixt: 4 of \d files cannot be verified\.\n", said.err)
 
 
 def test_import_as_json(capsys, checkpoint, tmp_path):

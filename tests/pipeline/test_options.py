@@ -4,8 +4,10 @@ import inspect
 from typing import Annotated
 
 import pytest
+import typer
 
 import betwixt
+from betwixt.cli.options import conversion_command
 from betwixt.errors import UsageError
 from betwixt.pipeline.blur import blur_video
 from betwixt.pipeline.extrapolation import extrapolate_video
@@ -57,9 +59,9 @@ def test_unknown_names_and_values_are_refused(tmp_path):
         betwixt.interpolate_video("in.mp4", tmp_path / "out.mp4", audio="loud")
 
 
-def test_a_new_declaration_is_all_that_an_option_takes():
+def test_a_new_option_takes_one_declaration():
     class Options(ConversionOptions, total=False):
-        preset: Annotated[str | None, Option(None, "The encoder's preset.", group="output")]
+        preset: Annotated[str | None, Option(None, "The encoder's preset.", "output")]
 
     declared = OptionSet(Options)
 
@@ -77,4 +79,7 @@ def test_a_new_declaration_is_all_that_an_option_takes():
     assert inspect.signature(convert).parameters["preset"].default is None
     assert "preset: The encoder's preset." in convert.__doc__
     assert convert("a", "b", preset="slow")["preset"] == "slow"
-    assert declared.recorded(convert("a", "b", preset="slow"))["preset"] == "slow"
+    command = typer.Typer()
+    command.command()(conversion_command(declared)(lambda **_: None))
+    flags = {flag for parameter in typer.main.get_command(command).params for flag in parameter.opts}
+    assert {"--preset", "--scene-cuts", "--no-journal", "--json"} <= flags

@@ -14,9 +14,7 @@ __all__ = ["benchmark"]
 
 
 def benchmark(
-    models: Annotated[
-        str, typer.Option("--model", metavar="NAME[,NAME..]", help="Which models (see betwixt models).")
-    ] = "auto",
+    model: Annotated[str, typer.Option(metavar="NAME[,NAME..]", help="Which models (see betwixt models).")] = "auto",
     size: Annotated[
         o.Text, typer.Option(metavar="WxH", help="The frames' size. Default: 1280x720, or the clip's.")
     ] = None,
@@ -58,7 +56,7 @@ def benchmark(
 
     to_stdout = json == Path("-")
     request = BenchmarkRequest(
-        models=[name.strip() for name in models.split(",")],
+        models=[name.strip() for name in model.split(",")],
         size=size,
         device=device,
         runtime=runtime,

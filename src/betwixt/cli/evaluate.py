@@ -16,9 +16,7 @@ __all__ = ["evaluate"]
 def evaluate(
     dataset: Annotated[str, typer.Option(help="vimeo90k, ucf101, middlebury, snu-film-hard, frames, video, ..")],
     root: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds the data set (a file for video).")],
-    models: Annotated[
-        str, typer.Option("--model", metavar="NAME[,NAME..]", help="Which models (see betwixt models).")
-    ] = "auto",
+    model: Annotated[str, typer.Option(metavar="NAME[,NAME..]", help="Which models (see betwixt models).")] = "auto",
     limit: Annotated[o.Number, typer.Option(metavar="N", help="Only the first N samples.")] = None,
     ids: Annotated[
         o.File, typer.Option(metavar="FILE", help="Only the samples named in this file, one per line.")
@@ -78,7 +76,7 @@ def evaluate(
 
     to_stdout = json == Path("-")
     request = EvaluationRequest(
-        models=[name.strip() for name in models.split(",")],
+        models=[name.strip() for name in model.split(",")],
         dataset=dataset,
         root=root,
         limit=limit,

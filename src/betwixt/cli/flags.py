@@ -8,7 +8,7 @@ become flags of the command that runs: "Pass --overwrite to replace it."
     `scene_cuts="off"`   --scene-cuts off      an option and its value
     `fps`                --fps                 an option
     `target`             OUT                   an argument
-    `anything_else`      anything_else         not a parameter of the command: only the backticks go
+    `betwixt models`     betwixt models        not a parameter of the command: only the backticks go
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 
 __all__ = ["find_command", "set_command", "translate"]
 
-_PARAMETER = re.compile(r"`(\w+)(?:=([^`]*))?`")
+_QUOTED = re.compile(r"`([^`=]+)(?:=([^`]*))?`")
 
 _parameters: dict[str, Any] = {}
 
@@ -41,7 +41,7 @@ def set_command(command: Any) -> None:
 
 def translate(message: str) -> str:
     """Replace the parameters that a message names in backticks by flags of the running command."""
-    return _PARAMETER.sub(_translate_parameter, message)
+    return _QUOTED.sub(_translate_parameter, message)
 
 
 def _translate_parameter(match: re.Match[str]) -> str:

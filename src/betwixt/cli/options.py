@@ -132,7 +132,7 @@ def conversion_command(
 
 def _command_line_type(declared: OptionSet, name: str) -> tuple[Any, Any]:
     """The type of an option's value on the command line, and its default there."""
-    type_, default = declared.type(name), declared.default(name)
+    type_, default = declared.types[name], declared.default(name)
     if type_ is bool:
         return bool, False  # a flag, also where it turns something off
     if type_ is int:

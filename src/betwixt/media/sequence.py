@@ -181,6 +181,7 @@ class GifSink:
     """
 
     def __init__(self, path: Path, source: VideoInfo, rate: Fraction, overwrite: bool) -> None:
+        self.resumed_frames = 0  # nothing is kept for another run
         self.lost = _lost_streams(source)
         self.notes: list[str] = []
         self._rate = rate
@@ -189,6 +190,9 @@ class GifSink:
     def write(self, frame: av.VideoFrame, index: int) -> None:
         """Write frame `index`."""
         self._writer.write(frame, index / self._rate)
+
+    def write_from_journal(self) -> None:
+        """Not to be called: there are no resumed frames."""
 
     def copy(self, item: StreamPacket) -> None:
         """Nothing to do: a GIF has no other streams."""

@@ -380,12 +380,6 @@ def blur_video(
 
 @takes_options(BLUR)
 def plan_blur(source: str | Path | IO[bytes], target: str | Path | IO[bytes], **options: Unpack[BlurOptions]) -> Plan:
-    """What `blur_video` would do; writes nothing.
-
-    Args:
-        source: As for `betwixt.interpolate_video`.
-        target: As for `betwixt.interpolate_video`.
-        **options: See `betwixt.pipeline.options.BlurOptions`.
-    """
+    """What `blur_video` would do; writes nothing. It takes the same options."""
     with BlurJob(source, target, options) as job:
         return job.describe()

@@ -153,12 +153,6 @@ def extrapolate_video(
 def plan_extrapolation(
     source: str | Path | IO[bytes], target: str | Path | IO[bytes], **options: Unpack[ExtrapolateOptions]
 ) -> Plan:
-    """What `extrapolate_video` would do; writes nothing.
-
-    Args:
-        source: As for `betwixt.interpolate_video`.
-        target: As for `betwixt.interpolate_video`.
-        **options: See `betwixt.pipeline.options.ExtrapolateOptions`.
-    """
+    """What `extrapolate_video` would do; writes nothing. It takes the same options."""
     with ExtrapolationJob(source, target, options) as job:
         return job.describe()

@@ -54,16 +54,7 @@ def interpolate_video(
 def plan_video(
     source: str | Path | IO[bytes], target: str | Path | IO[bytes], **options: Unpack[InterpolateOptions]
 ) -> Plan:
-    """What `interpolate_video` would do; writes nothing.
-
-    Args:
-        source: As for `interpolate_video`.
-        target: As for `interpolate_video`.
-        **options: See `betwixt.pipeline.options.InterpolateOptions`.
-
-    Raises:
-        BetwixtError: for what can be known to be wrong beforehand.
-    """
+    """What `interpolate_video` would do; writes nothing. It takes the same options."""
     with Job(source, target, options) as job:
         return job.describe()
 

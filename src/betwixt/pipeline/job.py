@@ -7,7 +7,7 @@ subclasses that add what they check and record.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -24,11 +24,12 @@ from betwixt.media.reader import Reader
 from betwixt.media.sequence import ImageSource
 from betwixt.media.source import open_source
 from betwixt.media.timeline import TimeMap, frame_count, parse_rate, parse_time
+from betwixt.media.writer import VideoWriter
 from betwixt.models.base import check_interpolates, masks_unsupported
 from betwixt.pipeline.director import ConversionContext
-from betwixt.pipeline.options import INTERPOLATE, InterpolateOptions, OptionSet
+from betwixt.pipeline.options import INTERPOLATE, InterpolateOptions, Number, OptionSet
 from betwixt.pipeline.planner import Planner, Rates, choose_rates, exact_multiple
-from betwixt.pipeline.targets import EncodingOptions, Sink, StreamCopy, choose_target
+from betwixt.pipeline.targets import Sink, choose_target
 from betwixt.runtime.load import hash_weights, load_model, suggest_packages
 from betwixt.version import __version__
 
@@ -60,6 +61,14 @@ class Plan:
     model: str
     audio: str
     notes: list[str] = field(default_factory=list)
+
+
+_NOT_RECORDED = {
+    "device", "threads", "overwrite", "audio", "journal",
+    "fps", "factor", "slow", "model", "weights", "masks", "codec", "pixel_format",
+}  # fmt: skip
+"""Options whose values a journal does not record. Those in the first line do not change the frames; of the others it
+records what follows from them: the rate, a hash of the weights, the encoder."""
 
 
 class Job:
@@ -96,32 +105,23 @@ class Job:
         self, source: str | Path | IO[bytes], target: str | Path | IO[bytes], options: Mapping[str, Any]
     ) -> None:
         self.began = time.monotonic()
-        values: InterpolateOptions = self.declared.resolve(options)
-        self._source, self._values = source, values
-        fps, factor, slow, input_fps = values["fps"], values["factor"], values["slow"], values["input_fps"]
-        self._fps = None if fps is None else parse_rate(fps)
-        self._factor = None if factor is None else parse_rate(factor, "factor")
-        self._slow = None if slow is None else parse_rate(slow, "slow-down")
-        self._input_fps = None if input_fps is None else parse_rate(input_fps)
-        start, end = values["start"], values["end"]
-        self._start = None if start is None else parse_time(start, "start")
-        self._end = None if end is None else parse_time(end, "end")
-        if self._end is not None and self._end <= (self._start or 0):
-            raise UsageError(f"The end ({end}) is not after the start ({start or 0}).")
-        cuts = values["scene_cuts"]
-        self._cuts: CutList | str = str(cuts) if str(cuts) in ("auto", "off") else read_cuts(cuts)
+        self._source = source
+        self._values: InterpolateOptions = self.declared.resolve(options)
+        values = self._values
         if values["threads"] < 0:
             raise UsageError(f"The number of threads ({values['threads']}) must not be negative.")
-        self.threads = values["threads"] or available_cores()
-        quality = values["quality"]
-        encoding = EncodingOptions(
-            values["codec"],
-            None if quality is None else str(quality),
-            values["pixel_format"],
-            self.threads,
-            values["overwrite"],
-        )
-        self.target = choose_target(target, source, encoding)
+        self.threads = values["threads"] = values["threads"] or available_cores()
+        self._fps = _parse(parse_rate, values["fps"], "rate")
+        self._factor = _parse(parse_rate, values["factor"], "factor")
+        self._slow = _parse(parse_rate, values["slow"], "slow-down")
+        self._input_fps = _parse(parse_rate, values["input_fps"], "rate")
+        self._start = _parse(parse_time, values["start"], "start")
+        self._end = _parse(parse_time, values["end"], "end")
+        if self._end is not None and self._end <= (self._start or 0):
+            raise UsageError(f"The end ({values['end']}) is not after the start ({values['start'] or 0}).")
+        cuts = values["scene_cuts"]
+        self._cuts: CutList | str = str(cuts) if str(cuts) in ("auto", "off") else read_cuts(cuts)
+        self.target = choose_target(target, source, values)
         self.reader = open_source(
             source,
             input_fps=self._input_fps,
@@ -251,20 +251,22 @@ class Job:
     def open_sink(self) -> Sink:
         """Open the output."""
         info, reader = self.reader.info, self.reader
-        streams, offset = None, Fraction(0)
-        if isinstance(reader, Reader):
-            if self._start:
-                zero = info.start + self._start
-            else:
-                # Streams keep their distances in time. The earliest begins at 0, as players expect.
-                zero = reader.earliest_start
-                offset = (info.start - zero) * self.rates.slow
-                if offset < Fraction(1, 90000):
-                    offset = Fraction(0)
-            if self.copies_streams:
+        zero, offset = info.start + (self._start or 0), Fraction(0)
+        if isinstance(reader, Reader) and not self._start:
+            # Streams keep their distances in time. The earliest begins at 0, as players expect.
+            zero = reader.earliest_start
+            offset = (info.start - zero) * self.rates.slow
+            if offset < Fraction(1, 90000):
+                offset = Fraction(0)
+        sink = self.target.open(info, self.rates.output, offset, self._open_journal())
+        if isinstance(reader, Reader) and isinstance(sink, VideoWriter) and self.copies_streams:
+            try:
                 audio = "drop" if self.audio == "none" else self.audio
-                streams = StreamCopy(reader.container, reader.stream, TimeMap(zero, self.rates.slow), audio)
-        return self.target.open(info, self.rates.output, offset, streams, self._open_journal())
+                sink.copy_streams(reader.container, reader.stream, TimeMap(zero, self.rates.slow), audio)
+            except BaseException:
+                sink.abort()
+                raise
+        return sink
 
     def _open_journal(self) -> Journal | None:
         """The journal to record the output in; None if it could not be resumed."""
@@ -283,8 +285,9 @@ class Job:
     def settings(self) -> dict[str, Any]:
         """All that the output's frames depend on: an interrupted run is resumed only with the same settings."""
         encoder, pixel_format = self.encoding
-        masks = self._values["masks"]
-        return self.declared.recorded(self._values) | {
+        masks, given = self._values["masks"], dict(self._values)
+        recorded = {k.replace("_", "-"): _as_json(given[k]) for k in given if k not in _NOT_RECORDED}
+        return recorded | {
             "version": __version__,
             "conversion": self.conversion,
             "source": files_fingerprint(self._source_files()),
@@ -326,3 +329,11 @@ class Job:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _parse(parse: Callable[[Number, str], Fraction], value: Number | None, what: str) -> Fraction | None:
+    return None if value is None else parse(value, what)
+
+
+def _as_json(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool) else str(value)

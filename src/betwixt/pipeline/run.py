@@ -28,7 +28,7 @@ from betwixt.pipeline.channel import Channel, Stopped
 from betwixt.pipeline.director import ConversionContext, Director, SynthesisTask
 from betwixt.pipeline.job import Job
 from betwixt.pipeline.planner import ShowStep
-from betwixt.pipeline.targets import ResumableSink, Sink
+from betwixt.pipeline.targets import Sink
 from betwixt.runtime.synthesis import one_frame_per_thread
 from betwixt.signals import defer_signals
 
@@ -182,10 +182,7 @@ class _Run:
         self._director = make_director(job.context(), max(1, min(4, window // (2 * job.threads))))
         self._read: Channel[Frame | StreamPacket] = Channel(max(2, window // 4))
         self._write: Channel[ShowStep | _PendingFrames | StreamPacket] = Channel(window)
-        # The first frames, which an interrupted run has encoded, are written again from its journal.
-        self._resumed = sink if isinstance(sink, ResumableSink) and sink.resumed_frames else None
-        self._resumed_frames = 0 if self._resumed is None else self._resumed.resumed_frames
-        self._progress = Progress(total=job.frames_out, kept=self._resumed_frames)
+        self._progress = Progress(total=job.frames_out, kept=sink.resumed_frames)
         self._untouched = self._held = self._synthesized = 0
         self._failure: BaseException | None = None
 
@@ -230,7 +227,7 @@ class _Run:
     def _summary(self) -> Summary:
         job, planner = self._job, self._director.planner
         encoder, pixel_format = job.encoding
-        resumed = [f"{self._resumed_frames} frames are those of an earlier run that was interrupted."]
+        resumed = f"{self._sink.resumed_frames} frames are those of an earlier run that was interrupted."
         return Summary(
             output=job.target.name,
             frames_in=planner.frames,
@@ -250,7 +247,7 @@ class _Run:
             pixel_format=pixel_format,
             lost=list(self._sink.lost),
             notes=[
-                *(resumed if self._resumed_frames else []),
+                *([resumed] if self._sink.resumed_frames else []),
                 *job.notes,
                 *(note for note in job.reader.notes if note not in job.notes),
                 *self._sink.notes,
@@ -282,7 +279,7 @@ class _Run:
                 continue
             if isinstance(step, ShowStep):
                 self._write.put(step, 1)
-            elif step.indices[-1] < self._resumed_frames:
+            elif step.indices[-1] < self._sink.resumed_frames:
                 self._write.put(_PendingFrames(step.indices, None), len(step.indices))
             else:
                 # Wait for room before submitting: frames that are synthesized but not yet written are bounded too.
@@ -322,8 +319,8 @@ class _Run:
 
     def _write_frame(self, video: av.VideoFrame | None, index: int) -> None:
         """Write frame `index`, from the journal if an interrupted run has encoded it."""
-        if self._resumed is not None and index < self._resumed_frames:
-            self._resumed.write_from_journal()
+        if index < self._sink.resumed_frames:
+            self._sink.write_from_journal()
         else:
             assert video is not None
             self._sink.write(video, index)
