@@ -44,13 +44,13 @@ def test_a_few_steps_reduce_the_loss_and_leave_the_predictor_unchanged():
     before = {name: p.clone() for name, p in objective.codec.predictor.network.named_parameters()}
     optimizer = torch.optim.Adam(trainable, 4e-3)
     costs = []
-    for _ in range(12):
+    for _ in range(8):
         terms = objective.loss(data, 0.0)
         optimizer.zero_grad()
         terms.total.backward()
         optimizer.step()
         costs.append(float(terms.total.detach()))
-    assert np.mean(costs[-3:]) < 0.97 * np.mean(costs[:2])
+    assert np.mean(costs[-2:]) < 0.97 * np.mean(costs[:2])
     assert all(p.grad is not None for p in trainable if p.requires_grad)
     for name, parameter in objective.codec.predictor.network.named_parameters():
         assert torch.equal(parameter, before[name])

@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from betwixt.training.objectives.registry import EMBEDDED_WEIGHTS
 from betwixt.training.pack import pack
 from clips import make_clip, read_frames
 
@@ -53,12 +54,13 @@ def test_only_what_the_run_uses_is_packed(tmp_path: Path) -> None:
 
 
 def test_shipped_weights_that_training_needs_are_packed(tmp_path: Path) -> None:
-    (tmp_path / "small.toml").write_text(RECIPE.replace('"compact"', '"hybrid"').replace('"small"', '"beside"'))
+    (tmp_path / "small.toml").write_text(RECIPE.replace('"compact"', '"codec"'))
     (tmp_path / "data").mkdir()
     make_clip(tmp_path / "data/long.mp4", codec="libx264")
     make_clip(tmp_path / "data/held.mp4", codec="libx264")
     pack(tmp_path / "small.toml", tmp_path / "packed", tmp_path / "data")
     with tarfile.open(tmp_path / "packed/code.tar.xz") as archive:
-        weights = {Path(name).name for name in archive.getnames() if name.endswith(".safetensors")}
-        assert any(name.endswith("rife-4.6.LICENSE.txt") for name in archive.getnames())
-    assert weights == {"rife-4.6.safetensors", "compact.safetensors"}
+        names = archive.getnames()
+    assert {Path(name).name for name in names if name.endswith(".safetensors")} == {"compact.safetensors"}
+    assert any(name.endswith("rife-4.6.LICENSE.txt") for name in names)
+    assert EMBEDDED_WEIGHTS["hybrid"] == ("compact.safetensors", "rife-4.6.safetensors")

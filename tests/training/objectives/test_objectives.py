@@ -361,7 +361,7 @@ def test_a_crop_of_the_wrong_size_is_refused() -> None:
 def test_invalid_network_settings_are_refused() -> None:
     with pytest.raises(UsageError, match=r"\[network\] of apr is not valid: the side of a patch"):
         make_objective({"name": "apr", "patch": 6})
-    with pytest.raises(UsageError, match=r"\[network\] of ncm-base is not valid: flow_guided"):
+    with pytest.raises(UsageError, match=r"\[network\] of ncm-base is not valid: `flow_guided`"):
         make_objective({"name": "ncm-base", "flow_guided": True, "motion_feature": False})
 
 
