@@ -184,7 +184,7 @@ def test_training_gives_the_same_result_on_another_device(case: Case) -> None:
     objective = case.objective()
     batch = add_extra(objective, moving_waves(1, 0.25 if case.t == ANY else case.t))
     if case.name.startswith("compact"):
-        batch.extra = {"found": batch.motion, "logit": batch.motion[:, :1]}
+        batch.extra = {"search_motion": batch.motion, "logit": batch.motion[:, :1]}
     check_learns_the_same(objective, batch)
 
 
@@ -384,7 +384,7 @@ def test_compact_learns_real_motion_where_the_teacher_is_better(
     objective, batch = Case("compact").objective(), moving_waves(2, 0.5)
     batch.exact[:] = known
     # The result of a search that found no motion.
-    batch.extra = {"found": torch.zeros_like(batch.motion), "logit": torch.zeros_like(batch.motion[:, :1])}
+    batch.extra = {"search_motion": torch.zeros_like(batch.motion), "logit": torch.zeros_like(batch.motion[:, :1])}
     if scale is not None:
         objective.teacher.estimator = PerfectFlows(scale)
     flow = objective.loss(batch, 0.0).parts["flow"]

@@ -93,15 +93,15 @@ class CompactObjective(Objective):
         return CompactInterpolator(self.training_network.compact, device, engine="torch", name=self.model_name)
 
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
-        """Run the search: `found`, the motion (S, S, 2) in pixels, and `logit` (S, S, 1)."""
+        """Run the search: `search_motion` (S, S, 2) in pixels, and `logit` (S, S, 1)."""
         motion, logit = search_motion(rng, sample, CONFIGS[self.model_name].search)
-        return {"found": motion, "logit": logit}
+        return {"search_motion": motion, "logit": logit}
 
     def loss(self, batch: Batch, progress: float) -> LossTerms:
         """The sum of the module's terms."""
         extra, settings = batch.extra, self.settings
         output: CompactOutput = self.training_network.compact(
-            batch.frame0, batch.frame1, batch.t, extra["found"], extra["logit"]
+            batch.frame0, batch.frame1, batch.t, extra["search_motion"], extra["logit"]
         )
         with full_precision(batch.frame0):
             reconstruction, fidelity = frame_loss(output.frame.float(), batch.truth)
