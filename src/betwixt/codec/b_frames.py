@@ -30,7 +30,7 @@ from betwixt.media.reader import Frame, Reader
 from betwixt.media.source import VideoSource
 from betwixt.media.writer import VideoWriter
 from betwixt.models.base import Interpolator
-from betwixt.runtime.synthesis import PairSynthesis, SourceFrame
+from betwixt.runtime.synthesis import PairSynthesis
 
 if TYPE_CHECKING:
     from betwixt.codec.coder import BFrameCoder
@@ -64,35 +64,26 @@ class _PairWithTruth:
     truths: dict[int, av.VideoFrame]
 
 
+@dataclass(frozen=True)
 class BFrameMaker:
     """Makes and measures B frames.
 
-    Args:
-        source: The source.
-        survey: Its times and shots.
+    Attributes:
         model: The model that synthesizes.
         coder: The network that codes B frames; None in bit-free mode.
         step: The quantizer's step of that network, of samples in [0, 255]; None to follow the base stream's quality.
-        curved: Whether the model uses the neighbouring sent frames.
         threads: The number of threads.
     """
 
-    def __init__(
-        self,
-        source: ReopenableSource,
-        survey: Survey,
-        model: Interpolator,
-        *,
-        coder: BFrameCoder | None,
-        step: float | None,
-        curved: bool,
-        threads: int,
-    ) -> None:
-        self._source, self._survey, self._model, self._coder = source, survey, model, coder
-        self._step, self._curved, self._threads = step, curved, threads
+    model: Interpolator
+    coder: BFrameCoder | None
+    step: float | None
+    threads: int
 
     def make(
         self,
+        source: ReopenableSource,
+        survey: Survey,
         base_file: Path,
         writer: VideoWriter,
         sent: Sequence[bool],
@@ -101,6 +92,8 @@ class BFrameMaker:
         """Make every frame that is not sent.
 
         Args:
+            source: The source.
+            survey: Its times and shots.
             base_file: The base stream.
             writer: What wrote it: it converts true frames to the base stream's pixel format.
             sent: Which frames the base stream has.
@@ -110,26 +103,31 @@ class BFrameMaker:
             OutputError: if the base stream lacks frames.
         """
         results: list[BFrameResult] = []
-        with Reader(base_file, interlaced="ignore", threads=min(self._threads, 16)) as decoded:
-            source, info = self._source.open(), decoded.info
+        with Reader(base_file, interlaced="ignore", threads=min(self.threads, 16)) as decoded:
+            reader, info = source.open(), decoded.info
             try:
-                chain = PairChain(self._model, info.colour, self._survey.ticks, self._curved)
+                chain = PairChain(self.model, info.colour, survey.ticks, self.model.uses_neighbours)
                 bits_per_pixel = 8 * packet_checksums(base_file)[1] / (info.width * info.height * len(sent))
-                pairs = self._pairs_with_truth(decoded, source, writer, sent, chain)
-                make_pair = functools.partial(self._make_pair, chain, bits_per_pixel)
-                for made in map_in_order(pairs, make_pair, self._threads):
+                pairs = self._pairs_with_truth(decoded, reader, survey.shots, writer, sent, chain)
+                make_pair = functools.partial(self._make_pair, chain, survey.ticks, bits_per_pixel)
+                for made in map_in_order(pairs, make_pair, self.threads):
                     results += made
                     progress(len(results), len(sent) - sum(sent))
             finally:
-                source.close()
+                reader.close()
         return results
 
+    @staticmethod
     def _pairs_with_truth(
-        self, decoded: Reader, source: VideoSource, writer: VideoWriter, sent: Sequence[bool], chain: PairChain
+        decoded: Reader,
+        source: VideoSource,
+        shots: Sequence[int],
+        writer: VideoWriter,
+        sent: Sequence[bool],
+        chain: PairChain,
     ) -> Iterator[_PairWithTruth]:
         """The pairs that have frames between them. Each is yielded once the pair after it is linked to it."""
-        shots = set(self._survey.shots)
-        interval_from = {interval.left: interval for interval in intervals(sent, self._survey.shots)}
+        interval_from = {interval.left: interval for interval in intervals(sent, shots)}
         base_frames = (item for item in decoded if isinstance(item, Frame))
         interval: Interval | None = None  # the one that is being read
         truths: dict[int, av.VideoFrame] = {}
@@ -155,9 +153,11 @@ class BFrameMaker:
         if complete is not None:
             yield complete
 
-    def _make_pair(self, chain: PairChain, bits_per_pixel: float, work: _PairWithTruth) -> list[BFrameResult]:
+    def _make_pair(
+        self, chain: PairChain, ticks: Sequence[int], bits_per_pixel: float, work: _PairWithTruth
+    ) -> list[BFrameResult]:
         """Make the frames between two sent ones."""
-        ticks, interval = self._survey.ticks, work.interval
+        interval = work.interval
         first, second = work.pair.sources
         span = ticks[interval.right] - ticks[interval.left]
         times = [Fraction(ticks[number] - ticks[interval.left], span) for number in interval.between]
@@ -168,36 +168,18 @@ class BFrameMaker:
         results = []
         for number, t, frame in zip(interval.between, times, synthesized, strict=True):
             error, coded = mean_squared_error(frame, work.truths[number]), None
-            if self._coder is not None:
-                lmbda, step = self._rate_distortion(self._coder, bits_per_pixel, sent_error)
+            if self.coder is not None:
+                # The step that was chosen, or the one that suits the base stream.
+                if self.step is not None:
+                    step, lmbda = self.step / 255, self.coder.lambda_at(self.step / 255)
+                else:
+                    lmbda = self.coder.lambda_of_base(bits_per_pixel, sent_error)
+                    step = self.coder.step_at(lmbda)
                 truth = chain.source(work.truths[number])
-                error, coded = _code(self._coder, first, second, truth, t, error, lmbda, step)
+                payload, decoded = self.coder.encode(first, second, truth, t, step, lmbda)
+                coded_error = mean_squared_error(decoded, truth.video)
+                # The synthesized frame stays if the network's bits would gain more elsewhere.
+                if (error - coded_error) * lmbda * frame.width * frame.height > 8 * len(payload):
+                    error, coded = coded_error, CodedFrame(payload, frame_checksum(decoded))
             results.append(BFrameResult(number, error, sent_error, coded))
         return results
-
-    def _rate_distortion(self, coder: BFrameCoder, bits_per_pixel: float, sent_error: float) -> tuple[float, float]:
-        """Lambda and the quantizer's step: the step that was chosen, or those that suit the base stream."""
-        if self._step is not None:
-            step = self._step / 255
-            return coder.lambda_at(step), step
-        lmbda = coder.lambda_of_base(bits_per_pixel, sent_error)
-        return lmbda, coder.step_at(lmbda)
-
-
-def _code(
-    coder: BFrameCoder,
-    first: SourceFrame,
-    second: SourceFrame,
-    truth: SourceFrame,
-    t: Fraction,
-    synthesis_error: float,
-    lmbda: float,
-    step: float,
-) -> tuple[float, CodedFrame | None]:
-    """Code a frame by the network; its error and bits, or the synthesis' error and None if it is not worth its bits."""
-    payload, frame = coder.encode(first, second, truth, t, step, lmbda)
-    error = mean_squared_error(frame, truth.video)
-    pixels = frame.width * frame.height
-    if (synthesis_error - error) * lmbda * pixels <= 8 * len(payload):
-        return synthesis_error, None
-    return error, CodedFrame(payload, frame_checksum(frame))

@@ -43,7 +43,6 @@ from betwixt.machine import available_cores
 from betwixt.media.attachments import add_attachment
 from betwixt.media.cut_list import read_cuts
 from betwixt.media.timeline import parse_rate
-from betwixt.media.writer import VideoWriter
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.runtime.load import hash_weights, load_model, suggest_packages
@@ -188,25 +187,15 @@ def encode_video(
     threads = threads or available_cores()
     rate = None if input_fps is None else parse_rate(input_fps)
     cuts = scene_cuts if scene_cuts in ("auto", "off") else read_cuts(scene_cuts)
-    coder, synthesizer, weights_hash, notes = _load(mode, model, weights, codec_weights, device)
+    base_quality = None if quality is None else str(quality)
+    maker, weights_hash, notes = _load_maker(mode, model, weights, codec_weights, device, step, threads)
     encoding = _Encoding(
         target=target,
         mode=mode,
         source=ReopenableSource(source, rate, interlaced, threads),
-        base=BaseStreamEncoder(
-            base_codec,
-            chosen_preset,
-            None if quality is None else str(quality),
-            order,
-            keep,
-            intra,
-            pixel_format,
-            threads,
-        ),
-        model=synthesizer,
+        base=BaseStreamEncoder(base_codec, chosen_preset, base_quality, order, keep, intra, pixel_format, threads),
+        b_frames=maker,
         weights_hash=weights_hash,
-        coder=coder,
-        step=step,
         floor=floor,
         measure=measure or floor is not None or mode == "bit-need",
         progress=progress or (lambda stage, done, total: None),
@@ -250,22 +239,29 @@ def _check_arguments(
         raise UsageError("`codec_weights` is for `mode=bit-need`: leave it out.")
 
 
-def _load(
-    mode: str, model: str | Interpolator, weights: str | Path | None, codec_weights: str | Path | None, device: str
-) -> tuple[BFrameCoder | None, Interpolator | None, str, list[str]]:
-    """The network that codes B frames, the model that synthesizes, the hash of its weights, and notices."""
+def _load_maker(
+    mode: str,
+    model: str | Interpolator,
+    weights: str | Path | None,
+    codec_weights: str | Path | None,
+    device: str,
+    step: float | None,
+    threads: int,
+) -> tuple[BFrameMaker | None, str, list[str]]:
+    """What makes the B frames (None in the mode "base"), the hash of its model's weights, and notices."""
     if mode == "base":
-        return None, None, "", []
+        return None, "", []
     coder: BFrameCoder | None = None
     if mode == "bit-need":
         from betwixt.codec.coder import load_coder
 
         coder = load_coder(codec_weights)
     if isinstance(model, Interpolator):
-        return coder, model, "", []
+        return BFrameMaker(model, coder, step, threads), "", []
     # fp32 gives the same frames here and at the decoder, whatever the machines support.
     loaded = load_model(model, device, weights=weights, precision="fp32")
-    return coder, loaded, hash_weights(model, weights), suggest_packages(model, device)
+    notes = suggest_packages(model, device)
+    return BFrameMaker(loaded, coder, step, threads), hash_weights(model, weights), notes
 
 
 @dataclass(frozen=True)
@@ -276,17 +272,11 @@ class _Encoding:
     mode: str
     source: ReopenableSource
     base: BaseStreamEncoder
-    model: Interpolator | None
+    b_frames: BFrameMaker | None
     weights_hash: str
-    coder: BFrameCoder | None
-    step: float | None
     floor: float | None
     measure: bool
     progress: Progress
-
-    @property
-    def _curved(self) -> bool:
-        return self.model is not None and self.model.uses_neighbours
 
     def run(self, survey: Survey) -> Encoded:
         """Encode."""
@@ -299,11 +289,13 @@ class _Encoding:
             while more:
                 rounds += 1
                 round_began = time.monotonic()
-                writer = self._encode_base(base_file, survey, kept, sent)
+                encoding = functools.partial(self.progress, "encoding")
+                writer = self.base.encode(base_file, self.source, survey, kept, sent, encoding)
                 base_seconds = time.monotonic() - round_began
                 more = False
-                if self.measure and not all(sent):
-                    results = self._make_b_frames(base_file, writer, survey, sent)
+                if self.b_frames is not None and self.measure and not all(sent):
+                    making = functools.partial(self.progress, "making B frames")
+                    results = self.b_frames.make(self.source, survey, base_file, writer, sent, making)
                     for number in self._below_floor(results, survey, sent, rounds):
                         sent[number] = more = True
             results = [result for result in results if not sent[result.number]]
@@ -312,10 +304,10 @@ class _Encoding:
                 name = self.base.codec.encoder
                 raise OutputError(f"{name} gave {len(packets)} packets for {sum(sent)} frames: pass another `base`.")
             restore_data = b""
-            if self.mode == "base":
+            if self.b_frames is None:
                 output = base_file
             else:
-                restore_data = pack(self._restore_data(survey, sent, packets, results))
+                restore_data = pack(self._restore_data(self.b_frames, survey, sent, packets, results))
                 tags = {TAG: f"{self.mode}; betwixt decode restores every frame"}
                 add_attachment(base_file, output, ATTACHMENT, restore_data, tags)
             size = output.stat().st_size
@@ -328,7 +320,7 @@ class _Encoding:
         return Encoded(
             output=str(self.target),
             mode=self.mode,
-            model=self.model.name if self.model is not None else "none",
+            model=self.b_frames.model.name if self.b_frames is not None else "none",
             frames=len(sent),
             sent=sum(sent),
             coded=coded,
@@ -346,25 +338,6 @@ class _Encoding:
             notes=writer.notes,
         )
 
-    def _encode_base(self, path: Path, survey: Survey, kept: Sequence[bool], sent: Sequence[bool]) -> VideoWriter:
-        progress = functools.partial(self.progress, "encoding")
-        return self.base.encode(path, self.source, survey, kept, sent, progress)
-
-    def _make_b_frames(
-        self, base_file: Path, writer: VideoWriter, survey: Survey, sent: Sequence[bool]
-    ) -> list[BFrameResult]:
-        assert self.model is not None
-        maker = BFrameMaker(
-            self.source,
-            survey,
-            self.model,
-            coder=self.coder,
-            step=self.step,
-            curved=self._curved,
-            threads=self.source.threads,
-        )
-        return maker.make(base_file, writer, sent, functools.partial(self.progress, "making B frames"))
-
     def _below_floor(self, results: list[BFrameResult], survey: Survey, sent: Sequence[bool], rounds: int) -> list[int]:
         """The B frames to send in the next round."""
         if self.floor is None:
@@ -380,14 +353,18 @@ class _Encoding:
         return numbers
 
     def _restore_data(
-        self, survey: Survey, sent: Sequence[bool], packets: Sequence[int], results: Sequence[BFrameResult]
+        self,
+        maker: BFrameMaker,
+        survey: Survey,
+        sent: Sequence[bool],
+        packets: Sequence[int],
+        results: Sequence[BFrameResult],
     ) -> RestoreData:
-        assert self.model is not None
         return RestoreData(
             mode=self.mode,
-            model=self.model.name,
+            model=maker.model.name,
             weights=self.weights_hash,
-            paths="curved" if self._curved else "straight",
+            paths="curved" if maker.model.uses_neighbours else "straight",
             writer=__version__,
             base=self.base.codec.name,
             rate=survey.rate,
@@ -400,5 +377,5 @@ class _Encoding:
             sent=tuple(sent),
             packets=tuple(packets),
             coded={result.number: result.coded for result in results if result.coded is not None},
-            codec_weights=self.coder.weights if self.coder is not None else "",
+            codec_weights=maker.coder.weights if maker.coder is not None else "",
         )

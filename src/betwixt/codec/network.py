@@ -41,6 +41,7 @@ compression, 2021.
 
 from __future__ import annotations
 
+import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -178,6 +179,10 @@ class Reconstruction:
     frame_bits: Tensor
 
 
+Maps = Mapping[str, Tensor]
+"""Search results by name, (N, C, H, W)."""
+
+
 class Predictor(nn.Module):
     """The interpolation network as the codec uses it.
 
@@ -187,27 +192,21 @@ class Predictor(nn.Module):
 
     any_time = False
 
-    @abstractmethod
     def search(self, images: NDArray[np.uint8], t: float) -> dict[str, NDArray[Any]]:
-        """Search results that `predict` needs, found on the CPU in frames 0 and 1, (2, H, W, 3); may be empty."""
+        """Search results that `predict` needs, found on the CPU in frames 0 and 1, (2, H, W, 3); empty by default."""
+        return {}
 
-    @abstractmethod
     def search_for_teacher(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """Search results that `teach` needs, found in frame 0, the true frame, frame 1, (3, H, W, 3); may be empty."""
+        """Search results that `teach` needs, found in frame 0, the true frame, frame 1, (3, H, W, 3)."""
+        return {}
 
     @abstractmethod
-    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, searched: Mapping[str, Tensor]) -> BFrameMotion:
+    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, searched: Maps) -> BFrameMotion:
         """The motion that costs no bits."""
 
     @abstractmethod
     def teach(
-        self,
-        frame0: Tensor,
-        frame1: Tensor,
-        t: Tensor,
-        truth: Tensor,
-        motion: BFrameMotion,
-        searched: Mapping[str, Tensor],
+        self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor, motion: BFrameMotion, searched: Maps
     ) -> BFrameMotion:
         """The predicted motion improved by means of the true frame."""
 
@@ -217,18 +216,8 @@ class _Teacher(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(20, width, 3, 2, 1),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(width, width, 3, 2, 1),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(width, width, 3, 1, 1),
-            nn.LeakyReLU(0.1),
-            nn.Conv2d(width, 7, 3, 1, 1),
-        )
-        last = self.body[-1]
-        assert isinstance(last, nn.Conv2d)
-        _zero(last)
+        layers = [_conv(20, width, 2), _conv(width, width, 2), _conv(width, width)]
+        self.body = nn.Sequential(*itertools.chain(*layers), _zero(nn.Conv2d(width, 7, 3, 1, 1)))
 
     def forward(
         self, frame0: Tensor, frame1: Tensor, truth: Tensor, motion: BFrameMotion, true_flow: Tensor
@@ -292,7 +281,7 @@ class CompactPredictor(Predictor):
         """The flow that DIS finds from the true frame to the two: "true_flow" (H, W, 4)."""
         return {"true_flow": search_true_flow(images)}
 
-    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, searched: Mapping[str, Tensor]) -> BFrameMotion:
+    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, searched: Maps) -> BFrameMotion:
         """The motion of `compact`, computed at its network size and resized to the frames' size."""
         full = frame0.shape[-2:]
         h, w = network_size(*full)
@@ -307,17 +296,11 @@ class CompactPredictor(Predictor):
         return BFrameMotion(flow, maps[:, :1], maps[:, 1:4], maps[:, 4:6])
 
     def teach(
-        self,
-        frame0: Tensor,
-        frame1: Tensor,
-        t: Tensor,
-        truth: Tensor,
-        motion: BFrameMotion,
-        searched: Mapping[str, Tensor],
+        self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor, motion: BFrameMotion, searched: Maps
     ) -> BFrameMotion:
         """The motion as the teacher improves it."""
-        taught: BFrameMotion = self.teacher(frame0, frame1, truth, motion, searched["true_flow"])
-        return taught
+        improved: BFrameMotion = self.teacher(frame0, frame1, truth, motion, searched["true_flow"])
+        return improved
 
 
 class DistilledPredictor(Predictor):
@@ -327,15 +310,7 @@ class DistilledPredictor(Predictor):
         super().__init__()
         self.network = network
 
-    def search(self, images: NDArray[np.uint8], t: float) -> dict[str, NDArray[Any]]:
-        """Nothing: the network needs no search."""
-        return {}
-
-    def search_for_teacher(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """Nothing: the teacher needs no search."""
-        return {}
-
-    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, searched: Mapping[str, Tensor]) -> BFrameMotion:
+    def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, searched: Maps) -> BFrameMotion:
         """The network's own flow and mask; its residual becomes the colours."""
         synthesis = self.network(frame0, frame1, t)
         last = synthesis.stages[-1]
@@ -343,13 +318,7 @@ class DistilledPredictor(Predictor):
         return BFrameMotion(last.flow, last.logit, colours, torch.zeros_like(colours[:, :2]))
 
     def teach(
-        self,
-        frame0: Tensor,
-        frame1: Tensor,
-        t: Tensor,
-        truth: Tensor,
-        motion: BFrameMotion,
-        searched: Mapping[str, Tensor],
+        self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor, motion: BFrameMotion, searched: Maps
     ) -> BFrameMotion:
         """The teacher block's flow and mask."""
         network: Any = self.network
@@ -642,7 +611,7 @@ class BFrameNetwork(nn.Module):
     # -- training
 
     def forward(
-        self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor, searched: Mapping[str, Tensor], step: Tensor
+        self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor, searched: Maps, step: Tensor
     ) -> Reconstruction:
         """Code and decode frames; noise replaces quantization where bits are counted.
 
