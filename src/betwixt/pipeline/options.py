@@ -199,7 +199,8 @@ class OptionSet:
         fields_: dict[str, Any] = fields.__annotations__
         names = sorted(fields_, key=lambda name: GROUPS.index(fields_[name].__metadata__[0].group))
         self.options: dict[str, Option] = {name: fields_[name].__metadata__[0] for name in names}
-        self.types: dict[str, Any] = {name: fields_[name].__origin__ for name in names}
+        types = {name: fields_[name].__origin__ for name in names}
+        self.types: dict[str, Any] = {name: getattr(type_, "__forward_arg__", type_) for name, type_ in types.items()}
         self._defaults = defaults
 
     def default(self, name: str) -> Any:
