@@ -47,7 +47,8 @@ def realtime(
     """
     from betwixt.cli import report
     from betwixt.cli.progress import ProgressDisplay
-    from betwixt.realtime.session import simulate_video, table
+    from betwixt.realtime.report import table
+    from betwixt.realtime.session import simulate_video
 
     with ProgressDisplay(quiet=not sys.stderr.isatty()) as progress:
         outcome = simulate_video(

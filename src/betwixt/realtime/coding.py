@@ -1,9 +1,9 @@
-"""Video coding for a call: frames through an encoder without delay, and out of its decoder again.
+"""Video coding for a simulated call: frames pass through an encoder without delay and its decoder.
 
-    frames ──► libx264, zerolatency (no B frames, one packet a frame) ──► sizes ──► h264 decoder ──► frames
-                        ▲ crf, found by halving so that the whole has the wanted bits
+    frames ──► libx264, zerolatency (no B frames, one packet for each frame) ──► sizes ──► h264 decoder ──► frames
+                        ▲ crf, found by bisection so that all packets together have the wanted size
 
-Everything is really encoded and decoded, in memory, by the FFmpeg that PyAV brings.
+Frames are really encoded and decoded, in memory, by the FFmpeg that PyAV contains.
 """
 
 from __future__ import annotations
@@ -14,81 +14,81 @@ from fractions import Fraction
 from typing import Any
 
 import av
+import av.error
 import numpy as np
-from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
+from betwixt.realtime.frame_maker import Image
 
-__all__ = ["Coded", "code", "code_to_bits"]
+__all__ = ["CodedClip", "encode_at_quality", "encode_to_size"]
 
-Picture = NDArray[np.uint8]
 
-_CRF = 0.0, 51.0
+_BEST_CRF, _WORST_CRF = 0.0, 51.0
 _TOLERANCE = 0.01
-"""How near to the wanted bits is near enough, as a part of them."""
+"""By how much of the wanted size the bisection may miss it."""
 
 
 @dataclass(frozen=True)
-class Coded:
-    """What an encoder made of frames.
+class CodedClip:
+    """A clip after encoding and decoding.
 
     Attributes:
-        frames: As the decoder shows them, (H, W, 3) RGB uint8.
-        bits: Of each frame.
-        crf: The quality it was coded at (lower is better).
+        frames: The decoded frames, (H, W, 3) RGB uint8.
+        bits: The size of each frame.
+        crf: The quality at which they were encoded (lower is better).
     """
 
-    frames: list[Picture]
+    frames: list[Image]
     bits: list[int]
     crf: float
 
     @property
-    def total(self) -> int:
-        """Bits of the whole."""
+    def total_bits(self) -> int:
+        """The size of the whole clip."""
         return sum(self.bits)
 
 
-def code(frames: Sequence[Picture], rate: Fraction, crf: float) -> Coded:
-    """Encode and decode frames of even sides at a quality."""
-    packets = _encoded(frames, rate, crf)
-    decoder: Any = av.CodecContext.create("h264", "r")
-    decoder.thread_count = 1
-    pictures: list[Picture] = []
-    for data in [*packets, None]:
-        pictures += [_rgb(frame) for frame in decoder.decode(None if data is None else av.Packet(data))]
-    return Coded(pictures, [8 * len(data) for data in packets], crf)
+def encode_at_quality(frames: Sequence[Image], rate: Fraction, crf: float) -> CodedClip:
+    """Encode frames at a quality, and decode them.
+
+    Args:
+        frames: (H, W, 3) RGB uint8, with even sides.
+        rate: Frames a second.
+        crf: The quality, 0 (best) to 51.
+    """
+    return _decode(_encode(frames, rate, crf), crf)
 
 
-def code_to_bits(frames: Sequence[Picture], rate: Fraction, bits: int) -> Coded:
-    """Encode and decode frames at the quality at which all of them together have `bits`, to a hundredth.
+def encode_to_size(frames: Sequence[Image], rate: Fraction, bits: int) -> CodedClip:
+    """Encode frames at the quality at which all of them together have `bits`, within 1 %, and decode them.
+
+    Args:
+        frames: (H, W, 3) RGB uint8, with even sides.
+        rate: Frames a second.
+        bits: The wanted size.
 
     Raises:
-        UsageError: if they cannot be had at so few bits, or not even lossless needs so many.
+        UsageError: if the lowest quality needs more bits, or the best one fewer.
     """
-    low, high = _CRF
-    if (least := _size(frames, rate, high)) > bits:
+    low, high = _BEST_CRF, _WORST_CRF
+    if (least := _size(_encode(frames, rate, high))) > bits:
         raise UsageError(
             f"{len(frames)} frames need {least // 1000} kbit even at the lowest quality, {bits // 1000} are wanted: "
-            "raise --bitrate."
+            "raise `bitrate`."
         )
-    if (most := _size(frames, rate, low)) < bits:
-        raise UsageError(f"{len(frames)} frames need {most // 1000} kbit at the most: lower --bitrate.")
-    middle = (low + high) / 2
+    if (most := _size(_encode(frames, rate, low))) < bits:
+        raise UsageError(f"{len(frames)} frames need at most {most // 1000} kbit: lower `bitrate`.")
     for _ in range(12):
-        middle = (low + high) / 2
-        size = _size(frames, rate, middle)
-        if abs(size - bits) <= _TOLERANCE * bits:
+        crf = (low + high) / 2
+        packets = _encode(frames, rate, crf)
+        if abs(_size(packets) - bits) <= _TOLERANCE * bits:
             break
-        low, high = (middle, high) if size > bits else (low, middle)
-    return code(frames, rate, middle)
+        low, high = (crf, high) if _size(packets) > bits else (low, crf)
+    return _decode(packets, crf)
 
 
-def _size(frames: Sequence[Picture], rate: Fraction, crf: float) -> int:
-    return sum(8 * len(data) for data in _encoded(frames, rate, crf))
-
-
-def _encoded(frames: Sequence[Picture], rate: Fraction, crf: float) -> list[bytes]:
-    """A packet for each frame."""
+def _encode(frames: Sequence[Image], rate: Fraction, crf: float) -> list[bytes]:
+    """Encode each frame to one packet."""
     height, width = frames[0].shape[:2]
     try:
         encoder: Any = av.CodecContext.create("libx264", "w")
@@ -98,18 +98,27 @@ def _encoded(frames: Sequence[Picture], rate: Fraction, crf: float) -> list[byte
     encoder.time_base, encoder.framerate = 1 / rate, rate
     encoder.colorspace, encoder.color_range = 1, 1
     encoder.thread_count = 1
-    # two seconds between key frames, as calls do it that have to be joined
+    # A key frame every two seconds, as in calls that others may join later.
     encoder.options = {
         "preset": "veryfast", "tune": "zerolatency", "crf": f"{crf:.4f}", "g": str(max(1, round(2 * rate))),
     }  # fmt: skip
     packets = []
-    for number, picture in enumerate(frames):
-        frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="yuv420p", dst_colorspace="ITU709")
+    for number, image in enumerate(frames):
+        frame = av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="yuv420p", dst_colorspace="ITU709")
         frame.pts, frame.time_base = number, 1 / rate
         packets += [bytes(packet) for packet in encoder.encode(frame)]
     packets += [bytes(packet) for packet in encoder.encode(None)]
     return packets
 
 
-def _rgb(frame: av.VideoFrame) -> Picture:
-    return np.asarray(frame.reformat(format="rgb24", src_colorspace="ITU709").to_ndarray(), np.uint8)
+def _decode(packets: Sequence[bytes], crf: float) -> CodedClip:
+    decoder: Any = av.CodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    decoded = [frame for data in packets for frame in decoder.decode(av.Packet(data))] + decoder.decode(None)
+    frames = [np.asarray(f.reformat(format="rgb24", src_colorspace="ITU709").to_ndarray(), np.uint8) for f in decoded]
+    return CodedClip(frames, [8 * len(data) for data in packets], crf)
+
+
+def _size(packets: Sequence[bytes]) -> int:
+    """In bits."""
+    return sum(8 * len(data) for data in packets)

@@ -1,16 +1,16 @@
-"""A network between a sender and a display, made up from a seed: loss, bursts, drops of the rate.
+"""A simulated network between a sender and a display: loss in bursts, jitter, drops of the rate.
 
-    frame of so many bits, captured at ──► link of limited rate, one after the other ──► transit + jitter ──► arrival
-                                     └──► lost: never
+    frame (time of capture, bits) ─┬─► link of limited rate, one frame after the other ──► transit + jitter ──► arrival
+                                   └─► lost: never
 
-- *Loss* comes in bursts, by the two-state chain of Gilbert (a good state that loses nothing, a bad one that loses all).
-  What refers to a lost frame is taken for decodable, as where senders refer only to what is known to have arrived; what
-  that costs in bits is not charged.
-- *Jitter* is exponential, added to the transit. Frames stay in order: a late one holds up those after it, which then
-  come in a burst.
-- *Rate drops* lower the link's rate to a part for a while. What does not fit waits.
+- *Loss* comes in bursts, by Gilbert's two-state Markov chain (a good state that loses nothing and a bad one that loses
+  everything). A frame that refers to a lost one counts as decodable, as in calls whose senders refer only to frames
+  that are known to have arrived; the bits that this costs are not counted.
+- *Jitter* is exponentially distributed and is added to the transit time. Frames stay in order: a late frame delays
+  those after it, which then arrive in a burst.
+- *Rate drops* reduce the link's rate to a fraction for a while; frames that do not fit wait.
 
-The same seed gives the same network, whatever is sent over it. References: E. Gilbert, "Capacity of a Burst-Noise
+The same seed gives the same network, whatever is sent over it. Reference: E. Gilbert, "Capacity of a Burst-Noise
 Channel", Bell System Technical Journal, 1960.
 """
 
@@ -24,23 +24,23 @@ import numpy as np
 
 from betwixt.errors import UsageError
 
-__all__ = ["NETWORKS", "Network", "network_by_name"]
+__all__ = ["NETWORKS", "SimulatedNetwork", "find_network"]
 
 
 @dataclass(frozen=True)
-class Network:
-    """What a network does to frames.
+class SimulatedNetwork:
+    """The properties of a network.
 
     Attributes:
-        name: As in `NETWORKS`.
-        transit: Seconds from sender to receiver at least.
-        jitter: Seconds that are added on average.
-        loss: Share of the frames that never arrive, 0 to 1.
-        burst: Frames that are lost in a row on average, >= 1.
+        name: Its name in `NETWORKS`.
+        transit: The shortest time from sender to receiver, in seconds.
+        jitter: The mean of what is added to it, in seconds.
+        loss: The share of frames that never arrive, 0 to 1.
+        burst: How many frames in a row are lost on average, >= 1.
         capacity: The link's rate, as a multiple of the stream's mean rate; None for no limit.
-        drops: Rate drops a minute, on average.
-        drop_length: Seconds that one lasts.
-        drop_to: What is left of the capacity in it.
+        drops: How many rate drops there are a minute, on average.
+        drop_length: How long one lasts, in seconds.
+        drop_to: The share of the capacity that is left during one.
     """
 
     name: str
@@ -56,61 +56,61 @@ class Network:
     def arrivals(
         self, captured: Sequence[Fraction], bits: Sequence[int], bitrate: float, seed: int
     ) -> list[Fraction | None]:
-        """When frames arrive, in seconds on the sender's clock; None for those that never do.
+        """When each frame arrives, in seconds on the sender's clock; None for frames that are lost.
 
         Args:
-            captured: When each was captured, increasing.
-            bits: Its size.
+            captured: When each frame was captured, in seconds, increasing.
+            bits: The size of each frame.
             bitrate: The stream's mean rate in bits a second, to which the capacity is relative.
-            seed: Of the network.
+            seed: The seed of everything random.
         """
-        chance = np.random.default_rng([seed, 1])
-        lost = self._losses(len(captured), np.random.default_rng([seed, 2]))
+        jitter_rng = np.random.default_rng([seed, 1])
+        lost = self._draw_losses(len(captured), np.random.default_rng([seed, 2]))
         end = float(captured[-1]) + 60.0 if captured else 0.0
-        slow = self._drops(end, np.random.default_rng([seed, 3]))
-        result: list[Fraction | None] = []
-        free = last = 0.0
-        for moment, size, gone in zip(captured, bits, lost, strict=True):
-            sent = max(float(moment), free)
+        drops = self._draw_drops(end, np.random.default_rng([seed, 3]))
+        arrivals: list[Fraction | None] = []
+        sent = latest = 0.0  # when the last frame left the link, and when the last one arrived
+        for capture, size, is_lost in zip(captured, bits, lost, strict=True):
+            sent = max(float(capture), sent)
             if self.capacity is not None:
-                sent = _sent(sent, size, self.capacity * bitrate, slow, self.drop_to)
-            free = sent
-            arrival = sent + self.transit + (chance.exponential(self.jitter) if self.jitter else 0.0)
-            if gone:
-                result.append(None)
+                sent = _send(sent, size, self.capacity * bitrate, drops, self.drop_to)
+            arrival = sent + self.transit + (jitter_rng.exponential(self.jitter) if self.jitter else 0.0)
+            if is_lost:
+                arrivals.append(None)
                 continue
-            last = max(last, arrival)
-            result.append(Fraction(last).limit_denominator(1_000_000))
-        return result
+            latest = max(latest, arrival)
+            arrivals.append(Fraction(latest).limit_denominator(1_000_000))
+        return arrivals
 
-    def _losses(self, count: int, chance: np.random.Generator) -> list[bool]:
+    def _draw_losses(self, count: int, rng: np.random.Generator) -> list[bool]:
+        """Which frames are lost."""
         if not self.loss:
             return [False] * count
-        leave = 1 / self.burst
-        enter = leave * self.loss / (1 - self.loss)
-        bad, result = False, []
+        leave_bad = 1 / self.burst
+        enter_bad = leave_bad * self.loss / (1 - self.loss)
+        bad, lost = False, []
         for number in range(count):
-            bad = chance.random() >= leave if bad else chance.random() < enter
-            result.append(bad and number > 0)  # without a first frame there is no call
-        return result
+            bad = rng.random() >= leave_bad if bad else rng.random() < enter_bad
+            lost.append(bad and number > 0)  # a call begins with its first frame
+        return lost
 
-    def _drops(self, end: float, chance: np.random.Generator) -> list[tuple[float, float]]:
-        """When the link is slow: (from, to), in order."""
-        result = []
+    def _draw_drops(self, end: float, rng: np.random.Generator) -> list[tuple[float, float]]:
+        """When the link is slow: (from, to) in seconds, in order."""
+        drops = []
         now = 0.0
         while self.drops:
-            now += chance.exponential(60 / self.drops)
+            now += rng.exponential(60 / self.drops)
             if now > end:
                 break
-            result.append((now, now + self.drop_length))
+            drops.append((now, now + self.drop_length))
             now += self.drop_length
-        return result
+        return drops
 
 
-def _sent(start: float, bits: int, rate: float, slow: list[tuple[float, float]], part: float) -> float:
-    """When the last of `bits` leaves, of a link of `rate` that is slower in between."""
+def _send(start: float, bits: int, rate: float, drops: list[tuple[float, float]], share: float) -> float:
+    """When the last of `bits` has left a link of `rate`, of which only a share is available during drops."""
     now, left = start, float(bits)
-    for begin, end in slow:
+    for begin, end in drops:
         if end <= now:
             continue
         if now < begin:
@@ -118,9 +118,9 @@ def _sent(start: float, bits: int, rate: float, slow: list[tuple[float, float]],
                 return now + left / rate
             left -= (begin - now) * rate
             now = begin
-        if left <= (end - now) * rate * part:
-            return now + left / (rate * part)
-        left -= (end - now) * rate * part
+        if left <= (end - now) * rate * share:
+            return now + left / (rate * share)
+        left -= (end - now) * rate * share
         now = end
     return now + left / rate
 
@@ -128,18 +128,18 @@ def _sent(start: float, bits: int, rate: float, slow: list[tuple[float, float]],
 NETWORKS = {
     network.name: network
     for network in (
-        Network("clean"),
-        Network("loss", loss=0.08, burst=1.5),
-        Network("bursts", jitter=0.04),
-        Network("drops", capacity=2.0, drops=30),
-        Network("all", jitter=0.02, loss=0.05, burst=1.5, capacity=2.0, drops=20),
+        SimulatedNetwork("clean"),
+        SimulatedNetwork("loss", loss=0.08, burst=1.5),
+        SimulatedNetwork("bursts", jitter=0.04),
+        SimulatedNetwork("drops", capacity=2.0, drops=30),
+        SimulatedNetwork("all", jitter=0.02, loss=0.05, burst=1.5, capacity=2.0, drops=20),
     )
 }
-"""Networks by name."""
+"""The networks of `betwixt realtime`, by name."""
 
 
-def network_by_name(name: str) -> Network:
-    """A network by name.
+def find_network(name: str) -> SimulatedNetwork:
+    """The network of a name.
 
     Raises:
         UsageError: if there is none of that name.

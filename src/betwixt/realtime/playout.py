@@ -1,16 +1,18 @@
-"""When what is shown: the clock between a sender and a display, in exact arithmetic.
+"""The playout clock: which moment of the stream a display shows at each of its ticks, in exact arithmetic.
 
-    captured at ──(network: at least `transit`, often more)──► arrived at
-    shown at    = captured + transit + delay        a display tick, every 1 / rate
+    frame captured ──(network: at least `transit`, often more)──► frame arrived
+    shown at = capture time + transit + delay, on a display tick, every 1 / rate
 
-The sender's clock and the receiver's need not agree. The smallest difference between arrival and capture that was seen
-stands for clock offset and transit together; what comes later than that is late. The picture due at a tick is that of
-the content time `tick - transit - delay`, put on the display's grid, which begins with the first frame: where the
+The clocks of sender and receiver need not agree. The smallest difference between arrival and capture so far stands for
+clock offset and transit time together; a frame that takes longer is late. At a tick, the image due is that of the
+content time `tick - transit - delay`, moved to the grid of the display that begins with the first frame: if the
 display's rate is a multiple of the stream's, every frame of the stream falls on a tick.
 
-A clock that is set to another time is told from late frames by how long it lasts: a burst after a pause is soon over.
-Where for two seconds no frame comes that is less than a second off, the stream is joined anew. A display that was not
-asked for pictures for a second goes on at once with what is due.
+A sender's clock that is set to another time differs from late frames by its duration, as a burst after a pause is soon
+over. If for two seconds no frame arrives within a second of its expected time, the clock restarts with the stream. A
+display that did not ask for images for a second continues at once with what is due.
+
+`Smoother` uses it, and the simulation for schemes without a smoother.
 """
 
 from __future__ import annotations
@@ -18,87 +20,99 @@ from __future__ import annotations
 import math
 from collections import deque
 from fractions import Fraction
+from typing import Literal
 
 from betwixt.errors import UsageError
 
-__all__ = ["Playout", "delay_of"]
+__all__ = ["MAX_JUMP", "PlayoutClock", "minimum_delay"]
 
-_SEEN = 256
-"""Arrivals whose smallest transit counts: clocks drift, routes change."""
+_TRANSIT_WINDOW = 256
+"""The smallest transit is taken over so many frames, because clocks drift and routes change."""
 
-JUMP = Fraction(1)
-"""Seconds by which a frame is off that is no longer taken for early or late."""
+MAX_JUMP = Fraction(1)
+"""In seconds: a frame that is off by more is neither early nor late, but has a wrong time."""
 
-_LASTING = Fraction(2), 8
-"""For how many seconds, and how many frames, this has to go on before the sender's clock counts as set anew."""
+_RESTART_SECONDS, _RESTART_FRAMES = Fraction(2), 8
+"""For how long, and for how many frames, times must be wrong before the clock restarts."""
 
 
-def delay_of(rate: Fraction, source_rate: Fraction) -> Fraction:
-    """The least delay, in seconds, with which every picture lies between two frames that have arrived in time.
+def minimum_delay(rate: Fraction, source_rate: Fraction) -> Fraction:
+    """The shortest delay, in seconds, with which every image lies between two frames that have arrived in time.
 
-    A frame is due as its neighbour's interval ends, less the tick on which it is shown: (n - 1) ticks for a display of
-    n times the stream's rate; three at 4x, as in the paper.
+    A frame is needed one tick before the interval that it ends is over: after n - 1 ticks on a display of n times the
+    stream's rate; three at 4x, as in NCM's paper.
+
+    Args:
+        rate: Ticks of the display a second.
+        source_rate: Frames of the stream a second.
 
     Example:
-        >>> delay_of(Fraction(60), Fraction(15)) * 60
+        >>> minimum_delay(Fraction(60), Fraction(15)) * 60
         Fraction(3, 1)
     """
     ticks = math.ceil(rate / source_rate) - 1
     return max(0, ticks) / rate
 
 
-class Playout:
-    """The content time that is due at each moment.
+class PlayoutClock:
+    """Computes the content time that is due at each moment.
 
     Args:
         rate: Ticks of the display a second.
-        delay: How much later than the fastest frame could be, in seconds.
+        delay: How much later than the fastest frame images are shown, in seconds.
+
+    Raises:
+        UsageError: if the delay is negative.
     """
 
     def __init__(self, rate: Fraction, delay: Fraction) -> None:
         if delay < 0:
             raise UsageError(f"The delay ({float(delay):g} s) must not be negative.")
         self.rate, self.delay = rate, delay
-        self._transits: deque[Fraction] = deque(maxlen=_SEEN)
-        self._strange: list[Fraction] = []  # when frames came that were off, since the last that was not
+        self._transits: deque[Fraction] = deque(maxlen=_TRANSIT_WINDOW)
+        self._outliers: list[Fraction] = []  # arrival times of the latest frames, as long as all have wrong times
         self._origin: Fraction | None = None
-        self._shown: Fraction | None = None
+        self._last_due: Fraction | None = None
 
     @property
     def transit(self) -> Fraction | None:
-        """The smallest difference of arrival and capture, in seconds; None before the first frame."""
+        """The smallest difference between arrival and capture, in seconds; None before the first frame."""
         return min(self._transits) if self._transits else None
 
-    def arrived(self, captured: Fraction, now: Fraction) -> str:
+    def note_arrival(self, captured: Fraction, now: Fraction) -> Literal["usual", "ahead", "restart"]:
         """Note the arrival of a frame.
 
+        Args:
+            captured: When it was captured, in seconds on the sender's clock.
+            now: When it arrived, in seconds on the receiver's clock.
+
         Returns:
-            "usual"; "ahead" for a frame from so far ahead that it means nothing yet; "anew" where the stream is joined
-            anew with this frame, whose times have nothing to do with those before.
+            "ahead" for a frame from so far in the future that it must be ignored; "restart" if the clock restarts
+            with this frame, whose time has nothing to do with those before; otherwise "usual".
         """
-        transit, off, arrival = self.transit, now - captured, "usual"
-        seconds, frames = _LASTING
-        if transit is not None and len(self._transits) >= frames and abs(off - transit) > JUMP:
-            self._strange.append(now)
-            if len(self._strange) < frames or now - self._strange[0] < seconds:
-                return "ahead" if off < transit else "usual"
+        transit, difference = self.transit, now - captured
+        restart = False
+        if transit is not None and len(self._transits) >= _RESTART_FRAMES and abs(difference - transit) > MAX_JUMP:
+            self._outliers.append(now)
+            if len(self._outliers) < _RESTART_FRAMES or now - self._outliers[0] < _RESTART_SECONDS:
+                return "ahead" if difference < transit else "usual"
             self._transits.clear()
-            self._origin, self._shown, arrival = captured, None, "anew"
-        self._strange.clear()
+            self._origin, self._last_due, restart = captured, None, True
+        self._outliers.clear()
         if self._origin is None:
             self._origin = captured
-        self._transits.append(off)
-        return arrival
+        self._transits.append(difference)
+        return "restart" if restart else "usual"
 
-    def due(self, now: Fraction) -> Fraction | None:
-        """The content time due at `now`; None before the first frame. It never goes back, but where it begins anew."""
+    def due_time(self, now: Fraction) -> Fraction | None:
+        """The content time due at `now`; None before the first frame. It never decreases, except at a restart."""
         transit = self.transit
         if transit is None or self._origin is None:
             return None
         tick = math.floor((now - transit - self.delay - self._origin) * self.rate + Fraction(1, 1000))
         content = self._origin + tick / self.rate
-        if self._shown is not None and content - self._shown <= JUMP:
-            # a clock that is set right goes on by steps that nobody sees as a jump: two ticks at most, none back
-            content = min(max(content, self._shown), self._shown + 2 / self.rate)
-        self._shown = content
+        if self._last_due is not None and content - self._last_due <= MAX_JUMP:
+            # A corrected clock catches up in steps too small to be seen as a jump: two ticks at most, never back.
+            content = min(max(content, self._last_due), self._last_due + 2 / self.rate)
+        self._last_due = content
         return content

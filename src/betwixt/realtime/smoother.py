@@ -1,124 +1,94 @@
-"""`Smoother`: a stream of frames with gaps in, a picture for every tick of the display out.
+"""`Smoother`: takes a stream with late and missing frames, and returns an image for every tick of a display.
 
-    push(frame, captured, now) ──► frames by capture time ─┐        state changes
+    push(frame, captured, now) ──► frames by capture time ─┐        what is shown
     pull(now) ──► content time due (`playout`) ────────────┴──► between two frames ──────► interpolated
-                                                            ├──► behind the last one ────► extrapolated, then held
+                                                            ├──► after the last frame ───► extrapolated, then held
                                                             └──► first after a guess ────► seam: between what was shown
-                                                                                           and what will be
+                                                                                           last and what comes next
 
 The two modes are those of the paper (Z. Jia et al., Neighbor Correspondence Matching for Flow-based Video Frame
 Synthesis, ACM MM 2022, appendix E):
 
-- *interpolate* waits for the frame after (three display frames at 4x) and shows what lies between (figure 19).
-- *extrapolate* does not wait. From the last two frames it makes the next one and shows what lies between the last and
-  that one (figure 20). When the true frame comes, it does not fit the guess that was shown before it: so instead of it
-  the middle between the picture shown last and the next one to be shown is displayed.
+- *interpolate* waits for the next frame (three display frames at 4x) and shows images between the two (figure 19).
+- *extrapolate* does not wait. From the last two frames it makes the next one, and shows images between the last frame
+  and that one (figure 20). When the true frame arrives, it does not fit the guess that was shown before it: so instead
+  of it, the image halfway between the one shown last and the next one to be shown is displayed.
 
-Where the paper is silent: a frame that is missing when its neighbours are due, in either mode, is made up for by
-extrapolation, for `horizon` intervals; then the picture stands still. When the stream is back, the seam is mended as
-above. A frame that comes after its time still serves as a neighbour. Nothing is made across a scene cut: the nearer
-side stands still.
+The paper does not say what happens to missing frames. Here, in both modes, a frame that is missing when images next to
+it are due is replaced by extrapolation, for `horizon` intervals; after that, the last image is held. When the stream is
+back, the seam is blended as above. A frame that arrives too late to be shown still serves as a neighbour. Nothing is
+interpolated across a scene cut: the nearer side is held.
 
-Time is exact (`Fraction`); clocks are whatever the caller says, so a network can be simulated as well as lived in. With
-`ahead` the pictures of the next ticks are made in threads of their own before they are asked for.
+Times are exact (`Fraction`) and clocks are whatever the caller uses, so that simulated networks work as well as real
+ones. With `ahead`, the images of the next ticks are made in threads before they are asked for.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.layers.motion import FrameMotion
-from betwixt.layers.planes import synthesize_planes
-from betwixt.media.scenes import FAINT, SCORE_CEILING, SCORE_FLOOR, SCORE_RATIO, pair_score, thumbnail_size
+from betwixt.media.scenes import FAINT, SCORE_CEILING, SCORE_FLOOR, SCORE_RATIO, pair_score
 from betwixt.media.timeline import parse_rate
-from betwixt.models.base import Image, Interpolator, MotionPair, Pair
-from betwixt.models.dis.interpolator import DIS, DISPair
-from betwixt.models.frame_view import FullFrameView
+from betwixt.models.base import Interpolator
 from betwixt.models.registry import EFFECTS_MODEL
-from betwixt.realtime.playout import JUMP, Playout, delay_of
+from betwixt.realtime.frame_maker import BufferedFrame, FrameMaker, Image
+from betwixt.realtime.playout import MAX_JUMP, PlayoutClock, minimum_delay
 from betwixt.runtime.load import load_model
 
-__all__ = ["MODES", "Shown", "Smoother"]
-
-Picture = NDArray[np.uint8]
-"""(H, W, 3) RGB, 0 to 255."""
+__all__ = ["MODES", "DisplayFrame", "Smoother"]
 
 MODES = ("interpolate", "extrapolate")
 
-_KEPT = 32
-"""Frames in memory at most; a burst of more is a stream that has to be joined anew."""
+_MAX_FRAMES = 32
+"""How many frames are held at most."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A picture for a tick of the display.
+class DisplayFrame:
+    """An image for a tick of the display.
 
     Attributes:
-        picture: (H, W, 3) RGB, uint8; it may not be written to, since it may serve again: draw on a copy.
+        image: (H, W, 3) RGB uint8. It is read-only, because it may be shown again: draw on a copy.
         time: The content time, in seconds on the sender's clock.
         kind: "source", "interpolated", "extrapolated", "seam" or "held".
     """
 
-    picture: Picture
+    image: Image
     time: Fraction
     kind: str
 
 
-class _Still(FullFrameView):
-    """A frame, received or made, and what was computed of it (`models.seen.Seen`)."""
-
-    def __init__(self, shown: Picture, time: Fraction, number: int = -1) -> None:
-        self.shown, self.time, self.number = shown, time, number
-        self.cut = False  # whether a cut lies before it
-
-    @cached_property
-    def picture(self) -> Image:  # type: ignore[override]
-        return self.shown.astype(np.float32) / np.float32(255)
-
-    @cached_property
-    def luma(self) -> NDArray[np.uint8]:  # type: ignore[override]
-        return np.asarray(cv2.cvtColor(self.shown, cv2.COLOR_RGB2GRAY), np.uint8)
-
-    @cached_property
-    def thumbnail(self) -> NDArray[np.uint8]:
-        size = thumbnail_size(self.shown.shape[1], self.shown.shape[0])
-        small = cv2.resize(self.shown, size, interpolation=cv2.INTER_AREA)
-        return np.ascontiguousarray(small[..., ::-1])
-
-
 class Smoother:
-    """Makes a steady stream out of an unsteady one.
+    """Makes a steady stream of an unsteady one. `push` and `pull` may be called from any thread.
 
     Args:
         model: A model's name or a loaded model.
         rate: Frames a second of the display.
         source_rate: Frames a second of the stream, as sent.
-        mode: "interpolate" (waits, sees both sides) or "extrapolate" (does not wait, guesses).
-        delay: Seconds that the display lies behind the fastest frame. If not given, what the mode needs: one interval
+        mode: "interpolate" (waits for the next frame) or "extrapolate" (does not wait).
+        delay: How many seconds the display is behind the fastest frame. None for what the mode needs: one interval
             of the stream less one tick for "interpolate", nothing for "extrapolate".
-        margin: Seconds more, so that frames may be late by as much.
-        horizon: How many intervals of the stream are made up for when frames do not come.
-        seam: Whether to mend the seam between guesses and the true frame.
-        ahead: How many pictures to make before they are asked for, each in a thread of its own.
+        margin: Additional delay in seconds, so that frames may be late by as much.
+        horizon: For how many intervals of the stream missing frames are extrapolated.
+        seam: Whether to blend the seam between extrapolated images and the true frame.
+        ahead: How many images to make before they are asked for, each in its own thread.
         device: Where a network runs.
 
     Raises:
-        UsageError: for arguments that are wrong.
+        UsageError: for wrong arguments.
 
     Example:
         >>> import numpy as np
@@ -150,135 +120,143 @@ class Smoother:
             raise UsageError(f"There is no mode '{mode}': choose interpolate or extrapolate.")
         for what, value in (("margin", margin), ("horizon", horizon), ("delay", delay or 0)):
             if not math.isfinite(value):
-                raise UsageError(f"The {what} ({value}) is no number.")
+                raise UsageError(f"The {what} ({value}) is not a number.")
         if margin < 0 or horizon < 0 or ahead < 0:
-            raise UsageError("Neither the margin nor the horizon nor the pictures made ahead may be negative.")
+            raise UsageError("`margin`, `horizon` and `ahead` must not be negative.")
         self.rate, self.source_rate = parse_rate(rate), parse_rate(source_rate)
         self.mode = mode
         if delay is None:
-            delay = delay_of(self.rate, self.source_rate) if mode == "interpolate" else Fraction(0)
+            delay = minimum_delay(self.rate, self.source_rate) if mode == "interpolate" else Fraction(0)
         self.delay = Fraction(delay) + Fraction(margin)
         self.model = load_model(model, device) if isinstance(model, str) else model
-        self._playout = Playout(self.rate, self.delay)
+        self._maker = FrameMaker(self.model)
+        self._playout = PlayoutClock(self.rate, self.delay)
         self._interval, self._tick = 1 / self.source_rate, 1 / self.rate
-        self._horizon, self._mends = Fraction(horizon), seam
-        self._lock, self._guessing = threading.RLock(), threading.Lock()
-        self._frames: list[_Still] = []
-        self._scores: deque[float] = deque(maxlen=8)
-        self._version = 0
-        self._guessed = False  # whether what was shown last was no more than a guess
-        self._last: tuple[int, Shown] | None = None
-        self._pairs: OrderedDict[tuple[str, int, int], Any] = OrderedDict()
+        self._horizon, self._blends_seams = Fraction(horizon), seam
+        self._lock = threading.RLock()
+        self._frames: list[BufferedFrame] = []  # by time
+        self._version = 0  # how many frames were taken in
+        self._scores: deque[float] = deque(maxlen=8)  # of pairs without a cut between them
+        self._last: DisplayFrame | None = None  # what was shown last
+        self._last_version = 0
+        self._last_was_guess = False
         self._ahead = ahead
         self._pool = ThreadPoolExecutor(ahead, "betwixt-ahead") if ahead else None
-        self._coming: dict[tuple[Fraction, int, int], Future[Shown]] = {}
+        self._pending: dict[tuple[Fraction, int, int], Future[DisplayFrame]] = {}  # images made ahead
 
-    # -- in
+    # -- frames in
 
-    def push(self, frame: Picture, captured: float | Fraction, now: float | Fraction | None = None) -> None:
-        """Take in a frame of the stream.
+    def push(self, frame: Image, captured: float | Fraction, now: float | Fraction | None = None) -> None:
+        """Take a frame of the stream.
 
         Args:
-            frame: (H, W, 3) RGB, uint8; all frames have one size. It is copied: the array may be used again.
-            captured: When it was captured, in seconds on the sender's clock. Frames may come in any order; one of the
-                same time as an earlier one is ignored. After a clock that was set anew, and after a longer pause, the
-                stream is joined anew.
-            now: The receiver's clock in seconds; by default `time.monotonic()`.
+            frame: (H, W, 3) RGB uint8; all frames have one size. It is copied, so the array may be reused.
+            captured: When it was captured, in seconds on the sender's clock. Frames may arrive in any order; one with
+                the time of an earlier one is ignored. If the sender's clock was set to another time, the smoother
+                restarts with the stream after two seconds.
+            now: When it arrived, in seconds on the receiver's clock; by default `time.monotonic()`.
 
         Raises:
-            UsageError: if it is no such picture, or of another size than the frames before it, or a time is none.
+            UsageError: if the frame is no such image or has another size than those before, or if a time is no number.
         """
-        right = isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3
-        if not right or not frame.size:
+        is_image = isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3
+        if not is_image or not frame.size:
             raise UsageError("A frame is a numpy array (height, width, 3), RGB, uint8.")
-        at, moment = _clock(now), _seconds(captured)
-        picture = np.array(frame, order="C")
+        arrived, captured_at = _receiver_time(now), _seconds(captured)
+        image = np.array(frame, order="C")
         with self._lock:
-            if self._frames and frame.shape != self._frames[0].shown.shape:
-                was, got = (f"{s[1]}x{s[0]}" for s in (self._frames[0].shown.shape, frame.shape))
-                raise UsageError(f"The stream changes its size from {was} to {got}: begin a new Smoother.")
-            arrival = self._playout.arrived(moment, at)
-            if arrival == "anew":
-                self._frames, self._last, self._guessed = [], None, False
-            if arrival == "ahead" or any(f.time == moment for f in self._frames):
+            if self._frames and frame.shape != self._frames[0].image.shape:
+                before, after = (f"{s[1]}x{s[0]}" for s in (self._frames[0].image.shape, frame.shape))
+                raise UsageError(f"The stream changes its size from {before} to {after}: begin a new Smoother.")
+            arrival = self._playout.note_arrival(captured_at, arrived)
+            if arrival == "restart":
+                self._frames, self._last, self._last_was_guess = [], None, False
+            if arrival == "ahead" or any(f.time == captured_at for f in self._frames):
                 return
-            self._frames.append(_Still(picture, moment, self._version))
+            self._frames.append(BufferedFrame(image, captured_at, self._version))
             self._frames.sort(key=lambda f: f.time)
-            del self._frames[:-_KEPT]
-            for before, after in zip(self._frames, self._frames[1:], strict=False):
-                if moment in (before.time, after.time):
-                    after.cut = self._is_cut(before, after)
+            del self._frames[:-_MAX_FRAMES]
+            for left, right in itertools.pairwise(self._frames):
+                if captured_at in (left.time, right.time):
+                    right.starts_scene = self._is_cut(left, right)
             self._version += 1
 
-    def _is_cut(self, before: _Still, after: _Still) -> bool:
-        """Whether motion does not explain the change, as `media.scenes` has it; later frames cannot be waited for."""
-        faint = float(np.mean(cv2.absdiff(before.thumbnail, after.thumbnail))) < FAINT
-        score = 1.0 if faint else pair_score(before.thumbnail, after.thumbnail)
-        usual = float(np.median(self._scores)) if self._scores else 1.0
-        cut = score < min(max(SCORE_RATIO * usual, SCORE_FLOOR), SCORE_CEILING)
-        if not cut:
+    def _is_cut(self, left: BufferedFrame, right: BufferedFrame) -> bool:
+        """Whether there is a scene cut between two frames, by the rule of `media.scenes` without later frames."""
+        is_faint = float(np.mean(cv2.absdiff(left.thumbnail, right.thumbnail))) < FAINT
+        score = 1.0 if is_faint else pair_score(left.thumbnail, right.thumbnail)
+        typical = float(np.median(self._scores)) if self._scores else 1.0
+        is_cut = score < min(max(SCORE_RATIO * typical, SCORE_FLOOR), SCORE_CEILING)
+        if not is_cut:
             self._scores.append(score)
-        return cut
+        return is_cut
 
-    # -- out
+    # -- images out
 
-    def pull(self, now: float | Fraction | None = None) -> Shown | None:
-        """The picture to be shown now; None before the first frame has come.
+    def pull(self, now: float | Fraction | None = None) -> DisplayFrame | None:
+        """The image to be shown now; None before the first frame has arrived.
 
         Args:
-            now: The receiver's clock in seconds; by default `time.monotonic()`.
+            now: The time in seconds on the receiver's clock; by default `time.monotonic()`.
         """
-        at = _clock(now)
+        moment = _receiver_time(now)
         with self._lock:
-            content = self._playout.due(at)
+            content = self._playout.due_time(moment)
             if content is None:
                 return None
-            if self._last is not None and self._last[1].time == content and self._last[0] == self._version:
-                return self._last[1]
-            version, frames, last, guessed = self._version, list(self._frames), self._last, self._guessed
-            coming = self._coming.get(self._recipe(frames, content))
-        mend = self._mends and guessed and last is not None and last[0] != version
-        recent = last is not None and 0 < content - last[1].time <= JUMP
-        if mend and recent and last is not None and not _cut_between(frames, last[1].time, content + self._tick):
-            shown = self._mended(last[1], frames, content)
-        elif coming is not None:
-            shown = coming.result()
+            last, is_new = self._last, self._last_version != self._version
+            if last is not None and last.time == content and not is_new:
+                return last
+            version, frames = self._version, list(self._frames)
+            after_guess = self._last_was_guess and is_new
+            pending = self._pending.get(self._dependencies(frames, content))
+        if last is not None and after_guess and self._can_blend_seam(last, frames, content):
+            shown = self._blend_seam(last, frames, content)
+        elif pending is not None:
+            shown = pending.result()
         else:
-            shown = self._show(frames, content)
-        shown.picture.flags.writeable = False
+            shown = self._make(frames, content)
+        shown.image.flags.writeable = False
         with self._lock:
-            self._last = version, shown
-            self._guessed = shown.kind == "extrapolated" or (shown.kind == "seam" and self._beyond(frames, content))
-            self._prune(content)
-            self._look_ahead(content)
+            self._last, self._last_version = shown, version
+            beyond = not frames or frames[-1].time <= content
+            self._last_was_guess = shown.kind == "extrapolated" or (shown.kind == "seam" and beyond)
+            self._forget_before(content)
+            self._make_ahead(content)
         return shown
 
-    def _look_ahead(self, content: Fraction) -> None:
-        """Begin the pictures of the next ticks; what is begun and still wanted goes on."""
+    def _make_ahead(self, content: Fraction) -> None:
+        """Start the images of the next ticks; those that are started and still needed continue."""
         if self._pool is None:
             return
         frames = list(self._frames)
-        wanted: dict[tuple[Fraction, int, int], Future[Shown]] = {}
+        needed: dict[tuple[Fraction, int, int], Future[DisplayFrame]] = {}
         for step in range(1, self._ahead + 1):
             moment = content + step * self._tick
-            key = self._recipe(frames, moment)
-            wanted[key] = self._coming.get(key) or self._pool.submit(self._show, frames, moment)
-        for key, stale in self._coming.items():
-            if key not in wanted:
-                stale.cancel()
-        self._coming = wanted
+            key = self._dependencies(frames, moment)
+            needed[key] = self._pending.get(key) or self._pool.submit(self._make, frames, moment)
+        for key, future in self._pending.items():
+            if key not in needed:
+                future.cancel()
+        self._pending = needed
 
-    def _recipe(self, frames: list[_Still], content: Fraction) -> tuple[Fraction, int, int]:
-        """What the picture at `content` depends on: the frames beside it, or all where there is none after it."""
+    def _dependencies(self, frames: list[BufferedFrame], content: Fraction) -> tuple[Fraction, int, int]:
+        """What the image at `content` depends on: the frames before and after it, or all if none is after it."""
         left = max((f.number for f in frames if f.time <= content), default=-1)
-        right = [f for f in frames if f.time > content]
-        return content, left, min(right, key=lambda f: f.time).number if right else -1 - self._version
+        right = next((f.number for f in frames if f.time > content), -1 - self._version)
+        return content, left, right
+
+    def _forget_before(self, content: Fraction) -> None:
+        """Drop the frames before the last two at or before `content`."""
+        past = [f for f in self._frames if f.time <= content]
+        if len(past) > 2:
+            self._frames = [*past[-2:], *(f for f in self._frames if f.time > content)]
 
     def close(self) -> None:
-        """End the threads that work ahead."""
+        """End the threads that work ahead. `pull` still works."""
         with self._lock:
             pool, self._pool = self._pool, None
-            self._coming = {}
+            self._pending = {}
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -292,110 +270,56 @@ class Smoother:
 
     # -- what is shown
 
-    def _show(self, frames: list[_Still], content: Fraction) -> Shown:
-        """The picture at `content`, from what is known."""
-        left = max((f for f in frames if f.time <= content), key=lambda f: f.time, default=None)
-        right = min((f for f in frames if f.time > content), key=lambda f: f.time, default=None)
-        if left is None:
-            assert right is not None
-            return Shown(right.shown, content, "held")
+    def _make(self, frames: list[BufferedFrame], content: Fraction) -> DisplayFrame:
+        """The image at `content`, from frames in order of time."""
+        past = [f for f in frames if f.time <= content]
+        if not past:
+            return DisplayFrame(frames[0].image, content, "held")
+        left = past[-1]
         if left.time == content:
-            return Shown(left.shown, content, "source")
-        if right is not None:
-            t = (content - left.time) / (right.time - left.time)
-            if right.cut:
-                return Shown((left if 2 * t < 1 else right).shown, content, "held")
-            return Shown(self._between(left, right, float(t)), content, "interpolated")
-        return self._guess(frames, left, content)
+            return DisplayFrame(left.image, content, "source")
+        if len(past) == len(frames):
+            return self._extrapolate(frames, content)
+        right = frames[len(past)]
+        t = (content - left.time) / (right.time - left.time)
+        if right.starts_scene:
+            return DisplayFrame((left if 2 * t < 1 else right).image, content, "held")
+        return DisplayFrame(self._maker.between(left, right, float(t)), content, "interpolated")
 
-    def _guess(self, frames: list[_Still], last: _Still, content: Fraction) -> Shown:
-        """The picture after the last frame."""
-        before = [f for f in frames if f.time < last.time]
-        if not before or last.cut:
-            return Shown(last.shown, content, "held")
-        first = before[-1]
+    def _extrapolate(self, frames: list[BufferedFrame], content: Fraction) -> DisplayFrame:
+        """The image after the last frame."""
+        last = frames[-1]
+        if len(frames) < 2 or last.starts_scene:
+            return DisplayFrame(last.image, content, "held")
+        first = frames[-2]
         interval = last.time - first.time
-        s = (content - last.time) / interval
+        steps = (content - last.time) / interval
         limit = max(self._horizon * self._interval, self._tick) / interval
-        held = s > limit
-        s = min(s, limit)
-        kind = "held" if held else "extrapolated"
-        whole = int(s)
-        # as the paper: the next frame first, then what lies between
-        begin = last if whole == 0 else self._next(first, last, whole)
-        if s == whole:
-            return Shown(begin.shown, content, kind)
-        end = self._next(first, last, whole + 1)
-        return Shown(self._between(begin, end, float(s - whole)), content, kind)
+        kind = "held" if steps > limit else "extrapolated"
+        steps = min(steps, limit)
+        # As in the paper: first the frames at whole intervals, then the image between them.
+        whole = int(steps)
+        begin = last if whole == 0 else self._maker.after(first, last, whole)
+        if steps == whole:
+            return DisplayFrame(begin.image, content, kind)
+        end = self._maker.after(first, last, whole + 1)
+        return DisplayFrame(self._maker.between(begin, end, float(steps - whole)), content, kind)
 
-    def _mended(self, shown: Shown, frames: list[_Still], content: Fraction) -> Shown:
-        """Between what was shown last and what will be shown next: figure 20."""
-        following = self._show(frames, content + self._tick)
-        before, after = _Still(shown.picture, shown.time), _Still(following.picture, following.time)
+    def _can_blend_seam(self, last: DisplayFrame, frames: list[BufferedFrame], content: Fraction) -> bool:
+        """Whether the image at `content` may be a blend of the one shown last and the next one."""
+        if not self._blends_seams or not 0 < content - last.time <= MAX_JUMP:
+            return False
+        return not any(f.starts_scene and last.time < f.time <= content + self._tick for f in frames)
+
+    def _blend_seam(self, last: DisplayFrame, frames: list[BufferedFrame], content: Fraction) -> DisplayFrame:
+        """The image between the one shown last and the one to be shown next (figure 20)."""
+        following = self._make(frames, content + self._tick)
+        before, after = BufferedFrame(last.image, last.time), BufferedFrame(following.image, following.time)
         t = (content - before.time) / (after.time - before.time)
-        return Shown(self._render(self._prepared(before, after), before, after, float(t)), content, "seam")
-
-    def _beyond(self, frames: list[_Still], content: Fraction) -> bool:
-        return not frames or frames[-1].time <= content
-
-    def _prune(self, content: Fraction) -> None:
-        """Forget what lies behind the two frames at or before `content`."""
-        past = [f for f in self._frames if f.time <= content]
-        if len(past) > 2:
-            self._frames = [*past[-2:], *(f for f in self._frames if f.time > content)]
-
-    # -- how it is made
-
-    def _between(self, left: _Still, right: _Still, t: float) -> Picture:
-        pair = self._cached("between", left, right, lambda: self._prepared(left, right))
-        return self._render(pair, left, right, t)
-
-    def _next(self, first: _Still, last: _Still, steps: int) -> _Still:
-        """The frame `steps` intervals after the last one."""
-
-        def make() -> list[_Still]:
-            return []
-
-        made: list[_Still] = self._cached("after", first, last, make)
-        interval = last.time - first.time
-        with self._guessing:  # each goes on from the one before
-            while len(made) < steps:
-                number = len(made) + 1
-                if self.model.extrapolates and not isinstance(self.model, DIS):
-                    before = [first, last, *made][-2:]
-                    picture = _rounded(self.model.next_frame(before[0].picture, before[1].picture))
-                else:
-                    search: DISPair = self._cached("search", first, last, lambda: DIS().prepare_views(first, last))
-                    picture = _made(search.beyond(float(number)), first, last)
-                made.append(_Still(picture, last.time + number * interval))
-            return made[steps - 1]
-
-    def _prepared(self, left: _Still, right: _Still) -> Pair:
-        return self.model.prepare_views(left, right)
-
-    def _render(self, pair: Pair, left: _Still, right: _Still, t: float) -> Picture:
-        if isinstance(pair, MotionPair):
-            return _made(pair.motion(t), left, right)
-        return _rounded(pair.at(t))
-
-    def _cached(self, kind: str, left: _Still, right: _Still, make: Callable[[], Any]) -> Any:
-        """What was made of two frames before, or else is made now; the few last used are kept."""
-        key = kind, id(left), id(right)
-        with self._lock:
-            found = self._pairs.get(key)
-            if found is not None:
-                self._pairs.move_to_end(key)
-                return found[0]
-        value = make()
-        with self._lock:
-            # the frames are kept with it, so that their ids stay theirs
-            self._pairs[key] = value, left, right
-            while len(self._pairs) > 8:
-                self._pairs.popitem(last=False)
-        return value
+        return DisplayFrame(self._maker.blend(before, after, float(t)), content, "seam")
 
 
-def _clock(now: float | Fraction | None) -> Fraction:
+def _receiver_time(now: float | Fraction | None) -> Fraction:
     return _seconds(time.monotonic() if now is None else now)
 
 
@@ -403,21 +327,4 @@ def _seconds(value: float | Fraction) -> Fraction:
     try:
         return Fraction(value).limit_denominator(1_000_000)
     except (TypeError, ValueError, OverflowError):
-        raise UsageError(f"{value!r} is no time: give seconds.") from None
-
-
-def _made(motion: FrameMotion, left: _Still, right: _Still) -> Picture:
-    """The frame that a motion describes, in 8 bit from the pictures themselves."""
-    changes = None if motion.colours is None else [motion.colours * np.float32(255)]
-    picture: Picture
-    (picture,) = synthesize_planes([left.shown], [right.shown], motion, left.shown.shape[:2], changes)
-    return picture
-
-
-def _rounded(image: Image) -> Picture:
-    picture: Picture = np.rint(np.clip(image, 0, 1) * np.float32(255)).astype(np.uint8)
-    return picture
-
-
-def _cut_between(frames: list[_Still], start: Fraction, end: Fraction) -> bool:
-    return any(f.cut and start < f.time <= end for f in frames)
+        raise UsageError(f"{value!r} is not a time: give seconds.") from None

@@ -1,0 +1,137 @@
+"""The frames of a stream that a smoother holds, and the images that a model makes between and after them."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from betwixt.layers.motion import FrameMotion
+from betwixt.layers.planes import synthesize_planes
+from betwixt.media.scenes import thumbnail_size
+from betwixt.models.base import Interpolator, MotionPair, Pair
+from betwixt.models.dis.interpolator import DIS, DISPair
+from betwixt.models.frame_view import FullFrameView
+
+__all__ = ["BufferedFrame", "FrameMaker", "Image"]
+
+Image = NDArray[np.uint8]
+"""(H, W, 3), RGB, uint8."""
+
+_CACHED_PAIRS = 8
+
+
+class BufferedFrame(FullFrameView):
+    """A frame that was received or made, and what models see of it.
+
+    Attributes:
+        image: (H, W, 3) RGB uint8.
+        time: Its content time, in seconds on the sender's clock.
+        number: A number that no other received frame has; -1 for frames that were made.
+        starts_scene: Whether there is a scene cut before it.
+    """
+
+    def __init__(self, image: Image, time: Fraction, number: int = -1) -> None:
+        self.image, self.time, self.number = image, time, number
+        self.starts_scene = False
+
+    @cached_property
+    def picture(self) -> NDArray[np.float32]:  # type: ignore[override]
+        """(H, W, 3) RGB float32 in [0, 1]."""
+        return self.image.astype(np.float32) / np.float32(255)
+
+    @cached_property
+    def luma(self) -> NDArray[np.uint8]:  # type: ignore[override]
+        """(H, W) uint8."""
+        return np.asarray(cv2.cvtColor(self.image, cv2.COLOR_RGB2GRAY), np.uint8)
+
+    @cached_property
+    def thumbnail(self) -> NDArray[np.uint8]:
+        """A small BGR image for the detection of scene cuts."""
+        size = thumbnail_size(self.image.shape[1], self.image.shape[0])
+        small = cv2.resize(self.image, size, interpolation=cv2.INTER_AREA)
+        return np.ascontiguousarray(small[..., ::-1])
+
+
+class FrameMaker:
+    """Makes images from pairs of buffered frames; may be used from several threads.
+
+    What a model computes once for a pair is kept for the pairs used last, because a display asks for several images
+    of each.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: Interpolator) -> None:
+        self.model = model
+        self._lock, self._extrapolating = threading.Lock(), threading.Lock()
+        self._pairs: OrderedDict[tuple[str, int, int], Any] = OrderedDict()
+
+    def blend(self, left: BufferedFrame, right: BufferedFrame, t: float) -> Image:
+        """The image at `t` between two frames, 0 < t < 1, that are not used again."""
+        return self._render(self.model.prepare_views(left, right), left, right, t)
+
+    def between(self, left: BufferedFrame, right: BufferedFrame, t: float) -> Image:
+        """The image at `t` between two frames, 0 < t < 1."""
+        pair = self._cached("between", left, right, lambda: self.model.prepare_views(left, right))
+        return self._render(pair, left, right, t)
+
+    def after(self, first: BufferedFrame, last: BufferedFrame, steps: int) -> BufferedFrame:
+        """The frame that is `steps` intervals after the last one, extrapolated from the two."""
+        following: list[BufferedFrame] = self._cached("after", first, last, list)
+        with self._extrapolating:  # each frame continues from the one before it
+            while len(following) < steps:
+                number = len(following) + 1
+                image = self._extrapolate([first, last, *following], number)
+                following.append(BufferedFrame(image, last.time + number * (last.time - first.time)))
+            return following[steps - 1]
+
+    def _extrapolate(self, frames: list[BufferedFrame], number: int) -> Image:
+        """The frame after all `frames`, `number` intervals after the first two of them."""
+        if self.model.extrapolates and not isinstance(self.model, DIS):
+            return _to_uint8(self.model.next_frame(frames[-2].picture, frames[-1].picture))
+        first, last = frames[:2]
+        search: DISPair = self._cached("search", first, last, lambda: DIS().prepare_views(first, last))
+        return _synthesize(search.beyond(float(number)), first, last)
+
+    def _render(self, pair: Pair, left: BufferedFrame, right: BufferedFrame, t: float) -> Image:
+        if isinstance(pair, MotionPair):
+            return _synthesize(pair.motion(t), left, right)
+        return _to_uint8(pair.at(t))
+
+    def _cached(self, kind: str, left: BufferedFrame, right: BufferedFrame, make: Callable[[], Any]) -> Any:
+        """What was computed for two frames before, or is computed now; the latest few are kept."""
+        key = kind, id(left), id(right)
+        with self._lock:
+            entry = self._pairs.get(key)
+            if entry is not None:
+                self._pairs.move_to_end(key)
+                return entry[0]
+        value = make()
+        with self._lock:
+            # The frames are kept with it, so that their ids are not used again.
+            self._pairs[key] = value, left, right
+            while len(self._pairs) > _CACHED_PAIRS:
+                self._pairs.popitem(last=False)
+        return value
+
+
+def _synthesize(motion: FrameMotion, left: BufferedFrame, right: BufferedFrame) -> Image:
+    """The image that a motion describes, made in 8 bit from the frames themselves."""
+    residuals = None if motion.colours is None else [motion.colours * np.float32(255)]
+    image: Image
+    (image,) = synthesize_planes([left.image], [right.image], motion, left.image.shape[:2], residuals)
+    return image
+
+
+def _to_uint8(image: NDArray[np.float32]) -> Image:
+    rounded: Image = np.rint(np.clip(image, 0, 1) * np.float32(255)).astype(np.uint8)
+    return rounded
