@@ -2,8 +2,8 @@
 
     python benchmarks/effects.py docs/images [--model dis]
 
-writes extrapolation.jpg, blur.jpg and realtime.png, and prints the figures in them. The scene is the sample clip's,
-rendered by code at any time, so that the truth is known: for blur, the mean of the light of 128 rendered moments.
+writes extrapolation.jpg, blur.jpg and realtime.png, and prints the figures in them. The scene is that of the sample
+clip, which can be rendered at any time, so the truth is known: for blur, the mean of the light of 128 moments.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ def add_caption(image: Image, text: str) -> Image:
 
 
 def sheet(path: Path, figures: dict[str, Image], truth: Image, window: tuple[slice, slice]) -> None:
-    """Write pictures side by side, whole and in detail, with their PSNR against the truth."""
+    """Write images side by side, complete and in detail, with their PSNR against the truth."""
     rows: list[list[Image]] = [[], []]
-    for name, picture in figures.items():
-        note = "" if picture is truth else f": {psnr(picture, truth):.1f} dB"
+    for name, image in figures.items():
+        note = "" if image is truth else f": {psnr(image, truth):.1f} dB"
         print(f"{path.stem}: {name}{note}")
-        half = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         rows[0].append(add_caption(half, name + note))
-        detail = cv2.resize(picture[window], (480, 300), interpolation=cv2.INTER_CUBIC)
+        detail = cv2.resize(image[window], (480, 300), interpolation=cv2.INTER_CUBIC)
         rows[1].append(add_caption(detail, ""))
     gap = [np.full((row[0].shape[0], 6, 3), 255, np.uint8) for row in rows]
     lines = [np.hstack([part for cell in row for part in (cell, space)]) for row, space in zip(rows, gap, strict=True)]
@@ -63,8 +63,8 @@ def sheet(path: Path, figures: dict[str, Image], truth: Image, window: tuple[sli
     print(path)
 
 
-def busiest(a: Image, b: Image) -> tuple[slice, slice]:
-    """Where two pictures differ most: 240x150 pixels."""
+def most_different(a: Image, b: Image) -> tuple[slice, slice]:
+    """The 240x150 pixels in which two images differ most."""
     error = cv2.blur(np.abs(a.astype(np.float32) - b).mean(axis=2), (240, 150))
     error[:75], error[-75:], error[:, :120], error[:, -120:] = 0, 0, 0, 0
     y, x = np.unravel_index(np.argmax(error), error.shape)
@@ -72,31 +72,31 @@ def busiest(a: Image, b: Image) -> tuple[slice, slice]:
 
 
 def extrapolation(folder: Path, time: Fraction, rate: Fraction) -> None:
-    """The next frame, beside the last one and the truth."""
+    """Draw the extrapolated next frame beside the last frame and the truth."""
     first, last, truth = (render(time + k / rate, **SIZE) for k in range(3))
     (made,) = betwixt.load_model("dis").extrapolate(first, last, 1)
     plain = betwixt.load_model("dis-midpoint").extrapolate(first, last, 1)[0]
     figures = {"the last frame again": last, "linear continuation of DIS": plain, "betwixt": made, "truth": truth}
-    sheet(folder / "extrapolation.jpg", figures, truth, busiest(last, truth))
+    sheet(folder / "extrapolation.jpg", figures, truth, most_different(last, truth))
 
 
-def blurred(model: str, frames: Sequence[Image], rate: Fraction, shutter: int) -> Image:
-    """The middle frame with motion blur."""
+def blur_middle(model: str, frames: Sequence[Image], rate: Fraction, shutter: int) -> Image:
+    """Return the middle frame with motion blur."""
     with tempfile.TemporaryDirectory() as place:
         source, target = Path(place, "in"), Path(place, "out")
         source.mkdir()
-        for number, picture in enumerate(frames):
-            cv2.imwrite(str(source / f"{number:03d}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        for number, image in enumerate(frames):
+            cv2.imwrite(str(source / f"{number:03d}.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         blur_video(source, target, shutter=shutter, model=model, input_fps=rate)
         middle = sorted(target.iterdir())[len(frames) // 2]
         return np.asarray(cv2.cvtColor(cv2.imread(str(middle)), cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def blur(folder: Path, model: str, time: Fraction, rate: Fraction) -> None:
-    """A frame sharp, blurred, and as a shutter would have it."""
+    """Draw a frame without blur, with blur, and as a shutter records it."""
     shutter, moments = 360, 128
     frames = [render(time + (k - 1) / rate, **SIZE) for k in range(3)]
-    made = blurred(model, frames, rate, shutter)
+    made = blur_middle(model, frames, rate, shutter)
     transfer = transfer_of(13)
     light = np.zeros(frames[1].shape, np.float64)
     for k in range(moments):
@@ -107,23 +107,23 @@ def blur(folder: Path, model: str, time: Fraction, rate: Fraction) -> None:
         folder / "blur.jpg",
         {"source": frames[1], f"blurred ({model}), {shutter} degrees": made, "truth": truth},
         truth,
-        busiest(frames[1], truth),
+        most_different(frames[1], truth),
     )
 
 
 def call(folder: Path, model: str) -> None:
-    """The plot of a simulated call."""
+    """Draw the plot of a simulated call."""
     with tempfile.TemporaryDirectory() as place:
         clip = make_sample(Path(place, "sample.mp4"), width=640, height=360, rate=Fraction(24), seconds=2)
-        outcome = simulate_video(clip, Path(place, "call"), model=model, network="loss", seed=2, limit=48)
-        for row in outcome.rows:
+        result = simulate_video(clip, Path(place, "call"), model=model, network="loss", seed=2, limit=48)
+        for row in result.rows:
             print(f"realtime: {row['scheme']}: {row['psnr']} dB, flicker {row['flicker']}, {row['delay_ms']} ms")
         shutil.copyfile(Path(place, "call", "comparison.png"), folder / "realtime.png")
     print(folder / "realtime.png")
 
 
 def main() -> None:
-    """Write the pictures and print the figures."""
+    """Draw all figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="dis")

@@ -1,9 +1,9 @@
-"""The memory of whole conversions over length.
+"""Measures whether the memory of a conversion grows with the length of the video.
 
     python benchmarks/memory.py [--size 1920x1080] [--rate 12] [--short 10] [--long 300] [--model auto]
 
-Converts the same scene at two lengths and prints the peak memory of both processes. How fast whole conversions are,
-`betwixt benchmark --end-to-end CLIP` says.
+Converts the same scene at two lengths and prints the peak memory of both processes. To measure the speed of whole
+conversions, use `betwixt benchmark --end-to-end CLIP`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from sample import make_sample
 
 
-def repeated(clip: Path, target: Path, times: int) -> Path:
-    """A clip played several times over, its packets copied."""
+def repeat(clip: Path, target: Path, times: int) -> Path:
+    """Write a clip several times in a row, by copying its packets."""
     with av.open(str(target), "w") as out:
         copy: Any = None
         offset = 0
@@ -47,7 +47,7 @@ def repeated(clip: Path, target: Path, times: int) -> Path:
     return target
 
 
-def memory(arguments: argparse.Namespace, folder: Path) -> None:
+def measure(arguments: argparse.Namespace, folder: Path) -> None:
     """Print the peak memory for a short and a long clip."""
     width, height = map(int, arguments.size.split("x"))
     unit = make_sample(
@@ -55,7 +55,7 @@ def memory(arguments: argparse.Namespace, folder: Path) -> None:
     )
     peaks = []
     for seconds in (arguments.short, arguments.long):
-        clip = repeated(unit, folder / f"{seconds}.mp4", seconds // arguments.short)
+        clip = repeat(unit, folder / f"{seconds}.mp4", seconds // arguments.short)
         summary = convert(clip, folder / "out.mp4", "--codec", "h264", "--model", arguments.model)
         peaks.append(summary["peak_memory"])
         print(
@@ -76,7 +76,7 @@ def main() -> None:
     arguments = parser.parse_args()
     print(describe_machine())
     with tempfile.TemporaryDirectory() as name:
-        memory(arguments, Path(name))
+        measure(arguments, Path(name))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Whether `Smoother` meets the display's ticks, in real time.
+"""Measures whether `Smoother` meets the deadlines of a display, in real time.
 
     python benchmarks/realtime.py [--models dis,compact] [--size 854x480] [--rate 24] [--factor 4] [--seconds 4]
 
-Plays the sample clip as a call by the wall clock: a frame is pushed every `factor` ticks, a picture pulled at every
-tick. Where a picture takes so long that further ticks pass, those show the last one again, and count as missed. The
-pictures of the next `--ahead` ticks are made ahead.
+Plays the sample clip as a call by the wall clock: a frame is pushed every `factor` ticks, and an image is pulled at
+every tick. If an image takes so long that further ticks pass, these show the last image again and count as missed. The
+images of the next `--ahead` ticks are made in advance.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from sample import render
 
 
-def played(smoother: Smoother, frames: list[np.ndarray], rate: Fraction, factor: int) -> tuple[list[float], int]:
-    """Seconds from each tick to its picture, and how many ticks there were no picture for, since one took too long."""
+def play(smoother: Smoother, frames: list[np.ndarray], rate: Fraction, factor: int) -> tuple[list[float], int]:
+    """Play frames to a smoother.
+
+    Returns:
+        The seconds from each tick to its image, and how many ticks were missed because an image took too long.
+    """
     waits: list[float] = []
     begin = time.monotonic() + 0.05
-    sent = tick = skipped = 0
+    sent = tick = missed = 0
     while tick < len(frames):
         due = begin + float(tick / rate)
         time.sleep(max(0.0, due - time.monotonic()))
@@ -38,15 +42,15 @@ def played(smoother: Smoother, frames: list[np.ndarray], rate: Fraction, factor:
             sent += 1
         smoother.pull(due)
         waits.append(time.monotonic() - due)
-        # what a display does: ticks that have passed meanwhile show the last picture again
+        # As on a display, the ticks that have passed meanwhile show the last image again.
         following = min(max(tick + 1, int((time.monotonic() - begin) * float(rate))), len(frames))
-        skipped += following - tick - 1
+        missed += following - tick - 1
         tick = following
-    return waits, skipped
+    return waits, missed
 
 
 def main() -> None:
-    """Print a line for each model and mode."""
+    """Print one line for each model and mode."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="dis,compact")
     parser.add_argument("--size", default="854x480")
@@ -57,10 +61,10 @@ def main() -> None:
     arguments = parser.parse_args()
     width, height = map(int, arguments.size.split("x"))
     count = int(arguments.seconds * arguments.rate)
-    # one second of the scene, forwards and back: rendering all of it would take longer than playing it
-    some = [render(1 + k / arguments.rate, width=width, height=height) for k in range(int(arguments.rate))]
-    order = [*range(len(some)), *range(len(some) - 2, 0, -1)]
-    frames = [some[order[k % len(order)]] for k in range(count)]
+    # One second of the scene, forwards and backwards: rendering all of it would take longer than playing it.
+    second = [render(1 + k / arguments.rate, width=width, height=height) for k in range(int(arguments.rate))]
+    order = [*range(len(second)), *range(len(second) - 2, 0, -1)]
+    frames = [second[order[k % len(order)]] for k in range(count)]
     tick = float(1 / arguments.rate)
     for model in arguments.models.split(","):
         for mode in MODES:
@@ -71,11 +75,11 @@ def main() -> None:
                 mode=mode,
                 ahead=arguments.ahead,
             ) as smoother:
-                waits, skipped = played(smoother, frames, arguments.rate, arguments.factor)
+                waits, missed = play(smoother, frames, arguments.rate, arguments.factor)
             print(
                 f"{model}, {mode}, {arguments.size} at {float(arguments.rate):g}/s, factor {arguments.factor}: median "
                 f"{1000 * np.median(waits):.0f} ms, 95 % {1000 * np.quantile(waits, 0.95):.0f} ms after the tick, "
-                f"{skipped} of {count} ticks of {1000 * tick:.0f} ms without a picture of their own"
+                f"{missed} of {count} ticks of {1000 * tick:.0f} ms without an image of their own"
             )
     print(describe_machine())
 
