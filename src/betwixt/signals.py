@@ -1,4 +1,4 @@
-"""Defers interrupts (SIGINT, SIGTERM) while a short block must not be broken off halfway."""
+"""Defers interrupts (SIGINT, SIGTERM) while a short block must not be interrupted halfway."""
 
 from __future__ import annotations
 

@@ -117,12 +117,12 @@ def _what_is_kept(arguments: list[str]) -> str:
     if arguments[:1] == ["train"]:
         return "what was prepared and saved is kept"
     if arguments[:1] == ["rd-curve"]:
-        return "what was measured is kept, and --resume goes on from there"
+        return "what was measured is kept, and --resume continues from there"
     if arguments[:1] != ["evaluate"]:
         return "nothing was left behind"
     if any(a.partition("=")[0] in ("--csv", "--json") for a in arguments):
-        return "what was scored is kept beside the output, and --resume goes on from there"
-    return "with --csv or --json FILE what was scored would be kept, for --resume to go on from there"
+        return "what was scored is kept beside the output, and --resume continues from there"
+    return "with --csv or --json FILE, what was scored would be kept for --resume"
 
 
 def _report_usage_error(error: Any) -> int:

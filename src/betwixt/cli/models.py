@@ -11,7 +11,7 @@ __all__ = ["models"]
 
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
-    """List the models: paper, parameters, whether good weights are at hand, licence."""
+    """List the models: paper, parameters, which weights are available, licence."""
     from betwixt.cli.report import open_console, print_json, print_line, print_table
     from betwixt.models.registry import MODELS, choose_model
     from betwixt.weights.store import find_installed

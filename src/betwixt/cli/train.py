@@ -223,13 +223,13 @@ def curve(
     table: Annotated[Path, typer.Argument(metavar="CURVE.csv", help="The scores of a run.")] = Path(
         "checkpoints/curve.csv"
     ),
-    picture: Annotated[Path, typer.Argument(metavar="PLOT.png", help="The output.")] = Path("docs/images/curve.png"),
+    plot: Annotated[Path, typer.Argument(metavar="PLOT.png", help="The output.")] = Path("docs/images/curve.png"),
 ) -> None:
     """Plot a training curve: scores over samples and over hours."""
     from betwixt.training.curve import draw_curve
 
-    draw_curve(table, picture)
-    print(f"written: {picture}")
+    draw_curve(table, plot)
+    print(f"written: {plot}")
 
 
 def _require_torch() -> None:

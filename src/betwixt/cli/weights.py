@@ -81,7 +81,7 @@ def download(
         try:
             imported = download_weights(name, output, overwrite=overwrite, progress=progress)
         except KeyboardInterrupt:
-            print("betwixt: interrupted; what was fetched is kept: run it again to go on from there.", file=sys.stderr)
+            print("betwixt: interrupted; what was fetched is kept: run it again to continue.", file=sys.stderr)
             raise typer.Exit(130) from None
     _report_import(imported, as_json)
 

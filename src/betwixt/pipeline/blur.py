@@ -63,7 +63,7 @@ MAX_SAMPLES_PER_PIXEL = 4
 """The most moments for each pixel of the fastest motion."""
 
 PIXELS_PER_MOTION = 4
-"""Pixels of the fastest motion between two moments for which the model is asked for motion anew."""
+"""Pixels of the fastest motion between two moments after which the model predicts motion again."""
 
 
 @dataclass(frozen=True)

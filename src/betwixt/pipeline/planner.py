@@ -91,10 +91,10 @@ def choose_rates(
 
 
 def exact_multiple(source: Fraction, sampling: Fraction) -> Fraction | None:
-    """The whole multiple of the source's rate just beside a rate that is none: 60000/1001 for 30000/1001 and 60.
+    """The integer multiple of the source's rate that a rate narrowly misses: 60000/1001 for 30000/1001 and 60.
 
     At `sampling` only one source frame in ``(sampling / source).denominator`` falls on an output time; at the multiple
-    all of them do. None if `sampling` is a whole multiple itself, or not within 0.2 % of one.
+    all of them do. None if `sampling` is an integer multiple itself, or not within 0.2 % of one.
     """
     factor = sampling / source
     multiple = round(factor)
