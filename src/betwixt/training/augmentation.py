@@ -17,14 +17,13 @@ Cropping comes first: sources return samples of the requested size. Each transfo
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 
-import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.training.sample import TrainingSample, check_fractions
+from betwixt.training.video_coding import code_as_video
 
 __all__ = ["Augmentation", "augment", "compress_jpeg", "compress_video"]
 
@@ -122,29 +121,7 @@ def compress_jpeg(rng: np.random.Generator, images: NDArray[np.uint8]) -> NDArra
 
 def compress_video(rng: np.random.Generator, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Encode and decode the images (3, S, S, 3) as a short video; the first is an intra frame."""
-    size = images.shape[1]
-    images = np.pad(images, ((0, 0), (0, size % 2), (0, size % 2), (0, 0)), mode="edge")
     if rng.random() < 0.5:
-        encoder = _open_encoder("libx264", images, preset="veryfast", crf=str(rng.integers(20, 36)), threads="1")
-    else:
-        quantizer = str(rng.integers(3, 14))
-        encoder = _open_encoder("mpeg4", images, qmin=quantizer, qmax=quantizer, threads="1")
-    packets = []
-    for number, image in enumerate(images):
-        frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
-        frame.pts = number
-        packets += encoder.encode(frame)
-    packets += encoder.encode(None)
-    decoder = av.CodecContext.create("h264" if encoder.name == "libx264" else "mpeg4", "r")
-    decoder.thread_count = 1
-    frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
-    decoded = np.stack([np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in frames])
-    return np.ascontiguousarray(decoded[:, :size, :size])
-
-
-def _open_encoder(name: str, images: NDArray[np.uint8], **options: str) -> av.VideoCodecContext:
-    encoder = av.CodecContext.create(name, "w")
-    assert isinstance(encoder, av.VideoCodecContext)
-    encoder.height, encoder.width = images.shape[1:3]
-    encoder.pix_fmt, encoder.time_base, encoder.options = "yuv420p", Fraction(1, 25), options
-    return encoder
+        return code_as_video(images, "libx264", preset="veryfast", crf=str(rng.integers(20, 36)), threads="1")
+    quantizer = str(rng.integers(3, 14))
+    return code_as_video(images, "mpeg4", qmin=quantizer, qmax=quantizer, threads="1")

@@ -29,7 +29,6 @@ from typing import Any
 
 from betwixt.errors import UsageError
 from betwixt.models.apr.network import APR, CONFIGS, Fusion, route_loss
-from betwixt.models.network import Network
 from betwixt.tables import parse_table
 from betwixt.training.losses import census, charbonnier
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
@@ -75,6 +74,8 @@ class APRObjective(PaperObjective):
         options: The settings, see `APRSettings`.
     """
 
+    training_network: APR
+
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         super().__init__(name, "between")
         self.settings = settings = parse_table(APRSettings, options, f"[network] of {name}")
@@ -92,11 +93,6 @@ class APRObjective(PaperObjective):
             ebme = load_ebme("" if settings.weights == "installed" else settings.weights)
             self.training_network.estimator.load_state_dict(ebme.estimator.state_dict())
         self.begin_stage(self.stages[0])
-
-    @property
-    def network(self) -> Network:
-        """The network, in the mode of the stage."""
-        return self.training_network
 
     def begin_stage(self, stage: str) -> None:
         """Set the mode, and freeze what the stage does not train."""

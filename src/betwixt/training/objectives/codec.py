@@ -14,14 +14,12 @@ and the compressed motion by its warped frame, with small weights.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -33,6 +31,7 @@ from betwixt.models.network import Network, Synthesis
 from betwixt.tables import parse_table
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
 from betwixt.training.sample import TargetTimes, TrainingSample, time_matches
+from betwixt.training.video_coding import code_as_video
 from betwixt.weights.load import load_weights
 from betwixt.weights.store import embedded_file
 
@@ -198,19 +197,6 @@ class CodecObjective(Objective):
 
 def code_references(images: NDArray[np.uint8], step: float) -> NDArray[np.uint8]:
     """Encode and decode two successive images (2, S, S, 3) with H.264; `step` is its quantizer step, for [0, 255]."""
-    size = images.shape[1]
-    padded_size = size + size % 2
     quantizer = min(51, max(1, round(4 + 6 * math.log2(step))))
-    file = io.BytesIO()
-    with av.open(file, "w", format="nut") as out:
-        options = {"preset": "veryfast", "qp": str(quantizer), "bf": "0", "threads": "1", "tune": "zerolatency"}
-        stream: Any = out.add_stream("libx264", rate=25, options=options)
-        stream.width, stream.height, stream.pix_fmt = padded_size, padded_size, "yuv420p"
-        for image in images:
-            padded = np.pad(image, ((0, size % 2), (0, size % 2), (0, 0)), mode="edge")
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24")))
-        out.mux(stream.encode(None))
-    file.seek(0)
-    with av.open(file, "r") as container:
-        decoded = [frame.to_ndarray(format="rgb24")[:size, :size] for frame in container.decode(video=0)]
-    return np.stack(decoded)
+    options = {"preset": "veryfast", "qp": str(quantizer), "bf": "0", "threads": "1", "tune": "zerolatency"}
+    return code_as_video(images, "libx264", **options)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from betwixt.errors import UsageError
 from betwixt.models.ebme.network import EBMESplat
+from betwixt.models.network import Network
 from betwixt.runtime.load import find_weights
 from betwixt.training.losses import flow_distillation
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
@@ -62,11 +63,21 @@ class PaperObjective(Objective):
     Args:
         name: The model in `betwixt models`.
         times: The target times that the network is trained on.
+
+    Attributes:
+        training_network: The network with everything that only training needs, such as a teacher.
     """
+
+    training_network: Network
 
     def __init__(self, name: str, times: TargetTimes) -> None:
         super().__init__(name)
         self.times = times
+
+    @property
+    def network(self) -> Network:
+        """The network that is validated: by default the one in training, without changes."""
+        return self.training_network
 
     @property
     def crop_multiple(self) -> int:

@@ -57,6 +57,8 @@ class DAEKObjective(PaperObjective):
         options: The settings, see `DAEKSettings`.
     """
 
+    training_network: DAEK
+
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         super().__init__(name, "middle")
         self.settings = settings = parse_table(DAEKSettings, options, f"[network] of {name}")

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from betwixt.models.ebme.network import EBMESplat
-from betwixt.models.network import Network
 from betwixt.tables import parse_table
 from betwixt.training.losses import census, charbonnier
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
@@ -47,16 +46,13 @@ class EBMEObjective(PaperObjective):
         options: The settings, see `EBMESettings`.
     """
 
+    training_network: EBMESplat
+
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         super().__init__(name, "between")
         self.settings = parse_table(EBMESettings, options, f"[network] of {name}")
         # The number of levels depends on the size of the frames: three for crops of up to 448 pixels.
         self.training_network = EBMESplat()
-
-    @property
-    def network(self) -> Network:
-        """The network in training; it has no training-only parts."""
-        return self.training_network
 
     def loss(self, batch: Batch, progress: float) -> LossTerms:
         """Charbonnier + `census` · census."""

@@ -21,7 +21,6 @@ from typing import Any
 import torch
 
 from betwixt.models.ema_vfi.network import EMA_VFI, EMA_VFI_SMALL, EMAVFI
-from betwixt.models.network import Network
 from betwixt.tables import parse_table
 from betwixt.training.losses import laplacian
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
@@ -49,6 +48,8 @@ class EMAVFIObjective(PaperObjective):
         options: The settings, see `EMAVFISettings`.
     """
 
+    training_network: EMAVFI
+
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         super().__init__(name, "between")
         self.settings = parse_table(EMAVFISettings, options, f"[network] of {name}")
@@ -56,11 +57,6 @@ class EMAVFIObjective(PaperObjective):
         for parameter, value in self.training_network.named_parameters():
             if parameter.endswith(".position.bias"):
                 value.requires_grad_(False)
-
-    @property
-    def network(self) -> Network:
-        """The network in training; it has no training-only parts."""
-        return self.training_network
 
     def loss(self, batch: Batch, progress: float) -> LossTerms:
         """The Laplacian losses of the frame and of the merged frames."""

@@ -98,11 +98,6 @@ class HierarchicalObjective(PaperObjective):
         if settings.host:
             self._load_host(host, Path(settings.host).expanduser())
 
-    @property
-    def network(self) -> Network:
-        """The network in training; it has no training-only parts."""
-        return self.training_network
-
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """Compute the label maps of both frames, (S, S, 2)."""
         super().prepare(rng, sample)

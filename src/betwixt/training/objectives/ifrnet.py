@@ -64,16 +64,13 @@ class IntermediateFeatureObjective(PaperObjective, Generic[NetworkT]):
         settings: Loss weights and teacher.
     """
 
+    training_network: NetworkT
+
     def __init__(self, name: str, network: NetworkT, settings: IFRNetSettings) -> None:
         super().__init__(name, "between")
         self.settings = settings
-        self.training_network: NetworkT = network
+        self.training_network = network
         self.flow_teacher = FlowTeacher(settings.flow_teacher, settings.flow_weights)
-
-    @property
-    def network(self) -> NetworkT:
-        """The network in training; it has no training-only parts."""
-        return self.training_network
 
     @staticmethod
     @abstractmethod

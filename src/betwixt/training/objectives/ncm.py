@@ -80,6 +80,8 @@ class NCMObjective(PaperObjective):
         options: The settings, see `NCMSettings`.
     """
 
+    training_network: NCM
+
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         extrapolation = name.endswith("-next")
         super().__init__(name, "next" if extrapolation else "middle")

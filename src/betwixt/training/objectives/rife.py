@@ -64,6 +64,8 @@ class RIFEObjective(PaperObjective):
         options: The settings, see `RIFESettings`.
     """
 
+    training_network: RIFE | RIFEv4
+
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         settings = parse_table(RIFESettings, options, f"[network] of {name}")
         network: RIFE | RIFEv4
