@@ -1,4 +1,4 @@
-"""Whole numbers, probabilities, bits."""
+"""Fixed-point networks, probability tables, range coding."""
 
 import numpy as np
 import pytest
@@ -20,32 +20,32 @@ from betwixt.codec.fixed_point import FixedPointConv2d, quantize_activations, to
 TABLES = gaussian_tables()
 
 
-def hard(network):
-    """The largest weights that there can be, signs at random."""
+def with_extreme_weights(network):
+    """Set the weights of a network to random values up to the largest ones."""
     generator = torch.Generator().manual_seed(0)
     for parameter in network.parameters():
         parameter.data = 8.0 * torch.rand(parameter.shape, generator=generator) - 4.0
     return network
 
 
-def test_fixed_point_is_whole_number_arithmetic():
-    conv = to_double_precision(hard(FixedPointConv2d(48, 8, 3, 1, 1)))
+def test_fixed_point_convolutions_equal_integer_arithmetic():
+    conv = to_double_precision(with_extreme_weights(FixedPointConv2d(48, 8, 3, 1, 1)))
     x = torch.randint(-512, 513, (1, 48, 6, 7), dtype=torch.float64, generator=torch.Generator().manual_seed(1)) / 16
-    found = conv(x)
+    output = conv(x)
     weight = np.rint(conv.weight.numpy().clip(-4, 4) * 256).astype(object)
     bias = np.rint(conv.bias.numpy() * 4096).astype(object)
     padded = np.pad(np.rint(x[0].numpy() * 16).astype(int), ((0, 0), (1, 1), (1, 1))).astype(object)
     for place in ((0, 0), (3, 5), (5, 6)):
         patch = padded[:, place[0] : place[0] + 3, place[1] : place[1] + 3]
         sums = [(patch * w).sum() + b for w, b in zip(weight, bias, strict=True)]
-        assert [int(v) for v in (found[0, :, place[0], place[1]] * 4096)] == [int(s) for s in sums]
-    assert torch.equal(quantize_activations(found) * 16, torch.round(quantize_activations(found) * 16))
+        assert [int(v) for v in (output[0, :, place[0], place[1]] * 4096)] == [int(s) for s in sums]
+    assert torch.equal(quantize_activations(output) * 16, torch.round(quantize_activations(output) * 16))
 
 
-def test_threads_change_no_probability():
-    model, look = (
-        to_double_precision(hard(LatentEntropyModel(torch.zeros(192), 16, 48, 24, 4.0).decoder)),
-        to_double_precision(hard(ReferenceFeatures(24))),
+def test_probabilities_do_not_depend_on_the_number_of_threads():
+    model, reference = (
+        to_double_precision(with_extreme_weights(LatentEntropyModel(torch.zeros(192), 16, 48, 24, 4.0).decoder)),
+        to_double_precision(with_extreme_weights(ReferenceFeatures(24))),
     )
     generator = torch.Generator().manual_seed(0)
     luma = torch.randint(-128, 128, (1, 2, 256, 256), dtype=torch.float64, generator=generator) / 256
@@ -55,7 +55,7 @@ def test_threads_change_no_probability():
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            results.append(model(z, look(luma), torch.full((1, 1, 1, 1), 1.25, dtype=torch.float64)))
+            results.append(model(z, reference(luma), torch.full((1, 1, 1, 1), 1.25, dtype=torch.float64)))
     finally:
         torch.set_num_threads(threads)
     for mean, scale in results[1:]:
@@ -67,7 +67,7 @@ def test_threads_change_no_probability():
     assert scales.max() <= np.log2(SCALES[-1]) + 1e-9
 
 
-def test_tables_add_up_and_none_is_zero():
+def test_frequencies_add_up_and_none_is_zero():
     for number in range(len(SCALES)):
         row = TABLES[number][TABLES[number] > 0]
         assert row.sum() == 65536
@@ -81,7 +81,7 @@ def test_tables_add_up_and_none_is_zero():
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(-40000, 40000), st.integers(0, len(SCALES) - 1)), min_size=1, max_size=50))
-def test_symbols_come_back(pairs):
+def test_symbols_round_trip(pairs):
     symbols = np.clip(np.array([s for s, _ in pairs]), -32767, 32767)
     scales = np.array([i for _, i in pairs])
     writer = SymbolEncoder(TABLES)
@@ -90,7 +90,7 @@ def test_symbols_come_back(pairs):
     assert (reader.decode(len(symbols), reader.models.gaussian_plan(scales)) == symbols).all()
 
 
-def test_bits_are_what_gaussians_cost():
+def test_coded_size_is_the_entropy_of_gaussians():
     rng = np.random.default_rng(0)
     for number in (8, 20, 32):
         symbols = np.rint(rng.normal(0, SCALES[number], 20000)).astype(np.int64)
@@ -100,15 +100,15 @@ def test_bits_are_what_gaussians_cost():
         assert 8 * len(writer.bytes()) == pytest.approx(-np.log2(share).sum(), rel=2e-3)
 
 
-def test_training_counts_the_bits_that_coding_spends():
+def test_bits_estimated_in_training_are_those_of_coding():
     torch.manual_seed(0)
     model = LatentEntropyModel(torch.full((6,), 1.0), 4, 16, 24, 4.0).requires_grad_(False)
     y = 2.0 * torch.randn(1, 6, 32, 32)
-    look = torch.zeros(1, 24, 32, 32)
-    estimated = float(torch.stack([model(y, look, torch.zeros(1, 1, 1, 1))[1] for _ in range(4)]).mean())
+    reference = torch.zeros(1, 24, 32, 32)
+    estimated = float(torch.stack([model(y, reference, torch.zeros(1, 1, 1, 1))[1] for _ in range(4)]).mean())
     model.prior.freeze()
     z = torch.round(model.hyper_latents(y))
-    mean, scale = model.decoder(z, look, torch.zeros(1, 1, 1, 1))
+    mean, scale = model.decoder(z, reference, torch.zeros(1, 1, 1, 1))
     writer = SymbolEncoder(TABLES)
     tables = model.prior.tables.numpy().astype(np.int32)
     writer.encode(z.numpy().astype(np.int64).reshape(-1), writer.models.prior_plan(tables, z[0, 0].numel()))
@@ -118,7 +118,7 @@ def test_training_counts_the_bits_that_coding_spends():
     assert 8 * len(writer.bytes()) == pytest.approx(estimated, rel=0.05)
 
 
-def test_a_prior_is_a_distribution_and_learns():
+def test_a_factorized_prior_is_a_distribution_and_learns():
     torch.manual_seed(0)
     prior = FactorizedPrior(2)
     places = torch.arange(-200.0, 201.0)

@@ -1,4 +1,4 @@
-"""Which frames are sent."""
+"""Kept frames, intervals and frame types."""
 
 import itertools
 
@@ -16,11 +16,11 @@ clips = st.integers(1, 80).flatmap(
 
 
 @given(clips, st.sampled_from([2, 4, 8]))
-def test_no_frame_is_made_across_a_cut_and_every_one_is_sent_or_made(clip, keep):
+def test_every_frame_is_sent_or_made_and_none_across_a_cut(clip, keep):
     count, shots = clip
     sent = kept_frames(count, shots, keep)
-    made = [n for i in intervals(sent, shots) for n in i.between]
-    assert sorted(made + [n for n, here in enumerate(sent) if here]) == list(range(count))
+    between = [n for i in intervals(sent, shots) for n in i.between]
+    assert sorted(between + [n for n, is_sent in enumerate(sent) if is_sent]) == list(range(count))
     for interval in intervals(sent, shots):
         assert not any(interval.left < s <= interval.right for s in shots)
         assert interval.right - interval.left <= keep
@@ -28,7 +28,7 @@ def test_no_frame_is_made_across_a_cut_and_every_one_is_sent_or_made(clip, keep)
 
 
 @given(clips, st.sampled_from([2, 4]), st.integers(1, 40))
-def test_shots_begin_with_an_intra_frame_and_they_are_not_closer_than_asked(clip, keep, intra):
+def test_i_frames_begin_shots_and_keep_their_distance(clip, keep, intra):
     count, shots = clip
     kept = kept_frames(count, shots, keep)
     types = frame_types(kept, [True] * count, shots, intra)
@@ -39,7 +39,7 @@ def test_shots_begin_with_an_intra_frame_and_they_are_not_closer_than_asked(clip
         assert b - a >= intra or b in shots
 
 
-def test_a_small_case():
+def test_a_small_example():
     assert kept_frames(10, (0, 6), 4) == [True, False, False, False, True, True, True, False, False, True]
     assert list(intervals(kept_frames(10, (0, 6), 4), (0, 6))) == [Interval(0, 4), Interval(6, 9)]
     types = frame_types(kept_frames(5, (0,), 2), [True, False, True, True, True], (0,), 4)

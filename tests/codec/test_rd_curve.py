@@ -1,4 +1,4 @@
-"""Rate-distortion curves on a small clip, and what is read out of them."""
+"""Measuring rate-distortion curves on a small clip, and reports on them."""
 
 import csv
 import dataclasses
@@ -24,7 +24,7 @@ def point(bpp, psnr, method="base", **changes):
 BASE = [point(b, q) for b, q in ((0.1, 30.0), (0.2, 33.0), (0.4, 36.0), (0.8, 39.0))]
 
 
-def test_half_the_bits_is_half_the_bits():
+def test_half_the_bits_is_a_bd_rate_of_minus_50_percent():
     half = [dataclasses.replace(p, bpp=p.bpp / 2, method="bit-free") for p in BASE]
     for metric in ("psnr", "ms_ssim"):
         assert bd_rate(BASE, half, metric) == pytest.approx(-50, abs=0.01)
@@ -35,24 +35,24 @@ def test_half_the_bits_is_half_the_bits():
     assert "| c | 32 dB | -50.0 % |" in text
 
 
-def test_curves_that_do_not_meet_have_no_bd_rate():
+def test_curves_without_overlap_have_no_bd_rate():
     low = [point(b, q, "bit-free") for b, q in ((0.1, 20.0), (0.2, 21.0), (0.4, 21.2))]
     assert bd_rate(BASE, low, "psnr") is None
     assert bd_rate(BASE, BASE[:2], "psnr") is None
-    # a curve that falls again: what costs more and is worse is left out
-    bent = [*BASE, point(1.6, 38.0)]
-    assert bd_rate(BASE, bent, "psnr") == pytest.approx(0, abs=1e-9)
+    # Points that cost more and are worse are left out.
+    falling = [*BASE, point(1.6, 38.0)]
+    assert bd_rate(BASE, falling, "psnr") == pytest.approx(0, abs=1e-9)
     assert "| c | - | - |" in markdown_report([*BASE, *low])
 
 
-def test_rates_between_points():
+def test_rates_are_interpolated_between_points():
     assert rate_at(BASE, "psnr", 33.0) == pytest.approx(0.2)
     assert 0.1 < rate_at(BASE, "psnr", 31.0) < 0.2
     assert rate_at(BASE, "psnr", 29.0) is None
     assert rate_at(BASE, "psnr", 41.0) is None
 
 
-def test_a_whole_run(tmp_path):
+def test_curves_are_measured_written_and_resumed(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=8, size=(192, 176))
     request = CurveRequest(
         clips=(str(source), f"{source}@0.08"), output=tmp_path / "rd", methods=("base", "bit-free", "bit-free-floor"),
@@ -75,7 +75,7 @@ def test_a_whole_run(tmp_path):
     assert (tmp_path / "rd.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "rd-in.jpg").read_bytes().startswith(b"\xff\xd8")
     assert "in@0.08" in (tmp_path / "rd.md").read_text()
-    # what is there stays, and is not measured again
+    # Points of the table are kept, and not measured again.
     table = (tmp_path / "rd.csv").read_text()
     again, _ = measure_rd_curves(dataclasses.replace(request, clips=(str(source),), methods=("base",), resume=True))
     assert [p.key for p in again] == [p.key for p in points]
@@ -94,14 +94,14 @@ def test_a_whole_run(tmp_path):
         ({"clips": ("a/in.mkv", "b/in.mkv")}, "Two clips are called in,"),
     ],
 )
-def test_wrong_requests_get_one_line(tmp_path, change, message):
+def test_wrong_requests_are_refused(tmp_path, change, message):
     source = make_clip(tmp_path / "in.mkv", frames=4, size=(192, 176))
     request = CurveRequest(clips=(str(source),), output=tmp_path / "rd", methods=("base",))
     with pytest.raises(UsageError, match=message):
         measure_rd_curves(dataclasses.replace(request, **change))
 
 
-def test_a_clip_that_ends_too_soon_and_a_table_that_is_none(tmp_path):
+def test_short_clips_and_foreign_tables_are_refused(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=4, size=(192, 176))
     request = CurveRequest(clips=(f"{source}@0.14",), output=tmp_path / "rd", methods=("base",), model="dis")
     with pytest.raises(InputError, match="at least 2 are needed"):
@@ -111,14 +111,14 @@ def test_a_clip_that_ends_too_soon_and_a_table_that_is_none(tmp_path):
         measure_rd_curves(request)
 
 
-def test_pictures_too_small_for_ms_ssim_are_refused_before_anything_is_encoded(tmp_path):
+def test_frames_too_small_for_ms_ssim_are_refused_before_encoding(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=4, size=(192, 160))
     with pytest.raises(InputError, match="192x160: MS-SSIM needs 176"):
         measure_rd_curves(CurveRequest(clips=(str(source),), output=tmp_path / "rd", methods=("base",)))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv"]
 
 
-def test_what_was_measured_with_another_model_or_floor_is_measured_again(tmp_path):
+def test_points_of_another_model_or_floor_are_measured_again(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=5, size=(192, 176))
     request = CurveRequest(
         clips=(str(source),), output=tmp_path / "rd", methods=("bit-free-floor",), qualities=(30,), base="x264",
@@ -132,7 +132,7 @@ def test_what_was_measured_with_another_model_or_floor_is_measured_again(tmp_pat
         assert (row["sent"], row["model"]) != (first["sent"], first["model"])
 
 
-def test_bit_need_without_weights_is_left_out_and_said(tmp_path, monkeypatch):
+def test_bit_need_without_weights_is_left_out_with_a_note(tmp_path, monkeypatch):
     monkeypatch.setattr("betwixt.codec.coder.embedded_file", lambda name: tmp_path / "nothing")
     source = make_clip(tmp_path / "in.mkv", frames=3, size=(192, 176))
     request = CurveRequest(

@@ -1,4 +1,4 @@
-"""The record of an encoded file: what goes in comes out, and what is flipped is found."""
+"""Packing and unpacking restore data, and detecting damage."""
 
 import dataclasses
 import struct
@@ -13,7 +13,7 @@ from betwixt.codec.restore_data import FORMAT, CodedFrame, RestoreData, pack, un
 from betwixt.errors import InputError
 
 
-def record(**changes):
+def restore_data(**changes):
     plain = RestoreData(
         mode="bit-need",
         model="compact",
@@ -36,9 +36,9 @@ def record(**changes):
     return dataclasses.replace(plain, **changes)
 
 
-def test_what_goes_in_comes_out():
-    assert unpack(pack(record()), "x.mkv") == (record(), [])
-    assert record().duration == Fraction(8 * 1001, 24000)
+def test_data_round_trips():
+    assert unpack(pack(restore_data()), "x.mkv") == (restore_data(), [])
+    assert restore_data().duration == Fraction(8 * 1001, 24000)
 
 
 @given(
@@ -46,46 +46,48 @@ def test_what_goes_in_comes_out():
     st.fractions(min_value=Fraction(1, 90000), max_value=1),
     st.data(),
 )
-def test_times_and_masks_are_exact(steps, tick, data):
+def test_times_and_masks_round_trip_exactly(steps, tick, data):
     ticks = [0]
     for step in steps:
         ticks.append(ticks[-1] + step)
     sent = [True, *data.draw(st.lists(st.booleans(), min_size=len(steps), max_size=len(steps)))]
-    given_record = record(
+    data_in = restore_data(
         ticks=tuple(ticks), tick=tick, sent=tuple(sent), packets=tuple(range(sum(sent))), coded={}, shots=(0,)
     )
-    found, broken = unpack(pack(given_record), "x.mkv")
-    assert found == given_record
-    assert not broken
+    unpacked, damaged = unpack(pack(data_in), "x.mkv")
+    assert unpacked == data_in
+    assert not damaged
 
 
-def test_a_long_film_of_constant_rate_says_its_times_in_a_few_bytes():
+def test_times_of_a_constant_rate_need_few_bytes():
     frames = 200_000
-    long = record(ticks=tuple(range(frames)), sent=(True, *[False] * (frames - 1)), packets=(7,), coded={}, shots=(0,))
+    long = restore_data(
+        ticks=tuple(range(frames)), sent=(True, *[False] * (frames - 1)), packets=(7,), coded={}, shots=(0,)
+    )
     assert len(pack(long)) < frames // 8 + 600
 
 
-def test_every_flipped_byte_is_found():
-    whole = pack(record())
-    payloads = len(whole) - len(b"onetwo of them")
-    for place in range(len(whole)):
+def test_every_flipped_bit_is_detected():
+    packed = pack(restore_data())
+    payloads = len(packed) - len(b"onetwo of them")
+    for place in range(len(packed)):
         for bit in (0, 7):
-            flipped = bytearray(whole)
-            flipped[place] ^= 1 << bit
+            content = bytearray(packed)
+            content[place] ^= 1 << bit
             if place >= payloads:
-                found, broken = unpack(bytes(flipped), "x.mkv")
-                assert broken == [1 if place < payloads + 3 else 4]
-                assert set(found.coded) == {1, 4} - set(broken)
+                unpacked, damaged = unpack(bytes(content), "x.mkv")
+                assert damaged == [1 if place < payloads + 3 else 4]
+                assert set(unpacked.coded) == {1, 4} - set(damaged)
             else:
                 with pytest.raises(InputError, match="restore data is damaged"):
-                    unpack(bytes(flipped), "x.mkv")
+                    unpack(bytes(content), "x.mkv")
     for length in range(payloads):
         with pytest.raises(InputError, match="damaged"):
-            unpack(whole[:length], "x.mkv")
-    assert unpack(whole[:-1], "x.mkv")[1] == [4]
+            unpack(packed[:length], "x.mkv")
+    assert unpack(packed[:-1], "x.mkv")[1] == [4]
 
 
-def test_another_version_says_so():
+def test_another_version_is_refused():
     body = b"what a later version writes"
     later = struct.pack("<4sBII", b"BTWX", FORMAT + 1, len(body), zlib.crc32(body)) + body
     with pytest.raises(InputError, match=rf"version {FORMAT + 1}, and this Betwixt reads version {FORMAT}: .* newer"):
@@ -93,7 +95,7 @@ def test_another_version_says_so():
 
 
 @pytest.mark.parametrize(
-    "lie",
+    "change",
     [
         {"steps": [[1, 1 << 40]]},
         {"steps": [[0, 3]]},
@@ -109,13 +111,13 @@ def test_another_version_says_so():
         {"last": 0},
     ],
 )
-def test_a_record_that_lies_is_refused(lie):
+def test_impossible_descriptions_are_refused(change):
     import json
 
-    whole = pack(record(coded={}))
-    body = whole[13:]
+    packed = pack(restore_data(coded={}))
+    body = packed[13:]
     (length,) = struct.unpack_from("<I", body)
-    text = json.loads(zlib.decompress(body[4 : 4 + length])) | lie
+    text = json.loads(zlib.decompress(body[4 : 4 + length])) | change
     packed = zlib.compress(json.dumps(text).encode())
     body = struct.pack("<I", len(packed)) + packed + body[4 + length :]
     forged = struct.pack("<4sBII", b"BTWX", FORMAT, len(body), zlib.crc32(body)) + body

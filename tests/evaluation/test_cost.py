@@ -3,14 +3,17 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import pytest
+import torch
 
 from betwixt.cli.main import run as cli
 from betwixt.errors import BetwixtError, UsageError
 from betwixt.evaluation.benchmark import BenchmarkRequest, run_benchmark
-from betwixt.evaluation.cost import count_flops, count_parameters, parse_size
+from betwixt.evaluation.cost import count_flops, count_parameters, measure_cost, parse_size
 from betwixt.evaluation.plot import PlotPoint, draw_plot
 from betwixt.models.registry import MODELS
 from clips import make_clip
@@ -36,23 +39,23 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize("model", PUBLISHED)
-def test_counts_are_those_of_the_authors_networks(model: str) -> None:
+def test_counts_match_the_authors_networks(model: str) -> None:
     theirs = counts(PUBLISHED[model])
     assert count_parameters(model) == pytest.approx(1e6 * theirs["params_M_inference"], abs=51)
     assert count_flops(model, 448, 256) == pytest.approx(theirs["gflop_256x448"], rel=5e-5, abs=1e-3)
 
 
 @pytest.mark.parametrize("model", [name for name, info in MODELS.items() if info.has_network])
-def test_the_registry_knows_how_many_parameters_a_network_has(model: str) -> None:
+def test_registered_parameter_counts_are_right(model: str) -> None:
     assert count_parameters(model) == MODELS[model].parameters
 
 
-def test_what_learns_nothing_has_nothing_to_count() -> None:
+def test_models_without_a_network_have_nothing_to_count() -> None:
     assert count_parameters("dis") == 0
     assert count_flops("dis", 64, 64) is None
 
 
-def test_the_small_networks_cost_little_and_the_large_one_four_times_as_much() -> None:
+def test_flops_of_compact_and_compact_large() -> None:
     small, large = (count_flops(model, 1280, 720) for model in ("compact", "compact-large"))
     assert small is not None
     assert large is not None
@@ -60,7 +63,7 @@ def test_the_small_networks_cost_little_and_the_large_one_four_times_as_much() -
     assert 3.5 < large / small < 4.5
 
 
-def test_a_benchmark_is_measured_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_benchmark_is_measured_recorded_and_plotted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quality = tmp_path / "quality.csv"
     quality.write_text("model,dataset,options,psnr\naverage,ucf101,,33.1\ndis,ucf101,,34.9\n")
     arguments = ["benchmark", "--model", "average,dis", "--size", "64x48", "--runs", "3", "--json", "-"]
@@ -77,23 +80,34 @@ def test_a_benchmark_is_measured_and_kept(tmp_path: Path, capsys: pytest.Capture
     assert quality.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_network_is_timed_without_trained_weights() -> None:
-    (cost,) = run_benchmark(BenchmarkRequest(["rife-4.25"], size="64x64", runs=3)).costs
+@pytest.fixture
+def thread_settings() -> Iterator[None]:
+    """Restores the numbers of threads that a measurement sets."""
+    torch_threads, opencv_threads = torch.get_num_threads(), cv2.getNumThreads()
+    yield
+    torch.set_num_threads(torch_threads)
+    cv2.setNumThreads(opencv_threads)
+
+
+@pytest.mark.usefixtures("thread_settings")
+def test_networks_are_timed_without_trained_weights() -> None:
+    cost = measure_cost("ifrnet-s", 64, 64, runs=3, threads=1)
     assert not cost.trained
     assert cost.runtime == "torch"
-    assert cost.parameters == 5_664_776
+    assert cost.parameters == MODELS["ifrnet-s"].parameters
     assert cost.gflop is not None
 
 
+@pytest.mark.usefixtures("thread_settings")
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
-def test_a_runtime_that_is_asked_for_is_used(runtime: str) -> None:
-    (cost,) = run_benchmark(BenchmarkRequest(["compact"], size="64x64", runs=3, runtime=runtime)).costs
+def test_the_requested_runtime_is_used(runtime: str) -> None:
+    cost = measure_cost("compact", 64, 64, runs=3, threads=1, runtime=runtime)
     assert (cost.runtime, cost.trained) == (runtime, True)
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not on the PATH")
 @pytest.mark.parametrize("encode", [True, False])
-def test_whole_conversions_are_timed_beside_minterpolate(encode: bool, tmp_path: Path) -> None:
+def test_conversions_are_timed_beside_minterpolate(encode: bool, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mkv", frames=8, size=(64, 48))
     request = BenchmarkRequest(["average"], end_to_end=clip, rounds=1, no_encoder=not encode, record=tmp_path / "x.csv")
     (result,) = run_benchmark(request).end_to_end
@@ -126,13 +140,13 @@ def test_bad_requests_are_refused_in_one_line(change: dict[str, object], message
     assert "\n" not in str(error.value)
 
 
-def test_sizes_are_read() -> None:
+def test_sizes_are_parsed() -> None:
     assert parse_size("1920x1080") == (1920, 1080)
     with pytest.raises(UsageError):
         parse_size("1920*1080")
 
 
-def test_the_figure_is_the_same_every_time(tmp_path: Path) -> None:
+def test_plots_are_reproducible(tmp_path: Path) -> None:
     points = [PlotPoint("a", 0.01, 30.0), PlotPoint("b", 0.1, 34.0)]
     for name in ("x", "y"):
         draw_plot(tmp_path / f"{name}.csv", points, title="t", metric="psnr")

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.metrics import (
     METRICS,
+    Image8,
     _mean_similarity,
     flicker,
     ie,
@@ -25,28 +25,26 @@ from betwixt.evaluation.metrics import (
 from betwixt.evaluation.statistics import summarize
 from parity import fixture
 
-Picture = NDArray[np.uint8]
 
-
-def texture(height: int = 48, width: int = 64, seed: int = 0) -> Picture:
+def texture(height: int = 48, width: int = 64, seed: int = 0) -> Image8:
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (height // 8, width // 8, 3)).astype(np.float32)
     return np.clip(np.kron(coarse, np.ones((8, 8, 1))) + rng.normal(0, 4, (height, width, 3)), 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("name", ["pred", "pred_near"])
-def test_they_are_the_authors(name: str) -> None:
+def test_metrics_match_the_authors_code(name: str) -> None:
     arrays = fixture("losses")
-    made, truth = (arrays[f"in/{k}"].transpose(0, 2, 3, 1) * 255.0 for k in (name, "gt"))
-    assert np.mean([ssim(a, b) for a, b in zip(made, truth, strict=True)]) == pytest.approx(
+    predictions, truth = (arrays[f"in/{k}"].transpose(0, 2, 3, 1) * 255.0 for k in (name, "gt"))
+    assert np.mean([ssim(a, b) for a, b in zip(predictions, truth, strict=True)]) == pytest.approx(
         float(arrays[f"rife/ssim_matlab3d/{name}"]), abs=3e-6
     )
-    assert np.mean([ssim_2d(a, b) for a, b in zip(made, truth, strict=True)]) == pytest.approx(
+    assert np.mean([ssim_2d(a, b) for a, b in zip(predictions, truth, strict=True)]) == pytest.approx(
         float(arrays[f"rife/ssim2d/{name}"]), abs=3e-6
     )
     # The fixture's PSNR and IE are over the whole batch.
-    assert psnr(made, truth) == pytest.approx(float(arrays[f"ifrnet/psnr/{name}"]), abs=1e-4)
-    a, b = (np.stack([to_uint8(x / 255.0) for x in batch]) for batch in (made, truth))
+    assert psnr(predictions, truth) == pytest.approx(float(arrays[f"ifrnet/psnr/{name}"]), abs=1e-4)
+    a, b = (np.stack([to_uint8(x / 255.0) for x in batch]) for batch in (predictions, truth))
     assert ie(a, b) == pytest.approx(float(arrays[f"ifrnet/ie/{name}"]), rel=1e-4)
 
 
@@ -70,7 +68,7 @@ def test_rounding_clips() -> None:
     assert to_uint8(np.array([[[-0.2, 0.5, 1.7]]], np.float32)).tolist() == [[[0, 128, 255]]]
 
 
-def test_libraries_agree_with_us_on_what_is_better() -> None:
+def test_metrics_prefer_the_closer_image() -> None:
     truth = texture()
     near = np.clip(truth.astype(int) + 3, 0, 255).astype(np.uint8)
     far = texture(seed=1)
@@ -80,7 +78,7 @@ def test_libraries_agree_with_us_on_what_is_better() -> None:
         assert (good > bad) == (metric.better == "higher"), metric.name
 
 
-def test_flicker_sees_what_jumps() -> None:
+def test_flicker_detects_a_flash() -> None:
     frames = [np.roll(texture(96, 128), shift, axis=1) for shift in (0, 1, 2)]
     floats = [f.astype(np.float32) / np.float32(255) for f in frames]
     still = flicker(floats, frames)
@@ -89,7 +87,7 @@ def test_flicker_sees_what_jumps() -> None:
     assert flicker(blinking, frames) > still + 10
 
 
-def test_unknown_metrics_and_missing_weights_are_said(tmp_path: Path) -> None:
+def test_unknown_metrics_and_missing_weights_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no metric 'vmaf'"):
         select_metrics("psnr,vmaf")
     with pytest.raises(UsageError, match="`lpips_weights`"):
@@ -121,19 +119,20 @@ def test_lpips_reads_the_users_weights(tmp_path: Path) -> None:
         select_metrics("lpips", folder)
 
 
-def test_every_metric_says_which_way_is_better() -> None:
+def test_every_metric_states_which_way_is_better() -> None:
     assert {m.better for m in METRICS.values()} == {"higher", "lower"}
 
 
+@settings(max_examples=25)
 @given(st.lists(st.floats(10, 50), min_size=1, max_size=40))
-def test_the_interval_holds_the_mean(values: list[float]) -> None:
+def test_the_interval_contains_the_mean(values: list[float]) -> None:
     s = summarize(values, [str(i) for i in range(len(values))])
     assert s.mean == pytest.approx(np.mean(values))
     assert min(values) - 1e-9 <= s.low <= s.mean + 1e-9
     assert s.mean - 1e-9 <= s.high <= max(values) + 1e-9
 
 
-def test_frames_of_one_sequence_count_as_one_draw() -> None:
+def test_whole_sequences_are_resampled() -> None:
     values = [20.0] * 50 + [30.0] * 50
     together = summarize(values, ["a"] * 50 + ["b"] * 50)
     apart = summarize(values, [str(i) for i in range(100)])
@@ -141,7 +140,7 @@ def test_frames_of_one_sequence_count_as_one_draw() -> None:
     assert together.high - together.low > 2 * (apart.high - apart.low)
 
 
-def test_each_scale_of_ms_ssim_is_scikit_image_s_ssim() -> None:
+def test_each_scale_of_ms_ssim_is_scikit_images_ssim() -> None:
     structural_similarity = pytest.importorskip("skimage.metrics").structural_similarity
     a, b = texture(80, 96), np.roll(texture(80, 96), 1, axis=1)
     similarity, contrast = _mean_similarity(a.astype(np.float64), b.astype(np.float64))
@@ -170,7 +169,7 @@ def test_ms_ssim_is_the_product_of_its_scales() -> None:
     assert ms_ssim(b, a) == pytest.approx(float(expected.mean()), abs=1e-12)
 
 
-def test_ms_ssim_behaves() -> None:
+def test_ms_ssim_properties() -> None:
     a = texture(184, 192)
     assert ms_ssim(a, a) == pytest.approx(1.0)
     scores = []

@@ -40,7 +40,7 @@ def key(row: PublishedFigure) -> tuple[str, str, str, str, str]:
     return row.paper, row.table, row.method, row.dataset, row.metric
 
 
-def test_every_row_is_whole_and_sane() -> None:
+def test_every_row_is_complete_and_plausible() -> None:
     rows = published_figures()
     assert list(dict.fromkeys(row.paper for row in rows)) == ["rife", "daek", "apr-vfi", "ncm", "hierarchical-motion"]
     for row in rows:
@@ -124,7 +124,7 @@ def test_averages_of_ncm_agree_with_their_columns() -> None:
     assert seen == 2 * (9 + 5)
 
 
-def test_published_for_picks_a_data_set_and_keeps_the_order() -> None:
+def test_figures_of_a_data_set_keep_their_order() -> None:
     rows = find_published_figures("ucf101-clean", ["psnr", "ssim"])
     assert [row.method for row in rows if row.metric == "psnr"] == ["RIFE", "RIFE-Large", "NCM-Base", "NCM-Large"]
     assert len(rows) == 8
@@ -141,7 +141,7 @@ def text_of(paper: str) -> str:
 
 
 @pytest.mark.parametrize("paper", ["daek", "apr-vfi", "ncm", "hierarchical-motion"])
-def test_every_number_stands_in_its_paper(paper: str) -> None:
+def test_every_number_is_in_its_paper(paper: str) -> None:
     text = text_of(paper)
     for row in published_figures():
         if row.paper == paper:
@@ -151,7 +151,7 @@ def test_every_number_stands_in_its_paper(paper: str) -> None:
 
 
 @pytest.mark.parametrize("paper", ["daek", "apr-vfi", "ncm", "hierarchical-motion"])
-def test_every_psnr_and_ssim_of_the_paper_is_here(paper: str) -> None:
+def test_every_psnr_and_ssim_of_a_paper_is_in_the_table(paper: str) -> None:
     """All PSNR/SSIM cells of the paper's text, each as often as it stands there. Cells cut off in the text are not."""
     plain = re.sub(r"</?(?:b|mark)>", "", text_of(paper))
     cells = Counter(re.findall(r"(?<![0-9.])([0-9]{2}\.[0-9]{2}) ?/ ?(0\.[0-9]{3}[0-9]?)", plain))

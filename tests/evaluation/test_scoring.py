@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from layouts import LAYOUTS, write
+from layouts import LAYOUTS, write_image
 
 from betwixt.cli.main import run as cli
 from betwixt.errors import BetwixtError, InputError, UsageError
@@ -26,7 +26,7 @@ METRICS = select_metrics("psnr,ie")
 
 
 class Counting(Interpolator):
-    """Averages, and counts how often it is asked."""
+    """Averages the frames, and counts the pairs."""
 
     name = "counting"
 
@@ -44,8 +44,8 @@ def vimeo(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_scores_are_those_of_the_frames(vimeo: Path, tmp_path: Path) -> None:
-    result = evaluate(load_model("average"), open_dataset("vimeo90k", vimeo), METRICS, save_frames=tmp_path / "made")
+def test_scores_and_saved_frames_are_right(vimeo: Path, tmp_path: Path) -> None:
+    result = evaluate(load_model("average"), open_dataset("vimeo90k", vimeo), METRICS, save_frames=tmp_path / "frames")
     sample = "00001/0001"
     folder = vimeo / "vimeo_triplet/sequences" / sample
     first, truth, second = (cv2.imread(str(folder / f"im{i}.png")).astype(int) for i in (1, 2, 3))
@@ -53,17 +53,17 @@ def test_scores_are_those_of_the_frames(vimeo: Path, tmp_path: Path) -> None:
     row = result.rows[0]
     assert (row.sample, row.group, row.t) == (sample, "00001", 0.5)
     assert row.scores["ie"] == pytest.approx(np.abs(mean - truth).mean())
-    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "made/00001_-_0001.png")), mean)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "frames/00001_-_0001.png")), mean)
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_order_and_scores_do_not_depend_on_the_jobs(vimeo: Path, jobs: int) -> None:
     result = evaluate(load_model("dis"), open_dataset("vimeo90k", vimeo), METRICS, jobs=jobs)
     assert [row.sample for row in result.rows] == ["00001/0001", "00001/0002", "00002/0001"]
-    assert len({row.scores["psnr"] for row in result.rows}) == 1  # the three are alike
+    assert len({row.scores["psnr"] for row in result.rows}) == 1  # the three samples are equal
 
 
-def test_missing_and_damaged_files_are_named_and_counted(vimeo: Path) -> None:
+def test_missing_and_damaged_files_are_reported_and_counted(vimeo: Path) -> None:
     folder = vimeo / "vimeo_triplet/sequences"
     (folder / "00001/0001/im2.png").unlink()
     (folder / "00001/0002/im1.png").write_bytes(b"\x89PNG broken")
@@ -76,7 +76,7 @@ def test_missing_and_damaged_files_are_named_and_counted(vimeo: Path) -> None:
     assert not result.complete
 
 
-def test_a_whole_small_set_is_complete(tmp_path: Path) -> None:
+def test_a_set_is_complete_unless_limited(tmp_path: Path) -> None:
     LAYOUTS["frames"][0](tmp_path)
     assert evaluate(load_model("nearest"), open_dataset("frames", tmp_path), METRICS).complete
     limited = evaluate(load_model("nearest"), open_dataset("frames", tmp_path), METRICS, limit=2)
@@ -90,20 +90,20 @@ def test_nothing_to_score_is_an_error(vimeo: Path) -> None:
         evaluate(load_model("average"), open_dataset("vimeo90k", vimeo), METRICS)
 
 
-def test_ids_choose_and_unknown_ones_are_named(vimeo: Path) -> None:
+def test_ids_select_samples_and_unknown_ones_are_reported(vimeo: Path) -> None:
     result = evaluate(load_model("average"), open_dataset("vimeo90k", vimeo), METRICS, ids=["00002/0001", "no/such"])
     assert [row.sample for row in result.rows] == ["00002/0001"]
     assert [skip.sample for skip in result.skipped] == ["no/such"]
 
 
-def test_a_broken_run_is_gone_on_with(vimeo: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes(vimeo: Path, tmp_path: Path) -> None:
     dataset, key = open_dataset("vimeo90k", vimeo), {"model": "counting"}
     path = tmp_path / "j.journal"
     whole = evaluate(Counting(), dataset, METRICS)
     log = EvaluationLog(path, key, metrics=["psnr", "ie"], resume=False)
     evaluate(Counting(), dataset, METRICS, limit=2, log=log)
     log.close()
-    # the last line was being written when the power went
+    # The last line was being written when the power failed.
     path.write_bytes(path.read_bytes() + b'{"sample": "00002/0001", "ro')
     model = Counting()
     log = EvaluationLog(path, key, metrics=["psnr", "ie"], resume=True)
@@ -118,7 +118,7 @@ def test_a_broken_run_is_gone_on_with(vimeo: Path, tmp_path: Path) -> None:
     ]
 
 
-def test_what_was_lost_is_tried_again(vimeo: Path, tmp_path: Path) -> None:
+def test_skipped_samples_are_tried_again(vimeo: Path, tmp_path: Path) -> None:
     lost = vimeo / "vimeo_triplet/sequences/00001/0002/im2.png"
     data = lost.read_bytes()
     lost.unlink()
@@ -131,24 +131,24 @@ def test_what_was_lost_is_tried_again(vimeo: Path, tmp_path: Path) -> None:
         lost.write_bytes(data)
 
 
-def test_frames_that_are_to_be_kept_are_made_again(vimeo: Path, tmp_path: Path) -> None:
+def test_samples_without_saved_frames_are_restored_again(vimeo: Path, tmp_path: Path) -> None:
     dataset, path = open_dataset("vimeo90k", vimeo), tmp_path / "j.journal"
-    for folder in (None, tmp_path / "made"):
+    for folder in (None, tmp_path / "frames"):
         log = EvaluationLog(path, {}, metrics=["psnr", "ie"], resume=True)
         evaluate(Counting(), dataset, METRICS, log=log, save_frames=folder)
         log.close()
-    assert len(list((tmp_path / "made").glob("*.png"))) == 3
+    assert len(list((tmp_path / "frames").glob("*.png"))) == 3
 
 
-def test_different_names_give_different_files(tmp_path: Path) -> None:
+def test_similar_names_give_different_files(tmp_path: Path) -> None:
     LAYOUTS["triplets"][0](tmp_path / "set")
     for old, new in (("a", "x y"), ("b", "x_y")):
         (tmp_path / "set" / old).rename(tmp_path / "set" / new)
-    evaluate(Nearest(), open_dataset("triplets", tmp_path / "set"), METRICS, save_frames=tmp_path / "made")
-    assert len(list((tmp_path / "made").glob("*.png"))) == 2
+    evaluate(Nearest(), open_dataset("triplets", tmp_path / "set"), METRICS, save_frames=tmp_path / "frames")
+    assert len(list((tmp_path / "frames").glob("*.png"))) == 2
 
 
-def test_a_model_that_fails_is_no_traceback(vimeo: Path) -> None:
+def test_nan_in_the_output_skips_the_sample(vimeo: Path) -> None:
     class Broken(Counting):
         def prepare(self, first: Image, second: Image) -> Pair:
             self.calls += 1
@@ -159,7 +159,7 @@ def test_a_model_that_fails_is_no_traceback(vimeo: Path) -> None:
     assert result.skipped[0].reason == "the model's output has NaN or infinite values"
 
 
-def test_a_set_by_sequences_is_the_mean_of_their_means(tmp_path: Path) -> None:
+def test_scores_can_be_the_mean_of_sequence_means(tmp_path: Path) -> None:
     LAYOUTS["frames"][0](tmp_path)
     dataset = open_dataset("frames", tmp_path)
     dataset.mean_of_sequences = True
@@ -179,13 +179,13 @@ def test_several_times_and_extrapolation(tmp_path: Path) -> None:
     assert row.t == 2
 
 
-def test_flicker_is_of_the_whole_sample(tmp_path: Path) -> None:
+def test_flicker_is_a_score_of_the_whole_sample(tmp_path: Path) -> None:
     LAYOUTS["x4k1000fps"][0](tmp_path)
     result = evaluate(load_model("average"), open_dataset("x4k1000fps", tmp_path), select_metrics("flicker"))
     assert len({row.scores["flicker"] for row in result.rows}) == 1
 
 
-def test_minterpolate_is_given_sequences(tmp_path: Path) -> None:
+def test_minterpolate_works_on_sequences(tmp_path: Path) -> None:
     LAYOUTS["frames"][0](tmp_path)
     dataset = open_dataset("frames", tmp_path)
     names = [sample.name for sample in dataset.samples()]
@@ -230,7 +230,7 @@ def test_the_command_line(vimeo: Path, tmp_path: Path, capsys: pytest.CaptureFix
     assert not list(tmp_path.glob("*.journal"))
 
 
-def test_json_alone_on_standard_output(vimeo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_goes_to_standard_output_alone(vimeo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["evaluate", "--model", "nearest", "--dataset", "vimeo90k", "--root", str(vimeo), "--limit", "1"]
     assert cli([*arguments, "--json", "-"]) == 0
     (result,) = json.loads(capsys.readouterr().out)["results"]
@@ -238,9 +238,9 @@ def test_json_alone_on_standard_output(vimeo: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.parametrize("suffix", [".html", ".png"])
-def test_a_sheet_shows_the_worst(tmp_path: Path, suffix: str) -> None:
+def test_a_sheet_shows_the_worst_frames(tmp_path: Path, suffix: str) -> None:
     LAYOUTS["triplets"][0](tmp_path / "set")
-    write(tmp_path / "set/a/1.png", 9)  # now far from the middle
+    write_image(tmp_path / "set/a/1.png", 9)  # far from the middle of the two
     path = tmp_path / f"sheet{suffix}"
     run_evaluation(EvaluationRequest(["dis", "average"], "triplets", tmp_path / "set", sheet=path))
     for name in ("dis", "average"):
@@ -285,7 +285,7 @@ def test_bad_requests_are_refused_in_one_line(vimeo: Path, change: dict[str, obj
     assert "\n" not in str(error.value)
 
 
-def test_a_record_replaces_what_it_repeats(tmp_path: Path) -> None:
+def test_updating_a_table_replaces_rows_with_the_same_key(tmp_path: Path) -> None:
     path = tmp_path / "quality.csv"
     update_table(path, [{"model": "b", "psnr": 1}, {"model": "a", "psnr": 2}], ("model",))
     update_table(path, [{"model": "b", "psnr": 3, "ssim": 4}], ("model",))
@@ -299,16 +299,16 @@ def test_a_record_replaces_what_it_repeats(tmp_path: Path) -> None:
         update_table(path, [{"model": "a"}], ("model",))
 
 
-def test_frames_around_the_two_may_be_shown(tmp_path: Path) -> None:
-    # Frame n has gone n^2 / 2 pixels: what lies between two frames is not half way.
+def test_curved_paths_use_the_frames_around_the_two(tmp_path: Path) -> None:
+    # Frame n has moved by n^2 / 2 pixels: the frame between two others is not halfway.
     world = cv2.GaussianBlur(np.random.default_rng(0).uniform(0, 255, (80, 300, 3)), (0, 0), 3.0)
     world = np.clip((world - 127) * 6 + 127, 0, 255)
     folder = tmp_path / "run"
     folder.mkdir()
     for n in range(11):
         matrix = np.array([[1, 0, 20 + n * n / 2], [0, 1, 0]], np.float64)
-        picture = cv2.warpAffine(world, matrix, (112, 80), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
-        cv2.imwrite(str(folder / f"{n:02d}.png"), np.rint(np.clip(picture, 0, 255)).astype(np.uint8))
+        image = cv2.warpAffine(world, matrix, (112, 80), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
+        cv2.imwrite(str(folder / f"{n:02d}.png"), np.rint(np.clip(image, 0, 255)).astype(np.uint8))
     scores = {}
     for paths in ("straight", "curved"):
         dataset = open_dataset("frames", tmp_path, DatasetOptions(paths=paths))
@@ -338,7 +338,7 @@ def test_frames_around_the_two_may_be_shown(tmp_path: Path) -> None:
         ({"paths": "round"}, "straight or curved"),
     ],
 )
-def test_frames_around_are_refused_where_they_say_nothing(
+def test_curved_paths_are_refused_where_they_do_not_apply(
     tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
     LAYOUTS["frames"][0](tmp_path)
