@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from betwixt.cli.main import run
-from betwixt.masks.store import open_masks
+from betwixt.masks.store import MaskFolder
 from clips import make_clip, read_frames
 
 
@@ -38,7 +38,7 @@ def test_masks_writes_label_maps_and_an_overlay(tmp_path, clip, capsys):
     assert "masks of 5 frames by regions" in capsys.readouterr().out
     names = sorted(p.name for p in out.iterdir())
     assert names == [*(f"{k:06d}-{s}.png" for k in range(4) for s in (0, 1)), "masks.json", "overlay.mp4"]
-    found = open_masks(out)
+    found = MaskFolder(out)
     found.check(5, 64, 96)
     assert found.pair(3, 4, 64, 96).source == "regions"
     assert len(read_frames(out / "overlay.mp4")) == 5
@@ -63,7 +63,7 @@ def test_images_of_odd_sizes_and_sixteen_bits(tmp_path, size, capsys):
     for k in range(3):
         cv2.imwrite(str(tmp_path / "in" / f"{k}.png"), rng.integers(0, 65536, (*size, 3), dtype=np.uint16))
     assert run(["masks", str(tmp_path / "in"), str(tmp_path / "out"), "--input-fps", "10"]) == 0
-    open_masks(tmp_path / "out").check(3, *size)
+    MaskFolder(tmp_path / "out").check(3, *size)
     assert read_frames(tmp_path / "out" / "overlay.mp4")[0].video.width == size[1]
 
 
@@ -127,7 +127,7 @@ def test_masks_that_do_not_fit_are_refused_in_one_line(tmp_path, clip, capsys):
 
 def test_wrong_arguments_are_refused_in_one_line(tmp_path, clip, capsys):
     out = tmp_path / "out"
-    assert "There is no source of masks 'clouds'" in said(capsys, clip, out, "--source", "clouds")
+    assert "There is no mask source 'clouds'" in said(capsys, clip, out, "--source", "clouds")
     assert "does not exist" in said(capsys, tmp_path / "nothing.mp4", out)
     assert "a video states its own rate" in said(capsys, clip, out, "--input-fps", "10")
     assert "choose refuse, deinterlace or ignore" in said(capsys, clip, out, "--interlaced", "perhaps")
@@ -149,7 +149,7 @@ def test_open_world_without_weights_is_refused_in_one_line(tmp_path, clip, capsy
     pytest.importorskip("transformers")
     monkeypatch.setenv("BETWIXT_WEIGHTS", str(tmp_path / "weights"))
     error = said(capsys, clip, tmp_path / "out", "--source", "open-world")
-    assert "needs weights that are not at hand: ram, hq-sam, grounding-dino" in error
+    assert "needs weights that are not installed: ram, hq-sam, grounding-dino" in error
     assert "betwixt weights import FILE --as ram" in error
 
 

@@ -1,4 +1,4 @@
-"""The three networks at work, in sizes that a test can carry: from weights on disk to masks of a clip."""
+"""The three networks of open-world masks in tiny sizes, from weights on disk to the masks of a clip."""
 
 import json
 
@@ -10,10 +10,10 @@ pytest.importorskip("transformers")
 
 from betwixt.cli.main import run
 from betwixt.errors import UsageError
-from betwixt.masks import grounding_dino, hq_sam, ram
-from betwixt.masks import load as runtime
-from betwixt.masks.load import GroundingDINODetector, HQSAMSegmenter, RAMTagger, load_mask_source
-from betwixt.masks.store import open_masks
+from betwixt.masks import grounding_dino, hq_sam, inference, ram
+from betwixt.masks.inference import GroundingDINODetector, HQSAMSegmenter, RAMTagger
+from betwixt.masks.load import load_mask_source
+from betwixt.masks.store import MaskFolder
 from betwixt.weights import mask_networks
 from betwixt.weights.export import write_weights
 from clips import make_clip
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def folders(tmp_path, monkeypatch):
-    """The user's folders, for one test."""
+    """Temporary folders for weights and cache."""
     monkeypatch.setenv("BETWIXT_WEIGHTS", str(tmp_path / "weights"))
     monkeypatch.setenv("BETWIXT_CACHE", str(tmp_path / "cache"))
     return tmp_path / "weights"
@@ -37,7 +37,7 @@ def folders(tmp_path, monkeypatch):
 
 @pytest.fixture
 def weights(folders, monkeypatch):
-    """Networks of random weights, where imported ones lie."""
+    """Networks with random weights, in the folder of imported weights."""
     for module, name, value in (
         (ram, "RAM_SWIN_L", TINY_RAM), (hq_sam, "VIT_B", TINY_SAM), (grounding_dino, "SWIN_T", TINY_DINO),
     ):  # fmt: skip
@@ -67,7 +67,7 @@ def frame(height=48, width=80):
 def test_tags_are_those_above_their_thresholds(weights):
     network = weights["ram"].eval()
     facts = {"tags": "\n".join(TAGS)}
-    likely = torch.sigmoid(network(runtime._picture(frame(), 96, 96, *runtime._IMAGENET)).logits[0]).tolist()
+    likely = torch.sigmoid(network(inference._preprocess(frame(), 96, 96, *inference._IMAGENET)).logits[0]).tolist()
     middle = sorted(likely)[4]
     tags = RAMTagger(network, {**facts, "thresholds": "\n".join([str(middle)] * 9)}, CPU)(frame())
     assert tags == [tag for tag, p in zip(TAGS, likely, strict=True) if p > middle]
@@ -75,7 +75,7 @@ def test_tags_are_those_above_their_thresholds(weights):
 
 
 class Boxes:
-    """Answers to the words of two tags with boxes of known places."""
+    """Detects boxes at fixed positions for the words of two tags."""
 
     def __init__(self):
         self.texts = []
@@ -93,7 +93,7 @@ class Boxes:
         return logits, torch.tensor(boxes)
 
 
-def test_boxes_go_to_the_tag_whose_words_they_answer_to():
+def test_boxes_belong_to_the_tag_with_the_highest_score():
     network = Boxes()
     detect = GroundingDINODetector(network, {"vocabulary": "\n".join(WORDS)}, CPU, short=96, long=128)
     found = detect(frame(), ["dog", "grey horse", "cat"])
@@ -105,7 +105,7 @@ def test_boxes_go_to_the_tag_whose_words_they_answer_to():
     assert found.keys() == {"dog", "grey horse"}
 
 
-def test_many_tags_are_asked_for_in_turns():
+def test_many_tags_are_split_into_groups():
     network = Boxes()
     detect = GroundingDINODetector(network, {"vocabulary": "\n".join(WORDS)}, CPU, short=96, long=128)
     detect(frame(), [TAGS[i % 9] for i in range(300)])
@@ -114,7 +114,7 @@ def test_many_tags_are_asked_for_in_turns():
     assert sum(text.count(" .") for text in network.texts) == 300
 
 
-def test_masks_of_boxes_come_at_the_frames_size(weights):
+def test_masks_of_boxes_have_the_size_of_the_frame(weights):
     segment = HQSAMSegmenter(weights["hq-sam"].eval(), CPU)
     two = segment(frame(), np.array([[5, 5, 30, 30], [40, 10, 70, 40]], np.float32))
     one = segment(frame(), np.array([[5, 5, 30, 30]], np.float32))
@@ -125,14 +125,14 @@ def test_masks_of_boxes_come_at_the_frames_size(weights):
 
 def test_a_clip_from_weights_to_masks(weights, tmp_path, capsys, monkeypatch):
     clip = make_clip(tmp_path / "in.mkv", frames=3)
-    # Random weights find nothing that they are sure of.
-    monkeypatch.setattr(runtime, "_BOX", 0.0)
+    # Random weights give low scores.
+    monkeypatch.setattr(inference, "_BOX_THRESHOLD", 0.0)
     assert (
         run(["masks", str(clip), str(tmp_path / "masks"), "--source", "open-world", "--device", "cpu", "--json"]) == 0
     )
-    told = json.loads(capsys.readouterr().out)
-    assert (told["source"], told["frames"], told["known"]) == ("open-world", 3, 0)
-    found = open_masks(tmp_path / "masks")
+    report = json.loads(capsys.readouterr().out)
+    assert (report["source"], report["frames"], report["known"]) == ("open-world", 3, 0)
+    found = MaskFolder(tmp_path / "masks")
     assert found.source == "open-world"
     assert found.pair(0, 1, 64, 96).names[0] == "the rest"
     again = ["masks", str(clip), str(tmp_path / "again"), "--source", "open-world", "--json", "--no-overlay"]
@@ -141,22 +141,23 @@ def test_a_clip_from_weights_to_masks(weights, tmp_path, capsys, monkeypatch):
     assert sorted(p.name for p in (tmp_path / "again").iterdir())[-1] == "masks.json"
 
 
-def test_weights_that_are_missing_are_named(weights, folders):
+def test_missing_weights_are_named(weights, folders):
     (folders / "hq-sam.safetensors").unlink()
     with pytest.raises(
-        UsageError, match=r"not at hand: hq-sam. betwixt weights import FILE --as hq-sam .*SysCV/sam-hq"
+        UsageError,
+        match=r"not installed: hq-sam. Import them with `betwixt weights import FILE --as hq-sam` .*SysCV/sam-hq",
     ):
         load_mask_source("open-world")
 
 
-def test_the_extra_that_is_missing_is_named(monkeypatch):
+def test_the_missing_extra_is_named(monkeypatch):
     monkeypatch.setattr(mask_networks, "is_installed", lambda name: name != "transformers")
     with pytest.raises(UsageError, match=r"open-world needs PyTorch and transformers: pip install 'betwixt\[masks\]'"):
         load_mask_source("open-world")
 
 
-def test_there_is_no_third_source():
-    with pytest.raises(UsageError, match="no source of masks 'clouds': choose regions or open-world"):
+def test_an_unknown_source_is_rejected():
+    with pytest.raises(UsageError, match="no mask source 'clouds': choose regions or open-world"):
         load_mask_source("clouds")
 
 
@@ -169,7 +170,7 @@ def test_there_is_no_third_source():
     ],
     ids=["ram", "grounding dino", "hq-sam"],
 )
-def test_no_network_is_bound_to_the_cpu(network, given):
+def test_networks_run_on_other_devices(network, given):
     torch.manual_seed(0)
     made = network().eval()
 

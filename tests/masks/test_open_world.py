@@ -16,12 +16,12 @@ def box(top, left, bottom, right):
     return mask
 
 
-def look(**masks):
+def tagged(**masks):
     return TaggedMasks(tuple(masks), tuple(masks.values()), SIZE)
 
 
 class Fake:
-    """Networks that know what is where."""
+    """Networks with fixed answers."""
 
     def __init__(self, tags, boxes):
         self.tags, self.boxes, self.asked = tags, boxes, []
@@ -47,59 +47,59 @@ def test_tags_that_are_not_found_are_dropped():
         "fly": np.array([[3, 3, 3, 3]], np.float32),
     }
     fake = Fake(["dog", "cat", "fly", "sky", "dog"], boxes)
-    found = OpenWorldSegmenter(fake.tag, fake.detect, fake.segment).look(np.zeros((*SIZE, 3), np.uint8))
+    found = OpenWorldSegmenter(fake.tag, fake.detect, fake.segment).segment(np.zeros((*SIZE, 3), np.uint8))
     assert fake.asked == [["dog", "cat", "fly", "sky"]]
     assert found.tags == ("dog",)
     assert found.masks[0].sum() == 29
 
 
-def test_a_frame_without_tags_asks_nobody():
+def test_without_tags_the_detector_is_not_called():
     fake = Fake([], {})
-    assert OpenWorldSegmenter(fake.tag, fake.detect, fake.segment).look(np.zeros((*SIZE, 3), np.uint8)).tags == ()
+    assert OpenWorldSegmenter(fake.tag, fake.detect, fake.segment).segment(np.zeros((*SIZE, 3), np.uint8)).tags == ()
     assert fake.asked == []
 
 
 def test_only_common_tags_stay_and_the_rest_is_label_0():
-    first = look(dog=box(0, 0, 5, 5), cat=box(10, 10, 15, 15))
-    second = look(dog=box(1, 2, 6, 7), bird=box(10, 10, 15, 15))
+    first = tagged(dog=box(0, 0, 5, 5), cat=box(10, 10, 15, 15))
+    second = tagged(dog=box(1, 2, 6, 7), bird=box(10, 10, 15, 15))
     masks = label_pair(first, second)
     assert (masks.count, masks.source, masks.names) == (2, "open-world", (REST, "dog"))
     assert np.array_equal(masks.labels0 == 1, first.masks[0])
     assert np.array_equal(masks.labels1 == 1, second.masks[0])
 
 
-def test_the_smaller_of_two_that_overlap_goes_from_both_frames():
+def test_the_smaller_of_two_overlapping_tags_is_dropped_from_both_frames():
     # In frame 0 they share 20 of 100 pixels of the smaller; in frame 1 nothing.
-    first = look(small=box(0, 8, 10, 18), large=box(0, 0, 20, 10))
-    second = look(small=box(0, 20, 10, 30), large=box(0, 0, 20, 10))
+    first = tagged(small=box(0, 8, 10, 18), large=box(0, 0, 20, 10))
+    second = tagged(small=box(0, 20, 10, 30), large=box(0, 0, 20, 10))
     assert common_tags(first, second) == ["large"]
     assert common_tags(second, first) == ["large"]
 
 
 @pytest.mark.parametrize(("shared", "stays"), [(1, True), (2, False)])
-def test_a_tenth_of_the_smaller_is_allowed(shared, stays):
+def test_an_overlap_of_a_tenth_of_the_smaller_is_allowed(shared, stays):
     # The smaller one is 10 pixels wide and 1 high.
     larger, smaller = box(0, 0, 20, 10), box(5, 10 - shared, 6, 20 - shared)
-    found = label_pair(look(a=larger, b=smaller), look(a=larger, b=smaller))
+    found = label_pair(tagged(a=larger, b=smaller), tagged(a=larger, b=smaller))
     assert ("b" in found.names) == stays
     if stays:  # what they share is the smaller one's
         assert (found.labels0 == found.names.index("b")).sum() == 10
 
 
-def test_a_tag_loses_only_to_one_that_stays():
+def test_a_tag_is_dropped_only_for_one_that_stays():
     # b overlaps a and goes; c overlaps b alone.
     a, b, c = box(0, 0, 20, 12), box(0, 10, 10, 20), box(0, 18, 4, 26)
-    both = look(c=c, b=b, a=a)
+    both = tagged(c=c, b=b, a=a)
     assert common_tags(both, both) == ["a", "c"]
 
 
-def test_nothing_in_common_is_one_mask():
-    masks = label_pair(look(a=box(0, 0, 4, 4)), look(b=box(0, 0, 4, 4)))
+def test_without_common_tags_there_is_one_mask():
+    masks = label_pair(tagged(a=box(0, 0, 4, 4)), tagged(b=box(0, 0, 4, 4)))
     assert (masks.count, masks.names) == (1, (REST,))
     assert not masks.labels0.any()
 
 
-def test_more_than_sixty_three_tags_leave_the_largest():
+def test_of_more_than_63_tags_the_largest_are_kept():
     size = (100, 70)
     many = {}
     for i in range(70):
@@ -114,20 +114,20 @@ def test_more_than_sixty_three_tags_leave_the_largest():
 
 
 def test_labels_last_along_a_video():
-    numbers = TagLabels()
+    tag_labels = TagLabels()
     a, b, c = box(0, 0, 5, 5), box(8, 8, 16, 16), box(0, 20, 3, 23)
-    one = label_pair(look(a=a, b=b), look(a=a, b=b), numbers)
+    one = label_pair(tagged(a=a, b=b), tagged(a=a, b=b), tag_labels)
     assert one.names == (REST, "b", "a")
-    two = label_pair(look(a=a, b=b, c=c), look(a=a, c=c), numbers)
+    two = label_pair(tagged(a=a, b=b, c=c), tagged(a=a, c=c), tag_labels)
     assert two.names == (REST, "c", "a")  # b's label is free again
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(*[st.integers(0, 19)] * 4), max_size=6))
-def test_a_look_survives_a_file(corners):
+def test_tagged_masks_survive_a_round_trip_through_arrays(corners):
     masks = {f"t{i}": box(min(a, c), min(b, d), max(a, c) + 1, max(b, d) + 1) for i, (a, b, c, d) in enumerate(corners)}
-    before = look(**masks)
-    after = TaggedMasks.of(before.arrays())
+    before = tagged(**masks)
+    after = TaggedMasks.from_arrays(before.to_arrays())
     assert after.tags == before.tags
     assert after.size == before.size
     assert all(np.array_equal(x, y) for x, y in zip(after.masks, before.masks, strict=True))

@@ -39,7 +39,7 @@ def label_of(labels, where):
     return int(np.bincount(labels[where]).argmax())
 
 
-def test_there_are_four_to_sixteen_and_every_label_of_frame_1_is_one_of_frame_0(pairs):
+def test_a_frame_has_4_to_16_regions_and_frame_1_has_no_further_labels(pairs):
     for masks in pairs:
         found = set(np.unique(masks.labels0))
         assert 4 <= len(found) <= 16
@@ -48,7 +48,7 @@ def test_there_are_four_to_sixteen_and_every_label_of_frame_1_is_one_of_frame_0(
         assert masks.source == "regions"
 
 
-def test_an_object_is_one_region_in_both_frames_along_the_video(pairs):
+def test_an_object_keeps_its_label_along_the_video(pairs):
     label = label_of(pairs[0].labels0, scene(0)[1])
     for k, masks in enumerate(pairs):
         for step, labels in ((k, masks.labels0), (k + 1, masks.labels1)):
@@ -62,7 +62,7 @@ def test_labels_last_from_pair_to_pair(pairs):
         assert (before.labels1 == after.labels0).mean() > 0.9
 
 
-def test_without_memory_labels_need_not_last_but_pairs_are_whole():
+def test_a_single_pair_has_consistent_labels():
     masks = find_regions(scene(0)[0], scene(1)[0])
     label = label_of(masks.labels0, scene(0)[1])
     assert label_of(masks.labels1, scene(1)[1]) == label
@@ -75,7 +75,7 @@ def test_it_is_deterministic():
     assert np.array_equal(one.labels1, two.labels1)
 
 
-def test_another_frame_starts_anew():
+def test_an_unrelated_frame_resets_the_tracker():
     tracker = RegionTracker()
     tracker.pair(scene(0)[0], scene(1)[0])
     found = tracker.pair(scene(5)[0], scene(6)[0])
@@ -83,7 +83,7 @@ def test_another_frame_starts_anew():
     assert np.array_equal(found.labels0, alone.labels0)
 
 
-def test_a_tracker_goes_on_from_what_it_left():
+def test_a_tracker_resumes_from_a_saved_state():
     frames = [scene(step)[0] for step in range(4)]
     whole = RegionTracker()
     for a, b in itertools.pairwise(frames[:3]):
@@ -107,14 +107,14 @@ def test_frames_of_any_size(size):
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
-def test_flat_and_equal_frames(value):
+def test_equal_frames_of_one_colour(value):
     flat = np.full((90, 120, 3), value, np.uint8)
     masks = find_regions(flat, flat)
     assert masks.count == 4
     assert np.array_equal(masks.labels0, masks.labels1)
 
 
-def test_a_cut_leaves_no_trace_in_the_pair_after_it():
+def test_a_cut_resets_the_labels():
     tracker = RegionTracker()
     a, b = scene(0)[0], np.ascontiguousarray(render(1.0, width=240, height=160))
     c = np.ascontiguousarray(render(1.05, width=240, height=160))
@@ -131,11 +131,11 @@ def test_a_cut_leaves_no_trace_in_the_pair_after_it():
 @pytest.mark.parametrize(
     "frame", [np.zeros((40, 40), np.uint8), np.zeros((40, 40, 3), np.float32), np.zeros((40, 40, 4), np.uint8)]
 )
-def test_other_frames_are_refused(frame):
-    with pytest.raises(UsageError, match=r"frames \(height, width, 3\), uint8"):
+def test_other_arrays_are_rejected(frame):
+    with pytest.raises(UsageError, match=r"shape \(height, width, 3\), uint8"):
         find_regions(frame, frame)
 
 
-def test_frames_of_two_sizes_are_refused():
+def test_frames_of_two_sizes_are_rejected():
     with pytest.raises(UsageError, match="differ in size"):
         find_regions(np.zeros((40, 40, 3), np.uint8), np.zeros((40, 44, 3), np.uint8))

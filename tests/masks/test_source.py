@@ -1,4 +1,4 @@
-"""Sources of masks and what they keep on disk."""
+"""Mask sources and their cache."""
 
 import itertools
 import os
@@ -28,41 +28,41 @@ def same(one, two):
     )
 
 
-def test_a_second_run_does_not_pay_again(frames, tmp_path, monkeypatch):
+def test_a_second_run_reads_from_the_cache(frames, tmp_path, monkeypatch):
     cache = MaskCache(tmp_path)
     first = RegionMaskSource(cache)
     made = run(first, frames)
-    assert first.known == 0
+    assert first.cache_hits == 0
     second = RegionMaskSource(cache)
     monkeypatch.setattr(second._tracker, "pair", None)
     assert same(run(second, frames), made)
-    assert second.known == 4
+    assert second.cache_hits == 4
 
 
 @pytest.mark.parametrize("known", [1, 3])
-def test_a_video_known_in_part_gives_the_same_masks(frames, tmp_path, known):
+def test_a_partly_cached_video_gives_the_same_masks(frames, tmp_path, known):
     cache = MaskCache(tmp_path)
     run(RegionMaskSource(cache), frames[: known + 1])
     source = RegionMaskSource(cache)
     assert same(run(source, frames), run(RegionMaskSource(), frames))
-    assert source.known == known
+    assert source.cache_hits == known
 
 
-def test_the_same_pair_after_another_one_is_another_entry(frames, tmp_path):
+def test_a_pair_after_another_pair_is_a_separate_entry(frames, tmp_path):
     cache = MaskCache(tmp_path)
     run(RegionMaskSource(cache), frames)
     source = RegionMaskSource(cache)
     source.pair(frames[2], frames[3])
-    assert source.known == 0
+    assert source.cache_hits == 0
 
 
-def test_other_settings_are_other_entries(frames, tmp_path):
+def test_other_settings_are_separate_entries(frames, tmp_path):
     cache = MaskCache(tmp_path)
     run(RegionMaskSource(cache), frames[:2])
     source = RegionMaskSource(cache)
     source.settings = {**source.settings, "cell": 11}
     run(source, frames[:2])
-    assert source.known == 0
+    assert source.cache_hits == 0
 
 
 def test_a_damaged_entry_counts_as_absent(frames, tmp_path):
@@ -72,15 +72,15 @@ def test_a_damaged_entry_counts_as_absent(frames, tmp_path):
     entry.write_bytes(entry.read_bytes()[:100])
     source = RegionMaskSource(cache)
     assert same(run(source, frames[:2]), made)
-    assert source.known == 0
+    assert source.cache_hits == 0
     assert len(list(tmp_path.glob("*/*"))) == 1
 
 
-def test_frames_are_looked_at_once(frames, tmp_path):
-    looked = []
+def test_networks_run_once_per_frame(frames, tmp_path):
+    segmented = []
 
     def tag(frame):
-        looked.append(cache_key(frame))
+        segmented.append(cache_key(frame))
         return ["dog", "cat"]
 
     def detect(frame, tags):
@@ -93,17 +93,17 @@ def test_frames_are_looked_at_once(frames, tmp_path):
 
     source = OpenWorldMaskSource(OpenWorldSegmenter(tag, detect, segment), {"version": 1}, MaskCache(tmp_path))
     made = run(source, frames)
-    assert len(looked) == len(set(looked)) == 5
+    assert len(segmented) == len(set(segmented)) == 5
     assert all(m.source == "open-world" and m.names == ("the rest", "dog") for m in made)
     again = OpenWorldMaskSource(OpenWorldSegmenter(tag, detect, segment), {"version": 1}, MaskCache(tmp_path))
     assert same(run(again, frames), made)
-    assert len(looked) == 5
+    assert len(segmented) == 5
     other = OpenWorldMaskSource(OpenWorldSegmenter(tag, detect, segment), {"version": 2}, MaskCache(tmp_path))
     run(other, frames[:2])
-    assert len(looked) == 7
+    assert len(segmented) == 7
 
 
-def test_keys_tell_types_shapes_and_order_apart():
+def test_keys_depend_on_types_shapes_and_order():
     a = np.zeros((2, 3), np.uint8)
     keys = {
         cache_key(a),
@@ -116,7 +116,7 @@ def test_keys_tell_types_shapes_and_order_apart():
     assert len(keys) == 6
 
 
-def test_the_oldest_entries_go(tmp_path):
+def test_the_least_recently_used_entries_are_deleted(tmp_path):
     cache = MaskCache(tmp_path, limit=3000)
     for i in range(4):
         cache.put(f"{i}" * 64, {"x": np.random.default_rng(i).integers(0, 256, 1000, dtype=np.uint8)})
@@ -128,7 +128,7 @@ def test_the_oldest_entries_go(tmp_path):
     assert "1" not in left
 
 
-def test_a_folder_that_cannot_be_written_is_no_error(tmp_path):
+def test_an_unwritable_folder_is_no_error(tmp_path):
     (tmp_path / "file").touch()
     cache = MaskCache(tmp_path / "file")
     cache.put("a" * 64, {"x": np.zeros(3)})

@@ -9,7 +9,7 @@ import pytest
 
 from betwixt.errors import InputError, OutputError
 from betwixt.layers.label_maps import LabelMapPair
-from betwixt.masks.store import MaskWriter, open_masks
+from betwixt.masks.store import MaskFolder, MaskWriter
 
 SIZE = (12, 20)
 
@@ -35,8 +35,8 @@ def given(folder, count=3, size=SIZE, start=0, width=6):
     return folder
 
 
-def test_what_is_written_is_read(folder):
-    found = open_masks(folder)
+def test_written_masks_are_read_back(folder):
+    found = MaskFolder(folder)
     assert (found.source, found.frames) == ("regions", 4)
     found.check(4, *SIZE)
     for k in range(3):
@@ -48,31 +48,31 @@ def test_what_is_written_is_read(folder):
 
 
 def test_frames_that_do_not_follow_each_other(folder):
-    masks = open_masks(folder).pair(0, 3, *SIZE)
+    masks = MaskFolder(folder).pair(0, 3, *SIZE)
     assert np.array_equal(masks.labels0, labels(0))
     assert np.array_equal(masks.labels1, labels(5))
 
 
-def test_names_bring_labels_of_two_pairs_together(tmp_path):
+def test_labels_of_two_pairs_are_matched_by_name(tmp_path):
     with MaskWriter(tmp_path / "masks", "open-world", {}) as writer:
         a = np.array([[0, 1, 2]], np.uint8)
         writer.write(LabelMapPair(a, a, 3, "open-world", ("the rest", "dog", "cat")))
         writer.write(LabelMapPair(a, a, 3, "open-world", ("the rest", "bird", "dog")))
-    masks = open_masks(tmp_path / "masks").pair(0, 2, 1, 3)
+    masks = MaskFolder(tmp_path / "masks").pair(0, 2, 1, 3)
     assert masks.names == ("the rest", "dog", "cat")
     assert masks.labels1.tolist() == [[0, 0, 1]]
 
 
 @pytest.mark.parametrize(("start", "width"), [(0, 6), (1, 4), (17, 5)])
-def test_masks_of_frames_count_from_anywhere(tmp_path, start, width):
-    found = open_masks(given(tmp_path / "given", start=start, width=width))
+def test_masks_of_frames_may_count_from_any_number(tmp_path, start, width):
+    found = MaskFolder(given(tmp_path / "given", start=start, width=width))
     assert (found.source, found.frames) == ("given", 3)
     masks = found.pair(1, 2, *SIZE)
     assert np.array_equal(masks.labels0, labels(1))
     assert np.array_equal(masks.labels1, labels(2))
 
 
-def test_a_palette_is_not_looked_up(tmp_path):
+def test_palette_indices_are_labels(tmp_path):
     (tmp_path / "given").mkdir()
     for k in range(2):
         frame = av.VideoFrame(SIZE[1], SIZE[0], "pal8")
@@ -84,7 +84,7 @@ def test_a_palette_is_not_looked_up(tmp_path):
             stream.width, stream.height, stream.pix_fmt = SIZE[1], SIZE[0], "pal8"
             out.mux(stream.encode(frame))
             out.mux(stream.encode(None))
-    masks = open_masks(tmp_path / "given").pair(0, 1, *SIZE)
+    masks = MaskFolder(tmp_path / "given").pair(0, 1, *SIZE)
     assert np.array_equal(masks.labels0, labels(0))
     assert np.array_equal(masks.labels1, labels(1))
 
@@ -94,13 +94,13 @@ def test_arrays_of_integers(tmp_path, dtype):
     (tmp_path / "given").mkdir()
     for k in range(2):
         np.save(tmp_path / "given" / f"{k}.npy", labels(k).astype(dtype))
-    assert np.array_equal(open_masks(tmp_path / "given").pair(0, 1, *SIZE).labels1, labels(1))
+    assert np.array_equal(MaskFolder(tmp_path / "given").pair(0, 1, *SIZE).labels1, labels(1))
 
 
 def test_sixteen_bit_maps(tmp_path):
     given(tmp_path / "given")
     cv2.imwrite(str(tmp_path / "given" / "000001.png"), labels(1).astype(np.uint16))
-    assert np.array_equal(open_masks(tmp_path / "given").pair(0, 1, *SIZE).labels1, labels(1))
+    assert np.array_equal(MaskFolder(tmp_path / "given").pair(0, 1, *SIZE).labels1, labels(1))
 
 
 # -- what is wrong is said in a line
@@ -108,13 +108,13 @@ def test_sixteen_bit_maps(tmp_path):
 
 def test_a_missing_folder_and_an_empty_one(tmp_path):
     with pytest.raises(InputError, match="There is no folder of masks"):
-        open_masks(tmp_path / "nowhere")
+        MaskFolder(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"holds no masks: expected 000000.png"):
-        open_masks(tmp_path)
+        MaskFolder(tmp_path)
 
 
 def test_another_size_than_the_frames(folder):
-    found = open_masks(folder)
+    found = MaskFolder(folder)
     with pytest.raises(
         InputError, match=r"000000-0.png is 20x12, the frames are 40x24: make masks of the frames' size"
     ):
@@ -126,34 +126,34 @@ def test_another_size_than_the_frames(folder):
 def test_one_map_of_another_size(folder):
     cv2.imwrite(str(folder / "000001-1.png"), labels(0, size=(12, 21)))
     with pytest.raises(InputError, match=r"000001-1.png is 21x12, the frames are 20x12"):
-        open_masks(folder).pair(1, 2, *SIZE)
+        MaskFolder(folder).pair(1, 2, *SIZE)
 
 
 @pytest.mark.parametrize("name", ["000001-0.png", "000001-1.png"])
 def test_a_missing_map(folder, name):
     (folder / name).unlink()
     with pytest.raises(InputError, match=rf"{name} is missing"):
-        open_masks(folder)
+        MaskFolder(folder)
 
 
-def test_a_missing_array_is_called_what_it_would_be(tmp_path):
+def test_a_missing_array_is_named_like_the_others(tmp_path):
     (tmp_path / "given").mkdir()
     for k in (1, 3):
         np.save(tmp_path / "given" / f"{k:03d}.npy", labels(k))
     with pytest.raises(InputError, match=r"002.npy is missing"):
-        open_masks(tmp_path / "given")
+        MaskFolder(tmp_path / "given")
     np.save(tmp_path / "given" / "002.npy", labels(2))
     with pytest.raises(InputError, match=r"no masks of frame 3: 004.npy is missing"):
-        open_masks(tmp_path / "given").pair(2, 3, *SIZE)
+        MaskFolder(tmp_path / "given").pair(2, 3, *SIZE)
 
 
 def test_masks_of_too_few_frames(folder, tmp_path):
     with pytest.raises(InputError, match=r"masks of 4 frames, the video has 6: 000003-0.png is missing"):
-        open_masks(folder).check(6, *SIZE)
+        MaskFolder(folder).check(6, *SIZE)
     with pytest.raises(InputError, match=r"no masks of frame 4: 000003-0.png is missing"):
-        open_masks(folder).pair(3, 4, *SIZE)
+        MaskFolder(folder).pair(3, 4, *SIZE)
     with pytest.raises(InputError, match=r"masks of 3 frames, the video has 4: 000004.png is missing"):
-        open_masks(given(tmp_path / "given", start=1)).check(4, *SIZE)
+        MaskFolder(given(tmp_path / "given", start=1)).check(4, *SIZE)
 
 
 def test_float_masks(tmp_path):
@@ -161,7 +161,7 @@ def test_float_masks(tmp_path):
     for k in range(2):
         np.save(tmp_path / "given" / f"{k}.npy", labels(k).astype(np.float32))
     with pytest.raises(InputError, match=r"0.npy are of type float32, but labels are integers"):
-        open_masks(tmp_path / "given").pair(0, 1, *SIZE)
+        MaskFolder(tmp_path / "given").pair(0, 1, *SIZE)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -169,28 +169,28 @@ def test_more_than_sixty_four_labels(tmp_path, dtype):
     given(tmp_path / "given")
     cv2.imwrite(str(tmp_path / "given" / "000000.png"), np.full(SIZE, 64, dtype))
     with pytest.raises(InputError, match=r"000000.png have the label 64, but at most 64 labels"):
-        open_masks(tmp_path / "given").pair(0, 1, *SIZE)
+        MaskFolder(tmp_path / "given").pair(0, 1, *SIZE)
 
 
-def test_colour_pictures_and_damaged_ones(tmp_path):
+def test_colour_images_and_damaged_files(tmp_path):
     given(tmp_path / "given")
     cv2.imwrite(str(tmp_path / "given" / "000000.png"), np.zeros((*SIZE, 3), np.uint8) + 3)
-    with pytest.raises(InputError, match="is a colour picture"):
-        open_masks(tmp_path / "given").pair(0, 1, *SIZE)
+    with pytest.raises(InputError, match="is a colour image"):
+        MaskFolder(tmp_path / "given").pair(0, 1, *SIZE)
     (tmp_path / "given" / "000000.png").write_bytes(b"nothing")
     with pytest.raises(InputError, match="cannot be read as PNG"):
-        open_masks(tmp_path / "given").pair(0, 1, *SIZE)
+        MaskFolder(tmp_path / "given").pair(0, 1, *SIZE)
 
 
-def test_objects_in_an_array_are_never_loaded(tmp_path):
+def test_pickled_arrays_are_rejected(tmp_path):
     (tmp_path / "given").mkdir()
     for k in range(2):
         np.save(tmp_path / "given" / f"{k}.npy", np.array([{}], object), allow_pickle=True)
-    with pytest.raises(InputError, match="is no array of numbers"):
-        open_masks(tmp_path / "given").pair(0, 1, *SIZE)
+    with pytest.raises(InputError, match="is not an array of numbers"):
+        MaskFolder(tmp_path / "given").pair(0, 1, *SIZE)
 
 
-def test_an_archive_and_a_damaged_array_are_no_array(tmp_path):
+def test_archives_and_damaged_arrays_are_rejected(tmp_path):
     (tmp_path / "given").mkdir()
     for k in range(2):
         np.save(tmp_path / "given" / f"{k}.npy", labels(k))
@@ -201,25 +201,25 @@ def test_an_archive_and_a_damaged_array_are_no_array(tmp_path):
         np.savez(archive, labels=labels(0))
     for content in (file.read_bytes(), *damaged):
         file.write_bytes(content)
-        with pytest.raises(InputError, match=r"0.npy is no array of numbers, or damaged"):
-            open_masks(tmp_path / "given").pair(0, 1, *SIZE)
+        with pytest.raises(InputError, match=r"0.npy is not an array of numbers, or damaged"):
+            MaskFolder(tmp_path / "given").pair(0, 1, *SIZE)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"format": "x"}', '{"format": "betwixt masks", "version": 2}'])
-def test_a_damaged_description(folder, content):
+def test_a_damaged_manifest(folder, content):
     (folder / "masks.json").write_text(content)
     with pytest.raises(InputError, match=r"masks.json does not describe the masks beside it"):
-        open_masks(folder)
+        MaskFolder(folder)
 
 
 def test_both_kinds_of_maps_at_once(folder):
     cv2.imwrite(str(folder / "000007.png"), labels(0))
     with pytest.raises(InputError, match="masks of frames and of pairs"):
-        open_masks(folder)
+        MaskFolder(folder)
 
 
-def test_existing_masks_are_kept_unless_asked(folder):
-    with pytest.raises(OutputError, match="holds masks already: pass --overwrite"):
+def test_existing_masks_are_kept_without_overwrite(folder):
+    with pytest.raises(OutputError, match="holds masks already: pass `overwrite=True`"):
         MaskWriter(folder, "regions", {})
     (folder / "notes.txt").write_text("mine")
     with MaskWriter(folder, "given", {}, overwrite=True) as writer:
@@ -227,7 +227,7 @@ def test_existing_masks_are_kept_unless_asked(folder):
     assert sorted(p.name for p in folder.iterdir()) == ["000000-0.png", "000000-1.png", "masks.json", "notes.txt"]
 
 
-def test_nothing_is_left_of_what_broke_off(tmp_path):
+def test_an_aborted_writer_leaves_nothing_behind(tmp_path):
     def broken():
         with MaskWriter(tmp_path / "masks", "regions", {}) as writer:
             writer.write(LabelMapPair(labels(0), labels(1), 5, "regions"))
@@ -238,7 +238,7 @@ def test_nothing_is_left_of_what_broke_off(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_places_that_cannot_be(tmp_path):
+def test_targets_that_cannot_be_folders(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="is a file"):
         MaskWriter(tmp_path / "file", "regions", {})

@@ -1,10 +1,10 @@
-"""Masks that were computed once: kept on disk under a hash of all that they depend on.
+"""A cache of masks on disk, by a hash of everything that they depend on.
 
     frames, source, settings ──► key ──► FOLDER/ke/key….npz
 
-The folder is the one of the system for caches (Linux: ~/.cache/betwixt/masks); BETWIXT_CACHE names another for all
-that Betwixt keeps. What has not been used for longest goes when there is more than 2 GB. Entries appear whole or not at
-all; one that cannot be read counts as absent.
+The folder is in the system's cache folder (Linux: ~/.cache/betwixt/masks); BETWIXT_CACHE replaces the folder of all of
+Betwixt's caches. Above 2 GB, the least recently used entries are deleted. Entries are written atomically; unreadable
+ones count as absent.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from betwixt.machine import cache_folder
 __all__ = ["MaskCache", "cache_key"]
 
 _LIMIT = 2_000_000_000
-"""Bytes."""
+"""Largest size of the cache, in bytes."""
 
 
 def cache_key(*parts: Any) -> str:
-    """A hash of arrays, texts and settings (what JSON holds), in their order."""
+    """The hash of a sequence of arrays and JSON values."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, np.ndarray):
@@ -42,11 +42,11 @@ def cache_key(*parts: Any) -> str:
 
 
 class MaskCache:
-    """Arrays by key.
+    """A cache of named arrays.
 
     Args:
-        folder: Where; by default the user's.
-        limit: How many bytes may lie there.
+        folder: The folder; by default that of the user.
+        limit: Its largest size, in bytes.
     """
 
     def __init__(self, folder: Path | None = None, limit: int = _LIMIT) -> None:
@@ -57,12 +57,12 @@ class MaskCache:
         return self.folder / key[:2] / f"{key}.npz"
 
     def get(self, key: str) -> dict[str, NDArray[Any]] | None:
-        """What was kept under `key`, or None."""
+        """The arrays stored under `key`, or None."""
         path = self._path(key)
         try:
-            # Opened here: NumPy leaves a file open that it cannot read.
+            # Opened here, because NumPy does not close a file that it cannot read.
             with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-                found = {name: file[name] for name in file.files}
+                arrays = {name: file[name] for name in file.files}
             os.utime(path)
         except FileNotFoundError:
             return None
@@ -70,10 +70,10 @@ class MaskCache:
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
-        return found
+        return arrays
 
     def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Keep arrays under `key`. A disk that is full or read-only is no error: they will be computed again."""
+        """Store arrays under `key`. A full or read-only disk is not an error: they will be computed again."""
         path = self._path(key)
         partial = path.with_name(f".{key}.{os.getpid()}.part")
         try:
@@ -88,7 +88,7 @@ class MaskCache:
                 partial.unlink(missing_ok=True)
 
     def prune(self) -> None:
-        """Take away what has not been used for longest, down to the limit."""
+        """Delete the least recently used entries until the cache is within its limit."""
         entries = []
         for path in self.folder.glob("*/*.npz"):
             with contextlib.suppress(OSError):

@@ -1,11 +1,11 @@
-"""Where the masks of a video come from, one pair of frames after another.
+"""Mask sources: the masks of a video, one pair of frames after another, with a cache on disk.
 
-`RegionMaskSource` and `OpenWorldMaskSource` look alike: `pair(first, second)` gives the `LabelMapPair` of two frames.
-Both remember what they must so that labels last from pair to pair, and both ask the cache first.
+Every source has `pair(first, second)`, which returns the `LabelMapPair` of two images. A source keeps the state that
+makes labels last from pair to pair, and looks into the cache first.
 
-A region's label depends on the pairs before. So the key of a pair is made of its frames and of the key of the pair
-before; with the maps is kept what the tracker needs to go on from there, so that a video that is known in part gives
-the same masks as one that is not.
+The label of a region depends on the pairs before. So the cache key of a pair consists of its frames and of the key of
+the previous pair. The state of the tracker is cached with the label maps, so that a partly cached video gives the same
+masks as an uncached one.
 """
 
 from __future__ import annotations
@@ -19,30 +19,28 @@ from numpy.typing import NDArray
 from betwixt.errors import UsageError
 from betwixt.layers.label_maps import LabelMapPair, MaskSourceName
 from betwixt.masks.cache import MaskCache, cache_key
-from betwixt.masks.open_world import OpenWorldSegmenter, TaggedMasks, TagLabels, label_pair
+from betwixt.masks.open_world import Image, OpenWorldSegmenter, TaggedMasks, TagLabels, label_pair
 from betwixt.masks.regions import SETTINGS, RegionTracker
 
 __all__ = ["MaskSource", "OpenWorldMaskSource", "RegionMaskSource"]
 
-Frame = NDArray[np.uint8]
-
 
 class MaskSource(ABC):
-    """Makes masks. Not to be used from several threads at once.
+    """Base class of the mask sources. Not to be used from several threads at once.
 
     Attributes:
-        name: Which source it is.
-        settings: What the masks depend on beside the frames.
-        known: How many answers were on disk.
+        name: The name of the source.
+        settings: Everything that the masks depend on but the frames.
+        cache_hits: Number of results that were in the cache.
     """
 
     name: MaskSourceName
     settings: dict[str, Any]
-    known = 0
+    cache_hits = 0
 
     @abstractmethod
-    def pair(self, first: Frame, second: Frame) -> LabelMapPair:
-        """The masks of two frames, (H, W, 3), uint8, RGB.
+    def pair(self, first: Image, second: Image) -> LabelMapPair:
+        """The masks of two images, (H, W, 3) uint8 RGB.
 
         Raises:
             UsageError: if they are something else, or differ in size.
@@ -50,10 +48,10 @@ class MaskSource(ABC):
 
 
 class RegionMaskSource(MaskSource):
-    """Regions (`masks.regions`).
+    """Class-agnostic regions (`masks.regions`).
 
     Args:
-        cache: Where they are kept; None for nowhere.
+        cache: The cache; None for none.
     """
 
     name: MaskSourceName = "regions"
@@ -62,73 +60,68 @@ class RegionMaskSource(MaskSource):
         self.settings = {"source": self.name, **SETTINGS}
         self._cache = cache
         self._tracker = RegionTracker()
-        self._last = ""  # the hash of the last frame
-        self._chain = ""  # the key of the last pair
-        self._left: tuple[Frame, dict[str, NDArray[Any]]] | None = None  # of the last pair, where it was known
+        self._last_frame_key = ""
+        self._last_pair_key = ""
+        # The last frame and the cache entry that ends with it, from which the tracker has to resume.
+        self._pending_resume: tuple[Image, dict[str, NDArray[Any]]] | None = None
 
-    def pair(self, first: Frame, second: Frame) -> LabelMapPair:
-        """See `MaskSource.pair`."""
+    def pair(self, first: Image, second: Image) -> LabelMapPair:
+        """The regions of two images, (H, W, 3) uint8 RGB."""
         if self._cache is None:
             return self._tracker.pair(first, second)
-        here, there = cache_key(first), cache_key(second)
-        before = self._chain if here == self._last else ""
-        key = cache_key(here, there, before, self.settings)
-        found = self._cache.get(key)
-        masks: LabelMapPair
-        if found is not None:
-            masks = LabelMapPair(found["labels0"], found["labels1"], int(found["count"]), self.name)
-            self._left = second, found
-            self.known += 1
+        first_key, second_key = cache_key(first), cache_key(second)
+        previous_key = self._last_pair_key if first_key == self._last_frame_key else ""
+        key = cache_key(first_key, second_key, previous_key, self.settings)
+        cached = self._cache.get(key)
+        if cached is not None:
+            masks = LabelMapPair(cached["labels0"], cached["labels1"], int(cached["count"]), self.name)
+            self._pending_resume = second, cached
+            self.cache_hits += 1
         else:
-            if self._left is not None:
-                self._tracker.resume(*self._left)
-                self._left = None
+            if self._pending_resume is not None:
+                self._tracker.resume(*self._pending_resume)
+                self._pending_resume = None
             masks = self._tracker.pair(first, second)
-            self._cache.put(
-                key,
-                {
-                    "labels0": masks.labels0, "labels1": masks.labels1, "count": np.array(masks.count),
-                    **self._tracker.state(),
-                },
-            )  # fmt: skip
-        self._last, self._chain = there, key
+            arrays = {"labels0": masks.labels0, "labels1": masks.labels1, "count": np.array(masks.count)}
+            self._cache.put(key, {**arrays, **self._tracker.state()})
+        self._last_frame_key, self._last_pair_key = second_key, key
         return masks
 
 
 class OpenWorldMaskSource(MaskSource):
-    """Tags, boxes and masks (`masks.open_world`).
+    """Tags, boxes and masks by open-world models (`masks.open_world`).
 
     Args:
-        networks: What looks at frames.
-        settings: What their answers depend on: thresholds, hashes of weights.
-        cache: Where their answers are kept; None for nowhere.
+        segmenter: The networks.
+        settings: What their results depend on: thresholds, hashes of weights.
+        cache: The cache; None for none.
     """
 
     name: MaskSourceName = "open-world"
 
-    def __init__(self, networks: OpenWorldSegmenter, settings: dict[str, Any], cache: MaskCache | None = None) -> None:
+    def __init__(self, segmenter: OpenWorldSegmenter, settings: dict[str, Any], cache: MaskCache | None = None) -> None:
         self.settings = {"source": self.name, **settings}
-        self._networks, self._cache = networks, cache
-        self._numbers = TagLabels()
+        self._segmenter, self._cache = segmenter, cache
+        self._tag_labels = TagLabels()
         self._last: tuple[str, TaggedMasks] | None = None
 
-    def _look(self, frame: Frame) -> tuple[str, TaggedMasks]:
-        key = cache_key(frame, self.settings)
+    def _segment(self, image: Image) -> tuple[str, TaggedMasks]:
+        """The cache key of an image, and its masks."""
+        key = cache_key(image, self.settings)
         if self._last is not None and self._last[0] == key:
             return self._last
-        found = self._cache.get(key) if self._cache is not None else None
-        if found is not None:
-            self.known += 1
-            return key, TaggedMasks.of(found)
-        look = self._networks.look(frame)
+        cached = self._cache.get(key) if self._cache is not None else None
+        if cached is not None:
+            self.cache_hits += 1
+            return key, TaggedMasks.from_arrays(cached)
+        masks = self._segmenter.segment(image)
         if self._cache is not None:
-            self._cache.put(key, look.arrays())
-        return key, look
+            self._cache.put(key, masks.to_arrays())
+        return key, masks
 
-    def pair(self, first: Frame, second: Frame) -> LabelMapPair:
-        """See `MaskSource.pair`."""
+    def pair(self, first: Image, second: Image) -> LabelMapPair:
+        """The tagged masks of two images, (H, W, 3) uint8 RGB."""
         if first.shape != second.shape:
             raise UsageError("The two frames differ in size: scale one to the other's size first.")
-        (_, one), last = self._look(first), self._look(second)
-        self._last = last
-        return label_pair(one, last[1], self._numbers)
+        (_, masks0), self._last = self._segment(first), self._segment(second)
+        return label_pair(masks0, self._last[1], self._tag_labels)

@@ -16,7 +16,7 @@ from typing import IO, Any, ClassVar, Self
 from betwixt.errors import UsageError
 from betwixt.files import files_fingerprint
 from betwixt.machine import available_cores
-from betwixt.masks.store import open_masks
+from betwixt.masks.store import MaskFolder
 from betwixt.media.cut_list import CutList, read_cuts
 from betwixt.media.journal import Journal
 from betwixt.media.probe import VideoInfo
@@ -177,7 +177,7 @@ class Job:
             # Of a model that the caller has loaded nobody can tell, in a later run, that it is the same again.
             self.model, self._weights_hash = model, None
         folder = self._values["masks"]
-        self._masks = None if folder is None else open_masks(folder)
+        self._masks = None if folder is None else MaskFolder(folder)
         if self._masks is not None:
             if not self.model.takes_masks:
                 raise masks_unsupported(self.model.name)

@@ -140,7 +140,7 @@ def make_masks(
         source=mask_source.name,
         frames=len(label_counts) + 1,
         labels=float(np.mean(label_counts)),
-        known=mask_source.known,
+        known=mask_source.cache_hits,
         overlay=str(Path(target) / _OVERLAY) if overlay else None,
         seconds=time.monotonic() - began,
         masking=masking,
