@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from betwixt.backends import openvino
 from betwixt.backends.activation_ranges import ranges_file, read_activation_ranges, write_activation_ranges
+from betwixt.backends.network_runner import TrainedNetwork
 from betwixt.cli.main import run
 from betwixt.errors import InputError, UsageError
 from betwixt.files import file_hash
@@ -55,7 +56,11 @@ def test_convolutions_are_computed_in_whole_numbers() -> None:
     pytest.importorskip("openvino")
     model: Any = load_model("hybrid", "cpu", precision="int8")
     model.prepare(*(as_float(picture) for picture in pictures())).at(0.5)
-    for part, rounded in ((model._compiled["flow"], 10), (model._compiled["detail"], 5), (model.rife._blocks[3], 10)):
+    for part, rounded in (
+        (model.runner.compiled("flow"), 10),
+        (model.runner.compiled("detail"), 5),
+        (model.rife.runner.compiled("block3"), 10),
+    ):
         (compiled,) = part._compiled.values()
         steps = [
             [op.get_rt_info()[key].astype(str) for key in ("layerType", "runtimePrecision")]
@@ -150,10 +155,10 @@ def test_weights_of_hybrid_run_as_rife_beside_them_does(
     mine, clip = tmp_path / "mine.safetensors", make_clip(tmp_path / "in.mkv", frames=6, size=(96, 64))
     shutil.copy(embedded_file("hybrid.safetensors"), mine)
     model: Any = load_model("hybrid", "cpu", weights=mine)
-    assert (model.precision, model.rife.precision) == ("fp32", "fp32")
+    assert (model.precision, model.rife.runner.precision) == ("fp32", "fp32")
     assert run(["weights", "calibrate", "hybrid", str(clip), "--weights", str(mine)]) == 0
     model = load_model("hybrid", "cpu", weights=mine)
-    assert (model.precision, model.rife.precision) == ("int8", "int8")
+    assert (model.precision, model.rife.runner.precision) == ("int8", "int8")
     # Its weights alone were measured; with none given, all that it is made of is.
     assert run(["weights", "calibrate", "auto", str(clip), "-o", str(tmp_path)]) == 0
     names = ["hybrid.int8.json", "in.mkv", "mine.int8.json", "mine.safetensors", "rife-4.6.int8.json"]
@@ -181,5 +186,5 @@ def test_what_does_not_run_in_eight_bits_says_so(
         assert text in error
         assert error.count("betwixt: ") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mkv", "mine.safetensors"]
-    with pytest.raises(UsageError, match="by files of their weights"):
-        CompactInterpolator(Compact(), "cpu", "int8")
+    with pytest.raises(UsageError, match="from a weights file"):
+        CompactInterpolator(TrainedNetwork.in_memory(Compact()), "cpu", "int8")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from betwixt.backends.network_runner import TrainedNetwork
 from betwixt.models.base import Interpolator
 from betwixt.models.compact.interpolator import CompactInterpolator
 from betwixt.models.compact.network import Compact
@@ -13,8 +14,8 @@ from betwixt.models.hybrid.interpolator import HybridInterpolator
 from betwixt.models.hybrid.network import Fusion
 from betwixt.models.network import MaskedNetwork, MaskPair
 from betwixt.models.registry import MODELS, load_network
+from betwixt.runtime.load import trained_network
 from betwixt.runtime.network_interpolator import NetworkInterpolator
-from betwixt.weights.store import RIFE, embedded_file
 from elsewhere import ELSEWHERE, elsewhere
 
 
@@ -42,8 +43,8 @@ def models(device: str) -> list[Interpolator]:
     networks = load_network("rife"), load_network("rife-m+hm")
     return [
         *(NetworkInterpolator("network", network, device) for network in networks),
-        CompactInterpolator(Compact(), device),
-        HybridInterpolator(Fusion(), device, engine="torch", rife=embedded_file(RIFE)),
+        CompactInterpolator(TrainedNetwork.in_memory(Compact()), device),
+        HybridInterpolator(TrainedNetwork.in_memory(Fusion()), trained_network("rife-4.6"), device, engine="torch"),
     ]
 
 

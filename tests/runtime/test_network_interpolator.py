@@ -133,7 +133,7 @@ def test_weights_of_a_file_are_loaded_or_refused(tmp_path: Path) -> None:
 def test_a_network_without_weights_refuses_in_one_line() -> None:
     for name, info in MODELS.items():
         if info.weights == "yours":
-            with pytest.raises(BetwixtError, match="--weights FILE"):
+            with pytest.raises(BetwixtError, match="pass `weights`"):
                 load_model(name)
 
 

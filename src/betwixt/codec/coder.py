@@ -214,12 +214,12 @@ class BFrameCoder:
         network = self._network
         lmbda = self.lambda_at(step) if lmbda is None else lmbda
         code = code_from_step(step)
-        height, width = truth.picture.shape[:2]
+        height, width = truth.rgb.shape[:2]
         pixels = height * width
         with torch.inference_mode():
             inputs = self._prepare(first, second, t, code)
             frame0, frame1, predicted = inputs.frame0, inputs.frame1, inputs.predicted
-            true = _to_tensor(truth.picture)
+            true = _to_tensor(truth.rgb)
             searched = _to_tensors(network.predictor.search_for_teacher(_padded_images(first, truth, second)))
             taught = network.predictor.teach(frame0, frame1, inputs.t, true, predicted, searched)
             predicted_frame, taught_frame = (motion.synthesize(frame0, frame1) for motion in (predicted, taught))
@@ -262,7 +262,7 @@ class BFrameCoder:
         predictor = self._network.predictor
         if not predictor.any_time and t != Fraction(1, 2):
             raise UsageError("These weights code the frame in the middle of two alone: pass `keep=2`.")
-        frame0, frame1 = _to_tensor(first.picture), _to_tensor(second.picture)
+        frame0, frame1 = _to_tensor(first.rgb), _to_tensor(second.rgb)
         time = torch.full((1, 1, 1, 1), float(t))
         searched = _to_tensors(predictor.search(_padded_images(first, second), float(t)))
         luma = torch.from_numpy(np.stack([s.luma for s in (first, second)]).astype(np.float64) / 256.0 - 0.5)[None]
@@ -321,7 +321,7 @@ class BFrameCoder:
         return torch.from_numpy((quantized.reshape(channels, height, width) + mean).astype(np.float32))[None]
 
     def _to_video_frame(self, frame: Tensor, first: SourceFrame, second: SourceFrame, t: Fraction) -> av.VideoFrame:
-        height, width = first.picture.shape[:2]
+        height, width = first.rgb.shape[:2]
         image = frame[0, :, :height, :width].clamp(0, 1).permute(1, 2, 0).contiguous().numpy()
         return frame_from_planes(first.to_planes(image, second, float(t)), first.video)
 
@@ -343,7 +343,7 @@ def _to_tensor(image: NDArray[np.float32]) -> Tensor:
 
 def _padded_images(*frames: SourceFrame) -> NDArray[np.uint8]:
     """Frames as 8-bit images, padded, (count, H, W, 3)."""
-    images = np.stack([to_uint8(frame.picture) for frame in frames])
+    images = np.stack([to_uint8(frame.rgb) for frame in frames])
     rows, columns = _padding(*images.shape[1:3])
     return np.pad(images, ((0, 0), (0, rows), (0, columns), (0, 0)), mode="edge")
 

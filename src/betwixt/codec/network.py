@@ -60,7 +60,7 @@ from betwixt.codec.fixed_point import quantize
 from betwixt.errors import UsageError
 from betwixt.layers.resize import resize_flow_to, resize_to
 from betwixt.layers.warp import backward_warp
-from betwixt.models.compact.config import network_size, search
+from betwixt.models.compact.initial_motion import network_size, search_motion
 from betwixt.models.compact.network import Compact, compose
 from betwixt.models.dis.interpolator import search_size
 
@@ -274,7 +274,7 @@ class CompactPredictor(Predictor):
         height, width = images.shape[1:3]
         # At the size of the networks' input, as `compact` does in conversions.
         ratio = max(network_size(height, width)[0], search_size(height, width)[0]) / height
-        motion, logit = search(images[0], images[1], t, ratio)
+        motion, logit = search_motion(images[0], images[1], t, ratio)
         return {"motion": motion, "logit": logit}
 
     def search_for_teacher(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:

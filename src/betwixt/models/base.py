@@ -119,7 +119,7 @@ class Interpolator(ABC):
 
     def prepare_views(self, first: FrameView, second: FrameView) -> Pair:
         """As `prepare`, for frames of any kind, of which a model takes what it needs to see."""
-        return self.prepare(first.picture, second.picture)
+        return self.prepare(first.rgb, second.rgb)
 
     def set_concurrency(self, threads: int) -> None:  # noqa: B027
         """Say how many threads are going to ask at the same time: a hint for speed, before the first of them does."""

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from betwixt.models.base import Interpolator
     from betwixt.models.network import Network
 
 __all__ = ["ModelInfo", "resolve"]
@@ -77,9 +78,10 @@ class ModelInfo:
             return ("native",)
         return ("torch", "openvino") if self.is_own else ("torch",)
 
-    def make_interpolator(self, *arguments: Any, **options: Any) -> Any:
-        """Import its interpolator class and create one; `arguments` and `options` are passed on."""
-        return resolve(self.interpolator)(*arguments, **options)
+    def make_interpolator(self, *arguments: Any) -> Interpolator:
+        """Import its interpolator class and create one; `arguments` are passed on."""
+        interpolator: Interpolator = resolve(self.interpolator)(*arguments)
+        return interpolator
 
     def registered_config(self) -> Any:
         """The configuration it is registered with; None if its network takes none."""
@@ -89,13 +91,8 @@ class ModelInfo:
         """The part of its network whose weights its file holds."""
         return network.get_submodule(self.trained_part)
 
-    def build(self, config: Any = None) -> Network:
-        """Its network without trained weights.
-
-        Args:
-            config: The configuration; by default the registered one.
-        """
-        config = self.registered_config() if config is None else config
+    def build(self, config: Any) -> Network:
+        """Its network without trained weights, with a configuration; None for a network that takes none."""
         positional = () if config is None else (config,)
         network: Network = resolve(self.network)(*positional, **self.arguments)
         return network

@@ -29,7 +29,7 @@ from betwixt.tables import parse_table
 if TYPE_CHECKING:
     from betwixt.models.network import Network
 
-__all__ = ["DEFAULT_MODEL", "EFFECTS_MODEL", "MODELS", "choose_model", "load_network", "model_info"]
+__all__ = ["DEFAULT_MODEL", "EFFECTS_MODEL", "MODELS", "choose_model", "load_network", "model_info", "network_config"]
 
 DEFAULT_MODEL = "auto"
 """The best model that can run here; see `choose_model`."""
@@ -72,29 +72,49 @@ def model_info(name: str) -> ModelInfo:
     return MODELS[name]
 
 
+def network_config(name: str, hyperparameters: Mapping[str, Any] | None = None) -> Any:
+    """The configuration of a model's network; None if it takes none.
+
+    Args:
+        name: The model.
+        hyperparameters: Fields that differ from the registered configuration, as JSON holds them (lists for tuples).
+
+    Raises:
+        InputError: if a hyper-parameter is unknown or has a value that makes no network.
+    """
+    registered = model_info(name).registered_config()
+    if not hyperparameters or registered is None:
+        return registered
+    table = {**asdict(registered), **hyperparameters}
+    try:
+        return parse_table(type(registered), table, f"the hyper-parameters of {name}")
+    except (UsageError, ValueError, TypeError) as error:
+        raise _no_network(error) from None
+
+
 def load_network(name: str, hyperparameters: Mapping[str, Any] | None = None) -> Network:
     """Build the network of a model, without trained weights.
 
     Args:
         name: The model.
-        hyperparameters: Fields of its configuration that differ from the registered ones, as JSON holds them (lists
-            for tuples).
+        hyperparameters: As for `network_config`.
 
     Raises:
         UsageError: if the model has no network, or PyTorch is not installed.
-        InputError: if a hyper-parameter is unknown or its value makes no network.
+        InputError: if the hyper-parameters make no network.
     """
     info = model_info(name)
     if not info.has_network:
         raise UsageError(f"The model {name} has no network: it learns nothing.")
     require_torch(f"The model {name}")
-    if not hyperparameters:
-        return info.build()
-    where = f"the hyper-parameters of {name}"
-    registered = info.registered_config()
+    config = network_config(name, hyperparameters)
     try:
-        config = parse_table(type(registered), {**asdict(registered), **hyperparameters}, where)
         return info.build(config)
-    except (UsageError, ValueError, TypeError) as error:
-        text = str(error).rstrip(".")
-        raise InputError(f"No network can be built: {text}.") from None
+    except (ValueError, TypeError) as error:
+        if not hyperparameters:
+            raise
+        raise _no_network(error) from None
+
+
+def _no_network(error: Exception) -> InputError:
+    return InputError(f"No network can be built: {str(error).rstrip('.')}.")

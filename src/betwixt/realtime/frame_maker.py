@@ -43,7 +43,7 @@ class BufferedFrame(FullFrameView):
         self.starts_scene = False
 
     @cached_property
-    def picture(self) -> NDArray[np.float32]:  # type: ignore[override]
+    def rgb(self) -> NDArray[np.float32]:  # type: ignore[override]
         """(H, W, 3) RGB float32 in [0, 1]."""
         return self.image.astype(np.float32) / np.float32(255)
 
@@ -97,7 +97,7 @@ class FrameMaker:
     def _extrapolate(self, frames: list[BufferedFrame], number: int) -> Image:
         """The frame after all `frames`, `number` intervals after the first two of them."""
         if self.model.extrapolates and not isinstance(self.model, DIS):
-            return _to_uint8(self.model.next_frame(frames[-2].picture, frames[-1].picture))
+            return _to_uint8(self.model.next_frame(frames[-2].rgb, frames[-1].rgb))
         first, last = frames[:2]
         search: DISPair = self._cached("search", first, last, lambda: DIS().prepare_views(first, last))
         return _synthesize(search.beyond(float(number)), first, last)

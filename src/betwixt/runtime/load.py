@@ -1,4 +1,4 @@
-"""From the name of a model to the model, ready to use."""
+"""Loading a model by name: its weights are found, its network is built, a backend is chosen."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from betwixt.backends.devices import check_device, is_cpu
+from betwixt.backends.network_runner import TrainedNetwork
 from betwixt.errors import UsageError
 from betwixt.files import file_hash
 from betwixt.machine import is_installed, require_torch, torch_version
 from betwixt.models.base import Interpolator, masks_unsupported
-from betwixt.models.registry import DEFAULT_MODEL, choose_model, model_info
-from betwixt.weights.store import RIFE, embedded_file, find_installed
+from betwixt.models.registry import DEFAULT_MODEL, choose_model, model_info, network_config
+from betwixt.weights.metadata import read_hyperparameters
+from betwixt.weights.store import embedded_file, find_installed
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from betwixt.runtime.network_interpolator import FindMasks
 
 __all__ = [
@@ -22,6 +26,7 @@ __all__ = [
     "hash_weights",
     "load_model",
     "suggest_packages",
+    "trained_network",
 ]
 
 
@@ -40,19 +45,20 @@ def load_model(
         name: One of `betwixt models`; "auto" is `hybrid`, the best that comes with Betwixt, or `dis` where PyTorch is
             not installed.
         device: "auto", "cpu", "cuda" or "cuda:1".
-        weights: A file of weights for a network: safetensors, the authors' own .pth or .pkl, or an ncnn model; by
-            default what `betwixt weights` has installed, or what comes with Betwixt.
-        precision: "fp32", "bf16" or "fp16", for networks, and "int8" for Betwixt's own on CPUs; "auto" is what serves
-            best without a loss that can be seen: as `models.compact.interpolator` says for our own, fp32 for others.
+        weights: A weights file for a network: safetensors, the authors' own .pth or .pkl, or an ncnn model; by default
+            the file that `betwixt weights` has installed, or the one that comes with Betwixt.
+        precision: "fp32", "bf16" or "fp16", for networks, and "int8" for Betwixt's own on CPUs. "auto" is fp32 for the
+            papers' networks, and for our own the fastest precision without a visible loss, as
+            `betwixt.backends.network_runner` describes.
         masks: What finds the masks of two frames, for models that take them; by default `masks.regions.find_regions`.
-        runtime: "torch", "openvino" (on CPUs, for Betwixt's own networks) or "native" (for what is no network); "auto"
-            is the fastest that is installed.
+        runtime: "torch", "openvino" (on CPUs, for Betwixt's own networks) or "native" (for models without a network);
+            "auto" is the fastest that is installed.
 
     Returns:
         The model, ready to use from any thread.
 
     Raises:
-        UsageError: if there is no such model, it does not run on that device, or its weights are not at hand.
+        UsageError: if there is no such model, it does not run on that device, or it has no weights.
         InputError: if the weights do not fit.
 
     Example:
@@ -70,24 +76,18 @@ def load_model(
         raise UsageError(f"The model {name} works on sequences, for comparison: it can only be evaluated.")
     if not info.has_network:
         if device.startswith("cuda"):
-            raise UsageError(f"The model {name} runs on the CPU: leave --device out, or choose another model.")
+            raise UsageError(f"The model {name} runs on the CPU: leave out `device`, or choose another model.")
         if weights is not None:
-            raise UsageError(f"The model {name} learns nothing: leave the weights out, or choose another model.")
+            raise UsageError(f"The model {name} has no network: leave out `weights`, or choose another model.")
         if precision not in ("auto", "fp32"):
-            raise UsageError(f"The model {name} is no network: leave the precision out, or choose another model.")
-        model: Interpolator = info.make_interpolator()
-        return model
+            raise UsageError(f"The model {name} has no network: leave out `precision`, or choose another model.")
+        return info.make_interpolator()
     path = find_weights(name, weights)
     if info.is_own:
         if not torch_version():
             require_torch(f"The model {name}")
-        if info.components:
-            from betwixt.models.hybrid.interpolator import HybridInterpolator
-
-            return HybridInterpolator(path, device, precision, runtime, name, rife=embedded_file(RIFE))
-        from betwixt.models.compact.interpolator import CompactInterpolator
-
-        return CompactInterpolator(path, device, precision, runtime, name)
+        networks = [trained_network(name, path), *(trained_network(other) for other in info.components)]
+        return info.make_interpolator(*networks, device, precision, runtime, name)
     require_torch(f"The model {name}")
     from betwixt.runtime.network_interpolator import NetworkInterpolator
     from betwixt.weights.load import load_trained_network
@@ -95,8 +95,28 @@ def load_model(
     return NetworkInterpolator(name, load_trained_network(name, path), device, precision, masks=masks)
 
 
+def trained_network(name: str, path: Path | None = None) -> TrainedNetwork:
+    """The part of a model's network that is trained, with the weights of a file; PyTorch is not loaded for it.
+
+    Args:
+        name: The model.
+        path: The file; by default the one that comes with Betwixt.
+    """
+    info = model_info(name)
+    path = embedded_file(info.embedded) if path is None else path
+
+    def build() -> nn.Module:
+        from betwixt.weights.load import load_trained_network
+
+        module: nn.Module = info.trained_module(load_trained_network(name, path))
+        return module
+
+    config = network_config(name, read_hyperparameters(path, name)) if info.is_own else None
+    return TrainedNetwork(build, config, path)
+
+
 def suggest_packages(name: str, device: str = "auto") -> list[str]:
-    """What a person who asked for a model by this name could install for better or faster frames, in sentences."""
+    """Sentences that say which packages would give better or faster frames to a user who asked for this model."""
     if name != DEFAULT_MODEL:
         return []
     if choose_model(name) == "dis":
@@ -106,47 +126,51 @@ def suggest_packages(name: str, device: str = "auto") -> list[str]:
     return []
 
 
-def find_weights(name: str, given: str | Path | None = None) -> Path:
-    """The file a network's weights are loaded from: the one given, one installed, or the one that comes with it.
+def find_weights(name: str, weights: str | Path | None = None) -> Path:
+    """The file that a network's weights are loaded from: `weights`, else the installed one, else the embedded one.
 
     Raises:
         UsageError: if there is none.
     """
-    if given is not None:
-        return Path(given)
+    if weights is not None:
+        return Path(weights)
     info = model_info(name)
-    # What users bring in of a paper's network goes before what comes with it.
+    # For a paper's network the user's weights take precedence over those that come with Betwixt.
     path = None if info.is_own else find_installed(name)
     if path is None and info.embedded:
         path = embedded_file(info.embedded)
     if path is None:
-        raise UsageError(_without_weights(name))
+        raise UsageError(_explain_missing(name))
     return path
 
 
-def hash_weights(name: str, given: str | Path | None = None) -> str:
-    """The first twelve digits of the SHA-256 of a network's weights; "" where a model has none."""
+def hash_weights(name: str, weights: str | Path | None = None) -> str:
+    """The first twelve digits of the SHA-256 of a network's weights file; "" for a model without weights."""
     info = model_info(name)
-    if not info.has_network or (given is None and not info.embedded and find_installed(name) is None):
+    if not info.has_network or (weights is None and not info.embedded and find_installed(name) is None):
         return ""
-    return file_hash(find_weights(name, given))[:12]
+    return file_hash(find_weights(name, weights))[:12]
 
 
-def _without_weights(name: str) -> str:
-    """Where the weights of a model can be had."""
+def _explain_missing(name: str) -> str:
+    """Where weights of a model can be found."""
     from betwixt.weights.catalog import catalog
 
-    offers = [entry.name for entry in catalog().published.values() if entry.model == name]
+    downloads = [entry.name for entry in catalog().published.values() if entry.model == name]
     place = catalog().manual_download(name)
-    ways = [f"betwixt weights download {offers[0]}"] if offers else []
-    authors = f" (the authors': {place.page})" if place is not None and not offers else ""
+    ways = [f"betwixt weights download {downloads[0]}"] if downloads else []
+    authors = f" (the authors': {place.page})" if place is not None and not downloads else ""
     ways.append(f"betwixt weights import FILE --as {name}{authors}")
-    ways.append("train it (docs/how-to/train.md) and pass --weights FILE, or use another model, such as hybrid")
-    return f"No weights of {name} are at hand: {'; '.join(ways)}."
+    ways.append("train it (docs/how-to/train.md) and pass `weights`, or use another model, such as hybrid")
+    return f"There are no weights of {name}: {'; '.join(ways)}."
 
 
 def check_runtime(name: str, runtime: str) -> None:
-    """Refuse what does not run a model."""
-    known = model_info(name).runtimes
-    if runtime not in ("auto", *known):
-        raise UsageError(f"The model {name} does not run on '{runtime}': choose auto or {' or '.join(known)}.")
+    """Refuse a runtime that cannot run a model.
+
+    Raises:
+        UsageError: in one line.
+    """
+    runtimes = model_info(name).runtimes
+    if runtime not in ("auto", *runtimes):
+        raise UsageError(f"The model {name} does not run on '{runtime}': choose auto or {' or '.join(runtimes)}.")

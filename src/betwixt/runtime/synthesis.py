@@ -60,11 +60,11 @@ class SourceFrame:
             return self._small_luma
 
     @cached_property
-    def picture(self) -> Image:
+    def rgb(self) -> Image:
         """The frame as an RGB image, (H, W, 3)."""
         return self._converter.to_rgb(self.planes)
 
-    def image_at(self, height: int, width: int) -> Image:
+    def rgb_at(self, height: int, width: int) -> Image:
         """The frame as an RGB image scaled down to (height, width, 3)."""
         with self._lock:
             if self._small_image is None or self._small_image.shape[:2] != (height, width):
@@ -73,7 +73,7 @@ class SourceFrame:
 
     def to_planes(self, image: Image, second: SourceFrame, t: float) -> list[Plane]:
         """Convert an RGB image between this frame and `second`, at 0 < t < 1, to planes of the stream's format."""
-        return self._converter.to_planes(image, self.planes, second.planes, self.picture, second.picture, t)
+        return self._converter.to_planes(image, self.planes, second.planes, self.rgb, second.rgb, t)
 
 
 class Synthesizer:
@@ -131,7 +131,7 @@ class _PreparedPair:
         if self._pair is None:
             model, first, second = self._model, self._first, self._second
             if self._masks is not None:
-                self._pair = model.prepare_masked(first.picture, second.picture, self._masks())
+                self._pair = model.prepare_masked(first.rgb, second.rgb, self._masks())
             else:
                 self._pair = model.prepare_views(first, second)
         return self._pair
@@ -245,7 +245,7 @@ class PairSynthesis:
         model, second = self._synthesizer.model, self._second
         if model.extrapolates and not isinstance(model, DIS):
             numbers = [max(1, round(d)) for d in distances]
-            images = list(model.frames_after(self._first.picture, second.picture, max(numbers)))
+            images = list(model.frames_after(self._first.rgb, second.rgb, max(numbers)))
             results = [self._first.to_planes(images[number - 1], second, 1.0) for number in numbers]
         else:
             dis = self._dis()

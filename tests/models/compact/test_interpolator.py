@@ -19,10 +19,12 @@ from safetensors.torch import save_file
 from betwixt.backends import openvino
 from betwixt.media.colour import RGBConverter, colour_of
 from betwixt.media.frames import planes
-from betwixt.models.compact.config import CONFIGS, search
+from betwixt.models.compact.config import CONFIGS
+from betwixt.models.compact.initial_motion import search_motion
 from betwixt.models.compact.interpolator import CompactInterpolator
 from betwixt.models.compact.network import Compact
 from betwixt.models.dis.interpolator import DIS
+from betwixt.runtime.load import trained_network
 from betwixt.runtime.synthesis import PairSynthesis, Synthesizer
 from shifted import as_float, pictures
 
@@ -45,12 +47,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_makes_what_the_network_makes(weights: Path) -> None:
     first, second = pictures()
-    model = CompactInterpolator(weights, "cpu")
+    model = CompactInterpolator(trained_network("compact", weights), "cpu")
     made = model.prepare(as_float(first), as_float(second)).at(0.5)
-    u, logit = (torch.from_numpy(x).permute(2, 0, 1)[None] for x in search(first, second, 0.5))
+    u, logit = (torch.from_numpy(x).permute(2, 0, 1)[None] for x in search_motion(first, second, 0.5))
     a, b = (torch.from_numpy(as_float(x)).permute(2, 0, 1)[None] for x in (first, second))
     with torch.inference_mode():
-        output = model.network(a, b, torch.full((1, 1, 1, 1), 0.5), u, logit)
+        output = model.runner.network(a, b, torch.full((1, 1, 1, 1), 0.5), u, logit)
     assert float(output.colours.abs().mean()) > 1e-3
     assert float(output.softness.abs().mean()) > 1e-3
     expected = output.frame[0].permute(1, 2, 0).numpy().clip(0, 1)
@@ -62,8 +64,8 @@ def test_without_training_it_is_dis_without_softening(tmp_path: Path) -> None:
     path = tmp_path / "untrained.safetensors"
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
     first, second = (as_float(p) for p in pictures())
-    made = CompactInterpolator(path, "cpu").prepare(first, second).motion(0.5)
-    found = DIS(effort=network.config.search).prepare(first, second).motion(0.5)
+    made = CompactInterpolator(trained_network("compact", path), "cpu").prepare(first, second).motion(0.5)
+    found = DIS(effort=network.config.search_effort).prepare(first, second).motion(0.5)
     np.testing.assert_allclose(made.flow_t0, found.flow_t0, atol=1e-4)
     np.testing.assert_allclose(made.weight, np.clip(found.weight, 0.01, 0.99), atol=1e-4)
     assert made.colours is not None
@@ -74,7 +76,9 @@ def test_what_is_still_stays_bit_by_bit(weights: Path) -> None:
     first, second = pictures()
     second[:, :64] = first[:, :64]
     frames = [av.VideoFrame.from_ndarray(p, format="rgb24") for p in (first, second)]
-    synthesizer = Synthesizer(CompactInterpolator(weights, "cpu"), frames[0], colour_of(frames[0]))
+    synthesizer = Synthesizer(
+        CompactInterpolator(trained_network("compact", weights), "cpu"), frames[0], colour_of(frames[0])
+    )
     sources = [synthesizer.source(frame) for frame in frames]
     (made,) = PairSynthesis(synthesizer, *sources).synthesize([Fraction(1, 2)])
     result = made.to_ndarray(format="rgb24")
@@ -86,12 +90,14 @@ def test_what_is_still_stays_bit_by_bit(weights: Path) -> None:
 def test_colours_reach_the_planes_of_every_format(weights: Path, name: str) -> None:
     first, second = pictures(shift=2)
     frames = [av.VideoFrame.from_ndarray(p, format="rgb24").reformat(format=name) for p in (first, second)]
-    synthesizer = Synthesizer(CompactInterpolator(weights, "cpu"), frames[0], colour_of(frames[0]))
+    synthesizer = Synthesizer(
+        CompactInterpolator(trained_network("compact", weights), "cpu"), frames[0], colour_of(frames[0])
+    )
     sources = [synthesizer.source(frame) for frame in frames]
     (made,) = PairSynthesis(synthesizer, *sources).synthesize([Fraction(1, 2)])
     assert made.format.name == name
     path = synthesizer.converter
-    expected = synthesizer.model.prepare(sources[0].picture, sources[1].picture).at(0.5)
+    expected = synthesizer.model.prepare(sources[0].rgb, sources[1].rgb).at(0.5)
     # Subsampled chroma cannot follow changes from pixel to pixel: what counts is the colour of places.
     got, wanted = (cv2.blur(x, (8, 8)) for x in (path.to_rgb(planes(made)), expected))
     assert np.abs(got - wanted).mean() < 2 / 255
@@ -117,18 +123,22 @@ def test_a_change_of_colours_is_the_difference_of_two_pictures(name: str) -> Non
 def test_the_large_one_makes_what_its_network_makes_by_either_engine(tmp_path: Path) -> None:
     large = made_weights(tmp_path, "compact-large")
     first, second = pictures(70, 90)
-    model = CompactInterpolator(large, "cpu", engine="torch", name="compact-large")
+    model = CompactInterpolator(trained_network("compact-large", large), "cpu", engine="torch", name="compact-large")
     assert model.name == "compact-large"
     made = model.prepare(as_float(first), as_float(second)).at(0.4)
-    u, logit = (np.pad(x, ((0, 10), (0, 6), (0, 0)), "edge") for x in search(first, second, 0.4, effort="thorough"))
+    u, logit = (
+        np.pad(x, ((0, 10), (0, 6), (0, 0)), "edge") for x in search_motion(first, second, 0.4, effort="thorough")
+    )
     a, b = (np.pad(as_float(x), ((0, 10), (0, 6), (0, 0)), "edge") for x in (first, second))
     tensors = [torch.from_numpy(x).permute(2, 0, 1)[None] for x in (a, b, u, logit)]
     with torch.inference_mode():
-        output = model.network(*tensors[:2], torch.full((1, 1, 1, 1), 0.4), *tensors[2:])
+        output = model.runner.network(*tensors[:2], torch.full((1, 1, 1, 1), 0.4), *tensors[2:])
     expected = output.frame[0].permute(1, 2, 0).numpy()[:70, :90].clip(0, 1)
     assert np.abs(made - expected).mean() < 1 / 255
     pytest.importorskip("openvino")
-    compiled = CompactInterpolator(large, "cpu", engine="openvino", name="compact-large")
+    compiled = CompactInterpolator(
+        trained_network("compact-large", large), "cpu", engine="openvino", name="compact-large"
+    )
     assert np.abs(compiled.prepare(as_float(first), as_float(second)).at(0.4) - made).mean() < 1e-5
 
 
@@ -137,7 +147,7 @@ def test_openvino_and_torch_agree(weights: Path) -> None:
     for first, second in (pictures(), pictures(70, 90)):
         frames = as_float(first), as_float(second)
         torch_made, compiled, again = (
-            CompactInterpolator(weights, "cpu", engine=engine).prepare(*frames).at(0.4)
+            CompactInterpolator(trained_network("compact", weights), "cpu", engine=engine).prepare(*frames).at(0.4)
             for engine in ("torch", "openvino", "openvino")
         )
         assert np.abs(compiled - torch_made).max() < 1e-3
@@ -152,11 +162,11 @@ def test_a_cpu_that_computes_in_bf16_does_and_is_as_near(
     pytest.importorskip("openvino")
     monkeypatch.setattr(openvino, "_able", lambda: ("FP32", "INT8", "BF16") if good else ("FP32", "INT8"))
     frames = [as_float(p) for p in pictures()]
-    model = CompactInterpolator(weights, "cpu", "auto")
-    assert (model.engine, model.precision) == ("openvino", chosen)
-    exact = CompactInterpolator(weights, "cpu", engine="torch").prepare(*frames).at(0.5)
+    model = CompactInterpolator(trained_network("compact", weights), "cpu", "auto")
+    assert (model.runner.engine, model.precision) == ("openvino", chosen)
+    exact = CompactInterpolator(trained_network("compact", weights), "cpu", engine="torch").prepare(*frames).at(0.5)
     assert np.abs(model.prepare(*frames).at(0.5) - exact).mean() < (1 / 255 if good else 1e-5)
-    assert CompactInterpolator(weights, "cpu", "auto", engine="torch").precision == "fp32"
+    assert CompactInterpolator(trained_network("compact", weights), "cpu", "auto", engine="torch").precision == "fp32"
 
 
 def test_compiled_models_are_kept_and_a_cache_that_is_no_folder_is_done_without(
@@ -165,7 +175,7 @@ def test_compiled_models_are_kept_and_a_cache_that_is_no_folder_is_done_without(
     pytest.importorskip("openvino")
     frames = [as_float(p) for p in pictures(64, 64)]
     monkeypatch.setenv("BETWIXT_CACHE", str(tmp_path / "cache"))
-    made = CompactInterpolator(weights, "cpu", engine="openvino").prepare(*frames).at(0.5)
+    made = CompactInterpolator(trained_network("compact", weights), "cpu", engine="openvino").prepare(*frames).at(0.5)
     kept = sorted((tmp_path / "cache" / "openvino").glob("*.xml"))
     assert len(kept) == 2
     # A description that was cut short is made anew.
@@ -173,7 +183,9 @@ def test_compiled_models_are_kept_and_a_cache_that_is_no_folder_is_done_without(
     (tmp_path / "file").write_text("")
     for place in ("cache", "file"):
         monkeypatch.setenv("BETWIXT_CACHE", str(tmp_path / place))
-        again = CompactInterpolator(weights, "cpu", engine="openvino").prepare(*frames).at(0.5)
+        again = (
+            CompactInterpolator(trained_network("compact", weights), "cpu", engine="openvino").prepare(*frames).at(0.5)
+        )
         np.testing.assert_allclose(made, again, atol=1e-5)
     assert kept[0].read_text().strip().endswith("</net>")
 
@@ -183,9 +195,11 @@ import sys
 import numpy as np
 from pathlib import Path
 from betwixt.models.compact.interpolator import CompactInterpolator
+from betwixt.runtime.load import trained_network
 
+network = trained_network("compact", Path(sys.argv[1]))
 first, second = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
-CompactInterpolator(Path(sys.argv[1]), "cpu", engine="openvino").prepare(first, second).at(0.5)
+CompactInterpolator(network, "cpu", engine="openvino").prepare(first, second).at(0.5)
 print("torch" in sys.modules)
 """
 
@@ -203,11 +217,13 @@ import sys
 import openvino_telemetry, openvino_telemetry.main
 from pathlib import Path
 from betwixt.models.compact.interpolator import CompactInterpolator
+from betwixt.runtime.load import trained_network
 
+network = trained_network("compact", Path(sys.argv[1]))
 loaded = sys.modules["openvino_telemetry"]
 calls = []
 openvino_telemetry.main.Telemetry.__init__ = lambda *_, **__: calls.append(1)
-CompactInterpolator(Path(sys.argv[1]), "cpu", engine="openvino")
+CompactInterpolator(network, "cpu", engine="openvino")
 print(calls, sys.modules["openvino_telemetry"] is loaded)
 """
 
@@ -272,7 +288,7 @@ def test_threads_whose_first_arrays_come_at_once_do_not_stop() -> None:
 
 def test_threads_may_share_it(weights: Path) -> None:
     pytest.importorskip("openvino")
-    model = CompactInterpolator(weights, "cpu", engine="openvino")
+    model = CompactInterpolator(trained_network("compact", weights), "cpu", engine="openvino")
     work = [[as_float(p) for p in pictures(64, 64 + 16 * (i % 3))] for i in range(12)]
     alone = [model.prepare(*frames).at(0.5) for frames in work]
     model.set_concurrency(2)
@@ -287,11 +303,13 @@ import signal, subprocess, sys
 import numpy as np
 from pathlib import Path
 from betwixt.models.compact.interpolator import CompactInterpolator
+from betwixt.runtime.load import trained_network
 
+network = trained_network("compact", Path(sys.argv[1]))
 signal.signal(signal.SIGCHLD, lambda number, frame: None)
 first, second = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
 for _ in range(3):
-    CompactInterpolator(Path(sys.argv[1]), "cpu", engine="openvino").prepare(first, second).at(0.5)
+    CompactInterpolator(network, "cpu", engine="openvino").prepare(first, second).at(0.5)
 others = [bytearray(11_000) for _ in range(2_000)]
 for _ in range(30):
     subprocess.run(["true"], check=True)

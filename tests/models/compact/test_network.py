@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from betwixt.models.compact.config import CONFIGS, CompactConfig, search
+from betwixt.models.compact.config import CONFIGS, CompactConfig
+from betwixt.models.compact.initial_motion import search_motion
 from betwixt.models.compact.network import Compact
 from betwixt.models.dis.interpolator import DIS
 
@@ -71,11 +72,11 @@ def test_the_search_is_that_of_dis() -> None:
     rng = np.random.default_rng(0)
     world = np.kron(rng.integers(0, 256, (20, 24, 3)), np.ones((6, 6, 1))).astype(np.uint8)
     first, second = world[:96, :128], world[:96, 4:132]
-    motion, logit = search(first, second, 0.5)
+    motion, logit = search_motion(first, second, 0.5)
     assert motion.shape == (96, 128, 2)
     assert logit.shape == (96, 128, 1)
     assert np.median(motion[..., 0]) == pytest.approx(-4, abs=0.2)
-    half, _ = search(first, second, 0.5, ratio=0.5)
+    half, _ = search_motion(first, second, 0.5, ratio=0.5)
     assert np.median(half[..., 0]) == pytest.approx(-4, abs=0.3)
     assert DIS(0.5).prepare_luma(first[..., 0], second[..., 0]).motion(0.5).weight.shape == (48, 64)
 
@@ -108,7 +109,7 @@ def test_a_thorough_search_is_nearer_a_motion_that_changes_from_place_to_place()
     )
     # What is seen at a place of the middle came from half of the motion before, and goes the other half.
     errors = [
-        np.abs(search(first, second, 0.5, effort=effort)[0] - 2 * half)[8:-8, 8:-8].mean()
+        np.abs(search_motion(first, second, 0.5, effort=effort)[0] - 2 * half)[8:-8, 8:-8].mean()
         for effort in ("quick", "plain", "thorough")
     ]
     assert errors[2] < 0.95 * errors[1] < 0.95 * errors[0]

@@ -9,13 +9,12 @@ import torch
 from safetensors.torch import save_file
 
 from betwixt.backends.devices import cpu_computes_in_bf16
-from betwixt.models.compact.config import search
+from betwixt.models.compact.initial_motion import search_motion
 from betwixt.models.hybrid.config import HYBRID
 from betwixt.models.hybrid.interpolator import HybridInterpolator, RIFEMotion
 from betwixt.models.hybrid.network import Fusion
-from betwixt.runtime.load import load_model
+from betwixt.runtime.load import load_model, trained_network
 from betwixt.runtime.synthesis import shift_motion
-from betwixt.weights.store import RIFE, embedded_file
 from shifted import as_float, pictures
 
 
@@ -32,7 +31,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def model_of(weights: Path, engine: str = "torch") -> HybridInterpolator:
-    return HybridInterpolator(weights, "cpu", engine=engine, rife=embedded_file(RIFE))
+    return HybridInterpolator(trained_network("hybrid", weights), trained_network("rife-4.6"), "cpu", engine=engine)
 
 
 @pytest.mark.parametrize("t", [0.5, 0.25])
@@ -40,14 +39,14 @@ def test_it_makes_what_the_networks_make(weights: Path, t: float) -> None:
     first, second = pictures()
     model = model_of(weights)
     made = model.prepare(as_float(first), as_float(second)).at(t)
-    u, logit = search(first, second, t, effort=HYBRID.search)
+    u, logit = search_motion(first, second, t, effort=HYBRID.search_effort)
     a = np.concatenate((-t * u, (1 - t) * u, logit), axis=-1)
     b = np.moveaxis(model.rife(as_float(first), as_float(second), t), 0, 2)
     tensors = [
         torch.from_numpy(x.astype(np.float32)).permute(2, 0, 1)[None] for x in (as_float(first), as_float(second), a, b)
     ]
     with torch.inference_mode():
-        output = model.network(*tensors[:2], torch.full((1, 1, 1, 1), t), *tensors[2:])
+        output = model.runner.network(*tensors[:2], torch.full((1, 1, 1, 1), t), *tensors[2:])
     assert float(output.colours.abs().mean()) > 1e-3
     assert float(output.share.std()) > 0.01
     expected = output.frame[0].permute(1, 2, 0).numpy().clip(0, 1)
@@ -67,7 +66,7 @@ def test_openvino_and_torch_agree(weights: Path) -> None:
 
 def test_rife_finds_motion() -> None:
     first, second = (as_float(picture) for picture in pictures(shift=6))
-    found = RIFEMotion(embedded_file(RIFE), "cpu", "fp32", "torch")(first, second, 0.25)
+    found = RIFEMotion(trained_network("rife-4.6"), "cpu", "fp32", "torch")(first, second, 0.25)
     inside = found[:, 16:-16, 24:-24]
     # What is at x in the first picture is at x - 6 in the second.
     np.testing.assert_allclose(inside[:4].mean(axis=(1, 2)), [1.5, 0, -4.5, 0], atol=0.3)
@@ -110,12 +109,13 @@ def test_rife_through_blocks_is_rife(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
     first, second = (as_float(picture) for picture in pictures(70, 450, 5))
     whole, blocks = (
-        RIFEMotion(embedded_file(RIFE), "cpu", "fp32", engine)(first, second, 0.3) for engine in ("torch", "openvino")
+        RIFEMotion(trained_network("rife-4.6"), "cpu", "fp32", engine)(first, second, 0.3)
+        for engine in ("torch", "openvino")
     )
     assert whole.shape == (5, 70, 450)
     np.testing.assert_allclose(blocks, whole, atol=5e-3)
     if cpu_computes_in_bf16():
-        coarse = RIFEMotion(embedded_file(RIFE), "cpu", "bf16", "openvino")(first, second, 0.3)
+        coarse = RIFEMotion(trained_network("rife-4.6"), "cpu", "bf16", "openvino")(first, second, 0.3)
         assert np.abs(coarse - whole)[:4].mean() < 0.05
 
 

@@ -53,7 +53,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from betwixt.layers.warp import backward_warp
-from betwixt.models.compact.config import SOFTNESS, CompactConfig, network_size
+from betwixt.models.compact.config import BLUR_SIGMAS, CompactConfig
+from betwixt.models.compact.initial_motion import network_size
 from betwixt.models.network import Network, Synthesis
 
 __all__ = [
@@ -334,7 +335,7 @@ def compose(
 def apply_softness(blend: Tensor, colours: Tensor, softness: Tensor) -> Tensor:
     """A blend (N, 3, H, W) with its colours changed, and moved towards itself blurred; see `CompactOutput`."""
     frame = blend + colours
-    for number, sigma in enumerate(SOFTNESS):
+    for number, sigma in enumerate(BLUR_SIGMAS):
         frame = frame + softness[:, number : number + 1] * (gaussian_blur(blend, sigma) - blend)
     return frame
 

@@ -288,7 +288,7 @@ class DISPair(MotionPair):
 
     def at(self, t: float) -> Image:
         """The frame at time `t`, 0 < t < 1, or after frame 1."""
-        first, second = (frame.picture for frame in self._frames)
+        first, second = (frame.rgb for frame in self._frames)
         motion = self.motion(t) if t < 1 else self.beyond(t - 1)
         image: Image
         (image,) = synthesize_planes([first], [second], motion, first.shape[:2])

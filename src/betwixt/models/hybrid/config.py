@@ -1,4 +1,4 @@
-"""What tells a `hybrid` from another (`betwixt.models.hybrid.network`). Nothing here needs PyTorch."""
+"""Hyper-parameters of `hybrid`. Nothing here imports PyTorch."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ __all__ = ["HYBRID", "HybridConfig"]
 
 @dataclass(frozen=True)
 class HybridConfig:
-    """Hyper-parameters; the defaults are those of the shipped weights at work.
+    """Hyper-parameters; the defaults are those of the embedded weights.
 
     Attributes:
         flow: Channels of the flow network at 1/4, 1/8 and 1/16; the first is also the width of the state.
         detail: Channels of the detail network at 1/2 and 1/4.
-        search: The effort of the search, as of `dis.DIS`;
-        searched: and how many of the lines that the networks see it sees.
+        search_effort: The effort of the motion search, `effort` of `DIS`.
+        search_scale: The height at which motion is searched, as a part of the network height.
     """
 
     flow: tuple[int, int, int] = (48, 64, 96)
     detail: tuple[int, int] = (32, 48)
-    search: Effort = "quick"
-    searched: float = 0.75
+    search_effort: Effort = "quick"
+    search_scale: float = 0.75
 
 
 HYBRID = HybridConfig()
-"""What ships."""
+"""The configuration of the embedded weights."""

@@ -1,16 +1,16 @@
-"""`hybrid` as a model: the search, RIFE 4.6, the networks that fuse both motions, and the warps between them.
+"""Inference of `hybrid`: motion search, RIFE 4.6, the networks that fuse both motions, and the warps between them.
 
-    pictures ─┬─ luma ─► dis ─────────────────► motion A at t ─┐
-              └─ working size ─┬─► RIFE 4.6 ──► motion B at t ─┼─► flow network ─► remap ─► detail network ─► Motion
-                               └─► cv2.remap by A and by B ────┘                                    with another beside
+    frames ─┬─ luma ─► dis ────────────────────────► motion A at t ─┐
+            └─ images of the network size ─┬─► RIFE ► motion B at t ─┼─► flow network ─► remap ─► detail network
+                                           └─► remap by A and by B ──┘                                  └─► FrameMotion
 
-As `betwixt.models.compact.interpolator`, with two motions instead of one. RIFE sees the
-pictures at the working size, too.
+It works like `betwixt.models.compact.interpolator`, with two motions instead of one. RIFE too sees the images at the
+network size.
 """
 
 from __future__ import annotations
 
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,33 +18,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.backends import openvino
+from betwixt.backends.network_runner import NetworkPart, NetworkRunner, TrainedNetwork
 from betwixt.layers.motion import FrameMotion
-from betwixt.models.compact.config import SOFTNESS, initial_motion, resize_map
+from betwixt.models.compact.config import BLUR_SIGMAS
+from betwixt.models.compact.initial_motion import initial_motion, resize_map
 from betwixt.models.compact.interpolator import (
     CompactInterpolator,
     CompactPair,
-    Last,
-    choose_engine,
-    choose_precision,
-    describe_arithmetic,
     downsample2x,
     pad_to_multiple,
-    quantize,
     sigmoid,
-    source,
     warp_images,
-    weights_digest,
 )
 from betwixt.models.frame_view import FrameView
-from betwixt.models.hybrid.config import HYBRID
-from betwixt.version import __version__
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-    from betwixt.models.rife.v4 import RIFEv4
 
 __all__ = ["HybridInterpolator", "RIFEMotion"]
 
@@ -52,244 +42,222 @@ _Map = NDArray[Any]
 
 _MULTIPLE = 32
 
-_SCALES = (8, 4, 2, 1)
-"""How much smaller the blocks of RIFE 4.6 see the pictures (`models.rife_v4.RIFE_4_6`)."""
+_RIFE_SCALES = (8, 4, 2, 1)
+"""The factors by which the blocks of RIFE 4.6 downscale the images (`betwixt.models.rife.v4.RIFE_4_6`)."""
 
-_RIFE_SOURCES = "betwixt.models.rife.v4", "betwixt.models.hybrid.network", "betwixt.backends.fake_quant"
-"""The modules that define its blocks."""
+
+def _rife_part(network: Any) -> nn.Module:
+    from betwixt.models.hybrid.network import RIFEPart
+
+    return RIFEPart(network)
+
+
+def _rife_block(network: Any, number: int) -> nn.Module:
+    from betwixt.models.hybrid.network import RIFEBlockPart
+
+    return RIFEBlockPart(network.get_submodule(f"block{number}"))
+
+
+def _rife_block_example(config: Any, number: int) -> list[torch.Tensor]:
+    import torch
+
+    return [*[torch.rand(1, 3, 64, 64)] * 2, torch.rand(1, 6 if number else 1, 64, 64)]
 
 
 class RIFEMotion:
-    """The motion that RIFE 4.6 finds between two pictures. Safe to use from several threads at once.
+    """The motion that RIFE 4.6 estimates between two images. Safe to use from several threads at once.
 
-    Through OpenVINO each block is a part, and between the blocks pictures are warped here: faster, and in float32
-    whatever the blocks compute in, since sixteen bits do not hold a position.
+    In OpenVINO each block is a part of its own, and images are warped between the blocks here: faster, and in float32
+    in any precision, since 16 bits cannot hold a position.
 
     Args:
-        weights: The file of its weights.
-        device: Where it runs.
-        precision: As of `CompactInterpolator`.
-        engine: "openvino" or "torch".
-
-    Attributes:
-        weights: See above.
-        precision: In what it computes.
-        arithmetic: As of `Interpolator`.
+        network: The trained network.
+        device: The device, as for `NetworkRunner`.
+        precision: The precision, as for `NetworkRunner`.
+        engine: "auto", "openvino" or "torch".
     """
 
-    def __init__(self, weights: Path, device: str = "auto", precision: str = "fp32", engine: str = "torch") -> None:
-        self.weights, self._device = weights, device
-        self.precision, self._activation_ranges = choose_precision(precision, engine, weights)
-        where = "openvino" if engine == "openvino" else f"torch {self.device.type}"
-        self.arithmetic = describe_arithmetic(where, self.precision, self._activation_ranges)
-        self._blocks: list[openvino.CompiledModule] = []
-        if engine == "openvino":
-            sources = [source(module) for module in _RIFE_SOURCES]
-            content = repr(("rife", weights_digest(weights), __version__, *sources, self._activation_ranges))
-            for number in range(len(_SCALES)):
-                traced = partial(self._traced, number)
-                self._blocks.append(openvino.CompiledModule(f"{number}{content}", traced, self.precision))
-            # What is compiled has the weights in it.
-            self.__dict__.pop("network", None)
-        else:
-            self.part  # noqa: B018 - what is wrong with the weights is said now
+    _parts: ClassVar[dict[str, NetworkPart]] = {
+        "motion": NetworkPart(_rife_part, engines=("torch",)),
+        **{
+            f"block{number}": NetworkPart(
+                partial(_rife_block, number=number),
+                partial(_rife_block_example, number=number),
+                engines=("openvino",),
+            )
+            for number in range(len(_RIFE_SCALES))
+        },
+    }
+    _sources = "betwixt.models.rife.v4", "betwixt.models.hybrid.network", "betwixt.backends.fake_quant"
 
-    def set_concurrency(self, threads: int) -> None:
-        """Let each of so many threads have the network to itself, with its part of the processors."""
-        for block in self._blocks:
-            block.streams = max(1, threads)
-
-    @cached_property
-    def device(self) -> torch.device:
-        """Where it runs."""
-        from betwixt.backends.torch import choose_device
-
-        return choose_device(self._device)
-
-    @cached_property
-    def network(self) -> RIFEv4:
-        """The network in PyTorch."""
-        from betwixt.models.rife.v4 import RIFE_4_6, RIFEv4
-        from betwixt.weights.load import load_weights
-
-        network = RIFEv4(RIFE_4_6)
-        load_weights(network, self.weights)
-        quantize(network, self._activation_ranges, self.weights)
-        return network
-
-    @cached_property
-    def part(self) -> nn.Module:
-        """The same on its device, without its frame."""
-        from betwixt.models.hybrid.network import RIFEPart
-
-        return RIFEPart(self.network).to(self.device).eval()
-
-    def _traced(self, number: int) -> tuple[nn.Module, list[torch.Tensor]]:
-        import torch
-
-        from betwixt.models.hybrid.network import RIFEBlockPart
-
-        block: Any = self.network.get_submodule(f"block{number}")
-        return RIFEBlockPart(block), [*[torch.rand(1, 3, 64, 64)] * 2, torch.rand(1, 6 if number else 1, 64, 64)]
+    def __init__(
+        self, network: TrainedNetwork, device: str = "auto", precision: str = "fp32", engine: str = "torch"
+    ) -> None:
+        self.runner = NetworkRunner(network, self._parts, self._sources, device, precision, engine, channels_last=False)
 
     def __call__(self, first: _Map, second: _Map, t: float) -> _Map:
-        """F_{t->0}, F_{t->1} in pixels and the logit of the weight of the first: (5, h, w) float32.
+        """F_{t->0}, F_{t->1} in pixels and the logit of the weight of frame 0: (5, h, w) float32.
 
         Args:
             first: (h, w, 3) float32, RGB in [0, 1].
-            second: The same.
+            second: (h, w, 3) float32, RGB in [0, 1].
             t: The time, in (0, 1).
         """
         h, w = first.shape[:2]
-        pictures = [np.ascontiguousarray(pad_to_multiple(picture, _MULTIPLE)) for picture in (first, second)]
-        if self._blocks:
-            found = self._by_blocks(pictures, t)
+        images = [np.ascontiguousarray(pad_to_multiple(image, _MULTIPLE)) for image in (first, second)]
+        if self.runner.engine == "openvino":
+            motion = self._run_blocks(images, t)
         else:
-            time = np.full((1, 1, 1), t, np.float32)
-            from betwixt.backends.torch import run_module
+            (motion,) = self.runner.run("motion", images, [np.full((1, 1, 1), t, np.float32)])
+        return motion[:, :h, :w]
 
-            (found,) = run_module(self.part, self.device, self.precision, pictures, [time])
-        return found[:, :h, :w]
-
-    def _by_blocks(self, pictures: list[_Map], t: float) -> _Map:
-        """Block after block, each of which sees the pictures warped by what the ones before found."""
-        h, w = pictures[0].shape[:2]
-        found, seen = np.zeros((5, h, w), np.float32), pictures
-        for block, scale in zip(self._blocks, _SCALES, strict=True):
+    def _run_blocks(self, images: list[_Map], t: float) -> _Map:
+        """Run block after block, each on the images warped by the motion that the blocks before found."""
+        h, w = images[0].shape[:2]
+        motion, warped = np.zeros((5, h, w), np.float32), images
+        for number, scale in enumerate(_RIFE_SCALES):
             size = w // scale, h // scale
             maps = [np.full(size[::-1], t, np.float32)]
-            if block is not self._blocks[0]:
-                seen = warp_images(pictures, found[:4].reshape(2, 2, h, w), cv2.INTER_LINEAR)
-                small = [_resized(x, size) for x in found]
+            if number:
+                warped = warp_images(images, motion[:4].reshape(2, 2, h, w), cv2.INTER_LINEAR)
+                small = [_resize_bilinear(x, size) for x in motion]
                 maps += [small[4], *(x * np.float32(1 / scale) for x in small[:4])]
-            given = [np.ascontiguousarray(_resized(picture, size))[None] for picture in seen]
-            (change,) = block(*given, np.stack(maps)[None])
-            for i, x in enumerate(change[0]):
-                found[i] += _resized(x, (w, h)) * np.float32(scale if i < 4 else 1)
-        return found
+            small_images = [_resize_bilinear(image, size) for image in warped]
+            (change,) = self.runner.run(f"block{number}", small_images, [np.stack(maps)])
+            for i, x in enumerate(change):
+                motion[i] += _resize_bilinear(x, (w, h)) * np.float32(scale if i < 4 else 1)
+        return motion
+
+
+def _flow_example(config: Any) -> list[torch.Tensor]:
+    import torch
+
+    images, maps = [torch.rand(1, 3, 64, 64)] * 4, [torch.rand(1, 8, 32, 32), torch.rand(1, 2, 64, 64)]
+    return [*images, *maps, torch.full((1, 1, 1, 1), 0.5)]
+
+
+def _detail_example(config: Any) -> list[torch.Tensor]:
+    import torch
+
+    images, maps = [torch.rand(1, 3, 64, 64)] * 4, [torch.rand(1, 8, 32, 32), torch.rand(1, 2, 64, 64)]
+    return [*images, *maps, torch.zeros(1, 1, 32, 32), torch.zeros(1, config.flow[0], 16, 16)]
 
 
 class HybridInterpolator(CompactInterpolator):
     """The model `hybrid`.
 
     Args:
-        weights: A file of the weights of its own networks, or the networks themselves; see `CompactInterpolator`.
-        device: Where the networks run.
-        precision: As of `CompactInterpolator`.
-        engine: Likewise.
-        name: The model.
-        rife: The file of RIFE 4.6's weights.
+        network: A trained `Fusion`.
+        rife: The trained RIFE 4.6.
+        device: The device, as for `NetworkRunner`.
+        precision: The precision, as for `NetworkRunner`.
+        engine: "auto", "openvino" or "torch".
+        name: The name of the model.
     """
 
-    _last: ClassVar[Last] = {"flow": ((0, 1, 2, 3), (2,)), "detail": ((0, 1, 2, 3, 7), (0,))}
-    _sources = "betwixt.models.compact.network", "betwixt.models.hybrid.network", "betwixt.backends.fake_quant"
+    _parts: ClassVar[dict[str, NetworkPart]] = {
+        "flow": NetworkPart(
+            lambda network: network.flow,
+            _flow_example,
+            (0, 1, 2, 3),
+            (2,),
+            traced_module=lambda network: network.flow.with_idle_channels(),
+        ),
+        "detail": NetworkPart(lambda network: network.detail, _detail_example, (0, 1, 2, 3, 7), (0,)),
+    }
+    _sources: ClassVar[tuple[str, ...]] = (
+        "betwixt.models.compact.network",
+        "betwixt.models.hybrid.network",
+        "betwixt.backends.fake_quant",
+    )
 
     def __init__(
         self,
-        weights: Path | nn.Module,
+        network: TrainedNetwork,
+        rife: TrainedNetwork,
         device: str = "auto",
         precision: str = "fp32",
         engine: str = "auto",
         name: str = "hybrid",
-        *,
-        rife: Path,
     ) -> None:
-        super().__init__(weights, device, precision, engine, name)
-        # Networks that are given run through PyTorch; RIFE's weights are a file all the same.
-        self.rife = RIFEMotion(rife, device, self.precision, choose_engine(engine, device, self.precision, given=False))
-        self.arithmetic += f", {self.rife.arithmetic}"
+        super().__init__(network, device, precision, engine, name)
+        self.rife = RIFEMotion(rife, device, self.precision, engine)
+        self.arithmetic += f", {self.rife.runner.arithmetic}"
 
-    def _configured(self) -> Any:
-        return HYBRID
-
-    def _made(self) -> nn.Module:
-        from betwixt.models.hybrid.network import Fusion
-
-        return Fusion(self.config)
-
-    @cached_property
-    def parts(self) -> dict[Any, nn.Module]:
-        """The parts of the networks, as they are called here."""
-        return {"flow": self.network.flow, "detail": self.network.detail}
-
-    def _traced(self, part: Any) -> tuple[nn.Module, list[torch.Tensor]]:
-        import torch
-
-        pictures, maps = [torch.rand(1, 3, 64, 64)] * 4, [torch.rand(1, 8, 32, 32), torch.rand(1, 2, 64, 64)]
-        if part == "flow":
-            return self.network.flow.widened(), [*pictures, *maps, torch.full((1, 1, 1, 1), 0.5)]
-        maps += [torch.zeros(1, 1, 32, 32), torch.zeros(1, self.config.flow[0], 16, 16)]
-        return self.parts[part], [*pictures, *maps]
-
-    def networks(self) -> dict[Path, nn.Module]:
-        """Its own, and RIFE's."""
-        return super().networks() | {self.rife.weights: self.rife.network}
+    def networks(self) -> dict[Path, Any]:
+        """Its own networks and RIFE in PyTorch, by the files of their weights."""
+        assert self.rife.runner.trained.path is not None
+        return super().networks() | {self.rife.runner.trained.path: self.rife.runner.network}
 
     def prepare_views(self, first: FrameView, second: FrameView) -> HybridPair:
-        """Find the motion between two frames."""
+        """Search the motion between two frames."""
         return HybridPair(self, first, second)
 
     def set_concurrency(self, threads: int) -> None:
-        """See `CompactInterpolator`."""
+        """Let that many threads run the networks side by side."""
         super().set_concurrency(threads)
-        self.rife.set_concurrency(threads)
+        self.rife.runner.set_concurrency(threads)
 
 
 class HybridPair(CompactPair):
-    """Two frames and what the search finds in them."""
+    """Two frames and the motion that the search found between them."""
 
     _owner: HybridInterpolator
     _multiple = _MULTIPLE
 
     def motion(self, t: float) -> FrameMotion:
-        """What the search, RIFE and the networks find."""
+        """The motions of the search and of RIFE at time `t`, refined and weighted by the networks."""
         owner, (h, w) = self._owner, self._size
-        found = self._search.motion(t)
-        u, logit = initial_motion(found, h, w)
-        u = self._planar(u)
-        moved = (u[0] != 0) | (u[1] != 0)
+        searched = self._search.motion(t)
+        u, logit = initial_motion(searched, h, w)
+        u = self._to_network(u)
+        moves = (u[0] != 0) | (u[1] != 0)
         straight = np.float32(-t) * u
-        # Where paths are curved, F_t0 is not -t u, and RIFE's motion, which knows two frames, departs as much.
-        to_0 = self._planar(resize_map(found.flow_t0, h, w)) if self._search.is_curved else straight
-        first, second = self._pictures
-        rife = owner.rife(first, second, t)
-        if self._search.is_curved:
-            departure = to_0 - straight
+        # Along curved paths F_t0 is not -t u; RIFE's motion, which knows two frames alone, is bent by as much.
+        curved = self._search.is_curved
+        flow_t0 = self._to_network(resize_map(searched.flow_t0, h, w)) if curved else straight
+        rife = owner.rife(self._images[0], self._images[1], t)
+        if curved:
+            departure = flow_t0 - straight
             rife[0:2] += departure
             rife[2:4] += departure
-        flows = np.concatenate((to_0, to_0 + u, rife[:4]))
+        flows = np.concatenate((flow_t0, flow_t0 + u, rife[:4]))
         logits = np.stack((pad_to_multiple(logit[..., 0], _MULTIPLE), rife[4]))
         size = logits.shape[:0:-1]
-        # What the flow network sees at a quarter of the size need not be as sharp.
-        given = downsample2x(flows), logits, np.full((1, 1, 1), t, np.float32)
-        change, share, state = owner.run("flow", self._by_both(flows, cv2.INTER_LINEAR), *given)
+        # The flow network works at a quarter of the size: bilinear warps are sharp enough for it.
+        warped = self._warp_by_both(flows, cv2.INTER_LINEAR)
+        maps = [downsample2x(flows), logits, np.full((1, 1, 1), t, np.float32)]
+        change, share, state = owner.runner.run("flow", warped, maps)
         change = np.stack([cv2.resize(x, size, interpolation=cv2.INTER_LINEAR) for x in change])
         flows[:4] += change[:4]
         flows[4:] += change[5:9]
         logits += change[4::5]
-        told = downsample2x(flows), logits, share, state
-        change = owner.planes(*owner.run("detail", self._by_both(flows), *told))
+        maps = [downsample2x(flows), logits, share, state]
+        change = owner.contiguous(*owner.runner.run("detail", self._warp_by_both(flows, cv2.INTER_CUBIC), maps))
         flows[:4] += change[:4]
         flows[4:] += change[5:9]
         logits += change[4:10:5]
-        m = cv2.resize(share[0], size, interpolation=cv2.INTER_LINEAR) + change[10]
-        # What neither changes nor moves stays as it is, whatever the networks think.
-        alive = (self._changed | moved[:h, :w]).astype(np.float32)
-        moves = [self._flow(flow, alive) for flow in flows.reshape(4, 2, *logits.shape[1:])]
-        weights = [sigmoid(x)[:h, :w] for x in (*logits, m)]
-        *colours, soft_1, soft_2 = (x[:h, :w] * alive for x in change[11:])
-        softness = tuple((s * self._scale[0], x) for s, x in zip(SOFTNESS, (soft_1, soft_2), strict=True))
-        other = FrameMotion(moves[2], moves[3], weights[1])
-        return FrameMotion(moves[0], moves[1], weights[0], cv2.merge(colours), softness, other, weights[2])
+        share_logit = cv2.resize(share[0], size, interpolation=cv2.INTER_LINEAR) + change[10]
+        # Pixels that neither change nor move stay as they are, whatever the networks say.
+        active = (self._changed | moves[:h, :w]).astype(np.float32)
+        a_t0, a_t1, b_t0, b_t1 = (self._to_frame(flow, active) for flow in flows.reshape(4, 2, *logits.shape[1:]))
+        weight_a, weight_b, weight_of_a = (sigmoid(x)[:h, :w] for x in (*logits, share_logit))
+        *colours, soft_1, soft_2 = (x[:h, :w] * active for x in change[11:])
+        softness = tuple((s * self._scale[0], x) for s, x in zip(BLUR_SIGMAS, (soft_1, soft_2), strict=True))
+        motion_b = FrameMotion(b_t0, b_t1, weight_b)
+        return FrameMotion(a_t0, a_t1, weight_a, cv2.merge(colours), softness, motion_b, weight_of_a)
 
-    def _by_both(self, flows: _Map, method: int = cv2.INTER_CUBIC) -> list[_Map]:
-        """Both pictures, warped by A's flows and by B's (8, h, w)."""
-        first, second = flows.reshape(2, 2, 2, *flows.shape[1:])
-        return [*self._warped(first, method), *self._warped(second, method)]
+    def _warp_by_both(self, flows: _Map, interpolation: int) -> list[_Map]:
+        """Both images, warped by the flows of A and by those of B (8, h, w): A's two, then B's."""
+        flows_a, flows_b = flows.reshape(2, 2, 2, *flows.shape[1:])
+        return [
+            *warp_images(self._images, flows_a, interpolation),
+            *warp_images(self._images, flows_b, interpolation),
+        ]
 
 
-def _resized(values: _Map, size: tuple[int, int]) -> _Map:
-    """Between the samples of (h, w) or (h, w, c), bilinear, without averaging more than four: as RIFE does it."""
+def _resize_bilinear(values: _Map, size: tuple[int, int]) -> _Map:
+    """(h, w) or (h, w, c) resized to (width, height), bilinear without antialiasing, as RIFE does."""
     if values.shape[1::-1] == size:
         return values
     return np.asarray(cv2.resize(values, size, interpolation=cv2.INTER_LINEAR), np.float32)

@@ -43,7 +43,8 @@ from torch import Tensor, nn
 
 from betwixt.layers.ifblock import IFBlock
 from betwixt.layers.warp import backward_warp
-from betwixt.models.compact.config import CompactConfig, network_size
+from betwixt.models.compact.config import CompactConfig
+from betwixt.models.compact.initial_motion import network_size
 from betwixt.models.compact.network import (
     Compact,
     DetailTrunk,
@@ -125,7 +126,7 @@ class FlowNetwork(FlowTrunk):
         change, state = self.corrections(torch.cat(given, dim=1))
         return change[:, :10], share + upsample2x(change[:, 10:]), state
 
-    def widened(self) -> FlowNetwork:
+    def with_idle_channels(self) -> FlowNetwork:
         """The same with some maps of zeros beside those that it is given, for OpenVINO."""
         wider = copy.deepcopy(self)
         wider.idle = _IDLE

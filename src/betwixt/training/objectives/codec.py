@@ -154,9 +154,9 @@ class CodecObjective(Objective):
         }
         if self._uses_search:
             from betwixt.codec.network import search_true_flow
-            from betwixt.models.compact.config import search
+            from betwixt.models.compact.initial_motion import search_motion
 
-            motion, logit = search(coded[0], coded[1], sample.t)
+            motion, logit = search_motion(coded[0], coded[1], sample.t)
             true_flow = search_true_flow(np.stack([coded[0], sample.images[1], coded[1]]))
             extra |= {"motion": motion, "logit": logit, "true_flow": true_flow}
         return extra

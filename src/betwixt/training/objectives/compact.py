@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from betwixt.layers.warp import backward_warp
-from betwixt.models.compact.config import CONFIGS, search
+from betwixt.models.compact.config import CONFIGS
+from betwixt.models.compact.initial_motion import search_motion
 from betwixt.models.compact.network import CompactNetwork, CompactOutput
 from betwixt.models.dis.interpolator import Effort
 from betwixt.tables import parse_table
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from betwixt.models.compact.interpolator import CompactInterpolator
     from betwixt.training.sample import TrainingSample
 
-__all__ = ["CompactObjective", "CompactSettings", "flow_loss", "frame_loss", "search_motion"]
+__all__ = ["CompactObjective", "CompactSettings", "flow_loss", "frame_loss", "search_sample"]
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,15 @@ class CompactObjective(Objective):
 
     def interpolator(self, device: str = "auto") -> CompactInterpolator:
         """Search, networks and warping as in use."""
+        from betwixt.backends.network_runner import TrainedNetwork
         from betwixt.models.compact.interpolator import CompactInterpolator
 
-        return CompactInterpolator(self.training_network.compact, device, engine="torch", name=self.model_name)
+        network = TrainedNetwork.in_memory(self.training_network.compact)
+        return CompactInterpolator(network, device, engine="torch", name=self.model_name)
 
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """Run the search: `search_motion` (S, S, 2) in pixels, and `logit` (S, S, 1)."""
-        motion, logit = search_motion(rng, sample, CONFIGS[self.model_name].search)
+        motion, logit = search_sample(rng, sample, CONFIGS[self.model_name].search_effort)
         return {"search_motion": motion, "logit": logit}
 
     def loss(self, batch: Batch, progress: float) -> LossTerms:
@@ -112,15 +115,15 @@ class CompactObjective(Objective):
         return LossTerms(total, {name: value.detach() for name, value in terms.items()})
 
 
-def search_motion(
+def search_sample(
     rng: np.random.Generator, sample: TrainingSample, effort: Effort
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The result of `models.compact.config.search` for a sample, at a random scale.
+    """The result of `models.compact.initial_motion.search_motion` for a sample, at a random scale.
 
     In use, large frames are downscaled for the search (`models.dis`); half of the samples are, too.
     """
     scale = 1.0 if rng.random() < 0.5 else float(rng.uniform(0.4, 0.8))
-    return search(sample.images[0], sample.images[2], sample.t, scale, effort)
+    return search_motion(sample.images[0], sample.images[2], sample.t, scale, effort)
 
 
 def frame_loss(prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,11 +22,12 @@ from torch import nn
 from betwixt.models.hybrid.config import HYBRID
 from betwixt.models.hybrid.interpolator import RIFEMotion
 from betwixt.models.hybrid.network import Fusion, FusionOutput, HybridNetwork, init_from_compact
+from betwixt.runtime.load import trained_network
 from betwixt.tables import parse_table
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
-from betwixt.training.objectives.compact import flow_loss, frame_loss, search_motion
+from betwixt.training.objectives.compact import flow_loss, frame_loss, search_sample
 from betwixt.weights.load import read_tensors
-from betwixt.weights.store import RIFE, embedded_file
+from betwixt.weights.store import embedded_file
 
 if TYPE_CHECKING:
     from betwixt.models.hybrid.interpolator import HybridInterpolator
@@ -79,13 +80,16 @@ class HybridObjective(Objective):
 
     def interpolator(self, device: str = "auto") -> HybridInterpolator:
         """Search, RIFE, networks and warping as in use."""
+        from betwixt.backends.network_runner import TrainedNetwork
         from betwixt.models.hybrid.interpolator import HybridInterpolator
 
-        return HybridInterpolator(self.training_network, device, engine="torch", rife=embedded_file(RIFE))
+        return HybridInterpolator(
+            TrainedNetwork.in_memory(self.training_network), trained_network("rife-4.6"), device, engine="torch"
+        )
 
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """Motion A, `first`, and motion B, `second`: (S, S, 5) each, F_{t->0}, F_{t->1} and the logit of frame 0."""
-        motion, logit = search_motion(rng, sample, HYBRID.search)
+        motion, logit = search_sample(rng, sample, HYBRID.search_effort)
         t = np.float32(sample.t)
         first = np.concatenate((-t * motion, (1 - t) * motion, logit), axis=-1)
         frame0, frame1 = (sample.images[i].astype(np.float32) / np.float32(255) for i in (0, 2))
@@ -117,4 +121,4 @@ def _load_rife() -> RIFEMotion:
 
     In PyTorch on the CPU in float32, which gives the same values on every machine, with a worker's number of threads.
     """
-    return RIFEMotion(embedded_file(RIFE), "cpu")
+    return RIFEMotion(trained_network("rife-4.6"), "cpu")
