@@ -136,6 +136,6 @@ def test_a_model_without_weights_says_how_to_get_them(capsys, tmp_path, name, wa
     given = [str(tmp_path / picture) for picture in ("a.png", "b.png", "c.png")]
     assert run(["between", *given, "--model", name]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"betwixt: No weights of {name} are at hand: ")
+    assert said.startswith(f"betwixt: No weights of {name} are installed: ")
     assert all(way in said for way in ways)
     assert said.count("\n") == 1

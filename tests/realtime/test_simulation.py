@@ -107,7 +107,7 @@ def test_a_simulated_call_writes_its_files(tmp_path, video):
         ({"limit": 10}, "`limit=10`"),
         ({"height": 2}, "`height=2`"),
         ({"margin": -1.0}, "margin"),
-        ({"model": "ncm-base-next"}, "no weights of"),
+        ({"model": "ncm-base-next"}, "No weights"),
         ({"input_fps": 24}, "`input_fps`"),
         ({"end": "0.2"}, "needs 16"),
     ],

@@ -59,7 +59,7 @@ def test_an_import_says_where_it_is_from(checkpoint, folder):
 
 def test_what_is_imported_is_found(checkpoint):
     with pytest.raises(
-        UsageError, match=r"No weights of ebme are at hand: betwixt weights download ebme; .*import FILE"
+        UsageError, match=r"No weights of ebme are installed: betwixt weights download ebme; .*import FILE"
     ):
         load_model("ebme")
     import_weights(checkpoint, "ebme")

@@ -162,7 +162,7 @@ def _explain_missing(name: str) -> str:
     authors = f" (the authors': {place.page})" if place is not None and not downloads else ""
     ways.append(f"betwixt weights import FILE --as {name}{authors}")
     ways.append("train it (docs/how-to/train.md) and pass `weights`, or use another model, such as hybrid")
-    return f"There are no weights of {name}: {'; '.join(ways)}."
+    return f"No weights of {name} are installed: {'; '.join(ways)}."
 
 
 def check_runtime(name: str, runtime: str) -> None:

@@ -339,7 +339,7 @@ def test_flows_are_distilled_from_a_flow_network(name: str, flow_weights: tuple[
 
 
 def test_a_flow_teacher_without_weights_is_an_error() -> None:
-    with pytest.raises(UsageError, match="No weights of ebme are at hand"):
+    with pytest.raises(UsageError, match="No weights of ebme are installed"):
         make_objective({"name": "ifrnet-s"})
 
 
