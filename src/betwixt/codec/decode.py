@@ -295,16 +295,16 @@ def _open_journal(
         overwrite: Whether a journal of other settings may be replaced.
     """
     container = codecs.container_of(target)
-    encoder, encoded_format = codecs.resolve_encoding(codec, container, quality, pixel_format, reader.info, threads)
-    if not can_keep_journal(encoder, encoded_format):
+    encoding = codecs.resolve_encoding(codec, container, quality, pixel_format, reader.info, threads)
+    if not can_keep_journal(encoding.encoder.name, encoding.pixel_format):
         return None
     settings = {
         "version": __version__,
         "conversion": "decode",
         **settings,
-        "codec": encoder,
+        "codec": encoding.encoder.name,
         "quality": quality,
-        "pixel-format": encoded_format,
+        "pixel-format": encoding.pixel_format,
         "name": target.name,
     }
     return Journal(target, settings, overwrite)

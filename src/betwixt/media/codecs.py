@@ -4,9 +4,10 @@
     Encoder, the source's pixel format ── pixel_format_for ──► the pixel format to encode
     Encoder, quality, HDR metadata ── options_for ──► FFmpeg options
 
-`VideoWriter` calls the three in this order. A table states for each encoder how its quality is set and which options
-it needs to be fast and compatible. The pixel format is the one nearest to the source's that the encoder takes, never
-with fewer bits or less chroma than the source has unless there is no other.
+`resolve_encoding` does all three; `VideoWriter` calls it, and so do commands that check their options before they open
+an output. A table states for each encoder how its quality is set and which options it needs to be fast and compatible.
+The pixel format is the one nearest to the source's that the encoder takes, never with fewer bits or less chroma than
+the source has unless there is no other.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import av.error
@@ -27,6 +29,7 @@ from betwixt.media.probe import HDR, VideoInfo
 
 __all__ = [
     "Encoder",
+    "Encoding",
     "carries_hdr",
     "choose_encoder",
     "container_of",
@@ -174,21 +177,25 @@ def _usual_encoder(container: str, source: VideoInfo) -> str:
     return "libx264"
 
 
+class Encoding(NamedTuple):
+    """How an output is encoded: the encoder, the pixel format and FFmpeg's options."""
+
+    encoder: Encoder
+    pixel_format: str
+    options: dict[str, str]
+
+
 def resolve_encoding(
     codec: str | None, container: str, quality: str | None, pixel_format: str | None, source: VideoInfo, threads: int
-) -> tuple[str, str]:
-    """Check the options of an output before it is opened.
-
-    Returns:
-        The name of the encoder, and the pixel format that it encodes.
+) -> Encoding:
+    """Choose how to encode an output; for the arguments see the functions that it calls.
 
     Raises:
-        UsageError: as `choose_encoder`, `pixel_format_for` and `options_for` raise it.
+        UsageError: if a codec, quality or pixel format does not exist or does not fit.
     """
     encoder = choose_encoder(codec, container, source)
     chosen = pixel_format_for(encoder, pixel_format, source.pixel_format, source.width, source.height)
-    options_for(encoder, quality, source, chosen, threads)
-    return encoder.name, chosen
+    return Encoding(encoder, chosen, options_for(encoder, quality, source, chosen, threads))
 
 
 # -- pixel formats

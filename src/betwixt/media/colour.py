@@ -42,14 +42,9 @@ LIMITED, FULL = 1, 2
 
 # kr and kb, the weights of red and blue in luma, by H.273 matrix code; only for matrices with constant weights.
 _LUMA_WEIGHTS = {
-    1: (0.2126, 0.0722),
-    4: (0.30, 0.11),
-    5: (0.299, 0.114),
-    6: (0.299, 0.114),
-    7: (0.212, 0.087),
-    9: (0.2627, 0.0593),
+    1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087), 9: (0.2627, 0.0593),
     10: (0.2627, 0.0593),
-}
+}  # fmt: skip
 
 # The place of the chroma sample of a 2x2 block: (x, y) in luma samples from the top left one.
 _LOCATIONS = {"left": (0.0, 0.5), "center": (0.5, 0.5), "topleft": (0.0, 0.0), "top": (0.5, 0.0)}

@@ -122,19 +122,14 @@ _BT709 = _piecewise("BT.709", 1.09929682680944, 0.018053968510807, 4.5, 0.45)
 _SRGB = _piecewise("sRGB", 1.055, 0.0031308, 12.92, 1 / 2.4)
 
 _BY_CODE = {
-    1: _BT709,
+    **dict.fromkeys((1, 6, 11, 12, 14, 15), _BT709),
     4: _power("gamma 2.2", 2.2),
     5: _power("gamma 2.8", 2.8),
-    6: _BT709,
     7: _piecewise("SMPTE 240M", 1.1115, 0.0228, 4.0, 0.45),
     8: _power("linear", 1.0),
     9: _logarithmic("logarithmic 100:1", 2.0),
     10: _logarithmic("logarithmic 316:1", 2.5),
-    11: _BT709,
-    12: _BT709,
     13: _SRGB,
-    14: _BT709,
-    15: _BT709,
     16: _pq(),
     17: _power("SMPTE 428", 2.6),
     18: _hlg(),

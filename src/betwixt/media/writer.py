@@ -66,7 +66,6 @@ class VideoWriter:
         quality: Its quality as `codecs.options_for` takes it; None for the default.
         pixel_format: None for the one nearest to the source's.
         threads: Encoder threads; 0 lets the encoder choose.
-        container: FFmpeg's name of the format; None to take it from the suffix.
         tick: The time unit of frame numbers, in seconds; None for 1 / rate.
         timestamps: When each frame is shown, in ticks; None to show each frame at its number.
         last_duration: How long the last frame of `timestamps` is shown, in ticks.
@@ -98,7 +97,6 @@ class VideoWriter:
         quality: str | None = None,
         pixel_format: str | None = None,
         threads: int = 0,
-        container: str | None = None,
         tick: Fraction | None = None,
         timestamps: Sequence[int] | None = None,
         last_duration: int | None = None,
@@ -123,20 +121,15 @@ class VideoWriter:
         self._begun = self._committed = False
         self._open = False  # whether FFmpeg has the container open
 
-        if self.path is not None:
-            self.container = container or codecs.container_of(self.path)
-        else:
-            self.container = container or "yuv4mpegpipe"
-        self.encoder = codecs.choose_encoder(codec, self.container, source)
-        self.pixel_format = codecs.pixel_format_for(
-            self.encoder, pixel_format, source.pixel_format, source.width, source.height
+        self.container = "yuv4mpegpipe" if self.path is None else codecs.container_of(self.path)
+        self.encoder, self.pixel_format, settings = codecs.resolve_encoding(
+            codec, self.container, quality, pixel_format, source, threads
         )
         self._converts_rgb = is_rgb(source.pixel_format) and not is_rgb(self.pixel_format)
         self._colour = self._output_colour()
         # The frames of a GIF come with alpha, whether or not any pixel is transparent.
         if source.codec != "gif" and has_alpha(source.pixel_format) and not has_alpha(self.pixel_format):
             self.lost.append("the transparency")
-        settings = codecs.options_for(self.encoder, quality, source, self.pixel_format, threads)
         for key, value in (options or {}).items():
             appends = key.endswith("-params") and key in settings
             settings[key] = f"{settings[key]}:{value}" if appends else value
@@ -248,7 +241,7 @@ class VideoWriter:
         Args:
             frame: The frame.
             index: Its number.
-            picture_type: As what it is coded (I, P or B); NONE leaves that to the encoder.
+            picture_type: The type to encode it as (I, P or B); NONE leaves that to the encoder.
             duration: How long it is shown, in ticks; None for one frame of the rate.
 
         Raises:

@@ -110,7 +110,8 @@ class VideoTarget(Target):
     def encoding(self, info: VideoInfo) -> tuple[str, str]:
         o, location = self._options, self._location
         container = codecs.container_of(location) if isinstance(location, Path) else "yuv4mpegpipe"
-        return codecs.resolve_encoding(o["codec"], container, self._quality, o["pixel_format"], info, o["threads"])
+        encoding = codecs.resolve_encoding(o["codec"], container, self._quality, o["pixel_format"], info, o["threads"])
+        return encoding.encoder.name, encoding.pixel_format
 
     def open(self, info: VideoInfo, rate: Fraction, start: Fraction, journal: Journal | None) -> Sink:
         o = self._options
