@@ -1,12 +1,12 @@
-"""Grounding DINO: where in a picture a word applies.
+"""Grounding DINO: detection of objects by words.
 
     image (1, 3, H, W) ─► Swin ─► four scales ─┐
-                                               ├─► enhancer: each attends to itself and to the other
+                                               ├─► feature enhancer: self- and cross-attention
     tokens (1, T) ─────► BERT ─► (1, T, 256) ──┘        │
                                                         └─► 900 queries ─► decoder ─► boxes (900, 4), logits (900, T)
 
-The network is that of transformers (`GroundingDinoForObjectDetection`); here is what leads from the authors'
-checkpoints to it: which of their two sizes one is, the names, and the projections that transformers keeps apart.
+The network is that of transformers (`GroundingDinoForObjectDetection`). This module converts the authors' checkpoints
+to it: it detects which of the two sizes a checkpoint has, renames its parameters, and splits stacked projections.
 
 Reference: S. Liu et al., "Grounding DINO: Marrying DINO with Grounded Pre-Training for Open-Set Object Detection",
 ECCV 2024.
@@ -22,6 +22,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from betwixt.errors import InputError
+from betwixt.masks.checkpoint_names import apply_first_rule
 
 __all__ = [
     "SWIN_B",
@@ -36,21 +37,21 @@ __all__ = [
 
 @dataclass(frozen=True)
 class GroundingDINOConfig:
-    """Sizes of the network.
+    """Hyper-parameters of the network.
 
     Attributes:
-        channels: Of the first stage of the Swin backbone.
-        depths: Blocks of its stages.
-        heads: Attention heads of its stages.
-        window: Side of its attention windows.
-        layers: Of the enhancer, and of the decoder.
-        width: Channels from the backbones on.
-        mlp: Channels of the MLPs there.
-        queries: How many boxes are found.
+        channels: Channels of the first stage of the Swin backbone.
+        depths: Blocks of the backbone's stages.
+        heads: Attention heads of the backbone's stages.
+        window: Side of the backbone's attention windows.
+        layers: Layers of the enhancer, and of the decoder.
+        width: Channels of enhancer and decoder.
+        mlp: Channels of the MLPs of enhancer and decoder.
+        queries: Number of predicted boxes.
         text_width: Channels of BERT.
-        text_layers: Its layers.
-        text_mlp: Channels of its MLPs.
-        words: Size of its vocabulary.
+        text_layers: Layers of BERT.
+        text_mlp: Channels of BERT's MLPs.
+        words: Size of BERT's vocabulary.
     """
 
     channels: int = 96
@@ -73,20 +74,20 @@ SWIN_B = GroundingDINOConfig(128, (2, 2, 18, 2), (4, 8, 16, 32), 12)
 
 
 def config_of(tensors: Mapping[str, Tensor], path: object = "The file") -> GroundingDINOConfig:
-    """Which of the published networks tensors are of, by the authors' names or by ours.
+    """The configuration of the published network that tensors belong to, under the authors' names or ours.
 
     Raises:
-        InputError: if of none.
+        InputError: if they belong to none.
     """
     pattern = r"(backbone\.0\.patch_embed\.proj|embeddings\.patch_embeddings\.projection)\.weight$"
-    found = [int(tensor.shape[0]) for name, tensor in tensors.items() if re.search(pattern, name)]
-    if not found:
+    channels = [int(tensor.shape[0]) for name, tensor in tensors.items() if re.search(pattern, name)]
+    if not channels:
         raise InputError(f"{path} holds weights of another network than Grounding DINO: it has no such backbone.")
     for config in (SWIN_T, SWIN_B):
-        if found[0] == config.channels:
+        if channels[0] == config.channels:
             return config
     raise InputError(
-        f"{path} holds a Grounding DINO whose backbone has {found[0]} channels, which is neither Swin-T nor Swin-B."
+        f"{path} holds a Grounding DINO whose backbone has {channels[0]} channels, which is neither Swin-T nor Swin-B."
     )
 
 
@@ -94,7 +95,7 @@ _SWIN = "model.backbone.conv_encoder.model."
 _NAMES = (
     (r"^backbone\.0\.patch_embed\.proj\.", f"{_SWIN}swin.embeddings.patch_embeddings.projection."),
     (r"^backbone\.0\.patch_embed\.norm\.", f"{_SWIN}swin.embeddings.norm."),
-    # Their stages count from 0, those of transformers from 1: 0 is the patches.
+    # The authors' stages count from 0, those of transformers from 1.
     (r"^backbone\.0\.norm1\.", f"{_SWIN}hidden_states_norms.stage2."),
     (r"^backbone\.0\.norm2\.", f"{_SWIN}hidden_states_norms.stage3."),
     (r"^backbone\.0\.norm3\.", f"{_SWIN}hidden_states_norms.stage4."),
@@ -134,43 +135,38 @@ _PARTS = (
     (r"(model\.decoder\.layers\.\d+)\.norm2\.", r"\1.self_attn_layer_norm."),
     (r"(model\.decoder\.layers\.\d+)\.norm3\.", r"\1.final_layer_norm."),
 )
-_THEIRS = ("backbone.0.", "input_proj.", "bert.", "feat_map.", "transformer.", "bbox_embed.")
+_REFERENCE_PREFIXES = ("backbone.0.", "input_proj.", "bert.", "feat_map.", "transformer.", "bbox_embed.")
 _STACKED = re.compile(r"^(.*?)\.(?:attn\.qkv\.|in_proj_)(weight|bias)$")
 
 
 def from_reference_name(name: str) -> str:
-    """The name in transformers of a parameter of the authors' network; other names stay as they are."""
-    if not name.startswith(_THEIRS):
+    """The name in transformers of a parameter of the authors' network; other names are returned unchanged."""
+    if not name.startswith(_REFERENCE_PREFIXES):
         return name
-    for pattern, replacement in _NAMES:
-        name, count = re.subn(pattern, replacement, name)
-        if count:
-            break
-    for pattern, replacement in _PARTS:
-        name, count = re.subn(pattern, replacement, name)
-        if count:
-            break
-    return f"dino.{name}"
+    return f"dino.{apply_first_rule(apply_first_rule(name, _NAMES), _PARTS)}"
 
 
 def from_reference(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' tensors by our names, query, key and value apart; what has other names is handed on."""
-    ours: dict[str, Tensor] = {}
+    """Rename the authors' tensors, and split stacked projections of query, key and value; others are unchanged."""
+    renamed: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        stacked = _STACKED.match(name) if name.startswith(_THEIRS) else None
+        stacked = _STACKED.match(name) if name.startswith(_REFERENCE_PREFIXES) else None
         if stacked is None or tensor.shape[0] % 3:
-            ours[from_reference_name(name)] = tensor
+            renamed[from_reference_name(name)] = tensor
             continue
-        place, kind = from_reference_name(f"{stacked[1]}."), stacked[2]
+        prefix, kind = from_reference_name(f"{stacked[1]}."), stacked[2]
         attention = ("attention.q_proj", "attention.k_proj", "attention.v_proj")
-        parts = attention if place.startswith(f"dino.{_SWIN}") else ("query", "key", "value")
-        for part, third in zip(parts, tensor.chunk(3), strict=True):
-            ours[f"{place}{part}.{kind}"] = third
-    return ours
+        projections = attention if prefix.startswith(f"dino.{_SWIN}") else ("query", "key", "value")
+        for projection, part in zip(projections, tensor.chunk(3), strict=True):
+            renamed[f"{prefix}{projection}.{kind}"] = part
+    return renamed
 
 
 class GroundingDINO(nn.Module):
-    """The network of transformers.
+    """Grounding DINO, as implemented in transformers.
+
+    Args:
+        config: Hyper-parameters.
 
     Raises:
         ImportError: if transformers is not installed.
@@ -194,27 +190,27 @@ class GroundingDINO(nn.Module):
                 },
                 d_model=config.width, encoder_layers=config.layers, decoder_layers=config.layers,
                 encoder_ffn_dim=config.mlp, decoder_ffn_dim=config.mlp, num_queries=config.queries,
-                # Written in PyTorch: transformers would fetch compiled ones.
+                # Use PyTorch operators: transformers would download compiled kernels.
                 disable_custom_kernels=True,
             )
         )  # fmt: skip
-        # The norm of the backbone's own last output, which nothing here reads and the authors do not have.
+        # The norm of the backbone's last output is unused, and absent from the authors' checkpoints.
         self.dino.model.backbone.conv_encoder.model.swin.layernorm = nn.Identity()
 
     def forward(self, image: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Find what tokens say.
+        """Detect the objects that a text names.
 
         Args:
-            image: (1, 3, H, W), RGB, less ImageNet's mean over its standard deviation.
-            tokens: (1, T), T <= 256, of BERT's vocabulary: "[CLS] dog . grey horse . [SEP]".
+            image: (1, 3, H, W), RGB, normalised by ImageNet's mean and standard deviation.
+            tokens: (1, T), T <= 256, token ids of BERT: "[CLS] dog . grey horse . [SEP]".
 
         Returns:
-            Logits (queries, T), and boxes (queries, 4): centre (x, y), width, height, as parts of the picture.
+            Logits (queries, T), and boxes (queries, 4): centre (x, y), width and height relative to the image.
         """
-        found = self.dino(pixel_values=image, input_ids=tokens)
-        return found.logits[0, :, : tokens.shape[1]], found.pred_boxes[0]
+        output = self.dino(pixel_values=image, input_ids=tokens)
+        return output.logits[0, :, : tokens.shape[1]], output.pred_boxes[0]
 
 
 def build_from_checkpoint(tensors: Mapping[str, Tensor], path: object) -> GroundingDINO:
-    """The network, without weights, that a checkpoint's tensors are for; `path` is for messages."""
+    """Build the network that a checkpoint's tensors belong to, without loading them; `path` is for error messages."""
     return GroundingDINO(config_of(tensors, path))

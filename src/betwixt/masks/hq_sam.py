@@ -1,12 +1,13 @@
-"""HQ-SAM: the mask of what lies in a box.
+"""HQ-SAM: segmentation of the object in a box.
 
     image (1, 3, 1024, 1024) ─► ViT ─┬─► embedding (1, 256, 64, 64) ───────────────┐
                                      └─► early features of the first global block ─┤
     boxes (n, 4) ─► prompt encoder ─► two tokens a box ────────────────────────────┴─► decoder ─► logits (n, 256, 256)
 
-SAM with one more output token: its mask, made of features of the decoder, of the last and of an early layer of the
-encoder, is added to SAM's own. The network is that of transformers (`SamHQModel`); here is what leads from the authors'
-checkpoints to it: which of their three sizes one is, and the names.
+HQ-SAM is SAM with one more output token, whose mask is computed from features of the decoder and of the last and an
+early layer of the encoder, and added to SAM's own mask. The network is that of transformers (`SamHQModel`). This module
+converts the authors' checkpoints to it: it detects which of the three sizes a checkpoint has, and renames its
+parameters.
 
 Reference: L. Ke et al., "Segment Anything in High Quality", NeurIPS 2023.
 """
@@ -22,26 +23,27 @@ import torch
 from torch import Tensor, nn
 
 from betwixt.errors import InputError
+from betwixt.masks.checkpoint_names import apply_first_rule
 
 __all__ = ["HQSAM", "VIT_B", "VIT_H", "VIT_L", "HQSAMConfig", "build_from_checkpoint", "config_of", "from_reference"]
 
 
 @dataclass(frozen=True)
 class HQSAMConfig:
-    """Sizes of the network.
+    """Hyper-parameters of the network.
 
     Attributes:
-        channels: Of the ViT.
-        depth: Its blocks.
-        heads: Its attention heads.
-        whole: Which blocks attend to the whole picture; the others to windows.
-        size: Side of the square picture, in pixels.
-        patch: Side of a patch.
+        channels: Channels of the ViT.
+        depth: Blocks of the ViT.
+        heads: Attention heads of the ViT.
+        whole: The indices of the blocks with global attention; the others attend to windows.
+        size: Side of the square input image, in pixels.
+        patch: Side of a patch, in pixels.
         window: Side of an attention window, in patches.
         prompt: Channels of prompts and decoder.
         decoder_heads: Attention heads of the decoder.
-        decoder_mlp: Channels of its MLPs.
-        quality: Channels of the head that predicts how good a mask is.
+        decoder_mlp: Channels of the decoder's MLPs.
+        quality: Channels of the head that predicts the IoU of a mask.
     """
 
     channels: int = 768
@@ -64,23 +66,23 @@ VIT_H = HQSAMConfig(1280, 32, 16, (7, 15, 23, 31))
 
 
 def config_of(tensors: Mapping[str, Tensor], path: object = "The file") -> HQSAMConfig:
-    """Which of the published networks tensors are of, by the authors' names or by ours.
+    """The configuration of the published network that tensors belong to, under the authors' names or ours.
 
     Raises:
-        InputError: if of none.
+        InputError: if they belong to none.
     """
-    places = [t for name, t in tensors.items() if re.search(r"(image|vision)_encoder\.pos_embed$", name)]
+    positions = [t for name, t in tensors.items() if re.search(r"(image|vision)_encoder\.pos_embed$", name)]
     blocks = [
         m for name in tensors if (m := re.search(r"_encoder\.(?:blocks|layers)\.(\d+)\.attn\.qkv\.weight$", name))
     ]
-    if not places or not blocks:
+    if not positions or not blocks:
         raise InputError(f"{path} holds weights of another network than HQ-SAM: it has no such image encoder.")
-    found = int(places[0].shape[-1]), 1 + max(int(m[1]) for m in blocks)
+    channels, depth = int(positions[0].shape[-1]), 1 + max(int(m[1]) for m in blocks)
     for config in (VIT_B, VIT_L, VIT_H):
-        if found == (config.channels, config.depth):
+        if (channels, depth) == (config.channels, config.depth):
             return config
     raise InputError(
-        f"{path} holds an HQ-SAM of {found[0]} channels and {found[1]} blocks, which is none of ViT-B, ViT-L and ViT-H."
+        f"{path} holds an HQ-SAM of {channels} channels and {depth} blocks, which is none of ViT-B, ViT-L and ViT-H."
     )
 
 
@@ -125,28 +127,27 @@ _MLP_LAYERS = ("proj_in", "layers.0", "proj_out")
 
 
 def from_reference_name(name: str) -> str:
-    """The name in transformers of a parameter of the authors' network; other names stay as they are."""
+    """The name in transformers of a parameter of the authors' network; other names are returned unchanged."""
     if not name.startswith(("image_encoder.", "prompt_encoder.", "mask_decoder.")):
         return name
-    for pattern, replacement in _NAMES:
-        name, count = re.subn(pattern, replacement, name)
-        if count:
-            break
-    name = _MLP.sub(lambda m: f"{m[1]}.{_MLP_LAYERS[int(m[2])]}.", name)
+    name = _MLP.sub(lambda m: f"{m[1]}.{_MLP_LAYERS[int(m[2])]}.", apply_first_rule(name, _NAMES))
     return f"sam.{name}"
 
 
 def from_reference(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' tensors by our names; what has other names is handed on."""
-    ours = {from_reference_name(name): tensor for name, tensor in tensors.items()}
-    # A table of names lists what two parts share under both of its names.
-    if (matrix := ours.get(_MATRIX)) is not None:
-        ours["sam.prompt_encoder.shared_embedding.positional_embedding"] = matrix
-    return ours
+    """Rename the authors' tensors; others are unchanged."""
+    renamed = {from_reference_name(name): tensor for name, tensor in tensors.items()}
+    # A state dict lists a shared tensor under both of its names.
+    if (matrix := renamed.get(_MATRIX)) is not None:
+        renamed["sam.prompt_encoder.shared_embedding.positional_embedding"] = matrix
+    return renamed
 
 
 class HQSAM(nn.Module):
-    """The network of transformers, with one copy of what it keeps twice.
+    """HQ-SAM, as implemented in transformers, with a shared positional encoding.
+
+    Args:
+        config: Hyper-parameters.
 
     Raises:
         ImportError: if transformers is not installed.
@@ -174,7 +175,7 @@ class HQSAM(nn.Module):
                 },
             )
         )  # fmt: skip
-        # The matrix of the positional encoding is one, and as in the authors' network no parameter.
+        # The matrix of the positional encoding is shared, and a buffer as in the authors' network.
         shared = self.sam.shared_image_embedding
         matrix = shared.positional_embedding.data
         del shared.positional_embedding
@@ -182,57 +183,64 @@ class HQSAM(nn.Module):
         self.sam.prompt_encoder.shared_embedding = shared
 
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The embedding of a picture (1, 3, size, size), less SAM's mean over its deviation, and its early features."""
-        found = self.sam.vision_encoder(image)
-        return found.last_hidden_state, list(found.intermediate_embeddings)
-
-    def decode(self, encoded: tuple[Tensor, list[Tensor]], sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
-        """The masks of all output tokens, and how good SAM's own are.
-
-        The layers are those of transformers; their order is written out here, since its decoder (5.23) makes the masks
-        of the picture's features as they were before the attention, transposed, and so gives others than the authors'.
+        """The embedding and the early features of an image.
 
         Args:
-            encoded: Of one picture.
+            image: (1, 3, size, size), RGB, normalised by SAM's mean and standard deviation.
+        """
+        output = self.sam.vision_encoder(image)
+        return output.last_hidden_state, list(output.intermediate_embeddings)
+
+    def decode(self, encoded: tuple[Tensor, list[Tensor]], sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
+        """The masks of all output tokens, and the predicted IoU of SAM's own masks.
+
+        This calls the layers of transformers in the authors' order. The decoder of transformers (5.23) computes the
+        masks from the image features before the attention, transposed, and so gives other results.
+
+        Args:
+            encoded: The result of `encode`.
             sparse: Prompts as tokens, (n, tokens, prompt).
             dense: Prompts as a map, (1 or n, prompt, size / 16, size / 16).
 
         Returns:
-            Logits (n, 5, size / 4, size / 4), the HQ token's last, and scores (n, 4).
+            Logits (n, 5, size / 4, size / 4), the last of the HQ token, and IoU scores (n, 4).
         """
         decoder = self.sam.mask_decoder
         embedding, early = encoded[0], encoded[1][0].permute(0, 3, 1, 2)
         n = len(sparse)
         tokens = torch.cat((decoder.iou_token.weight, decoder.mask_tokens.weight, decoder.hq_token.weight))
         tokens = torch.cat((tokens.expand(n, -1, -1), sparse), dim=1)
-        place = self.sam.get_image_wide_positional_embeddings()
+        positions = self.sam.get_image_wide_positional_embeddings()
         tokens, features = decoder.transformer(
             point_embeddings=tokens[:, None],
             image_embeddings=(embedding + dense).expand(n, -1, -1, -1),
-            image_positional_embeddings=place.expand(n, -1, -1, -1),
+            image_positional_embeddings=positions.expand(n, -1, -1, -1),
             attention_similarity=None,
         )
         tokens, features = tokens[:, 0], features[:, 0].transpose(1, 2).unflatten(2, embedding.shape[-2:])
         gelu = decoder.activation
-        fine = gelu(decoder.upscale_layer_norm(decoder.upscale_conv1(features)))
-        fine = gelu(decoder.upscale_conv2(fine))
-        quality = decoder.encoder_conv2(gelu(decoder.encoder_norm(decoder.encoder_conv1(embedding))))
-        quality = quality + decoder.compress_vit_conv2(
+        upscaled = gelu(decoder.upscale_layer_norm(decoder.upscale_conv1(features)))
+        upscaled = gelu(decoder.upscale_conv2(upscaled))
+        encoder_features = decoder.encoder_conv2(gelu(decoder.encoder_norm(decoder.encoder_conv1(embedding))))
+        encoder_features = encoder_features + decoder.compress_vit_conv2(
             gelu(decoder.compress_vit_norm(decoder.compress_vit_conv1(early)))
         )
-        high = decoder.mask_conv2(gelu(decoder.mask_norm(decoder.mask_conv1(fine)))) + quality
+        hq_features = decoder.mask_conv2(gelu(decoder.mask_norm(decoder.mask_conv1(upscaled)))) + encoder_features
         count = len(decoder.mask_tokens.weight)
-        own = [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)]
-        masks = torch.einsum("nkc,nchw->nkhw", torch.stack(own, dim=1), fine)
-        last = torch.einsum("nc,nchw->nhw", decoder.hq_mask_mlp(tokens[:, 1 + count]), high)
+        kernels = [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)]
+        masks = torch.einsum("nkc,nchw->nkhw", torch.stack(kernels, dim=1), upscaled)
+        hq_mask = torch.einsum("nc,nchw->nhw", decoder.hq_mask_mlp(tokens[:, 1 + count]), hq_features)
         scores: Tensor = decoder.iou_prediction_head(tokens[:, 0])
-        return torch.cat((masks, last[:, None]), dim=1), scores
+        return torch.cat((masks, hq_mask[:, None]), dim=1), scores
 
     def forward(self, encoded: tuple[Tensor, list[Tensor]], boxes: Tensor) -> Tensor:
-        """Logits (n, size / 4, size / 4) of the masks of boxes (n, 4).
+        """The logits (n, size / 4, size / 4) of the masks of boxes.
 
-        Boxes are left, top, right, bottom, in pixels of the picture. The logits are SAM's single mask and that of the
-        HQ token together, as the authors' demonstrations take them.
+        They are the sum of SAM's single mask and the mask of the HQ token, as in the authors' demos.
+
+        Args:
+            encoded: The result of `encode`.
+            boxes: (n, 4): left, top, right, bottom, in pixels of the input image.
         """
         sparse, dense = self.sam.prompt_encoder(
             input_points=None, input_labels=None, input_boxes=boxes[None], input_masks=None
@@ -242,5 +250,5 @@ class HQSAM(nn.Module):
 
 
 def build_from_checkpoint(tensors: Mapping[str, Tensor], path: object) -> HQSAM:
-    """The network, without weights, that a checkpoint's tensors are for; `path` is for messages."""
+    """Build the network that a checkpoint's tensors belong to, without loading them; `path` is for error messages."""
     return HQSAM(config_of(tensors, path))

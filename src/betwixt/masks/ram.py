@@ -1,20 +1,20 @@
-"""RAM: which of thousands of tags an image deserves.
+"""RAM (Recognize Anything): image tagging with thousands of tags.
 
     image (N, 3, 384, 384)
        │
        ▼
-    Swin-L: patches of 4x4 ─► 4 stages of windowed attention, halved between ─► norm ─► tokens (N, 144, 1536)
-       │                                                       their mean goes first ─► (N, 145, 1536)
+    Swin-L: patches of 4x4 ─► 4 stages of windowed attention, each at half the size ─► norm ─► tokens (N, 144, 1536)
+       │                                                               their mean is prepended ─► (N, 145, 1536)
        ▼
     image_proj ─► (N, 145, 512) ── keys and values ─────────────┐
                                                                 ▼
     label_embed (4585, 512) ─► wordvec_proj ─► ReLU ─► 2 x (cross-attention, MLP) ─► fc ─► logits (N, 4585)
 
-Each tag is a query, made of the embedding of its name, that looks for itself in the picture: layers of a BERT without
-self-attention, as in Query2Label. Only the tagging path of the paper is here; what its checkpoints hold beside (an
-encoder and a decoder for captions) is not needed for tags.
+Each tag is a query, made from the embedding of its name, that attends to the image tokens: BERT layers without
+self-attention, as in Query2Label. Only the tagging path of the paper is implemented; its checkpoints also hold an
+encoder and a decoder for captions, which tags do not need.
 
-The backbone takes a picture whose sides are multiples of patch, windows and all halvings: 384 for the published
+The sides of the input image must be a multiple of the patch, the windows and all downsampling: 384 for the published
 weights.
 
 References: Y. Zhang, X. Huang et al., "Recognize Anything: A Strong Image Tagging Model", CVPR Workshops 2024;
@@ -36,21 +36,21 @@ __all__ = ["RAM", "RAM_SWIN_L", "RAMConfig", "RAMOutput", "build_from_checkpoint
 
 @dataclass(frozen=True)
 class RAMConfig:
-    """Sizes of the network.
+    """Hyper-parameters of the network.
 
     Attributes:
-        size: Side of the square picture, in pixels.
-        patch: Side of a patch.
-        channels: Of the first stage of the backbone; each further stage has twice as many.
+        size: Side of the square input image, in pixels.
+        patch: Side of a patch, in pixels.
+        channels: Channels of the first stage of the backbone; each further stage has twice as many.
         depths: Blocks of each stage.
         heads: Attention heads of each stage.
         window: Side of an attention window, in patches.
-        projection: Channels of image tokens and tag embeddings where they meet.
+        projection: Channels of the projected image tokens and of the tag embeddings.
         hidden: Channels of the tagging head.
-        head_layers: Its layers.
-        head_heads: Its attention heads.
-        head_mlp: Channels of its MLPs.
-        tags: How many there are.
+        head_layers: Layers of the tagging head.
+        head_heads: Attention heads of the tagging head.
+        head_mlp: Channels of the tagging head's MLPs.
+        tags: Number of tags.
     """
 
     size: int = 384
@@ -73,12 +73,12 @@ RAM_SWIN_L = RAMConfig()
 
 @dataclass(frozen=True)
 class RAMOutput:
-    """What the network finds.
+    """The tag logits and the intermediate results of the network.
 
     Attributes:
         logits: (N, tags), before the sigmoid.
-        tokens: (N, 1 + patches, C) of the backbone, their mean first.
-        projected: (N, 1 + patches, projection), what the tags look at.
+        tokens: (N, 1 + patches, C), the tokens of the backbone, their mean first.
+        projected: (N, 1 + patches, projection), the keys and values of the tagging head.
         tags: (N, tags, hidden), the queries after the last layer.
     """
 
@@ -89,7 +89,7 @@ class RAMOutput:
 
 
 def from_reference_name(name: str) -> str:
-    """Our name of a parameter of the authors' network."""
+    """The name here of a parameter of the authors' network."""
     name = name.replace("visual_encoder.", "backbone.", 1)
     name = name.replace(".attn.relative_position_bias_table", ".attn.bias_table")
     name = re.sub(r"^tagging_head\.encoder\.layer\.", "head.", name)
@@ -102,7 +102,7 @@ def from_reference_name(name: str) -> str:
 
 
 class WindowAttention(nn.Module):
-    """Attention inside windows, with a learned bias for each relative position: (B, side², C) -> the same."""
+    """Attention inside windows, with a learned bias for each relative position: (B, side², C) -> (B, side², C)."""
 
     def __init__(self, channels: int, heads: int, side: int) -> None:
         super().__init__()
@@ -115,12 +115,12 @@ class WindowAttention(nn.Module):
         self.register_buffer("index", index, persistent=False)
         self.index: Tensor
 
-    def forward(self, x: Tensor, hidden: Tensor | None) -> Tensor:
-        """`hidden` (windows, side², side²) tells which pixels do not see each other."""
+    def forward(self, x: Tensor, masked: Tensor | None) -> Tensor:
+        """Attend; `masked` (windows, side², side²) is True where a pixel may not attend to another."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         bias = self.bias_table[self.index.reshape(-1)].reshape(*self.index.shape, -1).permute(2, 0, 1)[None]
-        if hidden is not None:
-            mask = torch.zeros(hidden.shape, dtype=x.dtype, device=x.device).masked_fill(hidden, -100.0)
+        if masked is not None:
+            mask = torch.zeros(masked.shape, dtype=x.dtype, device=x.device).masked_fill(masked, -100.0)
             bias = (bias + mask[:, None]).repeat(len(x) // len(mask), 1, 1, 1)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.expand(len(x), -1, -1, -1))
         out: Tensor = self.proj(x.transpose(1, 2).flatten(2))
@@ -128,11 +128,11 @@ class WindowAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """One block of Swin: (N, H, W, C) -> the same. Sides are multiples of the window's."""
+    """A block of Swin: (N, H, W, C) -> (N, H, W, C); the sides are multiples of the window's."""
 
     def __init__(self, channels: int, heads: int, side: int, window: int, shifted: bool) -> None:
         super().__init__()
-        # Where one window holds the whole map there is nothing to shift.
+        # A single window that covers the map is not shifted.
         self.window = min(window, side)
         self.shift = window // 2 if shifted and side > window else 0
         self.norm1 = nn.LayerNorm(channels)
@@ -140,28 +140,28 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.mlp = MLP(channels)
 
-    def _cut(self, x: Tensor) -> Tensor:
+    def _partition(self, x: Tensor) -> Tensor:
         """(N, H, W, C) -> (N windows, side², C)."""
         n, h, w, c = x.shape
         x = x.reshape(n, h // self.window, self.window, w // self.window, self.window, c)
         return x.transpose(2, 3).reshape(-1, self.window**2, c)
 
-    def _hidden(self, h: int, w: int, device: torch.device) -> Tensor:
-        """(windows, side², side²): after the shift, windows at the end hold pixels from both ends of the map."""
-        parts = []
+    def _attention_mask(self, h: int, w: int, device: torch.device) -> Tensor:
+        """(windows, side², side²): True for pixels from opposite ends of the map, which the shift brings together."""
+        groups = []
         for length in (h, w):
             i = torch.arange(length, device=device)
-            parts.append((i >= length - self.window).long() + (i >= length - self.shift).long())
-        part = self._cut((3 * parts[0][:, None] + parts[1])[None, :, :, None])[..., 0]
-        return part[:, :, None] != part[:, None, :]
+            groups.append((i >= length - self.window).long() + (i >= length - self.shift).long())
+        group = self._partition((3 * groups[0][:, None] + groups[1])[None, :, :, None])[..., 0]
+        return group[:, :, None] != group[:, None, :]
 
     def forward(self, x: Tensor) -> Tensor:
         n, h, w, c = x.shape
-        y, hidden = self.norm1(x), None
+        y, masked = self.norm1(x), None
         if self.shift:
             y = y.roll((-self.shift, -self.shift), (1, 2))
-            hidden = self._hidden(h, w, x.device)
-        y = self.attn(self._cut(y), hidden)
+            masked = self._attention_mask(h, w, x.device)
+        y = self.attn(self._partition(y), masked)
         y = y.reshape(n, h // self.window, w // self.window, self.window, self.window, c)
         y = y.transpose(2, 3).reshape(n, h, w, c)
         if self.shift:
@@ -172,7 +172,7 @@ class Block(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear layers, four times as wide between them."""
+    """Two linear layers with four times the channels between them."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -184,8 +184,8 @@ class MLP(nn.Module):
         return out
 
 
-class Halving(nn.Module):
-    """Each 2x2 pixels to one: (N, H, W, C) -> (N, H/2, W/2, 2C)."""
+class PatchMerging(nn.Module):
+    """Merges 2x2 pixels: (N, H, W, C) -> (N, H/2, W/2, 2C)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -193,19 +193,19 @@ class Halving(nn.Module):
         self.norm = nn.LayerNorm(4 * channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        # Column by column: (0, 0), (1, 0), (0, 1), (1, 1) as (row, column).
-        four = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        out: Tensor = self.reduction(self.norm(torch.cat(four, dim=-1)))
+        # In the order (0, 0), (1, 0), (0, 1), (1, 1) of (row, column).
+        pixels = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        out: Tensor = self.reduction(self.norm(torch.cat(pixels, dim=-1)))
         return out
 
 
 class Stage(nn.Module):
-    """The blocks of one resolution, and the step to the next."""
+    """The blocks of one resolution, and the downsampling to the next."""
 
     def __init__(self, channels: int, depth: int, heads: int, side: int, window: int, last: bool) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(Block(channels, heads, side, window, i % 2 == 1) for i in range(depth))
-        self.downsample = None if last else Halving(channels)
+        self.downsample = None if last else PatchMerging(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         for block in self.blocks:
@@ -248,7 +248,7 @@ class Swin(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """Queries (N, Q, hidden) look at tokens (N, T, projection)."""
+    """Cross-attention from queries (N, Q, hidden) to tokens (N, T, projection)."""
 
     def __init__(self, hidden: int, projection: int, heads: int) -> None:
         super().__init__()
@@ -268,7 +268,7 @@ class CrossAttention(nn.Module):
 
 
 class TagLayer(nn.Module):
-    """A layer of the tagging head: norms stand after the sums, as in BERT."""
+    """A layer of the tagging head, with norms after the residual sums, as in BERT."""
 
     def __init__(self, config: RAMConfig) -> None:
         super().__init__()
@@ -285,7 +285,7 @@ class TagLayer(nn.Module):
 
 
 class RAM(nn.Module):
-    """The network; see the module for what it computes."""
+    """The tagging network of RAM; the module's docstring describes it."""
 
     def __init__(self, config: RAMConfig = RAM_SWIN_L) -> None:
         super().__init__()
@@ -298,7 +298,7 @@ class RAM(nn.Module):
         self.fc = nn.Linear(config.hidden, 1)
 
     def forward(self, image: Tensor) -> RAMOutput:
-        """Tag a picture (N, 3, size, size), RGB, less ImageNet's mean over its standard deviation."""
+        """Tag images (N, 3, size, size), RGB, normalised by ImageNet's mean and standard deviation."""
         tokens = self.backbone(image)
         projected = self.image_proj(tokens)
         tags = F.relu(self.wordvec_proj(self.label_embed)).expand(len(image), -1, -1)
@@ -308,5 +308,5 @@ class RAM(nn.Module):
 
 
 def build_from_checkpoint(tensors: Mapping[str, Tensor], path: object) -> RAM:
-    """The network, without weights, that a checkpoint's tensors are for; `path` is for messages."""
+    """Build the network that a checkpoint's tensors belong to, without loading them; `path` is for error messages."""
     return RAM(RAM_SWIN_L)
