@@ -18,8 +18,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["BetwixtError", "DamagedInputError", "InputError", "Interrupted", "OutputError", "UsageError"]
-
 
 class BetwixtError(Exception):
     """Base class of the errors that a user can cause.

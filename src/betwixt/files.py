@@ -13,18 +13,6 @@ from typing import Self
 
 from betwixt.errors import InputError, OutputError
 
-__all__ = [
-    "AtomicOutput",
-    "check_output",
-    "error_text",
-    "file_hash",
-    "files_fingerprint",
-    "read_error",
-    "temporary_path",
-    "write_atomically",
-    "write_error",
-]
-
 
 class AtomicOutput(ABC):
     """An output that appears whole or not at all; as a context manager it commits, or aborts if the block raises."""

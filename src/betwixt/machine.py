@@ -14,16 +14,6 @@ from pathlib import Path
 
 from betwixt.errors import UsageError
 
-__all__ = [
-    "available_cores",
-    "cache_folder",
-    "describe_machine",
-    "is_installed",
-    "peak_memory",
-    "require_torch",
-    "torch_version",
-]
-
 
 def available_cores() -> int:
     """The number of cores that this process may use."""

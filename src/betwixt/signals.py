@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-__all__ = ["defer_signals"]
-
 _MAX_DELAY = 5.0
 """Seconds after which further signals are let through, in case the block waits for something that never comes."""
 

@@ -15,8 +15,6 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from betwixt.errors import UsageError
 
-__all__ = ["parse_table", "refuse_unknown_keys"]
-
 T = TypeVar("T")
 
 

@@ -15,8 +15,6 @@ from pathlib import Path
 from betwixt.errors import InputError
 from betwixt.files import file_hash, read_error, write_atomically
 
-__all__ = ["ranges_file", "read_activation_ranges", "write_activation_ranges"]
-
 
 def ranges_file(weights: Path) -> Path:
     """The path of the activation ranges that belong to a weights file."""

@@ -10,8 +10,6 @@ from pathlib import Path
 from betwixt.errors import UsageError
 from betwixt.machine import require_torch
 
-__all__ = ["PRECISIONS", "check_device", "check_precision", "cpu_computes_in_bf16", "is_cpu"]
-
 PRECISIONS = ("fp32", "bf16", "fp16")
 """The precisions in which every network runs."""
 

@@ -21,8 +21,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["FakeQuantConv", "estimate_ranges", "observe_activations", "quantize_network"]
-
 _SAMPLE_SIZE = 100_000
 """How many values of an input are used at most to estimate a percentile."""
 

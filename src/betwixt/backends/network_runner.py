@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["NetworkPart", "NetworkRunner", "TrainedNetwork"]
-
 Map = NDArray[Any]
 
 

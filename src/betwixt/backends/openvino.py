@@ -31,8 +31,6 @@ from betwixt.machine import cache_folder, require_torch, torch_version
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["CompiledModule", "fastest_precision", "supports_precision"]
-
 _Map = NDArray[Any]
 
 _Traced = Callable[[], "tuple[nn.Module, Sequence[Tensor]]"]

@@ -10,8 +10,6 @@ import typer
 
 from betwixt.cli import options as o
 
-__all__ = ["benchmark"]
-
 
 def benchmark(
     model: Annotated[str, typer.Option(metavar="NAME[,NAME..]", help="Which models (see betwixt models).")] = "auto",

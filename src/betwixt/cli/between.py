@@ -9,8 +9,6 @@ import typer
 
 from betwixt.cli import options as o
 
-__all__ = ["between"]
-
 
 def between(
     first: Annotated[str, typer.Argument(metavar="A", help="The first image.")],

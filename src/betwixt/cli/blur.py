@@ -7,8 +7,6 @@ from typing import Any
 from betwixt.cli.options import conversion_command, run_conversion
 from betwixt.pipeline.options import BLUR
 
-__all__ = ["blur"]
-
 
 @conversion_command(BLUR)
 def blur(source: str, target: str, **options: Any) -> None:

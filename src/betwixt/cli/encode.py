@@ -9,8 +9,6 @@ import typer
 
 from betwixt.cli import options as o
 
-__all__ = ["decode", "encode"]
-
 
 def encode(
     source: Annotated[str, typer.Argument(metavar="IN", help="A video, or images (folder, pattern).")],

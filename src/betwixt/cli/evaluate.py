@@ -10,8 +10,6 @@ import typer
 
 from betwixt.cli import options as o
 
-__all__ = ["evaluate"]
-
 
 def evaluate(
     dataset: Annotated[str, typer.Option(help="vimeo90k, ucf101, middlebury, snu-film-hard, frames, video, ..")],

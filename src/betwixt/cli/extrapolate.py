@@ -7,8 +7,6 @@ from typing import Any
 from betwixt.cli.options import conversion_command, run_conversion
 from betwixt.pipeline.options import EXTRAPOLATE
 
-__all__ = ["extrapolate"]
-
 
 @conversion_command(EXTRAPOLATE, without=("audio",))
 def extrapolate(source: str, target: str, **options: Any) -> None:

@@ -17,8 +17,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["find_command", "set_command", "translate"]
-
 _QUOTED = re.compile(r"`([^`=]+)(?:=([^`]*))?`")
 
 _parameters: dict[str, Any] = {}

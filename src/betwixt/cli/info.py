@@ -12,8 +12,6 @@ import typer
 if TYPE_CHECKING:
     from betwixt.pipeline.inspect import Findings
 
-__all__ = ["info"]
-
 _PRIMARIES = {1: "BT.709", 5: "BT.470BG", 6: "SMPTE 170M", 9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
 _TRANSFERS = {1: "BT.709", 6: "SMPTE 170M", 8: "linear", 13: "sRGB", 14: "BT.2020", 16: "PQ", 18: "HLG"}
 _MATRICES = {0: "RGB", 1: "BT.709", 5: "BT.470BG", 6: "SMPTE 170M", 9: "BT.2020"}

@@ -7,8 +7,6 @@ from typing import Any
 from betwixt.cli.options import conversion_command, run_conversion
 from betwixt.pipeline.options import INTERPOLATE
 
-__all__ = ["interpolate"]
-
 
 @conversion_command(INTERPOLATE)
 def interpolate(source: str, target: str, **options: Any) -> None:

@@ -34,8 +34,6 @@ from betwixt.cli import (
 from betwixt.errors import BetwixtError
 from betwixt.version import __version__
 
-__all__ = ["app", "main"]
-
 app = typer.Typer(
     name="betwixt",
     help="Betwixt interpolates video: new frames in between, for any video and any frame rate.",

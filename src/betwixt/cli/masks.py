@@ -9,8 +9,6 @@ import typer
 
 from betwixt.cli import options as o
 
-__all__ = ["masks"]
-
 
 def masks(
     source: Annotated[str, typer.Argument(metavar="IN", help="A video, or a folder or pattern of images.")],

@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["models"]
-
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
     """List the models: paper, parameters, which weights are available, licence."""

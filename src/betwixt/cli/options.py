@@ -22,33 +22,6 @@ if TYPE_CHECKING:
     from betwixt.pipeline.job import Plan
     from betwixt.pipeline.run import Summary
 
-__all__ = [
-    "AsJson",
-    "Codec",
-    "Device",
-    "End",
-    "File",
-    "Float",
-    "InputFps",
-    "Interlaced",
-    "Journal",
-    "Model",
-    "Number",
-    "Overwrite",
-    "PixelFormat",
-    "Quality",
-    "SceneCuts",
-    "Start",
-    "Text",
-    "Threads",
-    "VideoSource",
-    "Weights",
-    "conversion_command",
-    "off_switch",
-    "report_kept_work",
-    "run_conversion",
-]
-
 # Typer reads annotations at run time and does not know X | None.
 Text = Optional[str]  # noqa: UP045
 Number = Optional[int]  # noqa: UP045

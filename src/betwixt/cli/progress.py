@@ -13,8 +13,6 @@ from betwixt.cli.report import format_duration
 if TYPE_CHECKING:
     from betwixt.pipeline.run import Progress
 
-__all__ = ["ProgressDisplay", "conversion_progress"]
-
 _LINE_INTERVAL = 10.0
 """Seconds between two plain lines."""
 

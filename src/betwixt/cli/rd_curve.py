@@ -10,8 +10,6 @@ import typer
 
 from betwixt.cli import options as o
 
-__all__ = ["rd_curve"]
-
 
 def rd_curve(
     clips: Annotated[

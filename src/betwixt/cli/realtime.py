@@ -9,8 +9,6 @@ import typer
 
 from betwixt.cli import options as o
 
-__all__ = ["realtime"]
-
 
 def realtime(
     source: o.VideoSource,

@@ -23,26 +23,6 @@ if TYPE_CHECKING:
     from betwixt.pipeline.job import Plan
     from betwixt.pipeline.run import Summary
 
-__all__ = [
-    "format_bytes",
-    "format_duration",
-    "format_rate",
-    "open_console",
-    "plan_as_dict",
-    "print_costs",
-    "print_decoded",
-    "print_encoded",
-    "print_evaluations",
-    "print_json",
-    "print_line",
-    "print_notes",
-    "print_plan",
-    "print_summary",
-    "print_table",
-    "print_written",
-]
-
-
 # -- conversions
 
 

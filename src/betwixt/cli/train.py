@@ -16,8 +16,6 @@ from betwixt.cli import options as o
 if TYPE_CHECKING:
     from betwixt.cli.progress import ProgressDisplay
 
-__all__ = ["app"]
-
 Texts = Optional[list[str]]  # noqa: UP045 - Typer reads the annotation at run time
 
 Recipe = Annotated[

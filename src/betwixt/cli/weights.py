@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from betwixt.weights.install import ImportResult
     from betwixt.weights.verify import WeightsFile
 
-__all__ = ["app"]
-
 _AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 _Output = Annotated[
     o.File, typer.Option("--output", "-o", metavar="X.safetensors", help="Where to. Default: the weights folder.")

@@ -35,8 +35,6 @@ from betwixt.runtime.synthesis import PairSynthesis
 if TYPE_CHECKING:
     from betwixt.codec.coder import BFrameCoder
 
-__all__ = ["BFrameMaker", "BFrameResult"]
-
 
 @dataclass(frozen=True)
 class BFrameResult:

@@ -20,8 +20,6 @@ import av.error
 
 from betwixt.errors import UsageError
 
-__all__ = ["BASE_CODECS", "ORDERS", "BaseCodec", "base_encoder_options", "find_base_codec"]
-
 ORDERS = ("ip", "p", "own")
 
 

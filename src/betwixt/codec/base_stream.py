@@ -19,8 +19,6 @@ from betwixt.media.reader import Reader, StreamPacket
 from betwixt.media.timeline import TimeMap
 from betwixt.media.writer import VideoWriter
 
-__all__ = ["BaseStreamEncoder", "packet_checksums"]
-
 
 @dataclass(frozen=True)
 class BaseStreamEncoder:

@@ -54,8 +54,6 @@ from betwixt.weights.load import load_weights, read_tensors
 from betwixt.weights.metadata import read_metadata
 from betwixt.weights.store import embedded_file, find_installed
 
-__all__ = ["MODEL", "BFrameCoder", "finish_weights", "load_coder"]
-
 MODEL = "codec-b"
 """The name of its weights, as `betwixt weights` keeps them."""
 

@@ -42,8 +42,6 @@ from betwixt.version import __version__
 if TYPE_CHECKING:
     from betwixt.codec.coder import BFrameCoder
 
-__all__ = ["Decoded", "decode_video", "read_restore_data"]
-
 Progress = Callable[[str, int, int | None], None]
 
 

@@ -9,8 +9,6 @@ import numpy as np
 
 from betwixt.media.frames import bit_depth, has_alpha, planes
 
-__all__ = ["mean_squared_error", "psnr_from_mse"]
-
 
 def mean_squared_error(frame: av.VideoFrame, truth: av.VideoFrame) -> float:
     """The mean squared error over all samples of all planes but alpha, of samples in [0, 1].

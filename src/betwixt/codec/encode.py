@@ -51,8 +51,6 @@ from betwixt.version import __version__
 if TYPE_CHECKING:
     from betwixt.codec.coder import BFrameCoder
 
-__all__ = ["MODES", "Encoded", "encode_video"]
-
 MODES = ("bit-free", "bit-need", "base")
 """How B frames are coded; "base" leaves all of them to the base encoder, in the same order, for comparison."""
 

@@ -33,18 +33,6 @@ from torch import Tensor, nn
 from betwixt.codec.fixed_point import FixedPointConv2d, quantize, quantize_activations
 from betwixt.errors import UsageError
 
-__all__ = [
-    "SCALES",
-    "FactorizedPrior",
-    "LatentEntropyModel",
-    "ReferenceFeatures",
-    "SymbolDecoder",
-    "SymbolEncoder",
-    "gaussian_tables",
-    "require_constriction",
-    "scale_indices",
-]
-
 _SCALES_PER_OCTAVE = 4.0
 _MIN_LOG_SCALE, _MAX_LOG_SCALE = -4.0, 6.0
 

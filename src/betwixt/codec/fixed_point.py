@@ -23,8 +23,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["FixedPointConv2d", "quantize", "quantize_activations", "to_double_precision"]
-
 _ACTIVATION_STEPS = 16.0
 _MAX_ACTIVATION = 32.0
 _WEIGHT_STEPS = 256.0

@@ -18,8 +18,6 @@ from dataclasses import dataclass
 
 from av.video.frame import PictureType
 
-__all__ = ["Interval", "frame_types", "intervals", "kept_frames"]
-
 
 @dataclass(frozen=True)
 class Interval:

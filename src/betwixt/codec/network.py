@@ -64,19 +64,6 @@ from betwixt.models.compact.initial_motion import network_size, search_motion
 from betwixt.models.compact.network import Compact, compose
 from betwixt.models.dis.interpolator import search_size
 
-__all__ = [
-    "LAMBDA",
-    "BFrameMotion",
-    "BFrameNetwork",
-    "CodecConfig",
-    "Predictor",
-    "Reconstruction",
-    "code_from_step",
-    "search_true_flow",
-    "step_feature_from_code",
-    "step_from_code",
-]
-
 LAMBDA = 64.0
 """lambda = LAMBDA / step², in bits per pixel for a unit of mean squared error."""
 

@@ -19,8 +19,6 @@ from betwixt.media.colour import Colour
 from betwixt.models.base import Interpolator
 from betwixt.runtime.synthesis import PairSynthesis, SourceFrame, Synthesizer
 
-__all__ = ["PairChain", "map_in_order", "single_threaded_kernels"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 

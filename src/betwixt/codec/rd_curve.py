@@ -41,8 +41,6 @@ from betwixt.media.timeline import parse_time
 from betwixt.media.writer import VideoWriter
 from betwixt.models.registry import DEFAULT_MODEL, choose_model
 
-__all__ = ["CurveRequest", "measure_rd_curves"]
-
 _MIN_FRAMES = 2
 _MIN_SIDE = 176
 """MS-SSIM needs this many pixels."""

@@ -22,8 +22,6 @@ from betwixt.errors import UsageError
 from betwixt.evaluation.metrics import Image8
 from betwixt.files import write_atomically
 
-__all__ = ["bd_rate", "draw_comparison", "draw_curves", "import_library", "markdown_report", "rate_at"]
-
 _Curves = Mapping[tuple[str, str], list[CurvePoint]]
 """Points by clip and method."""
 

@@ -12,8 +12,6 @@ from typing import Any
 from betwixt.errors import InputError
 from betwixt.files import write_atomically
 
-__all__ = ["METHODS", "CurvePoint", "read_points", "sort_points", "write_points"]
-
 METHODS: dict[str, dict[str, Any]] = {
     "base": {"mode": "base"},
     "base-p": {"mode": "base", "order": "p"},

@@ -27,8 +27,6 @@ from betwixt.runtime.synthesis import PairSynthesis
 if TYPE_CHECKING:
     from betwixt.codec.coder import BFrameCoder
 
-__all__ = ["FrameRestorer", "RestoredFrame"]
-
 
 @dataclass(frozen=True)
 class RestoredFrame:

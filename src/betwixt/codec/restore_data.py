@@ -31,8 +31,6 @@ import numpy as np
 from betwixt.errors import InputError
 from betwixt.media.frames import planes
 
-__all__ = ["ATTACHMENT", "FORMAT", "TAG", "CodedFrame", "RestoreData", "frame_checksum", "pack", "unpack"]
-
 ATTACHMENT = "betwixt-restore.bin"
 """The name of the restore data among the attachments of a file."""
 

@@ -15,8 +15,6 @@ from betwixt.media.reader import Reader, StreamPacket
 from betwixt.media.scenes import CutDetector, make_thumbnail
 from betwixt.media.source import VideoSource, open_source
 
-__all__ = ["ReopenableSource", "Survey", "survey_source"]
-
 _MIN_DISTANCE = Fraction(2, 1000)
 """The smallest distance of two frames, in seconds: Matroska counts whole milliseconds."""
 

@@ -21,8 +21,6 @@ from betwixt.files import check_output, write_atomically
 from betwixt.models.registry import choose_model, model_info
 from betwixt.runtime.load import check_runtime
 
-__all__ = ["BenchmarkRequest", "BenchmarkResult", "run_benchmark"]
-
 _COST_KEY = ("model", "size", "runtime", "precision", "device", "machine")
 _END_TO_END_KEY = ("model", "size", "clip", "encoder", "machine")
 

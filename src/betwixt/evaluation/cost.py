@@ -28,11 +28,10 @@ import numpy as np
 from betwixt.backends.devices import check_device
 from betwixt.errors import UsageError
 from betwixt.machine import describe_machine, peak_memory, require_torch
-from betwixt.models.base import Image, Interpolator
+from betwixt.models.base import Interpolator
+from betwixt.models.frame_view import Image
 from betwixt.models.registry import load_network, model_info
 from betwixt.runtime.load import check_runtime, hash_weights, load_model
-
-__all__ = ["Cost", "count_flops", "count_parameters", "measure_cost", "parse_size"]
 
 _MIN_SIDE, _MAX_SIDE = 16, 16384
 

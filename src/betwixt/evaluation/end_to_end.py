@@ -27,8 +27,6 @@ from betwixt.machine import describe_machine
 from betwixt.models.registry import model_info
 from betwixt.runtime.load import hash_weights
 
-__all__ = ["EndToEndResult", "compare_with_minterpolate", "convert"]
-
 _CRF = 20
 
 

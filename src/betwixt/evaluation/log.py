@@ -12,8 +12,6 @@ from betwixt.errors import UsageError
 from betwixt.evaluation.scores import FrameScores, SkippedSample
 from betwixt.files import read_error, write_error
 
-__all__ = ["EvaluationLog"]
-
 
 class EvaluationLog:
     """The scores of an unfinished evaluation: JSON lines, of which the first says what is being measured.

@@ -19,8 +19,6 @@ from torch import Tensor, nn
 
 from betwixt.errors import InputError
 
-__all__ = ["LPIPS"]
-
 _WIDTHS = (64, 192, 384, 256, 256)
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)

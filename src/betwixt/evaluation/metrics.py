@@ -44,22 +44,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.models.base import Image
-
-__all__ = [
-    "DEFAULT_METRICS",
-    "METRICS",
-    "Image8",
-    "Metric",
-    "flicker",
-    "ie",
-    "ms_ssim",
-    "psnr",
-    "select_metrics",
-    "ssim",
-    "ssim_2d",
-    "to_uint8",
-]
+from betwixt.models.frame_view import Image
 
 Image8 = NDArray[np.uint8]
 """(H, W, 3) RGB, 0 to 255."""

@@ -12,8 +12,6 @@ from typing import Any
 from betwixt.errors import InputError, UsageError
 from betwixt.files import write_atomically
 
-__all__ = ["PlotPoint", "draw_plot", "read_quality"]
-
 
 @dataclass(frozen=True)
 class PlotPoint:

@@ -38,8 +38,6 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["PublishedFigure", "find_published_figures", "published_figures"]
-
 
 @dataclass(frozen=True)
 class PublishedFigure:

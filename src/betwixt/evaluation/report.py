@@ -19,20 +19,6 @@ from betwixt.evaluation.published import PublishedFigure, find_published_figures
 from betwixt.evaluation.scores import Evaluation
 from betwixt.files import write_atomically
 
-__all__ = [
-    "QUALITY_KEY",
-    "Context",
-    "FigureComparison",
-    "compare_with_published",
-    "evaluation_dict",
-    "quality_entry",
-    "read_table",
-    "to_json",
-    "update_table",
-    "write_frame_table",
-    "write_sequence_table",
-]
-
 
 @dataclass(frozen=True)
 class Context:

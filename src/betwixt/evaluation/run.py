@@ -40,8 +40,6 @@ from betwixt.models.registry import DEFAULT_MODEL, choose_model, model_info
 from betwixt.runtime.load import find_weights, hash_weights, load_model
 from betwixt.version import __version__
 
-__all__ = ["EvaluationRequest", "EvaluationResult", "run_evaluation"]
-
 
 @dataclass(frozen=True)
 class EvaluationRequest:

@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 
 from betwixt.evaluation.statistics import SampleStatistics, summarize
 
-__all__ = ["Evaluation", "FrameScores", "SkippedSample"]
-
 
 @dataclass(frozen=True)
 class FrameScores:

@@ -26,10 +26,9 @@ from betwixt.evaluation.log import EvaluationLog
 from betwixt.evaluation.metrics import Image8, Metric, flicker, to_uint8
 from betwixt.evaluation.scores import Evaluation, FrameScores, SkippedSample
 from betwixt.files import write_atomically, write_error
-from betwixt.models.base import Image, Interpolator, check_interpolates
+from betwixt.models.base import Interpolator, check_interpolates
 from betwixt.models.baselines.interpolator import Minterpolate
-
-__all__ = ["Model", "check_model", "evaluate", "restore_samples"]
+from betwixt.models.frame_view import Image
 
 Model = Interpolator | Minterpolate
 _Result = list[FrameScores] | SkippedSample

@@ -26,8 +26,6 @@ from betwixt.evaluation.scoring import Model, restore_samples
 from betwixt.files import write_atomically
 from betwixt.models.base import Interpolator, MotionPair
 
-__all__ = ["check_sheet_path", "write_sheet"]
-
 _COLUMNS = ("first", "second", "truth", "restored", "error x 4", "motion")
 _ERROR_GAIN = 4
 _MAX_WIDTH = 480

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["SampleStatistics", "summarize"]
-
 RESAMPLES = 10_000
 
 

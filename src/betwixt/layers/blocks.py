@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-__all__ = ["DoubleConv", "conv_leaky_relu", "conv_prelu", "deconv_prelu"]
-
 
 def conv_prelu(channels_in: int, channels_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     """A convolution and a PReLU with one slope per channel: (N, C, H, W) -> (N, C', H/stride, W/stride)."""

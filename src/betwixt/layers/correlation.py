@@ -29,17 +29,6 @@ from torch.utils.checkpoint import checkpoint
 
 from betwixt.layers.precision import at_least_float32
 
-__all__ = [
-    "AllPairsCorrelation",
-    "OnDemandCorrelation",
-    "all_pairs_correlation",
-    "fixed_window_matching",
-    "local_correlation",
-    "multi_scale_matching",
-    "pixel_coordinates",
-    "shifted_copies",
-]
-
 _LOOKUP_BYTES = 1 << 26
 """Approximate memory of the features that `OnDemandCorrelation` samples at a time."""
 

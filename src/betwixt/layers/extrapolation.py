@@ -33,8 +33,6 @@ from numpy.typing import NDArray
 
 from betwixt.layers.motion import FrameMotion
 
-__all__ = ["extrapolate_motion"]
-
 _Map = NDArray[Any]
 
 _IMPORTANCE_RATE = 0.5

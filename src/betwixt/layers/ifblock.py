@@ -22,8 +22,6 @@ from torch import Tensor, nn
 from betwixt.layers.resize import resize, resize_flow
 from betwixt.layers.warp import backward_warp
 
-__all__ = ["FlowEstimate", "IFBlock", "concatenate"]
-
 
 @dataclass(frozen=True)
 class FlowEstimate:

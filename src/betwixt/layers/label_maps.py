@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from betwixt.errors import InputError
 
-__all__ = ["MASK_SOURCE_NAMES", "MAX_LABELS", "LabelMap", "LabelMapPair", "MaskSourceName", "as_labels"]
-
 LabelMap = NDArray[np.uint8]
 """A label map: (H, W), uint8."""
 

@@ -40,8 +40,6 @@ from numpy.typing import NDArray
 from betwixt.errors import UsageError
 from betwixt.layers.motion import FrameMotion
 
-__all__ = ["Plane", "synthesize_planes"]
-
 Plane = NDArray[Any]
 """One plane of a frame: (h, w) or (h, w, c), uint8, uint16 (either byte order) or float32."""
 

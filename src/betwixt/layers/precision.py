@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["at_least_float32", "without_autocast"]
-
 
 def at_least_float32(x: Tensor) -> Tensor:
     """`x` in float32 if it has a 16-bit type; float32 and float64 as they are."""

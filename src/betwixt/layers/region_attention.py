@@ -22,15 +22,6 @@ from torch.utils.checkpoint import checkpoint
 
 from betwixt.layers.precision import without_autocast
 
-__all__ = [
-    "SCORES_AT_A_TIME",
-    "Regions",
-    "broadcast_to_pixels",
-    "downsample_labels",
-    "region_attention",
-    "region_means",
-]
-
 SCORES_AT_A_TIME = 1 << 24
 """Scores that `region_attention` holds at a time: 64 MiB, and as much again for the softmax."""
 

@@ -8,8 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["resize", "resize_flow", "resize_flow_to", "resize_to"]
-
 
 def resize(maps: Tensor, factor: float) -> Tensor:
     """(N, C, H, W) -> (N, C, H·factor, W·factor), sides rounded down."""

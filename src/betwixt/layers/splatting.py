@@ -35,8 +35,6 @@ from torch import Tensor
 
 from betwixt.layers.precision import at_least_float32
 
-__all__ = ["SplatMode", "splat", "splat_with_coverage"]
-
 SplatMode = Literal["summation", "average", "linear", "softmax"]
 
 

@@ -12,8 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["backward_warp"]
-
 
 def backward_warp(image: Tensor, flow: Tensor, mode: str = "bilinear") -> Tensor:
     """Sample an image at every pixel + flow.

@@ -23,8 +23,6 @@ from numpy.typing import NDArray
 
 from betwixt.machine import cache_folder
 
-__all__ = ["MaskCache", "cache_key"]
-
 _LIMIT = 2_000_000_000
 """Largest size of the cache, in bytes."""
 

@@ -24,16 +24,6 @@ from torch import Tensor, nn
 from betwixt.errors import InputError
 from betwixt.masks.checkpoint_names import apply_first_rule
 
-__all__ = [
-    "SWIN_B",
-    "SWIN_T",
-    "GroundingDINO",
-    "GroundingDINOConfig",
-    "build_from_checkpoint",
-    "config_of",
-    "from_reference",
-]
-
 
 @dataclass(frozen=True)
 class GroundingDINOConfig:

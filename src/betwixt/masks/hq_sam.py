@@ -25,8 +25,6 @@ from torch import Tensor, nn
 from betwixt.errors import InputError
 from betwixt.masks.checkpoint_names import apply_first_rule
 
-__all__ = ["HQSAM", "VIT_B", "VIT_H", "VIT_L", "HQSAMConfig", "build_from_checkpoint", "config_of", "from_reference"]
-
 
 @dataclass(frozen=True)
 class HQSAMConfig:

@@ -23,8 +23,6 @@ from torch.nn import functional as F
 from betwixt.errors import InputError
 from betwixt.masks.open_world import Boxes, Image, Mask
 
-__all__ = ["SETTINGS", "GroundingDINODetector", "HQSAMSegmenter", "RAMTagger"]
-
 _TAG_THRESHOLD, _BOX_THRESHOLD, _NMS_IOU = 0.68, 0.25, 0.5
 _MAX_TOKENS = 256
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

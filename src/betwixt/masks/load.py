@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     import torch
 
-__all__ = ["MASK_SOURCES", "load_mask_source"]
-
 MASK_SOURCES = ("regions", "open-world")
 """The names of the mask sources."""
 

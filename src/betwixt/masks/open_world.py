@@ -32,22 +32,6 @@ from numpy.typing import NDArray
 
 from betwixt.layers.label_maps import MAX_LABELS, LabelMapPair
 
-__all__ = [
-    "OVERLAP",
-    "REST",
-    "Boxes",
-    "Detector",
-    "Image",
-    "Mask",
-    "OpenWorldSegmenter",
-    "Segmenter",
-    "TagLabels",
-    "TaggedMasks",
-    "Tagger",
-    "common_tags",
-    "label_pair",
-]
-
 Image = NDArray[np.uint8]
 """An RGB image, (H, W, 3)."""
 Mask = NDArray[np.bool_]

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from betwixt.layers.label_maps import MAX_LABELS, LabelMap
 
-__all__ = ["COLOURS", "overlay_labels"]
-
 
 def _colours() -> NDArray[np.uint8]:
     # Hues are spaced by the golden ratio, so that labels with close numbers get distant colours.

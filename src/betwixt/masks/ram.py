@@ -31,8 +31,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["RAM", "RAM_SWIN_L", "RAMConfig", "RAMOutput", "build_from_checkpoint", "from_reference_name"]
-
 
 @dataclass(frozen=True)
 class RAMConfig:

@@ -50,8 +50,6 @@ from betwixt.errors import UsageError
 from betwixt.layers.label_maps import LabelMap, LabelMapPair
 from betwixt.models.dis.interpolator import Flows, find_flows
 
-__all__ = ["SETTINGS", "RegionTracker", "find_regions"]
-
 _Array = NDArray[Any]
 
 _AREA = 285 * 160

@@ -22,8 +22,6 @@ from betwixt.masks.cache import MaskCache, cache_key
 from betwixt.masks.open_world import Image, OpenWorldSegmenter, TaggedMasks, TagLabels, label_pair
 from betwixt.masks.regions import SETTINGS, RegionTracker
 
-__all__ = ["MaskSource", "OpenWorldMaskSource", "RegionMaskSource"]
-
 
 class MaskSource(ABC):
     """Base class of the mask sources. Not to be used from several threads at once.

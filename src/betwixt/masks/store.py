@@ -32,8 +32,6 @@ from betwixt.errors import InputError, OutputError
 from betwixt.files import AtomicOutput, write_error
 from betwixt.layers.label_maps import MASK_SOURCE_NAMES, MAX_LABELS, LabelMap, LabelMapPair, MaskSourceName, as_labels
 
-__all__ = ["MaskFolder", "MaskWriter"]
-
 _MANIFEST = "masks.json"
 _NAME = re.compile(r"^(?P<number>\d+)(?:-(?P<side>[01]))?\.(?:png|npy)$")
 

@@ -11,8 +11,6 @@ import av.error
 
 from betwixt.files import write_error
 
-__all__ = ["add_attachment", "read_attachment"]
-
 
 def add_attachment(source: Path, target: Path, name: str, data: bytes, tags: Mapping[str, str] | None = None) -> None:
     """Copy a Matroska file, packet by packet, and add an attachment.

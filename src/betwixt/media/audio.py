@@ -18,8 +18,6 @@ import av.container
 import av.error
 import av.filter
 
-__all__ = ["AudioStretcher", "choose_audio_encoder"]
-
 _LOSSLESS = ("flac", "alac", "wavpack", "tta", "ape", "mlp", "truehd")
 
 

@@ -27,17 +27,6 @@ from betwixt.errors import UsageError
 from betwixt.media.frames import bit_depth, has_alpha, is_rgb
 from betwixt.media.probe import HDR, VideoInfo
 
-__all__ = [
-    "Encoder",
-    "Encoding",
-    "carries_hdr",
-    "choose_encoder",
-    "container_of",
-    "options_for",
-    "pixel_format_for",
-    "resolve_encoding",
-]
-
 
 @dataclass(frozen=True)
 class Encoder:

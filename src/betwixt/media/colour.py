@@ -30,8 +30,6 @@ from numpy.typing import NDArray
 
 from betwixt.media.frames import Plane, bit_depth, is_rgb
 
-__all__ = ["Colour", "RGBConverter", "chroma_location", "colour_of"]
-
 FloatArray = NDArray[np.float32]
 
 Image = NDArray[np.float32]

@@ -19,8 +19,6 @@ import av.error
 from betwixt.errors import InputError
 from betwixt.files import error_text
 
-__all__ = ["InterruptiblePipe", "open_container"]
-
 
 class InterruptiblePipe:
     """A pipe that one thread reads, and that another thread can declare finished.

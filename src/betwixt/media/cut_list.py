@@ -12,8 +12,6 @@ from pathlib import Path
 
 from betwixt.errors import InputError
 
-__all__ = ["CutList", "read_cuts"]
-
 _FRAME = re.compile(r"[0-9]+")
 _SECONDS = re.compile(r"[0-9]+\.[0-9]*|\.[0-9]+")
 _CLOCK = re.compile(r"(?:([0-9]+):)?([0-5]?[0-9]):([0-5]?[0-9](?:\.[0-9]*)?)")

@@ -40,8 +40,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DuplicateDetector"]
-
 Luma = NDArray[np.uint8] | NDArray[np.uint16]
 """(height, width)."""
 

@@ -24,18 +24,6 @@ from numpy.typing import NDArray
 
 from betwixt.errors import InputError
 
-__all__ = [
-    "Plane",
-    "bit_depth",
-    "frame_from_planes",
-    "has_alpha",
-    "is_rgb",
-    "luma8",
-    "planes",
-    "supported_format",
-    "to_supported_format",
-]
-
 Plane = NDArray[Any]
 """Samples of one plane: (h, w) or (h, w, channels), uint8 or uint16."""
 

@@ -33,8 +33,6 @@ from betwixt.errors import OutputError, UsageError
 from betwixt.files import AtomicOutput, check_output, temporary_path, write_error
 from betwixt.media.images.convert import frame_to_image, to_8_bit
 
-__all__ = ["MAX_RATE", "TICK", "GifWriter"]
-
 MAX_RATE = Fraction(50)
 """The highest rate that players show as it is, in frames per second."""
 

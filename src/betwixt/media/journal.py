@@ -31,8 +31,6 @@ from betwixt.files import write_error
 from betwixt.media.journal_file import FORMAT, HEADER_SIZE, JournalFile, JournalPacket, read_packets
 from betwixt.signals import defer_signals
 
-__all__ = ["Journal", "JournalPacket", "abort_output", "discard_journal", "journal_path"]
-
 _KEPT = "What was done is kept: run the same command again to continue."
 
 _KEEP_AFTER = 60.0

@@ -24,8 +24,6 @@ from filelock import lock_descriptor
 from betwixt.errors import OutputError, UsageError
 from betwixt.files import write_error
 
-__all__ = ["FORMAT", "HEADER_SIZE", "JournalFile", "JournalPacket", "read_packets"]
-
 FORMAT = 1
 HEADER_SIZE = 16 << 10
 

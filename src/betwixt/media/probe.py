@@ -17,8 +17,6 @@ from av.sidedata.sidedata import Type as SideDataType
 from betwixt.media.colour import Colour
 from betwixt.media.frames import bit_depth
 
-__all__ = ["HDR", "StreamInfo", "VideoInfo", "hdr_of", "rotation_matrix"]
-
 
 @dataclass(frozen=True)
 class HDR:

@@ -47,8 +47,6 @@ from betwixt.media.frames import to_supported_format
 from betwixt.media.probe import StreamInfo, VideoInfo, dynamic_hdr, hdr_of, rotation_matrix
 from betwixt.media.timeline import Grid, find_grid
 
-__all__ = ["Frame", "Reader", "StreamPacket"]
-
 _PEEK_PACKETS = 240
 """How many video packets are read ahead to find the rate."""
 

@@ -48,8 +48,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CutDetector", "make_thumbnail", "pair_score", "thumbnail_size"]
-
 Thumbnail = NDArray[np.uint8]
 """(height, width, 3) BGR."""
 

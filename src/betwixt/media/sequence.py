@@ -21,8 +21,6 @@ from betwixt.media.journal import Journal
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, StreamPacket
 
-__all__ = ["GifSink", "ImageSink", "ImageSource"]
-
 
 class ImageSource:
     """Images as a video of constant rate.

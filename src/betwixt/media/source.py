@@ -11,8 +11,6 @@ from betwixt.media.images.paths import is_image_location
 from betwixt.media.reader import Reader
 from betwixt.media.sequence import ImageSource
 
-__all__ = ["DEFAULT_IMAGE_RATE", "VideoSource", "open_source"]
-
 DEFAULT_IMAGE_RATE = Fraction(25)
 """Frames per second of a sequence of images, unless `input_fps` is given."""
 

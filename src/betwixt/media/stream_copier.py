@@ -24,8 +24,6 @@ from betwixt.media.audio import AudioStretcher
 from betwixt.media.reader import StreamPacket
 from betwixt.media.timeline import TimeMap
 
-__all__ = ["StreamCopier", "copy_tags"]
-
 # Tags that describe the encoding of the input, not its content.
 _STALE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration", "handler_name", "vendor_id")
 _STALE_PREFIXES = ("_statistics", "number_of_", "bps")

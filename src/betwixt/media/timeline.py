@@ -23,8 +23,6 @@ from fractions import Fraction
 
 from betwixt.errors import UsageError
 
-__all__ = ["Clock", "Grid", "TimeMap", "find_grid", "frame_count", "parse_rate", "parse_time"]
-
 MAX_RATE = Fraction(1000)
 """The highest output rate, in frames a second; a higher one is taken for a mistake."""
 

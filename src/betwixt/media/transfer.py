@@ -20,8 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Transfer", "transfer_of"]
-
 Values = NDArray[Any]
 
 _STEPS = 1 << 16

@@ -47,8 +47,6 @@ from betwixt.media.reader import StreamPacket
 from betwixt.media.stream_copier import StreamCopier, copy_tags
 from betwixt.media.timeline import TimeMap
 
-__all__ = ["VideoWriter", "can_keep_journal"]
-
 _EXACT = int(Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
 
 _UNCOMPRESSED = ("rawvideo", "wrapped_avframe", "v210", "v410")

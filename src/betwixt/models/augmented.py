@@ -19,8 +19,6 @@ from torch import Tensor
 from betwixt.models.model_info import resolve
 from betwixt.models.network import Network, Synthesis
 
-__all__ = ["TestTimeAugmented", "build_augmented"]
-
 
 class TestTimeAugmented(Network):
     """Any network, its results averaged over the frames and the frames flipped both ways."""

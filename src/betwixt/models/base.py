@@ -27,22 +27,10 @@ import numpy as np
 
 from betwixt.errors import UsageError
 from betwixt.layers.motion import FrameMotion
-from betwixt.models.frame_view import FrameView, Image, Luma
+from betwixt.models.frame_view import FrameView, Image
 
 if TYPE_CHECKING:
     from betwixt.layers.label_maps import LabelMapPair
-
-__all__ = [
-    "Image",
-    "Interpolator",
-    "Luma",
-    "MotionPair",
-    "Pair",
-    "PairBatch",
-    "check_interpolates",
-    "masks_unsupported",
-    "with_neighbours",
-]
 
 
 class Pair(ABC):

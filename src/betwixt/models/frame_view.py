@@ -9,8 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FrameView", "FullFrameView", "Image", "ImageView", "Luma", "LumaView", "downscale_luma"]
-
 Image = NDArray[np.float32]
 """An RGB image: (H, W, 3) float32 in [0, 1]."""
 

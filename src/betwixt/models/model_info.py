@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from betwixt.models.base import Interpolator
     from betwixt.models.network import Network
 
-__all__ = ["ModelInfo", "resolve"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:

@@ -23,8 +23,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["MaskPair", "MaskedNetwork", "Network", "Synthesis"]
-
 
 @dataclass(frozen=True)
 class Synthesis:

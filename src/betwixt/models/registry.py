@@ -29,8 +29,6 @@ from betwixt.tables import parse_table
 if TYPE_CHECKING:
     from betwixt.models.network import Network
 
-__all__ = ["DEFAULT_MODEL", "EFFECTS_MODEL", "MODELS", "choose_model", "load_network", "model_info", "network_config"]
-
 DEFAULT_MODEL = "auto"
 """The best model that can run here; see `choose_model`."""
 

@@ -23,8 +23,6 @@ from betwixt.models.base import Interpolator, check_interpolates
 from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.runtime.load import load_model
 
-__all__ = ["BetweenSummary", "between_images"]
-
 MAX_COUNT = 10000
 """The most frames that `count` may ask for."""
 

@@ -51,8 +51,6 @@ from betwixt.pipeline.planner import MarkedFrame, ShowStep
 from betwixt.pipeline.run import Progress, Summary, convert
 from betwixt.runtime.synthesis import PairSynthesis
 
-__all__ = ["MAX_SAMPLES", "ExposurePart", "blur_video", "exposure_parts", "plan_blur", "sample_count", "sample_times"]
-
 MAX_SAMPLES = 512
 """The most moments of an interval, however fast its motion is."""
 

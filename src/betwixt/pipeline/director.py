@@ -23,8 +23,6 @@ from betwixt.models.base import Interpolator
 from betwixt.pipeline.planner import InterpolateStep, Planner, Rates, ShowStep
 from betwixt.runtime.synthesis import PairSynthesis, SourceFrame, Synthesizer
 
-__all__ = ["ConversionContext", "Director", "SynthesisTask"]
-
 
 @dataclass(frozen=True)
 class ConversionContext:

@@ -24,8 +24,6 @@ from betwixt.pipeline.options import EXTRAPOLATE, ExtrapolateOptions, takes_opti
 from betwixt.pipeline.planner import LastPair, ShowStep
 from betwixt.pipeline.run import Progress, Summary, convert
 
-__all__ = ["MAX_FRAMES", "extrapolate_video", "plan_extrapolation"]
-
 MAX_FRAMES = 1000
 """The most new frames; beyond that a request is taken for a mistake."""
 

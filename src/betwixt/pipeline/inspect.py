@@ -21,8 +21,6 @@ from betwixt.pipeline.planner import InterpolateStep, Planner, choose_rates
 from betwixt.runtime.load import load_model
 from betwixt.runtime.synthesis import PairSynthesis, Synthesizer, one_frame_per_thread
 
-__all__ = ["Findings", "inspect_video"]
-
 _TIMED_PAIRS = 3
 
 

@@ -11,8 +11,6 @@ from betwixt.pipeline.job import Job, Plan
 from betwixt.pipeline.options import INTERPOLATE, InterpolateOptions, takes_options
 from betwixt.pipeline.run import Progress, Summary, convert
 
-__all__ = ["Plan", "Progress", "Summary", "default_output", "interpolate_video", "plan_video"]
-
 
 @takes_options(INTERPOLATE)
 def interpolate_video(

@@ -33,8 +33,6 @@ from betwixt.pipeline.targets import Sink, choose_target
 from betwixt.runtime.load import hash_weights, load_model, suggest_packages
 from betwixt.version import __version__
 
-__all__ = ["Job", "Plan"]
-
 
 @dataclass
 class Plan:

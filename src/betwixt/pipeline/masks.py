@@ -30,8 +30,6 @@ from betwixt.media.timeline import parse_rate
 from betwixt.media.writer import VideoWriter
 from betwixt.pipeline.options import INTERPOLATE, Number, check_choice
 
-__all__ = ["MaskSummary", "make_masks"]
-
 _OVERLAY = "overlay.mp4"
 
 

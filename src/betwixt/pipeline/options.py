@@ -29,22 +29,6 @@ from betwixt.models.registry import DEFAULT_MODEL, EFFECTS_MODEL
 if TYPE_CHECKING:
     from betwixt.models.base import Interpolator
 
-__all__ = [
-    "BLUR",
-    "EXTRAPOLATE",
-    "GROUPS",
-    "INTERPOLATE",
-    "BlurOptions",
-    "ConversionOptions",
-    "ExtrapolateOptions",
-    "InterpolateOptions",
-    "Number",
-    "Option",
-    "OptionSet",
-    "check_choice",
-    "takes_options",
-]
-
 Number = str | float | Fraction
 """A number as a user writes it: 60, 59.94, "60000/1001". Times may also be written "00:01:30.500"."""
 

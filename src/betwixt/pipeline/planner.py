@@ -20,17 +20,6 @@ from betwixt.media.reader import Frame, StreamPacket
 from betwixt.media.scenes import CutDetector, make_thumbnail
 from betwixt.media.timeline import MAX_RATE, Clock
 
-__all__ = [
-    "InterpolateStep",
-    "LastPair",
-    "MarkedFrame",
-    "Planner",
-    "Rates",
-    "ShowStep",
-    "choose_rates",
-    "exact_multiple",
-]
-
 MAX_PLACEHOLDERS = 4
 """The most duplicates in a row that are placeholders to be filled; a longer run is a still picture."""
 

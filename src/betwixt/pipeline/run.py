@@ -32,8 +32,6 @@ from betwixt.pipeline.targets import Sink
 from betwixt.runtime.synthesis import one_frame_per_thread
 from betwixt.signals import defer_signals
 
-__all__ = ["Progress", "Summary", "convert"]
-
 IN_FLIGHT_BYTES = 96 << 20
 """How much memory the frames between the stages may take, finished or not."""
 

@@ -25,8 +25,6 @@ from betwixt.media.sequence import GifSink, ImageSink
 from betwixt.media.writer import VideoWriter, can_keep_journal
 from betwixt.pipeline.options import InterpolateOptions
 
-__all__ = ["Sink", "Target", "choose_target"]
-
 
 class Sink(Protocol):
     """Takes the output's frames in order: a `VideoWriter`, `ImageSink` or `GifSink`.

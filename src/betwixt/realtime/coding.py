@@ -20,9 +20,6 @@ import numpy as np
 from betwixt.errors import UsageError
 from betwixt.realtime.frame_maker import Image
 
-__all__ = ["CodedClip", "encode_at_quality", "encode_to_size"]
-
-
 _BEST_CRF, _WORST_CRF = 0.0, 51.0
 _TOLERANCE = 0.01
 """By how much of the wanted size the bisection may miss it."""

@@ -20,8 +20,6 @@ from betwixt.models.base import Interpolator, MotionPair, Pair
 from betwixt.models.dis.interpolator import DIS, DISPair
 from betwixt.models.frame_view import FullFrameView
 
-__all__ = ["BufferedFrame", "FrameMaker", "Image"]
-
 Image = NDArray[np.uint8]
 """(H, W, 3), RGB, uint8."""
 

@@ -24,8 +24,6 @@ import numpy as np
 
 from betwixt.errors import UsageError
 
-__all__ = ["NETWORKS", "SimulatedNetwork", "find_network"]
-
 
 @dataclass(frozen=True)
 class SimulatedNetwork:

@@ -24,8 +24,6 @@ from typing import Literal
 
 from betwixt.errors import UsageError
 
-__all__ = ["MAX_JUMP", "PlayoutClock", "minimum_delay"]
-
 _TRANSIT_WINDOW = 256
 """The smallest transit is taken over so many frames, because clocks drift and routes change."""
 

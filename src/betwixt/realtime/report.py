@@ -27,8 +27,6 @@ from betwixt.media.writer import VideoWriter
 from betwixt.realtime.frame_maker import Image
 from betwixt.realtime.simulation import SCHEMES, SMOOTHED, Comparison, SchemeScores
 
-__all__ = ["FILES", "RECORD_KEY", "result_row", "table", "write_files"]
-
 FILES = ("comparison.csv", "comparison.json", "comparison.png", "comparison.mp4")
 
 RECORD_KEY = ("clip", "size", "model", "factor", "network", "seed", "bits_per_pixel", "scheme")

@@ -33,8 +33,6 @@ from betwixt.realtime.report import FILES, RECORD_KEY, result_row, write_files
 from betwixt.realtime.simulation import Comparison, compare_schemes
 from betwixt.runtime.load import hash_weights, load_model
 
-__all__ = ["BITS_PER_PIXEL", "MAX_FRAMES", "SimulationResult", "simulate_video"]
-
 BITS_PER_PIXEL = 0.03
 """The default bitrate, in bits for each pixel of each frame: low enough for coding to be visible in all frames."""
 

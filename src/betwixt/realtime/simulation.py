@@ -36,8 +36,6 @@ from betwixt.realtime.network import SimulatedNetwork
 from betwixt.realtime.playout import PlayoutClock
 from betwixt.realtime.smoother import DisplayFrame, Smoother
 
-__all__ = ["SCHEMES", "SMOOTHED", "Comparison", "SchemeScores", "Tick", "compare_schemes"]
-
 SCHEMES = {
     "scheme 1": "all frames at low quality",
     "scheme 2": "few frames at high quality",

@@ -48,8 +48,6 @@ from betwixt.realtime.frame_maker import BufferedFrame, FrameMaker, Image
 from betwixt.realtime.playout import MAX_JUMP, PlayoutClock, minimum_delay
 from betwixt.runtime.load import load_model
 
-__all__ = ["MODES", "DisplayFrame", "Smoother"]
-
 MODES = ("interpolate", "extrapolate")
 
 _MAX_FRAMES = 32

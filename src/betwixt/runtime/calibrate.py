@@ -17,14 +17,12 @@ from betwixt.errors import InputError, UsageError
 from betwixt.files import check_output, file_hash
 from betwixt.machine import require_torch
 from betwixt.media.reader import Frame, Reader
-from betwixt.models.base import Image
+from betwixt.models.frame_view import Image
 from betwixt.models.registry import choose_model, model_info
 from betwixt.runtime.load import load_model
 
 if TYPE_CHECKING:
     from torch import nn
-
-__all__ = ["calibrate"]
 
 _APART = 24
 """How many frames there are at least from one pair to the next."""

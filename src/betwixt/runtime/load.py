@@ -20,15 +20,6 @@ if TYPE_CHECKING:
 
     from betwixt.runtime.network_interpolator import FindMasks
 
-__all__ = [
-    "check_runtime",
-    "find_weights",
-    "hash_weights",
-    "load_model",
-    "suggest_packages",
-    "trained_network",
-]
-
 
 def load_model(
     name: str = DEFAULT_MODEL,

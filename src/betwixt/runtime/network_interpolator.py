@@ -30,10 +30,9 @@ from betwixt.backends.torch import choose_device, precision_context
 from betwixt.errors import UsageError
 from betwixt.layers.label_maps import LabelMapPair
 from betwixt.layers.warp import backward_warp
-from betwixt.models.base import Image, Interpolator, Pair, PairBatch, check_interpolates, masks_unsupported
+from betwixt.models.base import Interpolator, Pair, PairBatch, check_interpolates, masks_unsupported
+from betwixt.models.frame_view import Image
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
-
-__all__ = ["FindMasks", "NetworkInterpolator"]
 
 FindMasks = Callable[[NDArray[np.uint8], NDArray[np.uint8]], LabelMapPair]
 """Finds the masks of two frames (H, W, 3), uint8, RGB. It may be called from several threads at once."""

@@ -25,11 +25,9 @@ from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.media.colour import Colour, RGBConverter
 from betwixt.media.frames import Plane, frame_from_planes, luma8, planes
-from betwixt.models.base import Image, Interpolator, MotionPair, Pair, with_neighbours
+from betwixt.models.base import Interpolator, MotionPair, Pair, with_neighbours
 from betwixt.models.dis.interpolator import DIS, DISPair
-from betwixt.models.frame_view import Luma, downscale_luma
-
-__all__ = ["PairSynthesis", "SourceFrame", "Synthesizer", "one_frame_per_thread", "shift_motion"]
+from betwixt.models.frame_view import Image, Luma, downscale_luma
 
 
 class SourceFrame:

@@ -25,8 +25,6 @@ from numpy.typing import NDArray
 from betwixt.training.sample import TrainingSample, check_fractions
 from betwixt.training.video_coding import code_as_video
 
-__all__ = ["Augmentation", "augment", "compress_jpeg", "compress_video"]
-
 
 @dataclass(frozen=True)
 class Augmentation:

@@ -34,8 +34,6 @@ from betwixt.training.objectives.base import Batch, Objective
 from betwixt.training.recipe import TrainingStage
 from betwixt.training.sample import TrainingSample
 
-__all__ = ["ProcessRank", "SampleFunction", "draw_from_pool", "load_batches", "move_to_device"]
-
 _POOL_GROUPS = 8
 """How many pooled batches a step takes its samples from."""
 _POOL_SEED = 1

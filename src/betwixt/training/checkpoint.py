@@ -36,18 +36,6 @@ from betwixt.version import __version__
 from betwixt.weights.export import write_weights
 from betwixt.weights.metadata import hyperparameter_metadata
 
-__all__ = [
-    "Checkpoint",
-    "TrainingProgress",
-    "averaged_tensors",
-    "check_checkpoint",
-    "code_hash",
-    "export_weights",
-    "read_checkpoint",
-    "restore",
-    "write_checkpoint",
-]
-
 
 @dataclass
 class TrainingProgress:

@@ -33,8 +33,6 @@ from betwixt.files import error_text, write_error
 from betwixt.training.deterministic_opencv import run_in_processes
 from betwixt.training.sample import Image, TargetTimes, TrainingSample
 
-__all__ = ["ClipRule", "RealTriplets", "build_clip_cache", "count_triplets", "load_array"]
-
 DUPLICATE = 0.4
 """Mean absolute difference in grey levels below which two frames are duplicates."""
 STATIC = 0.35

@@ -18,8 +18,6 @@ from typing import Any
 from betwixt.errors import InputError, UsageError
 from betwixt.files import read_error, write_atomically, write_error
 
-__all__ = ["add_row", "curve_hash", "draw_curve", "read_curve"]
-
 _FIXED = ("recipe", "samples", "hours")
 
 

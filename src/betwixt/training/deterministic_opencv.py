@@ -15,8 +15,6 @@ from typing import Any
 
 import cv2
 
-__all__ = ["deterministic_opencv", "make_opencv_deterministic", "run_in_processes"]
-
 
 def make_opencv_deterministic() -> None:
     """Turn IPP off and use one thread, for the rest of this process."""

@@ -11,8 +11,6 @@ import torch
 from betwixt.backends.devices import check_device, cpu_computes_in_bf16
 from betwixt.errors import UsageError
 
-__all__ = ["find_process_position", "make_fabric"]
-
 
 def find_process_position() -> tuple[bool, bool]:
     """Whether this process is the first of the run, and the first on its machine, before Fabric is launched."""

@@ -31,19 +31,6 @@ from betwixt.evaluation.datasets import list_images, read_image, read_list_file
 from betwixt.files import error_text
 from betwixt.training.sample import Image, TargetTimes, TrainingSample
 
-__all__ = [
-    "Clip",
-    "ClipDataset",
-    "ImageClip",
-    "ListedTriplets",
-    "RandomGaps",
-    "TripletChooser",
-    "VideoClip",
-    "open_gopro",
-    "open_vimeo90k",
-    "open_x_train",
-]
-
 Triplet = tuple[int, int, int, float]
 """The numbers of frame 0, the target and frame 1 in a clip, counted from 0, and t."""
 

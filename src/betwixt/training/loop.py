@@ -48,8 +48,6 @@ from betwixt.training.recipe_sampler import RecipeSampler
 from betwixt.training.training_log import LossMeter, ProgressReporter, SilentReporter, TensorBoardLog
 from betwixt.training.validation import DevelopmentSet, open_development_sets, use_averaged_weights, validate
 
-__all__ = ["CHECKPOINT", "SMALL_CHECKPOINT", "Trainer", "TrainingRun", "train"]
-
 CHECKPOINT, SMALL_CHECKPOINT = "checkpoint.safetensors", "small.safetensors"
 """The checkpoints of a run; it is resumed from the first one that exists."""
 

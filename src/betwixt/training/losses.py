@@ -33,19 +33,6 @@ from torch import Tensor
 
 from betwixt.layers.resize import resize_flow
 
-__all__ = [
-    "adaptive_charbonnier",
-    "census",
-    "charbonnier",
-    "endpoint_error",
-    "flow_distillation",
-    "geometry",
-    "laplacian",
-    "log_error",
-    "robust_weight",
-    "sobel",
-]
-
 CensusForm = Literal["rife", "ifrnet"]
 """The paper that the census loss follows; see the module."""
 

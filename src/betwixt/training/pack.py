@@ -28,8 +28,6 @@ from betwixt.training.objectives.registry import EMBEDDED_WEIGHTS
 from betwixt.training.recipe import load_recipe, recipe_files
 from betwixt.training.sources import ClipsEntry, DataEntry, SyntheticEntry, check_data_folder, read_entries
 
-__all__ = ["pack"]
-
 _MIB = 1 << 20
 
 _SCRIPT = """\

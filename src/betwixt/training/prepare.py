@@ -15,8 +15,6 @@ from betwixt.training.deterministic_opencv import run_in_processes
 from betwixt.training.sources import ClipsEntry, DataEntry, SyntheticEntry, check_data_folder
 from betwixt.training.synthetic import build_bank, claim_bank, has_shard
 
-__all__ = ["prepare_data"]
-
 
 def prepare_data(
     entries: Sequence[DataEntry],

@@ -33,8 +33,6 @@ from betwixt.errors import InputError, UsageError
 from betwixt.files import read_error
 from betwixt.tables import parse_table, refuse_unknown_keys
 
-__all__ = ["Recipe", "TrainSettings", "TrainingStage", "learning_rate", "load_recipe", "recipe_files"]
-
 
 @dataclass(frozen=True)
 class TrainSettings:

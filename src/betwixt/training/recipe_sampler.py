@@ -16,8 +16,6 @@ from betwixt.training.recipe import Recipe
 from betwixt.training.sample import TrainingSample
 from betwixt.training.sources import ClipsEntry, SampleMix, draw_sample, open_mix, read_entries
 
-__all__ = ["RecipeSampler"]
-
 
 class RecipeSampler:
     """Draws samples of a recipe by their index. Can be pickled; each process opens the sources itself.

@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
 
-__all__ = ["Image", "SampleSource", "TargetTimes", "TrainingSample", "check_fractions", "time_matches"]
-
 Image = NDArray[np.uint8]
 """(H, W, 3), RGB."""
 

@@ -40,23 +40,6 @@ from betwixt.training.clips import STEPS, ClipRule, RealTriplets, load_array
 from betwixt.training.sample import Image, SampleSource, TargetTimes, TrainingSample, check_fractions
 from betwixt.training.synthetic import SceneRules, SyntheticBank, SyntheticScenes, has_shard
 
-__all__ = [
-    "KINDS",
-    "ClipsEntry",
-    "DataEntry",
-    "GoProEntry",
-    "MixWeight",
-    "SampleMix",
-    "SyntheticEntry",
-    "VimeoSeptupletEntry",
-    "VimeoTripletEntry",
-    "XTrainEntry",
-    "check_data_folder",
-    "draw_sample",
-    "open_mix",
-    "read_entries",
-]
-
 VIDEOS = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".ts", ".y4m")
 
 

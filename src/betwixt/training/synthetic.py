@@ -42,16 +42,6 @@ from betwixt.files import write_atomically, write_error
 from betwixt.training.clips import load_array
 from betwixt.training.sample import Image, TargetTimes, TrainingSample, check_fractions
 
-__all__ = [
-    "SceneRules",
-    "SyntheticBank",
-    "SyntheticScenes",
-    "build_bank",
-    "claim_bank",
-    "has_shard",
-    "make_scene",
-]
-
 _LATTICE = 4
 """Pixels between the points at which motions are computed; in between they are interpolated."""
 _MARGIN = 64

@@ -9,8 +9,6 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-__all__ = ["LossMeter", "ProgressReporter", "SilentReporter", "TensorBoardLog"]
-
 
 class ProgressReporter(Protocol):
     """Receives the progress of a run; only the first process reports."""

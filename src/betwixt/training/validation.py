@@ -22,8 +22,6 @@ from betwixt.models.base import Interpolator
 from betwixt.training.checkpoint import averaged_tensors
 from betwixt.training.objectives.base import Objective
 
-__all__ = ["SETS", "DevelopmentSet", "open_development_sets", "use_averaged_weights", "validate"]
-
 SETS: dict[str, tuple[str, str, int]] = {
     "middlebury": ("middlebury", ".", 0),
     "ucf101": ("ucf101", ".", 32),

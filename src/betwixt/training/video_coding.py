@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from betwixt.training.sample import Image
 
-__all__ = ["code_as_video"]
-
 
 def code_as_video(images: Sequence[Image] | NDArray[np.uint8], encoder: str, **options: str) -> NDArray[np.uint8]:
     """Encode images (N, H, W, 3) as a video of yuv420p frames and decode it again.

@@ -16,16 +16,6 @@ from typing import Any
 
 from betwixt.files import read_error
 
-__all__ = [
-    "Catalog",
-    "ManualDownload",
-    "PublishedFile",
-    "PublishedWeights",
-    "catalog",
-    "git_blob_hash",
-    "parse_catalog",
-]
-
 
 @dataclass(frozen=True)
 class PublishedWeights:

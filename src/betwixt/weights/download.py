@@ -24,8 +24,6 @@ from betwixt.weights.catalog import PublishedFile, catalog, git_blob_hash
 from betwixt.weights.install import ImportResult, import_weights
 from betwixt.weights.store import weights_folder
 
-__all__ = ["DownloadProgress", "download_file", "download_weights"]
-
 DownloadProgress = Callable[[str, int, int], None]
 """Called with the name of a file, the bytes downloaded so far, and its size in bytes (0 if unknown)."""
 

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from betwixt.files import temporary_path, write_error
 
-__all__ = ["content_hash", "write_weights"]
-
 
 def write_weights(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file, whole or not at all.

@@ -39,8 +39,6 @@ from betwixt.weights.metadata import check_model, hyperparameter_metadata, read_
 from betwixt.weights.ncnn import PARTS, MismatchError, is_ncnn
 from betwixt.weights.store import weights_folder
 
-__all__ = ["ImportResult", "build_meta_mask_network", "build_meta_network", "import_weights"]
-
 
 @dataclass(frozen=True)
 class ImportResult:

@@ -29,17 +29,6 @@ from betwixt.models.registry import load_network, model_info
 from betwixt.weights.metadata import check_model, read_hyperparameters, safetensors_error, weights_format
 from betwixt.weights.ncnn import MismatchError, is_ncnn, match_layers, read_ncnn
 
-__all__ = [
-    "MatchedWeights",
-    "build_trained_part",
-    "load_trained_network",
-    "load_weights",
-    "match_file",
-    "match_tensors",
-    "read_tensors",
-    "reference_renaming",
-]
-
 _NESTED_KEYS = ("state_dict", "model_state_dict", "params_ema", "params", "model", "network", "net", "weights")
 """Keys under which programs put the state dict beside other contents of a checkpoint."""
 

@@ -17,8 +17,6 @@ from betwixt.models.model_info import resolve
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["MASK_NETWORKS", "Companion", "MaskNetworkInfo", "companion_texts", "require_transformers"]
-
 
 @dataclass(frozen=True)
 class Companion:

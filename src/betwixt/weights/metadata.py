@@ -21,15 +21,6 @@ from betwixt.files import read_error
 from betwixt.models.registry import MODELS
 from betwixt.weights.store import SHARED_WEIGHTS
 
-__all__ = [
-    "check_model",
-    "hyperparameter_metadata",
-    "read_hyperparameters",
-    "read_metadata",
-    "safetensors_error",
-    "weights_format",
-]
-
 _KEY = "hyperparameters"
 
 

@@ -32,18 +32,6 @@ from torch import Tensor, nn
 
 from betwixt.errors import InputError
 
-__all__ = [
-    "PARTS",
-    "Layer",
-    "MismatchError",
-    "Net",
-    "convolutions",
-    "is_ncnn",
-    "match_layers",
-    "read_layers",
-    "read_ncnn",
-]
-
 PARTS = ("contextnet", "flownet", "fusionnet")
 """The files in which a RIFE with context and refinement is kept."""
 

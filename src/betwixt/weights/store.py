@@ -13,8 +13,6 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
-__all__ = ["RIFE", "SHARED_WEIGHTS", "embedded_file", "find_installed", "weights_folder"]
-
 SHARED_WEIGHTS = {"rife-large": "rife-2r", "apr-static": "apr"}
 """Models that run another model's network in another way, and use its weights if they have none of their own."""
 

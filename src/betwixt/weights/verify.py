@@ -17,8 +17,6 @@ from betwixt.weights.mask_networks import MASK_NETWORKS, companion_texts
 from betwixt.weights.metadata import read_metadata
 from betwixt.weights.store import embedded_file, weights_folder
 
-__all__ = ["Verification", "WeightsFile", "list_weights", "verify_weights"]
-
 _NOT_A_FILE = "is not a file, but a folder or a broken link"
 
 

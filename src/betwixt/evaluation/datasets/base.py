@@ -17,20 +17,6 @@ import numpy as np
 from betwixt.errors import InputError
 from betwixt.evaluation.metrics import Image8
 
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "Dataset",
-    "DatasetOptions",
-    "Sample",
-    "SampleImages",
-    "failing_loader",
-    "image_loader",
-    "last_number",
-    "list_images",
-    "read_image",
-    "read_list_file",
-]
-
 IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 

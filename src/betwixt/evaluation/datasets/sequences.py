@@ -16,8 +16,6 @@ from betwixt.errors import InputError
 from betwixt.evaluation.datasets.base import Dataset, Sample, failing_loader, image_loader, last_number, list_images
 from betwixt.evaluation.metrics import Image8
 
-__all__ = ["X4K1000FPS", "ConsecutiveFrames", "X4K1000FPSExtrapolation", "Xiph2K", "Xiph4K"]
-
 
 class X4K1000FPS(Dataset):
     """X4K1000FPS, X-TEST: `test/TYPE/CLIP/0000.png .. 0032.png`; 15 clips, 4096x2160, 1000 fps.

@@ -19,18 +19,6 @@ from betwixt.evaluation.datasets.base import (
     read_list_file,
 )
 
-__all__ = [
-    "UCF101",
-    "Middlebury",
-    "SNUFilmEasy",
-    "SNUFilmExtreme",
-    "SNUFilmHard",
-    "SNUFilmMedium",
-    "Triplets",
-    "Vimeo90K",
-    "Vimeo90KSeptuplet",
-]
-
 
 class Vimeo90K(Dataset):
     """Vimeo-90K, triplets: `sequences/CLIP/SHOT/{im1,im2,im3}.png` and `tri_testlist.txt`; 448x256.

@@ -11,8 +11,6 @@ from dataclasses import replace
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets.base import Dataset, Sample, SampleImages
 
-__all__ = ["TripletExtrapolation", "WithNeighbours"]
-
 
 class TripletExtrapolation(Dataset):
     """A set of triplets whose last frame is restored from the two before it, as NCM measures extrapolation (table 2).

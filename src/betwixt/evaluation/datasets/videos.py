@@ -19,8 +19,6 @@ from betwixt.media.colour import RGBConverter
 from betwixt.media.frames import planes
 from betwixt.media.reader import Frame, Reader
 
-__all__ = ["HD", "Video"]
-
 
 class _Videos(Dataset):
     """What sets of video files share."""

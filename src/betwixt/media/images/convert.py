@@ -18,18 +18,6 @@ from betwixt.errors import UsageError
 from betwixt.media.colour import FULL, RGBConverter, colour_of
 from betwixt.media.frames import bit_depth, has_alpha, planes, to_supported_format
 
-__all__ = [
-    "Alpha",
-    "Image",
-    "frame_to_image",
-    "image_codec",
-    "image_to_frame",
-    "image_to_jpeg_frame",
-    "pack_frame",
-    "packed_format",
-    "to_8_bit",
-]
-
 Image = NDArray[np.uint8] | NDArray[np.uint16]
 """(H, W, 3), RGB, uint8 (0 to 255) or uint16 (0 to 65535)."""
 

@@ -12,17 +12,6 @@ from pathlib import Path
 from betwixt.errors import InputError, UsageError
 from betwixt.files import error_text
 
-__all__ = [
-    "NUMBER",
-    "READABLE",
-    "WRITABLE",
-    "find_images",
-    "image_folder",
-    "is_image_location",
-    "join_suffixes",
-    "numbered_path",
-]
-
 READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".exr")
 """Suffixes of images that can be read."""
 

@@ -41,8 +41,6 @@ from betwixt.media.images.convert import (
 )
 from betwixt.media.images.paths import READABLE, find_images, join_suffixes
 
-__all__ = ["ImageReader", "read_image"]
-
 _LINEAR = 8  # H.273 transfer characteristics
 
 

@@ -34,8 +34,6 @@ from betwixt.media.images.convert import (
 )
 from betwixt.media.images.paths import NUMBER, READABLE, WRITABLE, image_folder, join_suffixes, numbered_path
 
-__all__ = ["ImageWriter"]
-
 _PQ, _HLG = 16, 18  # H.273 transfer characteristics
 
 

@@ -72,8 +72,6 @@ from betwixt.models.ifrnet.network import (
 )
 from betwixt.models.network import Network
 
-__all__ = ["AMT", "CONFIGS", "AMTConfig", "AMTPair", "AMTSynthesis", "UpdateConfig", "from_reference_name"]
-
 
 @dataclass(frozen=True)
 class UpdateConfig:

@@ -110,22 +110,6 @@ from betwixt.layers.splatting import splat, splat_with_coverage
 from betwixt.models.ebme.network import BiFlow, BiFlowNet
 from betwixt.models.network import Network, Synthesis
 
-__all__ = [
-    "APR",
-    "CONFIGS",
-    "APRConfig",
-    "APRPair",
-    "APRSynthesis",
-    "Fusion",
-    "Mode",
-    "Warped",
-    "kept_patches",
-    "patch_difference",
-    "rank_routes",
-    "reference_routes",
-    "route_loss",
-]
-
 Mode = Literal["frame", "patches", "routed"]
 """What the refine blocks run on: whole frames, all patches, or the patches that the routes select."""
 

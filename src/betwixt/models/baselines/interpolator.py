@@ -21,9 +21,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.models.base import Image, Interpolator, Pair
-
-__all__ = ["Average", "DISMidpoint", "Minterpolate", "Nearest"]
+from betwixt.models.base import Interpolator, Pair
+from betwixt.models.frame_view import Image
 
 
 class _Frames(Pair):

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from betwixt.models.dis.interpolator import Effort
 
-__all__ = ["BLUR_SIGMAS", "CONFIGS", "CompactConfig"]
-
 BLUR_SIGMAS = 1.0, 2.5
 """Standard deviations of the two blurs of the blend, in pixels of the network size."""
 

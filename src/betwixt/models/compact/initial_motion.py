@@ -13,8 +13,6 @@ from betwixt.layers.motion import FrameMotion
 from betwixt.models.compact.config import CompactConfig
 from betwixt.models.dis.interpolator import DIS, Effort
 
-__all__ = ["initial_motion", "network_size", "resize_map", "search_motion"]
-
 _MOST_PIXELS = 864 * 480
 """The largest network size: frames of 480 lines keep theirs, frames of 720 lines are halved."""
 

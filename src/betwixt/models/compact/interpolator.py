@@ -26,17 +26,15 @@ from numpy.typing import NDArray
 from betwixt.backends.network_runner import NetworkPart, NetworkRunner, TrainedNetwork
 from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
-from betwixt.models.base import Image, Interpolator, MotionPair
+from betwixt.models.base import Interpolator, MotionPair
 from betwixt.models.compact.config import BLUR_SIGMAS
 from betwixt.models.compact.initial_motion import initial_motion, network_size, resize_map
 from betwixt.models.dis.interpolator import DIS, search_size
-from betwixt.models.frame_view import FrameView, ImageView
+from betwixt.models.frame_view import FrameView, Image, ImageView
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
-
-__all__ = ["CompactInterpolator", "CompactPair", "downsample2x", "pad_to_multiple", "sigmoid", "warp_images"]
 
 _Map = NDArray[Any]
 

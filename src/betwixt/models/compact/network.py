@@ -57,24 +57,6 @@ from betwixt.models.compact.config import BLUR_SIGMAS, CompactConfig
 from betwixt.models.compact.initial_motion import network_size
 from betwixt.models.network import Network, Synthesis
 
-__all__ = [
-    "Compact",
-    "CompactNetwork",
-    "CompactOutput",
-    "DetailPart",
-    "DetailTrunk",
-    "FlowPart",
-    "FlowTrunk",
-    "apply_softness",
-    "compose",
-    "conv",
-    "disagreement",
-    "gaussian_blur",
-    "initialize",
-    "unshuffle_frames",
-    "upsample2x",
-]
-
 
 @dataclass(frozen=True)
 class CompactOutput:

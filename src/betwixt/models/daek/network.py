@@ -126,8 +126,6 @@ from betwixt.models.rife.network import (
     refine,
 )
 
-__all__ = ["ABLATIONS", "DAEK", "DAEKConfig", "DAEKPair", "enhanced_distillation_loss"]
-
 
 @dataclass(frozen=True)
 class DAEKConfig:

@@ -70,10 +70,8 @@ from betwixt.errors import UsageError
 from betwixt.layers.extrapolation import extrapolate_motion
 from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
-from betwixt.models.base import Image, Interpolator, Luma, MotionPair
-from betwixt.models.frame_view import FrameView, ImageView, LumaView, downscale_luma
-
-__all__ = ["DIS", "DISPair", "Effort", "Flows", "find_flows", "search_size"]
+from betwixt.models.base import Interpolator, MotionPair
+from betwixt.models.frame_view import FrameView, Image, ImageView, Luma, LumaView, downscale_luma
 
 _Map = NDArray[Any]
 """(h, w) or (h, w, 2), float32."""

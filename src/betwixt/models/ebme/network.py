@@ -58,8 +58,6 @@ from betwixt.layers.splatting import splat, splat_with_coverage
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
 
-__all__ = ["BiFlow", "BiFlowNet", "EBMESplat", "from_reference_name", "pyramid_levels"]
-
 _FEATURES = 48
 _STATE = 64
 _RADIUS = 4

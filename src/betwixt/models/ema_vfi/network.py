@@ -75,16 +75,6 @@ from betwixt.layers.resize import resize_to
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
 
-__all__ = [
-    "EMAVFI",
-    "EMA_VFI",
-    "EMA_VFI_SMALL",
-    "EMAVFIConfig",
-    "EMAVFIPair",
-    "EMAVFISynthesis",
-    "from_reference_name",
-]
-
 
 @dataclass(frozen=True)
 class EMAVFIConfig:

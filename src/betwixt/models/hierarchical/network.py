@@ -86,21 +86,6 @@ from betwixt.models.model_info import resolve
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 from betwixt.models.rife.network import RIFE, RIFEConfig
 
-__all__ = [
-    "ABLATIONS",
-    "HierarchicalConfig",
-    "HierarchicalMotion",
-    "HierarchicalNetwork",
-    "HierarchicalPair",
-    "HybridContextBlock",
-    "Interaction",
-    "LongRangeMotion",
-    "PixelAttention",
-    "PlugIn",
-    "TargetAttention",
-    "build_hierarchical",
-]
-
 Steps = Literal["target-pixel", "target", "pixel", "pixel-target"]
 
 

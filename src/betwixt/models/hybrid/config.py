@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from betwixt.models.dis.interpolator import Effort
 
-__all__ = ["HYBRID", "HybridConfig"]
-
 
 @dataclass(frozen=True)
 class HybridConfig:

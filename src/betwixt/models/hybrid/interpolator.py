@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["HybridInterpolator", "RIFEMotion"]
-
 _Map = NDArray[Any]
 
 _MULTIPLE = 32

@@ -59,8 +59,6 @@ from betwixt.models.hybrid.config import HYBRID, HybridConfig
 from betwixt.models.network import Network, Synthesis
 from betwixt.models.rife.v4 import RIFE_4_6, RIFEv4
 
-__all__ = ["Fusion", "FusionOutput", "HybridNetwork", "RIFEBlockPart", "RIFEPart", "compose", "init_from_compact"]
-
 _AROUND = 5
 """The side of the window in which agreement is measured, in pixels of half the working size."""
 

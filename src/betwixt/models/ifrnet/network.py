@@ -47,20 +47,6 @@ from betwixt.layers.resize import resize_flow
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
 
-__all__ = [
-    "CONFIGS",
-    "CoarsestDecoder",
-    "Decoder",
-    "FeaturePrior",
-    "IFRNet",
-    "IFRNetConfig",
-    "IFRNetPair",
-    "IFRNetSynthesis",
-    "PyramidEncoder",
-    "ResBlock",
-    "encode_pair",
-]
-
 
 @dataclass(frozen=True)
 class IFRNetConfig:

@@ -101,21 +101,6 @@ from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network
 from betwixt.models.rife.network import ContextNet, RefineNet, RIFEPair, RIFESynthesis, refine
 
-__all__ = [
-    "DISTILLATION_WEIGHT",
-    "NCM",
-    "NCM_BASE",
-    "NCM_LARGE",
-    "NCMConfig",
-    "NCMDistillation",
-    "NCMPair",
-    "NCMSynthesis",
-    "coarse_size",
-    "extrapolation_flows",
-    "fine_scales",
-    "short_side",
-]
-
 COARSE_SCALES = (4, 2, 1)
 """K_c."""
 

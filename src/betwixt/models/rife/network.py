@@ -64,21 +64,6 @@ from betwixt.layers.resize import resize_flow
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
 
-__all__ = [
-    "RIFE",
-    "RIFE_2R",
-    "RIFE_ECCV",
-    "RIFE_M",
-    "ContextNet",
-    "Distillation",
-    "RIFEConfig",
-    "RIFEPair",
-    "RIFESynthesis",
-    "RefineNet",
-    "distillation_loss",
-    "refine",
-]
-
 
 @dataclass(frozen=True)
 class RIFEConfig:

@@ -59,8 +59,6 @@ from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
 from betwixt.models.rife.network import Distillation, distillation_loss
 
-__all__ = ["RIFE_4_6", "RIFE_4_22_LITE", "RIFE_4_25", "RIFEv4", "RIFEv4Config", "RIFEv4Pair"]
-
 FEATURES = 4
 """Channels of the encoder's features."""
 

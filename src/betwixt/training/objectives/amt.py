@@ -25,8 +25,6 @@ from betwixt.models.amt.network import AMT, CONFIGS, AMTSynthesis
 from betwixt.tables import parse_table
 from betwixt.training.objectives.ifrnet import IFRNetSettings, IntermediateFeatureObjective
 
-__all__ = ["AMTObjective", "AMTSettings"]
-
 
 @dataclass(frozen=True)
 class AMTSettings(IFRNetSettings):

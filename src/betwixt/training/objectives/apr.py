@@ -35,8 +35,6 @@ from betwixt.training.objectives.base import Batch, LossTerms, full_precision
 from betwixt.training.objectives.common import PaperObjective, load_ebme, weighted_sum
 from betwixt.weights.load import match_tensors, read_tensors
 
-__all__ = ["APRObjective", "APRSettings"]
-
 _STAGES = ("frame", "patches", "routed")
 
 

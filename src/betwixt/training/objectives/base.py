@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from betwixt.models.base import Interpolator
     from betwixt.training.sample import TrainingSample
 
-__all__ = ["Batch", "LossTerms", "Objective", "full_precision"]
-
-
 _TENSORS = ("frame0", "truth", "frame1", "t", "motion", "exact")
 """The tensors of every batch."""
 

@@ -35,8 +35,6 @@ from betwixt.training.video_coding import code_as_video
 from betwixt.weights.load import load_weights
 from betwixt.weights.store import embedded_file
 
-__all__ = ["CodecObjective", "CodecSettings", "code_references"]
-
 
 @dataclass(frozen=True)
 class CodecSettings:

@@ -33,15 +33,6 @@ if TYPE_CHECKING:
 
     from betwixt.training.sample import TrainingSample
 
-__all__ = [
-    "FlowTeacher",
-    "PaperObjective",
-    "TeacherName",
-    "load_ebme",
-    "weighted_sum",
-    "without_training_parts",
-]
-
 TeacherName = Literal["off", "exact", "ebme"]
 """Where supervision of the flows comes from; see `FlowTeacher`."""
 

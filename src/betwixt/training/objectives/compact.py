@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from betwixt.models.compact.interpolator import CompactInterpolator
     from betwixt.training.sample import TrainingSample
 
-__all__ = ["CompactObjective", "CompactSettings", "flow_loss", "frame_loss", "search_sample"]
-
 
 @dataclass(frozen=True)
 class CompactSettings:

@@ -27,8 +27,6 @@ from betwixt.training.losses import laplacian
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
 from betwixt.training.objectives.common import PaperObjective, weighted_sum, without_training_parts
 
-__all__ = ["DAEKObjective", "DAEKSettings"]
-
 
 @dataclass(frozen=True)
 class DAEKSettings:

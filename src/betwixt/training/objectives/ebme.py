@@ -24,8 +24,6 @@ from betwixt.training.losses import census, charbonnier
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
 from betwixt.training.objectives.common import PaperObjective, weighted_sum
 
-__all__ = ["EBMEObjective", "EBMESettings"]
-
 
 @dataclass(frozen=True)
 class EBMESettings:

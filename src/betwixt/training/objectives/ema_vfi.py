@@ -26,8 +26,6 @@ from betwixt.training.losses import laplacian
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
 from betwixt.training.objectives.common import PaperObjective, weighted_sum
 
-__all__ = ["EMAVFIObjective", "EMAVFISettings"]
-
 
 @dataclass(frozen=True)
 class EMAVFISettings:

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
     from betwixt.training.sample import TrainingSample
 
-__all__ = ["HierarchicalObjective", "HierarchicalSettings", "hierarchical_loss"]
-
 Ablation = Literal["full", "hce-0", "hce-1", "hce-2", "hir-1", "hir-2", "hir-3", "zero-masks"]
 
 

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from betwixt.models.hybrid.interpolator import HybridInterpolator
     from betwixt.training.sample import TrainingSample
 
-__all__ = ["HybridObjective", "HybridSettings"]
-
 
 @dataclass(frozen=True)
 class HybridSettings:

@@ -33,8 +33,6 @@ from betwixt.training.losses import census, charbonnier, geometry
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
 from betwixt.training.objectives.common import FlowTeacher, PaperObjective, TeacherName, weighted_sum
 
-__all__ = ["IFRNetObjective", "IFRNetSettings", "IntermediateFeatureObjective"]
-
 NetworkT = TypeVar("NetworkT", IFRNet, AMT)
 
 

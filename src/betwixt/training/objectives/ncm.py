@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
     from betwixt.training.sample import TrainingSample
 
-__all__ = ["NCMObjective", "NCMSettings"]
-
 _DOWNSCALING = (4, 2, 1)
 """Factors by which stage "fine" downscales the frames of the coarse-scale module: 256 to 64, to 128, or not."""
 

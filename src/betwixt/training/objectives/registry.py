@@ -11,8 +11,6 @@ from betwixt.errors import UsageError
 from betwixt.training.objectives.base import Objective
 from betwixt.weights.store import RIFE
 
-__all__ = ["EMBEDDED_WEIGHTS", "OBJECTIVES", "make_objective"]
-
 _CLASSES = {
     "codec.CodecObjective": ("codec",),
     "compact.CompactObjective": ("compact", "compact-large"),

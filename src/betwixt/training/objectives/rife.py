@@ -37,8 +37,6 @@ from betwixt.training.losses import laplacian, sobel
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
 from betwixt.training.objectives.common import PaperObjective, weighted_sum, without_training_parts
 
-__all__ = ["RIFEObjective", "RIFESettings"]
-
 _PAPER_CONFIGS = {"rife": RIFE_ECCV, "rife-m": RIFE_M, "rife-2r": RIFE_2R}
 _V4_CONFIGS = {"rife-4.6": RIFE_4_6, "rife-4.22-lite": RIFE_4_22_LITE, "rife-4.25": RIFE_4_25}
 
