@@ -1,21 +1,21 @@
-"""How stable regions are along a video, and what they cost beside DIS.
+"""How stable regions are along a video, and how much time they take compared with DIS.
 
     python benchmarks/masks.py --root ../shared/data/eval/davis_dev [--frames N] [--after N] [--json FILE] [NAME ...]
     python benchmarks/masks.py --root ../shared/data/eval/davis_dev --sheet FILE.jpg [--columns 0,1,15,30] [NAME ...]
 
-A root holds a folder of frames a sequence. Motion is measured by OpenCV's DIS (medium) at the frames' full size,
-another search than the one that the regions are found with, and counts where both directions agree to a pixel. Then:
+A root has a folder of frames for each sequence. Motion is measured by OpenCV's DIS (medium) at full size, another
+search than the one that finds the regions, and used only where both directions agree to a pixel. The columns:
 
-- in pair: pixels whose label in frame 0 stands in frame 1 where the flow takes them; "if copied": the same with the
-  labels of frame 0 taken for frame 1 as well, which is what a method would get that ignores motion.
-- across pairs: pixels of a frame that bear the same label as the second frame of one pair and the first of the next;
-  "afresh": the same with every pair by itself.
-- after N: pixels that still bear the label of N frames ago, followed by the flows from frame to frame.
-- ms: the median time of a pair of regions, and of `models.dis` both ways (as the model dis prepares a pair), by turns;
-  CPU: the time of all cores together, which says more on a machine that has other work; ratio: of the two CPU times.
+- in pair: the share of pixels whose label in frame 0 is also found in frame 1 where the flow leads; "if copied": the
+  same share if the labels of frame 0 are used for frame 1 as well, as a method that ignores motion would have it.
+- across pairs: the share of pixels of a frame that have the same label as the second frame of one pair and as the first
+  of the next; "afresh": the same share if every pair is processed by itself.
+- after N: the share of pixels that still have the label of N frames ago, followed by the flows from frame to frame.
+- ms: the median time to find the regions of a pair, and of `models.dis` in both directions (as dis prepares a pair), in
+  turns; CPU: the processor time of all cores, which is more meaningful on a busy machine; ratio: of the two CPU times.
 
-`--sheet` measures nothing, but lays the labels over some frames of each sequence, a row a sequence: column k
-shows frame k as the first of its pair, labels followed from frame 0 on.
+`--sheet` measures nothing; it lays the labels over some frames of each sequence, a row for each sequence: column k
+shows frame k as the first of its pair, with labels tracked from frame 0 on.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from betwixt.models.dis.interpolator import find_flows
 Array = NDArray[Any]
 
 
-def sampled(picture: Array, flow: Array, order: int) -> Array:
-    """`picture` at each pixel's place plus `flow`."""
+def warp(image: Array, flow: Array, interpolation: int) -> Array:
+    """`image` sampled at each pixel's position plus `flow`."""
     h, w = flow.shape[:2]
-    place = flow + np.stack(np.meshgrid(np.arange(w), np.arange(h)), 2).astype(np.float32)
-    return cv2.remap(picture, place, None, order, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+    positions = flow + np.stack(np.meshgrid(np.arange(w), np.arange(h)), 2).astype(np.float32)
+    return cv2.remap(image, positions, None, interpolation, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
 
 
-def sure_flow(first: Array, second: Array) -> tuple[Array, Array]:
-    """The flow from `first` to `second`, and where the flow back agrees and it stays inside."""
-    search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    there, back = search.calc(first, second, None), search.calc(second, first, None)
+def consistent_flow(first: Array, second: Array) -> tuple[Array, Array]:
+    """The flow from `first` to `second`, and where it stays inside the frame and the backward flow agrees with it."""
+    dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    forward, backward = dis.calc(first, second, None), dis.calc(second, first, None)
     h, w = first.shape
-    x, y = np.arange(w) + there[..., 0], np.arange(h)[:, None] + there[..., 1]
-    sure = np.linalg.norm(there + sampled(back, there, cv2.INTER_LINEAR), axis=2) < 1
-    return there, sure & (x >= 0) & (x <= w - 1) & (y >= 0) & (y <= h - 1)
+    x, y = np.arange(w) + forward[..., 0], np.arange(h)[:, None] + forward[..., 1]
+    agrees = np.linalg.norm(forward + warp(backward, forward, cv2.INTER_LINEAR), axis=2) < 1
+    return forward, agrees & (x >= 0) & (x <= w - 1) & (y >= 0) & (y <= h - 1)
 
 
 def read_frames(folder: Path, count: int | None) -> list[Array]:
@@ -61,20 +61,20 @@ def read_frames(folder: Path, count: int | None) -> list[Array]:
     return [np.ascontiguousarray(cv2.imread(str(p))[..., ::-1]) for p in paths]
 
 
-def overlays(folder: Path, columns: list[int], width: int = 280) -> Array:
+def draw_overlays(folder: Path, columns: list[int], width: int = 280) -> Array:
     """Overlays of some frames of a sequence, side by side."""
     frames = read_frames(folder, max(columns) + 2)
     tracker, tiles = RegionTracker(), []
     for k in range(len(frames) - 1):
         labels = tracker.pair(frames[k], frames[k + 1]).labels0
         if k in columns:
-            picture = overlay_labels(frames[k], labels)
-            tiles.append(cv2.resize(picture, (width, round(width * 9 / 16)), interpolation=cv2.INTER_AREA))
+            image = overlay_labels(frames[k], labels)
+            tiles.append(cv2.resize(image, (width, round(width * 9 / 16)), interpolation=cv2.INTER_AREA))
     return np.hstack(tiles)
 
 
 def measure(folder: Path, count: int | None, after: int) -> dict[str, float]:
-    """The figures of one sequence."""
+    """Measure one sequence."""
     frames = read_frames(folder, count)
     greys = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames]
     tracker = RegionTracker()
@@ -89,17 +89,17 @@ def measure(folder: Path, count: int | None, after: int) -> dict[str, float]:
         dis.append((time.perf_counter() - middle[0], time.process_time() - middle[1]))
         own.append((middle[0] - began[0], middle[1] - began[1]))
     alone = [find_regions(frames[k], frames[k + 1]) for k in range(len(frames) - 1)]
-    flows = [sure_flow(a, b) for a, b in itertools.pairwise(greys)]
+    flows = [consistent_flow(a, b) for a, b in itertools.pairwise(greys)]
     inside, copied, kept = [], [], []
-    for k, (pair, (flow, sure)) in enumerate(zip(pairs, flows, strict=True)):
-        inside.append((sampled(pair.labels1, flow, cv2.INTER_NEAREST) == pair.labels0)[sure].mean())
-        copied.append((sampled(pair.labels0, flow, cv2.INTER_NEAREST) == pair.labels0)[sure].mean())
+    for k, (pair, (flow, consistent)) in enumerate(zip(pairs, flows, strict=True)):
+        inside.append((warp(pair.labels1, flow, cv2.INTER_NEAREST) == pair.labels0)[consistent].mean())
+        copied.append((warp(pair.labels0, flow, cv2.INTER_NEAREST) == pair.labels0)[consistent].mean())
         if k + after < len(pairs):
             total, good = np.zeros_like(flow), np.ones(flow.shape[:2], bool)
             for step, ok in flows[k : k + after]:
-                good &= sampled(ok.astype(np.uint8), total, cv2.INTER_NEAREST) > 0
-                total = total + sampled(step, total, cv2.INTER_LINEAR)
-            then = sampled(pairs[k + after].labels0, total, cv2.INTER_NEAREST)
+                good &= warp(ok.astype(np.uint8), total, cv2.INTER_NEAREST) > 0
+                total = total + warp(step, total, cv2.INTER_LINEAR)
+            then = warp(pairs[k + after].labels0, total, cv2.INTER_NEAREST)
             if good.any():
                 kept.append((then == pair.labels0)[good].mean())
     across = [(a.labels1 == b.labels0).mean() for a, b in itertools.pairwise(pairs)]
@@ -131,7 +131,7 @@ def main() -> None:
     names = arguments.sequences or sorted(p.name for p in arguments.root.iterdir() if p.is_dir())
     if arguments.sheet is not None:
         columns = [int(text) for text in arguments.columns.split(",")]
-        sheet = np.vstack([overlays(arguments.root / name, columns) for name in names])
+        sheet = np.vstack([draw_overlays(arguments.root / name, columns) for name in names])
         cv2.imwrite(str(arguments.sheet), sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 78])
         return
     rows = {name: measure(arguments.root / name, arguments.frames, arguments.after) for name in names}

@@ -1,0 +1,136 @@
+"""`betwixt evaluate`: requests, outputs, and the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import pytest
+from layouts import LAYOUTS, write_image
+
+from betwixt.cli.main import run as cli
+from betwixt.errors import BetwixtError, InputError, UsageError
+from betwixt.evaluation.report import update_table
+from betwixt.evaluation.run import EvaluationRequest, run_evaluation
+
+
+@pytest.fixture
+def vimeo(tmp_path: Path) -> Path:
+    LAYOUTS["vimeo90k"][0](tmp_path)
+    return tmp_path
+
+
+def test_the_command_line(vimeo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {name: tmp_path / f"out.{name}" for name in ("csv", "json", "html")}
+    arguments = ["evaluate", "--model", "average,nearest", "--dataset", "vimeo90k", "--root", str(vimeo)]
+    arguments += ["--csv", str(files["csv"]), "--json", str(files["json"]), "--frames-csv", str(tmp_path / "f.csv")]
+    arguments += ["--compare", "published", "--record", str(tmp_path / "quality.csv")]
+    assert cli(arguments) == 0
+    results = json.loads(files["json"].read_text())["results"]
+    assert [(r["model"], r["dataset"], r["count"], r["skipped"]) for r in results] == [
+        ("average", "vimeo90k", 3, 3779),
+        ("nearest", "vimeo90k", 3, 3779),
+    ]
+    assert results[0]["psnr"] > results[1]["psnr"]
+    low, high = results[0]["confidence_95"]["psnr"]
+    assert low <= results[0]["psnr"] <= high
+    with files["csv"].open() as file:
+        assert [(r["model"], r["sequence"], r["count"]) for r in csv.DictReader(file)][:2] == [
+            ("average", "00001", "2"),
+            ("average", "00002", "1"),
+        ]
+    printed = capsys.readouterr()
+    assert "incomplete" in printed.err
+    assert "NCM-Large" in printed.out
+    assert "36.22" in printed.out
+    assert not list(tmp_path.glob("*.journal"))
+
+
+def test_json_goes_to_standard_output_alone(vimeo: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["evaluate", "--model", "nearest", "--dataset", "vimeo90k", "--root", str(vimeo), "--limit", "1"]
+    assert cli([*arguments, "--json", "-"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert {"psnr", "psnr_float", "ssim", "ie"} <= result.keys()
+
+
+@pytest.mark.parametrize("suffix", [".html", ".png"])
+def test_a_sheet_shows_the_worst_frames(tmp_path: Path, suffix: str) -> None:
+    LAYOUTS["triplets"][0](tmp_path / "set")
+    write_image(tmp_path / "set/a/1.png", 9)  # far from the middle of the two
+    path = tmp_path / f"sheet{suffix}"
+    run_evaluation(EvaluationRequest(["dis", "average"], "triplets", tmp_path / "set", sheet=path))
+    for name in ("dis", "average"):
+        sheet = tmp_path / f"sheet.{name}{suffix}"
+        if suffix == ".png":
+            assert cv2.imread(str(sheet)) is not None
+        else:
+            page = sheet.read_text()
+            assert page.index("1. a") < page.index("2. b")
+            assert page.count("<img") == 12
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dataset": "imagenet"}, "no data set 'imagenet'"),
+        ({"models": ["nothing"]}, "no model 'nothing'"),
+        ({"models": ["rife"]}, "There are no weights of rife"),
+        ({"models": ["average", "average"]}, "named twice"),
+        ({"metrics": "vmaf"}, "no metric 'vmaf'"),
+        ({"limit": 0}, "leaves nothing"),
+        ({"stride": 2}, "`stride` is for"),
+        ({"compare": "rumour"}, "nothing to compare"),
+        ({"resume": True}, "`resume` needs"),
+        ({"sheet": Path("x.pdf")}, "end x.pdf in .html or .png"),
+        ({"csv": Path("/no/such/folder/x.csv")}, "does not exist"),
+        ({"ids": Path("/no/such/list")}, "cannot be read"),
+        ({"jobs": -1}, "too small"),
+        ({"record": Path("q.csv"), "limit": 1}, "whole sets"),
+        ({"precision": "int4"}, "no precision"),
+        ({"weights": Path("w.pth")}, "has a network"),
+        ({"csv": Path("same.csv"), "json": Path("same.csv")}, "same name"),
+        ({"models": ["average", "minterpolate"]}, "works on sequences"),
+        ({"models": ["nearest", "average"], "extrapolate": True}, "only interpolates"),
+        ({"models": ["dis"], "device": "tpu"}, "no device"),
+    ],
+)
+def test_bad_requests_are_refused_in_one_line(vimeo: Path, change: dict[str, object], message: str) -> None:
+    request = {"models": ["average"], "dataset": "vimeo90k", "root": vimeo, **change}
+    with pytest.raises(BetwixtError, match=message) as error:
+        run_evaluation(EvaluationRequest(**request))  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+
+
+def test_updating_a_table_replaces_rows_with_the_same_key(tmp_path: Path) -> None:
+    path = tmp_path / "quality.csv"
+    update_table(path, [{"model": "b", "psnr": 1}, {"model": "a", "psnr": 2}], ("model",))
+    update_table(path, [{"model": "b", "psnr": 3, "ssim": 4}], ("model",))
+    with path.open() as file:
+        assert list(csv.DictReader(file)) == [
+            {"model": "a", "psnr": "2", "ssim": ""},
+            {"model": "b", "psnr": "3", "ssim": "4"},
+        ]
+    path.write_text("something,else\n1,2\n")
+    with pytest.raises(InputError, match="no table of these results"):
+        update_table(path, [{"model": "a"}], ("model",))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dataset": "middlebury"}, "only .*frames"),
+        ({"extrapolate": True}, "for interpolation"),
+        ({"models": ["average"]}, "does not use the neighbouring frames"),
+        ({"models": ["minterpolate"]}, "does not use the neighbouring frames"),
+        ({"paths": "round"}, "straight or curved"),
+    ],
+)
+def test_curved_paths_are_refused_where_they_do_not_apply(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    LAYOUTS["frames"][0](tmp_path)
+    request = {"models": ["dis"], "dataset": "frames", "root": tmp_path, "paths": "curved", **change}
+    with pytest.raises(UsageError, match=message):
+        run_evaluation(EvaluationRequest(**request))  # type: ignore[arg-type]
