@@ -84,10 +84,10 @@ APR_OWN = ("training_network.context", "training_network.blocks", "training_netw
 CASES = [
     Case("rife"),
     Case("rife-2r"),
-    Case("rife-m", t=ANY),
+    Case("rife-m", t=0.25),
     Case("rife-4.6", t=ANY),
-    Case("rife-4.22-lite", t=ANY),
-    Case("rife-4.25", options={"smoothness": 0.1}, t=ANY),
+    Case("rife-4.22-lite", t=0.6),
+    Case("rife-4.25", options={"smoothness": 0.1}, t=0.25),
     Case("daek"),
     Case("daek", options={"CA": False}),
     Case("daek", options={"SFA": False, "F": False, "teacher": "rife"}),
@@ -98,13 +98,13 @@ CASES = [
     Case("ncm-base-next", "coarse", trained=("training_network.coarse_scale",), t=2.0),
     Case("ncm-base-next", "fine", trained=NCM_FINE[:-1], t=2.0),
     Case("ncm-base", "all", {"progressive": False}),
-    Case("apr-static", "frame", t=ANY),
-    Case("apr-static", "patches", {"patch": 16}, APR_OWN, t=ANY),
+    Case("apr-static", "frame", t=0.25),
+    Case("apr-static", "patches", {"patch": 16}, APR_OWN, t=0.6),
     Case("apr", "frame", trained=("training_network.estimator", *APR_OWN), t=ANY),
-    Case("apr", "patches", trained=APR_OWN, t=ANY),
+    Case("apr", "patches", trained=APR_OWN, t=0.25),
     Case("apr", "routed", {"patch": 16}, (*APR_OWN, "training_network.router"), t=ANY),
     Case("ifrnet-s", options={"flow_teacher": "exact"}, t=ANY),
-    Case("ifrnet", options={"flow_teacher": "off"}, t=ANY),
+    Case("ifrnet", options={"flow_teacher": "off"}, t=0.25),
     Case("amt-s", options={"flow_teacher": "exact"}, t=ANY),
     Case("ema-vfi-small", t=ANY),
     Case("ebme", t=ANY, rate=1e-3),
@@ -359,7 +359,7 @@ def test_a_crop_of_the_wrong_size_is_refused() -> None:
 
 
 def test_invalid_network_settings_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"\[network\] of apr is not valid: the side of a patch"):
+    with pytest.raises(UsageError, match=r"\[network\] of apr is not valid: `patch` is 6"):
         make_objective({"name": "apr", "patch": 6})
     with pytest.raises(UsageError, match=r"\[network\] of ncm-base is not valid: `flow_guided`"):
         make_objective({"name": "ncm-base", "flow_guided": True, "motion_feature": False})

@@ -82,7 +82,7 @@ class APRObjective(PaperObjective):
         try:
             self.training_network = APR(config)
         except ValueError as error:
-            raise UsageError(f"[network] of {name} is not valid: {error}.") from None
+            raise UsageError(f"[network] of {name} is not valid: {error}") from None
         if self.training_network.router is not None:
             self.training_network.router.temperature = settings.temperature
         if settings.static:
