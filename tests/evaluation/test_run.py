@@ -76,7 +76,7 @@ def test_a_sheet_shows_the_worst_frames(tmp_path: Path, suffix: str) -> None:
     [
         ({"dataset": "imagenet"}, "no data set 'imagenet'"),
         ({"models": ["nothing"]}, "no model 'nothing'"),
-        ({"models": ["rife"]}, "There are no weights of rife"),
+        ({"models": ["rife"]}, "weights of rife"),
         ({"models": ["average", "average"]}, "named twice"),
         ({"metrics": "vmaf"}, "no metric 'vmaf'"),
         ({"limit": 0}, "leaves nothing"),

@@ -167,7 +167,6 @@ class ReferenceFeatures(nn.Module):
         self.second = FixedPointConv2d(16, channels, 2, 2)
 
     def forward(self, luma: Tensor) -> Tensor:
-        """(N, 2, H, W) -> (N, C, H/8, W/8)."""
         inputs = torch.cat((luma, (luma[:, :1] - luma[:, 1:]).abs() * 4.0), dim=1)
         features: Tensor = quantize_activations(self.second(quantize_activations(self.first(inputs) * 8.0)))
         return features

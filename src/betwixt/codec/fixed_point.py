@@ -49,7 +49,6 @@ class FixedPointConv2d(nn.Conv2d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C', H', W')."""
         weight = quantize(self.weight.clamp(-_MAX_WEIGHT, _MAX_WEIGHT), _WEIGHT_STEPS)
         assert self.bias is not None
         bias = quantize(self.bias.clamp(-_MAX_ACTIVATION, _MAX_ACTIVATION), _WEIGHT_STEPS * _ACTIVATION_STEPS)

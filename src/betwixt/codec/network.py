@@ -285,7 +285,6 @@ class CompactPredictor(Predictor):
     def teach(
         self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor, motion: BFrameMotion, searched: Maps
     ) -> BFrameMotion:
-        """The motion as the teacher improves it."""
         improved: BFrameMotion = self.teacher(frame0, frame1, truth, motion, searched["true_flow"])
         return improved
 
@@ -422,11 +421,9 @@ class _Transform(nn.Module):
         self.register_buffer("basis", torch.kron(_colour_basis(), _dct_basis())[..., None, None], persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Pixels to coefficients."""
         return F.conv2d(F.pixel_unshuffle(image, _BLOCK), self.basis)
 
     def inverse(self, coefficients: Tensor) -> Tensor:
-        """Coefficients to pixels."""
         return F.pixel_shuffle(F.conv2d(coefficients, self.basis.transpose(0, 1)), _BLOCK)
 
 

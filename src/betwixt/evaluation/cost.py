@@ -78,11 +78,9 @@ class Cost:
 
     @property
     def frames_per_second(self) -> float:
-        """New frames per second, made one after the other."""
         return 1.0 / self.seconds
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as plain numbers and strings."""
         return {
             **asdict(self),
             "quartiles": list(self.quartiles),

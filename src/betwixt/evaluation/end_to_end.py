@@ -65,7 +65,6 @@ class EndToEndResult:
     machine: str
 
     def as_dict(self) -> dict[str, Any]:
-        """The fields as plain numbers and strings."""
         return {**asdict(self), "rounds": [list(pair) for pair in self.rounds]}
 
 

@@ -179,7 +179,6 @@ class FigureComparison:
 
     @property
     def difference(self) -> float:
-        """The measured score minus the published one."""
         return self.ours - self.published.value
 
 

@@ -37,7 +37,6 @@ class X4K1000FPS(Dataset):
             yield f"{folder.parent.name}/{folder.name}", folder.name, [folder / f"{i:04d}.png" for i in range(33)]
 
     def samples(self) -> Iterator[Sample]:
-        """One sample of seven times for each clip."""
         times = tuple(i / 8 for i in range(1, 8))
         for name, group, frames in self.clips():
             yield Sample(name, group, times, image_loader(frames[0], frames[32], *frames[4:32:4]))
@@ -52,7 +51,6 @@ class X4K1000FPSExtrapolation(X4K1000FPS):
     extrapolation = True
 
     def samples(self) -> Iterator[Sample]:
-        """One sample for each clip."""
         for name, group, frames in self.clips():
             yield Sample(name, group, (2.0,), image_loader(frames[0], frames[16], frames[32]))
 
@@ -80,7 +78,6 @@ class _Xiph(Dataset):
         """A full frame downscaled or cropped to half its size."""
 
     def samples(self) -> Iterator[Sample]:
-        """49 samples for each clip."""
         base = self.find_folder("xiph", "Xiph", "netflix", ".")
         if not any(True for clip in self.CLIPS for _ in base.glob(f"{clip}*")):
             raise InputError(f"{base} has no clip of Xiph: expected {base / f'{self.CLIPS[0]}-001.png'} and others.")

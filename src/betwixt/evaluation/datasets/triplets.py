@@ -32,7 +32,6 @@ class Vimeo90K(Dataset):
     published_count = 3782
 
     def samples(self) -> Iterator[Sample]:
-        """One sample for each line of the test list."""
         base = self.find_folder("vimeo_triplet", "vimeo90k/vimeo_triplet", "vimeo90k", ".")
         for line in read_list_file(base / "tri_testlist.txt"):
             folder = base / "sequences" / line
@@ -52,7 +51,6 @@ class Vimeo90KSeptuplet(Dataset):
     published_count = 7824 * 5
 
     def samples(self) -> Iterator[Sample]:
-        """One sample of five times for each line of the test list."""
         base = self.find_folder("vimeo_septuplet", "vimeo90k/vimeo_septuplet", "vimeo90k-septuplet", ".")
         for line in read_list_file(base / "sep_testlist.txt"):
             images = [base / "sequences" / line / f"im{i}.png" for i in range(1, 8)]
@@ -85,11 +83,9 @@ class UCF101(Dataset):
 
     @property
     def expected_count(self) -> int:
-        """379, or 281 with `clean`."""
         return 379 - len(self.DUPLICATES) if self.options.clean else 379
 
     def samples(self) -> Iterator[Sample]:
-        """One sample for each folder, in the order of their numbers."""
         base = self.find_folder("ucf101_interp_ours", "ucf101/ucf101_interp_ours", "ucf101", ".")
         folders = sorted((d for d in base.iterdir() if d.is_dir() and d.name.isdecimal()), key=lambda d: int(d.name))
         if not folders:
@@ -120,7 +116,6 @@ class Middlebury(Dataset):
     published_count = 12
 
     def samples(self) -> Iterator[Sample]:
-        """One sample for each sequence, by name."""
         base = self.find_folder("middlebury_other", "middlebury", ".")
         inputs = next((base / n for n in ("input", "other-data") if (base / n).is_dir()), None)
         truths = next((base / n for n in ("gt", "other-gt-interp") if (base / n).is_dir()), None)
@@ -154,7 +149,6 @@ class _SNUFilm(Dataset):
         )
 
     def samples(self) -> Iterator[Sample]:
-        """One sample for each line of the list."""
         base = self.find_folder("SNU-FILM", "snu-film", ".")
         table, alternative = (folder / f"test-{self.level}.txt" for folder in (base, base / "eval_modes"))
         if not table.exists() and alternative.exists():
@@ -197,7 +191,6 @@ class Triplets(Dataset):
     protocol = "the middle one of the three pictures of each folder"
 
     def samples(self) -> Iterator[Sample]:
-        """One sample for each folder."""
         folders = sorted(d for d in self.root.iterdir() if d.is_dir()) if self.root.is_dir() else []
         if not folders:
             raise InputError(f"{self.root} has no triplets: expected folders of three images each.")

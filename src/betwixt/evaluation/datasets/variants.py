@@ -29,11 +29,9 @@ class TripletExtrapolation(Dataset):
 
     @property
     def expected_count(self) -> int | None:
-        """As many as there are triplets."""
         return self._triplets.expected_count
 
     def samples(self) -> Iterator[Sample]:
-        """One sample for each triplet."""
         for sample in self._triplets.samples():
             if sample.times != (0.5,):
                 raise UsageError(f"`extrapolate` needs triplets: {self._triplets.name} has none.")
@@ -59,11 +57,9 @@ class WithNeighbours(Dataset):
 
     @property
     def expected_count(self) -> int | None:
-        """As many as without the neighbours."""
         return self._dataset.expected_count
 
     def samples(self) -> Iterator[Sample]:
-        """The samples of the set, each loaded together with its neighbours in the same run."""
         previous: Sample | None = None
         for sample, following in itertools.pairwise(itertools.chain(self._dataset.samples(), (None,))):
             assert sample is not None

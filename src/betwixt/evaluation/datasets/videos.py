@@ -102,7 +102,6 @@ class HD(_Videos):
     MAX_FRAMES: ClassVar[int] = 101
 
     def samples(self) -> Iterator[Sample]:
-        """Video by video."""
         base = self.find_folder("HD_dataset", "hd", ".")
         videos = sorted(p for p in base.rglob("*") if p.suffix.lower() in self.SUFFIXES)
         if not videos:
@@ -178,7 +177,6 @@ class Video(_Videos):
     SUFFIXES: ClassVar[tuple[str, ...]] = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".y4m", ".ts", ".m4v")
 
     def samples(self) -> Iterator[Sample]:
-        """Video by video."""
         videos = [self.root]
         if self.root.is_dir():
             videos = sorted(p for p in self.root.iterdir() if p.suffix.lower() in self.SUFFIXES)
