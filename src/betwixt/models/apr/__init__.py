@@ -1,29 +1,31 @@
-"""APR-VFI: forward warping and alignment-aware patch routing."""
+"""APR-VFI: forward warping, and synthesis with patches routed by their alignment."""
+
+from typing import Any
 
 from betwixt.models.model_info import ModelInfo
 
 __all__ = ["MODELS"]
 
-_PAPER = "Alignment-aware Patch-level Routing for Dynamic Video Frame Interpolation"
-_NETWORK = "betwixt.models.apr.network"
+_SHARED: dict[str, Any] = {
+    "paper": "Alignment-aware Patch-level Routing for Dynamic Video Frame Interpolation",
+    "weights": "yours",
+    "network": "betwixt.models.apr.network:APR",
+}
+_CONFIGS = "betwixt.models.apr.network:CONFIGS"
 
 MODELS = (
     ModelInfo(
         name="apr-static",
-        summary="forward warping and synthesis by patches, all of it; any time",
-        paper=_PAPER,
+        summary="forward warping and synthesis, without routing; any time",
         parameters=2_206_600,
-        weights="yours",
-        network=f"{_NETWORK}:APR",
-        config=f"{_NETWORK}:CONFIGS[apr-static]",
+        config=f"{_CONFIGS}[apr-static]",
+        **_SHARED,
     ),
     ModelInfo(
         name="apr",
-        summary="the same, with patches routed by how well they align; any time",
-        paper=_PAPER,
+        summary="forward warping and synthesis, patches routed by their alignment; any time",
         parameters=2_211_726,
-        weights="yours",
-        network=f"{_NETWORK}:APR",
-        config=f"{_NETWORK}:CONFIGS[apr]",
+        config=f"{_CONFIGS}[apr]",
+        **_SHARED,
     ),
 )

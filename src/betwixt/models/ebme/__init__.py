@@ -1,19 +1,16 @@
-"""EBME: bi-directional motion estimation and forward splatting (WACV 2023)."""
+"""EBME: enhanced bi-directional motion estimation, with forward splatting (WACV 2023)."""
 
 from betwixt.models.model_info import ModelInfo
 
 __all__ = ["MODELS"]
 
-_PAPER = "Jin et al., Enhanced Bi-directional Motion Estimation for Video Frame Interpolation, WACV 2023"
-_NETWORK = "betwixt.models.ebme.network"
-
 MODELS = (
     ModelInfo(
         name="ebme",
-        summary="bi-directional flow, splatted, without synthesis; any time",
-        paper=_PAPER,
+        summary="bi-directional flow and forward splatting, without a synthesis network; any time",
+        paper="Jin et al., Enhanced Bi-directional Motion Estimation for Video Frame Interpolation, WACV 2023",
         parameters=632_900,
         weights="yours",
-        network=f"{_NETWORK}:EBMESplat",
+        network="betwixt.models.ebme.network:EBMESplat",
     ),
 )

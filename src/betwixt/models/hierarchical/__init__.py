@@ -1,4 +1,4 @@
-"""Hierarchical motion estimation, a plug-in for RIFE, IFRNet, AMT and EMA-VFI."""
+"""Hierarchical motion estimation: a plug-in for RIFE, IFRNet, AMT and EMA-VFI."""
 
 from betwixt.models.model_info import ModelInfo
 
@@ -24,7 +24,7 @@ _HOSTS = (
 MODELS = tuple(
     ModelInfo(
         name=f"{host}+hm",
-        summary=f"{host}, which starts from hierarchical motion found with masks; {times}",
+        summary=f"{host} with hierarchical motion from masks; {times}",
         paper=_PAPER,
         parameters=parameters,
         weights="yours",

@@ -1,38 +1,38 @@
-"""IFRNet: intermediate features and flow (CVPR 2022)."""
+"""IFRNet: joint refinement of flows and intermediate features (CVPR 2022)."""
+
+from typing import Any
 
 from betwixt.models.model_info import ModelInfo
 
 __all__ = ["MODELS"]
 
-_PAPER = "Kong et al., IFRNet: Intermediate Feature Refine Network for Efficient Frame Interpolation, CVPR 2022"
-_NETWORK = "betwixt.models.ifrnet.network"
+_SHARED: dict[str, Any] = {
+    "paper": "Kong et al., IFRNet: Intermediate Feature Refine Network for Efficient Frame Interpolation, CVPR 2022",
+    "weights": "yours",
+    "network": "betwixt.models.ifrnet.network:IFRNet",
+}
+_CONFIGS = "betwixt.models.ifrnet.network:CONFIGS"
 
 MODELS = (
     ModelInfo(
         name="ifrnet-s",
-        summary="intermediate features and flow, small; any time",
-        paper=_PAPER,
+        summary="joint refinement of flows and features, small; any time",
         parameters=2_803_610,
-        weights="yours",
-        network=f"{_NETWORK}:IFRNet",
-        config=f"{_NETWORK}:CONFIGS[ifrnet-s]",
+        config=f"{_CONFIGS}[ifrnet-s]",
+        **_SHARED,
     ),
     ModelInfo(
         name="ifrnet",
-        summary="intermediate features and flow; any time",
-        paper=_PAPER,
+        summary="joint refinement of flows and features; any time",
         parameters=4_959_692,
-        weights="yours",
-        network=f"{_NETWORK}:IFRNet",
-        config=f"{_NETWORK}:CONFIGS[ifrnet]",
+        config=f"{_CONFIGS}[ifrnet]",
+        **_SHARED,
     ),
     ModelInfo(
         name="ifrnet-l",
-        summary="intermediate features and flow, large; any time",
-        paper=_PAPER,
+        summary="joint refinement of flows and features, large; any time",
         parameters=19_699_460,
-        weights="yours",
-        network=f"{_NETWORK}:IFRNet",
-        config=f"{_NETWORK}:CONFIGS[ifrnet-l]",
+        config=f"{_CONFIGS}[ifrnet-l]",
+        **_SHARED,
     ),
 )
