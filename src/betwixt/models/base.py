@@ -238,11 +238,11 @@ class Interpolator(ABC):
         return result
 
     def _prepared(
-        self, firsts: list[Image], seconds: list[Image], befores: list[Image] | None, afters: list[Image] | None
+        self, firsts: list[Image], seconds: list[Image], before: list[Image] | None, after: list[Image] | None
     ) -> PairBatch:
-        if not self.uses_neighbours or (befores is None and afters is None):
+        if not self.uses_neighbours or (before is None and after is None):
             return self.prepare_batch(firsts, seconds)
-        around = ([None] * len(firsts) if side is None else side for side in (befores, afters))
+        around = ([None] * len(firsts) if side is None else side for side in (before, after))
         return PairBatch([self.prepare_between(*each) for each in zip(firsts, seconds, *around, strict=True)])
 
 
