@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from layouts import write
+from layouts import write_image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -168,11 +168,11 @@ def test_the_checkpoint_in_the_repository_can_be_resumed(data, cache, tmp_path: 
 
 def test_development_sets_are_scored(recipe, go, tmp_path: Path) -> None:
     for name in ("Walking", "Beanbags"):
-        write(tmp_path / f"eval/middlebury_other/input/{name}/frame10.png", 0)
-        write(tmp_path / f"eval/middlebury_other/input/{name}/frame11.png", 2)
-        write(tmp_path / f"eval/middlebury_other/gt/{name}/frame10i11.png", 1)
+        write_image(tmp_path / f"eval/middlebury_other/input/{name}/frame10.png", 0)
+        write_image(tmp_path / f"eval/middlebury_other/input/{name}/frame11.png", 2)
+        write_image(tmp_path / f"eval/middlebury_other/gt/{name}/frame10i11.png", 1)
     for i in range(5):
-        write(tmp_path / f"eval/davis_dev/pan/{i:05d}.jpg", i)
+        write_image(tmp_path / f"eval/davis_dev/pan/{i:05d}.jpg", i)
     go(recipe(), "run", evaluation=tmp_path / "eval", until=4)
     (row,) = go.report.rows
     assert row["recipe"] == "tiny"

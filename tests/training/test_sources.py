@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from layouts import write
+from layouts import write_image
 
 from betwixt.errors import BetwixtError, InputError, UsageError
 from betwixt.training.augmentation import Augmentation
@@ -145,7 +145,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     make_clip(folder / "pan.mkv", frames=8, size=(96, 64))
     make_clip(folder / "held.mp4", frames=8, size=(96, 64), codec="libx264")
-    write(folder / "photos/waves.jpg", 0, 200, 240)
+    write_image(folder / "photos/waves.jpg", 0, 200, 240)
     return folder
 
 
