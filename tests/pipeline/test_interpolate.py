@@ -444,7 +444,7 @@ def test_a_note_names_the_exact_multiple_of_the_rate(tmp_path):
     notes = betwixt.plan_video(source, tmp_path / "out.mkv", fps=60, model="dis").notes
     assert notes == [
         "At 60 frames per second, 1 of 500 source frames is kept untouched. "
-        "`fps=60000/1001` keeps all of them and makes 1 new frame for each."
+        '`fps="60000/1001"` keeps all of them and makes 1 new frame for each.'
     ]
     for options in ({"fps": "59.94"}, {"fps": 50}, {"factor": 2}, {"fps": 60, "slow": 2}):
         plan = betwixt.plan_video(source, tmp_path / "out.mkv", model="dis", **options)

@@ -43,6 +43,7 @@ from betwixt.media.frames import frame_from_planes
 from betwixt.media.reader import Frame, StreamPacket
 from betwixt.media.timeline import Clock
 from betwixt.media.transfer import transfer_of
+from betwixt.models.base import check_interpolates
 from betwixt.pipeline.channel import Stopped
 from betwixt.pipeline.director import ConversionContext, Director, Step, SynthesisTask
 from betwixt.pipeline.job import Job, Plan
@@ -185,7 +186,7 @@ class BlurJob(Job):
         super().__init__(source, target, options)
 
     def check(self) -> None:
-        super().check()
+        check_interpolates(self.model)
         span = math.ceil(self.shutter.angle / 360 / self.rates.sampling * self.reader.info.rate)
         if span > MAX_SPAN:
             raise UsageError(

@@ -110,7 +110,7 @@ class _ExtrapolationDirector(Director):
         if pair.cut:
             raise InputError(
                 f"{name} has a cut between its last two frames, so there is no motion to continue: "
-                "choose an earlier `end`, or pass `scene_cuts=off`."
+                'choose an earlier `end`, or pass `scene_cuts="off"`.'
             )
         return pair
 

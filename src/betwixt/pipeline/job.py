@@ -131,7 +131,6 @@ class Job:
         try:
             self.notes: list[str] = list(self.reader.notes)
             self._decide_times()
-            self._note_exact_multiple()
             self.encoding = self.target.encoding(self.reader.info)
             self._load_model()
             self.audio = self._choose_audio()
@@ -154,15 +153,16 @@ class Job:
         self._end_time = None if self._end is None else info.start + self._end
 
     def _note_exact_multiple(self) -> None:
-        """Say so if a rate just beside the requested one would keep every source frame."""
+        """Note if a rate close to the requested one would keep every source frame."""
         source, fps = self.reader.info.rate, self._fps
         if fps is None or self.reader.info.variable or self.rates.slow != 1:
             return
         if (multiple := exact_multiple(source, fps)) is not None:
             new = multiple / source - 1
+            plural = "" if new == 1 else "s"
             self.notes.append(
                 f"At {fps} frames per second, 1 of {(fps / source).denominator} source frames is kept untouched. "
-                f"`fps={multiple}` keeps all of them and makes {new} new frame{'s' if new != 1 else ''} for each."
+                f'`fps="{multiple}"` keeps all of them and makes {new} new frame{plural} for each.'
             )
 
     def _load_model(self) -> None:
@@ -188,7 +188,7 @@ class Job:
     def _choose_audio(self) -> str:
         audio, slow = self._values["audio"], self.rates.slow != 1
         if audio == "copy" and slow:
-            raise UsageError("The sound cannot be copied into slow motion: pass `audio=stretch` or `audio=drop`.")
+            raise UsageError('The sound cannot be copied into slow motion: pass `audio="stretch"` or `audio="drop"`.')
         if audio == "auto":
             audio = "drop" if slow else "copy"
         elif audio == "stretch" and not slow:
@@ -196,7 +196,7 @@ class Job:
         if not any(stream.kind == "audio" for stream in self.reader.info.streams):
             return "none"
         if audio == "drop" and slow:
-            self.notes.append("The sound is left out of the slow motion; `audio=stretch` keeps it, at the same pitch.")
+            self.notes.append('Slow motion has no sound; `audio="stretch"` keeps it, at the same pitch.')
         return audio
 
     # -- what conversions differ in
@@ -204,6 +204,7 @@ class Job:
     def check(self) -> None:
         """Refuse what this conversion cannot do; called when everything is decided."""
         check_interpolates(self.model)
+        self._note_exact_multiple()
 
     @property
     def copies_streams(self) -> bool:
