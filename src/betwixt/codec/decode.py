@@ -160,50 +160,34 @@ def decode_video(
     began = time.monotonic()
     if threads < 0:
         raise UsageError(f"The number of threads ({threads}) must not be negative.")
+    workers = threads or available_cores()
     target = Path(target)
     check_output(target, source, overwrite)
-    quality = None if quality is None else str(quality)
-    with Reader(source, interlaced="ignore", threads=min(threads or available_cores(), 16)) as reader:
+    with Reader(source, interlaced="ignore", threads=min(workers, 16)) as reader:
         data, damaged = read_restore_data(reader)
         coder = _load_coder(reader, data, codec_weights)
         synthesizer, weights_hash, notes = _load_model(reader, data, model, weights, device)
-        rate = data.rate if not data.variable else len(data.ticks) / data.duration
-        kept: Journal | None = None
+        settings: dict[str, Any] | None = None
+        if journal and weights_hash is not None:
+            settings = {
+                "source": files_fingerprint([Path(source)]),
+                "model": synthesizer.name,
+                "weights": weights_hash,
+                "codec-weights": None if coder is None else coder.weights,
+                "arithmetic": synthesizer.arithmetic,
+            }
+        summary = Decoded(str(target), data.mode, synthesizer.name)
+        summary.rate = data.rate if not data.variable else len(data.ticks) / data.duration
+        summary.duration = data.duration
+        encoding = (codec, None if quality is None else str(quality), pixel_format)
         writer: VideoWriter | None = None
         try:
             with defer_signals():
-                if journal and weights_hash is not None:
-                    settings = {
-                        "source": files_fingerprint([Path(source)]),
-                        "model": synthesizer.name,
-                        "weights": weights_hash,
-                        "codec-weights": None if coder is None else coder.weights,
-                        "arithmetic": synthesizer.arithmetic,
-                    }
-                    kept = _open_journal(
-                        reader, target, codec, quality, pixel_format, threads or available_cores(), settings, overwrite
-                    )
-                writer = VideoWriter(
-                    target,
-                    reader.info,
-                    rate,
-                    start=data.start,
-                    codec=codec,
-                    quality=quality,
-                    pixel_format=pixel_format,
-                    threads=threads,
-                    tick=data.tick,
-                    timestamps=data.ticks,
-                    last_duration=data.last,
-                    journal=kept,
-                )
+                writer, kept = _open_output(reader, data, target, summary.rate, encoding, threads, settings, overwrite)
             noted = {} if kept is None else {r: set(kept.noted_frames(r)) for r in ("differing", "undecodable")}
-            restorer = FrameRestorer(
-                reader, data, damaged, synthesizer, coder, threads or available_cores(), writer.resumed_frames, noted
-            )
+            restorer = FrameRestorer(reader, data, damaged, synthesizer, coder, workers, writer.resumed_frames, noted)
             with single_threaded_kernels():
                 writer.copy_streams(reader.container, reader.stream, TimeMap(), without=(ATTACHMENT, TAG))
-                summary = Decoded(str(target), data.mode, synthesizer.name)
                 _write(restorer, writer, kept, data, summary, progress)
                 writer.commit()
         except BaseException as error:
@@ -214,9 +198,8 @@ def decode_video(
         notes += reader.notes
     if summary.earlier:
         notes.insert(0, f"{summary.earlier} frames are those of an earlier run that was interrupted.")
-    summary.rate, summary.duration = rate, data.duration
-    summary.seconds, summary.encoder = time.monotonic() - began, writer.encoder.name
     summary.lost, summary.notes = writer.lost, [*notes, *writer.notes]
+    summary.seconds, summary.encoder = time.monotonic() - began, writer.encoder.name
     if summary.damage is not None:
         damage_error = DamagedInputError(
             f"{source} is damaged: {summary.damage}. "
@@ -270,42 +253,60 @@ def _load_model(
     return loaded, weights_hash, notes
 
 
-def _open_journal(
+def _open_output(
     reader: Reader,
+    data: RestoreData,
     target: Path,
-    codec: str | None,
-    quality: str | None,
-    pixel_format: str | None,
+    rate: Fraction,
+    encoding: tuple[str | None, str | None, str | None],
     threads: int,
-    settings: dict[str, Any],
+    settings: dict[str, Any] | None,
     overwrite: bool,
-) -> Journal | None:
-    """The journal of the output; None if its encoder cannot resume.
+) -> tuple[VideoWriter, Journal | None]:
+    """Open the writer, and a journal if the encoder can resume.
 
     Args:
-        reader: The source.
+        reader: The encoded file.
+        data: Its restore data.
         target: The output.
-        codec: The codec that was asked for.
-        quality: The quality that was asked for.
-        pixel_format: The pixel format that was asked for.
-        threads: Encoder threads.
-        settings: What else the frames depend on.
+        rate: Its frame rate.
+        encoding: Codec, quality and pixel format, as the user gave them.
+        threads: Encoder threads; 0 lets the encoder choose.
+        settings: What the frames depend on, besides the encoding; None to keep no journal.
         overwrite: Whether a journal of other settings may be replaced.
     """
-    container = codecs.container_of(target)
-    encoding = codecs.resolve_encoding(codec, container, quality, pixel_format, reader.info, threads)
-    if not can_keep_journal(encoding.encoder.name, encoding.pixel_format):
-        return None
-    settings = {
-        "version": __version__,
-        "conversion": "decode",
-        **settings,
-        "codec": encoding.encoder.name,
-        "quality": quality,
-        "pixel-format": encoding.pixel_format,
-        "name": target.name,
-    }
-    return Journal(target, settings, overwrite)
+    codec, quality, pixel_format = encoding
+    journal: Journal | None = None
+    if settings is not None:
+        resolved = codecs.resolve_encoding(
+            codec, codecs.container_of(target), quality, pixel_format, reader.info, threads or available_cores()
+        )
+        if can_keep_journal(resolved.encoder.name, resolved.pixel_format):
+            settings = {
+                **settings,
+                "version": __version__,
+                "conversion": "decode",
+                "codec": resolved.encoder.name,
+                "quality": quality,
+                "pixel-format": resolved.pixel_format,
+                "name": target.name,
+            }
+            journal = Journal(target, settings, overwrite)
+    writer = VideoWriter(
+        target,
+        reader.info,
+        rate,
+        start=data.start,
+        codec=codec,
+        quality=quality,
+        pixel_format=pixel_format,
+        threads=threads,
+        tick=data.tick,
+        timestamps=data.ticks,
+        last_duration=data.last,
+        journal=journal,
+    )
+    return writer, journal
 
 
 def _write(

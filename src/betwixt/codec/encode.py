@@ -43,6 +43,7 @@ from betwixt.machine import available_cores
 from betwixt.media.attachments import add_attachment
 from betwixt.media.cut_list import read_cuts
 from betwixt.media.timeline import parse_rate
+from betwixt.media.writer import VideoWriter
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.runtime.load import hash_weights, load_model, suggest_packages
@@ -277,34 +278,19 @@ class _Encoding:
     progress: Progress
 
     def run(self, survey: Survey) -> Encoded:
-        """Encode."""
+        """Encode all rounds, and put the output in its place."""
         kept = kept_frames(len(survey.ticks), survey.shots, self.base.keep)
         sent = [True] * len(kept) if self.mode == "base" else list(kept)
         with tempfile.TemporaryDirectory(prefix=f".{self.target.stem}.", dir=self.target.parent) as folder:
-            base_file, output = Path(folder) / "base.mkv", Path(folder) / "output.mkv"
-            results: list[BFrameResult] = []
-            rounds, more = 0, True
-            while more:
-                rounds += 1
-                round_began = time.monotonic()
-                encoding = functools.partial(self.progress, "encoding")
-                writer = self.base.encode(base_file, self.source, survey, kept, sent, encoding)
-                base_seconds = time.monotonic() - round_began
-                more = False
-                if self.b_frames is not None and self.measure and not all(sent):
-                    making = functools.partial(self.progress, "making B frames")
-                    results = self.b_frames.make(self.source, survey, base_file, writer, sent, making)
-                    for number in self._below_floor(results, survey, sent, rounds):
-                        sent[number] = more = True
-            results = [result for result in results if not sent[result.number]]
+            output = base_file = Path(folder) / "base.mkv"
+            writer, results, rounds, base_seconds = self._run_rounds(base_file, survey, kept, sent)
             packets, base_size = packet_checksums(base_file)
             if len(packets) != sum(sent):
                 name = self.base.codec.encoder
                 raise OutputError(f"{name} gave {len(packets)} packets for {sum(sent)} frames: pass another `base`.")
             restore_data = b""
-            if self.b_frames is None:
-                output = base_file
-            else:
+            if self.b_frames is not None:
+                output = Path(folder) / "output.mkv"
                 restore_data = pack(self._restore_data(self.b_frames, survey, sent, packets, results))
                 tags = {TAG: f"{self.mode}; betwixt decode restores every frame"}
                 add_attachment(base_file, output, ATTACHMENT, restore_data, tags)
@@ -335,6 +321,31 @@ class _Encoding:
             lost=writer.lost,
             notes=writer.notes,
         )
+
+    def _run_rounds(
+        self, base_file: Path, survey: Survey, kept: list[bool], sent: list[bool]
+    ) -> tuple[VideoWriter, list[BFrameResult], int, float]:
+        """Encode the base stream until every B frame that is not sent reaches the floor; `sent` is updated.
+
+        Returns:
+            The writer of the base stream, the B frames that are not sent (if they are measured), the number of rounds,
+            and the seconds of the last round's encoding.
+        """
+        encoding, making = (functools.partial(self.progress, stage) for stage in ("encoding", "making B frames"))
+        rounds = 0
+        while True:
+            rounds += 1
+            began = time.monotonic()
+            writer = self.base.encode(base_file, self.source, survey, kept, sent, encoding)
+            base_seconds = time.monotonic() - began
+            if self.b_frames is None or not self.measure or all(sent):
+                return writer, [], rounds, base_seconds
+            results = self.b_frames.make(self.source, survey, base_file, writer, sent, making)
+            below = self._below_floor(results, survey, sent, rounds)
+            if not below:
+                return writer, results, rounds, base_seconds
+            for number in below:
+                sent[number] = True
 
     def _below_floor(self, results: list[BFrameResult], survey: Survey, sent: Sequence[bool], rounds: int) -> list[int]:
         """The B frames to send in the next round."""
