@@ -83,15 +83,15 @@ def test_static_routing_of_trained_weights_keeps_the_patch_size(tmp_path: Path) 
         ('{"features": 10', "hyper-parameters are not a JSON table"),
         ("[1]", "hyper-parameters are not a JSON table"),
         ('{"feathers": 3}', "No network can be built: .* no setting 'feathers'"),
-        ('{"features": "many"}', "No network can be built: .*'features' .* has to be a whole number"),
+        ('{"features": "many"}', "No network can be built: .*'features' .* has to be an integer"),
         ('{"features": 100000000}', "holds weights of another network: .* has the shape"),
     ],
 )
-def test_hyperparameters_that_do_not_fit_are_refused(tmp_path: Path, hyperparameters: str, message: str) -> None:
-    _, weights = export(tmp_path, {"name": "daek"})
-    save_file(
-        load_file(weights), tmp_path / "changed.safetensors", {"model": "daek", "hyperparameters": hyperparameters}
-    )
+def test_hyperparameters_that_do_not_fit_are_refused(
+    daek_weights: Path, tmp_path: Path, hyperparameters: str, message: str
+) -> None:
+    metadata = {"model": "daek", "hyperparameters": hyperparameters}
+    save_file(load_file(daek_weights), tmp_path / "changed.safetensors", metadata)
     with pytest.raises(InputError, match=message) as caught:
         load_model("daek", "cpu", weights=tmp_path / "changed.safetensors")
     assert str(tmp_path / "changed.safetensors") in str(caught.value)

@@ -77,11 +77,9 @@ def test_a_curriculum_resumes_bit_for_bit_and_exports_its_patch_size(run, tmp_pa
 @pytest.mark.parametrize(
     "table",
     [
-        {"name": "apr", "patch": 32, "fusion": "concat&conv", "keep": [0.2, 0.4, 0.6, 0.8]},
-        {"name": "daek", "F": False, "CA": False},
-        {"name": "ncm-large", "image_feature": False},
-        {"name": "ifrnet-s+hm", "ablation": "hir-1"},
-        {"name": "ifrnet-s+hm", "plug_in": False},
+        {"name": "apr", "keep": [0.2, 0.4, 0.6, 0.8]},
+        {"name": "ncm-large", "image_feature": False},  # a wrapper for test-time augmentation around the network
+        {"name": "ifrnet-s+hm", "plug_in": False},  # weights of another model
     ],
     ids=lambda table: " ".join(map(str, table.values())),
 )
