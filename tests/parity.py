@@ -1,4 +1,4 @@
-"""The fixtures of `../shared/parity`: weights by formula, inputs and results of the authors' implementations."""
+"""The parity fixtures: weights by formula, inputs and results of the authors' implementations."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ FOLDER = Path(__file__).parents[2] / "shared" / "parity"
 
 
 def fixture(name: str) -> dict[str, NDArray[Any]]:
-    """The arrays of a fixture; the test is skipped where it is not at hand."""
+    """The arrays of a fixture; skips the test if the fixture is not available."""
     path = FOLDER / f"{name}.npz"
     if not path.exists():
-        pytest.skip(f"{path} is not here: the parity fixtures lie beside the project, not in it")
+        pytest.skip(f"{path} is missing: the parity fixtures are not part of the repository")
     with np.load(path) as file:
         return {key: file[key] for key in file.files}
 
@@ -32,7 +32,7 @@ def counts(model: str) -> dict[str, Any]:
     """Parameters and FLOPs of the authors' network."""
     path = FOLDER / "counts.json"
     if not path.exists():
-        pytest.skip(f"{path} is not here: the parity fixtures lie beside the project, not in it")
+        pytest.skip(f"{path} is missing: the parity fixtures are not part of the repository")
     return json.loads(path.read_text())["models"][model]
 
 
@@ -46,7 +46,7 @@ def make_weight(name: str, shape: tuple[int, ...], gain: float) -> NDArray[np.fl
 
 
 def fill(network: nn.Module, arrays: dict[str, NDArray[Any]], rename: Callable[[str], str] = lambda name: name) -> None:
-    """Give `network` the fixture's weights; `rename` turns a reference name into ours. Every name has to fit."""
+    """Load the fixture's weights into `network`; `rename` maps the authors' names to ours. Every name has to match."""
     gain = float(arrays["gain"])
     names = [str(name) for name in arrays["param_names"]]
     shapes = json.loads(str(arrays["param_shapes"]))
@@ -67,9 +67,9 @@ def tensor(array: NDArray[Any]) -> Tensor:
 
 
 def gflop(network: nn.Module, height: int, width: int) -> float:
-    """GFLOP of one frame in between, as counts.json counts and rounds them.
+    """GFLOP of one interpolated frame, counted and rounded as in counts.json.
 
-    They grow with the area, so they are counted on 64 x 64 pixels: quicker than at full size on the meta device.
+    They are counted at 64x64 and scaled by the area, which is faster than counting at full size on the meta device.
     """
     frame, t = torch.zeros(1, 3, 64, 64), torch.zeros(1, 1, 1, 1)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -78,17 +78,17 @@ def gflop(network: nn.Module, height: int, width: int) -> float:
 
 
 def distances(arrays: dict[str, NDArray[Any]], prefix: str, results: dict[str, Tensor]) -> dict[str, float]:
-    """The largest absolute difference of every array whose key starts with `prefix`; each needs a result.
+    """The largest absolute difference from every array whose key starts with `prefix`; each needs a result.
 
-    A result is named as its array, without prefix and without the suffix that says how it was thinned out (`_sub4`).
+    A result is named like its array, without the prefix and without the suffix of the subsampling factor (`_sub4`).
     """
     found = {}
     for key, theirs in arrays.items():
         if key.startswith(prefix):
             name, _, step = key.removeprefix(prefix).partition("_sub")
-            thinned = slice(None, None, int(step or 1))
+            subsampled = slice(None, None, int(step or 1))
             ours = results[name]
-            found[key] = distance(ours[..., thinned, thinned] if ours.ndim == 4 else ours, theirs)
+            found[key] = distance(ours[..., subsampled, subsampled] if ours.ndim == 4 else ours, theirs)
     return found
 
 

@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import parity
 from betwixt.models.amt.network import AMT, CONFIGS, AMTConfig, UpdateConfig, from_reference_name
+from network_checks import check_batch
 
 SIZES = {"amt_s": "amt-s", "amt_l": "amt-l", "amt_g": "amt-g"}
 SMALL = AMTConfig(
@@ -65,15 +66,8 @@ def test_its_cost_is_that_of_the_authors_network(name: str) -> None:
 
 
 def test_a_batch_equals_its_samples_each_at_its_own_time() -> None:
-    network = small_network()
-    frames = torch.rand(2, 2, 3, 32, 48)
-    t = torch.tensor([0.5, 0.2]).reshape(-1, 1, 1, 1)
-    with torch.inference_mode():
-        both = network(frames[0], frames[1], t)
-        for i in range(2):
-            one = network(frames[0, i : i + 1], frames[1, i : i + 1], t[i : i + 1])
-            torch.testing.assert_close(both.frame[i : i + 1], one.frame, atol=1e-5, rtol=0)
-            torch.testing.assert_close(both.flows_t1[i : i + 1], one.flows_t1, atol=1e-4, rtol=0)
+    frames, t = torch.rand(2, 2, 3, 32, 48), torch.tensor([0.5, 0.2]).reshape(-1, 1, 1, 1)
+    check_batch(small_network(), frames, t, frame=1e-5, flows_t1=1e-4)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (48, 64), (112, 16)])

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from betwixt.layers.ifblock import FlowEstimate
 from betwixt.models.daek.network import ABLATIONS, DAEK, DAEKConfig, enhanced_distillation_loss
 from betwixt.training.losses import laplacian
+from network_checks import check_batch, check_bfloat16
 
 HALF = torch.full((1, 1, 1, 1), 0.5)
 CHANNELS = {
@@ -184,13 +185,7 @@ def test_training_reduces_the_loss() -> None:
 
 def test_a_batch_equals_its_samples_one_by_one(network: DAEK) -> None:
     # Sides that are multiples of 16, but not of 32.
-    frames = torch.rand(2, 2, 3, 16, 48)
-    with torch.inference_mode():
-        together = network(*frames, HALF)
-        for i in range(2):
-            alone = network(frames[0, i : i + 1], frames[1, i : i + 1], HALF)
-            torch.testing.assert_close(together.frame[i : i + 1], alone.frame, atol=1e-5, rtol=0)
-            torch.testing.assert_close(together.flow_t1[i : i + 1], alone.flow_t1, atol=1e-4, rtol=0)
+    check_batch(network, torch.rand(2, 2, 3, 16, 48), HALF.expand(2, -1, -1, -1))
     assert network.multiple == 16
     assert not network.any_time
 
@@ -207,13 +202,7 @@ def test_correlation_on_demand_gives_the_same_result(network: DAEK) -> None:
 
 def test_bfloat16_changes_the_flow_little(network: DAEK) -> None:
     frames = torch.rand(3, 1, 3, 32, 64)
-    with torch.inference_mode():
-        exact = network(*frames[:2], HALF)
-        with torch.autocast("cpu", torch.bfloat16):
-            near = network(*frames[:2], HALF)
-    assert near.frame.dtype == near.flow_t0.dtype == torch.float32
-    torch.testing.assert_close(near.flow_t0, exact.flow_t0, atol=0.05, rtol=0)
-    torch.testing.assert_close(near.frame, exact.frame, atol=0.03, rtol=0)
+    check_bfloat16(network, frames[:2], HALF)
     with torch.autocast("cpu", torch.bfloat16):
         assert bool(network.distil(frames[0], frames[1], HALF, frames[2]).loss.isfinite())
 

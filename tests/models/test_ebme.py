@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from betwixt.models.ebme.network import BiFlow, BiFlowNet, EBMESplat, from_reference_name, pyramid_levels
+from network_checks import check_batch
 from parity import FOLDER, counts, distance, fill, fixture, gflop, tensor
 
 
@@ -81,12 +82,7 @@ def test_the_number_of_levels_depends_on_the_sides(network) -> None:
 def test_a_batch_equals_its_samples_one_by_one(network) -> None:
     torch.manual_seed(0)
     frames, t = torch.rand(2, 2, 3, 64, 96), torch.tensor([0.5, 0.2]).reshape(2, 1, 1, 1)
-    with torch.inference_mode():
-        together = network(frames[0], frames[1], t)
-        for i in range(2):
-            alone = network(frames[0, i : i + 1], frames[1, i : i + 1], t[i : i + 1])
-            torch.testing.assert_close(together.frame[i : i + 1], alone.frame, atol=1e-4, rtol=0)
-            torch.testing.assert_close(together.mask[i : i + 1], alone.mask, atol=1e-4, rtol=0)
+    check_batch(network, frames, t, frame=1e-4, mask=1e-4)
 
 
 def test_at_times_0_and_1_it_returns_the_frames(network) -> None:

@@ -24,6 +24,7 @@ from betwixt.models.ncm.network import (
     short_side,
 )
 from betwixt.training.losses import laplacian
+from network_checks import check_batch, check_bfloat16
 
 SMALL = NCMConfig(short_side=16)
 HALF = torch.full((1, 1, 1, 1), 0.5)
@@ -262,25 +263,11 @@ def test_a_coarse_flow_is_in_its_own_pixels() -> None:
 
 @pytest.mark.parametrize("name", ["base", "flow-guided", "large"])
 def test_a_batch_equals_its_samples_one_by_one(name: str) -> None:
-    network, images = made(VARIANTS.get(name, SMALL)), frames(batch=2)
-    with torch.inference_mode():
-        together = network(*images, HALF.expand(2, -1, -1, -1))
-        for i in range(2):
-            alone = network(*images[:, i : i + 1], HALF)
-            torch.testing.assert_close(together.frame[i : i + 1], alone.frame, atol=1e-5, rtol=0)
-            torch.testing.assert_close(together.flow_t1[i : i + 1], alone.flow_t1, atol=1e-4, rtol=0)
+    check_batch(made(VARIANTS.get(name, SMALL)), frames(batch=2), HALF.expand(2, -1, -1, -1))
 
 
 def test_bfloat16_changes_the_flow_little(network: NCM) -> None:
-    images = frames(height=64, width=96)
-    with torch.inference_mode():
-        exact = network(*images, HALF)
-        with torch.autocast("cpu", torch.bfloat16):
-            near = network(*images, HALF)
-    assert near.frame.dtype == near.flow_t0.dtype == torch.float32
-    assert bool(near.frame.isfinite().all())
-    torch.testing.assert_close(near.flow_t0, exact.flow_t0, atol=0.15, rtol=0)
-    torch.testing.assert_close(near.frame, exact.frame, atol=0.03, rtol=0)
+    check_bfloat16(network, frames(height=64, width=96), HALF, flow=0.15)
 
 
 def test_test_time_augmentation_works(network: NCM) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from betwixt.models.rife.network import RIFE, RIFE_2R, RIFE_M, RIFEConfig
+from network_checks import check_batch, check_bfloat16
 from parity import counts, distances, fill, fixture, gflop, tensor
 
 VARIANTS = {"rife": RIFEConfig(), "rife_m": RIFE_M, "rife_2r": RIFE_2R}
@@ -74,13 +75,7 @@ def network() -> RIFE:
 
 
 def test_a_batch_equals_its_samples_one_by_one(network: RIFE) -> None:
-    frames, t = torch.rand(2, 2, 3, 32, 64), torch.tensor([0.5, 0.2]).reshape(2, 1, 1, 1)
-    with torch.inference_mode():
-        together = network(frames[0], frames[1], t)
-        for i in range(2):
-            alone = network(frames[0, i : i + 1], frames[1, i : i + 1], t[i : i + 1])
-            torch.testing.assert_close(together.frame[i : i + 1], alone.frame, atol=1e-5, rtol=0)
-            torch.testing.assert_close(together.flow_t1[i : i + 1], alone.flow_t1, atol=1e-4, rtol=0)
+    check_batch(network, torch.rand(2, 2, 3, 32, 64), torch.tensor([0.5, 0.2]).reshape(2, 1, 1, 1))
 
 
 def test_time_is_an_input_of_the_any_time_variant_only(network: RIFE) -> None:
@@ -122,11 +117,4 @@ def test_distillation_needs_the_teacher_block() -> None:
 
 
 def test_bfloat16_changes_the_flow_little(network: RIFE) -> None:
-    frames = torch.rand(2, 1, 3, 32, 64)
-    with torch.inference_mode():
-        exact = network(*frames, at(0.5))
-        with torch.autocast("cpu", torch.bfloat16):
-            near = network(*frames, at(0.5))
-    assert near.frame.dtype == near.flow_t0.dtype == torch.float32
-    torch.testing.assert_close(near.flow_t0, exact.flow_t0, atol=0.05, rtol=0)
-    torch.testing.assert_close(near.frame, exact.frame, atol=0.03, rtol=0)
+    check_bfloat16(network, torch.rand(2, 1, 3, 32, 64), at(0.5))
