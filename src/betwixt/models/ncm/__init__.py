@@ -18,6 +18,7 @@ _LARGE: dict[str, Any] = {
     "network": "betwixt.models.augmented:build_augmented",
     "config": "betwixt.models.ncm.network:NCM_LARGE",
     "arguments": {"network": _NCM},
+    "trained_part": "network",
 }
 
 MODELS = (

@@ -46,6 +46,7 @@ MODELS = (
         parameters=10_071_550,
         config=f"{_NETWORK}:RIFE_2R",
         arguments={"network": f"{_NETWORK}:RIFE"},
+        trained_part="network",
         **{**_RIFE, "network": "betwixt.models.augmented:build_augmented"},
     ),
     ModelInfo(
