@@ -1,7 +1,7 @@
-"""A small interpreter of ncnn graphs, and a writer of .bin files, written apart from the reader they test.
+"""An interpreter of ncnn graphs and a writer of .bin files, independent of the reader that they test.
 
-It knows the layers that RIFE and IFRNet are made of. Weights come as a list in the order of the layers, so that what
-it computes depends neither on how the package reads a .bin nor on how it maps layers to networks.
+It supports the layers of RIFE and IFRNet. Weights are a list in the order of the layers, so that results depend neither
+on how the package reads a .bin file nor on how it maps layers to networks.
 """
 
 from __future__ import annotations
@@ -19,48 +19,48 @@ FOLDER = Path(__file__).parents[2] / "shared" / "ncnn"
 
 
 def layers(param: Path) -> list[tuple[str, list[str], list[str], dict[str, str]]]:
-    """(kind, inputs, outputs, settings) of each layer."""
-    found = []
+    """The kind, inputs, outputs and settings of each layer."""
+    result = []
     for line in param.read_text().splitlines()[2:]:
         words = line.split()
         if words:
             ins, outs = int(words[2]), int(words[3])
             blobs = words[4 : 4 + ins + outs]
-            found.append((words[0], blobs[:ins], blobs[ins:], dict(w.split("=", 1) for w in words[4 + ins + outs :])))
-    return found
+            result.append((words[0], blobs[:ins], blobs[ins:], dict(w.split("=", 1) for w in words[4 + ins + outs :])))
+    return result
 
 
 def random_weights(param: Path, seed: int, half: bool, gain: float = 1.0) -> list[list[Tensor]]:
-    """Weights for every layer that has some; those that read the second frame are those that read the first.
+    """Random weights of every layer that has weights; the encoder layers of both frames share theirs.
 
     Args:
-        param: Of the graph.
-        seed: Of the numbers.
-        half: Whether convolution weights are numbers that float16 holds.
-        gain: What scales the weights of transposed convolutions, on which flows depend.
+        param: The .param file of the graph.
+        seed: The random seed.
+        half: Whether convolution weights are representable in float16.
+        gain: Scale of the weights of transposed convolutions, which predict the flows.
     """
     generator = torch.Generator().manual_seed(seed)
     graph = layers(param)
     inputs = [outs[0] for kind, _, outs, _ in graph if kind == "Input"]
-    sees: dict[str, set[str]] = {}
-    shared: dict[tuple[str, int], list[Tensor]] = {}  # the layers of an encoder by kind and number
-    numbers: Counter[tuple[str, str]] = Counter()
+    sources: dict[str, set[str]] = {}  # the inputs of the graph that each blob depends on
+    shared: dict[tuple[str, int], list[Tensor]] = {}  # the encoder's layers by kind and index
+    counts: Counter[tuple[str, str]] = Counter()
     weights = []
     for kind, ins, outs, settings in graph:
-        seen = {outs[0]} if kind == "Input" else set().union(*(sees[blob] for blob in ins))
-        sees.update(dict.fromkeys(outs, seen))
-        arrays = _random(kind, settings, generator, half, gain)
+        source = {outs[0]} if kind == "Input" else set().union(*(sources[blob] for blob in ins))
+        sources.update(dict.fromkeys(outs, source))
+        arrays = _random_arrays(kind, settings, generator, half, gain)
         if arrays is None:
             continue
-        if len(seen) == 1 and seen < {*inputs[:2]}:
-            place = (kind, next(iter(seen)))
-            arrays = shared.setdefault((kind, numbers[place]), arrays)
-            numbers[place] += 1
+        if len(source) == 1 and source < {*inputs[:2]}:
+            key = (kind, next(iter(source)))
+            arrays = shared.setdefault((kind, counts[key]), arrays)
+            counts[key] += 1
         weights.append(arrays)
     return weights
 
 
-def _random(
+def _random_arrays(
     kind: str, settings: dict[str, str], generator: torch.Generator, half: bool, gain: float
 ) -> list[Tensor] | None:
     if kind == "MemoryData":
@@ -80,14 +80,14 @@ def _random(
 
 
 def write_bin(path: Path, param: Path, weights: list[list[Tensor]], half: bool) -> None:
-    """Write weights as ncnn keeps them, in float16 or in float32."""
-    left = iter(weights)
+    """Write weights in ncnn's format, as float16 or float32."""
+    remaining = iter(weights)
     with path.open("wb") as file:
         for kind, _, _, _ in layers(param):
             if kind in ("PReLU", "MemoryData"):
-                file.write(next(left)[0].numpy().astype("<f4").tobytes())
+                file.write(next(remaining)[0].numpy().astype("<f4").tobytes())
             elif kind in ("Convolution", "Deconvolution", "InnerProduct"):
-                first, *bias = next(left)
+                first, *bias = next(remaining)
                 data = first.numpy().astype("<f2" if half else "<f4").tobytes()
                 file.write(struct.pack("<I", 0x01306B47 if half else 0) + data + b"\0" * (-len(data) % 4))
                 for array in bias:
@@ -95,17 +95,17 @@ def write_bin(path: Path, param: Path, weights: list[list[Tensor]], half: bool) 
 
 
 def run(param: Path, weights: list[list[Tensor]], *inputs: Tensor) -> dict[str, Tensor]:
-    """All blobs of a graph, for inputs (1, C, H, W)."""
+    """Run a graph on inputs (1, C, H, W), and return all of its blobs."""
     blobs: dict[str, Tensor] = {}
-    given, left = iter(inputs), iter(weights)
+    frames, remaining = iter(inputs), iter(weights)
     for kind, ins, outs, settings in layers(param):
         if kind == "Input":
-            blobs[outs[0]] = next(given)
+            blobs[outs[0]] = next(frames)
             continue
         if kind == "MemoryData":
-            blobs[outs[0]] = next(left)[0].reshape(1, -1, 1, 1)
+            blobs[outs[0]] = next(remaining)[0].reshape(1, -1, 1, 1)
             continue
-        arrays = next(left) if kind in ("Convolution", "Deconvolution", "InnerProduct", "PReLU") else []
+        arrays = next(remaining) if kind in ("Convolution", "Deconvolution", "InnerProduct", "PReLU") else []
         results = _compute(kind, [blobs[blob] for blob in ins], settings, arrays, len(outs))
         blobs.update(zip(outs, results, strict=True))
     return blobs
@@ -113,7 +113,7 @@ def run(param: Path, weights: list[list[Tensor]], *inputs: Tensor) -> dict[str, 
 
 def _compute(kind: str, x: list[Tensor], settings: dict[str, str], arrays: list[Tensor], count: int) -> list[Tensor]:
     number = lambda key, default=0: type(default)(settings.get(str(key), default))  # noqa: E731
-    several = lambda key: [float(v) for v in settings[str(key)].split(",")][1:]  # noqa: E731
+    numbers = lambda key: [float(v) for v in settings[str(key)].split(",")][1:]  # noqa: E731
     if kind == "Split":
         return x * count
     if kind in ("Convolution", "Deconvolution"):
@@ -142,23 +142,23 @@ def _compute(kind: str, x: list[Tensor], settings: dict[str, str], arrays: list[
     if kind == "PixelShuffle":
         return [F.pixel_shuffle(x[0], number(0))]
     if kind == "Interp" and number(0) == 2:
-        high, wide = (round(side * number(key, 1.0)) for side, key in zip(x[0].shape[-2:], (1, 2), strict=True))
-        return [F.interpolate(x[0], (high, wide), mode="bilinear", align_corners=False)]
+        size = [round(side * number(key, 1.0)) for side, key in zip(x[0].shape[-2:], (1, 2), strict=True)]
+        return [F.interpolate(x[0], size, mode="bilinear", align_corners=False)]
     if kind == "Concat" and number(0) == 0:
         return [torch.cat(x, 1)]
-    if kind == "Crop" and several(-23311) == [0.0]:
-        return [x[0][:, int(several(-23309)[0]) : int(several(-23310)[0])]]
+    if kind == "Crop" and numbers(-23311) == [0.0]:
+        return [x[0][:, int(numbers(-23309)[0]) : int(numbers(-23310)[0])]]
     if kind == "Slice":
-        sizes = [int(v) for v in several(-23300)]
+        sizes = [int(v) for v in numbers(-23300)]
         return list(x[0].split([x[0].shape[1] - sum(sizes[:-1]) if v == -233 else v for v in sizes], 1))
     if kind == "Eltwise" and number(0) == 1:
-        return [sum(a * b for a, b in zip(x, several(-23301), strict=True))]
+        return [sum(a * b for a, b in zip(x, numbers(-23301), strict=True))]
     if kind == "BinaryOp":
         a, b = x[0], torch.tensor(number(2, 0.0)) if number(1) else x[1]
         return [{0: a + b, 1: a - b, 2: a * b, 3: a / b, 7: b - a}[number(0)]]
     if kind == "rife.Warp":
         return [_warp(*x)]
-    if kind == "ifrnet.Warp":  # which takes them the other way round
+    if kind == "ifrnet.Warp":  # flow first, then the image
         return [_warp(*reversed(x))]
     raise NotImplementedError(kind)
 
@@ -175,7 +175,7 @@ def _activate(y: Tensor, settings: dict[str, str]) -> Tensor:
 
 
 def _warp(image: Tensor, flow: Tensor) -> Tensor:
-    """What the warp layer of the ncnn programs does: four neighbours, each clamped to the image."""
+    """The warp layer of the ncnn ports: bilinear, with each of the four neighbours clamped to the image."""
     a, f = image[0].numpy(), flow[0].numpy()
     height, width = a.shape[1:]
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)

@@ -25,7 +25,7 @@ from betwixt.models.registry import model_info
 from betwixt.runtime.load import load_model
 from betwixt.weights.store import RIFE, embedded_file
 from clips import make_clip
-from shifted import as_float, pictures
+from shifted import shifted_images, to_float
 
 OWN = "hybrid", "compact", "compact-large"
 
@@ -44,7 +44,7 @@ def weights(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", OWN)
 def test_frames_in_eight_bits_are_as_near(name: str) -> None:
     pytest.importorskip("openvino")
-    frames = [as_float(picture) for picture in pictures()]
+    frames = [to_float(picture) for picture in shifted_images()]
     exact, rounded = (load_model(name, "cpu", precision=each) for each in ("fp32", "int8"))
     assert [model.precision for model in (exact, rounded)] == ["fp32", "int8"]  # type: ignore[attr-defined]
     made, coarse = (model.prepare(*frames).at(0.4) for model in (exact, rounded))
@@ -55,7 +55,7 @@ def test_frames_in_eight_bits_are_as_near(name: str) -> None:
 def test_convolutions_are_computed_in_whole_numbers() -> None:
     pytest.importorskip("openvino")
     model: Any = load_model("hybrid", "cpu", precision="int8")
-    model.prepare(*(as_float(picture) for picture in pictures())).at(0.5)
+    model.prepare(*(to_float(picture) for picture in shifted_images())).at(0.5)
     for part, rounded in (
         (model.runner.compiled("flow"), 10),
         (model.runner.compiled("detail"), 5),
@@ -128,7 +128,7 @@ def test_weights_are_calibrated_and_then_run_in_eight_bits(
     assert json.loads(target.read_text())["origin"] == "2 pairs of frames of in.mkv"
     model: Any = load_model("compact", "cpu", weights=weights)
     assert model.precision == openvino.fastest_precision(True)
-    frames = [as_float(picture) for picture in pictures()]
+    frames = [to_float(picture) for picture in shifted_images()]
     exact = load_model("compact", "cpu", weights=weights, precision="fp32").prepare(*frames).at(0.5)
     assert np.abs(model.prepare(*frames).at(0.5) - exact).mean() < 1 / 255
     assert run(command) == 2

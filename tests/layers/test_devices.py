@@ -1,4 +1,4 @@
-"""On other devices the layers compute what they compute on the CPU, forwards and backwards."""
+"""Layers give the same results and gradients on other devices as on the CPU."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ DTYPES = torch.float32, torch.bfloat16
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", LAYERS)
-def test_a_layer_is_not_bound_to_the_cpu(name: str, dtype: torch.dtype) -> None:
+def test_layers_run_on_other_devices(name: str, dtype: torch.dtype) -> None:
     expected = computed(LAYERS[name], "cpu", dtype)
     with elsewhere():
         found = computed(LAYERS[name], ELSEWHERE, dtype)
@@ -71,7 +71,7 @@ def test_a_layer_is_not_bound_to_the_cpu(name: str, dtype: torch.dtype) -> None:
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
 
 
-def test_what_is_bound_to_it_is_found_out() -> None:
+def test_layers_that_need_the_cpu_are_detected() -> None:
     def bound(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
         return first + torch.arange(float(first.shape[-1]))
 
@@ -86,5 +86,5 @@ def test_a_layer_computes_the_same_on_a_gpu(name: str, dtype: torch.dtype, toler
     expected, found = (computed(LAYERS[name], device, dtype) for device in ("cpu", "cuda"))
     assert len(found) == len(expected)
     for ours, theirs in zip(found, expected, strict=True):
-        # Sums are taken in another order: what is small beside the largest number may differ by more than its share.
+        # Sums have another order, so the tolerance is relative to the largest number.
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance * float(theirs.abs().max()))

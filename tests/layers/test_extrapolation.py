@@ -1,4 +1,4 @@
-"""Motion past the last frame: straight on, nearer things on top, nothing left behind, still parts still."""
+"""Motion extrapolation: straight paths, occlusion, no second copies, static regions."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def motion_of(square=None, velocity=(6.0, 0.0), rest=(0.0, 0.0)):
     st.sampled_from([0.5, 1.0, 2.0]),
     st.sampled_from([(1.0, 1.0), (2.0, 2.5)]),
 )
-def test_an_even_motion_goes_on_evenly(x, y, s, scale):
+def test_uniform_motion_continues(x, y, s, scale):
     u = motion_of(rest=(x, y))
     made = extrapolate_motion(u, np.ones(SIZE, np.float32), s, scale)
     np.testing.assert_allclose(made.flow_t1, -s * u, atol=1e-3)
@@ -31,17 +31,17 @@ def test_an_even_motion_goes_on_evenly(x, y, s, scale):
     assert 0 <= made.weight.min() <= made.weight.max() <= 0.5
 
 
-def test_a_square_is_where_it_will_be_and_nowhere_else():
+def test_a_moving_square_leaves_no_second_copy():
     square = (slice(10, 30), slice(10, 26))
     made = extrapolate_motion(motion_of(square), np.ones(SIZE, np.float32), 1.0, (1.0, 1.0))
     moving = made.flow_t1[..., 0] < -5
     assert moving[14:26, 19:29].all()  # the inside, six pixels on
-    assert not moving[:, :14].any()  # nothing of it is left where it was
+    assert not moving[:, :14].any()  # no copy remains at its old place
     assert not moving[:, 36:].any()
     assert (made.flow_t1[:, 40:] == 0).all()
 
 
-def test_what_stands_still_is_the_last_frame_alone():
+def test_static_regions_are_frame_1_alone():
     square = (slice(10, 30), slice(10, 26))
     made = extrapolate_motion(motion_of(square), np.ones(SIZE, np.float32), 1.0, (1.0, 1.0))
     still = (made.flow_t1 == 0).all(axis=2)
@@ -52,7 +52,7 @@ def test_what_stands_still_is_the_last_frame_alone():
     assert not none.weight.any()
 
 
-def test_what_the_frames_do_not_agree_on_has_no_share_of_frame_0():
+def test_without_trust_frame_0_has_no_weight():
     u = motion_of(rest=(4.0, 1.0))
     made = extrapolate_motion(u, np.zeros(SIZE, np.float32), 1.0, (1.0, 1.0))
     assert made.weight.max() == pytest.approx(0.0)

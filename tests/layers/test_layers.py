@@ -26,7 +26,7 @@ PARITY = Path(__file__).resolve().parents[3] / "shared/parity"
 def load(name: str) -> dict[str, NDArray[np.float32]]:
     path = PARITY / name
     if not path.exists():
-        pytest.skip(f"the reference values {path} are not here")
+        pytest.skip(f"the reference values {path} are missing")
     with np.load(path) as file:
         return dict(file)
 
@@ -37,7 +37,7 @@ def test_backward_warp_matches_the_reference() -> None:
     np.testing.assert_allclose(result.numpy(), values["out"], atol=1e-4)
 
 
-def test_backward_warp_reads_at_pixel_plus_flow_and_clamps() -> None:
+def test_backward_warp_samples_at_pixel_plus_flow_and_clamps() -> None:
     image = torch.arange(12.0).reshape(1, 1, 3, 4)
     flow = torch.zeros(1, 2, 3, 4)
     flow[:, 0] = 1.0
@@ -49,12 +49,12 @@ def test_backward_warp_reads_at_pixel_plus_flow_and_clamps() -> None:
 def test_backward_warp_has_the_right_gradient() -> None:
     torch.manual_seed(0)
     image = torch.randn(1, 2, 4, 5, dtype=torch.float64, requires_grad=True)
-    # Off the pixels' centres, where bilinear reading has kinks; in some places beyond the border.
+    # Between pixel centres, where bilinear sampling is differentiable; some positions are outside the image.
     steps = torch.randint(-2, 3, (1, 2, 4, 5)) + 0.2 + 0.6 * torch.rand(1, 2, 4, 5, dtype=torch.float64)
     assert torch.autograd.gradcheck(backward_warp, (image, steps.requires_grad_()))
 
 
-def test_backward_warp_finds_far_places_in_sixteen_bits() -> None:
+def test_backward_warp_is_exact_at_large_coordinates_in_bfloat16() -> None:
     image = torch.zeros(1, 1, 1, 2000, dtype=torch.bfloat16)
     image[..., 1501] = 1.0
     flow = torch.zeros(1, 2, 1, 2000, dtype=torch.bfloat16)
@@ -64,7 +64,7 @@ def test_backward_warp_finds_far_places_in_sixteen_bits() -> None:
     assert int(warped.argmax()) == 1500
 
 
-def test_resizing_keeps_the_mean_of_maps_and_what_a_flow_points_to() -> None:
+def test_resizing_keeps_means_and_scales_flows() -> None:
     maps = torch.rand(1, 3, 8, 12)
     torch.testing.assert_close(resize(maps, 0.5).mean(), maps.mean())
     assert resize(maps, 1) is maps
@@ -89,19 +89,19 @@ def test_local_correlation_has_the_right_gradient() -> None:
     assert torch.autograd.gradcheck(lambda a, b: local_correlation(a, b, 2), (first, second))
 
 
-def test_fixed_window_matching_holds_every_pair_of_the_window() -> None:
+def test_fixed_window_matching_has_every_pair_of_the_window() -> None:
     first, second = torch.randn(2, 1, 6, 5, 7).unbind()
     volume = fixed_window_matching(first, second, 1).reshape(1, 3, 3, 3, 3, 5, 7)
     expected = (first[0, :, 2 - 1, 3 + 1] * second[0, :, 2 + 1, 3 + 0]).mean()
     torch.testing.assert_close(volume[0, 0, 2, 2, 1, 2, 3], expected)
     # The pairs of the window's centre with the second frame's window are the local correlation.
     torch.testing.assert_close(volume[0, 1, 1].reshape(9, 5, 7), local_correlation(first, second, 1)[0])
-    # Beyond the border there is nothing.
+    # Outside the maps there are zeros.
     assert float(volume[0, 0, 0, :, :, 0, 0].abs().max()) == 0.0
 
 
 @pytest.mark.parametrize("size", [(8, 16), (9, 13), (3, 5), (1, 2)])
-def test_multi_scale_matching_is_what_the_equation_says(size: tuple[int, int]) -> None:
+def test_multi_scale_matching_follows_the_equation(size: tuple[int, int]) -> None:
     first, second = torch.randn(2, 2, 6, *size, dtype=torch.float64).unbind()
     volume = multi_scale_matching(first, second, 1, 3).reshape(2, 3, 9, 9, *size)
     torch.testing.assert_close(volume[:, 0].flatten(1, 2), fixed_window_matching(first, second, 1))
@@ -127,7 +127,7 @@ def test_multi_scale_matching_is_what_the_equation_says(size: tuple[int, int]) -
             torch.testing.assert_close(pair[i, j], (a * b).mean())
 
 
-def test_matching_some_rows_at_a_time_changes_nothing() -> None:
+def test_matching_in_bands_of_rows_changes_nothing() -> None:
     first, second = torch.randn(2, 2, 6, 11, 7).unbind()
     whole = multi_scale_matching(first, second, 1, 4)
     for band in (1, 2 * 2 * 9 * 6 * 7 * 3):
@@ -145,7 +145,7 @@ def test_matching_has_the_right_gradient(band: int) -> None:
     assert torch.autograd.gradcheck(lambda a, b: multi_scale_matching(a, b, 1, 2, band), (first, second))
 
 
-def test_matching_does_not_overflow_in_half() -> None:
+def test_matching_does_not_overflow_in_float16() -> None:
     strong = torch.full((1, 96, 2, 2), 100.0, dtype=torch.float16)
     assert bool(multi_scale_matching(strong, strong, 1, 2).isfinite().all())
 
@@ -161,7 +161,7 @@ def test_all_pairs_lookup_matches_the_reference() -> None:
 def test_all_pairs_lookup_has_the_right_gradient() -> None:
     torch.manual_seed(0)
     first, second = torch.randn(2, 1, 2, 2, 3, dtype=torch.float64).unbind()
-    # Off the pixel centres of every level, where bilinear reading has kinks.
+    # Between the pixel centres of every level, where bilinear sampling is differentiable.
     places = pixel_coordinates(first) + 0.3 + 0.1 * torch.rand(2, 1, 2, 2, 3, dtype=torch.float64)
     inputs = [x.requires_grad_() for x in (first, second, *places.unbind())]
     assert torch.autograd.gradcheck(lambda a, b, p, q: AllPairsCorrelation.of(a, b, 2).lookup(p, q, 1), inputs)
@@ -177,13 +177,15 @@ def test_all_pairs_of_small_maps(size: tuple[int, int]) -> None:
     # The centre of the finest window is the pixel itself, and both directions agree there.
     torch.testing.assert_close(found[:, 4], (first * second).sum(dim=1) / 2.0)
     torch.testing.assert_close(found[:, 4], back[:, 4])
-    # Beyond the border there is nothing.
+    # Outside the maps there are zeros.
     assert float(found[:, :3, :, 0].abs().max()) < 1e-6
 
 
 @pytest.mark.parametrize("size", [(1, 3), (9, 14)])
-def test_pairs_on_demand_are_all_pairs(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    # Bands of two rows or so.
+def test_on_demand_correlation_equals_all_pairs_correlation(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Bands of about two rows.
     monkeypatch.setattr(correlation, "_LOOKUP_BYTES", 4 * 2 * 6 * 14 * 25 * 2)
     maps = torch.randn(2, 2, 6, *size, dtype=torch.float64).unbind()
     places = (pixel_coordinates(maps[0]) + 4.0 * torch.randn(2, 2, 2, *size, dtype=torch.float64)).unbind()
@@ -196,7 +198,7 @@ def test_pairs_on_demand_are_all_pairs(size: tuple[int, int], monkeypatch: pytes
         torch.testing.assert_close(ours, theirs)
 
 
-def test_correlate_keeps_within_its_memory() -> None:
+def test_all_pairs_correlation_keeps_to_its_memory_limit() -> None:
     maps = torch.randn(2, 1, 4, 8, 16).unbind()
     taken = AllPairsCorrelation.size(maps[0])
     pairs = all_pairs_correlation(*maps, limit=taken)

@@ -1,4 +1,4 @@
-"""Frames made plane by plane, in the formats that videos have."""
+"""Synthesis of frames plane by plane, in the pixel formats of videos."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def steady(dx: float, dy: float, t: float = 0.5, shape: tuple[int, int] = (48, 6
 
 @pytest.mark.parametrize("name", LAYOUTS)
 @pytest.mark.parametrize(("dtype", "top"), [("u1", 255), ("<u2", 1023), (">u2", 65535)])
-def test_planes_of_any_format_move(name: str, dtype: str, top: int) -> None:
+def test_planes_of_all_formats_are_warped(name: str, dtype: str, top: int) -> None:
     shapes = LAYOUTS[name]
     first, truth, second = ([wave(s, 6 * t, -4 * t, 0.1 * top, 0.9 * top, dtype) for s in shapes] for t in (0, 0.5, 1))
     made = synthesize_planes(first, second, steady(6, -4), SIZE)
@@ -62,7 +62,7 @@ def test_planes_of_any_format_move(name: str, dtype: str, top: int) -> None:
 
 @pytest.mark.parametrize("dtype", ["u1", "<u2", ">u2", "f4"])
 @pytest.mark.parametrize("shape", [(96, 128), (96, 128, 3), (95, 127), (1, 1), (5, 1, 2)])
-def test_equal_planes_without_motion_stay_as_they_are(dtype: str, shape: tuple[int, ...]) -> None:
+def test_equal_planes_without_motion_are_unchanged(dtype: str, shape: tuple[int, ...]) -> None:
     noise = np.random.default_rng(0).integers(0, 65536, shape)
     plane = (noise if "2" in dtype else noise % 256).astype(dtype)
     (made,) = synthesize_planes([plane], [plane.copy()], steady(0, 0, 0.3), (shape[0], shape[1]))
@@ -81,7 +81,7 @@ def test_flow_is_scaled_to_odd_chroma() -> None:
     assert chroma[20, 26:34].tolist() == [0] * 4 + [200] * 4
 
 
-def test_no_value_outside_the_range_of_the_sources() -> None:
+def test_values_stay_in_the_range_of_the_sources() -> None:
     first = np.full((64, 64), 16, np.uint8)
     first[:, ::8] = first[:, 1::8] = 235
     second = np.roll(first, 3, axis=1)
@@ -90,7 +90,7 @@ def test_no_value_outside_the_range_of_the_sources() -> None:
     assert made.max() <= 235
 
 
-def test_weight_chooses_the_frame() -> None:
+def test_weights_select_the_frame() -> None:
     first, second = np.full((32, 40), 40, np.uint8), np.full((32, 40), 200, np.uint8)
     zero = np.zeros((16, 20, 2), np.float32)
     weight = np.zeros((16, 20), np.float32)
@@ -100,14 +100,14 @@ def test_weight_chooses_the_frame() -> None:
     assert (made[:, 23:] == 200).all()
 
 
-def test_rounded_to_the_nearest() -> None:
+def test_values_are_rounded_to_the_nearest() -> None:
     first, second = np.full((8, 8), 10, np.uint8), np.full((8, 8), 13, np.uint8)
     for t, expected in ((0.1, 10), (0.2, 11), (0.5, 12), (0.8, 12), (0.9, 13)):
         (made,) = synthesize_planes([first], [second], steady(0, 0, t, (8, 8)), (8, 8))
         assert (made == expected).all(), t
 
 
-def test_detail_that_the_frames_do_not_share_is_softened() -> None:
+def test_detail_that_only_one_frame_has_is_softened() -> None:
     noise = np.random.default_rng(0)
     base = cv2.GaussianBlur(noise.random((64, 128)).astype(np.float32), (0, 0), 1.5)
     first = np.clip(base * 800 - 272, 0, 255).astype(np.uint8)
@@ -130,7 +130,7 @@ def test_bands_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(whole, banded)
 
 
-def test_views_of_foreign_memory_do() -> None:
+def test_views_of_read_only_memory_are_accepted() -> None:
     memory = np.random.default_rng(0).integers(0, 256, (64, 160), dtype=np.uint8)
     memory.flags.writeable = False
     view, mirrored = memory[:, :120], memory[::-1, :120][::-1]
@@ -158,7 +158,7 @@ def test_a_fade_keeps_its_detail(brightness: float) -> None:
     assert np.abs(made - truth).mean() < 1.0
 
 
-def test_a_wide_blur_at_half_the_size_is_the_blur() -> None:
+def test_a_wide_blur_at_half_the_size_matches_the_full_one() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (60, 81), dtype=np.uint8)
     noise = np.asarray(cv2.resize(noise, (161, 120), interpolation=cv2.INTER_CUBIC), np.uint8)
     for sigma in (2.5, 5.0):
@@ -172,7 +172,7 @@ def test_a_wide_blur_at_half_the_size_is_the_blur() -> None:
 
 
 @pytest.mark.parametrize("name", ["yuv420p", "nv12", "rgb24"])
-def test_two_motions_are_followed_by_their_shares(name: str) -> None:
+def test_two_motions_are_blended_by_their_share(name: str) -> None:
     shapes = LAYOUTS[name]
     first, second = ([wave(s, 6 * t, -4 * t, 10, 240, "f4") for s in shapes] for t in (0, 1))
     one, other = (replace(steady(*way), softness=()) for way in ((6, -4), (-8, 4)))

@@ -16,7 +16,7 @@ from betwixt.layers.region_attention import (
 
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, labels: Tensor, others: Tensor, absent: Tensor) -> Tensor:
-    """Pixel by pixel, as it is defined."""
+    """The definition, pixel by pixel."""
     result = absent.clone()
     for n in range(len(q)):
         for y in range(q.shape[2]):
@@ -40,7 +40,7 @@ def test_attention_stays_within_a_label(seed: int, count: int, batch: int, at_a_
     torch.testing.assert_close(
         region_attention(q, k, v, regions, other_regions, absent), expected, atol=1e-5, rtol=1e-5
     )
-    # Another order of the labels, the same in both maps, and another size of the parts change nothing.
+    # Neither a permutation of the labels nor the chunk size changes the result.
     order = torch.randperm(count, generator=rng)
     permuted = region_attention(
         q, k, v, Regions(order[labels], count), Regions(order[others], count), absent, at_a_time
@@ -49,7 +49,7 @@ def test_attention_stays_within_a_label(seed: int, count: int, batch: int, at_a_
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_in_parts_it_has_the_same_gradients(count: int) -> None:
+def test_chunked_attention_has_the_same_gradients(count: int) -> None:
     torch.manual_seed(0)
     tensors = [torch.randn(2, 4, 6, 6) for _ in range(3)]
     labels = torch.randint(count, (2, 6, 6))
@@ -64,7 +64,7 @@ def test_in_parts_it_has_the_same_gradients(count: int) -> None:
         torch.testing.assert_close(whole, parts, atol=1e-5, rtol=1e-5)
 
 
-def test_a_region_has_its_mean_and_an_empty_one_has_none() -> None:
+def test_the_mean_of_an_empty_region_is_zero() -> None:
     maps = torch.arange(8.0).reshape(1, 1, 2, 4)
     regions = Regions(torch.tensor([[[0, 0, 2, 2], [0, 0, 2, 3]]]), 4)
     means = region_means(maps, regions)
@@ -77,7 +77,7 @@ def test_a_region_has_its_mean_and_an_empty_one_has_none() -> None:
     ]
 
 
-def test_regions_of_other_counts_are_not_mixed() -> None:
+def test_regions_need_the_same_number_of_labels() -> None:
     maps = torch.zeros(1, 2, 2, 2)
     with pytest.raises(ValueError, match="labels"):
         region_attention(maps, maps, maps, Regions.whole(maps), Regions(torch.zeros(1, 2, 2), 2), maps)
@@ -85,7 +85,7 @@ def test_regions_of_other_counts_are_not_mixed() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 64))
-def test_a_cell_bears_a_label_of_many_of_its_pixels_whatever_its_number(seed: int, count: int) -> None:
+def test_downsampling_labels_commutes_with_renumbering(seed: int, count: int) -> None:
     rng = torch.Generator().manual_seed(seed)
     labels = torch.randint(count, (2, 16, 32), generator=rng)
     small = downsample_labels(labels, 8, count)
@@ -94,7 +94,7 @@ def test_a_cell_bears_a_label_of_many_of_its_pixels_whatever_its_number(seed: in
     assert torch.equal(downsample_labels(order[labels], 8, count), order[small])
 
 
-def test_a_cell_cut_in_halves_is_no_tie() -> None:
+def test_cells_with_two_equal_halves_are_no_ties() -> None:
     labels = torch.zeros(1, 16, 16, dtype=torch.long)
     labels[:, :, 8:] = 1
     for turned in (labels, labels.transpose(1, 2), labels.flip(2), labels.transpose(1, 2).flip(1)):

@@ -11,7 +11,7 @@ METRICS = {"summation": None, "average": None, "linear": "metric_linear", "softm
 
 
 @pytest.mark.parametrize("mode", METRICS)
-def test_it_is_the_authors_splatting(mode) -> None:
+def test_it_matches_the_authors_splatting(mode) -> None:
     arrays = {key: array for key, array in fixture("ops_splat").items() if array.ndim}
     metric = METRICS[mode] and tensor(arrays[METRICS[mode]])
     splatted = splat(tensor(arrays["input"]), tensor(arrays["flow"]), mode, metric)
@@ -19,7 +19,7 @@ def test_it_is_the_authors_splatting(mode) -> None:
     assert distance(splatted, arrays[f"out_{mode}"]) < 2e-5
 
 
-def test_coverage_is_the_authors_normalizer() -> None:
+def test_coverage_matches_the_authors_normalizer() -> None:
     arrays = fixture("ops_splat")
     average, coverage = splat_with_coverage(tensor(arrays["input"]), tensor(arrays["flow"]))
     assert distance(coverage, arrays["normalizer_average"]) < 2e-5
@@ -35,18 +35,18 @@ def flow_of(*vectors: tuple[int, int, float, float], size: tuple[int, int] = (4,
     return flow
 
 
-def test_a_pixel_goes_to_the_four_around_its_place() -> None:
+def test_a_pixel_is_spread_over_four_pixels() -> None:
     image = torch.full((1, 1, 4, 5), 8.0)
     expected = torch.zeros(1, 1, 4, 5)
     expected[0, 0, 1:3, 3:5] = torch.tensor([[3.0, 1.0], [3.0, 1.0]])
     torch.testing.assert_close(splat(image, flow_of((0, 1, 2.25, 1.5)), "summation"), expected)
-    # Half of it is beyond the border.
+    # Half of it is outside the image.
     expected = torch.zeros(1, 1, 4, 5)
     expected[0, 0, 3, 0] = 4.0
     torch.testing.assert_close(splat(image, flow_of((3, 0, -0.5, 0.0)), "summation"), expected)
 
 
-def test_pixels_that_meet_share_as_the_mode_says() -> None:
+def test_overlapping_pixels_are_combined_by_the_mode() -> None:
     image = torch.zeros(1, 2, 4, 5)
     image[0, :, 0, 0], image[0, :, 3, 4] = 1.0, 3.0
     flow = flow_of((0, 0, 2.0, 1.0), (3, 4, -2.0, -2.0))
@@ -62,33 +62,33 @@ def test_pixels_that_meet_share_as_the_mode_says() -> None:
     assert at(splat(image, flow, "softmax", metric.log())) == pytest.approx([2.5, 2.5])
 
 
-def test_softmax_neither_overflows_nor_loses_a_pixel() -> None:
+def test_softmax_neither_overflows_nor_underflows() -> None:
     torch.manual_seed(0)
     image, flow, metric = torch.rand(1, 3, 6, 7), 3 * torch.randn(1, 2, 6, 7), torch.randn(1, 1, 6, 7)
     splatted = splat(image, flow, "softmax", metric)
     for offset in (-1000.0, 1000.0):
         torch.testing.assert_close(splat(image, flow, "softmax", metric + offset), splatted, atol=2e-4, rtol=0)
-    # However far below another's its metric is, a pixel that is alone in its place is seen.
+    # A pixel without overlap is visible, however small its metric is.
     still = torch.zeros_like(flow)
     steep = torch.linspace(-1e4, 1e4, 42).reshape(1, 1, 6, 7)
     assert torch.equal(splat(image, still, "softmax", steep), image)
-    # Where it is not alone, it is hidden.
+    # With overlap, it is hidden.
     meeting = flow_of((0, 0, 2.0, 1.0), (3, 4, -2.0, -2.0), size=(6, 7))
     assert torch.equal(splat(image, meeting, "softmax", steep)[..., 1, 2], image[..., 3, 4])
 
 
 @pytest.mark.parametrize("mode", METRICS)
-def test_gradients(mode) -> None:
+def test_gradients_are_right(mode) -> None:
     torch.manual_seed(0)
     image, metric = torch.rand(2, 2, 4, 5, dtype=torch.float64), 0.5 + torch.rand(2, 1, 4, 5, dtype=torch.float64)
-    # Off whole pixels, where bilinear weights have kinks; some leave the frame.
+    # Between pixels, where bilinear weights are differentiable; some leave the image.
     flow = (3 * torch.randn(2, 2, 4, 5, dtype=torch.float64)).floor() + 0.1
     flow = flow + 0.8 * torch.rand_like(flow)
     inputs = [x.requires_grad_() for x in ((image, flow, metric) if METRICS[mode] else (image, flow))]
     assert torch.autograd.gradcheck(lambda image, flow, metric=None: splat(image, flow, mode, metric), inputs)
 
 
-def test_flows_that_are_no_numbers_take_their_pixels_nowhere() -> None:
+def test_pixels_with_nan_flow_are_dropped() -> None:
     flow = torch.zeros(1, 2, 3, 4)
     flow[0, 0, 0, 0], flow[0, 1, 1, 1], flow[0, 0, 2, 2] = torch.nan, torch.inf, -1e30
     average, coverage = splat_with_coverage(torch.ones(1, 1, 3, 4), flow)
@@ -98,8 +98,8 @@ def test_flows_that_are_no_numbers_take_their_pixels_nowhere() -> None:
     assert torch.equal(coverage, expected)
 
 
-def test_sixteen_bits_are_added_in_thirty_two() -> None:
-    # 2,000 pixels meet; in bfloat16 a sum of ones ends at 256.
+def test_bfloat16_is_summed_in_float32() -> None:
+    # 2,000 pixels overlap; in bfloat16 a sum of ones stops at 256.
     image = torch.ones(1, 1, 1, 2000, dtype=torch.bfloat16)
     flow = torch.zeros(1, 2, 1, 2000)
     flow[0, 0] = -torch.arange(2000.0)
@@ -108,7 +108,7 @@ def test_sixteen_bits_are_added_in_thirty_two() -> None:
     assert float(splat_with_coverage(image, flow)[1][..., 0]) == 2000
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_wrong_arguments_are_rejected() -> None:
     image, flow, metric = torch.ones(1, 3, 2, 2), torch.zeros(1, 2, 2, 2), torch.ones(1, 1, 2, 2)
     with pytest.raises(ValueError, match="softmax needs a metric"):
         splat(image, flow, "softmax")

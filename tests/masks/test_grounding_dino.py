@@ -117,7 +117,7 @@ def authors_table(c):
 
 
 @pytest.mark.parametrize("config", [SWIN_T, SWIN_B, TINY], ids=["swin-t", "swin-b", "tiny"])
-def test_names_and_shapes_of_the_authors_lead_to_the_whole_network(config):
+def test_the_authors_checkpoint_fits_the_network(config):
     with torch.device("meta"):
         theirs = {name: torch.empty(shape) for name, shape in authors_table(config).items()}
         ours = {name: tuple(value.shape) for name, value in GroundingDINO(config).state_dict().items()}
@@ -130,7 +130,7 @@ def test_names_and_shapes_of_the_authors_lead_to_the_whole_network(config):
         assert config_of(from_reference(theirs)) == config
 
 
-def test_query_key_and_value_come_apart_in_that_order():
+def test_query_key_and_value_are_split_in_that_order():
     table = {"transformer.decoder.layers.0.ca_text.in_proj_bias": torch.arange(9.0)}
     table["backbone.0.layers.0.blocks.0.attn.qkv.weight"] = torch.arange(12.0).reshape(6, 2)
     found = from_reference(table)
@@ -140,12 +140,12 @@ def test_query_key_and_value_come_apart_in_that_order():
     assert found[f"{block}.v_proj.weight"].tolist() == [[8, 9], [10, 11]]
 
 
-def test_our_own_names_stay():
+def test_own_names_are_unchanged():
     names = ["dino.model.level_embed", "dino.bbox_embed.0.layers.0.bias"]
     assert list(from_reference(dict.fromkeys(names, torch.zeros(3)))) == names
 
 
-def test_it_finds_boxes():
+def test_it_detects_boxes():
     torch.manual_seed(0)
     network = GroundingDINO(TINY).eval()
     with torch.inference_mode():
@@ -155,7 +155,7 @@ def test_it_finds_boxes():
     assert bool(((boxes >= 0) & (boxes <= 1)).all())
 
 
-def test_another_network_is_refused():
+def test_another_network_is_rejected():
     with pytest.raises(InputError, match="another network than Grounding DINO"):
         config_of({"a": torch.zeros(1)})
     with pytest.raises(InputError, match="5 channels, which is neither"):

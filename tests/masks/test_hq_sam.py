@@ -77,7 +77,7 @@ def test_names_and_shapes_are_those_of_the_checkpoints(name, config):
     assert config_of(renamed) == config
 
 
-def test_another_network_is_refused():
+def test_another_network_is_rejected():
     with pytest.raises(InputError, match="another network than HQ-SAM"):
         config_of({"image_encoder.pos": torch.zeros(1)})
     odd = {"image_encoder.pos_embed": torch.zeros(1, 2, 2, 5), "image_encoder.blocks.3.attn.qkv.weight": torch.zeros(1)}

@@ -38,6 +38,6 @@ def test_names_and_shapes_are_those_of_the_checkpoint():
     with torch.device("meta"):
         ours = {name: tuple(value.shape) for name, value in RAM(RAM_SWIN_L).state_dict().items()}
     assert {name: theirs.get(name) for name in ours} == ours
-    # What is left is what only captions need, and buffers.
+    # The rest belongs to the captioning path, or are buffers.
     rest = set(theirs) - set(ours)
     assert all(re.match(r"tag_encoder\.|text_decoder\.|.*\.(relative_position_index|attn_mask)$", n) for n in rest)

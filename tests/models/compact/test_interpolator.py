@@ -26,7 +26,7 @@ from betwixt.models.compact.network import Compact
 from betwixt.models.dis.interpolator import DIS
 from betwixt.runtime.load import trained_network
 from betwixt.runtime.synthesis import PairSynthesis, Synthesizer
-from shifted import as_float, pictures
+from shifted import shifted_images, to_float
 
 
 def made_weights(folder: Path, model: str) -> Path:
@@ -46,11 +46,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_makes_what_the_network_makes(weights: Path) -> None:
-    first, second = pictures()
+    first, second = shifted_images()
     model = CompactInterpolator(trained_network("compact", weights), "cpu")
-    made = model.prepare(as_float(first), as_float(second)).at(0.5)
+    made = model.prepare(to_float(first), to_float(second)).at(0.5)
     u, logit = (torch.from_numpy(x).permute(2, 0, 1)[None] for x in search_motion(first, second, 0.5))
-    a, b = (torch.from_numpy(as_float(x)).permute(2, 0, 1)[None] for x in (first, second))
+    a, b = (torch.from_numpy(to_float(x)).permute(2, 0, 1)[None] for x in (first, second))
     with torch.inference_mode():
         output = model.runner.network(a, b, torch.full((1, 1, 1, 1), 0.5), u, logit)
     assert float(output.colours.abs().mean()) > 1e-3
@@ -63,7 +63,7 @@ def test_without_training_it_is_dis_without_softening(tmp_path: Path) -> None:
     network = Compact()
     path = tmp_path / "untrained.safetensors"
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
-    first, second = (as_float(p) for p in pictures())
+    first, second = (to_float(p) for p in shifted_images())
     made = CompactInterpolator(trained_network("compact", path), "cpu").prepare(first, second).motion(0.5)
     found = DIS(effort=network.config.search_effort).prepare(first, second).motion(0.5)
     np.testing.assert_allclose(made.flow_t0, found.flow_t0, atol=1e-4)
@@ -73,7 +73,7 @@ def test_without_training_it_is_dis_without_softening(tmp_path: Path) -> None:
 
 
 def test_what_is_still_stays_bit_by_bit(weights: Path) -> None:
-    first, second = pictures()
+    first, second = shifted_images()
     second[:, :64] = first[:, :64]
     frames = [av.VideoFrame.from_ndarray(p, format="rgb24") for p in (first, second)]
     synthesizer = Synthesizer(
@@ -88,7 +88,7 @@ def test_what_is_still_stays_bit_by_bit(weights: Path) -> None:
 
 @pytest.mark.parametrize("name", ["yuv420p", "yuv444p10le", "nv12", "gbrp", "rgb48le"])
 def test_colours_reach_the_planes_of_every_format(weights: Path, name: str) -> None:
-    first, second = pictures(shift=2)
+    first, second = shifted_images(shift=2)
     frames = [av.VideoFrame.from_ndarray(p, format="rgb24").reformat(format=name) for p in (first, second)]
     synthesizer = Synthesizer(
         CompactInterpolator(trained_network("compact", weights), "cpu"), frames[0], colour_of(frames[0])
@@ -105,7 +105,7 @@ def test_colours_reach_the_planes_of_every_format(weights: Path, name: str) -> N
 
 @pytest.mark.parametrize("name", ["yuv420p", "yuv444p10le", "nv12", "p010le", "gbrp", "bgr24", "gray"])
 def test_a_change_of_colours_is_the_difference_of_two_pictures(name: str) -> None:
-    frame = av.VideoFrame.from_ndarray(pictures()[0], format="rgb24").reformat(format=name)
+    frame = av.VideoFrame.from_ndarray(shifted_images()[0], format="rgb24").reformat(format=name)
     path = RGBConverter(name, frame.width, frame.height, colour_of(frame))
     parts = planes(frame)
     plain = np.full((frame.height, frame.width, 3), (0.3, 0.5, 0.4), np.float32)
@@ -122,14 +122,14 @@ def test_a_change_of_colours_is_the_difference_of_two_pictures(name: str) -> Non
 
 def test_the_large_one_makes_what_its_network_makes_by_either_engine(tmp_path: Path) -> None:
     large = made_weights(tmp_path, "compact-large")
-    first, second = pictures(70, 90)
+    first, second = shifted_images(70, 90)
     model = CompactInterpolator(trained_network("compact-large", large), "cpu", engine="torch", name="compact-large")
     assert model.name == "compact-large"
-    made = model.prepare(as_float(first), as_float(second)).at(0.4)
+    made = model.prepare(to_float(first), to_float(second)).at(0.4)
     u, logit = (
         np.pad(x, ((0, 10), (0, 6), (0, 0)), "edge") for x in search_motion(first, second, 0.4, effort="thorough")
     )
-    a, b = (np.pad(as_float(x), ((0, 10), (0, 6), (0, 0)), "edge") for x in (first, second))
+    a, b = (np.pad(to_float(x), ((0, 10), (0, 6), (0, 0)), "edge") for x in (first, second))
     tensors = [torch.from_numpy(x).permute(2, 0, 1)[None] for x in (a, b, u, logit)]
     with torch.inference_mode():
         output = model.runner.network(*tensors[:2], torch.full((1, 1, 1, 1), 0.4), *tensors[2:])
@@ -139,13 +139,13 @@ def test_the_large_one_makes_what_its_network_makes_by_either_engine(tmp_path: P
     compiled = CompactInterpolator(
         trained_network("compact-large", large), "cpu", engine="openvino", name="compact-large"
     )
-    assert np.abs(compiled.prepare(as_float(first), as_float(second)).at(0.4) - made).mean() < 1e-5
+    assert np.abs(compiled.prepare(to_float(first), to_float(second)).at(0.4) - made).mean() < 1e-5
 
 
 def test_openvino_and_torch_agree(weights: Path) -> None:
     pytest.importorskip("openvino")
-    for first, second in (pictures(), pictures(70, 90)):
-        frames = as_float(first), as_float(second)
+    for first, second in (shifted_images(), shifted_images(70, 90)):
+        frames = to_float(first), to_float(second)
         torch_made, compiled, again = (
             CompactInterpolator(trained_network("compact", weights), "cpu", engine=engine).prepare(*frames).at(0.4)
             for engine in ("torch", "openvino", "openvino")
@@ -161,7 +161,7 @@ def test_a_cpu_that_computes_in_bf16_does_and_is_as_near(
 ) -> None:
     pytest.importorskip("openvino")
     monkeypatch.setattr(openvino, "_able", lambda: ("FP32", "INT8", "BF16") if good else ("FP32", "INT8"))
-    frames = [as_float(p) for p in pictures()]
+    frames = [to_float(p) for p in shifted_images()]
     model = CompactInterpolator(trained_network("compact", weights), "cpu", "auto")
     assert (model.runner.engine, model.precision) == ("openvino", chosen)
     exact = CompactInterpolator(trained_network("compact", weights), "cpu", engine="torch").prepare(*frames).at(0.5)
@@ -173,7 +173,7 @@ def test_compiled_models_are_kept_and_a_cache_that_is_no_folder_is_done_without(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino")
-    frames = [as_float(p) for p in pictures(64, 64)]
+    frames = [to_float(p) for p in shifted_images(64, 64)]
     monkeypatch.setenv("BETWIXT_CACHE", str(tmp_path / "cache"))
     made = CompactInterpolator(trained_network("compact", weights), "cpu", engine="openvino").prepare(*frames).at(0.5)
     kept = sorted((tmp_path / "cache" / "openvino").glob("*.xml"))
@@ -289,7 +289,7 @@ def test_threads_whose_first_arrays_come_at_once_do_not_stop() -> None:
 def test_threads_may_share_it(weights: Path) -> None:
     pytest.importorskip("openvino")
     model = CompactInterpolator(trained_network("compact", weights), "cpu", engine="openvino")
-    work = [[as_float(p) for p in pictures(64, 64 + 16 * (i % 3))] for i in range(12)]
+    work = [[to_float(p) for p in shifted_images(64, 64 + 16 * (i % 3))] for i in range(12)]
     alone = [model.prepare(*frames).at(0.5) for frames in work]
     model.set_concurrency(2)
     with ThreadPoolExecutor(4) as pool:

@@ -15,7 +15,7 @@ from betwixt.models.hybrid.interpolator import HybridInterpolator, RIFEMotion
 from betwixt.models.hybrid.network import Fusion
 from betwixt.runtime.load import load_model, trained_network
 from betwixt.runtime.synthesis import shift_motion
-from shifted import as_float, pictures
+from shifted import shifted_images, to_float
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +36,14 @@ def model_of(weights: Path, engine: str = "torch") -> HybridInterpolator:
 
 @pytest.mark.parametrize("t", [0.5, 0.25])
 def test_it_makes_what_the_networks_make(weights: Path, t: float) -> None:
-    first, second = pictures()
+    first, second = shifted_images()
     model = model_of(weights)
-    made = model.prepare(as_float(first), as_float(second)).at(t)
+    made = model.prepare(to_float(first), to_float(second)).at(t)
     u, logit = search_motion(first, second, t, effort=HYBRID.search_effort)
     a = np.concatenate((-t * u, (1 - t) * u, logit), axis=-1)
-    b = np.moveaxis(model.rife(as_float(first), as_float(second), t), 0, 2)
+    b = np.moveaxis(model.rife(to_float(first), to_float(second), t), 0, 2)
     tensors = [
-        torch.from_numpy(x.astype(np.float32)).permute(2, 0, 1)[None] for x in (as_float(first), as_float(second), a, b)
+        torch.from_numpy(x.astype(np.float32)).permute(2, 0, 1)[None] for x in (to_float(first), to_float(second), a, b)
     ]
     with torch.inference_mode():
         output = model.runner.network(*tensors[:2], torch.full((1, 1, 1, 1), t), *tensors[2:])
@@ -56,16 +56,16 @@ def test_it_makes_what_the_networks_make(weights: Path, t: float) -> None:
 
 def test_openvino_and_torch_agree(weights: Path) -> None:
     pytest.importorskip("openvino")
-    for first, second in (pictures(), pictures(70, 90)):
+    for first, second in (shifted_images(), shifted_images(70, 90)):
         made, compiled = (
-            model_of(weights, engine).prepare(as_float(first), as_float(second)).at(0.4)
+            model_of(weights, engine).prepare(to_float(first), to_float(second)).at(0.4)
             for engine in ("torch", "openvino")
         )
         assert np.abs(made - compiled).mean() < 1e-5
 
 
 def test_rife_finds_motion() -> None:
-    first, second = (as_float(picture) for picture in pictures(shift=6))
+    first, second = (to_float(picture) for picture in shifted_images(shift=6))
     found = RIFEMotion(trained_network("rife-4.6"), "cpu", "fp32", "torch")(first, second, 0.25)
     inside = found[:, 16:-16, 24:-24]
     # What is at x in the first picture is at x - 6 in the second.
@@ -73,9 +73,9 @@ def test_rife_finds_motion() -> None:
 
 
 def test_curved_paths_bend_both_motions(weights: Path) -> None:
-    world = pictures(96, 160, 0)[0]
+    world = shifted_images(96, 160, 0)[0]
     # Ever faster: 1, 3 and 5 pixels.
-    frames = [as_float(np.ascontiguousarray(world[:, s : s + 128])) for s in (0, 1, 4, 9)]
+    frames = [to_float(np.ascontiguousarray(world[:, s : s + 128])) for s in (0, 1, 4, 9)]
     model = model_of(weights)
     before, pair, after = (model.prepare(frames[i], frames[i + 1]) for i in range(3))
     straight, bent = pair.motion(0.5), pair.with_neighbours(before, after).motion(0.5)
@@ -87,16 +87,16 @@ def test_curved_paths_bend_both_motions(weights: Path) -> None:
 
 
 def test_what_neither_changes_nor_moves_stays() -> None:
-    first, second = pictures(128, 160)
+    first, second = shifted_images(128, 160)
     second[:40], first[:40] = 77, 77
-    made = load_model("hybrid").prepare(as_float(first), as_float(second)).at(0.5)
-    np.testing.assert_array_equal(made[:24], as_float(first)[:24])
+    made = load_model("hybrid").prepare(to_float(first), to_float(second)).at(0.5)
+    np.testing.assert_array_equal(made[:24], to_float(first)[:24])
 
 
 def test_moments_near_a_time_move_both_motions() -> None:
     # A pan of 8 pixels: what is at x in the first picture is at x - 8 in the second.
-    world = pictures(96, 176, 0)[0]
-    frames = [as_float(np.ascontiguousarray(world[:, s : s + 128])) for s in (0, 8)]
+    world = shifted_images(96, 176, 0)[0]
+    frames = [to_float(np.ascontiguousarray(world[:, s : s + 128])) for s in (0, 8)]
     motion = load_model("hybrid").prepare(*frames).motion(0.5)
     assert motion.other is not None
     for earlier in (moved := shift_motion(motion, 0.5, 0.25), moved.other):
@@ -107,7 +107,7 @@ def test_moments_near_a_time_move_both_motions() -> None:
 
 def test_rife_through_blocks_is_rife(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
-    first, second = (as_float(picture) for picture in pictures(70, 450, 5))
+    first, second = (to_float(picture) for picture in shifted_images(70, 450, 5))
     whole, blocks = (
         RIFEMotion(trained_network("rife-4.6"), "cpu", "fp32", engine)(first, second, 0.3)
         for engine in ("torch", "openvino")
@@ -122,7 +122,7 @@ def test_rife_through_blocks_is_rife(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_frame_is_the_same_from_any_thread(precision: str) -> None:
     pytest.importorskip("openvino")
-    first, second = (as_float(picture) for picture in pictures())
+    first, second = (to_float(picture) for picture in shifted_images())
     model = load_model("hybrid", precision=precision)
     model.set_concurrency(2)
     with ThreadPoolExecutor(2) as pool:
