@@ -1,4 +1,4 @@
-"""What a model says to frames and times that it cannot use."""
+"""Errors for frames and times that no model can use."""
 
 import numpy as np
 import pytest
@@ -19,9 +19,9 @@ def _with(value):
 @pytest.mark.parametrize(
     ("first", "second", "times", "message"),
     [
-        (_with(np.nan), GOOD, [0.5], "The first frame has values that are infinite or not a number"),
-        (GOOD, _with(np.inf), [0.5], "The second frame has values that are infinite or not a number"),
-        (torch.full((3, 24, 32), torch.nan), torch.zeros(3, 24, 32), [0.5], "infinite or not a number"),
+        (_with(np.nan), GOOD, [0.5], "The first frame contains NaN or infinity"),
+        (GOOD, _with(np.inf), [0.5], "The second frame contains NaN or infinity"),
+        (torch.full((3, 24, 32), torch.nan), torch.zeros(3, 24, 32), [0.5], "contains NaN or infinity"),
         (GOOD, GOOD[:, :30], [0.5], "differ in size: 32x24 and 30x24"),
         (GOOD, (GOOD * 255).astype(np.uint8), [0.5], "differ in type"),
         (GOOD, torch.zeros(3, 24, 32), [0.5], "differ in type"),
@@ -40,8 +40,8 @@ def _with(value):
         ([[0]], [[0]], [0.5], "is a list"),
         (GOOD, GOOD, [1.5], "The time 1.5 lies outside 0 to 1"),
         (GOOD, GOOD, [-0.1], "lies outside 0 to 1"),
-        (GOOD, GOOD, 0.5, "no numbers in a list"),
-        (GOOD, GOOD, ["half"], "no numbers in a list"),
+        (GOOD, GOOD, 0.5, "`times` has to be a list of numbers"),
+        (GOOD, GOOD, ["half"], "`times` has to be a list of numbers"),
         (GOOD, GOOD, [float("nan")], "The time nan lies outside 0 to 1"),
     ],
 )

@@ -98,7 +98,7 @@ class FrameMaker:
             return _to_uint8(self.model.next_frame(frames[-2].rgb, frames[-1].rgb))
         first, last = frames[:2]
         search: DISPair = self._cached("search", first, last, lambda: DIS().prepare_views(first, last))
-        return _synthesize(search.beyond(float(number)), first, last)
+        return _synthesize(search.motion_after(float(number)), first, last)
 
     def _render(self, pair: Pair, left: BufferedFrame, right: BufferedFrame, t: float) -> Image:
         if isinstance(pair, MotionPair):

@@ -232,7 +232,7 @@ class PairSynthesis:
     def max_displacement(self) -> float:
         """The fastest motion between the two frames, in pixels (its 99.9th percentile)."""
         pair = self._prepare()
-        return pair.longest() if isinstance(pair, DISPair) else self._dis().longest()
+        return pair.max_displacement() if isinstance(pair, DISPair) else self._dis().max_displacement()
 
     def extrapolate(self, distances: Sequence[Fraction]) -> list[av.VideoFrame]:
         """The frames at `distances` after the second frame, each > 0 in intervals, in the format of the source frames.
@@ -247,7 +247,7 @@ class PairSynthesis:
             results = [self._first.to_planes(images[number - 1], second, 1.0) for number in numbers]
         else:
             dis = self._dis()
-            results = [self._warp(dis.beyond(float(d))) for d in distances]
+            results = [self._warp(dis.motion_after(float(d))) for d in distances]
         return [frame_from_planes(result, second.video) for result in results]
 
     def _dis(self) -> DISPair:

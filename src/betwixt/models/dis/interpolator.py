@@ -1,56 +1,56 @@
-"""DIS: classical optical flow, carried to the time of the new frame, fused by agreement and visibility.
+"""dis: classical optical flow, projected to the time of the new frame, fused by agreement and visibility.
 
-    luma 0 ─┬─► shrink ─► DIS 0→1 ─► F01 ─► carry to t ──► u_a ─┐
-            ╳                 │                                 ├─► soft choice ─► median ─► u ─┬─► F_t0 = −t u
-    luma 1 ─┴─► shrink ─► DIS 1→0 ─► F10 ─► carry to t ──► u_b ─┘   by agreement                └─► F_t1 = (1 − t) u
-                              │
-                              └─► forward-backward error, carried to t ─► visibility ─► weight of frame 0
+    luma 0 ─┬─► downscale ─► DIS 0→1 ─► F01 ─► project to t ─► u_a ─┐
+            ╳                   │                                   ├─► soft choice ─► median ─► u ─┬─► F_t0 = −t u
+    luma 1 ─┴─► downscale ─► DIS 1→0 ─► F10 ─► project to t ─► u_b ─┘   by agreement                └─► F_t1 = (1 − t) u
+                                │
+                                └─► forward-backward error, sampled at t ─► visibility ─► weight of frame 0
 
     once a pair: up to F01, F10 and their errors (`prepare`); the rest once a time (`motion`)
 
-Here u is the motion from frame 0 to frame 1 of what is seen at a pixel at time t.
+u is the motion from frame 0 to frame 1 of what a pixel shows at time t.
 
-1. Flow. Dense inverse search, both ways, on shrunken pictures, without its variational refinement. The coarser scales,
-   which find large motion, are searched with care; the finest, which costs most, gets few descent steps: more of
-   them follow noise.
-2. Carrying. The usual midpoint takes F10(x) as if the pixel x of the new frame were the pixel x of frame 1, which is
+1. Flow. Dense inverse search (DIS) in both directions on downscaled luma, without DIS's variational refinement. The
+   coarser scales, which find large motion, are searched thoroughly; the finest, which costs most, gets few descent
+   steps: more of them follow noise.
+2. Projection. The usual midpoint rule takes F10(x) as if pixel x of the new frame were pixel x of frame 1, which is
    wrong wherever the motion changes. Instead x_0 + t F01(x_0) = x is solved for x_0 by fixed-point iteration, and
-   u_a(x) = F01(x_0); u_b likewise from F10. Unlike splatting this leaves no holes.
-3. Choice. Where u_a and u_b differ (motion boundaries), each is weighed by how well the two frames, warped by it,
-   agree. A median takes away what is left of single wrong patches.
-4. Visibility. Where a flow and the flow back do not lead home, the point is hidden in the other frame: the frame that
-   shows it gets the weight. So does the frame in which it lies inside the picture.
+   u_a(x) = F01(x_0); u_b is found in the same way from F10. Unlike splatting this leaves no holes.
+3. Choice. Where u_a and u_b differ (at motion boundaries), each is weighted by how well the two frames, warped by it,
+   agree. A median filter removes what is left of single wrong patches.
+4. Visibility. Where a flow followed by the opposite flow does not return to its start, the point is occluded in the
+   other frame, and the frame that shows it gets the weight; so does the frame within whose borders the point lies.
 
-Shapes: luma (H, W) uint8; inside, pictures (h, w) uint8 and flows (h, w, 2) float32 in pixels of (h, w), with h, w as
-`search_size` says; outside, maps of (h, w) with flows in pixels of (H, W).
+Shapes: luma (H, W) uint8; inside, luma (h, w) uint8 and flows (h, w, 2) float32 in pixels of (h, w), where (h, w) is
+`search_size`; results are maps of (h, w) with flows in pixels of (H, W).
 
-After frame 1 the motion goes on as it went (`layers.extrapolation`).
+After frame 1 the motion continues unchanged (`layers.extrapolation`).
 
-Curved paths. Two frames tell where a thing is at two times, so it is taken to go straight and evenly between them; that
-is most of the error on real videos. Where the pairs before and after are known (`with_neighbours`), two more of its
-places are, too, without another search: their flows lead from frame 0 to frame -1, and from frame 1 to frame 2. Through
-the places p(-s), p(0), p(1), p(1+r) goes one cubic, which departs from the straight line by
+Curved paths. Two frames give the position of a point at two times, so its path is taken to be straight and its speed
+constant; that is most of the error on real videos. Where the pairs before and after are known (`with_neighbours`), they
+give two more positions without another search: their flows lead from frame 0 to frame -1, and from frame 1 to frame 2.
+One cubic passes through the positions p(-s), p(0), p(1), p(1+r), and departs from the straight line by
 
     d(t)  =  p(t) - (1-t) p(0) - t p(1)  =  -t (1-t) [ (1+r-t)/(1+r+s) c_0 + (s+t)/(1+r+s) c_1 ]
 
     c_0 = (F_{0->-1} / s + F_{0->1}) / (1+s),      c_1 = (F_{1->2} / r + F_{1->0}) / (1+r)
 
-(Neville's scheme; for even times d(1/2) = -(c_0 + c_1) / 8). A pixel of frame t lies at -t u - d in frame 0 then and
-at (1-t) u - d in frame 1. Each c counts as far as its two flows are trusted, by their forward-backward errors. What is
-not trusted, or not known, counts as no bend: in the first and the last pair of a shot paths bend half as much.
+(Neville's scheme; for even times d(1/2) = -(c_0 + c_1) / 8). A pixel of frame t then lies at -t u - d in frame 0 and at
+(1-t) u - d in frame 1. Each curvature c is weighted by the trust in its two flows, from their forward-backward errors.
+A curvature that is not trusted or not known counts as 0: in the first and the last pair of a shot, paths bend half as
+much.
 
-Still parts stay still: flow below half a pixel is set to zero where the two frames are equal, so that a picture in
+Static parts stay static: flow below half a pixel is set to zero where the two frames are equal, so that a picture in
 picture, a letterbox or a logo is copied bit by bit. Equal frames have zero flow everywhere.
 
-Determinism: a search object holds its own buffers and lives for one call, so that pairs can be prepared in any number
-of threads; OpenCV cuts the search into a fixed number of stripes, whatever its own number of threads.
-
-Curved paths after: X. Xu, L. Siyao, W. Sun, Q. Yin, M.-H. Yang, "Quadratic Video Interpolation", NeurIPS 2019, which
-fits one acceleration by a network; here it is both, by trust.
+Determinism: a DIS object has its own buffers and is used for one call, so that pairs can be prepared in any number of
+threads; OpenCV splits the search into a fixed number of stripes, whatever its own number of threads.
 
 References: T. Kroeger, R. Timofte, D. Dai, L. Van Gool, "Fast Optical Flow using Dense Inverse Search", ECCV 2016. The
-search is OpenCV's; steps 2 to 4 are not of that paper. Visibility by forward-backward consistency: N. Sundaram,
-T. Brox, K. Keutzer, "Dense Point Trajectories by GPU-accelerated Large Displacement Optical Flow", ECCV 2010.
+search is OpenCV's; steps 2 to 4 are not from that paper. Visibility by forward-backward consistency: N. Sundaram,
+T. Brox, K. Keutzer, "Dense Point Trajectories by GPU-accelerated Large Displacement Optical Flow", ECCV 2010. Curved
+paths follow X. Xu, L. Siyao, W. Sun, Q. Yin, M.-H. Yang, "Quadratic Video Interpolation", NeurIPS 2019, which fits one
+acceleration by a network; here there are two curvatures, weighted by trust.
 """
 
 from __future__ import annotations
@@ -83,38 +83,41 @@ _EFFORTS: dict[Effort, tuple[tuple[int, int], tuple[int, int]]] = {
     "plain": ((2, 8), (5, 6)),
     "thorough": ((1, 12), (3, 6)),
 }
-"""The stride of patches and the descent steps, at the coarser scales and at the finest. Coded frames are predicted by
-"quick": what changes in it changes what they decode to (`codec.record.FORMAT`)."""
+"""Patch stride and descent steps, at the coarser scales and at the finest. Coded frames are predicted with "quick": a
+change to it changes what they decode to (`codec.record.FORMAT`)."""
 
 _SHORT_SIDE = 256, 540
-"""The short side of the working picture: at least, if the frame is as large, and at most."""
+"""The short side of the search size: at least, if the frame is as large, and at most."""
 
 _SMALLEST = 32
-"""Pictures smaller than this are padded: the search needs room for its patches at half the size."""
+"""Images smaller than this are padded: the search needs room for its patches at half the size."""
 
-_HIDDEN = 5.0, 0.03
-"""Forward-backward error from which a point counts as hidden, in pixels, and how fast its weight falls from there."""
+_OCCLUSION = 5.0, 0.03
+"""The forward-backward error, in pixels, above which a point counts as occluded, and the rate at which its weight falls
+from there."""
 
-_TRUSTED = 1.0, 0.5
-"""After frame 1: the forward-backward error up to which motion is trusted, in pixels, and how fast trust falls then."""
+_EXTRAPOLATION_TRUST = 1.0, 0.5
+"""After frame 1: the forward-backward error, in pixels, up to which motion is trusted, and the rate at which trust
+falls from there."""
 
-_BENDING = 3.0, 0.2
-"""Likewise of the flows that tell how a path bends."""
+_CURVATURE_TRUST = 3.0, 0.2
+"""The same two numbers for the flows that curvatures are computed from."""
 
-_BEND_WIDTH = 5
-"""The side of the window in which bends are averaged, in pixels of the working picture."""
+_CURVATURE_WINDOW = 5
+"""The side of the window over which curvatures are averaged, in pixels of the search size."""
 
 
 @dataclass(frozen=True)
 class Flows:
-    """The flows between two frames at the size (h, w) in which they were sought.
+    """The flows between two frames, at the search size (h, w).
 
     Attributes:
         flow_01: Where a pixel of frame 0 goes, (h, w, 2) float32, in pixels of (h, w).
-        flow_10: Where a pixel of frame 1 comes from, likewise.
-        error_0: How far from home a pixel of frame 0 lands that follows `flow_01` and then `flow_10`, (h, w) float32,
-            in pixels of the frame. Large: frame 1 does not show it, or the flow is wrong.
-        error_1: Likewise of frame 1.
+        flow_10: Where a pixel of frame 1 comes from, (h, w, 2) float32, in pixels of (h, w).
+        error_0: The forward-backward error of frame 0: how far from its start a pixel ends that follows `flow_01` and
+            then `flow_10`, (h, w) float32, in pixels of the frame. If large, frame 1 does not show it, or the flow is
+            wrong.
+        error_1: The forward-backward error of frame 1, (h, w) float32, in pixels of the frame.
     """
 
     flow_01: _Map
@@ -124,13 +127,13 @@ class Flows:
 
 
 @dataclass(frozen=True)
-class _Bends:
-    """How paths bend, by the flows of the pairs beside; in pixels of the working picture.
+class _Curvatures:
+    """The curvatures of paths, from the flows of the neighbouring pairs, in pixels of the search size.
 
     Attributes:
-        at_0: c_0 times its trust for each pixel of frame 0, (h, w, 2); None where the pair before is not known.
-        at_1: Likewise c_1, of frame 1.
-        spans: How long the pair before and the pair after are, as multiples of this one's time.
+        at_0: c_0 times its trust for each pixel of frame 0, (h, w, 2); None if the pair before is unknown.
+        at_1: c_1 times its trust for each pixel of frame 1, (h, w, 2); None if the pair after is unknown.
+        spans: The durations of the pair before and the pair after, as multiples of this one's.
     """
 
     at_0: _Map | None
@@ -139,22 +142,22 @@ class _Bends:
 
 
 def find_flows(first: Luma, second: Luma, ratio: float | None = None) -> Flows:
-    """Find the motion between two grey pictures (H, W), uint8, both ways.
+    """Search the flows between two luma images (H, W), uint8, in both directions.
 
     Args:
         first: Frame 0.
         second: Frame 1, of the same size.
-        ratio: As of `DIS`.
+        ratio: As for `DIS`.
     """
     return DIS(ratio).prepare_luma(first, second).flows()
 
 
 class DIS(Interpolator):
-    """Frames in between by dense inverse search optical flow. It has no weights and needs no PyTorch.
+    """Interpolation by dense inverse search optical flow. It has no weights and needs no PyTorch.
 
     Args:
-        ratio: The size of the picture in which motion is sought, as a part of the frame's; None for what suits it.
-        effort: How closely the patches lie: "plain", "quick", which takes less time and costs about 0.01 dB, or
+        ratio: The search size as a part of the frame size; None for `search_size`.
+        effort: The density of the search: "plain", "quick", which takes less time and costs about 0.01 dB, or
             "thorough", which takes more than twice as long.
     """
 
@@ -166,23 +169,23 @@ class DIS(Interpolator):
         self._ratio, self._effort = ratio, effort
 
     def prepare_views(self, first: FrameView, second: FrameView) -> DISPair:
-        """Find the motion between two frames."""
+        """Search the motion between two frames."""
         return DISPair(first, second, self._ratio, self._effort)
 
     def prepare(self, first: Image, second: Image) -> DISPair:
-        """Find the motion between two RGB pictures (H, W, 3), float32 in [0, 1]."""
+        """Search the motion between two RGB images (H, W, 3), float32 in [0, 1]."""
         return self.prepare_views(ImageView(first), ImageView(second))
 
     def prepare_luma(self, first: Luma, second: Luma) -> DISPair:
-        """Find the motion between two grey pictures (H, W), uint8."""
+        """Search the motion between two luma images (H, W), uint8."""
         return self.prepare_views(LumaView(first), LumaView(second))
 
     def next_frame(self, first: Image, second: Image) -> Image:
-        """The frame after two: what is seen in the second goes on as it went."""
+        """The frame after two frames: the motion of the second continues."""
         return self.prepare(first, second).at(2.0)
 
     def frames_after(self, first: Image, second: Image, steps: int) -> Iterator[Image]:
-        """The frames after two, all along the motion between those two."""
+        """The frames after two frames, all along the motion between those two."""
         pair = self.prepare(first, second)
         for step in range(1, steps + 1):
             yield pair.at(1.0 + step)
@@ -197,52 +200,52 @@ class DISPair(MotionPair):
         if first.luma.shape != second.luma.shape:
             raise UsageError("The two frames differ in size: scale one to the other's size first.")
         self._frames = first, second
-        self._bends: _Bends | None = None
+        self._curvatures: _Curvatures | None = None
         height, width = first.luma.shape
         h, w = search_size(height, width, ratio)
         self._size = h, w
         self._scale = np.array([width / w, height / h], np.float32)
-        changed = np.asarray(cv2.absdiff(first.luma, second.luma), np.uint8)
-        self._equal = not changed.any()
+        difference = np.asarray(cv2.absdiff(first.luma, second.luma), np.uint8)
+        self._equal = not difference.any()
         if self._equal:
             return
         self._luma_0, self._luma_1 = first.luma_at(h, w), second.luma_at(h, w)
-        self._still = _unchanged(changed, h, w)
+        self._static = _find_static(difference, h, w)
         self._flow_01, self._flow_10 = _search(self._luma_0, self._luma_1, effort)
-        self._error_0 = self._round_trip(self._flow_01, self._flow_10)
-        self._error_1 = self._round_trip(self._flow_10, self._flow_01)
+        self._error_0 = self._forward_backward_error(self._flow_01, self._flow_10)
+        self._error_1 = self._forward_backward_error(self._flow_10, self._flow_01)
 
     def flows(self) -> Flows:
-        """The flows themselves."""
+        """The flows in both directions."""
         if self._equal:
-            still, at_home = np.zeros((*self._size, 2), np.float32), np.zeros(self._size, np.float32)
-            return Flows(still, still, at_home, at_home)
+            flow, error = np.zeros((*self._size, 2), np.float32), np.zeros(self._size, np.float32)
+            return Flows(flow, flow, error, error)
         return Flows(self._flow_01, self._flow_10, self._error_0, self._error_1)
 
     def with_neighbours(
         self, before: MotionPair | None, after: MotionPair | None, spans: tuple[float, float] = (1.0, 1.0)
     ) -> DISPair:
-        """This pair with curved paths, as the module says; itself where nothing is known of the pairs beside it."""
+        """This pair with curved paths; itself if nothing is known of the neighbouring pairs."""
         if self._equal:
             return self
         s, r = spans
         at_0 = at_1 = None
         if isinstance(before, DISPair) and before._size == self._size and s > 0:
             past = before.flows()
-            at_0 = _bend(past.flow_10, past.error_1, self._flow_01, self._error_0, s)
+            at_0 = _curvature(past.flow_10, past.error_1, self._flow_01, self._error_0, s)
         if isinstance(after, DISPair) and after._size == self._size and r > 0:
-            next_ = after.flows()
-            at_1 = _bend(next_.flow_01, next_.error_0, self._flow_10, self._error_1, r)
+            following = after.flows()
+            at_1 = _curvature(following.flow_01, following.error_0, self._flow_10, self._error_1, r)
         if at_0 is None and at_1 is None:
             return self
-        bent = copy.copy(self)
-        bent._bends = _Bends(at_0, at_1, spans)
-        return bent
+        pair = copy.copy(self)
+        pair._curvatures = _Curvatures(at_0, at_1, spans)
+        return pair
 
     @property
     def is_curved(self) -> bool:
         """Whether its paths are curved."""
-        return self._bends is not None
+        return self._curvatures is not None
 
     def motion(self, t: float) -> FrameMotion:
         """The motion and visibility at time `t`, 0 < t < 1."""
@@ -251,110 +254,113 @@ class DISPair(MotionPair):
             zero = np.zeros((*self._size, 2), np.float32)
             return FrameMotion(zero, zero, np.full(self._size, 1 - t, np.float32))
         u = self._motion_at(t)
-        to_0, to_1 = u * np.float32(-t), u * np.float32(1 - t)
-        if self._bends is not None:
-            departure = self._departure(self._bends, u, to_0, to_1, t)
-            to_0 -= departure
-            to_1 -= departure
-        place_0, place_1 = to_0 + _grid(*self._size), to_1 + _grid(*self._size)
-        # A large error at the point in frame 0 says that frame 1 does not show it, and the other way round.
-        error_0, error_1 = _sampled(self._error_0, place_0), _sampled(self._error_1, place_1)
-        seen_0 = np.float32(1 - t) * self._visibility(error_1, place_0)
-        seen_1 = np.float32(t) * self._visibility(error_0, place_1)
-        share = seen_0 + np.float32(1e-3 * (1 - t))
-        share /= seen_0 + seen_1 + np.float32(1e-3)
+        flow_t0, flow_t1 = u * np.float32(-t), u * np.float32(1 - t)
+        if self._curvatures is not None:
+            departure = self._departure(self._curvatures, u, flow_t0, flow_t1, t)
+            flow_t0 -= departure
+            flow_t1 -= departure
+        position_0, position_1 = flow_t0 + _grid(*self._size), flow_t1 + _grid(*self._size)
+        # A large error at a point of frame 0 means that frame 1 does not show it, and vice versa.
+        error_0, error_1 = _sample(self._error_0, position_0), _sample(self._error_1, position_1)
+        visible_0 = np.float32(1 - t) * self._visibility(error_1, position_0)
+        visible_1 = np.float32(t) * self._visibility(error_0, position_1)
+        share = visible_0 + np.float32(1e-3 * (1 - t))
+        share /= visible_0 + visible_1 + np.float32(1e-3)
         weight: _Map = cv2.blur(share, (3, 3), borderType=cv2.BORDER_REPLICATE)
-        return FrameMotion(_by_axis(to_0, self._scale), _by_axis(to_1, self._scale), weight)
+        return FrameMotion(_scale_vectors(flow_t0, self._scale), _scale_vectors(flow_t1, self._scale), weight)
 
-    def beyond(self, s: float) -> FrameMotion:
-        """The motion and visibility `s` intervals after frame 1, s > 0: what is seen in frame 1 goes on as it went."""
+    def motion_after(self, s: float) -> FrameMotion:
+        """The motion and visibility `s` intervals after frame 1, s > 0: the motion of frame 1 continues."""
         if self._equal:
             zero = np.zeros((*self._size, 2), np.float32)
             return FrameMotion(zero, zero, np.zeros(self._size, np.float32))
-        trust = _trust(self._error_1, *_TRUSTED)
-        x, y = (float(side) for side in self._scale)
-        return extrapolate_motion(_by_axis(self._motion_at(1.0), self._scale), trust, float(s), (x, y))
+        trust = _trust(self._error_1, *_EXTRAPOLATION_TRUST)
+        x, y = (float(factor) for factor in self._scale)
+        return extrapolate_motion(_scale_vectors(self._motion_at(1.0), self._scale), trust, float(s), (x, y))
 
-    def longest(self) -> float:
-        """How far the fastest parts move from frame 0 to frame 1, in pixels of the frame: all but a thousandth."""
+    def max_displacement(self) -> float:
+        """The 99.9th percentile of the motion from frame 0 to frame 1, in pixels of the frame."""
         if self._equal:
             return 0.0
-        lengths = [cv2.magnitude(*cv2.split(_by_axis(flow, self._scale))) for flow in (self._flow_01, self._flow_10)]
+        lengths = [
+            cv2.magnitude(*cv2.split(_scale_vectors(flow, self._scale))) for flow in (self._flow_01, self._flow_10)
+        ]
         for length in lengths:
-            length[self._still] = 0
+            length[self._static] = 0
         return max(float(np.quantile(length, 0.999)) for length in lengths)
 
     def at(self, t: float) -> Image:
         """The frame at time `t`, 0 < t < 1, or after frame 1."""
         first, second = (frame.rgb for frame in self._frames)
-        motion = self.motion(t) if t < 1 else self.beyond(t - 1)
+        motion = self.motion(t) if t < 1 else self.motion_after(t - 1)
         image: Image
         (image,) = synthesize_planes([first], [second], motion, first.shape[:2])
         return image
 
     def _motion_at(self, t: float) -> _Map:
-        """The motion from frame 0 to frame 1 of what is seen at each pixel at time `t`."""
-        u_a, u_b = _carried(self._flow_01, t), -_carried(self._flow_10, 1 - t)
-        # exp(-cost) each, normalized: a logistic function of the difference of the costs.
+        """u (h, w, 2) at time `t`, in pixels of the search size."""
+        u_a, u_b = _project(self._flow_01, t), -_project(self._flow_10, 1 - t)
+        # The weights are exp(-cost), normalized: a sigmoid of the difference of the costs.
         share = self._disagreement(u_b, t)
         share -= self._disagreement(u_a, t)
         share = 1 / (1 + np.exp(np.clip(-share, -30, 30)))
         u = u_b
-        u += _by_pixel(u_a - u_b, share)
+        u += _weight_vectors(u_a - u_b, share)
         u = cv2.merge([cv2.medianBlur(component, 5) for component in cv2.split(u)])
-        _clear(u, self._still & (_length(_by_axis(u, self._scale)) < 0.5))
+        _set_zero(u, self._static & (_length(_scale_vectors(u, self._scale)) < 0.5))
         return u
 
-    def _departure(self, bends: _Bends, u: _Map, to_0: _Map, to_1: _Map, t: float) -> _Map:
-        """d(t), how far what is seen at each pixel at time `t` lies from the straight way between its two places."""
-        s, r = bends.spans
-        sum_ = np.zeros_like(u)
+    def _departure(self, curvatures: _Curvatures, u: _Map, flow_t0: _Map, flow_t1: _Map, t: float) -> _Map:
+        """d(t) (h, w, 2): how far the path of each pixel departs at time `t` from the straight line."""
+        s, r = curvatures.spans
+        departure = np.zeros_like(u)
         grid = _grid(*self._size)
-        for bend, way, share in ((bends.at_0, to_0, 1 + r - t), (bends.at_1, to_1, s + t)):
-            if bend is not None:
-                sum_ += _sampled(bend, grid + way) * np.float32(-t * (1 - t) * share / (1 + r + s))
-        _clear(sum_, (u[..., 0] == 0) & (u[..., 1] == 0))  # what stands still stays
-        return sum_
+        for curvature, flow, share in ((curvatures.at_0, flow_t0, 1 + r - t), (curvatures.at_1, flow_t1, s + t)):
+            if curvature is not None:
+                departure += _sample(curvature, grid + flow) * np.float32(-t * (1 - t) * share / (1 + r + s))
+        _set_zero(departure, (u[..., 0] == 0) & (u[..., 1] == 0))  # static parts stay static
+        return departure
 
     def _disagreement(self, u: _Map, t: float) -> _Map:
-        """Mean absolute difference, around each pixel, of the two frames warped to time `t` by `u`."""
+        """The mean absolute difference, around each pixel, of the two frames warped to time `t` by `u`."""
         grid = _grid(*self._size)
-        warped_0 = _sampled(self._luma_0, grid - u * np.float32(t))
-        warped_1 = _sampled(self._luma_1, grid + u * np.float32(1 - t))
+        warped_0 = _sample(self._luma_0, grid - u * np.float32(t))
+        warped_1 = _sample(self._luma_1, grid + u * np.float32(1 - t))
         difference = cv2.absdiff(warped_0, warped_1).astype(np.float32)
         cost: _Map = cv2.blur(difference, (5, 5), borderType=cv2.BORDER_REPLICATE)
         return cost
 
-    def _round_trip(self, there: _Map, back: _Map) -> _Map:
-        """How far from home, in pixels of the frame, a point lands that follows one flow and then the other."""
-        miss = _sampled(back, there + _grid(*self._size))
-        miss += there
-        return _length(_by_axis(miss, self._scale))
+    def _forward_backward_error(self, forward: _Map, backward: _Map) -> _Map:
+        """How far from its start, in pixels of the frame, a point ends that follows one flow and then the other."""
+        miss = _sample(backward, forward + _grid(*self._size))
+        miss += forward
+        return _length(_scale_vectors(miss, self._scale))
 
-    def _visibility(self, error: _Map, place: _Map) -> _Map:
-        """How likely the points at `place` of a frame are seen in it, from their errors in the other frame."""
-        start, fall = _HIDDEN
+    def _visibility(self, error: _Map, position: _Map) -> _Map:
+        """How likely a frame shows the points at `position`, from their errors in the other frame."""
+        threshold, rate = _OCCLUSION
         h, w = self._size
-        x, y = cv2.split(place)
-        beyond = np.maximum(np.maximum(-x, x - (w - 1)), np.maximum(-y, y - (h - 1)))
-        return np.exp(np.maximum(error - start, 0) * -fall - np.maximum(beyond, 0))
+        x, y = cv2.split(position)
+        outside = np.maximum(np.maximum(-x, x - (w - 1)), np.maximum(-y, y - (h - 1)))
+        return np.exp(np.maximum(error - threshold, 0) * -rate - np.maximum(outside, 0))
 
 
-def _trust(error: _Map, sure: float, fall: float) -> _Map:
-    """1 for forward-backward errors up to `sure` pixels, and less beyond."""
-    return np.exp(np.maximum(error - np.float32(sure), 0) * np.float32(-fall))
+def _trust(error: _Map, threshold: float, rate: float) -> _Map:
+    """1 for forward-backward errors up to `threshold` pixels, falling exponentially above."""
+    return np.exp(np.maximum(error - np.float32(threshold), 0) * np.float32(-rate))
 
 
-def _bend(beyond: _Map, error_beyond: _Map, within: _Map, error_within: _Map, span: float) -> _Map:
-    """c times its trust, of a frame's flows: out of the pair, over `span`, and into it."""
-    trust = _trust(np.maximum(error_within, error_beyond), *_BENDING)
-    bends = _by_pixel(beyond / np.float32(span) + within, trust / np.float32(1 + span))
-    averaged: _Map = cv2.blur(bends, (_BEND_WIDTH, _BEND_WIDTH), borderType=cv2.BORDER_REPLICATE)
+def _curvature(outward: _Map, outward_error: _Map, inward: _Map, inward_error: _Map, span: float) -> _Map:
+    """A curvature c times its trust, from a frame's flow out of the pair, over `span`, and its flow into the pair."""
+    trust = _trust(np.maximum(inward_error, outward_error), *_CURVATURE_TRUST)
+    curvature = _weight_vectors(outward / np.float32(span) + inward, trust / np.float32(1 + span))
+    window = (_CURVATURE_WINDOW, _CURVATURE_WINDOW)
+    averaged: _Map = cv2.blur(curvature, window, borderType=cv2.BORDER_REPLICATE)
     return averaged
 
 
 def search_size(height: int, width: int, ratio: float | None = None) -> tuple[int, int]:
-    """The size at which the motion is sought: small frames as they are, larger ones at a third or so."""
+    """The size at which motion is searched: small frames keep theirs, larger ones are downscaled to about a third."""
     least, most = _SHORT_SIDE
     short = min(height, width)
     if ratio is None:
@@ -363,24 +369,24 @@ def search_size(height: int, width: int, ratio: float | None = None) -> tuple[in
 
 
 def _search(first: Luma, second: Luma, effort: Effort) -> tuple[_Map, _Map]:
-    """The flows from either picture to the other."""
+    """The flows from the first image to the second, and back."""
     coarser, finest = _EFFORTS[effort]
     h, w = first.shape
     pad = (0, max(0, _SMALLEST - h), 0, max(0, _SMALLEST - w))
-    whole = [np.asarray(cv2.copyMakeBorder(x, *pad, cv2.BORDER_REPLICATE), np.uint8) for x in (first, second)]
-    full_h, full_w = whole[0].shape
-    half = [downscale_luma(x, full_h // 2, full_w // 2) for x in whole]
+    full = [np.asarray(cv2.copyMakeBorder(x, *pad, cv2.BORDER_REPLICATE), np.uint8) for x in (first, second)]
+    full_h, full_w = full[0].shape
+    half = [downscale_luma(x, full_h // 2, full_w // 2) for x in full]
     flows = []
-    for way in (1, -1):
-        start = cv2.resize(_searcher(*coarser).calc(*half[::way], None), (full_w, full_h))
-        start = _by_axis(start, np.array([full_w / (full_w // 2), full_h / (full_h // 2)], np.float32))
-        flow = _searcher(*finest, coarsest=0).calc(*whole[::way], start)
+    for order in (1, -1):
+        start = cv2.resize(_create_search(*coarser).calc(*half[::order], None), (full_w, full_h))
+        start = _scale_vectors(start, np.array([full_w / (full_w // 2), full_h / (full_h // 2)], np.float32))
+        flow = _create_search(*finest, coarsest=0).calc(*full[::order], start)
         flows.append(np.ascontiguousarray(flow[:h, :w]))
     return flows[0], flows[1]
 
 
-def _searcher(stride: int, steps: int, coarsest: int | None = None) -> Any:
-    """A search with patches every `stride` pixels and so many descent steps, from scale `coarsest` to the finest."""
+def _create_search(stride: int, steps: int, coarsest: int | None = None) -> Any:
+    """A DIS search: a patch every `stride` pixels, `steps` of descent, from scale `coarsest` down to the finest."""
     search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     search.setPatchStride(stride)
     search.setGradientDescentIterations(steps)
@@ -391,24 +397,24 @@ def _searcher(stride: int, steps: int, coarsest: int | None = None) -> Any:
     return search
 
 
-def _carried(flow: _Map, t: float) -> _Map:
-    """At each x the flow of the point that `t` times its flow brings to x."""
+def _project(flow: _Map, t: float) -> _Map:
+    """At each x, the flow of the point that `t` times its flow moves to x."""
     grid = _grid(*flow.shape[:2])
-    once = _sampled(flow, grid - flow * np.float32(t))
-    return _sampled(flow, grid - once * np.float32(t))
+    once = _sample(flow, grid - flow * np.float32(t))
+    return _sample(flow, grid - once * np.float32(t))
 
 
-def _sampled(picture: NDArray[Any], places: _Map) -> NDArray[Any]:
-    """`picture` at `places` (h, w, 2), bilinear; beyond its border, its border."""
+def _sample(values: NDArray[Any], positions: _Map) -> NDArray[Any]:
+    """An image or map at `positions` (h, w, 2), bilinear; outside, the nearest border pixel."""
     # One map with both coordinates; the stubs know only the form with two.
     sampled: NDArray[Any] = cv2.remap(  # type: ignore[call-overload]
-        picture, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        values, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     return sampled
 
 
-def _unchanged(difference: Luma, h: int, w: int) -> NDArray[np.bool_]:
-    """Where nothing changes, on (h, w): in what a pixel covers, and beside it."""
+def _find_static(difference: Luma, h: int, w: int) -> NDArray[np.bool_]:
+    """The pixels of (h, w) that cover no change between the frames, and whose neighbours cover none."""
     height, width = difference.shape
     covered = [2 * math.ceil(side) - 1 for side in (width / w, height / h)]
     changed = cv2.resize(
@@ -417,28 +423,28 @@ def _unchanged(difference: Luma, h: int, w: int) -> NDArray[np.bool_]:
     return np.asarray(cv2.dilate(changed, np.ones((3, 3), np.uint8)) == 0)
 
 
-# Over an axis of two, NumPy's loops and masks take ten times as long as over rows.
+# NumPy's loops and masks over an axis of two take ten times as long as over rows: hence the functions below.
 
 
-def _by_axis(vectors: _Map, factors: _Map) -> _Map:
+def _scale_vectors(vectors: _Map, factors: _Map) -> _Map:
     """(h, w, 2) times (2,)."""
     h, w = vectors.shape[:2]
     scaled: _Map = vectors.reshape(h, 2 * w) * np.tile(factors, w)
     return scaled.reshape(h, w, 2)
 
 
-def _by_pixel(vectors: _Map, factors: _Map) -> _Map:
+def _weight_vectors(vectors: _Map, weights: _Map) -> _Map:
     """(h, w, 2) times (h, w)."""
-    return np.multiply(vectors, cv2.merge([factors, factors]))
+    return np.multiply(vectors, cv2.merge([weights, weights]))
 
 
-def _clear(vectors: _Map, where: NDArray[np.bool_]) -> None:
-    """Set (h, w, 2) to zero where (h, w) says so."""
+def _set_zero(vectors: _Map, where: NDArray[np.bool_]) -> None:
+    """Set (h, w, 2) to zero where (h, w) is true, in place."""
     np.copyto(vectors.view(np.uint64)[..., 0], 0, where=where)
 
 
 def _length(vectors: _Map) -> _Map:
-    """(h, w, 2) -> (h, w), rounded alike every time: `cv2.magnitude` rounds as the arrays happen to lie in memory."""
+    """(h, w, 2) -> (h, w), with the same rounding every time; that of `cv2.magnitude` depends on memory addresses."""
     squared = vectors * vectors
     length: _Map = np.sqrt(squared[..., 0] + squared[..., 1])
     return length
@@ -446,7 +452,7 @@ def _length(vectors: _Map) -> _Map:
 
 @lru_cache(maxsize=4)
 def _grid(h: int, w: int) -> _Map:
-    """The place of each pixel, (x, y)."""
+    """The position of each pixel, (h, w, 2), (x, y)."""
     grid = np.empty((h, w, 2), np.float32)
     grid[..., 0] = np.arange(w, dtype=np.float32)
     grid[..., 1] = np.arange(h, dtype=np.float32)[:, None]
