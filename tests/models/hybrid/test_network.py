@@ -85,9 +85,9 @@ def test_it_begins_with_what_compact_has_learned() -> None:
     torch.testing.assert_close(output.motions[1], first)
 
 
-def test_it_does_not_begin_with_networks_of_other_widths() -> None:
+def test_weights_of_other_widths_are_refused() -> None:
     for config in (CompactConfig(flow=(48, 64, 80)), CONFIGS["compact-large"]):
-        with pytest.raises(ValueError, match="of the same widths"):
+        with pytest.raises(ValueError, match="with the same widths"):
             init_from_compact(Fusion(), Compact(config).state_dict())
 
 

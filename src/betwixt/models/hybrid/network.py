@@ -1,32 +1,32 @@
-"""hybrid: two motions at once, that of the search of `compact` and that of RIFE 4.6, fused by our own networks.
+"""hybrid: two motions, that of the search of `compact` and that of RIFE 4.6, fused by two networks.
 
-A search finds small motion to a fraction of a pixel, and fine texture; a network that has seen many films finds large
-motion, and what hides what. Where they agree it does not matter whom to ask; where they do not, the two frames often
-tell who is right, and where they do not tell, the mean of two guesses is nearer the truth than either.
+A search finds small motion to a fraction of a pixel, and fine texture; a network trained on many films finds large
+motion, and occlusions. Where they agree, either serves; where they differ, the two frames often tell which is right,
+and where they do not, the mean of two estimates has less error than either.
 
-    frames 0, 1 ──┬─► dis ──────► motion A at t: F_{t->0}, F_{t->1}, logit w          (see models/dis.py)
-                  └─► RIFE 4.6 ─► motion B at t: the same                             (see models/rife_v4.py)
+    frames 0, 1 ──┬─► dis ──────► motion A at t: F_{t->0}, F_{t->1}, logit w     (see models/dis/interpolator.py)
+                  └─► RIFE 4.6 ─► motion B at t: F_{t->0}, F_{t->1}, logit w     (see models/rife/v4.py)
     frames warped by both ──► flow network, 1/4 .. 1/16 ──► corrections of both motions; logit m; state at 1/4
-    frames warped anew, state ──► detail network, 1/2 and 1/4 ──► corrections of all that, colours, two softness maps
-    blend_A  =  w_A warp(frame 0, F_{t->0}) + (1 - w_A) warp(frame 1, F_{t->1})        blend_B likewise
+    frames warped again, state ──► detail network, 1/2 and 1/4 ──► corrections of all these, colours, s1, s2
+    blend_A  =  w_A warp(frame 0, F_{t->0}) + (1 - w_A) warp(frame 1, F_{t->1})        blend_B in the same way
     blend    =  m blend_A + (1 - m) blend_B
     frame t  =  blend + s1 (G1 blend - blend) + s2 (G2 blend - blend) + colours
 
-The parts are those of `compact`, which see two motions instead of one. Shapes, for frames (N, 3, H, W) at the working
-size, sides multiples of 32:
+The networks are those of `compact` with two motions as input instead of one. Shapes, for frames (N, 3, H, W) at the
+network size, sides multiples of 32:
 
     motion      (N, 5, H, W)       F_{t->0}, F_{t->1} in pixels, (x, y), and the logit of the weight of warped frame 0
-    share       (N, 1, H, W)       the logit of m, how far motion A is followed
-    state       (N, C, H/4, W/4)   what the flow network hands to the detail network
+    share       (N, 1, H, W)       the logit of m, the weight of motion A against motion B
+    state       (N, C, H/4, W/4)   features passed from the flow network to the detail network
 
-What was chosen, and why:
+Design choices:
 
-- Two motions, not the better one of two. Without training, `compact` on whichever motion the frames agree with better
+- Both motions, not the better of the two. Without training, `compact` on whichever motion the frames agree with better
   gains 0.4 dB on DAVIS; the mean of `compact` on either of them gains 0.6.
-- m begins at how well the frames agree: a logistic function of the difference of the mean absolute differences of the
-  two warped frames around a pixel, in 8-bit steps, as `dis` chooses between its own two.
-- The networks start from those of `compact`, which know motion A; corrections of B and of m start at zero.
-- RIFE 4.6 is used as its author trained it, on far more films than are at hand here; the networks that fuse are ours.
+- m starts from how well the frames agree: a sigmoid of the difference of the mean absolute differences of the two
+  warped frames around a pixel, in 8-bit steps, as `dis` chooses between its own two flows.
+- Training starts from the weights of `compact`, which know motion A; corrections of B and of m start at zero.
+- RIFE 4.6 is used as its authors trained it, on far more films than are available here; the fusing networks are ours.
 
 References: Huang et al., RIFE, ECCV 2022, and Practical-RIFE, version 4.6; those of `betwixt.models.compact.network`.
 """
@@ -59,25 +59,25 @@ from betwixt.models.hybrid.config import HYBRID, HybridConfig
 from betwixt.models.network import Network, Synthesis
 from betwixt.models.rife.v4 import RIFE_4_6, RIFEv4
 
-_AROUND = 5
-"""The side of the window in which agreement is measured, in pixels of half the working size."""
+_AGREEMENT_WINDOW = 5
+"""The side of the window over which agreement is averaged, in pixels of half the network size."""
 
-_IDLE = 2
-"""Maps of zeros: to lay out sixty maps takes OpenVINO five times as long as sixty-two."""
+_IDLE_CHANNELS = 2
+"""Zero channels added to the flow network's input: OpenVINO takes five times as long to lay out 60 channels as 62."""
 
-_MOST = 12.0
-"""The logit of m at its beginning, at most: a network can still turn it."""
+_MAX_LOGIT = 12.0
+"""The largest magnitude of the initial logit of m, which a network can still reverse."""
 
 
 @dataclass(frozen=True)
 class FusionOutput:
-    """Frame t, and how it came about, at the working size.
+    """Frame t and the maps it is made of, at the network size.
 
     Attributes:
         frame: (N, 3, H, W), not clamped.
         motions: A and B, (N, 5, H, W) each.
-        share: (N, 1, H, W), m.
-        colours: (N, 3, H, W), what was added to the blend.
+        share: (N, 1, H, W), m, the weight of motion A.
+        colours: (N, 3, H, W), the residual added to the blend.
         softness: (N, 2, H, W), s1 and s2.
         coarse: The motions before the detail network; for the training loss.
     """
@@ -91,12 +91,12 @@ class FusionOutput:
 
 
 class FlowNetwork(FlowTrunk):
-    """Mends two motions and tells which to follow."""
+    """Refines two motions and predicts how to weight them."""
 
     def __init__(self, widths: tuple[int, int, int]) -> None:
-        # Two pairs of pictures, four flows, two weights, the share and t.
+        # Two pairs of images, four flows, two weights, the share and t.
         super().__init__(widths, 2 * (24 + 4 + 1) + 2, 11)
-        self.idle = 0
+        self.idle_channels = 0
 
     def forward(
         self, a0: Tensor, a1: Tensor, b0: Tensor, b1: Tensor, flows: Tensor, logits: Tensor, t: Tensor
@@ -104,40 +104,40 @@ class FlowNetwork(FlowTrunk):
         """Corrections at a quarter of the size, the logit of m at half of it, and the state.
 
         Args:
-            a0: (N, 3, H, W), frame 0 warped by motion A; `a1`, `b0` and `b1` likewise.
-            a1: See above.
-            b0: See above.
-            b1: See above.
-            flows: (N, 8, H/2, W/2), those of A and of B, averaged, in pixels of the working size.
+            a0: (N, 3, H, W), frame 0 warped by motion A.
+            a1: (N, 3, H, W), frame 1 warped by motion A.
+            b0: (N, 3, H, W), frame 0 warped by motion B.
+            b1: (N, 3, H, W), frame 1 warped by motion B.
+            flows: (N, 8, H/2, W/2), those of A and of B, averaged, in pixels of the network size.
             logits: (N, 2, H, W), of the weights of A and of B.
             t: (N, 1, 1, 1).
 
         Returns:
-            (N, 10, H/4, W/4) of A's and of B's motion, (N, 1, H/2, W/2), and (N, a, H/4, W/4).
+            Corrections of both motions (N, 10, H/4, W/4), the logit (N, 1, H/2, W/2), and the state (N, a, H/4, W/4).
         """
-        seen_a, seen_b = unshuffle_frames(a0, a1), unshuffle_frames(b0, b1)
-        share = _agreement(seen_a, seen_b)
+        frames_a, frames_b = unshuffle_frames(a0, a1), unshuffle_frames(b0, b1)
+        share = _agreement(frames_a, frames_b)
         weights = F.avg_pool2d(torch.sigmoid(logits) - 0.5, 2)
-        times = t.expand(-1, 1, *seen_a.shape[-2:])
-        idle = [torch.zeros_like(times)] * self.idle
-        given = seen_a, seen_b, 0.05 * flows, weights, torch.sigmoid(share) - 0.5, times, *idle
-        change, state = self.corrections(torch.cat(given, dim=1))
+        times = t.expand(-1, 1, *frames_a.shape[-2:])
+        idle = [torch.zeros_like(times)] * self.idle_channels
+        maps = frames_a, frames_b, 0.05 * flows, weights, torch.sigmoid(share) - 0.5, times, *idle
+        change, state = self.corrections(torch.cat(maps, dim=1))
         return change[:, :10], share + upsample2x(change[:, 10:]), state
 
     def with_idle_channels(self) -> FlowNetwork:
-        """The same with some maps of zeros beside those that it is given, for OpenVINO."""
+        """A copy whose input has idle channels of zeros and which computes the same, faster in OpenVINO."""
         wider = copy.deepcopy(self)
-        wider.idle = _IDLE
+        wider.idle_channels = _IDLE_CHANNELS
         first: Any = wider.get_submodule("quarter.0.0")
-        first.weight = nn.Parameter(F.pad(first.weight, (0, 0, 0, 0, 0, _IDLE)))
+        first.weight = nn.Parameter(F.pad(first.weight, (0, 0, 0, 0, 0, _IDLE_CHANNELS)))
         return wider
 
 
 class DetailNetwork(DetailTrunk):
-    """Corrects two motions, the share and colours."""
+    """Corrects two motions, the share and colours of `hybrid`."""
 
     def __init__(self, width: int, low: int, state: int) -> None:
-        # Two pairs of pictures with flows, weight and doubt; the share, and the doubt between A and B.
+        # For A and B: images, flows, weight, disagreement. Besides: the share, and the disagreement of A and B.
         super().__init__(width, low, state, 2 * (24 + 4 + 1 + 1) + 2, 16)
 
     def forward(
@@ -153,22 +153,22 @@ class DetailNetwork(DetailTrunk):
     ) -> Tensor:
         """(N, 16, H, W): corrections of A's and B's motions (5 each) and of the logit of m, colours (3), s1, s2.
 
-        Args as of `FlowNetwork`, with `share` (N, 1, H/2, W/2), the logit of m, and the state.
+        The arguments are those of `FlowNetwork`, the logit `share` of m (N, 1, H/2, W/2), and the state.
         """
         weights = torch.sigmoid(logits)
         w_a, w_b = weights[:, :1], weights[:, 1:]
         m = torch.sigmoid(share)
         blends = w_a * a0 + (1.0 - w_a) * a1, w_b * b0 + (1.0 - w_b) * b1
         between = disagreement(*blends, F.interpolate(m, scale_factor=2.0, mode="bilinear"))
-        given = (
+        maps = (
             *(unshuffle_frames(a0, a1), unshuffle_frames(b0, b1), 0.05 * flows, F.avg_pool2d(weights - 0.5, 2)),
             *(disagreement(a0, a1, w_a), disagreement(b0, b1, w_b), m - 0.5, between),
         )
-        return self.corrections(torch.cat(given, dim=1), state)
+        return self.corrections(torch.cat(maps, dim=1), state)
 
 
 class Fusion(nn.Module):
-    """The networks that fuse two motions; see the module for what they compute and why."""
+    """The networks that fuse two motions; the module describes what they compute."""
 
     def __init__(self, config: HybridConfig | None = None) -> None:
         super().__init__()
@@ -178,25 +178,25 @@ class Fusion(nn.Module):
         initialize(self, self.flow.head, self.detail.head)
 
     def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor, first: Tensor, second: Tensor) -> FusionOutput:
-        """Frame t of two frames and of two motions.
+        """Frame t, from two frames and two motions.
 
         Args:
             frame0: (N, 3, H, W), RGB in [0, 1]; the sides are multiples of 16.
-            frame1: The same.
+            frame1: (N, 3, H, W), RGB in [0, 1].
             t: (N, 1, 1, 1), in (0, 1).
             first: (N, 5, H, W), motion A.
             second: (N, 5, H, W), motion B.
         """
         motions = first.float(), second.float()
-        # What the networks see is given; they learn from what they change.
+        # Gradients flow through what the networks change, not through their inputs.
         with torch.no_grad():
-            given = _shown(frame0, frame1, motions, "bilinear")
-        change, share, state = self.flow(*given, t)
+            inputs = _network_inputs(frame0, frame1, motions, "bilinear")
+        change, share, state = self.flow(*inputs, t)
         change = F.interpolate(change.float(), scale_factor=4.0, mode="bilinear")
         coarse = motions[0] + change[:, :5], motions[1] + change[:, 5:]
         with torch.no_grad():
-            given = _shown(frame0, frame1, coarse, "bicubic")
-        change = self.detail(*given, share.detach(), state).float()
+            inputs = _network_inputs(frame0, frame1, coarse, "bicubic")
+        change = self.detail(*inputs, share.detach(), state).float()
         motions = coarse[0] + change[:, :5], coarse[1] + change[:, 5:10]
         m = torch.sigmoid(upsample2x(share.float()) + change[:, 10:11])
         colours, softness = change[:, 11:14], change[:, 14:16]
@@ -205,7 +205,7 @@ class Fusion(nn.Module):
 
 
 class RIFEPart(nn.Module):
-    """The motion that RIFE 4.6 finds, without its frame."""
+    """RIFE 4.6 without its frame: the motion alone."""
 
     def __init__(self, network: RIFEv4) -> None:
         super().__init__()
@@ -219,27 +219,27 @@ class RIFEPart(nn.Module):
 
 
 class RIFEBlockPart(nn.Module):
-    """A block of RIFE 4.6 as the runtime calls it, which warps, enlarges and shrinks by faster means."""
+    """A block of RIFE 4.6 as inference runs it: warps and resizing are done outside, by OpenCV."""
 
     def __init__(self, block: IFBlock) -> None:
         super().__init__()
         self.block = block
 
     def forward(self, warped0: Tensor, warped1: Tensor, maps: Tensor) -> Tensor:
-        """(N, 5, h, w), flows and logit as the block corrects them, in pixels of what it sees.
+        """Corrections of flows and logit, (N, 5, h, w), in pixels of the block's size.
 
         Args:
-            warped0: (N, 3, h, w), frame 0 as it is warped so far, at the size in which the block sees it.
-            warped1: Likewise frame 1.
-            maps: (N, 1, h, w), t, of the first block; (N, 6, h, w), t, logit and flows, of the others.
+            warped0: (N, 3, h, w), frame 0 warped by the flows so far, at the block's size.
+            warped1: (N, 3, h, w), frame 1 warped by the flows so far, at the block's size.
+            maps: For the first block (N, 1, h, w): t. For the others (N, 6, h, w): t, logit and flows.
         """
         return self.block.body(torch.cat((warped0, warped1, maps), dim=1))
 
 
 class HybridNetwork(Network):
-    """`Fusion` and RIFE 4.6 behind the interface of the papers' networks, without the search: for what they cost.
+    """`Fusion` and RIFE 4.6 as a `Network`, without the search: for training, and to count their cost.
 
-    At work, the runtime searches, and warps by other means (`betwixt.models.hybrid.interpolator`).
+    Inference is in `betwixt.models.hybrid.interpolator`, which searches, and warps with OpenCV.
     """
 
     multiple = 32
@@ -252,16 +252,16 @@ class HybridNetwork(Network):
         self.rife = RIFEPart(RIFEv4(RIFE_4_6))
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
-        """The frames at the working size, padded."""
+        """The frames at the network size, padded."""
         size = [-(-side // self.multiple) * self.multiple for side in network_size(*frame0.shape[-2:])]
         small = (F.interpolate(frame, size, mode="bilinear", antialias=True) for frame in (frame0, frame1))
         return next(small), next(small)
 
     def at(self, pair: tuple[Tensor, Tensor], t: Tensor) -> Synthesis:
-        """Frame t, at the working size, where the search finds no motion."""
+        """Frame t at the network size, with zero for the motion of the search."""
         frame0, frame1 = pair
-        still = torch.zeros_like(frame0[:, :1]).expand(-1, 5, -1, -1)
-        output = self.fusion(frame0, frame1, t, still, self.rife(frame0, frame1, t))
+        no_motion = torch.zeros_like(frame0[:, :1]).expand(-1, 5, -1, -1)
+        output = self.fusion(frame0, frame1, t, no_motion, self.rife(frame0, frame1, t))
         motion = output.motions[0]
         return Synthesis(output.frame, motion[:, 0:2], motion[:, 2:4], torch.sigmoid(motion[:, 4:5]))
 
@@ -274,7 +274,7 @@ def compose(
     colours: Tensor,
     softness: Tensor,
 ) -> Tensor:
-    """Frame t (N, 3, H, W) of what the networks found: see `FusionOutput` for shapes and units."""
+    """Frame t (N, 3, H, W) from its maps; see `FusionOutput` for shapes and units."""
     blends = []
     for motion in motions:
         weight = torch.sigmoid(motion[:, 4:5])
@@ -285,48 +285,46 @@ def compose(
 
 
 def init_from_compact(network: Fusion, compact: dict[str, Tensor]) -> None:
-    """Let a network begin with what one of `compact` of the same widths has learned of motion A.
+    """Initialize the layers that process motion A with the weights of a `Compact` of the same widths.
 
     Args:
-        network: Fresh; what it knows of motion B and of the share stays as it is: nothing.
-        compact: The state of a `compact.Compact`.
+        network: Freshly initialized; the layers of motion B and of the share keep their zeros.
+        compact: The state dict of a `Compact`.
 
     Raises:
-        ValueError: if the widths are not the same.
+        ValueError: if the widths differ.
     """
-    like = Compact(CompactConfig(network.config.flow, network.config.detail)).state_dict()
-    if {name: value.shape for name, value in compact.items()} != {name: value.shape for name, value in like.items()}:
-        raise ValueError("A hybrid begins with weights of compact of the same widths: these are of others.")
+    expected = Compact(CompactConfig(network.config.flow, network.config.detail)).state_dict()
+    if {name: x.shape for name, x in compact.items()} != {name: x.shape for name, x in expected.items()}:
+        raise ValueError("A hybrid starts from weights of compact with the same widths: these have others.")
     state = network.state_dict()
-    for name, theirs in compact.items():
-        mine = state[name]
-        value = theirs.to(mine.dtype)
+    for name, source in compact.items():
+        target = state[name]
+        source = source.to(target.dtype)
         if name == "flow.quarter.0.0.weight":
-            mine.zero_()
-            # Theirs: 24 pictures, the motion u = F_{t->1} - F_{t->0}, weight, t.
-            mine[:, :24], mine[:, 48:50], mine[:, 50:52] = value[:, :24], -value[:, 24:26], value[:, 24:26]
-            mine[:, 56], mine[:, 59] = value[:, 26], value[:, 27]
+            target.zero_()
+            # The inputs of compact: 24 image channels, the motion u = F_{t->1} - F_{t->0}, weight, t.
+            target[:, :24], target[:, 48:50], target[:, 50:52] = source[:, :24], -source[:, 24:26], source[:, 24:26]
+            target[:, 56], target[:, 59] = source[:, 26], source[:, 27]
         elif name == "detail.inputs.0.weight":
-            mine.zero_()
-            # Theirs: 24 pictures, four flows, weight, doubt.
-            mine[:, :24], mine[:, 48:52], mine[:, 56], mine[:, 58] = (
-                *(value[:, :24], value[:, 24:28]),
-                *(value[:, 28], value[:, 29]),
-            )
+            target.zero_()
+            # The inputs of compact: 24 image channels, four flow components, weight, disagreement.
+            target[:, :24], target[:, 48:52] = source[:, :24], source[:, 24:28]
+            target[:, 56], target[:, 58] = source[:, 28], source[:, 29]
         elif name.startswith("flow.head."):
-            mine[:5] = value
+            target[:5] = source
         elif name.startswith("detail.head."):
-            # Channels of a pixel shuffle lie by fours: five of motion A, five of B, the share, then the others.
-            mine[:20], mine[44:] = value[:20], value[20:]
+            # Four channels a pixel shuffle: five maps of motion A, five of B, the share, then the others.
+            target[:20], target[44:] = source[:20], source[20:]
         else:
-            mine.copy_(value)
+            target.copy_(source)
     network.load_state_dict(state)
 
 
-def _shown(
+def _network_inputs(
     frame0: Tensor, frame1: Tensor, motions: tuple[Tensor, Tensor], mode: str
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """What a network is shown of both motions: four warped frames, flows at half the size, logits."""
+    """The inputs of a network: the four warped frames, the flows at half the size, the logits."""
     a, b = (motion.detach() for motion in motions)
     warped = [
         backward_warp(frame, flow, mode)
@@ -337,9 +335,9 @@ def _shown(
     return warped[0], warped[1], warped[2], warped[3], flows, torch.cat((a[:, 4:5], b[:, 4:5]), dim=1)
 
 
-def _agreement(seen_a: Tensor, seen_b: Tensor) -> Tensor:
+def _agreement(frames_a: Tensor, frames_b: Tensor) -> Tensor:
     """(N, 1, H/2, W/2): how much better, in 8-bit steps, the frames warped by A agree than those warped by B."""
-    costs = torch.cat([(x[:, :12] - x[:, 12:]).abs().mean(dim=1, keepdim=True) for x in (seen_a, seen_b)], dim=1)
-    reach = _AROUND // 2
-    costs = F.avg_pool2d(F.pad(costs, (reach,) * 4, mode="replicate"), _AROUND, stride=1)
-    return (255.0 * (costs[:, 1:] - costs[:, :1])).clamp(-_MOST, _MOST)
+    costs = [(x[:, :12] - x[:, 12:]).abs().mean(dim=1, keepdim=True) for x in (frames_a, frames_b)]
+    padding = (_AGREEMENT_WINDOW // 2,) * 4
+    cost = F.avg_pool2d(F.pad(torch.cat(costs, dim=1), padding, mode="replicate"), _AGREEMENT_WINDOW, stride=1)
+    return (255.0 * (cost[:, 1:] - cost[:, :1])).clamp(-_MAX_LOGIT, _MAX_LOGIT)
