@@ -15,7 +15,7 @@ from betwixt.masks.regions import find_regions
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 from betwixt.models.registry import MODELS, load_network
 from betwixt.runtime.load import load_model
-from betwixt.runtime.network_interpolator import NetworkInterpolator, _cuts
+from betwixt.runtime.network_interpolator import NetworkInterpolator, _split_into_tiles
 
 
 class Blend(Network):
@@ -87,7 +87,7 @@ def test_tiles_leave_no_seam(tile: int) -> None:
     # The border of a tile is padded, and counts for next to nothing where it is.
     assert np.abs(whole - tiled).max() < 1e-2
     assert np.abs(whole - tiled)[:, 10:-10].mean() < 1e-4
-    rows, columns = _cuts(1000, 900, tile)
+    rows, columns = _split_into_tiles(1000, 900, tile)
     tiles = np.zeros((1000, 900))
     for top, bottom in rows:
         for left, right in columns:

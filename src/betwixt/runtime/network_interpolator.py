@@ -1,16 +1,15 @@
-"""Networks in PyTorch: where they run, in what precision, how frames of any size and times of any kind come to them.
+"""`NetworkInterpolator`: a paper's network as a model, for frames of any size and times of any kind.
 
-    picture (H, W, 3) ──► tensor on the device ──► padded to the network's multiple ──► network ──► cut ──► picture
+    image (H, W, 3) ──► tensor on the device ──► padded to the network's multiple ──► network ──► cropped ──► image
 
-Frames of more pixels than a budget are made in tiles that overlap; where they do, one fades into the other.
+Frames with more pixels than a budget are made in overlapping tiles, which are blended where they overlap.
 
-A network that takes masks gets them with the frames: those that are given, or what a source finds, by default the
+A network that takes masks gets them with the frames: either the given ones, or those of a source, by default the
 regions of `betwixt.masks.regions`.
 
-A network that was made for t = 1/2 alone does other times by recursion: the middle of the middle and so on, down to a
-32nd of the interval, which is as near as anyone sees. Masks go along: those of a frame that was made are the labels of
-the two frames, moved by the flows that made it. A network that was made for the frame after the second makes that one
-only.
+A network for t = 1/2 alone makes other times by recursion: the middle frame, the middle of one half, and so on, down to
+1/32 of the interval. Masks follow: those of a made frame are the labels of the two frames, warped by the flows that
+made it. A network for the frame after the second makes that frame only.
 """
 
 from __future__ import annotations
@@ -37,15 +36,14 @@ from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 FindMasks = Callable[[NDArray[np.uint8], NDArray[np.uint8]], LabelMapPair]
 """Finds the masks of two frames (H, W, 3), uint8, RGB. It may be called from several threads at once."""
 
-_DEEPEST = 5
-"""Recursions for networks that only know the middle: 2^-5 of the interval."""
+_RECURSIONS = 5
+"""Recursions of networks for t = 1/2: times are rounded to multiples of 2^-5."""
 
-
-_TILE = 4096 * 2304
-"""Pixels of a tile at most: frames up to 4K are made whole."""
+_TILE_PIXELS = 4096 * 2304
+"""The most pixels of a tile: frames up to 4K are made whole."""
 
 _OVERLAP = 128
-"""Pixels that neighbouring tiles share, over which one fades into the other. Flow networks look further than that."""
+"""Pixels by which tiles overlap. Flow networks look further than that."""
 
 
 class NetworkInterpolator(Interpolator):
@@ -54,13 +52,13 @@ class NetworkInterpolator(Interpolator):
     Args:
         name: The model's name.
         network: The network, with its weights.
-        device: Where it runs.
-        precision: "fp32", "bf16" or "fp16"; other than fp32, the network is autocast. "auto" is fp32.
-        tile: Pixels that are made at a time at most; larger frames are made in tiles.
-        masks: Where masks come from, for a network that takes them; by default `betwixt.masks.regions.find_regions`.
+        device: The device: "auto", "cpu", "cuda" or "cuda:1".
+        precision: "fp32", "bf16" or "fp16", by autocast; "auto" is fp32.
+        tile: The most pixels that are made at a time; larger frames are made in tiles.
+        masks: Finds masks, for a network that takes them; by default `betwixt.masks.regions.find_regions`.
 
     Raises:
-        UsageError: if there is no such precision, or masks are given to a network that takes none.
+        UsageError: if there is no such precision, or masks are given for a network that takes none.
     """
 
     def __init__(
@@ -69,7 +67,7 @@ class NetworkInterpolator(Interpolator):
         network: Network,
         device: str = "auto",
         precision: str = "fp32",
-        tile: int = _TILE,
+        tile: int = _TILE_PIXELS,
         masks: FindMasks | None = None,
     ) -> None:
         precision = "fp32" if precision == "auto" else precision
@@ -85,150 +83,155 @@ class NetworkInterpolator(Interpolator):
         self.takes_masks = isinstance(network, MaskedNetwork)
         if masks is not None and not self.takes_masks:
             raise masks_unsupported(name)
-        self._masks = masks or _regions
+        self._find_masks = masks or _find_regions
 
     def prepare_masked(self, first: Image, second: Image, masks: LabelMapPair) -> Pair:
-        """As `prepare`, with masks of the two frames."""
+        """Compute what depends on the two frames and their masks alone."""
         return self.prepare(first, second, masks)
 
     def prepare(self, first: Image, second: Image, masks: LabelMapPair | None = None) -> Pair:
-        """Compute what depends only on the two frames.
+        """Compute what depends on the two frames alone.
 
         Args:
             first: (H, W, 3), RGB in [0, 1].
-            second: The same.
-            masks: Of the two frames, for a network that takes them; found by the source if they are not given.
+            second: (H, W, 3), RGB in [0, 1].
+            masks: The masks of the two frames, for a network that takes them; found by the source if not given.
 
         Raises:
-            InputError: if the masks are of another size.
-            UsageError: if the frames differ in size, masks are given to a network that takes none, or the network only
+            InputError: if the masks differ in size from the frames.
+            UsageError: if the frames differ in size, masks are given for a network that takes none, or the network only
                 extrapolates.
         """
         check_interpolates(self)
-        return self._whole(first, second, masks)
+        return self._prepare(first, second, masks)
 
     def prepare_batch(self, firsts: Sequence[Image], seconds: Sequence[Image]) -> PairBatch:
-        """As `prepare`, for several pairs whose frames all have one shape: as many in a pass as the budget holds."""
+        """Like `prepare`, for several pairs of frames of one shape: as many in a pass as the pixel budget permits."""
         check_interpolates(self)
         height, width = firsts[0].shape[:2]
         count = max(1, self._tile // (height * width))
-        parts: list[PairBatch] = []
+        batches: list[PairBatch] = []
         for start in range(0, len(firsts), count):
-            chosen = slice(start, start + count)
-            if len(firsts[chosen]) == 1:
-                parts.append(PairBatch([self.prepare(firsts[start], seconds[start])]))
+            part = slice(start, start + count)
+            if len(firsts[part]) == 1:
+                batches.append(PairBatch([self.prepare(firsts[start], seconds[start])]))
             else:
-                first, second = (torch.cat([self._tensor(x) for x in part[chosen]]) for part in (firsts, seconds))
-                found = [self._found(*pair, None) for pair in zip(firsts[chosen], seconds[chosen], strict=True)]
-                parts.append(_TorchBatch(_TorchPair(self, first, second, (height, width), self._labels(found))))
-        return _Parts(parts)
+                first, second = (torch.cat([self._to_tensor(x) for x in images[part]]) for images in (firsts, seconds))
+                masks = [self._masks_of(*pair, None) for pair in zip(firsts[part], seconds[part], strict=True)]
+                pair = _NetworkPair(self, first, second, (height, width), self._to_mask_pair(masks))
+                batches.append(_NetworkBatch(pair))
+        return _JoinedBatch(batches)
 
     def next_frame(self, first: Image, second: Image) -> Image:
-        """The frame as far after `second` as that is after `first`, of networks made for it."""
+        """The frame as far after `second` as that is after `first`, for networks made for it."""
         if not self.extrapolates:
             return super().next_frame(first, second)
-        return self._whole(first, second, None).at(2.0)
+        return self._prepare(first, second, None).at(2.0)
 
-    def _found(self, first: Image, second: Image, masks: LabelMapPair | None) -> LabelMapPair | None:
-        """The masks of two frames, if the network takes any: those that are given, or what the source finds."""
+    def _masks_of(self, first: Image, second: Image, masks: LabelMapPair | None) -> LabelMapPair | None:
+        """The masks of two frames, given or found; None if the network takes none."""
         if not self.takes_masks:
             if masks is not None:
                 raise masks_unsupported(self.name)
             return None
         if masks is None:
-            masks = self._masks(_eight_bit(first), _eight_bit(second))
+            masks = self._find_masks(_to_uint8(first), _to_uint8(second))
         masks.check_size(*first.shape[:2])
         return masks
 
-    def _whole(self, first: Image, second: Image, masks: LabelMapPair | None) -> Pair:
+    def _prepare(self, first: Image, second: Image, masks: LabelMapPair | None) -> Pair:
         if first.shape != second.shape:
             raise UsageError("The two frames differ in size: scale one to the other's size first.")
         height, width = first.shape[:2]
-        masks = self._found(first, second, masks)
+        masks = self._masks_of(first, second, masks)
         if height * width <= self._tile:
-            return self._pair(first, second, masks)
-        rows, columns = _cuts(height, width, self._tile)
-        places = [(slice(*row), slice(*column)) for row in rows for column in columns]
+            return self._prepare_tile(first, second, masks)
+        rows, columns = _split_into_tiles(height, width, self._tile)
+        tiles = [(slice(*row), slice(*column)) for row in rows for column in columns]
         return _TiledPair(
-            [(place, self._pair(first[place], second[place], masks, place)) for place in places], (height, width)
+            [(tile, self._prepare_tile(first[tile], second[tile], masks, tile)) for tile in tiles], (height, width)
         )
 
-    def _pair(
+    def _prepare_tile(
         self,
         first: Image,
         second: Image,
         masks: LabelMapPair | None,
-        place: tuple[slice, slice] = (slice(None), slice(None)),
-    ) -> _TorchPair:
-        labels = None
+        tile: tuple[slice, slice] = (slice(None), slice(None)),
+    ) -> _NetworkPair:
+        mask_pair = None
         if masks is not None:
-            cut = LabelMapPair(masks.labels0[place], masks.labels1[place], masks.count, masks.source, masks.names)
-            labels = self._labels([cut])
-        return _TorchPair(self, self._tensor(first), self._tensor(second), first.shape[:2], labels)
+            cropped = LabelMapPair(masks.labels0[tile], masks.labels1[tile], masks.count, masks.source, masks.names)
+            mask_pair = self._to_mask_pair([cropped])
+        return _NetworkPair(self, self._to_tensor(first), self._to_tensor(second), first.shape[:2], mask_pair)
 
-    def _labels(self, masks: Sequence[LabelMapPair | None]) -> MaskPair | None:
-        """Masks of several pairs of frames, as the network takes them; None where there are none."""
-        given = [each for each in masks if each is not None]
-        if not given:
+    def _to_mask_pair(self, masks: Sequence[LabelMapPair | None]) -> MaskPair | None:
+        """The masks of several pairs of frames as the network takes them; None if it takes none."""
+        pairs = [pair for pair in masks if pair is not None]
+        if not pairs:
             return None
         labels0, labels1 = (
-            torch.cat([self._tensor(labels[..., None])[0] for labels in maps]).long()
-            for maps in ([each.labels0 for each in given], [each.labels1 for each in given])
+            torch.cat([self._to_tensor(labels[..., None])[0] for labels in maps]).long()
+            for maps in ([pair.labels0 for pair in pairs], [pair.labels1 for pair in pairs])
         )
-        return MaskPair(labels0, labels1, max(each.count for each in given))
+        return MaskPair(labels0, labels1, max(pair.count for pair in pairs))
 
-    def _tensor(self, picture: NDArray[Any]) -> Tensor:
-        height, width = picture.shape[:2]
+    def _to_tensor(self, image: NDArray[Any]) -> Tensor:
+        """(H, W, C) as (1, C, H', W') on the device, padded to the network's multiple."""
+        height, width = image.shape[:2]
         multiple = self.network.multiple
-        tensor = torch.from_numpy(np.ascontiguousarray(picture, np.float32)).to(self.device).permute(2, 0, 1)[None]
+        tensor = torch.from_numpy(np.ascontiguousarray(image, np.float32)).to(self.device).permute(2, 0, 1)[None]
         return F.pad(tensor, (0, -width % multiple, 0, -height % multiple), mode="replicate")
 
     def run(self, function: Any, *arguments: Any) -> Any:
-        """Call a part of the network, without gradients, in the chosen precision."""
+        """Call a method of the network, without gradients, in the chosen precision."""
         with torch.inference_mode(), precision_context(self.device, self.precision):
             return function(*arguments)
 
 
-def _regions(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> LabelMapPair:
+def _find_regions(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> LabelMapPair:
     from betwixt.masks.regions import find_regions
 
     return find_regions(first, second)
 
 
-def _eight_bit(picture: Image) -> NDArray[np.uint8]:
-    return np.asarray(np.rint(np.clip(picture, 0.0, 1.0) * 255.0), np.uint8)
+def _to_uint8(image: Image) -> NDArray[np.uint8]:
+    return np.asarray(np.rint(np.clip(image, 0.0, 1.0) * 255.0), np.uint8)
 
 
-def _carried(labels0: Tensor, labels1: Tensor, made: Synthesis) -> Tensor:
-    """The labels (1, H, W) of a frame that was made, from those of the frames it was made of."""
-    # Networks that take masks have flows and a mask.
-    assert made.flow_t0 is not None
-    assert made.flow_t1 is not None
-    assert made.mask is not None
+def _warp_labels(labels0: Tensor, labels1: Tensor, synthesis: Synthesis) -> Tensor:
+    """The labels (1, H, W) of a made frame, warped from those of the two frames."""
+    # Networks that take masks return flows and a mask.
+    assert synthesis.flow_t0 is not None
+    assert synthesis.flow_t1 is not None
+    assert synthesis.mask is not None
     first, second = (
         backward_warp(labels[:, None].float(), flow.float(), mode="nearest")[:, 0].long()
-        for labels, flow in ((labels0, made.flow_t0), (labels1, made.flow_t1))
+        for labels, flow in ((labels0, synthesis.flow_t0), (labels1, synthesis.flow_t1))
     )
-    return torch.where(made.mask[:, 0] >= 0.5, first, second)
+    return torch.where(synthesis.mask[:, 0] >= 0.5, first, second)
 
 
-def _cuts(height: int, width: int, budget: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Ranges of rows and of columns whose tiles overlap and hold at most `budget` pixels, as square as can be."""
+_Ranges = list[tuple[int, int]]
+
+
+def _split_into_tiles(height: int, width: int, budget: int) -> tuple[_Ranges, _Ranges]:
+    """Ranges of rows and of columns whose tiles overlap and have at most `budget` pixels, as square as possible."""
     rows = columns = 1
     while True:
-        tall, wide = _side(height, rows), _side(width, columns)
-        # No tile is worth making that is all overlap.
-        if tall * wide <= budget or max(tall, wide) <= 3 * _OVERLAP:
-            return _ranges(height, rows, tall), _ranges(width, columns, wide)
-        rows, columns = (rows + 1, columns) if tall >= wide else (rows, columns + 1)
+        tile_height, tile_width = _tile_side(height, rows), _tile_side(width, columns)
+        # A tile that is all overlap is not worth making.
+        if tile_height * tile_width <= budget or max(tile_height, tile_width) <= 3 * _OVERLAP:
+            return _tile_ranges(height, rows, tile_height), _tile_ranges(width, columns, tile_width)
+        rows, columns = (rows + 1, columns) if tile_height >= tile_width else (rows, columns + 1)
 
 
-def _side(length: int, count: int) -> int:
-    """The side of `count` tiles that cover `length` with their overlaps."""
+def _tile_side(length: int, count: int) -> int:
+    """The side of `count` overlapping tiles that cover `length`."""
     return -(-(length + (count - 1) * _OVERLAP) // count)
 
 
-def _ranges(length: int, count: int, side: int) -> list[tuple[int, int]]:
+def _tile_ranges(length: int, count: int, side: int) -> _Ranges:
     if count == 1:
         return [(0, length)]
     starts = [round(i * (length - side) / (count - 1)) for i in range(count)]
@@ -236,42 +239,42 @@ def _ranges(length: int, count: int, side: int) -> list[tuple[int, int]]:
 
 
 class _TiledPair(Pair):
-    """A frame in tiles that overlap."""
+    """A pair of frames in overlapping tiles."""
 
-    def __init__(self, tiles: list[tuple[tuple[slice, slice], _TorchPair]], size: tuple[int, int]) -> None:
+    def __init__(self, tiles: list[tuple[tuple[slice, slice], _NetworkPair]], size: tuple[int, int]) -> None:
         self._tiles, self._size = tiles, size
 
     def at(self, t: float) -> Image:
-        """The frame at `t`: in the overlaps each tile counts the less, the nearer its edge is."""
+        """The frame at `t`; in the overlaps the weight of a tile falls towards its edge."""
         total = np.zeros((*self._size, 3), np.float32)
         weights = np.zeros((*self._size, 1), np.float32)
         for (rows, columns), pair in self._tiles:
-            down, across = (
-                _feather(part.stop - part.start, part.start > 0, part.stop < length)
+            vertical, horizontal = (
+                _tile_weights(part.stop - part.start, part.start > 0, part.stop < length)
                 for part, length in zip((rows, columns), self._size, strict=True)
             )
-            weight = (down[:, None] * across)[..., None]
+            weight = (vertical[:, None] * horizontal)[..., None]
             total[rows, columns] += weight * pair.at(t)
             weights[rows, columns] += weight
         total /= weights
         return total
 
 
-def _feather(length: int, before: bool, after: bool) -> Image:
-    """Weights along a side: 1, rising over the overlap from an edge that has a neighbour."""
-    weight = np.ones(length, np.float32)
+def _tile_weights(length: int, has_previous: bool, has_next: bool) -> Image:
+    """Weights along a side of a tile: 1, with a ramp over the overlap at an edge that has a neighbour."""
+    weights = np.ones(length, np.float32)
     ramp = (np.arange(_OVERLAP, dtype=np.float32) + 0.5)[:length] / _OVERLAP
-    if before:
-        weight[: len(ramp)] *= ramp
-    if after:
-        weight[-len(ramp) :] *= ramp[::-1]
-    return weight
+    if has_previous:
+        weights[: len(ramp)] *= ramp
+    if has_next:
+        weights[-len(ramp) :] *= ramp[::-1]
+    return weights
 
 
-class _TorchBatch(PairBatch):
-    """Pairs that a network sees together."""
+class _NetworkBatch(PairBatch):
+    """Pairs that a network runs in one pass."""
 
-    def __init__(self, pair: _TorchPair) -> None:
+    def __init__(self, pair: _NetworkPair) -> None:
         self._pair = pair
 
     def at(self, t: float) -> list[Image]:
@@ -279,73 +282,78 @@ class _TorchBatch(PairBatch):
         return self._pair.frames(t)
 
 
-class _Parts(PairBatch):
-    """Batches, one after the other."""
+class _JoinedBatch(PairBatch):
+    """Several batches as one."""
 
-    def __init__(self, parts: Sequence[PairBatch]) -> None:
-        self._parts = parts
+    def __init__(self, batches: Sequence[PairBatch]) -> None:
+        self._batches = batches
 
     def at(self, t: float) -> list[Image]:
         """The frame of every pair of every batch."""
-        return [picture for part in self._parts for picture in part.at(t)]
+        return [image for batch in self._batches for image in batch.at(t)]
 
 
-class _TorchPair(Pair):
-    """Two frames, or two batches of frames."""
+class _NetworkPair(Pair):
+    """Two frames, or two batches of frames, as tensors; with what the network computed from them."""
 
     def __init__(
-        self, owner: NetworkInterpolator, first: Tensor, second: Tensor, size: tuple[int, int], masks: MaskPair | None
+        self,
+        owner: NetworkInterpolator,
+        first: Tensor,
+        second: Tensor,
+        size: tuple[int, int],
+        masks: MaskPair | None,
     ) -> None:
         self._owner, self._size = owner, size
         self._frames = {Fraction(0): first, Fraction(1): second}
-        self._count = 0 if masks is None else masks.count
+        self._label_count = 0 if masks is None else masks.count
         self._labels = {} if masks is None else {Fraction(0): masks.labels0, Fraction(1): masks.labels1}
-        self._prepared = {(Fraction(0), Fraction(1)): self._pair(Fraction(0), Fraction(1))}
+        self._prepared = {(Fraction(0), Fraction(1)): self._prepare(Fraction(0), Fraction(1))}
 
-    def _pair(self, start: Fraction, end: Fraction) -> Any:
-        """What the network knows of two frames."""
+    def _prepare(self, start: Fraction, end: Fraction) -> Any:
+        """What the network computes from the frames at two times."""
         frames = (self._frames[start], self._frames[end])
         if not self._labels:
             return self._owner.run(self._owner.network.pair, *frames)
-        masks = MaskPair(self._labels[start], self._labels[end], self._count)
+        masks = MaskPair(self._labels[start], self._labels[end], self._label_count)
         return self._owner.run(self._owner.network.pair, *frames, masks)
 
     def at(self, t: float) -> Image:
-        """The frame at `t`; the next one if the network extrapolates."""
+        """The frame at `t`; the frame after the second if the network extrapolates."""
         return self.frames(t)[0]
 
     def frames(self, t: float) -> list[Image]:
-        """Likewise, of every sample of the batch."""
+        """The frame at `t` of every sample of the batch."""
         network = self._owner.network
         direct = network.any_time or network.extrapolates
-        frames = self._made(Fraction(0), Fraction(1), t).frame if direct else self._middle_of(t)
+        frames = self._synthesize(Fraction(0), Fraction(1), t).frame if direct else self._recurse(t)
         height, width = self._size
-        pictures = frames[:, :, :height, :width].float().clamp(0, 1).permute(0, 2, 3, 1)
-        return list(np.ascontiguousarray(pictures.cpu().numpy()))
+        images = frames[:, :, :height, :width].float().clamp(0, 1).permute(0, 2, 3, 1)
+        return list(np.ascontiguousarray(images.cpu().numpy()))
 
-    def _made(self, start: Fraction, end: Fraction, t: float) -> Synthesis:
-        """The frame at `t`, a part of the way from `start` to `end`."""
+    def _synthesize(self, start: Fraction, end: Fraction, t: float) -> Synthesis:
+        """The frame at the part `t` of the way from `start` to `end`."""
         owner = self._owner
         if (start, end) not in self._prepared:
-            # What a pair holds can be large: beside the outer two frames, only the interval at work is kept.
+            # A prepared pair can be large: besides that of the outer frames, only the current one is kept.
             self._prepared = {key: pair for key, pair in self._prepared.items() if key == (Fraction(0), Fraction(1))}
-            self._prepared[start, end] = self._pair(start, end)
+            self._prepared[start, end] = self._prepare(start, end)
         times = torch.full((len(self._frames[start]), 1, 1, 1), t, device=owner.device)
-        made: Synthesis = owner.run(owner.network.at, self._prepared[start, end], times)
-        return made
+        synthesis: Synthesis = owner.run(owner.network.at, self._prepared[start, end], times)
+        return synthesis
 
-    def _middle_of(self, t: float) -> Tensor:
-        """The frame at the nearest 32nd, middle by middle; frames made on the way are kept."""
-        steps = 2**_DEEPEST
+    def _recurse(self, t: float) -> Tensor:
+        """The frame at the multiple of 1/32 nearest to `t`, by halving intervals; intermediate frames are kept."""
+        steps = 2**_RECURSIONS
         target = Fraction(min(max(round(t * steps), 1), steps - 1), steps)
         start, end = Fraction(0), Fraction(1)
         while True:
             middle = (start + end) / 2
             if middle not in self._frames:
-                made = self._made(start, end, 0.5)
-                self._frames[middle] = made.frame.float().clamp(0, 1)
+                synthesis = self._synthesize(start, end, 0.5)
+                self._frames[middle] = synthesis.frame.float().clamp(0, 1)
                 if self._labels:
-                    self._labels[middle] = _carried(self._labels[start], self._labels[end], made)
+                    self._labels[middle] = _warp_labels(self._labels[start], self._labels[end], synthesis)
             if middle == target:
                 return self._frames[middle]
             start, end = (middle, end) if target > middle else (start, middle)
