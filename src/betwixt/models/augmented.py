@@ -16,8 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
-from betwixt.models.model_info import resolve
 from betwixt.models.network import Network, Synthesis
+from betwixt.models.references import resolve
 
 
 class TestTimeAugmented(Network):

@@ -28,7 +28,7 @@ import numpy as np
 from betwixt.errors import UsageError
 from betwixt.layers.motion import FrameMotion
 from betwixt.models.frame_view import FrameView, Image
-from betwixt.models.model_info import resolve
+from betwixt.models.references import resolve
 
 if TYPE_CHECKING:
     from betwixt.layers.label_maps import LabelMapPair

@@ -7,11 +7,11 @@ model is loaded.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from betwixt.models.references import resolve
 
 if TYPE_CHECKING:
     from betwixt.models.base import Interpolator
@@ -94,12 +94,3 @@ class ModelInfo:
         positional = () if config is None else (config,)
         network: Network = resolve(self.network)(*positional, **self.arguments)
         return network
-
-
-def resolve(reference: str) -> Any:
-    """The object that "module:name" or "module:name[key]" refers to."""
-    match = re.fullmatch(r"([\w.]+):(\w+)(?:\[(.+)\])?", reference)
-    if match is None:
-        raise ValueError(f"'{reference}' is not a reference: write module:name.")
-    value = getattr(import_module(match[1]), match[2])
-    return value if match[3] is None else value[match[3]]

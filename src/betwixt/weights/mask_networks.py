@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from betwixt.errors import InputError, UsageError
 from betwixt.machine import is_installed
-from betwixt.models.model_info import resolve
+from betwixt.models.references import resolve
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -82,8 +82,8 @@ from betwixt.layers.warp import backward_warp
 from betwixt.models.amt.network import AMT, AMTConfig
 from betwixt.models.ema_vfi.network import EMAVFI, EMAVFIConfig
 from betwixt.models.ifrnet.network import FeaturePrior, IFRNet, IFRNetConfig, ResBlock
-from betwixt.models.model_info import resolve
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
+from betwixt.models.references import resolve
 from betwixt.models.rife.network import RIFE, RIFEConfig
 
 Steps = Literal["target-pixel", "target", "pixel", "pixel-target"]
