@@ -185,7 +185,7 @@ def measure_cost(
     used_threads = threads or os.cpu_count() or 1
     cv2.setNumThreads(used_threads)
     model = _load(name, device, runtime, precision, weights, used_threads)
-    used_device = str(getattr(model, "device", "cpu"))
+    used_device = device_of(model)
 
     first, second = _make_test_pair(width, height)
     _reset_peak_memory(used_device)
@@ -201,7 +201,7 @@ def measure_cost(
         model=name,
         width=width,
         height=height,
-        runtime=getattr(model, "engine", info.runtimes[0]),
+        runtime=getattr(getattr(model, "runner", model), "engine", info.runtimes[0]),
         precision=getattr(model, "precision", "fp32"),
         device=used_device,
         threads=used_threads,
@@ -215,6 +215,12 @@ def measure_cost(
         trained=weights is not None or info.weights in ("not needed", "embedded"),
         machine=describe_machine(used_device, network=info.has_network),
     )
+
+
+def device_of(model: object) -> str:
+    """Where a model runs: "cpu" for models without a network."""
+    # Betwixt's own networks are run by a `NetworkRunner`, the papers' by the interpolator itself.
+    return str(getattr(getattr(model, "runner", model), "device", "cpu"))
 
 
 def _load(name: str, device: str, runtime: str, precision: str, weights: Path | None, threads: int) -> Interpolator:

@@ -16,6 +16,7 @@ from typing import Any
 
 from betwixt.backends.devices import check_device, check_precision
 from betwixt.errors import InputError, OutputError, UsageError
+from betwixt.evaluation.cost import device_of
 from betwixt.evaluation.datasets import Dataset, DatasetOptions, open_dataset
 from betwixt.evaluation.log import EvaluationLog
 from betwixt.evaluation.metrics import DEFAULT_METRICS, Metric, select_metrics
@@ -137,7 +138,7 @@ def run_evaluation(
                 ids=ids,
                 save_frames=_frames_folder(request, name),
                 log=log,
-                jobs=request.jobs or _default_jobs(model),
+                jobs=request.jobs or _default_jobs(name),
                 progress=None if progress is None else functools.partial(progress, name),
             )
         finally:
@@ -220,7 +221,7 @@ def _load(request: EvaluationRequest, name: str) -> Model:
 
 
 def _context(request: EvaluationRequest, name: str, model: Model) -> Context:
-    device = str(getattr(model, "device", "cpu"))
+    device = device_of(model)
     if not model_info(name).has_network:
         return Context("none", "", describe_machine(device, network=False), request.options)
     weights = find_weights(name, request.weights)
@@ -229,9 +230,9 @@ def _context(request: EvaluationRequest, name: str, model: Model) -> Context:
     )
 
 
-def _default_jobs(model: Model) -> int:
+def _default_jobs(name: str) -> int:
     """One job for each core; two for a network, which uses all cores: one computes while another reads."""
-    return 2 if hasattr(model, "network") else os.cpu_count() or 1
+    return 2 if model_info(name).has_network else os.cpu_count() or 1
 
 
 def _frames_folder(request: EvaluationRequest, name: str) -> Path | None:

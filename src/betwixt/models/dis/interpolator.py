@@ -84,7 +84,7 @@ _EFFORTS: dict[Effort, tuple[tuple[int, int], tuple[int, int]]] = {
     "thorough": ((1, 12), (3, 6)),
 }
 """Patch stride and descent steps, at the coarser scales and at the finest. Coded frames are predicted with "quick": a
-change to it changes what they decode to (`codec.record.FORMAT`)."""
+change to it changes what they decode to (`codec.restore_data.FORMAT`)."""
 
 _SHORT_SIDE = 256, 540
 """The short side of the search size: at least, if the frame is as large, and at most."""
