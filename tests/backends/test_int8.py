@@ -76,7 +76,7 @@ def test_the_fastest_is_chosen_of_what_is_known(monkeypatch: pytest.MonkeyPatch)
         (("FP32", "INT8"), "int8", "fp32"),
         (("FP32",), "fp32", "fp32"),
     ):
-        monkeypatch.setattr(openvino, "_able", lambda able=able: able)
+        monkeypatch.setattr(openvino, "_capabilities", lambda able=able: able)
         assert (openvino.fastest_precision(True), openvino.fastest_precision(False)) == (
             rounded,
             plain,
@@ -151,7 +151,7 @@ def test_weights_of_hybrid_run_as_rife_beside_them_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("openvino")
-    monkeypatch.setattr(openvino, "_able", lambda: ("FP32", "INT8"))
+    monkeypatch.setattr(openvino, "_capabilities", lambda: ("FP32", "INT8"))
     mine, clip = tmp_path / "mine.safetensors", make_clip(tmp_path / "in.mkv", frames=6, size=(96, 64))
     shutil.copy(embedded_file("hybrid.safetensors"), mine)
     model: Any = load_model("hybrid", "cpu", weights=mine)
@@ -172,7 +172,7 @@ def test_what_does_not_run_in_eight_bits_says_so(
     calibrate, mine = ["weights", "calibrate", "compact"], ["--weights", weights]
     for command, text in (
         (["weights", "calibrate", "dis", clip], "does not run in int8"),
-        ([*calibrate, clip], "is measured already: give your own"),
+        ([*calibrate, clip], "are calibrated already: give your own"),
         ([*calibrate, clip, *mine], "No video has three frames"),
         ([*calibrate, clip, tmp_path / "none.mkv", *mine], "none.mkv"),
         ([*calibrate, clip, *mine, "-o", tmp_path / "none"], "does not exist"),

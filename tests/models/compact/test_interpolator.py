@@ -160,7 +160,7 @@ def test_a_cpu_that_computes_in_bf16_does_and_is_as_near(
     weights: Path, monkeypatch: pytest.MonkeyPatch, good: bool, chosen: str
 ) -> None:
     pytest.importorskip("openvino")
-    monkeypatch.setattr(openvino, "_able", lambda: ("FP32", "INT8", "BF16") if good else ("FP32", "INT8"))
+    monkeypatch.setattr(openvino, "_capabilities", lambda: ("FP32", "INT8", "BF16") if good else ("FP32", "INT8"))
     frames = [to_float(p) for p in shifted_images()]
     model = CompactInterpolator(trained_network("compact", weights), "cpu", "auto")
     assert (model.runner.engine, model.precision) == ("openvino", chosen)
