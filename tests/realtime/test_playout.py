@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from betwixt.errors import UsageError
-from betwixt.realtime.network import NETWORKS, SimulatedNetwork, find_network
+from betwixt.realtime.network import NETWORKS, SimulatedNetwork
 from betwixt.realtime.playout import PlayoutClock, minimum_delay
 
 quick = settings(max_examples=60, deadline=None)
@@ -94,5 +94,3 @@ def test_a_slow_link_delays_frames():
     narrow = SimulatedNetwork("narrow", capacity=0.5).arrivals(captured, bits, 10_000, 0)
     assert [float(a - c) for a, c in zip(wide, captured, strict=True)] == pytest.approx([0.07] * 20)
     assert float(narrow[-1] - captured[-1]) == pytest.approx(0.02 + 20 * 0.2 - 1.9)
-    with pytest.raises(UsageError, match="no network 'dream'"):
-        find_network("dream")

@@ -1,9 +1,7 @@
-"""Video coding for a simulated call: frames pass through an encoder without delay and its decoder.
+"""Video coding for a simulated call: frames are encoded without delay to a given total size, and decoded again.
 
-    frames ──► libx264, zerolatency (no B frames, one packet for each frame) ──► sizes ──► h264 decoder ──► frames
-                        ▲ crf, found by bisection so that all packets together have the wanted size
-
-Frames are really encoded and decoded, in memory, by the FFmpeg that PyAV contains.
+frames ──► libx264, zerolatency (no B frames, one packet per frame) ──► sizes ──► h264 decoder ──► frames
+                    ▲ crf, found by bisection so that all packets together have the wanted size
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from betwixt.realtime.frame_maker import Image
 
 _BEST_CRF, _WORST_CRF = 0.0, 51.0
 _TOLERANCE = 0.01
-"""By how much of the wanted size the bisection may miss it."""
+"""Largest deviation from the wanted size, relative to it, at which the bisection stops."""
 
 
 @dataclass(frozen=True)
@@ -32,37 +30,21 @@ class CodedClip:
     Attributes:
         frames: The decoded frames, (H, W, 3) RGB uint8.
         bits: The size of each frame.
-        crf: The quality at which they were encoded (lower is better).
+        crf: The quality at which they were encoded, 0 (best) to 51.
     """
 
     frames: list[Image]
     bits: list[int]
     crf: float
 
-    @property
-    def total_bits(self) -> int:
-        """The size of the whole clip."""
-        return sum(self.bits)
-
-
-def encode_at_quality(frames: Sequence[Image], rate: Fraction, crf: float) -> CodedClip:
-    """Encode frames at a quality, and decode them.
-
-    Args:
-        frames: (H, W, 3) RGB uint8, with even sides.
-        rate: Frames a second.
-        crf: The quality, 0 (best) to 51.
-    """
-    return _decode(_encode(frames, rate, crf), crf)
-
 
 def encode_to_size(frames: Sequence[Image], rate: Fraction, bits: int) -> CodedClip:
-    """Encode frames at the quality at which all of them together have `bits`, within 1 %, and decode them.
+    """Encode frames at the constant quality that gives a total of `bits`, within 1 %, and decode them.
 
     Args:
         frames: (H, W, 3) RGB uint8, with even sides.
-        rate: Frames a second.
-        bits: The wanted size.
+        rate: Frames per second.
+        bits: The wanted total size.
 
     Raises:
         UsageError: if the lowest quality needs more bits, or the best one fewer.
@@ -81,7 +63,11 @@ def encode_to_size(frames: Sequence[Image], rate: Fraction, bits: int) -> CodedC
         if abs(_size(packets) - bits) <= _TOLERANCE * bits:
             break
         low, high = (crf, high) if _size(packets) > bits else (low, crf)
-    return _decode(packets, crf)
+    decoder: Any = av.CodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    decoded = [frame for data in packets for frame in decoder.decode(av.Packet(data))] + decoder.decode(None)
+    images = [np.asarray(f.reformat(format="rgb24", src_colorspace="ITU709").to_ndarray(), np.uint8) for f in decoded]
+    return CodedClip(images, [8 * len(data) for data in packets], crf)
 
 
 def _encode(frames: Sequence[Image], rate: Fraction, crf: float) -> list[bytes]:
@@ -108,14 +94,6 @@ def _encode(frames: Sequence[Image], rate: Fraction, crf: float) -> list[bytes]:
     return packets
 
 
-def _decode(packets: Sequence[bytes], crf: float) -> CodedClip:
-    decoder: Any = av.CodecContext.create("h264", "r")
-    decoder.thread_count = 1
-    decoded = [frame for data in packets for frame in decoder.decode(av.Packet(data))] + decoder.decode(None)
-    frames = [np.asarray(f.reformat(format="rgb24", src_colorspace="ITU709").to_ndarray(), np.uint8) for f in decoded]
-    return CodedClip(frames, [8 * len(data) for data in packets], crf)
-
-
 def _size(packets: Sequence[bytes]) -> int:
-    """In bits."""
+    """The total size in bits."""
     return sum(8 * len(data) for data in packets)

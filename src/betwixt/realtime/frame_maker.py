@@ -1,4 +1,4 @@
-"""The frames of a stream that a smoother holds, and the images that a model makes between and after them."""
+"""Used by `Smoother`: the frames that it holds, and the images that a model makes between and after them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _CACHED_PAIRS = 8
 
 
 class BufferedFrame(FullFrameView):
-    """A frame that was received or made, and what models see of it.
+    """A received or generated frame, and the views of it that models use.
 
     Attributes:
         image: (H, W, 3) RGB uint8.
         time: Its content time, in seconds on the sender's clock.
-        number: A number that no other received frame has; -1 for frames that were made.
+        number: Unique among received frames; -1 for generated frames.
         starts_scene: Whether there is a scene cut before it.
     """
 
@@ -52,7 +52,7 @@ class BufferedFrame(FullFrameView):
 
     @cached_property
     def thumbnail(self) -> NDArray[np.uint8]:
-        """A small BGR image for the detection of scene cuts."""
+        """A small BGR image for scene cut detection."""
         size = thumbnail_size(self.image.shape[1], self.image.shape[0])
         small = cv2.resize(self.image, size, interpolation=cv2.INTER_AREA)
         return np.ascontiguousarray(small[..., ::-1])
@@ -61,11 +61,7 @@ class BufferedFrame(FullFrameView):
 class FrameMaker:
     """Makes images from pairs of buffered frames; may be used from several threads.
 
-    What a model computes once for a pair is kept for the pairs used last, because a display asks for several images
-    of each.
-
-    Args:
-        model: The model.
+    The prepared state of the latest pairs is cached, because a display asks for several images of each pair.
     """
 
     def __init__(self, model: Interpolator) -> None:
@@ -74,7 +70,7 @@ class FrameMaker:
         self._pairs: OrderedDict[tuple[str, int, int], Any] = OrderedDict()
 
     def blend(self, left: BufferedFrame, right: BufferedFrame, t: float) -> Image:
-        """The image at `t` between two frames, 0 < t < 1, that are not used again."""
+        """The image at `t` between two frames, 0 < t < 1; the pair is not cached."""
         return self._render(self.model.prepare_views(left, right), left, right, t)
 
     def between(self, left: BufferedFrame, right: BufferedFrame, t: float) -> Image:
@@ -83,7 +79,7 @@ class FrameMaker:
         return self._render(pair, left, right, t)
 
     def after(self, first: BufferedFrame, last: BufferedFrame, steps: int) -> BufferedFrame:
-        """The frame that is `steps` intervals after the last one, extrapolated from the two."""
+        """The frame `steps` intervals after `last`, extrapolated from the two frames."""
         following: list[BufferedFrame] = self._cached("after", first, last, list)
         with self._extrapolating:  # each frame continues from the one before it
             while len(following) < steps:
@@ -93,7 +89,7 @@ class FrameMaker:
             return following[steps - 1]
 
     def _extrapolate(self, frames: list[BufferedFrame], number: int) -> Image:
-        """The frame after all `frames`, `number` intervals after the first two of them."""
+        """The frame that follows `frames`: number `number` after the two received frames at their beginning."""
         if self.model.extrapolates and not isinstance(self.model, DIS):
             return _to_uint8(self.model.next_frame(frames[-2].rgb, frames[-1].rgb))
         first, last = frames[:2]
@@ -106,7 +102,7 @@ class FrameMaker:
         return _to_uint8(pair.at(t))
 
     def _cached(self, kind: str, left: BufferedFrame, right: BufferedFrame, make: Callable[[], Any]) -> Any:
-        """What was computed for two frames before, or is computed now; the latest few are kept."""
+        """The cached value of `make()` for two frames."""
         key = kind, id(left), id(right)
         with self._lock:
             entry = self._pairs.get(key)
@@ -115,7 +111,7 @@ class FrameMaker:
                 return entry[0]
         value = make()
         with self._lock:
-            # The frames are kept with it, so that their ids are not used again.
+            # The frames are kept with the value, so that their ids are not reused.
             self._pairs[key] = value, left, right
             while len(self._pairs) > _CACHED_PAIRS:
                 self._pairs.popitem(last=False)
@@ -123,7 +119,7 @@ class FrameMaker:
 
 
 def _synthesize(motion: FrameMotion, left: BufferedFrame, right: BufferedFrame) -> Image:
-    """The image that a motion describes, made in 8 bit from the frames themselves."""
+    """The image that a motion describes, warped in 8 bit."""
     residuals = None if motion.colours is None else [motion.colours * np.float32(255)]
     image: Image
     (image,) = synthesize_planes([left.image], [right.image], motion, left.image.shape[:2], residuals)

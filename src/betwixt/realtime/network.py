@@ -1,14 +1,14 @@
-"""A simulated network between a sender and a display: loss in bursts, jitter, drops of the rate.
+"""A simulated network between a sender and a display, with bursts of loss, jitter and temporary rate drops.
 
-    frame (time of capture, bits) ─┬─► link of limited rate, one frame after the other ──► transit + jitter ──► arrival
-                                   └─► lost: never
+    frame (capture time, bits) ─┬─► link of limited rate, one frame at a time ──► transit + jitter ──► arrival
+                                └─► lost
 
-- *Loss* comes in bursts, by Gilbert's two-state Markov chain (a good state that loses nothing and a bad one that loses
-  everything). A frame that refers to a lost one counts as decodable, as in calls whose senders refer only to frames
-  that are known to have arrived; the bits that this costs are not counted.
-- *Jitter* is exponentially distributed and is added to the transit time. Frames stay in order: a late frame delays
-  those after it, which then arrive in a burst.
-- *Rate drops* reduce the link's rate to a fraction for a while; frames that do not fit wait.
+- *Loss* comes in bursts, by Gilbert's two-state Markov chain: a good state loses nothing, a bad one everything. The
+  frames after a lost one count as decodable, as in calls whose senders only use frames known to have arrived as
+  references; the bits that this costs are not counted.
+- *Jitter* is exponentially distributed and adds to the transit time. Frames stay in order: a late frame delays those
+  after it, which then arrive in a burst.
+- *Rate drops* reduce the link's rate to a fraction for a while; frames queue until they fit.
 
 The same seed gives the same network, whatever is sent over it. Reference: E. Gilbert, "Capacity of a Burst-Noise
 Channel", Bell System Technical Journal, 1960.
@@ -22,8 +22,6 @@ from fractions import Fraction
 
 import numpy as np
 
-from betwixt.errors import UsageError
-
 
 @dataclass(frozen=True)
 class SimulatedNetwork:
@@ -32,13 +30,13 @@ class SimulatedNetwork:
     Attributes:
         name: Its name in `NETWORKS`.
         transit: The shortest time from sender to receiver, in seconds.
-        jitter: The mean of what is added to it, in seconds.
-        loss: The share of frames that never arrive, 0 to 1.
-        burst: How many frames in a row are lost on average, >= 1.
+        jitter: Mean additional delay, in seconds.
+        loss: Share of frames that never arrive, 0 to 1.
+        burst: Mean number of frames lost in a row, >= 1.
         capacity: The link's rate, as a multiple of the stream's mean rate; None for no limit.
-        drops: How many rate drops there are a minute, on average.
-        drop_length: How long one lasts, in seconds.
-        drop_to: The share of the capacity that is left during one.
+        drops: Mean number of rate drops per minute.
+        drop_length: Duration of a rate drop, in seconds.
+        drop_to: Share of the capacity that is left during a rate drop.
     """
 
     name: str
@@ -59,8 +57,8 @@ class SimulatedNetwork:
         Args:
             captured: When each frame was captured, in seconds, increasing.
             bits: The size of each frame.
-            bitrate: The stream's mean rate in bits a second, to which the capacity is relative.
-            seed: The seed of everything random.
+            bitrate: The stream's mean rate in bits per second, to which the capacity is relative.
+            seed: The seed of the random numbers.
         """
         jitter_rng = np.random.default_rng([seed, 1])
         lost = self._draw_losses(len(captured), np.random.default_rng([seed, 2]))
@@ -94,14 +92,13 @@ class SimulatedNetwork:
 
     def _draw_drops(self, end: float, rng: np.random.Generator) -> list[tuple[float, float]]:
         """When the link is slow: (from, to) in seconds, in order."""
-        drops = []
-        now = 0.0
-        while self.drops:
-            now += rng.exponential(60 / self.drops)
-            if now > end:
-                break
-            drops.append((now, now + self.drop_length))
-            now += self.drop_length
+        drops: list[tuple[float, float]] = []
+        if not self.drops:
+            return drops
+        begin = rng.exponential(60 / self.drops)
+        while begin <= end:
+            drops.append((begin, begin + self.drop_length))
+            begin = begin + self.drop_length + rng.exponential(60 / self.drops)
         return drops
 
 
@@ -134,14 +131,3 @@ NETWORKS = {
     )
 }
 """The networks of `betwixt realtime`, by name."""
-
-
-def find_network(name: str) -> SimulatedNetwork:
-    """The network of a name.
-
-    Raises:
-        UsageError: if there is none of that name.
-    """
-    if name not in NETWORKS:
-        raise UsageError(f"There is no network '{name}': choose from {', '.join(NETWORKS)}.")
-    return NETWORKS[name]

@@ -3,16 +3,16 @@
     frame captured ──(network: at least `transit`, often more)──► frame arrived
     shown at = capture time + transit + delay, on a display tick, every 1 / rate
 
-The clocks of sender and receiver need not agree. The smallest difference between arrival and capture so far stands for
-clock offset and transit time together; a frame that takes longer is late. At a tick, the image due is that of the
-content time `tick - transit - delay`, moved to the grid of the display that begins with the first frame: if the
-display's rate is a multiple of the stream's, every frame of the stream falls on a tick.
+The clocks of sender and receiver need not agree: the smallest difference between arrival and capture so far stands for
+clock offset and transit time together, and a frame that takes longer is late. The image due at a tick is that of the
+content time `tick - transit - delay`, moved to the display's grid, which begins with the first frame. If the display's
+rate is a multiple of the stream's, every frame of the stream falls on a tick.
 
-A sender's clock that is set to another time differs from late frames by its duration, as a burst after a pause is soon
-over. If for two seconds no frame arrives within a second of its expected time, the clock restarts with the stream. A
-display that did not ask for images for a second continues at once with what is due.
+If no frame arrives within a second of its expected time for two seconds, the sender's clock has been set to another
+time, and the playout clock restarts with the stream. (A burst of late frames after a pause is over sooner.) A display
+that asked for no image for a second continues at once with the image that is due.
 
-`Smoother` uses it, and the simulation for schemes without a smoother.
+`Smoother` uses this clock, and so does the simulation for its schemes without a smoother.
 """
 
 from __future__ import annotations
@@ -25,39 +25,38 @@ from typing import Literal
 from betwixt.errors import UsageError
 
 _TRANSIT_WINDOW = 256
-"""The smallest transit is taken over so many frames, because clocks drift and routes change."""
+"""Number of latest frames whose smallest transit counts, because clocks drift and routes change."""
 
 MAX_JUMP = Fraction(1)
-"""In seconds: a frame that is off by more is neither early nor late, but has a wrong time."""
+"""In seconds: a frame that is off by more is not early or late, but has a wrong time."""
 
 _RESTART_SECONDS, _RESTART_FRAMES = Fraction(2), 8
-"""For how long, and for how many frames, times must be wrong before the clock restarts."""
+"""Seconds and number of frames for which times must be wrong before the clock restarts."""
 
 
 def minimum_delay(rate: Fraction, source_rate: Fraction) -> Fraction:
     """The shortest delay, in seconds, with which every image lies between two frames that have arrived in time.
 
-    A frame is needed one tick before the interval that it ends is over: after n - 1 ticks on a display of n times the
-    stream's rate; three at 4x, as in NCM's paper.
+    On a display of n times the stream's rate, the next frame is needed n - 1 ticks after the one before it: 3 at 4x, as
+    in NCM's paper.
 
     Args:
-        rate: Ticks of the display a second.
-        source_rate: Frames of the stream a second.
+        rate: The display's ticks per second.
+        source_rate: The stream's frames per second.
 
     Example:
         >>> minimum_delay(Fraction(60), Fraction(15)) * 60
         Fraction(3, 1)
     """
-    ticks = math.ceil(rate / source_rate) - 1
-    return max(0, ticks) / rate
+    return max(0, math.ceil(rate / source_rate) - 1) / rate
 
 
 class PlayoutClock:
     """Computes the content time that is due at each moment.
 
     Args:
-        rate: Ticks of the display a second.
-        delay: How much later than the fastest frame images are shown, in seconds.
+        rate: The display's ticks per second.
+        delay: Seconds by which the display lags behind the fastest frame.
 
     Raises:
         UsageError: if the delay is negative.
@@ -89,18 +88,18 @@ class PlayoutClock:
             with this frame, whose time has nothing to do with those before; otherwise "usual".
         """
         transit, difference = self.transit, now - captured
-        restart = False
+        kind: Literal["usual", "restart"] = "usual"
         if transit is not None and len(self._transits) >= _RESTART_FRAMES and abs(difference - transit) > MAX_JUMP:
             self._outliers.append(now)
             if len(self._outliers) < _RESTART_FRAMES or now - self._outliers[0] < _RESTART_SECONDS:
                 return "ahead" if difference < transit else "usual"
             self._transits.clear()
-            self._origin, self._last_due, restart = captured, None, True
+            self._origin, self._last_due, kind = captured, None, "restart"
         self._outliers.clear()
         if self._origin is None:
             self._origin = captured
         self._transits.append(difference)
-        return "restart" if restart else "usual"
+        return kind
 
     def due_time(self, now: Fraction) -> Fraction | None:
         """The content time due at `now`; None before the first frame. It never decreases, except at a restart."""

@@ -1,7 +1,7 @@
-"""The files of a simulated call: the table of scores, every tick as JSON, a plot, and a side-by-side video.
+"""Writes the results of a simulated call: the table of scores, every tick as JSON, a plot and a side-by-side video.
 
-Columns of the table that `realtime.simulation` does not explain: *ms* is how long an image took to make (median and
-95th percentile), and *missed* is the share of images that took longer than a tick.
+`realtime.simulation` explains the scores. *ms* is the time to make an image (median and 95th percentile), and *missed*
+is the share of images that took longer than a tick.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import date
 from fractions import Fraction
@@ -19,12 +20,11 @@ import av
 import cv2
 import numpy as np
 
-from betwixt.files import write_atomically
+from betwixt.files import temporary_path, write_error
 from betwixt.machine import describe_machine
 from betwixt.media.colour import Colour
 from betwixt.media.probe import VideoInfo
 from betwixt.media.writer import VideoWriter
-from betwixt.realtime.frame_maker import Image
 from betwixt.realtime.simulation import SCHEMES, SMOOTHED, Comparison, SchemeScores
 
 FILES = ("comparison.csv", "comparison.json", "comparison.png", "comparison.mp4")
@@ -33,29 +33,45 @@ RECORD_KEY = ("clip", "size", "model", "factor", "network", "seed", "bits_per_pi
 """The columns that together identify a row of results/realtime.csv."""
 
 _LABEL_HEIGHT = 22
-"""Lines of the label above each image of the video."""
+"""Height of the label above each image of the video, in pixels."""
 
 
 def write_files(folder: Path, comparison: Comparison, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the four files of a comparison.
+    """Write the four files of a comparison, all or none.
 
     Args:
-        folder: A folder that exists.
+        folder: Is made if it does not exist; its parent exists.
         comparison: The comparison.
         rows: A `result_row` for each scheme.
 
     Raises:
         OutputError: if a file cannot be written.
     """
-    table_path, json_path, plot_path, video_path = (folder / name for name in FILES)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(table_path, text.getvalue())
-    write_atomically(json_path, json.dumps({"results": rows, "ticks": _tick_rows(comparison)}, indent=2) + "\n")
-    write_atomically(plot_path, _plot(comparison))
-    _write_video(video_path, comparison)
+    partial = temporary_path(folder / "comparison")
+    table_path, json_path, plot_path, video_path = (partial / name for name in FILES)
+    ticks = {
+        scheme: [{"now": float(t.now), "due": t.due, "kind": t.kind, "ms": round(1000 * t.seconds, 1)} for t in shown]
+        for scheme, shown in comparison.ticks.items()
+    }
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(exist_ok=True)
+        partial.mkdir()
+        with table_path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        json_path.write_text(json.dumps({"results": rows, "ticks": ticks}, indent=2) + "\n", encoding="utf-8")
+        plot_path.write_bytes(_plot(comparison))
+        _write_video(video_path, comparison)
+        for name in FILES:
+            (partial / name).replace(folder / name)
+    except OSError as error:
+        raise write_error(error, folder) from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        if is_new and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 # -- the table
@@ -64,15 +80,7 @@ def write_files(folder: Path, comparison: Comparison, rows: Sequence[Mapping[str
 def result_row(
     clip: str, comparison: Comparison, scores: SchemeScores, weights_hash: str, with_times: bool
 ) -> dict[str, Any]:
-    """A row of the table of results.
-
-    Args:
-        clip: The name of the clip.
-        comparison: The comparison.
-        scores: The scores of one of its schemes.
-        weights_hash: The hash of the model's weights.
-        with_times: Whether times are stated, for schemes that use a model.
-    """
+    """The scores of one scheme as a row of the table of results; `with_times` for reliable times of the model."""
     height, width = comparison.frames[0].shape[:2]
     duration = len(comparison.frames) / comparison.rate
     smoothed = scores.scheme in SMOOTHED
@@ -119,19 +127,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]
     return header, lines
 
 
-def _tick_rows(comparison: Comparison) -> dict[str, list[dict[str, Any]]]:
-    """What was shown at each tick, by scheme."""
-    return {
-        scheme: [{"now": float(t.now), "due": t.due, "kind": t.kind, "ms": round(1000 * t.seconds, 1)} for t in ticks]
-        for scheme, ticks in comparison.ticks.items()
-    }
-
-
 # -- the plot
 
 
 def _plot(comparison: Comparison) -> bytes:
-    """A PNG: above, PSNR over the frames of the clip; below, bars of mean PSNR, flicker and delay of each scheme."""
+    """A PNG. Above: PSNR over the clip's frames. Below: bars of each scheme's mean PSNR, flicker and delay."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -173,17 +173,18 @@ def _plot(comparison: Comparison) -> bytes:
 
 
 def _write_video(path: Path, comparison: Comparison) -> None:
-    """Write the four schemes side by side: at each tick of the display, what each of them shows."""
+    """Write a video of what the four schemes show at each tick, side by side."""
     height, width = comparison.frames[0].shape[:2]
     info = VideoInfo(
         name="comparison", container="mp4", codec="h264", width=2 * width, height=2 * (height + _LABEL_HEIGHT),
         pixel_format="yuv420p", rate=comparison.rate, variable=False, start=Fraction(0), duration=None, frames=None,
         colour=Colour(primaries=1, transfer=1, matrix=1, range=1),
     )  # fmt: skip
-    labels = [
-        _label(f"{scheme}: {description}, {1000 * comparison.scores[scheme].delay:.0f} ms", width)
-        for scheme, description in SCHEMES.items()
-    ]
+    labels = []
+    for scheme, description in SCHEMES.items():
+        text = f"{scheme}: {description}, {1000 * comparison.scores[scheme].delay:.0f} ms"
+        label = np.zeros((_LABEL_HEIGHT, width, 3), np.uint8)
+        labels.append(cv2.putText(label, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (235,) * 3, 1, cv2.LINE_AA))
     # All begin at the same moment of the call.
     begin = max(ticks[0].now for ticks in comparison.ticks.values())
     shown = [[tick.image for tick in comparison.ticks[s] if tick.now >= begin] for s in SCHEMES]
@@ -194,10 +195,3 @@ def _write_video(path: Path, comparison: Comparison) -> None:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")
             writer.write(frame.reformat(format="yuv420p", dst_colorspace="ITU709"), number)
         writer.commit()
-
-
-def _label(text: str, width: int) -> Image:
-    label = np.zeros((_LABEL_HEIGHT, width, 3), np.uint8)
-    return np.asarray(
-        cv2.putText(label, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (235, 235, 235), 1, cv2.LINE_AA), np.uint8
-    )

@@ -1,14 +1,15 @@
-"""`simulate_video`: a clip goes in; a table, a plot and a side-by-side video of the simulated call come out.
+"""`simulate_video`: reads a clip, simulates a call with it, and writes a table, a plot and a side-by-side video.
 
 clip ── read and downscale ──► `compare_schemes` ──► comparison.csv, .json, .png and .mp4 (`realtime.report`)
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import itertools
 import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +21,6 @@ import numpy as np
 
 from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.evaluation.report import update_table
-from betwixt.files import temporary_path, write_error
 from betwixt.machine import available_cores
 from betwixt.media.reader import Frame
 from betwixt.media.source import open_source
@@ -28,16 +28,16 @@ from betwixt.media.timeline import parse_rate, parse_time
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import EFFECTS_MODEL
 from betwixt.realtime.frame_maker import Image
-from betwixt.realtime.network import find_network
+from betwixt.realtime.network import NETWORKS
 from betwixt.realtime.report import FILES, RECORD_KEY, result_row, write_files
 from betwixt.realtime.simulation import Comparison, compare_schemes
 from betwixt.runtime.load import hash_weights, load_model
 
 BITS_PER_PIXEL = 0.03
-"""The default bitrate, in bits for each pixel of each frame: low enough for coding to be visible in all frames."""
+"""The default bitrate, in bits per pixel of each frame: so low that coding artefacts are visible in all frames."""
 
 MAX_FRAMES = 300
-"""How many frames of a clip are taken at most; all are in memory."""
+"""The most frames of a clip; all are held in memory."""
 
 
 @dataclass
@@ -76,21 +76,21 @@ def simulate_video(
     record_to: Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> SimulationResult:
-    """Compare four ways to show a clip as a call over a network (`realtime.simulation`).
+    """Compare four ways to show a clip sent in a call over a network (`realtime.simulation`).
 
     Args:
         source: A video, or a folder or pattern of images.
         target: The folder for the results; all files are written, or none.
-        factor: One frame of so many is sent at high quality.
-        bitrate: Bits a second of the streams, as a number or as 300k or 1.2M; by default 0.03 bits a pixel.
+        factor: Every `factor`-th frame is sent at high quality.
+        bitrate: Bits per second of each stream, as a number or as 300k or 1.2M; by default 0.03 bits per pixel.
         network: A name in `realtime.network.NETWORKS`.
         seed: The seed of the network.
-        margin: How many seconds interpolation waits beyond what it needs.
-        height: Frames with more lines are downscaled to so many.
-        limit: How many frames of the clip are taken at most.
+        margin: Seconds that interpolation waits beyond what it needs.
+        height: Frames with more lines are downscaled to this height.
+        limit: The most frames of the clip to use.
         model: A model's name or a loaded model.
-        device: Where a network runs.
-        weights: A weights file, for a network.
+        device: Where the model runs.
+        weights: A weights file of the model.
         start: Where to begin in the clip.
         end: Where to stop.
         input_fps: The rate of a folder of images; 25 if not given.
@@ -103,8 +103,14 @@ def simulate_video(
     """
     folder = Path(target)
     written = [folder / name for name in FILES]
-    _check_target(folder, written, overwrite)
-    chosen_network = find_network(network)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file: give a folder for the comparison.")
+    if not folder.parent.is_dir():
+        raise OutputError(f"The folder {folder.parent} does not exist: make it first.")
+    if not overwrite and (existing := next((path for path in written if path.exists()), None)):
+        raise OutputError(f"{existing} exists: pass `overwrite=True` to replace it, or give another folder.")
+    if network not in NETWORKS:
+        raise UsageError(f"There is no network '{network}': choose from {', '.join(NETWORKS)}.")
     if not 4 * factor <= limit <= MAX_FRAMES:
         raise UsageError(f"`limit={limit}` is out of range: give {4 * factor} to {MAX_FRAMES}.")
     if not 16 <= height <= 4320:
@@ -117,42 +123,26 @@ def simulate_video(
 
     report = progress or (lambda _: None)
     report("reading")
-    is_busy = _is_busy()
+    # Times measured while other processes use the machine would be wrong.
+    is_busy = hasattr(os, "getloadavg") and os.getloadavg()[0] > 1.5 * available_cores()
     frames, rate = _read(source, height, limit, start, end, input_fps)
     pixels = frames[0].shape[0] * frames[0].shape[1]
     bits = BITS_PER_PIXEL * pixels * float(rate) if bitrate is None else _parse_bitrate(bitrate)
     comparison = compare_schemes(
-        frames,
-        rate,
-        loaded,
-        factor=factor,
-        bitrate=bits,
-        network=chosen_network,
-        seed=seed,
-        margin=margin,
+        frames, rate, loaded, factor=factor, bitrate=bits, network=NETWORKS[network], seed=seed, margin=margin,
         progress=progress,
-    )
+    )  # fmt: skip
     weights_hash = hash_weights(loaded.name, weights) if isinstance(model, str) else ""
     rows = [
         result_row(Path(source).name, comparison, scores, weights_hash, with_times=not is_busy)
         for scores in comparison.scores.values()
     ]
     report("writing")
-    _write(folder, comparison, rows)
+    write_files(folder, comparison, rows)
     if record_to is not None:
         update_table(record_to, rows, RECORD_KEY)
         written.append(record_to)
     return SimulationResult(comparison, rows, written)
-
-
-def _check_target(folder: Path, files: Sequence[Path], overwrite: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file: give a folder for the comparison.")
-    if not folder.parent.is_dir():
-        raise OutputError(f"The folder {folder.parent} does not exist: make it first.")
-    existing = [path for path in files if path.exists()]
-    if existing and not overwrite:
-        raise OutputError(f"{existing[0]} exists: pass `overwrite=True` to replace it, or give another folder.")
 
 
 def _parse_bitrate(text: str | float) -> float:
@@ -168,11 +158,6 @@ def _parse_bitrate(text: str | float) -> float:
     return value
 
 
-def _is_busy() -> bool:
-    """Whether other processes use the machine so much that times measured on it would be wrong."""
-    return hasattr(os, "getloadavg") and os.getloadavg()[0] > 1.5 * available_cores()
-
-
 def _read(
     source: str | Path, height: int, limit: int, start: Any, end: Any, input_fps: Any
 ) -> tuple[list[Image], Fraction]:
@@ -183,20 +168,12 @@ def _read(
         start=None if start is None else parse_time(start, "start"),
         end=None if end is None else parse_time(end, "end"),
     )
-    frames: list[Image] = []
-    try:
-        for item in reader:
-            if not isinstance(item, Frame):
-                continue
-            if len(frames) >= limit:
-                break
-            frames.append(_to_image(item.video, height))
-        rate = reader.info.rate
-    finally:
-        reader.close()
+    with contextlib.closing(reader):
+        videos = (item.video for item in reader if isinstance(item, Frame))
+        frames = [_to_image(video, height) for video in itertools.islice(videos, limit)]
     if not frames:
         raise InputError(f"{source} has no frame between `start` and `end`.")
-    return frames, rate
+    return frames, reader.info.rate
 
 
 def _to_image(video: av.VideoFrame, height: int) -> Image:
@@ -207,21 +184,3 @@ def _to_image(video: av.VideoFrame, height: int) -> Image:
     if image.shape[:2] != (size[1], size[0]):
         image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     return np.ascontiguousarray(image)
-
-
-def _write(folder: Path, comparison: Comparison, rows: Sequence[dict[str, Any]]) -> None:
-    """Write all files to a temporary folder, then move them to the target."""
-    partial = temporary_path(folder / "comparison")
-    is_new = not folder.exists()
-    try:
-        folder.mkdir(exist_ok=True)
-        partial.mkdir()
-        write_files(partial, comparison, rows)
-        for name in FILES:
-            (partial / name).replace(folder / name)
-    except OSError as error:
-        raise write_error(error, folder) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if is_new and folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()

@@ -1,26 +1,27 @@
-"""The comparison of the paper's appendix E: four ways to show a call over a network that is too slow.
+"""Four ways to show a call over a network that is too slow, compared as in appendix E of NCM's paper.
 
               ┌─ all frames at low quality ──────────► network ───► shown as they arrive ────► scheme 1
     clip ─────┤
               └─ every n-th frame at high quality ───► network ─┬─► shown as they arrive ────► scheme 2
-                 (the same bits)                                ├─► Smoother, interpolate ───► interpolation
+                 (the same bitrate)                             ├─► Smoother, interpolate ───► interpolation
                                                                 └─► Smoother, extrapolate ───► extrapolation
 
-Both streams are really encoded and decoded (`realtime.coding`), at the same bits within 1 %, and are sent over the
-same seeded network (`realtime.network`). The display runs at the clip's own rate. At each tick each scheme shows an
-image, which is compared with the clip's frame of the content time that is due. So waiting does not lower the scores of
-a scheme (its delay is reported separately), but repeating an image does.
+Both streams are encoded and decoded (`realtime.coding`) at the same size within 1 %, and are sent over the same seeded
+network (`realtime.network`). The display runs at the clip's own rate. The image that a scheme shows at a tick is
+compared with the clip's frame that is due: waiting does not lower a scheme's scores (its delay is reported
+separately), but repeating an image does.
 
 PSNR and SSIM are means over ticks. *Flicker* (`evaluation.metrics`) is the part of the change from one shown image to
-the next that the clip's own motion does not explain: 0 is perfectly smooth, and freezing and then jumping counts as
-much as quality that comes and goes. The paper is Z. Jia et al., Neighbor Correspondence Matching for Flow-based Video
-Frame Synthesis, ACM MM 2022.
+the next that the clip's own motion does not explain: 0 is perfectly smooth; freezing and then jumping counts as much
+as quality that varies. Paper: Z. Jia et al., Neighbor Correspondence Matching for Flow-based Video Frame Synthesis,
+ACM MM 2022.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -42,7 +43,7 @@ SCHEMES = {
     "interpolation": "few frames at high quality, interpolated",
     "extrapolation": "few frames at high quality, extrapolated",
 }
-"""The paper's names of the schemes, and what they do."""
+"""The schemes: name and description."""
 
 SMOOTHED = {"interpolation": "interpolate", "extrapolation": "extrapolate"}
 """The schemes that use a `Smoother`, and its mode."""
@@ -50,14 +51,14 @@ SMOOTHED = {"interpolation": "interpolate", "extrapolation": "extrapolate"}
 
 @dataclass(frozen=True)
 class Tick:
-    """What is shown at a tick of the display.
+    """The image shown at a tick of the display.
 
     Attributes:
         now: The time, in seconds on the sender's clock.
         due: The number of the clip's frame that is due.
-        image: What is shown, (H, W, 3) RGB uint8.
-        kind: The `DisplayFrame.kind` of the image.
-        seconds: How long it took to make.
+        image: (H, W, 3) RGB uint8.
+        kind: As `DisplayFrame.kind`.
+        seconds: The time to make it.
     """
 
     now: Fraction
@@ -76,15 +77,15 @@ class SchemeScores:
         psnr: The PSNR of each scored tick, in dB.
         ssim: The SSIM of each scored tick.
         due: The number of the frame due at each scored tick.
-        flicker: Of all scored ticks; lower is smoother.
+        flicker: Over all scored ticks; lower is smoother.
         delay: Mean time from capture to display, in seconds.
-        standing: The share of ticks that show the image of the tick before.
-        seconds: How long each image took to make.
-        missed: The share of images that took longer than a tick.
-        bits: The size of all frames that were sent.
+        standing: Share of ticks that repeat the image of the tick before.
+        seconds: The time to make each image.
+        missed: Share of images that took longer than a tick.
+        bits: Total size of the frames sent.
         crf: The quality at which they were encoded.
-        arrived: How many frames arrived.
-        sent: How many frames were sent.
+        arrived: Number of frames that arrived.
+        sent: Number of frames sent.
     """
 
     scheme: str
@@ -108,14 +109,14 @@ class Comparison:
 
     Attributes:
         rate: The rate of the display and the clip.
-        factor: Scheme 2 sends one of so many frames.
-        bitrate: The bits a second that were asked for.
+        factor: All schemes but the first send every `factor`-th frame.
+        bitrate: The requested bits per second.
         network: The network.
         seed: Its seed.
         model: The name of the model.
         scores: The scores by scheme.
-        ticks: What was shown, by scheme.
-        frames: The clip.
+        ticks: The images shown, by scheme.
+        frames: The clip, (H, W, 3) RGB uint8.
     """
 
     rate: Fraction
@@ -141,21 +142,19 @@ def compare_schemes(
     margin: float = 0.0,
     progress: Callable[[str], None] | None = None,
 ) -> Comparison:
-    """Show a clip in the four ways, and score what was shown.
+    """Simulate the four schemes with a clip, and score the images shown.
+
+    The other arguments are those of `session.simulate_video`.
 
     Args:
         frames: The clip, (H, W, 3) RGB uint8, with even sides.
-        rate: Frames a second of the clip and the display.
-        model: The model that makes images.
-        factor: One frame of so many is sent at high quality.
-        bitrate: Bits a second of both streams.
+        rate: Frames per second of the clip and the display.
+        model: Makes the images of the smoothed schemes.
+        bitrate: Bits per second of each stream.
         network: The network between sender and display.
-        seed: The seed of the network.
-        margin: How many seconds interpolation waits beyond what it needs.
-        progress: Called with a description of each step.
 
     Raises:
-        UsageError: if the bitrate cannot be met or an argument is out of range.
+        UsageError: if the bitrate cannot be reached or an argument is out of range.
         InputError: if the clip is too short.
     """
     if not 2 <= factor <= 16:
@@ -174,7 +173,6 @@ def compare_schemes(
     sparse = encode_to_size(frames[::factor], rate / factor, bits)
 
     ticks: dict[str, list[Tick]] = {}
-    scores: dict[str, SchemeScores] = {}
     arrived: dict[str, int] = {}
     for scheme in SCHEMES:
         report(scheme)
@@ -192,14 +190,15 @@ def compare_schemes(
         arrived[scheme] = sum(a is not None for a in arrivals)
 
     report("scoring")
-    for scheme, shown in ticks.items():
-        coded = full if scheme == "scheme 1" else sparse
-        scores[scheme] = _score(scheme, shown, frames, rate, factor, coded, arrived[scheme])
+    scores = {
+        scheme: _score(scheme, shown, frames, rate, factor, full if scheme == "scheme 1" else sparse, arrived[scheme])
+        for scheme, shown in ticks.items()
+    }
     return Comparison(rate, factor, bitrate, network, seed, model.name, scores, ticks, frames)
 
 
 class _NewestFrame:
-    """What a display without a smoother shows: the newest frame, until there is a newer one."""
+    """A display without a smoother: shows the newest frame until a newer one arrives."""
 
     def __init__(self, rate: Fraction) -> None:
         self._playout = PlayoutClock(rate, Fraction(0))
@@ -227,19 +226,16 @@ def _play(
     rate: Fraction,
     count: int,
 ) -> list[Tick]:
-    """What is shown at each tick, until the last of the clip's `count` frames has been due."""
-    waiting = [
-        (arrival, capture, image)
-        for arrival, capture, image in zip(arrivals, captured, coded.frames, strict=True)
-        if arrival is not None
-    ]
+    """The images shown at each tick, until the last of the clip's `count` frames has been due."""
+    sent = zip(arrivals, captured, coded.frames, strict=True)
+    waiting = deque((arrival, capture, image) for arrival, capture, image in sent if arrival is not None)
     first_arrival = waiting[0][0]
     ticks: list[Tick] = []
     for number in itertools.count():
         # The display begins to tick when the first frame arrives.
         now = first_arrival + number / rate
         while waiting and waiting[0][0] <= now:
-            arrival, capture, image = waiting.pop(0)
+            arrival, capture, image = waiting.popleft()
             source.push(image, capture, arrival)
         began = time.perf_counter()
         shown = source.pull(now)
@@ -278,7 +274,7 @@ def _score(
         standing=float(np.mean(repeats)),
         seconds=seconds,
         missed=float(np.mean([s > 1 / rate for s in seconds])),
-        bits=coded.total_bits,
+        bits=sum(coded.bits),
         crf=coded.crf,
         arrived=arrived,
         sent=len(coded.frames),

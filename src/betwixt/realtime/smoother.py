@@ -1,26 +1,26 @@
 """`Smoother`: takes a stream with late and missing frames, and returns an image for every tick of a display.
 
-    push(frame, captured, now) ──► frames by capture time ─┐        what is shown
-    pull(now) ──► content time due (`playout`) ────────────┴──► between two frames ──────► interpolated
-                                                            ├──► after the last frame ───► extrapolated, then held
-                                                            └──► first after a guess ────► seam: between what was shown
-                                                                                           last and what comes next
+    push(frame, captured, now) ──► frames by capture time ─┐        the image shown
+    pull(now) ──► content time due (`playout`) ────────────┴──► between two frames ──────────► interpolated
+                                                            ├──► after the last frame ───────► extrapolated, then held
+                                                            └──► first after extrapolation ──► seam: between the last
+                                                                                               image and the next one
 
 The two modes are those of the paper (Z. Jia et al., Neighbor Correspondence Matching for Flow-based Video Frame
 Synthesis, ACM MM 2022, appendix E):
 
 - *interpolate* waits for the next frame (three display frames at 4x) and shows images between the two (figure 19).
-- *extrapolate* does not wait. From the last two frames it makes the next one, and shows images between the last frame
-  and that one (figure 20). When the true frame arrives, it does not fit the guess that was shown before it: so instead
-  of it, the image halfway between the one shown last and the next one to be shown is displayed.
+- *extrapolate* does not wait: it makes the next frame from the last two, and shows images between the last frame and
+  the new one (figure 20). When the true frame arrives, it does not match the extrapolated images before it. So in its
+  place the seam is blended: the image halfway between the one shown last and the next one to be shown.
 
-The paper does not say what happens to missing frames. Here, in both modes, a frame that is missing when images next to
-it are due is replaced by extrapolation, for `horizon` intervals; after that, the last image is held. When the stream is
-back, the seam is blended as above. A frame that arrives too late to be shown still serves as a neighbour. Nothing is
-interpolated across a scene cut: the nearer side is held.
+The paper does not say what happens to missing frames. Here, in both modes, a missing frame is extrapolated for up to
+`horizon` intervals; after that, the last image is held. When the stream is back, the seam is blended as above. A frame
+that arrives too late to be shown still serves as a neighbour. Nothing is interpolated across a scene cut: the nearer
+frame is held.
 
-Times are exact (`Fraction`) and clocks are whatever the caller uses, so that simulated networks work as well as real
-ones. With `ahead`, the images of the next ticks are made in threads before they are asked for.
+Times are exact (`Fraction`). The caller supplies the clocks, so simulated networks work as well as real ones. With
+`ahead`, images of the next ticks are made in threads before they are requested.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from types import TracebackType
 from typing import Self
 
 import cv2
@@ -51,7 +50,7 @@ from betwixt.runtime.load import load_model
 MODES = ("interpolate", "extrapolate")
 
 _MAX_FRAMES = 32
-"""How many frames are held at most."""
+"""The most frames held."""
 
 
 @dataclass(frozen=True)
@@ -70,23 +69,23 @@ class DisplayFrame:
 
 
 class Smoother:
-    """Makes a steady stream of an unsteady one. `push` and `pull` may be called from any thread.
+    """Turns an irregular stream into a steady one. `push` and `pull` may be called from any thread.
 
     Args:
         model: A model's name or a loaded model.
-        rate: Frames a second of the display.
-        source_rate: Frames a second of the stream, as sent.
+        rate: The display's frames per second.
+        source_rate: The stream's frames per second, as sent.
         mode: "interpolate" (waits for the next frame) or "extrapolate" (does not wait).
-        delay: How many seconds the display is behind the fastest frame. None for what the mode needs: one interval
-            of the stream less one tick for "interpolate", nothing for "extrapolate".
-        margin: Additional delay in seconds, so that frames may be late by as much.
-        horizon: For how many intervals of the stream missing frames are extrapolated.
+        delay: Seconds by which the display lags behind the fastest frame. None for what the mode needs: one interval
+            of the stream less one tick for "interpolate", 0 for "extrapolate".
+        margin: Additional delay in seconds; frames may be late by as much.
+        horizon: The most intervals of the stream for which missing frames are extrapolated.
         seam: Whether to blend the seam between extrapolated images and the true frame.
-        ahead: How many images to make before they are asked for, each in its own thread.
-        device: Where a network runs.
+        ahead: Number of images to make before they are requested, each in its own thread.
+        device: Where the model runs.
 
     Raises:
-        UsageError: for wrong arguments.
+        UsageError: for invalid arguments.
 
     Example:
         >>> import numpy as np
@@ -115,7 +114,7 @@ class Smoother:
         device: str = "auto",
     ) -> None:
         if mode not in MODES:
-            raise UsageError(f"There is no mode '{mode}': choose interpolate or extrapolate.")
+            raise UsageError(f"There is no mode '{mode}': choose {' or '.join(MODES)}.")
         for what, value in (("margin", margin), ("horizon", horizon), ("delay", delay or 0)):
             if not math.isfinite(value):
                 raise UsageError(f"The {what} ({value}) is not a number.")
@@ -133,11 +132,11 @@ class Smoother:
         self._horizon, self._blends_seams = Fraction(horizon), seam
         self._lock = threading.RLock()
         self._frames: list[BufferedFrame] = []  # by time
-        self._version = 0  # how many frames were taken in
+        self._version = 0  # number of frames accepted so far
         self._scores: deque[float] = deque(maxlen=8)  # of pairs without a cut between them
-        self._last: DisplayFrame | None = None  # what was shown last
+        self._last: DisplayFrame | None = None  # the image shown last
         self._last_version = 0
-        self._last_was_guess = False
+        self._last_was_extrapolated = False
         self._ahead = ahead
         self._pool = ThreadPoolExecutor(ahead, "betwixt-ahead") if ahead else None
         self._pending: dict[tuple[Fraction, int, int], Future[DisplayFrame]] = {}  # images made ahead
@@ -155,12 +154,12 @@ class Smoother:
             now: When it arrived, in seconds on the receiver's clock; by default `time.monotonic()`.
 
         Raises:
-            UsageError: if the frame is no such image or has another size than those before, or if a time is no number.
+            UsageError: if the frame has another shape, type or size, or a time is not a number.
         """
         is_image = isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3
         if not is_image or not frame.size:
             raise UsageError("A frame is a numpy array (height, width, 3), RGB, uint8.")
-        arrived, captured_at = _receiver_time(now), _seconds(captured)
+        arrived, captured_at = _seconds(time.monotonic() if now is None else now), _seconds(captured)
         image = np.array(frame, order="C")
         with self._lock:
             if self._frames and frame.shape != self._frames[0].image.shape:
@@ -168,7 +167,7 @@ class Smoother:
                 raise UsageError(f"The stream changes its size from {before} to {after}: begin a new Smoother.")
             arrival = self._playout.note_arrival(captured_at, arrived)
             if arrival == "restart":
-                self._frames, self._last, self._last_was_guess = [], None, False
+                self._frames, self._last, self._last_was_extrapolated = [], None, False
             if arrival == "ahead" or any(f.time == captured_at for f in self._frames):
                 return
             self._frames.append(BufferedFrame(image, captured_at, self._version))
@@ -180,7 +179,7 @@ class Smoother:
             self._version += 1
 
     def _is_cut(self, left: BufferedFrame, right: BufferedFrame) -> bool:
-        """Whether there is a scene cut between two frames, by the rule of `media.scenes` without later frames."""
+        """Whether there is a scene cut between two frames: the rule of `media.scenes` without later frames."""
         is_faint = float(np.mean(cv2.absdiff(left.thumbnail, right.thumbnail))) < FAINT
         score = 1.0 if is_faint else pair_score(left.thumbnail, right.thumbnail)
         typical = float(np.median(self._scores)) if self._scores else 1.0
@@ -192,12 +191,12 @@ class Smoother:
     # -- images out
 
     def pull(self, now: float | Fraction | None = None) -> DisplayFrame | None:
-        """The image to be shown now; None before the first frame has arrived.
+        """Return the image to show now; None before the first frame has arrived.
 
         Args:
             now: The time in seconds on the receiver's clock; by default `time.monotonic()`.
         """
-        moment = _receiver_time(now)
+        moment = _seconds(time.monotonic() if now is None else now)
         with self._lock:
             content = self._playout.due_time(moment)
             if content is None:
@@ -206,9 +205,9 @@ class Smoother:
             if last is not None and last.time == content and not is_new:
                 return last
             version, frames = self._version, list(self._frames)
-            after_guess = self._last_was_guess and is_new
+            is_seam = self._last_was_extrapolated and is_new
             pending = self._pending.get(self._dependencies(frames, content))
-        if last is not None and after_guess and self._can_blend_seam(last, frames, content):
+        if last is not None and is_seam and self._can_blend_seam(last, frames, content):
             shown = self._blend_seam(last, frames, content)
         elif pending is not None:
             shown = pending.result()
@@ -218,13 +217,15 @@ class Smoother:
         with self._lock:
             self._last, self._last_version = shown, version
             beyond = not frames or frames[-1].time <= content
-            self._last_was_guess = shown.kind == "extrapolated" or (shown.kind == "seam" and beyond)
-            self._forget_before(content)
+            self._last_was_extrapolated = shown.kind == "extrapolated" or (shown.kind == "seam" and beyond)
+            # Of the frames up to now, only the last two are still needed.
+            past = sum(f.time <= content for f in self._frames)
+            del self._frames[: max(0, past - 2)]
             self._make_ahead(content)
         return shown
 
     def _make_ahead(self, content: Fraction) -> None:
-        """Start the images of the next ticks; those that are started and still needed continue."""
+        """Start to make the images of the next ticks; cancel those that are no longer needed."""
         if self._pool is None:
             return
         frames = list(self._frames)
@@ -239,19 +240,13 @@ class Smoother:
         self._pending = needed
 
     def _dependencies(self, frames: list[BufferedFrame], content: Fraction) -> tuple[Fraction, int, int]:
-        """What the image at `content` depends on: the frames before and after it, or all if none is after it."""
+        """A key of what the image at `content` depends on: the frames around it, or all frames if none is after it."""
         left = max((f.number for f in frames if f.time <= content), default=-1)
         right = next((f.number for f in frames if f.time > content), -1 - self._version)
         return content, left, right
 
-    def _forget_before(self, content: Fraction) -> None:
-        """Drop the frames before the last two at or before `content`."""
-        past = [f for f in self._frames if f.time <= content]
-        if len(past) > 2:
-            self._frames = [*past[-2:], *(f for f in self._frames if f.time > content)]
-
     def close(self) -> None:
-        """End the threads that work ahead. `pull` still works."""
+        """End the threads of `ahead`. `pull` still works."""
         with self._lock:
             pool, self._pool = self._pool, None
             self._pending = {}
@@ -261,15 +256,13 @@ class Smoother:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- what is shown
+    # -- making images
 
     def _make(self, frames: list[BufferedFrame], content: Fraction) -> DisplayFrame:
-        """The image at `content`, from frames in order of time."""
+        """The image at `content`; `frames` are in order of time."""
         past = [f for f in frames if f.time <= content]
         if not past:
             return DisplayFrame(frames[0].image, content, "held")
@@ -315,10 +308,6 @@ class Smoother:
         before, after = BufferedFrame(last.image, last.time), BufferedFrame(following.image, following.time)
         t = (content - before.time) / (after.time - before.time)
         return DisplayFrame(self._maker.blend(before, after, float(t)), content, "seam")
-
-
-def _receiver_time(now: float | Fraction | None) -> Fraction:
-    return _seconds(time.monotonic() if now is None else now)
 
 
 def _seconds(value: float | Fraction) -> Fraction:
