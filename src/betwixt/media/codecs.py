@@ -4,17 +4,14 @@
     Encoder, the source's pixel format ── pixel_format_for ──► the pixel format to encode
     Encoder, quality, HDR metadata ── options_for ──► FFmpeg options
 
-`resolve_encoding` does all three; `VideoWriter` calls it, and so do commands that check their options before they open
+`resolve_encoding` does all three. `VideoWriter` calls it, and so do commands that check their options before they open
 an output. A table states for each encoder how its quality is set and which options it needs to be fast and compatible.
-The pixel format is the one nearest to the source's that the encoder takes, never with fewer bits or less chroma than
-the source has unless there is no other.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -30,25 +27,15 @@ from betwixt.media.probe import HDR, VideoInfo
 
 @dataclass(frozen=True)
 class Encoder:
-    """How to use one of FFmpeg's encoders.
+    """How to use one of FFmpeg's encoders."""
 
-    Attributes:
-        name: FFmpeg's name.
-        quality_option: The option that sets the quality; "" if there is none.
-        quality: Its default, visually lossless for most material.
-        best: The lowest value it takes (lower is better).
-        worst: The highest value it takes.
-        lossless: Options for lossless output; None if the encoder has no lossless mode.
-        options: Options that are always set.
-    """
-
-    name: str
-    quality_option: str = ""
-    quality: int = 0
-    best: int = 0
-    worst: int = 0
-    lossless: dict[str, str] | None = None
-    options: dict[str, str] = field(default_factory=dict)
+    name: str  # FFmpeg's name
+    quality_option: str = ""  # the option that sets the quality; "" if there is none
+    quality: int = 0  # its default, visually lossless for most material
+    best: int = 0  # its lowest value (lower is better)
+    worst: int = 0  # its highest value
+    lossless: dict[str, str] | None = None  # options for lossless output; None if the encoder has no lossless mode
+    options: dict[str, str] = field(default_factory=dict)  # options that are always set
 
 
 _ENCODERS = {
@@ -88,13 +75,20 @@ _Y4M_FORMATS = [
     "yuv420p12le", "yuv422p12le", "yuv444p12le", "yuv420p16le", "yuv422p16le", "yuv444p16le",
 ]  # fmt: skip
 
-# Encoders whose output is made for players, which expect YUV, mostly 4:2:0.
+# Encoders whose output is meant for players, which expect YUV, mostly 4:2:0.
 _FOR_PLAYERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "libvpx", "mpeg4", "mpeg2video")
 
 # Encoders that cannot code an odd width or height with subsampled chroma.
 _EVEN_CHROMA = ("libx26", "h264", "hevc")
 
 _LOSSLESS_SOURCES = ("ffv1", "huffyuv", "utvideo", "rawvideo")
+
+HDR_OPTIONS = {
+    "libx264": ("x264-params", "mastering-display", "cll"),
+    "libx265": ("x265-params", "master-display", "max-cll"),
+    "libsvtav1": ("svtav1-params", "mastering-display", "content-light"),
+}
+"""Encoders that write static HDR metadata: the option with their parameters, and the two parameters' names."""
 
 _CUTREE_MIN_SIDE = 128
 """In pixels: for frames with a shorter side, x265's cutree is switched off, as it writes beyond its memory there."""
@@ -126,9 +120,8 @@ def choose_encoder(codec: str | None, container: str, source: VideoInfo) -> Enco
     """Choose the encoder for an output.
 
     Args:
-        codec: A common name (`h264`, `hevc`, `ffv1`) or any encoder of FFmpeg (`libx265`); None for the usual one:
-            VP9 in WebM; otherwise HEVC for 10 bit or HDR, FFV1 for lossless sources that stay in Matroska, H.264 for
-            the rest.
+        codec: A common name (h264, hevc, ffv1) or any encoder of FFmpeg (libx265); None for the usual one: VP9 in
+            WebM; otherwise HEVC for 10 bit or HDR, FFV1 for lossless sources that stay in Matroska, H.264 for the rest.
         container: FFmpeg's name of the output's container.
         source: The input.
 
@@ -167,7 +160,7 @@ def _usual_encoder(container: str, source: VideoInfo) -> str:
 
 
 class Encoding(NamedTuple):
-    """How an output is encoded: the encoder, the pixel format and FFmpeg's options."""
+    """How an output is encoded; the options are FFmpeg's."""
 
     encoder: Encoder
     pixel_format: str
@@ -177,7 +170,7 @@ class Encoding(NamedTuple):
 def resolve_encoding(
     codec: str | None, container: str, quality: str | None, pixel_format: str | None, source: VideoInfo, threads: int
 ) -> Encoding:
-    """Choose how to encode an output; for the arguments see the functions that it calls.
+    """Choose how to encode an output; the functions that it calls explain the arguments.
 
     Raises:
         UsageError: if a codec, quality or pixel format does not exist or does not fit.
@@ -193,8 +186,8 @@ def resolve_encoding(
 def pixel_format_for(encoder: Encoder, requested: str | None, source: str, width: int, height: int) -> str:
     """Choose the pixel format to encode: the requested one, or the one nearest to the source's.
 
-    H.264 and HEVC cannot code an odd width or height with subsampled chroma: there, the format keeps chroma at full
-    resolution in that direction.
+    The nearest one has at least the source's bits and chroma resolution if the encoder takes such a format. H.264 and
+    HEVC cannot code an odd width or height with subsampled chroma: there, chroma keeps its full resolution.
 
     Args:
         encoder: The encoder.
@@ -245,7 +238,7 @@ def _chroma_fits(name: str, odd: tuple[bool, bool]) -> bool:
 
 
 def _subsampling(name: str) -> tuple[int, int]:
-    """How many luma samples there are for each chroma sample, horizontally and vertically."""
+    """The number of luma samples per chroma sample, horizontally and vertically."""
     parts = av.VideoFormat(name, 64, 64).components
     if len(parts) < 3:
         return 1, 1
@@ -253,7 +246,7 @@ def _subsampling(name: str) -> tuple[int, int]:
 
 
 def _distance(source: str, target: str, encoder: str) -> tuple[int, ...]:
-    """How far `target` is from `source`: what would be lost counts first, then what would be added for nothing."""
+    """How far `target` is from `source`: first what would be lost, then what would be added in vain."""
     depth, source_depth = bit_depth(target), bit_depth(source)
     subsampling, wanted = _subsampling(target), _subsampling(source)
     if is_rgb(source) and not is_rgb(target):
@@ -280,14 +273,14 @@ def _distance(source: str, target: str, encoder: str) -> tuple[int, ...]:
 def options_for(
     encoder: Encoder, quality: str | None, source: VideoInfo, pixel_format: str, threads: int
 ) -> dict[str, str]:
-    """The encoder's options: quality, threads, HDR metadata, and what compatibility asks for.
+    """The encoder's options: quality, threads, HDR metadata, and what players require.
 
     Args:
         encoder: The encoder.
         quality: A number on the encoder's own scale (lower is better), "lossless", or None for the default.
         source: The input.
         pixel_format: The format that is encoded.
-        threads: How many threads it may use; 0 lets the encoder choose.
+        threads: The most threads; 0 lets the encoder choose.
 
     Raises:
         UsageError: if the quality does not fit the encoder.
@@ -295,25 +288,30 @@ def options_for(
     options = encoder.options | _quality_options(encoder, quality)
     if threads:
         options["threads"] = str(threads)
+    if encoder.name == "prores_ks":
+        options["profile"] = "4444" if "444" in pixel_format or "gbr" in pixel_format else "hq"
+    if encoder.name not in HDR_OPTIONS:
+        return options
+    key, display_key, light_key = HDR_OPTIONS[encoder.name]
+    parameters = [options[key]] if key in options else []
     if encoder.name == "libx265":
-        hdr = _hdr_parameters(source.hdr, "master-display", "max-cll", _scaled(50000), _scaled(10000))
-        if source.hdr is not None:
-            hdr += ["hdr10=1", "repeat-headers=1"]
-        parameters = ["log-level=0", *hdr, *_chroma_location(source)]
+        parameters.append("log-level=0")
+    parameters += _hdr_parameters(source.hdr, display_key, light_key, in_decimals=encoder.name == "libsvtav1")
+    if encoder.name == "libsvtav1":
+        os.environ.setdefault("SVT_LOG", "1")  # errors only; it writes its settings to standard error otherwise
+    else:
+        if encoder.name == "libx265" and source.hdr is not None:
+            parameters += ["hdr10=1", "repeat-headers=1"]
+        # The chroma sample location; left is the default.
+        if location := {"center": 1, "topleft": 2, "top": 3}.get(source.colour.location):
+            parameters.append(f"chromaloc={location}")
+    if encoder.name == "libx265":
         if threads:
             parameters.append(f"pools={threads}")
         if min(source.width, source.height) < _CUTREE_MIN_SIDE:
             parameters.append("no-cutree=1")
-        _append(options, "x265-params", parameters)
-    elif encoder.name == "libx264":
-        hdr = _hdr_parameters(source.hdr, "mastering-display", "cll", _scaled(50000), _scaled(10000))
-        _append(options, "x264-params", [*hdr, *_chroma_location(source)])
-    elif encoder.name == "libsvtav1":
-        os.environ.setdefault("SVT_LOG", "1")  # errors only; it writes its settings to standard error otherwise
-        hdr = _hdr_parameters(source.hdr, "mastering-display", "content-light", _decimal, _decimal)
-        _append(options, "svtav1-params", hdr)
-    elif encoder.name == "prores_ks":
-        options["profile"] = "4444" if "444" in pixel_format or "gbr" in pixel_format else "hq"
+    if parameters:
+        options[key] = ":".join(parameters)
     return options
 
 
@@ -326,10 +324,18 @@ def _quality_options(encoder: Encoder, quality: str | None) -> dict[str, str]:
         if quality is not None:
             raise UsageError(f"{encoder.name} has no quality setting: leave `quality` out.")
         return {}
-    value = str(encoder.quality if quality is None else _parse_quality(quality, encoder))
-    options = {encoder.quality_option: value}
+    value = encoder.quality
+    if quality is not None:
+        limits = f"give {encoder.best} (best) to {encoder.worst}"
+        try:
+            value = int(quality)
+        except ValueError:
+            raise UsageError(f"The quality '{quality}' is not a number: {limits}, or lossless.") from None
+        if not encoder.best <= value <= encoder.worst:
+            raise UsageError(f"The quality {value} does not fit {encoder.name}: {limits}.")
+    options = {encoder.quality_option: str(value)}
     if encoder.quality_option == "qmin":
-        options["qmax"] = value
+        options["qmax"] = str(value)
     if encoder.name == "libvpx-vp9" or encoder.name.endswith("nvenc"):
         options["b"] = "0"
     elif encoder.name == "libvpx":
@@ -337,62 +343,23 @@ def _quality_options(encoder: Encoder, quality: str | None) -> dict[str, str]:
     return options
 
 
-def _parse_quality(quality: str, encoder: Encoder) -> int:
-    limits = f"give {encoder.best} (best) to {encoder.worst}"
-    try:
-        value = int(quality)
-    except ValueError:
-        raise UsageError(f"The quality '{quality}' is not a number: {limits}, or lossless.") from None
-    if not encoder.best <= value <= encoder.worst:
-        raise UsageError(f"The quality {value} does not fit {encoder.name}: {limits}.")
-    return value
+def _hdr_parameters(hdr: HDR | None, display_key: str, light_key: str, in_decimals: bool) -> list[str]:
+    """The mastering display, as G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min), and the content light level, as MaxCLL,MaxFALL.
 
+    Numbers are decimals, or integers in units of 1/50000 for chromaticities and of 1/10000 cd/m2 for luminance.
+    """
 
-def carries_hdr(encoder: Encoder) -> bool:
-    """Whether the encoder writes static HDR metadata."""
-    return encoder.name in ("libx264", "libx265", "libsvtav1")
+    def pair(letters: str, values: tuple[Fraction, ...], unit: int) -> str:
+        numbers = (f"{float(value):.4f}" if in_decimals else str(round(value * unit)) for value in values)
+        return f"{letters}({','.join(numbers)})"
 
-
-def _append(options: dict[str, str], key: str, parameters: list[str]) -> None:
-    """Add parameters to an option that holds several, separated by colons."""
-    joined = ":".join([*([options[key]] if key in options else []), *parameters])
-    if joined:
-        options[key] = joined
-
-
-def _chroma_location(source: VideoInfo) -> list[str]:
-    """The chroma sample location as x264 and x265 take it; left is their default."""
-    number = {"left": 0, "center": 1, "topleft": 2, "top": 3}.get(source.colour.location, 0)
-    return [f"chromaloc={number}"] if number else []
-
-
-def _hdr_parameters(
-    hdr: HDR | None,
-    display_key: str,
-    light_key: str,
-    format_chromaticity: Callable[[Fraction], str],
-    format_luminance: Callable[[Fraction], str],
-) -> list[str]:
-    """The mastering display, as G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min), and the content light level, as MaxCLL,MaxFALL."""
-    if hdr is None:
-        return []
     parameters = []
-    if hdr.primaries:
+    if hdr is not None and hdr.primaries:
         red, green, blue, white = hdr.primaries
-        points = "".join(
-            f"{letter}({format_chromaticity(x)},{format_chromaticity(y)})"
-            for letter, (x, y) in (("G", green), ("B", blue), ("R", red), ("WP", white))
-        )
         low, high = hdr.luminance or (Fraction(0), Fraction(0))
-        parameters.append(f"{display_key}={points}L({format_luminance(high)},{format_luminance(low)})")
-    if hdr.content_light:
+        points = (("G", green), ("B", blue), ("R", red), ("WP", white))
+        display = "".join(pair(letters, point, 50000) for letters, point in points)
+        parameters.append(f"{display_key}={display}{pair('L', (high, low), 10000)}")
+    if hdr is not None and hdr.content_light:
         parameters.append("{}={},{}".format(light_key, *hdr.content_light))
     return parameters
-
-
-def _scaled(unit: int) -> Callable[[Fraction], str]:
-    return lambda value: str(round(value * unit))
-
-
-def _decimal(value: Fraction) -> str:
-    return f"{float(value):.4f}"

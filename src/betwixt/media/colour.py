@@ -53,21 +53,13 @@ _AGREEMENT = 4
 
 @dataclass(frozen=True)
 class Colour:
-    """The colour description of a stream, as H.273 codes (2: unspecified).
-
-    Attributes:
-        primaries: Colour primaries.
-        transfer: Transfer characteristics.
-        matrix: Matrix coefficients.
-        range: 0 unspecified, 1 limited (studio), 2 full.
-        location: Chroma sample location: left, center, topleft, top.
-    """
+    """The colour description of a stream: primaries, transfer and matrix as H.273 codes."""
 
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
     matrix: int = UNSPECIFIED
-    range: int = 0
-    location: str = "left"
+    range: int = 0  # 0 unspecified, 1 limited (studio), 2 full
+    location: str = "left"  # of the chroma samples: left, center, topleft, top
 
     @property
     def hdr(self) -> bool:

@@ -1,32 +1,34 @@
-"""Opens an input container, and turns what FFmpeg reports about it into errors that say what to do.
+"""Opening input containers, and turning FFmpeg's errors into errors that say what to do.
 
-`open_container` is the only place where a video file or a pipe is opened for reading by `media.reader`. A pipe is
-wrapped in `InterruptiblePipe` first, so that another thread can end the wait for its next bytes.
+`media.reader` opens files and pipes here. A pipe is wrapped in `InterruptiblePipe` first, so that another thread can
+end the wait for its next bytes. The writers use `write_errors` and `can_mux`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import select
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import av
 import av.container
 import av.error
 
 from betwixt.errors import InputError
-from betwixt.files import error_text
+from betwixt.files import error_text, write_error
 
 
 class InterruptiblePipe:
-    """A pipe that one thread reads, and that another thread can declare finished.
+    """A pipe that one thread reads, and that another thread can stop.
 
     Attributes:
         stopped: Whether to stop waiting: `read` then returns no more bytes.
-        interrupt: The Ctrl-C that ended a wait. FFmpeg calls `read` and would not pass the exception on, so the
-            reader raises it afterwards.
+        interrupt: The Ctrl-C that ended a wait. FFmpeg, which calls `read`, would swallow it, so the reader raises it
+            afterwards.
     """
 
     def __init__(self, file: io.FileIO) -> None:
@@ -51,13 +53,23 @@ def open_container(source: str | Path | IO[bytes] | InterruptiblePipe, name: str
 
     Args:
         source: A path, a URL, or an open binary file.
-        name: What error messages call it.
+        name: Its name in error messages.
 
     Raises:
-        InputError: if it is no video that can be read.
+        InputError: if it is not a readable video.
     """
     if isinstance(source, (str, Path)):
-        _check_file(Path(source), name)
+        path = Path(source)
+        if path.is_dir():
+            raise InputError(
+                f"{name} is a folder without images: give a video, or a folder of PNG, JPEG, TIFF or WebP."
+            )
+        if not path.exists() and "://" not in name:
+            raise InputError(f"{name} does not exist: check the path.")
+        if path.is_file() and path.stat().st_size == 0:
+            raise InputError(f"{name} is empty (0 bytes): it contains no video.")
+        if path.exists() and not os.access(path, os.R_OK):
+            raise InputError(f"{name} cannot be read: check its permissions.")
     try:
         return av.open(str(source) if isinstance(source, Path) else source, mode="r", metadata_errors="replace")
     except av.error.FFmpegError as error:
@@ -66,16 +78,27 @@ def open_container(source: str | Path | IO[bytes] | InterruptiblePipe, name: str
         raise InputError(f"{name} cannot be read: {error.strerror or error}.") from None
 
 
-def _check_file(path: Path, name: str) -> None:
-    """Raise the errors that do not need FFmpeg to be found."""
-    if path.is_dir():
-        raise InputError(f"{name} is a folder without images: give a video, or a folder of PNG, JPEG, TIFF or WebP.")
-    if not path.exists() and "://" not in name:
-        raise InputError(f"{name} does not exist: check the path.")
-    if path.is_file() and path.stat().st_size == 0:
-        raise InputError(f"{name} is empty (0 bytes): it contains no video.")
-    if path.exists() and not os.access(path, os.R_OK):
-        raise InputError(f"{name} cannot be read: check its permissions.")
+@contextlib.contextmanager
+def write_errors(output: Path | str) -> Iterator[None]:
+    """Turn errors of the system and of FFmpeg into an `OutputError` that names the output."""
+    try:
+        yield
+    except (OSError, av.error.FFmpegError) as error:
+        raise write_error(error, output) from None
+
+
+def can_mux(container: str, add_stream: Callable[[Any], Any]) -> bool:
+    """Whether a container format takes the stream that `add_stream` adds to an output container.
+
+    Some formats reject a codec only when their header is written, so one is written to memory.
+    """
+    try:
+        with io.BytesIO() as memory, av.open(memory, "w", format=container) as trial:
+            add_stream(trial)
+            trial.start_encoding()
+    except (ValueError, RuntimeError, av.error.FFmpegError):
+        return False
+    return True
 
 
 def _failure_text(error: av.error.FFmpegError, source: object, name: str) -> str:
@@ -91,8 +114,8 @@ def _failure_text(error: av.error.FFmpegError, source: object, name: str) -> str
 def _lacks_index(path: Path) -> bool:
     """Whether an ISO media file (mp4, mov) has no complete moov box.
 
-    Walks over the file's top-level boxes: each begins with its length in 4 bytes (1 means that 8 bytes follow the
-    type) and its type in 4 letters.
+    Each top-level box begins with its length in 4 bytes (1: the length is in the 8 bytes after the type) and its type
+    in 4 letters.
     """
     if not path.is_file():
         return False

@@ -1,4 +1,4 @@
-"""Lists of cuts that the user gives in a file, in place of detection."""
+"""Lists of scene cuts that the user gives in a file, in place of detection."""
 
 from __future__ import annotations
 
@@ -19,15 +19,10 @@ _CLOCK = re.compile(r"(?:([0-9]+):)?([0-5]?[0-9]):([0-5]?[0-9](?:\.[0-9]*)?)")
 
 @dataclass(frozen=True)
 class CutList:
-    """Cuts given by the user.
+    """Cuts given by the user."""
 
-    Attributes:
-        frames: Numbers of the frames that begin a new shot, from 0.
-        times: Times in seconds at which a new shot begins, in ascending order.
-    """
-
-    frames: frozenset[int] = frozenset()
-    times: tuple[Fraction, ...] = ()
+    frames: frozenset[int] = frozenset()  # numbers of the frames that begin a new shot, from 0
+    times: tuple[Fraction, ...] = ()  # when a new shot begins, in seconds, ascending
 
     def digest(self) -> str:
         """A hash of the cuts."""
@@ -39,8 +34,7 @@ class CutList:
         Args:
             index: Number of the later frame.
             time: When it is shown, in seconds.
-            previous_time: When the frame before it is shown. A cut at time t lies between the two if
-                previous_time < t <= time.
+            previous_time: When the frame before it is shown. A cut at t counts if previous_time < t <= time.
         """
         if index in self.frames:
             return True
@@ -56,7 +50,7 @@ def read_cuts(path: str | Path) -> CutList:
     written by PySceneDetect (`scenedetect list-scenes`) is recognized by its header line.
 
     Raises:
-        InputError: naming the file and the line, if the file cannot be read or a line is none of these.
+        InputError: naming the file and the line, if the file cannot be read or a line is not a cut.
     """
     path = Path(path)
     try:

@@ -1,24 +1,26 @@
 """Access to the samples of a video frame as numpy arrays, in the frame's own pixel format.
 
-`planes` returns views of a frame's memory, one array for each plane, without a copy and without a conversion:
+`planes` returns views of a frame's memory, one array per plane, without a copy or a conversion:
 
     yuv420p       Y (H, W)        U (H/2, W/2)      V (H/2, W/2)      uint8
     yuv422p10le   Y (H, W)        U (H, W/2)        V (H, W/2)        uint16
     nv12          Y (H, W)        UV (H/2, W/2, 2)                    uint8
     rgb48be       RGB (H, W, 3)                                       uint16 (big-endian view)
 
-`frame_from_planes` makes a new frame of the same format from planes. Formats whose samples are not whole bytes side by
-side (palettes, bit streams, packed 4:2:2) are first converted, without loss, to one of this kind: the reader calls
-`to_supported_format` on each frame.
+`frame_from_planes` makes a new frame of the same format from planes. `to_supported_format`, which the readers call on
+each frame, converts other formats (palettes, bit streams, packed 4:2:2) without loss to one of these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
 import av
+import av.error
+import av.filter
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,24 +44,23 @@ def _plane_layout(name: str) -> tuple[tuple[tuple[int, ...], ...], np.dtype[Any]
 
     None if the format has no planes of whole samples.
     """
-    width = height = 64
-    fmt = av.VideoFormat(name, width, height)
+    side = 64
+    fmt = av.VideoFormat(name, side, side)
     if fmt.is_bit_stream or fmt.has_palette or fmt.is_bayer:
         return None
     bits = {c.bits for c in fmt.components}
     if not bits or max(bits) > 16 or min(bits) < 8 or "f16" in name or "f32" in name:
         return None
     size = 1 if max(bits) == 8 else 2
-    count = 1 + max(c.plane for c in fmt.components)
     result = []
     padded = {"0rgb", "rgb0", "0bgr", "bgr0"}
-    for number in range(count):
+    for number in range(1 + max(c.plane for c in fmt.components)):
         parts = [c for c in fmt.components if c.plane == number]
         first = parts[0]
         if any((c.width, c.height) != (first.width, first.height) for c in parts):
             return None  # packed 4:2:2: samples of one plane at two resolutions
-        channels = len(parts) + (1 if name in padded else 0)
-        result.append((channels, (width // first.width).bit_length() - 1, (height // first.height).bit_length() - 1))
+        channels = len(parts) + (name in padded)
+        result.append((channels, (side // first.width).bit_length() - 1, (side // first.height).bit_length() - 1))
     if len(fmt.components) > 1 and not fmt.is_planar:
         if fmt.bits_per_pixel % 8 or fmt.padded_bits_per_pixel != 8 * size * result[0][0]:
             return None
@@ -78,22 +79,19 @@ def supported_format(name: str) -> str:
     """
     if _plane_layout(name) is not None:
         return name
-    replacement = _REPLACEMENTS.get(name)
-    if replacement is None:
-        fmt = av.VideoFormat(name, 64, 64)
-        if fmt.is_bayer or "f16" in name or "f32" in name:
-            raise InputError(f"The pixel format {name} is not supported: convert the input to 16-bit RGB or YUV first.")
-        deep = bit_depth(name) > 8
-        replacement = ("gbrp16le" if deep else "rgb24") if fmt.is_rgb else ("yuv444p16le" if deep else "yuv444p")
-    return replacement
+    if name in _REPLACEMENTS:
+        return _REPLACEMENTS[name]
+    fmt = av.VideoFormat(name, 64, 64)
+    if fmt.is_bayer or "f16" in name or "f32" in name:
+        raise InputError(f"The pixel format {name} is not supported: convert the input to 16-bit RGB or YUV first.")
+    deep = bit_depth(name) > 8
+    return ("gbrp16le" if deep else "rgb24") if fmt.is_rgb else ("yuv444p16le" if deep else "yuv444p")
 
 
 def to_supported_format(frame: av.VideoFrame) -> av.VideoFrame:
     """Convert a frame to a format that `planes` reads; a frame that has one already is returned as it is."""
     name = supported_format(frame.format.name)
-    if name == frame.format.name:
-        return frame
-    return frame.reformat(format=name)
+    return frame if name == frame.format.name else frame.reformat(format=name)
 
 
 def planes(frame: av.VideoFrame) -> list[Plane]:
@@ -120,14 +118,26 @@ def planes(frame: av.VideoFrame) -> list[Plane]:
 
 def frame_from_planes(parts: Sequence[Plane], like: av.VideoFrame) -> av.VideoFrame:
     """Make a frame of the given planes, with the format, size and colour description of `like`."""
-    frame = av.VideoFrame(like.width, like.height, like.format.name)
-    for target, part in zip(planes(frame), parts, strict=True):
-        target[...] = part
+    frame = fill_planes(av.VideoFrame(like.width, like.height, like.format.name), parts)
     frame.colorspace = like.colorspace
     frame.color_range = like.color_range
     frame.color_primaries = like.color_primaries
     frame.color_trc = like.color_trc
     return frame
+
+
+def fill_planes(frame: av.VideoFrame, parts: Sequence[Plane]) -> av.VideoFrame:
+    """Copy samples into a frame's planes; return the frame."""
+    for target, part in zip(planes(frame), parts, strict=True):
+        target[...] = part
+    return frame
+
+
+def drain_graph(graph: av.filter.Graph) -> Iterator[Any]:
+    """Yield the frames that a filter graph has finished."""
+    with contextlib.suppress(av.error.BlockingIOError, av.error.EOFError):
+        while True:
+            yield graph.pull()
 
 
 def bit_depth(name: str) -> int:
@@ -146,18 +156,17 @@ def has_alpha(name: str) -> bool:
 
 
 def luma8(frame: av.VideoFrame, parts: Sequence[Plane] | None = None) -> NDArray[np.uint8]:
-    """The luma of a frame, (H, W) uint8, or for RGB a weighted mean; deeper samples are cut to 8 bit.
+    """The luma of a frame, (H, W) uint8, or for RGB a weighted mean; deeper samples are truncated to 8 bit.
 
     Args:
         frame: The frame.
-        parts: Its planes, if they are known already.
+        parts: Its planes; None to take them from the frame.
     """
     name = frame.format.name
     if parts is None:
         parts = planes(frame)
-    depth = bit_depth(name)
     # p010 and similar formats keep their samples in the upper bits.
-    shift = 8 if name.startswith(("p0", "p2", "p4")) or "msb" in name else depth - 8
+    shift = 8 if name.startswith(("p0", "p2", "p4")) or "msb" in name else bit_depth(name) - 8
     if not is_rgb(name):
         first = parts[0]
         luma = first if first.ndim == 2 else first[..., 0]

@@ -1,16 +1,14 @@
-"""Writing animated GIFs: one palette per scene, exact times.
+"""Writing animated GIFs, with one palette per scene and exact times.
 
     frames ── held until a palette is made ──► palette of the scene (palettegen)
           └──────────────────────────────────► mapped to it, ordered dither (paletteuse) ──► GIF encoder
 
-**Colours.** One palette serves a whole scene. It is made from the scene's first frames (as many as fit into 64 MB, 48
-at most), and made again at a cut or when new content fits it badly. The dither is an ordered one. Both have the same
-reason: where nothing moves, pixels must not change. With a palette for each frame, or with error diffusion, still areas
-flicker and the file grows by half, for a gain in accuracy of less than half a decibel. Memory is bounded however long
-the clip is, and each frame is handled once.
+**Colours.** A palette is made from a scene's first frames (as many as fit into 64 MB, 48 at most), and made again at a
+cut or when new content fits it badly. With a palette per frame, or with error diffusion instead of ordered dither,
+still areas would flicker and the file would grow by half, to gain less than half a decibel. Memory is bounded.
 
-**Time.** A GIF counts in 1/100 s. Each frame is put on the tick nearest to its exact time, so rounding never adds up:
-30 frames per second become delays of 3, 4, 3, 3, 4, 3, ... ticks. Players take a delay of less than 2 ticks for a
+**Time.** The unit is 1/100 s. Each frame is put on the tick nearest to its exact time, so rounding errors do not add
+up: 30 frames per second become delays of 3, 4, 3, 3, 4, 3, ... ticks. Players treat a delay of less than 2 ticks as a
 mistake and show such frames slowly, hence `MAX_RATE`.
 """
 
@@ -30,11 +28,12 @@ from av.filter.context import FilterContext
 from numpy.typing import NDArray
 
 from betwixt.errors import OutputError, UsageError
-from betwixt.files import AtomicOutput, check_output, temporary_path, write_error
+from betwixt.files import AtomicOutput, check_output, temporary_path
+from betwixt.media.container import write_errors
 from betwixt.media.images.convert import frame_to_image, to_8_bit
 
 MAX_RATE = Fraction(50)
-"""The highest rate that players show as it is, in frames per second."""
+"""The highest rate that players show correctly, in frames per second."""
 
 TICK = Fraction(1, 100)
 """The unit of a GIF's delays, in seconds."""
@@ -100,12 +99,9 @@ class GifWriter(AtomicOutput):
         self._last_packet = b""
         check_output(self._path, None, overwrite)
         self._temporary = temporary_path(self._path)
-        self._pending = True
-        try:
+        with write_errors(self._path):
             self._file = open(self._temporary, "w+b")  # noqa: SIM115
-        except OSError as error:
-            self._pending = False
-            raise write_error(error, path) from None
+        self._pending = True
         self._container = av.open(self._file, "w", format="gif", options={"loop": "0" if loop else "-1"})
         self._stream = self._container.add_stream("gif", rate=100)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "pal8"
@@ -131,10 +127,8 @@ class GifWriter(AtomicOutput):
         elif time - self._last_time < 1 / MAX_RATE:
             raise UsageError("Frames of a GIF must be 2/100 s apart or more: pass `fps=50` or less.")
         self._last_time = time
-        try:
+        with write_errors(self._path):
             self._add(_to_rgba(frame), round((time - self._first_time) / TICK))
-        except (OSError, av.error.FFmpegError) as error:
-            raise write_error(error, self._path) from None
         self.count += 1
 
     def commit(self) -> None:
@@ -144,19 +138,18 @@ class GifWriter(AtomicOutput):
         try:
             if not self.count:
                 raise OutputError(f"{self._path} is not written: there is no frame.")
-            self._flush()
-            self._mux(self._stream.encode(None))
-            self._container.close()
-            self._set_last_delay()
-            self._file.close()
-            os.replace(self._temporary, self._path)
-        except (OSError, av.error.FFmpegError) as error:
-            raise write_error(error, self._path) from None
+            with write_errors(self._path):
+                self._flush()
+                self._mux(self._stream.encode(None))
+                self._container.close()
+                self._set_last_delay()
+                self._file.close()
+                os.replace(self._temporary, self._path)
         finally:
             self.abort()
 
     def abort(self) -> None:
-        """Remove what has been written; what was there before stays as it is."""
+        """Remove the unfinished file."""
         if not self._pending:
             return
         self._pending = False
@@ -169,7 +162,7 @@ class GifWriter(AtomicOutput):
             self._temporary.unlink(missing_ok=True)
 
     def _add(self, rgba: RGBA, tick: int) -> None:
-        """Encode a frame, or hold it until the palette of its scene is made."""
+        """Encode a frame, or hold it until its scene has a palette."""
         thumbnail = cv2.resize(rgba, (32, 18), interpolation=cv2.INTER_AREA).astype(np.uint8)
         before, self._last_thumbnail = self._last_thumbnail, thumbnail
         is_cut = before is not None and float(cv2.absdiff(before, thumbnail)[..., :3].mean()) > _CUT
@@ -177,16 +170,15 @@ class GifWriter(AtomicOutput):
             if not is_cut and self._palette.fits(rgba):
                 self._encode(self._palette, rgba, tick)
                 return
-            self._palette = None
         elif is_cut:
             self._flush()
-            self._palette = None
+        self._palette = None
         self._held.append((rgba, tick))
         if len(self._held) >= self._capacity:
             self._flush()
 
     def _flush(self) -> None:
-        """Make the palette of the held frames, and encode them."""
+        """Encode the held frames with a palette made from them."""
         if not self._held:
             return
         self._palette = _Palette([rgba for rgba, _ in self._held])
@@ -226,16 +218,13 @@ class _Palette:
         colours = np.frombuffer(bytes(palette.planes[0]), np.uint8).reshape(16, -1, 4)[:, :16].reshape(-1, 4)
         self._colours = colours[colours[:, 3] > 0][:, 2::-1].astype(np.float32)  # BGRA to RGB
         self._largest_error = 8.0 + _MISFIT * max(self._error(rgba) for rgba in frames[:: max(1, len(frames) // 8)])
-        graph = Graph()
+        self._graph = graph = Graph()  # kept, because its contexts do not keep it alive
         self._input = _add_buffer(graph, self._width, self._height, "rgba")
         palette_input = _add_buffer(graph, 16, 16, "bgra")
         use = graph.add("paletteuse", "dither=bayer:bayer_scale=3")
         self._output = graph.add("buffersink")
-        self._input.link_to(use, 0, 0)
         palette_input.link_to(use, 0, 1)
-        use.link_to(self._output)
-        graph.configure()
-        self._graph = graph  # the contexts do not keep it alive
+        graph.link_nodes(self._input, use, self._output).configure()
         palette.pts, palette.time_base = 0, TICK
         palette_input.push(palette)
         palette_input.push(None)
@@ -244,10 +233,8 @@ class _Palette:
         """The palette as a frame of 16x16 pixels."""
         graph = Graph()
         source = _add_buffer(graph, self._width, self._height, "rgba")
-        generate, sink = graph.add("palettegen", "stats_mode=full"), graph.add("buffersink")
-        source.link_to(generate)
-        generate.link_to(sink)
-        graph.configure()
+        generate = graph.add("palettegen", "stats_mode=full")
+        graph.link_nodes(source, generate, graph.add("buffersink")).configure()
         for number, rgba in enumerate(frames):
             source.push(_to_frame(rgba, number))
         source.push(None)
@@ -264,7 +251,7 @@ class _Palette:
         return float(np.maximum(squares.min(axis=1), 0).mean())
 
     def fits(self, rgba: RGBA) -> bool:
-        """Whether the palette serves this frame about as well as those it was made from."""
+        """Whether the palette fits this frame about as well as those it was made from."""
         return self._error(rgba) <= self._largest_error
 
     def map(self, rgba: RGBA, tick: int) -> av.VideoFrame:
@@ -282,11 +269,8 @@ def _add_buffer(graph: Graph, width: int, height: int, name: str) -> FilterConte
 
 def _to_rgba(frame: av.VideoFrame) -> RGBA:
     image, alpha = frame_to_image(frame)
-    if image.dtype == np.uint16:
-        image = to_8_bit(image)
-        alpha = None if alpha is None else to_8_bit(alpha)
-    opacity = np.full(image.shape[:2], 255, np.uint8) if alpha is None else alpha
-    return np.dstack([image, opacity]).astype(np.uint8)
+    opacity = np.full(image.shape[:2], 255, np.uint8) if alpha is None else to_8_bit(alpha)
+    return np.dstack([to_8_bit(image), opacity])
 
 
 def _to_frame(rgba: RGBA, tick: int) -> av.VideoFrame:

@@ -1,16 +1,14 @@
-"""The journal of an unfinished output: what is needed to continue an interrupted conversion.
+"""The journal of an unfinished output, from which an interrupted conversion can be resumed.
 
     encoder ──► packet ─┬─► muxer ──► .name.PID.part ──► name
                         └─► .name.journal
 
-A file that its muxer has not finished can hardly be used, and each container breaks in its own way. So the packets are
-kept a second time, one after the other (`journal_file`). A run of the same conversion finds the journal, hands the
-muxer the complete packets, and lets the encoder start with the first frame that is missing.
+A file that its muxer has not finished is hardly usable. So the packets are kept a second time, one after the other
+(`journal_file`). The next run of the same conversion finds the journal, writes its complete packets to a new output,
+and encodes from the first missing frame on. For a sequence of images the journal holds no packets, but the name of the
+folder with the finished images, and how many of them are safely on the disk.
 
-For a sequence of images the journal holds no packets, but the name of the folder with the finished images, and how many
-of them are surely on the disk.
-
-The journal is removed when the output is complete. One process at a time can hold it.
+The journal is removed when the output is complete. Only one process at a time can hold it.
 """
 
 from __future__ import annotations
@@ -40,26 +38,26 @@ _PROTECT_AFTER = 600.0
 """Seconds of work after which a journal of other settings is replaced only with `overwrite=True`."""
 
 _SYNC_INTERVAL = 10.0
-"""Seconds between two times that the journal is written through to the disk."""
+"""Seconds between two flushes of the journal to the disk."""
 
 _NOTES_KEY = "told"
 """Header entry of the noted frames: {reason: [frame number, ..]}."""
 
 _MAX_NOTES = 300
-"""Most frames that are noted for one reason."""
+"""The most frames that are noted for one reason."""
 
 _TEMPORARY = re.compile(r"\.[^/\\]*\.(\d+|[0-9a-f]{8})\.part(\.[^/\\.]+)?")
 """Names of unfinished files (`betwixt.files`) and folders (`media.images.writer`)."""
 
 
 def journal_path(output: Path) -> Path:
-    """The journal of an output: hidden, inside a folder that exists, else beside the output."""
+    """The path of an output's journal: a hidden file inside an existing folder, else beside the output."""
     output = output.absolute()
     return output / ".betwixt.journal" if output.is_dir() else output.with_name(f".{output.name}.journal")
 
 
 def discard_journal(output: Path) -> None:
-    """Remove the journal of an output that is complete, unless a process holds it."""
+    """Remove the journal of a complete output, unless a process holds it."""
     path = journal_path(output)
     with contextlib.suppress(OSError, OutputError):
         if path.is_symlink() or not path.is_file():
@@ -76,10 +74,10 @@ def abort_output(abort: Callable[[], bool], error: BaseException) -> BaseExcepti
 
     Args:
         abort: Aborts it, and returns whether a journal is left.
-        error: What happened.
+        error: The error.
 
     Returns:
-        The exception to raise: `error` itself, or another one that says that the work is kept.
+        The exception to raise: `error` itself, or one that adds that the work is kept.
     """
     with defer_signals() as came:
         kept = abort()
@@ -95,18 +93,18 @@ class Journal:
 
     Args:
         output: The file or folder to be written.
-        settings: What its frames depend on; values that JSON does not know are stored as text.
-        overwrite: Whether a journal of other settings may be replaced, however much work is in it.
+        settings: All that its frames depend on; values that JSON does not know are stored as text.
+        overwrite: Whether a journal with much work and other settings may be replaced.
 
     Attributes:
         path: The journal's file.
         frames: Number of frames that it holds from an earlier run, from the first on without a gap.
-        folder: The unfinished folder of images of an earlier run; None if there is none.
+        folder: The unfinished folder of images of an earlier run, or None.
         notes: Messages for the user.
 
     Raises:
         OutputError: if another process is writing the output, or the journal cannot be written.
-        UsageError: if it holds much work of other settings.
+        UsageError: if it holds much work with other settings.
     """
 
     def __init__(self, output: Path, settings: Mapping[str, Any], overwrite: bool = False) -> None:
@@ -140,7 +138,7 @@ class Journal:
     # -- an earlier run
 
     def _can_resume(self, earlier: dict[str, Any], locked: bool, overwrite: bool) -> bool:
-        """Whether an earlier journal is of this conversion; removes what that run left and cannot be used."""
+        """Whether an earlier journal belongs to this conversion; removes unusable files of the earlier run."""
         left = self._find_temporary(earlier, locked)
         settings = self._header["settings"]
         changed = [key for key in settings if earlier["settings"].get(key) != settings[key]]
@@ -161,7 +159,7 @@ class Journal:
         return False
 
     def _find_temporary(self, earlier: dict[str, Any], locked: bool) -> Path | None:
-        """The unfinished file or folder of an earlier run, only if it is named like one."""
+        """The unfinished file or folder of an earlier run, if it has the name of one."""
         name = earlier.get("temporary")
         match = _TEMPORARY.fullmatch(name) if isinstance(name, str) else None
         if match is None:
@@ -175,7 +173,7 @@ class Journal:
 
     @property
     def images(self) -> int:
-        """Number of images in `folder` that are surely on the disk."""
+        """Number of images in `folder` that are safely on the disk."""
         count = self._header.get("images", 0)
         return count if isinstance(count, int) else 0
 
@@ -203,10 +201,10 @@ class Journal:
 
         Args:
             temporary: The muxer's unfinished file, or the folder of images; in the journal's own folder.
-            stream: The encoder's description of its stream, which must be the same for all packets.
+            stream: The encoder's stream parameters.
 
         Raises:
-            UsageError: if the earlier run's encoder described its stream otherwise.
+            UsageError: if the stream parameters of the earlier run differ.
         """
         description = f"{len(stream)} {zlib.crc32(stream)}"
         if self.frames and self._header.get("stream") != description:
@@ -225,17 +223,17 @@ class Journal:
             self._try(lambda file: file.write_header(self._header))
 
     def add_packet(self, data: bytes, number: int, dts: int | None, duration: int, key: bool) -> None:
-        """Keep a packet. On a full disk the journal ends here, and the output is written without it."""
+        """Keep a packet. If the disk is full, the journal ends here, and the output is written without it."""
         self._try(lambda file: file.append(JournalPacket(data, number, dts, duration, key)))
         if self._sync_is_due():
             self._try(self._sync)
 
     def add_images(self, count: int, new: list[Path]) -> bool:
-        """Note from time to time how many images are finished; returns whether it was done.
+        """Note at intervals how many images are finished; return whether it was done this time.
 
         Args:
             count: Number of finished images.
-            new: Those finished since the last time that it was done.
+            new: Those finished since the last call that returned True.
         """
         if self._file is None or self._full or not self._sync_is_due():
             return False
@@ -252,19 +250,15 @@ class Journal:
         return time.monotonic() - self._synced >= _SYNC_INTERVAL
 
     def _sync(self, file: JournalFile) -> None:
-        """Write it through to the disk."""
-        self._synced = time.monotonic()
-        self._note_work(file)
-        file.sync()
-
-    def _note_work(self, file: JournalFile) -> None:
-        now = time.monotonic()
+        """Note the time of work, and flush the file to the disk."""
+        now = self._synced = time.monotonic()
         self._header["worked"] += now - self._work_noted
         self._work_noted = now
         file.write_header(self._header)
+        file.sync()
 
     def _try(self, step: Callable[[JournalFile], None]) -> None:
-        """Do one step. If the disk is full, keep nothing more; what was kept before stays."""
+        """Do one step. If the disk is full, keep nothing more, but leave what was kept before."""
         if self._file is None or self._full:
             return
         try:
@@ -280,13 +274,13 @@ class Journal:
     # -- the end
 
     def discard(self) -> None:
-        """Remove it: the output is complete, or there is too little work to keep."""
+        """Remove the journal: the output is complete, or there is too little work to keep."""
         if self._file is not None:
             self._file.remove()
             self._file = None
 
     def suspend(self, images: int = 0, new: list[Path] | None = None) -> bool:
-        """Close it where the conversion stops before its end; returns whether it was worth keeping.
+        """Close the journal of a conversion that stops before its end; return whether it was worth keeping.
 
         Args:
             images: Number of finished images, for a sequence of images.
@@ -302,8 +296,7 @@ class Journal:
             _sync_files(new or [])
             if images:
                 self._header["images"] = images
-            self._note_work(self._file)
-            self._file.sync()
+            self._sync(self._file)
         self._close()
         return True
 
@@ -323,7 +316,7 @@ def _sync_files(paths: list[Path]) -> None:
 
 
 def _is_running(process: int) -> bool:
-    """Whether another process of this number runs; only POSIX can tell."""
+    """Whether another process with this id runs; always False outside POSIX."""
     if process == os.getpid() or os.name != "posix":
         return False
     try:
@@ -331,5 +324,5 @@ def _is_running(process: int) -> bool:
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):
-        pass  # it belongs to another user
+        pass  # the process belongs to another user
     return True

@@ -1,4 +1,4 @@
-"""The file in which a journal is kept, open and locked for one process.
+"""The file of a journal, locked for one process.
 
 {"format": 1, "settings": {..}, "temporary": "..", ..}    header: JSON, padded to 16 KiB
 "BTJP", number, dts, duration, key, length, CRC, data     one record per packet; times in ticks of the writer's clock
@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -28,7 +29,7 @@ FORMAT = 1
 HEADER_SIZE = 16 << 10
 
 _MIN_FREE_SPACE = 256 << 20
-"""Free bytes on the disk below which nothing more is kept."""
+"""Free bytes on the disk below which no more packets are kept."""
 
 _HEADER_START = b'{"format": '
 _PACKET = struct.Struct("<4sqqqBII")
@@ -38,15 +39,7 @@ _NO_DTS = -(1 << 63)
 
 @dataclass(frozen=True)
 class JournalPacket:
-    """An encoded packet of the video.
-
-    Attributes:
-        data: Its bytes.
-        number: Number of its frame.
-        dts: Decoding time in ticks; None if it has none.
-        duration: In ticks.
-        key: Whether it can be decoded without the packets before it.
-    """
+    """An encoded packet of frame `number`; decoding time and duration in ticks, `key` for a key frame."""
 
     data: bytes
     number: int
@@ -56,14 +49,14 @@ class JournalPacket:
 
 
 class JournalFile:
-    """An open journal. Nothing else reads or writes it until `close`, or until this process ends.
+    """An open journal, locked until `close` or until this process ends.
 
     Args:
-        path: The file; made if it does not exist, never reached through a link.
+        path: The file; created if it does not exist, never opened through a link.
         output: The output it belongs to, for messages.
 
     Attributes:
-        end: Where the next packet goes, in bytes from the beginning.
+        end: The position of the next packet, in bytes.
         is_locked: Whether the lock is held; False where the file system has no locks.
 
     Raises:
@@ -81,14 +74,14 @@ class JournalFile:
                 self._file.close()
                 raise OutputError(f"{output} is being written by another process: let it finish, or stop it.")
             self.is_locked = bool(locked)
-            # The process that held it may have finished, and removed it, between the two calls.
+            # The process that held the lock may have removed the file between the two calls.
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(self._file.fileno()), os.stat(path)):
                     return
             self._file.close()
 
     def is_journal(self) -> bool:
-        """Whether it begins as a journal does, of this or another format."""
+        """Whether the file begins as a journal of any format does."""
         self._file.seek(0)
         return self._file.read(len(_HEADER_START)) == _HEADER_START
 
@@ -115,17 +108,18 @@ class JournalFile:
         self._file.write(text.ljust(HEADER_SIZE - 1) + b"\n")
 
     def find_end(self) -> int:
-        """Set `end` behind the last packets that can be used, and return how many there are.
+        """Set `end` after the last usable packet, and return the number of usable packets.
 
-        A stream can be decoded up to any packet, in the order of decoding. Its frames have no gap between them where
-        the highest number among the first n packets is n - 1; `end` is the last such place.
+        Packets are in decoding order. The first n of them hold frames without a gap if the highest frame number is
+        n - 1.
         """
-        count = usable = 0
-        highest = -1
+        usable, highest = 0, -1
         with open(self.path, "rb") as file:
             file.seek(HEADER_SIZE)
-            while (packet := _read_packet(file)) is not None:
-                count += 1
+            for count in itertools.count(1):
+                packet = _read_packet(file)
+                if packet is None:
+                    break
                 highest = max(highest, packet.number)
                 if highest == count - 1:
                     self.end, usable = file.tell(), count
@@ -142,14 +136,14 @@ class JournalFile:
         self.end += len(record)
 
     def truncate(self) -> None:
-        """Remove all that follows `end`."""
+        """Cut the file off at `end`."""
         self._file.truncate(self.end)
 
     def sync(self) -> None:
-        """Write it through to the disk; an OSError where the disk is nearly full."""
+        """Flush the file to the disk; raise an OSError if the disk is nearly full."""
         os.fsync(self._file.fileno())
         if shutil.disk_usage(self.path.parent).free < _MIN_FREE_SPACE:
-            raise OSError("hardly any room left")
+            raise OSError("the disk is nearly full")
 
     def close(self) -> None:
         """Close it and release the lock."""
@@ -159,7 +153,7 @@ class JournalFile:
     def remove(self) -> None:
         """Remove it and release the lock."""
         try:
-            # Before the lock is released: afterwards it might be another process's.
+            # Before the lock is released: afterwards the file might be another process's.
             self.path.unlink(missing_ok=True)
             self.close()
         except PermissionError:
@@ -196,7 +190,7 @@ def read_packets(path: Path, count: int) -> Generator[JournalPacket, None, None]
 
 
 def _read_packet(file: IO[bytes]) -> JournalPacket | None:
-    """The next packet; None where no complete one follows."""
+    """The next packet, or None if no complete one follows."""
     head = file.read(_PACKET.size)
     if len(head) < _PACKET.size:
         return None

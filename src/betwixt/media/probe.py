@@ -1,7 +1,7 @@
-"""The description of an input video (`VideoInfo`), and the readers of metadata that only decoded frames carry.
+"""The description of an input video (`VideoInfo`), and access to metadata that only decoded frames carry.
 
-`media.reader` and `media.sequence` fill a `VideoInfo` from the container and the first decoded frame; the pipeline, the
-writer and the command `info` read it.
+`media.reader` and `media.sequence` make a `VideoInfo` from the container and the first decoded frame; the pipeline, the
+writer and the command `info` use it.
 """
 
 from __future__ import annotations
@@ -20,35 +20,21 @@ from betwixt.media.frames import bit_depth
 
 @dataclass(frozen=True)
 class HDR:
-    """Static HDR metadata (SMPTE ST 2086 and CTA-861.3).
+    """Static HDR metadata (SMPTE ST 2086 and CTA-861.3); None for what is not stated."""
 
-    Attributes:
-        primaries: Red, green, blue and white point as (x, y) chromaticities; None if not stated.
-        luminance: Lowest and highest luminance of the mastering display in cd/m2; None if not stated.
-        content_light: MaxCLL and MaxFALL in cd/m2; None if not stated.
-    """
-
-    primaries: tuple[tuple[Fraction, Fraction], ...] | None = None
-    luminance: tuple[Fraction, Fraction] | None = None
-    content_light: tuple[int, int] | None = None
+    primaries: tuple[tuple[Fraction, Fraction], ...] | None = None  # (x, y) of red, green, blue and the white point
+    luminance: tuple[Fraction, Fraction] | None = None  # lowest and highest of the mastering display, cd/m2
+    content_light: tuple[int, int] | None = None  # MaxCLL and MaxFALL, cd/m2
 
 
 @dataclass(frozen=True)
 class StreamInfo:
-    """One stream of a container.
-
-    Attributes:
-        index: Its number in the container.
-        kind: video, audio, subtitle, data or attachment.
-        codec: The codec's name, or the attachment's file name.
-        language: ISO 639 code, or None.
-        title: Its title, or None.
-    """
+    """One stream of a container."""
 
     index: int
-    kind: str
-    codec: str
-    language: str | None = None
+    kind: str  # video, audio, subtitle, data or attachment
+    codec: str  # the codec's name, or the attachment's file name
+    language: str | None = None  # ISO 639 code
     title: str | None = None
 
     def __str__(self) -> str:
@@ -58,52 +44,41 @@ class StreamInfo:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a video before it is read.
+    """The properties of a video, known before it is read."""
 
-    Attributes:
-        name: The file's name as given.
-        container: FFmpeg's name of the format, or "images".
-        codec: The video codec.
-        width: Width in pixels, as coded (before rotation).
-        height: Height in pixels.
-        pixel_format: FFmpeg's name, e.g. yuv420p10le.
-        rate: Frames a second: the exact constant rate, or the mean of a variable one.
-        variable: Whether the rate is variable.
-        start: When the first frame is shown, in seconds on the container's clock.
-        duration: The duration in seconds that the container states; None if it states none (a pipe).
-        frames: How many frames there are, as stated or computed from duration and rate; None if unknown.
-        colour: Primaries, transfer, matrix, range, chroma location.
-        hdr: Static HDR metadata, or None.
-        rotation: The display matrix as nine integers, or None if the video is upright.
-        aspect: The sample aspect ratio; None for square samples or if unknown.
-        interlaced: Whether the first frames are interlaced.
-        streams: All streams of the container.
-        metadata: The tags of the container.
-    """
-
-    name: str
-    container: str
+    name: str  # the file's name as given
+    container: str  # FFmpeg's name of the format, or "images"
     codec: str
-    width: int
+    width: int  # in pixels, as coded (before rotation)
     height: int
-    pixel_format: str
-    rate: Fraction
-    variable: bool
-    start: Fraction
-    duration: Fraction | None
-    frames: int | None
+    pixel_format: str  # FFmpeg's name, e.g. yuv420p10le
+    rate: Fraction  # frames per second: the exact constant rate, or the mean of a variable one
+    variable: bool  # whether the rate is variable
+    start: Fraction  # when the first frame is shown, in seconds on the container's clock
+    duration: Fraction | None  # in seconds, as stated by the container; None if it states none (a pipe)
+    frames: int | None  # as stated, or computed from duration and rate; None if unknown
     colour: Colour
     hdr: HDR | None = None
-    rotation: tuple[int, ...] | None = None
-    aspect: Fraction | None = None
-    interlaced: bool = False
-    streams: tuple[StreamInfo, ...] = ()
-    metadata: dict[str, str] = field(default_factory=dict)
+    rotation: tuple[int, ...] | None = None  # the display matrix as nine integers; None if the video is upright
+    aspect: Fraction | None = None  # the sample aspect ratio; None for square samples or if unknown
+    interlaced: bool = False  # whether the first frames are interlaced
+    streams: tuple[StreamInfo, ...] = ()  # all streams of the container
+    metadata: dict[str, str] = field(default_factory=dict)  # the tags of the container
 
     @property
     def depth(self) -> int:
-        """How many bits a sample has."""
+        """Bits per sample."""
         return bit_depth(self.pixel_format)
+
+
+def describe_stream(stream: Any) -> StreamInfo:
+    """Describe a stream of an open container."""
+    context = getattr(stream, "codec_context", None)
+    codec = context.name if context is not None else (getattr(stream, "name", None) or "")
+    tags = stream.metadata
+    if stream.type == "attachment":
+        codec = tags.get("filename", codec)
+    return StreamInfo(stream.index, stream.type, codec or "unknown", tags.get("language"), tags.get("title"))
 
 
 def hdr_of(frame: av.VideoFrame) -> HDR | None:
@@ -144,10 +119,7 @@ def rotation_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
 def dynamic_hdr(frame: av.VideoFrame) -> str | None:
     """The name of the frame's dynamic HDR metadata (HDR10+, Dolby Vision), which new frames cannot have, or None."""
     names = {"DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_METADATA": "Dolby Vision", "DOVI_RPU_BUFFER": "Dolby Vision"}
-    for data in _side_data(frame):
-        if data.type.name in names:
-            return names[data.type.name]
-    return None
+    return next((names[data.type.name] for data in _side_data(frame) if data.type.name in names), None)
 
 
 def _side_data(frame: av.VideoFrame) -> list[Any]:

@@ -4,22 +4,19 @@
                         └─► packets of the other streams ──► StreamPacket: copied to the output as it is
 
 Iterating over a `Reader` yields both in file order. A conversion (`pipeline`) makes new frames between the `Frame`s
-and hands each `StreamPacket` to `VideoWriter.copy`. What is known before that (size, rate, colour, HDR, the list of
-streams) is in `Reader.info`.
+and hands each `StreamPacket` to `VideoWriter.copy`. `Reader.info` has the size, rate, colour, HDR and list of streams.
 
 The steps between the container and the caller, each a generator over the one before it:
 
     _demux          packets, in file order
-    _decode         video packets become frames
-    _unify          all frames get the size and format of the first one; interlaced frames are split into fields
-    _add_times      each frame gets its number and its exact time; the end is checked against what the container says
-    _trim           only what lies between `start` and `end` is passed on
+    _decode         decodes video packets
+    _unify          converts all frames to the size and format of the first one; splits interlaced frames into fields
+    _add_times      gives each frame its number and its exact time; compares the end with what the container states
+    _trim           leaves out what lies outside `start` and `end`
 
-The reader goes through the input once and keeps only what the decoder keeps, so a film of any length takes constant
-memory, and a pipe works as well as a file. The first packets are read ahead of decoding to find the exact rate
-(`timeline.find_grid`), because containers round the time of each frame.
-
-Damage does not end the reading as long as the decoder can continue; `Reader.damage` describes the first problem.
+The input is read once and memory is constant, so a film of any length and a pipe work as well as a file. The first
+packets are read ahead of decoding to find the exact rate (`timeline.find_grid`), because containers round the time of
+each frame. Reading goes on after damage if the decoder can; `Reader.damage` describes the first problem.
 """
 
 from __future__ import annotations
@@ -43,48 +40,36 @@ from betwixt.errors import InputError
 from betwixt.files import error_text
 from betwixt.media.colour import chroma_location, colour_of
 from betwixt.media.container import InterruptiblePipe, open_container
-from betwixt.media.frames import to_supported_format
-from betwixt.media.probe import StreamInfo, VideoInfo, dynamic_hdr, hdr_of, rotation_matrix
+from betwixt.media.frames import drain_graph, to_supported_format
+from betwixt.media.probe import VideoInfo, describe_stream, dynamic_hdr, hdr_of, rotation_matrix
 from betwixt.media.timeline import Grid, find_grid
 
 _PEEK_PACKETS = 240
-"""How many video packets are read ahead to find the rate."""
+"""Number of video packets that are read ahead to find the rate."""
 
 _PEEK_BYTES = 64 << 20
-"""How many bytes of packets are held for that at most."""
+"""The most bytes of packets held for that."""
 
 _MAX_FAILURES = 1000
-"""After how many packets that cannot be decoded the reader gives up."""
+"""Number of packets that cannot be decoded after which the reader gives up."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded frame.
+    """A decoded frame."""
 
-    Attributes:
-        index: Its number in the stream, from 0.
-        video: The frame as the decoder gave it.
-        time: Its presentation time in seconds on the container's clock; exact.
-        duration: How long it is shown, in seconds, if the container says so; otherwise one frame of the rate.
-    """
-
-    index: int
-    video: av.VideoFrame
-    time: Fraction
-    duration: Fraction
+    index: int  # number in the stream, from 0
+    video: av.VideoFrame  # as decoded
+    time: Fraction  # exact presentation time, in seconds on the container's clock
+    duration: Fraction  # in seconds, as stated by the container or else one frame of the rate
 
 
 @dataclass(frozen=True)
 class StreamPacket:
-    """A packet of a stream other than the video, to be copied.
+    """A packet of a stream other than the video, to be copied."""
 
-    Attributes:
-        packet: The packet as it is in the input.
-        time: Its presentation time in seconds on the container's clock, or None.
-    """
-
-    packet: av.Packet[Any]
-    time: Fraction | None
+    packet: av.Packet[Any]  # as it is in the input
+    time: Fraction | None  # presentation time, in seconds on the container's clock
 
 
 class Reader:
@@ -99,15 +84,15 @@ class Reader:
         threads: Decoder threads; 0 lets the decoder choose.
 
     Attributes:
-        name: What messages call the input.
-        info: What is known of the video.
+        name: The input's name in messages.
+        info: The properties of the video.
         stream: PyAV's video stream.
         container: The open container, for its streams, chapters and attachments.
-        damage: The first damage that was found, in words; None so far. Complete after the last frame.
-        notes: What else the user should know.
+        damage: A description of the first damage found so far, or None.
+        notes: Other messages for the user.
 
     Raises:
-        InputError: if it is no video that can be read.
+        InputError: if it is not a readable video.
     """
 
     def __init__(
@@ -122,9 +107,8 @@ class Reader:
         self.name = str(source) if isinstance(source, (str, Path)) else "standard input"
         self.damage: str | None = None
         self.notes: list[str] = []
-        self._start, self._end = start, end
+        self._start, self._end, self._past_end = start, end, False
         self._interlaced = interlaced
-        self._past_end = False
         self._latest = Fraction(0)  # the end of the last packet of any stream
         self._pipe: InterruptiblePipe | None = None
         if isinstance(source, io.FileIO) and not source.seekable() and hasattr(select, "poll"):
@@ -142,7 +126,7 @@ class Reader:
             raise
 
     def _prepare(self, threads: int) -> None:
-        """Find the rate, and decode the first frame for what only a frame can tell."""
+        """Find the rate, and decode the first frame for the properties that only a frame has."""
         self.stream = self._choose_stream()
         self.stream.codec_context.thread_type = "AUTO"
         if threads:
@@ -156,15 +140,30 @@ class Reader:
             self._seek(times)
         self._items = self._add_times(self._unify(self._decode()))
         self._first_items: list[Frame | StreamPacket] = []
-        first = self._read_first_frame()
+        # What comes up to the first frame is kept for `__iter__`.
+        first = None
+        for item in self._items:
+            self._first_items.append(item)
+            if isinstance(item, Frame):
+                first = item
+                break
+        if first is None:
+            because = f" ({self.damage})" if self.damage else ""
+            raise InputError(f"{self.name} has no frame that can be decoded{because}.")
         self.info = self._describe(first, times)
-        if self.info.interlaced:
-            self._check_interlaced()
+        if self.info.interlaced and self._interlaced == "refuse":
+            raise InputError(
+                f'{self.name} is interlaced: pass `interlaced="deinterlace"` to make each field a frame, or '
+                '`interlaced="ignore"` if it is progressive after all.'
+            )
+        if self.info.interlaced and self._interlaced == "deinterlace":
+            frames = None if self.info.frames is None else 2 * self.info.frames
+            self.info = dataclasses.replace(self.info, rate=2 * self._rate, frames=frames)
 
     # -- opening
 
     def _choose_stream(self) -> Any:
-        """The first video stream that is no cover picture."""
+        """The first video stream that is not a cover picture."""
         streams = self.container.streams
         videos = [s for s in streams.video if not s.disposition & av.stream.Disposition.attached_pic]
         if not videos:
@@ -193,10 +192,10 @@ class Reader:
             raise self._pipe.interrupt
 
     def _peek(self) -> list[Fraction]:
-        """Read ahead: the times of the first frames in order. The packets are kept for `_decode`."""
+        """Read ahead; return the times of the first frames, in order. The packets are kept for `_decode`."""
         self._peeked: list[av.Packet[Any]] = []
-        # AVI and raw streams have no presentation times (what the demuxer gives for AVI is decoding order): their
-        # frames follow each other at the rate.
+        # AVI (whose demuxer gives times in decoding order) and raw streams have no presentation times: their frames
+        # follow each other at the rate.
         without_pts = self.container.format.name == "avi"
         self._unstamped = True
         stamps: list[int] = []
@@ -217,7 +216,7 @@ class Reader:
         return [stamp * self._tick for stamp in sorted(set(stamps))]
 
     def _find_rate(self, times: list[Fraction]) -> None:
-        """Set the rate, and the grid of exact times if the rate is constant."""
+        """Set `_rate`, and `_grid`, the exact times, if the rate is constant."""
         declared = [self.stream.average_rate, self.stream.base_rate, self.stream.guessed_rate]
         self._grid: Grid | None = find_grid(times, self._tick, declared) if times else None
         if self._grid is not None:
@@ -229,7 +228,7 @@ class Reader:
         self._rate = Fraction(rate)
 
     def _seek(self, times: list[Fraction]) -> None:
-        """Go to the last key frame before the start, if the container can."""
+        """Seek to the last key frame before the start, if the container can."""
         target = self._first_time + (self._start or 0)
         if times and target <= times[-1]:
             return  # within what has been read ahead: decode from the beginning
@@ -239,15 +238,6 @@ class Reader:
             return  # a pipe: everything before the start is read and dropped
         self._peeked = []
         self._packets = self._demux()
-
-    def _read_first_frame(self) -> Frame:
-        """Decode up to the first frame; all that came until then is kept in `_first_items` for `__iter__`."""
-        for item in self._items:
-            self._first_items.append(item)
-            if isinstance(item, Frame):
-                return item
-        because = f" ({self.damage})" if self.damage else ""
-        raise InputError(f"{self.name} has no frame that can be decoded{because}.")
 
     def _describe(self, first: Frame, times: list[Fraction]) -> VideoInfo:
         stream, container, frame = self.stream, self.container, first.video
@@ -278,7 +268,7 @@ class Reader:
             rotation=rotation_matrix(frame),
             aspect=aspect if aspect and aspect != 1 else None,
             interlaced=self._is_interlaced(frame),
-            streams=tuple(_stream_info(s) for s in container.streams),
+            streams=tuple(map(describe_stream, container.streams)),
             metadata=dict(container.metadata),
         )
 
@@ -292,29 +282,19 @@ class Reader:
         # FFmpeg's AVFieldOrder: 0 unknown, 1 progressive, 2 to 5 the four interlaced orders.
         return bool(frame.interlaced_frame) or getattr(self.stream.codec_context, "field_order", 0) in (2, 3, 4, 5)
 
-    def _check_interlaced(self) -> None:
-        if self._interlaced == "refuse":
-            raise InputError(
-                f'{self.name} is interlaced: pass `interlaced="deinterlace"` to make each field a frame, or '
-                '`interlaced="ignore"` if it is progressive after all.'
-            )
-        if self._interlaced == "deinterlace":
-            frames = None if self.info.frames is None else 2 * self.info.frames
-            self.info = dataclasses.replace(self.info, rate=2 * self._rate, frames=frames)
-
     # -- reading
 
     @property
     def earliest_start(self) -> Fraction:
-        """When the first of all streams begins, in seconds on the container's clock: the time that becomes 0."""
+        """When the first of all streams begins, in seconds on the container's clock: time 0 of the output."""
         first = self.container.start_time
         return self.info.start if first is None else min(self.info.start, Fraction(first, av.time_base))
 
     @property
     def stated_end(self) -> Fraction | None:
-        """Where the container says that a video of variable rate ends, on its clock; None if it says nothing.
+        """The end that the container states for a video of variable rate, in seconds on its clock, or None.
 
-        Serves as the end of the last frame, whose duration is often not stated.
+        It ends the last frame, whose own duration is often not stated.
         """
         if self._grid is not None or not self.stream.duration:
             return None
@@ -322,15 +302,15 @@ class Reader:
         return end
 
     def __iter__(self) -> Iterator[Frame | StreamPacket]:
-        """Yield the frames and the other streams' packets in file order, without what lies outside start and end.
+        """Yield the frames and the other streams' packets between start and end, in file order.
 
-        For interpolation up to the very limits, the last frame at or before the start and the first one at or after
-        the end are included.
+        The last frame at or before the start and the first one at or after the end are included, so that frames can be
+        interpolated up to the limits.
         """
         return self._trim(itertools.chain(self._first_items, self._items))
 
     def stop(self) -> None:
-        """Stop waiting for a pipe, whose reading then ends as at its end. May be called from any thread."""
+        """Stop waiting for a pipe, as if it had ended. May be called from any thread."""
         if self._pipe is not None:
             self._pipe.stopped = True
 
@@ -345,7 +325,7 @@ class Reader:
         self.close()
 
     def _decode(self) -> Iterator[av.VideoFrame | StreamPacket]:
-        """Turn the packets of the video stream into frames, and wrap those of the other streams."""
+        """Decode the packets of the video stream, and wrap those of the other streams."""
         failures = 0
         end = None if self._end is None else self._first_time + self._end
         for packet in itertools.chain(self._peeked, self._packets):
@@ -379,9 +359,9 @@ class Reader:
         self._peeked = []
 
     def _unify(self, items: Iterator[av.VideoFrame | StreamPacket]) -> Iterator[av.VideoFrame | StreamPacket]:
-        """Bring all frames to the size and format of the first one; split them into fields to deinterlace."""
+        """Convert all frames to the size and format of the first one; deinterlace them where that is asked for."""
         shape: tuple[int, int, str] | None = None
-        deinterlacer: _Deinterlacer | None = None
+        graph: av.filter.Graph | None = None
         for item in items:
             if isinstance(item, StreamPacket):
                 yield item
@@ -390,18 +370,18 @@ class Reader:
             if shape is None:
                 shape = (frame.width, frame.height, frame.format.name)
                 if self._interlaced == "deinterlace" and self._is_interlaced(frame):
-                    deinterlacer = _Deinterlacer(frame, self._tick)
+                    graph = _build_deinterlacer(frame, self._tick)
             elif (frame.width, frame.height, frame.format.name) != shape:
                 frame = frame.reformat(width=shape[0], height=shape[1], format=shape[2])
                 note = f"The video changes its size or format on the way; all is brought to {shape[0]}x{shape[1]}."
                 if note not in self.notes:
                     self.notes.append(note)
-            if deinterlacer is None:
+            if graph is None:
                 yield frame
             else:
-                yield from deinterlacer.push(frame)
-        if deinterlacer is not None:
-            yield from deinterlacer.flush()
+                yield from _deinterlace(graph, frame)
+        if graph is not None:
+            yield from _deinterlace(graph, None)
 
     def _add_times(self, items: Iterator[av.VideoFrame | StreamPacket]) -> Iterator[Frame | StreamPacket]:
         """Give each frame its number, its exact time and its duration."""
@@ -435,7 +415,7 @@ class Reader:
             self._check_truncated(previous + duration)
 
     def _trim(self, items: Iterator[Frame | StreamPacket]) -> Iterator[Frame | StreamPacket]:
-        """Leave out what lies outside `start` and `end`."""
+        """Leave out what lies outside `start` and `end`; see `__iter__`."""
         start = self.info.start + (self._start or 0)
         end = None if self._end is None else self.info.start + self._end
         before: Frame | None = None
@@ -463,13 +443,12 @@ class Reader:
     def _note_damage(self, what: str, packet: av.Packet[Any] | None = None) -> None:
         """Remember the first damage, and where it is."""
         if self.damage is None:
-            place = ""
             if packet is not None and packet.pts is not None:
-                place = f" at {float(packet.pts * packet.time_base):.2f} s"
-            self.damage = f"{what}{place}"
+                what += f" at {float(packet.pts * packet.time_base):.2f} s"
+            self.damage = what
 
     def _check_truncated(self, end: Fraction) -> None:
-        """Compare where the video ended with where the container says that it ends."""
+        """Compare the end of the video with the end that the container states."""
         if self._end is not None or self.damage is not None:
             return
         container = self.container
@@ -487,50 +466,19 @@ class Reader:
                 self._note_damage(f"the file is cut off: {float(missing):.1f} s are missing at its end")
 
 
-class _Deinterlacer:
-    """Turns each interlaced frame into two progressive ones, one for each field (FFmpeg's bwdif)."""
-
-    def __init__(self, first: av.VideoFrame, tick: Fraction) -> None:
-        self._graph = av.filter.Graph()
-        source = self._graph.add_buffer(
-            width=first.width, height=first.height, format=first.format, time_base=first.time_base or tick
-        )
-        bwdif = self._graph.add("bwdif", "mode=send_field:deint=all")
-        sink = self._graph.add("buffersink")
-        source.link_to(bwdif)
-        bwdif.link_to(sink)
-        self._graph.configure()
-
-    def push(self, frame: av.VideoFrame) -> list[av.VideoFrame]:
-        """Take a frame; return the frames that are finished (the filter looks one frame ahead)."""
-        self._graph.push(frame)
-        return self._pull()
-
-    def flush(self) -> list[av.VideoFrame]:
-        """Return the remaining frames."""
-        self._graph.push(None)
-        return self._pull()
-
-    def _pull(self) -> list[av.VideoFrame]:
-        frames: list[av.VideoFrame] = []
-        while True:
-            try:
-                frame = self._graph.vpull()
-            except (av.error.BlockingIOError, av.error.EOFError):
-                return frames
-            frame.duration = 0  # the filter gives each field the duration of the whole frame
-            frames.append(frame)
+def _build_deinterlacer(first: av.VideoFrame, tick: Fraction) -> av.filter.Graph:
+    """A filter (bwdif) that makes a progressive frame of each field."""
+    graph = av.filter.Graph()
+    base = first.time_base or tick
+    source = graph.add_buffer(width=first.width, height=first.height, format=first.format, time_base=base)
+    bwdif = graph.add("bwdif", "mode=send_field:deint=all")
+    graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
+    return graph
 
 
-def _stream_info(stream: Any) -> StreamInfo:
-    context = getattr(stream, "codec_context", None)
-    codec = context.name if context is not None else (getattr(stream, "name", None) or "")
-    if stream.type == "attachment":
-        codec = stream.metadata.get("filename", codec)
-    return StreamInfo(
-        index=stream.index,
-        kind=stream.type,
-        codec=codec or "unknown",
-        language=stream.metadata.get("language"),
-        title=stream.metadata.get("title"),
-    )
+def _deinterlace(graph: av.filter.Graph, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
+    """Filter a frame (None: the end); yield the finished frames. The filter looks one frame ahead."""
+    graph.push(frame)
+    for field in drain_graph(graph):
+        field.duration = 0  # the filter gives each field the duration of the whole frame
+        yield field

@@ -1,6 +1,6 @@
 """Image sequences and GIFs in place of a video file.
 
-`ImageSource` is read as `Reader` is; `ImageSink` and `GifSink` are written as `VideoWriter` is.
+`ImageSource` has the interface of `Reader`; `ImageSink` and `GifSink` have that of `VideoWriter`.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class ImageSource:
             rate=rate,
             variable=False,
             start=Fraction(0),
-            duration=self._images.count / rate,
-            frames=self._images.count,
+            duration=len(self._images) / rate,
+            frames=len(self._images),
             colour=colour_of(first, chroma_location(first)),
         )
 
@@ -81,7 +81,29 @@ class ImageSource:
         """Nothing to do: no file is open between two images."""
 
 
-class ImageSink:
+class _Sink:
+    """What image and GIF sinks have in common: they hold no other streams, and keep no packets in a journal.
+
+    Attributes:
+        lost: The streams of the input that they cannot hold.
+        notes: Other messages for the user.
+        resumed_frames: Number of frames, from the first on, that an earlier run has left. Call `write_from_journal` for
+            each of these, in order, instead of `write`.
+    """
+
+    def __init__(self, source: VideoInfo) -> None:
+        self.lost = [str(s) for s in source.streams if s.kind in ("audio", "subtitle")]
+        self.notes: list[str] = []
+        self.resumed_frames = 0
+
+    def write_from_journal(self) -> None:
+        """Nothing to do: the earlier run has written the image."""
+
+    def copy(self, item: StreamPacket) -> None:
+        """Nothing to do: there are no other streams."""
+
+
+class ImageSink(_Sink):
     """Frames as numbered images.
 
     Args:
@@ -90,10 +112,6 @@ class ImageSink:
         quality: 1 to 100 for JPEG and WebP, or None for the default.
         overwrite: Whether existing images may be replaced.
         journal: Says where an interrupted run has left its images; None to keep nothing for another run.
-
-    Attributes:
-        resumed_frames: How many images, from the first on, an earlier run has left. Call `write_from_journal` for each
-            of these, in order, instead of `write`.
     """
 
     def __init__(
@@ -104,19 +122,15 @@ class ImageSink:
         overwrite: bool,
         journal: Journal | None = None,
     ) -> None:
-        self.lost = _lost_streams(source)
-        self.notes: list[str] = []
+        super().__init__(source)
         self._journal = journal
         self._new: list[Path] = []  # images that the journal does not know yet
         unfinished = None if journal is None or journal.folder is None else (journal.folder, journal.images)
         try:
             self._writer = ImageWriter(
-                location,
-                quality=_parse_quality(quality),
-                overwrite=overwrite,
-                unfinished=unfinished,
+                location, quality=_parse_quality(quality), overwrite=overwrite, unfinished=unfinished,
                 keep_on_failure=journal is not None,
-            )
+            )  # fmt: skip
         except BaseException:
             if journal is not None:
                 journal.suspend()
@@ -133,32 +147,21 @@ class ImageSink:
             if self._journal.add_images(self._writer.count, self._new):
                 self._new.clear()
 
-    def write_from_journal(self) -> None:
-        """Nothing to do: the earlier run has written the image."""
-
-    def copy(self, item: StreamPacket) -> None:
-        """Nothing to do: images have no other streams."""
-
     def commit(self) -> None:
-        """Move the images to their place."""
+        """Move the images to their folder."""
         self._writer.commit()
         if self._journal is not None:
             self.notes += self._journal.notes
             self._journal.discard()
 
     def abort(self) -> bool:
-        """Remove what has been written, unless it is worth continuing; returns whether it is kept."""
+        """Remove the images, unless there is enough to resume from; return whether they are kept."""
         kept = self._journal is not None and self._journal.suspend(self._writer.count, self._new)
         if kept:
             self._writer.keep_unfinished()
         else:
             self._writer.abort()
         return kept
-
-
-def _lost_streams(source: VideoInfo) -> list[str]:
-    """The streams of the input that images and GIFs cannot hold."""
-    return [str(s) for s in source.streams if s.kind in ("audio", "subtitle")]
 
 
 def _parse_quality(quality: str | None) -> int | None:
@@ -168,7 +171,7 @@ def _parse_quality(quality: str | None) -> int | None:
         raise UsageError(f"The quality '{quality}' is not a number: give 1 to 100.") from None
 
 
-class GifSink:
+class GifSink(_Sink):
     """Frames as a GIF that repeats for ever.
 
     Args:
@@ -179,9 +182,7 @@ class GifSink:
     """
 
     def __init__(self, path: Path, source: VideoInfo, rate: Fraction, overwrite: bool) -> None:
-        self.resumed_frames = 0  # nothing is kept for another run
-        self.lost = _lost_streams(source)
-        self.notes: list[str] = []
+        super().__init__(source)
         self._rate = rate
         self._writer = GifWriter(path, source.width, source.height, rate, overwrite=overwrite)
 
@@ -189,17 +190,11 @@ class GifSink:
         """Write frame `index`."""
         self._writer.write(frame, index / self._rate)
 
-    def write_from_journal(self) -> None:
-        """Not to be called: there are no resumed frames."""
-
-    def copy(self, item: StreamPacket) -> None:
-        """Nothing to do: a GIF has no other streams."""
-
     def commit(self) -> None:
-        """Move the file to its place."""
+        """Move the finished file into place."""
         self._writer.commit()
 
     def abort(self) -> bool:
-        """Remove what has been written; does nothing after `commit`."""
+        """Remove the unfinished file; no effect after `commit`."""
         self._writer.abort()
         return False

@@ -1,18 +1,17 @@
-"""Copies everything of an input but its video stream: audio, subtitles, attachments, data, chapters and tags.
+"""Copies all of an input but its video stream: audio, subtitles, attachments, data, chapters and tags.
 
     StreamPacket ──┬─► same packet, new times ────────────────────────► output container
                    └─► AudioStretcher (other speed or other codec) ───►
 
-`VideoWriter` owns one `StreamCopier` for each output. `add_streams` runs once, before anything is written: it adds a
-stream to the output for each stream that the container takes, and collects what it does not take in `lost`. `write`
-then takes the packets one by one.
+Each `VideoWriter` has one `StreamCopier`. Before anything is written, `add_streams` adds a stream to the output for
+each stream that the container takes, and lists the others in `lost`. `write` then takes the packets one by one.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from operator import methodcaller
 from typing import Any
 
 import av
@@ -21,6 +20,8 @@ import av.error
 from av.audio.stream import AudioStream
 
 from betwixt.media.audio import AudioStretcher
+from betwixt.media.container import can_mux
+from betwixt.media.probe import describe_stream
 from betwixt.media.reader import StreamPacket
 from betwixt.media.timeline import TimeMap
 
@@ -47,7 +48,7 @@ class StreamCopier:
         container: FFmpeg's name of its format.
         time_map: From input times to output times.
         lost: What the container cannot hold is appended here, for one warning.
-        notes: What else the user should know is appended here.
+        notes: Other messages for the user are appended here.
     """
 
     def __init__(
@@ -66,13 +67,9 @@ class StreamCopier:
     # -- before anything is written
 
     def add_streams(self, source: av.container.InputContainer, video: Any, audio: str, without: Sequence[str]) -> None:
-        """Add a stream to the output for each stream of the input but `video`, and copy chapters and tags.
+        """Add an output stream for each stream of `source` except `video`; copy chapters and tags.
 
-        Args:
-            source: The open input.
-            video: Its video stream.
-            audio: "copy", "drop" or "stretch".
-            without: Attachments and tags of these names are left out.
+        The arguments are those of `VideoWriter.copy_streams`.
         """
         for stream in source.streams:
             is_attachment = stream.type == "attachment"
@@ -91,8 +88,8 @@ class StreamCopier:
             ):
                 self._reencode(stream)
             else:
-                self._lost.append(_describe_stream(stream))
-        self._copy_container_tags(source, without)
+                self._lost.append(str(describe_stream(stream)))
+        self._copy_tags_and_chapters(source, without)
 
     def _add_stretcher(self, stream: AudioStream, factor: Fraction) -> AudioStretcher:
         stretcher = AudioStretcher(stream, self._output, self._container, factor)
@@ -102,44 +99,32 @@ class StreamCopier:
 
     def _reencode(self, stream: AudioStream) -> None:
         """Keep audio whose codec the container does not take, encoded again at the same speed."""
+        name = str(describe_stream(stream))
         try:
-            stretcher = self._add_stretcher(stream, Fraction(1))
+            codec = self._add_stretcher(stream, Fraction(1)).stream.codec_context.name
         except (ValueError, av.error.FFmpegError):
-            self._lost.append(_describe_stream(stream))
-            return
-        codec = stretcher.stream.codec_context.name
-        self._notes.append(f"{self._container} does not take {_describe_stream(stream)}: it is encoded as {codec}.")
+            self._lost.append(name)
+        else:
+            self._notes.append(f"{self._container} does not take {name}: it is encoded as {codec}.")
 
     def _add_copy(self, stream: Any) -> None:
-        if stream.type == "attachment" and self._container != "matroska":
-            self._lost.append(f"attachment {stream.metadata.get('filename', '')}".strip())
-            return
         try:
+            if stream.type == "attachment" and self._container != "matroska":
+                raise ValueError("only Matroska has attachments")
             copy = self._output.add_stream_from_template(stream, opaque=True)
         except (ValueError, av.error.FFmpegError):
-            self._lost.append(_describe_stream(stream))
+            self._lost.append(str(describe_stream(stream)))
             return
         copy_tags(stream, copy, self._container)
         if stream.type != "attachment":
             self._copies[stream.index] = copy
 
     def _can_hold(self, stream: Any) -> bool:
-        """Whether the container takes this stream; only writing a header tells, so one is written to memory."""
-        if self._container == "yuv4mpegpipe":
+        if self._container == "yuv4mpegpipe" or stream.type not in ("audio", "video", "subtitle", "data"):
             return False
-        if stream.type not in ("audio", "video", "subtitle", "data"):
-            return False
-        try:
-            with io.BytesIO() as memory:
-                trial = av.open(memory, "w", format=self._container)
-                trial.add_stream_from_template(stream, opaque=True)
-                trial.start_encoding()
-                trial.close()
-        except (ValueError, RuntimeError, av.error.FFmpegError):
-            return False
-        return True
+        return can_mux(self._container, methodcaller("add_stream_from_template", stream, opaque=True))
 
-    def _copy_container_tags(self, source: av.container.InputContainer, without: Sequence[str]) -> None:
+    def _copy_tags_and_chapters(self, source: av.container.InputContainer, without: Sequence[str]) -> None:
         if self._container == "yuv4mpegpipe":
             return
         tags = {k: v for k, v in source.metadata.items() if not _is_stale(k) and k not in without}
@@ -147,9 +132,6 @@ class StreamCopier:
         if self._container == "mp4":
             unknown = sorted(k for k in tags if k.lower() not in _MP4_TAGS and not k.lower().startswith("com.apple"))
             self._lost += [f"tag {key}" for key in unknown]
-        self._copy_chapters(source)
-
-    def _copy_chapters(self, source: av.container.InputContainer) -> None:
         try:
             chapters = source.chapters()
         except av.error.FFmpegError:
@@ -213,11 +195,3 @@ def copy_tags(source: Any, target: Any, container: str) -> None:
 def _is_stale(key: str) -> bool:
     lower = key.lower()
     return lower in _STALE_TAGS or lower.startswith(_STALE_PREFIXES)
-
-
-def _describe_stream(stream: Any) -> str:
-    """A stream as messages name it: "audio aac (eng)"."""
-    context = getattr(stream, "codec_context", None)
-    codec = context.name if context is not None else ""
-    language = stream.metadata.get("language")
-    return " ".join(part for part in (stream.type, codec, f"({language})" if language else "") if part)

@@ -41,7 +41,7 @@ class Clock:
 
     Args:
         start: The time of output frame 0, in seconds.
-        rate: Output frames for each second of the source, > 0.
+        rate: Output frames per second of the source, > 0.
 
     Attributes:
         index: The number of the next output frame.
@@ -53,19 +53,11 @@ class Clock:
     """
 
     def __init__(self, start: Fraction, rate: Fraction) -> None:
-        self.start = start
-        self.rate = rate
-        self.index = 0
+        self.start, self.rate, self.index = start, rate, 0
 
-    def until(self, time: Fraction) -> Iterator[tuple[int, Fraction]]:
-        """Yield the number and time of each next output frame before `time`."""
-        while (now := self.start + self.index / self.rate) < time:
-            self.index += 1
-            yield self.index - 1, now
-
-    def onwards(self) -> Iterator[tuple[int, Fraction]]:
-        """Yield the number and time of each next output frame, without an end."""
-        while True:
+    def until(self, time: Fraction | None) -> Iterator[tuple[int, Fraction]]:
+        """Yield the number and time of each next output frame before `time`; without an end for None."""
+        while time is None or self.start + self.index / self.rate < time:
             now = self.start + self.index / self.rate
             self.index += 1
             yield self.index - 1, now
@@ -73,60 +65,48 @@ class Clock:
 
 @dataclass(frozen=True)
 class TimeMap:
-    """Maps times of the input to times of the output: ``(time - zero) * scale``.
+    """Maps times of the input to times of the output, in seconds: ``(time - zero) * scale``."""
 
-    Attributes:
-        zero: The input time that becomes 0 in the output, in seconds.
-        scale: How many times slower the output plays; 1 for the same speed.
-    """
-
-    zero: Fraction = Fraction(0)
-    scale: Fraction = Fraction(1)
+    zero: Fraction = Fraction(0)  # the input time that becomes 0 in the output
+    scale: Fraction = Fraction(1)  # the factor by which the output is slower
 
     def __call__(self, time: Fraction) -> Fraction:
-        """The output time of an input time, in seconds."""
         return (time - self.zero) * self.scale
 
 
 def frame_count(duration: Fraction, rate: Fraction) -> int:
-    """How many frames at `rate` begin within `duration` seconds."""
+    """The number of frames at `rate` that begin within `duration` seconds."""
     return math.ceil(duration * rate)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The exact times of a video of constant rate, whose container has rounded them.
+    """The exact times of a video of constant rate, whose container has rounded them."""
 
-    Attributes:
-        rate: Frames a second.
-        origin: The time of frame 0 in seconds.
-        tolerance: How far rounding may have moved a frame, in seconds.
-    """
-
-    rate: Fraction
-    origin: Fraction
-    tolerance: Fraction
+    rate: Fraction  # frames per second
+    origin: Fraction  # the time of frame 0, in seconds
+    tolerance: Fraction  # the largest rounding error of a time, in seconds
 
     def number(self, time: Fraction) -> int:
         """The number of the grid point nearest to `time`."""
         return round((time - self.origin) * self.rate)
 
     def contains(self, time: Fraction) -> bool:
-        """Whether `time` is a grid point, apart from rounding."""
+        """Whether `time` is a grid point within `tolerance`."""
         return abs(self.origin + self.number(time) / self.rate - time) <= self.tolerance
 
     def snap(self, time: Fraction) -> Fraction:
-        """Move `time` to its grid point; a time that is no grid point is returned as it is."""
+        """Move `time` to its grid point; other times are returned as they are."""
         return self.origin + self.number(time) / self.rate if self.contains(time) else time
 
 
 def find_grid(times: Sequence[Fraction], tick: Fraction, declared: Sequence[Fraction | None]) -> Grid | None:
-    """Find the constant rate at which all `times` follow each other, apart from the container's rounding.
+    """Find the constant rate of all `times`, apart from the container's rounding.
 
     Args:
         times: Times of the first frames in seconds, increasing.
         tick: The container's resolution in seconds; each time is off by less than this.
-        declared: The rates that the container states, the most reliable first; None where it states none.
+        declared: The rates that the container states, the most reliable first.
 
     Returns:
         The grid, or None for a variable rate. Up to a tenth of the frames may be missing from it (a capture that

@@ -28,17 +28,11 @@ _STEPS = 1 << 16
 
 @dataclass(frozen=True)
 class Transfer:
-    """A transfer characteristic.
-
-    Attributes:
-        name: Its common name.
-        decode: Converts code values in [0, 1] to light in [0, 1].
-        encode: Converts light to code values.
-    """
+    """A transfer characteristic."""
 
     name: str
-    decode: Callable[[Values], Values]
-    encode: Callable[[Values], Values]
+    decode: Callable[[Values], Values]  # from code values in [0, 1] to light in [0, 1]
+    encode: Callable[[Values], Values]  # from light to code values
 
     @cached_property
     def _table(self) -> NDArray[np.float32]:

@@ -1,22 +1,21 @@
-"""Writes a video file: encodes frames in order, copies everything else, and moves the finished file into place.
+"""Writes a video file: encodes frames in order, copies the other streams, and moves the finished file into place.
 
     frame, number ── encode ──────────────► packets ─┐
     packets of an earlier run's journal ────────────►├─ mux ──► .name.part ── commit ──► name
     packets of the other streams (stream_copier) ───►┘
 
-A caller (a conversion in `pipeline`, the video codec) goes through these steps:
+A caller (a conversion in `pipeline`, the video codec) takes these steps:
 
     writer = VideoWriter(path, reader.info, rate)              chooses encoder, quality and pixel format; opens the file
     writer.copy_streams(reader.container, reader.stream, ..)   optional: audio, subtitles, chapters, tags
     writer.write(frame, k); writer.copy(packet); ..            frames in order; packets as the reader gives them
     writer.commit()                                            or abort(), which leaves no trace of the output
 
-Frame k is shown at ``start + k / rate``, as exactly as the container can store it. The times of copied packets are
-moved by the same amount as the video's. What the container cannot hold is collected in `lost`, for one warning.
-Nothing appears under the output's name before `commit`.
+Frame k is shown at ``start + k / rate``, as exactly as the container can store it. What the container cannot hold is
+listed in `lost`, for one warning. Nothing appears under the output's name before `commit`.
 
 With a journal (`media.journal`) an interrupted conversion can be resumed: each encoded packet is also kept there, and
-the next run writes these packets again with `write_from_journal` instead of encoding the frames.
+the next run writes these packets with `write_from_journal` instead of encoding the frames again.
 """
 
 from __future__ import annotations
@@ -37,10 +36,11 @@ from av.video.frame import PictureType
 from av.video.reformatter import Interpolation
 
 from betwixt.errors import OutputError, UsageError
-from betwixt.files import temporary_path, write_error
+from betwixt.files import temporary_path
 from betwixt.media import codecs
 from betwixt.media.colour import FULL, LIMITED, UNSPECIFIED, Colour
-from betwixt.media.frames import has_alpha, is_rgb, planes
+from betwixt.media.container import write_errors
+from betwixt.media.frames import fill_planes, has_alpha, is_rgb, planes
 from betwixt.media.journal import Journal, discard_journal
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import StreamPacket
@@ -57,27 +57,27 @@ class VideoWriter:
 
     Args:
         target: The output path, or an open binary file (written as y4m, for a pipe).
-        source: The input; the output takes on its size, colour, rotation and aspect ratio.
-        rate: Frames a second.
+        source: The input, whose size, colour, rotation and aspect ratio the output gets.
+        rate: Frames per second.
         start: When frame 0 is shown, in seconds.
-        codec: The encoder as `codecs.choose_encoder` takes it; None for the usual one.
-        quality: Its quality as `codecs.options_for` takes it; None for the default.
+        codec: The encoder, as for `codecs.choose_encoder`.
+        quality: The quality, as for `codecs.options_for`.
         pixel_format: None for the one nearest to the source's.
         threads: Encoder threads; 0 lets the encoder choose.
         tick: The time unit of frame numbers, in seconds; None for 1 / rate.
         timestamps: When each frame is shown, in ticks; None to show each frame at its number.
-        last_duration: How long the last frame of `timestamps` is shown, in ticks.
+        last_duration: The duration of the last frame of `timestamps`, in ticks.
         options: Options of the encoder that replace the usual ones; a value for a key that ends in "-params" is
             appended to the usual one.
         journal: Keeps the packets until the file is complete; the writer leaves or discards it.
 
     Attributes:
-        encoder: The encoder in use.
+        encoder: The encoder.
         pixel_format: The pixel format that is encoded.
-        lost: What the output cannot hold of the input, in words.
-        notes: What else the user should know.
-        resumed_frames: How many frames, from the first on, the journal holds from an earlier run. Write these with
-            `write_from_journal`, in order, instead of `write`.
+        lost: Descriptions of what the output cannot hold of the input.
+        notes: Other messages for the user.
+        resumed_frames: Number of frames, from the first on, that the journal holds from an earlier run. Write these
+            with `write_from_journal`, in order, instead of `write`.
 
     Raises:
         UsageError: for a codec, quality or pixel format that does not exist or does not fit.
@@ -106,7 +106,7 @@ class VideoWriter:
         self.path = target if isinstance(target, Path) else None
         self._source, self._rate, self._start = source, rate, start
         self._tick = 1 / rate if tick is None else tick
-        self._durations: dict[int, int] = {}  # by timestamp, where not one frame of the rate; all in ticks
+        self._durations: dict[int, int] = {}  # by timestamp, in ticks; only those that differ from one frame
         self._timestamps = timestamps
         self._numbers = {} if timestamps is None else {at: number for number, at in enumerate(timestamps)}
         if timestamps and last_duration is not None:
@@ -135,18 +135,16 @@ class VideoWriter:
         self._temporary = temporary_path(self.path) if self.path is not None else None
         self._file: IO[bytes] | None = None
         try:
-            self._out = self._open_container(target)
-            self._open = True
-            self._stream = self._add_video(settings)
-        except (OSError, av.error.FFmpegError) as error:
-            self.abort()
-            raise self._error(error) from None
+            with self._write_errors():
+                self._out = self._open_container(target)
+                self._open = True
+                self._stream = self._add_video(settings)
         except BaseException:
             self.abort()
             raise
 
     def _output_colour(self) -> Colour:
-        """The colour description of the encoded frames: the source's, or that of HD video for RGB made into YUV."""
+        """The colour description of the encoded frames: the source's, or that of HD video for RGB converted to YUV."""
         colour = self._source.colour
         if not self._converts_rgb:
             full = self._source.pixel_format.startswith("yuvj")
@@ -163,7 +161,7 @@ class VideoWriter:
             options["movflags"] = "use_metadata_tags"
         file: Any = target
         if self._temporary is not None:
-            # A Python file, whose errors (no space) come back as they are.
+            # A Python file, because PyAV passes on its errors (disk full) unchanged.
             file = self._file = open(self._temporary, "w+b", buffering=1 << 20)  # noqa: SIM115
         return av.open(file, "w", format=self.container, container_options=options)
 
@@ -188,15 +186,15 @@ class VideoWriter:
         context.color_primaries, context.color_trc = self._colour.primaries, self._colour.transfer
         context.colorspace, context.color_range = self._colour.matrix, self._colour.range
         if self.encoder.name == "libx265" and self.container in ("mp4", "mov"):
-            context.codec_tag = "hvc1"  # the tag that Apple's players ask for
+            context.codec_tag = "hvc1"  # the tag that Apple's players require
         if source.rotation is not None:
             if self.container in ("mp4", "mov", "matroska", "webm"):
                 stream.set_display_matrix(source.rotation)
             else:
                 self.lost.append("the rotation")
-        if source.hdr is not None and not codecs.carries_hdr(self.encoder):
+        if source.hdr is not None and self.encoder.name not in codecs.HDR_OPTIONS:
             self.lost.append("the HDR mastering metadata")
-        # The container counts in a unit in which both the ticks and the start are whole.
+        # In the container's time base both the ticks and the start are integers.
         self._time_base = self._tick
         if self._start:
             common = math.lcm(self._tick.denominator, self._start.denominator)
@@ -212,11 +210,11 @@ class VideoWriter:
         audio: str = "copy",
         without: Sequence[str] = (),
     ) -> None:
-        """Prepare to copy everything but the video stream of an input.
+        """Prepare to copy all of an input but its video stream, of which only the tags are copied.
 
         Args:
             source: The open input.
-            video: Its video stream, of which only the tags are copied.
+            video: Its video stream.
             time_map: From the input's times to the output's.
             audio: "copy", "drop" or "stretch".
             without: Attachments and tags of these names are left out.
@@ -239,8 +237,8 @@ class VideoWriter:
         Args:
             frame: The frame.
             index: Its number.
-            picture_type: The type to encode it as (I, P or B); NONE leaves that to the encoder.
-            duration: How long it is shown, in ticks; None for one frame of the rate.
+            picture_type: I, P or B; NONE lets the encoder choose.
+            duration: In ticks; None for one frame of the rate.
 
         Raises:
             OutputError: if it cannot be encoded or written.
@@ -252,10 +250,8 @@ class VideoWriter:
         frame.pict_type = int(picture_type)
         if duration is not None:
             self._durations[at] = duration
-        try:
+        with self._write_errors():
             self._mux_encoded(self._stream.encode(frame))
-        except (OSError, av.error.FFmpegError) as error:
-            raise self._error(error) from None
 
     def write_from_journal(self) -> None:
         """Write the next packet of the journal, in place of a frame that an earlier run has encoded.
@@ -271,10 +267,8 @@ class VideoWriter:
         packet.dts, packet.duration, packet.is_keyframe = kept.dts, kept.duration, kept.key
         packet.stream, packet.time_base = self._stream, self._stream.codec_context.time_base
         self._last_dts = packet.dts if packet.dts is not None else self._last_dts
-        try:
+        with self._write_errors():
             self._mux_video(packet)
-        except (OSError, av.error.FFmpegError) as error:
-            raise self._error(error) from None
 
     def copy(self, item: StreamPacket) -> None:
         """Write a packet of another stream, with its times mapped to the output's.
@@ -283,22 +277,17 @@ class VideoWriter:
             OutputError: if it cannot be written.
         """
         self._begin()
-        if self._copier is None:
-            return
-        try:
-            self._copier.write(item)
-        except (OSError, av.error.FFmpegError) as error:
-            raise self._error(error) from None
+        if self._copier is not None:
+            with self._write_errors():
+                self._copier.write(item)
 
     def _begin(self) -> None:
         """Before the first packet, let the journal compare the encoder's stream parameters with the earlier run's."""
         if self._begun or self._journal is None or self._temporary is None:
             return
         self._begun = True
-        try:
+        with self._write_errors():
             self._out.start_encoding()
-        except (OSError, av.error.FFmpegError) as error:
-            raise self._error(error) from None
         extradata = bytes(self._stream.codec_context.extradata or b"")
         self._journal.describe(self._temporary, _stream_parameters(extradata))
 
@@ -309,35 +298,31 @@ class VideoWriter:
             OutputError: if the last of it cannot be written; then nothing is left behind.
         """
         try:
-            self._mux_encoded(self._stream.encode(None))
-            if self._copier is not None:
-                self._copier.flush()
-            self._out.close()
-            self._open = False
-            if self._file is not None and self._temporary is not None and self.path is not None:
-                self._file.flush()
-                if self._journal is not None:
-                    os.fsync(self._file.fileno())  # only then may the journal be discarded
-                self._file.close()
-                os.replace(self._temporary, self.path)
-                if self._journal is None:
-                    discard_journal(self.path)
-            self._committed = True
-            if self._journal is not None and self._kept is not None:
-                self._kept.close()
-                self.notes += self._journal.notes
-                self._journal.discard()
-        except (OSError, av.error.FFmpegError) as error:
-            failure = self._error(error)
+            with self._write_errors():
+                self._mux_encoded(self._stream.encode(None))
+                if self._copier is not None:
+                    self._copier.flush()
+                self._out.close()
+                self._open = False
+                if self._file is not None and self._temporary is not None and self.path is not None:
+                    self._file.flush()
+                    if self._journal is not None:
+                        os.fsync(self._file.fileno())  # only then may the journal be discarded
+                    self._file.close()
+                    os.replace(self._temporary, self.path)
+                    if self._journal is None:
+                        discard_journal(self.path)
+                self._committed = True
+                if self._journal is not None and self._kept is not None:
+                    self._kept.close()
+                    self.notes += self._journal.notes
+                    self._journal.discard()
+        except OutputError:
             self.abort()
-            raise failure from None
+            raise
 
     def abort(self) -> bool:
-        """Remove the unfinished file; does nothing after `commit`.
-
-        Returns:
-            Whether a journal is kept, from which another run can go on.
-        """
+        """Remove the unfinished file, and return whether a journal is kept to resume from; no effect after `commit`."""
         if self._committed:
             return False
         if self._kept is not None:
@@ -361,10 +346,8 @@ class VideoWriter:
         if name == self.pixel_format:
             return frame
         if name == self.pixel_format.replace("yuv", "yuvj", 1):
-            # The same samples; full range is stated by the colour range instead of by the format.
-            result = av.VideoFrame(frame.width, frame.height, self.pixel_format)
-            for target, plane in zip(planes(result), planes(frame), strict=True):
-                target[...] = plane
+            # The same samples; the colour range says that they are full range, not the format.
+            result = fill_planes(av.VideoFrame(frame.width, frame.height, self.pixel_format), planes(frame))
         elif self._converts_rgb:
             result = frame.reformat(
                 format=self.pixel_format,
@@ -383,7 +366,7 @@ class VideoWriter:
         return result
 
     def _mux_encoded(self, packets: Iterable[Any]) -> None:
-        """Keep packets of the encoder in the journal, and write them."""
+        """Write packets of the encoder, and keep them in the journal."""
         for packet in packets:
             if self._journal is not None:
                 if packet.dts is not None:
@@ -398,7 +381,7 @@ class VideoWriter:
             self._mux_video(packet)
 
     def _mux_video(self, packet: Any) -> None:
-        """Write a video packet, its times in ticks, in the container's time base."""
+        """Write a video packet whose times are in ticks."""
         duration = self._durations.pop(packet.pts, None)
         if duration is not None:
             packet.duration = duration
@@ -414,8 +397,8 @@ class VideoWriter:
             packet.duration = max(1, round(1 / self._rate / self._tick))
         self._out.mux(packet)
 
-    def _error(self, error: BaseException) -> OutputError:
-        return write_error(error, self.path or "standard output")
+    def _write_errors(self) -> contextlib.AbstractContextManager[None]:
+        return write_errors(self.path or "standard output")
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -425,15 +408,15 @@ class VideoWriter:
 
 
 def can_keep_journal(encoder: str, pixel_format: str) -> bool:
-    """Whether the packets of an encoder can be kept for another run, and are worth keeping."""
-    # libvpx stores transparency beside its packets; uncompressed video would take its whole size a second time.
+    """Whether a journal can keep the packets of an encoder at a reasonable size."""
+    # libvpx stores transparency beside its packets; uncompressed video would take up its size twice.
     return not (encoder in _UNCOMPRESSED or (encoder.startswith("libvpx") and has_alpha(pixel_format)))
 
 
 def _stream_parameters(extradata: bytes) -> bytes:
-    """The encoder's description of its stream (extradata) without HEVC's SEI units.
+    """The encoder's stream parameters (extradata) without HEVC's SEI units.
 
-    x265 writes its own settings there, with the number of threads, which may differ between the runs of a journal.
+    There x265 writes its settings, with the number of threads, which may differ between the runs of a journal.
     """
     units = re.split(rb"\x00\x00\x00?\x01", extradata)
     if units[0]:

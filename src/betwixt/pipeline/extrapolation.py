@@ -93,7 +93,7 @@ class _ExtrapolationDirector(Director):
         assert clock is not None
         interval = last.last.time - last.first.time
         # Each new frame, and how many intervals after the last source frame it lies.
-        slots = [(index, (now - last.last.time) / interval) for index, now in islice(clock.onwards(), self._frames)]
+        slots = [(index, (now - last.last.time) / interval) for index, now in islice(clock.until(None), self._frames)]
         first = slots[0][0] if self._only else 0
         pair = self.pair(last.first, last.last)
         # A model that extrapolates goes from frame to frame, so one task makes them all.

@@ -25,17 +25,11 @@ _TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class CodedClip:
-    """A clip after encoding and decoding.
+    """A clip after encoding and decoding."""
 
-    Attributes:
-        frames: The decoded frames, (H, W, 3) RGB uint8.
-        bits: The size of each frame.
-        crf: The quality at which they were encoded, 0 (best) to 51.
-    """
-
-    frames: list[Image]
-    bits: list[int]
-    crf: float
+    frames: list[Image]  # (H, W, 3) RGB uint8
+    bits: list[int]  # size of each frame
+    crf: float  # quality, 0 (best) to 51
 
 
 def encode_to_size(frames: Sequence[Image], rate: Fraction, bits: int) -> CodedClip:

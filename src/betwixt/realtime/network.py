@@ -25,29 +25,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class SimulatedNetwork:
-    """The properties of a network.
+    """The properties of a network."""
 
-    Attributes:
-        name: Its name in `NETWORKS`.
-        transit: The shortest time from sender to receiver, in seconds.
-        jitter: Mean additional delay, in seconds.
-        loss: Share of frames that never arrive, 0 to 1.
-        burst: Mean number of frames lost in a row, >= 1.
-        capacity: The link's rate, as a multiple of the stream's mean rate; None for no limit.
-        drops: Mean number of rate drops per minute.
-        drop_length: Duration of a rate drop, in seconds.
-        drop_to: Share of the capacity that is left during a rate drop.
-    """
-
-    name: str
-    transit: float = 0.02
-    jitter: float = 0.0
-    loss: float = 0.0
-    burst: float = 1.0
-    capacity: float | None = None
-    drops: float = 0.0
-    drop_length: float = 0.5
-    drop_to: float = 0.25
+    name: str  # in `NETWORKS`
+    transit: float = 0.02  # shortest time from sender to receiver, in seconds
+    jitter: float = 0.0  # mean additional delay, in seconds
+    loss: float = 0.0  # share of frames that never arrive, 0 to 1
+    burst: float = 1.0  # mean number of frames lost in a row, >= 1
+    capacity: float | None = None  # the link's rate, as a multiple of the stream's mean rate; None for no limit
+    drops: float = 0.0  # mean number of rate drops per minute
+    drop_length: float = 0.5  # duration of a rate drop, in seconds
+    drop_to: float = 0.25  # share of the capacity that is left during a rate drop
 
     def arrivals(
         self, captured: Sequence[Fraction], bits: Sequence[int], bitrate: float, seed: int

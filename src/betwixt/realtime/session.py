@@ -42,13 +42,7 @@ MAX_FRAMES = 300
 
 @dataclass
 class SimulationResult:
-    """The result of `simulate_video`.
-
-    Attributes:
-        comparison: The comparison.
-        rows: The scores, one row for each scheme.
-        written: The files that were written.
-    """
+    """The result of `simulate_video`: the comparison, a row of scores for each scheme, and the files written."""
 
     comparison: Comparison
     rows: list[dict[str, Any]]

@@ -51,83 +51,47 @@ SMOOTHED = {"interpolation": "interpolate", "extrapolation": "extrapolate"}
 
 @dataclass(frozen=True)
 class Tick:
-    """The image shown at a tick of the display.
+    """The image shown at a tick of the display."""
 
-    Attributes:
-        now: The time, in seconds on the sender's clock.
-        due: The number of the clip's frame that is due.
-        image: (H, W, 3) RGB uint8.
-        kind: As `DisplayFrame.kind`.
-        seconds: The time to make it.
-    """
-
-    now: Fraction
-    due: int
-    image: Image
-    kind: str
-    seconds: float
+    now: Fraction  # in seconds on the sender's clock
+    due: int  # number of the clip's frame that is due
+    image: Image  # (H, W, 3) RGB uint8
+    kind: str  # as `DisplayFrame.kind`
+    seconds: float  # time to make the image
 
 
 @dataclass
 class SchemeScores:
-    """The scores of a scheme.
-
-    Attributes:
-        scheme: Its name.
-        psnr: The PSNR of each scored tick, in dB.
-        ssim: The SSIM of each scored tick.
-        due: The number of the frame due at each scored tick.
-        flicker: Over all scored ticks; lower is smoother.
-        delay: Mean time from capture to display, in seconds.
-        standing: Share of ticks that repeat the image of the tick before.
-        seconds: The time to make each image.
-        missed: Share of images that took longer than a tick.
-        bits: Total size of the frames sent.
-        crf: The quality at which they were encoded.
-        arrived: Number of frames that arrived.
-        sent: Number of frames sent.
-    """
+    """The scores of a scheme; the lists have an entry for each scored tick."""
 
     scheme: str
-    psnr: list[float]
+    psnr: list[float]  # dB
     ssim: list[float]
-    due: list[int]
-    flicker: float
-    delay: float
-    standing: float
-    seconds: list[float]
-    missed: float
-    bits: int
-    crf: float
-    arrived: int
-    sent: int
+    due: list[int]  # number of the clip's frame that is due
+    flicker: float  # lower is smoother
+    delay: float  # mean time from capture to display, in seconds
+    standing: float  # share of ticks that repeat the image of the tick before
+    seconds: list[float]  # time to make the image
+    missed: float  # share of images that took longer than a tick
+    bits: int  # total size of the frames sent
+    crf: float  # quality at which they were encoded
+    arrived: int  # number of frames
+    sent: int  # number of frames
 
 
 @dataclass
 class Comparison:
-    """The result of `compare_schemes`.
-
-    Attributes:
-        rate: The rate of the display and the clip.
-        factor: All schemes but the first send every `factor`-th frame.
-        bitrate: The requested bits per second.
-        network: The network.
-        seed: Its seed.
-        model: The name of the model.
-        scores: The scores by scheme.
-        ticks: The images shown, by scheme.
-        frames: The clip, (H, W, 3) RGB uint8.
-    """
+    """The result of `compare_schemes`, and its arguments."""
 
     rate: Fraction
     factor: int
-    bitrate: float
+    bitrate: float  # as requested, in bits per second
     network: SimulatedNetwork
     seed: int
     model: str
-    scores: dict[str, SchemeScores]
-    ticks: dict[str, list[Tick]] = field(repr=False)
-    frames: Sequence[Image] = field(repr=False)
+    scores: dict[str, SchemeScores]  # by scheme
+    ticks: dict[str, list[Tick]] = field(repr=False)  # by scheme
+    frames: Sequence[Image] = field(repr=False)  # the clip, (H, W, 3) RGB uint8
 
 
 def compare_schemes(

@@ -34,8 +34,8 @@ def frame_to_image(frame: av.VideoFrame) -> tuple[Image, Alpha | None]:
         frame: A frame of any integer pixel format.
 
     Returns:
-        (H, W, 3) RGB, uint8 for samples of up to 8 bits, else uint16 over its whole range; and (H, W) alpha of the
-        same type, or None if the format has none.
+        (H, W, 3) RGB, uint8 for 8-bit samples, else uint16 scaled to its whole range; and (H, W) alpha of the same
+        type, or None.
 
     Raises:
         InputError: for a pixel format that cannot be read (raw sensor data, floating point).
@@ -88,7 +88,7 @@ def packed_format(colour: bool, alpha: bool, deep: bool) -> str:
 
 
 def pack_frame(image: Image, alpha: Alpha | None, name: str) -> av.VideoFrame:
-    """A frame of the packed format `name`. Grey formats take the red channel; formats without alpha drop it."""
+    """Make a frame of the packed format `name`. Grey formats get the red channel; formats without alpha drop it."""
     frame = av.VideoFrame(image.shape[1], image.shape[0], name)
     target = planes(frame)[0]
     if target.ndim == 2:
@@ -105,7 +105,7 @@ def pack_frame(image: Image, alpha: Alpha | None, name: str) -> av.VideoFrame:
 
 
 def image_to_jpeg_frame(image: Image, subsampling: str) -> av.VideoFrame:
-    """An 8-bit image as JPEG stores it: BT.601, full range, each chroma sample in the middle of its block.
+    """Convert an 8-bit image to what JPEG stores: BT.601, full range, each chroma sample in the middle of its block.
 
     Args:
         image: (H, W, 3), RGB, uint8.
@@ -127,12 +127,12 @@ def image_to_jpeg_frame(image: Image, subsampling: str) -> av.VideoFrame:
 
 
 def to_8_bit(samples: NDArray[Any]) -> NDArray[np.uint8]:
-    """Round 16-bit samples to 8 bits."""
-    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    """Round 16-bit samples to 8 bits; return 8-bit samples as they are."""
+    return samples if samples.dtype == np.uint8 else ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def image_codec(name: str, mode: Any) -> VideoCodecContext:
-    """A context that decodes (mode "r") or encodes ("w") one image."""
+    """Make a codec context that decodes (mode "r") or encodes ("w") one image."""
     context = av.CodecContext.create(name, mode)
     if not isinstance(context, VideoCodecContext):
         raise AssertionError(name)

@@ -1,27 +1,25 @@
-"""Reading image files: one at a time, or a whole sequence as a video.
+"""Reading image files: one at a time, or a sequence of them as a video.
 
     paths ── header of each ──► size, common pixel format
           ── decode ──► upright ──► common format ──► av.VideoFrame
 
-PNG, JPEG, TIFF, WebP, BMP and EXR are read. The format follows from a file's content, not from its name.
+PNG, JPEG, TIFF, WebP, BMP and EXR are read, recognized by a file's content, not its name. Frames keep the pixel format
+of the codec, with three exceptions:
 
-Frames keep the pixel format that the codec gives, with three exceptions that a video needs:
-
-- a photograph is turned upright as its EXIF orientation says;
+- photographs are turned upright by their EXIF orientation;
 - floating-point samples become 16-bit integers (linear light gets the sRGB transfer; values are clipped to [0, 1] and
   NaN becomes 0);
-- where a sequence mixes grey, palette and RGB images of 8 and 16 bits, as optimizers write them, all are brought,
-  without loss, to the smallest format that holds them all.
+- a sequence that mixes grey, palette and RGB images of 8 and 16 bits, as optimizers write them, is converted without
+  loss to the smallest format that holds them all.
 """
 
 from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import av.error
@@ -31,29 +29,24 @@ from numpy.typing import NDArray
 from betwixt.errors import InputError
 from betwixt.files import error_text
 from betwixt.media.colour import FULL
-from betwixt.media.frames import bit_depth, has_alpha, is_rgb, planes
-from betwixt.media.images.convert import (
-    frame_to_image,
-    image_codec,
-    image_to_jpeg_frame,
-    pack_frame,
-    packed_format,
-)
+from betwixt.media.frames import bit_depth, fill_planes, has_alpha, is_rgb, planes
+from betwixt.media.images.convert import frame_to_image, image_codec, image_to_jpeg_frame, pack_frame, packed_format
 from betwixt.media.images.paths import READABLE, find_images, join_suffixes
+from betwixt.media.transfer import transfer_of
 
-_LINEAR = 8  # H.273 transfer characteristics
+_LINEAR, _SRGB = 8, 13  # H.273 transfer characteristics
 
 
 def read_image(path: str | Path) -> av.VideoFrame:
-    """Read one image as the frame that its codec gives, upright, without a time.
+    """Read one image as an upright frame without a time.
 
     Raises:
-        InputError: naming the file, if it is missing, damaged or no image.
+        InputError: naming the file, if it is missing, damaged or not an image.
     """
     data = _load(path)
     codec = _codec_of(data, path)
     if codec == "mjpeg" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-        raise _damaged(path)  # no end of image after the last scan: cut off, which the decoder does not report
+        raise _damaged(path)  # no end marker after the last scan: cut off, which the decoder does not report
     frame = _decode(data, codec, path)
     if _is_float(frame.format.name):
         frame = _float_to_16_bit(frame)
@@ -74,8 +67,7 @@ class ImageReader:
         paths: The files, in order.
         width: Width in pixels.
         height: Height in pixels.
-        format: FFmpeg's name of the pixel format that all frames have.
-        count: Number of images.
+        format: FFmpeg's name of the pixel format of all frames.
 
     Raises:
         InputError: if there are no images, or their sizes or formats do not fit together; and, while reading, for a
@@ -84,55 +76,45 @@ class ImageReader:
 
     def __init__(self, location: str | Path) -> None:
         self.paths = find_images(location)
-        common = _read_headers(self.paths)
-        self.width, self.height, self.format = common.width, common.height, common.format
-        self.count = len(self.paths)
+        first = _read_header(self.paths[0])
+        self.width, self.height, self.format = first
+        formats = {first.format}
+        for path in self.paths[1:]:
+            header = _read_header(path)
+            self._check_size(path, header)
+            if header.format not in formats:
+                formats.add(header.format)
+                if (wider := _common_format(formats)) is None:
+                    raise InputError(
+                        f"{path} has the pixel format {header.format}, {self.paths[0]} has {first.format}: "
+                        "bring all images to one format."
+                    )
+                self.format = wider
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.paths)
 
     def __iter__(self) -> Iterator[av.VideoFrame]:
         for path in self.paths:
             frame = read_image(path)
-            if (frame.width, frame.height) != (self.width, self.height):
-                raise _size_differs(path, frame, self.paths[0], self)
+            self._check_size(path, frame)
             yield frame if frame.format.name == self.format else _convert_to(frame, self.format)
+
+    def _check_size(self, path: Path, image: Any) -> None:
+        if (image.width, image.height) != (self.width, self.height):
+            raise InputError(
+                f"{path} is {image.width}x{image.height}, {self.paths[0]} is {self.width}x{self.height}: "
+                "bring all images to one size."
+            )
 
 
 # -- size and format
 
 
-@dataclass(frozen=True)
-class _Header:
+class _Header(NamedTuple):
     width: int
     height: int
     format: str
-
-
-def _read_headers(paths: Sequence[Path]) -> _Header:
-    """The size and the pixel format of a sequence, from the files' headers."""
-    first = _header(paths[0])
-    formats, common = {first.format}, first.format
-    for path in paths[1:]:
-        header = _header(path)
-        if (header.width, header.height) != (first.width, first.height):
-            raise _size_differs(path, header, paths[0], first)
-        if header.format not in formats:
-            formats.add(header.format)
-            if (wider := _common_format(formats)) is None:
-                raise InputError(
-                    f"{path} has the pixel format {header.format}, {paths[0]} has {first.format}: "
-                    "bring all images to one format."
-                )
-            common = wider
-    return _Header(first.width, first.height, common)
-
-
-def _size_differs(path: Path, image: Any, first: Path, expected: Any) -> InputError:
-    return InputError(
-        f"{path} is {image.width}x{image.height}, {first} is {expected.width}x{expected.height}: "
-        "bring all images to one size."
-    )
 
 
 def _common_format(formats: Iterable[str]) -> str | None:
@@ -157,16 +139,17 @@ def _convert_to(frame: av.VideoFrame, name: str) -> av.VideoFrame:
     return pack_frame(image, alpha, name)
 
 
-def _header(path: Path) -> _Header:
-    """Size and format of the frame that `read_image` will give, without decoding the image where possible."""
+def _read_header(path: Path) -> _Header:
+    """The size and format of the frame that `read_image` will return, if possible without decoding the image."""
     data = _load(path)
     codec = _codec_of(data, path)
     sideways = codec == "mjpeg" and _exif_orientation(data) >= 5
     if codec == "webp" and (header := _webp_header(data)):
         return header
     if codec == "png" and (end := data.find(b"IDAT")) > 0:
-        # All that precedes the image data, then an empty image.
-        data = data[: end - 4] + _empty_png_chunk(b"IDAT") + _empty_png_chunk(b"IEND")
+        # What precedes the image data, then empty image data and the end (each chunk: length, type, checksum).
+        empty = (bytes(4) + kind + struct.pack(">I", zlib.crc32(kind)) for kind in (b"IDAT", b"IEND"))
+        data = data[: end - 4] + b"".join(empty)
     context = image_codec(codec, "r")
     context.skip_frame = "ALL"
     try:
@@ -183,12 +166,8 @@ def _header(path: Path) -> _Header:
     return _Header(context.width, context.height, name)
 
 
-def _empty_png_chunk(kind: bytes) -> bytes:
-    return struct.pack(">I", 0) + kind + struct.pack(">I", zlib.crc32(kind))
-
-
 def _webp_header(data: bytes) -> _Header | None:
-    """The header of a WebP, whose decoder has no way to skip the image; None if it is not found."""
+    """The header of a WebP, whose decoder cannot skip the image; None if it is not found."""
     alpha, position = False, 12
     while position + 18 <= len(data):
         kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
@@ -241,7 +220,7 @@ def _codec_of(data: bytes, path: str | Path) -> str:
 
 def _decode(data: bytes, codec: str, path: str | Path) -> av.VideoFrame:
     context = image_codec(codec, "r")
-    if codec in ("png", "mjpeg"):  # other decoders would reject files that are merely unusual
+    if codec in ("png", "mjpeg"):  # other decoders would reject valid but unusual files
         context.options = {"err_detect": "explode+crccheck+bitstream+buffer"}
     try:
         frames = context.decode(av.Packet(data)) or context.decode(None)
@@ -263,15 +242,14 @@ def _is_float(name: str) -> bool:
 def _float_to_16_bit(frame: av.VideoFrame) -> av.VideoFrame:
     name = frame.format.name
     grey, has_opacity = "gray" in name, has_alpha(name)
-    linear = int(frame.color_trc) == _LINEAR
     if grey:
         values: NDArray[Any] = frame.reformat(format="grayf32le").to_ndarray()[..., None]
     else:
         values = frame.reformat(format="gbrapf32le" if has_opacity else "gbrpf32le").to_ndarray()
     values = np.clip(np.nan_to_num(values), 0.0, 1.0)
     colour, alpha = values[..., : 1 if grey else 3], values[..., 3:]
-    if linear:
-        colour = np.where(colour <= 0.0031308, 12.92 * colour, 1.055 * colour ** (1 / 2.4) - 0.055)
+    if int(frame.color_trc) == _LINEAR:
+        colour = transfer_of(_SRGB).from_light(colour)
     samples = np.rint(np.concatenate([colour, alpha], axis=2) * 65535).astype(np.uint16)
     image = np.repeat(samples, 3, axis=2) if grey else samples[..., :3]
     return pack_frame(image, samples[..., 3] if has_opacity else None, packed_format(not grey, has_opacity, deep=True))
@@ -282,7 +260,7 @@ def _float_to_16_bit(frame: av.VideoFrame) -> av.VideoFrame:
 
 def _exif_orientation(jpeg: bytes) -> int:
     """The EXIF orientation, 1 to 8; 1 (upright) if none is stated."""
-    # Read here because PyAV reports a mirrored image as one turned by 180 degrees.
+    # Not left to PyAV, which reports a mirrored image as one turned by 180 degrees.
     start = jpeg.find(b"Exif\0\0", 0, 4096) + 6
     if start < 6 or jpeg[start : start + 2] not in (b"II", b"MM"):
         return 1
@@ -313,13 +291,13 @@ def _turn_upright(frame: av.VideoFrame, orientation: int) -> av.VideoFrame:
         frame = image_to_jpeg_frame(image, "444")
     # EXIF: 2 mirrored, 3 by 180, 4 upside down, 5 transposed, 6 by 90 clockwise, 7 anti-transposed, 8 by 90 back
     size = (frame.height, frame.width) if sideways else (frame.width, frame.height)
-    result = av.VideoFrame(*size, frame.format.name)
-    for target, source in zip(planes(result), planes(frame), strict=True):
-        part = np.swapaxes(source, 0, 1) if sideways else source
-        if orientation in (3, 4, 7, 8):
-            part = part[::-1]
-        if orientation in (2, 3, 6, 7):
-            part = part[:, ::-1]
-        target[...] = part
+    parts = planes(frame)
+    if sideways:
+        parts = [np.swapaxes(part, 0, 1) for part in parts]
+    if orientation in (3, 4, 7, 8):
+        parts = [part[::-1] for part in parts]
+    if orientation in (2, 3, 6, 7):
+        parts = [part[:, ::-1] for part in parts]
+    result = fill_planes(av.VideoFrame(*size, frame.format.name), parts)
     result.colorspace, result.color_range = frame.colorspace, frame.color_range
     return result

@@ -1,6 +1,6 @@
 """Writing frames as numbered image files, all of them or none.
 
-    av.VideoFrame ── write ──► numbered files in a hidden folder ── commit ──► all of them in their place
+    av.VideoFrame ── write ──► numbered files in a hidden folder ── commit ──► the target folder
 
 PNG and TIFF are written with 8 or 16 bits, as the source; JPEG, WebP and BMP with 8.
 """
@@ -24,14 +24,9 @@ import numpy as np
 from betwixt.errors import OutputError, UsageError
 from betwixt.files import AtomicOutput, error_text, write_error
 from betwixt.media.colour import FULL
-from betwixt.media.frames import bit_depth, is_rgb, planes
-from betwixt.media.images.convert import (
-    frame_to_image,
-    image_codec,
-    image_to_jpeg_frame,
-    pack_frame,
-    to_8_bit,
-)
+from betwixt.media.container import write_errors
+from betwixt.media.frames import bit_depth, fill_planes, is_rgb, planes
+from betwixt.media.images.convert import frame_to_image, image_codec, image_to_jpeg_frame, pack_frame, to_8_bit
 from betwixt.media.images.paths import NUMBER, READABLE, WRITABLE, image_folder, join_suffixes, numbered_path
 
 _PQ, _HLG = 16, 18  # H.273 transfer characteristics
@@ -40,30 +35,28 @@ _PQ, _HLG = 16, 18  # H.273 transfer characteristics
 class ImageWriter(AtomicOutput):
     """Writes frames as numbered images, all of them or none.
 
-    Files are written into a hidden folder beside their place; `commit` moves them there, `abort` removes them. As a
-    context manager it commits when the block ends and aborts when it raises.
-
-    Samples of more than 8 bits are written as 16 bits where the format can, grey stays grey, alpha stays where the
-    format has it (JPEG does not). Frames that are already in a format of the codec are written without a conversion.
+    Files are written into a hidden folder; `commit` moves them to the target, `abort` removes them. Samples of more
+    than 8 bits become 16 bits, grey stays grey and alpha stays, where the image format can. Frames in a format of the
+    codec are written without a conversion.
 
     Args:
         location: A folder (it exists, ends with a slash or has no suffix), which gets ``frame_000001.png`` and so on;
             a pattern (``dir/frame_%05d.png``), numbered from 1; or a file name for a single image.
-        suffix: What to write into a folder, one of `WRITABLE`; a pattern and a file name bring their own.
+        suffix: The image format in a folder, one of `WRITABLE`.
         quality: 1 to 100 for JPEG (default 97) and WebP (default: lossless).
-        overwrite: Whether a folder that is not empty, or files that exist, are accepted: images of that sequence are
-            then replaced on commit (left-over numbers too), other files stay.
-        unfinished: The hidden folder that an interrupted run has left, and how many images in it are complete; the
-            writer continues in it.
+        overwrite: Whether to write into a folder that is not empty: `commit` then replaces all images of the same
+            sequence, and leaves other files.
+        unfinished: The hidden folder of an interrupted run, and the number of complete images in it; the writer
+            continues in it.
         keep_on_failure: Whether the finished images stay for another run if `commit` fails.
 
     Attributes:
-        count: Number of images written, those of an unfinished folder included.
+        count: Number of images written, including those of `unfinished`.
         temporary: The folder that holds them until `commit`.
 
     Raises:
         UsageError: for an unknown suffix or a quality that the format does not have.
-        OutputError: if the place is taken, missing, not writable or full; also from `write` and `commit`.
+        OutputError: if the target exists or cannot be written; also from `write` and `commit`.
     """
 
     def __init__(
@@ -98,7 +91,7 @@ class ImageWriter(AtomicOutput):
 
     def _prepare(self, overwrite: bool, unfinished: tuple[Path, int] | None) -> None:
         folder = self._folder
-        try:
+        with write_errors(self._location):
             exists = folder.is_dir()
             if not exists and folder.exists():
                 raise OutputError(f"{folder} is a file, not a folder: choose another name.")
@@ -111,26 +104,24 @@ class ImageWriter(AtomicOutput):
                     raise OutputError(f"{taken} exists: choose another name, or pass `overwrite=True` to replace it.")
             if not exists and not folder.parent.is_dir():
                 raise OutputError(f"The folder {folder.parent} does not exist: create it first.")
-            # Beside its place, so that one rename moves it there; within a folder that exists, as that may be
-            # another file system than the one above it.
-            parent = folder if exists else folder.parent
             if unfinished is not None:
                 self.temporary, complete = unfinished
                 while self.count < complete and self.path_of(self.count + 1).is_file():
                     self.count += 1
             else:
-                self.temporary = parent / f".{folder.name if not exists else 'betwixt'}.{secrets.token_hex(4)}.part"
+                # Beside a new folder, so that one rename moves it; within an existing one, which may be another file
+                # system than its parent.
+                name = f"{'betwixt' if exists else folder.name}.{secrets.token_hex(4)}.part"
+                self.temporary = (folder if exists else folder.parent) / f".{name}"
                 self.temporary.mkdir()
             self._new_folder = not exists
             self._pending = True
-        except OSError as error:
-            raise write_error(error, self._location) from None
 
     def _existing(self) -> Iterator[Path]:
         return (p for p in sorted(self._folder.iterdir()) if self._sequence.fullmatch(p.name))
 
     def path_of(self, number: int) -> Path:
-        """Where image `number`, counted from 1, is until `commit`."""
+        """The file of image `number`, counted from 1, until `commit`."""
         return numbered_path(self.temporary / self._name, number)
 
     def write(self, frame: av.VideoFrame) -> None:
@@ -141,14 +132,12 @@ class ImageWriter(AtomicOutput):
                 f"{self._location.stem}_%05d{self._location.suffix}, for more."
             )
         data = self._encode(frame)
-        try:
+        with write_errors(self._location):
             self.path_of(self.count + 1).write_bytes(data)
-        except OSError as error:
-            raise write_error(error, self._location) from None
         self.count += 1
 
     def commit(self) -> None:
-        """Move the finished images to their place."""
+        """Move the images to their folder."""
         if not self._pending:
             return
         try:
@@ -163,7 +152,7 @@ class ImageWriter(AtomicOutput):
         self._pending = False
 
     def _merge(self) -> None:
-        """Move the images into a folder that exists, and remove those of the same sequence that they do not replace."""
+        """Move the images into an existing folder, and remove its other images of the same sequence."""
         written = set(os.listdir(self.temporary))
         stale = {p.name for p in self._existing()} - written
         moved: list[str] = []
@@ -172,7 +161,7 @@ class ImageWriter(AtomicOutput):
                 os.replace(self.temporary / name, self._folder / name)
                 moved.append(name)
         except OSError:
-            # Move them back, so that all images stay together.
+            # Move them back, to keep all images together.
             with contextlib.suppress(OSError):
                 for name in moved:
                     os.replace(self._folder / name, self.temporary / name)
@@ -182,13 +171,13 @@ class ImageWriter(AtomicOutput):
         self.temporary.rmdir()
 
     def abort(self) -> None:
-        """Remove what has been written; what was there before stays as it is."""
+        """Remove the images that have been written."""
         if self._pending:
             shutil.rmtree(self.temporary, ignore_errors=True)
             self._pending = False
 
     def keep_unfinished(self) -> None:
-        """Stop, and leave the hidden folder for another run to continue in."""
+        """Leave the hidden folder for another run to continue in."""
         self._pending = False
 
     # -- encoding
@@ -270,9 +259,8 @@ def _packed_frame(frame: av.VideoFrame, encoder: _Encoder) -> av.VideoFrame:
     fmt = frame.format
     colour = fmt.has_palette or fmt.is_rgb or len(fmt.components) >= 3
     target = encoder.formats[colour, alpha is not None, image.dtype == np.uint16]
-    if bit_depth(target) == 8 and image.dtype == np.uint16:
-        image = to_8_bit(image)
-        alpha = None if alpha is None else to_8_bit(alpha)
+    if bit_depth(target) == 8:
+        image, alpha = to_8_bit(image), None if alpha is None else to_8_bit(alpha)
     result = pack_frame(image, alpha, target)
     # Only HDR is tagged: untagged, a viewer takes the image for sRGB, which ordinary video is close to.
     if int(frame.color_trc) in (_PQ, _HLG):
@@ -286,16 +274,12 @@ def _jpeg_frame(frame: av.VideoFrame) -> av.VideoFrame:
     if name in ("yuvj420p", "yuvj422p", "yuvj444p") and int(frame.colorspace) in (2, 5, 6):
         return _copy(frame)
     image, _ = frame_to_image(frame)
-    if image.dtype == np.uint16:
-        image = to_8_bit(image)
     subsampling = next((s for s in ("420", "422") if s in name), "420" if "gray" in name else "444")
-    return image_to_jpeg_frame(image, subsampling)
+    return image_to_jpeg_frame(to_8_bit(image), subsampling)
 
 
 def _copy(frame: av.VideoFrame) -> av.VideoFrame:
     """A copy without times, picture type and colour tags, which an encoder would write into the file."""
-    result = av.VideoFrame(frame.width, frame.height, frame.format.name)
-    for target, source in zip(planes(result), planes(frame), strict=True):
-        target[...] = source
+    result = fill_planes(av.VideoFrame(frame.width, frame.height, frame.format.name), planes(frame))
     result.color_range = FULL
     return result
