@@ -1,4 +1,4 @@
-"""Attachments of Matroska files: arbitrary data that players ignore."""
+"""Attachments of Matroska files, in which `codec` stores its data: players ignore them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import av
-import av.error
 
-from betwixt.files import write_error
+from betwixt.media.container import write_errors
 
 
 def add_attachment(source: Path, target: Path, name: str, data: bytes, tags: Mapping[str, str] | None = None) -> None:
@@ -20,43 +19,35 @@ def add_attachment(source: Path, target: Path, name: str, data: bytes, tags: Map
         target: The copy; replaced if it exists.
         name: File name of the attachment.
         data: Content of the attachment.
-        tags: Tags of the container, in addition to those it has.
+        tags: Additional tags of the container.
 
     Raises:
         OutputError: if the copy cannot be written.
     """
-    try:
-        with av.open(str(source)) as original, av.open(str(target), "w", format="matroska") as out:
-            out.metadata.update(
-                {k: v for k, v in original.metadata.items() if k.lower() != "encoder"} | dict(tags or {})
-            )
-            copies: dict[int, Any] = {}
-            for stream in original.streams:
-                copy = out.add_stream_from_template(stream, opaque=True)
-                copy.metadata.update(
-                    {k: v for k, v in stream.metadata.items() if k.lower() not in ("encoder", "duration")}
-                )
-                copy.disposition = stream.disposition
-                if stream.type != "attachment":
-                    copies[stream.index] = copy
-            # PyAV writes the name; Matroska also requires the MIME type.
-            out.add_attachment(name, "application/octet-stream", data)
-            if chapters := original.chapters():
-                out.set_chapters(chapters)
-            for packet in original.demux([s for s in original.streams if s.index in copies]):
-                if not packet.size:
-                    continue
-                if packet.dts is None and packet.pts is not None:
-                    # Matroska stores no decoding times, and the first packets of reordered frames come without one.
-                    packet.dts = packet.pts - 1000
-                packet.stream = copies[packet.stream.index]
-                out.mux(packet)
-    except (OSError, av.error.FFmpegError) as error:
-        raise write_error(error, target) from None
+    with write_errors(target), av.open(str(source)) as original, av.open(str(target), "w", format="matroska") as out:
+        out.metadata.update({k: v for k, v in original.metadata.items() if k.lower() != "encoder"} | dict(tags or {}))
+        copies: dict[int, Any] = {}
+        for stream in original.streams:
+            copy = out.add_stream_from_template(stream, opaque=True)
+            copy.metadata.update({k: v for k, v in stream.metadata.items() if k.lower() not in ("encoder", "duration")})
+            copy.disposition = stream.disposition
+            if stream.type != "attachment":
+                copies[stream.index] = copy
+        out.add_attachment(name, "application/octet-stream", data)
+        if chapters := original.chapters():
+            out.set_chapters(chapters)
+        for packet in original.demux([s for s in original.streams if s.index in copies]):
+            if not packet.size:
+                continue
+            if packet.dts is None and packet.pts is not None:
+                # Matroska stores no decoding times, and the first packets of reordered frames come without one.
+                packet.dts = packet.pts - 1000
+            packet.stream = copies[packet.stream.index]
+            out.mux(packet)
 
 
 def read_attachment(container: av.container.InputContainer, name: str) -> bytes | None:
-    """The content of the attachment called `name`; None if there is none."""
+    """The content of the attachment with this file name, or None."""
     for stream in container.streams:
         if stream.type == "attachment" and stream.metadata.get("filename") == name:
             attachment: Any = stream

@@ -61,11 +61,9 @@ class AudioStretcher:
         self._samples = 0  # number of samples encoded
 
     def push(self, packet: av.Packet[Any], time: Fraction | None) -> list[Any]:
-        """Take a packet of the source; return the packets of the output that are finished.
+        """Take a packet of the source; return the finished packets of the output.
 
-        Args:
-            packet: A packet of the input.
-            time: When it begins, in seconds from the input time that becomes 0 in the output.
+        `time` is when the packet begins, in seconds from the input time that becomes 0 in the output.
         """
         if self._offset is None and time is not None:
             self._offset = max(Fraction(0), time) * self._factor

@@ -160,7 +160,7 @@ def _usual_encoder(container: str, source: VideoInfo) -> str:
 
 
 class Encoding(NamedTuple):
-    """How an output is encoded; the options are FFmpeg's."""
+    """How an output is encoded, with FFmpeg's options."""
 
     encoder: Encoder
     pixel_format: str
@@ -187,14 +187,7 @@ def pixel_format_for(encoder: Encoder, requested: str | None, source: str, width
     """Choose the pixel format to encode: the requested one, or the one nearest to the source's.
 
     The nearest one has at least the source's bits and chroma resolution if the encoder takes such a format. H.264 and
-    HEVC cannot code an odd width or height with subsampled chroma: there, chroma keeps its full resolution.
-
-    Args:
-        encoder: The encoder.
-        requested: The format that the user asks for, or None.
-        source: The format of the input.
-        width: Width in pixels.
-        height: Height in pixels.
+    HEVC cannot code an odd width or height (pixels) with subsampled chroma: there, chroma keeps its full resolution.
 
     Raises:
         UsageError: if the encoder does not take the requested format.
@@ -279,8 +272,8 @@ def options_for(
         encoder: The encoder.
         quality: A number on the encoder's own scale (lower is better), "lossless", or None for the default.
         source: The input.
-        pixel_format: The format that is encoded.
-        threads: The most threads; 0 lets the encoder choose.
+        pixel_format: As encoded.
+        threads: 0 lets the encoder choose.
 
     Raises:
         UsageError: if the quality does not fit the encoder.
@@ -293,23 +286,22 @@ def options_for(
     if encoder.name not in HDR_OPTIONS:
         return options
     key, display_key, light_key = HDR_OPTIONS[encoder.name]
+    is_x265, is_svt = encoder.name == "libx265", encoder.name == "libsvtav1"
     parameters = [options[key]] if key in options else []
-    if encoder.name == "libx265":
+    if is_x265:
         parameters.append("log-level=0")
-    parameters += _hdr_parameters(source.hdr, display_key, light_key, in_decimals=encoder.name == "libsvtav1")
-    if encoder.name == "libsvtav1":
+    parameters += _hdr_parameters(source.hdr, display_key, light_key, in_decimals=is_svt)
+    if is_x265 and source.hdr is not None:
+        parameters += ["hdr10=1", "repeat-headers=1"]
+    location = {"center": 1, "topleft": 2, "top": 3}.get(source.colour.location)  # left is the default
+    if location is not None and not is_svt:
+        parameters.append(f"chromaloc={location}")
+    if is_x265 and threads:
+        parameters.append(f"pools={threads}")
+    if is_x265 and min(source.width, source.height) < _CUTREE_MIN_SIDE:
+        parameters.append("no-cutree=1")
+    if is_svt:
         os.environ.setdefault("SVT_LOG", "1")  # errors only; it writes its settings to standard error otherwise
-    else:
-        if encoder.name == "libx265" and source.hdr is not None:
-            parameters += ["hdr10=1", "repeat-headers=1"]
-        # The chroma sample location; left is the default.
-        if location := {"center": 1, "topleft": 2, "top": 3}.get(source.colour.location):
-            parameters.append(f"chromaloc={location}")
-    if encoder.name == "libx265":
-        if threads:
-            parameters.append(f"pools={threads}")
-        if min(source.width, source.height) < _CUTREE_MIN_SIDE:
-            parameters.append("no-cutree=1")
     if parameters:
         options[key] = ":".join(parameters)
     return options

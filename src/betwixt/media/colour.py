@@ -2,16 +2,14 @@
 
     planes ── to_rgb ──► RGB float32 in [0, 1], the stream's own transfer ── model ──► new RGB ── to_planes ──► planes
 
-Models that work on RGB images see a video through an `RGBConverter`; models that describe motion do not need it, since
-there the planes themselves are warped (`runtime.synthesis`).
+Models that work on RGB images use an `RGBConverter`. Models that describe motion do not: there the planes themselves
+are warped (`runtime.synthesis`). Both directions use the stream's own matrix, range and chroma location (ITU-T H.273;
+BT.601, BT.709, BT.2020). A matrix that is not stated follows from the size, as in every player. Nothing is tone-mapped.
 
-Both directions use the stream's own matrix, range and chroma location (ITU-T H.273; BT.601, BT.709, BT.2020). A matrix
-that is not stated follows from the size, as in every player. Nothing is tone-mapped: PQ and HLG stay as they are.
-
-The way through RGB is not lossless: chroma is interpolated and averaged again, and colours outside of RGB are clipped.
-In still parts of a video this loss would show as flicker between source frames and new ones. So `to_planes` measures
-what the round trip does to the two source frames, and adds the difference back where they agree with each other and
-with the new image: a still clip comes out exactly as it went in.
+The round trip through RGB is not lossless: chroma is interpolated and averaged again, and colours outside of RGB are
+clipped. In still parts of a video this would show as flicker between source frames and new ones. So `to_planes`
+measures the error of the round trip on the two source frames, and removes it where they agree with each other and with
+the new image: a still clip comes out unchanged.
 """
 
 from __future__ import annotations
@@ -48,7 +46,7 @@ _LUMA_WEIGHTS = {
 _LOCATIONS = {"left": (0.0, 0.5), "center": (0.5, 0.5), "topleft": (0.0, 0.0), "top": (0.5, 0.0)}
 
 _AGREEMENT = 4
-"""Up to how many code values of 8 bit source frames and new images count as equal, at least in part."""
+"""Difference, in code values of 8 bit, below which source frames and new images count as equal, at least in part."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +73,9 @@ def chroma_location(frame: av.VideoFrame) -> str | None:
     try:
         with av.logging.Capture() as lines:
             graph = av.filter.Graph()
-            source = graph.add_buffer(
-                width=frame.width,
-                height=frame.height,
-                format=frame.format,
-                time_base=frame.time_base or Fraction(1, 25),
-            )
-            info, sink = graph.add("showinfo"), graph.add("buffersink")
-            source.link_to(info)
-            info.link_to(sink)
-            graph.configure()
+            base = frame.time_base or Fraction(1, 25)
+            source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=base)
+            graph.link_nodes(source, graph.add("showinfo"), graph.add("buffersink")).configure()
             graph.push(frame)
             graph.pull()
     except (av.error.FFmpegError, ValueError):
@@ -120,7 +111,7 @@ class RGBConverter:
 
     Attributes:
         top: The highest code value of a sample.
-        shift: By how many bits samples are shifted up within their 16 bits (p010 and similar formats).
+        shift: Number of bits by which samples are shifted up in their 16 bits (p010 and similar formats).
     """
 
     def __init__(self, name: str, width: int, height: int, colour: Colour) -> None:
@@ -202,15 +193,15 @@ class RGBConverter:
         return self._samples(parts[0])[..., self._packed_order()]
 
     def _packed_order(self) -> list[int]:
-        """The positions of red, green, blue (and alpha) in a packed sample: the letters of the name state them."""
+        """The positions of red, green, blue (and alpha) in a packed sample, from the letters of the name."""
         return [self.name.index(c) for c in "rgba" if c in self.name[:4]]
 
     def _subsampling(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """How many luma samples there are for each sample of a plane of this shape, in x and y."""
+        """The number of luma samples per sample of a plane of this shape, in x and y."""
         return round(self.width / shape[1]), round(self.height / shape[0])
 
     def _upsample(self, chroma: FloatArray) -> FloatArray:
-        """Interpolate chroma at the places of the luma samples."""
+        """Interpolate chroma at the positions of the luma samples."""
         fx, fy = self._subsampling(chroma.shape)
         if (fx, fy) == (1, 1):
             return chroma
@@ -239,8 +230,8 @@ class RGBConverter:
             image: The new image, (H, W, 3) RGB in [0, 1].
             first: The planes of frame 0.
             second: The planes of frame 1.
-            first_image: What `to_rgb` made of frame 0.
-            second_image: What `to_rgb` made of frame 1.
+            first_image: Frame 0, converted by `to_rgb`.
+            second_image: Frame 1, converted by `to_rgb`.
             t: The time of the new image, 0 < t < 1.
 
         Returns:

@@ -73,7 +73,15 @@ def open_container(source: str | Path | IO[bytes] | InterruptiblePipe, name: str
     try:
         return av.open(str(source) if isinstance(source, Path) else source, mode="r", metadata_errors="replace")
     except av.error.FFmpegError as error:
-        raise InputError(_failure_text(error, source, name)) from None
+        if isinstance(source, (str, Path)) and _lacks_index(Path(source)):
+            text = "is cut off: its index (moov) is missing, so no player can read it; copy or record it again"
+        elif isinstance(error, av.error.EOFError):
+            text = "contains no video: it ends right after its header"
+        elif isinstance(error, av.error.InvalidDataError):
+            text = "is not a video that can be read: its content fits no known format"
+        else:
+            text = f"cannot be read: {error_text(error)}"
+        raise InputError(f"{name} {text}.") from None
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror or error}.") from None
 
@@ -99,16 +107,6 @@ def can_mux(container: str, add_stream: Callable[[Any], Any]) -> bool:
     except (ValueError, RuntimeError, av.error.FFmpegError):
         return False
     return True
-
-
-def _failure_text(error: av.error.FFmpegError, source: object, name: str) -> str:
-    if isinstance(source, (str, Path)) and _lacks_index(Path(source)):
-        return f"{name} is cut off: its index (moov) is missing, so no player can read it; copy or record it again."
-    if isinstance(error, av.error.EOFError):
-        return f"{name} contains no video: it ends right after its header."
-    if isinstance(error, av.error.InvalidDataError):
-        return f"{name} is not a video that can be read: its content fits no known format."
-    return f"{name} cannot be read: {error_text(error)}."
 
 
 def _lacks_index(path: Path) -> bool:

@@ -1,33 +1,26 @@
 """Duplicate detection: finds frames that repeat the frame before them.
 
-Drawings are often held for two or three frames, and film is stored at 60 frames per second. A repeated frame shows no
-new moment, so interpolating towards it gives motion that stops and starts. But a frame in which anything moved, however
-small, is not a repeat. The mean difference would miss a ball of a few pixels, so the most different place decides:
+Animation often holds a drawing for two or three frames, and film is stored at 60 frames per second. Interpolating
+towards a repeated frame gives motion that stops and starts. But a frame in which anything moved, however small, is not
+a repeat. The mean difference would miss a ball of a few pixels, so the block that differs most decides:
 
     |frame - kept frame|  ->  mean over each block, the largest      over the limit: something moved there
                           ->  mean over the frame                    over the limit: everything moved a little
      frame - kept frame   ->  mean over larger blocks, the largest   over the limit: the brightness changed (a fade)
-                              none of them: a duplicate
+                              none over its limit: a duplicate
 
-*The kept frame* is the last frame that was not a duplicate, not simply the frame before. For true repeats the two are
-the same; slow drift (a title that grows by a twentieth of a pixel per frame) adds up until it is found, instead of
-vanishing frame by frame.
+*The kept frame* is the last frame that was not a duplicate, so slow drift (a title that grows by a twentieth of a pixel
+per frame) adds up until it is found. **Blocks** have a side of 8 pixels up to 720 lines, 16 at 1080, 24 at 2160.
 
-**Blocks** have a side of 8 pixels up to 720 lines and grow with the frame (16 at 1080, 24 at 2160).
+**Limits**, in levels of 255. An encoded repeat differs by the codec's noise: in re-encoded clips of 640x360 with
+inserted repeats, the largest block difference is at most 8 (H.264, crf 18), 12 (crf 23) or 18 (crf 28). Frames of
+moving video nearly always show more than 30, but a title that grows slowly shows 5. So the limit follows the video: the
+constants below state how. On those clips this finds 99.5 % of the repeats at crf 23 and 95 % at crf 28, and no filmed
+frame is declared a repeat.
 
-**Limits**, in levels of 255. A repeat that has been encoded differs by the codec's noise: in clips of 640x360 that were
-re-encoded with inserted repeats, the largest block difference is at most 8 (H.264, crf 18), 12 (crf 23) or 18 (crf 28).
-Frames of moving video, even from still cameras, nearly always show more than 30, but a title that grows slowly shows 5.
-So the limit follows the video: two fifths (`BLOCK_SHARE`) of the second largest difference among the last eight kept
-frames, between `BLOCK_MIN` 5 and `BLOCK_MAX` 16; `BLOCK_INITIAL` 8 at the start. The limit on the signed mean, in which
-noise cancels, is two fifths (`SIGNED_SHARE`) of that. The limit on the mean over the frame is a quarter of its median
-among the same frames, between 0.5 and 3 (2 at the start). On those clips this finds 99.5 % of the repeats at crf 23 and
-95 % at crf 28, and takes no filmed frame for a repeat.
-
-Rows of blocks are compared from the middle of the frame outwards, and the first block over the limit ends the search,
-so frames with motion cost a small part of what repeats cost (0.7 ms at 1280x720 on one core).
-
-Only luma is compared: a change of colour at the same brightness passes for a duplicate.
+Rows of blocks are compared from the middle outwards, and the first block over the limit ends the search, so frames with
+motion cost little, and repeats 0.7 ms (1280x720, one core). Only luma is compared: a change of colour at the same
+brightness counts as a duplicate.
 """
 
 from __future__ import annotations
@@ -44,23 +37,21 @@ Luma = NDArray[np.uint8] | NDArray[np.uint16]
 """(height, width)."""
 
 BLOCK_INITIAL, BLOCK_MIN, BLOCK_MAX = 8.0, 5.0, 16.0
-"""Largest mean absolute difference of a block in a duplicate, levels: before the motion is known, and its bounds."""
+"""Limit on the mean absolute difference of a block, levels: initial value and bounds."""
 BLOCK_SHARE = 0.4
-"""Part of the second largest difference among the last kept frames that may be noise."""
+"""That limit relative to the second largest difference among the last kept frames."""
 SIGNED_SHARE = 0.4
-"""Limit on the signed mean of a block of twice the side, relative to the limit on the absolute one."""
+"""Limit on the signed mean (in which noise cancels) of a block of twice the side, relative to the limit above."""
 FRAME_INITIAL, FRAME_MIN, FRAME_MAX = 2.0, 0.5, 3.0
-"""Largest mean absolute difference of the whole frame in a duplicate, levels: initial value and bounds."""
+"""Limit on the mean absolute difference of the whole frame, levels: initial value and bounds."""
 FRAME_SHARE = 0.25
-"""Part of the median of that mean among the last kept frames that may be noise."""
+"""That limit relative to the median of the mean among the last kept frames."""
 HISTORY = 8
-"""Number of kept frames from which the limits are taken."""
+"""Number of kept frames from which the limits are computed."""
 
 
 class DuplicateDetector:
-    """Decides, frame by frame, whether a frame repeats the last frame that was not itself a duplicate.
-
-    One detector serves one video; it holds one luma plane.
+    """Decides, frame by frame, whether a frame repeats the last one that was not a duplicate; for one video.
 
     Args:
         bit_depth: Of the samples: 8 for uint8; 9 to 16 for uint16, the value in the low bits, as decoded.
@@ -78,11 +69,9 @@ class DuplicateDetector:
         self._frame_history: deque[float] = deque(maxlen=HISTORY)
 
     def push(self, luma: Luma) -> bool:
-        """Take the next frame's luma plane; return whether it is a duplicate. The first frame is not.
+        """Take the next frame's luma plane, (H, W) uint8 or uint16; return whether it is a duplicate.
 
-        Args:
-            luma: (height, width), uint8 or uint16, full size; copied if it is kept. A frame of another size or type
-                than the one before is never a duplicate.
+        The first frame, and one of another size or type than the one before, is never a duplicate.
 
         Raises:
             ValueError: for another shape or type.
@@ -97,7 +86,7 @@ class DuplicateDetector:
             return False
         block_limit, frame_limit = BLOCK_INITIAL, FRAME_INITIAL
         if len(self._block_history) > 1:
-            # The second largest: one cut does not count, nor do repeats that were missed.
+            # The second largest, because a cut does not count.
             block_limit = min(max(BLOCK_MIN, BLOCK_SHARE * sorted(self._block_history)[-2]), BLOCK_MAX)
             frame_limit = min(max(FRAME_MIN, FRAME_SHARE * median(self._frame_history)), FRAME_MAX)
         frame_difference = float(np.mean(cv2.absdiff(kept[::8], luma[::8]))) / self._level

@@ -50,8 +50,6 @@ RGBA = NDArray[np.uint8]
 class GifWriter(AtomicOutput):
     """Writes a GIF, which appears in its place, complete, on `commit`.
 
-    As a context manager it commits when the block ends and aborts when it raises.
-
     Args:
         path: The file.
         width: Width in pixels, at most 65535.
@@ -258,8 +256,7 @@ class _Palette:
         """The frame in the palette's colours (pal8)."""
         self._input.push(_to_frame(rgba, tick))
         frame = self._output.pull()
-        if not isinstance(frame, av.VideoFrame):
-            raise AssertionError("paletteuse gives a frame for each frame")
+        assert isinstance(frame, av.VideoFrame), "paletteuse returns a frame for each frame"
         return frame
 
 

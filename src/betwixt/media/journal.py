@@ -26,7 +26,7 @@ from typing import Any
 
 from betwixt.errors import OutputError, UsageError
 from betwixt.files import write_error
-from betwixt.media.journal_file import FORMAT, HEADER_SIZE, JournalFile, JournalPacket, read_packets
+from betwixt.media.journal_file import FORMAT, HEADER_SIZE, JournalFile, JournalPacket, read_packet
 from betwixt.signals import defer_signals
 
 _KEPT = "What was done is kept: run the same command again to continue."
@@ -178,12 +178,21 @@ class Journal:
         return count if isinstance(count, int) else 0
 
     def packets(self) -> Generator[JournalPacket, None, None]:
-        """The packets of `frames`, in the order of decoding.
+        """Yield the packets of `frames`, in decoding order.
 
         Raises:
             OutputError: if they can no longer be read.
         """
-        return read_packets(self.path, self.frames)
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(HEADER_SIZE)
+                for _ in range(self.frames):
+                    packet = read_packet(file)
+                    if packet is None:
+                        raise OutputError(f"{self.path} has changed while it was read: remove it to start again.")
+                    yield packet
+        except OSError as error:
+            raise write_error(error, self.path) from None
 
     def noted_frames(self, reason: str) -> list[int]:
         """The frames of an earlier run that were noted for `reason`."""

@@ -15,7 +15,6 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -23,7 +22,6 @@ from typing import IO, Any
 from filelock import lock_descriptor
 
 from betwixt.errors import OutputError, UsageError
-from betwixt.files import write_error
 
 FORMAT = 1
 HEADER_SIZE = 16 << 10
@@ -117,7 +115,7 @@ class JournalFile:
         with open(self.path, "rb") as file:
             file.seek(HEADER_SIZE)
             for count in itertools.count(1):
-                packet = _read_packet(file)
+                packet = read_packet(file)
                 if packet is None:
                     break
                 highest = max(highest, packet.number)
@@ -171,25 +169,7 @@ def _try_lock(file: IO[bytes]) -> bool | None:
         return None
 
 
-def read_packets(path: Path, count: int) -> Generator[JournalPacket, None, None]:
-    """The first `count` packets of a journal, in the order of decoding.
-
-    Raises:
-        OutputError: if they can no longer be read.
-    """
-    try:
-        with open(path, "rb") as file:
-            file.seek(HEADER_SIZE)
-            for _ in range(count):
-                packet = _read_packet(file)
-                if packet is None:
-                    raise OutputError(f"{path} has changed while it was read: remove it to start again.")
-                yield packet
-    except OSError as error:
-        raise write_error(error, path) from None
-
-
-def _read_packet(file: IO[bytes]) -> JournalPacket | None:
+def read_packet(file: IO[bytes]) -> JournalPacket | None:
     """The next packet, or None if no complete one follows."""
     head = file.read(_PACKET.size)
     if len(head) < _PACKET.size:

@@ -1,39 +1,34 @@
-"""Shot boundary detection: finds the pairs of frames across which nothing may be blended.
+"""Scene cut detection: finds the pairs of frames across which nothing may be blended.
 
-A frame interpolated across a hard cut shows two shots at once, so every cut must be found. A cut declared where there
-is none freezes the video for one source interval in the middle of a motion, most visibly in the fastest motion, which
-looks most like a cut. So `CutDetector` does not ask how much two neighbouring frames differ, but whether motion
-explains the difference:
+A frame interpolated across a hard cut shows two shots at once. A false cut freezes the video for one source interval,
+most visibly in fast motion, which looks most like a cut. So `CutDetector` measures not how much two neighbouring frames
+differ, but whether motion explains the difference:
 
     thumbnail i-1, i  ->  mean difference, correlation in place     cheap; most pairs end here
                       ->  DIS flow both ways, each frame warped onto the other, correlation after the warp
                       ->  noise? fade? dissolve? flash?              only pairs that motion does not explain
                       ->  cut
 
-All of this works on thumbnails whose longer side is 128 pixels, where a pan by a tenth of the width is 13 pixels and
-grain is averaged away.
+The thumbnails' longer side is 128 pixels: a pan by a tenth of the width is 13 pixels, and grain is averaged away.
 
 **The score** of a pair is a correlation in [-1, 1]. In each 9x9 window of the grey thumbnails, mean and gain are
-removed (so a change of exposure costs nothing); the windows are averaged with their contrast as weight (so clear sky
-does not count; bars at the edges are cropped off first). The score is the mean over both directions of warping, and the
-better of two flows: one searched from zero, and one from the global shift found by phase correlation.
+removed (a change of exposure does not count); the windows are averaged, weighted by their contrast (clear sky does not
+count), without bars at the edges. The score is the mean over both directions of warping, with the better of two flows:
+one searched from zero, and one from the global shift found by phase correlation.
 
-**The threshold** depends on the scores of the neighbouring pairs: `SCORE_RATIO` 0.55 of their median, between
-`SCORE_FLOOR` 0.29 (19 of 20 pairs of unrelated frames score below it) and `SCORE_CEILING` 0.46. So in a sequence whose
-pairs all match badly because everything moves fast, a pair must match far worse to be a cut. In the clips of
-`benchmarks/cuts.py` the 107 true cuts score at most 0.38, against a threshold of 0.46 there; the hardest motion scores
-0.49, against a threshold of about 0.33 there, and still 0.32 if every other frame is dropped.
+**The threshold** is `SCORE_RATIO` 0.55 of the median score of the neighbouring pairs, between `SCORE_FLOOR` 0.29 (19 of
+20 pairs of unrelated frames score below it) and `SCORE_CEILING` 0.46. So where all pairs match badly because everything
+moves fast, a cut must match far worse. In the clips of `benchmarks/cuts.py`, which compares the detector with
+PySceneDetect's, the 107 true cuts score at most 0.38 (threshold 0.46), and the hardest motion 0.49 (threshold 0.33).
 
 **Not cuts**, besides motion:
 
 - *noise*: a mean difference below `FAINT` (12 of 255) counts only if it is twice that of the neighbouring pairs;
-- *fades*: next to a flat frame (black, white) correlation means nothing; where the other frame was already on its way
-  to or from the flat one during the last frames, the pair is a step of the fade. A hard cut to black is a cut;
+- *fades*: correlation with a flat frame (black, white) means nothing; if the other frame has been approaching the flat
+  one, or moves away from it, the pair is a step of a fade. A hard cut to black is a cut;
 - *dissolves*, however short: a frame that is a mixture of the frames around it belongs to both shots;
 - *flashes*: a bright, dark or flat stretch of up to four frames after which the earlier image is back. A single
   unrelated image in between is a shot of one frame, and has two cuts.
-
-`benchmarks/cuts.py` compares the detector with PySceneDetect's ContentDetector and AdaptiveDetector.
 
 Reference for the flow: T. Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016.
 """
@@ -57,11 +52,11 @@ Grey = NDArray[np.uint8]
 LONG_SIDE = 128
 """Longer side of a thumbnail, pixels."""
 SHORT_SIDE = 48
-"""Least shorter side: narrower thumbnails are stretched, because DIS needs six times the width of its patches."""
+"""Minimum shorter side: narrower thumbnails are stretched, because DIS needs six times the width of its patches."""
 WINDOW = 9
 """Side of the correlation window, pixels."""
 LARGEST_SHIFT = 32
-"""Largest global shift taken for a pan, pixels: beyond a quarter of the width nothing could be interpolated."""
+"""Largest global shift of a pan, pixels: beyond a quarter of the width nothing could be interpolated."""
 NOISE_VARIANCE = 16.0
 """Variance (grey levels squared) below which a window has no contrast: a standard deviation of four levels."""
 SCORE_FLOOR = 0.29
@@ -91,13 +86,9 @@ MIXTURE_RESIDUAL = 0.35
 
 
 def thumbnail_size(width: int, height: int) -> tuple[int, int]:
-    """Size (width, height) of the thumbnails that `CutDetector` takes, for frames of `width` x `height` pixels.
+    """Size (width, height) of the thumbnails for frames of `width` x `height` pixels, which are never enlarged.
 
-    The longer side becomes 128 pixels; nothing is enlarged and no side falls below one pixel. Thumbnails should be
-    made by area averaging, which removes grain.
-
-    Raises:
-        ValueError: for a size that is not positive.
+    Thumbnails should be made by area averaging, which removes grain.
     """
     if width < 1 or height < 1:
         raise ValueError(f"a frame of {width} x {height} pixels has no thumbnail")
@@ -114,26 +105,21 @@ def make_thumbnail(frame: av.VideoFrame) -> Thumbnail:
 
 
 def pair_score(before: Thumbnail, after: Thumbnail) -> float:
-    """How well motion explains the change between two thumbnails, in [-1, 1]; see the module's text.
-
-    The detector also looks at the frames around the pair.
-    """
+    """The score of a pair of thumbnails by itself, in [-1, 1]: how well motion explains the change between them."""
     matcher = _Matcher(before.shape[1], before.shape[0])
     return matcher.score(matcher.analyze(before), matcher.analyze(after))
 
 
 class CutDetector:
-    """Decides, frame by frame, whether a cut lies between a frame and its predecessor.
+    """Decides, frame by frame, whether there is a cut between a frame and its predecessor.
 
-    Frames go in by `push`; decisions come out of `push` and `flush`: one per frame, in order, `lookahead` frames late.
-    Decision i says whether there is a cut between frames i-1 and i; decision 0 is always False. Memory is bounded:
-    about ten thumbnails, whatever the length of the video. One detector serves one video.
-
-    Attributes:
-        lookahead: Number of later frames that a decision waits for.
+    `push` and `flush` return the decisions: one per frame, in order, `lookahead` frames late. Decision i says whether
+    there is a cut between frames i-1 and i; decision 0 is always False. One detector serves one video, and holds about
+    ten thumbnails.
     """
 
     lookahead = 5
+    """Number of later frames that a decision waits for."""
 
     def __init__(self) -> None:
         self._matcher: _Matcher | None = None
@@ -145,8 +131,7 @@ class CutDetector:
         """Take the next frame; return the decisions that are now final, in order (none or one).
 
         Args:
-            thumbnail: (height, width, 3) uint8, BGR, of about `thumbnail_size`; other sizes are resized here, and the
-                frames of a video may differ in size.
+            thumbnail: (height, width, 3) uint8, BGR, of about `thumbnail_size`; frames of a video may differ in size.
 
         Raises:
             ValueError: for another shape or type.
@@ -169,7 +154,7 @@ class CutDetector:
         return [self._decide() for _ in range(self._pushed - self._decided)]
 
     def _decide(self) -> bool:
-        """The next decision. Frames that no later decision needs are dropped."""
+        """Make the next decision, and drop the frames that no later decision needs."""
         i = len(self._frames) - (self._pushed - self._decided)
         is_cut = i > 0 and self._is_cut(i)
         self._decided += 1
@@ -181,7 +166,7 @@ class CutDetector:
         frame = self._frames[i]
         if frame.difference < LEAST_DIFFERENCE or frame.still_score > STILL_ENOUGH:
             return False
-        # Repeated frames say nothing about how the shot moves.
+        # Repeated frames do not show how the shot moves.
         neighbours = [
             j
             for j in range(max(1, i - 3), min(len(self._frames), i + 4))
@@ -200,7 +185,7 @@ class CutDetector:
         return not (self._is_fade(i) or self._is_dissolve(i) or self._is_flash(i))
 
     def _score(self, i: int) -> float:
-        """Score of the pair of frames i-1 and i."""
+        """The cached score of the pair of frames i-1 and i."""
         frame = self._frames[i]
         if frame.score is None:
             frame.score = self._match(i - 1, i)
@@ -245,7 +230,7 @@ class CutDetector:
         return False
 
     def _is_flash(self, i: int) -> bool:
-        """Whether the pair lies in a short stretch of other light between two frames of the same scene."""
+        """Whether the pair lies in a flash: a short change of light between two frames of the same scene."""
         for length in range(2, self.lookahead + 1):
             for first in range(max(0, i - length), i):
                 last = first + length
@@ -257,7 +242,7 @@ class CutDetector:
         return False
 
     def _is_relit(self, i: int, reference: int) -> bool:
-        """Whether frame i could be the reference under more light, or less: nearly all of it changed one way."""
+        """Whether frame i could be the reference under more or less light: nearly all of it changed one way."""
         frame, other = self._frames[i], self._frames[reference]
         if frame.is_flat:
             return True
@@ -277,19 +262,13 @@ class _AnalyzedFrame:
 
     colour: Thumbnail
     grey: Grey
-    smooth: NDArray[np.float32]
-    """Colour, blurred over 5x5: for differences in which small motion counts little."""
+    smooth: NDArray[np.float32]  # colour, blurred over 5x5: for differences in which small motion counts little
     is_flat: bool
-    darkest: tuple[Grey, Grey]
-    """Least grey level of each row, and of each column."""
-    brightest: tuple[Grey, Grey]
-    """Greatest grey level of each row, and of each column."""
-    difference: float = 0.0
-    """Mean absolute difference from the frame before, levels."""
-    still_score: float = 1.0
-    """Correlation with the frame before, without motion."""
-    score: float | None = None
-    """Score of the pair (frame before, this frame), if it was needed."""
+    darkest: tuple[Grey, Grey]  # minimum of each row, and of each column
+    brightest: tuple[Grey, Grey]  # maximum of each row, and of each column
+    difference: float = 0.0  # mean absolute difference from the frame before, levels
+    still_score: float = 1.0  # correlation with the frame before, without motion
+    score: float | None = None  # score of the pair (frame before, this frame), once it was needed
 
 
 class _Matcher:
@@ -299,7 +278,7 @@ class _Matcher:
         scale = LONG_SIDE / max(width, height)
         width, height = max(SHORT_SIDE, round(width * scale)), max(SHORT_SIDE, round(height * scale))
         self._size = width, height
-        # Without the variational refinement, which would smooth the flow between unrelated images into a fit.
+        # Variational refinement would smooth the flow between unrelated images into a fit.
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._dis.setVariationalRefinementIterations(0)
         self._x, self._y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
@@ -371,7 +350,7 @@ def _correlation(a: Grey, b: Grey) -> float:
 def _shared_content(a: _AnalyzedFrame, b: _AnalyzedFrame) -> tuple[slice, slice]:
     """Rows and columns inside the bars that both frames share; all of them if there are no bars.
 
-    The edge of a bar has the strongest contrast in a frame and never moves: counted in, it would hide a cut.
+    The edge of a bar never moves and has strong contrast, which would hide a cut.
     """
     inside = []
     for axis in (0, 1):

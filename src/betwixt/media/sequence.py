@@ -104,13 +104,10 @@ class _Sink:
 
 
 class ImageSink(_Sink):
-    """Frames as numbered images.
+    """Frames as numbered images; the other arguments are those of `ImageWriter`.
 
     Args:
-        location: A folder, a pattern, or a file name for one image.
         source: The input.
-        quality: 1 to 100 for JPEG and WebP, or None for the default.
-        overwrite: Whether existing images may be replaced.
         journal: Says where an interrupted run has left its images; None to keep nothing for another run.
     """
 
@@ -172,14 +169,7 @@ def _parse_quality(quality: str | None) -> int | None:
 
 
 class GifSink(_Sink):
-    """Frames as a GIF that repeats for ever.
-
-    Args:
-        path: The file.
-        source: The input.
-        rate: Frames per second, at most `gif.MAX_RATE`.
-        overwrite: Whether an existing file may be replaced.
-    """
+    """Frames as a GIF that repeats for ever, at most `gif.MAX_RATE` per second; see `GifWriter`."""
 
     def __init__(self, path: Path, source: VideoInfo, rate: Fraction, overwrite: bool) -> None:
         super().__init__(source)

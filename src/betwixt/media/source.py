@@ -26,15 +26,11 @@ def open_source(
     interlaced: str = "refuse",
     threads: int = 0,
 ) -> VideoSource:
-    """Open a source of frames.
+    """Open a source of frames; the other arguments are those of `Reader`.
 
     Args:
         source: A video, a folder or pattern of images, or an open binary file.
         input_fps: The rate of a sequence of images.
-        start: Where to begin, in seconds from the source's beginning.
-        end: Where to stop, in seconds from the source's beginning; None for its end.
-        interlaced: How to treat interlaced video: "refuse", "deinterlace" or "ignore".
-        threads: Decoder threads; 0 for the decoder's own choice.
 
     Raises:
         UsageError: if `input_fps` is given for a video.

@@ -136,13 +136,10 @@ def find_grid(times: Sequence[Fraction], tick: Fraction, declared: Sequence[Frac
 
 
 def parse_rate(text: str | int | float | Fraction, what: str = "rate") -> Fraction:
-    """Parse a frame rate or a factor: 60, 59.94 or 60000/1001.
+    """Parse a frame rate or a factor: 60, 59.94 or 60000/1001; `what` is its name in messages.
 
-    The decimal names of the NTSC rates mean the exact rates: 23.976, 29.97, 47.952, 59.94 and 119.88.
-
-    Args:
-        text: The rate.
-        what: What it is called in messages; only for "rate" are NTSC rates recognized.
+    If `what` is "rate", the decimal names of the NTSC rates (23.976, 29.97, 47.952, 59.94, 119.88) mean the exact
+    rates.
 
     Raises:
         UsageError: if it is not a number, not positive or not finite.
@@ -166,14 +163,7 @@ def parse_rate(text: str | int | float | Fraction, what: str = "rate") -> Fracti
 
 
 def parse_time(text: str | int | float | Fraction, what: str = "time") -> Fraction:
-    """Parse a time, in seconds or with minutes and hours: 90, 90.5, 1:30, 00:01:30.500.
-
-    Args:
-        text: The time.
-        what: What it is called in messages.
-
-    Returns:
-        The time in seconds.
+    """Parse a time to seconds: 90, 90.5, 1:30, 00:01:30.500; `what` is its name in messages.
 
     Raises:
         UsageError: if it is not a time or negative.

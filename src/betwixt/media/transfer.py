@@ -2,12 +2,10 @@
 
     R'G'B' in [0, 1], as coded ── to_light ──► light in [0, 1] ── from_light ──► R'G'B'
 
-Motion blur (`pipeline.blur`) averages linear light, as a shutter does; the mean of code values would darken bright
-things that move.
-
-The functions are those of ITU-T H.273, table 3. Light is that of the scene for camera curves (BT.709, BT.2020, HLG)
-and that of the display for display curves (sRGB, PQ, BT.470). A stream that states no transfer characteristic is taken
-for sRGB if it is RGB, and for BT.709 otherwise.
+Motion blur (`pipeline.blur`) averages linear light, as a shutter does; the mean of code values would darken moving
+highlights. The functions are those of ITU-T H.273, table 3. Light is that of the scene for camera curves (BT.709,
+BT.2020, HLG) and that of the display for display curves (sRGB, PQ, BT.470). The default is sRGB for RGB streams and
+BT.709 for others.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from numpy.typing import NDArray
 Values = NDArray[Any]
 
 _STEPS = 1 << 16
-"""Entries of the table from code values to light: as many as there are code values of 16 bits."""
+"""Entries of the table from code values to light: one per code value of 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +127,7 @@ _BY_CODE = {
 
 
 def transfer_of(code: int, rgb: bool = False) -> Transfer:
-    """The transfer characteristic of an H.273 code.
-
-    Args:
-        code: The code; 2 and unknown ones state nothing.
-        rgb: Whether the stream is RGB, which decides if the code states nothing.
+    """The transfer characteristic of an H.273 code; for 2 and unknown codes, the usual one of RGB or YUV streams.
 
     Example:
         >>> transfer_of(16).name, transfer_of(2).name, transfer_of(2, rgb=True).name

@@ -134,7 +134,6 @@ def to_8_bit(samples: NDArray[Any]) -> NDArray[np.uint8]:
 def image_codec(name: str, mode: Any) -> VideoCodecContext:
     """Make a codec context that decodes (mode "r") or encodes ("w") one image."""
     context = av.CodecContext.create(name, mode)
-    if not isinstance(context, VideoCodecContext):
-        raise AssertionError(name)
+    assert isinstance(context, VideoCodecContext)
     context.thread_count = 1  # starting threads takes longer than coding an image
     return context

@@ -1,11 +1,11 @@
-"""Where images are: folders, numbered patterns, globs and single files."""
+"""Locations of images: folders, numbered patterns, globs and single files."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -23,12 +23,12 @@ NUMBER = re.compile(r"%(?:0(\d+))?d")
 
 
 def is_image_location(location: str | Path, *, output: bool = False) -> bool:
-    """Whether `location` stands for images rather than for a video file.
+    """Whether `location` names images and not a video file.
 
     Args:
         location: For input: a folder, a pattern (``dir/frame_%05d.png``), a glob (``dir/*.png``) or one image file.
             For output: a folder (it exists, ends with a slash or has no suffix), a pattern or one image file.
-        output: Whether it is to be written.
+        output: Whether it will be written.
     """
     text = os.fspath(location)
     if "://" in text or text == "-":
@@ -44,11 +44,7 @@ def is_image_location(location: str | Path, *, output: bool = False) -> bool:
 
 
 def image_folder(location: str | Path) -> tuple[Path, bool]:
-    """The folder into which images for `location` are written, and whether it is a single image.
-
-    Args:
-        location: A folder, a pattern or a file name, as for `ImageWriter`.
-    """
+    """The folder into which `ImageWriter` writes the images of `location`, and whether it is a single image."""
     path = Path(os.fspath(location))
     if path.is_dir() or os.fspath(location).endswith(("/", os.sep)) or not path.suffix:
         return path, False
@@ -90,10 +86,17 @@ def find_images(location: str | Path) -> list[Path]:
 
 
 def _find_numbered(pattern: Path) -> list[Path]:
+    """The files of a pattern, in order."""
+    widths = NUMBER.findall(pattern.name)
+    if len(widths) != 1:
+        raise UsageError(f"{pattern} has more than one number: use one, such as frame_%05d.png.")
+    before, after = (re.escape(part) for part in re.split(r"%\d*d", pattern.name))
     try:
-        numbers = sorted(_existing_numbers(pattern))
+        matches = [re.fullmatch(f"{before}(\\d+){after}", name) for name in os.listdir(pattern.parent)]
     except OSError as error:
         raise InputError(f"The folder {pattern.parent} cannot be read: {error_text(error)}.") from None
+    width = int(widths[0] or 1)
+    numbers = sorted(int(match[1]) for match in matches if match and match[1] == f"{int(match[1]):0{width}d}")
     if not numbers:
         raise InputError(f"No image matches {pattern}: check the folder and the number of digits.")
     for number, following in itertools.pairwise(numbers):
@@ -103,20 +106,6 @@ def _find_numbered(pattern: Path) -> list[Path]:
                 f"{numbered_path(pattern, number + 1)} is missing: add it, or pass '{everything}' to go on without it."
             )
     return [numbered_path(pattern, number) for number in numbers]
-
-
-def _existing_numbers(pattern: Path) -> Iterator[int]:
-    """The numbers for which a file of the pattern exists."""
-    widths = NUMBER.findall(pattern.name)
-    if len(widths) != 1:
-        raise UsageError(f"{pattern} has more than one number: use one, such as frame_%05d.png.")
-    before, after = (re.escape(part) for part in re.split(r"%\d*d", pattern.name))
-    exact = re.compile(f"{before}(\\d+){after}")
-    width = int(widths[0] or 1)
-    for name in os.listdir(pattern.parent):
-        match = exact.fullmatch(name)
-        if match and match[1] == f"{int(match[1]):0{width}d}":
-            yield int(match[1])
 
 
 def numbered_path(pattern: Path, number: int) -> Path:

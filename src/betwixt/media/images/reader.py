@@ -57,6 +57,12 @@ def read_image(path: str | Path) -> av.VideoFrame:
     return frame
 
 
+class _Header(NamedTuple):
+    width: int
+    height: int
+    format: str
+
+
 class ImageReader:
     """The frames of a sequence of images, read one at a time; it can be iterated over more than once.
 
@@ -109,12 +115,6 @@ class ImageReader:
 
 
 # -- size and format
-
-
-class _Header(NamedTuple):
-    width: int
-    height: int
-    format: str
 
 
 def _common_format(formats: Iterable[str]) -> str | None:
