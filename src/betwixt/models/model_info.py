@@ -8,7 +8,7 @@ model is loaded.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from betwixt.models.references import resolve
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from betwixt.models.network import Network
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ModelInfo:
     """A model, before it is loaded.
 
     Attributes:
         name: The name that `load_model` takes.
         summary: What it is, in a few words.
-        paper: The paper it implements, or "none: .." for a method of Betwixt's own.
         parameters: The number of parameters at inference; 0 without a network.
+        config: Reference to the configuration, a frozen dataclass; "" if `network` takes none.
+        paper: The paper it implements, or "none: .." for a method of Betwixt's own.
         weights: "not needed", "embedded" (they come with Betwixt) or "yours" (the user brings them).
         licence: The licence of the implementation here.
         network: Reference to what builds the network from a configuration; "" for a model without a network.
-        config: Reference to the configuration, a frozen dataclass; "" if `network` takes none.
         changes: Fields of the configuration that differ at inference, e.g. no teacher.
         arguments: Further keyword arguments of `network`.
         trained_part: The submodule of the network whose weights the file holds; "" for the whole network.
@@ -44,12 +44,13 @@ class ModelInfo:
 
     name: str
     summary: str
-    paper: str
     parameters: int = 0
+    config: str = ""
+    _: KW_ONLY
+    paper: str
     weights: str = "not needed"
     licence: str = "MIT"
     network: str = ""
-    config: str = ""
     changes: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     trained_part: str = ""

@@ -4,33 +4,25 @@ from betwixt.models.model_info import ModelInfo
 
 __all__ = ["MODELS"]
 
-_PAPER = "none: Betwixt's own (docs/models/index.md)"
-_NETWORK = "betwixt.models.compact.network:CompactNetwork"
-_INTERPOLATOR = "betwixt.models.compact.interpolator:CompactInterpolator"
-
-MODELS = (
+MODELS = tuple(
     ModelInfo(
-        name="compact",
-        summary="the flow of dis, mended, weighed and softened by two small networks; any time",
-        paper=_PAPER,
-        parameters=500_173,
+        name,
+        summary,
+        parameters,
+        f"betwixt.models.compact.config:CONFIGS[{name}]",
+        paper="none: Betwixt's own (docs/models/index.md)",
         weights="embedded",
-        network=_NETWORK,
-        config="betwixt.models.compact.config:CONFIGS[compact]",
+        network="betwixt.models.compact.network:CompactNetwork",
         trained_part="compact",
-        embedded="compact.safetensors",
-        interpolator=_INTERPOLATOR,
-    ),
-    ModelInfo(
-        name="compact-large",
-        summary="compact with a deeper synthesis: better frames in about twice the time; any time",
-        paper=_PAPER,
-        parameters=2_809_341,
-        weights="embedded",
-        network=_NETWORK,
-        config="betwixt.models.compact.config:CONFIGS[compact-large]",
-        trained_part="compact",
-        embedded="compact-large.safetensors",
-        interpolator=_INTERPOLATOR,
-    ),
+        embedded=f"{name}.safetensors",
+        interpolator="betwixt.models.compact.interpolator:CompactInterpolator",
+    )
+    for name, summary, parameters in (
+        ("compact", "the flow of dis, refined by two small networks; any time", 500_173),
+        (
+            "compact-large",
+            "compact with a deeper synthesis: better frames in about twice the time; any time",
+            2_809_341,
+        ),
+    )
 )

@@ -6,8 +6,8 @@ __all__ = ["MODELS"]
 
 MODELS = (
     ModelInfo(
-        name="dis",
-        summary="classical flow, projected to the new frame's time, fused by visibility",
+        "dis",
+        "classical flow, projected to the new frame's time, fused by visibility",
         paper="Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016",
         interpolator="betwixt.models.dis.interpolator:DIS",
     ),

@@ -6,10 +6,10 @@ __all__ = ["MODELS"]
 
 MODELS = (
     ModelInfo(
-        name="ebme",
-        summary="bi-directional flow and forward splatting, without a synthesis network; any time",
+        "ebme",
+        "bi-directional flow and forward splatting, without a synthesis network; any time",
+        632_900,
         paper="Jin et al., Enhanced Bi-directional Motion Estimation for Video Frame Interpolation, WACV 2023",
-        parameters=632_900,
         weights="yours",
         network="betwixt.models.ebme.network:EBMESplat",
     ),

@@ -4,8 +4,6 @@ from betwixt.models.model_info import ModelInfo
 
 __all__ = ["MODELS"]
 
-_PAPER = "Aligning Anything: Hierarchical Motion Estimation for Video Frame Interpolation"
-
 _HOSTS = (
     ("rife", 14_081_645, "betwixt.models.rife.network:RIFE_ECCV", "t = 1/2"),
     ("rife-m", 14_083_805, "betwixt.models.rife.network:RIFE_M", "any time"),
@@ -23,13 +21,13 @@ _HOSTS = (
 
 MODELS = tuple(
     ModelInfo(
-        name=f"{host}+hm",
-        summary=f"{host} with hierarchical motion from masks; {times}",
-        paper=_PAPER,
-        parameters=parameters,
+        f"{host}+hm",
+        f"{host} with hierarchical motion from masks; {times}",
+        parameters,
+        "betwixt.models.hierarchical.network:ABLATIONS[full]",
+        paper="Aligning Anything: Hierarchical Motion Estimation for Video Frame Interpolation",
         weights="yours",
         network="betwixt.models.hierarchical.network:build_hierarchical",
-        config="betwixt.models.hierarchical.network:ABLATIONS[full]",
         arguments={"host": config},
         takes_masks=True,
     )

@@ -6,13 +6,13 @@ __all__ = ["MODELS"]
 
 MODELS = (
     ModelInfo(
-        name="hybrid",
-        summary="the motions of dis and of RIFE 4.6, fused by two small networks: the best frames; any time",
+        "hybrid",
+        "the motions of dis and of RIFE 4.6, fused by two small networks: the best frames; any time",
+        5_839_003,
+        "betwixt.models.hybrid.config:HYBRID",
         paper="none: Betwixt's own (docs/models/index.md), on RIFE 4.6",
-        parameters=5_839_003,
         weights="embedded",
         network="betwixt.models.hybrid.network:HybridNetwork",
-        config="betwixt.models.hybrid.config:HYBRID",
         trained_part="fusion",
         embedded="hybrid.safetensors",
         interpolator="betwixt.models.hybrid.interpolator:HybridInterpolator",
