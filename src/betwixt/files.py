@@ -1,4 +1,4 @@
-"""Output files that appear whole or not at all."""
+"""Files: outputs that are written whole or not at all, hashes, and one-line errors."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from betwixt.errors import InputError, OutputError
 
 
 class AtomicOutput(ABC):
-    """An output that appears whole or not at all; as a context manager it commits, or aborts if the block raises."""
+    """An output that is written whole or not at all; as a context manager it commits, or aborts if the block raises."""
 
     @abstractmethod
     def commit(self) -> None:
-        """Finish it and move it into its place."""
+        """Finish the output and move it into place."""
 
     @abstractmethod
     def abort(self) -> None:
-        """Leave nothing behind; does nothing after `commit`."""
+        """Remove the unfinished output; does nothing after `commit`."""
 
     def __enter__(self) -> Self:
         return self
@@ -42,7 +42,7 @@ def check_output(path: Path, source: str | Path | None, overwrite: bool) -> None
 
     Args:
         path: The output file.
-        source: The input, which is never written over; None for a pipe.
+        source: The input, which is never overwritten; None for a pipe.
         overwrite: Whether an existing file may be replaced.
 
     Raises:
@@ -53,11 +53,11 @@ def check_output(path: Path, source: str | Path | None, overwrite: bool) -> None
     if path.is_dir():
         raise OutputError(f"{path} is a folder: give a file name, e.g. {path / 'out.mp4'}.")
     if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists: pass --overwrite to replace it, or give another name.")
+        raise OutputError(f"{path} exists: pass `overwrite=True` to replace it, or give another name.")
     folder = path.parent
     if not folder.is_dir():
         raise OutputError(f"The folder {folder} does not exist: make it first.")
-    # a trial says more than the permission bits do (read-only file systems, quotas, root)
+    # Permission bits do not tell about read-only file systems, quotas and root: writing a file does.
     trial = temporary_path(path)
     try:
         with open(trial, "xb") as file:
@@ -69,7 +69,7 @@ def check_output(path: Path, source: str | Path | None, overwrite: bool) -> None
 
 
 def files_fingerprint(files: Sequence[Path]) -> str:
-    """What tells files on the disk from others, and from themselves after a change: names, sizes, times of change."""
+    """A hash of the names, sizes and modification times of files, which changes when a file does."""
     digest = hashlib.sha256()
     for path in files:
         fact = path.stat()
@@ -90,7 +90,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """
     partial = temporary_path(path)
     try:
-        # Names of files may hold bytes that are no text: they go out as they came.
+        # File names may hold bytes that are not text: they are written back unchanged.
         partial.write_bytes(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
         partial.replace(path)
     except OSError as error:
@@ -99,7 +99,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def write_error(error: BaseException, path: Path | str) -> OutputError:
-    """What went wrong in writing `path`, in one line."""
+    """The error to raise where `path` cannot be written."""
     code = getattr(error, "errno", None)
     known = {
         errno.ENOSPC: "the disk is full; free some space or choose another place",
@@ -121,22 +121,19 @@ def file_hash(path: Path) -> str:
     Raises:
         InputError: if it cannot be read.
     """
-    digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise read_error(path, error) from None
-    return digest.hexdigest()
 
 
 def read_error(path: Path, error: OSError) -> InputError:
-    """What went wrong in reading `path`, in one line."""
+    """The error to raise where `path` cannot be read."""
     return InputError(f"{path} cannot be read: {(error.strerror or 'error').lower()}.")
 
 
 def error_text(error: BaseException) -> str:
-    """What an error of the system or of FFmpeg says, as the end of a sentence."""
+    """The text of an error of the system or of FFmpeg, as the end of a sentence."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(text).strip().rstrip(".").lower()

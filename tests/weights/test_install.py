@@ -111,7 +111,7 @@ def test_a_network_without_its_router_takes_the_weights_of_the_one_with(tmp_path
 def test_nothing_is_written_over_unasked(checkpoint, tmp_path):
     target = tmp_path / "x.safetensors"
     target.write_bytes(b"mine")
-    with pytest.raises(OutputError, match="pass --overwrite"):
+    with pytest.raises(OutputError, match="pass `overwrite=True`"):
         import_weights(checkpoint, "ebme", target)
     assert target.read_bytes() == b"mine"
     import_weights(checkpoint, "ebme", target, overwrite=True)

@@ -277,11 +277,11 @@ def _bytes(path, change):
 
 
 BAD = [
-    (lambda p: _bytes(p, lambda b: b[:-8]), "cut short, or of another model"),
-    (lambda p: _bytes(p, lambda b: b[:100]), "cut short, or of another model"),
-    (lambda p: _bytes(p, lambda b: b""), "cut short, or of another model"),
+    (lambda p: _bytes(p, lambda b: b[:-8]), "cut short, or belongs to another model"),
+    (lambda p: _bytes(p, lambda b: b[:100]), "cut short, or belongs to another model"),
+    (lambda p: _bytes(p, lambda b: b""), "cut short, or belongs to another model"),
     (lambda p: _bytes(p, lambda b: b + b"\0" * 8), "8 bytes are left over"),
-    (lambda p: _bytes(p, lambda b: b"\x38\x4b\x0d\x00" + b[4:]), "an encoding that is not read here"),
+    (lambda p: _bytes(p, lambda b: b"\x38\x4b\x0d\x00" + b[4:]), "an encoding that is not supported"),
     (lambda p: _bytes(p, lambda b: b[:4] + b"\xff\x7e" + b[6:]), "contains NaN or infinity"),
     (lambda p: p.with_suffix(".bin").unlink(), "is half of an ncnn model"),
     (lambda p: p.write_bytes(b"\x7f\x85\x76\x00\xff\xfe"), "not the text of an ncnn model"),
@@ -291,13 +291,13 @@ BAD = [
     (lambda p: _write(p, "1 1 in0", "-1 9 in0"), "is damaged"),
     (lambda p: _write(p, " 0=24 ", " 0=nan "), "is damaged"),
     (lambda p: _write(p, " 0=24 ", " 0=23 "), "do not agree"),
-    (lambda p: _write(p, " 6=648", " 6=64800000000000000000"), "cut short, or of another model|do not agree"),
+    (lambda p: _write(p, " 6=648", " 6=64800000000000000000"), "cut short, or belongs to another model|do not agree"),
     (lambda p: _write(p, "Convolution layerb1 ", "LSTM x "), "has a layer LSTM"),
     (lambda p: _write(p, " 6=648", " 6=648 8=1"), "in 8 bit"),
-    (_swap, "reads what no layer before it makes"),
+    (_swap, "reads what no layer before it writes"),
     (lambda p: _write(p, " 0=24 1=3 ", " 0=24 1=-3 11=-3 "), "do not agree"),
     (lambda p: _insert(p, "Convolution x 1 0 in0 0=24 1=3 6=648"), "is damaged"),
-    (lambda p: _insert(p, "BinaryOp x 2 1 in0 in0 in0 0=0"), "makes what a layer before it has made"),
+    (lambda p: _insert(p, "BinaryOp x 2 1 in0 in0 in0 0=0"), "writes what a layer before it has written"),
     (lambda p: _insert(p, *[f"Noop x{i} 0 0" for i in range(100_000)]), "is too large"),
 ]
 

@@ -1,17 +1,16 @@
-"""What every network of a paper is: a `Network` that turns two frames and a time into a `Synthesis`.
+"""The base of the papers' networks: a `Network` turns two frames and a time into a `Synthesis`.
 
-    frame 0, frame 1 ──► pair(·) ──► whatever depends on the two frames alone ──► at(·, t) ──► Synthesis
-                          once a pair                                              once a time
+    frame 0, frame 1 ──► pair(·) ──► what depends on the two frames alone ──► at(·, t) ──► Synthesis
+                       once a pair                                          once a time
 
-A network never opens a file, never picks a device, never pads: the runtime does that once for all. It states what the
-runtime has to know: by what the sides must be divisible and which times it was made for.
+A network never opens a file, picks a device or pads: `betwixt.runtime` does that once for all. The network states what
+the runtime needs to know: the number that divides its sides, and the times it was made for.
 
-Some networks want to know besides which pixels belong together: a `MaskedNetwork` takes label maps of both frames with
-them, a `MaskPair`.
+A `MaskedNetwork` also takes a `MaskPair`, label maps of both frames.
 
-Conventions: frames (N, 3, H, W), RGB in [0, 1]; t (N, 1, 1, 1); flows (N, 2, H, W), pixels, channels (x, y), where
-`flow_t0` = F_{t->0} says where a pixel of frame t is found in frame 0; the mask (N, 1, H, W) is the weight of frame 0
-after it was warped.
+Conventions: frames (N, 3, H, W), RGB in [0, 1]; t (N, 1, 1, 1); flows (N, 2, H, W), in pixels, channels (x, y), where
+`flow_t0` = F_{t->0} is where a pixel of frame t is found in frame 0; the mask (N, 1, H, W) is the weight of warped
+frame 0.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Synthesis:
-    """Frame t, and how it came about; networks that know more return a subclass.
+    """Frame t and the maps it is made of; networks that return more use a subclass.
 
     Attributes:
         frame: (N, 3, H, W), RGB, clamped to [0, 1] where the paper's network clamps.
         flow_t0: (N, 2, H, W), F_{t->0} in pixels; None where a network has no such flow.
-        flow_t1: (N, 2, H, W), F_{t->1} in pixels; None likewise.
-        mask: (N, 1, H, W) in [0, 1], the weight of warped frame 0; None likewise.
+        flow_t1: (N, 2, H, W), F_{t->1} in pixels; None where a network has no such flow.
+        mask: (N, 1, H, W) in [0, 1], the weight of warped frame 0; None where a network has no such mask.
     """
 
     frame: Tensor
@@ -47,8 +46,8 @@ class Network(nn.Module):
     Attributes:
         config: Its hyper-parameters, a frozen dataclass; None if it has none.
         multiple: H and W must be multiples of this.
-        any_time: Whether it was made for every t in (0, 1); otherwise for t = 1/2 alone, and the runtime does other
-            times by recursion.
+        any_time: Whether it takes any t in (0, 1); otherwise it takes t = 1/2 alone, and the runtime makes other times
+            by recursion.
         extrapolates: Whether it makes the frame after the second, t = 2, and none in between.
     """
 
@@ -59,11 +58,11 @@ class Network(nn.Module):
 
     @abstractmethod
     def pair(self, frame0: Tensor, frame1: Tensor) -> Any:
-        """All that depends on the two frames alone; what it is, is the network's own affair."""
+        """Compute what depends on the two frames alone; its type is up to the network."""
 
     @abstractmethod
     def at(self, pair: Any, t: Tensor) -> Synthesis:
-        """Frame t of a prepared pair; `t` is (N, 1, 1, 1)."""
+        """Frame t from the result of `pair`; `t` is (N, 1, 1, 1)."""
 
     def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Synthesis:
         """Frame t of two frames (N, 3, H, W), RGB in [0, 1]."""
@@ -72,12 +71,12 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class MaskPair:
-    """Which pixels of two frames belong together: label maps, in which a label means the same in both frames.
+    """Label maps of two frames; a label means the same in both.
 
     Attributes:
-        labels0: (N, H, W), of frame 0: whole numbers of any integer type, from 0 to `count` - 1.
-        labels1: (N, H, W), of frame 1.
-        count: How many labels there are; a frame need not show them all.
+        labels0: (N, H, W), of frame 0: integers from 0 to `count` - 1.
+        labels1: (N, H, W), of frame 1: integers from 0 to `count` - 1.
+        count: The number of labels; a frame need not show them all.
     """
 
     labels0: Tensor
@@ -94,7 +93,7 @@ class MaskedNetwork(Network):
 
     @abstractmethod
     def pair(self, frame0: Tensor, frame1: Tensor, masks: MaskPair | None = None) -> Any:
-        """All that depends on the two frames and their masks alone."""
+        """Compute what depends on the two frames and their masks alone."""
 
     def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor, masks: MaskPair | None = None) -> Synthesis:
         """Frame t of two frames (N, 3, H, W), RGB in [0, 1], and the masks of both."""
