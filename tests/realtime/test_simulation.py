@@ -101,7 +101,7 @@ def test_a_simulated_call_writes_its_files(tmp_path, video):
     [
         ({"network": "dream"}, "no network 'dream'"),
         ({"factor": 1}, "`factor=1`"),
-        ({"bitrate": "fast"}, "bits a second"),
+        ({"bitrate": "fast"}, "bits per second"),
         ({"bitrate": "200"}, "raise `bitrate`"),
         ({"limit": 10}, "`limit=10`"),
         ({"height": 2}, "`height=2`"),

@@ -25,7 +25,7 @@ _LOSSLESS = ("flac", "alac", "wavpack", "tta", "ape", "mlp", "truehd")
 
 
 def choose_audio_encoder(codec: str, container: str) -> str:
-    """Choose the encoder for audio of a codec in a container (FFmpeg's names): the same codec, or else one as good."""
+    """Choose the encoder of audio for a container (FFmpeg's names): the same codec, or else one of the same quality."""
     usual = {"webm": "libopus", "avi": "libmp3lame", "ogg": "libopus", "mxf": "pcm_s16le"}.get(container, "aac")
     own = {"opus": "libopus", "vorbis": "libopus", "mp3": "libmp3lame"}.get(codec, codec)
     lossless = ["flac", "alac"] if codec in _LOSSLESS else []
@@ -42,7 +42,7 @@ class AudioStretcher:
         source: The input's audio stream.
         output: The output container, not yet started.
         container: FFmpeg's name of its format.
-        factor: How many times longer the audio becomes, > 0.
+        factor: The factor by which the audio becomes longer, > 0.
 
     Attributes:
         stream: The stream of the output.

@@ -239,7 +239,7 @@ def _subsampling(name: str) -> tuple[int, int]:
 
 
 def _distance(source: str, target: str, encoder: str) -> tuple[int, ...]:
-    """How far `target` is from `source`: first what would be lost, then what would be added in vain."""
+    """How far `target` is from `source`: first counts what is lost, then what is added without need."""
     depth, source_depth = bit_depth(target), bit_depth(source)
     subsampling, wanted = _subsampling(target), _subsampling(source)
     if is_rgb(source) and not is_rgb(target):

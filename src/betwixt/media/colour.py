@@ -104,7 +104,7 @@ class RGBConverter:
     """Converts between the planes of one stream and RGB images.
 
     Args:
-        name: The stream's pixel format; one that `frames.planes` reads.
+        pixel_format: The stream's; one that `frames.planes` reads.
         width: Width in luma samples.
         height: Height in luma samples.
         colour: The stream's colour description.
@@ -114,15 +114,15 @@ class RGBConverter:
         shift: Number of bits by which samples are shifted up in their 16 bits (p010 and similar formats).
     """
 
-    def __init__(self, name: str, width: int, height: int, colour: Colour) -> None:
-        self.name, self.width, self.height = name, width, height
-        self.rgb = is_rgb(name)
-        self.grey = not self.rgb and len(av.VideoFormat(name, width, height).components) < 3
-        self.semi_planar = name.startswith(("nv", "p0", "p2", "p4"))
-        self.swapped = name in ("nv21", "nv42")  # Cr before Cb
-        depth = bit_depth(name)
+    def __init__(self, pixel_format: str, width: int, height: int, colour: Colour) -> None:
+        self.pixel_format, self.width, self.height = pixel_format, width, height
+        self.rgb = is_rgb(pixel_format)
+        self.grey = not self.rgb and len(av.VideoFormat(pixel_format, width, height).components) < 3
+        self.semi_planar = pixel_format.startswith(("nv", "p0", "p2", "p4"))
+        self.swapped = pixel_format in ("nv21", "nv42")  # Cr before Cb
+        depth = bit_depth(pixel_format)
         self.top, self.unit = float((1 << depth) - 1), float(1 << (depth - 8))
-        self.shift = 16 - depth if name.startswith(("p0", "p2", "p4")) or "msb" in name else 0
+        self.shift = 16 - depth if pixel_format.startswith(("p0", "p2", "p4")) or "msb" in pixel_format else 0
         self.offset = _LOCATIONS.get(colour.location, (0.0, 0.5))
         hd = width >= 1280 or height > 576
         self.kr, self.kb = _LUMA_WEIGHTS.get(colour.matrix, _LUMA_WEIGHTS[1] if hd else _LUMA_WEIGHTS[6])
@@ -139,7 +139,7 @@ class RGBConverter:
         y = self._normalize_luma(self._luma_samples(parts))
         if self.grey:
             return np.clip(np.repeat(y[..., None], 3, axis=2), 0.0, 1.0)
-        return self._merge(y, *(self._upsample(plane) for plane in self._chroma(parts)))
+        return self._ycbcr_to_rgb(y, *(self._upsample(plane) for plane in self._chroma(parts)))
 
     def to_small_rgb(self, parts: Sequence[Plane], height: int, width: int) -> Image:
         """Convert planes to a smaller RGB image, (height, width, 3): each pixel is the mean of the area it covers.
@@ -152,9 +152,9 @@ class RGBConverter:
         y = self._normalize_luma(_resize(self._luma_samples(parts), height, width))
         if self.grey:
             return np.clip(cv2.merge([y, y, y]), 0.0, 1.0)
-        return self._merge(y, *(_resize(plane, height, width) for plane in self._chroma(parts)))
+        return self._ycbcr_to_rgb(y, *(_resize(plane, height, width) for plane in self._chroma(parts)))
 
-    def _merge(self, y: FloatArray, cb: FloatArray, cr: FloatArray) -> Image:
+    def _ycbcr_to_rgb(self, y: FloatArray, cb: FloatArray, cr: FloatArray) -> Image:
         """Combine luma in [0, 1] and chroma in [-1/2, 1/2], all of one size, into RGB."""
         kr, kb = self.kr, self.kb
         kg = 1.0 - kr - kb
@@ -186,15 +186,15 @@ class RGBConverter:
 
     def _rgb_samples(self, parts: Sequence[Plane]) -> FloatArray:
         """RGB (and alpha, if there is one) as (H, W, 3 or 4) in code values."""
-        if self.name.startswith("gbr"):
+        if self.pixel_format.startswith("gbr"):
             order = [2, 0, 1, *range(3, len(parts))]
             stacked: FloatArray = np.stack([self._samples(parts[i]) for i in order], axis=2)
             return stacked
         return self._samples(parts[0])[..., self._packed_order()]
 
     def _packed_order(self) -> list[int]:
-        """The positions of red, green, blue (and alpha) in a packed sample, from the letters of the name."""
-        return [self.name.index(c) for c in "rgba" if c in self.name[:4]]
+        """The positions of red, green, blue (and alpha) in a packed sample, from the letters of the format's name."""
+        return [self.pixel_format.index(c) for c in "rgba" if c in self.pixel_format[:4]]
 
     def _subsampling(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """The number of luma samples per sample of a plane of this shape, in x and y."""
@@ -237,7 +237,7 @@ class RGBConverter:
         Returns:
             Planes of the same shapes and types as `first`. Alpha is blended linearly.
         """
-        converted = (self._project(each, first) for each in (image, first_image, second_image))
+        converted = (self._to_code_values(each, first) for each in (image, first_image, second_image))
         planes: list[Plane] = []
         limit, weight = np.float32(_AGREEMENT * self.unit), np.float32(t)
         for new, returned_a, returned_b, plane_a, plane_b in zip(*converted, first, second, strict=True):
@@ -252,11 +252,11 @@ class RGBConverter:
             planes.append((codes << self.shift if self.shift else codes).astype(plane_a.dtype))
         return planes
 
-    def _project(self, image: Image, like: Sequence[Plane]) -> list[FloatArray | None]:
+    def _to_code_values(self, image: Image, like: Sequence[Plane]) -> list[FloatArray | None]:
         """The planes of an image in code values, not rounded; None for alpha. `like` gives their shapes."""
         if self.rgb:
             return self._arrange_rgb(image * np.float32(self.top), self._samples(like[0]), len(like))
-        y, cb, cr = self._split(image)
+        y, cb, cr = self._rgb_to_ycbcr(image)
         luma: FloatArray = y * np.float32(self.luma_scale) + np.float32(self.luma_zero)
         if self.grey:
             return [self._with_alpha(luma, self._samples(like[0]))]
@@ -278,15 +278,15 @@ class RGBConverter:
         empty = np.zeros((*offsets.shape[:2], parts[0].shape[2] if parts[0].ndim == 3 else 1), np.float32)
         if self.rgb:
             return self._arrange_rgb(offsets * (np.float32(self.top) * unit), empty, len(parts))
-        y, cb, cr = self._split(offsets)
+        y, cb, cr = self._rgb_to_ycbcr(offsets)
         luma: FloatArray = y * (np.float32(self.luma_scale) * unit)
         if self.grey:
             return [self._with_alpha(luma, empty if parts[0].ndim == 3 else luma)]
         scale = np.float32(self.chroma_scale) * unit
         return self._arrange_yuv(luma, cb * scale, cr * scale, len(parts))
 
-    def _split(self, image: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Luma in [0, 1] and chroma in [-1/2, 1/2] of RGB; the inverse of `_merge`."""
+    def _rgb_to_ycbcr(self, image: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Luma in [0, 1] and chroma in [-1/2, 1/2] of RGB; the inverse of `_ycbcr_to_rgb`."""
         red, green, blue = image[..., 0], image[..., 1], image[..., 2]
         kr, kb = np.float32(self.kr), np.float32(self.kb)
         y = kr * red + (1 - kr - kb) * green + kb * blue
@@ -294,7 +294,7 @@ class RGBConverter:
 
     def _arrange_rgb(self, values: FloatArray, packed: FloatArray, count: int) -> list[FloatArray | None]:
         """RGB values as the format's `count` planes; `packed` is filled where all channels share one plane."""
-        if self.name.startswith("gbr"):
+        if self.pixel_format.startswith("gbr"):
             return [*(np.ascontiguousarray(values[..., i]) for i in (1, 2, 0)), *([None] * (count - 3))]
         packed[..., self._packed_order()[:3]] = values
         return [packed]

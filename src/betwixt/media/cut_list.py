@@ -29,12 +29,9 @@ class CutList:
         return hashlib.sha256(repr((sorted(self.frames), self.times)).encode()).hexdigest()
 
     def contains(self, index: int, time: Fraction, previous_time: Fraction) -> bool:
-        """Whether there is a cut between frame `index` and the frame before it.
+        """Whether there is a cut between frame `index`, at `time`, and the frame before it, at `previous_time`.
 
-        Args:
-            index: Number of the later frame.
-            time: When it is shown, in seconds.
-            previous_time: When the frame before it is shown. A cut at t counts if previous_time < t <= time.
+        Times are in seconds. A cut at time t counts if previous_time < t <= time.
         """
         if index in self.frames:
             return True

@@ -53,13 +53,12 @@ def _plane_layout(name: str) -> tuple[tuple[tuple[int, ...], ...], np.dtype[Any]
         return None
     size = 1 if max(bits) == 8 else 2
     result = []
-    padded = {"0rgb", "rgb0", "0bgr", "bgr0"}
     for number in range(1 + max(c.plane for c in fmt.components)):
         parts = [c for c in fmt.components if c.plane == number]
         first = parts[0]
         if any((c.width, c.height) != (first.width, first.height) for c in parts):
             return None  # packed 4:2:2: samples of one plane at two resolutions
-        channels = len(parts) + (name in padded)
+        channels = len(parts) + (name in ("0rgb", "rgb0", "0bgr", "bgr0"))
         result.append((channels, (side // first.width).bit_length() - 1, (side // first.height).bit_length() - 1))
     if len(fmt.components) > 1 and not fmt.is_planar:
         if fmt.bits_per_pixel % 8 or fmt.padded_bits_per_pixel != 8 * size * result[0][0]:
@@ -140,19 +139,19 @@ def drain_graph(graph: av.filter.Graph) -> Iterator[Any]:
             yield graph.pull()
 
 
-def bit_depth(name: str) -> int:
-    """How many bits a sample of the pixel format has."""
-    return max((c.bits for c in av.VideoFormat(name, 16, 16).components), default=8)
+def bit_depth(pixel_format: str) -> int:
+    """Bits per sample of a pixel format."""
+    return max((c.bits for c in av.VideoFormat(pixel_format, 16, 16).components), default=8)
 
 
-def is_rgb(name: str) -> bool:
-    """Whether the pixel format holds RGB samples."""
-    return av.VideoFormat(name, 16, 16).is_rgb
+def is_rgb(pixel_format: str) -> bool:
+    """Whether a pixel format holds RGB samples."""
+    return av.VideoFormat(pixel_format, 16, 16).is_rgb
 
 
-def has_alpha(name: str) -> bool:
-    """Whether the pixel format has an alpha channel."""
-    return any(c.is_alpha for c in av.VideoFormat(name, 16, 16).components)
+def has_alpha(pixel_format: str) -> bool:
+    """Whether a pixel format has an alpha channel."""
+    return any(c.is_alpha for c in av.VideoFormat(pixel_format, 16, 16).components)
 
 
 def luma8(frame: av.VideoFrame, parts: Sequence[Plane] | None = None) -> NDArray[np.uint8]:

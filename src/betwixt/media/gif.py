@@ -78,7 +78,7 @@ class GifWriter(AtomicOutput):
     ) -> None:
         if rate > MAX_RATE:
             raise UsageError(
-                f"A GIF cannot show {float(rate):g} frames a second: pass `fps=50` or less, or write MP4 or WebM."
+                f"A GIF cannot show {float(rate):g} frames per second: pass `fps=50` or less, or write MP4 or WebM."
             )
         if rate <= 0:
             raise UsageError("A GIF needs a rate above zero.")

@@ -238,7 +238,7 @@ class Journal:
             self._try(self._sync)
 
     def add_images(self, count: int, new: list[Path]) -> bool:
-        """Note at intervals how many images are finished; return whether it was done this time.
+        """Record at intervals how many images are finished; return whether it was done this time.
 
         Args:
             count: Number of finished images.

@@ -140,7 +140,7 @@ class Reader:
             self._seek(times)
         self._items = self._add_times(self._unify(self._decode()))
         self._first_items: list[Frame | StreamPacket] = []
-        # What comes up to the first frame is kept for `__iter__`.
+        # The packets before the first frame are kept for `__iter__`.
         first = None
         for item in self._items:
             self._first_items.append(item)

@@ -60,7 +60,7 @@ LARGEST_SHIFT = 32
 NOISE_VARIANCE = 16.0
 """Variance (grey levels squared) below which a window has no contrast: a standard deviation of four levels."""
 SCORE_FLOOR = 0.29
-"""A pair that scores less shows two unrelated images, whatever its neighbours score."""
+"""A pair that scores less shows two unrelated images, regardless of its neighbours' scores."""
 SCORE_CEILING = 0.46
 """A pair that scores more is never a cut."""
 SCORE_RATIO = 0.55

@@ -82,7 +82,7 @@ class ImageSource:
 
 
 class _Sink:
-    """What image and GIF sinks have in common: they hold no other streams, and keep no packets in a journal.
+    """Base of image and GIF sinks, which hold no other streams and keep no packets in a journal.
 
     Attributes:
         lost: The streams of the input that they cannot hold.
@@ -112,12 +112,7 @@ class ImageSink(_Sink):
     """
 
     def __init__(
-        self,
-        location: str | Path,
-        source: VideoInfo,
-        quality: str | None,
-        overwrite: bool,
-        journal: Journal | None = None,
+        self, location: str | Path, source: VideoInfo, quality: str | None, overwrite: bool, journal: Journal | None
     ) -> None:
         super().__init__(source)
         self._journal = journal

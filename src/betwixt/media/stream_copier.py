@@ -47,8 +47,8 @@ class StreamCopier:
         output: The output container, not yet started.
         container: FFmpeg's name of its format.
         time_map: From input times to output times.
-        lost: What the container cannot hold is appended here, for one warning.
-        notes: Other messages for the user are appended here.
+        lost: Gets a description of all that the container cannot hold.
+        notes: Gets other messages for the user.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ from fractions import Fraction
 from betwixt.errors import UsageError
 
 MAX_RATE = Fraction(1000)
-"""The highest output rate, in frames a second; a higher one is taken for a mistake."""
+"""The highest output rate, in frames per second; a higher one is considered a mistake."""
 
 _COMMON_RATES = tuple(
     Fraction(n, d)
@@ -117,7 +117,7 @@ def find_grid(times: Sequence[Fraction], tick: Fraction, declared: Sequence[Frac
         return Grid(stated[0], times[0], tick) if times and stated else None
     candidates: list[Fraction] = []
     for rate in stated:
-        # A rate that was stored rounded stands for the common rate next to it.
+        # A rate next to a common one is that common rate, rounded by the container.
         candidates += [common for common in _COMMON_RATES if abs(common - rate) < rate / 20000]
         candidates.append(rate)
     span = times[-1] - times[0]

@@ -140,7 +140,7 @@ def simulate_video(
 
 
 def _parse_bitrate(text: str | float) -> float:
-    """Parse a bitrate in bits a second: 300000, 300k or 1.2M."""
+    """Parse a bitrate in bits per second: 300000, 300k or 1.2M."""
     plain = str(text).strip()
     scale = {"k": 1e3, "m": 1e6}.get(plain[-1:].lower(), 1.0)
     try:
@@ -148,7 +148,7 @@ def _parse_bitrate(text: str | float) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < 1e12:
-        raise UsageError(f"The bitrate '{text}' is not a number of bits a second: write 300000, 300k or 1.2M.")
+        raise UsageError(f"The bitrate '{text}' is not a number of bits per second: write 300000, 300k or 1.2M.")
     return value
 
 

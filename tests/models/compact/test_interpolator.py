@@ -110,7 +110,7 @@ def test_a_change_of_colours_is_the_difference_of_two_pictures(name: str) -> Non
     parts = planes(frame)
     plain = np.full((frame.height, frame.width, 3), (0.3, 0.5, 0.4), np.float32)
     change = np.full((frame.height, frame.width, 3), (0.1, -0.05, 0.2), np.float32)
-    after, before = (path._project(x, parts) for x in (plain + change, plain))
+    after, before = (path._to_code_values(x, parts) for x in (plain + change, plain))
     unit = 1 << path.shift
     for got, new, old in zip(path.offsets_to_planes(change, parts), after, before, strict=True):
         assert got is not None

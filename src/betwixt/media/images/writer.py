@@ -13,9 +13,9 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import av.error
@@ -201,11 +201,9 @@ class ImageWriter(AtomicOutput):
         return b"".join(bytes(packet) for packet in packets)
 
 
-@dataclass(frozen=True)
-class _Encoder:
+class _Encoder(NamedTuple):
     codec: str
-    formats: dict[tuple[bool, bool, bool], str]
-    """The pixel format to encode, by (colour, alpha, 16 bits)."""
+    formats: dict[tuple[bool, bool, bool], str]  # the pixel format to encode, by (colour, alpha, 16 bits)
     options: dict[str, str]
 
 
