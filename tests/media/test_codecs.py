@@ -95,7 +95,7 @@ def test_unknown_suffixes_are_refused():
 
 
 def test_x265_survives_frames_of_a_few_blocks(tmp_path):
-    """With its usual options x265 writes beyond its memory there; in a process of its own, as that would crash it."""
+    """With its usual options x265 writes beyond its memory there, so it runs in a separate process."""
     clips = [
         make_clip(tmp_path / "odd.mkv", frames=9, size=(35, 27)),
         make_clip(tmp_path / "tall.mkv", frames=9, size=(48, 80), pixel_format="yuv420p10le"),

@@ -40,7 +40,7 @@ def test_repeated_black_frames_are_duplicates():
 
 
 @pytest.mark.parametrize("pattern", [(2,), (3, 2), (1, 2, 3), (5, 5, 2)], ids=str)
-def test_repeats_of_a_moving_picture_are_found_through_codec_noise(pattern):
+def test_repeats_in_moving_video_are_found_despite_codec_noise(pattern):
     planes, expected = [], []
     for index, plane in enumerate(pan(12)):
         for repeat in range(pattern[index % len(pattern)]):

@@ -444,7 +444,7 @@ def test_overwrite_replaces_only_the_sequence(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / "out/one.png").to_ndarray(), make_image(seed=1))
 
 
-def test_a_single_file_takes_a_single_make_image(tmp_path):
+def test_a_file_name_takes_a_single_image(tmp_path):
     with pytest.raises(UsageError, match=r"a_%05d\.png") as error:
         write_all(tmp_path / "a.png", frames(2))
     assert one_line(error)

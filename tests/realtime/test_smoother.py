@@ -1,4 +1,4 @@
-"""`Smoother` makes a steady stream of an unsteady one."""
+"""`Smoother` turns an irregular stream into a steady one."""
 
 import threading
 from fractions import Fraction
@@ -82,7 +82,7 @@ def test_extrapolation_adds_no_delay():
 
 
 def test_the_seam_is_halfway_between_the_images_around_it():
-    def value(n):  # the speed changes at frame 8, so that every guess is wrong once
+    def value(n):  # the speed changes at frame 8, so that every extrapolation is wrong once
         return 10 + 2 * n if n <= 8 else 26 + 6 * (n - 8)
 
     arrivals = {n: n for n in range(0, 21, 4)}

@@ -83,18 +83,18 @@ class FrameMaker:
         following: list[BufferedFrame] = self._cached("after", first, last, list)
         with self._extrapolating:  # each frame continues from the one before it
             while len(following) < steps:
-                number = len(following) + 1
-                image = self._extrapolate([first, last, *following], number)
-                following.append(BufferedFrame(image, last.time + number * (last.time - first.time)))
+                image = self._extrapolate([first, last, *following])
+                time = last.time + (len(following) + 1) * (last.time - first.time)
+                following.append(BufferedFrame(image, time))
             return following[steps - 1]
 
-    def _extrapolate(self, frames: list[BufferedFrame], number: int) -> Image:
-        """The frame that follows `frames`: number `number` after the two received frames at their beginning."""
+    def _extrapolate(self, frames: list[BufferedFrame]) -> Image:
+        """The image after `frames`, of which the first two were received and the others extrapolated."""
         if self.model.extrapolates and not isinstance(self.model, DIS):
             return _to_uint8(self.model.next_frame(frames[-2].rgb, frames[-1].rgb))
         first, last = frames[:2]
         search: DISPair = self._cached("search", first, last, lambda: DIS().prepare_views(first, last))
-        return _synthesize(search.motion_after(float(number)), first, last)
+        return _synthesize(search.motion_after(float(len(frames) - 1)), first, last)
 
     def _render(self, pair: Pair, left: BufferedFrame, right: BufferedFrame, t: float) -> Image:
         if isinstance(pair, MotionPair):
