@@ -3,7 +3,7 @@
     labels0 (H, W)   0 0 1 1 1 2        labels1 (H, W)   0 1 1 1 2 2        count = 3
                      0 0 1 1 2 2                         0 1 1 2 2 2
 
-Each pixel bears one label, an integer from 0 to count - 1, and a label means the same in both frames: the pixels with
+Each pixel has one label, an integer from 0 to count - 1, and a label means the same in both frames: the pixels with
 label i are the masks M_0^i of frame 0 and M_1^i of frame 1 ("Aligning Anything: Hierarchical Motion Estimation for
 Video Frame Interpolation", section 3.3). A label may be absent from one of the frames.
 """

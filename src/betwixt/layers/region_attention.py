@@ -1,11 +1,11 @@
-"""Region means and attention inside regions, for feature maps whose pixels bear labels.
+"""Region means and attention inside regions, for feature maps whose pixels have labels.
 
     labels (N, H, W) ──► `downsample_labels` ──► labels (N, h, w) ──► `Regions`
 
     maps (N, C, h, w), Regions ──► `region_means` ──► (N, count, C) ──► `broadcast_to_pixels` ──► (N, C, h, w)
     queries, keys, values, Regions ──► `region_attention` ──► (N, C, h, w)
 
-Attention between the pixels of two maps that bear the same label costs the sum of S_i S_i', the products of the region
+Attention between the pixels of two maps that have the same label costs the sum of S_i S_i', the products of the region
 sizes of each label in the two maps, instead of (h w)². It is computed in chunks of queries, which bounds the memory
 whatever a region's size; for gradients, the scores of a chunk are recomputed in the backward pass.
 
@@ -29,8 +29,8 @@ SCORES_AT_A_TIME = 1 << 24
 def downsample_labels(labels: Tensor, stride: int, count: int) -> Tensor:
     """Labels (N, H, W) of pixels -> labels (N, H/stride, W/stride) of cells, by a weighted vote of a cell's pixels.
 
-    Pixels near the middle weigh more, and all weights differ, so that ties are rare and the number of a label hardly
-    ever decides.
+    Pixels near the middle have larger weights, and all weights differ, so that ties are rare and a label's number
+    hardly ever decides.
 
     Args:
         labels: Integers from 0 to `count` - 1; H and W are multiples of `stride`.
@@ -110,7 +110,7 @@ def region_attention(
     absent: Tensor,
     scores_at_a_time: int = SCORES_AT_A_TIME,
 ) -> Tensor:
-    """Attention from every pixel of one map to the pixels of another map that bear the same label.
+    """Attention from every pixel of one map to the pixels of another map that have the same label.
 
         out(x) = sum over y with the label of x of softmax_y(query(x) · key(y) / sqrt(D)) value(y)
 

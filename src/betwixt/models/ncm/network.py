@@ -9,7 +9,7 @@ it at a working size, at which motion is as large as in training, and then refin
                                │ image feature              motion feature │
                                ▼                                           ▼
     coarse-scale module:    block, K = 4 ──► F, M ──► block, K = 2 ──► F, M ──► block, K = 1 ──► F, M     at (h, w)
-                                                                                                  │ enlarged
+                                                                                                  │ upsampled
     fine-scale module:      frames ──► block, K = 2 or 1 ──► F, M ──► block, K = 1 ──► F, M  ◄────┘       at (H, W)
     synthesis:              ContextNet and RefineNet of RIFE ──► residual ──► + warped frames, merged ──► frame t
     teacher (training):     true frame t, F, M of the last block ──► block, K = 1 ──► F, M
