@@ -121,13 +121,13 @@ class BFrameMotion:
     Attributes:
         flow: (N, 4, H, W), F_{t->0} and F_{t->1}, pixels.
         logit: (N, 1, H, W), of the weight of warped frame 0.
-        colours: (N, 3, H, W), the residual that the interpolation network adds to the fused frame.
+        colour_residual: (N, 3, H, W), the residual that the interpolation network adds to the fused frame.
         softness: (N, 2, H, W), how much it blurs the fused frame (`betwixt.models.compact.network`).
     """
 
     flow: Tensor
     logit: Tensor
-    colours: Tensor
+    colour_residual: Tensor
     softness: Tensor
 
     @property
@@ -137,12 +137,14 @@ class BFrameMotion:
 
     def with_residual(self, residual: Tensor) -> BFrameMotion:
         """The motion with a residual (N, 5, H, W) added to flow and logit."""
-        return BFrameMotion(self.flow + residual[:, :4], self.logit + residual[:, 4:], self.colours, self.softness)
+        return BFrameMotion(
+            self.flow + residual[:, :4], self.logit + residual[:, 4:], self.colour_residual, self.softness
+        )
 
     def synthesize(self, frame0: Tensor, frame1: Tensor) -> Tensor:
         """Frame t, (N, 3, H, W)."""
         weight = torch.sigmoid(self.logit)
-        return compose(frame0, frame1, self.flow[:, :2], self.flow[:, 2:], weight, self.colours, self.softness)
+        return compose(frame0, frame1, self.flow[:, :2], self.flow[:, 2:], weight, self.colour_residual, self.softness)
 
 
 @dataclass(frozen=True)
@@ -235,7 +237,7 @@ class _Teacher(nn.Module):
         new_errors = torch.cat(_warp_errors(frame0, frame1, truth, flow), dim=1)
         new_errors = F.avg_pool2d(F.pad(new_errors, (2, 2, 2, 2), mode="replicate"), 5, 1)
         logit = motion.logit + 40.0 * (new_errors[:, 1:] - new_errors[:, :1]) + change[:, 4:]
-        return BFrameMotion(flow, logit.clamp(-8.0, 8.0), motion.colours, motion.softness)
+        return BFrameMotion(flow, logit.clamp(-8.0, 8.0), motion.colour_residual, motion.softness)
 
 
 def _warp_errors(frame0: Tensor, frame1: Tensor, truth: Tensor, flow: Tensor) -> list[Tensor]:
@@ -278,7 +280,7 @@ class CompactPredictor(Predictor):
         with torch.no_grad():
             out = self.network(small0, small1, t, motion, logit)
         flow = resize_flow_to(torch.cat((out.flow_t0, out.flow_t1), dim=1), full)
-        maps = torch.cat((torch.logit(out.weight, 1e-4), out.colours, out.softness), dim=1)
+        maps = torch.cat((torch.logit(out.weight, 1e-4), out.colour_residual, out.softness), dim=1)
         maps = resize_to(maps, full)
         return BFrameMotion(flow, maps[:, :1], maps[:, 1:4], maps[:, 4:6])
 
@@ -297,11 +299,11 @@ class DistilledPredictor(Predictor):
         self.network = network
 
     def predict(self, frame0: Tensor, frame1: Tensor, t: Tensor, searched: Maps) -> BFrameMotion:
-        """The network's own flow and mask; its residual becomes the colours."""
+        """The network's own flow and mask; its residual becomes the colour residual."""
         synthesis = self.network(frame0, frame1, t)
         last = synthesis.stages[-1]
-        colours = synthesis.frame - last.merged
-        return BFrameMotion(last.flow, last.logit, colours, torch.zeros_like(colours[:, :2]))
+        colour_residual = synthesis.frame - last.merged
+        return BFrameMotion(last.flow, last.logit, colour_residual, torch.zeros_like(colour_residual[:, :2]))
 
     def teach(
         self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor, motion: BFrameMotion, searched: Maps
@@ -309,7 +311,7 @@ class DistilledPredictor(Predictor):
         """The teacher block's flow and mask."""
         network: Any = self.network
         teacher = network.distil(frame0, frame1, t, truth).teacher
-        return BFrameMotion(teacher.flow, teacher.logit, motion.colours, motion.softness)
+        return BFrameMotion(teacher.flow, teacher.logit, motion.colour_residual, motion.softness)
 
 
 def search_true_flow(images: NDArray[np.uint8]) -> NDArray[np.float32]:

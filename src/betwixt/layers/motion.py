@@ -13,7 +13,7 @@ class FrameMotion:
     """How the frame at time t is made from frames 0 and 1.
 
         blend = w * warp(frame 0, flow_t0) + (1 - w) * warp(frame 1, flow_t1)
-        frame = blend + sum of s * (blur(blend) - blend) + colours
+        frame = blend + sum of s * (blur(blend) - blend) + colour residual
 
     With an `other` motion, which has a blend of its own, the blend is share * blend + (1 - share) * other blend.
 
@@ -23,7 +23,7 @@ class FrameMotion:
         flow_t0: (h, w, 2) float32, F_{t->0}.
         flow_t1: (h, w, 2) float32, F_{t->1}.
         weight: (h, w) float32 in [0, 1], w, the weight of warped frame 0.
-        colours: (h', w', 3) float32, the RGB residual in units of the full range, added to the blend; None for none.
+        colour_residual: (h', w', 3) float32, RGB in units of the full range, added to the blend; None for none.
         softness: For each blur, its standard deviation in pixels of the frame and s, a map (h', w') float32 of how far
             the blend moves towards its blurred version. None derives it from the difference of the two warped frames.
         other: A second motion, of which only the flows and the weight are used. It needs `share`, and `softness` must
@@ -34,7 +34,7 @@ class FrameMotion:
     flow_t0: NDArray[np.float32]
     flow_t1: NDArray[np.float32]
     weight: NDArray[np.float32]
-    colours: NDArray[np.float32] | None = None
+    colour_residual: NDArray[np.float32] | None = None
     softness: tuple[tuple[float, NDArray[np.float32]], ...] | None = None
     other: FrameMotion | None = None
     share: NDArray[np.float32] | None = None

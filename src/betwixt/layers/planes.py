@@ -17,7 +17,7 @@ Interpolation is bicubic: bilinear loses fine detail at half a pixel. But that b
 where the two warped frames differ by as much as the detail of their blend, and both take part in it, the detail is
 not reliable and the blend is softened (by the ratio of the two, as in a Wiener filter). The ratio has no unit, so bit
 depth and range do not matter. A difference of one sign over the whole plane, as in a fade, does not count. A motion
-with its own `softness` and `colours` replaces this rule.
+with its own `softness` and `colour_residual` replaces this rule.
 
 Values: bicubic interpolation overshoots, so samples are clipped to the range that the same plane has in the two frames:
 a source of limited range yields no illegal code value. Where both frames agree and the flow is zero, the result is the
@@ -81,7 +81,7 @@ def synthesize_planes(
         motion: Flows in pixels of the full frame, the weight of the first frame, and how the blend is corrected.
         size: (H, W) of the full frame, which is the size of luma; smaller planes are subsampled.
         residuals: What to add to the blend of each plane, in its code values, on a map of any coarser size:
-            `motion.colours` converted to the planes' format.
+            `motion.colour_residual` converted to the planes' format.
 
     Returns:
         New planes, of the shapes and types of `first`.

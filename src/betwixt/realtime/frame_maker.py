@@ -120,7 +120,7 @@ class FrameMaker:
 
 def _synthesize(motion: FrameMotion, left: BufferedFrame, right: BufferedFrame) -> Image:
     """The image that a motion describes, warped in 8 bit."""
-    residuals = None if motion.colours is None else [motion.colours * np.float32(255)]
+    residuals = None if motion.colour_residual is None else [motion.colour_residual * np.float32(255)]
     image: Image
     (image,) = synthesize_planes([left.image], [right.image], motion, left.image.shape[:2], residuals)
     return image

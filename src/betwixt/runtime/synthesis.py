@@ -274,7 +274,11 @@ class PairSynthesis:
 
     def _warp(self, motion: FrameMotion) -> list[Plane]:
         first, second = self._first, self._second
-        offsets = None if motion.colours is None else self.converter.offsets_to_planes(motion.colours, first.planes)
+        offsets = (
+            None
+            if motion.colour_residual is None
+            else self.converter.offsets_to_planes(motion.colour_residual, first.planes)
+        )
         return synthesize_planes(first.planes, second.planes, motion, self._synthesizer.size, offsets)
 
 

@@ -53,7 +53,7 @@ def test_it_makes_what_the_network_makes(weights: Path) -> None:
     a, b = (torch.from_numpy(to_float(x)).permute(2, 0, 1)[None] for x in (first, second))
     with torch.inference_mode():
         output = model.runner.network(a, b, torch.full((1, 1, 1, 1), 0.5), u, logit)
-    assert float(output.colours.abs().mean()) > 1e-3
+    assert float(output.colour_residual.abs().mean()) > 1e-3
     assert float(output.softness.abs().mean()) > 1e-3
     expected = output.frame[0].permute(1, 2, 0).numpy().clip(0, 1)
     assert np.abs(made - expected).mean() < 1 / 255
@@ -68,8 +68,8 @@ def test_without_training_it_is_dis_without_softening(tmp_path: Path) -> None:
     found = DIS(effort=network.config.search_effort).prepare(first, second).motion(0.5)
     np.testing.assert_allclose(made.flow_t0, found.flow_t0, atol=1e-4)
     np.testing.assert_allclose(made.weight, np.clip(found.weight, 0.01, 0.99), atol=1e-4)
-    assert made.colours is not None
-    assert not made.colours.any()
+    assert made.colour_residual is not None
+    assert not made.colour_residual.any()
 
 
 def test_what_is_still_stays_bit_by_bit(weights: Path) -> None:

@@ -37,7 +37,7 @@ def test_an_untrained_network_leaves_the_search_alone(network: Compact) -> None:
     torch.testing.assert_close(output.flow_t0, -t * motion)
     torch.testing.assert_close(output.flow_t1, (1 - t) * motion)
     torch.testing.assert_close(output.weight, torch.full_like(output.weight, 0.5))
-    assert not output.colours.any()
+    assert not output.colour_residual.any()
 
 
 def test_a_batch_is_its_samples(config: CompactConfig) -> None:

@@ -47,7 +47,7 @@ def test_it_makes_what_the_networks_make(weights: Path, t: float) -> None:
     ]
     with torch.inference_mode():
         output = model.runner.network(*tensors[:2], torch.full((1, 1, 1, 1), t), *tensors[2:])
-    assert float(output.colours.abs().mean()) > 1e-3
+    assert float(output.colour_residual.abs().mean()) > 1e-3
     assert float(output.share.std()) > 0.01
     expected = output.frame[0].permute(1, 2, 0).numpy().clip(0, 1)
     # Half of what one motion alone, or either without its correction, would be off by.

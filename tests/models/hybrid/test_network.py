@@ -32,7 +32,7 @@ def test_an_untrained_network_leaves_both_motions_alone() -> None:
     with torch.inference_mode():
         output = Fusion().eval()(*given)
     torch.testing.assert_close(output.motions, given[3:])
-    assert not output.colours.any()
+    assert not output.colour_residual.any()
     assert not output.softness.any()
 
 

@@ -189,9 +189,9 @@ class CompactPair(MotionPair):
         # Pixels that neither change nor move stay as they are, whatever the networks say.
         active = (self._changed | moves[:h, :w]).astype(np.float32)
         to_0, to_1 = (self._to_frame(flow, active) for flow in flows)
-        *colours, soft_1, soft_2 = (x[:h, :w] * active for x in change[5:])
+        *colour_residual, soft_1, soft_2 = (x[:h, :w] * active for x in change[5:])
         softness = tuple((s * self._scale[0], x) for s, x in zip(BLUR_SIGMAS, (soft_1, soft_2), strict=True))
-        return FrameMotion(to_0, to_1, weight[:h, :w], cv2.merge(colours), softness)
+        return FrameMotion(to_0, to_1, weight[:h, :w], cv2.merge(colour_residual), softness)
 
     def _to_network(self, flow: _Map) -> _Map:
         """A flow (h, w, 2) in pixels of the frame as the networks take it: (2, h, w), in their pixels, padded."""
@@ -210,7 +210,7 @@ class CompactPair(MotionPair):
         motion = self.motion(t)
         first, second = (frame.rgb for frame in self._frames)
         image: Image
-        (image,) = synthesize_planes([first], [second], motion, first.shape[:2], [motion.colours])
+        (image,) = synthesize_planes([first], [second], motion, first.shape[:2], [motion.colour_residual])
         return image
 
 

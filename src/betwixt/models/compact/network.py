@@ -9,7 +9,7 @@ do what a search cannot: they refine the flow where the frames disagree, weight 
     warped frames ──► flow network, 1/4 .. 1/16 ──► corrections of F_{t->0}, F_{t->1}, logit w; state at 1/4
     frames warped again, state ──► detail network, 1/2 and 1/4 ──► corrections of flows, logit w, colours at full size
     blend    =  w warp(frame 0, F_{t->0}) + (1 - w) warp(frame 1, F_{t->1})
-    frame t  =  blend + s1 (G1 blend - blend) + s2 (G2 blend - blend) + colours
+    frame t  =  blend + s1 (G1 blend - blend) + s2 (G2 blend - blend) + colour residual
 
 Shapes, for frames (N, 3, H, W) at the network size, sides multiples of 16:
 
@@ -66,7 +66,7 @@ class CompactOutput:
         flow_t0: (N, 2, H, W), F_{t->0}, in pixels.
         flow_t1: (N, 2, H, W), F_{t->1}, in pixels.
         weight: (N, 1, H, W), the weight of warped frame 0.
-        colours: (N, 3, H, W), the residual added to the blend.
+        colour_residual: (N, 3, H, W), the residual added to the blend.
         softness: (N, 2, H, W), s1 and s2.
         coarse_t0: (N, 2, H, W), F_{t->0} before the detail network; for the training loss.
         coarse_t1: (N, 2, H, W), F_{t->1} before the detail network.
@@ -76,7 +76,7 @@ class CompactOutput:
     flow_t0: Tensor
     flow_t1: Tensor
     weight: Tensor
-    colours: Tensor
+    colour_residual: Tensor
     softness: Tensor
     coarse_t0: Tensor
     coarse_t1: Tensor
@@ -276,9 +276,9 @@ class Compact(nn.Module):
             warped0, warped1 = (backward_warp(f, v, "bicubic") for f, v in ((frame0, flow_t0), (frame1, flow_t1)))
         change = self.detail(warped0, warped1, torch.cat((flow_t0, flow_t1), dim=1).detach(), logit.detach(), state)
         flow_t0, flow_t1, logit = flow_t0 + change[:, 0:2], flow_t1 + change[:, 2:4], logit + change[:, 4:5]
-        weight, colours, softness = torch.sigmoid(logit), change[:, 5:8], change[:, 8:10]
-        frame = compose(frame0, frame1, flow_t0, flow_t1, weight, colours.float(), softness.float())
-        return CompactOutput(frame, flow_t0, flow_t1, weight, colours, softness, coarse_t0, coarse_t1)
+        weight, colour_residual, softness = torch.sigmoid(logit), change[:, 5:8], change[:, 8:10]
+        frame = compose(frame0, frame1, flow_t0, flow_t1, weight, colour_residual.float(), softness.float())
+        return CompactOutput(frame, flow_t0, flow_t1, weight, colour_residual, softness, coarse_t0, coarse_t1)
 
 
 def initialize(network: nn.Module, *last: nn.Conv2d) -> None:
@@ -304,18 +304,18 @@ def compose(
     flow_t0: Tensor,
     flow_t1: Tensor,
     weight: Tensor,
-    colours: Tensor,
+    colour_residual: Tensor,
     softness: Tensor,
 ) -> Tensor:
     """Frame t (N, 3, H, W) from its maps; see `CompactOutput` for shapes and units."""
     blend = weight * backward_warp(frame0, flow_t0, "bicubic")
     blend = blend + (1.0 - weight) * backward_warp(frame1, flow_t1, "bicubic")
-    return apply_softness(blend, colours, softness)
+    return apply_softness(blend, colour_residual, softness)
 
 
-def apply_softness(blend: Tensor, colours: Tensor, softness: Tensor) -> Tensor:
-    """A blend (N, 3, H, W) with `colours` added, moved towards its blurs by `softness`; see `CompactOutput`."""
-    frame = blend + colours
+def apply_softness(blend: Tensor, colour_residual: Tensor, softness: Tensor) -> Tensor:
+    """A blend (N, 3, H, W) with `colour_residual` added, moved towards its blurs by `softness`; see `CompactOutput`."""
+    frame = blend + colour_residual
     for number, sigma in enumerate(BLUR_SIGMAS):
         frame = frame + softness[:, number : number + 1] * (gaussian_blur(blend, sigma) - blend)
     return frame

@@ -240,10 +240,10 @@ class HybridPair(CompactPair):
         active = (self._changed | moves[:h, :w]).astype(np.float32)
         a_t0, a_t1, b_t0, b_t1 = (self._to_frame(flow, active) for flow in flows.reshape(4, 2, *logits.shape[1:]))
         weight_a, weight_b, weight_of_a = (sigmoid(x)[:h, :w] for x in (*logits, share_logit))
-        *colours, soft_1, soft_2 = (x[:h, :w] * active for x in change[11:])
+        *colour_residual, soft_1, soft_2 = (x[:h, :w] * active for x in change[11:])
         softness = tuple((s * self._scale[0], x) for s, x in zip(BLUR_SIGMAS, (soft_1, soft_2), strict=True))
         motion_b = FrameMotion(b_t0, b_t1, weight_b)
-        return FrameMotion(a_t0, a_t1, weight_a, cv2.merge(colours), softness, motion_b, weight_of_a)
+        return FrameMotion(a_t0, a_t1, weight_a, cv2.merge(colour_residual), softness, motion_b, weight_of_a)
 
     def _warp_by_both(self, flows: _Map, interpolation: int) -> list[_Map]:
         """Both images, warped by the flows of A and by those of B (8, h, w): A's two, then B's."""

@@ -10,7 +10,7 @@ and where they do not, the mean of two estimates has less error than either.
     frames warped again, state ──► detail network, 1/2 and 1/4 ──► corrections of all these, colours, s1, s2
     blend_A  =  w_A warp(frame 0, F_{t->0}) + (1 - w_A) warp(frame 1, F_{t->1})        blend_B in the same way
     blend    =  m blend_A + (1 - m) blend_B
-    frame t  =  blend + s1 (G1 blend - blend) + s2 (G2 blend - blend) + colours
+    frame t  =  blend + s1 (G1 blend - blend) + s2 (G2 blend - blend) + colour residual
 
 The networks are those of `compact` with two motions as input instead of one. Shapes, for frames (N, 3, H, W) at the
 network size, sides multiples of 32:
@@ -77,7 +77,7 @@ class FusionOutput:
         frame: (N, 3, H, W), not clamped.
         motions: A and B, (N, 5, H, W) each.
         share: (N, 1, H, W), m, the weight of motion A.
-        colours: (N, 3, H, W), the residual added to the blend.
+        colour_residual: (N, 3, H, W), the residual added to the blend.
         softness: (N, 2, H, W), s1 and s2.
         coarse: The motions before the detail network; for the training loss.
     """
@@ -85,7 +85,7 @@ class FusionOutput:
     frame: Tensor
     motions: tuple[Tensor, Tensor]
     share: Tensor
-    colours: Tensor
+    colour_residual: Tensor
     softness: Tensor
     coarse: tuple[Tensor, Tensor]
 
@@ -199,9 +199,9 @@ class Fusion(nn.Module):
         change = self.detail(*inputs, share.detach(), state).float()
         motions = coarse[0] + change[:, :5], coarse[1] + change[:, 5:10]
         m = torch.sigmoid(upsample2x(share.float()) + change[:, 10:11])
-        colours, softness = change[:, 11:14], change[:, 14:16]
-        frame = compose(frame0, frame1, motions, m, colours, softness)
-        return FusionOutput(frame, motions, m, colours, softness, coarse)
+        colour_residual, softness = change[:, 11:14], change[:, 14:16]
+        frame = compose(frame0, frame1, motions, m, colour_residual, softness)
+        return FusionOutput(frame, motions, m, colour_residual, softness, coarse)
 
 
 class RIFEPart(nn.Module):
@@ -271,7 +271,7 @@ def compose(
     frame1: Tensor,
     motions: tuple[Tensor, Tensor],
     share: Tensor,
-    colours: Tensor,
+    colour_residual: Tensor,
     softness: Tensor,
 ) -> Tensor:
     """Frame t (N, 3, H, W) from its maps; see `FusionOutput` for shapes and units."""
@@ -281,7 +281,7 @@ def compose(
         warped1 = backward_warp(frame1, motion[:, 2:4], "bicubic")
         blends.append(warped1 + weight * (backward_warp(frame0, motion[:, 0:2], "bicubic") - warped1))
     blend = blends[1] + share * (blends[0] - blends[1])
-    return apply_softness(blend, colours, softness)
+    return apply_softness(blend, colour_residual, softness)
 
 
 def init_from_compact(network: Fusion, compact: dict[str, Tensor]) -> None:
