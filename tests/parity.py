@@ -77,6 +77,18 @@ def gflop(network: nn.Module, height: int, width: int) -> float:
     return round(counter.get_total_flops() * height * width / 64**2 / 1e9, 3)
 
 
+def check_counts(name: str, build: Callable[[], nn.Module]) -> None:
+    """Check parameters and FLOPs at 1280x720, for networks whose FLOPs are not proportional to the area."""
+    expected = counts(name)
+    with torch.device("meta"):
+        network = build().eval()
+        frame, t = torch.empty(1, 3, 720, 1280), torch.empty(1, 1, 1, 1)
+    assert sum(p.numel() for p in network.parameters()) == expected["params"]
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(frame, frame, t)
+    assert counter.get_total_flops() / 1e9 == pytest.approx(expected["gflop_1280x720_padded"], abs=5e-4)
+
+
 def distances(arrays: dict[str, NDArray[Any]], prefix: str, results: dict[str, Tensor]) -> dict[str, float]:
     """The largest absolute difference from every array whose key starts with `prefix`; each needs a result.
 
