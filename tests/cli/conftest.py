@@ -1,9 +1,12 @@
+"""Shared by the tests of this folder."""
+
 import pytest
 
-from betwixt.cli import progress
+from reuse import load_model_once
 
 
 @pytest.fixture(autouse=True)
-def _no_progress_lines(monkeypatch):
-    """Standard error holds results and errors alone, however slow the machine is."""
-    monkeypatch.setattr(progress, "_LINE_INTERVAL", float("inf"))
+def reuse_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let conversions share the models that come with Betwixt: loading one takes longer than converting a test clip."""
+    for module in ("job", "between"):
+        monkeypatch.setattr(f"betwixt.pipeline.{module}.load_model", load_model_once)

@@ -59,7 +59,7 @@ def test_duration_is_kept_and_source_frames_on_output_times_are_untouched(tmp_pa
 def test_fractional_rates_do_not_drift_from_the_sound(tmp_path, suffix):
     source = make_clip(tmp_path / "in.mp4", rate=NTSC, frames=48, codec="libx264", audio=True)
     target = tmp_path / f"out.{suffix}"
-    betwixt.interpolate_video(source, target, fps=60)
+    betwixt.interpolate_video(source, target, fps=60, model="dis")
     starts = {}
     for path in (source, target):
         with av.open(str(path)) as container:
@@ -92,7 +92,7 @@ def test_variable_rates_keep_the_time_of_each_frame(tmp_path):
     times = [Fraction(sum(steps[:n]), 1000) for n in range(len(steps))]
     source = make_clip(tmp_path / "in.mkv", frames=len(times), times=times, tick=Fraction(1, 1000))
     target = tmp_path / "out.mkv"
-    summary = betwixt.interpolate_video(source, target, fps=1000, codec="ffv1")
+    summary = betwixt.interpolate_video(source, target, fps=1000, codec="ffv1", model="dis")
     after = read_frames(target)
     for frame in read_frames(source):
         assert frames_equal(frame.video, after[int(frame.time * 1000)].video)
@@ -340,9 +340,9 @@ def test_a_loop_leads_back_to_the_first_frame(tmp_path):
 
 def test_slow_motion_drops_or_stretches_the_sound(tmp_path):
     source = make_clip(tmp_path / "in.mp4", frames=50, codec="libx264", audio=True)
-    dropped = betwixt.interpolate_video(source, tmp_path / "drop.mp4", slow=3)
+    dropped = betwixt.interpolate_video(source, tmp_path / "drop.mp4", slow=3, model="dis")
     assert any("sound" in note for note in dropped.notes)
-    betwixt.interpolate_video(source, tmp_path / "stretch.mp4", slow=3, audio="stretch")
+    betwixt.interpolate_video(source, tmp_path / "stretch.mp4", slow=3, audio="stretch", model="dis")
     with av.open(str(tmp_path / "drop.mp4")) as container:
         assert not container.streams.audio
     with av.open(str(tmp_path / "stretch.mp4")) as container:
