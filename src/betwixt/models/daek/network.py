@@ -355,10 +355,6 @@ class DAEK(Network):
         """The middle frame of a prepared pair, whatever `t` is."""
         return refine(self.contextnet, self.unet, pair, tuple(self.estimates(pair, t)))
 
-    def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> RIFESynthesis:
-        """The middle frame of two frames (N, 3, H, W), RGB in [0, 1]."""
-        return self.at(self.pair(frame0, frame1), t)
-
     def distil(self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor) -> Distillation:
         """`forward`, the teacher's estimate and the distillation loss.
 

@@ -546,10 +546,6 @@ class NCM(Network):
         *_, start = self.coarse_scale(pair.coarse, COARSE_SCALES)
         return self._refine(pair.fine, pair.context0, pair.context1, start)
 
-    def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> NCMSynthesis:
-        """Frame t of two frames (N, 3, H, W), RGB in [0, 1]."""
-        return self.at(self.pair(frame0, frame1), t)
-
     def coarse(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> tuple[FlowEstimate, ...]:
         """The estimates of the coarse-scale module's blocks, at the size of the frames given.
 

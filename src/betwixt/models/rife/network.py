@@ -282,10 +282,6 @@ class RIFE(Network):
         """
         return refine(self.contextnet, self.unet, pair, tuple(self.estimates(pair, t, prior)))
 
-    def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> RIFESynthesis:
-        """Frame t of two frames (N, 3, H, W), RGB in [0, 1]."""
-        return self.at(self.pair(frame0, frame1), t)
-
     def distil(self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor) -> Distillation:
         """`forward`, the teacher's estimate and the distillation loss (equations 4 and 5).
 
