@@ -1,4 +1,4 @@
-"""What is known of devices without loading PyTorch."""
+"""Devices, without loading PyTorch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from betwixt.backends import devices
 
 
-def test_a_device_that_is_named_needs_no_look() -> None:
+def test_named_devices_need_no_pytorch() -> None:
     assert devices.is_cpu("cpu")
     assert not devices.is_cpu("cuda")
     assert not devices.is_cpu("cuda:1")
@@ -28,7 +28,7 @@ def test_a_device_that_is_named_needs_no_look() -> None:
         ("", True),
     ],
 )
-def test_pytorch_is_asked_only_where_it_may_have_a_gpu(
+def test_pytorch_is_loaded_only_if_it_may_have_a_gpu(
     text: str, asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "version.py").write_text(text)

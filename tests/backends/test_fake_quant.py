@@ -1,4 +1,4 @@
-"""Convolutions rounded to eight bits."""
+"""Fake quantization."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from betwixt.backends.fake_quant import FakeQuantConv, estimate_ranges, observe_
 
 
 @pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
-def test_what_eight_bits_hold_is_computed_exactly(kind: type[nn.Conv2d]) -> None:
+def test_values_on_the_grid_are_exact(kind: type[nn.Conv2d]) -> None:
     torch.manual_seed(0)
     convolution = kind(3, 5, 4, 2, 1).double()
     with torch.no_grad():
@@ -34,7 +34,7 @@ def network() -> nn.Module:
     return nn.ModuleDict({"part": part})
 
 
-def test_reaches_are_what_nearly_all_values_stay_below() -> None:
+def test_activation_ranges_are_quantiles() -> None:
     made = network()
     with torch.no_grad(), observe_activations(made) as found:
         for k in range(51):
@@ -52,7 +52,7 @@ def test_reaches_are_what_nearly_all_values_stay_below() -> None:
     assert len(found["part.second"]) == 51
 
 
-def test_a_network_is_rounded_where_it_can_be() -> None:
+def test_quantizable_convolutions_are_replaced() -> None:
     made = network()
     quantize_network(made, {"part.second": 2.0})
     assert isinstance(made["part"]["second"], FakeQuantConv)
@@ -62,7 +62,7 @@ def test_a_network_is_rounded_where_it_can_be() -> None:
             quantize_network(network(), {name: 1.0})
 
 
-def test_what_whole_numbers_would_compute_otherwise_is_left() -> None:
+def test_other_convolutions_stay_in_floating_point() -> None:
     kinds = (
         {"groups": 2},
         {"dilation": 2},

@@ -1,4 +1,4 @@
-"""Betwixt's own networks in eight bits."""
+"""Betwixt's own networks in int8."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_frames_in_eight_bits_are_as_near(name: str) -> None:
+def test_int8_frames_are_close_to_fp32(name: str) -> None:
     pytest.importorskip("openvino")
     frames = [to_float(picture) for picture in shifted_images()]
     exact, rounded = (load_model(name, "cpu", precision=each) for each in ("fp32", "int8"))
@@ -52,7 +52,7 @@ def test_frames_in_eight_bits_are_as_near(name: str) -> None:
 
 
 @pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="whole numbers on x86")
-def test_convolutions_are_computed_in_whole_numbers() -> None:
+def test_convolutions_run_in_int8() -> None:
     pytest.importorskip("openvino")
     model: Any = load_model("hybrid", "cpu", precision="int8")
     model.prepare(*(to_float(picture) for picture in shifted_images())).at(0.5)
@@ -70,7 +70,7 @@ def test_convolutions_are_computed_in_whole_numbers() -> None:
         assert len(whole) == rounded
 
 
-def test_the_fastest_is_chosen_of_what_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fastest_precision_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for able, rounded, plain in (
         (("FP32", "BF16", "INT8"), "int8", "bf16"),
         (("FP32", "INT8"), "int8", "fp32"),
@@ -107,16 +107,14 @@ def test_activation_ranges_belong_to_the_weights_beside_them(weights: Path) -> N
     assert read_activation_ranges(Path()) is None
 
 
-def test_reaches_of_another_network_are_refused(weights: Path) -> None:
+def test_activation_ranges_of_another_network_are_refused(weights: Path) -> None:
     pytest.importorskip("openvino")
     write_activation_ranges(ranges_file(weights), file_hash(weights), {"flow.none": 1.0}, "a clip")
     with pytest.raises(InputError, match=r"mine\.int8\.json is of another network"):
         load_model("compact", "cpu", weights=weights, precision="int8")
 
 
-def test_weights_are_calibrated_and_then_run_in_eight_bits(
-    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_calibrated_weights_run_in_int8(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("openvino")
     clip = make_clip(tmp_path / "in.mkv", frames=30, size=(96, 64))
     command = ["weights", "calibrate", "compact", str(clip), "--weights", str(weights)]
@@ -147,7 +145,7 @@ def test_weights_are_calibrated_and_then_run_in_eight_bits(
     )
 
 
-def test_weights_of_hybrid_run_as_rife_beside_them_does(
+def test_rife_runs_in_the_precision_of_hybrid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("openvino")
@@ -165,9 +163,7 @@ def test_weights_of_hybrid_run_as_rife_beside_them_does(
     assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
-def test_what_does_not_run_in_eight_bits_says_so(
-    weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_errors_say_why_int8_is_unavailable(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clip = make_clip(tmp_path / "in.mkv", frames=2, size=(96, 64))
     calibrate, mine = ["weights", "calibrate", "compact"], ["--weights", weights]
     for command, text in (

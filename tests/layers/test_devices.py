@@ -17,7 +17,7 @@ from betwixt.layers.correlation import (
 )
 from betwixt.layers.splatting import splat
 from betwixt.layers.warp import backward_warp
-from elsewhere import ELSEWHERE, elsewhere
+from fake_device import FAKE_DEVICE, fake_device
 
 Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -65,8 +65,8 @@ DTYPES = torch.float32, torch.bfloat16
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_run_on_other_devices(name: str, dtype: torch.dtype) -> None:
     expected = computed(LAYERS[name], "cpu", dtype)
-    with elsewhere():
-        found = computed(LAYERS[name], ELSEWHERE, dtype)
+    with fake_device():
+        found = computed(LAYERS[name], FAKE_DEVICE, dtype)
     assert len(found) == len(expected)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(found, expected, strict=True))
 
@@ -75,8 +75,8 @@ def test_layers_that_need_the_cpu_are_detected() -> None:
     def bound(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
         return first + torch.arange(float(first.shape[-1]))
 
-    with elsewhere(), pytest.raises(RuntimeError, match="two devices"):
-        computed(bound, ELSEWHERE, torch.float32)
+    with fake_device(), pytest.raises(RuntimeError, match="two devices"):
+        computed(bound, FAKE_DEVICE, torch.float32)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")

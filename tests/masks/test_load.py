@@ -17,7 +17,7 @@ from betwixt.masks.store import MaskFolder
 from betwixt.weights import mask_networks
 from betwixt.weights.export import write_weights
 from clips import make_clip
-from elsewhere import ELSEWHERE, elsewhere
+from fake_device import FAKE_DEVICE, fake_device
 
 TINY_RAM = ram.RAMConfig(96, 4, 16, (2, 2, 2), (2, 4, 8), 6, 24, 32, 2, 4, 64, 9)
 TINY_SAM = hq_sam.HQSAMConfig(32, 4, 4, (1, 3), 64, 8, 3, 32, 4, 64, 32)
@@ -184,8 +184,8 @@ def test_networks_run_on_other_devices(network, given):
 
     with torch.no_grad():
         expected = found(given)
-        with elsewhere():
-            made.to(ELSEWHERE)
-            results = [x.cpu() for x in found([x.to(ELSEWHERE) for x in given])]
+        with fake_device():
+            made.to(FAKE_DEVICE)
+            results = [x.cpu() for x in found([x.to(FAKE_DEVICE) for x in given])]
     # PyTorch computes attention there by another of its ways.
     torch.testing.assert_close(results, expected, rtol=1e-4, atol=1e-4)

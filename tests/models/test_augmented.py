@@ -24,7 +24,7 @@ class Colours(Network):
         return Synthesis(ramp * pair[0] + (1 - ramp) * pair[1])
 
 
-def test_frames_turned_by_half_a_turn_give_everything_turned() -> None:
+def test_flipped_frames_give_flipped_results() -> None:
     torch.manual_seed(0)
     network = RIFEv4(replace(RIFE_4_25, widths=(16, 16), scales=(2, 1)))
     twice = augmented.TestTimeAugmented(network)
@@ -40,7 +40,7 @@ def test_frames_turned_by_half_a_turn_give_everything_turned() -> None:
     assert (twice.any_time, twice.multiple) == (True, network.multiple)
 
 
-def test_it_needs_neither_flow_nor_mask() -> None:
+def test_networks_without_flow_and_mask() -> None:
     twice = augmented.TestTimeAugmented(Colours())
     frames = torch.rand(2, 1, 3, 4, 6)
     output = twice(*frames, HALF)

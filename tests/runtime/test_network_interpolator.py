@@ -43,7 +43,7 @@ def frames(height: int = 21, width: int = 37) -> tuple[np.ndarray, np.ndarray]:
     return tuple(rng.random((height, width, 3), dtype=np.float32) for _ in range(2))  # type: ignore[return-value]
 
 
-def test_any_size_is_padded_and_cut_back() -> None:
+def test_any_size_is_padded_and_cropped() -> None:
     network = Blend(any_time=True)
     first, second = frames()
     pair = NetworkInterpolator("blend", network, "cpu").prepare(first, second)
@@ -52,13 +52,13 @@ def test_any_size_is_padded_and_cut_back() -> None:
     assert network.shapes == [(1, 3, 32, 48)]
 
 
-def test_frames_of_two_sizes_are_refused_though_both_are_padded_to_one() -> None:
+def test_frames_of_different_sizes_are_refused() -> None:
     first, second = frames()
     with pytest.raises(UsageError, match="differ in size"):
         NetworkInterpolator("blend", Blend(any_time=True), "cpu").prepare(first, second[:, 1:])
 
 
-def test_networks_for_the_middle_do_other_times_by_recursion() -> None:
+def test_networks_for_the_middle_frame_recurse() -> None:
     network = Blend(any_time=False)
     first, second = frames()
     pair = NetworkInterpolator("blend", network, "cpu").prepare(first, second)
@@ -104,7 +104,7 @@ def test_frames_within_the_budget_are_made_whole() -> None:
     assert network.pairs == 1
 
 
-def test_weights_of_a_file_are_loaded_or_refused(tmp_path: Path) -> None:
+def test_weights_files_are_loaded_or_refused(tmp_path: Path) -> None:
     network = load_network("rife-4.25")
     tensors = {name: value.half() for name, value in network.state_dict().items()}
     save_file(tensors, tmp_path / "good.safetensors")
@@ -130,7 +130,7 @@ def test_weights_of_a_file_are_loaded_or_refused(tmp_path: Path) -> None:
         assert "\n" not in str(error.value)
 
 
-def test_a_network_without_weights_refuses_in_one_line() -> None:
+def test_missing_weights_raise_one_line() -> None:
     for name, info in MODELS.items():
         if info.weights == "yours":
             with pytest.raises(BetwixtError, match="pass `weights`"):
@@ -165,7 +165,7 @@ def halves(height: int = 21, width: int = 37) -> LabelMapPair:
     return LabelMapPair(labels, labels[::-1].copy(), 7, "given")
 
 
-def test_masks_come_with_the_frames_and_are_padded_alike() -> None:
+def test_masks_are_padded_like_frames() -> None:
     network = Masked()
     model = NetworkInterpolator("masked", network, "cpu")
     made = model.prepare(*frames(), masks=halves()).at(0.5)
@@ -176,7 +176,7 @@ def test_masks_come_with_the_frames_and_are_padded_alike() -> None:
     assert bool((masks.labels0[:, :, 37:] == 5).all())
 
 
-def test_masks_are_found_where_none_are_given() -> None:
+def test_masks_are_found_by_default() -> None:
     network = Masked()
     first, second = frames(64, 96)
     asked = []
@@ -193,7 +193,7 @@ def test_masks_are_found_where_none_are_given() -> None:
     np.testing.assert_array_equal(network.seen[1].labels1[0], found.labels1)
 
 
-def test_tiles_have_their_part_of_the_masks() -> None:
+def test_tiles_crop_masks() -> None:
     network = Masked()
     masks = halves(500, 900)
     made = NetworkInterpolator("masked", network, "cpu", tile=400 * 400).prepare(*frames(500, 900), masks=masks).at(0.5)
@@ -201,7 +201,7 @@ def test_tiles_have_their_part_of_the_masks() -> None:
     np.testing.assert_allclose(made[..., 0] * 64, masks.labels0, atol=1e-3)
 
 
-def test_the_masks_of_a_frame_that_was_made_are_moved_with_it() -> None:
+def test_masks_of_recursive_frames_are_warped() -> None:
     network = Masked(any_time=False, step=-3.0)
     pair = NetworkInterpolator("masked", network, "cpu").prepare(*frames(32, 48), masks=halves(32, 48))
     # 3/4 lies between the middle, whose labels are those of frame 0 three pixels to the right, and the end.
@@ -223,7 +223,7 @@ def test_masks_that_do_not_fit_are_refused() -> None:
         load_model("rife", masks=find_regions)
 
 
-def test_a_hierarchical_model_runs_with_weights_of_a_file(tmp_path: Path) -> None:
+def test_hierarchical_model_with_a_weights_file(tmp_path: Path) -> None:
     save_file(load_network("ifrnet-s+hm").state_dict(), tmp_path / "weights.safetensors")
     model = load_model("ifrnet-s+hm", "cpu", weights=tmp_path / "weights.safetensors")
     first, second = frames(64, 96)
@@ -241,7 +241,7 @@ class Next(Blend):
         return Synthesis(pair[0] + t * (pair[1] - pair[0]))
 
 
-def test_a_network_made_for_the_next_frame_makes_that_one_only() -> None:
+def test_extrapolating_networks_make_the_next_frame_only() -> None:
     first, second = (0.25 + 0.25 * x for x in frames())
     model = NetworkInterpolator("next", Next(any_time=False), "cpu")
     np.testing.assert_allclose(model.next_frame(first, second), 2 * second - first, atol=1e-6)
@@ -252,7 +252,7 @@ def test_a_network_made_for_the_next_frame_makes_that_one_only() -> None:
         NetworkInterpolator("blend", Blend(any_time=True), "cpu").next_frame(first, second)
 
 
-def test_ncm_extrapolates_through_the_runtime() -> None:
+def test_ncm_extrapolates() -> None:
     model = NetworkInterpolator("ncm-base-next", load_network("ncm-base-next"), "cpu")
     (made,) = model.extrapolate(*frames(40, 50))
     assert made.shape == (40, 50, 3)
@@ -260,7 +260,7 @@ def test_ncm_extrapolates_through_the_runtime() -> None:
 
 
 @pytest.mark.parametrize("any_time", [True, False])
-def test_a_batch_is_made_in_one_pass(any_time: bool) -> None:
+def test_batches_run_in_one_pass(any_time: bool) -> None:
     network = Blend(any_time)
     first, second = frames(3 * 21)
     firsts, seconds = first.reshape(3, 21, 37, 3), second.reshape(3, 21, 37, 3)
@@ -270,7 +270,7 @@ def test_a_batch_is_made_in_one_pass(any_time: bool) -> None:
     assert network.shapes[0] == (3, 3, 32, 48)
 
 
-def test_a_batch_beyond_the_budget_is_made_in_parts() -> None:
+def test_large_batches_run_in_parts() -> None:
     network = Blend(any_time=True)
     first, second = frames(5 * 32, 32)
     firsts, seconds = first.reshape(5, 32, 32, 3), second.reshape(5, 32, 32, 3)
@@ -279,7 +279,7 @@ def test_a_batch_beyond_the_budget_is_made_in_parts() -> None:
     assert [shape[0] for shape in network.shapes] == [2, 2, 1]
 
 
-def test_a_batch_of_tensors_comes_back_as_one_whatever_the_model() -> None:
+def test_batches_of_tensors_stay_batches_of_tensors() -> None:
     first, second = (torch.from_numpy(x).reshape(2, 32, 40, 3).permute(0, 3, 1, 2) for x in frames(64, 40))
     for model in (NetworkInterpolator("blend", Blend(any_time=True), "cpu"), load_model("average")):
         (made,) = model.between(first, second, [0.25])
@@ -288,7 +288,7 @@ def test_a_batch_of_tensors_comes_back_as_one_whatever_the_model() -> None:
         load_model("average").between(first, second[:1], [0.25])
 
 
-def test_a_batch_has_the_masks_of_each_of_its_pairs() -> None:
+def test_batches_have_masks_per_pair() -> None:
     def source(first: np.ndarray, second: np.ndarray) -> LabelMapPair:
         labels = np.full(first.shape[:2], first[0, 0, 0] % 9, np.uint8)
         return LabelMapPair(labels, labels, int(labels.max()) + 1, "given")

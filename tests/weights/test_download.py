@@ -1,4 +1,4 @@
-"""Downloads from a server of our own: whole, cut off, wrong, missing, slow, elsewhere."""
+"""Downloads from a local server: complete, cut off, wrong, missing, slow, redirected."""
 
 import hashlib
 import threading
@@ -130,17 +130,17 @@ def offer(server, tmp_path, monkeypatch):
     return make
 
 
-def everything_in(folder):
+def files_in(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize("how", ["whole", "redirect", "slow"])
 @pytest.mark.parametrize("size", [True, False])
-def test_what_is_published_is_fetched_and_installed(offer, how, size):
+def test_published_weights_are_downloaded_and_installed(offer, how, size):
     folder = offer(how, size)
     seen = []
     imported = download_weights("small", progress=lambda *progress: seen.append(progress))
-    assert everything_in(folder) == ["small.safetensors"]
+    assert files_in(folder) == ["small.safetensors"]
     assert imported.model == "ebme"
     assert seen[-1][0] == "x.pkl"
     assert seen[-1][1] == seen[-1][2]
@@ -150,27 +150,27 @@ def test_what_is_published_is_fetched_and_installed(offer, how, size):
 
 
 @pytest.mark.parametrize("how", ["broken", "rangeless"])
-def test_a_download_that_breaks_off_is_gone_on_with(offer, server, how):
+def test_interrupted_downloads_are_resumed(offer, server, how):
     folder = offer(how)
     download_weights("small")
     first, second = server.requests
     assert first == (how, None)
     assert len(server.data) // 3 - 65_536 < int(second[1].removeprefix("bytes=").rstrip("-")) <= len(server.data) // 3
-    assert everything_in(folder) == ["small.safetensors"]
+    assert files_in(folder) == ["small.safetensors"]
 
 
-def test_what_is_left_of_a_failed_run_is_gone_on_with(offer, server):
+def test_partial_files_of_a_failed_run_are_resumed(offer, server):
     folder = offer("cut")
     with pytest.raises(InputError, match=r"broke off, 3 times\. \d+ bytes are kept: run it again"):
         download_weights("small")
-    (left,) = everything_in(folder)
+    (left,) = files_in(folder)
     have = (folder / left).stat().st_size
     assert 0 < have < len(server.data)
     server.requests.clear()
     offer("whole")
     download_weights("small")
     assert server.requests == [("whole", f"bytes={have}-")]
-    assert everything_in(folder) == ["small.safetensors"]
+    assert files_in(folder) == ["small.safetensors"]
 
 
 @pytest.mark.parametrize(
@@ -186,15 +186,15 @@ def test_what_is_left_of_a_failed_run_is_gone_on_with(offer, server):
         ("endless", True, "is too large: more than", False),
     ],
 )
-def test_a_download_that_fails_installs_nothing(offer, how, size, message, kept):
+def test_failed_downloads_install_nothing(offer, how, size, message, kept):
     folder = offer(how, size)
     with pytest.raises(InputError, match=message) as error:
         download_weights("small")
     assert "\n" not in str(error.value)
-    assert everything_in(folder) == ([".downloads/small/x.pkl.part"] if kept else [])
+    assert files_in(folder) == ([".downloads/small/x.pkl.part"] if kept else [])
 
 
-def test_a_part_of_something_else_is_thrown_away(offer, server):
+def test_a_partial_file_of_another_download_is_deleted(offer, server):
     folder = offer("whole")
     part = folder / ".downloads" / "small" / "x.pkl.part"
     part.parent.mkdir(parents=True)
@@ -202,10 +202,10 @@ def test_a_part_of_something_else_is_thrown_away(offer, server):
     with pytest.raises(InputError, match="is not what was published"):
         download_weights("small")
     download_weights("small")
-    assert everything_in(folder) == ["small.safetensors"]
+    assert files_in(folder) == ["small.safetensors"]
 
 
-def test_a_model_of_two_files(offer, server, tmp_path, monkeypatch):
+def test_models_of_two_files(offer, server, tmp_path, monkeypatch):
     if not (FOLDER / "IFRNet_S_Vimeo90K").exists():
         pytest.skip("the layers of IFRNet are not here")
     folder = offer("whole")
@@ -229,21 +229,21 @@ def test_a_model_of_two_files(offer, server, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "catalog", lambda: found)
     imported = download_weights("ifrnet-s")
     assert [path.name for path in imported.sources] == ["ifrnet.param", "ifrnet.bin"]
-    assert everything_in(folder) == ["ifrnet-s.safetensors"]
+    assert files_in(folder) == ["ifrnet-s.safetensors"]
     assert load_model("ifrnet-s", "cpu").name == "ifrnet-s"
 
 
-def test_without_a_network(offer):
+def test_without_a_connection(offer):
     folder = offer("whole", port=9)
     with pytest.raises(
         InputError, match=r"no connection to 127\.0\.0\.1:9: is this machine online\? Or download x\.pkl"
     ):
         download_weights("small")
-    assert everything_in(folder) == []
+    assert files_in(folder) == []
     assert not (folder / ".downloads").exists()
 
 
-def test_what_is_there_is_not_fetched_again_unasked(offer, server):
+def test_existing_files_are_kept_without_overwrite(offer, server):
     offer("whole")
     download_weights("small")
     with pytest.raises(OutputError, match="pass `overwrite=True`"):
@@ -253,7 +253,7 @@ def test_what_is_there_is_not_fetched_again_unasked(offer, server):
     assert len(server.requests) == 2
 
 
-def test_what_does_not_fit_is_not_installed(offer):
+def test_weights_that_do_not_fit_are_not_installed(offer):
     folder = offer("whole", model="rife-4.6")
     with pytest.raises(InputError, match="weights of another network"):
         download_weights("small")
@@ -269,13 +269,13 @@ def test_what_does_not_fit_is_not_installed(offer):
         ("nothing", "no weights 'nothing' to download"),
     ],
 )
-def test_what_cannot_be_downloaded_is_said(offer, name, message):
+def test_unavailable_weights_say_why(offer, name, message):
     offer("whole", model="")
     with pytest.raises(UsageError, match=message):
         download_weights(name)
 
 
-def test_on_the_command_line(offer, capsys):
+def test_command_line(offer, capsys):
     folder = offer("whole", licence="CC BY-NC 4.0")
     assert run(["weights", "download", "small"]) == 0
     said = capsys.readouterr()
@@ -286,7 +286,7 @@ def test_on_the_command_line(offer, capsys):
     assert "not for commercial use" in capsys.readouterr().err
 
 
-def test_every_error_is_one_line(offer):
+def test_errors_are_one_line(offer):
     for how in ("wrong", "404", "cut"):
         offer(how)
         with pytest.raises(BetwixtError) as error:

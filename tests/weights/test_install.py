@@ -1,4 +1,4 @@
-"""Weights imported, kept, found, verified."""
+"""Importing, finding and verifying weights."""
 
 import errno
 import os
@@ -41,7 +41,7 @@ def checkpoint(tmp_path):
     return path
 
 
-def test_an_import_says_where_it_is_from(checkpoint, folder):
+def test_imported_weights_record_their_source(checkpoint, folder):
     imported = import_weights(checkpoint, "ebme")
     assert imported.path == folder / "ebme.safetensors"
     assert (imported.tensors, imported.parameters) == (30, 632_900)
@@ -57,7 +57,7 @@ def test_an_import_says_where_it_is_from(checkpoint, folder):
     assert set(tensors) == set(build_meta_network("ebme").state_dict())
 
 
-def test_what_is_imported_is_found(checkpoint):
+def test_imported_weights_are_found(checkpoint):
     with pytest.raises(
         UsageError, match=r"No weights of ebme are installed: betwixt weights download ebme; .*import FILE"
     ):
@@ -82,7 +82,7 @@ def test_the_authors_released_weights(folder):
     assert imported.path.parent == folder
 
 
-def test_one_file_serves_the_same_network_run_otherwise(tmp_path, folder, monkeypatch):
+def test_models_share_weights_of_the_same_network(tmp_path, folder, monkeypatch):
     folder.mkdir()
     (folder / "rife-2r.safetensors").touch()
     assert store.find_installed("rife-large") == folder / "rife-2r.safetensors"
@@ -91,7 +91,7 @@ def test_one_file_serves_the_same_network_run_otherwise(tmp_path, folder, monkey
     assert store.find_installed("apr-static") == folder / "apr.safetensors"
 
 
-def test_the_same_shapes_of_another_model_are_told_apart(tmp_path):
+def test_weights_of_another_model_with_equal_shapes_are_refused(tmp_path):
     torch.save(load_network("rife-2r").state_dict(), tmp_path / "x.pth")
     imported = import_weights(tmp_path / "x.pth", "rife-2r")
     with pytest.raises(InputError, match="holds weights of rife-2r, not of rife"):
@@ -102,13 +102,13 @@ def test_the_same_shapes_of_another_model_are_told_apart(tmp_path):
     assert load_model("rife-large", "cpu").name == "rife-large"
 
 
-def test_a_network_without_its_router_takes_the_weights_of_the_one_with(tmp_path):
+def test_apr_static_takes_the_weights_of_apr(tmp_path):
     torch.save(load_network("apr").state_dict(), tmp_path / "x.pth")
     imported = import_weights(tmp_path / "x.pth", "apr", tmp_path / "apr.safetensors")
     assert load_model("apr-static", "cpu", weights=imported.path).name == "apr-static"
 
 
-def test_nothing_is_written_over_unasked(checkpoint, tmp_path):
+def test_existing_files_are_kept_without_overwrite(checkpoint, tmp_path):
     target = tmp_path / "x.safetensors"
     target.write_bytes(b"mine")
     with pytest.raises(OutputError, match="pass `overwrite=True`"):
@@ -129,7 +129,7 @@ def test_nothing_is_written_over_unasked(checkpoint, tmp_path):
         ("ebme", "folder.safetensors", "is a folder"),
     ],
 )
-def test_what_cannot_be_imported_is_said(checkpoint, tmp_path, model, target, message):
+def test_bad_imports_say_why(checkpoint, tmp_path, model, target, message):
     (tmp_path / "folder.safetensors").mkdir()
     with pytest.raises(BetwixtError, match=message):
         import_weights(checkpoint, model, None if target is None else tmp_path / target)
@@ -137,7 +137,7 @@ def test_what_cannot_be_imported_is_said(checkpoint, tmp_path, model, target, me
         import_weights(tmp_path / "none.pth", "ebme")
 
 
-def test_a_full_disk_leaves_nothing_behind(checkpoint, folder, monkeypatch):
+def test_a_full_disk_leaves_no_partial_file(checkpoint, folder, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -147,7 +147,7 @@ def test_a_full_disk_leaves_nothing_behind(checkpoint, folder, monkeypatch):
     assert list(folder.iterdir()) == []
 
 
-def test_left_over_tensors_are_named_and_refused_unless_told(tmp_path, checkpoint):
+def test_extra_tensors_are_refused_unless_ignored(tmp_path, checkpoint):
     state = torch.load(checkpoint, weights_only=True)
     torch.save({**state, "head.weight": torch.ones(2), "block_tea.a.weight": torch.ones(2)}, tmp_path / "x.pth")
     with pytest.raises(
@@ -159,12 +159,12 @@ def test_left_over_tensors_are_named_and_refused_unless_told(tmp_path, checkpoin
     assert imported.unused == ("block_tea.a.weight",)
 
 
-def test_a_file_of_another_model_is_recognized(checkpoint):
+def test_the_error_names_the_model_that_fits(checkpoint):
     with pytest.raises(InputError, match=r'weights of another network: .* It fits `model="ebme"`\.$'):
         import_weights(checkpoint, "rife-4.6")
 
 
-def test_damage_is_found(checkpoint, folder):
+def test_damaged_weights_fail_verification(checkpoint, folder):
     shipped = "codec-b", "compact-large", "compact", "hybrid", "rife-4.6"
     path = import_weights(checkpoint, "ebme").path
     assert [(v.good, v.path) for v in verify_weights()] == [
@@ -186,7 +186,7 @@ def test_damage_is_found(checkpoint, folder):
         verify_weights(["rife"])
 
 
-def test_what_users_bring_in_goes_before_what_comes_with_a_paper_s_network(folder):
+def test_installed_weights_take_precedence_over_embedded_ones(folder):
     assert find_weights("rife-4.6") == embedded_file("rife-4.6.safetensors")
     # As if they had another RIFE 4.6.
     mine = import_weights(embedded_file("rife-4.6.safetensors"), "rife-4.6").path
@@ -199,26 +199,26 @@ def test_what_users_bring_in_goes_before_what_comes_with_a_paper_s_network(folde
 
 
 @pytest.mark.parametrize("name", ["compact", "hybrid"])
-def test_weights_of_our_own_can_be_written_elsewhere(tmp_path, folder, name):
+def test_weights_of_own_networks_need_a_target(tmp_path, folder, name):
     with pytest.raises(UsageError, match="name a file to write as `target`"):
         import_weights(embedded_file(f"{name}.safetensors"), name)
     made = import_weights(embedded_file(f"{name}.safetensors"), name, tmp_path / "copy.safetensors")
     assert load_model(name, "cpu", weights=made.path).name == name
 
 
-def test_an_unknown_file_is_not_vouched_for(tmp_path):
+def test_unknown_files_fail_verification(tmp_path):
     (tmp_path / "x.bin").write_bytes(b"hello")
     (verdict,) = verify_weights([str(tmp_path / "x.bin")])
     assert not verdict.good
     assert file_hash(tmp_path / "x.bin") in verdict.text
 
 
-def test_git_knows_a_file_by_this_hash(tmp_path):
+def test_git_blob_hash(tmp_path):
     (tmp_path / "x").write_bytes(b"hello\n")
     assert git_blob_hash(tmp_path / "x") == "ce013625030ba8dba906f756967f9e9ca394464a"
 
 
-def test_the_catalog_is_whole():
+def test_the_catalog_is_complete():
     known = catalog()
     assert {entry.model for entry in known.published.values()} >= {"rife-4.6", "ifrnet-s", "ifrnet", "ifrnet-l", "ebme"}
     for entry in known.published.values():

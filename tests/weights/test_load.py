@@ -1,4 +1,4 @@
-"""Files of weights: what the authors' look like, and what is not read."""
+"""Weights files: the authors' formats, and files that are refused."""
 
 import io
 import json
@@ -47,7 +47,7 @@ def theirs(ours, prefix="module."):
     ],
 )
 @pytest.mark.parametrize("archive", [True, False])
-def test_checkpoints_as_programs_keep_them(tmp_path, ours, wrap, archive):
+def test_checkpoints_of_many_layouts(tmp_path, ours, wrap, archive):
     path = tmp_path / "checkpoint.pkl"
     torch.save(wrap(theirs(ours)), path, _use_new_zipfile_serialization=archive)
     network = EBMESplat()
@@ -55,7 +55,7 @@ def test_checkpoints_as_programs_keep_them(tmp_path, ours, wrap, archive):
     assert all(torch.equal(value, ours[name]) for name, value in network.state_dict().items())
 
 
-def test_a_bin_may_be_a_checkpoint(tmp_path, ours):
+def test_a_bin_file_can_be_a_checkpoint(tmp_path, ours):
     torch.save(theirs(ours), tmp_path / "pytorch_model.bin")
     load_weights(EBMESplat(), tmp_path / "pytorch_model.bin")
 
@@ -70,7 +70,7 @@ def test_a_bin_may_be_a_checkpoint(tmp_path, ours):
         ("ebme_biflow", "ebme"),
     ],
 )
-def test_the_authors_names_and_shapes_fit(name, model):
+def test_the_authors_names_and_shapes_match(name, model):
     arrays = fixture(name)
     names, shapes = [str(n) for n in arrays["param_names"]], json.loads(str(arrays["param_shapes"]))
     shapes = [shapes[n] for n in names] if isinstance(shapes, dict) else shapes
@@ -85,7 +85,7 @@ def test_the_authors_names_and_shapes_fit(name, model):
     assert len(found.unused) >= 3
 
 
-def test_what_nobody_asked_for_is_named(ours):
+def test_extra_tensors_are_listed(ours):
     given = dict(theirs(ours, "")) | {"head.weight": torch.ones(2)}
     assert match_tensors(build_meta_network("ebme"), given, Path("x"), reference_renaming(EBMESplat())).extra == (
         "head.weight",
@@ -169,7 +169,7 @@ def _program(folder, ours):
     return buffer.getvalue()
 
 
-def _tables_in_tables(folder, ours):
+def _nested_tables(folder, ours):
     """A table that holds one table two thousand times, which holds one two thousand times, .."""
     inner = {"a": 1}
     for _ in range(3):
@@ -177,7 +177,7 @@ def _tables_in_tables(folder, ours):
     return _saved(inner)
 
 
-def _lying_archive(folder, ours, count=60_000):
+def _archive_with_false_sizes(folder, ours, count=60_000):
     """A tensor of 1000 numbers that says it has `count`."""
     source, buffer = io.BytesIO(_saved({"a": torch.zeros(1000)})), io.BytesIO()
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(buffer, "w") as new:
@@ -189,7 +189,7 @@ def _lying_archive(folder, ours, count=60_000):
     return buffer.getvalue()
 
 
-def _lying_old_file(folder, ours):
+def _old_file_with_false_sizes(folder, ours):
     data = _saved({"a": torch.zeros(1000)}, _use_new_zipfile_serialization=False)
     return data.replace(b"M\xe8\x03", b"J" + struct.pack("<i", 2_000_000_000))
 
@@ -199,11 +199,11 @@ def _safetensors(header, data=b"", length=None):
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
 
-def _lying_shape(folder, ours):
+def _false_shape(folder, ours):
     return _safetensors({"a": {"dtype": "F32", "shape": [1 << 20, 1 << 12], "data_offsets": [0, 16]}}, bytes(16))
 
 
-def _lying_offsets(folder, ours):
+def _false_offsets(folder, ours):
     return _safetensors({"a": {"dtype": "F32", "shape": [1 << 33], "data_offsets": [0, 1 << 35]}}, bytes(16))
 
 
@@ -234,13 +234,13 @@ BAD = [
     (_bit_rot, ".pth", "is damaged"),
     (_zip_bomb, ".pth", "would unpack from 0.1 to 67.1 MB"),
     (_overlapping_zip_bomb, ".pth", "would unpack from .* to 1049.6 MB"),
-    (_tables_in_tables, ".pth", "holds no weights"),
+    (_nested_tables, ".pth", "holds no weights"),
     (_other_archive, ".pth", "an archive of something else"),
     (lambda _, ours: _saved(ours), ".safetensors", r"a PyTorch archive, .* end its name in \.pth"),
-    (_lying_archive, ".pth", "damaged or cut short"),
-    (_lying_old_file, ".pkl", "damaged or cut short"),
-    (_lying_shape, ".safetensors", "header does not match"),
-    (_lying_offsets, ".safetensors", "header does not match"),
+    (_archive_with_false_sizes, ".pth", "damaged or cut short"),
+    (_old_file_with_false_sizes, ".pkl", "damaged or cut short"),
+    (_false_shape, ".safetensors", "header does not match"),
+    (_false_offsets, ".safetensors", "header does not match"),
     (_endless_header, ".safetensors", "header does not match"),
     (_cut_safetensors, ".safetensors", "header does not match"),
     (lambda *_: b"", ".pth", "is empty"),
@@ -260,7 +260,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("make", "suffix", "message"), BAD)
-def test_bad_files_get_one_line_and_run_nothing(tmp_path, ours, make, suffix, message):
+def test_bad_files_raise_one_line_and_run_no_code(tmp_path, ours, make, suffix, message):
     path = tmp_path / f"bad{suffix}"
     path.write_bytes(make(tmp_path, ours))
     with pytest.raises(InputError, match=message) as error:
@@ -281,14 +281,14 @@ def test_bad_files_take_no_memory(tmp_path, ours):
         paths.append(tmp_path / f"{number}{suffix}")
         paths[-1].write_bytes(make(tmp_path, ours))
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-    before = _peak()
+    before = _peak_memory()
     for path in paths:
         with pytest.raises(InputError):
             read_tensors(path)
-    assert _peak() - before < 40e6
+    assert _peak_memory() - before < 40e6
 
 
-def _peak():
+def _peak_memory():
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
     return 1024 * int(line.split()[1])
 
@@ -311,7 +311,7 @@ def _peak():
         (lambda t: t.clear() or t.update(a=torch.ones(2)), "30 of 30 tensors are missing"),
     ],
 )
-def test_weights_that_do_not_fit_change_nothing(tmp_path, ours, change, message):
+def test_weights_that_do_not_fit_change_no_parameter(tmp_path, ours, change, message):
     tensors = {name: value.clone() for name, value in ours.items()}
     change(tensors)
     torch.save(tensors, tmp_path / "x.pth")
@@ -322,7 +322,7 @@ def test_weights_that_do_not_fit_change_nothing(tmp_path, ours, change, message)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_other_variants_are_told_apart(tmp_path):
+def test_weights_of_other_variants_are_refused(tmp_path):
     torch.save(
         {k: torch.zeros(v.shape) for k, v in build_meta_network("ifrnet-s").state_dict().items()}, tmp_path / "x.pth"
     )

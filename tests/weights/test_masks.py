@@ -1,4 +1,4 @@
-"""Weights of the networks of masks: from the authors' checkpoints to the file that is found."""
+"""Weights of the mask networks: importing the authors' checkpoints."""
 
 import json
 import math
@@ -46,7 +46,7 @@ def ram_checkpoint(tmp_path, monkeypatch):
     return checkpoint(tmp_path / "ram.pth", fixture("ram_tiny"), more)
 
 
-def test_ram_is_kept_with_its_tags(ram_checkpoint, tmp_path):
+def test_ram_is_imported_with_its_tags(ram_checkpoint, tmp_path):
     (tmp_path / "ram_tag_list.txt").write_text("\n".join(f"tag {i}" for i in range(TAGS)) + "\n")
     imported = import_weights(ram_checkpoint, "ram")
     assert imported.tensors == 129
@@ -65,7 +65,7 @@ def test_ram_is_kept_with_its_tags(ram_checkpoint, tmp_path):
     assert read_metadata(again.path)["tags"] == kept["tags"]
 
 
-def test_thresholds_are_kept_where_they_are_at_hand(ram_checkpoint, tmp_path):
+def test_thresholds_are_imported_if_present(ram_checkpoint, tmp_path):
     (tmp_path / "ram_tag_list.txt").write_text("\n".join(f"tag {i}" for i in range(TAGS)))
     (tmp_path / "ram_tag_list_threshold.txt").write_text("0.65\n" * TAGS)
     assert read_metadata(import_weights(ram_checkpoint, "ram").path)["thresholds"].startswith("0.65")
@@ -85,7 +85,7 @@ def test_ram_without_its_tags_is_refused(ram_checkpoint, tmp_path, folder):
     assert not list(folder.glob("*")) if folder.exists() else True
 
 
-def test_a_wrong_shape_is_said(ram_checkpoint, tmp_path):
+def test_wrong_shapes_are_reported(ram_checkpoint, tmp_path):
     (tmp_path / "ram_tag_list.txt").write_text("\n".join(f"tag {i}" for i in range(TAGS)))
     state = torch.load(ram_checkpoint, weights_only=True)["model"]
     torch.save({**state, "fc.bias": torch.zeros(2)}, ram_checkpoint)
@@ -93,7 +93,7 @@ def test_a_wrong_shape_is_said(ram_checkpoint, tmp_path):
         import_weights(ram_checkpoint, "ram")
 
 
-def test_what_is_not_known_is_refused(ram_checkpoint, tmp_path):
+def test_extra_tensors_are_refused(ram_checkpoint, tmp_path):
     (tmp_path / "ram_tag_list.txt").write_text("\n".join(f"tag {i}" for i in range(TAGS)))
     state = torch.load(ram_checkpoint, weights_only=True)["model"]
     torch.save({**state, "surprise": torch.zeros(2)}, ram_checkpoint)

@@ -1,4 +1,4 @@
-"""ncnn models: read in both encodings, mapped to networks, computing what the graph computes."""
+"""ncnn models: both encodings, matching to networks, equal results."""
 
 from itertools import count
 
@@ -14,7 +14,7 @@ from betwixt.weights.ncnn import convolutions, match_layers, read_ncnn
 from ncnn_graph import FOLDER, random_weights, run, write_bin
 
 
-def at_hand(name):
+def real_file(name):
     """A real file; the test is skipped where it is not at hand."""
     path = FOLDER / name
     if not path.exists():
@@ -29,7 +29,7 @@ def pattern(height, width, phase=0.0):
     return torch.from_numpy(np.stack(waves)[None].astype(np.float32))
 
 
-def pair_of(folder, param, half, seed=3, gain=0.5):
+def write_pair(folder, param, half, seed=3, gain=0.5):
     """The real layers with weights of our own, as a pair of files; and the weights."""
     weights = random_weights(param, seed, half, gain)
     copy = folder / param.name
@@ -50,7 +50,7 @@ def pair_of(folder, param, half, seed=3, gain=0.5):
     ],
 )
 def test_an_imported_model_computes_what_the_graph_computes(tmp_path, name, model, half):
-    param, weights = pair_of(tmp_path, at_hand(f"{name}.param"), half)
+    param, weights = write_pair(tmp_path, real_file(f"{name}.param"), half)
     given = param if half else param.with_suffix(".bin")
     imported = import_weights(given, model, tmp_path / "x.safetensors")
     network = load_network(model).eval()
@@ -78,7 +78,7 @@ def test_an_imported_model_computes_what_the_graph_computes(tmp_path, name, mode
 )
 def test_real_weights_are_read_as_ncnn_reads_them(name, known):
     """Mean and standard deviation of the features are those that ncnn itself (1.0.20261020, CPU, float32) computed."""
-    param = at_hand(f"{name}/contextnet.param")
+    param = real_file(f"{name}/contextnet.param")
     net = read_ncnn(param.with_suffix(".bin"))[""]
     assert net.encoding == "fp16"
     weights = [[array.reshape(-1) for array in net.arrays[place]] for place in sorted(net.arrays)]
@@ -98,17 +98,17 @@ def test_real_weights_are_read_as_ncnn_reads_them(name, known):
     ],
 )
 def test_real_layers_of_another_network_are_refused(tmp_path, name, model, message):
-    (param,) = at_hand(name).glob("*.param")
-    pair_of(tmp_path, param, True)
+    (param,) = real_file(name).glob("*.param")
+    write_pair(tmp_path, param, True)
     with pytest.raises(InputError, match=message):
         match_layers(read_ncnn(tmp_path / param.name), build_meta_network(model))
 
 
-def test_a_refusal_says_what_it_is_instead(tmp_path):
-    param, _ = pair_of(tmp_path, at_hand("IFRNet_S_Vimeo90K/ifrnet.param"), True)
+def test_the_error_says_which_model_it_is(tmp_path):
+    param, _ = write_pair(tmp_path, real_file("IFRNet_S_Vimeo90K/ifrnet.param"), True)
     with pytest.raises(InputError, match=r'It fits `model="ifrnet-s"`\.$'):
         import_weights(param, "ifrnet", tmp_path / "x.safetensors")
-    param, _ = pair_of(tmp_path, at_hand("rife-v4/flownet.param"), True)
+    param, _ = write_pair(tmp_path, real_file("rife-v4/flownet.param"), True)
     with pytest.raises(InputError, match=r"It is models/rife-v4 of nihui/rife-ncnn-vulkan: RIFE 4\.0, whose blocks"):
         import_weights(param, "rife-4.6", tmp_path / "x.safetensors")
     assert not (tmp_path / "x.safetensors").exists()
@@ -194,36 +194,36 @@ def ifrnet():
     return load_network("ifrnet-s")
 
 
-def as_imported(path, network):
+def imported_tensors(path, network):
     return match_layers(read_ncnn(path), network)
 
 
 @pytest.mark.parametrize("half", [True, False])
 @pytest.mark.parametrize("suffix", [".param", ".bin"])
-def test_one_net_in_both_encodings(tmp_path, rife, half, suffix):
+def test_both_encodings(tmp_path, rife, half, suffix):
     path = write_chain(tmp_path / "flownet.param", rife, half)
-    found = as_imported(path.with_suffix(suffix), rife)
+    found = imported_tensors(path.with_suffix(suffix), rife)
     assert all(torch.equal(found[name], value) for name, value in rife.state_dict().items())
 
 
-def test_a_net_in_three_files(tmp_path, rife):
+def test_three_files(tmp_path, rife):
     parts = {"contextnet": ("contextnet.",), "fusionnet": ("unet.",), "flownet": ("block",)}
     for part, prefixes in parts.items():
         steps = [step for step in convolutions(rife) if step.name.startswith(prefixes)]
         write_chain(tmp_path / f"{part}.param", rife, steps=steps)
     for part in parts:
-        found = as_imported(tmp_path / f"{part}.bin", rife)
+        found = imported_tensors(tmp_path / f"{part}.bin", rife)
         assert all(torch.equal(found[name], value) for name, value in rife.state_dict().items())
     with pytest.raises(InputError, match="is not this network"):
-        as_imported(tmp_path / "flownet.bin", build_meta_network("rife-2r"))  # the same shapes, other strides
+        imported_tensors(tmp_path / "flownet.bin", build_meta_network("rife-2r"))  # the same shapes, other strides
 
 
 @pytest.mark.parametrize("factors", ["folded", "kept"])
-def test_an_encoder_that_is_there_for_each_frame_and_factors(tmp_path, factors):
+def test_encoder_per_frame_and_factors(tmp_path, factors):
     torch.manual_seed(0)
     network = load_network("rife-4.22-lite")
     path = write_chain(tmp_path / "flownet.param", network, half=False, frames=2, factors=factors)
-    found = as_imported(path, network)
+    found = imported_tensors(path, network)
     own = network.state_dict()
     if factors == "kept":
         assert all(torch.equal(found[name], value) for name, value in own.items())
@@ -233,8 +233,8 @@ def test_an_encoder_that_is_there_for_each_frame_and_factors(tmp_path, factors):
         assert torch.equal(found[weight], own[weight] * own[beta].reshape(-1, 1, 1, 1))
 
 
-def test_layers_of_any_order_that_the_graph_allows(tmp_path):
-    param = at_hand("IFRNet_S_Vimeo90K/ifrnet.param")
+def test_any_topological_order(tmp_path):
+    param = real_file("IFRNet_S_Vimeo90K/ifrnet.param")
     head, rows = param.read_text().splitlines()[:2], param.read_text().splitlines()[2:]
     # the second frame's encoder first: as an exporter may write it
     first = next(i for i, row in enumerate(rows) if row.split()[1] == "conv_7")
@@ -245,13 +245,13 @@ def test_layers_of_any_order_that_the_graph_allows(tmp_path):
     (tmp_path / "b").mkdir()
     other = tmp_path / "b" / "ifrnet.param"
     other.write_text("\n".join([*head, *moved]))
-    straight, weights = pair_of(tmp_path / "a", param, True)
+    straight, weights = write_pair(tmp_path / "a", param, True)
     names = [r.split()[1] for r in rows if r.split()[0] in ("Convolution", "Deconvolution", "PReLU")]
     by_name = dict(zip(names, weights, strict=True))
     order = [r.split()[1] for r in moved if r.split()[0] in ("Convolution", "Deconvolution", "PReLU")]
     write_bin(other.with_suffix(".bin"), other, [by_name[name] for name in order], True)
     network = build_meta_network("ifrnet-s")
-    expected, found = as_imported(straight, network), as_imported(other, network)
+    expected, found = imported_tensors(straight, network), imported_tensors(other, network)
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
@@ -303,7 +303,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("change", "message"), BAD)
-def test_bad_pairs_get_one_line(tmp_path, ifrnet, change, message):
+def test_bad_files_raise_one_line(tmp_path, ifrnet, change, message):
     path = write_chain(tmp_path / "ifrnet.param", ifrnet)
     change(path)
     with pytest.raises(InputError, match=message) as error:
@@ -312,9 +312,9 @@ def test_bad_pairs_get_one_line(tmp_path, ifrnet, change, message):
     assert not (tmp_path / "x.safetensors").exists()
 
 
-def test_two_frames_seen_with_different_weights_are_refused(tmp_path):
-    param, weights = pair_of(tmp_path, at_hand("IFRNet_S_Vimeo90K/ifrnet.param"), True)
+def test_different_weights_per_frame_are_refused(tmp_path):
+    param, weights = write_pair(tmp_path, real_file("IFRNet_S_Vimeo90K/ifrnet.param"), True)
     weights[16] = [array + 1 for array in weights[16]]  # of the second encoder
     write_bin(param.with_suffix(".bin"), param, weights, True)
     with pytest.raises(InputError, match="with different weights"):
-        as_imported(param, build_meta_network("ifrnet-s"))
+        imported_tensors(param, build_meta_network("ifrnet-s"))

@@ -29,7 +29,7 @@ from betwixt.runtime.synthesis import PairSynthesis, Synthesizer
 from shifted import shifted_images, to_float
 
 
-def made_weights(folder: Path, model: str) -> Path:
+def write_weights(folder: Path, model: str) -> Path:
     """Weights that change flows, weight, colours and softness a little."""
     torch.manual_seed(0)
     network = Compact(CONFIGS[model])
@@ -42,10 +42,10 @@ def made_weights(folder: Path, model: str) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made_weights(tmp_path_factory.mktemp("weights"), "compact")
+    return write_weights(tmp_path_factory.mktemp("weights"), "compact")
 
 
-def test_it_makes_what_the_network_makes(weights: Path) -> None:
+def test_frames_match_the_network(weights: Path) -> None:
     first, second = shifted_images()
     model = CompactInterpolator(trained_network("compact", weights), "cpu")
     made = model.prepare(to_float(first), to_float(second)).at(0.5)
@@ -59,7 +59,7 @@ def test_it_makes_what_the_network_makes(weights: Path) -> None:
     assert np.abs(made - expected).mean() < 1 / 255
 
 
-def test_without_training_it_is_dis_without_softening(tmp_path: Path) -> None:
+def test_untrained_it_equals_dis_without_softening(tmp_path: Path) -> None:
     network = Compact()
     path = tmp_path / "untrained.safetensors"
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
@@ -72,7 +72,7 @@ def test_without_training_it_is_dis_without_softening(tmp_path: Path) -> None:
     assert not made.colour_residual.any()
 
 
-def test_what_is_still_stays_bit_by_bit(weights: Path) -> None:
+def test_static_parts_are_bit_identical(weights: Path) -> None:
     first, second = shifted_images()
     second[:, :64] = first[:, :64]
     frames = [av.VideoFrame.from_ndarray(p, format="rgb24") for p in (first, second)]
@@ -104,7 +104,7 @@ def test_colours_reach_the_planes_of_every_format(weights: Path, name: str) -> N
 
 
 @pytest.mark.parametrize("name", ["yuv420p", "yuv444p10le", "nv12", "p010le", "gbrp", "bgr24", "gray"])
-def test_a_change_of_colours_is_the_difference_of_two_pictures(name: str) -> None:
+def test_colour_residuals_are_differences_of_images(name: str) -> None:
     frame = av.VideoFrame.from_ndarray(shifted_images()[0], format="rgb24").reformat(format=name)
     path = RGBConverter(name, frame.width, frame.height, colour_of(frame))
     parts = planes(frame)
@@ -120,8 +120,8 @@ def test_a_change_of_colours_is_the_difference_of_two_pictures(name: str) -> Non
         np.testing.assert_allclose(got[:height, :width] / unit, new - old, atol=0.02)
 
 
-def test_the_large_one_makes_what_its_network_makes_by_either_engine(tmp_path: Path) -> None:
-    large = made_weights(tmp_path, "compact-large")
+def test_compact_large_matches_its_network_in_both_engines(tmp_path: Path) -> None:
+    large = write_weights(tmp_path, "compact-large")
     first, second = shifted_images(70, 90)
     model = CompactInterpolator(trained_network("compact-large", large), "cpu", engine="torch", name="compact-large")
     assert model.name == "compact-large"
@@ -156,7 +156,7 @@ def test_openvino_and_torch_agree(weights: Path) -> None:
 
 
 @pytest.mark.parametrize(("good", "chosen"), [(True, "bf16"), (False, "fp32")])
-def test_a_cpu_that_computes_in_bf16_does_and_is_as_near(
+def test_bf16_is_used_where_the_cpu_has_it(
     weights: Path, monkeypatch: pytest.MonkeyPatch, good: bool, chosen: str
 ) -> None:
     pytest.importorskip("openvino")
@@ -169,7 +169,7 @@ def test_a_cpu_that_computes_in_bf16_does_and_is_as_near(
     assert CompactInterpolator(trained_network("compact", weights), "cpu", "auto", engine="torch").precision == "fp32"
 
 
-def test_compiled_models_are_kept_and_a_cache_that_is_no_folder_is_done_without(
+def test_compiled_models_are_cached_and_the_cache_is_optional(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino")
@@ -204,7 +204,7 @@ print("torch" in sys.modules)
 """
 
 
-def test_pytorch_is_loaded_to_compile_and_not_again(weights: Path, tmp_path: Path) -> None:
+def test_pytorch_is_loaded_only_to_compile(weights: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     environment = {**os.environ, "BETWIXT_CACHE": str(tmp_path)}
     command = [sys.executable, "-c", _LATER, str(weights)]
@@ -228,7 +228,7 @@ print(calls, sys.modules["openvino_telemetry"] is loaded)
 """
 
 
-def test_nobody_is_told_that_it_is_used(weights: Path, tmp_path: Path) -> None:
+def test_openvino_sends_no_telemetry(weights: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino_telemetry")
     environment = {**os.environ, "BETWIXT_CACHE": str(tmp_path)}
     command = [sys.executable, "-c", _ALONE, str(weights)]
@@ -237,7 +237,7 @@ def test_nobody_is_told_that_it_is_used(weights: Path, tmp_path: Path) -> None:
     assert told.strip() == "[] True"
 
 
-def test_others_may_load_what_reports_while_openvino_is_asked_for() -> None:
+def test_telemetry_stays_importable_in_other_threads() -> None:
     pytest.importorskip("openvino_telemetry")
     openvino.supports_precision("fp32")
     done = threading.Event()
@@ -279,14 +279,14 @@ os._exit(any(thread.is_alive() for thread in threads))
 """
 
 
-def test_threads_whose_first_arrays_come_at_once_do_not_stop() -> None:
+def test_simultaneous_first_arrays_do_not_deadlock() -> None:
     pytest.importorskip("openvino")
     # Without the start in `_core` seven of ten such processes stand still.
     for _ in range(2):
         assert subprocess.run([sys.executable, "-c", _FIRST_ARRAYS], check=False, timeout=120).returncode == 0
 
 
-def test_threads_may_share_it(weights: Path) -> None:
+def test_threads_can_share_a_model(weights: Path) -> None:
     pytest.importorskip("openvino")
     model = CompactInterpolator(trained_network("compact", weights), "cpu", engine="openvino")
     work = [[to_float(p) for p in shifted_images(64, 64 + 16 * (i % 3))] for i in range(12)]
@@ -318,7 +318,7 @@ assert not any(any(other) for other in others)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="no such signal here")
-def test_signals_are_handled_on_memory_of_their_own_after_models_have_gone(weights: Path) -> None:
+def test_signal_stacks_survive_deleted_models(weights: Path) -> None:
     pytest.importorskip("openvino")
     done = subprocess.run([sys.executable, "-c", SIGNALS, str(weights)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -30,7 +30,7 @@ def inputs(count: int = 2, height: int = 64, width: int = 96) -> tuple[torch.Ten
     return frames[0], frames[1], t, motion, torch.zeros(count, 1, height, width)
 
 
-def test_an_untrained_network_leaves_the_search_alone(network: Compact) -> None:
+def test_an_untrained_network_changes_nothing(network: Compact) -> None:
     frame0, frame1, t, motion, logit = inputs()
     with torch.inference_mode():
         output = network(frame0, frame1, t, motion, logit)
@@ -40,7 +40,7 @@ def test_an_untrained_network_leaves_the_search_alone(network: Compact) -> None:
     assert not output.colour_residual.any()
 
 
-def test_a_batch_is_its_samples(config: CompactConfig) -> None:
+def test_batches_equal_their_samples(config: CompactConfig) -> None:
     torch.manual_seed(2)
     trained = Compact(config).eval()
     for parameter in trained.parameters():
@@ -68,7 +68,7 @@ def test_it_learns(config: CompactConfig) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_the_search_is_that_of_dis() -> None:
+def test_search_motion_is_that_of_dis() -> None:
     rng = np.random.default_rng(0)
     world = np.kron(rng.integers(0, 256, (20, 24, 3)), np.ones((6, 6, 1))).astype(np.uint8)
     first, second = world[:96, :128], world[:96, 4:132]
@@ -85,7 +85,7 @@ def test_it_is_small(network: Compact) -> None:
     assert sum(p.numel() for p in network.parameters()) < 3_000_000
 
 
-def test_what_is_blended_and_blurred_keeps_its_precision_where_the_rest_computes_in_sixteen_bits() -> None:
+def test_blends_and_blurs_stay_in_float32_under_autocast() -> None:
     torch.manual_seed(4)
     network = Compact().eval()
     torch.nn.init.normal_(network.detail.head.weight, std=0.01)
@@ -98,7 +98,7 @@ def test_what_is_blended_and_blurred_keeps_its_precision_where_the_rest_computes
     assert 0 < (rounded.frame - exact.frame).abs().mean() < 1 / 255
 
 
-def test_a_thorough_search_is_nearer_a_motion_that_changes_from_place_to_place() -> None:
+def test_thorough_search_is_more_accurate_for_varying_motion() -> None:
     rng = np.random.default_rng(0)
     world = cv2.GaussianBlur(rng.integers(0, 256, (160, 192, 3), dtype=np.uint8), (0, 0), 1.5)
     x, y = np.meshgrid(np.arange(192, dtype=np.float32), np.arange(160, dtype=np.float32))

@@ -30,14 +30,14 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def model_of(weights: Path, engine: str = "torch") -> HybridInterpolator:
+def make_model(weights: Path, engine: str = "torch") -> HybridInterpolator:
     return HybridInterpolator(trained_network("hybrid", weights), trained_network("rife-4.6"), "cpu", engine=engine)
 
 
 @pytest.mark.parametrize("t", [0.5, 0.25])
-def test_it_makes_what_the_networks_make(weights: Path, t: float) -> None:
+def test_frames_match_the_networks(weights: Path, t: float) -> None:
     first, second = shifted_images()
-    model = model_of(weights)
+    model = make_model(weights)
     made = model.prepare(to_float(first), to_float(second)).at(t)
     u, logit = search_motion(first, second, t, effort=HYBRID.search_effort)
     a = np.concatenate((-t * u, (1 - t) * u, logit), axis=-1)
@@ -58,13 +58,13 @@ def test_openvino_and_torch_agree(weights: Path) -> None:
     pytest.importorskip("openvino")
     for first, second in (shifted_images(), shifted_images(70, 90)):
         made, compiled = (
-            model_of(weights, engine).prepare(to_float(first), to_float(second)).at(0.4)
+            make_model(weights, engine).prepare(to_float(first), to_float(second)).at(0.4)
             for engine in ("torch", "openvino")
         )
         assert np.abs(made - compiled).mean() < 1e-5
 
 
-def test_rife_finds_motion() -> None:
+def test_rife_estimates_motion() -> None:
     first, second = (to_float(picture) for picture in shifted_images(shift=6))
     found = RIFEMotion(trained_network("rife-4.6"), "cpu", "fp32", "torch")(first, second, 0.25)
     inside = found[:, 16:-16, 24:-24]
@@ -76,7 +76,7 @@ def test_curved_paths_bend_both_motions(weights: Path) -> None:
     world = shifted_images(96, 160, 0)[0]
     # Ever faster: 1, 3 and 5 pixels.
     frames = [to_float(np.ascontiguousarray(world[:, s : s + 128])) for s in (0, 1, 4, 9)]
-    model = model_of(weights)
+    model = make_model(weights)
     before, pair, after = (model.prepare(frames[i], frames[i + 1]) for i in range(3))
     straight, bent = pair.motion(0.5), pair.with_neighbours(before, after).motion(0.5)
     assert straight.other is not None
@@ -86,14 +86,14 @@ def test_curved_paths_bend_both_motions(weights: Path) -> None:
         assert abs(difference) > 0.1
 
 
-def test_what_neither_changes_nor_moves_stays() -> None:
+def test_static_parts_are_bit_identical() -> None:
     first, second = shifted_images(128, 160)
     second[:40], first[:40] = 77, 77
     made = load_model("hybrid").prepare(to_float(first), to_float(second)).at(0.5)
     np.testing.assert_array_equal(made[:24], to_float(first)[:24])
 
 
-def test_moments_near_a_time_move_both_motions() -> None:
+def test_shift_motion_moves_both_motions() -> None:
     # A pan of 8 pixels: what is at x in the first picture is at x - 8 in the second.
     world = shifted_images(96, 176, 0)[0]
     frames = [to_float(np.ascontiguousarray(world[:, s : s + 128])) for s in (0, 8)]
@@ -105,7 +105,7 @@ def test_moments_near_a_time_move_both_motions() -> None:
         np.testing.assert_allclose(np.median(earlier.flow_t1[24:-24, 32:-32, 0]), -6, atol=0.3)
 
 
-def test_rife_through_blocks_is_rife(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rife_in_blocks_equals_rife(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
     first, second = (to_float(picture) for picture in shifted_images(70, 450, 5))
     whole, blocks = (
@@ -120,7 +120,7 @@ def test_rife_through_blocks_is_rife(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_a_frame_is_the_same_from_any_thread(precision: str) -> None:
+def test_frames_are_the_same_in_any_thread(precision: str) -> None:
     pytest.importorskip("openvino")
     first, second = (to_float(picture) for picture in shifted_images())
     model = load_model("hybrid", precision=precision)

@@ -20,14 +20,14 @@ def inputs(count: int = 2, height: int = 64, width: int = 96) -> tuple[torch.Ten
     return frames[0], frames[1], t, motions[0], motions[1]
 
 
-def changed(network: Fusion) -> Fusion:
+def with_random_heads(network: Fusion) -> Fusion:
     torch.manual_seed(2)
     for parameter in network.parameters():
         parameter.data.add_(0.01 * torch.randn_like(parameter))
     return network.eval()
 
 
-def test_an_untrained_network_leaves_both_motions_alone() -> None:
+def test_an_untrained_network_changes_no_motion() -> None:
     given = inputs()
     with torch.inference_mode():
         output = Fusion().eval()(*given)
@@ -36,7 +36,7 @@ def test_an_untrained_network_leaves_both_motions_alone() -> None:
     assert not output.softness.any()
 
 
-def test_it_begins_with_the_motion_by_which_the_frames_agree() -> None:
+def test_it_starts_with_the_motion_on_which_the_frames_agree() -> None:
     torch.manual_seed(0)
     world = avg_pool2d(torch.rand(1, 3, 72, 128), 9, stride=1)
     frame0, frame1 = world[..., 16:112], world[..., 12:108]  # what is at x in the first is at x + 4 in the second
@@ -51,7 +51,7 @@ def test_it_begins_with_the_motion_by_which_the_frames_agree() -> None:
     assert second[inside].mean() < 0.2
 
 
-def test_what_is_blended_is_between_the_blends_of_both() -> None:
+def test_blends_lie_between_those_of_both_motions() -> None:
     frame0, frame1, _, first, second = inputs()
     nothing = torch.zeros_like(frame0)
     a, b, both = (
@@ -62,7 +62,7 @@ def test_what_is_blended_is_between_the_blends_of_both() -> None:
     assert (a - b).abs().mean() > 1e-3
 
 
-def test_it_begins_with_what_compact_has_learned() -> None:
+def test_init_from_compact() -> None:
     torch.manual_seed(3)
     compact, network = Compact().eval(), Fusion().eval()
     for parameter in compact.parameters():
@@ -91,15 +91,15 @@ def test_weights_of_other_widths_are_refused() -> None:
             init_from_compact(Fusion(), Compact(config).state_dict())
 
 
-def test_a_batch_is_its_samples() -> None:
-    network, given = changed(Fusion()), inputs()
+def test_batches_equal_their_samples() -> None:
+    network, given = with_random_heads(Fusion()), inputs()
     with torch.inference_mode():
         together = network(*given).frame
         apart = torch.cat([network(*(x[i : i + 1] for x in given)).frame for i in range(2)])
     torch.testing.assert_close(together, apart, atol=1e-4, rtol=1e-4)
 
 
-def test_all_of_it_but_rife_ships_as_one() -> None:
+def test_weights_exclude_rife() -> None:
     with safe_open(embedded_file("hybrid.safetensors"), "pt") as file:
         shipped = set(file.keys())
     assert {name for name, _ in HybridNetwork().fusion.named_parameters()} == shipped

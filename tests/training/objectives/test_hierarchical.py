@@ -18,7 +18,7 @@ from betwixt.training.objectives.base import Batch
 from betwixt.training.objectives.hierarchical import hierarchical_loss
 from betwixt.training.objectives.registry import OBJECTIVES, make_objective
 from betwixt.training.sample import TrainingSample
-from elsewhere import check_learns_the_same
+from fake_device import check_same_gradients
 
 
 def moving_square(labels: bool = True, size: int = 64) -> Batch:
@@ -60,7 +60,7 @@ def test_every_model_with_the_plug_in_has_an_objective() -> None:
 
 def test_training_gives_the_same_result_on_another_device() -> None:
     torch.manual_seed(0)
-    check_learns_the_same(make_objective({"name": "rife+hm"}), moving_square())
+    check_same_gradients(make_objective({"name": "rife+hm"}), moving_square())
 
 
 @pytest.mark.parametrize("options", [{}, {"plug_in": False}, {"ablation": "zero-masks"}])

@@ -19,7 +19,7 @@ from betwixt.training.losses import census, charbonnier
 from betwixt.training.objectives.base import Batch, Objective
 from betwixt.training.objectives.registry import OBJECTIVES, make_objective
 from betwixt.training.sample import TrainingSample
-from elsewhere import check_learns_the_same
+from fake_device import check_same_gradients
 
 SIZE = 64
 """Side of the crops: enough for five levels of a Laplacian pyramid, a patch, and the windows of an attention."""
@@ -185,7 +185,7 @@ def test_training_gives_the_same_result_on_another_device(case: Case) -> None:
     batch = add_extra(objective, moving_waves(1, 0.25 if case.t == ANY else case.t))
     if case.name.startswith("compact"):
         batch.extra = {"search_motion": batch.motion, "logit": batch.motion[:, :1]}
-    check_learns_the_same(objective, batch)
+    check_same_gradients(objective, batch)
 
 
 def test_every_network_has_an_objective() -> None:
