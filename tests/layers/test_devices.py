@@ -23,7 +23,7 @@ Layer = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def pairs(kind: type[AllPairsCorrelation] | type[OnDemandCorrelation]) -> Layer:
-    """Correlation of all pairs, read around where the flow points to."""
+    """All-pairs correlation, looked up around the positions that the flow points to."""
 
     def read(first: Tensor, second: Tensor, flow: Tensor) -> Tensor:
         places = pixel_coordinates(first) + flow
@@ -46,7 +46,7 @@ LAYERS: dict[str, Layer] = {
 
 
 def computed(layer: Layer, device: str | torch.device, dtype: torch.dtype) -> list[Tensor]:
-    """What a layer gives of random maps and flows, and the gradients by them."""
+    """The result of a layer for random maps and flows, and its gradients."""
     generator = torch.Generator().manual_seed(0)
     inputs = [
         (scale * torch.randn(2, channels, 24, 40, generator=generator)).to(device, kind).requires_grad_()

@@ -15,7 +15,7 @@ def test_it_matches_the_authors_splatting(mode) -> None:
     arrays = {key: array for key, array in fixture("ops_splat").items() if array.ndim}
     metric = METRICS[mode] and tensor(arrays[METRICS[mode]])
     splatted = splat(tensor(arrays["input"]), tensor(arrays["flow"]), mode, metric)
-    # The authors take the fraction from pixel + flow, which rounds it.
+    # The authors compute the fraction from pixel + flow, which loses precision.
     assert distance(splatted, arrays[f"out_{mode}"]) < 2e-5
 
 
@@ -28,7 +28,7 @@ def test_coverage_matches_the_authors_normalizer() -> None:
 
 
 def flow_of(*vectors: tuple[int, int, float, float], size: tuple[int, int] = (4, 5)) -> Tensor:
-    """A flow that leads every pixel out of the frame but those of `vectors`: row, column, x, y."""
+    """A flow that moves every pixel out of the image except those of `vectors`: row, column, x, y."""
     flow = torch.full((1, 2, *size), 1e6)
     for row, column, x, y in vectors:
         flow[0, :, row, column] = torch.tensor((x, y))

@@ -1,4 +1,4 @@
-"""Grounding DINO of transformers: the names of the authors' checkpoints lead to all of it, and to the right places."""
+"""Grounding DINO of transformers: the authors' checkpoints match all of its parameters."""
 
 import itertools
 

@@ -99,7 +99,7 @@ def test_boxes_belong_to_the_tag_with_the_highest_score():
     found = detect(frame(), ["dog", "grey horse", "cat"])
     assert network.texts == ["[CLS] dog . grey horse . cat . [SEP]"]
     assert network.shape == (1, 3, 77, 128)
-    # Two boxes of the horse overlap by more than half: the better one stays. Beyond the frame they are cut.
+    # Of two boxes of the horse that overlap by more than half, the better one is kept. Boxes are clipped to the frame.
     np.testing.assert_allclose(found["grey horse"], [[32, 14.4, 48, 33.6], [0, 0, 24, 14.4]], atol=1e-4)
     np.testing.assert_allclose(found["dog"], [[32, 14.4, 48, 33.6]], atol=1e-4)
     assert found.keys() == {"dog", "grey horse"}
@@ -187,5 +187,5 @@ def test_networks_run_on_other_devices(network, given):
         with fake_device():
             made.to(FAKE_DEVICE)
             results = [x.cpu() for x in found([x.to(FAKE_DEVICE) for x in given])]
-    # PyTorch computes attention there by another of its ways.
+    # PyTorch uses another implementation of attention there.
     torch.testing.assert_close(results, expected, rtol=1e-4, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Regions: how many, the same in both frames, lasting along a video."""
+"""Regions: their number, consistency between two frames, and persistence along a video."""
 
 import itertools
 

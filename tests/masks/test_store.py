@@ -1,4 +1,4 @@
-"""Masks as files: written, read, brought by others, damaged."""
+"""Masks as files: written, read, from other tools, damaged."""
 
 import json
 
@@ -103,7 +103,7 @@ def test_sixteen_bit_maps(tmp_path):
     assert np.array_equal(MaskFolder(tmp_path / "given").pair(0, 1, *SIZE).labels1, labels(1))
 
 
-# -- what is wrong is said in a line
+# -- one-line errors
 
 
 def test_a_missing_folder_and_an_empty_one(tmp_path):

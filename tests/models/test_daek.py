@@ -24,7 +24,7 @@ CHANNELS = {
 
 
 def small(config: DAEKConfig | None = None) -> DAEK:
-    """The variant `config` with few channels, and with a Para that lets the shallow features in."""
+    """The variant `config` with few channels, and with a non-zero Para, so that shallow features have an effect."""
     config = config or DAEKConfig()
     torch.manual_seed(0)
     network = DAEK(replace(config, **CHANNELS, features=5 if config.features else 0))

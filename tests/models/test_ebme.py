@@ -69,7 +69,7 @@ def test_levels_follow_the_size(size, levels) -> None:
 
 
 def test_the_number_of_levels_depends_on_the_sides(network) -> None:
-    # 32 x 896 asks for four levels and allows for four; 16 x 896 allows for three.
+    # 32 x 896 should have four levels and can have four; 16 x 896 can have three.
     for height in (32, 16):
         assert network.pair(*torch.rand(2, 1, 3, height, 896)).flow_01.shape == (1, 2, height, 896)
     with pytest.raises(ValueError, match="multiples of 16, not 40x32"):
@@ -94,7 +94,7 @@ def test_at_times_0_and_1_it_returns_the_frames(network) -> None:
 
 
 def test_disoccluded_regions_come_from_the_other_frame(network) -> None:
-    # A camera pans: what is seen moves to the right by 8, a quarter of the way by 2.
+    # A camera pans: the image moves to the right by 8, and by 2 at a quarter of the time.
     scene = torch.rand(1, 3, 16, 48)
     flow = torch.zeros(1, 2, 16, 32)
     flow[:, 0] = 8.0
@@ -106,7 +106,7 @@ def test_disoccluded_regions_come_from_the_other_frame(network) -> None:
 
 
 def test_holes_of_both_frames_are_filled(network) -> None:
-    # Both halves move apart, from 0 to 1 and from 1 to 0: the middle is left bare, between a dark and a bright frame.
+    # Both halves move apart, forwards and backwards, which leaves a hole in the middle of a dark and a bright frame.
     flow = torch.zeros(1, 2, 16, 32)
     flow[:, 0, :, :16], flow[:, 0, :, 16:] = -8.0, 8.0
     dark, bright = torch.full((1, 3, 16, 32), 0.2), torch.full((1, 3, 16, 32), 0.8)

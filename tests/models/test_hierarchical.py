@@ -110,7 +110,7 @@ def test_a_single_mask_gives_global_attention() -> None:
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_equal_features_in_both_frames_give_no_motion(count: int) -> None:
-    """Each pixel has a feature of its own, and both frames show the same: keys are the identity."""
+    """Every pixel has a unique feature, equal in both frames; keys are the identity."""
     step = TargetAttention(36)
     with torch.no_grad():
         step.key.weight.copy_(torch.eye(36)[:, :, None, None])
@@ -124,7 +124,7 @@ def test_equal_features_in_both_frames_give_no_motion(count: int) -> None:
 
 
 def test_a_target_is_matched_at_any_distance_and_only_inside_its_mask() -> None:
-    """Two targets that look alike go different ways: the masks tell which is which."""
+    """Two targets of equal appearance move differently: only the masks distinguish them."""
     torch.manual_seed(0)
     step = TargetAttention(16)
     with torch.no_grad():
@@ -145,7 +145,7 @@ CELL, SIDE = 4, 10
 
 
 def scene(seed: int) -> tuple[Tensor, Tensor, MaskPair, Tensor]:
-    """A layer of noise before another, both displaced by whole cells: frames, masks, displacements (2, 2) in cells."""
+    """A layer of noise in front of another, both moved by whole cells: frames, masks, displacements (2, 2) in cells."""
     rng = torch.Generator().manual_seed(seed)
     back, front = torch.rand(2, 3, 20 * CELL, 20 * CELL, generator=rng)
     steps = torch.randint(-3, 4, (2, 2), generator=rng)
@@ -165,7 +165,7 @@ def scene(seed: int) -> tuple[Tensor, Tensor, MaskPair, Tensor]:
 
 
 def error_of(flow: Tensor, masks: MaskPair, steps: Tensor) -> Tensor:
-    """End-point errors of f_01, in cells, where what a cell shows has not left the frame."""
+    """End-point errors of f_01, in cells, where the content of a cell stays inside the frame."""
     truth = steps.float()[masks.labels0[0, ::CELL, ::CELL]].permute(2, 0, 1)
     y, x = torch.meshgrid(torch.arange(10.0), torch.arange(10.0), indexing="ij")
     there = torch.stack((x, y)) + truth
@@ -187,7 +187,7 @@ def test_the_long_range_flow_learns_the_motion_of_a_region() -> None:
         optimizer.zero_grad()
         errors(step).mean().backward()
         optimizer.step()
-    # New scenes. What the layer hides in one of the frames is not found: the median does not mind.
+    # On new scenes; the median ignores occluded cells, which have no match.
     with torch.inference_mode():
         medians = [float(errors(seed).median()) for seed in range(1000, 1020)]
     assert sum(medians) / len(medians) < 0.2, medians
@@ -208,7 +208,7 @@ def test_short_range_attends_to_a_window_inside_the_map() -> None:
         torch.testing.assert_close(enhanced[inside], 2.0 * step.value(first)[inside], atol=1e-2, rtol=1e-2)
     step.gain.data.fill_(0.0)
     _, flow = step(first, whole, first, whole)
-    # All are alike: the mean of the window, of which a corner sees a quarter.
+    # Equal features give the mean of the window, of which a quarter is inside the map at a corner.
     assert flow[0, :, 3, 4].tolist() == pytest.approx([0.0, 0.0], abs=1e-5)
     assert flow[0, :, 0, 0].tolist() == pytest.approx([1.0, 1.0], abs=1e-5)
 
@@ -270,11 +270,11 @@ def test_swapping_the_frames_swaps_the_flows() -> None:
     torch.testing.assert_close(there, back.flip(0), atol=1e-5, rtol=1e-5)
 
 
-# -- in a host -------------------------------------------------------------------------------------------------------
+# -- hosts -----------------------------------------------------------------------------------------------------------
 
 
 def backward(network: HierarchicalNetwork, first: Tensor, second: Tensor, masks: MaskPair) -> None:
-    """Gradients of a loss that looks where that of the paper does."""
+    """Backpropagate a loss with the terms of the paper's loss."""
     synthesis, estimate = network.at_with_estimate(network.pair(first, second, masks), HALF)
     (synthesis.frame.square().mean() + 0.1 * estimate.merged.square().mean()).backward()
 
@@ -285,13 +285,13 @@ def test_gradients_reach_every_parameter(host: str, case: str) -> None:
     network = made(host, ABLATIONS[case])
     backward(network, *frames(height=128, width=128), random_masks(3, 128, 128))
     lost = [name for name, p in network.named_parameters() if p.grad is None or not bool((p.grad != 0).any())]
-    # EMA-VFI's checkpoints have one for nothing: positions differ by their weights alone, a bias cancels.
+    # The bias of EMA-VFI's position embedding cancels.
     assert [name for name in lost if not (host == "ema-vfi" and name.endswith("attn.position.bias"))] == []
 
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_the_estimate_of_the_plug_in_has_the_colours_of_the_frames(host: str) -> None:
-    """Whatever the flows are, a colour that fills both frames fills frame t: the loss compares it to the truth."""
+    """Frames of one colour give an estimate of that colour, whatever the flows are."""
     network = made(host).eval()
     colour = torch.tensor([0.2, 0.5, 0.9]).reshape(1, 3, 1, 1).expand(-1, -1, 64, 64)
     with torch.inference_mode():
@@ -303,7 +303,7 @@ ODD_MASKS = ("one", "empty", "pixel", "cell", "cell in one frame", "one frame", 
 
 
 def odd_masks(kind: str) -> MaskPair:
-    """For frames of 64x64: one pixel is less than a cell of the map, "cell" is one pixel of the map."""
+    """For frames of 64x64: "pixel" is smaller than a cell of the map, "cell" is one cell."""
     zeros = torch.zeros(1, 64, 64, dtype=torch.uint8)
     pixel, cell, moved = zeros.clone(), zeros.clone(), zeros.clone()
     pixel[:, 20, 40] = cell[:, 16:32, 32:48] = moved[:, 48:64, 0:16] = 1
@@ -334,7 +334,7 @@ def test_any_masks_give_a_frame_and_gradients(host: str, kind: str) -> None:
     found = {name: p.grad for name, p in network.plugin.named_parameters() if p.grad is not None}
     assert all(bool(gradient.isfinite().all()) for gradient in found.values())
     lost = [name for name, _ in network.plugin.named_parameters() if name not in found or not bool(found[name].any())]
-    # Of 64 targets on 16 cells none has two cells to choose from; where none is in both frames, there is none at all.
+    # With 64 targets on 16 cells, no target has two cells to attend to; without common targets there are none at all.
     choice = ("target.key.", "target.gain")
     idle = {"64": choice, "one frame": ("temporal.select.", *choice)}.get(kind, ())
     assert [name for name in lost if not name.startswith(idle)] == []
@@ -362,7 +362,7 @@ def test_a_host_with_loaded_weights_starts_as_without_the_plug_in(host: str) -> 
     with torch.no_grad():
         leave.weight.zero_()
         leave.bias.zero_()
-        # No motion from the plug-in: nothing is attended to but in one's own place.
+        # Make every pixel attend to its own position, so that the plug-in gives no motion.
         network.plugin.target, network.plugin.pixel = None, None
         network.plugin.fuse = None
         expected = plain(first, second, HALF).frame
@@ -422,11 +422,11 @@ def test_bfloat16_changes_the_result_little() -> None:
     torch.testing.assert_close(near, exact, atol=0.1, rtol=0)
 
 
-# -- what it costs ---------------------------------------------------------------------------------------------------
+# -- cost ------------------------------------------------------------------------------------------------------------
 
 
 def profiled(network: Network, height: int, width: int) -> float:
-    """10^12 multiply-adds as the profilers count that the paper's figures of the hosts agree with.
+    """10^12 multiply-adds, counted by the convention that matches the paper's figures of the hosts.
 
     Those of convolutions and linear layers; a transposed convolution counts its kernel once for every pixel that comes
     out (four times what it takes at stride 2); products of attention do not count.
@@ -468,7 +468,7 @@ def test_its_flops_are_those_of_the_paper(
 
 
 def test_attention_costs_the_sum_of_squared_region_sizes() -> None:
-    """Four masks of a quarter each: a quarter of the products of one mask."""
+    """Four masks of a quarter each take a quarter of the products of one mask."""
     torch.manual_seed(0)
     step = TargetAttention(8)
     features = torch.randn(1, 8, 8, 8)
@@ -485,14 +485,14 @@ def test_attention_costs_the_sum_of_squared_region_sizes() -> None:
 
 
 class Largest(TorchDispatchMode):
-    """Knows how many numbers the largest tensor has that was made inside."""
+    """Records the size of the largest tensor created inside."""
 
     numbers = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call `function`, and look at what it makes."""
+        """Call `function`, and record the sizes of its results."""
         result = function(*args, **(kwargs or {}))
-        # An expanded tensor holds no more than what it is expanded from.
+        # Expanded tensors have the storage of the tensor they are expanded from.
         made = [x for x in tree_leaves(result) if isinstance(x, Tensor)]
         self.numbers = max([self.numbers, *(x.untyped_storage().nbytes() // x.element_size() for x in made)])
         return result
@@ -500,7 +500,7 @@ class Largest(TorchDispatchMode):
 
 @pytest.mark.parametrize("steps", ["target-pixel", "pixel-target"])
 def test_a_single_mask_of_a_large_frame_is_processed_in_chunks(steps: str) -> None:
-    """1920x1080 at 1/8, the larger of the scales: all scores at once would be 4.3 GB in either direction."""
+    """1920x1080 at 1/8, the larger scale: all scores at once would take 4.3 GB in each direction."""
     with torch.device("meta"), torch.no_grad(), Largest() as largest:
         plugin = PlugIn(128, 256, False, HierarchicalConfig(steps=steps))  # type: ignore[arg-type]
         features = torch.empty(1, 128, 136, 240)

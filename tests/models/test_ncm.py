@@ -128,7 +128,7 @@ def test_variants_are_other_networks(name: str, network: NCM) -> None:
     }
     change = parameters(config) - parameters(SMALL)
     assert {0: "as many"}.get(change, "more" if change > 0 else "fewer") == expected.get(name, "as many")
-    # Larger where a quarter of the side would be the same as a.
+    # Larger frames without progressive learning, so that a quarter of the side differs from a.
     side = 128 if name == "not progressive" else 32
     images = frames(height=side, width=side)
     with torch.inference_mode():
