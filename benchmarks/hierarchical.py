@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from betwixt.errors import BetwixtError, InputError, UsageError
-from betwixt.evaluation.statistics import summarize
+from betwixt.evaluation.scores import summarize
 from betwixt.masks.regions import find_regions
 from betwixt.models.hierarchical.network import HierarchicalConfig, HierarchicalNetwork, build_hierarchical
 from betwixt.models.network import MaskPair, Network

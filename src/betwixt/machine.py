@@ -75,6 +75,12 @@ def require_torch(what: str) -> None:
         raise UsageError(f"{what} needs PyTorch: pip install 'betwixt[torch]'.") from None
 
 
+def require_matplotlib(what: str) -> None:
+    """Raise `UsageError`, whose text begins with `what`, if matplotlib is not installed."""
+    if not is_installed("matplotlib"):
+        raise UsageError(f"{what} needs matplotlib: pip install 'betwixt[evaluation]'.")
+
+
 def describe_machine(device: str = "cpu", network: bool = True) -> str:
     """The processor, its cores, the memory and the software that ran, in one line without the host name.
 

@@ -22,7 +22,7 @@ from betwixt.evaluation.metrics import (
     ssim_2d,
     to_uint8,
 )
-from betwixt.evaluation.statistics import summarize
+from betwixt.evaluation.scores import summarize
 from parity import fixture
 
 

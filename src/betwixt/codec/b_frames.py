@@ -22,7 +22,7 @@ import av
 from betwixt.codec.base_stream import packet_checksums
 from betwixt.codec.distortion import mean_squared_error
 from betwixt.codec.gop import Interval, intervals
-from betwixt.codec.pairs import PairChain, map_in_order
+from betwixt.codec.pairs import PairChain
 from betwixt.codec.restore_data import CodedFrame, frame_checksum
 from betwixt.codec.survey import ReopenableSource, Survey
 from betwixt.errors import OutputError
@@ -30,6 +30,7 @@ from betwixt.media.reader import Frame, Reader
 from betwixt.media.source import VideoSource
 from betwixt.media.writer import VideoWriter
 from betwixt.models.base import Interpolator
+from betwixt.runtime.parallel import map_in_order
 from betwixt.runtime.synthesis import PairSynthesis
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Pairs of successive decoded frames, and making the frames between them with several threads.
+"""Pairs of successive decoded frames, as encoder and decoder make the frames between them.
 
 decoded frames ──► PairChain ──► a PairSynthesis for each two successive frames of a shot, linked to its neighbours
 """
@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
 
 import av
 import cv2
@@ -18,9 +15,6 @@ import cv2
 from betwixt.media.colour import Colour
 from betwixt.models.base import Interpolator
 from betwixt.runtime.synthesis import PairSynthesis, SourceFrame, Synthesizer
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class PairChain:
@@ -65,24 +59,6 @@ class PairChain:
                 self._pair.link_previous(previous_pair, self._span, span)
         self._number, self._span, self._last = number, span, source
         return self._pair
-
-
-def map_in_order(items: Iterable[T], function: Callable[[T], R], workers: int) -> Iterator[R]:
-    """The results of `function` for each of `items`, in order, with at most `workers` + 1 items in progress.
-
-    Items are drawn in the calling thread, so their source need not be thread-safe.
-    """
-    pending: deque[Future[R]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="betwixt-codec")
-    try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @contextlib.contextmanager

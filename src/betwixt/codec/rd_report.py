@@ -164,16 +164,13 @@ def _percent(value: float | None) -> str:
 def draw_curves(path: Path, points: Sequence[CurvePoint]) -> None:
     """Plot PSNR and MS-SSIM over bits per pixel, a row for each clip and base codec, as PNG."""
     import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     clips = list(dict.fromkeys((p.clip, p.base) for p in points))
     with matplotlib.rc_context({"font.size": 9}):
-        figure, axes = pyplot.subplots(
-            len(clips), 2, figsize=(9, 2.9 * len(clips)), layout="constrained", squeeze=False
-        )
+        figure = Figure(figsize=(9, 2.9 * len(clips)), layout="constrained")
+        axes = figure.subplots(len(clips), 2, squeeze=False)
         for row, (clip, base) in zip(axes, clips, strict=True):
             for axis, metric, label in zip(row, ("psnr", "ms_ssim"), ("PSNR, dB", "MS-SSIM"), strict=True):
                 for number, method in enumerate(METHODS):
@@ -194,7 +191,6 @@ def draw_curves(path: Path, points: Sequence[CurvePoint]) -> None:
             row[0].legend(fontsize=8)
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=110, metadata={"Software": None})
-        pyplot.close(figure)
     write_atomically(path, data.getvalue())
 
 

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 import av
 
-from betwixt.codec.pairs import PairChain, map_in_order
+from betwixt.codec.pairs import PairChain
 from betwixt.codec.restore_data import RestoreData, frame_checksum
 from betwixt.errors import InputError
 from betwixt.media.reader import Reader, StreamPacket
 from betwixt.models.base import Interpolator
+from betwixt.runtime.parallel import map_in_order
 from betwixt.runtime.synthesis import PairSynthesis
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import Any
 
 from betwixt.errors import InputError, UsageError
 from betwixt.files import write_atomically
+from betwixt.machine import require_matplotlib
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,14 @@ def draw_plot(path: Path, points: Sequence[PlotPoint], *, title: str, metric: st
     """
     if not points:
         raise UsageError("Nothing to draw: no model has both a score and a time.")
-    try:
-        import matplotlib
-    except ImportError:
-        raise UsageError("Drawing needs matplotlib: pip install 'betwixt[evaluation]'.") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    require_matplotlib("Drawing")
+    import matplotlib
+    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter
 
     with matplotlib.rc_context({"font.size": 10, "svg.hashsalt": "betwixt", "svg.fonttype": "none"}):
-        figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
+        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        axes = figure.subplots()
         axes.set_xscale("log")
         milliseconds = {point.model: max(1000 * point.seconds, 1e-2) for point in points}
         middle = (min(milliseconds.values()) * max(milliseconds.values())) ** 0.5
@@ -97,5 +96,4 @@ def draw_plot(path: Path, points: Sequence[PlotPoint], *, title: str, metric: st
             target = path.with_suffix(suffix)
             write_atomically(target, data.getvalue())
             written.append(target)
-        pyplot.close(figure)
     return written

@@ -10,10 +10,10 @@ minterpolate works on whole sequences; it gets runs of consecutive samples inste
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -29,6 +29,7 @@ from betwixt.files import write_atomically, write_error
 from betwixt.models.base import Interpolator, check_interpolates
 from betwixt.models.baselines.interpolator import Minterpolate
 from betwixt.models.frame_view import Image
+from betwixt.runtime.parallel import map_in_order
 
 Model = Interpolator | Minterpolate
 _Result = list[FrameScores] | SkippedSample
@@ -70,17 +71,19 @@ def evaluate(
     result.limited = limit is not None or requested is not None
     total = limit if limit is not None else len(requested) if requested is not None else None
     if save_frames is not None:
-        _make_folder(save_frames)
+        try:
+            save_frames.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise write_error(error, save_frames) from None
 
     scorer = _Scorer(model, metrics, log.done if log is not None else {}, save_frames)
     visited: set[str] = set()
-    selection = _Selection(requested, limit)
-    for count, (sample, scores) in enumerate(scorer.run(dataset.samples(), selection, jobs), start=1):
-        if sample.name in visited:
-            scores = SkippedSample(sample.name, "the data set has two samples of this name: rename one")
-        visited.add(sample.name)
-        if log is not None and scores is not scorer.done.get(sample.name):
-            log.add(sample.name, scores)
+    for count, (name, scores) in enumerate(scorer.run(dataset.samples(), requested, limit, jobs), start=1):
+        if name in visited:
+            scores = SkippedSample(name, "the data set has two samples of this name: rename one")
+        visited.add(name)
+        if log is not None and scores is not scorer.done.get(name):
+            log.add(name, scores)
         if isinstance(scores, SkippedSample):
             result.skipped.append(scores)
         else:
@@ -141,26 +144,6 @@ def _needs_sequences(model: Minterpolate) -> UsageError:
     return UsageError(f"{model.name} works on sequences: evaluate it on frames, video, hd, xiph-2k or xiph-4k.")
 
 
-class _Selection:
-    """Which samples were requested, by name and by number."""
-
-    def __init__(self, names: set[str] | None, limit: int | None) -> None:
-        self._names, self._remaining = names, limit
-
-    def take(self, sample: Sample) -> bool:
-        """Whether this sample was requested; it then counts."""
-        if self._names is not None and sample.name not in self._names:
-            return False
-        if self._remaining is not None:
-            self._remaining -= 1
-        return True
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether no more samples were requested."""
-        return self._remaining is not None and self._remaining <= 0
-
-
 class _Scorer:
     """Restores and scores samples.
 
@@ -180,50 +163,32 @@ class _Scorer:
     def _frames_are_saved(self, name: str, count: int) -> bool:
         return self.folder is None or all(path.exists() for path in _frame_paths(self.folder, name, count))
 
-    def run(self, samples: Iterator[Sample], selection: _Selection, jobs: int) -> Iterator[tuple[Sample, _Result]]:
-        """The scores of each selected sample, in order."""
-        if isinstance(self.model, Minterpolate):
-            return self._score_runs(self.model, samples, selection)
-        return self._score_in_parallel(self.model, samples, selection, jobs)
+    def run(
+        self, samples: Iterator[Sample], names: set[str] | None, limit: int | None, jobs: int
+    ) -> Iterator[tuple[str, _Result]]:
+        """The name and the scores of each sample, in order: of those with these names, and at most `limit`."""
+        model = self.model
+        if isinstance(model, Minterpolate):
+            # A run is restored from its beginning, whichever of its samples are selected.
+            restored = (item for item in _restore_runs(model, samples) if names is None or item[0].name in names)
+            for sample, images, frames in itertools.islice(restored, limit):
+                yield sample.name, self.done.get(sample.name) or self._score(sample, images, frames)
+        else:
+            selected = (sample for sample in samples if names is None or sample.name in names)
+            score = functools.partial(self._restore_and_score, model)
+            yield from map_in_order(itertools.islice(selected, limit), score, max(1, jobs))
 
-    def _score_runs(
-        self, model: Minterpolate, samples: Iterator[Sample], selection: _Selection
-    ) -> Iterator[tuple[Sample, _Result]]:
-        # A run is restored from its beginning, whichever of its samples are selected.
-        for sample, images, frames in _restore_runs(model, samples):
-            if selection.take(sample):
-                yield sample, self.done.get(sample.name) or self._score(sample, images, frames)
-            if selection.exhausted:
-                return
-
-    def _score_in_parallel(
-        self, model: Interpolator, samples: Iterator[Sample], selection: _Selection, jobs: int
-    ) -> Iterator[tuple[Sample, _Result]]:
-        def restore_and_score(sample: Sample) -> _Result:
-            try:
-                images = sample.load()
-                frames = _restore(model, sample, images)
-            except InputError as error:
-                return SkippedSample(sample.name, str(error))
-            except (cv2.error, ValueError, IndexError) as error:
-                return SkippedSample(sample.name, f"{model.name} cannot restore it: {_one_line(error)}")
-            return self._score(sample, images, frames)
-
-        pending: deque[tuple[Sample, Future[_Result] | list[FrameScores]]] = deque()
-        with ThreadPoolExecutor(max(1, jobs)) as pool:
-            try:
-                for sample in samples:
-                    if selection.take(sample):
-                        scores = self.done.get(sample.name) or pool.submit(restore_and_score, sample)
-                        pending.append((_without_loader(sample), scores))
-                    if len(pending) > 2 * jobs:
-                        yield _wait_for(*pending.popleft())
-                    if selection.exhausted:
-                        break
-                while pending:
-                    yield _wait_for(*pending.popleft())
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+    def _restore_and_score(self, model: Interpolator, sample: Sample) -> tuple[str, _Result]:
+        if known := self.done.get(sample.name):
+            return sample.name, known
+        try:
+            images = sample.load()
+            frames = _restore(model, sample, images)
+        except InputError as error:
+            return sample.name, SkippedSample(sample.name, str(error))
+        except (cv2.error, ValueError, IndexError) as error:
+            return sample.name, SkippedSample(sample.name, f"{model.name} cannot restore it: {_one_line(error)}")
+        return sample.name, self._score(sample, images, frames)
 
     def _score(self, sample: Sample, images: SampleImages | SkippedSample, frames: list[Image]) -> _Result:
         """The scores of a sample's restored frames, which are saved if requested."""
@@ -288,7 +253,7 @@ def _restore_runs(
                     return
                 if current is first:
                     yield images.first
-                begun.append((_without_loader(current), images))
+                begun.append((current, images))
                 yield images.second
                 current = next(samples, None)
             if current is not None:
@@ -305,19 +270,6 @@ def _restore_runs(
                 yield failed, SkippedSample(failed.name, reason), []
         for failed, skipped in unreadable:
             yield failed, skipped, []
-
-
-def _without_loader(sample: Sample) -> Sample:
-    """The sample without its loader, whose reference to decoded images would keep them in memory."""
-
-    def load() -> SampleImages:
-        raise RuntimeError(f"{sample.name} has been scored already")
-
-    return replace(sample, load=load)
-
-
-def _wait_for(sample: Sample, scores: Future[_Result] | list[FrameScores]) -> tuple[Sample, _Result]:
-    return sample, scores.result() if isinstance(scores, Future) else scores
 
 
 def _flicker(sample: Sample, images: SampleImages, frames: list[Image]) -> float:
@@ -339,10 +291,3 @@ def _frame_paths(folder: Path, name: str, count: int) -> list[Path]:
     """The files of a sample's restored frames; different names give different files."""
     stem = quote(name, safe=" ").replace("%2F", "_-_")
     return [folder / (f"{stem}.png" if count == 1 else f"{stem} {number + 1:02d}.png") for number in range(count)]
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(error, folder) from None

@@ -132,11 +132,9 @@ def table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]
 
 def _plot(comparison: Comparison) -> bytes:
     """A PNG. Above: PSNR over the clip's frames. Below: bars of each scheme's mean PSNR, flicker and delay."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7), layout="constrained")
-    FigureCanvasAgg(figure)
     halves: Any = figure.subfigures(2, 1, height_ratios=(3, 2))
     upper, lower = halves
     axes = upper.subplots()

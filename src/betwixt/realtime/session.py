@@ -6,7 +6,6 @@ clip ── read and downscale ──► `compare_schemes` ──► comparison.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import itertools
 import os
 from collections.abc import Callable
@@ -21,7 +20,7 @@ import numpy as np
 
 from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.evaluation.report import update_table
-from betwixt.machine import available_cores
+from betwixt.machine import available_cores, require_matplotlib
 from betwixt.media.reader import Frame
 from betwixt.media.source import open_source
 from betwixt.media.timeline import parse_rate, parse_time
@@ -111,8 +110,7 @@ def simulate_video(
         raise UsageError(f"`height={height}` is out of range: give 16 to 4320.")
     if margin < 0:
         raise UsageError("The margin must not be negative.")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError("The plot needs matplotlib: pip install 'betwixt[evaluation]'.")
+    require_matplotlib("The plot")
     loaded = load_model(model, device, weights=weights) if isinstance(model, str) else model
 
     report = progress or (lambda _: None)

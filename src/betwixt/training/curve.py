@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from betwixt.errors import InputError, UsageError
+from betwixt.errors import InputError
 from betwixt.files import read_error, write_atomically, write_error
+from betwixt.machine import require_matplotlib
 
 _FIXED = ("recipe", "samples", "hours")
 
@@ -80,27 +81,17 @@ def draw_curve(curve: Path, plot: Path) -> None:
         OutputError: if the plot cannot be written.
     """
     rows = read_curve(curve)
-    try:
-        import matplotlib
-    except ImportError:
-        raise UsageError("Drawing needs matplotlib: pip install 'betwixt[evaluation]'.") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    require_matplotlib("Drawing")
+    import matplotlib
+    from matplotlib.figure import Figure
 
     sets = [name for name in rows[0] if name not in _FIXED and any(row[name] for row in rows)]
     recipes = list(dict.fromkeys(row["recipe"] for row in rows))
     if not sets:
         raise InputError(f"{curve} has no scores.")
     with matplotlib.rc_context({"font.size": 9}):
-        figure, grid = pyplot.subplots(
-            len(sets),
-            2,
-            figsize=(8, 1 + 1.9 * len(sets)),
-            sharex="col",
-            sharey="row",
-            squeeze=False,
-            layout="constrained",
-        )
+        figure = Figure(figsize=(8, 1 + 1.9 * len(sets)), layout="constrained")
+        grid = figure.subplots(len(sets), 2, sharex="col", sharey="row", squeeze=False)
         for name, line in zip(sets, grid, strict=True):
             for axes, over, unit in ((line[0], "samples", 1e3), (line[1], "hours", 1.0)):
                 for recipe in recipes:
@@ -116,5 +107,4 @@ def draw_curve(curve: Path, plot: Path) -> None:
         grid[0][0].legend(loc="lower right", frameon=False)
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=130, metadata={"Software": None, "Description": curve_hash(curve)})
-        pyplot.close(figure)
     write_atomically(plot, data.getvalue())
