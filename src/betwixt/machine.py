@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from betwixt.errors import UsageError
 
@@ -75,10 +77,27 @@ def require_torch(what: str) -> None:
         raise UsageError(f"{what} needs PyTorch: pip install 'betwixt[torch]'.") from None
 
 
+def import_library(module: str, what: str, extra: str, package: str | None = None) -> Any:
+    """Import a library that is not always installed with Betwixt.
+
+    Args:
+        module: The module.
+        what: What needs it; the error message begins with this.
+        extra: The optional dependencies of Betwixt that install it, as in `pip install 'betwixt[extra]'`.
+        package: The library's name; by default that of the module.
+
+    Raises:
+        UsageError: if it is not installed.
+    """
+    try:
+        return import_module(module)
+    except ImportError:
+        raise UsageError(f"{what} needs {package or module}: pip install 'betwixt[{extra}]'.") from None
+
+
 def require_matplotlib(what: str) -> None:
     """Raise `UsageError`, whose text begins with `what`, if matplotlib is not installed."""
-    if not is_installed("matplotlib"):
-        raise UsageError(f"{what} needs matplotlib: pip install 'betwixt[evaluation]'.")
+    import_library("matplotlib", what, "evaluation")
 
 
 def describe_machine(device: str = "cpu", network: bool = True) -> str:

@@ -39,19 +39,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BFrameResult:
-    """A B frame as a decoder will make it.
-
-    Attributes:
-        number: The number of the frame.
-        error: Its mean squared error, of samples in [0, 1].
-        sent_error: The mean of the errors of the two sent frames that it is made from.
-        coded: Its bits, if the network codes it; None if it is synthesized.
-    """
+    """A B frame as a decoder will make it."""
 
     number: int
-    error: float
-    sent_error: float
-    coded: CodedFrame | None
+    error: float  # its mean squared error, of samples in [0, 1]
+    sent_error: float  # the mean of the errors of the two sent frames that it is made from
+    coded: CodedFrame | None  # its bits, if the network codes it; None if it is synthesized
 
 
 @dataclass(frozen=True)
@@ -65,18 +58,12 @@ class _PairWithTruth:
 
 @dataclass(frozen=True)
 class BFrameMaker:
-    """Makes and measures B frames.
-
-    Attributes:
-        model: The model that synthesizes.
-        coder: The network that codes B frames; None in bit-free mode.
-        step: The quantizer's step of that network, of samples in [0, 255]; None to follow the base stream's quality.
-        threads: The number of threads.
-    """
+    """Makes and measures B frames."""
 
     model: Interpolator
-    coder: BFrameCoder | None
+    coder: BFrameCoder | None  # the network that codes B frames; None in bit-free mode
     step: float | None
+    """The quantizer's step of that network, of samples in [0, 255]; None to follow the base stream's quality."""
     threads: int
 
     def make(

@@ -25,21 +25,13 @@ ORDERS = ("ip", "p", "own")
 
 @dataclass(frozen=True)
 class BaseCodec:
-    """A base codec.
+    """A base codec."""
 
-    Attributes:
-        name: The name to choose it by.
-        encoder: FFmpeg's encoder.
-        preset: The default preset.
-        presets: All presets.
-        sets_frame_types: Whether the encoder accepts a type for each frame.
-    """
-
-    name: str
-    encoder: str
+    name: str  # the name to choose it by
+    encoder: str  # FFmpeg's encoder
     preset: str
     presets: tuple[str, ...]
-    sets_frame_types: bool
+    sets_frame_types: bool  # whether the encoder accepts a type for each frame
 
 
 _X26X_PRESETS = (

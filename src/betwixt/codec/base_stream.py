@@ -22,26 +22,15 @@ from betwixt.media.writer import VideoWriter
 
 @dataclass(frozen=True)
 class BaseStreamEncoder:
-    """Encodes the sent frames of a source.
-
-    Attributes:
-        codec: The base codec.
-        preset: Its preset.
-        quality: The quality on its scale; None for its default.
-        order: One of `base_codec.ORDERS`.
-        keep: One of this many frames is kept.
-        intra: The distance of I frames, in frames of the source.
-        pixel_format: The pixel format to encode; None for the source's, or the nearest that the encoder takes.
-        threads: Encoder threads.
-    """
+    """Encodes the sent frames of a source."""
 
     codec: BaseCodec
     preset: str
-    quality: str | None
-    order: str
-    keep: int
-    intra: int
-    pixel_format: str | None
+    quality: str | None  # the quality on its scale; None for its default
+    order: str  # one of `base_codec.ORDERS`
+    keep: int  # one of this many frames is kept
+    intra: int  # the distance of I frames, in frames of the source
+    pixel_format: str | None  # the pixel format to encode; None for the source's, or the nearest that the encoder takes
     threads: int
 
     def encode(

@@ -28,13 +28,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from betwixt.codec.entropy import (
-    LatentEntropyModel,
-    SymbolDecoder,
-    SymbolEncoder,
-    require_constriction,
-    scale_indices,
-)
+from betwixt.codec.entropy import LatentEntropyModel, SymbolDecoder, SymbolEncoder, scale_indices
 from betwixt.codec.fixed_point import to_double_precision
 from betwixt.codec.network import (
     BFrameMotion,
@@ -47,7 +41,7 @@ from betwixt.codec.network import (
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.metrics import to_uint8
 from betwixt.files import file_hash
-from betwixt.machine import require_torch
+from betwixt.machine import import_library, require_torch
 from betwixt.media.frames import frame_from_planes
 from betwixt.runtime.synthesis import SourceFrame
 from betwixt.weights.load import load_weights, read_tensors
@@ -84,7 +78,7 @@ def load_coder(weights: str | Path | None = None) -> BFrameCoder:
         InputError: if the weights do not fit.
     """
     require_torch("The mode bit-need")
-    require_constriction()
+    import_library("constriction", "Coding B frames", "codec")
     path = Path(weights) if weights is not None else embedded_file(f"{MODEL}.safetensors")
     if weights is None and not path.is_file():
         installed = find_installed(MODEL)
@@ -134,25 +128,15 @@ def finish_weights(network: BFrameNetwork) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class _Inputs:
-    """What encoder and decoder know of a frame before any bits.
+    """What encoder and decoder know of a frame before any bits."""
 
-    Attributes:
-        frame0: The decoded frame before, (1, 3, H, W), padded.
-        frame1: The decoded frame after, (1, 3, H, W), padded.
-        t: (1, 1, 1, 1), the frame's time.
-        step: (1, 1, 1, 1), the quantizer's step, of samples in [0, 1].
-        step_feature: (1, 1, 1, 1), the step as entropy models see it, in double precision.
-        reference: (1, C, H/8, W/8), the reference features, in double precision.
-        predicted: The motion that costs no bits.
-    """
-
-    frame0: Tensor
-    frame1: Tensor
-    t: Tensor
-    step: Tensor
-    step_feature: Tensor
-    reference: Tensor
-    predicted: BFrameMotion
+    frame0: Tensor  # the decoded frame before, (1, 3, H, W), padded
+    frame1: Tensor  # the decoded frame after, (1, 3, H, W), padded
+    t: Tensor  # (1, 1, 1, 1), the frame's time
+    step: Tensor  # (1, 1, 1, 1), the quantizer's step, of samples in [0, 1]
+    step_feature: Tensor  # (1, 1, 1, 1), the step as entropy models see it, in double precision
+    reference: Tensor  # (1, C, H/8, W/8), the reference features, in double precision
+    predicted: BFrameMotion  # the motion that costs no bits
 
 
 class BFrameCoder:

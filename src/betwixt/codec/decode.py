@@ -47,45 +47,25 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass
 class Decoded:
-    """The summary of a decoding.
+    """The summary of a decoding."""
 
-    Attributes:
-        output: The file.
-        mode: The mode of the encoding.
-        model: The model that synthesized.
-        frames: Frames written.
-        sent: Frames of the base stream among them.
-        coded: B frames decoded by the network.
-        synthesized: B frames synthesized.
-        concealed: Frames made from others because they are damaged.
-        differing: B frames whose checksum is not the encoder's.
-        earlier: Frames that an earlier, interrupted run had encoded.
-        rate: Frames per second.
-        duration: In seconds.
-        seconds: How long the decoding took.
-        encoder: The encoder of the output.
-        lost: What the output's container cannot hold.
-        notes: Notices for the user.
-        damage: What is wrong with the input; None if nothing is.
-    """
-
-    output: str
-    mode: str
-    model: str
-    frames: int = 0
-    sent: int = 0
-    coded: int = 0
-    synthesized: int = 0
-    concealed: int = 0
-    differing: int = 0
-    earlier: int = 0
-    rate: Fraction = Fraction(0)
-    duration: Fraction = Fraction(0)
-    seconds: float = 0.0
-    encoder: str = ""
-    lost: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    damage: str | None = None
+    output: str  # the file
+    mode: str  # the mode of the encoding
+    model: str  # the model that synthesized
+    frames: int = 0  # frames written
+    sent: int = 0  # frames of the base stream among them
+    coded: int = 0  # B frames decoded by the network
+    synthesized: int = 0  # B frames synthesized
+    concealed: int = 0  # frames made from others because they are damaged
+    differing: int = 0  # B frames whose checksum is not the encoder's
+    earlier: int = 0  # frames that an earlier, interrupted run had encoded
+    rate: Fraction = Fraction(0)  # frames per second
+    duration: Fraction = Fraction(0)  # in seconds
+    seconds: float = 0.0  # how long the decoding took
+    encoder: str = ""  # the encoder of the output
+    lost: list[str] = field(default_factory=list)  # what the output's container cannot hold
+    notes: list[str] = field(default_factory=list)  # notices for the user
+    damage: str | None = None  # what is wrong with the input; None if nothing is
 
     def as_dict(self) -> dict[str, Any]:
         """The fields, for JSON."""

@@ -65,47 +65,27 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass
 class Encoded:
-    """The summary of an encoding.
+    """The summary of an encoding."""
 
-    Attributes:
-        output: The file.
-        mode: "bit-free", "bit-need" or "base".
-        model: The model that synthesizes.
-        frames: Frames of the source.
-        sent: Frames that the base encoder carries.
-        coded: B frames that the network codes.
-        synthesized: B frames that cost nothing.
-        below: B frames that are sent because they are below the floor.
-        rounds: How often the base encoder went over the source.
-        size: Size of the file, in bytes.
-        base_size: Size of the base stream's packets, in bytes.
-        record_size: Size of the restore data, in bytes, the network's bits included.
-        psnr: Mean PSNR of the B frames that are not sent, in dB over all planes; None if it was not measured.
-        worst: The lowest PSNR of these.
-        seconds: How long the encoding took.
-        base_seconds: How long the base encoder took in the last round.
-        lost: What Matroska cannot hold of the source.
-        notes: Notices for the user.
-    """
-
-    output: str
-    mode: str
+    output: str  # the file
+    mode: str  # "bit-free", "bit-need" or "base"
     model: str
-    frames: int
-    sent: int
-    coded: int
-    synthesized: int
-    below: int
-    rounds: int
-    size: int
-    base_size: int
-    record_size: int
+    frames: int  # frames of the source
+    sent: int  # frames that the base encoder carries
+    coded: int  # B frames that the network codes
+    synthesized: int  # B frames that cost nothing
+    below: int  # B frames that are sent because they are below the floor
+    rounds: int  # how often the base encoder went over the source
+    size: int  # size of the file, in bytes
+    base_size: int  # size of the base stream's packets, in bytes
+    record_size: int  # size of the restore data, in bytes, the network's bits included
     psnr: float | None
-    worst: float | None
-    seconds: float
-    base_seconds: float
-    lost: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    """Mean PSNR of the B frames that are not sent, in dB over all planes; None if it was not measured."""
+    worst: float | None  # the lowest PSNR of these
+    seconds: float  # how long the encoding took
+    base_seconds: float  # how long the base encoder took in the last round
+    lost: list[str] = field(default_factory=list)  # what Matroska cannot hold of the source
+    notes: list[str] = field(default_factory=list)  # notices for the user
 
     def as_dict(self) -> dict[str, Any]:
         """The fields, for JSON."""

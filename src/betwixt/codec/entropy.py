@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from betwixt.codec.fixed_point import FixedPointConv2d, quantize, quantize_activations
-from betwixt.errors import UsageError
 
 _SCALES_PER_OCTAVE = 4.0
 _MIN_LOG_SCALE, _MAX_LOG_SCALE = -4.0, 6.0
@@ -52,19 +51,6 @@ _OFFSET_SPEED = 8.0
 """Offsets of scales learn this many times faster than weights, as they have to change by several octaves."""
 
 _MAX_SYMBOL = 32767
-
-
-def require_constriction() -> Any:
-    """The range coding library.
-
-    Raises:
-        UsageError: if it is not installed.
-    """
-    try:
-        import constriction
-    except ImportError:
-        raise UsageError("Coding B frames needs constriction: pip install 'betwixt[codec]'.") from None
-    return constriction
 
 
 class FactorizedPrior(nn.Module):
@@ -266,16 +252,18 @@ class _SymbolModels:
     """Integer tables as models of the range coding library."""
 
     def __init__(self, gaussians: NDArray[np.int32]) -> None:
-        self._library = require_constriction()
+        import constriction
+
+        self.stream: Any = constriction.stream
         self._radii = [_table_radius(scale) for scale in SCALES]
         self._gaussians = [
             self._categorical(row[: 2 * radius + 2]) for row, radius in zip(gaussians, self._radii, strict=True)
         ]
-        self.uniform = self._library.stream.model.Uniform(2 * (_MAX_SYMBOL + 1))
+        self.uniform = self.stream.model.Uniform(2 * (_MAX_SYMBOL + 1))
 
     def _categorical(self, frequencies: NDArray[np.int32]) -> Any:
         # 65536ths are exact in floating point, so the library gets the same probabilities on every machine.
-        return self._library.stream.model.Categorical(frequencies.astype(np.float64) / _TOTAL_FREQUENCY, perfect=False)
+        return self.stream.model.Categorical(frequencies.astype(np.float64) / _TOTAL_FREQUENCY, perfect=False)
 
     def gaussian_plan(self, scale_indices: NDArray[np.int64]) -> CodingPlan:
         """Symbols grouped by their scale, for the index into `SCALES` of every symbol."""
@@ -295,15 +283,11 @@ class _SymbolModels:
 
 
 class SymbolEncoder:
-    """Writes integers as bits.
-
-    Args:
-        gaussians: The result of `gaussian_tables`.
-    """
+    """Writes integers as bits, with the result of `gaussian_tables`."""
 
     def __init__(self, gaussians: NDArray[np.int32]) -> None:
         self.models = _SymbolModels(gaussians)
-        self._coder = require_constriction().stream.queue.RangeEncoder()
+        self._coder = self.models.stream.queue.RangeEncoder()
 
     def encode(self, symbols: NDArray[np.int64], plan: CodingPlan) -> None:
         """Write symbols group by group; those beyond their table are written as an escape and a plain integer."""
@@ -321,19 +305,11 @@ class SymbolEncoder:
 
 
 class SymbolDecoder:
-    """Reads what `SymbolEncoder` wrote.
-
-    Args:
-        data: The bits, a multiple of four bytes.
-        gaussians: The result of `gaussian_tables`.
-
-    Raises:
-        ValueError: if `data` is not a multiple of four bytes.
-    """
+    """Reads what `SymbolEncoder` wrote; raises ValueError if `data` is not a multiple of four bytes."""
 
     def __init__(self, data: bytes, gaussians: NDArray[np.int32]) -> None:
         self.models = _SymbolModels(gaussians)
-        self._coder = require_constriction().stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
+        self._coder = self.models.stream.queue.RangeDecoder(np.frombuffer(data, "<u4").astype(np.uint32))
 
     def decode(self, count: int, plan: CodingPlan) -> NDArray[np.int64]:
         """Read `count` symbols by the plan that they were written by."""

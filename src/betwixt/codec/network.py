@@ -45,7 +45,7 @@ import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -93,53 +93,31 @@ def step_feature_from_code(code: int) -> float:
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """Hyper-parameters.
-
-    Attributes:
-        predictor: The interpolation network: "compact", or one with a teacher of its own: "rife", "ncm-base".
-        context_channels: Channels of the contexts at 1, 1/2 and 1/4.
-        feature_channels: Channels of each frame's features at these scales.
-        width: Channels of the contextual encoder and decoder at 1/8.
-        hyper_channels: Channels of z.
-        entropy_width: Channels inside the entropy models.
-        reference_channels: Channels of the reference features that entropy models see.
-    """
+    """Hyper-parameters."""
 
     predictor: str = "compact"
-    context_channels: tuple[int, int, int] = (16, 24, 32)
-    feature_channels: tuple[int, int, int] = (12, 24, 32)
-    width: int = 64
-    hyper_channels: int = 16
-    entropy_width: int = 48
-    reference_channels: int = 24
+    """The interpolation network: "compact", or one with a teacher of its own: "rife", "ncm-base"."""
+    context_channels: tuple[int, int, int] = (16, 24, 32)  # channels of the contexts at 1, 1/2 and 1/4
+    feature_channels: tuple[int, int, int] = (12, 24, 32)  # channels of each frame's features at these scales
+    width: int = 64  # channels of the contextual encoder and decoder at 1/8
+    hyper_channels: int = 16  # channels of z
+    entropy_width: int = 48  # channels inside the entropy models
+    reference_channels: int = 24  # channels of the reference features that entropy models see
 
 
 @dataclass(frozen=True)
 class BFrameMotion:
-    """The motion of frame t, and the rest that the interpolation network needs to synthesize it.
+    """The motion of frame t, and the rest that the interpolation network needs to synthesize it."""
 
-    Attributes:
-        flow: (N, 4, H, W), F_{t->0} and F_{t->1}, pixels.
-        logit: (N, 1, H, W), of the weight of warped frame 0.
-        colour_residual: (N, 3, H, W), the residual that the interpolation network adds to the fused frame.
-        softness: (N, 2, H, W), how much it blurs the fused frame (`betwixt.models.compact.network`).
-    """
-
-    flow: Tensor
-    logit: Tensor
-    colour_residual: Tensor
-    softness: Tensor
+    flow: Tensor  # (N, 4, H, W), F_{t->0} and F_{t->1}, pixels
+    logit: Tensor  # (N, 1, H, W), of the weight of warped frame 0
+    colour_residual: Tensor  # (N, 3, H, W), the residual that the interpolation network adds to the fused frame
+    softness: Tensor  # (N, 2, H, W), how much it blurs the fused frame (`betwixt.models.compact.network`)
 
     @property
     def flow_and_logit(self) -> Tensor:
         """(N, 5, H, W)."""
         return torch.cat((self.flow, self.logit), dim=1)
-
-    def with_residual(self, residual: Tensor) -> BFrameMotion:
-        """The motion with a residual (N, 5, H, W) added to flow and logit."""
-        return BFrameMotion(
-            self.flow + residual[:, :4], self.logit + residual[:, 4:], self.colour_residual, self.softness
-        )
 
     def synthesize(self, frame0: Tensor, frame1: Tensor) -> Tensor:
         """Frame t, (N, 3, H, W)."""
@@ -149,23 +127,14 @@ class BFrameMotion:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """The result of coding in training.
+    """The result of coding in training."""
 
-    Attributes:
-        frame: (N, 3, H, W), the decoded frame, not clamped.
-        predicted: (N, 3, H, W), the frame by the predicted motion, without any bits.
-        taught: (N, 3, H, W), the frame by the teacher's motion.
-        compensated: (N, 3, H, W), the frame by the compressed motion, before the residual.
-        motion_bits: (N,), R_F.
-        frame_bits: (N,), R_x.
-    """
-
-    frame: Tensor
-    predicted: Tensor
-    taught: Tensor
-    compensated: Tensor
-    motion_bits: Tensor
-    frame_bits: Tensor
+    frame: Tensor  # (N, 3, H, W), the decoded frame, not clamped
+    predicted: Tensor  # (N, 3, H, W), the frame by the predicted motion, without any bits
+    taught: Tensor  # (N, 3, H, W), the frame by the teacher's motion
+    compensated: Tensor  # (N, 3, H, W), the frame by the compressed motion, before the residual
+    motion_bits: Tensor  # (N,), R_F
+    frame_bits: Tensor  # (N,), R_x
 
 
 Maps = Mapping[str, Tensor]
@@ -237,7 +206,7 @@ class _Teacher(nn.Module):
         new_errors = torch.cat(_warp_errors(frame0, frame1, truth, flow), dim=1)
         new_errors = F.avg_pool2d(F.pad(new_errors, (2, 2, 2, 2), mode="replicate"), 5, 1)
         logit = motion.logit + 40.0 * (new_errors[:, 1:] - new_errors[:, :1]) + change[:, 4:]
-        return BFrameMotion(flow, logit.clamp(-8.0, 8.0), motion.colour_residual, motion.softness)
+        return replace(motion, flow=flow, logit=logit.clamp(-8.0, 8.0))
 
 
 def _warp_errors(frame0: Tensor, frame1: Tensor, truth: Tensor, flow: Tensor) -> list[Tensor]:
@@ -311,7 +280,7 @@ class DistilledPredictor(Predictor):
         """The teacher block's flow and mask."""
         network: Any = self.network
         teacher = network.distil(frame0, frame1, t, truth).teacher
-        return BFrameMotion(teacher.flow, teacher.logit, motion.colour_residual, motion.softness)
+        return replace(motion, flow=teacher.flow, logit=teacher.logit)
 
 
 def search_true_flow(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -477,31 +446,17 @@ class _FrameGenerator(nn.Module):
         return correction
 
 
-class _MotionEncoder(nn.Module):
-    """Block means of the residual motion, plus a correction that depends on the motion context."""
+class _MotionTransform(nn.Module):
+    """Block means of motion, or its latents, plus a correction that depends on the motion context."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.body = nn.Sequential(_conv(10, width), _conv(width, width), _zero(nn.Conv2d(width, 5, 1)))
 
-    def forward(self, residual: Tensor, context: Tensor) -> Tensor:
+    def forward(self, motion: Tensor, context: Tensor) -> Tensor:
         """(N, 5, H/8, W/8), in pixels."""
-        means = F.avg_pool2d(residual, _BLOCK)
-        correction: Tensor = self.body(torch.cat((means, context), dim=1))
-        return means + correction
-
-
-class _MotionDecoder(nn.Module):
-    """The residual motion from its latents and the motion context."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(_conv(10, width), _conv(width, width), _zero(nn.Conv2d(width, 5, 1)))
-
-    def forward(self, latents: Tensor, context: Tensor) -> Tensor:
-        """(N, 5, H, W)."""
-        coarse: Tensor = latents + self.body(torch.cat((latents, context), dim=1))
-        return F.interpolate(coarse, scale_factor=float(_BLOCK), mode="bilinear")
+        corrected: Tensor = motion + self.body(torch.cat((motion, context), dim=1))
+        return corrected
 
 
 class BFrameNetwork(nn.Module):
@@ -517,7 +472,7 @@ class BFrameNetwork(nn.Module):
         self.look = ReferenceFeatures(config.reference_channels)
         latents = 3 * _BLOCK**2
         self.motion_context = nn.Sequential(_conv(5, 16), nn.Conv2d(16, 5, 3, 1, 1))
-        self.motion_encoder, self.motion_decoder = _MotionEncoder(32), _MotionDecoder(32)
+        self.motion_encoder, self.motion_decoder = _MotionTransform(32), _MotionTransform(32)
         self.motion_gain = nn.Parameter(torch.tensor([0.0, 0.0, 0.0, 0.0, 0.7]))
         self.motion_model = LatentEntropyModel(torch.full((5,), -0.5), 4, 24, config.reference_channels, octaves=2.0)
         self.contexts = _Contexts(config)
@@ -555,13 +510,8 @@ class BFrameNetwork(nn.Module):
     ) -> Tensor:
         """The latents of the residual motion, in steps; 0 in blocks where motion gains too little.
 
-        Args:
-            predicted: The motion that the decoder has already.
-            taught: The teacher's motion.
-            predicted_frame: (N, 3, H, W), the frame by the predicted motion.
-            taught_frame: (N, 3, H, W), the frame by the teacher's motion.
-            truth: (N, 3, H, W).
-            step: (N, 1, 1, 1).
+        `predicted` is the motion that the decoder has already, `taught` the teacher's; `predicted_frame` and
+        `taught_frame` (N, 3, H, W) are the frames that they give.
         """
         with torch.no_grad():
             gain = ((predicted_frame - truth) ** 2 - (taught_frame - truth) ** 2).mean(dim=1, keepdim=True)
@@ -569,13 +519,14 @@ class BFrameNetwork(nn.Module):
             gain = F.avg_pool2d(F.pad(gain, (1, 1, 1, 1), mode="replicate"), 3, 1)
             mask = F.interpolate((gain > _MIN_MOTION_GAIN).to(truth.dtype), scale_factor=float(_BLOCK))
         residual = (taught.flow_and_logit - predicted.flow_and_logit) * mask
-        latents: Tensor = self.motion_encoder(residual, self._motion_context(predicted))
+        latents: Tensor = self.motion_encoder(F.avg_pool2d(residual, _BLOCK), self._motion_context(predicted))
         return latents / self.motion_step(step)
 
     def decode_motion(self, predicted: BFrameMotion, latents: Tensor, step: Tensor) -> BFrameMotion:
         """The compressed motion; latents that are all 0 leave the prediction as it is."""
-        residual = self.motion_decoder(latents * self.motion_step(step), self._motion_context(predicted))
-        return predicted.with_residual(residual)
+        coarse = self.motion_decoder(latents * self.motion_step(step), self._motion_context(predicted))
+        residual = F.interpolate(coarse, scale_factor=float(_BLOCK), mode="bilinear")
+        return replace(predicted, flow=predicted.flow + residual[:, :4], logit=predicted.logit + residual[:, 4:])
 
     def _motion_context(self, motion: BFrameMotion) -> Tensor:
         """(N, 5, H/8, W/8)."""

@@ -27,12 +27,12 @@ import numpy as np
 from betwixt.codec.base_codec import find_base_codec
 from betwixt.codec.decode import decode_video
 from betwixt.codec.encode import encode_video
-from betwixt.codec.rd_report import draw_comparison, draw_curves, import_library, markdown_report
+from betwixt.codec.rd_report import draw_comparison, draw_curves, markdown_report
 from betwixt.codec.rd_table import METHODS, CurvePoint, read_points, sort_points, write_points
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.metrics import Image8, ms_ssim, psnr, to_uint8
 from betwixt.files import write_atomically
-from betwixt.machine import describe_machine
+from betwixt.machine import describe_machine, import_library
 from betwixt.media.colour import RGBConverter
 from betwixt.media.frames import planes
 from betwixt.media.reader import Frame, Reader
@@ -48,41 +48,23 @@ _MIN_SIDE = 176
 
 @dataclass(frozen=True)
 class CurveRequest:
-    """What to measure.
+    """What to measure; fields without a comment are as in `encode_video`."""
 
-    Attributes:
-        clips: Videos or folders of images; `PATH@T` begins at time T.
-        output: The outputs' path without a suffix.
-        methods: Names out of `METHODS`, "base" first.
-        qualities: On the base encoder's scale.
-        base: The base codec.
-        preset: Its preset, the same for all methods.
-        frames: How many frames of each clip.
-        keep: As in `encode_video`.
-        intra: As in `encode_video`.
-        floor: As in `encode_video`, for the method "bit-free-floor".
-        model: As in `encode_video`.
-        weights: As in `encode_video`.
-        codec_weights: As in `encode_video`.
-        threads: As in `encode_video`.
-        resume: Skip points that the table has already by the same protocol, model and weights.
-    """
-
-    clips: tuple[str, ...]
-    output: Path
-    methods: tuple[str, ...] = ("base", "bit-free", "bit-need")
-    qualities: tuple[int, ...] = (22, 27, 32, 37)
+    clips: tuple[str, ...]  # videos or folders of images; `PATH@T` begins at time T
+    output: Path  # the outputs' path without a suffix
+    methods: tuple[str, ...] = ("base", "bit-free", "bit-need")  # names out of `METHODS`, "base" first
+    qualities: tuple[int, ...] = (22, 27, 32, 37)  # on the base encoder's scale
     base: str = "x265"
-    preset: str | None = None
+    preset: str | None = None  # its preset, the same for all methods
     frames: int = 33
     keep: int = 2
     intra: int = 32
-    floor: float = -2.0
+    floor: float = -2.0  # as in `encode_video`, for the method "bit-free-floor"
     model: str = DEFAULT_MODEL
     weights: str | None = None
     codec_weights: str | None = None
     threads: int = 0
-    resume: bool = False
+    resume: bool = False  # skip points that the table has already by the same protocol, model and weights
 
     def output_path(self, ending: str) -> Path:
         """An output: the name with this ending."""
@@ -91,18 +73,11 @@ class CurveRequest:
 
 @dataclass(frozen=True)
 class _Clip:
-    """The frames of a clip that are coded.
+    """The frames of a clip that are coded."""
 
-    Attributes:
-        name: The clip's name in the table.
-        protocol: Which frames they are.
-        lossless: A file of them.
-        truths: The true frames.
-    """
-
-    name: str
-    protocol: str
-    lossless: Path
+    name: str  # the clip's name in the table
+    protocol: str  # which frames they are
+    lossless: Path  # a file of them
     truths: list[Image8]
 
     @property
@@ -157,8 +132,8 @@ def measure_rd_curves(
 
 def _check(request: CurveRequest) -> tuple[list[str], list[str]]:
     """The methods that can be run, and notices; refuses a request that cannot work."""
-    import_library("bjontegaard")
-    import_library("matplotlib")
+    for library in ("bjontegaard", "matplotlib"):
+        import_library(library, "rd-curve", "codec,evaluation")
     if not request.clips:
         raise UsageError("There are no clips: pass a video or a folder of images.")
     choose_model(request.model, request.weights)

@@ -10,15 +10,12 @@ import io
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from betwixt.codec.rd_table import METHODS, CurvePoint
-from betwixt.errors import UsageError
 from betwixt.evaluation.metrics import Image8
 from betwixt.files import write_atomically
 
@@ -31,21 +28,10 @@ _PAPER_QUALITIES = (("psnr", 32.0, "32 dB"), ("ms_ssim", 0.965, "MS-SSIM 0.965")
 _METRICS = (("psnr", "PSNR"), ("ms_ssim", "MS-SSIM"))
 
 
-def import_library(name: str) -> Any:
-    """Import a library that rate-distortion curves need.
-
-    Raises:
-        UsageError: if it is not installed.
-    """
-    try:
-        return import_module(name)
-    except ImportError:
-        raise UsageError(f"rd-curve needs {name}: pip install 'betwixt[codec,evaluation]'.") from None
-
-
 def bd_rate(anchor: Sequence[CurvePoint], test: Sequence[CurvePoint], metric: str) -> float | None:
     """How many percent more bits the test needs than the anchor for the same quality; None if they do not overlap."""
-    library = import_library("bjontegaard")
+    import bjontegaard
+
     curves = []
     for points in (anchor, test):
         rising: list[tuple[float, float]] = []
@@ -60,7 +46,7 @@ def bd_rate(anchor: Sequence[CurvePoint], test: Sequence[CurvePoint], metric: st
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # curves that overlap in part
-        value = library.bd_rate(
+        value = bjontegaard.bd_rate(
             *([x for x, _ in curves[0]], [y for _, y in curves[0]]),
             *([x for x, _ in curves[1]], [y for _, y in curves[1]]),
             method="pchip",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from betwixt.errors import InputError
+from betwixt.evaluation.report import to_csv
 from betwixt.files import write_atomically
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -27,51 +27,28 @@ NCM's paper) or in its own order, and the modes of `encode_video`."""
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A point of a curve; a row of the table.
-
-    Attributes:
-        clip: The clip's name.
-        base: The base codec and its preset.
-        method: A name out of `METHODS`.
-        quality: On the base encoder's scale.
-        frames: The number of frames.
-        size: "854x480".
-        bytes: The size of the file.
-        bpp: Bits per pixel.
-        psnr: Mean over frames, in dB.
-        ms_ssim: Mean over frames.
-        psnr_sent: PSNR of the frames that "bit-free" sends.
-        psnr_between: PSNR of the other frames.
-        sent: Frames of the base stream.
-        encode_seconds: How long encoding took.
-        decode_seconds: How long decoding took, including writing the frames losslessly.
-        model: The model that synthesizes.
-        weights: The hash of the weights of the network that codes.
-        protocol: Which frames, the distance of I frames, and the rest that the figures depend on.
-        date: The date of the measurement.
-        machine: See `machine.describe_machine`.
-    """
+    """A point of a curve; a row of the table."""
 
     clip: str
-    base: str
-    method: str
-    quality: int
+    base: str  # the base codec and its preset
+    method: str  # a name out of `METHODS`
+    quality: int  # on the base encoder's scale
     frames: int
-    size: str
-    bytes: int
-    bpp: float
-    psnr: float
-    ms_ssim: float
-    psnr_sent: float
-    psnr_between: float
-    sent: int
-    encode_seconds: float
-    decode_seconds: float
+    size: str  # "854x480"
+    bytes: int  # the size of the file
+    bpp: float  # bits per pixel
+    psnr: float  # mean over frames, in dB
+    ms_ssim: float  # mean over frames
+    psnr_sent: float  # PSNR of the frames that "bit-free" sends
+    psnr_between: float  # PSNR of the other frames
+    sent: int  # frames of the base stream
+    encode_seconds: float  # how long encoding took
+    decode_seconds: float  # how long decoding took, including writing the frames losslessly
     model: str
-    weights: str
-    protocol: str
+    weights: str  # the hash of the weights of the network that codes
+    protocol: str  # which frames, the distance of I frames, and the rest that the figures depend on
     date: str
-    machine: str
+    machine: str  # see `machine.describe_machine`
 
     @property
     def key(self) -> tuple[str, str, str, int]:
@@ -79,15 +56,8 @@ class CurvePoint:
         return self.clip, self.base, self.method, self.quality
 
 
-_DIGITS = {
-    "bpp": 6,
-    "psnr": 4,
-    "ms_ssim": 6,
-    "psnr_sent": 4,
-    "psnr_between": 4,
-    "encode_seconds": 2,
-    "decode_seconds": 2,
-}
+_DIGITS = dict(bpp=6, psnr=4, ms_ssim=6, psnr_sent=4, psnr_between=4, encode_seconds=2, decode_seconds=2)
+"""Decimals in the table."""
 
 
 def sort_points(points: Iterable[CurvePoint]) -> list[CurvePoint]:
@@ -101,14 +71,12 @@ def write_points(path: Path, points: Iterable[CurvePoint]) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    text = io.StringIO()
     names = [f.name for f in fields(CurvePoint)]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    for point in sort_points(points):
-        values = ((name, getattr(point, name)) for name in names)
-        writer.writerow([f"{value:.{_DIGITS[name]}f}" if name in _DIGITS else value for name, value in values])
-    write_atomically(path, text.getvalue())
+    rows = [
+        [f"{value:.{_DIGITS[name]}f}" if name in _DIGITS else value for name, value in vars(point).items()]
+        for point in sort_points(points)
+    ]
+    write_atomically(path, to_csv(names, rows))
 
 
 def read_points(path: Path) -> list[CurvePoint]:

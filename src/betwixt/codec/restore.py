@@ -31,18 +31,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RestoredFrame:
-    """A frame of the output.
-
-    Attributes:
-        number: Its number.
-        video: The frame; None if an earlier run has encoded it.
-        kind: "sent"; "held", a sent frame in place of a missing one; "coded", by the network; "differing", by the
-            network, but not as the encoder made it; "synthesized"; "concealed", synthesized because it is damaged.
-    """
+    """A frame of the output."""
 
     number: int
-    video: av.VideoFrame | None
+    video: av.VideoFrame | None  # the frame; None if an earlier run has encoded it
     kind: str
+    """"sent"; "held", a sent frame in place of a missing one; "coded", by the network; "differing", by the network, but
+    not as the encoder made it; "synthesized"; "concealed", synthesized because it is damaged."""
 
 
 @dataclass(frozen=True)

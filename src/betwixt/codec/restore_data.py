@@ -41,6 +41,7 @@ FORMAT = 3
 """The version that this module writes, and the only one that it reads. It also changes when the prediction changes: the
 weights, or the search of `compact`."""
 
+_TEXTS = ("mode", "model", "weights", "paths", "writer", "base")
 _MAGIC = b"BTWX"
 _HEAD = struct.Struct("<4sBII")
 _CODED = struct.Struct("<III")
@@ -51,15 +52,10 @@ _PARSE_ERRORS = (ValueError, KeyError, TypeError, OverflowError, ZeroDivisionErr
 
 @dataclass(frozen=True)
 class CodedFrame:
-    """A B frame that is coded by the network.
+    """A B frame that is coded by the network."""
 
-    Attributes:
-        payload: Its bits.
-        checksum: `frame_checksum` of the frame as the encoder reconstructed it.
-    """
-
-    payload: bytes
-    checksum: int
+    payload: bytes  # its bits
+    checksum: int  # `frame_checksum` of the frame as the encoder reconstructed it
 
 
 def frame_checksum(frame: av.VideoFrame) -> int:
@@ -72,45 +68,25 @@ def frame_checksum(frame: av.VideoFrame) -> int:
 
 @dataclass(frozen=True)
 class RestoreData:
-    """How to restore a video.
+    """How to restore a video."""
 
-    Attributes:
-        mode: "bit-free" or "bit-need".
-        model: The model that synthesizes.
-        weights: The first twelve digits of the SHA-256 of its weights; "" if it has none.
-        paths: "curved" if the model uses the sent frames around the two, "straight" if not.
-        writer: The version of Betwixt that wrote it.
-        base: The base codec's name.
-        rate: Frames per second of the source: the constant rate, or the mean of a variable one.
-        variable: Whether the source has a variable frame rate.
-        tick: The unit of times, in seconds.
-        ticks: The time of each frame, in ticks after frame 0; strictly increasing.
-        last: The duration of the last frame, in ticks.
-        start: The time of frame 0 in the file, in seconds.
-        shots: The numbers of the frames that begin a shot; the first is 0.
-        sent: For each frame, whether the base encoder carries it.
-        packets: CRC-32 of each packet of the base stream, in the order of their frames.
-        coded: The coded B frames by number (bit-need).
-        codec_weights: As `weights`, for the network that codes B frames (bit-need).
-    """
-
-    mode: str
+    mode: str  # "bit-free" or "bit-need"
     model: str
-    weights: str
-    paths: str
-    writer: str
-    base: str
-    rate: Fraction
-    variable: bool
-    tick: Fraction
-    ticks: tuple[int, ...]
-    last: int
-    shots: tuple[int, ...]
-    start: Fraction
-    sent: tuple[bool, ...]
-    packets: tuple[int, ...] = ()
-    coded: dict[int, CodedFrame] = field(default_factory=dict)
-    codec_weights: str = ""
+    weights: str  # the first twelve digits of the SHA-256 of its weights; "" if it has none
+    paths: str  # "curved" if the model uses the sent frames around the two, "straight" if not
+    writer: str  # the version of Betwixt that wrote it
+    base: str  # the base codec's name
+    rate: Fraction  # frames per second of the source: the constant rate, or the mean of a variable one
+    variable: bool  # whether the source has a variable frame rate
+    tick: Fraction  # the unit of times, in seconds
+    ticks: tuple[int, ...]  # the time of each frame, in ticks after frame 0; strictly increasing
+    last: int  # the duration of the last frame, in ticks
+    shots: tuple[int, ...]  # the numbers of the frames that begin a shot; the first is 0
+    start: Fraction  # the time of frame 0 in the file, in seconds
+    sent: tuple[bool, ...]  # for each frame, whether the base encoder carries it
+    packets: tuple[int, ...] = ()  # CRC-32 of each packet of the base stream, in the order of their frames
+    coded: dict[int, CodedFrame] = field(default_factory=dict)  # the coded B frames by number (bit-need)
+    codec_weights: str = ""  # as `weights`, for the network that codes B frames (bit-need)
 
     def time(self, frame: int) -> Fraction:
         """The time of a frame, in seconds after frame 0."""
@@ -131,12 +107,7 @@ def pack(data: RestoreData) -> bytes:
     """Restore data as bytes, which `unpack` reads."""
     steps = itertools.groupby(b - a for a, b in itertools.pairwise(data.ticks))
     description: dict[str, Any] = {
-        "mode": data.mode,
-        "model": data.model,
-        "weights": data.weights,
-        "paths": data.paths,
-        "writer": data.writer,
-        "base": data.base,
+        **{name: getattr(data, name) for name in _TEXTS},
         "rate": str(data.rate),
         "variable": data.variable,
         "tick": str(data.tick),
@@ -246,13 +217,9 @@ def _read(body: bytes, payloads: bytes) -> tuple[RestoreData, list[int]]:
     if position != len(body):
         raise ValueError("the body has another length")
 
+    texts: dict[str, Any] = {name: str(d[name]) for name in _TEXTS}
     data = RestoreData(
-        mode=str(d["mode"]),
-        model=str(d["model"]),
-        weights=str(d["weights"]),
-        paths=str(d["paths"]),
-        writer=str(d["writer"]),
-        base=str(d["base"]),
+        **texts,
         rate=Fraction(d["rate"]),
         variable=bool(d["variable"]),
         tick=Fraction(d["tick"]),

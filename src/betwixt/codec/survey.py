@@ -39,27 +39,16 @@ class ReopenableSource:
 
 @dataclass(frozen=True)
 class Survey:
-    """The times of a source's frames, and its shots.
+    """The times of a source's frames, and its shots."""
 
-    Attributes:
-        rate: Frames per second: the constant rate, or the mean of a variable one.
-        variable: Whether the frame rate is variable.
-        tick: The unit of times, in seconds.
-        ticks: The time of each frame, in ticks after frame 0.
-        last: The duration of the last frame, in ticks.
-        start: The time of frame 0 after the earliest stream's beginning, in seconds.
-        shots: The numbers of the frames that begin a shot.
-        notes: Notices of the reader.
-    """
-
-    rate: Fraction
-    variable: bool
-    tick: Fraction
-    ticks: tuple[int, ...]
-    last: int
-    start: Fraction
-    shots: tuple[int, ...]
-    notes: tuple[str, ...]
+    rate: Fraction  # frames per second: the constant rate, or the mean of a variable one
+    variable: bool  # whether the frame rate is variable
+    tick: Fraction  # the unit of times, in seconds
+    ticks: tuple[int, ...]  # the time of each frame, in ticks after frame 0
+    last: int  # the duration of the last frame, in ticks
+    start: Fraction  # the time of frame 0 after the earliest stream's beginning, in seconds
+    shots: tuple[int, ...]  # the numbers of the frames that begin a shot
+    notes: tuple[str, ...]  # notices of the reader
 
 
 def survey_source(

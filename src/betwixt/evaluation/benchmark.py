@@ -8,7 +8,7 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from betwixt.backends.devices import check_device, check_precision
@@ -16,8 +16,8 @@ from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.cost import Cost, measure_cost, parse_size
 from betwixt.evaluation.end_to_end import EndToEndResult, compare_with_minterpolate
 from betwixt.evaluation.plot import PlotPoint, draw_plot, read_quality
-from betwixt.evaluation.report import read_table, update_table
-from betwixt.files import check_output, write_atomically
+from betwixt.evaluation.report import check_outputs, read_table, update_table
+from betwixt.files import write_atomically
 from betwixt.models.registry import choose_model, model_info
 from betwixt.runtime.load import check_runtime
 
@@ -63,7 +63,7 @@ class BenchmarkResult:
     @property
     def json(self) -> str:
         """{"results": [..], "end_to_end": [..]}."""
-        content = {"results": [c.as_dict() for c in self.costs], "end_to_end": [r.as_dict() for r in self.end_to_end]}
+        content = {"results": [c.as_dict() for c in self.costs], "end_to_end": [asdict(r) for r in self.end_to_end]}
         return json_module.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
@@ -162,11 +162,7 @@ def _check(request: BenchmarkRequest) -> None:
             raise UsageError("`no_encoder` belongs to `end_to_end`.")
     if request.seconds is not None and request.seconds <= 0:
         raise UsageError(f"`seconds={request.seconds:g}` leaves nothing of the clip.")
-    outputs = [path for path in (request.json, request.record) if path is not None]
-    if len({path.resolve() for path in outputs}) != len(outputs):
-        raise UsageError("Two outputs have the same name: give each a file of its own.")
-    for path in outputs:
-        check_output(path, None, overwrite=True)
+    check_outputs([path for path in (request.json, request.record) if path is not None])
     if request.record is not None:
         read_table(request.record, _COST_KEY if request.end_to_end is None else _END_TO_END_KEY)
 

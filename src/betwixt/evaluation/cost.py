@@ -38,43 +38,24 @@ _MIN_SIDE, _MAX_SIDE = 16, 16384
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of making one frame.
-
-    Attributes:
-        model: The model's name.
-        width: Width of the frame.
-        height: Height of the frame.
-        runtime: "torch" or "openvino", or "native" for models without a network.
-        precision: "fp32", "bf16", "fp16", "int8".
-        device: "cpu", "cuda", ..
-        threads: CPU threads of the runtime.
-        parameters: Parameters at inference.
-        gflop: For one frame, a multiply-add counted as 2; None for models without a network.
-        seconds: Median time of one frame.
-        quartiles: The first and the third quartile, in seconds.
-        runs: The number of timed runs.
-        peak_memory: In bytes.
-        weights_hash: Hash of the weights it ran with, "" for none.
-        trained: Whether it ran with trained weights; time and memory do not depend on them.
-        machine: See `machine.describe_machine`.
-    """
+    """The cost of making one frame."""
 
     model: str
     width: int
     height: int
-    runtime: str
-    precision: str
-    device: str
-    threads: int
+    runtime: str  # "torch" or "openvino", or "native" for models without a network
+    precision: str  # "fp32", "bf16", "fp16", "int8"
+    device: str  # "cpu", "cuda", ..
+    threads: int  # CPU threads of the runtime
     parameters: int
-    gflop: float | None
-    seconds: float
-    quartiles: tuple[float, float]
+    gflop: float | None  # for one frame, a multiply-add counted as 2; None for models without a network
+    seconds: float  # median time of one frame
+    quartiles: tuple[float, float]  # the first and the third quartile, in seconds
     runs: int
-    peak_memory: int
-    weights_hash: str
-    trained: bool
-    machine: str
+    peak_memory: int  # in bytes
+    weights_hash: str  # hash of the weights it ran with, "" for none
+    trained: bool  # whether it ran with trained weights; time and memory do not depend on them
+    machine: str  # see `machine.describe_machine`
 
     @property
     def frames_per_second(self) -> float:
@@ -83,7 +64,6 @@ class Cost:
     def as_dict(self) -> dict[str, Any]:
         return {
             **asdict(self),
-            "quartiles": list(self.quartiles),
             "frames_per_second": self.frames_per_second,
             "flop_convention": "one multiply-add counts as 2",
         }

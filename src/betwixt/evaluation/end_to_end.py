@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -32,40 +32,21 @@ _CRF = 20
 
 @dataclass(frozen=True)
 class EndToEndResult:
-    """Speeds of whole conversions with Betwixt and with minterpolate.
+    """Speeds of whole conversions with Betwixt and with minterpolate."""
 
-    Attributes:
-        model: Betwixt's model.
-        width: Width of the clip.
-        height: Height of the clip.
-        encoder: The encoder of both, or "none".
-        frames_in: Frames of the clip.
-        new_frames: Frames that were made.
-        rounds: New frames per second in each round, of Betwixt and of minterpolate.
-        ours: The median of Betwixt's new frames per second.
-        theirs: The median of minterpolate's new frames per second.
-        ratio: `ours` / `theirs`.
-        weights_hash: Hash of Betwixt's weights, "" if the model has none.
-        ffmpeg: The version of ffmpeg.
-        machine: See `machine.describe_machine`.
-    """
-
-    model: str
+    model: str  # Betwixt's model
     width: int
     height: int
-    encoder: str
-    frames_in: int
-    new_frames: int
-    rounds: list[tuple[float, float]]
-    ours: float
-    theirs: float
-    ratio: float
-    weights_hash: str
+    encoder: str  # the encoder of both, or "none"
+    frames_in: int  # frames of the clip
+    new_frames: int  # frames that were made
+    rounds: list[tuple[float, float]]  # new frames per second in each round, of Betwixt and of minterpolate
+    ours: float  # the median of Betwixt's new frames per second
+    theirs: float  # the median of minterpolate's new frames per second
+    ratio: float  # `ours` / `theirs`
+    weights_hash: str  # hash of Betwixt's weights, "" if the model has none
     ffmpeg: str
-    machine: str
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "rounds": [list(pair) for pair in self.rounds]}
+    machine: str  # see `machine.describe_machine`
 
 
 def compare_with_minterpolate(

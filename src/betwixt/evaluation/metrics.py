@@ -34,8 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from importlib import import_module
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
+from betwixt.machine import import_library
 from betwixt.models.frame_view import Image
 
 Image8 = NDArray[np.uint8]
@@ -172,31 +172,20 @@ def _downsample2x(image: _Map) -> _Map:
     return (even[0::2, 0::2] + even[1::2, 0::2] + even[0::2, 1::2] + even[1::2, 1::2]) / 4
 
 
-def _ssim_skimage(prediction: Image8, truth: Image8) -> float:
-    library = _import_for("skimage.metrics", "ssim_skimage", "scikit-image")
-    value: float = library.structural_similarity(
-        prediction, truth, channel_axis=2, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-    )
-    return float(value)
+_WANG_SETTINGS = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+"""Settings of scikit-image's SSIM that match Wang et al."""
 
 
-def _ssim_uniform(prediction: Image8, truth: Image8) -> float:
-    library = _import_for("skimage.metrics", "ssim_uniform", "scikit-image")
-    return float(library.structural_similarity(prediction, truth, channel_axis=2, data_range=255))
+def _ssim_skimage(prediction: Image8, truth: Image8, **settings: Any) -> float:
+    library = import_library("skimage.metrics", "scikit-image's SSIM", "evaluation", "scikit-image")
+    return float(library.structural_similarity(prediction, truth, channel_axis=2, data_range=255, **settings))
 
 
 def _flip(prediction: Image8, truth: Image8) -> float:
-    library = _import_for("flip_evaluator", "flip", "flip-evaluator")
+    library = import_library("flip_evaluator", "The metric flip", "evaluation", "flip-evaluator")
     reference, test = (x.astype(np.float32) / np.float32(255) for x in (truth, prediction))
     _, mean, _ = library.evaluate(reference, test, "LDR", applyMagma=False)
     return float(mean)
-
-
-def _import_for(module: str, metric: str, package: str) -> Any:
-    try:
-        return import_module(module)
-    except ImportError:
-        raise UsageError(f"The metric {metric} needs {package}: pip install 'betwixt[evaluation]'.") from None
 
 
 def flicker(frames: Sequence[Image], truths: Sequence[Image8]) -> float:
@@ -241,20 +230,14 @@ def _sample_bilinear(image: NDArray[np.float32], positions: NDArray[np.float32])
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric by name.
+    """A metric by name."""
 
-    Attributes:
-        name: As in the table of this module.
-        better: "higher" or "lower".
-        digits: The number of decimals to show.
-        score: Scores one prediction, given it as float, as 8-bit, and the true frame; None for a metric of a whole
-            sample (flicker).
-    """
-
-    name: str
-    better: str
-    digits: int
+    name: str  # as in the table of this module
+    better: str  # "higher" or "lower"
+    digits: int  # the number of decimals to show
     score: Callable[[Image, Image8, Image8], float] | None
+    """Scores one prediction, given it as float, as 8-bit, and the true frame; None for a metric of a whole sample
+    (flicker)."""
 
 
 def _on_8_bit(score: Callable[[Image8, Image8], float]) -> Callable[[Image, Image8, Image8], float]:
@@ -271,8 +254,8 @@ METRICS: dict[str, Metric] = {
         Metric("psnr_y", "higher", 2, _on_8_bit(psnr_y)),
         Metric("ssim", "higher", 4, _on_8_bit(ssim)),
         Metric("ssim_2d", "higher", 4, _on_8_bit(ssim_2d)),
-        Metric("ssim_skimage", "higher", 4, _on_8_bit(_ssim_skimage)),
-        Metric("ssim_uniform", "higher", 4, _on_8_bit(_ssim_uniform)),
+        Metric("ssim_skimage", "higher", 4, _on_8_bit(partial(_ssim_skimage, **_WANG_SETTINGS))),
+        Metric("ssim_uniform", "higher", 4, _on_8_bit(_ssim_skimage)),
         Metric("ms_ssim", "higher", 4, _on_8_bit(ms_ssim)),
         Metric("ie", "lower", 3, _on_8_bit(ie)),
         Metric("flip", "lower", 4, _on_8_bit(_flip)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,23 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from betwixt.errors import InputError, UsageError
+from betwixt.evaluation.report import read_table
 from betwixt.files import write_atomically
 from betwixt.machine import require_matplotlib
 
 
 @dataclass(frozen=True)
 class PlotPoint:
-    """A model in the plot.
-
-    Attributes:
-        model: The model's name.
-        seconds: Time for one frame.
-        quality: The score, in the plot's metric.
-    """
+    """A model in the plot."""
 
     model: str
-    seconds: float
-    quality: float
+    seconds: float  # time for one frame
+    quality: float  # the score, in the plot's metric
 
 
 def read_quality(path: Path, dataset: str, metric: str) -> dict[str, float]:
@@ -35,13 +29,8 @@ def read_quality(path: Path, dataset: str, metric: str) -> dict[str, float]:
     Raises:
         InputError: if the file is no such table or has no score of that data set in that metric.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error):
-        raise InputError(f"{path} cannot be read as a table of results, as betwixt evaluate writes it.") from None
     scores = {}
-    for row in rows:
+    for row in read_table(path, ())[1]:
         if row.get("dataset") == dataset and not row.get("options") and row.get(metric):
             try:
                 scores[row["model"]] = float(row[metric])

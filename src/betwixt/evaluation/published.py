@@ -41,27 +41,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class PublishedFigure:
-    """One published number.
+    """One published number."""
 
-    Attributes:
-        paper: The paper that reports it: "rife", "daek", "apr-vfi", "ncm" or "hierarchical-motion".
-        table: The table of that paper ("1", "2a"), "text" or "readme".
-        method: The method that was measured; each has the same spelling in all papers.
-        dataset: The data set; see the module.
-        metric: What was measured; see the module for the units.
-        value: The number.
-        printed: The number with the digits of the print ("35.40").
-        note: What is doubtful, or where the number was found; "" if there is nothing to note.
-    """
-
-    paper: str
-    table: str
-    method: str
-    dataset: str
-    metric: str
+    paper: str  # the paper that reports it: "rife", "daek", "apr-vfi", "ncm" or "hierarchical-motion"
+    table: str  # the table of that paper ("1", "2a"), "text" or "readme"
+    method: str  # the method that was measured; each has the same spelling in all papers
+    dataset: str  # the data set; see the module
+    metric: str  # what was measured; see the module for the units
     value: float
-    printed: str
-    note: str
+    printed: str  # the number with the digits of the print ("35.40")
+    note: str  # what is doubtful, or where the number was found; "" if there is nothing to note
 
 
 @cache

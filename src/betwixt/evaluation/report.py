@@ -13,30 +13,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from betwixt.errors import InputError
+from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.metrics import METRICS
 from betwixt.evaluation.published import PublishedFigure, find_published_figures
 from betwixt.evaluation.scores import Evaluation
-from betwixt.files import write_atomically
+from betwixt.files import check_output, write_atomically
 
 
 @dataclass(frozen=True)
 class Context:
-    """The conditions of a measurement.
+    """The conditions of a measurement."""
 
-    Attributes:
-        weights: The weights file, or "none" for a model without weights.
-        weights_hash: The first twelve digits of its SHA-256, or "".
-        machine: See `machine.describe_machine`.
-        options: The options of the data set: "clean", "stride 2", or "".
-        precision: The precision that a network computes in; "" for a model without a network.
-    """
+    weights: str  # the weights file, or "none" for a model without weights
+    weights_hash: str  # the first twelve digits of its SHA-256, or ""
+    machine: str  # see `machine.describe_machine`
+    options: str = ""  # the options of the data set: "clean", "stride 2", or ""
+    precision: str = ""  # the precision that a network computes in; "" for a model without a network
 
-    weights: str
-    weights_hash: str
-    machine: str
-    options: str = ""
-    precision: str = ""
+
+def check_outputs(outputs: Sequence[Path]) -> None:
+    """Raise UsageError if two outputs are one file, OutputError if one cannot be written."""
+    if len({path.resolve() for path in outputs}) != len(outputs):
+        raise UsageError("Two outputs have the same name: give each a file of its own.")
+    for path in outputs:
+        check_output(path, None, overwrite=True)
 
 
 def evaluation_dict(evaluation: Evaluation, context: Context) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def write_sequence_table(path: Path, evaluations: Sequence[Evaluation]) -> None:
         for e in evaluations
         for name, group in e.sequences().items()
     ]
-    write_atomically(path, _to_csv(["model", "dataset", "sequence", "count", *metrics], rows))
+    write_atomically(path, to_csv(["model", "dataset", "sequence", "count", *metrics], rows))
 
 
 def write_frame_table(path: Path, evaluations: Sequence[Evaluation]) -> None:
@@ -93,14 +93,15 @@ def write_frame_table(path: Path, evaluations: Sequence[Evaluation]) -> None:
             for r in e.rows
         ]
         rows += [[e.model, e.dataset, "", s.sample, "", *("" for _ in metrics), s.reason] for s in e.skipped]
-    write_atomically(path, _to_csv(["model", "dataset", "sequence", "sample", "t", *metrics, "skipped"], rows))
+    write_atomically(path, to_csv(["model", "dataset", "sequence", "sample", "t", *metrics, "skipped"], rows))
 
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _to_csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def to_csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A table as CSV text."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -121,7 +122,7 @@ def read_table(path: Path, key: Sequence[str]) -> tuple[list[str], list[dict[str
             reader = csv.DictReader(file)
             columns, rows = list(reader.fieldnames or []), [dict(row) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error):
-        raise InputError(f"{path} cannot be read as a table of results: pass another file as `record`.") from None
+        raise InputError(f"{path} cannot be read as a table of results: pass another file.") from None
     missing = [name for name in key if name not in columns]
     if missing:
         raise InputError(f"{path} is no table of these results: it lacks the column '{missing[0]}'.")
@@ -143,7 +144,7 @@ def update_table(path: Path, entries: Sequence[Mapping[str, Any]], key: Sequence
         rows = [row for row in rows if any((row.get(name) or "") != texts[name] for name in key)]
         rows.append(texts)
     rows.sort(key=lambda row: tuple(row.get(name) or "" for name in key))
-    write_atomically(path, _to_csv(columns, [[row.get(name) or "" for name in columns] for row in rows]))
+    write_atomically(path, to_csv(columns, [[row.get(name) or "" for name in columns] for row in rows]))
 
 
 QUALITY_KEY = ("dataset", "options", "model", "precision", "weights_hash")
@@ -167,15 +168,10 @@ def quality_entry(evaluation: Evaluation, context: Context) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class FigureComparison:
-    """A published figure beside the measured one.
-
-    Attributes:
-        published: The published figure.
-        ours: The measured score on the same data set, in the same metric.
-    """
+    """A published figure beside the measured one."""
 
     published: PublishedFigure
-    ours: float
+    ours: float  # the measured score on the same data set, in the same metric
 
     @property
     def difference(self) -> float:

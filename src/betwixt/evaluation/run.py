@@ -24,6 +24,7 @@ from betwixt.evaluation.report import (
     QUALITY_KEY,
     Context,
     FigureComparison,
+    check_outputs,
     compare_with_published,
     quality_entry,
     read_table,
@@ -35,7 +36,7 @@ from betwixt.evaluation.report import (
 from betwixt.evaluation.scores import Evaluation
 from betwixt.evaluation.scoring import Model, check_model, evaluate
 from betwixt.evaluation.sheet import check_sheet_path, write_sheet
-from betwixt.files import check_output, write_atomically
+from betwixt.files import write_atomically
 from betwixt.machine import describe_machine
 from betwixt.models.registry import DEFAULT_MODEL, choose_model, model_info
 from betwixt.runtime.load import find_weights, hash_weights, load_model
@@ -84,17 +85,13 @@ class EvaluationRequest:
 
 @dataclass
 class EvaluationResult:
-    """The outcome of an evaluation.
-
-    Attributes:
-        evaluations: The scores of each model, with the conditions of the measurement.
-        comparisons: By model, the published figures beside the measured ones; empty if not requested.
-        written: The files that were written.
-    """
+    """The outcome of an evaluation."""
 
     evaluations: list[tuple[Evaluation, Context]] = field(default_factory=list)
+    """The scores of each model, with the conditions of the measurement."""
     comparisons: dict[str, list[FigureComparison]] = field(default_factory=dict)
-    written: list[Path] = field(default_factory=list)
+    """By model, the published figures beside the measured ones; empty if not requested."""
+    written: list[Path] = field(default_factory=list)  # the files that were written
 
     @property
     def json(self) -> str:
@@ -136,9 +133,10 @@ def run_evaluation(
                 metrics,
                 limit=request.limit,
                 ids=ids,
-                save_frames=_frames_folder(request, name),
+                save_frames=request.save_frames and request.save_frames / (name if len(models) > 1 else ""),
                 log=log,
-                jobs=request.jobs or _default_jobs(name),
+                # A network uses all cores by itself: the second job reads while the first computes.
+                jobs=request.jobs or (2 if model_info(name).has_network else os.cpu_count() or 1),
                 progress=None if progress is None else functools.partial(progress, name),
             )
         finally:
@@ -184,14 +182,11 @@ def _check(request: EvaluationRequest) -> None:
     outputs = [
         p for p in (request.csv, request.frames_csv, request.json, request.record, request.sheet) if p is not None
     ]
-    targets = [path.resolve() for path in outputs]
-    if len(set(targets)) != len(targets):
-        raise UsageError("Two outputs have the same name: give each a file of its own.")
+    targets = {path.resolve() for path in outputs}
     for source in (request.ids, request.weights, request.root):
         if source is not None and source.resolve() in targets:
             raise UsageError(f"{source} is an input: give the output another name.")
-    for path in outputs:
-        check_output(path, None, overwrite=True)
+    check_outputs(outputs)
     if request.record is not None:
         read_table(request.record, QUALITY_KEY)
     if request.save_frames is not None and not request.save_frames.parent.is_dir():
@@ -228,17 +223,6 @@ def _context(request: EvaluationRequest, name: str, model: Model) -> Context:
     return Context(
         weights.name, hash_weights(name, weights), describe_machine(device), request.options, request.precision
     )
-
-
-def _default_jobs(name: str) -> int:
-    """One job for each core; two for a network, which uses all cores: one computes while another reads."""
-    return 2 if model_info(name).has_network else os.cpu_count() or 1
-
-
-def _frames_folder(request: EvaluationRequest, name: str) -> Path | None:
-    if request.save_frames is None:
-        return None
-    return request.save_frames if len(request.models) == 1 else request.save_frames / name
 
 
 def _log_path(request: EvaluationRequest, name: str) -> Path | None:

@@ -12,19 +12,12 @@ _RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class SampleStatistics:
-    """Statistics of the scores of several samples.
+    """Statistics of the scores of several samples."""
 
-    Attributes:
-        mean: Mean over the samples, as the papers average.
-        median: Median over the samples.
-        low: Lower end of the 95 % confidence interval of the mean.
-        high: Upper end of that interval.
-    """
-
-    mean: float
-    median: float
-    low: float
-    high: float
+    mean: float  # mean over the samples, as the papers average
+    median: float  # median over the samples
+    low: float  # lower end of the 95 % confidence interval of the mean
+    high: float  # upper end of that interval
 
 
 def summarize(values: Sequence[float], groups: Sequence[str]) -> SampleStatistics:
@@ -57,19 +50,12 @@ def summarize(values: Sequence[float], groups: Sequence[str]) -> SampleStatistic
 
 @dataclass(frozen=True)
 class FrameScores:
-    """The scores of one restored frame.
-
-    Attributes:
-        sample: The sample's name.
-        group: The sample's sequence.
-        t: The frame's time.
-        scores: By metric. `flicker`, a score of the whole sample, is repeated for each of its frames.
-    """
+    """The scores of one restored frame."""
 
     sample: str
-    group: str
-    t: float
-    scores: dict[str, float]
+    group: str  # the sample's sequence
+    t: float  # the frame's time
+    scores: dict[str, float]  # by metric. `flicker`, a score of the whole sample, is repeated for each of its frames
 
 
 @dataclass(frozen=True)
@@ -82,29 +68,17 @@ class SkippedSample:
 
 @dataclass
 class Evaluation:
-    """The scores of a model on a data set.
-
-    Attributes:
-        model: The model's name.
-        dataset: The data set's name.
-        protocol: Which frames are input and which are restored.
-        metrics: The metrics that were computed.
-        mean_of_sequences: Whether the score is the mean of the sequences' means, not of all frames.
-        rows: One for each restored frame, in the order of the data set.
-        skipped: The samples that could not be scored.
-        missing: The number of frames of the published set that are not under the root at all.
-        limited: Whether only a part of the set was requested.
-    """
+    """The scores of a model on a data set."""
 
     model: str
     dataset: str
-    protocol: str
+    protocol: str  # which frames are input and which are restored
     metrics: list[str]
-    mean_of_sequences: bool = False
-    rows: list[FrameScores] = field(default_factory=list)
-    skipped: list[SkippedSample] = field(default_factory=list)
-    missing: int = 0
-    limited: bool = False
+    mean_of_sequences: bool = False  # whether the score is the mean of the sequences' means, not of all frames
+    rows: list[FrameScores] = field(default_factory=list)  # one for each restored frame, in the order of the data set
+    skipped: list[SkippedSample] = field(default_factory=list)  # the samples that could not be scored
+    missing: int = 0  # the number of frames of the published set that are not under the root at all
+    limited: bool = False  # whether only a part of the set was requested
     _statistics: dict[str, SampleStatistics] = field(default_factory=dict, repr=False)
 
     @property

@@ -22,80 +22,54 @@ IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 @dataclass(frozen=True)
 class SampleImages:
-    """The images of a sample, all of one size.
+    """The images of a sample, all of one size."""
 
-    Attributes:
-        first: The frame at time 0.
-        second: The frame at time 1.
-        truths: The true frames at the sample's times.
-        before: The frame at time -1, if the model may use it and it exists.
-        after: The frame at time 2, if the model may use it and it exists.
-    """
-
-    first: Image8
-    second: Image8
-    truths: list[Image8]
-    before: Image8 | None = None
-    after: Image8 | None = None
+    first: Image8  # the frame at time 0
+    second: Image8  # the frame at time 1
+    truths: list[Image8]  # the true frames at the sample's times
+    before: Image8 | None = None  # the frame at time -1, if the model may use it and it exists
+    after: Image8 | None = None  # the frame at time 2, if the model may use it and it exists
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Two input frames, and the times at which frames are to be restored.
+    """Two input frames, and the times at which frames are to be restored."""
 
-    Attributes:
-        name: Unique in the data set, and the same each time the set is read.
-        group: The sequence or class that the sample belongs to, for tables by sequence.
-        times: 0 < t < 1 for interpolation; 2 for the frame as far after the second as the second is after the first.
-        load: Reads the images; raises InputError if they are missing or damaged.
-        run: The run of consecutive samples that this one belongs to, if any. The second frame of each sample of a run
-            is the first frame of the next, as methods that work on sequences (minterpolate) need it.
-    """
-
-    name: str
-    group: str
+    name: str  # unique in the data set, and the same each time the set is read
+    group: str  # the sequence or class that the sample belongs to, for tables by sequence
     times: tuple[float, ...]
+    """0 < t < 1 for interpolation; 2 for the frame as far after the second as the second is after the first."""
     load: Callable[[], SampleImages] = field(repr=False, compare=False)
+    """Reads the images; raises InputError if they are missing or damaged."""
     run: str | None = None
+    """The run of consecutive samples that this one belongs to, if any. The second frame of each sample of a run is the
+    first frame of the next, as methods that work on sequences (minterpolate) need it."""
 
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """Options that apply to some data sets.
+    """Options that apply to some data sets."""
 
-    Attributes:
-        clean: ucf101: leave out the samples that the NCM paper found to have duplicate frames.
-        stride: frames: the distance of the two input frames from the middle one.
-        extrapolate: Sets of triplets: restore the last frame from the first and the middle one (NCM, section 4).
-        paths: "curved": sets of consecutive frames also give models the input frames before and after the two.
-    """
-
-    clean: bool = False
-    stride: int = 1
+    clean: bool = False  # ucf101: leave out the samples that the NCM paper found to have duplicate frames
+    stride: int = 1  # frames: the distance of the two input frames from the middle one
     extrapolate: bool = False
+    """Sets of triplets: restore the last frame from the first and the middle one (NCM, section 4)."""
     paths: str = "straight"
+    """"curved": sets of consecutive frames also give models the input frames before and after the two."""
 
 
 class Dataset(ABC):
-    """A benchmark in a folder.
+    """A benchmark in a folder."""
 
-    Attributes:
-        name: The name to choose it by.
-        protocol: One line: which frames are input, which are restored, and where that is stated.
-        published_count: The number of frames to restore in the published set; None where a set has no fixed size.
-        extrapolation: Whether the frames to restore come after the second frame.
-        mean_of_sequences: Whether the score is the mean of the sequences' means, not of all frames.
-        consecutive: Whether samples are the middles of consecutive frames, so that a sequence can be processed as one.
-        uses_neighbours: Whether samples include the frames before and after the two.
-    """
-
-    name: str
-    protocol: str
+    name: str  # the name to choose it by
+    protocol: str  # one line: which frames are input, which are restored, and where that is stated
     published_count: int | None = None
-    extrapolation: bool = False
-    mean_of_sequences: bool = False
+    """The number of frames to restore in the published set; None where a set has no fixed size."""
+    extrapolation: bool = False  # whether the frames to restore come after the second frame
+    mean_of_sequences: bool = False  # whether the score is the mean of the sequences' means, not of all frames
     consecutive: bool = False
-    uses_neighbours: bool = False
+    """Whether samples are the middles of consecutive frames, so that a sequence can be processed as one."""
+    uses_neighbours: bool = False  # whether samples include the frames before and after the two
 
     def __init__(self, root: Path, options: DatasetOptions) -> None:
         self.root, self.options = root, options
