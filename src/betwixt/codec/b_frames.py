@@ -75,18 +75,10 @@ class BFrameMaker:
         sent: Sequence[bool],
         progress: Callable[[int, int | None], None],
     ) -> list[BFrameResult]:
-        """Make every frame that is not sent.
+        """Make every frame that is not sent; raises OutputError if the base stream lacks frames.
 
-        Args:
-            source: The source.
-            survey: Its times and shots.
-            base_file: The base stream.
-            writer: What wrote it: it converts true frames to the base stream's pixel format.
-            sent: Which frames the base stream has.
-            progress: Called with the numbers of frames made and in total.
-
-        Raises:
-            OutputError: if the base stream lacks frames.
+        `writer` wrote the base stream and converts true frames to its pixel format. `progress` is called with the
+        numbers of frames made and in total.
         """
         results: list[BFrameResult] = []
         with Reader(base_file, interlaced="ignore", threads=min(self.threads, 16)) as decoded:

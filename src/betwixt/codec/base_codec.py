@@ -75,15 +75,10 @@ def find_base_codec(name: str, preset: str | None = None) -> tuple[BaseCodec, st
 def base_encoder_options(
     codec: BaseCodec, preset: str, order: str, max_b_frames: int, intra_distance: int
 ) -> dict[str, str]:
-    """The encoder's options for an order.
+    """The encoder's options for one of `ORDERS`.
 
-    Args:
-        codec: The base codec.
-        preset: Its preset.
-        order: One of `ORDERS`.
-        max_b_frames: How many B frames may follow each other; 0 for I and P alone.
-        intra_distance: The distance of I frames, in frames of the base stream. It is ignored in the orders "ip" and "p"
-            of a codec with frame types, where the caller chooses the I frames.
+    At most `max_b_frames` B frames follow each other; 0 gives I and P alone. `intra_distance`, of I frames, in frames
+    of the base stream, is ignored in the orders "ip" and "p" of a codec with frame types: the caller chooses them.
     """
     own_order = order == "own"
     if codec.name == "x264":

@@ -157,9 +157,7 @@ class BFrameCoder:
     def lambda_of_base(self, rate: float, error: float) -> float:
         """The lambda of a base stream: what the base codec would pay for a smaller error.
 
-        Args:
-            rate: Bits of the base stream for each pixel of the whole video.
-            error: Mean squared error of its frames, of samples in [0, 1].
+        `rate` is in bits for each pixel of the whole video, `error` the mean squared error of the base stream's frames.
         """
         return rate / (_BASE_ELASTICITY * max(error, 1e-7))
 

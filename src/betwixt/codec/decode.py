@@ -245,15 +245,8 @@ def _open_output(
 ) -> tuple[VideoWriter, Journal | None]:
     """Open the writer, and a journal if the encoder can resume.
 
-    Args:
-        reader: The encoded file.
-        data: Its restore data.
-        target: The output.
-        rate: Its frame rate.
-        encoding: Codec, quality and pixel format, as the user gave them.
-        threads: Encoder threads; 0 lets the encoder choose.
-        settings: What the frames depend on, besides the encoding; None to keep no journal.
-        overwrite: Whether a journal of other settings may be replaced.
+    `encoding` is codec, quality and pixel format, as the user gave them. `settings` is what the frames depend on
+    besides these; None keeps no journal.
     """
     codec, quality, pixel_format = encoding
     journal: Journal | None = None

@@ -61,16 +61,10 @@ def intervals(sent: Sequence[bool], shots: Sequence[int]) -> Iterator[Interval]:
 
 
 def frame_types(kept: Sequence[bool], sent: Sequence[bool], shots: Sequence[int], intra: int) -> list[PictureType]:
-    """The type that each frame is coded as.
+    """The type that each frame is coded as; NONE for frames that are not sent.
 
-    Args:
-        kept: The result of `kept_frames`: these are I or P frames.
-        sent: Which frames are sent; all kept frames are. Sent frames that are not kept are B frames.
-        shots: The numbers of the frames that begin a shot, with an I frame.
-        intra: The smallest distance of other I frames from the last one, in frames of the source.
-
-    Returns:
-        A type for each frame; NONE for frames that are not sent.
+    Kept frames are I or P frames, other sent frames B frames. Each shot begins with an I frame, and other I frames are
+    at least `intra` frames of the source after the last one.
     """
     shot_starts = set(shots)
     last_intra = 0

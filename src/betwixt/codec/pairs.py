@@ -43,12 +43,8 @@ class PairChain:
     def add(self, number: int, video: av.VideoFrame, begins_shot: bool) -> PairSynthesis | None:
         """The pair of the frame that was added last and this one; None at the beginning of a shot.
 
-        After this call the pair before has all its neighbours: its frames can be made.
-
-        Args:
-            number: The number of the frame in the video.
-            video: The decoded frame.
-            begins_shot: Whether a shot begins with this frame or between it and the last one.
+        After this call the pair before has all its neighbours: its frames can be made. `number` is that of the frame in
+        the video; `begins_shot` tells whether a shot begins with this frame or between it and the last one.
         """
         source, previous_pair, last = self.source(video), self._pair, self._last
         self._pair, span = None, self._ticks[number] - self._ticks[self._number]

@@ -56,7 +56,8 @@ class CurvePoint:
         return self.clip, self.base, self.method, self.quality
 
 
-_DIGITS = dict(bpp=6, psnr=4, ms_ssim=6, psnr_sent=4, psnr_between=4, encode_seconds=2, decode_seconds=2)
+_DIGITS = {"bpp": 6, "psnr": 4, "ms_ssim": 6, "psnr_sent": 4, "psnr_between": 4}
+_DIGITS |= {"encode_seconds": 2, "decode_seconds": 2}
 """Decimals in the table."""
 
 

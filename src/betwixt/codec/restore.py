@@ -59,8 +59,8 @@ class FrameRestorer:
         model: The model that synthesizes.
         coder: The network that codes B frames; None in bit-free mode.
         threads: The number of threads.
-        resumed_frames: How many frames, from the first on, an earlier run has encoded: they are not made again.
-        noted: The frames among these that were "differing" or "undecodable".
+        resumed_frames: How many frames an earlier run has encoded, from the first on: they are not made again.
+        noted: The numbers of those among them that were "differing" or "undecodable".
     """
 
     def __init__(

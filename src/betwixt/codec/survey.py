@@ -54,12 +54,7 @@ class Survey:
 def survey_source(
     source: ReopenableSource, scene_cuts: CutList | str, progress: Callable[[int, int | None], None]
 ) -> Survey:
-    """Read the whole source once.
-
-    Args:
-        source: The source.
-        scene_cuts: A list of cuts, "auto" to detect them, or "off".
-        progress: Called with the numbers of frames read and in total; None if unknown.
+    """Read the whole source once; `scene_cuts` is a list of cuts, "auto" to detect them, or "off".
 
     Raises:
         InputError: if the source is damaged, has a single frame, or has times that cannot be kept.

@@ -172,7 +172,7 @@ def _downsample2x(image: _Map) -> _Map:
     return (even[0::2, 0::2] + even[1::2, 0::2] + even[0::2, 1::2] + even[1::2, 1::2]) / 4
 
 
-_WANG_SETTINGS = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+_WANG_SETTINGS: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
 """Settings of scikit-image's SSIM that match Wang et al."""
 
 

@@ -29,6 +29,8 @@ def read_quality(path: Path, dataset: str, metric: str) -> dict[str, float]:
     Raises:
         InputError: if the file is no such table or has no score of that data set in that metric.
     """
+    if not path.exists():
+        raise InputError(f"{path} cannot be read: there is no such file.")
     scores = {}
     for row in read_table(path, ())[1]:
         if row.get("dataset") == dataset and not row.get("options") and row.get(metric):

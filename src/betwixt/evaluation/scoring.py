@@ -145,14 +145,7 @@ def _needs_sequences(model: Minterpolate) -> UsageError:
 
 
 class _Scorer:
-    """Restores and scores samples.
-
-    Args:
-        model: The model.
-        metrics: The metrics to compute.
-        done: Scores that are known already, by sample.
-        folder: Where to save the restored frames, if anywhere.
-    """
+    """Restores and scores samples; `done` has scores that are known, `folder` gets the restored frames."""
 
     def __init__(
         self, model: Model, metrics: Sequence[Metric], done: dict[str, list[FrameScores]], folder: Path | None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -195,14 +196,11 @@ class Triplets(Dataset):
         if not folders:
             raise InputError(f"{self.root} has no triplets: expected folders of three images each.")
         for folder in folders:
-            yield Sample(folder.name, folder.name, (0.5,), self._loader(folder))
+            yield Sample(folder.name, folder.name, (0.5,), functools.partial(_load_triplet, folder))
 
-    @staticmethod
-    def _loader(folder: Path) -> Callable[[], SampleImages]:
-        def load() -> SampleImages:
-            paths = list_images(folder)
-            if len(paths) != 3:
-                raise InputError(f"{folder} has {len(paths)} images: a triplet has three.")
-            return image_loader(paths[0], paths[2], paths[1])()
 
-        return load
+def _load_triplet(folder: Path) -> SampleImages:
+    paths = list_images(folder)
+    if len(paths) != 3:
+        raise InputError(f"{folder} has {len(paths)} images: a triplet has three.")
+    return image_loader(paths[0], paths[2], paths[1])()

@@ -12,7 +12,19 @@ from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets.base import Dataset, Sample, SampleImages
 
 
-class TripletExtrapolation(Dataset):
+class _DerivedDataset(Dataset):
+    """A data set whose samples are made from those of another."""
+
+    def __init__(self, source: Dataset) -> None:
+        super().__init__(source.root, source.options)
+        self.name, self.mean_of_sequences, self._source = source.name, source.mean_of_sequences, source
+
+    @property
+    def expected_count(self) -> int | None:
+        return self._source.expected_count
+
+
+class TripletExtrapolation(_DerivedDataset):
     """A set of triplets whose last frame is restored from the two before it, as NCM measures extrapolation (table 2).
 
     The three frames stand at the times 0, 1 and, to be restored, 2.
@@ -21,20 +33,14 @@ class TripletExtrapolation(Dataset):
     extrapolation = True
 
     def __init__(self, triplets: Dataset) -> None:
-        super().__init__(triplets.root, triplets.options)
-        self.mean_of_sequences = triplets.mean_of_sequences
-        self._triplets = triplets
+        super().__init__(triplets)
         self.name = f"{triplets.name}-extrapolation"
         self.protocol = f"the last frame of the two before it, instead of: {triplets.protocol}"
 
-    @property
-    def expected_count(self) -> int | None:
-        return self._triplets.expected_count
-
     def samples(self) -> Iterator[Sample]:
-        for sample in self._triplets.samples():
+        for sample in self._source.samples():
             if sample.times != (0.5,):
-                raise UsageError(f"`extrapolate` needs triplets: {self._triplets.name} has none.")
+                raise UsageError(f"`extrapolate` needs triplets: {self._source.name} has none.")
             yield replace(sample, times=(2.0,), run=None, load=functools.partial(_load_for_extrapolation, sample.load))
 
 
@@ -43,25 +49,18 @@ def _load_for_extrapolation(load: Callable[[], SampleImages]) -> SampleImages:
     return SampleImages(images.first, images.truths[0], [images.second])
 
 
-class WithNeighbours(Dataset):
+class WithNeighbours(_DerivedDataset):
     """A set of consecutive frames whose samples include the input frames before and after their two."""
 
     uses_neighbours = True
 
     def __init__(self, dataset: Dataset) -> None:
-        super().__init__(dataset.root, dataset.options)
-        self.mean_of_sequences = dataset.mean_of_sequences
-        self._dataset = dataset
-        self.name = dataset.name
+        super().__init__(dataset)
         self.protocol = f"{dataset.protocol}; the given frames before and after the two are known as well"
-
-    @property
-    def expected_count(self) -> int | None:
-        return self._dataset.expected_count
 
     def samples(self) -> Iterator[Sample]:
         previous: Sample | None = None
-        for sample, following in itertools.pairwise(itertools.chain(self._dataset.samples(), (None,))):
+        for sample, following in itertools.pairwise(itertools.chain(self._source.samples(), (None,))):
             assert sample is not None
             before, after = (
                 side.load if side is not None and side.run is not None and side.run == sample.run else None
