@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Callable, Sequence
@@ -90,12 +91,8 @@ class BaseStreamEncoder:
 
 def _longest_b_run(types: Sequence[PictureType]) -> int:
     """The largest number of sent B frames without a sent frame of another type between them."""
-    longest = run = 0
-    for frame_type in types:
-        if frame_type != PictureType.NONE:
-            run = run + 1 if frame_type == PictureType.B else 0
-        longest = max(longest, run)
-    return longest
+    are_b = (frame_type == PictureType.B for frame_type in types if frame_type != PictureType.NONE)
+    return max((len(list(run)) for is_b, run in itertools.groupby(are_b) if is_b), default=0)
 
 
 def packet_checksums(path: Path) -> tuple[list[int], int]:

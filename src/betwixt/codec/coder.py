@@ -142,9 +142,7 @@ class _Inputs:
 class BFrameCoder:
     """Codes frames between two others.
 
-    Args:
-        network: The network with its weights and frozen probability tables.
-        weights: The hash of the weights, which is written into files.
+    `network` has its weights and frozen probability tables; `weights` is their hash, which is written into files.
     """
 
     def __init__(self, network: BFrameNetwork, weights: str) -> None:
@@ -178,15 +176,10 @@ class BFrameCoder:
         step: float,
         lmbda: float | None = None,
     ) -> tuple[bytes, av.VideoFrame]:
-        """The bits of a frame, and the frame that a decoder makes of them.
+        """The bits of a frame `truth` at 0 < t < 1, and the frame that a decoder makes of them.
 
-        Args:
-            first: The decoded frame before.
-            second: The decoded frame after.
-            truth: The true frame.
-            t: Its time, 0 < t < 1.
-            step: The quantizer's step, of samples in [0, 1].
-            lmbda: Lambda; None for the one that suits the step.
+        `first` and `second` are the decoded frames around it, `step` is the quantizer's, of samples in [0, 1], and
+        `lmbda` None chooses the lambda that suits the step.
 
         Raises:
             UsageError: if the network was trained for t = 1/2 alone, and t is another.

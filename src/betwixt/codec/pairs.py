@@ -20,11 +20,8 @@ from betwixt.runtime.synthesis import PairSynthesis, SourceFrame, Synthesizer
 class PairChain:
     """The pairs of successive frames of a base stream.
 
-    Args:
-        model: The model that makes the frames between them.
-        colour: The colour of the stream.
-        ticks: The time of each frame of the video, sent or not.
-        curved: Whether pairs are linked to the pairs beside them, for models that use neighbouring frames.
+    `ticks` has the time of each frame of the video, sent or not. With `curved`, pairs are linked to the pairs beside
+    them, for models that use neighbouring frames.
     """
 
     def __init__(self, model: Interpolator, colour: Colour, ticks: Sequence[int], curved: bool) -> None:

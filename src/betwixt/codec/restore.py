@@ -52,15 +52,8 @@ class _MakeStep:
 class FrameRestorer:
     """Restores the frames of an encoded video.
 
-    Args:
-        reader: The encoded file.
-        data: Its restore data.
-        damaged: The numbers of the coded B frames whose payload is damaged.
-        model: The model that synthesizes.
-        coder: The network that codes B frames; None in bit-free mode.
-        threads: The number of threads.
-        resumed_frames: How many frames an earlier run has encoded, from the first on: they are not made again.
-        noted: The numbers of those among them that were "differing" or "undecodable".
+    `damaged` has the numbers of the coded B frames whose payload is damaged. The first `resumed_frames` frames, which an
+    earlier run has encoded, are not made again; `noted` has those among them that were "differing" or "undecodable".
     """
 
     def __init__(
@@ -139,11 +132,9 @@ class FrameRestorer:
     # -- making frames
 
     def _execute(self, step: RestoredFrame | _MakeStep | StreamPacket) -> list[RestoredFrame] | StreamPacket:
-        if isinstance(step, StreamPacket):
-            return step
-        if isinstance(step, RestoredFrame):
-            return [step]
-        return [self._make(step, number) for number in range(step.left + 1, step.right)]
+        if isinstance(step, _MakeStep):
+            return [self._make(step, number) for number in range(step.left + 1, step.right)]
+        return [step] if isinstance(step, RestoredFrame) else step
 
     def _make(self, step: _MakeStep, number: int) -> RestoredFrame:
         data = self._data

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from betwixt.backends.devices import check_device, check_precision
 from betwixt.errors import InputError, UsageError
@@ -110,18 +111,18 @@ def _measure_conversion(
 
 def _measure_in_own_process(request: BenchmarkRequest, name: str, size: tuple[int, int]) -> Cost:
     """The cost of a model, measured in a process of its own, so that the peak memory is this model's alone."""
-    has_network = model_info(name).has_network
+    options: dict[str, Any] = {}
+    if model_info(name).has_network:
+        options = {"device": request.device, "precision": request.precision, "weights": request.weights}
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         future = pool.submit(
             measure_cost,
             name,
             *size,
-            device=request.device if has_network else "auto",
             runtime=request.runtime,
-            precision=request.precision if has_network else "auto",
-            weights=request.weights if has_network else None,
             threads=request.threads,
             runs=request.runs,
+            **options,
         )
         try:
             return future.result()

@@ -93,7 +93,8 @@ def compare_with_minterpolate(
         options += ["--weights", str(weights)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source, (width, height) = _prepare_clip(clip, folder / "in.mp4", size, seconds)
+        source = folder / "in.mp4"
+        width, height = _prepare_clip(clip, source, size, seconds)
         speeds = []
         for number in range(rounds):
             began = time.monotonic()
@@ -177,10 +178,8 @@ def _last_line(text: str) -> str:
     return (text.strip().splitlines() or ["it failed without a message"])[-1]
 
 
-def _prepare_clip(
-    clip: Path, target: Path, size: tuple[int, int] | None, seconds: float | None
-) -> tuple[Path, tuple[int, int]]:
-    """The first seconds of a clip, scaled if a size is given, as H.264 without sound; the file and its size."""
+def _prepare_clip(clip: Path, target: Path, size: tuple[int, int] | None, seconds: float | None) -> tuple[int, int]:
+    """Write the first seconds of a clip, scaled if a size is given, as H.264 without sound; returns the frame size."""
     try:
         with av.open(str(clip)) as source, av.open(str(target), "w") as out:
             stream = source.streams.video[0]
@@ -195,6 +194,6 @@ def _prepare_clip(
                 scaled.pts, scaled.time_base = number, 1 / rate
                 out.mux(copy.encode(scaled))
             out.mux(copy.encode(None))
-            return target, (copy.width, copy.height)
+            return copy.width, copy.height
     except (av.error.FFmpegError, IndexError):
         raise InputError(f"{clip} is not a video that can be read.") from None

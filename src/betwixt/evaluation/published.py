@@ -54,19 +54,15 @@ class PublishedFigure:
 
 
 @cache
-def _read_figures() -> tuple[PublishedFigure, ...]:
-    text = files("betwixt.evaluation").joinpath("published.csv").read_text(encoding="utf-8")
-    rows: Any = csv.DictReader(text.splitlines())
-    return tuple(PublishedFigure(**{**row, "printed": row["value"], "value": float(row["value"])}) for row in rows)
-
-
-def published_figures() -> list[PublishedFigure]:
+def published_figures() -> tuple[PublishedFigure, ...]:
     """All published figures, paper by paper, table by table.
 
     >>> published_figures()[0].method
     'RIFE'
     """
-    return list(_read_figures())
+    text = files("betwixt.evaluation").joinpath("published.csv").read_text(encoding="utf-8")
+    rows: Any = csv.DictReader(text.splitlines())
+    return tuple(PublishedFigure(**{**row, "printed": row["value"], "value": float(row["value"])}) for row in rows)
 
 
 def find_published_figures(dataset: str, metrics: Iterable[str]) -> list[PublishedFigure]:
@@ -76,4 +72,4 @@ def find_published_figures(dataset: str, metrics: Iterable[str]) -> list[Publish
     [('RIFE', '1.96'), ('RIFE', '1.956')]
     """
     wanted = set(metrics)
-    return [figure for figure in _read_figures() if figure.dataset == dataset and figure.metric in wanted]
+    return [figure for figure in published_figures() if figure.dataset == dataset and figure.metric in wanted]

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from betwixt.backends.devices import check_device, check_precision
-from betwixt.errors import InputError, OutputError, UsageError
+from betwixt.errors import OutputError, UsageError
 from betwixt.evaluation.cost import device_of
-from betwixt.evaluation.datasets import Dataset, DatasetOptions, open_dataset
+from betwixt.evaluation.datasets import Dataset, DatasetOptions, open_dataset, read_list_file
 from betwixt.evaluation.log import EvaluationLog
 from betwixt.evaluation.metrics import DEFAULT_METRICS, Metric, select_metrics
 from betwixt.evaluation.report import (
@@ -115,7 +115,7 @@ def run_evaluation(
     options = DatasetOptions(request.clean, request.stride, request.extrapolate, request.paths)
     dataset = open_dataset(request.dataset, request.root, options)
     metrics = select_metrics(request.metrics, request.lpips_weights)
-    ids = None if request.ids is None else _read_ids(request.ids)
+    ids = None if request.ids is None else read_list_file(request.ids)
     _check(request)
     models = {name: _load(request, name) for name in request.models}
     for model in models.values():
@@ -193,18 +193,6 @@ def _check(request: EvaluationRequest) -> None:
         raise OutputError(f"The folder {request.save_frames.parent} does not exist: create it first.")
 
 
-def _read_ids(path: Path) -> list[str]:
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError):
-        raise InputError(
-            f"{path} cannot be read: it should be a text file with one sample name in each line."
-        ) from None
-    if not names:
-        raise InputError(f"{path} names no sample.")
-    return names
-
-
 def _load(request: EvaluationRequest, name: str) -> Model:
     info = model_info(name)
     if info.sequences_only and not info.has_network:
@@ -262,13 +250,11 @@ def _write(request: EvaluationRequest, result: EvaluationResult, models: list[Mo
     evaluations = [evaluation for evaluation, _ in result.evaluations]
     if request.csv is not None:
         write_sequence_table(request.csv, evaluations)
-        result.written.append(request.csv)
     if request.frames_csv is not None:
         write_frame_table(request.frames_csv, evaluations)
-        result.written.append(request.frames_csv)
     if request.json is not None:
         write_atomically(request.json, result.json)
-        result.written.append(request.json)
+    result.written += [path for path in (request.csv, request.frames_csv, request.json) if path is not None]
     if request.sheet is not None:
         metric = "psnr" if "psnr" in evaluations[0].metrics else evaluations[0].metrics[0]
         for model, evaluation in zip(models, evaluations, strict=True):

@@ -102,8 +102,3 @@ class Evaluation:
         for row in self.rows:
             groups.setdefault(row.group, []).append(row)
         return groups
-
-    def worst(self, count: int, metric: str, *, lower_is_worse: bool = True) -> list[FrameScores]:
-        """The rows with the worst scores, the worst first."""
-        ordered = sorted(self.rows, key=lambda row: row.scores[metric], reverse=not lower_is_worse)
-        return ordered[:count]

@@ -221,48 +221,47 @@ def _restore_runs(
 ) -> Iterator[tuple[Sample, SampleImages | SkippedSample, list[Image]]]:
     """Restore run after run; a run ends early where a sample cannot be read."""
     begun: deque[tuple[Sample, SampleImages]] = deque()
-    pushed_back: deque[Sample] = deque()
-
-    while (sample := pushed_back.popleft() if pushed_back else next(samples, None)) is not None:
-        if sample.run is None:
-            # A sample that cannot be read belongs to no run; any other sample without a run is a wrong data set.
-            try:
-                sample.load()
-            except InputError as error:
-                yield sample, SkippedSample(sample.name, str(error)), []
-                continue
-            raise _needs_sequences(model)
-        unreadable: list[tuple[Sample, SkippedSample]] = []
-
-        def run_images(
-            first: Sample = sample, unreadable: list[tuple[Sample, SkippedSample]] = unreadable
-        ) -> Iterator[Image8]:
-            current: Sample | None = first
-            while current is not None and current.run == first.run:
+    for run, group in itertools.groupby(samples, key=lambda sample: sample.run):
+        for first in group:
+            if run is None:
+                # A sample that cannot be read belongs to no run; any other sample without a run is a wrong data set.
                 try:
-                    images = current.load()
+                    first.load()
                 except InputError as error:
-                    unreadable.append((current, SkippedSample(current.name, str(error))))
-                    return
-                if current is first:
-                    yield images.first
-                begun.append((current, images))
-                yield images.second
-                current = next(samples, None)
-            if current is not None:
-                pushed_back.append(current)
+                    yield first, SkippedSample(first.name, str(error)), []
+                    continue
+                raise _needs_sequences(model)
+            unreadable: list[tuple[Sample, SkippedSample]] = []
+            try:
+                for frame in model.between(_run_images(first, group, begun, unreadable)):
+                    yield *begun.popleft(), [frame]
+            except (cv2.error, ValueError) as error:
+                # The filter rejects images that are too small or that change their size within the run.
+                reason = f"{model.name} cannot restore it: {_one_line(error)}"
+                while begun:
+                    failed, _ = begun.popleft()
+                    yield failed, SkippedSample(failed.name, reason), []
+            for failed, skipped in unreadable:
+                yield failed, skipped, []
 
+
+def _run_images(
+    first: Sample,
+    others: Iterator[Sample],
+    begun: deque[tuple[Sample, SampleImages]],
+    unreadable: list[tuple[Sample, SkippedSample]],
+) -> Iterator[Image8]:
+    """The input images of a run up to the first sample that cannot be read; samples are added to the last two lists."""
+    for sample in itertools.chain((first,), others):
         try:
-            for frame in model.between(run_images()):
-                yield *begun.popleft(), [frame]
-        except (cv2.error, ValueError) as error:
-            # The filter rejects images that are too small or that change their size within the run.
-            reason = f"{model.name} cannot restore it: {_one_line(error)}"
-            while begun:
-                failed, _ = begun.popleft()
-                yield failed, SkippedSample(failed.name, reason), []
-        for failed, skipped in unreadable:
-            yield failed, skipped, []
+            images = sample.load()
+        except InputError as error:
+            unreadable.append((sample, SkippedSample(sample.name, str(error))))
+            return
+        if sample is first:
+            yield images.first
+        begun.append((sample, images))
+        yield images.second
 
 
 def _flicker(sample: Sample, images: SampleImages, frames: list[Image]) -> float:

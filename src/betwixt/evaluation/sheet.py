@@ -48,7 +48,8 @@ def write_sheet(
         OutputError: if it cannot be written.
     """
     check_sheet_path(path)
-    worst = evaluation.worst(count, metric, lower_is_worse=METRICS[metric].better == "higher")
+    lower_is_better = METRICS[metric].better == "lower"
+    worst = sorted(evaluation.rows, key=lambda row: row.scores[metric], reverse=lower_is_better)[:count]
     ranks = {(row.sample, row.t): rank for rank, row in enumerate(worst)}
     rows: dict[int, _Row] = {}
     for sample, images, frames in restore_samples(model, dataset, {row.sample for row in worst}):

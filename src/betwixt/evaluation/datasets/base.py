@@ -162,7 +162,7 @@ def last_number(text: str) -> int:
 
 
 def read_list_file(path: Path) -> list[str]:
-    """The lines of a list file that are not blank.
+    """The lines of a text file, such as a data set's list of samples, that are not blank.
 
     Raises:
         InputError: if the file cannot be read or is empty.
@@ -170,8 +170,8 @@ def read_list_file(path: Path) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path} cannot be read: the data set's own list file belongs there.") from None
+        raise InputError(f"{path} cannot be read: it should be a text file with a sample in each line.") from None
     lines = [line.strip() for line in text.replace("\0", " ").splitlines() if line.strip()]
     if not lines:
-        raise InputError(f"{path} is empty: the data set's own list file belongs there.")
+        raise InputError(f"{path} is empty: it should have a sample in each line.")
     return lines

@@ -44,12 +44,8 @@ class _Videos(Dataset):
             if len(window) == 3:
                 first, truth, second = window
                 images = SampleImages(first, second, [truth])
-                yield Sample(f"{name}/{number - 1:06d}", name, (0.5,), functools.partial(_identity, images), run=name)
+                yield Sample(f"{name}/{number - 1:06d}", name, (0.5,), lambda images=images: images, run=name)
                 window = [second]
-
-
-def _identity(images: SampleImages) -> SampleImages:
-    return images
 
 
 def _decode(path: Path, max_frames: int | None, *, convert: bool = True) -> Iterator[Image8]:
