@@ -52,8 +52,8 @@ class _MakeStep:
 class FrameRestorer:
     """Restores the frames of an encoded video.
 
-    `damaged` has the numbers of the coded B frames whose payload is damaged. The first `resumed_frames` frames, which an
-    earlier run has encoded, are not made again; `noted` has those among them that were "differing" or "undecodable".
+    `damaged` has the numbers of the coded B frames whose payload is damaged. An earlier run has encoded the first
+    `resumed_frames` frames, which are not made again; `noted` has those of them that were "differing" or "undecodable".
     """
 
     def __init__(
