@@ -62,8 +62,7 @@ class BFrameMaker:
 
     model: Interpolator
     coder: BFrameCoder | None  # the network that codes B frames; None in bit-free mode
-    step: float | None
-    """The quantizer's step of that network, of samples in [0, 255]; None to follow the base stream's quality."""
+    step: float | None  # its quantizer's step, of samples in [0, 255]; None to follow the base stream's quality
     threads: int
 
     def make(
@@ -140,9 +139,8 @@ class BFrameMaker:
         span = ticks[interval.right] - ticks[interval.left]
         times = [Fraction(ticks[number] - ticks[interval.left], span) for number in interval.between]
         synthesized = work.pair.synthesize(times)
-        ends = [mean_squared_error(first.video, work.truths[interval.left])]
-        ends.append(mean_squared_error(second.video, work.truths[interval.right]))
-        sent_error = sum(ends) / 2
+        left_error = mean_squared_error(first.video, work.truths[interval.left])
+        sent_error = (left_error + mean_squared_error(second.video, work.truths[interval.right])) / 2
         results = []
         for number, t, frame in zip(interval.between, times, synthesized, strict=True):
             error, coded = mean_squared_error(frame, work.truths[number]), None

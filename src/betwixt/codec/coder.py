@@ -68,10 +68,7 @@ _MAX_HYPER_SYMBOL, _MAX_LATENT_SYMBOL = 1000, 30000
 
 
 def load_coder(weights: str | Path | None = None) -> BFrameCoder:
-    """The coder of B frames with its weights.
-
-    Args:
-        weights: A weights file; None for the one that comes with Betwixt or is installed.
+    """The coder of B frames with its weights: those of a file, or of the one that comes with Betwixt or is installed.
 
     Raises:
         UsageError: if there are no weights, or PyTorch or constriction is missing.

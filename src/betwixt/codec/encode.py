@@ -79,8 +79,7 @@ class Encoded:
     size: int  # size of the file, in bytes
     base_size: int  # size of the base stream's packets, in bytes
     record_size: int  # size of the restore data, in bytes, the network's bits included
-    psnr: float | None
-    """Mean PSNR of the B frames that are not sent, in dB over all planes; None if it was not measured."""
+    psnr: float | None  # mean PSNR of the B frames that are not sent, in dB, all planes; None if not measured
     worst: float | None  # the lowest PSNR of these
     seconds: float  # how long the encoding took
     base_seconds: float  # how long the base encoder took in the last round
@@ -307,9 +306,8 @@ class _Encoding:
     ) -> tuple[VideoWriter, list[BFrameResult], int, float]:
         """Encode the base stream until every B frame that is not sent reaches the floor; `sent` is updated.
 
-        Returns:
-            The writer of the base stream, the B frames that are not sent (if they are measured), the number of rounds,
-            and the seconds of the last round's encoding.
+        Returns the writer of the base stream, the B frames that are not sent (if they are measured), the number of
+        rounds, and the seconds of the last round's encoding.
         """
         encoding, making = (functools.partial(self.progress, stage) for stage in ("encoding", "making B frames"))
         rounds = 0

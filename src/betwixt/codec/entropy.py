@@ -111,7 +111,7 @@ def _to_frequencies(probabilities: NDArray[np.float64]) -> NDArray[np.int32]:
     """Integer 65536ths that add up to 65536, none of them 0."""
     shares = probabilities / probabilities.sum() * (_TOTAL_FREQUENCY - len(probabilities))
     frequencies = 1 + np.floor(shares).astype(np.int64)
-    # What rounding down left over goes to those that lost most by it.
+    # The remainder goes to the entries that rounding down reduced most.
     remainder = _TOTAL_FREQUENCY - frequencies.sum()
     frequencies[np.argsort(np.floor(shares) - shares, kind="stable")[:remainder]] += 1
     return np.asarray(frequencies, np.int32)
@@ -222,10 +222,8 @@ class LatentEntropyModel(nn.Module):
     def forward(self, y: Tensor, reference: Tensor, step_feature: Tensor) -> tuple[Tensor, Tensor]:
         """In training: the latents as the decoder will have them, and the bits of each sample, (N,).
 
-        Args:
-            y: (N, M, h, w), in steps of the quantizer.
-            reference: (N, C, h, w), the reference features.
-            step_feature: (N, 1, 1, 1), see `BFrameNetwork.step_feature`.
+        `y` (N, M, h, w) is in steps of the quantizer, `reference` (N, C, h, w) has the reference features, and
+        `step_feature` (N, 1, 1, 1) is that of `BFrameNetwork`.
         """
         z = self.hyper_latents(y)
         noisy_z = z + torch.rand_like(z) - 0.5

@@ -1,9 +1,9 @@
 """Fixed-point networks, which give the same numbers on every machine.
 
-A range decoder loses its way for good if one probability differs from the encoder's in its last bit, and convolutions
-in floating point do differ between processors, libraries and numbers of threads. So everything that probabilities
-depend on is computed with integers (Balle, Johnston, Minnen: Integer networks for data compression with latent-variable
-models, ICLR 2019):
+If one probability differs from the encoder's in its last bit, a range decoder reads wrong symbols from there on, and
+floating-point convolutions do differ between processors, libraries and numbers of threads. So everything that
+probabilities depend on is computed with integers (Balle, Johnston, Minnen: Integer networks for data compression with
+latent-variable models, ICLR 2019):
 
     activations   multiples of 1/16 in [-32, 32]       10 bits
     weights       multiples of 1/256 in [-4, 4]        11 bits

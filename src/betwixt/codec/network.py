@@ -18,10 +18,10 @@ Shapes, for frames (N, 3, H, W), sides multiples of 32:
     C0 C1 C2  (N, 16 24 32, ..)     contexts at 1, 1/2, 1/4
     latents   (N, 192, H/8, W/8)    of the frame
 
-It follows the paper (NCM, appendix C; DCVC and TCM, which it builds on) in the four parts, motion predicted without
-bits, the teacher's motion from the true frame as what to code, contexts at three scales by the compressed flows, the
-frame generator, and the loss of equation 9. Where the paper is silent, or where a network that trains for minutes needs
-it, this was chosen:
+It follows the paper (NCM, appendix C, which builds on DCVC and TCM) in these parts: motion is predicted without bits,
+the teacher finds the motion to code from the true frame, contexts at three scales are warped by the compressed flows, a
+generator makes the frame, and the loss is equation 9. Where the paper says nothing, or where a network that trains for
+minutes needs it, this was chosen:
 
 - The prediction is subtracted, and the residual is transformed by an 8x8 discrete cosine transform of three
   decorrelated colour channels. The contextual encoder and decoder add what they learn, and begin at zero. So the
@@ -95,8 +95,7 @@ def step_feature_from_code(code: int) -> float:
 class CodecConfig:
     """Hyper-parameters."""
 
-    predictor: str = "compact"
-    """The interpolation network: "compact", or one with a teacher of its own: "rife", "ncm-base"."""
+    predictor: str = "compact"  # or an interpolation network with a teacher of its own: "rife", "ncm-base"
     context_channels: tuple[int, int, int] = (16, 24, 32)  # channels of the contexts at 1, 1/2 and 1/4
     feature_channels: tuple[int, int, int] = (12, 24, 32)  # channels of each frame's features at these scales
     width: int = 64  # channels of the contextual encoder and decoder at 1/8
@@ -399,7 +398,7 @@ class _Transform(nn.Module):
 
 
 class _ContextualEncoder(nn.Module):
-    """What the latents carry, by means of the contexts, beyond the residual; begins at zero."""
+    """What the contexts let the latents carry beyond the residual's coefficients; its output starts at zero."""
 
     def __init__(self, config: CodecConfig, latents: int) -> None:
         super().__init__()
@@ -552,13 +551,8 @@ class BFrameNetwork(nn.Module):
     ) -> Reconstruction:
         """Code and decode frames; noise replaces quantization where bits are counted.
 
-        Args:
-            frame0: (N, 3, H, W), RGB in [0, 1], as the base decoder gives it; sides are multiples of 32.
-            frame1: (N, 3, H, W), as `frame0`.
-            t: (N, 1, 1, 1), in (0, 1).
-            truth: (N, 3, H, W), the true frame t.
-            searched: Search results for the predictor and its teacher.
-            step: (N, 1, 1, 1), of samples in [0, 1].
+        Frames are (N, 3, H, W), RGB in [0, 1], with sides that are multiples of 32; `t`, in (0, 1), and `step`, of
+        samples in [0, 1], are (N, 1, 1, 1). `searched` has the search results for the predictor and its teacher.
         """
         reference = self.look(torch.cat([_quantized_luma(frame) for frame in (frame0, frame1)], dim=1))
         step_feature = self.step_feature(step)

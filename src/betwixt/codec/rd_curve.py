@@ -89,10 +89,7 @@ class _Clip:
 def measure_rd_curves(
     request: CurveRequest, progress: Callable[[str], None] = lambda text: None
 ) -> tuple[list[CurvePoint], list[str]]:
-    """Measure, and write table, plot, comparison images and report.
-
-    Returns:
-        All points of the table, and notices.
+    """Measure, and write table, plot, comparison images and report; returns all points of the table, and notices.
 
     Raises:
         UsageError: for arguments that are wrong, or a library that is missing.

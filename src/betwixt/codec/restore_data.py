@@ -136,9 +136,7 @@ def pack(data: RestoreData) -> bytes:
 def unpack(content: bytes, name: str) -> tuple[RestoreData, list[int]]:
     """Restore data from bytes, and the numbers of the coded B frames whose payload is damaged (`coded` lacks them).
 
-    Args:
-        content: What `pack` made, as found in a file.
-        name: The file's name, for messages.
+    `name` is the file's, for messages.
 
     Raises:
         InputError: if it was made by another version of the format, or is damaged.
@@ -149,9 +147,14 @@ def unpack(content: bytes, name: str) -> tuple[RestoreData, list[int]]:
     body = content[_HEAD.size : _HEAD.size + length]
     is_intact = len(body) == length and zlib.crc32(body) == checksum
     if version != FORMAT:
-        # With a flipped bit in the version alone, the body is one that this version reads.
-        if is_intact and _is_readable(body):
-            raise _damaged(name)
+        if is_intact:
+            # With a flipped bit in the version alone, the body is one that this version reads.
+            try:
+                _read(body, b"")
+            except _PARSE_ERRORS:
+                pass
+            else:
+                raise _damaged(name)
         raise InputError(
             f"{name} has restore data of version {version}, and this Betwixt reads version {FORMAT}: "
             f"decode it with the Betwixt that made it{', or a newer one' if version > FORMAT else ''}."
@@ -165,14 +168,6 @@ def unpack(content: bytes, name: str) -> tuple[RestoreData, list[int]]:
         raise InputError(
             f"{name} has restore data that this Betwixt does not understand: decode it with the Betwixt that made it."
         ) from None
-
-
-def _is_readable(body: bytes) -> bool:
-    try:
-        _read(body, b"")
-    except _PARSE_ERRORS:
-        return False
-    return True
 
 
 def _damaged(name: str) -> InputError:

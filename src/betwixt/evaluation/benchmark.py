@@ -163,7 +163,7 @@ def _check(request: BenchmarkRequest) -> None:
             raise UsageError("`no_encoder` belongs to `end_to_end`.")
     if request.seconds is not None and request.seconds <= 0:
         raise UsageError(f"`seconds={request.seconds:g}` leaves nothing of the clip.")
-    check_outputs([path for path in (request.json, request.record) if path is not None])
+    check_outputs((request.json, request.record))
     if request.record is not None:
         read_table(request.record, _COST_KEY if request.end_to_end is None else _END_TO_END_KEY)
 

@@ -141,19 +141,10 @@ def measure_cost(
     runs: int = 10,
     max_seconds: float = 20.0,
 ) -> Cost:
-    """Measure a model.
+    """Measure a model on frames of a size; `device`, `runtime`, `precision` and `weights` are as in `load_model`.
 
-    Args:
-        name: The model; a network needs no trained weights for this.
-        width: Width of the frames.
-        height: Height of the frames.
-        device: "auto", "cpu", "cuda", ..
-        runtime: "auto", "torch", "openvino" or "native".
-        precision: The precision of a network, as in `load_model`; "auto" for its default.
-        weights: A weights file, to time the trained network.
-        threads: CPU threads; 0 for one for each core.
-        runs: How often to time it, at least three times.
-        max_seconds: Stop after about this time, if at least three runs are done.
+    A network needs no trained weights for this. It is timed `runs` times, but at least three times, and then no longer
+    than about `max_seconds`. `threads` 0 is one for each core.
 
     Raises:
         UsageError: if the model does not run this way.

@@ -64,17 +64,9 @@ def compare_with_minterpolate(
 ) -> EndToEndResult:
     """Convert a clip with Betwixt and with minterpolate, in turns.
 
-    Args:
-        clip: A video.
-        model: Betwixt's model.
-        size: Width and height to scale the clip to first; None for its own.
-        seconds: Use only this much of the clip; None for all.
-        rounds: How often each converts it.
-        encode: Whether the frames are encoded; otherwise they are made and discarded.
-        device: Where Betwixt's model runs.
-        threads: Betwixt's threads; 0 for one for each core.
-        weights: A weights file for Betwixt's model.
-        progress: Called after each round with its number and the new frames per second of both.
+    The clip is first cut to its first `seconds` and scaled to `size` (width, height). Without `encode`, frames are made
+    and discarded. `device`, `threads` and `weights` are for Betwixt's model. `progress` is called after each round with
+    its number and the new frames per second of both.
 
     Raises:
         UsageError: if ffmpeg is not on the PATH.
@@ -125,15 +117,9 @@ def compare_with_minterpolate(
 
 
 def convert(source: Path, target: Path | None, *options: str) -> dict[str, Any]:
-    """Double a clip's frame rate with `betwixt interpolate` in a process of its own.
+    """Double a clip's frame rate with `betwixt interpolate` in a process of its own; returns the summary it prints.
 
-    Args:
-        source: The clip.
-        target: The output; None discards the frames.
-        options: More options of the command.
-
-    Returns:
-        The summary that the command prints as JSON.
+    Without `target`, the frames are discarded. `options` are more options of the command.
     """
     command = [sys.executable, "-m", "betwixt.cli", "interpolate", str(source), "-" if target is None else str(target)]
     command += ["--json", "--overwrite", *options]

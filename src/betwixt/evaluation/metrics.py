@@ -196,12 +196,9 @@ def flicker(frames: Sequence[Image], truths: Sequence[Image8]) -> float:
     frames, a model cannot gain by a motion of its own; the true frames themselves score what grain, changes of light
     and errors of the flow leave. It is the warping error of Lai et al. with the mean absolute difference.
 
-    Args:
-        frames: At least two frames in time order (first, predictions.., second), each (H, W, 3) float32 in [0, 1].
-        truths: The true frames at the same times, uint8.
-
-    Returns:
-        The mean over successive pairs of the mean absolute difference over visible pixels.
+    `frames` are at least two in time order (first, predictions.., second), (H, W, 3) float32 in [0, 1]; `truths` are
+    the true frames at the same times, uint8. The score is the mean over successive pairs of the mean absolute
+    difference over visible pixels.
     """
     grey = [cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY) for frame in truths]
     dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)

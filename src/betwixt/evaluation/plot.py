@@ -46,10 +46,7 @@ def read_quality(path: Path, dataset: str, metric: str) -> dict[str, float]:
 
 
 def draw_plot(path: Path, points: Sequence[PlotPoint], *, title: str, metric: str) -> list[Path]:
-    """Draw the plot as `path` with the suffixes .svg and .png.
-
-    Returns:
-        The files written.
+    """Draw the plot as `path` with the suffixes .svg and .png; returns the files written.
 
     Raises:
         UsageError: if matplotlib is not installed, or there is nothing to draw.

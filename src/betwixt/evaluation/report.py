@@ -31,11 +31,16 @@ class Context:
     precision: str = ""  # the precision that a network computes in; "" for a model without a network
 
 
-def check_outputs(outputs: Sequence[Path]) -> None:
-    """Raise UsageError if two outputs are one file, OutputError if one cannot be written."""
-    if len({path.resolve() for path in outputs}) != len(outputs):
+def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path | None] = ()) -> None:
+    """Raise UsageError if two outputs are one file or one is an input, OutputError if one cannot be written."""
+    paths = [path for path in outputs if path is not None]
+    targets = {path.resolve() for path in paths}
+    if len(targets) != len(paths):
         raise UsageError("Two outputs have the same name: give each a file of its own.")
-    for path in outputs:
+    for source in inputs:
+        if source is not None and source.resolve() in targets:
+            raise UsageError(f"{source} is an input: give the output another name.")
+    for path in paths:
         check_output(path, None, overwrite=True)
 
 

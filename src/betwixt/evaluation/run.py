@@ -85,13 +85,11 @@ class EvaluationRequest:
 
 @dataclass
 class EvaluationResult:
-    """The outcome of an evaluation."""
+    """The scores of each model, the published figures beside them by model (if requested), and the written files."""
 
     evaluations: list[tuple[Evaluation, Context]] = field(default_factory=list)
-    """The scores of each model, with the conditions of the measurement."""
     comparisons: dict[str, list[FigureComparison]] = field(default_factory=dict)
-    """By model, the published figures beside the measured ones; empty if not requested."""
-    written: list[Path] = field(default_factory=list)  # the files that were written
+    written: list[Path] = field(default_factory=list)
 
     @property
     def json(self) -> str:
@@ -104,9 +102,7 @@ def run_evaluation(
 ) -> EvaluationResult:
     """Evaluate models. Everything that can be checked is checked before the first frame is restored.
 
-    Args:
-        request: What to evaluate.
-        progress: Called with the model's name and the numbers of samples done and in total; None if unknown.
+    `progress` is called with the model's name and the numbers of samples done and in total; None if unknown.
 
     Raises:
         BetwixtError: if the request cannot be fulfilled.
@@ -179,14 +175,8 @@ def _check(request: EvaluationRequest) -> None:
         raise UsageError("`record` is for scores of whole sets: leave it out with `limit` and `ids`.")
     if request.sheet is not None:
         check_sheet_path(request.sheet)
-    outputs = [
-        p for p in (request.csv, request.frames_csv, request.json, request.record, request.sheet) if p is not None
-    ]
-    targets = {path.resolve() for path in outputs}
-    for source in (request.ids, request.weights, request.root):
-        if source is not None and source.resolve() in targets:
-            raise UsageError(f"{source} is an input: give the output another name.")
-    check_outputs(outputs)
+    outputs = (request.csv, request.frames_csv, request.json, request.record, request.sheet)
+    check_outputs(outputs, inputs=(request.ids, request.weights, request.root))
     if request.record is not None:
         read_table(request.record, QUALITY_KEY)
     if request.save_frames is not None and not request.save_frames.parent.is_dir():

@@ -26,9 +26,7 @@ def summarize(values: Sequence[float], groups: Sequence[str]) -> SampleStatistic
     Frames of one sequence resemble each other, so whole sequences are resampled where there are at least two and any
     has several samples; otherwise single samples are. The interval of one sample is that sample.
 
-    Args:
-        values: One score for each sample.
-        groups: The sequence of each sample.
+    `values` has one score for each sample, `groups` the sequence of each.
     """
     scores = np.asarray(values, np.float64)
     if not len(scores):

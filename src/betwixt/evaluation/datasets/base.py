@@ -37,10 +37,8 @@ class Sample:
 
     name: str  # unique in the data set, and the same each time the set is read
     group: str  # the sequence or class that the sample belongs to, for tables by sequence
-    times: tuple[float, ...]
-    """0 < t < 1 for interpolation; 2 for the frame as far after the second as the second is after the first."""
-    load: Callable[[], SampleImages] = field(repr=False, compare=False)
-    """Reads the images; raises InputError if they are missing or damaged."""
+    times: tuple[float, ...]  # between 0 (first) and 1 (second) to interpolate; 2, as far again, to extrapolate
+    load: Callable[[], SampleImages] = field(repr=False, compare=False)  # raises InputError if missing or damaged
     run: str | None = None
     """The run of consecutive samples that this one belongs to, if any. The second frame of each sample of a run is the
     first frame of the next, as methods that work on sequences (minterpolate) need it."""
@@ -52,10 +50,8 @@ class DatasetOptions:
 
     clean: bool = False  # ucf101: leave out the samples that the NCM paper found to have duplicate frames
     stride: int = 1  # frames: the distance of the two input frames from the middle one
-    extrapolate: bool = False
-    """Sets of triplets: restore the last frame from the first and the middle one (NCM, section 4)."""
-    paths: str = "straight"
-    """"curved": sets of consecutive frames also give models the input frames before and after the two."""
+    extrapolate: bool = False  # triplets: restore the last frame from the first and the middle one (NCM, section 4)
+    paths: str = "straight"  # "curved": models also get the input frames before and after the two
 
 
 class Dataset(ABC):
@@ -63,12 +59,10 @@ class Dataset(ABC):
 
     name: str  # the name to choose it by
     protocol: str  # one line: which frames are input, which are restored, and where that is stated
-    published_count: int | None = None
-    """The number of frames to restore in the published set; None where a set has no fixed size."""
+    published_count: int | None = None  # frames to restore in the published set; None if it has no fixed size
     extrapolation: bool = False  # whether the frames to restore come after the second frame
     mean_of_sequences: bool = False  # whether the score is the mean of the sequences' means, not of all frames
-    consecutive: bool = False
-    """Whether samples are the middles of consecutive frames, so that a sequence can be processed as one."""
+    consecutive: bool = False  # whether samples overlap, so that a sequence can be processed as one
     uses_neighbours: bool = False  # whether samples include the frames before and after the two
 
     def __init__(self, root: Path, options: DatasetOptions) -> None:

@@ -43,8 +43,8 @@ class _Videos(Dataset):
             window.append(image)
             if len(window) == 3:
                 first, truth, second = window
-                images = SampleImages(first, second, [truth])
-                yield Sample(f"{name}/{number - 1:06d}", name, (0.5,), lambda images=images: images, run=name)
+                load = functools.partial(SampleImages, first, second, [truth])
+                yield Sample(f"{name}/{number - 1:06d}", name, (0.5,), load, run=name)
                 window = [second]
 
 
