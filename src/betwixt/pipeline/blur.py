@@ -45,7 +45,7 @@ from betwixt.media.timeline import Clock
 from betwixt.media.transfer import transfer_of
 from betwixt.models.base import check_interpolates
 from betwixt.pipeline.channel import Stopped
-from betwixt.pipeline.director import ConversionContext, Director, Step, SynthesisTask
+from betwixt.pipeline.director import Director, Step, SynthesisTask
 from betwixt.pipeline.job import Job, Plan
 from betwixt.pipeline.options import BLUR, BlurOptions, Number, takes_options
 from betwixt.pipeline.planner import MarkedFrame, ShowStep
@@ -197,19 +197,19 @@ class BlurJob(Job):
 class _BlurDirector(Director):
     """Yields an output frame as soon as its whole exposure is read."""
 
-    def __init__(self, shutter: _Shutter, context: ConversionContext, chunk: int) -> None:
-        super().__init__(context, chunk)
-        self._shutter = shutter
-        self._interval = 1 / context.rates.sampling
-        self._opens = shutter.phase / 360 * self._interval
-        self._closes = self._opens + shutter.angle / 360 * self._interval
+    def __init__(self, job: BlurJob, chunk: int) -> None:
+        super().__init__(job, chunk)
+        self._shutter = job.shutter
+        self._interval = 1 / job.rates.sampling
+        self._opens = job.shutter.phase / 360 * self._interval
+        self._closes = self._opens + job.shutter.angle / 360 * self._interval
         self._pairs: dict[tuple[int, int], PairSynthesis] = {}
         self._counts: list[int] = []  # how many moments each frame was made of
         self._lock = threading.Lock()
 
     def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Step]:
         """The output, in order; packets of other streams pass through in place."""
-        planner, output_end = self.planner, self._context.end
+        planner, output_end = self.planner, self._job.end_time
         clock: Clock | None = None
         frames: deque[MarkedFrame] = deque()
         pending: deque[tuple[int, Fraction]] = deque()  # output frames whose exposure is not read to its end
@@ -374,7 +374,7 @@ def blur_video(
         5
     """
     job = BlurJob(source, target, options)
-    return convert(job, functools.partial(_BlurDirector, job.shutter), progress)
+    return convert(job, functools.partial(_BlurDirector, job), progress)
 
 
 @takes_options(BLUR)

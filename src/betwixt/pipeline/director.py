@@ -12,41 +12,13 @@ import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 
 import av
 
-from betwixt.masks.store import MaskFolder
-from betwixt.media.colour import Colour
 from betwixt.media.reader import Frame, StreamPacket
-from betwixt.models.base import Interpolator
-from betwixt.pipeline.planner import InterpolateStep, Planner, Rates, ShowStep
+from betwixt.pipeline.job import Job
+from betwixt.pipeline.planner import InterpolateStep, ShowStep
 from betwixt.runtime.synthesis import PairSynthesis, SourceFrame, Synthesizer
-
-
-@dataclass(frozen=True)
-class ConversionContext:
-    """What a director needs to know of a conversion.
-
-    Attributes:
-        source: The input's name, for messages.
-        colour: The input's colour description.
-        model: The model.
-        masks: Masks for a model that takes them; None if it finds its own or takes none.
-        curved: Whether a model that can may use the neighbouring frames.
-        rates: The rates.
-        end: The source time at which the output ends; None for the end of the source.
-        planner: A planner for the input's frames, not yet used.
-    """
-
-    source: str
-    colour: Colour
-    model: Interpolator
-    masks: MaskFolder | None
-    curved: bool
-    rates: Rates
-    end: Fraction | None
-    planner: Planner
 
 
 @dataclass(frozen=True)
@@ -69,7 +41,7 @@ class Director:
     """Decides on each output frame. This one interpolates a frame for each slot between two source frames.
 
     Args:
-        context: The conversion.
+        job: The conversion.
         chunk: How many frames a task has at most.
 
     Attributes:
@@ -77,16 +49,16 @@ class Director:
         cancelled: Set when the frames are no longer needed; a long task should check it.
     """
 
-    def __init__(self, context: ConversionContext, chunk: int) -> None:
-        self.planner = context.planner
+    def __init__(self, job: Job, chunk: int) -> None:
+        self.planner = job.make_planner()
         self.cancelled = threading.Event()
-        self._context, self._chunk = context, chunk
+        self._job, self._chunk = job, chunk
         self._synthesizer: Synthesizer | None = None
         self._sources: dict[int, SourceFrame] = {}
 
     def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Step]:
         """The output, in order; packets of other streams pass through in place."""
-        waits = self._context.curved and self._context.model.uses_neighbours
+        waits = self._job.curved and self._job.model.uses_neighbours
         last: tuple[InterpolateStep, PairSynthesis] | None = None  # the interval whose tasks are held back
         held: list[Step] = []  # its tasks, and the steps after them
         for step in self.planner.steps(items):
@@ -114,16 +86,15 @@ class Director:
 
     def pair(self, left: Frame, right: Frame, keep: Iterable[Frame] = ()) -> PairSynthesis:
         """Synthesis between two frames. Of the frames used before, only those in `keep` stay in memory."""
-        context = self._context
         if self._synthesizer is None:
-            self._synthesizer = Synthesizer(context.model, left.video, context.colour)
+            self._synthesizer = Synthesizer(self._job.model, left.video, self._job.reader.info.colour)
         synthesizer = self._synthesizer
         # A frame serves as the right one of a pair and as the left one of the next.
         frames = [left, right, *keep]
         self._sources = {f.index: self._sources.get(f.index) or synthesizer.source(f.video) for f in frames}
         masks = None
-        if context.masks is not None:
-            masks = functools.partial(context.masks.pair, left.index, right.index, *synthesizer.size)
+        if self._job.masks is not None:
+            masks = functools.partial(self._job.masks.pair, left.index, right.index, *synthesizer.size)
         return PairSynthesis(synthesizer, self._sources[left.index], self._sources[right.index], masks)
 
     def closing_notes(self) -> list[str]:

@@ -18,7 +18,7 @@ from typing import IO, Unpack
 
 from betwixt.errors import InputError, UsageError
 from betwixt.media.reader import Frame, StreamPacket
-from betwixt.pipeline.director import ConversionContext, Director, Step, SynthesisTask
+from betwixt.pipeline.director import Director, Step, SynthesisTask
 from betwixt.pipeline.job import Job, Plan
 from betwixt.pipeline.options import EXTRAPOLATE, ExtrapolateOptions, takes_options
 from betwixt.pipeline.planner import LastPair, ShowStep
@@ -67,18 +67,11 @@ class ExtrapolationJob(Job):
 
 
 class _ExtrapolationDirector(Director):
-    """Shows the source's frames, then makes the frames after them.
+    """Shows the source's frames, then makes the frames after them."""
 
-    Args:
-        frames: How many frames to make.
-        only: Whether to leave the source's frames out.
-        context: The conversion.
-        chunk: How many frames a task has at most.
-    """
-
-    def __init__(self, frames: int, only: bool, context: ConversionContext, chunk: int) -> None:
-        super().__init__(context, chunk)
-        self._frames, self._only = frames, only
+    def __init__(self, job: ExtrapolationJob, chunk: int) -> None:
+        super().__init__(job, chunk)
+        self._new_frames, self._only = job.new_frames, job.only
 
     def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Step]:
         """The output, in order; packets of other streams pass through in place."""
@@ -93,18 +86,18 @@ class _ExtrapolationDirector(Director):
         assert clock is not None
         interval = last.last.time - last.first.time
         # Each new frame, and how many intervals after the last source frame it lies.
-        slots = [(index, (now - last.last.time) / interval) for index, now in islice(clock.until(None), self._frames)]
+        slots = [(index, (now - last.last.time) / interval) for index, now in islice(clock.until(None), self._new_frames)]
         first = slots[0][0] if self._only else 0
         pair = self.pair(last.first, last.last)
         # A model that extrapolates goes from frame to frame, so one task makes them all.
-        size = len(slots) if self._context.model.extrapolates else self._chunk
+        size = len(slots) if self._job.model.extrapolates else self._chunk
         for k in range(0, len(slots), size):
             indices = tuple(index - first for index, _ in slots[k : k + size])
             distances = [distance for _, distance in slots[k : k + size]]
             yield SynthesisTask(indices, functools.partial(pair.extrapolate, distances))
 
     def _last_pair(self) -> LastPair:
-        name, pair = self._context.source, self.planner.last_pair
+        name, pair = self._job.reader.name, self.planner.last_pair
         if pair is None:
             raise InputError(f"{name} has one frame only: it takes two to find motion.")
         if pair.cut:
@@ -144,7 +137,7 @@ def extrapolate_video(
         (25, 3)
     """
     job = ExtrapolationJob(source, target, options)
-    return convert(job, functools.partial(_ExtrapolationDirector, job.new_frames, job.only), progress)
+    return convert(job, functools.partial(_ExtrapolationDirector, job), progress)
 
 
 @takes_options(EXTRAPOLATE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Unpack
@@ -45,7 +46,8 @@ def interpolate_video(
         >>> summary.frames_in, summary.frames_out, str(summary.rate)
         (25, 50, '50')
     """
-    return convert(Job(source, target, options), Director, progress)
+    job = Job(source, target, options)
+    return convert(job, functools.partial(Director, job), progress)
 
 
 @takes_options(INTERPOLATE)

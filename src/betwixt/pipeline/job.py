@@ -26,7 +26,6 @@ from betwixt.media.source import open_source
 from betwixt.media.timeline import TimeMap, frame_count, parse_rate, parse_time
 from betwixt.media.writer import VideoWriter
 from betwixt.models.base import check_interpolates, masks_unsupported
-from betwixt.pipeline.director import ConversionContext
 from betwixt.pipeline.options import INTERPOLATE, InterpolateOptions, Number, OptionSet
 from betwixt.pipeline.planner import Planner, Rates, choose_rates, exact_multiple
 from betwixt.pipeline.targets import Sink, choose_target
@@ -83,7 +82,10 @@ class Job:
         reader: The open input.
         target: The output.
         model: The loaded model.
+        masks: Masks for a model that takes them; None if it finds its own or takes none.
+        curved: Whether a model that can may use the neighbouring frames.
         rates: The rates.
+        end_time: The time at which the output ends, on the source's clock; None for the end of the source.
         audio: What happens to the sound: "copy", "drop", "stretch" or "none".
         threads: How many threads work.
         encoding: The encoder and the pixel format.
@@ -118,6 +120,7 @@ class Job:
         if self._end is not None and self._end <= (self._start or 0):
             raise UsageError(f"The end ({values['end']}) is not after the start ({values['start'] or 0}).")
         cuts = values["scene_cuts"]
+        self.curved = values["paths"] == "curved"
         self._cuts: CutList | str = str(cuts) if str(cuts) in ("auto", "off") else read_cuts(cuts)
         self.target = choose_target(target, source, values)
         self.reader = open_source(
@@ -150,7 +153,7 @@ class Job:
             raise UsageError(f"The start lies behind the end of the video ({float(info.duration):.3f} s).")
         # On the source's clock. Without a start, the output's clock starts with the first frame.
         self._begin_time = info.start + self._start if self._start else None
-        self._end_time = None if self._end is None else info.start + self._end
+        self.end_time = None if self._end is None else info.start + self._end
 
     def _note_exact_multiple(self) -> None:
         """Note if a rate close to the requested one would keep every source frame."""
@@ -175,15 +178,15 @@ class Job:
             # Of a model that the caller has loaded nobody can tell, in a later run, that it is the same again.
             self.model, self._weights_hash = model, None
         folder = self._values["masks"]
-        self._masks = None if folder is None else MaskFolder(folder)
-        if self._masks is not None:
+        self.masks = None if folder is None else MaskFolder(folder)
+        if self.masks is not None:
             if not self.model.takes_masks:
                 raise masks_unsupported(self.model.name)
             if self._values["loop"]:
                 raise UsageError(
                     "`masks` and `loop` exclude each other: there are no masks from the last frame to the first."
                 )
-            self._masks.check(None, self.reader.info.height, self.reader.info.width)
+            self.masks.check(None, self.reader.info.height, self.reader.info.width)
 
     def _choose_audio(self) -> str:
         audio, slow = self._values["audio"], self.rates.slow != 1
@@ -225,26 +228,16 @@ class Job:
 
     # -- what follows from it
 
-    def context(self) -> ConversionContext:
-        """What a director needs to know."""
-        planner = Planner(
+    def make_planner(self) -> Planner:
+        """A planner for the input's frames, not yet used."""
+        return Planner(
             self.rates,
             cuts=self._cuts,
             fill=self._values["duplicates"] == "fill",
             loop=self._values["loop"],
             start=self._begin_time,
-            end=self._end_time,
+            end=self.end_time,
             stated_end=self.reader.stated_end,
-        )
-        return ConversionContext(
-            source=self.reader.name,
-            colour=self.reader.info.colour,
-            model=self.model,
-            masks=self._masks,
-            curved=self._values["paths"] == "curved",
-            rates=self.rates,
-            end=self._end_time,
-            planner=planner,
         )
 
     def open_sink(self) -> Sink:

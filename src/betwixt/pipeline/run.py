@@ -25,7 +25,7 @@ from betwixt.machine import peak_memory
 from betwixt.media.journal import abort_output
 from betwixt.media.reader import Frame, StreamPacket
 from betwixt.pipeline.channel import Channel, Stopped
-from betwixt.pipeline.director import ConversionContext, Director, SynthesisTask
+from betwixt.pipeline.director import Director, SynthesisTask
 from betwixt.pipeline.job import Job
 from betwixt.pipeline.planner import ShowStep
 from betwixt.pipeline.targets import Sink
@@ -121,14 +121,14 @@ class Summary:
 
 def convert(
     job: Job,
-    make_director: Callable[[ConversionContext, int], Director] = Director,
+    make_director: Callable[[int], Director],
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Run a job and close it.
 
     Args:
         job: The prepared conversion.
-        make_director: Creates the director from the job's context and the size of a task.
+        make_director: Creates the job's director, given the largest number of frames of a task.
         progress: Called with the progress now and then, from another thread.
 
     Raises:
@@ -170,14 +170,14 @@ class _Run:
         self,
         job: Job,
         sink: Sink,
-        make_director: Callable[[ConversionContext, int], Director],
+        make_director: Callable[[int], Director],
         report: Callable[[Progress], None] | None,
     ) -> None:
         self._job, self._sink, self._report = job, sink, report
         info = job.reader.info
         frame_bytes = max(1, info.width * info.height * (3 if info.depth <= 8 else 6) // 2)
         window = max(2, min(64, IN_FLIGHT_BYTES // frame_bytes))
-        self._director = make_director(job.context(), max(1, min(4, window // (2 * job.threads))))
+        self._director = make_director(max(1, min(4, window // (2 * job.threads))))
         self._read: Channel[Frame | StreamPacket] = Channel(max(2, window // 4))
         self._write: Channel[ShowStep | _PendingFrames | StreamPacket] = Channel(window)
         self._progress = Progress(total=job.frames_out, kept=sink.resumed_frames)
