@@ -31,9 +31,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.masks.overlay import overlay_labels
 from betwixt.masks.regions import RegionTracker, find_regions
 from betwixt.models.dis.interpolator import find_flows
+from betwixt.pipeline.masks import overlay_labels
 
 Array = NDArray[Any]
 

@@ -9,6 +9,7 @@ between two images.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from betwixt.version import __version__
@@ -23,23 +24,15 @@ if TYPE_CHECKING:
     from betwixt.pipeline.run import Progress, Summary
     from betwixt.runtime.load import load_model
 
-_MODULES = {
-    "BetwixtError": "betwixt.errors",
-    "DamagedInputError": "betwixt.errors",
-    "Decoded": "betwixt.codec.decode",
-    "Encoded": "betwixt.codec.encode",
-    "InputError": "betwixt.errors",
-    "Interpolator": "betwixt.models.base",
-    "OutputError": "betwixt.errors",
-    "Plan": "betwixt.pipeline.job",
-    "Progress": "betwixt.pipeline.run",
-    "Summary": "betwixt.pipeline.run",
-    "UsageError": "betwixt.errors",
-    "decode_video": "betwixt.codec.decode",
-    "encode_video": "betwixt.codec.encode",
-    "interpolate_video": "betwixt.pipeline.interpolate",
-    "load_model": "betwixt.runtime.load",
-    "plan_video": "betwixt.pipeline.interpolate",
+_EXPORTS = {
+    "betwixt.codec.decode": ("Decoded", "decode_video"),
+    "betwixt.codec.encode": ("Encoded", "encode_video"),
+    "betwixt.errors": ("BetwixtError", "DamagedInputError", "InputError", "OutputError", "UsageError"),
+    "betwixt.models.base": ("Interpolator",),
+    "betwixt.pipeline.interpolate": ("interpolate_video", "plan_video"),
+    "betwixt.pipeline.job": ("Plan",),
+    "betwixt.pipeline.run": ("Progress", "Summary"),
+    "betwixt.runtime.load": ("load_model",),
 }
 
 __all__ = [
@@ -65,10 +58,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Imported on first use, so that `betwixt --help` and `--version` answer at once.
-    if name not in _MODULES:
-        raise AttributeError(f"module 'betwixt' has no attribute '{name}'")
-    from importlib import import_module
-
-    value = getattr(import_module(_MODULES[name]), name)
-    globals()[name] = value
-    return value
+    for module, names in _EXPORTS.items():
+        if name in names:
+            value = getattr(import_module(module), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'betwixt' has no attribute '{name}'")

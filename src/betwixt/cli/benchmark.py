@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from betwixt.cli import options as o
+from betwixt.cli import report
 
 
 def benchmark(
@@ -49,29 +50,15 @@ def benchmark(
 
     A network that comes without weights is timed with random ones: its cost does not depend on them.
     """
-    from betwixt.cli import report
     from betwixt.evaluation.benchmark import BenchmarkRequest, run_benchmark
 
     to_stdout = json == Path("-")
     request = BenchmarkRequest(
-        models=[name.strip() for name in model.split(",")],
-        size=size,
-        device=device,
-        runtime=runtime,
-        precision=precision,
-        weights=weights,
-        threads=threads,
-        runs=runs,
-        end_to_end=end_to_end,
-        seconds=seconds,
-        rounds=rounds,
-        no_encoder=no_encoder,
-        json=None if to_stdout else json,
-        record=record,
-        plot=plot,
-        dataset=dataset,
-        metric=metric,
-    )
+        models=[name.strip() for name in model.split(",")], size=size, device=device, runtime=runtime,
+        precision=precision, weights=weights, threads=threads, runs=runs, end_to_end=end_to_end, seconds=seconds,
+        rounds=rounds, no_encoder=no_encoder, json=None if to_stdout else json, record=record, plot=plot,
+        dataset=dataset, metric=metric,
+    )  # fmt: skip
     out: Any = sys.stderr if to_stdout else sys.stdout
     outcome = run_benchmark(request, lambda text: print(text, file=sys.stderr, flush=True))
     if to_stdout:

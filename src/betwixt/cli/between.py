@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from betwixt.cli import options as o
+from betwixt.cli import report
 
 
 def between(
@@ -28,7 +29,6 @@ def between(
     as_json: o.AsJson = False,
 ) -> None:
     """Make the frames between two images."""
-    from betwixt.cli import report
     from betwixt.pipeline.between import between_images
     from betwixt.runtime.load import suggest_packages
 

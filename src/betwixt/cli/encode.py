@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from betwixt.cli import options as o
+from betwixt.cli import report
+from betwixt.cli.progress import ProgressDisplay
 
 
 def encode(
@@ -41,13 +43,9 @@ def encode(
             metavar="DB", help="Send B frames that would fall below this PSNR: 32; or -3: this far below the rest."
         ),
     ] = None,
-    model: Annotated[
-        str, typer.Option(metavar="NAME", help="The model that synthesizes frames (betwixt models); auto: the best.")
-    ] = "auto",
-    weights: Annotated[o.Text, typer.Option(metavar="FILE", help="The model's weights.")] = None,
-    codec_weights: Annotated[
-        o.Text, typer.Option(metavar="FILE", help="bit-need: weights of the coding network.")
-    ] = None,
+    model: o.Model = "auto",
+    weights: o.Weights = None,
+    codec_weights: o.CodecWeights = None,
     step: Annotated[
         o.Float, typer.Option(metavar="S", help="bit-need: the quantizer's step. Default: to match the base frames.")
     ] = None,
@@ -60,39 +58,33 @@ def encode(
     overwrite: o.Overwrite = False,
     measure: Annotated[
         bool, typer.Option("--measure", help="Print the PSNR of the B frames, also without --floor.")
-    ] = (False),
+    ] = False,
     as_json: o.AsJson = False,
 ) -> None:
     """Compress a video: some of its frames by a standard codec, the rest synthesized from them by betwixt decode.
 
     No frame is synthesized across a scene cut; audio, subtitles, chapters, attachments and tags are copied.
     """
-    from betwixt.cli import report
-    from betwixt.cli.progress import ProgressDisplay
-    from betwixt.codec.encode import encode_video
+    from betwixt.codec.encode import Encoded, encode_video
 
-    with ProgressDisplay(quiet=as_json and not sys.stderr.isatty()) as progress:
-        summary = encode_video(
-            source, target, mode=mode, base=base, preset=preset, quality=quality, keep=keep, order=order, intra=intra,
-            floor=floor, model=model, weights=weights, codec_weights=codec_weights, step=step, scene_cuts=scene_cuts,
-            pixel_format=pixel_format, interlaced=interlaced, input_fps=input_fps, device=device, threads=threads,
-            overwrite=overwrite, measure=measure, progress=progress,
-        )  # fmt: skip
-    if as_json:
-        report.print_json(summary.as_dict(), sys.stdout)
-    else:
-        report.print_encoded(summary, sys.stdout)
-        report.print_notes(summary.notes, summary.lost)
+    def run() -> Encoded:
+        with ProgressDisplay(quiet=as_json and not sys.stderr.isatty()) as progress:
+            return encode_video(
+                source, target, mode=mode, base=base, preset=preset, quality=quality, keep=keep, order=order,
+                intra=intra, floor=floor, model=model, weights=weights, codec_weights=codec_weights, step=step,
+                scene_cuts=scene_cuts, pixel_format=pixel_format, interlaced=interlaced, input_fps=input_fps,
+                device=device, threads=threads, overwrite=overwrite, measure=measure, progress=progress,
+            )  # fmt: skip
+
+    o.report_result(run, report.print_encoded, sys.stdout, as_json)
 
 
 def decode(
     source: Annotated[str, typer.Argument(metavar="IN.mkv", help="A file made by betwixt encode.")],
     target: Annotated[str, typer.Argument(metavar="OUT", help="A video; the suffix says which container.")],
     model: Annotated[o.Text, typer.Option(help="Use another model than the one it was encoded with.")] = None,
-    weights: Annotated[o.Text, typer.Option(metavar="FILE", help="The model's weights.")] = None,
-    codec_weights: Annotated[
-        o.Text, typer.Option(metavar="FILE", help="bit-need: weights of the coding network.")
-    ] = None,
+    weights: o.Weights = None,
+    codec_weights: o.CodecWeights = None,
     codec: o.Codec = None,
     quality: o.Quality = None,
     pixel_format: o.PixelFormat = None,
@@ -106,28 +98,14 @@ def decode(
 
     Damaged frames are synthesized from their neighbours, with a note and exit code 3.
     """
-    from betwixt.cli import report
-    from betwixt.cli.progress import ProgressDisplay
-    from betwixt.codec.decode import decode_video
-    from betwixt.errors import DamagedInputError
+    from betwixt.codec.decode import Decoded, decode_video
 
-    damaged: DamagedInputError | None = None
-    summary: Any
-    with ProgressDisplay(quiet=as_json and not sys.stderr.isatty()) as progress, o.report_kept_work(target):
-        try:
-            summary = decode_video(
+    def run() -> Decoded:
+        with ProgressDisplay(quiet=as_json and not sys.stderr.isatty()) as progress, o.report_kept_work(target):
+            return decode_video(
                 source, target, model=model, weights=weights, codec_weights=codec_weights, codec=codec,
                 quality=quality, pixel_format=pixel_format, device=device, threads=threads, overwrite=overwrite,
                 journal=journal, progress=progress,
             )  # fmt: skip
-        except DamagedInputError as error:
-            damaged, summary = error, error.summary
-            if summary is None:
-                raise
-    if as_json:
-        report.print_json(summary.as_dict(), sys.stdout)
-    else:
-        report.print_decoded(summary, sys.stdout)
-        report.print_notes(summary.notes, summary.lost)
-    if damaged is not None:
-        raise damaged
+
+    o.report_result(run, report.print_decoded, sys.stdout, as_json)

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from betwixt.cli import options as o
+from betwixt.cli import report
+from betwixt.cli.progress import ProgressDisplay
 
 
 def evaluate(
@@ -68,36 +70,16 @@ def evaluate(
     named, skipped and counted, and the score is marked incomplete. With --csv or --json, scores are kept beside that
     file while the run lasts, and --resume continues from there.
     """
-    from betwixt.cli import report
-    from betwixt.cli.progress import ProgressDisplay
     from betwixt.evaluation.run import EvaluationRequest, run_evaluation
 
     to_stdout = json == Path("-")
     request = EvaluationRequest(
-        models=[name.strip() for name in model.split(",")],
-        dataset=dataset,
-        root=root,
-        limit=limit,
-        ids=ids,
-        metrics=metrics,
-        clean=clean,
-        stride=stride,
-        extrapolate=extrapolate,
-        paths=paths,
-        weights=None if weights is None else Path(weights),
-        device=device,
-        precision=precision,
-        jobs=jobs,
-        save_frames=save_frames,
-        csv=csv,
-        frames_csv=frames_csv,
-        json=None if to_stdout else json,
-        sheet=sheet,
-        compare=compare,
-        record=record,
-        resume=resume,
-        lpips_weights=lpips_weights,
-    )
+        models=[name.strip() for name in model.split(",")], dataset=dataset, root=root, limit=limit, ids=ids,
+        metrics=metrics, clean=clean, stride=stride, extrapolate=extrapolate, paths=paths,
+        weights=None if weights is None else Path(weights), device=device, precision=precision, jobs=jobs,
+        save_frames=save_frames, csv=csv, frames_csv=frames_csv, json=None if to_stdout else json, sheet=sheet,
+        compare=compare, record=record, resume=resume, lpips_weights=lpips_weights,
+    )  # fmt: skip
     out: Any = sys.stderr if to_stdout else sys.stdout
     with ProgressDisplay("samples") as progress:
         outcome = run_evaluation(request, progress)

@@ -5,9 +5,16 @@ from __future__ import annotations
 import functools
 import sys
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from betwixt.cli import options as o
+from betwixt.cli.flags import translate
+from betwixt.cli.progress import ProgressDisplay
+from betwixt.cli.report import format_duration, format_rate, print_json
+from betwixt.machine import available_cores
 
 if TYPE_CHECKING:
     from betwixt.pipeline.inspect import Findings
@@ -21,11 +28,9 @@ _RANGES = {0: "range not stated", 1: "limited range", 2: "full range"}
 def info(
     source: Annotated[str, typer.Argument(metavar="FILE", help="A video, or a folder or pattern of images.")],
     scan: Annotated[bool, typer.Option(help="Decode all of it, to find cuts, duplicates and damage.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    as_json: o.AsJson = False,
 ) -> None:
     """Show a video's streams, exact rate, colour, cuts and duplicates, and what a conversion would cost."""
-    from betwixt.cli.progress import ProgressDisplay
-    from betwixt.cli.report import print_json
     from betwixt.pipeline.inspect import inspect_video
 
     with ProgressDisplay("frames", quiet=as_json or not sys.stderr.isatty()) as display:
@@ -37,9 +42,6 @@ def info(
 
 
 def _show(findings: Findings) -> None:
-    from betwixt.cli.flags import translate
-    from betwixt.cli.report import format_duration, format_rate
-    from betwixt.pipeline.interpolate import default_output
     from betwixt.pipeline.planner import exact_multiple
 
     v = findings.info
@@ -66,17 +68,15 @@ def _show(findings: Findings) -> None:
         lines.append("  interlaced: betwixt interpolate needs --interlaced deinterlace or ignore")
     lines += [f"  stream {s.index}  {s}{'' if s.title is None else f' {s.title!r}'}" for s in v.streams]
     if findings.cuts is not None:
-        shown = ", ".join(format_duration(float(t)) for t in findings.cuts[:8]) + (
-            ", ..." if len(findings.cuts) > 8 else ""
-        )
-        lines.append(f"  cuts      {len(findings.cuts)}{f' at {shown}' if findings.cuts else ''}")
+        shown = [format_duration(float(t)) for t in findings.cuts[:8]] + ["..."] * (len(findings.cuts) > 8)
+        lines.append(f"  cuts      {len(findings.cuts)}{' at ' if shown else ''}{', '.join(shown)}")
         lines.append(f"  repeats   {findings.duplicates} duplicate frames that --duplicates fill would replace")
     if findings.damage is not None:
         lines.append(f"  damage    {findings.damage}")
     lines += [f"  note      {translate(note)}" for note in findings.notes]
-    lines.append(
-        f"  to {format_rate(2 * v.rate)} frames per second: {_cost(findings, frames)} -> {default_output(v.name)}"
-    )
+    path = Path(v.name)
+    output = f"{path.stem}-smooth{path.suffix or '.mp4'}"
+    lines.append(f"  to {format_rate(2 * v.rate)} frames per second: {_cost(findings, frames)} -> {output}")
     nominal = Fraction(round(2 * v.rate))
     if not v.variable and exact_multiple(v.rate, nominal) is not None:
         kept = (nominal / v.rate).denominator
@@ -86,9 +86,6 @@ def _show(findings: Findings) -> None:
 
 
 def _cost(findings: Findings, frames: int | None) -> str:
-    from betwixt.cli.report import format_duration
-    from betwixt.machine import available_cores
-
     if frames is None or findings.seconds_a_frame is None:
         return "cost unknown"
     seconds = format_duration(frames * findings.seconds_a_frame)
@@ -96,11 +93,9 @@ def _cost(findings: Findings, frames: int | None) -> str:
 
 
 def _colour(colour: Any) -> str:
-    parts = [
-        f"primaries {_PRIMARIES.get(colour.primaries, 'not stated')}",
-        f"transfer {_TRANSFERS.get(colour.transfer, 'not stated')}",
-        f"matrix {_MATRICES.get(colour.matrix, 'not stated')}",
-        _RANGES.get(colour.range, ""),
-        f"chroma {colour.location}",
-    ]
-    return ", ".join(parts)
+    return (
+        f"primaries {_PRIMARIES.get(colour.primaries, 'not stated')}, "
+        f"transfer {_TRANSFERS.get(colour.transfer, 'not stated')}, "
+        f"matrix {_MATRICES.get(colour.matrix, 'not stated')}, "
+        f"{_RANGES.get(colour.range, '')}, chroma {colour.location}"
+    )

@@ -112,12 +112,12 @@ def run(arguments: list[str]) -> int:
 
 
 def _what_is_kept(arguments: list[str]) -> str:
-    if arguments[:1] == ["train"]:
-        return "what was prepared and saved is kept"
-    if arguments[:1] == ["rd-curve"]:
-        return "what was measured is kept, and --resume continues from there"
+    kept = {
+        "train": "what was prepared and saved is kept",
+        "rd-curve": "what was measured is kept, and --resume continues from there",
+    }
     if arguments[:1] != ["evaluate"]:
-        return "nothing was left behind"
+        return kept.get(arguments[0] if arguments else "", "nothing was left behind")
     if any(a.partition("=")[0] in ("--csv", "--json") for a in arguments):
         return "what was scored is kept beside the output, and --resume continues from there"
     return "with --csv or --json FILE, what was scored would be kept for --resume"

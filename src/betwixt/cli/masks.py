@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from betwixt.cli import options as o
+from betwixt.cli.progress import ProgressDisplay
+from betwixt.cli.report import print_json
 
 
 def masks(
@@ -22,15 +24,13 @@ def masks(
     input_fps: o.InputFps = None,
     interlaced: o.Interlaced = "refuse",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing masks.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+    as_json: o.AsJson = False,
 ) -> None:
     """Make label maps of each pair of frames, for the hierarchical models (--masks OUT).
 
     The same label means the same part of the scene in both frames. regions needs no weights; open-world needs
     betwixt[masks] and the weights of ram, hq-sam and grounding-dino.
     """
-    from betwixt.cli.progress import ProgressDisplay
-    from betwixt.cli.report import print_json
     from betwixt.pipeline.masks import make_masks
 
     with ProgressDisplay("frames", quiet=as_json) as progress:

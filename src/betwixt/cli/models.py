@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
 
-import typer
+from betwixt.cli import options as o
+from betwixt.cli.report import open_console, print_json, print_line, print_table
 
 
-def models(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False) -> None:
+def models(as_json: o.AsJson = False) -> None:
     """List the models: paper, parameters, which weights are available, licence."""
-    from betwixt.cli.report import open_console, print_json, print_line, print_table
     from betwixt.models.registry import MODELS, choose_model
     from betwixt.weights.store import find_installed
 
@@ -27,19 +26,15 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print as JSON."
                 "licence": m.licence,
             }
             for m in MODELS.values()
-        ]
+        ]  # fmt: skip
         print_json({"models": found}, sys.stdout)
         return
     console = open_console(sys.stdout)
-    rows = [
-        (
-            f"{m.name} (default)" if m.name == choose_model() else m.name,
-            f"{m.parameters / 1e6:.2f} M" if m.parameters else "none",
-            state[m.name],
-            m.summary,
-        )
-        for m in MODELS.values()
-    ]
+    rows = []
+    for m in MODELS.values():
+        name = f"{m.name} (default)" if m.name == choose_model() else m.name
+        parameters = f"{m.parameters / 1e6:.2f} M" if m.parameters else "none"
+        rows.append((name, parameters, state[m.name], m.summary))
     print_table(console, ("model", "parameters", "weights", "what it is"), rows, left=(0, 2, 3), wrap=(3,))
     console.print(
         '\nWeights marked "yours" you provide: betwixt weights download or import, or --weights FILE. The papers:'

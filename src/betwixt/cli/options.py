@@ -11,10 +11,12 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import IO, TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from betwixt.cli import report
+from betwixt.cli.progress import conversion_progress
 from betwixt.errors import DamagedInputError, Interrupted, UsageError
 from betwixt.pipeline.options import INTERPOLATE, Option, OptionSet
 
@@ -71,7 +73,8 @@ Threads = Annotated[int, _declared("threads", int)]
 Overwrite = Annotated[bool, _declared("overwrite", bool)]
 Journal = Annotated[bool, _declared("journal", bool)]
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+CodecWeights = Annotated[Text, typer.Option(metavar="FILE", help="bit-need: weights of the coding network.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
 def conversion_command(
@@ -124,9 +127,6 @@ def run_conversion(
     **options: Any,
 ) -> None:
     """Convert `source` to `target`, or say what would be done, and report on it."""
-    from betwixt.cli import report
-    from betwixt.cli.progress import conversion_progress
-
     for name, stream, what in ((source, sys.stdin, "input"), (target, sys.stdout, "output")):
         if name == "-" and stream is None:
             raise UsageError(f"Standard {what} is closed: open it, or name a file.")
@@ -142,16 +142,27 @@ def run_conversion(
             report.print_plan(planned, out)
             report.print_notes(planned.notes)
         return
+
+    def run() -> Summary:
+        with conversion_progress(quiet=as_json and not sys.stderr.isatty()) as progress, report_kept_work(target):
+            return convert(inlet, outlet, progress=progress, **options)
+
+    report_result(run, report.print_summary, out, as_json)
+
+
+def report_result(run: Callable[[], Any], show: Callable[[Any, IO[str]], None], out: IO[str], as_json: bool) -> None:
+    """Print the summary that `run` returns. If the input is damaged, print what was written, and raise the error."""
     damaged: DamagedInputError | None = None
-    with conversion_progress(quiet=as_json and not sys.stderr.isatty()) as progress, report_kept_work(target):
-        try:
-            summary = convert(inlet, outlet, progress=progress, **options)
-        except DamagedInputError as error:
-            damaged, summary = error, error.summary
+    try:
+        summary = run()
+    except DamagedInputError as error:
+        if error.summary is None:
+            raise
+        damaged, summary = error, error.summary
     if as_json:
         report.print_json(summary.as_dict(), out)
     else:
-        report.print_summary(summary, out)
+        show(summary, out)
         report.print_notes(summary.notes, summary.lost)
     if damaged is not None:
         raise damaged

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from betwixt.cli import options as o
+from betwixt.cli.report import print_notes
+from betwixt.errors import UsageError
 
 
 def rd_curve(
@@ -33,13 +35,9 @@ def rd_curve(
     keep: Annotated[int, typer.Option(metavar="2|4|8", help="The base encoder gets one of this many frames.")] = 2,
     intra: Annotated[int, typer.Option(metavar="N", help="Distance of I frames.")] = 32,
     floor: Annotated[float, typer.Option(metavar="DB", help="Floor of bit-free-floor; see betwixt encode.")] = -2.0,
-    model: Annotated[
-        str, typer.Option(metavar="NAME", help="The model that synthesizes frames; auto: the best.")
-    ] = "auto",
-    weights: Annotated[o.Text, typer.Option(metavar="FILE", help="Its weights.")] = None,
-    codec_weights: Annotated[
-        o.Text, typer.Option(metavar="FILE", help="bit-need: weights of the coding network.")
-    ] = None,
+    model: o.Model = "auto",
+    weights: o.Weights = None,
+    codec_weights: o.CodecWeights = None,
     threads: o.Threads = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Skip the points that NAME.csv holds already.")] = False,
 ) -> None:
@@ -47,32 +45,18 @@ def rd_curve(
 
     Each point is a file that was written and decoded again; its size gives the rate.
     """
-    from betwixt.cli.report import print_notes
     from betwixt.codec.rd_curve import CurveRequest, measure_rd_curves
     from betwixt.codec.rd_report import markdown_report
-    from betwixt.errors import UsageError
 
     try:
         steps = tuple(int(q) for q in qualities.split(","))
     except ValueError:
         raise UsageError(f"The qualities '{qualities}' are not whole numbers: give e.g. 22,27,32,37.") from None
     request = CurveRequest(
-        clips=tuple(clips),
-        output=output,
-        methods=tuple(m.strip() for m in methods.split(",")),
-        qualities=steps,
-        base=base,
-        preset=preset,
-        frames=frames,
-        keep=keep,
-        intra=intra,
-        floor=floor,
-        model=model,
-        weights=weights,
-        codec_weights=codec_weights,
-        threads=threads,
-        resume=resume,
-    )
+        clips=tuple(clips), output=output, methods=tuple(m.strip() for m in methods.split(",")), qualities=steps,
+        base=base, preset=preset, frames=frames, keep=keep, intra=intra, floor=floor, model=model, weights=weights,
+        codec_weights=codec_weights, threads=threads, resume=resume,
+    )  # fmt: skip
     points, notes = measure_rd_curves(request, lambda text: print(text, file=sys.stderr, flush=True))
     print(markdown_report(points), end="")
     print_notes(notes)

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from betwixt.cli import options as o
+from betwixt.cli import report
+from betwixt.cli.progress import ProgressDisplay
 
 
 def realtime(
@@ -43,8 +45,6 @@ def realtime(
     All frames at low quality; few frames at high quality; and these few smoothed by interpolation, which waits, or by
     extrapolation, which does not. OUT gets comparison.csv, .json, .png and a side-by-side .mp4.
     """
-    from betwixt.cli import report
-    from betwixt.cli.progress import ProgressDisplay
     from betwixt.realtime.report import table
     from betwixt.realtime.session import simulate_video
 

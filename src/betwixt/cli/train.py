@@ -6,15 +6,16 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 from typer.core import TyperGroup
 
 from betwixt.cli import options as o
-
-if TYPE_CHECKING:
-    from betwixt.cli.progress import ProgressDisplay
+from betwixt.cli.progress import ProgressDisplay
+from betwixt.errors import BetwixtError, UsageError
+from betwixt.files import check_output
+from betwixt.machine import cache_folder, require_torch
 
 Texts = Optional[list[str]]  # noqa: UP045 - Typer reads the annotation at run time
 
@@ -119,11 +120,9 @@ def run(
 
     Ctrl-C ends a run after a whole step, with a checkpoint; --resume continues from there, with samples not yet seen.
     """
-    _require_torch()
+    require_torch("Training")
     import torch
 
-    from betwixt.cli.progress import ProgressDisplay
-    from betwixt.errors import BetwixtError, UsageError
     from betwixt.training.loop import TrainingRun, train
     from betwixt.training.recipe import load_recipe
 
@@ -135,26 +134,11 @@ def run(
         loaded = load_recipe(recipe, settings or [])
         folder = Path("runs") / loaded.name if output is None else output
         request = TrainingRun(
-            data=data,
-            cache=_cache_folder(cache, data),
-            output=folder,
-            resume=resume,
-            fresh=fresh,
-            source=source,
-            weights=weights,
-            minutes=minutes,
-            cool_down=cool_down,
-            until=until,
-            device=device,
-            devices=devices,
-            nodes=nodes,
-            precision=precision,
-            workers=workers,
-            jobs=jobs,
-            evaluation=evaluation,
-            evaluate_every=evaluate_every,
-            save_every=save_every,
-        )
+            data=data, cache=_cache_folder(cache, data), output=folder, resume=resume, fresh=fresh, source=source,
+            weights=weights, minutes=minutes, cool_down=cool_down, until=until, device=device, devices=devices,
+            nodes=nodes, precision=precision, workers=workers, jobs=jobs, evaluation=evaluation,
+            evaluate_every=evaluate_every, save_every=save_every,
+        )  # fmt: skip
         with ProgressDisplay("samples") as display:
             progress = train(loaded, request, _TrainingReporter(display))
     except BetwixtError as error:
@@ -175,7 +159,7 @@ def prepare(
     jobs: Annotated[int, typer.Option(metavar="N", help="How many processes; 0 for one per core.")] = 0,
 ) -> None:
     """Decode the data of a recipe and render its synthetic scenes before a run. Existing ones are kept."""
-    _require_torch()
+    require_torch("Training")
     from betwixt.training.recipe import load_recipe
     from betwixt.training.recipe_sampler import RecipeSampler
 
@@ -191,8 +175,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     """Write only the averaged weights of a checkpoint, in float16, as --weights of all commands takes them."""
-    _require_torch()
-    from betwixt.files import check_output
+    require_torch("Training")
     from betwixt.training.checkpoint import export_weights
 
     check_output(weights, checkpoint, overwrite)
@@ -209,7 +192,7 @@ def pack(
     limit: Annotated[int, typer.Option(metavar="MIB", help="The folder's largest size.")] = 60,
 ) -> None:
     """Pack all that a run needs into a folder for another machine: code, data, recipe, checkpoint, train.sh."""
-    _require_torch()
+    require_torch("Training")
     from betwixt.training.pack import pack as write
 
     size = write(recipe, folder, data, checkpoint, limit)
@@ -230,12 +213,6 @@ def curve(
     print(f"written: {plot}")
 
 
-def _require_torch() -> None:
-    from betwixt.machine import require_torch
-
-    require_torch("Training")
-
-
 def _is_first_process() -> bool:
     """Whether this is the first of the processes of a run, or the only one."""
     return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
@@ -245,8 +222,6 @@ def _cache_folder(cache: Path | None, data: Path) -> Path:
     """The folder for what is prepared from a data folder: by default one in the user's cache."""
     if cache is not None:
         return cache
-    from betwixt.machine import cache_folder
-
     path = data.resolve()
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     return cache_folder("training") / f"{path.name}-{digest}"

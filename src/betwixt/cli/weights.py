@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from betwixt.cli import options as o
+from betwixt.cli.progress import ProgressDisplay
+from betwixt.cli.report import open_console, print_json, print_line, print_table
+from betwixt.errors import InputError
+from betwixt.machine import require_torch
+from betwixt.weights.catalog import catalog
 
 if TYPE_CHECKING:
     from betwixt.weights.install import ImportResult
     from betwixt.weights.verify import WeightsFile
 
-_AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 _Output = Annotated[
     o.File, typer.Option("--output", "-o", metavar="X.safetensors", help="Where to. Default: the weights folder.")
 ]
@@ -38,14 +42,12 @@ def import_(
         bool, typer.Option("--ignore-extra", help="Leave out tensors that the network does not have.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
-    as_json: _AsJson = False,
+    as_json: o.AsJson = False,
 ) -> None:
     """Check a weights file, name by name and shape by shape, and store it as safetensors.
 
     No code in the file is run. For an ncnn model name either file; the other must lie beside it.
     """
-    from betwixt.machine import require_torch
-
     require_torch("Importing weights")
     from betwixt.weights.install import import_weights
 
@@ -59,17 +61,13 @@ def download(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Fetch them again, and replace existing ones.")
     ] = False,
-    as_json: _AsJson = False,
+    as_json: o.AsJson = False,
 ) -> None:
     """Fetch published weights, verify them by their hash, and import them.
 
     An interrupted download is resumed.
     """
-    from betwixt.machine import require_torch
-
     require_torch("Importing weights")
-    from betwixt.cli.progress import ProgressDisplay
-    from betwixt.weights.catalog import catalog
     from betwixt.weights.download import download_weights
 
     entry = catalog().published.get(name)
@@ -85,13 +83,9 @@ def download(
 
 
 @app.command("list")
-def list_(as_json: _AsJson = False) -> None:
+def list_(as_json: o.AsJson = False) -> None:
     """List the installed weights, and those that can be downloaded."""
-    from betwixt.cli.report import open_console, print_json, print_line, print_table
-    from betwixt.machine import require_torch
-
     require_torch("Reading weights")
-    from betwixt.weights.catalog import catalog
     from betwixt.weights.store import weights_folder
     from betwixt.weights.verify import list_weights
 
@@ -132,13 +126,9 @@ def verify(
         Optional[list[str]],  # noqa: UP045 - Typer reads the annotation at run time
         typer.Argument(metavar="[NAME|FILE]..", help="Installed weights, or files; by default all installed ones."),
     ] = None,
-    as_json: _AsJson = False,
+    as_json: o.AsJson = False,
 ) -> None:
     """Compare weights with their hashes: those recorded on import, or those of the published files."""
-    from betwixt.cli.report import print_json
-    from betwixt.errors import InputError
-    from betwixt.machine import require_torch
-
     require_torch("Reading weights")
     from betwixt.weights.verify import verify_weights
 
@@ -170,14 +160,12 @@ def calibrate(
         str, typer.Option(metavar="auto|cpu|cuda", help="Where the network runs during calibration.")
     ] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
-    as_json: _AsJson = False,
+    as_json: o.AsJson = False,
 ) -> None:
     """Calibrate weights you have trained for int8 quantization, which is faster on CPUs.
 
     Writes X.int8.json, which is read from beside X.safetensors.
     """
-    from betwixt.cli.progress import ProgressDisplay
-    from betwixt.cli.report import print_json
     from betwixt.runtime.calibrate import calibrate as measure
 
     with ProgressDisplay("samples", quiet=as_json) as progress:
@@ -192,8 +180,6 @@ def calibrate(
 
 
 def _bytes(name: str) -> int:
-    from betwixt.weights.catalog import catalog
-
     return sum(file.size or file.estimated_size for file in catalog().files_of(name))
 
 
@@ -213,11 +199,6 @@ def _origin(weights: WeightsFile) -> str:
 
 def _report_import(imported: ImportResult, as_json: bool) -> None:
     """Say what an import did."""
-    from betwixt.cli.report import print_json
-    from betwixt.weights.catalog import catalog
-
-    place = catalog().manual_download(imported.model)
-    restricted = place is not None and not place.commercial
     if as_json:
         fields: dict[str, Any] = {
             "model": imported.model, "path": str(imported.path), "tensors": imported.tensors,
@@ -235,5 +216,6 @@ def _report_import(imported: ImportResult, as_json: bool) -> None:
         if names:
             shown = ", ".join(names[:3]) + (", .." if len(names) > 3 else "")
             print(f"  left out, {why}: {len(names)} ({shown})")
-    if restricted and place is not None:
+    place = catalog().manual_download(imported.model)
+    if place is not None and not place.commercial:
         print(f"  note: its authors publish their weights under {place.licence}, not for commercial use.")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import zipfile
@@ -21,6 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from betwixt.errors import OutputError
+from betwixt.files import write_atomically
 from betwixt.machine import cache_folder
 
 _LIMIT = 2_000_000_000
@@ -72,18 +75,11 @@ class MaskCache:
 
     def put(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Store arrays under `key`. A full or read-only disk is not an error: they will be computed again."""
-        path = self._path(key)
-        partial = path.with_name(f".{key}.{os.getpid()}.part")
-        try:
+        path, content = self._path(key), io.BytesIO()
+        np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+        with contextlib.suppress(OSError, OutputError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-            partial.replace(path)
-        except OSError:
-            pass
-        finally:
-            with contextlib.suppress(OSError):
-                partial.unlink(missing_ok=True)
+            write_atomically(path, content.getvalue())
 
     def prune(self) -> None:
         """Delete the least recently used entries until the cache is within its limit."""

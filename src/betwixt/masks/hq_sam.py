@@ -84,38 +84,38 @@ def config_of(tensors: Mapping[str, Tensor], path: object = "The file") -> HQSAM
     )
 
 
+_CONVOLUTIONS = {
+    "image_encoder.neck": ("vision_encoder.neck", {0: "conv1", 1: "layer_norm1", 2: "conv2", 3: "layer_norm2"}),
+    "prompt_encoder.mask_downscaling": (
+        "prompt_encoder.mask_embed", {0: "conv1", 1: "layer_norm1", 3: "conv2", 4: "layer_norm2", 6: "conv3"},
+    ),
+    "mask_decoder.output_upscaling": (
+        "mask_decoder", {0: "upscale_conv1", 1: "upscale_layer_norm", 3: "upscale_conv2"},
+    ),
+    **{
+        f"mask_decoder.{theirs}": ("mask_decoder", {0: f"{ours}_conv1", 1: f"{ours}_norm", 3: f"{ours}_conv2"})
+        for theirs, ours in (
+            ("compress_vit_feat", "compress_vit"), ("embedding_encoder", "encoder"), ("embedding_maskfeature", "mask"),
+        )
+    },
+}  # fmt: skip
+"""Sequences of layers: the authors' name, and in transformers the module and the name of each layer by its index."""
 _NAMES = (
+    *(
+        (rf"^{re.escape(theirs)}\.{index}\.", f"{module}.{layer}.")
+        for theirs, (module, layers) in _CONVOLUTIONS.items()
+        for index, layer in layers.items()
+    ),
     (r"^image_encoder\.patch_embed\.proj\.", "vision_encoder.patch_embed.projection."),
     (r"^image_encoder\.blocks\.(\d+)\.norm([12])\.", r"vision_encoder.layers.\1.layer_norm\2."),
     (r"^image_encoder\.blocks\.", "vision_encoder.layers."),
-    (r"^image_encoder\.neck\.0\.", "vision_encoder.neck.conv1."),
-    (r"^image_encoder\.neck\.1\.", "vision_encoder.neck.layer_norm1."),
-    (r"^image_encoder\.neck\.2\.", "vision_encoder.neck.conv2."),
-    (r"^image_encoder\.neck\.3\.", "vision_encoder.neck.layer_norm2."),
     (r"^image_encoder\.", "vision_encoder."),
     (r"^prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", "shared_image_embedding.positional_embedding"),
     (r"^prompt_encoder\.point_embeddings\.", "prompt_encoder.point_embed."),
-    (r"^prompt_encoder\.mask_downscaling\.0\.", "prompt_encoder.mask_embed.conv1."),
-    (r"^prompt_encoder\.mask_downscaling\.1\.", "prompt_encoder.mask_embed.layer_norm1."),
-    (r"^prompt_encoder\.mask_downscaling\.3\.", "prompt_encoder.mask_embed.conv2."),
-    (r"^prompt_encoder\.mask_downscaling\.4\.", "prompt_encoder.mask_embed.layer_norm2."),
-    (r"^prompt_encoder\.mask_downscaling\.6\.", "prompt_encoder.mask_embed.conv3."),
     (r"^mask_decoder\.transformer\.layers\.(\d+)\.norm([1-4])\.", r"mask_decoder.transformer.layers.\1.layer_norm\2."),
     (r"^mask_decoder\.transformer\.norm_final_attn\.", "mask_decoder.transformer.layer_norm_final_attn."),
-    (r"^mask_decoder\.output_upscaling\.0\.", "mask_decoder.upscale_conv1."),
-    (r"^mask_decoder\.output_upscaling\.1\.", "mask_decoder.upscale_layer_norm."),
-    (r"^mask_decoder\.output_upscaling\.3\.", "mask_decoder.upscale_conv2."),
     (r"^mask_decoder\.hf_token\.", "mask_decoder.hq_token."),
     (r"^mask_decoder\.hf_mlp\.", "mask_decoder.hq_mask_mlp."),
-    (r"^mask_decoder\.compress_vit_feat\.0\.", "mask_decoder.compress_vit_conv1."),
-    (r"^mask_decoder\.compress_vit_feat\.1\.", "mask_decoder.compress_vit_norm."),
-    (r"^mask_decoder\.compress_vit_feat\.3\.", "mask_decoder.compress_vit_conv2."),
-    (r"^mask_decoder\.embedding_encoder\.0\.", "mask_decoder.encoder_conv1."),
-    (r"^mask_decoder\.embedding_encoder\.1\.", "mask_decoder.encoder_norm."),
-    (r"^mask_decoder\.embedding_encoder\.3\.", "mask_decoder.encoder_conv2."),
-    (r"^mask_decoder\.embedding_maskfeature\.0\.", "mask_decoder.mask_conv1."),
-    (r"^mask_decoder\.embedding_maskfeature\.1\.", "mask_decoder.mask_norm."),
-    (r"^mask_decoder\.embedding_maskfeature\.3\.", "mask_decoder.mask_conv2."),
 )
 _MLP = re.compile(
     r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|hq_mask_mlp|iou_prediction_head))\.layers\.([012])\."

@@ -6,16 +6,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from betwixt.errors import UsageError
 from betwixt.masks.cache import MaskCache
 from betwixt.masks.source import MaskSource, OpenWorldMaskSource, RegionMaskSource
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import torch
 
 MASK_SOURCES = ("regions", "open-world")
 """The names of the mask sources."""
@@ -54,7 +49,8 @@ def _load_open_world(device: str, cache: MaskCache | None) -> MaskSource:
     from betwixt.masks.inference import SETTINGS, GroundingDINODetector, HQSAMSegmenter, RAMTagger
     from betwixt.masks.open_world import OpenWorldSegmenter
     from betwixt.weights.catalog import catalog
-    from betwixt.weights.metadata import read_metadata
+    from betwixt.weights.load import match_file, read_tensors
+    from betwixt.weights.metadata import check_model, read_metadata
 
     installed = {name: find_installed(name) for name in MASK_NETWORKS}
     paths = {name: path for name, path in installed.items() if path is not None}
@@ -68,7 +64,12 @@ def _load_open_world(device: str, cache: MaskCache | None) -> MaskSource:
         )
     torch_device = choose_device(device)
     metadata = {name: read_metadata(path) for name, path in paths.items()}
-    networks = {name: _load_network(name, path, torch_device) for name, path in paths.items()}
+    networks: dict[str, Any] = {}
+    for name, path in paths.items():
+        check_model(path, name)
+        network = MASK_NETWORKS[name].build(read_tensors(path), path)
+        network.load_state_dict(match_file(network, path).tensors)
+        networks[name] = network.to(torch_device).eval()
     settings = {**SETTINGS, "weights": {name: data.get("content_sha256", "") for name, data in metadata.items()}}
     segmenter = OpenWorldSegmenter(
         RAMTagger(networks["ram"], metadata["ram"], torch_device),
@@ -76,15 +77,3 @@ def _load_open_world(device: str, cache: MaskCache | None) -> MaskSource:
         HQSAMSegmenter(networks["hq-sam"], torch_device),
     )
     return OpenWorldMaskSource(segmenter, settings, cache)
-
-
-def _load_network(name: str, path: Path, device: torch.device) -> Any:
-    """Build one of the mask networks, and load its weights."""
-    from betwixt.weights.load import match_file, read_tensors
-    from betwixt.weights.mask_networks import MASK_NETWORKS
-    from betwixt.weights.metadata import check_model
-
-    check_model(path, name)
-    network: Any = MASK_NETWORKS[name].build(read_tensors(path), path)
-    network.load_state_dict(match_file(network, path).tensors)
-    return network.to(device).eval()

@@ -23,9 +23,9 @@ The three networks are callables, which `masks.inference` implements.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,32 +38,17 @@ Mask = NDArray[np.bool_]
 """The mask of some pixels of an image, (H, W)."""
 Boxes = NDArray[np.float32]
 """Bounding boxes, (n, 4): left, top, right, bottom, in pixels of the image."""
+Tagger = Callable[[Image], list[str]]
+"""Returns the tags of the objects in an image; their order depends on the image alone."""
+Detector = Callable[[Image, Sequence[str]], Mapping[str, Boxes]]
+"""Returns the boxes of each tagged object in an image; tags without any may be left out."""
+Segmenter = Callable[[Image, Boxes], Mask]
+"""Returns the union of the masks of the objects in boxes of an image."""
 
 OVERLAP = 0.1
 """The largest overlap of two masks, as a share of the smaller one."""
 REST = "the rest"
 """The name of the last mask."""
-
-
-class Tagger(Protocol):
-    """Names the objects in an image."""
-
-    def __call__(self, image: Image) -> list[str]:
-        """The tags of an image; their order depends on the image alone."""
-
-
-class Detector(Protocol):
-    """Detects tagged objects in an image."""
-
-    def __call__(self, image: Image, tags: Sequence[str]) -> Mapping[str, Boxes]:
-        """The boxes of each tag; tags without any may be left out."""
-
-
-class Segmenter(Protocol):
-    """Segments the objects in boxes of an image."""
-
-    def __call__(self, image: Image, boxes: Boxes) -> Mask:
-        """The union of the masks of all boxes."""
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,8 @@ class RegionTracker:
             superpixels0, previous = _Superpixels(small0), None
             self._last_used[:] = 0
         superpixels1 = _Superpixels(_resize(second, h, w))
-        flows = find_flows(_to_luma(first), _to_luma(second), _ratio(height, width))
+        luma0, luma1 = (np.asarray(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), np.uint8) for f in (first, second))
+        flows = find_flows(luma0, luma1, _ratio(height, width))
         labels0 = self._assign_labels(_merge_superpixels(superpixels0, flows, previous), previous)
         labels1, confidence = _propagate_labels(labels0, superpixels1, flows)
         self._last, self._previous = superpixels1, labels1 if confidence >= _MIN_CONFIDENCE else None
@@ -339,6 +340,7 @@ class _RegionGraph:
     """The regions at one step of the merging, and the edges between them.
 
     Attributes:
+        index: The region of each superpixel.
         area: Share of the image of each region, (n,).
         total: Sum of the features over each region, (n, d).
         edges: Pairs of neighbours, (m, 2).
@@ -346,6 +348,7 @@ class _RegionGraph:
         contrast: Contrast of each edge times its length, (m,).
     """
 
+    index: _Array
     area: _Array
     total: _Array
     edges: _Array
@@ -371,8 +374,8 @@ class _RegionGraph:
         mutual = np.flatnonzero((cost <= nearest[i]) & (cost <= nearest[j]) & np.isfinite(cost))
         return mutual[np.argsort(cost[mutual], kind="stable")]
 
-    def merge(self, chosen: _Array) -> tuple[_RegionGraph, _Array]:
-        """Merge the regions across the `chosen` edges; also the new index of each region."""
+    def merge(self, chosen: _Array) -> _RegionGraph:
+        """Merge the regions across the `chosen` edges."""
         n = len(self.area)
         parent = np.arange(n)
         i, j = self.edges[chosen].T
@@ -392,7 +395,7 @@ class _RegionGraph:
         edges = np.stack([unique // m, unique % m], 1)
         length = np.bincount(inverse, self.length[outer], len(unique))
         contrast = np.bincount(inverse, self.contrast[outer], len(unique))
-        return _RegionGraph(area, total, edges, length, contrast), index
+        return _RegionGraph(index[self.index], area, total, edges, length, contrast)
 
 
 def _cluster(superpixels: _Superpixels, features: _Array, labels: _Array | None, bridges: _Array | None) -> _Array:
@@ -409,21 +412,19 @@ def _cluster(superpixels: _Superpixels, features: _Array, labels: _Array | None,
         edges = np.concatenate([edges, bridges])
         length = np.concatenate([length, np.ones(len(bridges))])
         contrast = np.concatenate([contrast, np.zeros(len(bridges))])
-    graph = _RegionGraph(superpixels.area, features * superpixels.area[:, None], edges, length, contrast)
-    region = np.arange(superpixels.n)
+    total = features * superpixels.area[:, None]
+    graph = _RegionGraph(np.arange(superpixels.n), superpixels.area, total, edges, length, contrast)
     # Merge the pieces of previous regions, unless they have become too different.
     while labels is not None:
         cost = graph.costs()
-        cost[labels[graph.edges[:, 0]] != labels[graph.edges[:, 1]]] = np.inf
+        region_labels = np.empty(len(graph.area), np.int64)
+        region_labels[graph.index] = labels  # so far, all superpixels of a region have the same label
+        cost[region_labels[graph.edges[:, 0]] != region_labels[graph.edges[:, 1]]] = np.inf
         chosen = graph.mutual_nearest(cost)
         chosen = chosen[cost[chosen] < _REMERGE_COST]
         if not len(chosen):
             break
-        graph, index = graph.merge(chosen)
-        region = index[region]
-        merged_labels = np.empty(len(graph.area), np.int64)
-        merged_labels[index] = labels
-        labels = merged_labels
+        graph = graph.merge(chosen)
     # Merge many pairs at a time until at most 16 regions are left, then one pair at a time.
     while len(graph.area) > _MIN_REGIONS and len(graph.edges):
         cost = graph.costs()
@@ -434,9 +435,8 @@ def _cluster(superpixels: _Superpixels, features: _Array, labels: _Array | None,
             chosen = np.array([int(cost.argmin())])
             if cost[chosen[0]] > _MERGE_COST:
                 break
-        graph, index = graph.merge(chosen)
-        region = index[region]
-    return region
+        graph = graph.merge(chosen)
+    return graph.index
 
 
 def _propagate_labels(labels: _Array, superpixels: _Superpixels, flows: Flows) -> tuple[_Array, float]:
@@ -500,7 +500,3 @@ def _resize(frame: _Array, h: int, w: int) -> _Array:
     if frame.shape[:2] == (h, w):
         return np.ascontiguousarray(frame)
     return cv2.resize(frame, (w, h), interpolation=cv2.INTER_AREA)
-
-
-def _to_luma(frame: _Array) -> Any:
-    return cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)

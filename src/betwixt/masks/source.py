@@ -64,7 +64,6 @@ class RegionMaskSource(MaskSource):
         self._pending_resume: tuple[Image, dict[str, NDArray[Any]]] | None = None
 
     def pair(self, first: Image, second: Image) -> LabelMapPair:
-        """The regions of two images, (H, W, 3) uint8 RGB."""
         if self._cache is None:
             return self._tracker.pair(first, second)
         first_key, second_key = cache_key(first), cache_key(second)
@@ -118,7 +117,6 @@ class OpenWorldMaskSource(MaskSource):
         return key, masks
 
     def pair(self, first: Image, second: Image) -> LabelMapPair:
-        """The tagged masks of two images, (H, W, 3) uint8 RGB."""
         if first.shape != second.shape:
             raise UsageError("The two frames differ in size: scale one to the other's size first.")
         (_, masks0), self._last = self._segment(first), self._segment(second)

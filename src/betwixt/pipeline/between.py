@@ -106,7 +106,7 @@ def between_images(
         sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (image0, image1)]
         raise InputError(f"{first} is {sizes[0]}, {second} is {sizes[1]}: scale one to fit the other.")
     if image0.dtype != image1.dtype:
-        image0, image1 = _to_16_bit(image0), _to_16_bit(image1)
+        image0, image1 = (i if i.dtype == np.uint16 else i.astype(np.uint16) * 257 for i in (image0, image1))
     interpolator = load_model(model, device, weights=weights) if isinstance(model, str) else model
     check_interpolates(interpolator)
     images = interpolator.between(image0, image1, [float(t) for t in frame_times])
@@ -151,10 +151,6 @@ def _read(path: str | Path) -> tuple[Image, Alpha | None]:
     if not Path(path).is_file():
         raise InputError(f"{path} does not exist: give the path of an image.")
     return frame_to_image(read_image(path))
-
-
-def _to_16_bit(image: Image) -> Image:
-    return image if image.dtype == np.uint16 else image.astype(np.uint16) * 257
 
 
 def _blend_alpha(alpha0: Alpha | None, alpha1: Alpha | None, t: float, image: Image) -> Alpha | None:

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any, Self, Unpack
+from typing import IO, Any, Unpack
 
 import av
 import cv2
@@ -131,41 +131,6 @@ def sample_times(part: ExposurePart, count: int) -> list[float]:
     return [float(part.start + length * Fraction(2 * k + 1, 2 * count)) for k in range(count)]
 
 
-@dataclass(frozen=True)
-class _Shutter:
-    """When the shutter is open, and how an exposure is sampled.
-
-    Attributes:
-        angle: How long it is open, in degrees: 360 is the duration of an output frame.
-        phase: When it opens, in degrees from the output frame's time.
-        samples: Moments that are averaged.
-        linear: Whether linear light is averaged, rather than code values.
-    """
-
-    angle: Fraction
-    phase: Fraction
-    samples: int
-    linear: bool
-
-    @classmethod
-    def from_options(cls, options: BlurOptions) -> Self:
-        """Check the options of an exposure.
-
-        Raises:
-            UsageError: if one is out of range.
-        """
-        angle = _degrees(options["shutter"], "shutter")
-        if not 0 < angle <= 720:
-            raise UsageError(f"`shutter={options['shutter']}` is out of range: give degrees above 0, up to 720.")
-        phase = -angle / 2 if options["phase"] is None else _degrees(options["phase"], "phase")
-        if not -720 <= phase <= 720:
-            raise UsageError(f"`phase={options['phase']}` is out of range: give degrees from -720 to 720.")
-        samples = options["samples"]
-        if not 1 <= samples <= MAX_SAMPLES:
-            raise UsageError(f"`samples={samples}` is out of range: give 1 to {MAX_SAMPLES}.")
-        return cls(angle, phase, samples, options["linear"])
-
-
 def _degrees(value: Number, name: str) -> Fraction:
     try:
         return Fraction(str(value).strip())
@@ -174,7 +139,14 @@ def _degrees(value: Number, name: str) -> Fraction:
 
 
 class BlurJob(Job):
-    """A conversion that adds motion blur. Without `fps`, `factor` and `slow` the frame rate stays."""
+    """A conversion that adds motion blur. Without `fps`, `factor` and `slow` the frame rate stays.
+
+    Attributes:
+        shutter: How long the shutter is open, in degrees: 360 is the duration of an output frame.
+        phase: When it opens, in degrees from the output frame's time.
+        samples: Moments that are averaged.
+        linear: Whether linear light is averaged, rather than code values.
+    """
 
     conversion = "blur"
     declared = BLUR
@@ -182,12 +154,21 @@ class BlurJob(Job):
     def __init__(self, source: str | Path | IO[bytes], target: str | Path | IO[bytes], options: BlurOptions) -> None:
         if all(options.get(name) is None for name in ("fps", "factor", "slow")):
             options = {**options, "factor": 1}
-        self.shutter = _Shutter.from_options(BLUR.resolve(options))
+        values: BlurOptions = BLUR.resolve(options)
+        self.samples, self.linear = values["samples"], values["linear"]
+        self.shutter = _degrees(values["shutter"], "shutter")
+        if not 0 < self.shutter <= 720:
+            raise UsageError(f"`shutter={values['shutter']}` is out of range: give degrees above 0, up to 720.")
+        self.phase = -self.shutter / 2 if values["phase"] is None else _degrees(values["phase"], "phase")
+        if not -720 <= self.phase <= 720:
+            raise UsageError(f"`phase={values['phase']}` is out of range: give degrees from -720 to 720.")
+        if not 1 <= self.samples <= MAX_SAMPLES:
+            raise UsageError(f"`samples={self.samples}` is out of range: give 1 to {MAX_SAMPLES}.")
         super().__init__(source, target, options)
 
     def check(self) -> None:
         check_interpolates(self.model)
-        span = math.ceil(self.shutter.angle / 360 / self.rates.sampling * self.reader.info.rate)
+        span = math.ceil(self.shutter / 360 / self.rates.sampling * self.reader.info.rate)
         if span > MAX_SPAN:
             raise UsageError(
                 f"An exposure would span {span} source frames; the most is {MAX_SPAN}: raise `fps` or lower `shutter`."
@@ -199,16 +180,15 @@ class _BlurDirector(Director):
 
     def __init__(self, job: BlurJob, chunk: int) -> None:
         super().__init__(job, chunk)
-        self._shutter = job.shutter
+        self._samples, self._linear = job.samples, job.linear
         self._interval = 1 / job.rates.sampling
-        self._opens = job.shutter.phase / 360 * self._interval
-        self._closes = self._opens + job.shutter.angle / 360 * self._interval
+        self._opens = job.phase / 360 * self._interval
+        self._closes = self._opens + job.shutter / 360 * self._interval
         self._pairs: dict[tuple[int, int], PairSynthesis] = {}
         self._counts: list[int] = []  # how many moments each frame was made of
         self._lock = threading.Lock()
 
     def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Step]:
-        """The output, in order; packets of other streams pass through in place."""
         planner, output_end = self.planner, self._job.end_time
         clock: Clock | None = None
         frames: deque[MarkedFrame] = deque()
@@ -255,10 +235,10 @@ class _BlurDirector(Director):
         return self._pairs[key]
 
     def _expose(self, parts: list[ExposurePart], pairs: list[PairSynthesis]) -> list[av.VideoFrame]:
-        mean = _WeightedMean(pairs[0], self._shutter.linear)
+        mean = _WeightedMean(pairs[0], self._linear)
         for part, pair in zip(parts, pairs, strict=True):
             distance = pair.max_displacement() * float(part.end - part.start)
-            count = sample_count(self._shutter.samples, float(part.share), distance)
+            count = sample_count(self._samples, float(part.share), distance)
             motions = max(2, math.ceil(distance / PIXELS_PER_MOTION))
             for planes in pair.planes_at(sample_times(part, count), motions):
                 mean.add(planes, float(part.share) / count)

@@ -21,7 +21,7 @@ from betwixt.media.reader import Frame, StreamPacket
 from betwixt.pipeline.director import Director, Step, SynthesisTask
 from betwixt.pipeline.job import Job, Plan
 from betwixt.pipeline.options import EXTRAPOLATE, ExtrapolateOptions, takes_options
-from betwixt.pipeline.planner import LastPair, ShowStep
+from betwixt.pipeline.planner import ShowStep
 from betwixt.pipeline.run import Progress, Summary, convert
 
 MAX_FRAMES = 1000
@@ -74,7 +74,6 @@ class _ExtrapolationDirector(Director):
         self._new_frames, self._only = job.new_frames, job.only
 
     def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Step]:
-        """The output, in order; packets of other streams pass through in place."""
         empty = True
         for step in super().steps(items):
             empty = empty and not isinstance(step, (ShowStep, SynthesisTask))
@@ -82,13 +81,13 @@ class _ExtrapolationDirector(Director):
                 yield step
         if empty:
             return
-        last, clock = self._last_pair(), self.planner.clock
+        (left, right), clock = self._last_pair(), self.planner.clock
         assert clock is not None
-        interval = last.last.time - last.first.time
+        interval = right.time - left.time
         # Each new frame, and how many intervals after the last source frame it lies.
-        slots = [(index, (now - last.last.time) / interval) for index, now in islice(clock.until(None), self._new_frames)]
+        slots = [(index, (now - right.time) / interval) for index, now in islice(clock.until(None), self._new_frames)]
         first = slots[0][0] if self._only else 0
-        pair = self.pair(last.first, last.last)
+        pair = self.pair(left, right)
         # A model that extrapolates goes from frame to frame, so one task makes them all.
         size = len(slots) if self._job.model.extrapolates else self._chunk
         for k in range(0, len(slots), size):
@@ -96,16 +95,17 @@ class _ExtrapolationDirector(Director):
             distances = [distance for _, distance in slots[k : k + size]]
             yield SynthesisTask(indices, functools.partial(pair.extrapolate, distances))
 
-    def _last_pair(self) -> LastPair:
-        name, pair = self._job.reader.name, self.planner.last_pair
-        if pair is None:
+    def _last_pair(self) -> tuple[Frame, Frame]:
+        name = self._job.reader.name
+        if self.planner.last_pair is None:
             raise InputError(f"{name} has one frame only: it takes two to find motion.")
-        if pair.cut:
+        left, right = self.planner.last_pair
+        if right.cut:
             raise InputError(
                 f"{name} has a cut between its last two frames, so there is no motion to continue: "
                 'choose an earlier `end`, or pass `scene_cuts="off"`.'
             )
-        return pair
+        return left, right.frame
 
 
 @takes_options(EXTRAPOLATE)

@@ -13,7 +13,7 @@ from typing import Any
 
 from betwixt.errors import InputError, UsageError
 from betwixt.machine import available_cores
-from betwixt.media.probe import VideoInfo
+from betwixt.media.probe import HDR, VideoInfo
 from betwixt.media.reader import Frame
 from betwixt.media.source import VideoSource, open_source
 from betwixt.models.registry import choose_model
@@ -30,39 +30,34 @@ class Findings:
 
     Attributes:
         info: What the container and the first frame state.
+        model: The default model, which was measured.
+        seconds_a_frame: Seconds that a new frame takes on this machine, with one frame at a time on each core; None if
+            that cannot be measured.
+        notes: Remarks for the user.
         frames: Frames decoded; None without a scan.
         shortest: The shortest interval between two frames in seconds; None without a scan.
         longest: The longest interval between two frames in seconds; None without a scan.
         cuts: Times of the cuts in seconds from the video's beginning; None without a scan.
         duplicates: How many repeated frames ``duplicates="fill"`` would replace; None without a scan.
-        seconds_a_frame: Seconds that a new frame takes on this machine, with one frame at a time on each core; None if
-            that cannot be measured.
-        model: The default model, which was measured.
         damage: What is wrong with the file; None if nothing was found.
-        notes: Remarks for the user.
     """
 
     info: VideoInfo
-    frames: int | None
-    shortest: Fraction | None
-    longest: Fraction | None
-    cuts: list[Fraction] | None
-    duplicates: int | None
-    seconds_a_frame: float | None
     model: str
-    damage: str | None
+    seconds_a_frame: float | None
     notes: list[str]
+    frames: int | None = None
+    shortest: Fraction | None = None
+    longest: Fraction | None = None
+    cuts: list[Fraction] | None = None
+    duplicates: int | None = None
+    damage: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The findings as JSON can hold them: times as numbers, rates as text."""
         info = self.info
         return {
-            "name": info.name,
-            "container": info.container,
-            "codec": info.codec,
-            "width": info.width,
-            "height": info.height,
-            "pixel_format": info.pixel_format,
+            **{k: getattr(info, k) for k in ("name", "container", "codec", "width", "height", "pixel_format")},
             "bit_depth": info.depth,
             "rate": str(info.rate),
             "variable": info.variable,
@@ -73,15 +68,7 @@ class Findings:
             "rotation": info.rotation,
             "sample_aspect_ratio": None if info.aspect is None else str(info.aspect),
             "colour": asdict(info.colour),
-            "hdr": None
-            if info.hdr is None
-            else {
-                "mastering_display": None
-                if info.hdr.primaries is None
-                else [[float(x), float(y)] for x, y in info.hdr.primaries],
-                "luminance": None if info.hdr.luminance is None else [float(v) for v in info.hdr.luminance],
-                "content_light": info.hdr.content_light,
-            },
+            "hdr": None if info.hdr is None else _hdr_as_dict(info.hdr),
             "streams": [asdict(s) for s in info.streams],
             "shortest_interval": None if self.shortest is None else float(self.shortest),
             "longest_interval": None if self.longest is None else float(self.longest),
@@ -92,6 +79,15 @@ class Findings:
             "damage": self.damage,
             "notes": self.notes,
         }
+
+
+def _hdr_as_dict(hdr: HDR) -> dict[str, Any]:
+    primaries, luminance = hdr.primaries, hdr.luminance
+    return {
+        "mastering_display": None if primaries is None else [[float(x), float(y)] for x, y in primaries],
+        "luminance": None if luminance is None else [float(v) for v in luminance],
+        "content_light": hdr.content_light,
+    }
 
 
 def inspect_video(
@@ -113,7 +109,7 @@ def inspect_video(
             return _scan(reader, progress)
         frames = list(itertools.islice((item for item in reader if isinstance(item, Frame)), 2))
         cost = _seconds_per_frame([(frames[0], frames[1])], reader.info) if len(frames) == 2 else None
-        return Findings(reader.info, None, None, None, None, None, cost, choose_model(), None, reader.notes)
+        return Findings(reader.info, choose_model(), cost, reader.notes)
     finally:
         reader.close()
 

@@ -57,9 +57,3 @@ def plan_video(
     """What `interpolate_video` would do; writes nothing. It takes the same options."""
     with Job(source, target, options) as job:
         return job.describe()
-
-
-def default_output(source: str) -> str:
-    """The file name that output gets by default: that of the source, marked as smooth."""
-    path = Path(source)
-    return f"{path.stem}-smooth{path.suffix or '.mp4'}"

@@ -143,21 +143,6 @@ class MarkedFrame:
     duplicate: bool
 
 
-@dataclass(frozen=True)
-class LastPair:
-    """The last two frames that were read.
-
-    Attributes:
-        first: The last frame but one.
-        last: The last frame.
-        cut: Whether there is a cut between the two.
-    """
-
-    first: Frame
-    last: Frame
-    cut: bool
-
-
 class Planner:
     """Turns a stream of frames into a stream of steps.
 
@@ -192,15 +177,10 @@ class Planner:
     ) -> None:
         self.frames = self.duplicates_filled = 0
         self.cut_times: list[Fraction] = []
-        self.last_pair: LastPair | None = None
+        self.last_pair: tuple[Frame, MarkedFrame] | None = None
         self.clock: Clock | None = None
         self._rates, self._cuts, self._fill, self._loop = rates, cuts, fill, loop
         self._start, self._end, self._stated_end = start, end, stated_end
-
-    @property
-    def cuts_found(self) -> int:
-        """How many cuts have been found so far."""
-        return len(self.cut_times)
 
     def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[ShowStep | InterpolateStep | StreamPacket]:
         """The steps for a stream of frames, in order; packets of other streams pass through in place."""
@@ -247,7 +227,7 @@ class Planner:
             return  # it was read only to interpolate towards it
         if self._fill and item.duplicate:
             return  # a repeat of the last frame says nothing about its motion
-        self.last_pair = LastPair(previous, item.frame, item.cut)
+        self.last_pair = previous, item
 
     def _interval(
         self, clock: Clock, left: Frame, right: Frame, right_time: Fraction, until: Fraction, cut: bool

@@ -234,7 +234,7 @@ class _Run:
             held=self._held,
             synthesized=self._synthesized,
             earlier=self._progress.earlier,
-            cuts=planner.cuts_found,
+            cuts=len(planner.cut_times),
             duplicates=planner.duplicates_filled,
             rate=job.rates.output,
             duration=self._frames_out / job.rates.output,
@@ -327,6 +327,6 @@ class _Run:
         if self._report is None:
             return
         p, planner = self._progress, self._director.planner
-        p.frames_in, p.cuts = planner.frames, planner.cuts_found
+        p.frames_in, p.cuts = planner.frames, len(planner.cut_times)
         p.frames_out, p.synthesized = self._frames_out, self._synthesized
         self._report(p)
