@@ -44,17 +44,7 @@ class Pair(ABC):
     def at(self, t: float) -> Image:
         """The frame at time `t`, 0 < t < 1: (H, W, 3) RGB float32 in [0, 1]."""
 
-
-class MotionPair(Pair):
-    """Two prepared frames whose in-between frames are described by motion."""
-
-    @abstractmethod
-    def motion(self, t: float) -> FrameMotion:
-        """The motion at time `t`, 0 < t < 1."""
-
-    def with_neighbours(
-        self, before: MotionPair | None, after: MotionPair | None, spans: tuple[float, float] = (1.0, 1.0)
-    ) -> MotionPair:
+    def with_neighbours(self, before: Pair | None, after: Pair | None, spans: tuple[float, float] = (1.0, 1.0)) -> Pair:
         """This pair with curved paths, estimated from the neighbouring pairs; itself if it knows only straight ones.
 
         Args:
@@ -65,14 +55,12 @@ class MotionPair(Pair):
         return self
 
 
-def with_neighbours(
-    pair: Pair, before: Pair | None, after: Pair | None, spans: tuple[float, float] = (1.0, 1.0)
-) -> Pair:
-    """`MotionPair.with_neighbours`, for pairs of any kind."""
-    if not isinstance(pair, MotionPair):
-        return pair
-    past, following = (side if isinstance(side, MotionPair) else None for side in (before, after))
-    return pair.with_neighbours(past, following, spans)
+class MotionPair(Pair):
+    """Two prepared frames whose in-between frames are described by motion."""
+
+    @abstractmethod
+    def motion(self, t: float) -> FrameMotion:
+        """The motion at time `t`, 0 < t < 1."""
 
 
 class PairBatch:
@@ -94,7 +82,7 @@ class Interpolator(ABC):
         interpolates: Whether it makes frames in between; a few networks only make the frame after the second.
         extrapolates: Whether it makes the frame after the second by itself (`next_frame`).
         takes_masks: Whether it takes masks with the frames (`prepare_masked`).
-        uses_neighbours: Whether its pairs use the neighbouring frames (`MotionPair.with_neighbours`).
+        uses_neighbours: Whether its pairs use the neighbouring frames (`Pair.with_neighbours`).
         arithmetic: The engine, device and precision it computes in; frames computed in another may differ a little.
     """
 
@@ -136,7 +124,7 @@ class Interpolator(ABC):
             return pair
         pair_before = None if before is None else self.prepare(before, first)
         pair_after = None if after is None else self.prepare(second, after)
-        return with_neighbours(pair, pair_before, pair_after)
+        return pair.with_neighbours(pair_before, pair_after)
 
     def next_frame(self, first: Image, second: Image) -> Image:
         """The frame as far after `second` as that is after `first`: (H, W, 3) RGB float32 in [0, 1].
@@ -231,7 +219,12 @@ class Interpolator(ABC):
         images_after = None if after is None else _to_image_pairs(second, after)[1]
         batch = None
         if any(0.0 < t < 1.0 for t in times):
-            batch = self._prepare_all(firsts, seconds, images_before, images_after)
+            if self.uses_neighbours and (images_before or images_after):
+                unknown = [None] * len(firsts)
+                groups = zip(firsts, seconds, images_before or unknown, images_after or unknown, strict=True)
+                batch = PairBatch([self.prepare_between(*group) for group in groups])
+            else:
+                batch = self.prepare_batch(firsts, seconds)
         result = []
         for t in times:
             if t in (0.0, 1.0) or batch is None:
@@ -240,18 +233,6 @@ class Interpolator(ABC):
             else:
                 result.append(restore(batch.at(t)))
         return result
-
-    def _prepare_all(
-        self,
-        firsts: list[Image],
-        seconds: list[Image],
-        images_before: list[Image] | None,
-        images_after: list[Image] | None,
-    ) -> PairBatch:
-        if not self.uses_neighbours or (images_before is None and images_after is None):
-            return self.prepare_batch(firsts, seconds)
-        neighbours = ([None] * len(firsts) if side is None else side for side in (images_before, images_after))
-        return PairBatch([self.prepare_between(*frames) for frames in zip(firsts, seconds, *neighbours, strict=True)])
 
 
 def masks_unsupported(name: str) -> UsageError:

@@ -8,9 +8,9 @@ the runtime needs to know: the number that divides its sides, and the times it w
 
 A `MaskedNetwork` also takes a `MaskPair`, label maps of both frames.
 
-Conventions: frames (N, 3, H, W), RGB in [0, 1]; t (N, 1, 1, 1); flows (N, 2, H, W), in pixels, channels (x, y), where
-`flow_t0` = F_{t->0} is where a pixel of frame t is found in frame 0; the mask (N, 1, H, W) is the weight of warped
-frame 0.
+Conventions, for the methods of all networks: `frame0`, `frame1` and `truth` (the true frame t) are (N, 3, H, W), RGB in
+[0, 1]; `t` is (N, 1, 1, 1). Flows are (N, 2, H, W) in pixels, channels (x, y); `flow_t0` = F_{t->0} is where a pixel of
+frame t is found in frame 0. The mask (N, 1, H, W) is the weight of warped frame 0.
 """
 
 from __future__ import annotations

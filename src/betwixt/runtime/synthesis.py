@@ -25,7 +25,7 @@ from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.media.colour import Colour, RGBConverter
 from betwixt.media.frames import Plane, frame_from_planes, luma8, planes
-from betwixt.models.base import Interpolator, MotionPair, Pair, with_neighbours
+from betwixt.models.base import Interpolator, MotionPair, Pair
 from betwixt.models.dis.interpolator import DIS, DISPair
 from betwixt.models.frame_view import Image, Luma, downscale_luma
 
@@ -264,7 +264,7 @@ class PairSynthesis:
                     if prepared is not None:
                         prepared.start()
                 before, after = (None if p is None else p.get() for p in (self._before, self._after))
-                self._pair = with_neighbours(self._prepared.get(), before, after, self._relative_lengths)
+                self._pair = self._prepared.get().with_neighbours(before, after, self._relative_lengths)
             return self._pair
 
     def _planes(self, pair: Pair, t: float) -> list[Plane]:

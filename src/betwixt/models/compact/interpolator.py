@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from betwixt.backends.network_runner import NetworkPart, NetworkRunner, TrainedNetwork
 from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
-from betwixt.models.base import Interpolator, MotionPair
+from betwixt.models.base import Interpolator, MotionPair, Pair
 from betwixt.models.compact.config import BLUR_SIGMAS
 from betwixt.models.compact.initial_motion import initial_motion, network_size, resize_map
 from betwixt.models.dis.interpolator import DIS, search_size
@@ -34,15 +34,8 @@ from betwixt.models.frame_view import FrameView, Image, ImageView
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
 _Map = NDArray[Any]
-
-
-def _flow_part(network: Any) -> nn.Module:
-    from betwixt.models.compact.network import FlowPart
-
-    return FlowPart(network.flow)
 
 
 def _flow_example(config: Any) -> list[torch.Tensor]:
@@ -50,12 +43,6 @@ def _flow_example(config: Any) -> list[torch.Tensor]:
 
     images, logit = [torch.rand(1, 3, 64, 64)] * 2, torch.rand(1, 1, 64, 64)
     return [*images, torch.rand(1, 2, 32, 32), logit, torch.full((1, 1, 1, 1), 0.5)]
-
-
-def _detail_part(network: Any) -> nn.Module:
-    from betwixt.models.compact.network import DetailPart
-
-    return DetailPart(network.detail)
 
 
 def _detail_example(config: Any) -> list[torch.Tensor]:
@@ -78,10 +65,14 @@ class CompactInterpolator(Interpolator):
 
     uses_neighbours = True
     _parts: ClassVar[dict[str, NetworkPart]] = {
-        "flow": NetworkPart(_flow_part, _flow_example, (0, 1), (1,)),
-        "detail": NetworkPart(_detail_part, _detail_example, (0, 1, 4), (0,)),
+        "flow": NetworkPart(lambda network: network.flow, _flow_example, (0, 1), (1,)),
+        "detail": NetworkPart(lambda network: network.detail, _detail_example, (0, 1, 4), (0,)),
     }
-    _sources: ClassVar[tuple[str, ...]] = ("betwixt.models.compact.network", "betwixt.backends.fake_quant")
+    _sources: ClassVar[tuple[str, ...]] = (
+        "betwixt.layers.blocks",
+        "betwixt.models.compact.network",
+        "betwixt.backends.fake_quant",
+    )
 
     def __init__(
         self,
@@ -116,7 +107,6 @@ class CompactInterpolator(Interpolator):
         return CompactPair(self, first, second)
 
     def set_concurrency(self, threads: int) -> None:
-        """Let that many threads run the networks side by side."""
         self.runner.set_concurrency(threads)
 
     def contiguous(self, maps: _Map) -> _Map:
@@ -151,7 +141,7 @@ class CompactPair(MotionPair):
         self._images = [pad_to_multiple(image, self._multiple) for image in images]
 
     def with_neighbours(
-        self, before: MotionPair | None, after: MotionPair | None, spans: tuple[float, float] = (1.0, 1.0)
+        self, before: Pair | None, after: Pair | None, spans: tuple[float, float] = (1.0, 1.0)
     ) -> CompactPair:
         """This pair with the curved paths of `dis`, which the networks then refine."""
         past, following = (side._search if isinstance(side, CompactPair) else None for side in (before, after))
@@ -206,7 +196,6 @@ class CompactPair(MotionPair):
         return merged
 
     def at(self, t: float) -> Image:
-        """The frame at `t`."""
         motion = self.motion(t)
         first, second = (frame.rgb for frame in self._frames)
         image: Image

@@ -44,13 +44,14 @@ References: Kroeger et al., Dense inverse search, ECCV 2016; Park et al., BMBC, 
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from betwixt.layers.blocks import conv_leaky_relu
+from betwixt.layers.precision import without_autocast
 from betwixt.layers.warp import backward_warp
 from betwixt.models.compact.config import BLUR_SIGMAS, CompactConfig
 from betwixt.models.compact.initial_motion import network_size
@@ -82,11 +83,6 @@ class CompactOutput:
     coarse_t1: Tensor
 
 
-def conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
-    """A 3x3 convolution and a LeakyReLU."""
-    return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, stride, 1), nn.LeakyReLU(0.1, inplace=True))
-
-
 def unshuffle_frames(warped0: Tensor, warped1: Tensor) -> Tensor:
     """Both warped frames at half the size, (N, 24, H/2, W/2)."""
     return F.pixel_unshuffle(torch.cat((warped0, warped1), dim=1) - 0.5, 2)
@@ -98,13 +94,13 @@ class FlowTrunk(nn.Module):
     def __init__(self, widths: tuple[int, int, int], inputs: int, outputs: int) -> None:
         super().__init__()
         a, b, c = widths
-        self.quarter = nn.Sequential(conv(inputs, a, 2), conv(a, a))
-        self.eighth = nn.Sequential(conv(a, b, 2), conv(b, b))
-        self.sixteenth = nn.Sequential(conv(b, c, 2), conv(c, c), conv(c, c))
+        self.quarter = nn.Sequential(conv_leaky_relu(inputs, a, stride=2), conv_leaky_relu(a, a))
+        self.eighth = nn.Sequential(conv_leaky_relu(a, b, stride=2), conv_leaky_relu(b, b))
+        self.sixteenth = nn.Sequential(conv_leaky_relu(b, c, stride=2), conv_leaky_relu(c, c), conv_leaky_relu(c, c))
         self.up_eighth = nn.Conv2d(c, b, 1)
-        self.join_eighth = conv(b, b)
+        self.join_eighth = conv_leaky_relu(b, b)
         self.up_quarter = nn.Conv2d(b, a, 1)
-        self.join_quarter = conv(a, a)
+        self.join_quarter = conv_leaky_relu(a, a)
         self.head = nn.Conv2d(a, outputs, 3, 1, 1)
 
     def corrections(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,14 +122,10 @@ class FlowNetwork(FlowTrunk):
     def forward(
         self, warped0: Tensor, warped1: Tensor, motion: Tensor, logit: Tensor, t: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Corrections (N, 5, H, W) of F_{t->0}, F_{t->1} (pixels) and the logit, and the state (N, a, H/4, W/4)."""
-        change, state = self.at_quarter(warped0, warped1, F.avg_pool2d(motion, 2), logit, t)
-        return F.interpolate(change, scale_factor=4.0, mode="bilinear"), state
+        """Corrections (N, 5, H/4, W/4) of F_{t->0}, F_{t->1} (pixels) and the logit, and the state (N, a, H/4, W/4).
 
-    def at_quarter(
-        self, warped0: Tensor, warped1: Tensor, motion: Tensor, logit: Tensor, t: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Corrections (N, 5, H/4, W/4) and the state, as of `forward`; `motion` is averaged to (N, 2, H/2, W/2)."""
+        `motion` is averaged to half the size, (N, 2, H/2, W/2); the other maps have full size.
+        """
         frames = unshuffle_frames(warped0, warped1)
         weight = F.avg_pool2d(torch.sigmoid(logit) - 0.5, 2)
         times = t.expand(-1, 1, *frames.shape[-2:])
@@ -146,11 +138,11 @@ class DetailTrunk(nn.Module):
 
     def __init__(self, width: int, low: int, state: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.inputs = conv(inputs, width)
-        self.down = conv(width, low, 2)
-        self.middle = nn.Sequential(conv(low + state, low), conv(low, low))
+        self.inputs = conv_leaky_relu(inputs, width)
+        self.down = conv_leaky_relu(width, low, stride=2)
+        self.middle = nn.Sequential(conv_leaky_relu(low + state, low), conv_leaky_relu(low, low))
         self.up = nn.Conv2d(low, 4 * width, 1)
-        self.outputs = conv(width, width)
+        self.outputs = conv_leaky_relu(width, width)
         self.head = nn.Conv2d(width, 4 * outputs, 3, 1, 1)
 
     def corrections(self, inputs: Tensor, state: Tensor) -> Tensor:
@@ -168,8 +160,11 @@ class DetailNetwork(DetailTrunk):
         super().__init__(width, low, state, 24 + 6, 10)
 
     def forward(self, warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor, state: Tensor) -> Tensor:
-        """(N, 10, H, W): corrections of F_{t->0}, F_{t->1} in pixels, of the logit, of the colours; s1, s2."""
-        return self.corrections(_detail_inputs(warped0, warped1, F.avg_pool2d(flows, 2), logit), state)
+        """(N, 10, H, W): corrections of F_{t->0}, F_{t->1} in pixels, of the logit, of the colours; s1, s2.
+
+        `flows` are averaged to half the size, (N, 4, H/2, W/2); `warped0`, `warped1` and `logit` have full size.
+        """
+        return self.corrections(_detail_inputs(warped0, warped1, flows, logit), state)
 
 
 class _Residual(nn.Module):
@@ -177,7 +172,7 @@ class _Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = conv(channels, channels)
+        self.first = conv_leaky_relu(channels, channels)
         self.second = nn.Conv2d(channels, channels, 3, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -190,11 +185,11 @@ class DeepDetailNetwork(nn.Module):
     def __init__(self, widths: tuple[int, int, int, int], state: int) -> None:
         super().__init__()
         a, b, c, d = widths
-        self.inputs = conv(24 + 6, a)
-        self.quarter = conv(a, b, 2)
-        self.join = nn.Sequential(conv(b + state, b), _Residual(b))
-        self.eighth = nn.Sequential(conv(b, c, 2), _Residual(c))
-        self.sixteenth = nn.Sequential(conv(c, d, 2), _Residual(d), _Residual(d))
+        self.inputs = conv_leaky_relu(24 + 6, a)
+        self.quarter = conv_leaky_relu(a, b, stride=2)
+        self.join = nn.Sequential(conv_leaky_relu(b + state, b), _Residual(b))
+        self.eighth = nn.Sequential(conv_leaky_relu(b, c, stride=2), _Residual(c))
+        self.sixteenth = nn.Sequential(conv_leaky_relu(c, d, stride=2), _Residual(d), _Residual(d))
         self.up_eighth = nn.Conv2d(d, c, 1)
         self.out_eighth = _Residual(c)
         self.up_quarter = nn.Conv2d(c, b, 1)
@@ -205,44 +200,13 @@ class DeepDetailNetwork(nn.Module):
 
     def forward(self, warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor, state: Tensor) -> Tensor:
         """(N, 10, H, W): corrections as of `DetailNetwork.forward`."""
-        return self.corrections(_detail_inputs(warped0, warped1, F.avg_pool2d(flows, 2), logit), state)
-
-    def corrections(self, inputs: Tensor, state: Tensor) -> Tensor:
-        """Corrections (N, 10, H, W), from maps (N, 30, H/2, W/2) and the state."""
-        half = self.inputs(inputs)
+        half = self.inputs(_detail_inputs(warped0, warped1, flows, logit))
         quarter = self.join(torch.cat((self.quarter(half), state), dim=1))
         eighth = self.eighth(quarter)
         eighth = self.out_eighth(eighth + upsample2x(self.up_eighth(self.sixteenth(eighth))))
         quarter = self.out_quarter(quarter + upsample2x(self.up_quarter(eighth)))
         half = self.outputs(F.leaky_relu(half + F.pixel_shuffle(self.up(quarter), 2), 0.1))
         return F.pixel_shuffle(self.head(half), 2)
-
-
-class FlowPart(nn.Module):
-    """The flow network as inference runs it: maps are resized outside, by OpenCV."""
-
-    def __init__(self, network: FlowNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(
-        self, warped0: Tensor, warped1: Tensor, motion: Tensor, logit: Tensor, t: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """`FlowNetwork.at_quarter`."""
-        return self.network.at_quarter(warped0, warped1, motion, logit, t)
-
-
-class DetailPart(nn.Module):
-    """The detail network as inference runs it: maps are resized outside, by OpenCV."""
-
-    def __init__(self, network: DetailNetwork | DeepDetailNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tensor, state: Tensor) -> Tensor:
-        """(N, 10, H, W): corrections as of `DetailNetwork.forward`, from averaged flows (N, 4, H/2, W/2)."""
-        change: Tensor = self.network.corrections(_detail_inputs(warped0, warped1, flows, logit), state)
-        return change
 
 
 class Compact(nn.Module):
@@ -252,7 +216,10 @@ class Compact(nn.Module):
         super().__init__()
         self.config = config or CompactConfig()
         self.flow = FlowNetwork(self.config.flow)
-        self.detail = _detail(self.config)
+        if len(self.config.detail) == 2:
+            self.detail: DetailNetwork | DeepDetailNetwork = DetailNetwork(*self.config.detail, self.config.flow[0])
+        else:
+            self.detail = DeepDetailNetwork(self.config.detail, self.config.flow[0])
         initialize(self, self.flow.head, self.detail.head)
 
     def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor, motion: Tensor, logit: Tensor) -> CompactOutput:
@@ -269,12 +236,14 @@ class Compact(nn.Module):
         # Gradients flow through what the networks change, not through their inputs.
         with torch.no_grad():
             warped0, warped1 = (backward_warp(f, v, "bicubic") for f, v in ((frame0, flow_t0), (frame1, flow_t1)))
-        change, state = self.flow(warped0, warped1, motion, logit, t)
+        change, state = self.flow(warped0, warped1, F.avg_pool2d(motion, 2), logit, t)
+        change = F.interpolate(change, scale_factor=4.0, mode="bilinear")
         flow_t0, flow_t1, logit = flow_t0 + change[:, 0:2], flow_t1 + change[:, 2:4], logit + change[:, 4:5]
         coarse_t0, coarse_t1 = flow_t0, flow_t1
         with torch.no_grad():
             warped0, warped1 = (backward_warp(f, v, "bicubic") for f, v in ((frame0, flow_t0), (frame1, flow_t1)))
-        change = self.detail(warped0, warped1, torch.cat((flow_t0, flow_t1), dim=1).detach(), logit.detach(), state)
+        flows = F.avg_pool2d(torch.cat((flow_t0, flow_t1), dim=1).detach(), 2)
+        change = self.detail(warped0, warped1, flows, logit.detach(), state)
         flow_t0, flow_t1, logit = flow_t0 + change[:, 0:2], flow_t1 + change[:, 2:4], logit + change[:, 4:5]
         weight, colour_residual, softness = torch.sigmoid(logit), change[:, 5:8], change[:, 8:10]
         frame = compose(frame0, frame1, flow_t0, flow_t1, weight, colour_residual.float(), softness.float())
@@ -289,13 +258,6 @@ def initialize(network: nn.Module, *last: nn.Conv2d) -> None:
             nn.init.zeros_(module.bias)
     for layer in last:
         nn.init.zeros_(layer.weight)
-
-
-def _detail(config: CompactConfig) -> DetailNetwork | DeepDetailNetwork:
-    state = config.flow[0]
-    if len(config.detail) == 2:
-        return DetailNetwork(*config.detail, state)
-    return DeepDetailNetwork(config.detail, state)
 
 
 def compose(
@@ -337,10 +299,7 @@ class CompactNetwork(Network):
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
         """The frames at the network size, padded."""
-        height, width = network_size(*frame0.shape[-2:])
-        size = [-(-side // 16) * 16 for side in (height, width)]
-        small = (F.interpolate(frame, size, mode="bilinear", antialias=True) for frame in (frame0, frame1))
-        return next(small), next(small)
+        return resize_to_network(frame0, self.multiple), resize_to_network(frame1, self.multiple)
 
     def at(self, pair: tuple[Tensor, Tensor], t: Tensor) -> Synthesis:
         """Frame t at the network size, for zero motion."""
@@ -350,11 +309,17 @@ class CompactNetwork(Network):
         return Synthesis(output.frame, output.flow_t0, output.flow_t1, output.weight)
 
 
+def resize_to_network(frame: Tensor, multiple: int) -> Tensor:
+    """A frame (N, 3, H, W) at the network size, its sides rounded up to a multiple."""
+    size = [-(-side // multiple) * multiple for side in network_size(*frame.shape[-2:])]
+    return F.interpolate(frame, size, mode="bilinear", antialias=True)
+
+
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
     """(N, 3, H, W) blurred by a Gaussian cut off at three sigmas; outside, the nearest border pixel."""
     radius = math.ceil(3 * sigma)
     # The result is compared with the sharp image: errors of bfloat16 would exceed their difference.
-    with nullcontext() if image.is_meta else torch.autocast(image.device.type, enabled=False):
+    with without_autocast(image.device):
         image = image.float()
         taps = torch.exp(
             -(torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype) ** 2) / (2 * sigma**2)

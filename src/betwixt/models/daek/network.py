@@ -123,6 +123,7 @@ from betwixt.models.rife.network import (
     RIFEPair,
     RIFESynthesis,
     distillation_loss,
+    encode_both,
     refine,
 )
 
@@ -362,12 +363,6 @@ class DAEK(Network):
         the teacher's own output. The teacher learns from the reconstruction loss of its fused frame (equation 9), whose
         gradient also reaches the student through the flow and the features that the teacher refines.
 
-        Args:
-            frame0: (N, 3, H, W), RGB in [0, 1].
-            frame1: (N, 3, H, W), RGB in [0, 1].
-            t: (N, 1, 1, 1), 1/2.
-            truth: (N, 3, H, W), the true middle frame.
-
         Raises:
             ValueError: if the network has no teacher.
         """
@@ -388,21 +383,14 @@ class DAEK(Network):
 
     def _pair(self, frame0: Tensor, frame1: Tensor, correlation: bool, shallow: bool) -> DAEKPair:
         frames = torch.cat((frame0, frame1))
-        levels = [level.chunk(2) for level in self.contextnet(frames)]
         volume, context = None, None
         if correlation and self.appearance_encoder is not None:
             first, second = self.appearance_encoder(frames).chunk(2)
             volume = all_pairs_correlation(first, second, self.config.levels, self.config.volume_limit)
         if shallow and self.context_encoder is not None:
             context = torch.cat(self.context_encoder(frames).chunk(2), dim=1)
-        return DAEKPair(
-            frame0,
-            frame1,
-            context0=tuple(level for level, _ in levels),
-            context1=tuple(level for _, level in levels),
-            correlation=volume,
-            shallow=context,
-        )
+        contexts = encode_both(self.contextnet, frame0, frame1)
+        return DAEKPair(frame0, frame1, *contexts, correlation=volume, shallow=context)
 
     def _stages(self, pair: DAEKPair) -> Iterator[tuple[FlowEstimate, Tensor | None]]:
         """The estimate and the intermediate feature after each scale."""

@@ -70,7 +70,7 @@ from betwixt.errors import UsageError
 from betwixt.layers.extrapolation import extrapolate_motion
 from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
-from betwixt.models.base import Interpolator, MotionPair
+from betwixt.models.base import Interpolator, MotionPair, Pair
 from betwixt.models.frame_view import FrameView, Image, ImageView, Luma, LumaView, downscale_luma
 
 _Map = NDArray[Any]
@@ -169,11 +169,9 @@ class DIS(Interpolator):
         self._ratio, self._effort = ratio, effort
 
     def prepare_views(self, first: FrameView, second: FrameView) -> DISPair:
-        """Search the motion between two frames."""
         return DISPair(first, second, self._ratio, self._effort)
 
     def prepare(self, first: Image, second: Image) -> DISPair:
-        """Search the motion between two RGB images (H, W, 3), float32 in [0, 1]."""
         return self.prepare_views(ImageView(first), ImageView(second))
 
     def prepare_luma(self, first: Luma, second: Luma) -> DISPair:
@@ -181,7 +179,6 @@ class DIS(Interpolator):
         return self.prepare_views(LumaView(first), LumaView(second))
 
     def next_frame(self, first: Image, second: Image) -> Image:
-        """The frame after two frames: the motion of the second continues."""
         return self.prepare(first, second).at(2.0)
 
     def frames_after(self, first: Image, second: Image, steps: int) -> Iterator[Image]:
@@ -223,7 +220,7 @@ class DISPair(MotionPair):
         return Flows(self._flow_01, self._flow_10, self._error_0, self._error_1)
 
     def with_neighbours(
-        self, before: MotionPair | None, after: MotionPair | None, spans: tuple[float, float] = (1.0, 1.0)
+        self, before: Pair | None, after: Pair | None, spans: tuple[float, float] = (1.0, 1.0)
     ) -> DISPair:
         """This pair with curved paths; itself if nothing is known of the neighbouring pairs."""
         if self._equal:

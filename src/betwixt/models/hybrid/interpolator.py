@@ -164,6 +164,7 @@ class HybridInterpolator(CompactInterpolator):
         "detail": NetworkPart(lambda network: network.detail, _detail_example, (0, 1, 2, 3, 7), (0,)),
     }
     _sources: ClassVar[tuple[str, ...]] = (
+        "betwixt.layers.blocks",
         "betwixt.models.compact.network",
         "betwixt.models.hybrid.network",
         "betwixt.backends.fake_quant",
@@ -188,11 +189,9 @@ class HybridInterpolator(CompactInterpolator):
         return super().networks() | {self.rife.runner.trained.path: self.rife.runner.network}
 
     def prepare_views(self, first: FrameView, second: FrameView) -> HybridPair:
-        """Search the motion between two frames."""
         return HybridPair(self, first, second)
 
     def set_concurrency(self, threads: int) -> None:
-        """Let that many threads run the networks side by side."""
         super().set_concurrency(threads)
         self.rife.runner.set_concurrency(threads)
 

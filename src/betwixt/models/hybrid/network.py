@@ -44,7 +44,6 @@ from torch import Tensor, nn
 from betwixt.layers.ifblock import IFBlock
 from betwixt.layers.warp import backward_warp
 from betwixt.models.compact.config import CompactConfig
-from betwixt.models.compact.initial_motion import network_size
 from betwixt.models.compact.network import (
     Compact,
     DetailTrunk,
@@ -52,6 +51,7 @@ from betwixt.models.compact.network import (
     apply_softness,
     disagreement,
     initialize,
+    resize_to_network,
     unshuffle_frames,
     upsample2x,
 )
@@ -253,9 +253,7 @@ class HybridNetwork(Network):
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
         """The frames at the network size, padded."""
-        size = [-(-side // self.multiple) * self.multiple for side in network_size(*frame0.shape[-2:])]
-        small = (F.interpolate(frame, size, mode="bilinear", antialias=True) for frame in (frame0, frame1))
-        return next(small), next(small)
+        return resize_to_network(frame0, self.multiple), resize_to_network(frame1, self.multiple)
 
     def at(self, pair: tuple[Tensor, Tensor], t: Tensor) -> Synthesis:
         """Frame t at the network size, with zero for the motion of the search."""

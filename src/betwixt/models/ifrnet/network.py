@@ -111,9 +111,6 @@ class IFRNetSynthesis(Synthesis):
     """Frame t and the intermediate results that the training losses need.
 
     Attributes:
-        flow_t0: (N, 2, H, W), F_{t->0} in pixels.
-        flow_t1: (N, 2, H, W), F_{t->1} in pixels.
-        mask: (N, 1, H, W) in (0, 1), the weight of warped frame 0.
         merged: (N, 3, H, W), the two warped frames fused by the mask, before the residual.
         unclamped: (N, 3, H, W), with the residual, before the clamp to [0, 1].
         level_flows: Flows at 1/2, 1/4, 1/8, each (N, 4, h, w): F_{t->0}, then F_{t->1}, in pixels of its level.
@@ -130,12 +127,7 @@ class IFRNetSynthesis(Synthesis):
 
 
 class PyramidEncoder(nn.Module):
-    """(N, 3, H, W) -> features (N, channels[l], H/2^(l+1), W/2^(l+1)), finest first.
-
-    Args:
-        channels: Channels of each level.
-        kernel: Kernel size of the first convolution.
-    """
+    """(N, 3, H, W) -> features (N, channels[l], H/2^(l+1), W/2^(l+1)), finest first; `kernel` is that of the first."""
 
     def __init__(self, channels: tuple[int, int, int, int], kernel: int) -> None:
         super().__init__()
@@ -146,7 +138,6 @@ class PyramidEncoder(nn.Module):
         self.pyramid4 = nn.Sequential(conv_prelu(c3, c4, stride=2), conv_prelu(c4, c4))
 
     def forward(self, frame: Tensor) -> tuple[Tensor, ...]:
-        """The features of frames (N, 3, H, W), at 1/2, 1/4, 1/8, 1/16."""
         features = []
         for level in (self.pyramid1, self.pyramid2, self.pyramid3, self.pyramid4):
             frame = level(frame)
@@ -155,12 +146,7 @@ class PyramidEncoder(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """A residual block of five convolutions, two of which apply to the last `side` channels only.
-
-    Args:
-        channels: Channels of input and output.
-        side: Number of side channels.
-    """
+    """A residual block of five convolutions, two of which apply to the last `side` channels only."""
 
     def __init__(self, channels: int, side: int) -> None:
         super().__init__()
@@ -173,7 +159,6 @@ class ResBlock(nn.Module):
         self.prelu = nn.PReLU(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, h, w) -> (N, channels, h, w)."""
         y = self._apply_to_side(self.conv2, self.conv1(x))
         y = self._apply_to_side(self.conv4, self.conv3(y))
         result: Tensor = self.prelu(x + self.conv5(y))
@@ -250,16 +235,9 @@ class Decoder(nn.Module):
         self.convblock = _convblock(3 * channels + 4, 3 * channels, side, channels_out)
 
     def forward(self, features: Tensor, features0: Tensor, features1: Tensor, flow: Tensor) -> Tensor:
-        """Predict at twice the size of the features.
+        """Features of frames t, 0 and 1 (N, channels, h, w) and flows (N, 4, h, w) -> (N, channels_out, 2 h, 2 w).
 
-        Args:
-            features: (N, channels, h, w), of frame t.
-            features0: (N, channels, h, w), of frame 0.
-            features1: (N, channels, h, w), of frame 1.
-            flow: (N, 4, h, w), F_{t->0}, then F_{t->1}.
-
-        Returns:
-            (N, channels_out, 2 h, 2 w), the first four channels of which are the flow residual.
+        The first four channels of the result are the flow residual.
         """
         warped0, warped1 = backward_warp(features0, flow[:, :2]), backward_warp(features1, flow[:, 2:])
         result: Tensor = self.convblock(torch.cat((features, warped0, warped1, flow), dim=1))
@@ -296,7 +274,6 @@ class IFRNet(Network):
         self.decoder1 = Decoder(c1, 4 + 1 + 3, side)
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> IFRNetPair:
-        """The frames and their features."""
         return encode_pair(self.encoder, frame0, frame1)
 
     def encode_truth(self, pair: IFRNetPair, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:

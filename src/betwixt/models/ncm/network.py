@@ -99,7 +99,7 @@ from betwixt.layers.ifblock import FlowEstimate, IFBlock, concatenate
 from betwixt.layers.resize import resize, resize_flow, resize_flow_to, resize_to
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network
-from betwixt.models.rife.network import ContextNet, RefineNet, RIFEPair, RIFESynthesis, refine
+from betwixt.models.rife.network import ContextNet, RefineNet, RIFEPair, RIFESynthesis, encode_both, refine
 
 COARSE_SCALES = (4, 2, 1)
 """K_c."""
@@ -435,7 +435,7 @@ class FlowModule(nn.Module):
         """The features and correspondences of two frames (N, 3, h, w), computed once a pair."""
         if self.pyramid is None:
             return ModuleInput(frame0, frame1)
-        features0, features1 = _encode(self.pyramid, frame0, frame1)
+        features0, features1 = encode_both(self.pyramid, frame0, frame1)
         correspondences = None
         if self.motion and not self.flow_guided:
             correspondences = multi_scale_matching(features0[-1], features1[-1], RADIUS, MATCHING_SCALES)
@@ -473,12 +473,6 @@ class FlowModule(nn.Module):
             return inputs.correspondences
         warped = _warp_both(inputs.features0[-1], inputs.features1[-1], flow, 8)
         return multi_scale_matching(*warped, RADIUS, MATCHING_SCALES)
-
-
-def _encode(encoder: nn.Module, frame0: Tensor, frame1: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """The feature levels of each of two frames."""
-    levels, count = encoder(torch.cat((frame0, frame1))), len(frame0)
-    return tuple(level[:count] for level in levels), tuple(level[count:] for level in levels)
 
 
 def _warp_both(features0: Tensor, features1: Tensor, flow: Tensor | None, factor: int) -> tuple[Tensor, Tensor]:
@@ -549,12 +543,8 @@ class NCM(Network):
     def coarse(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> tuple[FlowEstimate, ...]:
         """The estimates of the coarse-scale module's blocks, at the size of the frames given.
 
-        Stage I trains it on patches of 256 x 256, which stand for larger frames after downsampling.
-
-        Args:
-            frame0: (N, 3, h, w), RGB in [0, 1], sides multiples of 16.
-            frame1: (N, 3, h, w), RGB in [0, 1].
-            t: (N, 1, 1, 1), not used.
+        Stage I trains it on patches of 256 x 256, which stand for larger frames after downsampling. Sides have to be
+        multiples of 16; `t` is not used.
         """
         return tuple(self.coarse_scale(self.coarse_scale.prepare(frame0, frame1), COARSE_SCALES))
 
@@ -564,22 +554,15 @@ class NCM(Network):
         In stage II the frames are 256 x 256, and the coarse estimate has a size of 64, 128 or 256.
 
         Args:
-            frame0: (N, 3, H, W), RGB in [0, 1], sides multiples of 16.
-            frame1: (N, 3, H, W), RGB in [0, 1].
-            t: (N, 1, 1, 1), not used.
+            frame0: (N, 3, H, W), sides multiples of 16.
+            frame1: (N, 3, H, W).
+            t: Not used.
             start: The coarse estimate, of any size (h, w), in its own pixels; its shorter side is a.
         """
         return self._refine(*self._prepare_fine(frame0, frame1), start)
 
     def distil_coarse(self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor) -> NCMDistillation:
-        """Stage I: `coarse`, the teacher's estimate and the distillation loss.
-
-        Args:
-            frame0: (N, 3, h, w), RGB in [0, 1], sides multiples of 16.
-            frame1: (N, 3, h, w), RGB in [0, 1].
-            t: (N, 1, 1, 1), not used.
-            truth: (N, 3, h, w), the true frame t.
-        """
+        """Stage I: `coarse`, the teacher's estimate and the distillation loss."""
         stages = self.coarse(frame0, frame1, t)
         return self._distil(frame0, frame1, truth, stages[-1].merged, stages)
 
@@ -592,10 +575,10 @@ class NCM(Network):
         the estimates of its blocks are among the stages.
 
         Args:
-            frame0: (N, 3, H, W), RGB in [0, 1].
-            frame1: (N, 3, H, W), RGB in [0, 1].
-            t: (N, 1, 1, 1), not used.
-            truth: (N, 3, H, W), the true frame t.
+            frame0: (N, 3, H, W).
+            frame1: (N, 3, H, W).
+            t: Not used.
+            truth: (N, 3, H, W).
             size: (h, w), multiples of 16, of the coarse-scale module's frames: the paper draws 64, 128 or 256 for each
                 batch of 256 x 256. By default the working size.
         """
@@ -614,7 +597,7 @@ class NCM(Network):
         self, frame0: Tensor, frame1: Tensor
     ) -> tuple[ModuleInput, tuple[Tensor, ...], tuple[Tensor, ...]]:
         """The input of the fine-scale module, and the context of both frames."""
-        return self.fine_scale.prepare(frame0, frame1), *_encode(self.contextnet, frame0, frame1)
+        return self.fine_scale.prepare(frame0, frame1), *encode_both(self.contextnet, frame0, frame1)
 
     def _refine(
         self, inputs: ModuleInput, context0: tuple[Tensor, ...], context1: tuple[Tensor, ...], start: FlowEstimate

@@ -251,14 +251,7 @@ class RIFE(Network):
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> RIFEPair:
         """The frames and their context features."""
-        levels = self.contextnet(torch.cat((frame0, frame1)))
-        count = len(frame0)
-        return RIFEPair(
-            frame0,
-            frame1,
-            context0=tuple(level[:count] for level in levels),
-            context1=tuple(level[count:] for level in levels),
-        )
+        return RIFEPair(frame0, frame1, *encode_both(self.contextnet, frame0, frame1))
 
     def estimates(self, pair: RIFEPair, t: Tensor, prior: FlowEstimate | None = None) -> Iterator[FlowEstimate]:
         """IFNet: the estimate of each block, coarsest first.
@@ -287,12 +280,6 @@ class RIFE(Network):
 
         The loss has no gradient for the teacher's own output. The teacher learns from the reconstruction loss of its
         fused frame, whose gradient also reaches the student through the flow that the teacher refines.
-
-        Args:
-            frame0: (N, 3, H, W), RGB in [0, 1].
-            frame1: (N, 3, H, W), RGB in [0, 1].
-            t: (N, 1, 1, 1).
-            truth: (N, 3, H, W), the true frame t.
 
         Raises:
             ValueError: if the network has no teacher block.
@@ -326,6 +313,12 @@ class RIFE(Network):
         return FlowEstimate.from_flow(frame0, frame1, flow, logit)
 
 
+def encode_both(encoder: nn.Module, frame0: Tensor, frame1: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The feature levels of each of two frames, from one pass of an encoder that returns several levels."""
+    levels = [level.chunk(2) for level in encoder(torch.cat((frame0, frame1)))]
+    return tuple(level for level, _ in levels), tuple(level for _, level in levels)
+
+
 def refine(contextnet: ContextNet, unet: RefineNet, pair: RIFEPair, stages: tuple[FlowEstimate, ...]) -> RIFESynthesis:
     """Fuse the warped frames of the last of `stages`, and add the residual that RefineNet (`unet`) predicts."""
     last = stages[-1]
@@ -349,13 +342,7 @@ def refine(contextnet: ContextNet, unet: RefineNet, pair: RIFEPair, stages: tupl
 def distillation_loss(stages: Sequence[FlowEstimate], teacher: FlowEstimate, truth: Tensor) -> Tensor:
     """Equation 5, as in the authors' implementation: the distance to the teacher's flow where the teacher is better.
 
-    Args:
-        stages: Estimates of the student.
-        teacher: The teacher's estimate; it gets no gradient.
-        truth: (N, 3, H, W), the true frame t.
-
-    Returns:
-        A scalar.
+    The result is a scalar, without a gradient for the teacher.
     """
     target = teacher.flow.detach()
     teacher_error = _absolute_error(teacher.merged, truth).detach()

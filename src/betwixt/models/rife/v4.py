@@ -194,19 +194,12 @@ class RIFEv4(Network):
         return (estimate for estimate, _ in self._stages(pair, t))
 
     def at(self, pair: RIFEv4Pair, t: Tensor) -> Synthesis:
-        """Frame t of a prepared pair."""
         for estimate in self.estimates(pair, t):
             last = estimate
         return _to_synthesis(pair, last)
 
     def distil(self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor) -> Distillation:
         """`forward`, the teacher's estimate and the distillation loss of RIFE.
-
-        Args:
-            frame0: (N, 3, H, W), RGB in [0, 1].
-            frame1: (N, 3, H, W), RGB in [0, 1].
-            t: (N, 1, 1, 1).
-            truth: (N, 3, H, W), the true frame t.
 
         Raises:
             ValueError: if the network has no teacher block.
