@@ -36,8 +36,8 @@ Implementation, beyond what the paper says:
 - The coarsest level of the correlation has sides of H/64, W/64, rounded down. Where a side has one pixel (frames under
   128 pixels), the authors' sampling divides by zero. Here sampling does not align corners, which needs no such division
   and reads the same values elsewhere; a side of one pixel (frames under 64 pixels) is not halved again.
-- Correlation grows with the square of the frame's area: 8/3 (H W / 64)² numbers, 2.2 GB for a pair of 1280x720 frames,
-  11 GB for 1920x1088. Above 3 GiB it is not stored but computed piece by piece where it is read.
+- The correlation volume grows with the square of the frame's area: 2.2 GB for a pair of 1280x720 frames. Above 3 GiB it
+  is not stored but computed piece by piece where it is read.
 - The block named `gru`, after RAFT, is two convolutions. Parameters keep the names of the published checkpoints.
 
 References: Li et al., AMT: All-Pairs Multi-Field Transforms for Efficient Frame Interpolation, CVPR 2023; Kong et al.,

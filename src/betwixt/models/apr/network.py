@@ -32,30 +32,17 @@ In training, the routes are a straight-through Gumbel-softmax sample: 0 or 1 in 
 the probability in the backward pass; both cases of equation 3 are then computed. At test time they are the more likely
 choice.
 
-Training, in three stages (section 3.3; `APR.stage` sets mode and what is frozen, and the loop does the rest):
-
-    stage  mode      trained                     loss
-    1      frame     motion, context, synthesis  charbonnier + 0.1 census
-    2      patches   context, synthesis          charbonnier + 0.1 census
-    3      routed    context, synthesis, router  charbonnier + 0.1 census
-                                                 + 0.01 route_loss(out.routes, network.reference(out.warped))
-
-    800,000, 200,000 and 200,000 steps of 32 samples, AdamW, weight decay 1e-4; in each stage 2000 steps of warm-up to
-    2e-4, then a cosine schedule to 2e-5.
+Training, in three stages (section 3.3; `APR.stage` sets the mode and what is frozen): motion, context and synthesis on
+whole frames; context and synthesis on patches; context, synthesis and router with routes. The losses and the schedule
+are in `betwixt.training.objectives.apr` and recipes/apr.toml.
 
 The reference M' is only the router's target: stage 3 follows the predicted routes. To follow the reference, pass it:
 `network.at(pair, t, network.reference(network.warp(pair, t)))`.
 
 Any t: it is used by the warping alone. The paper trains with t = 1/2 only.
 
-Where the paper is silent. It reports totals: 2.2 M parameters, 1.730 T multiply-adds at 2048x1080 without routing,
-5.13 k parameters in the router. (Its table counts a multiply-add once: it gives IFRNet-L 1.96, which has 1.69.) Table 3
-tells more. A cost of c + Σ b_k r_k at keep ratios r_k fits its five rows within 0.001 T, with
-
-    c = 1.039    b1 - b4 = 0.250    b2 - b3 = 0.165    b3 + b4 = 0.142    b1 + .. + b4 = 0.700    (10^12 multiply-adds)
-
-and c + Σ b_k = 1.739 is 1.730 plus about 5.13 k a pixel: the router works at full size. Block 1 costs the most of the
-four, blocks 3 and 4 little. Hence these choices:
+Where the paper is silent. It reports totals only: 2.2 M parameters, 1.730 T multiply-adds at 2048x1080 without routing,
+and the cost at five sets of keep ratios (table 3). These choices meet all of them (docs/models/apr-vfi.md):
 
 - A block is an encoder-decoder with one downsampling: 3x3 at full size, a strided 3x3 and three 3x3 at half size, a
   transposed 4x4, a skip connection, 3x3 to 32 channels; the widths are 112, 72, 64, 32, 24 from block 0 to 4. With two
@@ -67,23 +54,6 @@ four, blocks 3 and 4 little. Hence these choices:
 - The router: 3x3 from 13 channels to 20, 3x3 to 14, mean and maximum over each patch, and a linear layer to the logits
   of skipping and passing each block. Its input flows are in patches, not pixels.
 - LeakyReLUs have a slope of 0.1, as in the estimator. The residual is not bounded, the frame not clamped.
-
-    at 2048x1088, in multiply-adds     parameters     a pixel     10^12
-    motion, 5 levels                      632,900      68,528     0.153
-    context, both frames                   46,944      93,456     0.208
-    block 0                               788,064     298,144     0.664
-    block 1                               342,608     139,968     0.312
-    block 2                               268,704     108,544     0.242
-    block 3                                78,816      38,656     0.086
-    block 4                                47,408      24,768     0.055
-    mask and residual                       1,156       1,152     0.003
-    static                              2,206,600     773,216     1.723       paper: 1.730
-    router                                  5,126       4,860     0.011
-    routed, keep 0.1 0.4 0.6 0.9        2,211,726     569,006     1.268       paper: 1.271; 1.220 on Xiph-2K
-    routed, keep 0.2 0.5 0.7 1.0                                  1.338              1.341
-    routed, keep 0.2 0.4 0.6 0.8                                  1.294              1.296
-    routed, keep 0.5 0.5 0.5 0.5                                  1.386              1.389
-    routed, keep 0.9 0.6 0.4 0.1                                  1.505              1.504
 
 Reference routes (section 3.3): the mean over the colours of |warped 0 - warped 1|, 0 where one of the two has a hole;
 averaged over 4x4 pixels, of which the largest in a patch counts (equation 5); the share r_k of the patches where it is

@@ -21,9 +21,8 @@ Shapes, for frames (N, 3, H, W) at the network size, sides multiples of 16:
 
 Design choices:
 
-- Starting from a search. A recurrent correlation pyramid of this size, trained from scratch on 57,000 samples, reached
-  34.1 dB on Middlebury; the motion of `dis`, warped as here, reaches 35.5 before the first sample.
-- Bicubic warping: with the same motion it gives 0.95 dB more than bilinear on Middlebury, whose frames are sharp.
+- Starting from a search: it finds large motion, which a small network would take days to learn.
+- Bicubic warping: bilinear warping blurs, which costs 0.95 dB on the sharp frames of Middlebury.
 - Both networks start without corrections (their last convolutions are zero), so training starts from `dis`.
 - Where the motion is uncertain or the frames are noisy, blurred detail has less error than sharp detail in the wrong
   place: on DAVIS and UCF101 that is worth 0.2 dB and more. Two maps (s1, s2) control it, so that the colour residual
@@ -31,11 +30,7 @@ Design choices:
 - One motion u for both directions holds for any t along straight paths (BMBC, EBME); the flow network then changes the
   two flows independently where paths are not straight.
 - The fusion mask and the residual are RIFE's; refining in two unlike steps, coarse to fine, is NCM's (heterogeneous).
-- The large one spends its operations on the synthesis, at 1/4 and below: given better flows (those of EBME in place of
-  `dis`), the small one scores no more on UCF101, so it is not the motion that limits it there.
-
-Cost, in multiply-adds per pixel of the network size: compact 19 k, compact-large 76 k, nearly nine tenths of it in the
-detail network. At 640x368 (1280x720 at half size, padded) 8.8 and 36 GFLOP a new frame. 0.50 M and 2.81 M parameters.
+- The large one spends its operations on the synthesis, at 1/4 and below: better flows alone do not raise its score.
 
 References: Kroeger et al., Dense inverse search, ECCV 2016; Park et al., BMBC, ECCV 2020; Huang et al., RIFE, ECCV
 2022; Jia et al., Neighbor correspondence matching, ACM MM 2022; Jin et al., EBME, WACV 2023.

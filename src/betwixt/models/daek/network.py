@@ -33,32 +33,11 @@ Shapes, for frames (N, 3, H, W) with sides that are multiples of 16:
     correlation    (N, 392, H/8, W/8)        looked up in windows of 7x7 at four levels, in both directions
     CMF, Q, K, V   (N, 256, H/8, W/8)
 
-Parameters. The paper reports 22.48 M parameters but no channel counts. Its baseline scores in Table II exactly what
-RIFE scores in Table I (35.32 and 35.29 dB), so the parts that both have get RIFE's channels: 10.05 M, in RIFE 10.07 M.
-The two encoders are those of RAFT (2.10 M), as in AMT, "the design" of the correlation. That leaves 10.33 M: three MRBs
-with branches close to those of the largest AMT and four convolutions of the motion's width, 256 (10.10 M), and 32
-channels of intermediate feature. Below, a -> b is a 3x3 convolution with PReLU unless stated otherwise:
-
-    MEB 1/8      6 -> 120 -> 240, eight of 240 with one skip around them, 240 -> 37 without PReLU        4,497,397
-    MEB 1/4      49 -> 75 -> 150, eight of 150, 150 -> 37                                                1,807,162
-    MEB 1/2      49 -> 45 -> 90, eight of 90, 90 -> 37                                                     671,212
-    MRB, three                                                                     3,367,461 each       10,102,383
-       flow          4 -> 128 (7x7) -> 64                                             99,200
-       correlation   392 -> 256 (1x1) -> 192                                         543,616
-       CFCM          linear 256 -> 2 · 256, convolution 256 -> 256 (1x1), Para       197,377
-       trunk         256 + 4 + 32 -> 256 -> 256 -> 256 -> 256                      2,444,288
-       head          256 -> 36 without PReLU                                          82,980
-    encoders, two: residual, 64 at 1/2, 96 at 1/4, 128 at 1/8, to 128 (1x1)        1,050,336 each        2,100,672
-    ContextNet and RefineNet, as in RIFE                                           294,000 + 2,957,875   3,251,875
-    total: the network at inference                                                                     22,430,701
-
-This is 0.2 % less than reported. The teacher does not count, as it is "discarded during inference": its MEB
-(52 -> 45 -> 90, ..) has 672,427 parameters, its MRB, whose head has 4 output channels, 3,293,701; 26.40 M in total.
-
-FLOPs: 189 G at 256x448, 1564 G at 1280x720, a third of them in the encoders. Memory: the correlation volume grows with
-the square of the area, 2.2 GB at 1280x720. Above `DAEKConfig.volume_limit`, 3 GiB, correlation is computed piece by
-piece where it is read: 0.2 GB at 1920x1088 instead of 11.4 GB. At 1280x720, where both fit, that takes about twice as
-long on a CPU core.
+Parameters. The paper reports 22.48 M parameters but no channel counts; this network has 22,430,701. Its baseline scores
+in Table II exactly what RIFE scores in Table I, so the parts that both have get RIFE's channels (10.05 M). The two
+encoders are those of RAFT (2.10 M), as in AMT. That leaves 10.33 M for three MRBs with branches close to those of the
+largest AMT and four convolutions of the motion's width, 256, and for 32 channels of intermediate feature. The teacher
+does not count, as it is "discarded during inference". docs/models/daek.md adds up every block.
 
 What the paper says, where it is silent, and what was chosen:
 

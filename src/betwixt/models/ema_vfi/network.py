@@ -48,11 +48,6 @@ What differs from the authors' network:
   downsampled frames, upsampled, and used for a synthesis at full size with the appearance of the full frames. The
   attention then runs at both sizes.
 
-Sides need to be multiples of 16 only; the published figures were measured with 32.
-
-Two sizes: `EMA_VFI_SMALL` with 14.49 M parameters and 415 GFLOP at 1280x736, `EMA_VFI` with 65.66 M and 1817 GFLOP; a
-multiply-add counts as two.
-
 References: Zhang et al., Extracting Motion and Appearance via Inter-Frame Attention for Efficient Video Frame
 Interpolation, CVPR 2023; Liu et al., Swin Transformer, ICCV 2021 (shifted windows); Wang et al., PVTv2, CVMJ 2022
 (depthwise convolution in the MLP); Wang et al., CrossFormer, ICLR 2022 (cross-scale embedding); Huang et al., RIFE,

@@ -21,8 +21,7 @@ network size, sides multiples of 32:
 
 Design choices:
 
-- Both motions, not the better of the two. Without training, `compact` on whichever motion the frames agree with better
-  gains 0.4 dB on DAVIS; the mean of `compact` on either of them gains 0.6.
+- Both motions, not the better of the two: the mean of two estimates has less error than a choice between them.
 - m starts from how well the frames agree: a sigmoid of the difference of the mean absolute differences of the two
   warped frames around a pixel, in 8-bit steps, as `dis` chooses between its own two flows.
 - Training starts from the weights of `compact`, which know motion A; corrections of B and of m start at zero.

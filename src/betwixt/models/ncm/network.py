@@ -41,10 +41,8 @@ Variants, by `NCMConfig`:
     table 3                  motion_feature, then image_feature, then progressive off
     table 4                  heterogeneous off ("normal coarse-to-fine"); flow_guided on
 
-Training. Stage I trains the coarse-scale module alone on 256x256, by `distil_coarse`, or by `coarse` for extrapolation,
-with the parameters of `coarse_scale` and `teacher`. Stage II trains the rest, with the coarse-scale module fixed and
-the size of its frames drawn from 64x64, 128x128 and 256x256, by `distil` with that size, or by `coarse` and `fine`,
-with the parameters of `fine_scale`, `contextnet`, `unet` and `teacher`. Equation 8 is `NCMDistillation`.
+Training. Stage I trains the coarse-scale module alone (`distil_coarse`, or `coarse` for extrapolation); stage II trains
+the rest with that module fixed (`distil`, or `coarse` and `fine`). Equation 8 is `NCMDistillation`.
 
 Where the paper is silent, choices had to meet its count of 12.1 M parameters without the teacher:
 
@@ -68,18 +66,6 @@ Where the paper is silent, choices had to meet its count of 12.1 M parameters wi
 - In stage I, L_rec compares the fused frame with the truth: the synthesis network belongs to stage II. One teacher
   block serves both stages. Equation 7 is a mean over the pixels, without RIFE's condition that the teacher be better.
 - Without progressive learning the blocks are at 1/16, 1/8, 1/4, 1/2 and 1 ("upsampling rate 2").
-
-Memory. corr takes 324 · h/8 · w/8 numbers a sample: 5.2 MB in float32 at 4K (a = 384). It is computed some rows at a
-time, in about 64 MiB whatever the size. "Normal coarse-to-fine" also matches at full size: 169 MB for 3840x2176.
-
-FLOPs:               448x256    864x480    1280x720    1920x1088    3840x2176
-    base               59.9 G    134.5 G     201.1 G      415.5 G     1606.4 G
-    large, one pass   209.1 G    505.9 G     771.8 G     1626.5 G     6336.1 G
-
-The paper's 38 ms (480p) and 82 ms (1080p) are 3.2 and 1.5 times RIFE's, whose FLOPs are 105 G and 530 G. At 480p it
-takes more time than its FLOPs explain, as many small layers do; from 480p to 1080p it takes 44 ms more, where at RIFE's
-speed these FLOPs would take 29. So the authors' fine blocks may be wider than RIFE's last, with about 125 channels, and
-their coarse blocks narrower.
 
 Reference: Jia, Lu, Li: Neighbor Correspondence Matching for Flow-based Video Frame Synthesis, ACM MM 2022.
 """
