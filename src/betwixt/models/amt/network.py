@@ -274,15 +274,9 @@ class Update(nn.Module):
         self.flow_head = _two_convolutions(update.hidden, update.hidden, 4)
 
     def forward(self, features: Tensor, flow: Tensor, correlation: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict the residuals.
+        """Residuals of the features (N, channels, scale h, scale w) and of the flows (N, 4, scale h, scale w).
 
-        Args:
-            features: (N, channels, scale h, scale w).
-            flow: (N, 4, h, w), in pixels of this map.
-            correlation: (N, 2 levels (2 radius + 1)², h, w).
-
-        Returns:
-            Residuals of the features (N, channels, scale h, scale w) and of the flows (N, 4, scale h, scale w).
+        `flow` (N, 4, h, w) is in pixels of its map; `correlation` is (N, 2 levels (2 radius + 1)², h, w).
         """
         features = resize(features, 1.0 / self.scale)
         correlation = _leaky_relu(self.convc1(correlation))

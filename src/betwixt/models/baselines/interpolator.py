@@ -26,15 +26,12 @@ from betwixt.models.frame_view import Image
 
 
 class _FramePair(Pair):
-    """Two frames, unchanged."""
-
     def __init__(self, first: Image, second: Image) -> None:
         self.first, self.second = first, second
 
 
 class _AveragePair(_FramePair):
     def at(self, t: float) -> Image:
-        """The weighted mean."""
         return (self.first * np.float32(1 - t) + self.second * np.float32(t)).astype(np.float32)
 
 
@@ -44,13 +41,11 @@ class Average(Interpolator):
     name = "average"
 
     def prepare(self, first: Image, second: Image) -> Pair:
-        """Nothing to compute."""
         return _AveragePair(first, second)
 
 
 class _NearestPair(_FramePair):
     def at(self, t: float) -> Image:
-        """The nearer frame."""
         return self.first if t <= 0.5 else self.second
 
 
@@ -61,11 +56,9 @@ class Nearest(Interpolator):
     extrapolates = True
 
     def prepare(self, first: Image, second: Image) -> Pair:
-        """Nothing to compute."""
         return _NearestPair(first, second)
 
     def next_frame(self, first: Image, second: Image) -> Image:
-        """The last frame again."""
         return second
 
 
@@ -80,7 +73,6 @@ class _MidpointPair(Pair):
         self._flow_10 = search.calc(luma[1], luma[0], None)
 
     def at(self, t: float) -> Image:
-        """The mean of both warped frames."""
         warps = ((self._frames[0], t * self._flow_10), (self._frames[1], (1 - t) * self._flow_01))
         total = np.zeros(self._frames[0].shape, np.float32)
         for frame, flow in warps:
@@ -106,11 +98,9 @@ class DISMidpoint(Interpolator):
     extrapolates = True
 
     def prepare(self, first: Image, second: Image) -> Pair:
-        """Search the flow in both directions."""
         return _MidpointPair(first, second)
 
     def next_frame(self, first: Image, second: Image) -> Image:
-        """The last frame warped along the flow from it to the first: linear extrapolation."""
         return _MidpointPair(first, second).extrapolate()
 
 

@@ -187,17 +187,10 @@ class MotionEstimationBlock(nn.Module):
     def forward(
         self, maps: Tensor, flow: Tensor | None, features: Tensor | None, scale: float
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Estimate at `scale` times the frames' size.
+        """Residuals of flow (N, 4, H, W) and mask logit (N, 1, H, W), float32; the feature (N, C', H scale, W scale).
 
-        Args:
-            maps: (N, C, H, W), the inputs other than flow and features.
-            flow: (N, 4, H, W), the flow so far in pixels; None in the first block.
-            features: (N, C', h, w), the intermediate feature of the previous block at its scale; None if there is none.
-            scale: The scale at which the block works.
-
-        Returns:
-            The flow residual (N, 4, H, W) in pixels and that of the mask logit (N, 1, H, W), both float32; and the
-            intermediate feature (N, C', H scale, W scale), None if it has none.
+        The inputs are `maps` (N, C, H, W), the flow so far (N, 4, H, W) in pixels, and the previous block's feature
+        (N, C', h, w) at its own scale; the last two are None in the first block.
         """
         maps = resize(maps, scale)
         if features is not None:
@@ -259,16 +252,7 @@ class MotionRefinementBlock(nn.Module):
         self.head = nn.Conv2d(hidden, 4 + (config.features if refines_features else 0), 3, 1, 1)
 
     def forward(self, pair: DAEKPair, flow: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Predict the residuals.
-
-        Args:
-            pair: The frames' correlation and shallow features.
-            flow: (N, 4, H, W), in pixels.
-            features: (N, C', h, w), the intermediate feature; None if there is none.
-
-        Returns:
-            Residuals of flow (N, 4, H, W) and features (N, C', h, w); None for the features if they are not refined.
-        """
+        """Residuals of flow (N, 4, H, W), in pixels, and features (N, C', h, w); None for features not refined."""
         dtype = pair.frame0.dtype
         coarse = resize_flow(flow, 1 / 8)
         motion = self.flow(coarse.to(dtype))

@@ -142,13 +142,7 @@ class _Curvatures:
 
 
 def find_flows(first: Luma, second: Luma, ratio: float | None = None) -> Flows:
-    """Search the flows between two luma images (H, W), uint8, in both directions.
-
-    Args:
-        first: Frame 0.
-        second: Frame 1, of the same size.
-        ratio: As for `DIS`.
-    """
+    """Search the flows between two luma images (H, W), uint8, in both directions; `ratio` is as for `DIS`."""
     return DIS(ratio).prepare_luma(first, second).flows()
 
 

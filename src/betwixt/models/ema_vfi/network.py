@@ -395,12 +395,10 @@ class Head(nn.Module):
         )
 
     def forward(self, features: Tensor, maps: Tensor, flow: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Predict flows (N, 4, H, W) in pixels and the mask logit (N, 1, H, W).
+        """Predict flows (N, 4, H, W) in pixels and the mask logit (N, 1, H, W), or with `flow` the residuals of both.
 
-        Args:
-            features: (N, features, H/s, W/s), motion and appearance at the level's stride s.
-            maps: (N, maps, H, W), frames, and perhaps warped frames and mask logit.
-            flow: (N, 4, H, W), the flows of which residuals are predicted; None without any.
+        `features` (N, features, H/s, W/s) are motion and appearance at the level's stride s; `maps` (N, maps, H, W) the
+        frames, and perhaps warped frames and mask logit.
         """
         inputs = [F.pixel_shuffle(F.pixel_shuffle(features, 2), 2), _resize(maps, 1, self.ratio)]
         if flow is not None:

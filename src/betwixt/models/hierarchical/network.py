@@ -136,14 +136,10 @@ class HybridContextBlock(nn.Module):
         self.aggregate = conv_prelu(2 * channels, channels)
 
     def forward(self, features: Tensor, regions: Regions, other: Tensor, other_regions: Regions) -> Tensor:
-        """Hybrid features (N, C, h, w).
+        """Hybrid features (N, C, h, w) of `features` (N, C, h, w), whose targets are `regions`.
 
-        Args:
-            features: (N, C, h, w), the features of the pixels.
-            regions: The targets of these pixels.
-            other: (N, C, h, w), the features to average over the targets: the same features (HCE-S) or those of the
-                other frame (HCE-T).
-            other_regions: The targets of `other`.
+        `other` (N, C, h, w), with its `other_regions`, is averaged over the targets: the same features (HCE-S) or those
+        of the other frame (HCE-T).
         """
         targets = broadcast_to_pixels(region_means(other, other_regions), regions).to(features.dtype)
         gated = torch.sigmoid(self.select(features)) * targets
@@ -170,13 +166,7 @@ class _Attention(nn.Module, ABC):
     def forward(
         self, features: Tensor, regions: Regions, other: Tensor, other_regions: Regions
     ) -> tuple[Tensor, Tensor]:
-        """Attend from one map to another.
-
-        Args:
-            features: (N, C, h, w), the map of the queries.
-            regions: Its targets.
-            other: (N, C, h, w), the map of the keys and values.
-            other_regions: Its targets.
+        """Attend from one map (N, C, h, w) to another, each with its targets.
 
         Returns:
             Enhanced features (N, C, h, w), and the flow (N, 2, h, w) to the attended positions, float32.
@@ -202,7 +192,6 @@ class TargetAttention(_Attention):
     def attend(
         self, queries: Tensor, regions: Regions, keys: Tensor, values: Tensor, other_regions: Regions
     ) -> tuple[Tensor, Tensor]:
-        """Attend from each pixel to the pixels of its target."""
         count, channels = values.shape[:2]
         position = pixel_coordinates(values.float()).expand(count, -1, -1, -1)
         values_and_positions = torch.cat((values.float(), position), dim=1)
@@ -224,7 +213,6 @@ class PixelAttention(_Attention):
     def attend(
         self, queries: Tensor, regions: Regions, keys: Tensor, values: Tensor, other_regions: Regions
     ) -> tuple[Tensor, Tensor]:
-        """Attend from each pixel to the pixels around it."""
         # The mean over C channels times sqrt(C) is their sum over sqrt(C).
         scores = local_correlation(queries, keys, self.radius) * math.sqrt(queries.shape[1])
         inside = torch.cat(shifted_copies(torch.ones_like(scores[:1, :1]), self.radius), dim=1)

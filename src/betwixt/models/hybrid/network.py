@@ -100,19 +100,10 @@ class FlowNetwork(FlowTrunk):
     def forward(
         self, a0: Tensor, a1: Tensor, b0: Tensor, b1: Tensor, flows: Tensor, logits: Tensor, t: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Corrections at a quarter of the size, the logit of m at half of it, and the state.
+        """Corrections of both motions (N, 10, H/4, W/4), the logit of m (N, 1, H/2, W/2), the state (N, a, H/4, W/4).
 
-        Args:
-            a0: (N, 3, H, W), frame 0 warped by motion A.
-            a1: (N, 3, H, W), frame 1 warped by motion A.
-            b0: (N, 3, H, W), frame 0 warped by motion B.
-            b1: (N, 3, H, W), frame 1 warped by motion B.
-            flows: (N, 8, H/2, W/2), those of A and of B, averaged, in pixels of the network size.
-            logits: (N, 2, H, W), of the weights of A and of B.
-            t: (N, 1, 1, 1).
-
-        Returns:
-            Corrections of both motions (N, 10, H/4, W/4), the logit (N, 1, H/2, W/2), and the state (N, a, H/4, W/4).
+        `a0`, `a1` are frames 0 and 1 warped by motion A, `b0`, `b1` by B, (N, 3, H, W). `flows` (N, 8, H/2, W/2) are
+        those of A and of B, averaged, in pixels of the network size; `logits` (N, 2, H, W) are of their weights.
         """
         frames_a, frames_b = unshuffle_frames(a0, a1), unshuffle_frames(b0, b1)
         share = _agreement(frames_a, frames_b)
@@ -227,10 +218,8 @@ class RIFEBlockPart(nn.Module):
     def forward(self, warped0: Tensor, warped1: Tensor, maps: Tensor) -> Tensor:
         """Corrections of flows and logit, (N, 5, h, w), in pixels of the block's size.
 
-        Args:
-            warped0: (N, 3, h, w), frame 0 warped by the flows so far, at the block's size.
-            warped1: (N, 3, h, w), frame 1 warped by the flows so far, at the block's size.
-            maps: For the first block (N, 1, h, w): t. For the others (N, 6, h, w): t, logit and flows.
+        `warped0` and `warped1` (N, 3, h, w) are the frames warped by the flows so far, at that size; `maps` are t for
+        the first block (N, 1, h, w), and t, logit and flows for the others (N, 6, h, w).
         """
         return self.block.body(torch.cat((warped0, warped1, maps), dim=1))
 

@@ -198,16 +198,9 @@ class CoarsestDecoder(nn.Module):
     def forward(
         self, features0: Tensor, features1: Tensor, t: Tensor, prior: FeaturePrior | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Predict at twice the size of the features.
+        """Features of both frames (N, channels, h, w) and t -> flows (N, 4, 2 h, 2 w), features (N, finer, 2 h, 2 w).
 
-        Args:
-            features0: (N, channels, h, w), of frame 0.
-            features1: (N, channels, h, w), of frame 1.
-            t: (N, 1, 1, 1).
-            prior: Needed if and only if the decoder was created with `prior`.
-
-        Returns:
-            Flows (N, 4, 2 h, 2 w) and features of frame t (N, finer, 2 h, 2 w).
+        `prior` is needed if and only if the decoder was created with `prior`.
         """
         if (prior is not None) != self.prior:
             raise ValueError("A decoder takes a `prior` if and only if it was created with prior=True.")

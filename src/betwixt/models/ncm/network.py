@@ -365,18 +365,7 @@ class Block(IFBlock):
         image: Tensor | None = None,
         correspondences: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Estimate the residuals at 1/`scale` of the size.
-
-        Args:
-            maps: (N, C, h, w), the inputs other than flow and features.
-            flow: (N, 4, h, w), the flow so far in pixels; None in the first block.
-            scale: K.
-            image: (N, C_I, h/K, w/K), the image feature.
-            correspondences: (N, 324, h/8, w/8).
-
-        Returns:
-            Residuals of the flow (N, 4, h, w) and of the mask logit (N, 1, h, w), and None for the state.
-        """
+        """`IFBlock.forward` without a state; `image` is (N, C_I, h/K, w/K), `correspondences` (N, 324, h/8, w/8)."""
         x = concatenate(self.downsample(maps, flow, scale), image)
         motion = None
         if self.motion_feature is not None and correspondences is not None:
