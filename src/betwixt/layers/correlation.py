@@ -54,11 +54,7 @@ def _window(padded: Tensor, radius: int, step: int) -> list[Tensor]:
 
 
 def local_correlation(first: Tensor, second: Tensor, radius: int) -> Tensor:
-    """Mean over channels of first(x) * second(x + d) for every d in [-radius, radius]².
-
-    Returns:
-        (N, (2 radius + 1)², H, W), row displacement slowest.
-    """
+    """Mean over channels of first(x) · second(x + d), |d| <= radius: (N, (2 radius + 1)², H, W), rows of d slowest."""
     if torch.is_grad_enabled() and (first.requires_grad or second.requires_grad):
         volume: Tensor = _LocalCorrelation.apply(first, second, radius)  # type: ignore[no-untyped-call]
         return volume
@@ -260,7 +256,6 @@ class OnDemandCorrelation:
         return cls(*(_average_pyramid(at_least_float32(features) * scale, levels) for features in (first, second)))
 
     def lookup(self, in_second: Tensor, in_first: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-        """As `AllPairsCorrelation.lookup`."""
         return (
             _look_up_on_demand(self.first[0], self.second, in_second, radius),
             _look_up_on_demand(self.second[0], self.first, in_first, radius),
@@ -270,10 +265,7 @@ class OnDemandCorrelation:
 def all_pairs_correlation(
     first: Tensor, second: Tensor, levels: int = 4, limit: int = 3 << 30
 ) -> AllPairsCorrelation | OnDemandCorrelation:
-    """Correlate all pairs of pixels of two maps (N, C, H, W).
-
-    `AllPairsCorrelation` where its volume takes at most `limit` bytes, otherwise `OnDemandCorrelation`.
-    """
+    """`AllPairsCorrelation` of two maps where its volume takes at most `limit` bytes, else `OnDemandCorrelation`."""
     if AllPairsCorrelation.size(first) <= limit:
         return AllPairsCorrelation.of(first, second, levels)
     return OnDemandCorrelation.of(first, second, levels)

@@ -80,7 +80,7 @@ class IFBlock(nn.Module):
         """(N, C, h, w) -> (N, 5 + S, h/stride, w/stride): 4 channels of flow, 1 of the mask logit, S of state."""
 
     def forward(self, maps: Tensor, flow: Tensor | None, scale: float) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Estimate the flow residual at 1/`scale` of the frames' size.
+        """Estimate the flow residual at 1/K of the frames' size, K = `scale`.
 
         Args:
             maps: (N, C, H, W), the inputs other than the flow.

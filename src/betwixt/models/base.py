@@ -241,11 +241,7 @@ def masks_unsupported(name: str) -> UsageError:
 
 
 def check_interpolates(model: Interpolator) -> None:
-    """Refuse a model that makes no frames in between.
-
-    Raises:
-        UsageError: in one line.
-    """
+    """Raise a `UsageError` if the model makes no frames in between."""
     if not model.interpolates:
         raise UsageError(
             f"The model {model.name} makes the frame after two frames, none in between: choose one that interpolates."

@@ -41,22 +41,16 @@ class FullFrameView:
     rgb: Image
 
     def luma_at(self, height: int, width: int) -> Luma:
-        """The luma downscaled to (height, width)."""
         return downscale_luma(self.luma, height, width)
 
     def rgb_at(self, height: int, width: int) -> Image:
-        """The RGB image downscaled to (height, width, 3)."""
         if self.rgb.shape[:2] == (height, width):
             return self.rgb
         return np.asarray(cv2.resize(self.rgb, (width, height), interpolation=cv2.INTER_AREA), np.float32)
 
 
 class ImageView(FullFrameView):
-    """The view of an RGB image.
-
-    Args:
-        image: (H, W, 3), RGB, float32 in [0, 1].
-    """
+    """The view of an RGB image."""
 
     def __init__(self, image: Image) -> None:
         self.rgb = image
@@ -70,11 +64,7 @@ class ImageView(FullFrameView):
 
 
 class LumaView(FullFrameView):
-    """The view of a frame of which only the luma is known; its RGB image is grey.
-
-    Args:
-        luma: (H, W), uint8.
-    """
+    """The view of a frame of which only the luma is known; its RGB image is grey."""
 
     def __init__(self, luma: Luma) -> None:
         self.luma = luma

@@ -44,10 +44,6 @@ MODELS: dict[str, ModelInfo] = {info.name: info for package in _PACKAGES for inf
 def choose_model(name: str = DEFAULT_MODEL, weights: object = None) -> str:
     """The model that a name stands for: "auto" is `hybrid`, or `dis` where the packages for networks are missing.
 
-    Args:
-        name: A model's name, or "auto".
-        weights: The weights to load into it, if any were given.
-
     Raises:
         UsageError: if weights are given for "auto".
     """
@@ -73,9 +69,7 @@ def model_info(name: str) -> ModelInfo:
 def network_config(name: str, hyperparameters: Mapping[str, Any] | None = None) -> Any:
     """The configuration of a model's network; None if it takes none.
 
-    Args:
-        name: The model.
-        hyperparameters: Fields that differ from the registered configuration, as JSON holds them (lists for tuples).
+    `hyperparameters` are fields that differ from the registered configuration, as JSON holds them (lists for tuples).
 
     Raises:
         InputError: if a hyper-parameter is unknown or has a value that makes no network.
@@ -91,11 +85,7 @@ def network_config(name: str, hyperparameters: Mapping[str, Any] | None = None) 
 
 
 def load_network(name: str, hyperparameters: Mapping[str, Any] | None = None) -> Network:
-    """Build the network of a model, without trained weights.
-
-    Args:
-        name: The model.
-        hyperparameters: As for `network_config`.
+    """Build the network of a model, without trained weights; `hyperparameters` are as for `network_config`.
 
     Raises:
         UsageError: if the model has no network, or PyTorch is not installed.

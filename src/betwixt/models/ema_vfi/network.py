@@ -212,12 +212,8 @@ class Windows:
 class InterFrameAttention(nn.Module):
     """Attention from a window of one frame to the same window of the other frame (section 3 of the paper).
 
-    The bias of `position` exists for checkpoints alone; it cancels and is not used.
-
-    Args:
-        channels: Channels of the appearance.
-        motion: Channels of the motion.
-        heads: Number of attention heads.
+    `channels` are those of the appearance, `motion` those of the motion. The bias of `position` exists for checkpoints
+    alone; it cancels and is not used.
     """
 
     def __init__(self, channels: int, motion: int, heads: int) -> None:

@@ -230,10 +230,7 @@ class PixelAttention(_Attention):
 class Interaction(nn.Module):
     """Inter of equations 10 and 11: refines the flows to both frames from the features, and predicts F_t^h or m_t^h.
 
-    Args:
-        channels: Channels of the features.
-        width: Channels of the residual block.
-        channels_out: Channels of F_t^h, or 1 for the logit of m_t^h.
+    `width` are the channels of its residual block; `channels_out` those of F_t^h, or 1 for the logit of m_t^h.
     """
 
     def __init__(self, channels: int, width: int, channels_out: int) -> None:
