@@ -144,7 +144,8 @@ def test_pipes_carry_y4m(tmp_path, pixel_format):
 @pytest.mark.parametrize("name", ["in.mp4", "in.ts", "in.mkv"])
 @pytest.mark.parametrize("piped", [False, True])
 def test_standard_input_is_read_like_a_file(tmp_path, name, piped):
-    source = make_clip(tmp_path / name, frames=30, size=(320, 240), codec="libx264")
+    # Larger than what FFmpeg reads to recognize a format.
+    source = make_clip(tmp_path / name, frames=30, size=(320, 240), codec="libx264", options={"crf": "8"})
     command = [sys.executable, "-m", "betwixt.cli", "interpolate", "-", str(tmp_path / "out.mkv"), "--model", "dis"]
     with open(source, "rb") as file:
         given = {"input": file.read()} if piped else {"stdin": file}
