@@ -1,1 +1,1 @@
-"""The models, one module a paper, behind one interface."""
+"""The models, one package per paper, behind one interface."""
