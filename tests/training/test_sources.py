@@ -16,7 +16,7 @@ from layouts import write_image
 from betwixt.errors import BetwixtError, InputError, UsageError
 from betwixt.training.augmentation import Augmentation
 from betwixt.training.clips import RealTriplets
-from betwixt.training.prepare import prepare_data
+from betwixt.training.recipe_sampler import prepare_data
 from betwixt.training.sample import TrainingSample
 from betwixt.training.sources import (
     KINDS,

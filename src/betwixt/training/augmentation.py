@@ -16,14 +16,16 @@ Cropping comes first: sources return samples of the requested size. Each transfo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 
+import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.training.sample import TrainingSample, check_fractions
-from betwixt.training.video_coding import code_as_video
+from betwixt.training.sample import Image, TrainingSample, check_fractions
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,7 @@ class Augmentation:
 def augment(
     rng: np.random.Generator, sample: TrainingSample, augmentation: Augmentation | None = None
 ) -> TrainingSample:
-    """Apply random transforms to a sample.
-
-    Args:
-        rng: The source of all randomness.
-        sample: Is not changed.
-        augmentation: The probabilities; `Augmentation()` by default.
-    """
+    """Apply random transforms to a sample, with the probabilities of `augmentation` (`Augmentation()` by default)."""
     chances = augmentation or Augmentation()
     images, t, motion = sample.images, sample.t, sample.motion
     # Four numbers are drawn whatever the probabilities, so that samples of earlier runs can be drawn again.
@@ -123,3 +119,31 @@ def compress_video(rng: np.random.Generator, images: NDArray[np.uint8]) -> NDArr
         return code_as_video(images, "libx264", preset="veryfast", crf=str(rng.integers(20, 36)), threads="1")
     quantizer = str(rng.integers(3, 14))
     return code_as_video(images, "mpeg4", qmin=quantizer, qmax=quantizer, threads="1")
+
+
+def code_as_video(images: Sequence[Image] | NDArray[np.uint8], encoder: str, **options: str) -> NDArray[np.uint8]:
+    """Encode images (N, H, W, 3) as a video of yuv420p frames and decode it again.
+
+    Args:
+        images: Of one size. Odd sizes are padded for encoding.
+        encoder: "libx264" or "mpeg4".
+        options: Options of the encoder.
+    """
+    height, width = images[0].shape[:2]
+    coder = av.CodecContext.create(encoder, "w")
+    assert isinstance(coder, av.VideoCodecContext)
+    coder.height, coder.width = height + height % 2, width + width % 2
+    coder.pix_fmt, coder.time_base, coder.options = "yuv420p", Fraction(1, 25), options
+    packets = []
+    for number, image in enumerate(images):
+        padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24").reformat(format="yuv420p")
+        frame.pts = number
+        packets += coder.encode(frame)
+    packets += coder.encode(None)
+    decoder = av.CodecContext.create("h264" if encoder == "libx264" else encoder, "r")
+    assert isinstance(decoder, av.VideoCodecContext)
+    decoder.thread_count = 1
+    frames = [frame for packet in [*packets, None] for frame in decoder.decode(packet)]
+    decoded = np.stack([np.asarray(frame.to_ndarray(format="rgb24"), np.uint8) for frame in frames])
+    return np.ascontiguousarray(decoded[:, :height, :width])

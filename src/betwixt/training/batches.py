@@ -16,10 +16,10 @@ from __future__ import annotations
 import copy
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,11 +40,8 @@ _POOL_SEED = 1
 """Separates the random numbers of the pool from those of the samples."""
 
 
-class SampleFunction(Protocol):
-    """Draws a sample by its index. It is pickled for the workers, so it should be small."""
-
-    def __call__(self, index: int, size: int) -> tuple[np.random.Generator, TrainingSample]:
-        """Draw sample `index` with images of `size`, augmented; also returns its random generator."""
+SampleFunction = Callable[[int, int], tuple[np.random.Generator, TrainingSample]]
+"""(index, size) -> the random generator of sample `index`, and the augmented sample. Pickled for the workers."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +66,12 @@ def load_batches(
 
     Args:
         draw: Draws samples.
-        objective: Prepares what else its loss needs.
+        objective: Its `prepare` computes further inputs of the loss.
         stage: Defines seed, batch and crop.
         first: The index of the first sample.
         position: Of this process.
         workers: Worker processes; 0: draw in this process.
         pinned: Whether to use page-locked memory, for a GPU.
-
-    Raises:
-        BetwixtError: if a worker raised one.
     """
     dataset = _Batches(draw, _without_values(objective), stage.train.patch or stage.train.crop)
     loader: DataLoader[Batch] = DataLoader(
@@ -85,7 +79,6 @@ def load_batches(
         batch_size=None,
         sampler=_StepIndices(first, stage, position or ProcessRank()),
         num_workers=workers,
-        collate_fn=_identity,
         worker_init_fn=_init_worker,
         pin_memory=pinned,
         prefetch_factor=max(2, -(-4 // workers)) if workers else None,
@@ -224,10 +217,6 @@ def _without_values(objective: Objective) -> Objective:
         empty = tensor.detach().to("meta")
         meta[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
     return copy.deepcopy(objective, meta)
-
-
-def _identity(value: Any) -> Any:
-    return value
 
 
 def _init_worker(number: int) -> None:

@@ -99,12 +99,8 @@ def averaged_tensors(objective: Objective) -> dict[str, Tensor]:
 
 def _named_tensors(objective: Objective) -> dict[str, Tensor]:
     """Every parameter and persistent buffer, by its name in a checkpoint."""
-    exported_module = {
-        id(tensor): f"model.{name}" for name, tensor in objective.exported_module.state_dict(keep_vars=True).items()
-    }
-    return {
-        exported_module.get(id(t), f"objective.{name}"): t for name, t in objective.state_dict(keep_vars=True).items()
-    }
+    exported = {id(t): f"model.{name}" for name, t in objective.exported_module.state_dict(keep_vars=True).items()}
+    return {exported.get(id(t), f"objective.{name}"): t for name, t in objective.state_dict(keep_vars=True).items()}
 
 
 def write_checkpoint(
@@ -116,11 +112,7 @@ def write_checkpoint(
     *,
     small: bool = False,
 ) -> None:
-    """Write a checkpoint, replacing the file atomically.
-
-    Raises:
-        OutputError: if it cannot be written.
-    """
+    """Write a checkpoint, replacing the file atomically; `OutputError` if it cannot be written."""
     average_type, moment_type = (torch.float16, torch.bfloat16) if small else (torch.float32, torch.float32)
     tensors: dict[str, Tensor] = {}
     for name, tensor in _named_tensors(objective).items():
@@ -145,11 +137,7 @@ def _write(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) 
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
-
-    Raises:
-        InputError: if it does not exist, is damaged, or is not a checkpoint.
-    """
+    """Read a checkpoint; `InputError` if it does not exist, is damaged, or is not a checkpoint."""
     if not path.is_file():
         raise InputError(f"There is no checkpoint {path}.")
     try:
@@ -224,27 +212,18 @@ def restore(
             if f"ema.{name}" in tensors:
                 value.copy_(tensors[f"ema.{name}"])
     if optimizer is not None:
+        second = "exp_inf" if isinstance(optimizer, torch.optim.Adamax) else "exp_avg_sq"
         for group in optimizer.param_groups:
             trainable = {id(parameter) for parameter in group["params"]}
             for name, parameter in own.items():
                 short = name.removeprefix("model.")
                 if id(parameter) in trainable and f"first.{short}" in tensors:
-                    optimizer.state[parameter] = _optimizer_state(optimizer, parameter, tensors, short)
+                    optimizer.state[parameter] = {
+                        "step": tensors[f"step.{short}"].reshape(()).clone(),
+                        "exp_avg": torch.zeros_like(parameter).copy_(tensors[f"first.{short}"]),
+                        second: torch.zeros_like(parameter).copy_(tensors[f"second.{short}"]),
+                    }
     return [name for name in own if name not in tensors]
-
-
-def _optimizer_state(
-    optimizer: torch.optim.Optimizer, parameter: Tensor, tensors: Mapping[str, Tensor], name: str
-) -> dict[str, Tensor]:
-    def like(value: Tensor) -> Tensor:
-        return torch.zeros_like(parameter).copy_(value)
-
-    second = "exp_inf" if isinstance(optimizer, torch.optim.Adamax) else "exp_avg_sq"
-    return {
-        "step": tensors[f"step.{name}"].reshape(()).clone(),
-        "exp_avg": like(tensors[f"first.{name}"]),
-        second: like(tensors[f"second.{name}"]),
-    }
 
 
 def export_weights(source: Path, target: Path) -> TrainingProgress:

@@ -68,10 +68,6 @@ def build_clip_cache(clips: Sequence[Path], cache: Path, rules: Mapping[str, Cli
         cache: Folder for the decoded frames, about 0.7 MB per frame at 640x360.
         rules: By name, how a clip is used.
         jobs: Number of processes.
-
-    Raises:
-        InputError: if there is no clip, two have one name, or one cannot be decoded.
-        OutputError: if the cache cannot be written.
     """
     if not clips:
         raise InputError("There are no clips to train on: the data folder has no video.")
@@ -96,18 +92,19 @@ def build_clip_cache(clips: Sequence[Path], cache: Path, rules: Mapping[str, Cli
 def _cache_clip(path: Path, folder: Path, rule: ClipRule) -> None:
     decoded = folder / f"{path.stem}.npy"
     if not decoded.exists():
-        _save(decoded, _decode(path, rule.end))
+        save_array(decoded, _decode(path, rule.end))
     degraded = folder / f"{path.stem}{AGED}.npy"
     if not degraded.exists():
         rng = np.random.default_rng(zlib.crc32(path.stem.encode()))
-        _save(degraded, _degrade(load_array(decoded, mapped=True), rng))
+        save_array(degraded, _degrade(load_array(decoded, mapped=True), rng))
     for frames in (decoded, degraded):
         triplets = frames.with_suffix(".triplets.npy")
         if not triplets.exists():
-            _save(triplets, _measure_triplets(load_array(frames, mapped=True)))
+            save_array(triplets, _measure_triplets(load_array(frames, mapped=True)))
 
 
-def _save(path: Path, array: NDArray[Any]) -> None:
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Save an array in the cache, atomically."""
     partial = path.with_suffix(".partial.npy")
     try:
         np.save(partial, array)
@@ -118,11 +115,7 @@ def _save(path: Path, array: NDArray[Any]) -> None:
 
 
 def load_array(path: Path, mapped: bool = False) -> NDArray[Any]:
-    """Load an array of the cache; with `mapped` it is memory-mapped.
-
-    Raises:
-        InputError: if it is missing or damaged.
-    """
+    """Load an array of the cache; with `mapped` it is memory-mapped."""
     try:
         return np.asanyarray(np.load(path, mmap_mode="r" if mapped else None))
     except FileNotFoundError:
@@ -219,9 +212,6 @@ class RealTriplets:
         times: Target times. "next" takes the triplets of "middle" and makes the last frame the target.
         gaps: Allowed gaps between the outer frames of a triplet; empty: all that were measured.
         exclude: Names of cached clips that are never drawn.
-
-    Raises:
-        InputError: if the cache has no triplet to draw, or is damaged.
     """
 
     def __init__(

@@ -23,11 +23,7 @@ _FIXED = ("recipe", "samples", "hours")
 
 
 def read_curve(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a curve.
-
-    Raises:
-        InputError: if the file is not a training curve, or has no rows.
-    """
+    """Read the rows of a curve; `InputError` if the file is not a training curve, or has no rows."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
@@ -48,12 +44,7 @@ def read_curve(path: Path) -> list[dict[str, str]]:
 
 
 def add_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Append a measurement to a curve; the file is created if it does not exist.
-
-    Raises:
-        InputError: if the file is not a training curve.
-        OutputError: if it cannot be written.
-    """
+    """Append a measurement to a curve; the file is created if it does not exist."""
     rows: list[Mapping[str, Any]] = [*read_curve(path), row] if path.exists() else [row]
     columns = dict.fromkeys(name for each in rows for name in each)
     text = io.StringIO()
@@ -73,13 +64,7 @@ def curve_hash(path: Path) -> str:
 
 
 def draw_curve(curve: Path, plot: Path) -> None:
-    """Draw a curve as PNG: a row for each set, over samples on the left and over hours on the right.
-
-    Raises:
-        UsageError: if matplotlib is not installed.
-        InputError: if the curve cannot be read.
-        OutputError: if the plot cannot be written.
-    """
+    """Draw a curve as PNG: a row for each set, over samples on the left and over hours on the right."""
     rows = read_curve(curve)
     require_matplotlib("Drawing")
     import matplotlib

@@ -1,4 +1,4 @@
-"""Devices and processes of a training run: a Lightning Fabric for what is requested."""
+"""Devices, processes and precision of a training run, by Lightning Fabric. Used by the training loop."""
 
 from __future__ import annotations
 
@@ -28,9 +28,6 @@ def make_fabric(device: str, devices: int, nodes: int, precision: str | None, de
         nodes: Number of machines. Under torchrun, `devices` and `nodes` are torchrun's.
         precision: "fp32" or "bf16-mixed"; None: `default_precision`, or fp32 on a CPU without bfloat16.
         default_precision: That of the recipe.
-
-    Raises:
-        UsageError: if Lightning Fabric is not installed, or the device or precision is not available.
     """
     check_device(device)
     try:

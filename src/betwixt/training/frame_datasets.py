@@ -5,11 +5,7 @@
     X-TRAIN       train/SCENE/CLIP/0000.png .. 0064.png, or encoded_train/SCENE/CLIP.mp4           4,408 clips
     GoPro         train/SEQUENCE/000001.png ..                                                     240 frames a second
 
-    clips ──uniformly──► clip ──TripletChooser──► frame numbers, t ──read──► one crop of the three frames
-
-Which three frames of a clip make a sample is up to a `TripletChooser`: `ListedTriplets` picks one of all triplets that
-Vimeo-90K's few frames allow; `RandomGaps` picks a gap, a start and a position in between, each uniformly (XVFI's rule
-for X-TRAIN).
+    clips ──uniformly──► clip ──chooser─────────► frame numbers, t ──read──► one crop of the three frames
 
 Opening a data set checks for every file that it lists, so an incomplete data set is reported before training starts.
 """
@@ -17,10 +13,9 @@ Opening a data set checks for every file that it lists, so an incomplete data se
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import av
 import cv2
@@ -35,19 +30,6 @@ Triplet = tuple[int, int, int, float]
 """The numbers of frame 0, the target and frame 1 in a clip, counted from 0, and t."""
 
 
-class Clip(Protocol):
-    """A sequence of consecutive frames."""
-
-    @property
-    def path(self) -> str:
-        """Its file or folder, for messages."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, numbers: Sequence[int]) -> list[Image]:
-        """Read the frames with these numbers, counted from 0; `InputError` if one cannot be read."""
-
-
 @dataclass(frozen=True)
 class ImageClip:
     """A clip of image files."""
@@ -56,7 +38,7 @@ class ImageClip:
 
     @property
     def path(self) -> str:
-        """The folder."""
+        """The folder, for messages."""
         return str(Path(self.paths[0]).parent)
 
     def __len__(self) -> int:
@@ -83,7 +65,6 @@ class VideoClip:
         return self.frames
 
     def read(self, numbers: Sequence[int]) -> list[Image]:
-        """Decode the frames with these numbers, counted from 0."""
         images: dict[int, Image] = {}
         try:
             with av.open(self.path) as container:
@@ -97,15 +78,7 @@ class VideoClip:
         return [images[number] for number in numbers]
 
 
-class TripletChooser(Protocol):
-    """Chooses which frames of a clip make a sample."""
-
-    @property
-    def min_length(self) -> int:
-        """The number of frames that a clip needs."""
-
-    def draw(self, rng: np.random.Generator, length: int) -> Triplet:
-        """Choose from a clip of `length` frames."""
+Clip = ImageClip | VideoClip
 
 
 class ListedTriplets:
@@ -130,16 +103,16 @@ class ListedTriplets:
         return len(self._triplets)
 
     def draw(self, rng: np.random.Generator, length: int) -> Triplet:
-        """Choose a triplet; `length` is not used."""
+        """Choose a triplet; `length` is not used, since all clips have the same."""
         return self._triplets[int(rng.integers(len(self._triplets)))]
 
 
 @dataclass(frozen=True)
 class RandomGaps:
-    """A random gap between frame 0 and frame 1, uniformly from `smallest` to `largest` frames.
+    """A random gap between frame 0 and frame 1, a random start and target frame, each uniformly (XVFI).
 
-    "between" takes any frame between the two as the target (XVFI), "middle" only even gaps and the frame half-way,
-    "next" the frame one gap after frame 1.
+    The gap is `smallest` to `largest` frames. "between" takes any frame between the two as the target, "middle" only
+    even gaps and the frame half-way, "next" the frame one gap after frame 1.
     """
 
     smallest: int
@@ -167,7 +140,6 @@ class RandomGaps:
         return self._gaps()[0] * (2 if self.times == "next" else 1) + 1
 
     def draw(self, rng: np.random.Generator, length: int) -> Triplet:
-        """Choose from the gaps that fit into `length` frames."""
         span = 2 if self.times == "next" else 1
         gaps = [gap for gap in self._gaps() if gap * span < length]
         gap = gaps[int(rng.integers(len(gaps)))]
@@ -183,11 +155,11 @@ class ClipDataset:
 
     Args:
         clips: At least one.
-        chooser: Chooses the frames of a sample.
+        chooser: Chooses the frame numbers and t of a sample.
         enlarge: Fraction of the samples that are upscaled by 2 (IFRNet: 0.1).
     """
 
-    def __init__(self, clips: Sequence[Clip], chooser: TripletChooser, enlarge: float = 0.0) -> None:
+    def __init__(self, clips: Sequence[Clip], chooser: ListedTriplets | RandomGaps, enlarge: float = 0.0) -> None:
         self._clips, self._chooser, self._enlarge = clips, chooser, enlarge
 
     def __len__(self) -> int:
@@ -245,23 +217,15 @@ def open_x_train(root: Path, gaps: tuple[int, int], times: TargetTimes, enlarge:
     """Open X-TRAIN of X4K1000FPS (Sim et al., XVFI, ICCV 2021): clips of 65 frames of 768x768 at 1000 fps.
 
     Either as decoded frames, or as the published videos, which are decoded again for each sample (a few tenths of a
-    second). If a clip exists as both, its frames are used.
-
-    Args:
-        root: The folder of the data set, or its parent.
-        gaps: Range of the gap between frame 0 and frame 1; XVFI uses 2 to 32.
-        times: Target times.
-        enlarge: Fraction of the samples that are upscaled by 2.
+    second). If a clip exists as both, its frames are used. The parameters are those of `open_gopro`.
     """
     base = _find(root, "X-TRAIN", "X4K1000FPS/train", "train", "X4K1000FPS/encoded_train", "encoded_train", ".")
-    chooser = RandomGaps(*gaps, times)
     clips: dict[Path, Clip] = {p.with_suffix(""): VideoClip(str(p), 65) for p in sorted(base.glob("*/*.mp4"))}
     # Names of clips contain a dot, such as occ008.320.
-    for folder in sorted(d for d in base.glob("*/*") if d.is_dir()):
-        clips[folder] = _open_folder(folder)
+    clips |= _open_folders(base.glob("*/*"))
     example = base / "002" / "occ008.320"
     expected = f"{base} has no clip: expected {example / '0000.png'} and others, or {example}.mp4"
-    return ClipDataset(_check_clips(clips, chooser, expected), chooser, enlarge)
+    return _make_dataset(clips, RandomGaps(*gaps, times), enlarge, expected)
 
 
 def open_gopro(root: Path, gaps: tuple[int, int], times: TargetTimes, enlarge: float = 0.0) -> ClipDataset:
@@ -273,32 +237,31 @@ def open_gopro(root: Path, gaps: tuple[int, int], times: TargetTimes, enlarge: f
         times: Target times.
         enlarge: Fraction of the samples that are upscaled by 2.
     """
-    base = _find(root, "GoProEntry", "GOPRO_Large_all/train", "GOPRO/train", "train", ".")
-    chooser = RandomGaps(*gaps, times)
-    clips: dict[Path, Clip] = {}
-    for folder in sorted(d for d in base.iterdir() if d.is_dir()):
-        clips[folder] = _open_folder(folder)
+    base = _find(root, "GoPro", "GOPRO_Large_all/train", "GOPRO/train", "train", ".")
     expected = f"{base} has no sequence: expected {base / 'GOPR0372_07_00' / '000047.png'} and others"
-    return ClipDataset(_check_clips(clips, chooser, expected), chooser, enlarge)
+    return _make_dataset(_open_folders(base.iterdir()), RandomGaps(*gaps, times), enlarge, expected)
 
 
-def _open_folder(folder: Path) -> ImageClip:
-    """The images of a folder. A gap in their numbers would give wrong times, so it is an error."""
-    paths = list_images(folder)
-    for before, after in itertools.pairwise(paths):
-        if before.stem.isdecimal() and after.stem.isdecimal() and int(after.stem) != int(before.stem) + 1:
-            raise InputError(f"{folder} lacks a frame between {before.name} and {after.name}.")
-    return ImageClip(tuple(map(str, paths)))
+def _open_folders(paths: Iterable[Path]) -> dict[Path, Clip]:
+    """Clips of the images in each folder. A gap in their numbers would give wrong times, so it is an error."""
+    clips: dict[Path, Clip] = {}
+    for folder in sorted(path for path in paths if path.is_dir()):
+        images = list_images(folder)
+        for before, after in itertools.pairwise(images):
+            if before.stem.isdecimal() and after.stem.isdecimal() and int(after.stem) != int(before.stem) + 1:
+                raise InputError(f"{folder} lacks a frame between {before.name} and {after.name}.")
+        clips[folder] = ImageClip(tuple(map(str, images)))
+    return clips
 
 
-def _check_clips(clips: dict[Path, Clip], chooser: TripletChooser, expected: str) -> list[Clip]:
-    """The clips in the order of their paths; `InputError` if there are none, or one is too short."""
+def _make_dataset(clips: dict[Path, Clip], chooser: RandomGaps, enlarge: float, expected: str) -> ClipDataset:
+    """A data set of the clips in the order of their paths; `InputError` if there are none, or one is too short."""
     if not clips:
         raise InputError(f"{expected}.")
     for path, clip in sorted(clips.items()):
         if len(clip) < chooser.min_length:
             raise InputError(f"{path} has {len(clip)} frames: samples need clips of at least {chooser.min_length}.")
-    return [clip for _, clip in sorted(clips.items())]
+    return ClipDataset([clip for _, clip in sorted(clips.items())], chooser, enlarge)
 
 
 def _find(root: Path, name: str, *folders: str) -> Path:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ from betwixt.training.recipe import Recipe, TrainingStage, TrainSettings, learni
 from betwixt.training.recipe_sampler import RecipeSampler
 from betwixt.training.training_log import LossMeter, ProgressReporter, SilentReporter, TensorBoardLog
 from betwixt.training.validation import DevelopmentSet, open_development_sets, use_averaged_weights, validate
+from betwixt.weights.load import load_weights
 
 CHECKPOINT, SMALL_CHECKPOINT = "checkpoint.safetensors", "small.safetensors"
 """The checkpoints of a run; it is resumed from the first one that exists."""
@@ -136,7 +137,12 @@ class Trainer:
         first, first_on_machine = find_process_position()
         torch.manual_seed(recipe.stages[0].train.seed)
         self.objective = make_objective(recipe.network)
-        _check_stages(recipe, self.objective)
+        for stage in recipe.stages:
+            if stage.name and stage.name not in self.objective.stages:
+                raise UsageError(
+                    f"The network {recipe.network.get('name')} has no stage '{stage.name}': it has "
+                    f"{', '.join(self.objective.stages)}."
+                )
         self._fabric = make_fabric(run.device, run.devices, run.nodes, run.precision, recipe.stages[0].train.precision)
         checkpoint = _find_checkpoint(recipe, run) if first else None
         self._development_sets: dict[str, DevelopmentSet] = {}
@@ -153,15 +159,18 @@ class Trainer:
 
         self._fabric.launch()
         self.position = ProcessRank(self._fabric.global_rank, self._fabric.world_size)
-        _check_batches(recipe, self.position.world_size)
+        for stage in recipe.stages:
+            if stage.train.batch % (self.position.world_size * stage.train.accumulate):
+                raise UsageError(
+                    f"A batch of {stage.train.batch} cannot be split equally over {self.position.world_size} device(s) "
+                    f"and {stage.train.accumulate} part(s): set another 'batch' in [train]."
+                )
         is_first = self.position.rank == 0
         self._report: ProgressReporter = report if is_first else SilentReporter()
 
         # All processes start from the checkpoint that the first one has read.
         self._checkpoint: Checkpoint | None = self._fabric.broadcast(checkpoint)
         if run.weights is not None and self._checkpoint is None:
-            from betwixt.weights.load import load_weights
-
             load_weights(self.objective.exported_module, run.weights)
         self.objective.to(self._fabric.device)
         self.objective.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -170,7 +179,7 @@ class Trainer:
         self._progress.recipe = json.loads(json.dumps(recipe.table, default=str))
         self._progress.code, self._progress.data = code_hash(), self._sampler.describe()
         self._log = TensorBoardLog(run.output / "tensorboard" if is_first else None)
-        if is_first and not self._log.is_open:
+        if is_first and self._log.writer is None:
             report.note("TensorBoard is not installed: there will be no log for it.")
         self._end = recipe.samples if run.until is None else min(run.until, recipe.samples)
         self._start, self._seconds_before = time.monotonic(), self._progress.seconds
@@ -192,8 +201,8 @@ class Trainer:
             self._log.close()
         return progress
 
-    def _train_stage(self, stage: TrainingStage, stop: _StopRequest) -> bool:
-        """Train to the end of a stage; returns True if the run has to stop before."""
+    def _train_stage(self, stage: TrainingStage, stop: Event) -> bool:
+        """Train to the end of a stage; True if the run has to stop before."""
         fabric, objective, progress, train = self._fabric, self.objective, self._progress, stage.train
 
         # Set up: trainable parameters, optimizer, data.
@@ -203,7 +212,17 @@ class Trainer:
         optimizer = _make_optimizer(train, trainable)
         self._begin_or_resume(stage, optimizer)
         model, wrapped_optimizer = fabric.setup(_LossModule(objective), optimizer)
-        batches = self._open_batches(stage)
+        batches = load_batches(
+            self._sampler,
+            objective,
+            stage,
+            progress.samples,
+            position=self.position,
+            workers=self._run.workers,
+            pinned=fabric.device.type == "cuda",
+        )
+        if train.reuse > 1:
+            batches = draw_from_pool(batches, stage, progress.samples, fabric.device, self.position)
         current, average = [t.detach() for t in averaged_tensors(objective).values()], list(self._average.values())
         meter = LossMeter()
         end, stopped, gradient_norm = min(self._end, stage.end), False, None
@@ -218,7 +237,8 @@ class Trainer:
             stage_progress = (progress.samples - stage.begin) / train.samples
             size = len(batch) // train.accumulate
             for part in range(train.accumulate):
-                torch.manual_seed(_step_seed(train.seed, progress.samples, part, self.position.rank))
+                seeds = np.random.SeedSequence((train.seed, progress.samples, part, self.position.rank))
+                torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> 1))
                 samples = batch.part(part * size, (part + 1) * size) if train.accumulate > 1 else batch
                 with fabric.no_backward_sync(model, enabled=part + 1 < train.accumulate):
                     loss, terms = model(_Float32Batch(samples), stage_progress)
@@ -276,21 +296,6 @@ class Trainer:
         if not resumed:
             self._progress.stage, self._progress.stage_step = stage.name, 0
 
-    def _open_batches(self, stage: TrainingStage) -> Iterator[Batch]:
-        device, first = self._fabric.device, self._progress.samples
-        batches = load_batches(
-            self._sampler,
-            self.objective,
-            stage,
-            first,
-            position=self.position,
-            workers=self._run.workers,
-            pinned=device.type == "cuda",
-        )
-        if stage.train.reuse > 1:
-            batches = draw_from_pool(batches, stage, first, device, self.position)
-        return batches
-
     def _cool_down_factor(self) -> float:
         """The factor of the learning rate that brings it to zero at the time limit."""
         run = self._run
@@ -302,11 +307,11 @@ class Trainer:
             minutes_left = float(self._fabric.all_reduce(torch.tensor(minutes_left, device=self._fabric.device)))
         return 0.5 * (1.0 - math.cos(math.pi * min(1.0, max(0.0, minutes_left / run.cool_down))))
 
-    def _check_schedule(self, stop: _StopRequest) -> tuple[bool, bool, bool]:
+    def _check_schedule(self, stop: Event) -> tuple[bool, bool, bool]:
         """Whether it is time to stop, to save and to evaluate: for any process, then for all of them."""
         run, now = self._run, time.monotonic()
         due = [
-            stop.requested or (run.minutes is not None and now - self._start >= 60 * run.minutes),
+            stop.is_set() or (run.minutes is not None and now - self._start >= 60 * run.minutes),
             now - self._last_save > 60 * run.save_every,
             run.evaluation is not None and now - self._last_evaluation > 60 * run.evaluate_every,
         ]
@@ -331,8 +336,8 @@ class Trainer:
 
     def _save(self, optimizer: torch.optim.Optimizer) -> None:
         if self.position.rank == 0:
-            for name, small in ((CHECKPOINT, False), (SMALL_CHECKPOINT, True)):
-                path = self._run.output / name
+            for name in (CHECKPOINT, SMALL_CHECKPOINT):
+                path, small = self._run.output / name, name == SMALL_CHECKPOINT
                 write_checkpoint(path, self.objective, self._average, optimizer, self._progress, small=small)
         self._last_save = time.monotonic()
 
@@ -397,24 +402,6 @@ def _find_checkpoint(recipe: Recipe, run: TrainingRun) -> Checkpoint | None:
     return checkpoint
 
 
-def _check_stages(recipe: Recipe, objective: Objective) -> None:
-    for stage in recipe.stages:
-        if stage.name and stage.name not in objective.stages:
-            raise UsageError(
-                f"The network {recipe.network.get('name')} has no stage '{stage.name}': it has "
-                f"{', '.join(objective.stages)}."
-            )
-
-
-def _check_batches(recipe: Recipe, processes: int) -> None:
-    for stage in recipe.stages:
-        if stage.train.batch % (processes * stage.train.accumulate):
-            raise UsageError(
-                f"A batch of {stage.train.batch} cannot be split equally over {processes} device(s) and "
-                f"{stage.train.accumulate} part(s): set another 'batch' in [train]."
-            )
-
-
 def _make_optimizer(train: TrainSettings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     if not parameters:
         raise UsageError("There is nothing to train in this stage: all parameters are frozen.")
@@ -432,24 +419,11 @@ def _average_decay(train: TrainSettings, step: int) -> float:
     return max(0.0, min(1.0 - train.batch / train.average, (1.0 + step) / (10.0 + step)))
 
 
-def _step_seed(*numbers: int) -> int:
-    """A seed for torch from the numbers that identify a step."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
-
-
-class _StopRequest:
-    """Set by a signal, so that the run can stop after a complete step."""
-
-    requested = False
-
-    def set(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
-
-
 @contextmanager
-def _catch_stop_signals() -> Iterator[_StopRequest]:
-    stop = _StopRequest()
-    previous = {number: signal.signal(number, stop.set) for number in (signal.SIGTERM, signal.SIGINT)}
+def _catch_stop_signals() -> Iterator[Event]:
+    """An event that SIGTERM and SIGINT set, so that the run can stop after a complete step."""
+    stop = Event()
+    previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stop
     finally:

@@ -17,9 +17,8 @@ Papers that name the same loss do not always compute the same thing. The differe
     flow_distillation        IFRNet, AMT           (N, 2, H, W) at every level; IFRNet weights it by 0.01
                              AMT                   or (N, fields, 2, H, W) at the finest level
 
-In the border that a census loss leaves out the distance is 0, and it still counts in the mean. Distillation losses of a
-single network are in its module: `models.rife.network.distillation_loss`,
-`models.daek.network.enhanced_distillation_loss`, `models.apr.network.route_loss`.
+In the border that a census loss leaves out the distance is 0, and it still counts in the mean. The distillation losses
+of RIFE and DAEK and the route loss of APR are in the modules of those networks.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ from torch import Tensor
 from betwixt.layers.resize import resize_flow
 
 CensusForm = Literal["rife", "ifrnet"]
-"""The paper that the census loss follows; see the module."""
 
 
 def charbonnier(prediction: Tensor, truth: Tensor, epsilon: float = 1e-3) -> Tensor:
@@ -94,14 +92,10 @@ def census(prediction: Tensor, truth: Tensor, radius: int = 3, form: CensusForm 
 
 
 def geometry(prediction: Tensor, truth: Tensor) -> Tensor:
-    """Geometry consistency (Kong et al., IFRNet, CVPR 2022): the census loss of features.
-
-    Args:
-        prediction: (N, C, H, W), the decoder's features of frame t at one level.
-        truth: (N, C, H, W), the encoder's features of the true frame t.
+    """Geometry consistency (Kong et al., IFRNet, CVPR 2022): the census loss of the features at one level, (N, C, H, W).
 
     Each channel is transformed by itself over 3x3 neighbours; a border of one pixel is left out. Both inputs receive a
-    gradient.
+    gradient: the decoder's features of frame t and the encoder's of the true frame.
     """
     return _zero_border(_soft_hamming(_ternary(prediction, 1), _ternary(truth, 1)), 1).mean()
 
@@ -187,8 +181,8 @@ def flow_distillation(
         flows_t0: F_{t->0} at every level, finest first: (N, 2, H/2^k, W/2^k) in pixels of level k. The finest one,
             (N, 2, H, W) or (N, fields, 2, H, W), gets no gradient: it determines the confidence in the teacher.
         flows_t1: F_{t->1} at every level, in the same shapes.
-        teacher_t0: (N, 2, H, W), F_{t->0} of the teacher.
-        teacher_t1: (N, 2, H, W), F_{t->1} of the teacher.
+        teacher_t0: (N, 2, H, W).
+        teacher_t1: (N, 2, H, W).
         beta: Of `robust_weight`.
 
     Returns:

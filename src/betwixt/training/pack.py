@@ -15,7 +15,6 @@ from __future__ import annotations
 import shutil
 import tarfile
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import av
@@ -29,6 +28,9 @@ from betwixt.training.recipe import load_recipe, recipe_files
 from betwixt.training.sources import ClipsEntry, DataEntry, SyntheticEntry, check_data_folder, read_entries
 
 _MIB = 1 << 20
+
+_Items = dict[Path, tuple[Path, float | None]]
+"""By name in the packed folder: the file to copy, and of a clip the time in seconds before which to copy it."""
 
 _SCRIPT = """\
 #!/bin/sh
@@ -44,22 +46,8 @@ exec "$PYTHON" -m betwixt.cli train 'recipes/{recipe}' --data data --cache cache
 """
 
 
-@dataclass(frozen=True)
-class _Item:
-    """A file to copy; of a clip, only the part before `end` seconds."""
-
-    path: Path
-    end: float | None = None
-
-    def write(self, target: Path) -> None:
-        if self.end is None:
-            shutil.copyfile(self.path, target)
-        else:
-            _trim(self.path, target, self.end)
-
-
 def pack(recipe: Path, folder: Path, data: Path, checkpoint: Path | None = None, limit: int = 60) -> int:
-    """Write the folder, completely or not at all.
+    """Write the folder, completely or not at all, and return its size in bytes.
 
     Args:
         recipe: The recipe's file.
@@ -67,9 +55,6 @@ def pack(recipe: Path, folder: Path, data: Path, checkpoint: Path | None = None,
         data: The data folder.
         checkpoint: A checkpoint to continue from.
         limit: Maximum size of the folder in MiB.
-
-    Returns:
-        Its size in bytes.
 
     Raises:
         UsageError: if the folder exists.
@@ -80,20 +65,23 @@ def pack(recipe: Path, folder: Path, data: Path, checkpoint: Path | None = None,
     entries = read_entries(loaded.data, loaded.where)
     if folder.exists():
         raise UsageError(f"{folder} exists: remove it, or choose another `folder`.")
-    items = {Path("recipes") / file.name: _Item(file) for file in recipe_files(recipe)}
+    items: _Items = {Path("recipes") / file.name: (file, None) for file in recipe_files(recipe)}
     if checkpoint is not None:
         check_checkpoint(read_checkpoint(checkpoint), loaded.table)
-        items[Path("start.safetensors")] = _Item(checkpoint)
+        items[Path("start.safetensors")] = (checkpoint, None)
     items |= _data_files(entries, data)
     partial = folder.with_name(f".{folder.name}.part")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         size = 0
         # The largest last, so that a folder over the limit is noticed before most of it is copied.
-        for name, item in sorted(items.items(), key=lambda pair: pair[1].path.stat().st_size):
+        for name, (path, end) in sorted(items.items(), key=lambda item: item[1][0].stat().st_size):
             target = partial / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            item.write(target)
+            if end is None:
+                shutil.copyfile(path, target)
+            else:
+                _trim(path, target, end)
             size += target.stat().st_size
             if size > limit * _MIB:
                 break
@@ -101,7 +89,7 @@ def pack(recipe: Path, folder: Path, data: Path, checkpoint: Path | None = None,
         _write_script(partial / "train.sh", recipe.name, entries, continues=checkpoint is not None)
         size += (partial / "code.tar.xz").stat().st_size + (partial / "train.sh").stat().st_size
         if size > limit * _MIB:
-            total = sum(item.path.stat().st_size for item in items.values()) / _MIB
+            total = sum(path.stat().st_size for path, _ in items.values()) / _MIB
             raise InputError(
                 f"The folder would exceed {limit} MiB (its files have {total:.1f}): exclude clips in the recipe, or "
                 "raise `limit`."
@@ -114,21 +102,22 @@ def pack(recipe: Path, folder: Path, data: Path, checkpoint: Path | None = None,
     return size
 
 
-def _data_files(entries: Sequence[DataEntry], data: Path) -> dict[Path, _Item]:
+def _data_files(entries: Sequence[DataEntry], data: Path) -> _Items:
     """The files that the entries read, by their names in the packed folder."""
     check_data_folder(data)
-    items: dict[Path, _Item] = {}
+    items: _Items = {}
     for entry in entries:
-        root = entry.root(data)
+        root = data / entry.path
+        ends: dict[str, float | None] = {}
         if isinstance(entry, ClipsEntry):
             ends = {name: rule.end for name, rule in entry.clips.items()}
-            files = [_Item(path, ends.get(path.stem)) for path in entry.files(data)]
+            files = entry.files(data)
         elif isinstance(entry, SyntheticEntry):
             folder = root / entry.pictures
-            files = [_Item(path) for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
+            files = [path for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES]
         else:
-            files = [_Item(path) for path in root.rglob("*") if path.is_file()]
-        items |= {Path("data") / item.path.relative_to(data): item for item in files}
+            files = [path for path in root.rglob("*") if path.is_file()]
+        items |= {Path("data") / path.relative_to(data): (path, ends.get(path.stem)) for path in files}
     return items
 
 

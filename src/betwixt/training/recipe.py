@@ -198,8 +198,8 @@ def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
             data of one kind. A plain key changes [train] and every stage that sets the key itself.
 
     Raises:
-        InputError: if the file does not exist or is not TOML.
-        UsageError: if a key is unknown or a value does not fit.
+        InputError: if a file does not exist or is not TOML.
+        UsageError: if a key is unknown, a value does not fit, or `extends` names no recipe in the same folder.
     """
     table: dict[str, Any] = {}
     for file in reversed(recipe_files(path)):
@@ -210,12 +210,7 @@ def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
 
 
 def recipe_files(path: Path) -> list[Path]:
-    """The file of a recipe, followed by those that it extends, directly and indirectly.
-
-    Raises:
-        InputError: if a file does not exist or is not TOML.
-        UsageError: if `extends` is not the name of another recipe in the same folder.
-    """
+    """The file of a recipe, followed by those that it extends, directly and indirectly."""
     files = [path]
     while (parent := _read_toml(files[-1]).get("extends")) is not None:
         if not isinstance(parent, str) or parent != Path(parent).name:

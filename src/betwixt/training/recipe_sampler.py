@@ -1,8 +1,14 @@
-"""Draws the samples of a recipe: its data, mixed and augmented. Sample k depends on the seed and on k alone."""
+"""Prepares the data of a recipe and draws its samples, for the training loop and `betwixt train prepare`.
+
+    entries ──► clips: decoded, degraded copies, triplets measured ──► textures ──► shards of synthetic scenes
+
+Files that are already in the cache are kept, so an interrupted preparation can be continued. Sample k depends on the
+seed and on k alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +16,21 @@ import numpy as np
 
 from betwixt.tables import parse_table
 from betwixt.training.augmentation import Augmentation
-from betwixt.training.deterministic_opencv import deterministic_opencv
-from betwixt.training.prepare import prepare_data
+from betwixt.training.clips import build_clip_cache, count_triplets
+from betwixt.training.deterministic_opencv import deterministic_opencv, run_in_processes
 from betwixt.training.recipe import Recipe
 from betwixt.training.sample import TrainingSample
-from betwixt.training.sources import ClipsEntry, SampleMix, draw_sample, open_mix, read_entries
+from betwixt.training.sources import (
+    ClipsEntry,
+    DataEntry,
+    SampleMix,
+    SyntheticEntry,
+    check_data_folder,
+    draw_sample,
+    open_mix,
+    read_entries,
+)
+from betwixt.training.synthetic import build_bank, claim_bank, has_shard
 
 
 class RecipeSampler:
@@ -45,22 +61,13 @@ class RecipeSampler:
         return rng, sample
 
     def open(self) -> SampleMix:
-        """Open the sources, once.
-
-        Raises:
-            InputError: if data is missing, empty, incomplete or not prepared.
-        """
+        """Open the sources, once."""
         if self._mix is None:
             self._mix = open_mix(self.entries, self._data, self._cache)
         return self._mix
 
     def prepare(self, jobs: int, report: Callable[[str], None]) -> None:
-        """Prepare what is not in the cache yet, and check that all data is there.
-
-        Raises:
-            InputError: if data is missing, empty or damaged.
-            OutputError: if the cache cannot be written.
-        """
+        """Prepare what is not in the cache yet (see `prepare_data`), and check that all data is there."""
         with deterministic_opencv():
             prepare_data(self.entries, self._data, self._cache, jobs, report)
         self.open()
@@ -74,3 +81,50 @@ class RecipeSampler:
                 line += f" ({', '.join(path.stem for path in entry.files(self._data))})"
             lines.append(line)
         return lines
+
+
+def prepare_data(
+    entries: Sequence[DataEntry],
+    data: Path,
+    cache: Path,
+    jobs: int = 1,
+    report: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Prepare what is missing in the cache, for all entries that need it.
+
+    Args:
+        entries: The data entries of a recipe.
+        data: The data folder of the run.
+        cache: The output folder: about 14 GB for 9,000 frames of 640x360 and 12,000 scenes.
+        jobs: Number of processes.
+        report: Receives one line per clip, with its number of triplets.
+
+    Raises:
+        InputError: if the data is missing, empty or damaged.
+        OutputError: if the cache cannot be written.
+    """
+    check_data_folder(data)
+    for entry in entries:
+        if isinstance(entry, ClipsEntry):
+            folder = cache / entry.path
+            build_clip_cache(entry.files(data), folder, entry.clips, jobs)
+            for name, count in count_triplets(folder).items():
+                report(f"{name}: {count} triplets")
+    # Synthetic scenes take their textures from the decoded clips.
+    for entry in entries:
+        if not isinstance(entry, SyntheticEntry) or entry.shards == 0:
+            continue
+        bank = entry.bank(cache)
+        claim_bank(bank, entry.size, entry.scenes)
+        missing = [shard for shard in range(entry.shards) if not has_shard(bank, shard)]
+        processes = min(jobs, len(missing))
+        if processes:
+            parts = [(entry, data, cache, tuple(entries), missing[k::processes]) for k in range(processes)]
+            run_in_processes(_build_shards, parts, processes)
+
+
+def _build_shards(
+    entry: SyntheticEntry, data: Path, cache: Path, entries: Sequence[DataEntry], shards: Sequence[int]
+) -> None:
+    textures = entry.textures(data, cache, entries)
+    build_bank(entry.bank(cache), textures, shards, size=entry.size, rules=entry.scenes)

@@ -116,20 +116,13 @@ class DataEntry(ABC):
 
     @abstractmethod
     def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
-        """Open the source.
+        """Open the source; `InputError` if the data is missing, empty or incomplete.
 
         Args:
             data: The data folder of the run.
-            cache: The folder of the prepared data (`betwixt.training.prepare`).
+            cache: The folder of the prepared data (`betwixt.training.recipe_sampler`).
             entries: All entries of the recipe.
-
-        Raises:
-            InputError: if the data is missing, empty or incomplete.
         """
-
-    def root(self, data: Path) -> Path:
-        """The folder of this entry's data."""
-        return data / self.path
 
 
 @dataclass(frozen=True)
@@ -150,12 +143,7 @@ class _FramesEntry(DataEntry):
 
 @dataclass(frozen=True)
 class VimeoTripletEntry(_FramesEntry):
-    """Vimeo-90K, triplets.
-
-    Attributes:
-        times: "middle", or "next": the third frame from the first two.
-        names: The list file.
-    """
+    """Vimeo-90K, triplets of the list file `names`; `times` is "middle" or "next"."""
 
     kind = "vimeo-triplet"
 
@@ -163,25 +151,19 @@ class VimeoTripletEntry(_FramesEntry):
     names: str = "tri_trainlist.txt"
 
     def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
-        """Open the data set; see `frame_datasets.open_vimeo90k`."""
-        return frame_datasets.open_vimeo90k(self.root(data), 3, self.times, self.names, self.enlarge)
+        return frame_datasets.open_vimeo90k(data / self.path, 3, self.times, self.names, self.enlarge)
 
 
 @dataclass(frozen=True)
 class VimeoSeptupletEntry(_FramesEntry):
-    """Vimeo-90K, septuplets: any three of the seven frames, see `frame_datasets.ListedTriplets`.
-
-    Attributes:
-        names: The list file.
-    """
+    """Vimeo-90K: any three of the seven frames of the septuplets of the list file `names`."""
 
     kind = "vimeo-septuplet"
 
     names: str = "sep_trainlist.txt"
 
     def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
-        """Open the data set; see `frame_datasets.open_vimeo90k`."""
-        return frame_datasets.open_vimeo90k(self.root(data), 7, self.times, self.names, self.enlarge)
+        return frame_datasets.open_vimeo90k(data / self.path, 7, self.times, self.names, self.enlarge)
 
 
 @dataclass(frozen=True)
@@ -202,8 +184,7 @@ class XTrainEntry(_SequencesEntry):
     kind = "x-train"
 
     def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
-        """Open the data set; see `frame_datasets.open_x_train`."""
-        return frame_datasets.open_x_train(self.root(data), self.gaps, self.times, self.enlarge)
+        return frame_datasets.open_x_train(data / self.path, self.gaps, self.times, self.enlarge)
 
 
 @dataclass(frozen=True)
@@ -215,8 +196,7 @@ class GoProEntry(_SequencesEntry):
     gaps: tuple[int, int] = (8, 8)
 
     def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
-        """Open the data set; see `frame_datasets.open_gopro`."""
-        return frame_datasets.open_gopro(self.root(data), self.gaps, self.times, self.enlarge)
+        return frame_datasets.open_gopro(data / self.path, self.gaps, self.times, self.enlarge)
 
 
 @dataclass(frozen=True)
@@ -254,7 +234,7 @@ class ClipsEntry(DataEntry):
         Raises:
             InputError: if there is none, or a clip that the recipe names is missing.
         """
-        root = self.root(data)
+        root = data / self.path
         if not root.is_dir():
             raise InputError(f"There is no folder {root}: put the clips there.")
         files = [path for path in sorted(root.iterdir()) if path.suffix.lower() in VIDEOS and path.is_file()]
@@ -266,7 +246,6 @@ class ClipsEntry(DataEntry):
         return [path for path in files if path.stem not in self.exclude]
 
     def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
-        """Open the cached clips; see `RealTriplets`."""
         return RealTriplets(cache / self.path, self.clips, self.times, self.gaps, self.exclude)
 
 
@@ -308,7 +287,7 @@ class SyntheticEntry(DataEntry):
 
     def textures(self, data: Path, cache: Path, entries: Sequence[DataEntry]) -> list[Image]:
         """The photographs, and frames of every clip: three, or one in 400 if that is more."""
-        folder = self.root(data) / self.pictures
+        folder = data / self.path / self.pictures
         result = []
         for path in sorted(path for path in folder.glob("*") if path.suffix.lower() in IMAGE_SUFFIXES):
             photo = cv2.imread(str(path))
@@ -326,7 +305,6 @@ class SyntheticEntry(DataEntry):
         return result
 
     def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
-        """Open the pre-rendered scenes, or a source that renders them."""
         if self.shards == 0:
             return SyntheticScenes(self.textures(data, cache, entries), self.scenes)
         return SyntheticBank(self.bank(cache), self.scenes.times)
@@ -340,11 +318,7 @@ KINDS: dict[str, type[DataEntry]] = {
 
 
 def read_entries(tables: Sequence[Mapping[str, Any]], where: str) -> list[DataEntry]:
-    """Parse the [[data]] tables of a recipe; no file is opened yet. `where` names the recipe in messages.
-
-    Raises:
-        UsageError: if there is none, a kind or setting is unknown, or a value does not fit.
-    """
+    """Parse the [[data]] tables of a recipe; no file is opened yet. `where` names the recipe in messages."""
     if not tables:
         raise UsageError(f"{where} has no data: add [[data]].")
     entries = []
@@ -362,11 +336,7 @@ def read_entries(tables: Sequence[Mapping[str, Any]], where: str) -> list[DataEn
 
 
 def open_mix(entries: Sequence[DataEntry], data: Path, cache: Path) -> SampleMix:
-    """Open the sources of a recipe's entries.
-
-    Raises:
-        InputError: if data is missing, empty or incomplete, or not prepared.
-    """
+    """Open the sources of a recipe's entries; `InputError` if data is missing, incomplete or not prepared."""
     check_data_folder(data)
     return SampleMix([(entry.open(data, cache, entries), entry.weight) for entry in entries])
 

@@ -39,8 +39,8 @@ from numpy.typing import NDArray
 
 from betwixt.errors import InputError, UsageError
 from betwixt.files import write_atomically, write_error
-from betwixt.training.clips import load_array
-from betwixt.training.sample import Image, TargetTimes, TrainingSample, check_fractions
+from betwixt.training.clips import load_array, save_array
+from betwixt.training.sample import Image, TargetTimes, TrainingSample, check_fractions, time_matches
 
 _LATTICE = 4
 """Pixels between the points at which motions are computed; in between they are interpolated."""
@@ -228,14 +228,7 @@ def _draw_translation(rng: np.random.Generator, top: float) -> NDArray[np.float6
 def make_scene(
     rng: np.random.Generator, textures: Sequence[Image], size: int, rules: SceneRules | None = None
 ) -> TrainingSample:
-    """Generate one scene with its motion.
-
-    Args:
-        rng: The source of all randomness.
-        textures: Images to cut layers out of, (H, W, 3) uint8.
-        size: Side of the square frames.
-        rules: `SceneRules()` by default.
-    """
+    """Generate a scene of `size` x `size` pixels with its motion; layers are cut out of the textures."""
     rules = rules or SceneRules()
     t = 0.5 if rules.times == "middle" else 2.0
     if rules.times == "between":
@@ -313,12 +306,7 @@ def _motion_at(layers: Sequence[_SceneLayer], size: int) -> NDArray[np.float32]:
 
 
 class SyntheticScenes:
-    """A `SampleSource` that renders a new scene for each sample.
-
-    Args:
-        textures: Images to cut layers out of.
-        rules: `SceneRules()` by default.
-    """
+    """A `SampleSource` that renders a new scene for each sample; layers are cut out of the textures."""
 
     def __init__(self, textures: Sequence[Image], rules: SceneRules | None = None) -> None:
         if not textures:
@@ -326,7 +314,6 @@ class SyntheticScenes:
         self._textures, self._rules = textures, rules or SceneRules()
 
     def draw(self, rng: np.random.Generator, size: int) -> TrainingSample:
-        """Render a sample of `size` x `size` pixels."""
         return make_scene(rng, self._textures, size, self._rules)
 
 
@@ -343,9 +330,6 @@ def build_bank(
     """Render shards of `scenes` scenes each; existing shards are kept. A shard depends on `seed` and its number.
 
     The file rules.json in the folder records the rules.
-
-    Raises:
-        InputError: if the folder has scenes that were made with other rules.
     """
     if not textures:
         raise InputError("There are no images to make synthetic scenes from.")
@@ -354,18 +338,12 @@ def build_bank(
     for shard in shards:
         if has_shard(folder, shard):
             continue
-        name = folder / f"{shard:04d}"
         samples = [make_scene(np.random.default_rng((seed, shard, i)), textures, size, rules) for i in range(scenes)]
-        try:
-            np.save(name.with_suffix(".frames.npy"), np.stack([s.images for s in samples]))
-            motion = np.stack([s.motion for s in samples if s.motion is not None])
-            np.save(name.with_suffix(".motion.npy"), motion.astype(np.float16))
-            # Written last: its presence marks the shard as complete.
-            partial = name.with_suffix(".partial.npy")
-            np.save(partial, np.array([s.t for s in samples]))
-            partial.replace(name.with_suffix(".times.npy"))
-        except OSError as error:
-            raise write_error(error, name.with_suffix(".npy")) from None
+        motion = np.stack([s.motion for s in samples if s.motion is not None])
+        save_array(folder / f"{shard:04d}.frames.npy", np.stack([s.images for s in samples]))
+        save_array(folder / f"{shard:04d}.motion.npy", motion.astype(np.float16))
+        # Written last: its presence marks the shard as complete.
+        save_array(folder / f"{shard:04d}.times.npy", np.array([s.t for s in samples]))
 
 
 def has_shard(folder: Path, shard: int) -> bool:
@@ -408,9 +386,6 @@ class SyntheticBank:
     Args:
         folder: A folder made by `build_bank`.
         times: Which scenes are drawn; "between" includes those of t = 1/2.
-
-    Raises:
-        InputError: if there are no scenes, or one is damaged.
     """
 
     def __init__(self, folder: Path, times: TargetTimes = "between") -> None:
@@ -436,13 +411,11 @@ class SyntheticBank:
             frames = load_array(folder / f"{name}.frames.npy", mapped=True)
             motion = load_array(folder / f"{name}.motion.npy", mapped=True)
             t = load_array(folder / f"{name}.times.npy")
-            matching = {"middle": t == 0.5, "between": (t > 0) & (t < 1), "next": t == 2.0}
-            usable = np.flatnonzero(matching[times])
+            usable = np.flatnonzero([time_matches(times, value) for value in t])
             if len(usable):
                 self._shards.append((frames, motion, t, usable))
 
     def draw(self, rng: np.random.Generator, size: int) -> TrainingSample:
-        """Draw a random crop of a scene."""
         frames, motion, times, usable = self._shards[int(rng.integers(len(self._shards)))]
         i = usable[int(rng.integers(len(usable)))]
         height, width = frames.shape[2:4]

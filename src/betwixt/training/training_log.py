@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,13 +28,13 @@ class SilentReporter:
     """A `ProgressReporter` that does nothing."""
 
     def note(self, text: str) -> None:
-        """Do nothing."""
+        pass
 
     def step(self, samples: int, end: int, stage: str, figures: Mapping[str, float]) -> None:
-        """Do nothing."""
+        pass
 
     def scores(self, row: Mapping[str, Any]) -> None:
-        """Do nothing."""
+        pass
 
 
 class LossMeter:
@@ -69,30 +70,27 @@ class LossMeter:
 
 
 class TensorBoardLog:
-    """The TensorBoard log of a run; without TensorBoard, or without a folder, it does nothing."""
+    """The TensorBoard log of a run; without TensorBoard, or without a folder, it does nothing.
+
+    Attributes:
+        writer: TensorBoard's; None if nothing is written.
+    """
 
     def __init__(self, folder: Path | None) -> None:
-        self._writer: Any = None
-        if folder is None:
-            return
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            return
-        self._writer = SummaryWriter(str(folder))
+        self.writer: Any = None
+        if folder is not None:
+            with suppress(ImportError):
+                from torch.utils.tensorboard import SummaryWriter
 
-    @property
-    def is_open(self) -> bool:
-        """Whether values are written."""
-        return self._writer is not None
+                self.writer = SummaryWriter(str(folder))
 
     def add(self, samples: int, figures: Mapping[str, float]) -> None:
         """Write values at a sample; names without a slash go into the group "training"."""
-        if self._writer is not None:
+        if self.writer is not None:
             for name, value in figures.items():
-                self._writer.add_scalar(name if "/" in name else f"training/{name}", value, samples)
+                self.writer.add_scalar(name if "/" in name else f"training/{name}", value, samples)
 
     def close(self) -> None:
         """Flush and close the log."""
-        if self._writer is not None:
-            self._writer.close()
+        if self.writer is not None:
+            self.writer.close()

@@ -5,7 +5,7 @@ The sets are those of `SETS` that are in a folder. Of the larger ones an evenly 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,14 +40,11 @@ class DevelopmentSet:
 
 
 def open_development_sets(root: Path, *, extrapolate: bool = False) -> dict[str, DevelopmentSet]:
-    """Open the development sets in a folder.
+    """Open the development sets in a folder; `InputError` if there are none.
 
     Args:
         root: The folder.
         extrapolate: Whether the model predicts the last frame from the two before it.
-
-    Raises:
-        InputError: if there are none.
     """
     sets = {}
     for name, (dataset, folder, count) in SETS.items():
@@ -56,17 +53,14 @@ def open_development_sets(root: Path, *, extrapolate: bool = False) -> dict[str,
             names = sorted(sample.name for sample in opened.samples())
         except InputError:
             continue
-        if names:
-            sets[name] = DevelopmentSet(opened, _evenly_spaced(names, count))
+        if 0 < count < len(names):
+            subset = tuple(names[round(i)] for i in np.linspace(0, len(names) - 1, count))
+            sets[name] = DevelopmentSet(opened, subset)
+        elif names:
+            sets[name] = DevelopmentSet(opened, None)
     if not sets:
         raise InputError(f"{root} has none of the development sets ({', '.join(SETS)}): see docs/how-to/evaluate.md.")
     return sets
-
-
-def _evenly_spaced(names: Sequence[str], count: int) -> tuple[str, ...] | None:
-    if count == 0 or count >= len(names):
-        return None
-    return tuple(names[round(i)] for i in np.linspace(0, len(names) - 1, count))
 
 
 @contextmanager

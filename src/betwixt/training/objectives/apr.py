@@ -65,12 +65,7 @@ class APRSettings:
 
 
 class APRObjective(PaperObjective):
-    """APR-VFI in training; see the module.
-
-    Args:
-        name: "apr" or "apr-static".
-        options: The settings, see `APRSettings`.
-    """
+    """APR-VFI in training; the options are `APRSettings`."""
 
     training_network: APR
 
@@ -86,7 +81,10 @@ class APRObjective(PaperObjective):
         if self.training_network.router is not None:
             self.training_network.router.temperature = settings.temperature
         if settings.static:
-            self._load_static(Path(settings.static).expanduser())
+            # These weights have no router; ours keeps its initial values.
+            path, network = Path(settings.static).expanduser(), self.training_network
+            router = {name: value for name, value in network.state_dict().items() if name.startswith("router.")}
+            network.load_state_dict(match_tensors(network, {**router, **read_tensors(path)}, path).tensors)
         if settings.weights:
             ebme = load_ebme("" if settings.weights == "installed" else settings.weights)
             self.training_network.estimator.load_state_dict(ebme.estimator.state_dict())
@@ -111,9 +109,3 @@ class APRObjective(PaperObjective):
         if network.mode == "routed":
             loss.parts.update({f"kept {k + 1}": kept for k, kept in enumerate(output.kept.mean(dim=0))})
         return loss
-
-    def _load_static(self, path: Path) -> None:
-        """Load weights of the network without a router."""
-        network = self.training_network
-        router = {name: value for name, value in network.state_dict().items() if name.startswith("router.")}
-        network.load_state_dict(match_tensors(network, {**router, **read_tensors(path)}, path).tensors)

@@ -16,22 +16,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from betwixt.models.base import Interpolator
 from betwixt.models.network import Network
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from betwixt.models.base import Interpolator
-    from betwixt.training.sample import TrainingSample
+from betwixt.runtime.network_interpolator import NetworkInterpolator
+from betwixt.training.sample import TrainingSample
 
 _TENSORS = ("frame0", "truth", "frame1", "t", "motion", "exact")
-"""The tensors of every batch."""
 
 
 @dataclass
@@ -134,8 +131,6 @@ class Objective(nn.Module, ABC):
 
     def interpolator(self, device: str = "auto") -> Interpolator:
         """The network as `betwixt evaluate` runs it, in float32; it shares its parameters with this objective."""
-        from betwixt.runtime.network_interpolator import NetworkInterpolator
-
         return NetworkInterpolator(self.model_name or type(self.network).__name__, self.network, device)
 
     def export_tensors(self, averaged: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -143,7 +138,7 @@ class Objective(nn.Module, ABC):
         return {name: tensor.half() for name, tensor in averaged.items()}
 
     def begin_stage(self, stage: str) -> None:
-        """Freeze, unfreeze and switch modes for a stage. Called at its start and when a run is resumed within it."""
+        """Freeze, unfreeze and switch modes for a stage. Called at its start and when a run resumes within it."""
 
     @abstractmethod
     def loss(self, batch: Batch, progress: float) -> LossTerms:

@@ -25,13 +25,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from betwixt.codec.network import LAMBDA, BFrameNetwork, CodecConfig, code_from_step, step_from_code
+from betwixt.codec.coder import finish_weights
+from betwixt.codec.network import (
+    LAMBDA,
+    BFrameNetwork,
+    CodecConfig,
+    code_from_step,
+    search_true_flow,
+    step_from_code,
+)
 from betwixt.errors import UsageError
+from betwixt.models.compact.initial_motion import search_motion
 from betwixt.models.network import Network, Synthesis
 from betwixt.tables import parse_table
+from betwixt.training.augmentation import code_as_video
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
 from betwixt.training.sample import TargetTimes, TrainingSample, time_matches
-from betwixt.training.video_coding import code_as_video
 from betwixt.weights.load import load_weights
 from betwixt.weights.store import embedded_file
 
@@ -42,7 +51,7 @@ class CodecSettings:
 
     Attributes:
         predictor: The interpolation network: "compact" (with its shipped weights, frozen), or "rife" or "ncm-base"
-            (trained along, from random weights or from `predictor_weights`).
+            (trained with the codec, from random weights or from `predictor_weights`).
         predictor_weights: A weights file, with the teacher block.
         margin: Pixels around the crop that the optical flow search sees and the network does not.
         finest: The finest quantizer step, of samples in [0, 255].
@@ -90,25 +99,18 @@ class _Prediction(Network):
 
 
 class CodecObjective(Objective):
-    """The B-frame codec in training; see the module. Its weights are called codec-b.
-
-    Args:
-        name: "codec".
-        options: The settings, see `CodecSettings`.
-    """
+    """The B-frame codec in training; the options are `CodecSettings`. Its weights are called codec-b."""
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         super().__init__("codec-b")
         self.settings = parse_table(CodecSettings, options, f"[network] of {name}")
         self.margin = self.settings.margin
         self.codec = BFrameNetwork(CodecConfig(predictor=self.settings.predictor))
-        network: Any = self.codec.predictor.network
-        on_meta = next(network.parameters()).is_meta
-        if self.settings.predictor == "compact" and not on_meta:
-            load_weights(network, embedded_file("compact.safetensors"))
-        elif self.settings.predictor_weights is not None and not on_meta:
-            load_weights(network, Path(self.settings.predictor_weights))
         self._uses_search = self.settings.predictor == "compact"
+        network: Any = self.codec.predictor.network
+        weights = embedded_file("compact.safetensors") if self._uses_search else self.settings.predictor_weights
+        if weights is not None and not next(network.parameters()).is_meta:
+            load_weights(network, Path(weights))
         self.times: TargetTimes = "between" if self.codec.predictor.any_time else "middle"
 
     @property
@@ -118,13 +120,10 @@ class CodecObjective(Objective):
 
     @property
     def exported_module(self) -> BFrameNetwork:
-        """The codec."""
         return self.codec
 
     def export_tensors(self, averaged: dict[str, Tensor]) -> dict[str, Tensor]:
         """The weights, and the tables from which entropy coding reads its probabilities."""
-        from betwixt.codec.coder import finish_weights
-
         self.codec.load_state_dict(averaged)
         return finish_weights(self.codec)
 
@@ -142,8 +141,9 @@ class CodecObjective(Objective):
                 f"The codec with the predictor {s.predictor} is trained on {needed}, but the data has t = "
                 f"{sample.t:g}: choose other data, or other 'times', in [[data]]."
             )
-        drawn = float(np.exp(rng.uniform(math.log(s.finest), math.log(s.coarsest))))
-        step = step_from_code(code_from_step(drawn / 255.0))
+        # Only the steps that a file can store.
+        step = float(np.exp(rng.uniform(math.log(s.finest), math.log(s.coarsest)))) / 255.0
+        step = step_from_code(code_from_step(step))
         # H.264 has about the same error at two fifths of the step.
         coded = code_references(sample.images[[0, 2]], 0.4 * 255.0 * step * 2.0 ** float(rng.uniform(-0.6, 0.2)))
         extra: dict[str, NDArray[Any]] = {
@@ -151,16 +151,13 @@ class CodecObjective(Objective):
             "coded": np.concatenate(list(coded), axis=2).astype(np.float32) / np.float32(255),
         }
         if self._uses_search:
-            from betwixt.codec.network import search_true_flow
-            from betwixt.models.compact.initial_motion import search_motion
-
             motion, logit = search_motion(coded[0], coded[1], sample.t)
             true_flow = search_true_flow(np.stack([coded[0], sample.images[1], coded[1]]))
             extra |= {"motion": motion, "logit": logit, "true_flow": true_flow}
         return extra
 
     def loss(self, batch: Batch, progress: float) -> LossTerms:
-        """The module's loss; its terms are logged in dB and bits per pixel."""
+        """The module's loss; the terms for the log are in dB and bits per pixel."""
         extra = batch.extra
         step = extra["step"].reshape(-1, 1, 1, 1)
         frame0, frame1 = extra["coded"].chunk(2, dim=1)
@@ -170,23 +167,20 @@ class CodecObjective(Objective):
             pixels = float(batch.truth[0, 0].numel())
             lambda_ = LAMBDA / step.flatten() ** 2
             weight = step.flatten() * (255.0 / 64.0)
-
-            def error(frame: Tensor) -> Tensor:
-                return ((frame - batch.truth) ** 2).flatten(1).mean(dim=1)
-
             rate_motion, rate_frame = out.motion_bits / pixels, out.frame_bits / pixels
-            distortion = error(out.frame)
-            auxiliary = self.settings.teacher_weight * error(out.taught)
-            auxiliary = auxiliary + self.settings.motion_weight * error(out.compensated)
-            if not self._uses_search:  # the predictor is trained along
-                auxiliary = auxiliary + self.settings.motion_weight * error(out.predicted)
-            total = (weight * (lambda_ * (distortion + auxiliary) + rate_motion + rate_frame)).mean()
-            errors = {
-                "frame": distortion,
-                "prediction": error(out.predicted),
-                "teacher": error(out.taught),
-                "compressed motion": error(out.compensated),
+            frames = {
+                "frame": out.frame,
+                "prediction": out.predicted,
+                "teacher": out.taught,
+                "compressed motion": out.compensated,
             }
+            errors = {name: ((frame - batch.truth) ** 2).flatten(1).mean(dim=1) for name, frame in frames.items()}
+            distortion = errors["frame"]
+            auxiliary = self.settings.teacher_weight * errors["teacher"]
+            auxiliary = auxiliary + self.settings.motion_weight * errors["compressed motion"]
+            if not self._uses_search:  # the predictor is trained, too
+                auxiliary = auxiliary + self.settings.motion_weight * errors["prediction"]
+            total = (weight * (lambda_ * (distortion + auxiliary) + rate_motion + rate_frame)).mean()
             terms = {f"{name} dB": -10.0 * torch.log10(e.clamp(min=1e-10)).mean() for name, e in errors.items()}
             terms |= {"motion bpp": rate_motion.mean(), "frame bpp": rate_frame.mean()}
             terms["cost"] = (lambda_ * distortion + rate_motion + rate_frame).mean()

@@ -1,10 +1,4 @@
-"""Shared parts of the objectives of the papers' networks.
-
-- `PaperObjective`: the base class, which refuses samples that its network cannot be trained on.
-- `without_training_parts`: a network without its teacher, sharing all other parameters.
-- `weighted_sum`: a loss from its terms and their weights.
-- `FlowTeacher`: flows from the true frame t, from EBME's network or from known motion.
-"""
+"""Shared by the objectives of the papers' networks: their base class, weighted losses, and the teacher of flows."""
 
 from __future__ import annotations
 
@@ -12,26 +6,22 @@ import copy
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from betwixt.errors import UsageError
 from betwixt.models.ebme.network import EBMESplat
 from betwixt.models.network import Network
 from betwixt.runtime.load import find_weights
-from betwixt.training.losses import flow_distillation
+from betwixt.training.losses import flow_distillation, laplacian
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
-from betwixt.training.sample import TargetTimes, time_matches
+from betwixt.training.sample import TargetTimes, TrainingSample, time_matches
 from betwixt.weights.load import load_weights
 from betwixt.weights.metadata import check_model
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from betwixt.training.sample import TrainingSample
 
 TeacherName = Literal["off", "exact", "ebme"]
 """Where supervision of the flows comes from; see `FlowTeacher`."""
@@ -67,7 +57,6 @@ class PaperObjective(Objective):
 
     @property
     def network(self) -> Network:
-        """The network that is validated: by default the one in training, without changes."""
         return self.training_network
 
     @property
@@ -117,13 +106,23 @@ def weighted_sum(terms: Mapping[str, Tensor], weights: Mapping[str, float] | Non
     return LossTerms(total, {name: term.detach() for name, term in terms.items()})
 
 
-def load_ebme(file: str) -> EBMESplat:
-    """Load EBME with the weights of a file, or with the installed ones ("").
+def distillation_terms(frame: Tensor, output: Any, truth: Tensor) -> dict[str, Tensor]:
+    """The loss terms of RIFE, DAEK and NCM, unweighted: L_rec, L_rec^Tea and L_dis, with Laplacian losses as L_rec.
 
-    Raises:
-        UsageError: if none are installed.
-        InputError: if the file cannot be read or does not fit.
+    Args:
+        frame: (N, 3, H, W), the student's frame t.
+        output: Of the network in training, with `teacher.merged` (N, 3, H, W) and `loss`, L_dis.
+        truth: (N, 3, H, W), the true frame t.
     """
+    return {
+        "reconstruction": laplacian(frame.float(), truth),
+        "teacher": laplacian(output.teacher.merged.float(), truth),
+        "distillation": output.loss.float(),
+    }
+
+
+def load_ebme(file: str) -> EBMESplat:
+    """Load EBME with the weights of a file, or with the installed ones ("")."""
     path = find_weights("ebme", Path(file).expanduser() if file else None)
     check_model(path, "ebme")
     # Three levels, as in the paper's training: crops are no larger than its frames.
@@ -156,14 +155,7 @@ class FlowTeacher(nn.Module):
         return flow_t0, flow_t1
 
     def distillation(self, batch: Batch, flows_t0: Sequence[Tensor], flows_t1: Sequence[Tensor]) -> Tensor:
-        """`losses.flow_distillation` from this teacher, a mean over the batch; samples without supervision add 0.
-
-        Args:
-            batch: N samples.
-            flows_t0: F_{t->0} of the student at every level, finest first: (N, 2, h, w) in pixels of the level; the
-                finest can also be (N, fields, 2, H, W).
-            flows_t1: F_{t->1} of the student at every level, in the same shapes.
-        """
+        """`losses.flow_distillation` from this teacher, a mean over the batch; samples without supervision add 0."""
         flows = self.flows(batch)
         if flows is not None:
             return flow_distillation(flows_t0, flows_t1, *flows)

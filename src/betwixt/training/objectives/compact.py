@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,19 +26,18 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from betwixt.backends.network_runner import TrainedNetwork
 from betwixt.layers.warp import backward_warp
 from betwixt.models.compact.config import CONFIGS
 from betwixt.models.compact.initial_motion import search_motion
+from betwixt.models.compact.interpolator import CompactInterpolator
 from betwixt.models.compact.network import CompactNetwork, CompactOutput
 from betwixt.models.dis.interpolator import Effort
 from betwixt.tables import parse_table
 from betwixt.training.losses import charbonnier, endpoint_error, laplacian, log_error
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
 from betwixt.training.objectives.common import FlowTeacher
-
-if TYPE_CHECKING:
-    from betwixt.models.compact.interpolator import CompactInterpolator
-    from betwixt.training.sample import TrainingSample
+from betwixt.training.sample import TrainingSample
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,7 @@ class CompactSettings:
 
 
 class CompactObjective(Objective):
-    """compact or compact-large in training; see the module.
-
-    Args:
-        name: "compact" or "compact-large".
-        options: The settings, see `CompactSettings`.
-    """
+    """compact or compact-large in training; the options are `CompactSettings`."""
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         super().__init__(name)
@@ -77,7 +71,6 @@ class CompactObjective(Objective):
 
     @property
     def network(self) -> CompactNetwork:
-        """The network, with the search in front of it."""
         return self.training_network
 
     @property
@@ -86,10 +79,6 @@ class CompactObjective(Objective):
         return self.training_network.compact
 
     def interpolator(self, device: str = "auto") -> CompactInterpolator:
-        """Search, networks and warping as in use."""
-        from betwixt.backends.network_runner import TrainedNetwork
-        from betwixt.models.compact.interpolator import CompactInterpolator
-
         network = TrainedNetwork.in_memory(self.training_network.compact)
         return CompactInterpolator(network, device, engine="torch", name=self.model_name)
 
@@ -99,7 +88,6 @@ class CompactObjective(Objective):
         return {"search_motion": motion, "logit": logit}
 
     def loss(self, batch: Batch, progress: float) -> LossTerms:
-        """The sum of the module's terms."""
         extra, settings = batch.extra, self.settings
         output: CompactOutput = self.training_network.compact(
             batch.frame0, batch.frame1, batch.t, extra["search_motion"], extra["logit"]
@@ -142,12 +130,15 @@ def flow_loss(
     """
     targets = -batch.t * batch.motion, (1.0 - batch.t) * batch.motion
     weights: tuple[Tensor, Tensor] = (batch.exact, batch.exact)
-    taught = None if teacher is None else teacher.flows(batch)
-    if taught is not None:
+    teacher_flows = None if teacher is None else teacher.flows(batch)
+    if teacher_flows is not None:
         real = 1.0 - batch.exact
-        sides = zip((batch.frame0, batch.frame1), taught, stages[0], strict=True)
+        sides = zip((batch.frame0, batch.frame1), teacher_flows, stages[0], strict=True)
         better = [real * _teacher_is_better(frame, batch.truth, flow, own.detach()) for frame, flow, own in sides]
-        targets = batch.exact * targets[0] + real * taught[0], batch.exact * targets[1] + real * taught[1]
+        targets = (
+            batch.exact * targets[0] + real * teacher_flows[0],
+            batch.exact * targets[1] + real * teacher_flows[1],
+        )
         weights = batch.exact + better[0], batch.exact + better[1]
     terms, errors = [], []
     for flows in stages:

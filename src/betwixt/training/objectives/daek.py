@@ -25,7 +25,7 @@ from betwixt.models.network import Network
 from betwixt.tables import parse_table
 from betwixt.training.losses import laplacian
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
-from betwixt.training.objectives.common import PaperObjective, weighted_sum, without_training_parts
+from betwixt.training.objectives.common import PaperObjective, distillation_terms, weighted_sum, without_training_parts
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,7 @@ class DAEKSettings:
 
 
 class DAEKObjective(PaperObjective):
-    """DAEK and its ablations in training; see the module.
-
-    Args:
-        name: "daek".
-        options: The settings, see `DAEKSettings`.
-    """
+    """DAEK and its ablations in training; the options are `DAEKSettings`."""
 
     training_network: DAEK
 
@@ -71,7 +66,6 @@ class DAEKObjective(PaperObjective):
 
     @property
     def network(self) -> Network:
-        """The student."""
         network = self.training_network
         config = replace(network.config, teacher="none")
         return without_training_parts(
@@ -85,16 +79,11 @@ class DAEKObjective(PaperObjective):
         )
 
     def loss(self, batch: Batch, progress: float) -> LossTerms:
-        """Equation 7."""
         if self.settings.teacher == "none":
             frame = self.training_network(batch.frame0, batch.frame1, batch.t).frame
             with full_precision(batch.truth):
                 return weighted_sum({"reconstruction": laplacian(frame.float(), batch.truth)})
         output = self.training_network.distil(batch.frame0, batch.frame1, batch.t, batch.truth)
         with full_precision(batch.truth):
-            terms = {
-                "reconstruction": laplacian(output.student.frame.float(), batch.truth),
-                "teacher": laplacian(output.teacher.merged.float(), batch.truth),
-                "distillation": output.loss.float(),
-            }
+            terms = distillation_terms(output.student.frame, output, batch.truth)
         return weighted_sum(terms, {"distillation": self.settings.distillation})

@@ -37,12 +37,7 @@ class EBMESettings:
 
 
 class EBMEObjective(PaperObjective):
-    """EBME's motion estimator in training; see the module.
-
-    Args:
-        name: "ebme".
-        options: The settings, see `EBMESettings`.
-    """
+    """EBME's motion estimator in training; the options are `EBMESettings`."""
 
     training_network: EBMESplat
 
@@ -53,7 +48,6 @@ class EBMEObjective(PaperObjective):
         self.training_network = EBMESplat()
 
     def loss(self, batch: Batch, progress: float) -> LossTerms:
-        """Charbonnier + `census` · census."""
         frame = self.training_network(batch.frame0, batch.frame1, batch.t).frame
         with full_precision(batch.truth):
             frame = frame.float()

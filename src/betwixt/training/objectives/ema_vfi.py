@@ -39,12 +39,7 @@ class EMAVFISettings:
 
 
 class EMAVFIObjective(PaperObjective):
-    """EMA-VFI in training; see the module.
-
-    Args:
-        name: "ema-vfi" or "ema-vfi-small".
-        options: The settings, see `EMAVFISettings`.
-    """
+    """EMA-VFI in training; the options are `EMAVFISettings`."""
 
     training_network: EMAVFI
 
@@ -57,7 +52,6 @@ class EMAVFIObjective(PaperObjective):
                 value.requires_grad_(False)
 
     def loss(self, batch: Batch, progress: float) -> LossTerms:
-        """The Laplacian losses of the frame and of the merged frames."""
         output = self.training_network(batch.frame0, batch.frame1, batch.t)
         with full_precision(batch.truth):
             warped = torch.stack([laplacian(merged.float(), batch.truth) for merged in output.merges])

@@ -19,9 +19,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from betwixt.layers.ifblock import FlowEstimate
@@ -33,12 +34,8 @@ from betwixt.tables import parse_table
 from betwixt.training.losses import charbonnier
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
 from betwixt.training.objectives.common import PaperObjective, weighted_sum
+from betwixt.training.sample import TrainingSample
 from betwixt.weights.load import load_weights
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from betwixt.training.sample import TrainingSample
 
 Ablation = Literal["full", "hce-0", "hce-1", "hce-2", "hir-1", "hir-2", "hir-3", "zero-masks"]
 
@@ -76,12 +73,7 @@ def hierarchical_loss(output: Synthesis, plug_in: FlowEstimate | None, truth: Te
 
 
 class HierarchicalObjective(PaperObjective):
-    """A host with the plug-in in training; see the module.
-
-    Args:
-        name: A model whose name ends in "+hm".
-        options: The settings, see `HierarchicalSettings`.
-    """
+    """A host with the plug-in in training; the options are `HierarchicalSettings`."""
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         settings = parse_table(HierarchicalSettings, options, f"[network] of {name}")
@@ -94,7 +86,10 @@ class HierarchicalObjective(PaperObjective):
         self.settings = settings
         self.training_network = network
         if settings.host:
-            self._load_host(host, Path(settings.host).expanduser())
+            plain = load_network(host) if isinstance(network, HierarchicalNetwork) else network
+            load_weights(plain, Path(settings.host).expanduser())
+            if isinstance(network, HierarchicalNetwork):
+                network.load_host_weights(plain.state_dict())
 
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """Compute the label maps of both frames, (S, S, 2)."""
@@ -112,17 +107,7 @@ class HierarchicalObjective(PaperObjective):
             output = network(batch.frame0, batch.frame1, batch.t)
             return weighted_sum(hierarchical_loss(output, None, batch.truth))
         labels = batch.extra.get("labels")
-        masks = None
-        if labels is not None:
-            masks = MaskPair(labels[:, 0], labels[:, 1], int(labels.max()) + 1)
+        masks = None if labels is None else MaskPair(labels[:, 0], labels[:, 1], int(labels.max()) + 1)
         pair = network.pair(batch.frame0, batch.frame1, masks)
         output, plug_in = network.at_with_estimate(pair, batch.t)
         return weighted_sum(hierarchical_loss(output, plug_in, batch.truth), {"plug-in": self.settings.weight})
-
-    def _load_host(self, host: str, path: Path) -> None:
-        """Load weights of a host without the plug-in."""
-        network = self.training_network
-        plain = load_network(host) if isinstance(network, HierarchicalNetwork) else network
-        load_weights(plain, path)
-        if isinstance(network, HierarchicalNetwork):
-            network.load_host_weights(plain.state_dict())

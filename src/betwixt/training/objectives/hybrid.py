@@ -12,26 +12,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from betwixt.backends.network_runner import TrainedNetwork
 from betwixt.models.hybrid.config import HYBRID
-from betwixt.models.hybrid.interpolator import RIFEMotion
+from betwixt.models.hybrid.interpolator import HybridInterpolator, RIFEMotion
 from betwixt.models.hybrid.network import Fusion, FusionOutput, HybridNetwork, init_from_compact
 from betwixt.runtime.load import trained_network
 from betwixt.tables import parse_table
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
 from betwixt.training.objectives.compact import flow_loss, frame_loss, search_sample
+from betwixt.training.sample import TrainingSample
 from betwixt.weights.load import read_tensors
 from betwixt.weights.store import embedded_file
-
-if TYPE_CHECKING:
-    from betwixt.models.hybrid.interpolator import HybridInterpolator
-    from betwixt.training.sample import TrainingSample
 
 
 @dataclass(frozen=True)
@@ -50,12 +48,7 @@ class HybridSettings:
 
 
 class HybridObjective(Objective):
-    """hybrid in training; see the module.
-
-    Args:
-        name: "hybrid".
-        options: The settings, see `HybridSettings`.
-    """
+    """hybrid in training; the options are `HybridSettings`."""
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         super().__init__(name)
@@ -73,14 +66,9 @@ class HybridObjective(Objective):
 
     @property
     def exported_module(self) -> nn.Module:
-        """The fusion networks."""
         return self.training_network
 
     def interpolator(self, device: str = "auto") -> HybridInterpolator:
-        """Search, RIFE, networks and warping as in use."""
-        from betwixt.backends.network_runner import TrainedNetwork
-        from betwixt.models.hybrid.interpolator import HybridInterpolator
-
         return HybridInterpolator(
             TrainedNetwork.in_memory(self.training_network), trained_network("rife-4.6"), device, engine="torch"
         )
@@ -95,7 +83,6 @@ class HybridObjective(Objective):
         return {"first": first, "second": np.moveaxis(second, 0, 2)}
 
     def loss(self, batch: Batch, progress: float) -> LossTerms:
-        """Reconstruction + `fidelity_weight` · fidelity + `flow_weight` · flow."""
         extra, settings = batch.extra, self.settings
         output: FusionOutput = self.training_network(
             batch.frame0, batch.frame1, batch.t, extra["first"], extra["second"]

@@ -23,11 +23,12 @@ and 3.5, appendix A.3.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from betwixt.errors import UsageError
@@ -38,12 +39,13 @@ from betwixt.models.network import Network
 from betwixt.tables import parse_table
 from betwixt.training.losses import laplacian
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
-from betwixt.training.objectives.common import PaperObjective, weighted_sum, without_training_parts
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from betwixt.training.sample import TrainingSample
+from betwixt.training.objectives.common import (
+    PaperObjective,
+    distillation_terms,
+    weighted_sum,
+    without_training_parts,
+)
+from betwixt.training.sample import TrainingSample
 
 _DOWNSCALING = (4, 2, 1)
 """Factors by which stage "fine" downscales the frames of the coarse-scale module: 256 to 64, to 128, or not."""
@@ -71,12 +73,7 @@ class NCMSettings:
 
 
 class NCMObjective(PaperObjective):
-    """NCM in training; see the module.
-
-    Args:
-        name: "ncm-base" or "ncm-large"; with "-next" for extrapolation.
-        options: The settings, see `NCMSettings`.
-    """
+    """NCM in training, for extrapolation if the name ends in "-next"; the options are `NCMSettings`."""
 
     training_network: NCM
 
@@ -87,11 +84,7 @@ class NCMObjective(PaperObjective):
         try:
             config = replace(
                 NCM_LARGE if name.startswith("ncm-large") else NCM_BASE,
-                image_feature=settings.image_feature,
-                motion_feature=settings.motion_feature,
-                flow_guided=settings.flow_guided,
-                heterogeneous=settings.heterogeneous,
-                progressive=settings.progressive,
+                **{key: value for key, value in asdict(settings).items() if key != "distillation"},
             )
         except ValueError as error:
             raise UsageError(f"[network] of {name} is not valid: {error}") from None
@@ -137,11 +130,7 @@ class NCMObjective(PaperObjective):
         else:
             output = self.training_network.distil(*frames, batch.truth, self._coarse_size(batch))
         with full_precision(batch.truth):
-            terms = {
-                "reconstruction": laplacian(output.frame.float(), batch.truth),
-                "teacher": laplacian(output.teacher.merged.float(), batch.truth),
-                "distillation": output.loss.float(),
-            }
+            terms = distillation_terms(output.frame, output, batch.truth)
         return weighted_sum(terms, {"distillation": self.settings.distillation})
 
     def _predict(self, batch: Batch) -> Tensor:

@@ -19,8 +19,7 @@ _CLASSES = {
     "daek.DAEKObjective": ("daek",),
     "ncm.NCMObjective": ("ncm-base", "ncm-large", "ncm-base-next", "ncm-large-next"),
     "apr.APRObjective": ("apr-static", "apr"),
-    "ifrnet.IFRNetObjective": ("ifrnet-s", "ifrnet", "ifrnet-l"),
-    "amt.AMTObjective": ("amt-s", "amt-l", "amt-g"),
+    "ifrnet.IFRNetObjective": ("ifrnet-s", "ifrnet", "ifrnet-l", "amt-s", "amt-l", "amt-g"),
     "ema_vfi.EMAVFIObjective": ("ema-vfi-small", "ema-vfi"),
     "ebme.EBMEObjective": ("ebme",),
     "hierarchical.HierarchicalObjective": (

@@ -11,12 +11,11 @@ What the paper leaves open:
 
 - The Laplacian pyramid has five levels, as in the authors' code. `rife-m` keeps the distillation weight 0.01 ("other
   settings unchanged"), where a comment in that code mentions 0.005 or 0.002: set `distillation`.
-- RIFE 4 has no paper. What is known of its training: the data (Vimeo-90K, later Adobe240 and ATD-12K), any t, AdamW
-with
-  weight decay 1e-4, a flow loss from student to teacher of weight 0.01, and an L1 reconstruction loss, sometimes with a
-  perceptual loss and a smoothness of the flow. Chosen here: the paper's objective, with a teacher block as wide as the
-  last block (`betwixt.models.rife.v4`); `smoothness` adds the Sobel gradient of the final flows (0.1 in the published
-  code, whose authors found that it matters only for repeated patterns; 0 here).
+- RIFE 4 has no paper. Its authors name the data (Vimeo-90K, later Adobe240 and ATD-12K), any t, AdamW with weight decay
+  1e-4, a flow loss from student to teacher of weight 0.01, and an L1 reconstruction loss, sometimes with a perceptual
+  loss and a smoothness of the flow. Chosen here: the paper's objective, with a teacher block as wide as the last block
+  (`betwixt.models.rife.v4`); `smoothness` adds the Sobel gradient of the final flows (0.1 in the published code, whose
+  authors found that it matters only for repeated patterns; 0 here).
 
 Reference: Huang et al., Real-Time Intermediate Flow Estimation for Video Frame Interpolation, ECCV 2022, section 3.4.
 """
@@ -33,9 +32,9 @@ from betwixt.models.network import Network
 from betwixt.models.rife.network import RIFE, RIFE_2R, RIFE_ECCV, RIFE_M
 from betwixt.models.rife.v4 import RIFE_4_6, RIFE_4_22_LITE, RIFE_4_25, RIFEv4
 from betwixt.tables import parse_table
-from betwixt.training.losses import laplacian, sobel
+from betwixt.training.losses import sobel
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
-from betwixt.training.objectives.common import PaperObjective, weighted_sum, without_training_parts
+from betwixt.training.objectives.common import PaperObjective, distillation_terms, weighted_sum, without_training_parts
 
 _PAPER_CONFIGS = {"rife": RIFE_ECCV, "rife-m": RIFE_M, "rife-2r": RIFE_2R}
 _V4_CONFIGS = {"rife-4.6": RIFE_4_6, "rife-4.22-lite": RIFE_4_22_LITE, "rife-4.25": RIFE_4_25}
@@ -55,29 +54,20 @@ class RIFESettings:
 
 
 class RIFEObjective(PaperObjective):
-    """RIFE, its variants and RIFE 4 in training; see the module.
-
-    Args:
-        name: "rife", "rife-m", "rife-2r", "rife-4.6", "rife-4.22-lite" or "rife-4.25".
-        options: The settings, see `RIFESettings`.
-    """
+    """RIFE, its variants and RIFE 4 in training; the options are `RIFESettings`."""
 
     training_network: RIFE | RIFEv4
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        settings = parse_table(RIFESettings, options, f"[network] of {name}")
+        paper = name in _PAPER_CONFIGS
         network: RIFE | RIFEv4
-        if name in _PAPER_CONFIGS:
-            network = RIFE(_PAPER_CONFIGS[name])
-        else:
-            network = RIFEv4(replace(_V4_CONFIGS[name], teacher=True))
+        network = RIFE(_PAPER_CONFIGS[name]) if paper else RIFEv4(replace(_V4_CONFIGS[name], teacher=True))
         super().__init__(name, "between" if network.any_time else "middle")
-        self.settings = settings
+        self.settings = parse_table(RIFESettings, options, f"[network] of {name}")
         self.training_network = network
 
     @property
     def network(self) -> Network:
-        """The student."""
         config = replace(self.training_network.config, teacher=False)
         return without_training_parts(self.training_network, block_tea=None, config=config)
 
@@ -86,11 +76,7 @@ class RIFEObjective(PaperObjective):
         output = self.training_network.distil(batch.frame0, batch.frame1, batch.t, batch.truth)
         student = output.student
         with full_precision(batch.truth):
-            terms = {
-                "reconstruction": laplacian(student.frame.float(), batch.truth),
-                "teacher": laplacian(output.teacher.merged.float(), batch.truth),
-                "distillation": output.loss.float(),
-            }
+            terms = distillation_terms(student.frame, output, batch.truth)
             if self.settings.smoothness:
                 assert student.flow_t0 is not None
                 assert student.flow_t1 is not None
