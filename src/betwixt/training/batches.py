@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.multiprocessing import get_all_start_methods, get_context
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from betwixt.errors import BetwixtError
 from betwixt.training.deterministic_opencv import make_opencv_deterministic
@@ -77,7 +77,7 @@ def load_batches(
     loader: DataLoader[Batch] = DataLoader(
         dataset,
         batch_size=None,
-        sampler=_StepIndices(first, stage, position or ProcessRank()),
+        sampler=_step_indices(first, stage, position or ProcessRank()),
         num_workers=workers,
         worker_init_fn=_init_worker,
         pin_memory=pinned,
@@ -97,14 +97,9 @@ def draw_from_pool(
     device: torch.device,
     position: ProcessRank | None = None,
 ) -> Iterator[Batch]:
-    """Yield a batch for every step from a pool of those that were drawn; images are uint8, on the device.
+    """Yield a batch for every step from a pool of `batches` on the device; images are uint8.
 
-    Args:
-        batches: What goes into the pool, from `load_batches`.
-        stage: Defines how often a sample is reused, the size of the pool, seed, batch and crop.
-        first: The index of the first sample.
-        device: Where the pool is kept.
-        position: Of this process.
+    The stage and the index of its `first` sample are those given to `load_batches`.
     """
     train, position = stage.train, position or ProcessRank()
     size = train.batch // position.world_size
@@ -140,20 +135,15 @@ def move_to_device(batch: Batch, device: torch.device) -> Batch:
     return moved
 
 
-class _StepIndices(Sampler[range]):
+def _step_indices(first: int, stage: TrainingStage, position: ProcessRank) -> Iterator[range]:
     """The indices of the samples of this process, step by step."""
-
-    def __init__(self, first: int, stage: TrainingStage, position: ProcessRank) -> None:
-        self._first, self._stage, self._position = first, stage, position
-
-    def __iter__(self) -> Iterator[range]:
-        train, begin = self._stage.train, self._stage.begin
-        size = train.batch // self._position.world_size
-        # With reuse, one batch is drawn for every `reuse` steps: the k-th serves the steps from k·reuse on.
-        interval = train.batch * train.reuse
-        for step_start in range(begin + (self._first - begin) // interval * interval, self._stage.end, interval):
-            start = begin + (step_start - begin) // train.reuse + self._position.rank * size
-            yield range(start, start + size)
+    train, begin = stage.train, stage.begin
+    size = train.batch // position.world_size
+    # With reuse, one batch is drawn for every `reuse` steps: the k-th serves the steps from k·reuse on.
+    interval = train.batch * train.reuse
+    for step_start in range(begin + (first - begin) // interval * interval, stage.end, interval):
+        start = begin + (step_start - begin) // train.reuse + position.rank * size
+        yield range(start, start + size)
 
 
 class _Batches(Dataset[Any]):

@@ -229,9 +229,6 @@ def restore(
 def export_weights(source: Path, target: Path) -> TrainingProgress:
     """Write only the averaged weights of a checkpoint, in float16, with their origin as metadata.
 
-    The metadata: `model` (the name in `betwixt models`), `hyperparameters`, `recipe`, `network`, `samples`, `hours`,
-    `data`, `code` (hash of the code that trained), `version`, `date`.
-
     Raises:
         InputError: if `source` is not a checkpoint.
         OutputError: if the weights cannot be written.

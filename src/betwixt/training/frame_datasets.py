@@ -51,12 +51,7 @@ class ImageClip:
 
 @dataclass(frozen=True)
 class VideoClip:
-    """A short video, decoded from its beginning for each sample: saves disk space, costs time.
-
-    Attributes:
-        path: The file.
-        frames: The number of its frames.
-    """
+    """A video file of `frames` frames, decoded from its beginning for each sample: saves disk space, costs time."""
 
     path: str
     frames: int

@@ -114,9 +114,7 @@ def train(recipe: Recipe, run: TrainingRun, report: ProgressReporter) -> Trainin
         tensorboard/: loss terms, learning rate, speed and scores, if TensorBoard is installed.
 
     Raises:
-        InputError: if data or checkpoint cannot be used, or the loss diverges.
-        UsageError: if recipe, objective or devices do not fit.
-        OutputError: if something cannot be written.
+        BetwixtError: if recipe, data, checkpoint or devices do not fit, a file cannot be written, or the loss diverges.
     """
     with deterministic_opencv():
         return Trainer(recipe, run, report).train()

@@ -92,7 +92,7 @@ def census(prediction: Tensor, truth: Tensor, radius: int = 3, form: CensusForm 
 
 
 def geometry(prediction: Tensor, truth: Tensor) -> Tensor:
-    """Geometry consistency (Kong et al., IFRNet, CVPR 2022): the census loss of the features at one level, (N, C, H, W).
+    """Geometry consistency (Kong et al., IFRNet, CVPR 2022): the census loss of features (N, C, H, W) of one level.
 
     Each channel is transformed by itself over 3x3 neighbours; a border of one pixel is left out. Both inputs receive a
     gradient: the decoder's features of frame t and the encoder's of the true frame.

@@ -70,6 +70,7 @@ def pack(recipe: Path, folder: Path, data: Path, checkpoint: Path | None = None,
         check_checkpoint(read_checkpoint(checkpoint), loaded.table)
         items[Path("start.safetensors")] = (checkpoint, None)
     items |= _data_files(entries, data)
+    excludes = any(isinstance(entry, ClipsEntry) and entry.exclude for entry in entries)
     partial = folder.with_name(f".{folder.name}.part")
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -86,7 +87,15 @@ def pack(recipe: Path, folder: Path, data: Path, checkpoint: Path | None = None,
             if size > limit * _MIB:
                 break
         _write_code(partial / "code.tar.xz", EMBEDDED_WEIGHTS.get(str(loaded.network["name"]), ()))
-        _write_script(partial / "train.sh", recipe.name, entries, continues=checkpoint is not None)
+        script = _SCRIPT.format(
+            recipe=recipe.name,
+            start=" from start.safetensors" if checkpoint else "",
+            otherwise='; else set -- --from start.safetensors "$@"' if checkpoint else "",
+            # Excluded clips are not packed, and naming a missing clip is an error.
+            settings=" --set 'data.clips.exclude=[]'" if excludes else "",
+        )
+        (partial / "train.sh").write_text(script, encoding="utf-8")
+        (partial / "train.sh").chmod(0o755)
         size += (partial / "code.tar.xz").stat().st_size + (partial / "train.sh").stat().st_size
         if size > limit * _MIB:
             total = sum(path.stat().st_size for path, _ in items.values()) / _MIB
@@ -154,16 +163,3 @@ def _write_code(target: Path, weights: Collection[str]) -> None:
         for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
             if (project / name).is_file():
                 archive.add(project / name, name)
-
-
-def _write_script(target: Path, recipe: str, entries: Sequence[DataEntry], *, continues: bool) -> None:
-    excludes = any(isinstance(entry, ClipsEntry) and entry.exclude for entry in entries)
-    text = _SCRIPT.format(
-        recipe=recipe,
-        start=" from start.safetensors" if continues else "",
-        otherwise='; else set -- --from start.safetensors "$@"' if continues else "",
-        # Excluded clips are not packed, and naming a missing clip is an error.
-        settings=" --set 'data.clips.exclude=[]'" if excludes else "",
-    )
-    target.write_text(text, encoding="utf-8")
-    target.chmod(0o755)

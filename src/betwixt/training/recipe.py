@@ -251,18 +251,14 @@ def _parse_recipe(table: dict[str, Any], where: str) -> Recipe:
     data, stage_tables = (_get_tables(table, key, where) for key in ("data", "stage"))
     if not data:
         raise UsageError(f"{where} has no data: add [[data]].")
-    if not stage_tables:
-        train = parse_table(TrainSettings, common, f"[train] of {where}")
-        train.check(f"[train] of {where}")
-        return Recipe(name, network, tuple(data), augmentation, (TrainingStage("", 0, train),), table, where)
     # Check [train] by itself first, so that an error names [train] even where every stage overrides the key.
     parse_table(TrainSettings, {"samples": 1, **common}, f"[train] of {where}")
     stages: list[TrainingStage] = []
-    for number, stage_table in enumerate(stage_tables, start=1):
+    for number, stage_table in enumerate(stage_tables or [{"name": ""}], start=1):
         title = stage_table.get("name")
         if not isinstance(title, str) or title in (stage.name for stage in stages):
             raise UsageError(f"[[stage]] number {number} of {where} needs a name of its own.")
-        place = f"[[stage]] {title} of {where}"
+        place = f"[[stage]] {title} of {where}" if stage_tables else f"[train] of {where}"
         own = {key: value for key, value in stage_table.items() if key != "name"}
         parse_table(TrainSettings, {"samples": 1, **own}, place)
         train = parse_table(TrainSettings, {**common, **own}, place)

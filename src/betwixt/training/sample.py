@@ -45,11 +45,7 @@ class SampleSource(Protocol):
     """Draws random training samples."""
 
     def draw(self, rng: np.random.Generator, size: int) -> TrainingSample:
-        """Draw a sample of `size` x `size` pixels.
-
-        Raises:
-            InputError: if a file is missing, damaged, or smaller than `size`.
-        """
+        """Draw a sample of `size` x `size` pixels; `InputError` if a file is missing, damaged, or too small."""
 
 
 def time_matches(times: TargetTimes, t: float) -> bool:

@@ -41,20 +41,29 @@ from betwixt.training.sample import TrainingSample
 
 
 @dataclass(frozen=True)
-class CompactSettings:
-    """Settings in [network].
+class RefinementSettings:
+    """Settings in [network] of hybrid, and some of those of compact.
 
     Attributes:
-        margin: Pixels around the crop that the search sees and the network does not.
+        margin: Pixels around the crop that the search (and RIFE, for hybrid) sees and the network does not.
         fidelity_weight: Weight of the logarithm of the squared error.
         flow_weight: Weight of the flow loss.
-        flow_teacher: Supervision of the flows of real samples: none ("exact") or EBME's flow network ("ebme").
-        flow_teacher_weights: The weights file of EBME; "": the installed weights.
     """
 
     margin: int = 32
     fidelity_weight: float = 0.02
     flow_weight: float = 0.02
+
+
+@dataclass(frozen=True)
+class CompactSettings(RefinementSettings):
+    """Settings in [network] of compact: those of `RefinementSettings`, and a teacher.
+
+    Attributes:
+        flow_teacher: Supervision of the flows of real samples: none ("exact") or EBME's flow network ("ebme").
+        flow_teacher_weights: The weights file of EBME; "": the installed weights.
+    """
+
     flow_teacher: Literal["exact", "ebme"] = "exact"
     flow_teacher_weights: str = ""
 
@@ -88,17 +97,14 @@ class CompactObjective(Objective):
         return {"search_motion": motion, "logit": logit}
 
     def loss(self, batch: Batch, progress: float) -> LossTerms:
-        extra, settings = batch.extra, self.settings
+        extra = batch.extra
         output: CompactOutput = self.training_network.compact(
             batch.frame0, batch.frame1, batch.t, extra["search_motion"], extra["logit"]
         )
         with full_precision(batch.frame0):
-            reconstruction, fidelity = frame_loss(output.frame.float(), batch.truth)
             stages = (output.coarse_t0, output.coarse_t1), (output.flow_t0, output.flow_t1)
             flow, error = flow_loss(stages, batch, self.teacher)
-            total = reconstruction + settings.fidelity_weight * fidelity + settings.flow_weight * flow
-        terms = {"reconstruction": reconstruction, "fidelity": fidelity, "flow": flow, "end-point error": error}
-        return LossTerms(total, {name: value.detach() for name, value in terms.items()})
+            return refinement_loss(output.frame.float(), batch.truth, flow, self.settings, {"end-point error": error})
 
 
 def search_sample(
@@ -112,10 +118,15 @@ def search_sample(
     return search_motion(sample.images[0], sample.images[2], sample.t, scale, effort)
 
 
-def frame_loss(prediction: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """The reconstruction and the fidelity loss; see the module."""
-    reconstruction = laplacian(prediction, truth, 4) + charbonnier(prediction, truth)
-    return reconstruction, log_error(prediction, truth)
+def refinement_loss(
+    frame: Tensor, truth: Tensor, flow: Tensor, settings: RefinementSettings, errors: Mapping[str, Tensor]
+) -> LossTerms:
+    """The module's loss, with the result `flow` of `flow_loss`; `errors` are further values for the log."""
+    reconstruction = laplacian(frame, truth, 4) + charbonnier(frame, truth)
+    fidelity = log_error(frame, truth)
+    total = reconstruction + settings.fidelity_weight * fidelity + settings.flow_weight * flow
+    terms = {"reconstruction": reconstruction, "fidelity": fidelity, "flow": flow, **errors}
+    return LossTerms(total, {name: value.detach() for name, value in terms.items()})
 
 
 def flow_loss(

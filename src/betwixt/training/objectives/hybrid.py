@@ -10,7 +10,6 @@ weights of `compact` that ship with Betwixt.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -26,33 +25,18 @@ from betwixt.models.hybrid.network import Fusion, FusionOutput, HybridNetwork, i
 from betwixt.runtime.load import trained_network
 from betwixt.tables import parse_table
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
-from betwixt.training.objectives.compact import flow_loss, frame_loss, search_sample
+from betwixt.training.objectives.compact import RefinementSettings, flow_loss, refinement_loss, search_sample
 from betwixt.training.sample import TrainingSample
 from betwixt.weights.load import read_tensors
 from betwixt.weights.store import embedded_file
 
 
-@dataclass(frozen=True)
-class HybridSettings:
-    """Settings in [network].
-
-    Attributes:
-        margin: Pixels around the crop that the search and RIFE see and the network does not.
-        fidelity_weight: Weight of the logarithm of the squared error.
-        flow_weight: Weight of the flow loss.
-    """
-
-    margin: int = 32
-    fidelity_weight: float = 0.02
-    flow_weight: float = 0.02
-
-
 class HybridObjective(Objective):
-    """hybrid in training; the options are `HybridSettings`."""
+    """hybrid in training; the options are `RefinementSettings`."""
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         super().__init__(name)
-        self.settings = parse_table(HybridSettings, options, f"[network] of {name}")
+        self.settings = parse_table(RefinementSettings, options, f"[network] of {name}")
         self.margin = self.settings.margin
         self.training_network = Fusion()
         if not next(self.training_network.parameters()).is_meta:
@@ -83,21 +67,18 @@ class HybridObjective(Objective):
         return {"first": first, "second": np.moveaxis(second, 0, 2)}
 
     def loss(self, batch: Batch, progress: float) -> LossTerms:
-        extra, settings = batch.extra, self.settings
+        extra = batch.extra
         output: FusionOutput = self.training_network(
             batch.frame0, batch.frame1, batch.t, extra["first"], extra["second"]
         )
         with full_precision(batch.frame0):
-            reconstruction, fidelity = frame_loss(output.frame.float(), batch.truth)
             flow_losses = [
                 flow_loss([(motion[:, 0:2], motion[:, 2:4]) for motion in stages], batch)
                 for stages in zip(output.coarse, output.motions, strict=True)
             ]
             flow = torch.stack([loss for loss, _ in flow_losses]).mean()
-            total = reconstruction + settings.fidelity_weight * fidelity + settings.flow_weight * flow
-        terms = {"reconstruction": reconstruction, "fidelity": fidelity, "flow": flow}
-        terms |= {f"end-point error, {name}": error for name, (_, error) in zip("AB", flow_losses, strict=True)}
-        return LossTerms(total, {name: value.detach() for name, value in terms.items()})
+            errors = {f"end-point error, {name}": error for name, (_, error) in zip("AB", flow_losses, strict=True)}
+            return refinement_loss(output.frame.float(), batch.truth, flow, self.settings, errors)
 
 
 @cache
