@@ -122,13 +122,7 @@ def compress_video(rng: np.random.Generator, images: NDArray[np.uint8]) -> NDArr
 
 
 def code_as_video(images: Sequence[Image] | NDArray[np.uint8], encoder: str, **options: str) -> NDArray[np.uint8]:
-    """Encode images (N, H, W, 3) as a video of yuv420p frames and decode it again.
-
-    Args:
-        images: Of one size. Odd sizes are padded for encoding.
-        encoder: "libx264" or "mpeg4".
-        options: Options of the encoder.
-    """
+    """Encode images (N, H, W, 3) of one size as yuv420p video with "libx264" or "mpeg4", and decode it again."""
     height, width = images[0].shape[:2]
     coder = av.CodecContext.create(encoder, "w")
     assert isinstance(coder, av.VideoCodecContext)

@@ -69,13 +69,7 @@ class TrainingProgress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The contents of a checkpoint file.
-
-    Attributes:
-        path: Of the file.
-        tensors: By their names in the file.
-        progress: Of the run.
-    """
+    """The contents of the checkpoint file `path`; tensors by their names in the file."""
 
     path: Path
     tensors: dict[str, Tensor]
@@ -178,17 +172,9 @@ def restore(
 ) -> list[str]:
     """Load the values of a checkpoint.
 
-    Tensors that are not in the file keep their values: a network to which a part was added continues from the weights
-    of the smaller one.
-
-    Args:
-        checkpoint: From `read_checkpoint`.
-        objective: Its parameters and buffers are overwritten.
-        average: The moving average, overwritten.
-        optimizer: Its moments are overwritten; None at the start of a stage, which begins without moments.
-
-    Returns:
-        The names of the tensors that are not in the file.
+    Parameters, buffers, moving average and moments of the optimizer are overwritten. The optimizer is None at the start
+    of a stage, which begins without moments. Tensors that are not in the file keep their values, and their names are
+    returned: a network to which a part was added continues from the weights of the smaller one.
 
     Raises:
         InputError: if the file is of another network.
@@ -227,12 +213,7 @@ def restore(
 
 
 def export_weights(source: Path, target: Path) -> TrainingProgress:
-    """Write only the averaged weights of a checkpoint, in float16, with their origin as metadata.
-
-    Raises:
-        InputError: if `source` is not a checkpoint.
-        OutputError: if the weights cannot be written.
-    """
+    """Write only the averaged weights of a checkpoint, in float16, with their origin as metadata."""
     checkpoint = read_checkpoint(source)
     progress = checkpoint.progress
     network = progress.recipe.get("network", {"name": progress.name})

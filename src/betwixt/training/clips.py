@@ -288,9 +288,3 @@ class RealTriplets:
         if side != size:
             crops = [np.asarray(cv2.resize(c, (size, size), interpolation=cv2.INTER_AREA), np.uint8) for c in crops]
         return TrainingSample(np.stack(crops), t)
-
-
-def count_triplets(cache: Path) -> dict[str, int]:
-    """The number of triplets of every clip in a cache."""
-    paths = sorted((cache / "clips").glob("*.triplets.npy"))
-    return {path.name.removesuffix(".triplets.npy"): len(load_array(path)) for path in paths}

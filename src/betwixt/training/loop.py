@@ -46,7 +46,7 @@ from betwixt.training.objectives.registry import make_objective
 from betwixt.training.recipe import Recipe, TrainingStage, TrainSettings, learning_rate
 from betwixt.training.recipe_sampler import RecipeSampler
 from betwixt.training.training_log import LossMeter, ProgressReporter, SilentReporter, TensorBoardLog
-from betwixt.training.validation import DevelopmentSet, open_development_sets, use_averaged_weights, validate
+from betwixt.training.validation import DevelopmentSets, open_development_sets, use_averaged_weights, validate
 from betwixt.weights.load import load_weights
 
 CHECKPOINT, SMALL_CHECKPOINT = "checkpoint.safetensors", "small.safetensors"
@@ -143,7 +143,7 @@ class Trainer:
                 )
         self._fabric = make_fabric(run.device, run.devices, run.nodes, run.precision, recipe.stages[0].train.precision)
         checkpoint = _find_checkpoint(recipe, run) if first else None
-        self._development_sets: dict[str, DevelopmentSet] = {}
+        self._development_sets: DevelopmentSets = {}
         if first and run.evaluation is not None:
             extrapolates = not self.objective.interpolator("cpu").interpolates
             self._development_sets = open_development_sets(run.evaluation, extrapolate=extrapolates)

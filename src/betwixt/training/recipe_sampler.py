@@ -16,7 +16,7 @@ import numpy as np
 
 from betwixt.tables import parse_table
 from betwixt.training.augmentation import Augmentation
-from betwixt.training.clips import build_clip_cache, count_triplets
+from betwixt.training.clips import build_clip_cache, load_array
 from betwixt.training.deterministic_opencv import deterministic_opencv, run_in_processes
 from betwixt.training.recipe import Recipe
 from betwixt.training.sample import TrainingSample
@@ -98,18 +98,14 @@ def prepare_data(
         cache: The output folder: about 14 GB for 9,000 frames of 640x360 and 12,000 scenes.
         jobs: Number of processes.
         report: Receives one line per clip, with its number of triplets.
-
-    Raises:
-        InputError: if the data is missing, empty or damaged.
-        OutputError: if the cache cannot be written.
     """
     check_data_folder(data)
     for entry in entries:
         if isinstance(entry, ClipsEntry):
             folder = cache / entry.path
             build_clip_cache(entry.files(data), folder, entry.clips, jobs)
-            for name, count in count_triplets(folder).items():
-                report(f"{name}: {count} triplets")
+            for path in sorted((folder / "clips").glob("*.triplets.npy")):
+                report(f"{path.name.removesuffix('.triplets.npy')}: {len(load_array(path))} triplets")
     # Synthetic scenes take their textures from the decoded clips.
     for entry in entries:
         if not isinstance(entry, SyntheticEntry) or entry.shards == 0:

@@ -2,9 +2,8 @@
 
     SampleSource ──draw(rng, size)──► TrainingSample ──augment──► TrainingSample ──► Batch
 
-A source is a data set, or a part of one, that any number of samples can be drawn from. All randomness comes from the
-generator passed to `draw`, so a sample depends on its seed alone: not on earlier samples, nor on the number of worker
-processes.
+A source is a data set, or a part of one. All randomness comes from the generator passed to `draw`, so a sample depends
+on its seed alone: not on earlier samples, nor on the number of worker processes.
 """
 
 from __future__ import annotations

@@ -71,8 +71,6 @@ class SampleMix:
     """Draws from several sources by their weights."""
 
     def __init__(self, sources: Sequence[tuple[SampleSource, MixWeight]]) -> None:
-        if not sources:
-            raise UsageError("A recipe needs data: add [[data]].")
         self.sources = tuple(source for source, _ in sources)
         self._weights = tuple(weight for _, weight in sources)
         ends = (0, max(weight.until for weight in self._weights))
@@ -116,13 +114,7 @@ class DataEntry(ABC):
 
     @abstractmethod
     def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
-        """Open the source; `InputError` if the data is missing, empty or incomplete.
-
-        Args:
-            data: The data folder of the run.
-            cache: The folder of the prepared data (`betwixt.training.recipe_sampler`).
-            entries: All entries of the recipe.
-        """
+        """Open the source, given all entries of the recipe; `InputError` if data is missing, empty or not prepared."""
 
 
 @dataclass(frozen=True)

@@ -160,11 +160,7 @@ class _SceneLayer:
     def paint(
         self, positions: NDArray[np.float64], size: int
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Sample colours and mask at `positions` in frame t, given on the lattice.
-
-        Returns:
-            (size, size, 3) in [0, 255] and (size, size, 1) in [0, 1].
-        """
+        """Sample colours (size, size, 3) in [0, 255] and mask (size, size, 1) in [0, 1] at positions on the lattice."""
         fine = _from_lattice(positions + self._offset + _MARGIN, size)
         colours = cv2.remap(self._texture, fine[..., 0], fine[..., 1], self._method, borderMode=cv2.BORDER_REFLECT_101)
         if self._mask is None:
@@ -352,11 +348,7 @@ def has_shard(folder: Path, shard: int) -> bool:
 
 
 def claim_bank(folder: Path, size: int, rules: SceneRules, seed: int = 0) -> None:
-    """Record the rules of a bank in its folder, or compare them with those on record.
-
-    Raises:
-        InputError: if the folder has scenes that were made with other rules.
-    """
+    """Record the rules of a bank in its folder; `InputError` if it has scenes that were made with other rules."""
     path = folder / "rules.json"
     rules_now: dict[str, Any] = {"size": size, "seed": seed, **asdict(rules)}
     if not path.exists():
@@ -386,26 +378,13 @@ class SyntheticBank:
     Args:
         folder: A folder made by `build_bank`.
         times: Which scenes are drawn; "between" includes those of t = 1/2.
+        names: Names of the shards; None: all that exist.
     """
 
-    def __init__(self, folder: Path, times: TargetTimes = "between") -> None:
-        paths = sorted(folder.glob("*.times.npy"))
-        self._open(folder, times, [path.name.removesuffix(".times.npy") for path in paths])
-        if not self._shards:
-            raise InputError(f"There are no synthetic scenes in {folder}: prepare the data first.")
-
-    def __getstate__(self) -> tuple[Path, TargetTimes, list[str]]:
-        return self._folder, self._times, self._names
-
-    def __setstate__(self, state: tuple[Path, TargetTimes, list[str]]) -> None:
-        # Another process opens the same shards itself, without those that were added since.
-        self._open(*state)
-
-    def __len__(self) -> int:
-        return sum(len(usable) for _, _, _, usable in self._shards)
-
-    def _open(self, folder: Path, times: TargetTimes, names: list[str]) -> None:
-        self._folder, self._times, self._names = folder, times, names
+    def __init__(self, folder: Path, times: TargetTimes = "between", names: Sequence[str] | None = None) -> None:
+        if names is None:
+            names = [path.name.removesuffix(".times.npy") for path in sorted(folder.glob("*.times.npy"))]
+        self._arguments = (folder, times, names)
         self._shards: list[tuple[NDArray[np.uint8], NDArray[np.float16], NDArray[np.float64], NDArray[np.intp]]] = []
         for name in names:
             frames = load_array(folder / f"{name}.frames.npy", mapped=True)
@@ -414,6 +393,15 @@ class SyntheticBank:
             usable = np.flatnonzero([time_matches(times, value) for value in t])
             if len(usable):
                 self._shards.append((frames, motion, t, usable))
+        if not self._shards:
+            raise InputError(f"There are no synthetic scenes in {folder}: prepare the data first.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process opens the same shards itself, without those that were added since.
+        return SyntheticBank, self._arguments
+
+    def __len__(self) -> int:
+        return sum(len(usable) for _, _, _, usable in self._shards)
 
     def draw(self, rng: np.random.Generator, size: int) -> TrainingSample:
         frames, motion, times, usable = self._shards[int(rng.integers(len(self._shards)))]
@@ -421,7 +409,7 @@ class SyntheticBank:
         height, width = frames.shape[2:4]
         if size > min(height, width):
             raise UsageError(
-                f"The scenes in {self._folder} are {width}x{height}, smaller than {size}x{size}, a crop with its "
+                f"The scenes in {self._arguments[0]} are {width}x{height}, smaller than {size}x{size}, a crop with its "
                 "margin: set a smaller 'crop' in [train], or a larger 'size' in [[data]]."
             )
         top, left = int(rng.integers(height - size + 1)), int(rng.integers(width - size + 1))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,22 +30,18 @@ SETS: dict[str, tuple[str, str, int]] = {
 """By column of the training curve: the data set, its folder under the root, and how many samples are used (0: all)."""
 
 
-@dataclass(frozen=True)
-class DevelopmentSet:
-    """A data set and the names of the samples that are scored; None: all."""
-
-    dataset: Dataset
-    names: tuple[str, ...] | None
+DevelopmentSets = dict[str, tuple[Dataset, tuple[str, ...] | None]]
+"""By column of the training curve: a data set, and the names of the samples that are scored (None: all)."""
 
 
-def open_development_sets(root: Path, *, extrapolate: bool = False) -> dict[str, DevelopmentSet]:
+def open_development_sets(root: Path, *, extrapolate: bool = False) -> DevelopmentSets:
     """Open the development sets in a folder; `InputError` if there are none.
 
     Args:
         root: The folder.
         extrapolate: Whether the model predicts the last frame from the two before it.
     """
-    sets = {}
+    sets: DevelopmentSets = {}
     for name, (dataset, folder, count) in SETS.items():
         try:
             opened = open_dataset(dataset, root / folder, DatasetOptions(extrapolate=extrapolate))
@@ -54,10 +49,9 @@ def open_development_sets(root: Path, *, extrapolate: bool = False) -> dict[str,
         except InputError:
             continue
         if 0 < count < len(names):
-            subset = tuple(names[round(i)] for i in np.linspace(0, len(names) - 1, count))
-            sets[name] = DevelopmentSet(opened, subset)
+            sets[name] = opened, tuple(names[round(i)] for i in np.linspace(0, len(names) - 1, count))
         elif names:
-            sets[name] = DevelopmentSet(opened, None)
+            sets[name] = opened, None
     if not sets:
         raise InputError(f"{root} has none of the development sets ({', '.join(SETS)}): see docs/how-to/evaluate.md.")
     return sets
@@ -83,10 +77,10 @@ def use_averaged_weights(objective: Objective, average: dict[str, Tensor]) -> It
             module.training = training
 
 
-def validate(model: Interpolator, sets: dict[str, DevelopmentSet]) -> dict[str, float]:
+def validate(model: Interpolator, sets: DevelopmentSets) -> dict[str, float]:
     """Mean PSNR of the 8-bit frames on every set, in dB."""
     metrics = select_metrics("psnr")
     return {
-        name: evaluate(model, each.dataset, metrics, ids=each.names, jobs=2).summary("psnr").mean
-        for name, each in sets.items()
+        name: evaluate(model, dataset, metrics, ids=names, jobs=2).summary("psnr").mean
+        for name, (dataset, names) in sets.items()
     }

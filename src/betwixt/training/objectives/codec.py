@@ -26,14 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from betwixt.codec.coder import finish_weights
-from betwixt.codec.network import (
-    LAMBDA,
-    BFrameNetwork,
-    CodecConfig,
-    code_from_step,
-    search_true_flow,
-    step_from_code,
-)
+from betwixt.codec.network import LAMBDA, BFrameNetwork, CodecConfig, code_from_step, search_true_flow, step_from_code
 from betwixt.errors import UsageError
 from betwixt.models.compact.initial_motion import search_motion
 from betwixt.models.network import Network, Synthesis

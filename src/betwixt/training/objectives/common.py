@@ -85,12 +85,7 @@ class PaperObjective(Objective):
 
 
 def without_training_parts(network: NetworkT, **attributes: object) -> NetworkT:
-    """A network for inference that shares its parameters with one in training.
-
-    Args:
-        network: In training; it is not changed.
-        attributes: New values of attributes: None for a submodule that only training needs.
-    """
+    """A copy that shares its parameters but has other attributes: None for submodules that only training needs."""
     result = copy.copy(network)
     # A shallow copy shares the table of submodules with the original.
     result._modules = dict(network._modules)

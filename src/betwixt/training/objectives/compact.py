@@ -134,10 +134,7 @@ def flow_loss(
 ) -> tuple[Tensor, Tensor]:
     """The flow loss, and the end-point error of the motion in pixels, over the samples with known motion.
 
-    Args:
-        stages: F_{t->0} and F_{t->1}, (N, 2, S, S) each, of every stage of the network, in order.
-        batch: The samples.
-        teacher: Supervises real samples.
+    Each stage of the network gives F_{t->0} and F_{t->1}, (N, 2, S, S). The teacher supervises real samples.
     """
     targets = -batch.t * batch.motion, (1.0 - batch.t) * batch.motion
     weights: tuple[Tensor, Tensor] = (batch.exact, batch.exact)

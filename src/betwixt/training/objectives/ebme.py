@@ -27,11 +27,7 @@ from betwixt.training.objectives.common import PaperObjective, weighted_sum
 
 @dataclass(frozen=True)
 class EBMESettings:
-    """Settings in [network].
-
-    Attributes:
-        census: Weight of the census loss.
-    """
+    """Settings in [network]: `census` is the weight of the census loss."""
 
     census: float = 0.1
 

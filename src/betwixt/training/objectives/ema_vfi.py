@@ -29,11 +29,7 @@ from betwixt.training.objectives.common import PaperObjective, weighted_sum
 
 @dataclass(frozen=True)
 class EMAVFISettings:
-    """Settings in [network].
-
-    Attributes:
-        warp: Weight of the loss of each merged frame.
-    """
+    """Settings in [network]: `warp` is the weight of the loss of each merged frame."""
 
     warp: float = 0.5
 

@@ -58,13 +58,7 @@ class HierarchicalSettings:
 
 
 def hierarchical_loss(output: Synthesis, plug_in: FlowEstimate | None, truth: Tensor) -> dict[str, Tensor]:
-    """The terms of equation 13, unweighted; those of equation 12 without the plug-in.
-
-    Args:
-        output: The network's output.
-        plug_in: The plug-in's own estimate, from `HierarchicalNetwork.at_with_estimate`.
-        truth: (N, 3, H, W), the true frame t.
-    """
+    """The terms of equation 13, unweighted; those of equation 12 without the estimate of the plug-in."""
     with full_precision(truth):
         terms = {"reconstruction": charbonnier(output.frame.float(), truth)}
         if plug_in is not None:

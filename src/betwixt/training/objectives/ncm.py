@@ -39,12 +39,7 @@ from betwixt.models.network import Network
 from betwixt.tables import parse_table
 from betwixt.training.losses import laplacian
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
-from betwixt.training.objectives.common import (
-    PaperObjective,
-    distillation_terms,
-    weighted_sum,
-    without_training_parts,
-)
+from betwixt.training.objectives.common import PaperObjective, distillation_terms, weighted_sum, without_training_parts
 from betwixt.training.sample import TrainingSample
 
 _DOWNSCALING = (4, 2, 1)
