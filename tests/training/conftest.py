@@ -81,7 +81,7 @@ class Tiny(Objective):
         self.blend = Blend()
         self.teacher = nn.Conv2d(3, 3, 1)
         self.fixed = nn.Conv2d(3, 3, 1).requires_grad_(False)
-        self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("sample_count", torch.zeros(()))
 
     @property
     def network(self) -> Network:
@@ -97,7 +97,7 @@ class Tiny(Objective):
 
     def loss(self, batch: Batch, progress: float) -> LossTerms:
         assert batch.extra["place"].shape == (len(batch), 1, *batch.frame0.shape[-2:])
-        self.seen += len(batch)
+        self.sample_count += len(batch)
         frame = self.blend(batch.frame0, batch.frame1, batch.t).frame
         noise = 0.01 * torch.rand(()) * (frame - 0.5).square().mean()
         close = (frame - batch.truth).abs().mean()

@@ -93,11 +93,11 @@ def test_each_flip_gives_the_expected_images() -> None:
 def test_rotations_never_mirror() -> None:
     before = translating_noise(1, 0.5)
     turned = {k: np.rot90(before.images, k, axes=(1, 2)) for k in (1, 2, 3)}
-    seen = set()
+    turns = set()
     for seed in range(30):
         after = augment(np.random.default_rng(seed), before, Augmentation(**{**NO_TRANSFORM.__dict__, "turn": 1.0}))
-        seen |= {k for k, images in turned.items() if np.array_equal(after.images, images)}
-    assert seen == {1, 2, 3}
+        turns |= {k for k, images in turned.items() if np.array_equal(after.images, images)}
+    assert turns == {1, 2, 3}
 
 
 def test_probabilities_are_respected() -> None:

@@ -70,8 +70,8 @@ class RecordingReporter:
 
 
 @pytest.fixture
-def go(data: Path, cache: Path, tmp_path: Path):
-    """Trains in a folder of the test; `go.report` is the reporter of the last run."""
+def run_training(data: Path, cache: Path, tmp_path: Path):
+    """Trains in a folder of the test; `run_training.report` is the reporter of the last run."""
 
     def run(recipe: Any, folder: str, **more: Any) -> TrainingProgress:
         run.report = RecordingReporter()
@@ -91,34 +91,39 @@ def differing_tensors(one: Path, other: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("stop", [4, 12, 16])
-def test_a_stopped_run_resumes_bit_for_bit_in_every_stage(stop: int, recipe, go, tmp_path: Path) -> None:
-    go(recipe(more=STAGES), "whole")
-    go(recipe(more=STAGES), "parts", until=stop)
-    assert go(recipe(more=STAGES), "parts", resume=True).samples == 24
+def test_a_stopped_run_resumes_bit_for_bit_in_every_stage(stop: int, recipe, run_training, tmp_path: Path) -> None:
+    run_training(recipe(more=STAGES), "whole")
+    run_training(recipe(more=STAGES), "parts", until=stop)
+    assert run_training(recipe(more=STAGES), "parts", resume=True).samples == 24
     assert not differing_tensors(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_workers_do_not_change_the_result(go, tmp_path: Path) -> None:
+def test_workers_do_not_change_the_result(run_training, tmp_path: Path) -> None:
     compact = tmp_path / "compact.toml"
     compact.write_text(COMPACT)
-    go(load_recipe(compact), "without")
-    go(load_recipe(compact), "with", workers=2)
+    run_training(load_recipe(compact), "without")
+    run_training(load_recipe(compact), "with", workers=2)
     assert not differing_tensors(tmp_path / "without", tmp_path / "with")
 
 
-def test_gradient_accumulation_gives_the_same_step(recipe, go, tmp_path: Path) -> None:
-    go(recipe("batch=4"), "one", until=4)
-    go(recipe("batch=4", "accumulate=2"), "two", until=4)
+def test_gradient_accumulation_gives_the_same_step(recipe, run_training, tmp_path: Path) -> None:
+    run_training(recipe("batch=4"), "one", until=4)
+    run_training(recipe("batch=4", "accumulate=2"), "two", until=4)
     a, b = load_checkpoint(tmp_path / "one"), load_checkpoint(tmp_path / "two")
     # The noise of the two parts differs; otherwise the gradient is the same.
     assert torch.allclose(a["first.first.weight"], b["first.first.weight"], atol=2e-4)
     assert not torch.allclose(a["first.first.weight"], torch.zeros(()))
 
 
-def test_frozen_parameters_have_no_moments_and_teachers_are_not_exported(recipe, go, tmp_path: Path) -> None:
-    go(recipe(more=STAGES), "run")
+def test_frozen_parameters_have_no_moments_and_teachers_are_not_exported(recipe, run_training, tmp_path: Path) -> None:
+    run_training(recipe(more=STAGES), "run")
     names = set(load_checkpoint(tmp_path / "run"))
-    assert {"objective.teacher.weight", "objective.fixed.weight", "objective.seen", "model.first.weight"} <= names
+    assert {
+        "objective.teacher.weight",
+        "objective.fixed.weight",
+        "objective.sample_count",
+        "model.first.weight",
+    } <= names
     assert not any(name.startswith("first.objective") for name in names)  # frozen in the second stage
     export_weights(tmp_path / "run/checkpoint.safetensors", tmp_path / "weights.safetensors")
     assert set(load_file(tmp_path / "weights.safetensors")) == {
@@ -129,8 +134,8 @@ def test_frozen_parameters_have_no_moments_and_teachers_are_not_exported(recipe,
     }
 
 
-def test_without_averaging_the_average_is_the_weights(recipe, go, tmp_path: Path) -> None:
-    go(recipe("average=0"), "run", until=8)
+def test_without_averaging_the_average_is_the_weights(recipe, run_training, tmp_path: Path) -> None:
+    run_training(recipe("average=0"), "run", until=8)
     checkpoint = load_checkpoint(tmp_path / "run")
     assert torch.equal(checkpoint["ema.first.weight"], checkpoint["model.first.weight"])
 
@@ -166,72 +171,74 @@ def test_the_checkpoint_in_the_repository_can_be_resumed(data, cache, tmp_path: 
     assert checkpoint.progress.stage_step == checkpoint.progress.step > 0
 
 
-def test_development_sets_are_scored(recipe, go, tmp_path: Path) -> None:
+def test_development_sets_are_scored(recipe, run_training, tmp_path: Path) -> None:
     for name in ("Walking", "Beanbags"):
         write_image(tmp_path / f"eval/middlebury_other/input/{name}/frame10.png", 0)
         write_image(tmp_path / f"eval/middlebury_other/input/{name}/frame11.png", 2)
         write_image(tmp_path / f"eval/middlebury_other/gt/{name}/frame10i11.png", 1)
     for i in range(5):
         write_image(tmp_path / f"eval/davis_dev/pan/{i:05d}.jpg", i)
-    go(recipe(), "run", evaluation=tmp_path / "eval", until=4)
-    (row,) = go.report.rows
+    run_training(recipe(), "run", evaluation=tmp_path / "eval", until=4)
+    (row,) = run_training.report.rows
     assert row["recipe"] == "tiny"
     assert row["samples"] == 4
     assert 10 < row["middlebury"] < 60
     assert set(row) == {"recipe", "samples", "hours", "middlebury", "davis"}
     before = load_checkpoint(tmp_path / "run")
     # With nothing left to train the run is scored again and not changed.
-    go(recipe(), "run", evaluation=tmp_path / "eval", until=4, resume=True)
-    assert go.report.rows[0]["middlebury"] == row["middlebury"]
+    run_training(recipe(), "run", evaluation=tmp_path / "eval", until=4, resume=True)
+    assert run_training.report.rows[0]["middlebury"] == row["middlebury"]
     assert len((tmp_path / "run/curve.csv").read_text().splitlines()) == 3
     assert all(torch.equal(before[name], value) for name, value in load_checkpoint(tmp_path / "run").items())
 
 
-def test_a_diverging_loss_stops_the_run_and_keeps_the_last_good_checkpoint(recipe, go, tmp_path: Path) -> None:
-    go(recipe(), "run", until=8)
+def test_a_diverging_loss_stops_the_run_and_keeps_the_last_good_checkpoint(
+    recipe, run_training, tmp_path: Path
+) -> None:
+    run_training(recipe(), "run", until=8)
     good = (tmp_path / "run/checkpoint.safetensors").read_bytes()
     with pytest.raises(InputError, match=r"diverged after \d+ samples.*`resume=True`"):
-        go(recipe("learning_rate=1e30", "warm_up=0"), "run", resume=True)
+        run_training(recipe("learning_rate=1e30", "warm_up=0"), "run", resume=True)
     assert (tmp_path / "run/checkpoint.safetensors").read_bytes() == good
     with pytest.raises(InputError, match="start over"):
-        go(recipe("learning_rate=1e30", "warm_up=0"), "other")
+        run_training(recipe("learning_rate=1e30", "warm_up=0"), "other")
 
 
-def test_checkpoints_of_other_runs_and_damaged_ones_are_refused(recipe, go, tmp_path: Path) -> None:
-    go(recipe(), "run", until=4)
+def test_checkpoints_of_other_runs_and_damaged_ones_are_refused(recipe, run_training, tmp_path: Path) -> None:
+    run_training(recipe(), "run", until=4)
     with pytest.raises(UsageError, match="`resume=True` to continue"):
-        go(recipe(), "run")
+        run_training(recipe(), "run")
     with pytest.raises(InputError, match="no checkpoint in"):
-        go(recipe(), "empty", resume=True)
+        run_training(recipe(), "empty", resume=True)
     with pytest.raises(UsageError, match="give only one"):
-        go(recipe(), "run", resume=True, fresh=True)
+        run_training(recipe(), "run", resume=True, fresh=True)
     path = tmp_path / "run/checkpoint.safetensors"
     other = replace(recipe(), name="other", table={**recipe().table, "name": "other"})
     with pytest.raises(InputError, match="of the recipe tiny, not of other"):
-        go(other, "x", source=path)
+        run_training(other, "x", source=path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="damaged or truncated"):
-        go(recipe(), "run", resume=True)
+        run_training(recipe(), "run", resume=True)
     path.write_bytes(b"")
     with pytest.raises(InputError, match="checkpoint"):
-        go(recipe(), "run", resume=True)
+        run_training(recipe(), "run", resume=True)
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(InputError, match="a weights file"):
-        go(recipe(), "run", resume=True)
+        run_training(recipe(), "run", resume=True)
     content = load_file(ROOT / "checkpoints/compact.safetensors")
     save_file(content, path, {"state": json.dumps({"samples": 4, "recipe": {"name": "tiny"}})})
     with pytest.raises(InputError, match="is of another network"):
-        go(recipe(), "run", resume=True)
+        run_training(recipe(), "run", resume=True)
 
 
-def test_errors_are_reported_before_training_starts(recipe, go, tmp_path: Path) -> None:
+def test_errors_are_reported_before_training_starts(recipe, run_training, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no stage 'rough': it has coarse, fine"):
-        go(recipe(more='[[stage]]\nname = "rough"\n'), "run")
+        run_training(recipe(more='[[stage]]\nname = "rough"\n'), "run")
     with pytest.raises(UsageError, match="CUDA"):
         train(recipe(), TrainingRun(tmp_path, tmp_path, tmp_path / "run", device="cuda"), SilentReporter())
     with pytest.raises(InputError, match="none of the development sets"):
-        go(recipe(), "run", evaluation=tmp_path)
+        run_training(recipe(), "run", evaluation=tmp_path)
     with pytest.raises(InputError, match="data folder"):
         train(
             recipe(), TrainingRun(tmp_path / "none", tmp_path / "c", tmp_path / "run", device="cpu"), SilentReporter()
@@ -289,15 +296,17 @@ def test_two_processes_give_the_result_of_one(data: Path, cache: Path, tmp_path:
         assert torch.allclose(value, first[name], atol=1e-5), name
 
 
-def test_a_pool_reuses_samples_deterministically(recipe, go, tmp_path: Path) -> None:
-    assert go(recipe("reuse=3", "patch=40", "pool=8"), "run").samples == 24
-    go(recipe("reuse=3", "patch=40", "pool=8"), "same")
+def test_a_pool_reuses_samples_deterministically(recipe, run_training, tmp_path: Path) -> None:
+    assert run_training(recipe("reuse=3", "patch=40", "pool=8"), "run").samples == 24
+    run_training(recipe("reuse=3", "patch=40", "pool=8"), "same")
     assert not differing_tensors(tmp_path / "run", tmp_path / "same")
-    go(recipe("patch=0"), "plain")
+    run_training(recipe("patch=0"), "plain")
     assert differing_tensors(tmp_path / "run", tmp_path / "plain")
 
 
-def test_a_loss_gets_float32_inputs_under_mixed_precision(recipe, go, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_gets_float32_inputs_under_mixed_precision(
+    recipe, run_training, monkeypatch: pytest.MonkeyPatch
+) -> None:
     types = []
 
     def loss(objective: Any, batch: Any, progress: float) -> Any:
@@ -306,11 +315,13 @@ def test_a_loss_gets_float32_inputs_under_mixed_precision(recipe, go, monkeypatc
 
     loaded = recipe()
     monkeypatch.setattr(OBJECTIVES["tiny"], "loss", loss)
-    go(loaded, "run", until=8, precision="bf16-mixed")
+    run_training(loaded, "run", until=8, precision="bf16-mixed")
     assert types == [(torch.float32,) * 3] * 2
 
 
-def test_the_learning_rate_cools_down_before_the_time_limit(recipe, go, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_learning_rate_cools_down_before_the_time_limit(
+    recipe, run_training, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rates = []
 
     class Clock:
@@ -329,7 +340,9 @@ def test_the_learning_rate_cools_down_before_the_time_limit(recipe, go, monkeypa
     monkeypatch.setattr(loop, "time", Clock)
     monkeypatch.setattr(training_log, "time", Clock)
     monkeypatch.setattr(training_log.TensorBoardLog, "add", add)
-    go(recipe("batch=1", "samples=1000", "warm_up=0", "schedule=constant"), "run", minutes=200.0, cool_down=100.0)
+    run_training(
+        recipe("batch=1", "samples=1000", "warm_up=0", "schedule=constant"), "run", minutes=200.0, cool_down=100.0
+    )
     assert rates[0] == pytest.approx(1e-3)
     assert rates == sorted(rates, reverse=True)
     assert rates[-1] < 5e-4

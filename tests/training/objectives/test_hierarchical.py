@@ -39,17 +39,17 @@ def moving_square(labels: bool = True, size: int = 64) -> Batch:
 
 def test_the_loss_follows_the_paper() -> None:
     torch.manual_seed(0)
-    made, truth, frame0, frame1 = torch.rand(4, 1, 3, 8, 8)
+    prediction, truth, frame0, frame1 = torch.rand(4, 1, 3, 8, 8)
     alone = FlowEstimate(torch.zeros(1, 4, 8, 8), torch.full((1, 1, 8, 8), 0.5), frame0, frame1)
 
     def rho(x: torch.Tensor) -> torch.Tensor:
         return (x.square() + 1e-6).pow(0.5).mean()
 
-    parts = hierarchical_loss(Synthesis(made), alone, truth)
+    parts = hierarchical_loss(Synthesis(prediction), alone, truth)
     weight = torch.sigmoid(torch.tensor(0.5))
-    torch.testing.assert_close(parts["reconstruction"], rho(made - truth))
+    torch.testing.assert_close(parts["reconstruction"], rho(prediction - truth))
     torch.testing.assert_close(parts["plug-in"], rho(weight * frame0 + (1 - weight) * frame1 - truth))
-    assert hierarchical_loss(Synthesis(made), None, truth).keys() == {"reconstruction"}
+    assert hierarchical_loss(Synthesis(prediction), None, truth).keys() == {"reconstruction"}
 
 
 def test_every_model_with_the_plug_in_has_an_objective() -> None:
