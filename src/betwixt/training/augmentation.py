@@ -1,4 +1,4 @@
-"""Augmentation: flips, rotations, time reversal, channel order, compression. The motion is transformed along.
+"""Augmentation: flips, rotations, time reversal, channel order, compression; the motion is transformed accordingly.
 
     TrainingSample ──► flip x, y, diagonal ──► rotate ──► reverse time ──► channels ──► compress ──► TrainingSample
 

@@ -1,4 +1,4 @@
-"""What a training run reports: loss terms and speed, to TensorBoard and to the caller."""
+"""Reports of a training run: mean loss terms, speed and scores, for the caller and for TensorBoard."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the networks are trained by: one module a family, each an `Objective` (`betwixt.training.objectives.base`)."""
+"""Objectives: how each network is trained (losses, stages, teachers). One module per family of networks."""
