@@ -35,17 +35,11 @@ Map = NDArray[Any]
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network with trained weights that is built when it is needed.
+    """A network with trained weights that is built when it is needed."""
 
-    Attributes:
-        build: Builds it, with its weights, in PyTorch.
-        config: Its hyper-parameters; None if only the built network knows them.
-        path: The file of its weights; None for a network in memory, whose parameters may still change.
-    """
-
-    build: Callable[[], nn.Module]
-    config: Any = None
-    path: Path | None = None
+    build: Callable[[], nn.Module]  # builds it, with its weights, in PyTorch
+    config: Any = None  # its hyper-parameters; None if only the built network knows them
+    path: Path | None = None  # the file of its weights; None for a network in memory, whose parameters may still change
 
     @staticmethod
     def in_memory(network: nn.Module) -> TrainedNetwork:

@@ -25,19 +25,12 @@ from betwixt.layers.warp import backward_warp
 
 @dataclass(frozen=True)
 class FlowEstimate:
-    """The flows and fusion mask of frame t after a block, and the frames warped by them.
+    """The flows and fusion mask of frame t after a block, and the frames warped by them."""
 
-    Attributes:
-        flow: (N, 4, H, W), F_{t->0} and then F_{t->1}, in pixels.
-        logit: (N, 1, H, W), the fusion mask before the sigmoid.
-        warped0: (N, 3, H, W), frame 0 warped by F_{t->0}.
-        warped1: (N, 3, H, W), frame 1 warped by F_{t->1}.
-    """
-
-    flow: Tensor
-    logit: Tensor
-    warped0: Tensor
-    warped1: Tensor
+    flow: Tensor  # (N, 4, H, W), F_{t->0} and then F_{t->1}, in pixels
+    logit: Tensor  # (N, 1, H, W), the fusion mask before the sigmoid
+    warped0: Tensor  # (N, 3, H, W), frame 0 warped by F_{t->0}
+    warped1: Tensor  # (N, 3, H, W), frame 1 warped by F_{t->1}
 
     @classmethod
     def from_flow(cls, frame0: Tensor, frame1: Tensor, flow: Tensor, logit: Tensor) -> FlowEstimate:

@@ -27,35 +27,20 @@ from betwixt.masks.checkpoint_names import apply_first_rule
 
 @dataclass(frozen=True)
 class GroundingDINOConfig:
-    """Hyper-parameters of the network.
+    """Hyper-parameters of the network."""
 
-    Attributes:
-        channels: Channels of the first stage of the Swin backbone.
-        depths: Blocks of the backbone's stages.
-        heads: Attention heads of the backbone's stages.
-        window: Side of the backbone's attention windows.
-        layers: Layers of the enhancer, and of the decoder.
-        width: Channels of enhancer and decoder.
-        mlp: Channels of the MLPs of enhancer and decoder.
-        queries: Number of predicted boxes.
-        text_width: Channels of BERT.
-        text_layers: Layers of BERT.
-        text_mlp: Channels of BERT's MLPs.
-        words: Size of BERT's vocabulary.
-    """
-
-    channels: int = 96
-    depths: tuple[int, ...] = (2, 2, 6, 2)
-    heads: tuple[int, ...] = (3, 6, 12, 24)
-    window: int = 7
-    layers: int = 6
-    width: int = 256
-    mlp: int = 2048
-    queries: int = 900
-    text_width: int = 768
-    text_layers: int = 12
-    text_mlp: int = 3072
-    words: int = 30522
+    channels: int = 96  # channels of the first stage of the Swin backbone
+    depths: tuple[int, ...] = (2, 2, 6, 2)  # blocks of the backbone's stages
+    heads: tuple[int, ...] = (3, 6, 12, 24)  # attention heads of the backbone's stages
+    window: int = 7  # side of the backbone's attention windows
+    layers: int = 6  # layers of the enhancer, and of the decoder
+    width: int = 256  # channels of enhancer and decoder
+    mlp: int = 2048  # channels of the MLPs of enhancer and decoder
+    queries: int = 900  # number of predicted boxes
+    text_width: int = 768  # channels of BERT
+    text_layers: int = 12  # layers of BERT
+    text_mlp: int = 3072  # channels of BERT's MLPs
+    words: int = 30522  # size of BERT's vocabulary
 
 
 SWIN_T = GroundingDINOConfig()

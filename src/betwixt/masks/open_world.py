@@ -53,17 +53,11 @@ REST = "the rest"
 
 @dataclass(frozen=True)
 class TaggedMasks:
-    """The tagged masks of an image.
+    """The tagged masks of an image."""
 
-    Attributes:
-        tags: The tags.
-        masks: The mask of each tag, (H, W) bool, none empty; they may overlap.
-        size: Height and width of the image.
-    """
-
-    tags: tuple[str, ...]
-    masks: tuple[Mask, ...]
-    size: tuple[int, int]
+    tags: tuple[str, ...]  # the tags
+    masks: tuple[Mask, ...]  # the mask of each tag, (H, W) bool, none empty; they may overlap
+    size: tuple[int, int]  # height and width of the image
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays that a file can hold: packed bits, and the tags as UTF-8."""

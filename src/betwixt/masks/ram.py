@@ -34,35 +34,20 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class RAMConfig:
-    """Hyper-parameters of the network.
+    """Hyper-parameters of the network."""
 
-    Attributes:
-        size: Side of the square input image, in pixels.
-        patch: Side of a patch, in pixels.
-        channels: Channels of the first stage of the backbone; each further stage has twice as many.
-        depths: Blocks of each stage.
-        heads: Attention heads of each stage.
-        window: Side of an attention window, in patches.
-        projection: Channels of the projected image tokens and of the tag embeddings.
-        hidden: Channels of the tagging head.
-        head_layers: Layers of the tagging head.
-        head_heads: Attention heads of the tagging head.
-        head_mlp: Channels of the tagging head's MLPs.
-        tags: Number of tags.
-    """
-
-    size: int = 384
-    patch: int = 4
-    channels: int = 192
-    depths: tuple[int, ...] = (2, 2, 18, 2)
-    heads: tuple[int, ...] = (6, 12, 24, 48)
-    window: int = 12
-    projection: int = 512
-    hidden: int = 768
-    head_layers: int = 2
-    head_heads: int = 4
-    head_mlp: int = 3072
-    tags: int = 4585
+    size: int = 384  # side of the square input image, in pixels
+    patch: int = 4  # side of a patch, in pixels
+    channels: int = 192  # channels of the first stage of the backbone; each further stage has twice as many
+    depths: tuple[int, ...] = (2, 2, 18, 2)  # blocks of each stage
+    heads: tuple[int, ...] = (6, 12, 24, 48)  # attention heads of each stage
+    window: int = 12  # side of an attention window, in patches
+    projection: int = 512  # channels of the projected image tokens and of the tag embeddings
+    hidden: int = 768  # channels of the tagging head
+    head_layers: int = 2  # layers of the tagging head
+    head_heads: int = 4  # attention heads of the tagging head
+    head_mlp: int = 3072  # channels of the tagging head's MLPs
+    tags: int = 4585  # number of tags
 
 
 RAM_SWIN_L = RAMConfig()
@@ -71,19 +56,12 @@ RAM_SWIN_L = RAMConfig()
 
 @dataclass(frozen=True)
 class RAMOutput:
-    """The tag logits and the intermediate results of the network.
+    """The tag logits and the intermediate results of the network."""
 
-    Attributes:
-        logits: (N, tags), before the sigmoid.
-        tokens: (N, 1 + patches, C), the tokens of the backbone, their mean first.
-        projected: (N, 1 + patches, projection), the keys and values of the tagging head.
-        tags: (N, tags, hidden), the queries after the last layer.
-    """
-
-    logits: Tensor
-    tokens: Tensor
-    projected: Tensor
-    tags: Tensor
+    logits: Tensor  # (N, tags), before the sigmoid
+    tokens: Tensor  # (N, 1 + patches, C), the tokens of the backbone, their mean first
+    projected: Tensor  # (N, 1 + patches, projection), the keys and values of the tagging head
+    tags: Tensor  # (N, tags, hidden), the queries after the last layer
 
 
 def from_reference_name(name: str) -> str:

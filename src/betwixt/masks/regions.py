@@ -337,23 +337,14 @@ def _residual_motion(flow: _Array, confidence: _Array) -> _Array:
 
 @dataclass
 class _RegionGraph:
-    """The regions at one step of the merging, and the edges between them.
+    """The regions at one step of the merging, and the edges between them."""
 
-    Attributes:
-        index: The region of each superpixel.
-        area: Share of the image of each region, (n,).
-        total: Sum of the features over each region, (n, d).
-        edges: Pairs of neighbours, (m, 2).
-        length: Length of each edge, (m,).
-        contrast: Contrast of each edge times its length, (m,).
-    """
-
-    index: _Array
-    area: _Array
-    total: _Array
-    edges: _Array
-    length: _Array
-    contrast: _Array
+    index: _Array  # the region of each superpixel
+    area: _Array  # share of the image of each region, (n,)
+    total: _Array  # sum of the features over each region, (n, d)
+    edges: _Array  # pairs of neighbours, (m, 2)
+    length: _Array  # length of each edge, (m,)
+    contrast: _Array  # contrast of each edge times its length, (m,)
 
     def costs(self) -> _Array:
         """The cost of merging across each edge, (m,)."""

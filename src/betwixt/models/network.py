@@ -71,17 +71,11 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class MaskPair:
-    """Label maps of two frames; a label means the same in both.
+    """Label maps of two frames; a label means the same in both."""
 
-    Attributes:
-        labels0: (N, H, W), of frame 0: integers from 0 to `count` - 1.
-        labels1: (N, H, W), of frame 1: integers from 0 to `count` - 1.
-        count: The number of labels; a frame need not show them all.
-    """
-
-    labels0: Tensor
-    labels1: Tensor
-    count: int
+    labels0: Tensor  # (N, H, W), of frame 0: integers from 0 to `count` - 1
+    labels1: Tensor  # (N, H, W), of frame 1: integers from 0 to `count` - 1
+    count: int  # the number of labels; a frame need not show them all
 
     def apply(self, function: Callable[[Tensor], Tensor]) -> MaskPair:
         """The masks with `function` applied to both maps."""

@@ -30,29 +30,17 @@ from betwixt.training.sample import Image, TrainingSample, check_fractions
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The table [augmentation] of a recipe: the probability of each transform, 0 to 1.
+    """The table [augmentation] of a recipe: the probability of each transform, 0 to 1."""
 
-    Attributes:
-        flip_x: Mirror left-right.
-        flip_y: Mirror up-down.
-        transpose: Mirror at the diagonal.
-        turn: Rotate by 90, 180 or 270 degrees, equally often.
-        reverse: Reverse time.
-        channels: Permute red, green and blue at random; the identity is one of the permutations.
-        bgr: Swap red and blue.
-        compression: Add JPEG noise to each frame.
-        video: Encode and decode the three frames with a video codec, H.264 or MPEG-4 Part 2.
-    """
-
-    flip_x: float = 0.5
-    flip_y: float = 0.5
-    transpose: float = 0.5
-    turn: float = 0.0
-    reverse: float = 0.5
-    channels: float = 0.0
-    bgr: float = 0.0
-    compression: float = 0.0
-    video: float = 0.0
+    flip_x: float = 0.5  # mirror left-right
+    flip_y: float = 0.5  # mirror up-down
+    transpose: float = 0.5  # mirror at the diagonal
+    turn: float = 0.0  # rotate by 90, 180 or 270 degrees, equally often
+    reverse: float = 0.5  # reverse time
+    channels: float = 0.0  # permute red, green and blue at random; the identity is one of the permutations
+    bgr: float = 0.0  # swap red and blue
+    compression: float = 0.0  # add JPEG noise to each frame
+    video: float = 0.0  # encode and decode the three frames with a video codec, H.264 or MPEG-4 Part 2
 
     def __post_init__(self) -> None:
         check_fractions(asdict(self), "[augmentation]")

@@ -39,27 +39,16 @@ from betwixt.weights.metadata import hyperparameter_metadata
 
 @dataclass
 class TrainingProgress:
-    """The progress of a run, and what it is.
+    """The progress of a run, and what it is."""
 
-    Attributes:
-        step: Number of steps so far.
-        samples: Number of samples so far.
-        seconds: Training time so far, over all resumes.
-        recipe: The table of the recipe.
-        stage: The stage of the last step.
-        stage_step: Number of steps in that stage.
-        code: Hash of the code that trained last.
-        data: The data, one line per source.
-    """
-
-    step: int = 0
-    samples: int = 0
-    seconds: float = 0.0
-    recipe: dict[str, Any] = field(default_factory=dict)
-    stage: str = ""
-    stage_step: int = 0
-    code: str = ""
-    data: list[str] = field(default_factory=list)
+    step: int = 0  # number of steps so far
+    samples: int = 0  # number of samples so far
+    seconds: float = 0.0  # training time so far, over all resumes
+    recipe: dict[str, Any] = field(default_factory=dict)  # the table of the recipe
+    stage: str = ""  # the stage of the last step
+    stage_step: int = 0  # number of steps in that stage
+    code: str = ""  # hash of the code that trained last
+    data: list[str] = field(default_factory=list)  # the data, one line per source
 
     @property
     def name(self) -> str:

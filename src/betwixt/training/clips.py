@@ -49,15 +49,10 @@ STEPS: tuple[tuple[int, int], ...] = ((2, 1), (4, 2), (6, 3), (3, 1), (3, 2))
 
 @dataclass(frozen=True)
 class ClipRule:
-    """How one clip is used.
+    """How one clip is used."""
 
-    Attributes:
-        end: Use only frames before this time in seconds.
-        weight: Relative frequency of the clip; by default the square root of its number of triplets.
-    """
-
-    end: float | None = None
-    weight: float | None = None
+    end: float | None = None  # use only frames before this time in seconds
+    weight: float | None = None  # relative frequency of the clip; by default the square root of its number of triplets
 
 
 def build_clip_cache(clips: Sequence[Path], cache: Path, rules: Mapping[str, ClipRule], jobs: int = 1) -> None:

@@ -114,17 +114,11 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class TrainingStage:
-    """A contiguous part of a run with its own settings.
+    """A contiguous part of a run with its own settings."""
 
-    Attributes:
-        name: One of the objective's `stages`; "" in a recipe without stages.
-        begin: The index of its first sample.
-        train: Its settings.
-    """
-
-    name: str
-    begin: int
-    train: TrainSettings
+    name: str  # one of the objective's `stages`; "" in a recipe without stages
+    begin: int  # the index of its first sample
+    train: TrainSettings  # its settings
 
     @property
     def end(self) -> int:
@@ -134,25 +128,15 @@ class TrainingStage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A parsed recipe.
+    """A parsed recipe."""
 
-    Attributes:
-        name: Of the run.
-        network: The table [network].
-        data: The tables [[data]].
-        augmentation: The table [augmentation].
-        stages: In order; a single one if the recipe has none.
-        table: The whole recipe, with the parent recipe merged and `settings` applied.
-        where: The name of the file, for messages.
-    """
-
-    name: str
-    network: Mapping[str, Any]
-    data: tuple[Mapping[str, Any], ...]
-    augmentation: Mapping[str, Any]
-    stages: tuple[TrainingStage, ...]
-    table: Mapping[str, Any]
-    where: str = "the recipe"
+    name: str  # of the run
+    network: Mapping[str, Any]  # the table [network]
+    data: tuple[Mapping[str, Any], ...]  # the tables [[data]]
+    augmentation: Mapping[str, Any]  # the table [augmentation]
+    stages: tuple[TrainingStage, ...]  # in order; a single one if the recipe has none
+    table: Mapping[str, Any]  # the whole recipe, with the parent recipe merged and `settings` applied
+    where: str = "the recipe"  # the name of the file, for messages
 
     @property
     def samples(self) -> int:

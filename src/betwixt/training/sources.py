@@ -100,17 +100,12 @@ def draw_sample(
 
 @dataclass(frozen=True)
 class DataEntry(ABC):
-    """An entry [[data]] of a recipe.
-
-    Attributes:
-        path: Of the data, relative to the data folder of the run.
-        weight: How often it is drawn.
-    """
+    """An entry [[data]] of a recipe."""
 
     kind: ClassVar[str]
 
-    path: str = "."
-    weight: MixWeight = MixWeight()
+    path: str = "."  # of the data, relative to the data folder of the run
+    weight: MixWeight = MixWeight()  # how often it is drawn
 
     @abstractmethod
     def open(self, data: Path, cache: Path, entries: Sequence[DataEntry] = ()) -> SampleSource:
@@ -119,15 +114,10 @@ class DataEntry(ABC):
 
 @dataclass(frozen=True)
 class _FramesEntry(DataEntry):
-    """Base of the published data sets of image files.
+    """Base of the published data sets of image files."""
 
-    Attributes:
-        times: Target times: "middle", "between" or "next".
-        enlarge: Fraction of the samples that are upscaled by 2.
-    """
-
-    times: TargetTimes = "between"
-    enlarge: float = 0.0
+    times: TargetTimes = "between"  # target times: "middle", "between" or "next"
+    enlarge: float = 0.0  # fraction of the samples that are upscaled by 2
 
     def __post_init__(self) -> None:
         check_fractions({"enlarge": self.enlarge}, f"[[data]] of kind {self.kind}")

@@ -19,44 +19,26 @@ from betwixt.files import read_error
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """Weights that are published as files of a GitHub repository.
+    """Weights that are published as files of a GitHub repository."""
 
-    Attributes:
-        name: The name that `betwixt weights download` takes.
-        model: The model they are for; "" if they fit no network here.
-        unsupported: Why they fit none.
-        repository: OWNER/NAME on GitHub.
-        commit: The commit of that repository.
-        licence: The licence of the weights.
-    """
-
-    name: str
-    model: str
-    unsupported: str
-    repository: str
-    commit: str
-    licence: str
+    name: str  # the name that `betwixt weights download` takes
+    model: str  # the model they are for; "" if they fit no network here
+    unsupported: str  # why they fit none
+    repository: str  # OWNER/NAME on GitHub
+    commit: str  # the commit of that repository
+    licence: str  # the licence of the weights
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """A file of published weights.
+    """A file of published weights."""
 
-    Attributes:
-        model: The weights it belongs to.
-        path: Its path in the repository.
-        git_blob_sha1: The hash by which git identifies it.
-        size: In bytes; 0 if unknown.
-        estimated_size: In bytes, from the sizes of the network; 0 if unknown.
-        url: Where it can be downloaded.
-    """
-
-    model: PublishedWeights
-    path: str
-    git_blob_sha1: str
-    size: int
-    estimated_size: int
-    url: str
+    model: PublishedWeights  # the weights it belongs to
+    path: str  # its path in the repository
+    git_blob_sha1: str  # the hash by which git identifies it
+    size: int  # in bytes; 0 if unknown
+    estimated_size: int  # in bytes, from the sizes of the network; 0 if unknown
+    url: str  # where it can be downloaded
 
     @property
     def repository(self) -> str:
@@ -71,36 +53,22 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class ManualDownload:
-    """Weights that are published in a way that cannot be verified here: the user has to fetch them.
+    """Weights that are published in a way that cannot be verified here: the user has to fetch them."""
 
-    Attributes:
-        models: The models they are for.
-        page: The page on which the authors link to them.
-        licence: The licence of the weights.
-        commercial: Whether the licence permits commercial use.
-    """
-
-    models: tuple[str, ...]
-    page: str
-    licence: str
-    commercial: bool
+    models: tuple[str, ...]  # the models they are for
+    page: str  # the page on which the authors link to them
+    licence: str  # the licence of the weights
+    commercial: bool  # whether the licence permits commercial use
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """The content of `catalog.toml`.
+    """The content of `catalog.toml`."""
 
-    Attributes:
-        published: Weights in repositories, by name.
-        files: Their files.
-        manual: Weights published elsewhere.
-        embedded: The SHA-256 of the files that come with Betwixt, by name.
-    """
-
-    published: dict[str, PublishedWeights]
-    files: tuple[PublishedFile, ...]
-    manual: tuple[ManualDownload, ...]
-    embedded: dict[str, str]
+    published: dict[str, PublishedWeights]  # weights in repositories, by name
+    files: tuple[PublishedFile, ...]  # their files
+    manual: tuple[ManualDownload, ...]  # weights published elsewhere
+    embedded: dict[str, str]  # the SHA-256 of the files that come with Betwixt, by name
 
     def files_of(self, name: str) -> tuple[PublishedFile, ...]:
         """The files of published weights."""

@@ -42,27 +42,16 @@ from betwixt.weights.store import weights_folder
 
 @dataclass(frozen=True)
 class ImportResult:
-    """The result of an import.
+    """The result of an import."""
 
-    Attributes:
-        model: The model that the weights are for.
-        path: The file written.
-        tensors: The number of tensors in it.
-        parameters: The number of values in them.
-        sources: The files it was made from.
-        unused: Names in them that are known not to be needed, and were left out.
-        extra: Names in them that the network does not have, left out on request.
-        licence: The licence of the weights, where it is known.
-    """
-
-    model: str
-    path: Path
-    tensors: int
-    parameters: int
-    sources: tuple[Path, ...]
-    unused: tuple[str, ...]
-    extra: tuple[str, ...]
-    licence: str
+    model: str  # the model that the weights are for
+    path: Path  # the file written
+    tensors: int  # the number of tensors in it
+    parameters: int  # the number of values in them
+    sources: tuple[Path, ...]  # the files it was made from
+    unused: tuple[str, ...]  # names in them that are known not to be needed, and were left out
+    extra: tuple[str, ...]  # names in them that the network does not have, left out on request
+    licence: str  # the licence of the weights, where it is known
 
 
 def build_meta_network(model: str, source: Path | None = None) -> nn.Module:

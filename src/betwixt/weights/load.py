@@ -115,19 +115,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class MatchedWeights:
-    """The tensors of a file, matched to a network.
+    """The tensors of a file, matched to a network."""
 
-    Attributes:
-        tensors: Every parameter of the network, by its own name, in its own shape; in the file's type.
-        unused: Names in the file that are known not to be needed.
-        extra: Names in the file that the network does not have.
-        encoding: How the file stores numbers, where that is not the tensors' type ("ncnn fp16").
-    """
-
-    tensors: dict[str, Tensor]
-    unused: tuple[str, ...]
-    extra: tuple[str, ...]
-    encoding: str = ""
+    tensors: dict[str, Tensor]  # every parameter of the network, by its own name, in its own shape; in the file's type
+    unused: tuple[str, ...]  # names in the file that are known not to be needed
+    extra: tuple[str, ...]  # names in the file that the network does not have
+    encoding: str = ""  # how the file stores numbers, where that is not the tensors' type ("ncnn fp16")
 
 
 def reference_renaming(network: nn.Module) -> Callable[[str], str]:

@@ -20,23 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Companion:
-    """A text file that a network needs beside its weights.
+    """A text file that a network needs beside its weights."""
 
-    Attributes:
-        key: The metadata key it is stored under.
-        file: The authors' name of the file.
-        source: Where the authors publish it.
-        lines: The number of its lines; 0 for any number.
-        numbers: Whether each line is a number.
-        required: Whether the network is useless without it.
-    """
-
-    key: str
-    file: str
-    source: str
-    lines: int = 0
-    numbers: bool = False
-    required: bool = True
+    key: str  # the metadata key it is stored under
+    file: str  # the authors' name of the file
+    source: str  # where the authors publish it
+    lines: int = 0  # the number of its lines; 0 for any number
+    numbers: bool = False  # whether each line is a number
+    required: bool = True  # whether the network is useless without it
 
     def check(self, text: str) -> None:
         """Raise `InputError` if `text` cannot be the content of this file."""

@@ -22,25 +22,15 @@ _NOT_A_FILE = "is not a file, but a folder or a broken link"
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A weights file that can be loaded.
+    """A weights file that can be loaded."""
 
-    Attributes:
-        name: The name of the file without its suffix.
-        model: The model that it is for.
-        path: The file.
-        embedded: Whether it comes with Betwixt.
-        size: In bytes.
-        metadata: Its metadata, without the long texts of mask networks.
-        problem: Why it cannot be used, or "".
-    """
-
-    name: str
-    model: str
-    path: Path
-    embedded: bool
-    size: int
-    metadata: dict[str, str]
-    problem: str = ""
+    name: str  # the name of the file without its suffix
+    model: str  # the model that it is for
+    path: Path  # the file
+    embedded: bool  # whether it comes with Betwixt
+    size: int  # in bytes
+    metadata: dict[str, str]  # its metadata, without the long texts of mask networks
+    problem: str = ""  # why it cannot be used, or ""
 
 
 def list_weights() -> list[WeightsFile]:
@@ -74,17 +64,11 @@ def _describe(path: Path, model: str, *, embedded: bool) -> WeightsFile:
 
 @dataclass(frozen=True)
 class Verification:
-    """The result of verifying a weights file.
+    """The result of verifying a weights file."""
 
-    Attributes:
-        path: The file.
-        good: Whether its content has the hash that it should have.
-        text: What it is, or what is wrong with it.
-    """
-
-    path: Path
-    good: bool
-    text: str
+    path: Path  # the file
+    good: bool  # whether its content has the hash that it should have
+    text: str  # what it is, or what is wrong with it
 
 
 def verify_weights(names: Iterable[str] = ()) -> list[Verification]:

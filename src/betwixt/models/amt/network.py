@@ -75,19 +75,12 @@ from betwixt.models.network import Network
 
 @dataclass(frozen=True)
 class UpdateConfig:
-    """Channels of the update of flows and features.
+    """Channels of the update of flows and features."""
 
-    Attributes:
-        correlation: Channels of the convolutions of the correlation branch, one or two.
-        flow: Channels of the flow branch.
-        motion: Channels of the convolution that joins both branches.
-        hidden: Channels of the block `gru` and of the heads.
-    """
-
-    correlation: tuple[int, ...] = (64,)
-    flow: int = 20
-    motion: int = 68
-    hidden: int = 76
+    correlation: tuple[int, ...] = (64,)  # channels of the convolutions of the correlation branch, one or two
+    flow: int = 20  # channels of the flow branch
+    motion: int = 68  # channels of the convolution that joins both branches
+    hidden: int = 76  # channels of the block `gru` and of the heads
 
 
 @dataclass(frozen=True)
@@ -153,13 +146,9 @@ CONFIGS = {
 
 @dataclass(frozen=True)
 class AMTPair(IFRNetPair):
-    """The two frames, their features and their correlation.
+    """The two frames, their features and their correlation."""
 
-    Attributes:
-        correlation: All-pairs correlation of both frames at 1/8.
-    """
-
-    correlation: AllPairsCorrelation | OnDemandCorrelation
+    correlation: AllPairsCorrelation | OnDemandCorrelation  # All-pairs correlation of both frames at 1/8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,16 +158,11 @@ class AMTSynthesis(IFRNetSynthesis):
     Of the attributes shared with IFRNet, `flow_t0`, `flow_t1` and `mask` are means over the fields; `merged` is the
     mean of the fields' frames, before the combination is added; `level_flows` and `features` are those after the
     updates.
-
-    Attributes:
-        flows_t0: (N, fields, 2, H, W), F_{t->0} of every field.
-        flows_t1: (N, fields, 2, H, W), F_{t->1} of every field.
-        masks: (N, fields, H, W) in (0, 1), the weights of warped frame 0.
     """
 
-    flows_t0: Tensor
-    flows_t1: Tensor
-    masks: Tensor
+    flows_t0: Tensor  # (N, fields, 2, H, W), F_{t->0} of every field
+    flows_t1: Tensor  # (N, fields, 2, H, W), F_{t->1} of every field
+    masks: Tensor  # (N, fields, H, W) in (0, 1), the weights of warped frame 0
 
 
 def from_reference_name(name: str) -> str:

@@ -118,28 +118,18 @@ CONFIGS = {"apr-static": APRConfig(mode="frame"), "apr": APRConfig()}
 
 @dataclass(frozen=True)
 class APRPair(BiFlow):
-    """Two frames, the motion between them, and their features.
+    """Two frames, the motion between them, and their features."""
 
-    Attributes:
-        context: Levels of features, shallow to deep, each (2N, C, H, W), frame 0 first.
-    """
-
-    context: tuple[Tensor, ...]
+    context: tuple[Tensor, ...]  # levels of features, shallow to deep, each (2N, C, H, W), frame 0 first
 
 
 @dataclass(frozen=True)
 class Warped:
-    """Two frames splatted to t.
+    """Two frames splatted to t."""
 
-    Attributes:
-        frame0: (N, 3, H, W), RGB in [0, 1], 0 in holes.
-        frame1: (N, 3, H, W), RGB in [0, 1], 0 in holes.
-        covered: (N, 1, H, W), whether both frames reach a pixel: M_hole of equation 5.
-    """
-
-    frame0: Tensor
-    frame1: Tensor
-    covered: Tensor
+    frame0: Tensor  # (N, 3, H, W), RGB in [0, 1], 0 in holes
+    frame1: Tensor  # (N, 3, H, W), RGB in [0, 1], 0 in holes
+    covered: Tensor  # (N, 1, H, W), whether both frames reach a pixel: M_hole of equation 5
 
 
 @dataclass(frozen=True, kw_only=True)

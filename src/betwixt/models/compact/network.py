@@ -55,27 +55,16 @@ from betwixt.models.network import Network, Synthesis
 
 @dataclass(frozen=True)
 class CompactOutput:
-    """Frame t and the maps it is made of, at the network size.
+    """Frame t and the maps it is made of, at the network size."""
 
-    Attributes:
-        frame: (N, 3, H, W), not clamped.
-        flow_t0: (N, 2, H, W), F_{t->0}, in pixels.
-        flow_t1: (N, 2, H, W), F_{t->1}, in pixels.
-        weight: (N, 1, H, W), the weight of warped frame 0.
-        colour_residual: (N, 3, H, W), the residual added to the blend.
-        softness: (N, 2, H, W), s1 and s2.
-        coarse_t0: (N, 2, H, W), F_{t->0} before the detail network; for the training loss.
-        coarse_t1: (N, 2, H, W), F_{t->1} before the detail network.
-    """
-
-    frame: Tensor
-    flow_t0: Tensor
-    flow_t1: Tensor
-    weight: Tensor
-    colour_residual: Tensor
-    softness: Tensor
-    coarse_t0: Tensor
-    coarse_t1: Tensor
+    frame: Tensor  # (N, 3, H, W), not clamped
+    flow_t0: Tensor  # (N, 2, H, W), F_{t->0}, in pixels
+    flow_t1: Tensor  # (N, 2, H, W), F_{t->1}, in pixels
+    weight: Tensor  # (N, 1, H, W), the weight of warped frame 0
+    colour_residual: Tensor  # (N, 3, H, W), the residual added to the blend
+    softness: Tensor  # (N, 2, H, W), s1 and s2
+    coarse_t0: Tensor  # (N, 2, H, W), F_{t->0} before the detail network; for the training loss
+    coarse_t1: Tensor  # (N, 2, H, W), F_{t->1} before the detail network
 
 
 def unshuffle_frames(warped0: Tensor, warped1: Tensor) -> Tensor:

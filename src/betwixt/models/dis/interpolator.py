@@ -128,17 +128,11 @@ class Flows:
 
 @dataclass(frozen=True)
 class _Curvatures:
-    """The curvatures of paths, from the flows of the neighbouring pairs, in pixels of the search size.
+    """The curvatures of paths, from the flows of the neighbouring pairs, in pixels of the search size."""
 
-    Attributes:
-        at_0: c_0 times its trust for each pixel of frame 0, (h, w, 2); None if the pair before is unknown.
-        at_1: c_1 times its trust for each pixel of frame 1, (h, w, 2); None if the pair after is unknown.
-        spans: The durations of the pair before and the pair after, as multiples of this one's.
-    """
-
-    at_0: _Map | None
-    at_1: _Map | None
-    spans: tuple[float, float]
+    at_0: _Map | None  # c_0 times its trust for each pixel of frame 0, (h, w, 2); None if the pair before is unknown
+    at_1: _Map | None  # c_1 times its trust for each pixel of frame 1, (h, w, 2); None if the pair after is unknown
+    spans: tuple[float, float]  # the durations of the pair before and the pair after, as multiples of this one's
 
 
 def find_flows(first: Luma, second: Luma, ratio: float | None = None) -> Flows:

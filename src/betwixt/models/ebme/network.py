@@ -169,19 +169,12 @@ class BiFlowNet(nn.Module):
 
 @dataclass(frozen=True)
 class BiFlow:
-    """Two frames and the motion between them.
+    """Two frames and the motion between them."""
 
-    Attributes:
-        frame0: (N, 3, H, W), RGB in [0, 1].
-        frame1: (N, 3, H, W), RGB in [0, 1].
-        flow_01: (N, 2, H, W), F_{0->1} in pixels, from a pixel of frame 0 to its position in frame 1.
-        flow_10: (N, 2, H, W), F_{1->0} in pixels.
-    """
-
-    frame0: Tensor
-    frame1: Tensor
-    flow_01: Tensor
-    flow_10: Tensor
+    frame0: Tensor  # (N, 3, H, W), RGB in [0, 1]
+    frame1: Tensor  # (N, 3, H, W), RGB in [0, 1]
+    flow_01: Tensor  # (N, 2, H, W), F_{0->1} in pixels, from a pixel of frame 0 to its position in frame 1
+    flow_10: Tensor  # (N, 2, H, W), F_{1->0} in pixels
 
 
 class EBMESplat(Network):

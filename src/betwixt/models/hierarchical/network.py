@@ -91,23 +91,14 @@ Steps = Literal["target-pixel", "target", "pixel", "pixel-target"]
 
 @dataclass(frozen=True)
 class HierarchicalConfig:
-    """Hyper-parameters of the plug-in; the defaults are the paper's.
+    """Hyper-parameters of the plug-in; the defaults are the paper's."""
 
-    Attributes:
-        spatial: Whether it has HCE-S.
-        temporal: Whether it has HCE-T.
-        steps: Which of HIR-L ("target") and HIR-S ("pixel") it has, and in which order.
-        masks: Whether it uses the masks; otherwise a frame is one target, as with masks of zeros.
-        radius: Radius of HIR-S, which attends to (2 radius + 1)² pixels.
-        scores_at_a_time: Most attention scores to compute at a time.
-    """
-
-    spatial: bool = True
-    temporal: bool = True
-    steps: Steps = "target-pixel"
-    masks: bool = True
-    radius: int = 2
-    scores_at_a_time: int = SCORES_AT_A_TIME
+    spatial: bool = True  # whether it has HCE-S
+    temporal: bool = True  # whether it has HCE-T
+    steps: Steps = "target-pixel"  # which of HIR-L ("target") and HIR-S ("pixel") it has, and in which order
+    masks: bool = True  # whether it uses the masks; otherwise a frame is one target, as with masks of zeros
+    radius: int = 2  # radius of HIR-S, which attends to (2 radius + 1)² pixels
+    scores_at_a_time: int = SCORES_AT_A_TIME  # most attention scores to compute at a time
 
     def __post_init__(self) -> None:
         if self.steps not in ("target-pixel", "target", "pixel", "pixel-target"):
@@ -248,32 +239,20 @@ class Interaction(nn.Module):
 
 @dataclass(frozen=True)
 class LongRangeMotion:
-    """The result of HCE and of the first step of HIR; frame 0 is the first half of the batch, frame 1 the second.
+    """The result of HCE and of the first step of HIR; frame 0 is the first half of the batch, frame 1 the second."""
 
-    Attributes:
-        features: (2N, C, h, w), F_0^h and F_1^h.
-        flow: (2N, 2, h, w), f_01 and f_10, in pixels of this map.
-        labels: (2N, h, w), the labels of the cells.
-        count: Number of labels.
-    """
-
-    features: Tensor
-    flow: Tensor
-    labels: Tensor
-    count: int
+    features: Tensor  # (2N, C, h, w), F_0^h and F_1^h
+    flow: Tensor  # (2N, 2, h, w), f_01 and f_10, in pixels of this map
+    labels: Tensor  # (2N, h, w), the labels of the cells
+    count: int  # number of labels
 
 
 @dataclass(frozen=True)
 class HierarchicalMotion:
-    """The result of the plug-in for frame t.
+    """The result of the plug-in for frame t."""
 
-    Attributes:
-        flow: (N, 4, h, w), f_t0^h and f_t1^h, in pixels of this map.
-        features_or_logit: F_t^h, (N, C, h, w); or the logit of m_t^h, (N, 1, h, w).
-    """
-
-    flow: Tensor
-    features_or_logit: Tensor
+    flow: Tensor  # (N, 4, h, w), f_t0^h and f_t1^h, in pixels of this map
+    features_or_logit: Tensor  # F_t^h, (N, C, h, w); or the logit of m_t^h, (N, 1, h, w)
 
 
 class PlugIn(nn.Module):

@@ -70,23 +70,14 @@ _MAX_LOGIT = 12.0
 
 @dataclass(frozen=True)
 class FusionOutput:
-    """Frame t and the maps it is made of, at the network size.
+    """Frame t and the maps it is made of, at the network size."""
 
-    Attributes:
-        frame: (N, 3, H, W), not clamped.
-        motions: A and B, (N, 5, H, W) each.
-        share: (N, 1, H, W), m, the weight of motion A.
-        colour_residual: (N, 3, H, W), the residual added to the blend.
-        softness: (N, 2, H, W), s1 and s2.
-        coarse: The motions before the detail network; for the training loss.
-    """
-
-    frame: Tensor
-    motions: tuple[Tensor, Tensor]
-    share: Tensor
-    colour_residual: Tensor
-    softness: Tensor
-    coarse: tuple[Tensor, Tensor]
+    frame: Tensor  # (N, 3, H, W), not clamped
+    motions: tuple[Tensor, Tensor]  # a and B, (N, 5, H, W) each
+    share: Tensor  # (N, 1, H, W), m, the weight of motion A
+    colour_residual: Tensor  # (N, 3, H, W), the residual added to the blend
+    softness: Tensor  # (N, 2, H, W), s1 and s2
+    coarse: tuple[Tensor, Tensor]  # the motions before the detail network; for the training loss
 
 
 class FlowNetwork(FlowTrunk):

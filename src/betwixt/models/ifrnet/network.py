@@ -76,34 +76,21 @@ CONFIGS = {
 
 @dataclass(frozen=True)
 class IFRNetPair:
-    """The two frames and their features.
+    """The two frames and their features."""
 
-    Attributes:
-        frame0: (N, 3, H, W), less the mean.
-        frame1: (N, 3, H, W), less the mean.
-        mean: (N, 1, 1, 1), the mean of both frames together.
-        features0: Features of frame 0, at 1/2, 1/4, 1/8, 1/16.
-        features1: Features of frame 1, at 1/2, 1/4, 1/8, 1/16.
-    """
-
-    frame0: Tensor
-    frame1: Tensor
-    mean: Tensor
-    features0: tuple[Tensor, ...]
-    features1: tuple[Tensor, ...]
+    frame0: Tensor  # (N, 3, H, W), less the mean
+    frame1: Tensor  # (N, 3, H, W), less the mean
+    mean: Tensor  # (N, 1, 1, 1), the mean of both frames together
+    features0: tuple[Tensor, ...]  # features of frame 0, at 1/2, 1/4, 1/8, 1/16
+    features1: tuple[Tensor, ...]  # features of frame 1, at 1/2, 1/4, 1/8, 1/16
 
 
 @dataclass(frozen=True)
 class FeaturePrior:
-    """Flows and features of frame t from elsewhere, for a coarsest decoder to refine.
+    """Flows and features of frame t from elsewhere, for a coarsest decoder to refine."""
 
-    Attributes:
-        flow: (N, 4, H/16, W/16), F_{t->0}, then F_{t->1}, in pixels of that map.
-        features: (N, c4, H/16, W/16), of frame t.
-    """
-
-    flow: Tensor
-    features: Tensor
+    flow: Tensor  # (N, 4, H/16, W/16), F_{t->0}, then F_{t->1}, in pixels of that map
+    features: Tensor  # (N, c4, H/16, W/16), of frame t
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -203,30 +203,19 @@ class ModuleInput:
 
 @dataclass(frozen=True)
 class NCMPair:
-    """The inputs of both modules and of the synthesis network.
+    """The inputs of both modules and of the synthesis network."""
 
-    Attributes:
-        coarse: The input of the coarse-scale module, at the working size.
-        fine: The input of the fine-scale module, at full size.
-        context0: Four levels of frame 0's context, finest first.
-        context1: Four levels of frame 1's context, finest first.
-    """
-
-    coarse: ModuleInput
-    fine: ModuleInput
-    context0: tuple[Tensor, ...]
-    context1: tuple[Tensor, ...]
+    coarse: ModuleInput  # the input of the coarse-scale module, at the working size
+    fine: ModuleInput  # the input of the fine-scale module, at full size
+    context0: tuple[Tensor, ...]  # four levels of frame 0's context, finest first
+    context1: tuple[Tensor, ...]  # four levels of frame 1's context, finest first
 
 
 @dataclass(frozen=True, kw_only=True)
 class NCMSynthesis(RIFESynthesis):
-    """Frame t and the intermediate results of NCM; `stages` are the estimates of the fine-scale module's blocks.
+    """Frame t and the intermediate results of NCM; `stages` are the estimates of the fine-scale module's blocks."""
 
-    Attributes:
-        start: The coarse estimate that the fine-scale module refines, at its own size.
-    """
-
-    start: FlowEstimate
+    start: FlowEstimate  # the coarse estimate that the fine-scale module refines, at its own size
 
 
 @dataclass(frozen=True)

@@ -121,17 +121,11 @@ class RIFESynthesis(Synthesis):
 
 @dataclass(frozen=True)
 class Distillation:
-    """The output of a forward pass in training, with privileged distillation.
+    """The output of a forward pass in training, with privileged distillation."""
 
-    Attributes:
-        student: Frame t, made from the two frames alone.
-        teacher: The estimate of the teacher block, which also sees the true frame t.
-        loss: A scalar, the distillation loss; the paper weights it by 0.01.
-    """
-
-    student: Synthesis
-    teacher: FlowEstimate
-    loss: Tensor
+    student: Synthesis  # frame t, made from the two frames alone
+    teacher: FlowEstimate  # the estimate of the teacher block, which also sees the true frame t
+    loss: Tensor  # a scalar, the distillation loss; the paper weights it by 0.01
 
 
 class _Block(IFBlock):

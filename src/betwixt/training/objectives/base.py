@@ -79,15 +79,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """A loss and its terms.
+    """A loss and its terms."""
 
-    Attributes:
-        total: A scalar, to be differentiated.
-        parts: Scalars for the log, by name; they may be detached.
-    """
-
-    total: Tensor
-    parts: dict[str, Tensor] = field(default_factory=dict)
+    total: Tensor  # a scalar, to be differentiated
+    parts: dict[str, Tensor] = field(default_factory=dict)  # scalars for the log, by name; they may be detached
 
 
 def full_precision(like: Tensor) -> torch.autocast:

@@ -42,17 +42,11 @@ from betwixt.training.sample import TrainingSample
 
 @dataclass(frozen=True)
 class RefinementSettings:
-    """Settings in [network] of hybrid, and some of those of compact.
+    """Settings in [network] of hybrid, and some of those of compact."""
 
-    Attributes:
-        margin: Pixels around the crop that the search (and RIFE, for hybrid) sees and the network does not.
-        fidelity_weight: Weight of the logarithm of the squared error.
-        flow_weight: Weight of the flow loss.
-    """
-
-    margin: int = 32
-    fidelity_weight: float = 0.02
-    flow_weight: float = 0.02
+    margin: int = 32  # pixels around the crop that the search (and RIFE, for hybrid) sees and the network does not
+    fidelity_weight: float = 0.02  # weight of the logarithm of the squared error
+    flow_weight: float = 0.02  # weight of the flow loss
 
 
 @dataclass(frozen=True)

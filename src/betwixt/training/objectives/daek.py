@@ -30,21 +30,13 @@ from betwixt.training.objectives.common import PaperObjective, distillation_term
 
 @dataclass(frozen=True)
 class DAEKSettings:
-    """Settings in [network].
+    """Settings in [network]."""
 
-    Attributes:
-        F: Whether intermediate features are used.
-        CA: Whether the student has correlation attention.
-        SFA: Whether the student has shallow feature attention.
-        teacher: The kind of teacher; see the module.
-        distillation: Weight of the distillation loss, lambda.
-    """
-
-    F: bool = True
-    CA: bool = True
-    SFA: bool = True
-    teacher: Literal["own", "rife", "none"] = "own"
-    distillation: float = 0.01
+    F: bool = True  # whether intermediate features are used
+    CA: bool = True  # whether the student has correlation attention
+    SFA: bool = True  # whether the student has shallow feature attention
+    teacher: Literal["own", "rife", "none"] = "own"  # the kind of teacher; see the module
+    distillation: float = 0.01  # weight of the distillation loss, lambda
 
 
 class DAEKObjective(PaperObjective):

@@ -42,19 +42,12 @@ Ablation = Literal["full", "hce-0", "hce-1", "hce-2", "hir-1", "hir-2", "hir-3",
 
 @dataclass(frozen=True)
 class HierarchicalSettings:
-    """Settings in [network].
+    """Settings in [network]."""
 
-    Attributes:
-        plug_in: Whether the host has the plug-in; without it the host alone is trained, with the same loss.
-        weight: Weight of the loss of the plug-in's own frame.
-        ablation: One of `betwixt.models.hierarchical.network.ABLATIONS`.
-        host: A weights file of the host to start from; the plug-in starts from random weights.
-    """
-
-    plug_in: bool = True
-    weight: float = 0.1
-    ablation: Ablation = "full"
-    host: str = ""
+    plug_in: bool = True  # whether the host has the plug-in; without it the host alone is trained, with the same loss
+    weight: float = 0.1  # weight of the loss of the plug-in's own frame
+    ablation: Ablation = "full"  # one of `betwixt.models.hierarchical.network.ABLATIONS`
+    host: str = ""  # a weights file of the host to start from; the plug-in starts from random weights
 
 
 def hierarchical_loss(output: Synthesis, plug_in: FlowEstimate | None, truth: Tensor) -> dict[str, Tensor]:

@@ -37,19 +37,12 @@ from betwixt.training.objectives.common import FlowTeacher, PaperObjective, Teac
 
 @dataclass(frozen=True)
 class IFRNetSettings:
-    """Settings in [network] of IFRNet.
+    """Settings in [network] of IFRNet."""
 
-    Attributes:
-        geometry: Weight of the geometry consistency loss.
-        flow: Weight of the flow distillation loss.
-        flow_teacher: Where supervision of the flows comes from; see the module.
-        flow_weights: The weights of EBME, the teacher; "": the installed ones.
-    """
-
-    geometry: float = 0.01
-    flow: float = 0.01
-    flow_teacher: TeacherName = "ebme"
-    flow_weights: str = ""
+    geometry: float = 0.01  # weight of the geometry consistency loss
+    flow: float = 0.01  # weight of the flow distillation loss
+    flow_teacher: TeacherName = "ebme"  # where supervision of the flows comes from; see the module
+    flow_weights: str = ""  # the weights of EBME, the teacher; "": the installed ones
 
 
 @dataclass(frozen=True)

@@ -48,23 +48,14 @@ _DOWNSCALING = (4, 2, 1)
 
 @dataclass(frozen=True)
 class NCMSettings:
-    """Settings in [network]; all but the first are the ablations of tables 3 and 4, see `NCMConfig`.
+    """Settings in [network]; all but the first are the ablations of tables 3 and 4, see `NCMConfig`."""
 
-    Attributes:
-        distillation: Weight of the distillation loss, lambda_d.
-        image_feature: Whether matching uses image features.
-        motion_feature: Whether matching uses motion features.
-        flow_guided: Whether matching follows the flow.
-        heterogeneous: Whether the coarse and the fine scale have modules of their own.
-        progressive: Whether training has two stages.
-    """
-
-    distillation: float = DISTILLATION_WEIGHT
-    image_feature: bool = True
-    motion_feature: bool = True
-    flow_guided: bool = False
-    heterogeneous: bool = True
-    progressive: bool = True
+    distillation: float = DISTILLATION_WEIGHT  # weight of the distillation loss, lambda_d
+    image_feature: bool = True  # whether matching uses image features
+    motion_feature: bool = True  # whether matching uses motion features
+    flow_guided: bool = False  # whether matching follows the flow
+    heterogeneous: bool = True  # whether the coarse and the fine scale have modules of their own
+    progressive: bool = True  # whether training has two stages
 
 
 class NCMObjective(PaperObjective):

@@ -42,15 +42,10 @@ _V4_CONFIGS = {"rife-4.6": RIFE_4_6, "rife-4.22-lite": RIFE_4_22_LITE, "rife-4.2
 
 @dataclass(frozen=True)
 class RIFESettings:
-    """Settings in [network].
+    """Settings in [network]."""
 
-    Attributes:
-        distillation: Weight of the distillation loss, lambda_d.
-        smoothness: Weight of the mean Sobel gradient of the final flows, in pixels.
-    """
-
-    distillation: float = 0.01
-    smoothness: float = 0.0
+    distillation: float = 0.01  # weight of the distillation loss, lambda_d
+    smoothness: float = 0.0  # weight of the mean Sobel gradient of the final flows, in pixels
 
 
 class RIFEObjective(PaperObjective):
