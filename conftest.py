@@ -26,7 +26,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # It registers a device, which a process can do once: it must not be imported again in search of doctests.
-collect_ignore = ["tests/elsewhere.py"]
+collect_ignore = ["tests/fake_device.py"]
 
 # Tests must not find weights that are installed on this machine.
 os.environ["BETWIXT_WEIGHTS"] = str(ROOT / "tests" / "no weights")

@@ -71,8 +71,7 @@ def require_torch(what: str) -> None:
     except (ImportError, OSError) as error:
         if torch_version():
             raise UsageError(
-                f"{what} needs PyTorch, which is installed but does not load ({error}): repair it, or choose the "
-                "model dis."
+                f"{what} needs PyTorch, which is installed but does not load ({error}): repair it, or pass `model=dis`."
             ) from None
         raise UsageError(f"{what} needs PyTorch: pip install 'betwixt[torch]'.") from None
 

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
+from betwixt.cli import weights as weights_command
 from betwixt.cli.main import run
 from betwixt.errors import BetwixtError, InputError, OutputError, UsageError
 from betwixt.models.registry import load_network
@@ -123,7 +124,7 @@ def offer(server, tmp_path, monkeypatch):
             licence = "CC BY-NC 4.0"
             commercial = false
         """)
-        for module in (downloads, install, catalogs):
+        for module in (downloads, install, catalogs, weights_command):
             monkeypatch.setattr(module, "catalog", lambda: found)
         return tmp_path / "weights"
 

@@ -59,5 +59,5 @@ def realtime(
         return
     console = report.open_console(sys.stdout)
     titles, rows = table(outcome.rows)
-    report.print_table(console, titles, rows)
+    report.print_table(console, titles, rows, wrap=range(1, len(titles)))
     report.print_written(console, outcome.written)

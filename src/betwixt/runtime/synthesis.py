@@ -263,8 +263,11 @@ class PairSynthesis:
                 for prepared in (self._prepared, self._before, self._after):
                     if prepared is not None:
                         prepared.start()
+                pair = self._prepared.get()
                 before, after = (None if p is None else p.get() for p in (self._before, self._after))
-                self._pair = self._prepared.get().with_neighbours(before, after, self._relative_lengths)
+                if before is not None or after is not None:
+                    pair = pair.with_neighbours(before, after, self._relative_lengths)
+                self._pair = pair
             return self._pair
 
     def _planes(self, pair: Pair, t: float) -> list[Plane]:
