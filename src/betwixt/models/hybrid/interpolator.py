@@ -86,7 +86,13 @@ class RIFEMotion:
             for number in range(len(_RIFE_SCALES))
         },
     }
-    _sources = "betwixt.models.rife.v4", "betwixt.models.hybrid.network", "betwixt.backends.fake_quant"
+    _sources = (
+        "betwixt.models.rife.v4",
+        "betwixt.models.hybrid.network",
+        "betwixt.layers.blocks",
+        "betwixt.layers.ifblock",
+        "betwixt.backends.fake_quant",
+    )
 
     def __init__(
         self, network: TrainedNetwork, device: str = "auto", precision: str = "fp32", engine: str = "torch"
