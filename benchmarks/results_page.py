@@ -30,8 +30,10 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 INTRODUCTION = """\
 Made by `make results` from the tables in [results/](../results), which record each measurement with its model, hash of
-the weights, protocol, date and machine. Means are over frames; in brackets is the 95 % confidence interval of the mean
-(bootstrap, over sequences where a set has several frames of one). [evaluate](how-to/evaluate.md) defines each metric.
+the weights, protocol, date and machine. Figures are means over frames, of *sharpness* medians; in brackets is the 95 %
+confidence interval of the figure (bootstrap, over sequences where a set has several frames of one).
+[evaluate](how-to/evaluate.md) defines each metric. Higher is better for PSNR, SSIM and SSIMULACRA 2, lower for IE,
+nearer to 1 for sharpness.
 """.splitlines()
 
 DATASET_TITLES = {
@@ -112,27 +114,30 @@ def _quality_section(dataset: str, options: str, rows: list[Row]) -> list[str]:
     base = dataset.removesuffix("-extrapolation")
     title = DATASET_TITLES.get(base, base) + (", the frame after" if base != dataset else "")
     count = max(int(row["count"]) for row in rows)
-    table = _table(
-        ("model", "PSNR, dB", "PSNR, float", "PSNR, luma", "SSIM", "IE", "frames", "weights", "date"),
-        (
-            (
-                _model_label(row),
-                _interval(row, "psnr", 2),
-                _mean(row, "psnr_float", 2),
-                _mean(row, "psnr_y", 2),
-                _mean(row, "ssim", 4),
-                _mean(row, "ie", 3),
-                row["count"],
-                f"`{row['weights_hash']}`" if row["weights_hash"] else "none",
-                row["date"],
-            )
-            for row in sorted(rows, key=lambda row: float(row["psnr"] or 0))
-        ),
-    )
+    ordered = sorted(rows, key=lambda row: float(row["psnr"] or 0))
+    columns = {title: [cell(row) for row in ordered] for title, cell in _QUALITY_COLUMNS.items()}
+    columns = {title: cells for title, cells in columns.items() if any(cells)}
+    table = _table(list(columns), zip(*columns.values(), strict=True))
     lines = ["", f"### {title}{f' ({options})' if options else ''}", ""]
     lines += [f"`{dataset}`: {rows[0]['protocol']}; {count} frames.", "", *table, "", _measured_on(rows)]
     published = _published_table(dataset.replace("ucf101", "ucf101-clean") if options == "clean" else dataset)
     return lines + (["", "As published, not measured here:", "", *published] if published else [])
+
+
+_QUALITY_COLUMNS: dict[str, Callable[[Row], str]] = {
+    "model": lambda row: _model_label(row),
+    "PSNR, dB": lambda row: _interval(row, "psnr", 2),
+    "PSNR, float": lambda row: _score(row, "psnr_float", 2),
+    "PSNR, luma": lambda row: _score(row, "psnr_y", 2),
+    "SSIM": lambda row: _score(row, "ssim", 4),
+    "IE": lambda row: _score(row, "ie", 3),
+    "sharpness": lambda row: _interval(row, "sharpness_median", 3),
+    "SSIMULACRA 2": lambda row: _interval(row, "ssimulacra2", 2),
+    "frames": lambda row: row["count"],
+    "weights": lambda row: f"`{row['weights_hash']}`" if row["weights_hash"] else "none",
+    "date": lambda row: row["date"],
+}
+"""The columns of a data set's table; one without any figure is left out."""
 
 
 def _published_table(dataset: str) -> list[str]:
@@ -201,9 +206,9 @@ def _call_table(rows: list[Row]) -> list[str]:
             (
                 row["scheme"],
                 row["kbit_per_second"],
-                _mean(row, "psnr", 2),
+                _score(row, "psnr", 2),
                 row["ssim"],
-                _mean(row, "flicker", 2),
+                _score(row, "flicker", 2),
                 row["delay_ms"],
                 f"{100 * float(row['standing']):.0f} %",
                 row["ms_median"],
@@ -222,14 +227,9 @@ def readme_tables(quality: list[Row], conversion: list[Row]) -> str:
     """The README's tables, between its two marks."""
     heads, cells = [], {model: [label] for model, label in README_MODELS.items()}
     for dataset, options in README_SETS:
-        rows = {
-            row["model"]: row
-            for row in quality
-            if (row["dataset"], row["options"]) == (dataset, options) and row["precision"] in ("", "fp32")
-        }
+        rows = _readme_rows(quality, dataset, options)
         curved = "curved" in options
-        title = "DAVIS, four frames" if curved else "DAVIS" if dataset == "frames" else DATASET_TITLES[dataset]
-        heads.append(f"{title} ({max((int(row['count']) for row in rows.values()), default=0)})")
+        heads.append(f"{_readme_title(dataset, options)} ({max((int(r['count']) for r in rows.values()), default=0)})")
         for model, line in cells.items():
             line.append(_readme_cell(rows.get(model), dataset) or ("uses two frames" if curved else "needs a video"))
     measured = {row["model"] for row in quality}
@@ -244,6 +244,7 @@ def readme_tables(quality: list[Row], conversion: list[Row]) -> str:
         "*as published* are copied from the papers, not measured here: Betwixt does not ship those weights.",
         "[Results](docs/results.md) has all figures with confidence intervals, protocols and machines.</sub>",
         "",
+        *_readme_visible(quality),
     ]
     lines += _table(
         ("conversion to twice the frame rate: new frames per second", "Betwixt", "minterpolate, same run", "ratio"),
@@ -264,10 +265,48 @@ def readme_tables(quality: list[Row], conversion: list[Row]) -> str:
 def _readme_cell(row: Row | None, dataset: str) -> str:
     if row is None:
         return ""
-    text = f"{_mean(row, 'psnr', 2)} dB"
+    text = f"{_score(row, 'psnr', 2)} dB"
     if row["complete"] != "yes":
         text += " (incomplete)"
-    return text + (f", IE {_mean(row, 'ie', 2)}" if dataset == "middlebury" else "")
+    return text + (f", IE {_score(row, 'ie', 2)}" if dataset == "middlebury" else "")
+
+
+def _readme_rows(quality: list[Row], dataset: str, options: str) -> dict[str, Row]:
+    """The rows of a data set by model, of models that compute in fp32 or have no network."""
+    return {
+        row["model"]: row
+        for row in quality
+        if (row["dataset"], row["options"]) == (dataset, options) and row["precision"] in ("", "fp32")
+    }
+
+
+def _readme_title(dataset: str, options: str) -> str:
+    if dataset != "frames":
+        return DATASET_TITLES[dataset]
+    return "DAVIS, four frames" if "curved" in options else "DAVIS"
+
+
+def _readme_visible(quality: list[Row]) -> list[str]:
+    """The README's table of what the eye notices, for the data sets that were scored so; empty if none was."""
+    columns: dict[str, list[str]] = {}
+    for dataset, options in README_SETS:
+        rows = _readme_rows(quality, dataset, options)
+        for title, column, digits in (("sharpness", "sharpness_median", 2), ("SSIMULACRA 2", "ssimulacra2", 1)):
+            cells = [_score(rows.get(model, {}), column, digits) for model in README_MODELS]
+            if any(cells):
+                columns[f"{_readme_title(dataset, options)}: {title}"] = cells
+    if not columns:
+        return []
+    lines = zip(README_MODELS.values(), *columns.values(), strict=True)
+    return [
+        *_table(
+            ("method", *columns), [(label, *(cell or "-" for cell in cells)) for label, *cells in lines if any(cells)]
+        ),
+        "",
+        "<sub>Sharpness is the median over frames of the variance of the Laplacian, relative to the true frame: 1 is",
+        "as sharp. SSIMULACRA 2 is a mean: 100 is identical, 70 high, 50 medium, 30 low quality.</sub>",
+        "",
+    ]
 
 
 def _readme_published() -> list[tuple[str, ...]]:
@@ -313,7 +352,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return lines + [f"| {' | '.join(row)} |" for row in rows]
 
 
-def _mean(row: Row, metric: str, digits: int) -> str:
+def _score(row: Row, metric: str, digits: int) -> str:
     return f"{float(row[metric]):.{digits}f}" if row.get(metric) else ""
 
 
@@ -321,7 +360,7 @@ def _interval(row: Row, metric: str, digits: int) -> str:
     if not row.get(metric):
         return ""
     low, high = (float(row[f"{metric}_{end}"]) for end in ("low", "high"))
-    return f"{_mean(row, metric, digits)} ({low:.{digits}f} to {high:.{digits}f})"
+    return f"{_score(row, metric, digits)} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def _model_label(row: Row) -> str:

@@ -18,6 +18,7 @@ from betwixt.evaluation.metrics import (
     psnr,
     psnr_y,
     select_metrics,
+    sharpness,
     ssim,
     ssim_2d,
     to_uint8,
@@ -119,8 +120,37 @@ def test_lpips_reads_the_users_weights(tmp_path: Path) -> None:
         select_metrics("lpips", folder)
 
 
-def test_every_metric_states_which_way_is_better() -> None:
-    assert {m.better for m in METRICS.values()} == {"higher", "lower"}
+def test_badness_sorts_scores_by_what_is_better() -> None:
+    worst_first = {"psnr": [20, 30, 40], "ie": [9, 5, 1], "sharpness": [0.4, 2.0, 1.5, 0.9, 1.0]}
+    for name, scores in worst_first.items():
+        assert sorted(scores, key=METRICS[name].badness, reverse=True) == scores
+    assert METRICS["sharpness"].badness(0) > METRICS["sharpness"].badness(0.01)
+
+
+def test_sharpness_is_the_ratio_of_the_laplacians_variances() -> None:
+    stripes = np.zeros((32, 32, 3), np.uint8)
+    stripes[:, ::2] = 200  # the Laplacian is -400 and 400: its variance is 400²
+    faint = stripes // 2  # and here 200²
+    assert sharpness(stripes, stripes) == 1
+    assert sharpness(faint, stripes) == pytest.approx(0.25, rel=1e-5)
+    assert sharpness(stripes, faint) == pytest.approx(4, rel=1e-5)
+    flat = np.full((32, 32, 3), 90, np.uint8)
+    assert sharpness(flat, flat) == 1
+    assert sharpness(flat, stripes) < 1e-6
+
+
+def test_a_median_is_reported_with_the_interval_of_the_median() -> None:
+    values, sequences = [1.0, 1.0, 1.0, 1.0, 100.0], [str(i) for i in range(5)]
+    s = summarize(values, sequences, "median")
+    assert (s.score, s.mean, s.median) == (1.0, 20.8, 1.0)
+    assert summarize(values, sequences).score == 20.8
+    few = np.random.default_rng(0).normal(0, 1, 8).tolist()
+    for groups in (["a"] * 8, ["a"] * 5 + ["b"] * 3):
+        s = summarize(few, groups, "median")
+        unit = np.unique(groups, return_inverse=True)[1] if len(set(groups)) > 1 else np.arange(8)
+        draws = np.random.default_rng(0).integers(unit.max() + 1, size=(10_000, unit.max() + 1))
+        medians = [np.median(np.concatenate([np.array(few)[unit == u] for u in draw])) for draw in draws]
+        assert (s.low, s.high) == pytest.approx(tuple(np.percentile(medians, [2.5, 97.5])))
 
 
 @settings(max_examples=25)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from layouts import LAYOUTS, write_image
 
@@ -55,6 +56,36 @@ def test_json_goes_to_standard_output_alone(vimeo: Path, capsys: pytest.CaptureF
     assert {"psnr", "psnr_float", "ssim", "ie"} <= result.keys()
 
 
+def test_a_median_is_named_in_the_outputs_and_a_part_of_the_set_in_the_options(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    LAYOUTS["frames"][0](tmp_path / "set")
+    table, sequences, record = tmp_path / "f.csv", tmp_path / "s.csv", tmp_path / "quality.csv"
+    arguments = ["evaluate", "--model", "average", "--dataset", "frames", "--root", str(tmp_path / "set")]
+    assert cli([*arguments, "--metrics", "psnr", "--record", str(record)]) == 0
+    arguments += ["--metrics", "psnr,sharpness", "--frames-csv", str(table), "--csv", str(sequences), "--json", "-"]
+    capsys.readouterr()
+    assert cli([*arguments, "--record", str(record)]) == 0
+    printed = capsys.readouterr()
+    (result,) = json.loads(printed.out)["results"]
+    assert result["metrics"]["sharpness"] == {"aggregation": "median", "better": "nearer to 1"}
+    assert ["sharpness", "nearer", "to", "1", "median"] in [line.split()[:5] for line in printed.err.splitlines()]
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert result["sharpness"] == pytest.approx(np.median([float(r["sharpness"]) for r in rows]), abs=1e-6)
+    with sequences.open() as file:
+        for row in csv.DictReader(file):
+            frames = [float(r["sharpness"]) for r in rows if r["sequence"] == row["sequence"]]
+            assert float(row["sharpness_median"]) == pytest.approx(np.median(frames), abs=1e-6)
+
+    assert cli([*arguments, "--every", "3", "--record", str(record)]) == 0
+    with record.open() as file:
+        whole, part = csv.DictReader(file)
+    assert (whole["options"], whole["count"], part["options"], part["count"]) == ("set", "7", "set, every 3", "3")
+    low, score, high = (float(whole[f"sharpness_median{end}"]) for end in ("_low", "", "_high"))
+    assert low <= score <= high
+
+
 @pytest.mark.parametrize("suffix", [".html", ".png"])
 def test_a_sheet_shows_the_worst_frames(tmp_path: Path, suffix: str) -> None:
     LAYOUTS["triplets"][0](tmp_path / "set")
@@ -80,6 +111,7 @@ def test_a_sheet_shows_the_worst_frames(tmp_path: Path, suffix: str) -> None:
         ({"models": ["average", "average"]}, "named twice"),
         ({"metrics": "vmaf"}, "no metric 'vmaf'"),
         ({"limit": 0}, "leaves nothing"),
+        ({"every": 0}, "`every=0` is too small"),
         ({"stride": 2}, "`stride` is for"),
         ({"compare": "rumour"}, "nothing to compare"),
         ({"resume": True}, "`resume` needs"),
@@ -106,8 +138,10 @@ def test_bad_requests_are_refused_in_one_line(vimeo: Path, change: dict[str, obj
 def test_updating_a_table_replaces_rows_with_the_same_key(tmp_path: Path) -> None:
     path = tmp_path / "quality.csv"
     update_table(path, [{"model": "b", "psnr": 1}, {"model": "a", "psnr": 2}], ("model",))
-    update_table(path, [{"model": "b", "psnr": 3, "ssim": 4}], ("model",))
+    update_table(path, [{"model": "b", "ssim": 4, "psnr": 3}], ("model",))
     with path.open() as file:
+        assert file.readline() == "model,ssim,psnr\n"
+        file.seek(0)
         assert list(csv.DictReader(file)) == [
             {"model": "a", "psnr": "2", "ssim": ""},
             {"model": "b", "psnr": "3", "ssim": "4"},

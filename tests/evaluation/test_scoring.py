@@ -17,6 +17,7 @@ from betwixt.evaluation.scoring import evaluate
 from betwixt.models.base import Image, Interpolator, Pair
 from betwixt.models.baselines.interpolator import Average, Minterpolate, Nearest
 from betwixt.runtime.load import load_model
+from clips import make_clip
 
 METRICS = select_metrics("psnr,ie")
 
@@ -78,6 +79,32 @@ def test_a_set_is_complete_unless_limited(tmp_path: Path) -> None:
     limited = evaluate(load_model("nearest"), open_dataset("frames", tmp_path), METRICS, limit=2)
     assert len(limited.rows) == 2
     assert not limited.complete
+
+
+@pytest.mark.parametrize("options", [DatasetOptions(), DatasetOptions(paths="curved")])
+def test_every_nth_frame_of_each_sequence_in_order_of_time(tmp_path: Path, options: DatasetOptions) -> None:
+    LAYOUTS["frames"][0](tmp_path)
+    dataset = open_dataset("frames", tmp_path, options)
+    result = evaluate(load_model("dis"), dataset, METRICS, every=2)
+    assert [row.sample for row in result.rows] == ["alpha/00001", "alpha/00003", "alpha/00005", "beta/00001"]
+    whole = evaluate(load_model("dis"), dataset, METRICS)
+    assert all(row in whole.rows for row in result.rows)
+    assert result.complete
+
+
+def test_every_nth_sample_of_other_sets(vimeo: Path, tmp_path: Path) -> None:
+    result = evaluate(Nearest(), open_dataset("vimeo90k", vimeo), METRICS, every=2)
+    assert [row.sample for row in result.rows] == ["00001/0001", "00002/0001"]  # of the whole set
+    assert result.missing == 3782 - 3
+    (tmp_path / "videos").mkdir()
+    for name in ("a.mkv", "b.mkv"):
+        make_clip(tmp_path / "videos" / name, frames=11, size=(48, 32))
+    dataset = open_dataset("video", tmp_path / "videos", DatasetOptions(paths="curved"))
+    result = evaluate(load_model("dis"), dataset, METRICS, every=3)
+    assert [row.sample for row in result.rows] == ["a.mkv/000001", "a.mkv/000007", "b.mkv/000001", "b.mkv/000007"]
+    plain = open_dataset("video", tmp_path / "videos")
+    result = evaluate(Minterpolate(), plain, METRICS, every=3)
+    assert [row.sample for row in result.rows] == ["a.mkv/000001", "a.mkv/000007", "b.mkv/000001", "b.mkv/000007"]
 
 
 def test_nothing_to_score_is_an_error(vimeo: Path) -> None:

@@ -18,13 +18,15 @@ def evaluate(
     root: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds the data set (a file for video).")],
     model: Annotated[str, typer.Option(metavar="NAME[,NAME..]", help="Which models (see betwixt models).")] = "auto",
     limit: Annotated[o.Number, typer.Option(metavar="N", help="Only the first N samples.")] = None,
+    every: Annotated[int, typer.Option(metavar="N", help="Only every N-th sample of each sequence.")] = 1,
     ids: Annotated[
         o.File, typer.Option(metavar="FILE", help="Only the samples named in this file, one per line.")
     ] = None,
     metrics: Annotated[
         str,
         typer.Option(
-            help="Of psnr, psnr_float, psnr_y, ssim, ssim_2d, ssim_skimage, ms_ssim, ie, flip, lpips, flicker."
+            help="Of psnr, psnr_float, psnr_y, ssim, ssim_2d, ssim_skimage, ssim_uniform, ms_ssim, ie, sharpness, "
+            "ssimulacra2, flip, lpips, flicker."
         ),
     ] = "psnr,psnr_float,ssim,ie",
     clean: Annotated[
@@ -74,8 +76,8 @@ def evaluate(
 
     to_stdout = json == Path("-")
     request = EvaluationRequest(
-        models=[name.strip() for name in model.split(",")], dataset=dataset, root=root, limit=limit, ids=ids,
-        metrics=metrics, clean=clean, stride=stride, extrapolate=extrapolate, paths=paths,
+        models=[name.strip() for name in model.split(",")], dataset=dataset, root=root, limit=limit,
+        every=every, ids=ids, metrics=metrics, clean=clean, stride=stride, extrapolate=extrapolate, paths=paths,
         weights=None if weights is None else Path(weights), device=device, precision=precision, jobs=jobs,
         save_frames=save_frames, csv=csv, frames_csv=frames_csv, json=None if to_stdout else json, sheet=sheet,
         compare=compare, record=record, resume=resume, lpips_weights=lpips_weights,

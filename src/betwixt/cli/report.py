@@ -124,10 +124,12 @@ def print_evaluations(outcome: EvaluationResult, stream: IO[str]) -> None:
     for evaluation, _ in outcome.evaluations:
         for number, metric in enumerate(evaluation.metrics):
             s = evaluation.summary(metric)
-            figures = (f"{value:.{METRICS[metric].digits}f}" for value in (s.mean, s.low, s.high, s.median))
+            kind = METRICS[metric]
+            figures = (f"{value:.{kind.digits}f}" for value in (s.score, s.low, s.high, s.median))
             model = (evaluation.model, str(len(evaluation.rows))) if number == 0 else ("", "")
-            rows.append((*model, metric, *figures))
-    print_table(console, ("model", "frames", "metric", "mean", "95 % from", "to", "median"), rows, left=(0, 2))
+            rows.append((*model, metric, kind.better, kind.aggregation, *figures))
+    titles = ("model", "frames", "metric", "better", "score is", "score", "95 % from", "to", "median")
+    print_table(console, titles, rows, left=(0, 2, 3, 4))
     for evaluation, context in outcome.evaluations:
         weights = f"weights {context.weights} ({context.weights_hash})" if context.weights_hash else "no weights"
         print_line(console, f"{evaluation.model}: {weights}; {context.machine}")

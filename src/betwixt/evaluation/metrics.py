@@ -11,27 +11,33 @@
 | ssim_uniform | 8-bit       | scikit-image's SSIM with its defaults, a uniform 7x7 window, as scripts for Xiph use  |
 | ms_ssim      | 8-bit       | multi-scale SSIM of each channel, five scales, as codec comparisons use it            |
 | ie           | 8-bit       | interpolation error: the mean absolute difference, in code values                     |
+| sharpness    | 8-bit       | variance of the Laplacian of luma, of the prediction over that of the truth; the      |
+|              |             | median over frames is reported, where the others report the mean                      |
+| ssimulacra2  | 8-bit       | SSIMULACRA 2.1, a perceptual similarity: 100 is identical, 90 visually lossless, 70   |
+|              |             | high, 50 medium, 30 low quality, without a lower end                                  |
 | flip         | 8-bit       | FLIP, a perceptual difference; needs flip-evaluator                                   |
 | lpips        | 8-bit       | LPIPS; needs PyTorch and weights that the user provides                               |
 | flicker      | float       | temporal: the change between successive frames that the true motion does not explain, |
 |              |             | in code values                                                                        |
 
 "8-bit" means that the prediction is rounded half up to code values 0..255, as a saved image is; the true frame is
-8-bit in any case. Higher is better for PSNR and SSIM, lower for the others.
+8-bit in any case. Higher is better for PSNR, SSIM and SSIMULACRA 2, nearer to 1 for sharpness, lower for the others.
 
-The SSIM variants are implemented here because libraries give other figures: scikit-image leaves out the border, the
-papers replicate it; pytorch-msssim pads images with odd sides by zeros; piq and lpips need torchvision.
+The SSIM variants and SSIMULACRA 2 are implemented here because libraries give other figures: scikit-image leaves out
+the border, the papers replicate it; pytorch-msssim pads images with odd sides by zeros; piq and lpips need torchvision.
 
 References: Wang et al., Image quality assessment: from error visibility to structural similarity, IEEE TIP 2004 (SSIM);
-Wang, Simoncelli, Bovik, Multi-scale structural similarity for image quality assessment, Asilomar 2003 (MS-SSIM);
-Baker et al., A database and evaluation methodology for optical flow, IJCV 2011 (interpolation error); Andersson et al.,
-FLIP: a difference evaluator for alternating images, HPG 2020; Zhang et al., The unreasonable effectiveness of deep
-features as a perceptual metric, CVPR 2018 (LPIPS); Lai et al., Learning blind video temporal consistency, ECCV 2018
-(the warping error that `flicker` follows).
+Wang, Simoncelli, Bovik, Multi-scale structural similarity for image quality assessment, Asilomar 2003 (MS-SSIM); Baker
+et al., A database and evaluation methodology for optical flow, IJCV 2011 (interpolation error); Pech-Pacheco et al.,
+Diatom autofocusing in brightfield microscopy: a comparative study, ICPR 2000 (the variance of the Laplacian); Sneyers,
+SSIMULACRA 2 (see `evaluation.ssimulacra2`); Andersson et al., FLIP: a difference evaluator for alternating images, HPG
+2020; Zhang et al., The unreasonable effectiveness of deep features as a perceptual metric, CVPR 2018 (LPIPS); Lai et
+al., Learning blind video temporal consistency, ECCV 2018 (the warping error that `flicker` follows).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -43,6 +49,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
+from betwixt.evaluation.ssimulacra2 import downsample2x, ssimulacra2
 from betwixt.machine import import_library
 from betwixt.models.frame_view import Image
 
@@ -154,7 +161,7 @@ def ms_ssim(prediction: NDArray[Any], truth: NDArray[Any]) -> float:
         coarsest = scale == len(_SCALES) - 1
         score *= np.maximum(similarity if coarsest else contrast, 0.0) ** exponent
         if not coarsest:
-            a, b = _downsample2x(a), _downsample2x(b)
+            a, b = downsample2x(a), downsample2x(b)
     return float(score.mean())
 
 
@@ -163,13 +170,6 @@ def _mean_similarity(a: _Map, b: _Map) -> tuple[_Map, _Map]:
     inside = slice(_WINDOW // 2, -(_WINDOW // 2))
     luminance, contrast = (factor[inside, inside] for factor in _ssim_maps(a, b))
     return (luminance * contrast).mean(axis=(0, 1)), contrast.mean(axis=(0, 1))
-
-
-def _downsample2x(image: _Map) -> _Map:
-    """The mean of every 2x2 pixels; the last row or column of an odd side counts twice."""
-    height, width = image.shape[:2]
-    even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    return (even[0::2, 0::2] + even[1::2, 0::2] + even[0::2, 1::2] + even[1::2, 1::2]) / 4
 
 
 _WANG_SETTINGS: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
@@ -186,6 +186,25 @@ def _flip(prediction: Image8, truth: Image8) -> float:
     reference, test = (x.astype(np.float32) / np.float32(255) for x in (truth, prediction))
     _, mean, _ = library.evaluate(reference, test, "LDR", applyMagma=False)
     return float(mean)
+
+
+_FLAT = 0.01
+"""Added to the variances of `sharpness`, so that flat images have a ratio; it is far below that of any texture."""
+
+
+def sharpness(prediction: Image8, truth: Image8) -> float:
+    """How sharp a prediction is, relative to the true frame: 1 is as sharp, less is blurred, more has noise or ringing.
+
+    It is the variance of the Laplacian (4 neighbours) of luma, in code values, of the prediction over that of the true
+    frame. Most of that variance comes from the finest detail, which blending and resampling take first.
+    """
+    ours, theirs = (_laplacian_variance(image) + _FLAT for image in (prediction, truth))
+    return ours / theirs
+
+
+def _laplacian_variance(image: Image8) -> float:
+    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(grey, cv2.CV_64F, ksize=1).var())
 
 
 def flicker(frames: Sequence[Image], truths: Sequence[Image8]) -> float:
@@ -230,11 +249,23 @@ class Metric:
     """A metric by name."""
 
     name: str  # as in the table of this module
-    better: str  # "higher" or "lower"
+    better: str  # which scores are better: "higher", "lower" or "nearer to 1"
     digits: int  # the number of decimals to show
     score: Callable[[Image, Image8, Image8], float] | None
     """Scores one prediction, given it as float, as 8-bit, and the true frame; None for a metric of a whole sample
     (flicker)."""
+    aggregation: str = "mean"  # what is reported for many frames: their "mean" or their "median"
+
+    @property
+    def column(self) -> str:
+        """The heading of a column of aggregated scores: the name, and what they are if it is not the mean."""
+        return self.name if self.aggregation == "mean" else f"{self.name}_{self.aggregation}"
+
+    def badness(self, score: float) -> float:
+        """A number that is larger for worse scores, by which frames can be sorted."""
+        if self.better == "nearer to 1":
+            return abs(math.log(max(score, 1e-9)))  # half is as bad as double
+        return score if self.better == "lower" else -score
 
 
 def _on_8_bit(score: Callable[[Image8, Image8], float]) -> Callable[[Image, Image8, Image8], float]:
@@ -255,6 +286,8 @@ METRICS: dict[str, Metric] = {
         Metric("ssim_uniform", "higher", 4, _on_8_bit(_ssim_skimage)),
         Metric("ms_ssim", "higher", 4, _on_8_bit(ms_ssim)),
         Metric("ie", "lower", 3, _on_8_bit(ie)),
+        Metric("sharpness", "nearer to 1", 3, _on_8_bit(sharpness), aggregation="median"),
+        Metric("ssimulacra2", "higher", 2, _on_8_bit(ssimulacra2)),
         Metric("flip", "lower", 4, _on_8_bit(_flip)),
         Metric("lpips", "lower", 4, None),
         Metric("flicker", "lower", 3, None),

@@ -45,7 +45,9 @@ def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path | None] 
 
 
 def evaluation_dict(evaluation: Evaluation, context: Context) -> dict[str, Any]:
-    """An evaluation as plain numbers and strings: the mean of each metric, with its confidence interval."""
+    """An evaluation as plain numbers and strings: the mean (or the median, by `metrics`) of each metric, with its
+    confidence interval.
+    """
     statistics = {metric: evaluation.summary(metric) for metric in evaluation.metrics}
     return {
         "model": evaluation.model,
@@ -55,11 +57,12 @@ def evaluation_dict(evaluation: Evaluation, context: Context) -> dict[str, Any]:
         "count": len(evaluation.rows),
         "skipped": len(evaluation.skipped) + evaluation.missing,
         "complete": evaluation.complete,
-        **{metric: s.mean for metric, s in statistics.items()},
+        **{metric: s.score for metric, s in statistics.items()},
+        "metrics": {m: {"aggregation": METRICS[m].aggregation, "better": METRICS[m].better} for m in statistics},
         "median": {metric: s.median for metric, s in statistics.items()},
         "confidence_95": {metric: [s.low, s.high] for metric, s in statistics.items()},
         "sequences": {
-            name: {"count": len(rows), **{m: _mean([row.scores[m] for row in rows]) for m in evaluation.metrics}}
+            name: {"count": len(rows), **{m: evaluation.aggregate(m, rows) for m in evaluation.metrics}}
             for name, rows in evaluation.sequences().items()
         },
         "skipped_samples": [{"sample": skip.sample, "reason": skip.reason} for skip in evaluation.skipped],
@@ -78,14 +81,18 @@ def to_json(evaluations: Sequence[tuple[Evaluation, Context]]) -> str:
 
 
 def write_sequence_table(path: Path, evaluations: Sequence[Evaluation]) -> None:
-    """Write a CSV with a row for each sequence: model, dataset, sequence, count, and the mean of each metric."""
+    """Write a CSV with a row for each sequence: model, dataset, sequence, count, and the mean of each metric (or its
+    median, which the column's name then says).
+    """
     metrics = evaluations[0].metrics
     rows = [
-        [e.model, e.dataset, name, len(group), *(f"{_mean([r.scores[m] for r in group]):.6f}" for m in metrics)]
+        [e.model, e.dataset, name, len(group), *(f"{e.aggregate(m, group):.6f}" for m in metrics)]
         for e in evaluations
         for name, group in e.sequences().items()
     ]
-    write_atomically(path, to_csv(["model", "dataset", "sequence", "count", *metrics], rows))
+    write_atomically(
+        path, to_csv(["model", "dataset", "sequence", "count", *(METRICS[m].column for m in metrics)], rows)
+    )
 
 
 def write_frame_table(path: Path, evaluations: Sequence[Evaluation]) -> None:
@@ -99,10 +106,6 @@ def write_frame_table(path: Path, evaluations: Sequence[Evaluation]) -> None:
         ]
         rows += [[e.model, e.dataset, "", s.sample, "", *("" for _ in metrics), s.reason] for s in e.skipped]
     write_atomically(path, to_csv(["model", "dataset", "sequence", "sample", "t", *metrics, "skipped"], rows))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def to_csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -137,14 +140,16 @@ def read_table(path: Path, key: Sequence[str]) -> tuple[list[str], list[dict[str
 def update_table(path: Path, entries: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:
     """Add entries to a CSV of results; an entry replaces the row that has the same values in the columns `key`.
 
-    Columns that the file does not have yet are added.
+    Columns that the file does not have yet are added, each after the one that precedes it in the entry.
 
     Raises:
         InputError: if the file exists but is no such table.
     """
     columns, rows = read_table(path, key)
     for entry in entries:
-        columns += [name for name in entry if name not in columns]
+        for place, name in enumerate(names := list(entry)):
+            if name not in columns:
+                columns.insert(columns.index(names[place - 1]) + 1 if place else 0, name)
         texts = {name: str(value) for name, value in entry.items()}
         rows = [row for row in rows if any((row.get(name) or "") != texts[name] for name in key)]
         rows.append(texts)
@@ -162,10 +167,10 @@ def quality_entry(evaluation: Evaluation, context: Context) -> dict[str, str]:
     entry = {name: str(result[name]) for name in ("model", "dataset", "options", "precision", "count", "skipped")}
     entry["complete"] = "yes" if evaluation.complete else "no"
     for metric in evaluation.metrics:
-        digits = METRICS[metric].digits + 2
+        column, digits = METRICS[metric].column, METRICS[metric].digits + 2
         low, high = result["confidence_95"][metric]
-        entry[metric] = f"{result[metric]:.{digits}f}"
-        entry[f"{metric}_low"], entry[f"{metric}_high"] = f"{low:.{digits}f}", f"{high:.{digits}f}"
+        entry[column] = f"{result[metric]:.{digits}f}"
+        entry[f"{column}_low"], entry[f"{column}_high"] = f"{low:.{digits}f}", f"{high:.{digits}f}"
     for name in ("weights", "weights_hash", "protocol", "date", "machine"):
         entry[name] = str(result[name])
     return entry
@@ -185,6 +190,7 @@ class FigureComparison:
 
 def compare_with_published(evaluation: Evaluation, options: str = "") -> list[FigureComparison]:
     """The measured scores beside every figure that the papers print for the data set, in their order."""
-    name = evaluation.dataset.replace("ucf101", "ucf101-clean") if options == "clean" else evaluation.dataset
-    means = {metric: evaluation.summary(metric).mean for metric in evaluation.metrics}
-    return [FigureComparison(figure, means[figure.metric]) for figure in find_published_figures(name, means)]
+    is_clean = "clean" in options.split(", ")
+    name = evaluation.dataset.replace("ucf101", "ucf101-clean") if is_clean else evaluation.dataset
+    scores = {metric: evaluation.summary(metric).score for metric in evaluation.metrics}
+    return [FigureComparison(figure, scores[figure.metric]) for figure in find_published_figures(name, scores)]

@@ -51,6 +51,7 @@ class EvaluationRequest:
     dataset: str
     root: Path
     limit: int | None = None
+    every: int = 1
     ids: Path | None = None
     metrics: str = ",".join(DEFAULT_METRICS)
     clean: bool = False
@@ -80,6 +81,7 @@ class EvaluationRequest:
         parts += ["clean"] if self.clean else []
         parts += [f"stride {self.stride}"] if self.stride != 1 else []
         parts += [f"{self.paths} paths"] if self.paths != "straight" else []
+        parts += [f"every {self.every}"] if self.every != 1 else []
         return ", ".join(parts)
 
 
@@ -128,6 +130,7 @@ def run_evaluation(
                 dataset,
                 metrics,
                 limit=request.limit,
+                every=request.every,
                 ids=ids,
                 save_frames=request.save_frames and request.save_frames / (name if len(models) > 1 else ""),
                 log=log,
@@ -165,6 +168,8 @@ def _check(request: EvaluationRequest) -> None:
         raise UsageError("None of these models has a network: leave `weights` out.")
     if request.limit is not None and request.limit < 1:
         raise UsageError(f"`limit={request.limit}` leaves nothing to score: pass at least 1.")
+    if request.every < 1:
+        raise UsageError(f"`every={request.every}` is too small: 1 scores every sample, 2 every other one.")
     if request.jobs < 0:
         raise UsageError(f"`jobs={request.jobs}` is too small: 0 means one for each core.")
     if request.compare not in (None, "published"):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -41,6 +41,7 @@ def evaluate(
     metrics: Sequence[Metric],
     *,
     limit: int | None = None,
+    every: int = 1,
     ids: Iterable[str] | None = None,
     save_frames: Path | None = None,
     log: EvaluationLog | None = None,
@@ -54,6 +55,8 @@ def evaluate(
         dataset: The data set to restore.
         metrics: The metrics to compute.
         limit: Score only this many samples, from the beginning.
+        every: Score only every N-th sample, from the first, of each sequence in order of time; of the whole set if its
+            samples are not consecutive frames.
         ids: Score only the samples with these names.
         save_frames: A folder for the restored frames, as PNG.
         log: Where results are written as they come; samples that it has already are not computed again.
@@ -77,8 +80,9 @@ def evaluate(
             raise write_error(error, save_frames) from None
 
     scorer = _Scorer(model, metrics, log.done if log is not None else {}, save_frames)
+    selection = _Selection(dataset, requested, every)
     visited: set[str] = set()
-    for count, (name, scores) in enumerate(scorer.run(dataset.samples(), requested, limit, jobs), start=1):
+    for count, (name, scores) in enumerate(scorer.run(selection, limit, jobs), start=1):
         if name in visited:
             scores = SkippedSample(name, "the data set has two samples of this name: rename one")
         visited.add(name)
@@ -92,13 +96,13 @@ def evaluate(
             progress(count, total)
 
     if requested is not None and limit is None:
-        unknown = sorted(requested - visited)
+        unknown = sorted(requested - selection.names)
         result.skipped += [SkippedSample(name, "the data set has no sample of this name") for name in unknown]
     if not result.rows:
         first = f" The first: {result.skipped[0].reason}" if result.skipped else ""
         raise InputError(f"No sample of {dataset.name} under {dataset.root} could be scored.{first}")
     if not result.limited and dataset.expected_count is not None:
-        result.missing = max(0, dataset.expected_count - len(result.rows) - len(result.skipped))
+        result.missing = max(0, dataset.expected_count - selection.frames)
     return result
 
 
@@ -144,6 +148,39 @@ def _needs_sequences(model: Minterpolate) -> UsageError:
     return UsageError(f"{model.name} works on sequences: evaluate it on frames, video, hd, xiph-2k or xiph-4k.")
 
 
+class _Selection:
+    """Which samples of a data set are scored: those with some names, and every N-th.
+
+    Iterating gives all samples, since sequences are restored from their beginning; what has been passed over so far
+    is known by `selects`.
+
+    Attributes:
+        names: The names of all samples so far.
+        frames: The number of all frames to restore so far.
+    """
+
+    def __init__(self, dataset: Dataset, requested: set[str] | None, every: int) -> None:
+        self.names: set[str] = set()
+        self.frames = 0
+        self._dataset, self._requested, self._every = dataset, requested, every
+        self._selected: set[str] = set()
+
+    def __iter__(self) -> Iterator[Sample]:
+        counts: Counter[str] = Counter()
+        for sample in self._dataset.samples():
+            sequence = sample.group if self._dataset.consecutive else ""
+            place = counts[sequence] if sample.place is None else sample.place
+            counts[sequence] += 1
+            self.names.add(sample.name)
+            self.frames += len(sample.times)
+            if place % self._every == 0 and (self._requested is None or sample.name in self._requested):
+                self._selected.add(sample.name)
+            yield sample
+
+    def selects(self, sample: Sample) -> bool:
+        return sample.name in self._selected
+
+
 class _Scorer:
     """Restores and scores samples; `done` has scores that are known, `folder` gets the restored frames."""
 
@@ -156,18 +193,16 @@ class _Scorer:
     def _frames_are_saved(self, name: str, count: int) -> bool:
         return self.folder is None or all(path.exists() for path in _frame_paths(self.folder, name, count))
 
-    def run(
-        self, samples: Iterator[Sample], names: set[str] | None, limit: int | None, jobs: int
-    ) -> Iterator[tuple[str, _Result]]:
-        """The name and the scores of each sample, in order: of those with these names, and at most `limit`."""
+    def run(self, selection: _Selection, limit: int | None, jobs: int) -> Iterator[tuple[str, _Result]]:
+        """The name and the scores of each selected sample, in order, and at most of `limit`."""
         model = self.model
         if isinstance(model, Minterpolate):
             # A run is restored from its beginning, whichever of its samples are selected.
-            restored = (item for item in _restore_runs(model, samples) if names is None or item[0].name in names)
+            restored = (item for item in _restore_runs(model, iter(selection)) if selection.selects(item[0]))
             for sample, images, frames in itertools.islice(restored, limit):
                 yield sample.name, self.done.get(sample.name) or self._score(sample, images, frames)
         else:
-            selected = (sample for sample in samples if names is None or sample.name in names)
+            selected = filter(selection.selects, selection)
             score = functools.partial(self._restore_and_score, model)
             yield from map_in_order(itertools.islice(selected, limit), score, max(1, jobs))
 

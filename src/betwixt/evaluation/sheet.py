@@ -48,8 +48,7 @@ def write_sheet(
         OutputError: if it cannot be written.
     """
     check_sheet_path(path)
-    lower_is_better = METRICS[metric].better == "lower"
-    worst = sorted(evaluation.rows, key=lambda row: row.scores[metric], reverse=lower_is_better)[:count]
+    worst = sorted(evaluation.rows, key=lambda row: METRICS[metric].badness(row.scores[metric]), reverse=True)[:count]
     ranks = {(row.sample, row.t): rank for rank, row in enumerate(worst)}
     rows: dict[int, _Row] = {}
     for sample, images, frames in restore_samples(model, dataset, {row.sample for row in worst}):
@@ -68,9 +67,11 @@ def write_sheet(
     heading = (
         f"{evaluation.model} on {evaluation.dataset}: the {len(ordered)} worst of {len(evaluation.rows)} by {metric}"
     )
-    means = ", ".join(f"{m} {evaluation.summary(m).mean:.{METRICS[m].digits}f}" for m in evaluation.metrics)
+    summary = ", ".join(
+        f"{METRICS[m].aggregation} {m} {evaluation.summary(m).score:.{METRICS[m].digits}f}" for m in evaluation.metrics
+    )
     render = _render_png if path.suffix.lower() == ".png" else _render_html
-    write_atomically(path, render(heading, f"Means: {means}", ordered))
+    write_atomically(path, render(heading, f"All frames: {summary}", ordered))
 
 
 def check_sheet_path(path: Path) -> None:
@@ -131,7 +132,7 @@ def _encode_png(image: Image8) -> bytes:
     return bytes(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1])
 
 
-def _render_html(heading: str, means: str, rows: Sequence[_Row]) -> bytes:
+def _render_html(heading: str, summary: str, rows: Sequence[_Row]) -> bytes:
     body = []
     for row in rows:
         cells = "".join(
@@ -147,16 +148,16 @@ def _render_html(heading: str, means: str, rows: Sequence[_Row]) -> bytes:
     )
     page = (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(heading)}</title><style>{style}</style>"
-        f"<h1>{html.escape(heading)}</h1><p>{html.escape(means)}</p>{''.join(body)}</html>"
+        f"<h1>{html.escape(heading)}</h1><p>{html.escape(summary)}</p>{''.join(body)}</html>"
     )
     return page.encode("utf-8", "replace")
 
 
-def _render_png(heading: str, means: str, rows: Sequence[_Row]) -> bytes:
+def _render_png(heading: str, summary: str, rows: Sequence[_Row]) -> bytes:
     gap, line = 8, 22
     cell = min(max((image.shape[1] for row in rows for image in row.images), default=200), 320)
     width = gap + len(_COLUMNS) * (cell + gap)
-    parts: list[Image8] = [_draw_text(heading, width, line + 6, 0.6), _draw_text(means, width, line, 0.45)]
+    parts: list[Image8] = [_draw_text(heading, width, line + 6, 0.6), _draw_text(summary, width, line, 0.45)]
     for row in rows:
         parts.append(_draw_text(row.title, width, line, 0.45))
         images = [_resize_to_width(image, cell) for image in row.images]

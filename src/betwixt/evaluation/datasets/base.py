@@ -39,6 +39,8 @@ class Sample:
     group: str  # the sequence or class that the sample belongs to, for tables by sequence
     times: tuple[float, ...]  # between 0 (first) and 1 (second) to interpolate; 2, as far again, to extrapolate
     load: Callable[[], SampleImages] = field(repr=False, compare=False)  # raises InputError if missing or damaged
+    place: int | None = None
+    """The place of the frame in its sequence in order of time, from 0, if samples come in another order."""
     run: str | None = None
     """The run of consecutive samples that this one belongs to, if any. The second frame of each sample of a run is the
     first frame of the next, as methods that work on sequences (minterpolate) need it."""

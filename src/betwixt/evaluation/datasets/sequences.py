@@ -150,12 +150,12 @@ class ConsecutiveFrames(Dataset):
                     if missing is not None:
                         name = f"{folder.name}/{i + stride} (by order)"
                         loader = failing_loader(f"{folder} has no frame at place {missing}, counted from 0.")
-                        yield Sample(name, folder.name, (0.5,), loader)
+                        yield Sample(name, folder.name, (0.5,), loader, place=i)
                         continue
                     first, middle, second = (frames[index] for index in indices)
                     name = f"{folder.name}/{middle.stem if stems_are_unique else middle.name}"
                     loader = image_loader(first, second, middle)
-                    yield Sample(name, folder.name, (0.5,), loader, run=f"{folder.name}#{start}")
+                    yield Sample(name, folder.name, (0.5,), loader, place=i, run=f"{folder.name}#{start}")
 
     def _sequence_folders(self) -> list[Path]:
         folders: list[Path] = []

@@ -53,6 +53,7 @@ class WithNeighbours(_DerivedDataset):
     """A set of consecutive frames whose samples include the input frames before and after their two."""
 
     uses_neighbours = True
+    consecutive = True
 
     def __init__(self, dataset: Dataset) -> None:
         super().__init__(dataset)
