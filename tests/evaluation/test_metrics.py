@@ -17,6 +17,7 @@ from betwixt.evaluation.metrics import (
     ms_ssim,
     psnr,
     psnr_y,
+    pulse,
     select_metrics,
     sharpness,
     ssim,
@@ -86,6 +87,23 @@ def test_flicker_detects_a_flash() -> None:
     blinking = [floats[0], np.clip(floats[1] + np.float32(0.1), 0, 1), floats[2]]
     assert still < 6
     assert flicker(blinking, frames) > still + 10
+
+
+def test_pulse_is_zero_for_true_frames_and_one_where_the_variance_halves() -> None:
+    def stripes(level: int) -> Image8:
+        image = np.zeros((32, 32, 3), np.uint8)
+        image[:, ::2] = level
+        return image
+
+    def pulse_of(*levels: int) -> float:
+        truths = [stripes(level) for level in (100, *([200] * (len(levels) - 2)), 100)]
+        return pulse([stripes(level).astype(np.float32) / np.float32(255) for level in levels], truths)
+
+    assert pulse_of(100, 200, 100) == 0  # the true frames, of which the middle one has four times the variance
+    assert pulse_of(100, 100, 100) == pytest.approx(2, abs=1e-4)  # a quarter of the variance
+    assert pulse_of(100, 141, 100) == pytest.approx(1, abs=0.01)  # half
+    assert pulse_of(100, 100, 100, 100) == pytest.approx(4 / 3, abs=1e-4)  # two steps by 2 in three intervals
+    assert pulse_of(100, 100) == 0
 
 
 def test_unknown_metrics_and_missing_weights_are_refused(tmp_path: Path) -> None:

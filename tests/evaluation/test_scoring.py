@@ -208,6 +208,15 @@ def test_flicker_is_a_score_of_the_whole_sample(tmp_path: Path) -> None:
     assert len({row.scores["flicker"] for row in result.rows}) == 1
 
 
+def test_pulse_of_triplets_is_the_logarithm_of_sharpness(tmp_path: Path) -> None:
+    LAYOUTS["triplets"][0](tmp_path)
+    metrics = select_metrics("sharpness,pulse")
+    for model, options in ((Average(), DatasetOptions()), (Nearest(), DatasetOptions(extrapolate=True))):
+        for row in evaluate(model, open_dataset("triplets", tmp_path, options), metrics).rows:
+            assert row.scores["pulse"] == pytest.approx(abs(np.log2(row.scores["sharpness"])))
+            assert row.scores["pulse"] > 0.01
+
+
 def test_minterpolate_works_on_sequences(tmp_path: Path) -> None:
     LAYOUTS["frames"][0](tmp_path)
     dataset = open_dataset("frames", tmp_path)

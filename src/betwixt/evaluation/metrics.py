@@ -17,6 +17,8 @@
 |              |             | high, 50 medium, 30 low quality, without a lower end                                  |
 | flip         | 8-bit       | FLIP, a perceptual difference; needs flip-evaluator                                   |
 | lpips        | 8-bit       | LPIPS; needs PyTorch and weights that the user provides                               |
+| pulse        | 8-bit       | temporal: by how much sharpness jumps between successive frames, true and new ones,   |
+|              |             | beyond what the true sequence does: the mean of abs(log2) of the change; 0 is best    |
 | flicker      | float       | temporal: the change between successive frames that the true motion does not explain, |
 |              |             | in code values                                                                        |
 
@@ -37,6 +39,7 @@ al., Learning blind video temporal consistency, ECCV 2018 (the warping error tha
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -207,6 +210,24 @@ def _laplacian_variance(image: Image8) -> float:
     return float(cv2.Laplacian(grey, cv2.CV_64F, ksize=1).var())
 
 
+def pulse(frames: Sequence[Image], truths: Sequence[Image8]) -> float:
+    """By how much sharpness jumps from frame to frame, beyond what the true frames do, in powers of two.
+
+    Source frames between blurred new ones make a video pulse. It is the mean over successive frames of
+
+        abs(log2(s[i + 1]) - log2(s[i])),   s: the frame's `sharpness` against the true frame of its time
+
+    which is 0 for the true frames, whatever their own sharpness does, and for new frames that are all as sharp as the
+    truth. For a single new frame between two source frames it is abs(log2(sharpness)): 1 if the variance of the
+    Laplacian halves or doubles, 2 if it is a quarter.
+
+    `frames` are at least two in time order (first, predictions.., second), (H, W, 3) in [0, 1]; `truths` are the true
+    frames at the same times, uint8.
+    """
+    levels = [math.log2(sharpness(to_uint8(a), b)) for a, b in zip(frames, truths, strict=True)]
+    return sum(abs(b - a) for a, b in itertools.pairwise(levels)) / max(1, len(levels) - 1)
+
+
 def flicker(frames: Sequence[Image], truths: Sequence[Image8]) -> float:
     """How much of the change between successive frames the true motion does not explain, in code values.
 
@@ -244,6 +265,11 @@ def _sample_bilinear(image: NDArray[np.float32], positions: NDArray[np.float32])
     return np.asarray(sampled, np.float32)
 
 
+SequenceScore = Callable[[Sequence[Image], Sequence[Image8]], Sequence[float]]
+"""Scores the frames of a sequence, given a sample in time order (first, predictions.., second) and the true frames at
+the same times. One score for each frame; those of the first and second frame, which are true frames, are not used."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """A metric by name."""
@@ -251,9 +277,10 @@ class Metric:
     name: str  # as in the table of this module
     better: str  # which scores are better: "higher", "lower" or "nearer to 1"
     digits: int  # the number of decimals to show
-    score: Callable[[Image, Image8, Image8], float] | None
-    """Scores one prediction, given it as float, as 8-bit, and the true frame; None for a metric of a whole sample
-    (flicker)."""
+    score: Callable[[Image, Image8, Image8], float] | None = None
+    """Scores one prediction, given it as float, as 8-bit, and the true frame; None for a metric of sequences."""
+    score_sequence: SequenceScore | None = None
+    """Scores the frames of a sequence, as `SequenceScore` says; None for a metric of single frames."""
     aggregation: str = "mean"  # what is reported for many frames: their "mean" or their "median"
 
     @property
@@ -266,6 +293,11 @@ class Metric:
         if self.better == "nearer to 1":
             return abs(math.log(max(score, 1e-9)))  # half is as bad as double
         return score if self.better == "lower" else -score
+
+
+def _whole_sequence(score: Callable[[Sequence[Image], Sequence[Image8]], float]) -> SequenceScore:
+    """A score of a whole sequence as that of each of its frames."""
+    return lambda frames, truths: [score(frames, truths)] * len(frames)
 
 
 def _on_8_bit(score: Callable[[Image8, Image8], float]) -> Callable[[Image, Image8, Image8], float]:
@@ -289,8 +321,9 @@ METRICS: dict[str, Metric] = {
         Metric("sharpness", "nearer to 1", 3, _on_8_bit(sharpness), aggregation="median"),
         Metric("ssimulacra2", "higher", 2, _on_8_bit(ssimulacra2)),
         Metric("flip", "lower", 4, _on_8_bit(_flip)),
-        Metric("lpips", "lower", 4, None),
-        Metric("flicker", "lower", 3, None),
+        Metric("lpips", "lower", 4),
+        Metric("pulse", "lower", 3, score_sequence=_whole_sequence(pulse)),
+        Metric("flicker", "lower", 3, score_sequence=_whole_sequence(flicker)),
     )
 }
 

@@ -81,7 +81,7 @@ class FrameScores:
     sample: str
     group: str  # the sample's sequence
     t: float  # the frame's time
-    scores: dict[str, float]  # by metric. `flicker`, a score of the whole sample, is repeated for each of its frames
+    scores: dict[str, float]  # by metric; pulse and flicker are of the whole sample, the same for each frame
 
 
 @dataclass(frozen=True)

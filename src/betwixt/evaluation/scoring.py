@@ -23,7 +23,7 @@ import numpy as np
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import Dataset, Sample, SampleImages
 from betwixt.evaluation.log import EvaluationLog
-from betwixt.evaluation.metrics import Image8, Metric, flicker, to_uint8
+from betwixt.evaluation.metrics import Image8, Metric, SequenceScore, to_uint8
 from betwixt.evaluation.scores import Evaluation, FrameScores, SkippedSample
 from betwixt.files import write_atomically, write_error
 from betwixt.models.base import Interpolator, check_interpolates
@@ -227,10 +227,17 @@ class _Scorer:
         frames8 = [to_uint8(frame) for frame in frames]
         rows = []
         try:
-            sample_flicker = _flicker(sample, images, frames) if any(m.name == "flicker" for m in self.metrics) else 0.0
-            for t, frame, frame8, truth in zip(sample.times, frames, frames8, images.truths, strict=True):
+            of_sequence = {
+                metric.name: _score_sequence(metric.score_sequence, sample, images, frames)
+                for metric in self.metrics
+                if metric.score_sequence is not None
+            }
+            for number, t in enumerate(sample.times):
+                frame, frame8, truth = frames[number], frames8[number], images.truths[number]
                 scores = {
-                    metric.name: sample_flicker if metric.score is None else metric.score(frame, frame8, truth)
+                    metric.name: of_sequence[metric.name][number]
+                    if metric.score is None
+                    else metric.score(frame, frame8, truth)
                     for metric in self.metrics
                 }
                 rows.append(FrameScores(sample.name, sample.group, t, scores))
@@ -299,11 +306,12 @@ def _run_images(
         yield images.second
 
 
-def _flicker(sample: Sample, images: SampleImages, frames: list[Image]) -> float:
+def _score_sequence(score: SequenceScore, sample: Sample, images: SampleImages, frames: list[Image]) -> Sequence[float]:
+    """The scores of a sample's restored frames, by a metric of sequences."""
     first, second = _to_float(images.first), _to_float(images.second)
     if sample.times == (2.0,):
-        return flicker([second, frames[0]], [images.second, images.truths[0]])
-    return flicker([first, *frames, second], [images.first, *images.truths, images.second])
+        return score([second, *frames], [images.second, *images.truths])[1:]
+    return score([first, *frames, second], [images.first, *images.truths, images.second])[1:-1]
 
 
 def _to_float(image: Image8) -> Image:
