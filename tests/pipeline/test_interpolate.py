@@ -275,7 +275,7 @@ def test_lossless_sound_stays_lossless_in_containers_that_do_not_take_its_codec(
 def test_nothing_is_blended_across_a_cut(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=20, cuts=(10,), size=(160, 96))
     target = tmp_path / "out.mkv"
-    summary = betwixt.interpolate_video(source, target, factor=4, codec="ffv1")
+    summary = betwixt.interpolate_video(source, target, factor=4, codec="ffv1", at_cuts="hold")
     assert summary.cuts == 1
     before, after = read_frames(source), read_frames(target)
     # between frames 9 and 10: the nearer side, as it is
@@ -289,7 +289,8 @@ def test_a_list_of_cuts_is_used(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=10)
     cuts = tmp_path / "cuts.txt"
     cuts.write_text("# one cut\n5\n")
-    summary = betwixt.interpolate_video(source, tmp_path / "out.mkv", codec="ffv1", scene_cuts=cuts)
+    options = {"scene_cuts": cuts, "at_cuts": "hold"}
+    summary = betwixt.interpolate_video(source, tmp_path / "out.mkv", codec="ffv1", **options)
     before, after = read_frames(source), read_frames(tmp_path / "out.mkv")
     assert summary.cuts == 1
     assert frames_equal(after[9].video, before[5].video)

@@ -3,21 +3,23 @@
     frames ──► planner ──► steps ──► tasks, each with up to `chunk` frames of one interval
 
 A model that uses the neighbouring frames needs to know the interval after one before that one's frames are made; a task
-is held back until then.
+is held back until then. Whether motion is continued at a cut is decided before there is a task, so that the summary
+also counts the frames of an interrupted run rightly.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import av
 
 from betwixt.media.reader import Frame, StreamPacket
 from betwixt.pipeline.job import Job
-from betwixt.pipeline.planner import InterpolateStep, ShowStep
+from betwixt.pipeline.planner import ExtrapolateStep, InterpolateStep, ShowStep
 from betwixt.runtime.synthesis import PairSynthesis, SourceFrame, Synthesizer
 
 
@@ -55,6 +57,7 @@ class Director:
         self._job, self._chunk = job, chunk
         self._synthesizer: Synthesizer | None = None
         self._sources: dict[int, SourceFrame] = {}
+        self._continued = 0  # frames next to a cut that continue a motion
 
     def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Step]:
         """The output, in order; packets of other streams pass through in place."""
@@ -67,7 +70,10 @@ class Director:
                 if last is not None and last[0].right.index == step.left.index:
                     pair.link_previous(last[1], float(last[0].length), float(step.length))
                 yield from held
-                last, held = (step, pair), list(self._tasks(step, pair))
+                last, held = (step, pair), list(self._tasks(step.slots, pair.synthesize))
+            elif isinstance(step, ExtrapolateStep):
+                held += self._continue(step)
+                last = None
             else:
                 held.append(step)
                 # After a frame that is not one of the interval's two, no interval begins where this one ends.
@@ -78,11 +84,23 @@ class Director:
                 last, held = None, []
         yield from held
 
-    def _tasks(self, step: InterpolateStep, pair: PairSynthesis) -> Iterator[SynthesisTask]:
-        for k in range(0, len(step.slots), self._chunk):
-            slots = step.slots[k : k + self._chunk]
-            times = [t for _, t in slots]
-            yield SynthesisTask(tuple(index for index, _ in slots), functools.partial(pair.synthesize, times))
+    def _continue(self, step: ExtrapolateStep) -> Iterator[ShowStep | SynthesisTask]:
+        """Frames next to a cut: its nearest frame, moved on if the motion is reliable, otherwise as it is."""
+        pair = self.pair(step.first, step.second)
+        if pair.can_continue():
+            self._continued += len(step.slots)
+            yield from self._tasks(step.slots, pair.move_second)
+        else:
+            for index, _ in step.slots:
+                yield ShowStep(index, step.second, held=True)
+
+    def _tasks(
+        self, slots: Sequence[tuple[int, Fraction]], synthesize: Callable[[list[Fraction]], list[av.VideoFrame]]
+    ) -> Iterator[SynthesisTask]:
+        for k in range(0, len(slots), self._chunk):
+            part = slots[k : k + self._chunk]
+            times = [time for _, time in part]
+            yield SynthesisTask(tuple(index for index, _ in part), functools.partial(synthesize, times))
 
     def pair(self, left: Frame, right: Frame, keep: Iterable[Frame] = ()) -> PairSynthesis:
         """Synthesis between two frames. Of the frames used before, only those in `keep` stay in memory."""
@@ -99,4 +117,6 @@ class Director:
 
     def closing_notes(self) -> list[str]:
         """Remarks for the user, once all frames are made."""
-        return []
+        if not self._continued:
+            return []
+        return [f"Next to cuts, {self._continued} of the new frames continue the motion that dis finds."]

@@ -235,6 +235,7 @@ class Job:
             cuts=self._cuts,
             fill=self._values["duplicates"] == "fill",
             loop=self._values["loop"],
+            at_cuts=self._values["at_cuts"],
             start=self._begin_time,
             end=self.end_time,
             stated_end=self.reader.stated_end,

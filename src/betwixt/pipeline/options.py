@@ -122,6 +122,15 @@ class _RateOptions(ConversionOptions, total=False):
 class InterpolateOptions(_RateOptions, total=False):
     """The options of `betwixt.interpolate_video`."""
 
+    at_cuts: Annotated[
+        str,
+        Option(
+            "continue",
+            "Next to a cut, continue the motion of the shot, or hold its nearest frame.",
+            "content",
+            choices=("continue", "hold"),
+        ),
+    ]
     loop: Annotated[bool, Option(False, "Interpolate from the last frame back to the first.", "content")]
     masks: Annotated[Location, Option(None, "Masks for a model that takes them (see betwixt masks).", "model", "DIR")]
     paths: Annotated[

@@ -1,6 +1,6 @@
 """Plans the output: its rates, and how each output frame is made from source frames.
 
-    source frames ──► cuts, duplicates ──► marked frames ──► clock ──► steps: show a source frame, or interpolate
+    source frames ──► cuts, duplicates ──► marked frames ──► clock ──► steps: show, interpolate or extrapolate
 
 Cuts and duplicates change how an output frame is made, never when it is shown: that follows from the clock alone.
 """
@@ -22,6 +22,9 @@ from betwixt.media.timeline import MAX_RATE, Clock
 
 MAX_PLACEHOLDERS = 4
 """The most duplicates in a row that are placeholders to be filled; a longer run is a still picture."""
+
+MAX_EXTRAPOLATION = 1
+"""How far motion is continued at a cut, in intervals of the two frames that it is taken from."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,22 @@ class InterpolateStep:
     slots: tuple[tuple[int, Fraction], ...]
 
 
+@dataclass(frozen=True)
+class ExtrapolateStep:
+    """Extrapolate frames next to a cut from two frames of one shot, forward in time or backward.
+
+    Attributes:
+        first: The frame from which the motion leads.
+        second: The frame to which it leads, next to the cut: the shot's last one, or its first one for the frames
+            before it.
+        slots: The number of each output frame, in order, and how many intervals beyond `second` it lies, > 0.
+    """
+
+    first: Frame
+    second: Frame
+    slots: tuple[tuple[int, Fraction], ...]
+
+
 @dataclass
 class MarkedFrame:
     """A source frame and how it relates to the frame before it.
@@ -151,6 +170,7 @@ class Planner:
         cuts: "auto" to detect cuts, "off", or a list of cuts.
         fill: Whether duplicates are placeholders, to be replaced by interpolated frames.
         loop: Whether to interpolate from the last frame back to the first.
+        at_cuts: "hold" to repeat the nearest frame beside a cut, "continue" to extrapolate from its shot.
         start: The source time of output frame 0; None for the time of the first frame.
         end: The source time at which the output ends; None for the end of the last frame.
         stated_end: The end of the video as the container states it, if that is more reliable than the duration of the
@@ -171,6 +191,7 @@ class Planner:
         cuts: CutList | str = "auto",
         fill: bool = False,
         loop: bool = False,
+        at_cuts: str = "hold",
         start: Fraction | None = None,
         end: Fraction | None = None,
         stated_end: Fraction | None = None,
@@ -181,12 +202,17 @@ class Planner:
         self.clock: Clock | None = None
         self._rates, self._cuts, self._fill, self._loop = rates, cuts, fill, loop
         self._start, self._end, self._stated_end = start, end, stated_end
+        self._continues = at_cuts == "continue"
+        self._waiting: list[tuple[int, Fraction]] = []
 
-    def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[ShowStep | InterpolateStep | StreamPacket]:
+    def steps(
+        self, items: Iterable[Frame | StreamPacket]
+    ) -> Iterator[ShowStep | InterpolateStep | ExtrapolateStep | StreamPacket]:
         """The steps for a stream of frames, in order; packets of other streams pass through in place."""
         clock: Clock | None = None
         first: Frame | None = None
         previous: Frame | None = None
+        earlier: Frame | None = None  # the frame before the previous one, if it shows the motion that leads to that
         for item in self.marked_frames(items):
             if isinstance(item, StreamPacket):
                 yield item
@@ -197,14 +223,21 @@ class Planner:
                 clock = self.start_clock(frame)
             elif previous is not None:
                 self._note_pair(previous, item)
+                shows_motion = not item.cut and not (self._fill and item.duplicate)
+                yield from self._before_shot(previous, frame if shows_motion else None)
                 until = frame.time if self._end is None else min(frame.time, self._end)
-                yield from self._interval(clock, previous, frame, frame.time, until, item.cut)
+                if item.cut:
+                    yield from self._across_cut(clock, earlier, previous, frame, until)
+                else:
+                    yield from self._interval(clock, previous, frame, frame.time, until)
+                earlier = previous if shows_motion and self._continues else None
             previous = frame
         if clock is None or previous is None or first is None:
             return
+        yield from self._before_shot(previous, None)
         source_end, output_end = self.ends(previous)
         if self._loop and first is not previous:
-            yield from self._interval(clock, previous, first, source_end, output_end, False)
+            yield from self._interval(clock, previous, first, source_end, output_end)
         else:
             for index, now in clock.until(output_end):
                 yield ShowStep(index, previous, held=now > previous.time)
@@ -230,7 +263,7 @@ class Planner:
         self.last_pair = previous, item
 
     def _interval(
-        self, clock: Clock, left: Frame, right: Frame, right_time: Fraction, until: Fraction, cut: bool
+        self, clock: Clock, left: Frame, right: Frame, right_time: Fraction, until: Fraction
     ) -> Iterator[ShowStep | InterpolateStep]:
         slots: list[tuple[int, Fraction]] = []
         length = right_time - left.time
@@ -238,12 +271,31 @@ class Planner:
             t = (now - left.time) / length
             if t <= 0:
                 yield ShowStep(index, left)
-            elif cut:
-                yield ShowStep(index, left if 2 * t < 1 else right, held=True)
             else:
                 slots.append((index, t))
         if slots:
             yield InterpolateStep(left, right, length, tuple(slots))
+
+    def _across_cut(
+        self, clock: Clock, earlier: Frame | None, left: Frame, right: Frame, until: Fraction
+    ) -> Iterator[ShowStep | ExtrapolateStep]:
+        """The frames between two shots. To continue, those of the new shot wait for its second frame."""
+        after_left: list[tuple[int, Fraction]] = []
+        for index, now in clock.until(until):
+            if now <= left.time:
+                yield ShowStep(index, left)
+            elif 2 * now < left.time + right.time:
+                after_left.append((index, now - left.time))
+            else:
+                self._waiting.append((index, right.time - now))
+        yield from _extrapolate(earlier, left, after_left)
+        if not self._continues:
+            yield from self._before_shot(right, None)
+
+    def _before_shot(self, first: Frame, second: Frame | None) -> Iterator[ShowStep | ExtrapolateStep]:
+        """The frames that wait for the second frame of the shot; None if there is none that shows its motion."""
+        waiting, self._waiting = self._waiting, []
+        yield from _extrapolate(second, first, waiting)
 
     # -- cuts and duplicates
 
@@ -310,3 +362,25 @@ class Planner:
         if cut:
             self.cut_times.append(marked.frame.time)
         return marked
+
+
+def _extrapolate(
+    first: Frame | None, second: Frame, slots: list[tuple[int, Fraction]]
+) -> Iterator[ShowStep | ExtrapolateStep]:
+    """Continue the motion from the first frame to the second; hold the second if that is not known or leads too far.
+
+    Args:
+        first: The frame from which the motion leads; None if it is not known.
+        second: The frame to which it leads.
+        slots: The number of each output frame, and its distance from the second frame in seconds.
+    """
+    if not slots:
+        return
+    if first is not None:
+        length = abs(second.time - first.time)
+        distances = tuple((index, seconds / length) for index, seconds in slots)
+        if all(distance <= MAX_EXTRAPOLATION for _, distance in distances):
+            yield ExtrapolateStep(first, second, distances)
+            return
+    for index, _ in slots:
+        yield ShowStep(index, second, held=True)

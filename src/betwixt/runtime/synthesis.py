@@ -250,6 +250,26 @@ class PairSynthesis:
             results = [self._warp(dis.motion_after(float(d))) for d in distances]
         return [frame_from_planes(result, second.video) for result in results]
 
+    def can_continue(self) -> bool:
+        """Whether `move_second` would make sense: DIS finds motion between the two frames, and it is reliable."""
+        return self._dis().can_continue()
+
+    def move_second(self, distances: Sequence[Fraction]) -> list[av.VideoFrame]:
+        """The second frame, moved on along the motion that DIS finds between the two, whatever the model.
+
+        `extrapolate` also blends in the first frame. Here it would show: the second frame comes next, and the
+        brightness of the two may differ (fades, flashes).
+
+        Args:
+            distances: How far after the second frame, each > 0 in intervals.
+        """
+        frames = []
+        for distance in distances:
+            motion = self._dis().motion_after(float(distance))
+            planes_ = self._warp(replace(motion, weight=np.zeros_like(motion.weight)))
+            frames.append(frame_from_planes(planes_, self._second.video))
+        return frames
+
     def _dis(self) -> DISPair:
         with self._lock:
             if self._dis_pair is None:

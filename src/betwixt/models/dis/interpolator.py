@@ -100,6 +100,9 @@ _EXTRAPOLATION_TRUST = 1.0, 0.5
 """After frame 1: the forward-backward error, in pixels, up to which motion is trusted, and the rate at which trust
 falls from there."""
 
+_LEAST_TRUST = 0.65
+"""The mean trust in the motion of a frame from which it is continued at a cut. Below, the new frame looks torn."""
+
 _CURVATURE_TRUST = 3.0, 0.2
 """The same two numbers for the flows that curvatures are computed from."""
 
@@ -259,9 +262,13 @@ class DISPair(MotionPair):
         if self._equal:
             zero = np.zeros((*self._size, 2), np.float32)
             return FrameMotion(zero, zero, np.zeros(self._size, np.float32))
-        trust = _trust(self._error_1, *_EXTRAPOLATION_TRUST)
+        trust = self._trust_1()
         x, y = (float(factor) for factor in self._scale)
         return extrapolate_motion(_scale_vectors(self._motion_at(1.0), self._scale), trust, float(s), (x, y))
+
+    def can_continue(self) -> bool:
+        """Whether there is motion, and it is reliable enough for `motion_after` to be better than frame 1 itself."""
+        return not self._equal and float(self._trust_1().mean()) >= _LEAST_TRUST
 
     def max_displacement(self) -> float:
         """The 99.9th percentile of the motion from frame 0 to frame 1, in pixels of the frame."""
@@ -320,6 +327,10 @@ class DISPair(MotionPair):
         miss = _sample(backward, forward + _grid(*self._size))
         miss += forward
         return _length(_scale_vectors(miss, self._scale))
+
+    def _trust_1(self) -> _Map:
+        """Whether frame 0 shows the points of frame 1, (h, w) in [0, 1]."""
+        return _trust(self._error_1, *_EXTRAPOLATION_TRUST)
 
     def _visibility(self, error: _Map, position: _Map) -> _Map:
         """How likely a frame shows the points at `position`, from their errors in the other frame."""
