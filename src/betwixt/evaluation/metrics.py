@@ -15,6 +15,8 @@
 |              |             | median over frames is reported, where the others report the mean                      |
 | ssimulacra2  | 8-bit       | SSIMULACRA 2.1, a perceptual similarity: 100 is identical, 90 visually lossless, 70   |
 |              |             | high, 50 medium, 30 low quality, without a lower end                                  |
+| xpsnr        | 8-bit       | PSNR of luma, with errors weighted by how well they are seen, from the texture and    |
+|              |             | motion of the true frames around them                                                 |
 | flip         | 8-bit       | FLIP, a perceptual difference; needs flip-evaluator                                   |
 | lpips        | 8-bit       | LPIPS; needs PyTorch and weights that the user provides                               |
 | pulse        | 8-bit       | temporal: by how much sharpness jumps between successive frames, true and new ones,   |
@@ -23,7 +25,8 @@
 |              |             | in code values                                                                        |
 
 "8-bit" means that the prediction is rounded half up to code values 0..255, as a saved image is; the true frame is
-8-bit in any case. Higher is better for PSNR, SSIM and SSIMULACRA 2, nearer to 1 for sharpness, lower for the others.
+8-bit in any case. Higher is better for PSNR, XPSNR, SSIM and SSIMULACRA 2, nearer to 1 for sharpness, lower for the
+others.
 
 The SSIM variants and SSIMULACRA 2 are implemented here because libraries give other figures: scikit-image leaves out
 the border, the papers replicate it; pytorch-msssim pads images with odd sides by zeros; piq and lpips need torchvision.
@@ -32,9 +35,10 @@ References: Wang et al., Image quality assessment: from error visibility to stru
 Wang, Simoncelli, Bovik, Multi-scale structural similarity for image quality assessment, Asilomar 2003 (MS-SSIM); Baker
 et al., A database and evaluation methodology for optical flow, IJCV 2011 (interpolation error); Pech-Pacheco et al.,
 Diatom autofocusing in brightfield microscopy: a comparative study, ICPR 2000 (the variance of the Laplacian); Sneyers,
-SSIMULACRA 2 (see `evaluation.ssimulacra2`); Andersson et al., FLIP: a difference evaluator for alternating images, HPG
-2020; Zhang et al., The unreasonable effectiveness of deep features as a perceptual metric, CVPR 2018 (LPIPS); Lai et
-al., Learning blind video temporal consistency, ECCV 2018 (the warping error that `flicker` follows).
+SSIMULACRA 2 (see `evaluation.ssimulacra2`); Helmrich et al., XPSNR, ICASSP 2020 (see `evaluation.xpsnr`); Andersson et
+al., FLIP: a difference evaluator for alternating images, HPG 2020; Zhang et al., The unreasonable effectiveness of deep
+features as a perceptual metric, CVPR 2018 (LPIPS); Lai et al., Learning blind video temporal consistency, ECCV 2018
+(the warping error that `flicker` follows).
 """
 
 from __future__ import annotations
@@ -53,6 +57,7 @@ from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
 from betwixt.evaluation.ssimulacra2 import downsample2x, ssimulacra2
+from betwixt.evaluation.xpsnr import xpsnr
 from betwixt.machine import import_library
 from betwixt.models.frame_view import Image
 
@@ -304,6 +309,10 @@ def _on_8_bit(score: Callable[[Image8, Image8], float]) -> Callable[[Image, Imag
     return lambda prediction, prediction8, truth: score(prediction8, truth)
 
 
+def _sequence_on_8_bit(score: Callable[[Sequence[Image8], Sequence[Image8]], Sequence[float]]) -> SequenceScore:
+    return lambda frames, truths: score([to_uint8(frame) for frame in frames], truths)
+
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -320,6 +329,7 @@ METRICS: dict[str, Metric] = {
         Metric("ie", "lower", 3, _on_8_bit(ie)),
         Metric("sharpness", "nearer to 1", 3, _on_8_bit(sharpness), aggregation="median"),
         Metric("ssimulacra2", "higher", 2, _on_8_bit(ssimulacra2)),
+        Metric("xpsnr", "higher", 2, score_sequence=_sequence_on_8_bit(xpsnr)),
         Metric("flip", "lower", 4, _on_8_bit(_flip)),
         Metric("lpips", "lower", 4),
         Metric("pulse", "lower", 3, score_sequence=_whole_sequence(pulse)),

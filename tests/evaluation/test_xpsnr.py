@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from betwixt.evaluation.metrics import Image8, select_metrics
+from betwixt.evaluation.xpsnr import xpsnr
+
+
+def grey(values: np.ndarray) -> Image8:  # type: ignore[type-arg]
+    return np.repeat(values[..., None], 3, axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("height", "width"), [(96, 128), (98, 131)])
+def test_flat_frames_that_stand_still_have_the_least_activity(height: int, width: int) -> None:
+    truth = grey(np.full((height, width), 100))
+    _, score, end = xpsnr([truth, truth + 5, truth], [truth] * 3)
+    # The paper's equations 1 to 6 for 8 bits: the weight of a flat block is sqrt(a_pic / 4²), where a_pic = 2048 at
+    # 3840x2160 and grows with the square root of how much smaller the image is.
+    weight = np.sqrt(2048 / np.sqrt(width * height / (3840 * 2160))) / 4
+    assert score == pytest.approx(10 * np.log10(255**2 / (5**2 * weight)), abs=0.01)
+    assert end == 100
+
+
+def test_errors_in_texture_and_motion_weigh_less() -> None:
+    flat = np.full((96, 128), 100)
+    noise = flat + np.random.default_rng(0).integers(-40, 41, flat.shape)
+    scores = []
+    for before, truth in ((flat, flat), (flat + 20, flat), (noise, noise)):
+        scores.append(xpsnr([grey(before), grey(truth + 5)], [grey(before), grey(truth)])[1])
+    still, moving, textured = scores
+    assert still < moving < textured
+
+
+def test_the_frame_before_is_the_samples_first_frame() -> None:
+    (metric,) = select_metrics("xpsnr")
+    assert metric.score_sequence is not None
+    truths = [grey(np.full((96, 128), level)) for level in (100, 120, 140)]
+    made = [t.astype(np.float32) / np.float32(255) for t in (truths[0], truths[1] + 5, truths[2])]
+    assert metric.score_sequence(made, truths)[1] == xpsnr([truths[0], truths[1] + 5], truths[:2])[1]
