@@ -17,6 +17,13 @@ def make_image(step: float, height: int = 32, width: int = 48) -> NDArray[np.uin
     return np.clip(np.stack(waves, axis=-1), 0, 255).astype(np.uint8)
 
 
+def make_bands(height: int, width: int, shift: int = 0) -> NDArray[np.uint8]:
+    """Curved bands in three colours by whole numbers alone, moved to the left by `shift` pixels."""
+    y, x = np.mgrid[0:height, shift : width + shift]
+    bands = np.stack([(3 * x + (c + 1) * y + ((c + 2) * x * x + 3 * y * y) // 97) % 256 for c in range(3)], axis=-1)
+    return (64 + np.minimum(bands, 255 - bands)).astype(np.uint8)
+
+
 def write_image(path: Path, step: float, height: int = 32, width: int = 48) -> None:
     """Write the pattern as an image file."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -107,8 +107,8 @@ def test_pulse_is_zero_for_true_frames_and_one_where_the_variance_halves() -> No
 
 
 def test_unknown_metrics_and_missing_weights_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no metric 'vmaf'"):
-        select_metrics("psnr,vmaf")
+    with pytest.raises(UsageError, match="no metric 'beauty'"):
+        select_metrics("psnr,beauty")
     with pytest.raises(UsageError, match="`lpips_weights`"):
         select_metrics("lpips")
     with pytest.raises(InputError, match="no LPIPS weights"):

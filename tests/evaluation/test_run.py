@@ -109,7 +109,7 @@ def test_a_sheet_shows_the_worst_frames(tmp_path: Path, suffix: str) -> None:
         ({"models": ["nothing"]}, "no model 'nothing'"),
         ({"models": ["rife"]}, "weights of rife"),
         ({"models": ["average", "average"]}, "named twice"),
-        ({"metrics": "vmaf"}, "no metric 'vmaf'"),
+        ({"metrics": "beauty"}, "no metric 'beauty'"),
         ({"limit": 0}, "leaves nothing"),
         ({"every": 0}, "`every=0` is too small"),
         ({"stride": 2}, "`stride` is for"),

@@ -26,7 +26,7 @@ def evaluate(
         str,
         typer.Option(
             help="Of psnr, psnr_float, psnr_y, ssim, ssim_2d, ssim_skimage, ssim_uniform, ms_ssim, ie, sharpness, "
-            "ssimulacra2, xpsnr, flip, lpips, pulse, flicker."
+            "ssimulacra2, xpsnr, flip, lpips, vmaf, pulse, flicker."
         ),
     ] = "psnr,psnr_float,ssim,ie",
     clean: Annotated[

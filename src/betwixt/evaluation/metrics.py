@@ -19,14 +19,15 @@
 |              |             | motion of the true frames around them                                                 |
 | flip         | 8-bit       | FLIP, a perceptual difference; needs flip-evaluator                                   |
 | lpips        | 8-bit       | LPIPS; needs PyTorch and weights that the user provides                               |
+| vmaf         | 8-bit       | VMAF v0.6.1 of luma, 0 to 100, motion included; needs PyTorch and vmaf-torch          |
 | pulse        | 8-bit       | temporal: by how much sharpness jumps between successive frames, true and new ones,   |
 |              |             | beyond what the true sequence does: the mean of abs(log2) of the change; 0 is best    |
 | flicker      | float       | temporal: the change between successive frames that the true motion does not explain, |
 |              |             | in code values                                                                        |
 
 "8-bit" means that the prediction is rounded half up to code values 0..255, as a saved image is; the true frame is
-8-bit in any case. Higher is better for PSNR, XPSNR, SSIM and SSIMULACRA 2, nearer to 1 for sharpness, lower for the
-others.
+8-bit in any case. Higher is better for PSNR, XPSNR, SSIM, SSIMULACRA 2 and VMAF, nearer to 1 for sharpness, lower
+for the others.
 
 The SSIM variants and SSIMULACRA 2 are implemented here because libraries give other figures: scikit-image leaves out
 the border, the papers replicate it; pytorch-msssim pads images with odd sides by zeros; piq and lpips need torchvision.
@@ -270,9 +271,9 @@ def _sample_bilinear(image: NDArray[np.float32], positions: NDArray[np.float32])
     return np.asarray(sampled, np.float32)
 
 
-SequenceScore = Callable[[Sequence[Image], Sequence[Image8]], Sequence[float]]
-"""Scores the frames of a sequence, given a sample in time order (first, predictions.., second) and the true frames at
-the same times. One score for each frame; those of the first and second frame, which are true frames, are not used."""
+SequenceScore = Callable[[Sequence[Image], Sequence[Image8], slice], Sequence[float]]
+"""Scores the predictions of a sample, given its frames in time order (first, predictions.., second), the true frames at
+the same times, and the places of the predictions among them."""
 
 
 @dataclass(frozen=True)
@@ -283,9 +284,11 @@ class Metric:
     better: str  # which scores are better: "higher", "lower" or "nearer to 1"
     digits: int  # the number of decimals to show
     score: Callable[[Image, Image8, Image8], float] | None = None
-    """Scores one prediction, given it as float, as 8-bit, and the true frame; None for a metric of sequences."""
+    """Scores one prediction, given it as float, as 8-bit, and the true frame; None for a metric of sequences, and for
+    lpips until `select_metrics` has read its weights."""
     score_sequence: SequenceScore | None = None
-    """Scores the frames of a sequence, as `SequenceScore` says; None for a metric of single frames."""
+    """Scores the predictions of a sample together; None for a metric of single frames, and for vmaf until
+    `select_metrics` has loaded its library."""
     aggregation: str = "mean"  # what is reported for many frames: their "mean" or their "median"
 
     @property
@@ -300,17 +303,19 @@ class Metric:
         return score if self.better == "lower" else -score
 
 
-def _whole_sequence(score: Callable[[Sequence[Image], Sequence[Image8]], float]) -> SequenceScore:
-    """A score of a whole sequence as that of each of its frames."""
-    return lambda frames, truths: [score(frames, truths)] * len(frames)
+def _of_whole_sample(score: Callable[[Sequence[Image], Sequence[Image8]], float]) -> SequenceScore:
+    """The score of a whole sample as that of each of its predictions."""
+    return lambda frames, truths, new: [score(frames, truths)] * len(frames[new])
 
 
 def _on_8_bit(score: Callable[[Image8, Image8], float]) -> Callable[[Image, Image8, Image8], float]:
     return lambda prediction, prediction8, truth: score(prediction8, truth)
 
 
-def _sequence_on_8_bit(score: Callable[[Sequence[Image8], Sequence[Image8]], Sequence[float]]) -> SequenceScore:
-    return lambda frames, truths: score([to_uint8(frame) for frame in frames], truths)
+def _sequence_on_8_bit(
+    score: Callable[[Sequence[Image8], Sequence[Image8], slice], Sequence[float]],
+) -> SequenceScore:
+    return lambda frames, truths, new: score([to_uint8(frame) for frame in frames], truths, new)
 
 
 METRICS: dict[str, Metric] = {
@@ -332,8 +337,9 @@ METRICS: dict[str, Metric] = {
         Metric("xpsnr", "higher", 2, score_sequence=_sequence_on_8_bit(xpsnr)),
         Metric("flip", "lower", 4, _on_8_bit(_flip)),
         Metric("lpips", "lower", 4),
-        Metric("pulse", "lower", 3, score_sequence=_whole_sequence(pulse)),
-        Metric("flicker", "lower", 3, score_sequence=_whole_sequence(flicker)),
+        Metric("vmaf", "higher", 2),
+        Metric("pulse", "lower", 3, score_sequence=_of_whole_sample(pulse)),
+        Metric("flicker", "lower", 3, score_sequence=_of_whole_sample(flicker)),
     )
 }
 
@@ -360,6 +366,10 @@ def select_metrics(names: str, lpips_weights: Path | None = None) -> list[Metric
             from betwixt.evaluation.lpips import LPIPS
 
             metric = replace(metric, score=_on_8_bit(LPIPS.load(lpips_weights).distance))
+        elif name == "vmaf":
+            from betwixt.evaluation.vmaf import VMAF
+
+            metric = replace(metric, score_sequence=_sequence_on_8_bit(VMAF().score))
         elif metric.score is not None and name in ("flip", "ssim_skimage", "ssim_uniform"):
             blank = np.zeros((16, 16, 3), np.uint8)
             metric.score(blank.astype(np.float32), blank, blank)  # fail now if the library is missing

@@ -310,8 +310,8 @@ def _score_sequence(score: SequenceScore, sample: Sample, images: SampleImages, 
     """The scores of a sample's restored frames, by a metric of sequences."""
     first, second = _to_float(images.first), _to_float(images.second)
     if sample.times == (2.0,):
-        return score([second, *frames], [images.second, *images.truths])[1:]
-    return score([first, *frames, second], [images.first, *images.truths, images.second])[1:-1]
+        return score([second, *frames], [images.second, *images.truths], slice(1, None))
+    return score([first, *frames, second], [images.first, *images.truths, images.second], slice(1, -1))
 
 
 def _to_float(image: Image8) -> Image:

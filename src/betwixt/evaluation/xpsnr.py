@@ -25,10 +25,10 @@ _RATE = 25
 """Frames per second: below 32 the filter compares a frame with one before it, not with two."""
 
 
-def xpsnr(predictions: Sequence[NDArray[np.uint8]], truths: Sequence[NDArray[np.uint8]]) -> list[float]:
-    """The XPSNR in dB of the luma of each frame of a sequence; 100 for identical frames, so that means stay finite.
+def xpsnr(predictions: Sequence[NDArray[np.uint8]], truths: Sequence[NDArray[np.uint8]], new: slice) -> list[float]:
+    """The XPSNR in dB of the luma of the frames `new` of a sequence; 100 for identical frames, for finite means.
 
-    The first frame has none before it, which the filter takes for black: its score means little.
+    The first frame has none before it, which the filter takes for black: its score would mean little.
 
     `predictions` and `truths` are frames at the same times, (H, W, 3), uint8.
 
@@ -54,4 +54,4 @@ def xpsnr(predictions: Sequence[NDArray[np.uint8]], truths: Sequence[NDArray[np.
             source.push(frame)
     for source in inputs:
         source.push(None)
-    return [min(100.0, float(output.pull().metadata["lavfi.xpsnr.xpsnr.y"])) for _ in truths]
+    return [min(100.0, float(output.pull().metadata["lavfi.xpsnr.xpsnr.y"])) for _ in truths][new]
