@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+Image8 = NDArray[np.uint8]
+
 
 def make_image(step: float, height: int = 32, width: int = 48) -> NDArray[np.uint8]:
     """A pattern that has moved by `step` pixels."""

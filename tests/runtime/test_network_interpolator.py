@@ -38,6 +38,15 @@ class Blend(Network):
         return Synthesis((1 - t) * pair[0] + t * pair[1])
 
 
+class Moving(Blend):
+    """A network whose flows are 12 pixels to the right times the difference of the frames' means."""
+
+    def at(self, pair: Any, t: Tensor) -> Synthesis:
+        flow = torch.zeros_like(pair[0][:, :2])
+        flow[:, 0] = 12 * (pair[1].mean() - pair[0].mean())
+        return Synthesis(super().at(pair, t).frame, -t * flow, (1 - t) * flow)
+
+
 def frames(height: int = 21, width: int = 37) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     return tuple(rng.random((height, width, 3), dtype=np.float32) for _ in range(2))  # type: ignore[return-value]
@@ -68,6 +77,20 @@ def test_networks_for_the_middle_frame_recurse() -> None:
     made = network.pairs
     pair.at(0.25)
     assert network.pairs == made
+
+
+@pytest.mark.parametrize("any_time", [True, False])
+@pytest.mark.parametrize("tile", [1, 1 << 20])
+def test_pairs_tell_the_motion_of_the_network(any_time: bool, tile: int) -> None:
+    first, second = np.zeros((400, 450, 3), np.float32), np.full((400, 450, 3), 0.5, np.float32)
+    pair = NetworkInterpolator("moving", Moving(any_time), "cpu", tile=tile).prepare(first, second)
+    for t in (0.5, 0.25):
+        flow = pair.displacement(t)
+        assert flow is not None
+        np.testing.assert_allclose(flow, np.broadcast_to([6, 0], (400, 450, 2)), atol=1e-4)
+    assert (
+        NetworkInterpolator("blend", Blend(any_time), "cpu", tile=tile).prepare(first, second).displacement(0.5) is None
+    )
 
 
 class Local(Blend):
@@ -250,6 +273,16 @@ def test_extrapolating_networks_make_the_next_frame_only() -> None:
             attempt()
     with pytest.raises(BetwixtError, match="only interpolates"):
         NetworkInterpolator("blend", Blend(any_time=True), "cpu").next_frame(first, second)
+
+
+def test_extrapolating_networks_tell_their_motion() -> None:
+    class MovingNext(Moving):
+        extrapolates = True
+
+    first, second = np.zeros((20, 30, 3), np.float32), np.full((20, 30, 3), 0.5, np.float32)
+    flow = NetworkInterpolator("next", MovingNext(any_time=False), "cpu").next_displacement(first, second)
+    assert flow is not None
+    np.testing.assert_allclose(flow, np.broadcast_to([6, 0], (20, 30, 2)), atol=1e-5)
 
 
 def test_ncm_extrapolates() -> None:

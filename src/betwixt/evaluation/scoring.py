@@ -14,6 +14,7 @@ import functools
 import itertools
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -26,7 +27,7 @@ from betwixt.evaluation.log import EvaluationLog
 from betwixt.evaluation.metrics import Image8, Metric, SequenceScore, to_uint8
 from betwixt.evaluation.scores import Evaluation, FrameScores, SkippedSample
 from betwixt.files import write_atomically, write_error
-from betwixt.models.base import Interpolator, check_interpolates
+from betwixt.models.base import Flow, Interpolator, Pair, check_interpolates
 from betwixt.models.baselines.interpolator import Minterpolate
 from betwixt.models.frame_view import Image
 from betwixt.runtime.parallel import map_in_order
@@ -106,21 +107,36 @@ def evaluate(
     return result
 
 
-def restore_samples(
-    model: Model, dataset: Dataset, names: set[str]
-) -> Iterator[tuple[Sample, SampleImages, list[Image]]]:
-    """The images and the restored frames of some samples, for viewing."""
+@dataclass(frozen=True)
+class RestoredSample:
+    """A sample with its restored frames, for viewing."""
+
+    sample: Sample
+    images: SampleImages
+    frames: list[Image]
+    motions: list[Flow | None]  # of each frame, the motion from the first to the second image that it was made with
+
+
+def restore_samples(model: Model, dataset: Dataset, names: set[str]) -> Iterator[RestoredSample]:
+    """Restore some samples."""
     if isinstance(model, Minterpolate):
         runs = {s.run for s in dataset.samples() if s.name in names}
         samples = (s for s in dataset.samples() if s.run in runs)
         for sample, images, frames in _restore_runs(model, samples):
             if sample.name in names and isinstance(images, SampleImages):
-                yield sample, images, frames
+                yield RestoredSample(sample, images, frames, [None] * len(frames))
         return
     for sample in dataset.samples():
         if sample.name in names:
             images = sample.load()
-            yield sample, images, _restore(model, sample, images)
+            pair = _prepare(model, sample, images)
+            motions = [
+                model.next_displacement(_to_float(images.first), _to_float(images.second))
+                if pair is None
+                else pair.displacement(t)
+                for t in sample.times
+            ]
+            yield RestoredSample(sample, images, _restore_from(model, pair, sample, images), motions)
 
 
 def check_model(model: Model, dataset: Dataset) -> None:
@@ -251,11 +267,21 @@ class _Scorer:
 
 def _restore(model: Interpolator, sample: Sample, images: SampleImages) -> list[Image]:
     """The frames at the sample's times."""
-    first, second = _to_float(images.first), _to_float(images.second)
+    return _restore_from(model, _prepare(model, sample, images), sample, images)
+
+
+def _prepare(model: Interpolator, sample: Sample, images: SampleImages) -> Pair | None:
+    """The prepared pair of a sample; None if its frame comes after the second one."""
+    if sample.times == (2.0,):
+        return None
     before, after = (None if image is None else _to_float(image) for image in (images.before, images.after))
-    between = [t for t in sample.times if 0.0 < t < 1.0]
-    pair = model.prepare_between(first, second, before, after) if between else None
-    return [pair.at(t) if pair is not None and t in between else model.next_frame(first, second) for t in sample.times]
+    return model.prepare_between(_to_float(images.first), _to_float(images.second), before, after)
+
+
+def _restore_from(model: Interpolator, pair: Pair | None, sample: Sample, images: SampleImages) -> list[Image]:
+    if pair is None:
+        return [model.next_frame(_to_float(images.first), _to_float(images.second))]
+    return [pair.at(t) for t in sample.times]
 
 
 def _restore_runs(

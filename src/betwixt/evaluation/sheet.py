@@ -1,14 +1,18 @@
 """A contact sheet of the frames that a model restored worst, as one .html (images embedded) or .png file.
 
-One row for each frame: first, second, truth, restored, error (the absolute difference, times 4), and the motion from
-the first to the second frame in the Middlebury colour code: the model's own flow if it has one, otherwise DIS flow.
+Two lines for each frame:
+
+- whole, wide ones downscaled: first, second, truth, restored, error (the absolute difference, times 4), and the motion
+  from the first to the second frame that the model made it with, in the Middlebury colour code;
+- at their true size, pixel by pixel: 256x256 of first, second, truth, restored and error around the worst place, which
+  is framed in the error image above.
 """
 
 from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,20 +26,25 @@ from betwixt.errors import UsageError
 from betwixt.evaluation.datasets import Dataset
 from betwixt.evaluation.metrics import METRICS, Image8, to_uint8
 from betwixt.evaluation.scores import Evaluation
-from betwixt.evaluation.scoring import Model, restore_samples
+from betwixt.evaluation.scoring import Model, RestoredSample, restore_samples
 from betwixt.files import write_atomically
-from betwixt.models.base import Interpolator, MotionPair
+from betwixt.models.base import Flow
 
-_COLUMNS = ("first", "second", "truth", "restored", "error x 4", "motion")
+_COLUMNS = ("first", "second", "truth", "restored", "error x 4")
 _ERROR_GAIN = 4
 _MAX_WIDTH = 480
 """Wider images are downscaled to this width."""
+_CROP = 256
+"""The side of the crops, which are never scaled."""
+_DEFECT = 32
+"""The worst place is the square of this side with the largest mean error."""
 
 
 @dataclass(frozen=True)
 class _Row:
     title: str
-    images: list[Image8]
+    frames: dict[str, Image8]  # by caption; smaller than the frames if these are wide
+    crops: dict[str, Image8]  # by caption, at 1:1; none if the frames are no larger than a crop
 
 
 def write_sheet(
@@ -51,18 +60,11 @@ def write_sheet(
     worst = sorted(evaluation.rows, key=lambda row: METRICS[metric].badness(row.scores[metric]), reverse=True)[:count]
     ranks = {(row.sample, row.t): rank for rank, row in enumerate(worst)}
     rows: dict[int, _Row] = {}
-    for sample, images, frames in restore_samples(model, dataset, {row.sample for row in worst}):
-        motion = _motion_image(model, images.first, images.second)
-        for t, frame, truth in zip(sample.times, frames, images.truths, strict=True):
-            rank = ranks.get((sample.name, t))
-            if rank is None:
-                continue
-            frame8 = to_uint8(frame)
-            error = np.clip(np.abs(frame8.astype(np.int16) - truth) * _ERROR_GAIN, 0, 255).astype(np.uint8)
-            scores = "  ".join(f"{name} {value:.{METRICS[name].digits}f}" for name, value in worst[rank].scores.items())
-            title = f"{rank + 1}. {sample.name}  t = {t:g}  {scores}"
-            columns = [images.first, images.second, truth, frame8, error, motion]
-            rows[rank] = _Row(title, [_resize_to_width(image, min(image.shape[1], _MAX_WIDTH)) for image in columns])
+    for restored in restore_samples(model, dataset, {row.sample for row in worst}):
+        for number, t in enumerate(restored.sample.times):
+            rank = ranks.get((restored.sample.name, t))
+            if rank is not None:
+                rows[rank] = _make_row(restored, number, rank, worst[rank].scores)
     ordered = [rows[rank] for rank in sorted(rows)]
     heading = (
         f"{evaluation.model} on {evaluation.dataset}: the {len(ordered)} worst of {len(evaluation.rows)} by {metric}"
@@ -80,19 +82,47 @@ def check_sheet_path(path: Path) -> None:
         raise UsageError(f"A sheet is an HTML page or an image: end {path} in .html or .png.")
 
 
-def _motion_image(model: Model, first: Image8, second: Image8) -> Image8:
-    """The motion from the first to the second frame, in colours."""
-    if isinstance(model, Interpolator):
-        pair = model.prepare(*(np.asarray(x, np.float32) / np.float32(255) for x in (first, second)))
-        if isinstance(pair, MotionPair):
-            height, width = first.shape[:2]
-            flow = cv2.resize(pair.motion(0.5).displacement(), (width, height), interpolation=cv2.INTER_LINEAR)
-            return _flow_to_colours(flow.astype(np.float32))
-    if min(first.shape[:2]) < 16:
-        return np.full_like(first, 255)  # too small for DIS
-    grey = [cv2.cvtColor(x, cv2.COLOR_RGB2GRAY) for x in (first, second)]
-    dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return _flow_to_colours(dis.calc(grey[0], grey[1], None))
+def _make_row(restored: RestoredSample, number: int, rank: int, scores: Mapping[str, float]) -> _Row:
+    """The row of one restored frame of a sample."""
+    images, truth, frame = restored.images, restored.images.truths[number], to_uint8(restored.frames[number])
+    difference = np.abs(frame.astype(np.int16) - truth).astype(np.uint8)
+    error = np.minimum(difference.astype(np.int16) * _ERROR_GAIN, 255).astype(np.uint8)
+    columns = [images.first, images.second, truth, frame, error]
+    left, top, right, bottom = _worst_place(difference)
+    crops: dict[str, Image8] = {}
+    if max(truth.shape[:2]) > _CROP:
+        captions = (f"{column}, 1:1 at {left}, {top}" for column in _COLUMNS)
+        crops = {c: image[top:bottom, left:right] for c, image in zip(captions, columns, strict=True)}
+        columns[-1] = error.copy()
+        thickness = max(1, round(2 * truth.shape[1] / _MAX_WIDTH))
+        for colour, width in (((255, 255, 255), 3 * thickness), ((255, 0, 0), thickness)):
+            cv2.rectangle(columns[-1], (left, top), (right - 1, bottom - 1), colour, width)
+    columns = [_resize_to_width(image, min(image.shape[1], _MAX_WIDTH)) for image in columns]
+    motion, caption = _motion_image(restored.motions[number], columns[0].shape)
+    text = "  ".join(f"{name} {value:.{METRICS[name].digits}f}" for name, value in scores.items())
+    title = f"{rank + 1}. {restored.sample.name}  t = {restored.sample.times[number]:g}  {text}"
+    return _Row(title, {**dict(zip(_COLUMNS, columns, strict=True)), caption: motion}, crops)
+
+
+def _worst_place(difference: Image8) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of the crop around the largest local error, within the image."""
+    height, width = difference.shape[:2]
+    side = min(_DEFECT, height, width)
+    means: Any = cv2.blur(difference.mean(axis=2, dtype=np.float32), (side, side), borderType=cv2.BORDER_CONSTANT)
+    y, x = np.unravel_index(int(means.argmax()), means.shape)
+    left, top = (
+        min(max(int(centre) - _CROP // 2, 0), max(length - _CROP, 0)) for centre, length in ((x, width), (y, height))
+    )
+    return left, top, min(left + _CROP, width), min(top + _CROP, height)
+
+
+def _motion_image(flow: Flow | None, shape: tuple[int, ...]) -> tuple[Image8, str]:
+    """A motion (h, w, 2) in colours, as an image of `shape`, and its caption."""
+    if flow is None:
+        return np.full(shape, 255, np.uint8), "no motion"
+    length = np.hypot(flow[..., 0], flow[..., 1])
+    colours = cv2.resize(_flow_to_colours(flow), (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
+    return np.asarray(colours, np.uint8), f"motion, up to {float(length.max()):.1f} px"
 
 
 @lru_cache(maxsize=1)
@@ -108,7 +138,7 @@ def _colour_wheel() -> NDArray[np.float64]:
 
 
 def _flow_to_colours(flow: NDArray[np.float32]) -> Image8:
-    """A flow (H, W, 2), pixels, in the Middlebury colour code: the hue is the direction, the saturation the length."""
+    """A flow (h, w, 2), pixels, in the Middlebury colour code: the hue is the direction, the saturation the length."""
     length = np.hypot(flow[..., 0], flow[..., 1]).astype(np.float64)
     saturation = np.nan_to_num(length / max(float(length.max()), 1e-6))[..., None]
     wheel = _colour_wheel()
@@ -135,16 +165,14 @@ def _encode_png(image: Image8) -> bytes:
 def _render_html(heading: str, summary: str, rows: Sequence[_Row]) -> bytes:
     body = []
     for row in rows:
-        cells = "".join(
-            f'<figure><img src="data:image/png;base64,{base64.b64encode(_encode_png(image)).decode()}" alt="{column}">'
-            f"<figcaption>{column}</figcaption></figure>"
-            for column, image in zip(_COLUMNS, row.images, strict=True)
-        )
-        body.append(f"<h2>{html.escape(row.title)}</h2><div>{cells}</div>")
+        body.append(f"<h2>{html.escape(row.title)}</h2><div>{_figures(row.frames)}</div>")
+        if row.crops:
+            body.append(f"<div class=crops>{_figures(row.crops)}</div>")
     style = (
         "body{font:14px sans-serif;margin:24px;background:#fff;color:#222}h1{font-size:20px}h2{font-size:14px;"
         "font-weight:600;margin:24px 0 6px}div{display:flex;flex-wrap:wrap;gap:8px}figure{margin:0;flex:1 1 240px;"
-        "max-width:480px}img{width:100%;display:block}figcaption{color:#666;font-size:12px}"
+        "max-width:480px}img{width:100%;height:auto;display:block}figcaption{color:#666;font-size:12px}"
+        ".crops{margin-top:8px}.crops figure{flex:none}.crops img{width:auto;max-width:none}"
     )
     page = (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(heading)}</title><style>{style}</style>"
@@ -153,22 +181,43 @@ def _render_html(heading: str, summary: str, rows: Sequence[_Row]) -> bytes:
     return page.encode("utf-8", "replace")
 
 
+def _figures(images: Mapping[str, Image8]) -> str:
+    """Images and their captions as HTML."""
+    return "".join(
+        f'<figure><img src="data:image/png;base64,{base64.b64encode(_encode_png(image)).decode()}" '
+        f'width={image.shape[1]} height={image.shape[0]} alt="{caption}"><figcaption>{caption}</figcaption></figure>'
+        for caption, image in images.items()
+    )
+
+
 def _render_png(heading: str, summary: str, rows: Sequence[_Row]) -> bytes:
-    gap, line = 8, 22
-    cell = min(max((image.shape[1] for row in rows for image in row.images), default=200), 320)
-    width = gap + len(_COLUMNS) * (cell + gap)
-    parts: list[Image8] = [_draw_text(heading, width, line + 6, 0.6), _draw_text(summary, width, line, 0.45)]
+    cell = min(max((image.shape[1] for row in rows for image in row.frames.values()), default=200), 320)
+    width = _GAP + (len(_COLUMNS) + 1) * (cell + _GAP)
+    parts: list[Image8] = [_draw_text(heading, width, _LINE + 6, 0.6), _draw_text(summary, width, _LINE, 0.45)]
     for row in rows:
-        parts.append(_draw_text(row.title, width, line, 0.45))
-        images = [_resize_to_width(image, cell) for image in row.images]
-        height = max(image.shape[0] for image in images)
-        strip = np.full((height + line, width, 3), 255, np.uint8)
-        for number, (column, image) in enumerate(zip(_COLUMNS, images, strict=True)):
-            left = gap + number * (cell + gap)
-            strip[: image.shape[0], left : left + cell] = image
-            strip[height:, left : left + cell] = _draw_text(column, cell, line, 0.4)
-        parts.append(strip)
+        parts.append(_draw_text(row.title, width, _LINE, 0.45))
+        parts.append(
+            _draw_images(
+                {c: _resize_to_width(image, min(image.shape[1], cell)) for c, image in row.frames.items()}, cell, width
+            )
+        )
+        if row.crops:
+            parts.append(_draw_images(row.crops, cell, width))
     return _encode_png(np.concatenate(parts))
+
+
+_GAP, _LINE = 8, 22
+
+
+def _draw_images(images: Mapping[str, Image8], cell: int, width: int) -> Image8:
+    """Images in cells beside each other, with captions below."""
+    height = max(image.shape[0] for image in images.values())
+    strip = np.full((height + _LINE, width, 3), 255, np.uint8)
+    for number, (caption, image) in enumerate(images.items()):
+        left = _GAP + number * (cell + _GAP)
+        strip[: image.shape[0], left : left + image.shape[1]] = image
+        strip[height:, left : left + cell] = _draw_text(caption, cell, _LINE, 0.4)
+    return strip
 
 
 def _draw_text(text: str, width: int, height: int, size: float) -> Image8:

@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
 from betwixt.layers.motion import FrameMotion
@@ -32,6 +33,9 @@ from betwixt.models.references import resolve
 
 if TYPE_CHECKING:
     from betwixt.layers.label_maps import LabelMapPair
+
+Flow = NDArray[np.float32]
+"""(h, w, 2): the motion of each pixel, (x, y) in pixels."""
 
 _EXTRAPOLATOR = "betwixt.models.dis.interpolator:DIS"
 """The model that extrapolates for models that only interpolate."""
@@ -43,6 +47,12 @@ class Pair(ABC):
     @abstractmethod
     def at(self, t: float) -> Image:
         """The frame at time `t`, 0 < t < 1: (H, W, 3) RGB float32 in [0, 1]."""
+
+    def displacement(self, t: float) -> Flow | None:
+        """The motion from frame 0 to frame 1 that the frame at `t` is made with, at its pixels: (h, w, 2) in pixels of
+        the frame, h <= H, w <= W; None if the model has none or does not tell it.
+        """
+        return None
 
     def with_neighbours(self, before: Pair | None, after: Pair | None, spans: tuple[float, float] = (1.0, 1.0)) -> Pair:
         """This pair with curved paths, estimated from the neighbouring pairs; itself if it knows only straight ones.
@@ -61,6 +71,10 @@ class MotionPair(Pair):
     @abstractmethod
     def motion(self, t: float) -> FrameMotion:
         """The motion at time `t`, 0 < t < 1."""
+
+    def displacement(self, t: float) -> Flow | None:
+        """The motion from frame 0 to frame 1; of two motions, their weighted mean."""
+        return self.motion(t).displacement()
 
 
 class PairBatch:
@@ -133,6 +147,10 @@ class Interpolator(ABC):
             UsageError: if the model only interpolates (see `extrapolates`).
         """
         raise UsageError(f"The model {self.name} only interpolates: choose one that extrapolates.")
+
+    def next_displacement(self, first: Image, second: Image) -> Flow | None:
+        """The motion between two frames that `next_frame` uses, as `Pair.displacement` gives it."""
+        return self.prepare(first, second).displacement(2.0)
 
     def frames_after(self, first: Image, second: Image, steps: int) -> Iterator[Image]:
         """The `steps` frames after two images (H, W, 3), as `extrapolate` describes."""

@@ -14,7 +14,7 @@ made it. A network for the frame after the second makes that frame only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -29,7 +29,7 @@ from betwixt.backends.torch import choose_device, precision_context
 from betwixt.errors import UsageError
 from betwixt.layers.label_maps import LabelMapPair
 from betwixt.layers.warp import backward_warp
-from betwixt.models.base import Interpolator, Pair, PairBatch, check_interpolates, masks_unsupported
+from betwixt.models.base import Flow, Interpolator, Pair, PairBatch, check_interpolates, masks_unsupported
 from betwixt.models.frame_view import Image
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 
@@ -38,6 +38,9 @@ FindMasks = Callable[[NDArray[np.uint8], NDArray[np.uint8]], LabelMapPair]
 
 _RECURSIONS = 5
 """Recursions of networks for t = 1/2: times are rounded to multiples of 2^-5."""
+
+_FIRST, _SECOND = Fraction(0), Fraction(1)
+"""The times of the two frames."""
 
 _TILE_PIXELS = 4096 * 2304
 """The most pixels of a tile: frames up to 4K are made whole."""
@@ -127,6 +130,12 @@ class NetworkInterpolator(Interpolator):
         if not self.extrapolates:
             return super().next_frame(first, second)
         return self._prepare(first, second, None).at(2.0)
+
+    def next_displacement(self, first: Image, second: Image) -> Flow | None:
+        """The motion between two frames that `next_frame` uses."""
+        if not self.extrapolates:
+            return super().next_displacement(first, second)
+        return self._prepare(first, second, None).displacement(2.0)
 
     def _masks_of(self, first: Image, second: Image, masks: LabelMapPair | None) -> LabelMapPair | None:
         """The masks of two frames, given or found; None if the network takes none."""
@@ -245,16 +254,25 @@ class _TiledPair(Pair):
         self._tiles, self._size = tiles, size
 
     def at(self, t: float) -> Image:
-        """The frame at `t`; in the overlaps the weight of a tile falls towards its edge."""
-        total = np.zeros((*self._size, 3), np.float32)
+        """The frame at `t`."""
+        return self._blend(3, (pair.at(t) for _, pair in self._tiles))
+
+    def displacement(self, t: float) -> Flow | None:
+        """The motion of the tiles."""
+        flows = [flow for _, pair in self._tiles if (flow := pair.displacement(t)) is not None]
+        return self._blend(2, flows) if flows else None
+
+    def _blend(self, channels: int, maps: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Maps (h, w, C) of the tiles as one; in the overlaps the weight of a tile falls towards its edge."""
+        total = np.zeros((*self._size, channels), np.float32)
         weights = np.zeros((*self._size, 1), np.float32)
-        for (rows, columns), pair in self._tiles:
+        for ((rows, columns), _), values in zip(self._tiles, maps, strict=True):
             vertical, horizontal = (
                 _tile_weights(part.stop - part.start, part.start > 0, part.stop < length)
                 for part, length in zip((rows, columns), self._size, strict=True)
             )
             weight = (vertical[:, None] * horizontal)[..., None]
-            total[rows, columns] += weight * pair.at(t)
+            total[rows, columns] += weight * values
             weights[rows, columns] += weight
         total /= weights
         return total
@@ -305,10 +323,10 @@ class _NetworkPair(Pair):
         masks: MaskPair | None,
     ) -> None:
         self._owner, self._size = owner, size
-        self._frames = {Fraction(0): first, Fraction(1): second}
+        self._frames = {_FIRST: first, _SECOND: second}
         self._label_count = 0 if masks is None else masks.count
-        self._labels = {} if masks is None else {Fraction(0): masks.labels0, Fraction(1): masks.labels1}
-        self._prepared = {(Fraction(0), Fraction(1)): self._prepare(Fraction(0), Fraction(1))}
+        self._labels = {} if masks is None else {_FIRST: masks.labels0, _SECOND: masks.labels1}
+        self._prepared = {(_FIRST, _SECOND): self._prepare(_FIRST, _SECOND)}
 
     def _prepare(self, start: Fraction, end: Fraction) -> Any:
         """What the network computes from the frames at two times."""
@@ -324,36 +342,61 @@ class _NetworkPair(Pair):
 
     def frames(self, t: float) -> list[Image]:
         """The frame at `t` of every sample of the batch."""
-        network = self._owner.network
-        direct = network.any_time or network.extrapolates
-        frames = self._synthesize(Fraction(0), Fraction(1), t).frame if direct else self._recurse(t)
+        frames = self._synthesize(_FIRST, _SECOND, t).frame if self._is_direct else self._middle(*self._enclose(t))
+        return list(self._to_images(frames.clamp(0, 1)))
+
+    def displacement(self, t: float) -> Flow | None:
+        """The motion that the network found between the two frames; by recursion, between the two frames that frame t
+        is in the middle of, as if it went on over the whole interval.
+        """
+        start, end = (_FIRST, _SECOND) if self._is_direct else self._enclose(t)
+        synthesis = self._synthesize(start, end, t if self._is_direct else 0.5)
+        if synthesis.flow_t0 is None or synthesis.flow_t1 is None:
+            return None
+        flow = (synthesis.flow_t1.float() - synthesis.flow_t0.float()) / float(end - start)
+        displacement: Flow = self._to_images(flow)[0]
+        return displacement
+
+    @property
+    def _is_direct(self) -> bool:
+        """Whether the network makes any frame that it is asked for from the two frames, without recursion."""
+        return self._owner.network.any_time or self._owner.network.extrapolates
+
+    def _to_images(self, maps: Tensor) -> NDArray[np.float32]:
+        """(N, C, H', W') as (N, H, W, C) float32, without the padding."""
         height, width = self._size
-        images = frames[:, :, :height, :width].float().clamp(0, 1).permute(0, 2, 3, 1)
-        return list(np.ascontiguousarray(images.cpu().numpy()))
+        cropped = maps[:, :, :height, :width].float().permute(0, 2, 3, 1)
+        return np.ascontiguousarray(cropped.cpu().numpy())
 
     def _synthesize(self, start: Fraction, end: Fraction, t: float) -> Synthesis:
         """The frame at the part `t` of the way from `start` to `end`."""
         owner = self._owner
         if (start, end) not in self._prepared:
             # A prepared pair can be large: besides that of the outer frames, only the current one is kept.
-            self._prepared = {key: pair for key, pair in self._prepared.items() if key == (Fraction(0), Fraction(1))}
+            self._prepared = {key: pair for key, pair in self._prepared.items() if key == (_FIRST, _SECOND)}
             self._prepared[start, end] = self._prepare(start, end)
         times = torch.full((len(self._frames[start]), 1, 1, 1), t, device=owner.device)
         synthesis: Synthesis = owner.run(owner.network.at, self._prepared[start, end], times)
         return synthesis
 
-    def _recurse(self, t: float) -> Tensor:
-        """The frame at the multiple of 1/32 nearest to `t`, by halving intervals; intermediate frames are kept."""
+    def _enclose(self, t: float) -> tuple[Fraction, Fraction]:
+        """The times of two frames, in the middle of which is the multiple of 1/32 nearest to `t`; both frames are made,
+        by halving intervals.
+        """
         steps = 2**_RECURSIONS
         target = Fraction(min(max(round(t * steps), 1), steps - 1), steps)
-        start, end = Fraction(0), Fraction(1)
-        while True:
-            middle = (start + end) / 2
-            if middle not in self._frames:
-                synthesis = self._synthesize(start, end, 0.5)
-                self._frames[middle] = synthesis.frame.float().clamp(0, 1)
-                if self._labels:
-                    self._labels[middle] = _warp_labels(self._labels[start], self._labels[end], synthesis)
-            if middle == target:
-                return self._frames[middle]
+        start, end = _FIRST, _SECOND
+        while (middle := (start + end) / 2) != target:
+            self._middle(start, end)
             start, end = (middle, end) if target > middle else (start, middle)
+        return start, end
+
+    def _middle(self, start: Fraction, end: Fraction) -> Tensor:
+        """The frame halfway between two others, which is kept."""
+        middle = (start + end) / 2
+        if middle not in self._frames:
+            synthesis = self._synthesize(start, end, 0.5)
+            self._frames[middle] = synthesis.frame.float().clamp(0, 1)
+            if self._labels:
+                self._labels[middle] = _warp_labels(self._labels[start], self._labels[end], synthesis)
+        return self._frames[middle]

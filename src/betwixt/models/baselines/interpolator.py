@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.models.base import Interpolator, Pair
+from betwixt.models.base import Flow, Interpolator, Pair
 from betwixt.models.frame_view import Image
 
 
@@ -78,6 +78,10 @@ class _MidpointPair(Pair):
         for frame, flow in warps:
             total += self._warp(frame, flow)
         return (total / np.float32(2 * 255)).astype(np.float32)
+
+    def displacement(self, t: float) -> Flow | None:
+        """The sum of the two warps' parts of the flows; as an extrapolation, F10 turned round."""
+        return np.asarray(-self._flow_10 if t > 1 else (1 - t) * self._flow_01 - t * self._flow_10, np.float32)
 
     def extrapolate(self) -> Image:
         """Frame 1 warped by F10."""
