@@ -58,28 +58,30 @@ def test_motion_goes_on_on_both_sides_of_a_cut(tmp_path, pixel_format):
 
 
 def test_other_frames_do_not_depend_on_it(tmp_path):
-    source = make_clip(tmp_path / "in.mkv", frames=20, cuts=(10,), size=SIZE)
-    _, continued = convert(source, tmp_path / "a.mkv", factor=4)
-    summary, held = convert(source, tmp_path / "b.mkv", factor=4, at_cuts="hold")
+    source = make_clip(tmp_path / "in.mkv", frames=8, cuts=(4,), size=SIZE)
+    options = {"factor": 4, "scene_cuts": list_cuts(tmp_path, 4)}
+    _, continued = convert(source, tmp_path / "a.mkv", **options)
+    summary, held = convert(source, tmp_path / "b.mkv", at_cuts="hold", **options)
     assert summary.held == 6
     assert not any("continue" in note for note in summary.notes)
     differing = [k for k, (a, b) in enumerate(zip(continued, held, strict=True)) if not frames_equal(a, b)]
-    assert differing == [37, 38, 39]
+    assert differing == [13, 14, 15]
     before = [frame.video for frame in read_frames(source)]
-    assert all(frames_equal(held[k], before[nearest]) for k, nearest in ((37, 9), (38, 10), (39, 10)))
+    assert all(frames_equal(held[k], before[nearest]) for k, nearest in ((13, 3), (14, 4), (15, 4)))
 
 
 def test_frames_beyond_the_cut_are_never_used(tmp_path):
-    options = {"factor": 4, "scene_cuts": list_cuts(tmp_path, 10)}
-    source = make_clip(tmp_path / "in.mkv", frames=20, cuts=(10,), size=SIZE)
-    other_end = make_clip(tmp_path / "other-end.mkv", frames=20, cuts=(10, 10), size=SIZE)
-    other_start = make_clip(tmp_path / "other-start.mkv", frames=20, cuts=(0, 10), size=SIZE)
+    options = {"factor": 4, "scene_cuts": list_cuts(tmp_path, 4)}
+    source = make_clip(tmp_path / "in.mkv", frames=8, cuts=(4,), size=SIZE)
+    other_end = make_clip(tmp_path / "other-end.mkv", frames=8, cuts=(4, 4), size=SIZE)
+    other_start = make_clip(tmp_path / "other-start.mkv", frames=8, cuts=(0, 4), size=SIZE)
     _, frames = convert(source, tmp_path / "a.mkv", **options)
     _, with_other_end = convert(other_end, tmp_path / "b.mkv", **options)
-    assert all(frames_equal(a, b) for a, b in zip(frames[:38], with_other_end[:38], strict=True))
-    assert not frames_equal(frames[38], with_other_end[38])
+    assert all(frames_equal(a, b) for a, b in zip(frames[:14], with_other_end[:14], strict=True))
+    assert not frames_equal(frames[14], with_other_end[14])
     _, with_other_start = convert(other_start, tmp_path / "c.mkv", **options)
-    assert all(frames_equal(a, b) for a, b in zip(with_other_end[38:], with_other_start[38:], strict=True))
+    assert not frames_equal(with_other_end[13], with_other_start[13])
+    assert all(frames_equal(a, b) for a, b in zip(with_other_end[14:], with_other_start[14:], strict=True))
 
 
 def test_a_shot_of_one_frame_is_held(tmp_path):
@@ -109,9 +111,7 @@ def test_distances_are_those_of_variable_times(tmp_path):
 
 def test_motion_is_not_continued_for_longer_than_the_interval_it_was_seen_in(tmp_path):
     times = [Fraction(n, 1000) for n in (0, 40, 80, 280, 320, 360)]
-    source = make_clip(
-        tmp_path / "in.mkv", frames=6, times=times, tick=Fraction(1, 1000), size=SIZE, cuts=(3,)
-    )  # fmt: skip
+    source = make_clip(tmp_path / "in.mkv", frames=6, times=times, tick=Fraction(1, 1000), size=SIZE, cuts=(3,))
     summary, after = convert(source, tmp_path / "out.mkv", fps=100, scene_cuts=list_cuts(tmp_path, 3))
     before = [frame.video for frame in read_frames(source)]
     assert all(frames_equal(after[k], before[2 if k < 18 else 3]) for k in range(9, 28))
@@ -171,11 +171,12 @@ def test_where_nothing_moves_frames_are_held(tmp_path):
 
 
 def test_every_model_continues_the_motion_that_dis_finds(tmp_path):
-    source = make_clip(tmp_path / "in.mkv", frames=20, cuts=(10,), size=SIZE)
-    _, by_dis = convert(source, tmp_path / "dis.mkv", factor=4)
-    _, by_average = convert(source, tmp_path / "average.mkv", factor=4, model="average")
-    assert all(frames_equal(by_dis[k], by_average[k]) for k in (37, 38, 39))
-    assert not frames_equal(by_dis[33], by_average[33])
+    source = make_clip(tmp_path / "in.mkv", frames=8, cuts=(4,), size=SIZE)
+    options = {"factor": 4, "scene_cuts": list_cuts(tmp_path, 4)}
+    _, by_dis = convert(source, tmp_path / "dis.mkv", **options)
+    _, by_average = convert(source, tmp_path / "average.mkv", model="average", **options)
+    assert all(frames_equal(by_dis[k], by_average[k]) for k in (13, 14, 15))
+    assert not frames_equal(by_dis[10], by_average[10])
 
 
 def test_threads_and_interruptions_do_not_change_the_result(tmp_path, monkeypatch):
