@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from betwixt.cli.main import run as cli
-from betwixt.errors import BetwixtError, UsageError
+from betwixt.errors import BetwixtError, InputError, UsageError
 from betwixt.evaluation.benchmark import BenchmarkRequest, run_benchmark
 from betwixt.evaluation.cost import count_flops, count_parameters, measure_cost, parse_size
-from betwixt.evaluation.plot import PlotPoint, draw_plot
+from betwixt.evaluation.plot import PlotPoint, draw_plot, read_quality
 from betwixt.models.registry import MODELS
 from clips import make_clip
 from parity import counts
@@ -144,6 +144,15 @@ def test_sizes_are_parsed() -> None:
     assert parse_size("1920x1080") == (1920, 1080)
     with pytest.raises(UsageError):
         parse_size("1920*1080")
+
+
+def test_plots_find_medians_by_the_metrics_name(tmp_path: Path) -> None:
+    path = tmp_path / "quality.csv"
+    path.write_text("model,dataset,options,psnr,sharpness_median\ndis,ucf101,,34.9,0.64\ndis,ucf101,every 2,35,0.7\n")
+    assert read_quality(path, "ucf101", "sharpness") == {"dis": 0.64}
+    assert read_quality(path, "ucf101", "psnr") == {"dis": 34.9}
+    with pytest.raises(InputError, match="no ssim on ucf101"):
+        read_quality(path, "ucf101", "ssim")
 
 
 def test_plots_are_reproducible(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from betwixt.errors import InputError, UsageError
+from betwixt.evaluation.metrics import METRICS
 from betwixt.evaluation.report import read_table
 from betwixt.files import write_atomically
 from betwixt.machine import require_matplotlib
@@ -31,13 +32,14 @@ def read_quality(path: Path, dataset: str, metric: str) -> dict[str, float]:
     """
     if not path.exists():
         raise InputError(f"{path} cannot be read: there is no such file.")
+    column = METRICS[metric].column if metric in METRICS else metric
     scores = {}
     for row in read_table(path, ())[1]:
-        if row.get("dataset") == dataset and not row.get("options") and row.get(metric):
+        if row.get("dataset") == dataset and not row.get("options") and row.get(column):
             try:
-                scores[row["model"]] = float(row[metric])
+                scores[row["model"]] = float(row[column])
             except (KeyError, ValueError):
-                raise InputError(f"{path} has a score that is not a number: {row[metric]}.") from None
+                raise InputError(f"{path} has a score that is not a number: {row[column]}.") from None
     if not scores:
         raise InputError(
             f"{path} has no {metric} on {dataset}: run betwixt evaluate first and record its scores there."

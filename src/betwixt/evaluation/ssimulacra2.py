@@ -31,16 +31,18 @@ _Image = NDArray[np.float32]
 _SCALES = 6
 _MIN_SIDE = 8
 
-_ABSORBANCE = np.array(
+_BIAS = 0.0037930732552754493
+_RGB_TO_CONES = np.array(
     [
-        [0.30, 0.622, 0.078],
-        [0.23, 0.692, 0.078],
-        [0.24342268924547819, 0.20476744424496821, 0.5518098665095536],
+        [0.30, 0.622, 0.078, _BIAS],
+        [0.23, 0.692, 0.078, _BIAS],
+        [0.24342268924547819, 0.20476744424496821, 0.5518098665095536, _BIAS],
     ],
     np.float32,
 )
-"""How strongly the three kinds of cones absorb linear red, green and blue (JPEG XL's XYB)."""
-_BIAS = 0.0037930732552754493
+"""How strongly the three kinds of cones absorb linear red, green and blue, and what is added (JPEG XL's XYB)."""
+_CONES_TO_XYB = np.array([[7, -7, 0, 0.42], [0.5, 0.5, 0, 0.01 - np.cbrt(_BIAS)], [-0.5, -0.5, 1, 0.55]], np.float32)
+"""X, Y and B - Y, each scaled and shifted to lie within 0 to 1, from the cube roots of what the cones absorb."""
 
 _TAPS = (0.00941436781, 0.0360111147, 0.109335373, 0.212928592, 0.264621105)
 """Half of the window, from its end to its middle: the sum of three cosines that approximates a Gaussian of sigma 1.5
@@ -104,11 +106,9 @@ def _linear_light() -> _Image:
 
 
 def _xyb(linear: _Image) -> _Image:
-    """An image in linear light as X, Y and B - Y, each scaled and shifted to lie within 0 to 1."""
-    absorbed = np.maximum(linear @ _ABSORBANCE.T + np.float32(_BIAS), 0)
-    long, middle, short = np.moveaxis(np.cbrt(absorbed) - np.float32(np.cbrt(_BIAS)), -1, 0)
-    x, y = (long - middle) / 2, (long + middle) / 2
-    return np.stack([14 * x + np.float32(0.42), y + np.float32(0.01), short - y + np.float32(0.55)], axis=-1)
+    """An image in linear light as X, Y and B - Y."""
+    cones = cv2.transform(linear, _RGB_TO_CONES)
+    return np.asarray(cv2.transform(np.cbrt(cones), _CONES_TO_XYB), np.float32)
 
 
 def downsample2x(image: NDArray[Any]) -> NDArray[Any]:
@@ -126,10 +126,11 @@ def _norms(truth: _Image, prediction: _Image) -> NDArray[np.float64]:
     covariance = _blur(truth * prediction) - mean_a * mean_b
     similarity = (1 - (mean_a - mean_b) ** 2) * (2 * covariance + _C2) / (variance_a + variance_b + _C2)
     edges = (1 + np.abs(prediction - mean_b)) / (1 + np.abs(truth - mean_a)) - 1
-    maps = [np.maximum(error, 0).astype(np.float64) for error in (1 - similarity, edges, -edges)]
-    means = [error.mean(axis=(0, 1)) for error in maps]
-    norms = [(error**4).mean(axis=(0, 1)) ** 0.25 for error in maps]
-    return np.stack(means + norms, axis=1)
+    maps = [np.maximum(error, 0) for error in (1 - similarity, edges, -edges)]
+    means, means_of_4th_powers = (
+        np.array([cv2.mean(x)[:3] for x in errors]) for errors in (maps, [(x * x) * (x * x) for x in maps])
+    )
+    return np.concatenate([means, means_of_4th_powers**0.25]).T
 
 
 def _blur(image: _Image) -> _Image:
