@@ -58,7 +58,7 @@ from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
 from betwixt.evaluation.ssimulacra2 import downsample2x, ssimulacra2
-from betwixt.evaluation.xpsnr import xpsnr
+from betwixt.evaluation.xpsnr import check_filter, xpsnr
 from betwixt.machine import import_library
 from betwixt.models.frame_view import Image
 
@@ -370,6 +370,8 @@ def select_metrics(names: str, lpips_weights: Path | None = None) -> list[Metric
             from betwixt.evaluation.vmaf import VMAF
 
             metric = replace(metric, score_sequence=_sequence_on_8_bit(VMAF().score))
+        elif name == "xpsnr":
+            check_filter()
         elif metric.score is not None and name in ("flip", "ssim_skimage", "ssim_uniform"):
             blank = np.zeros((16, 16, 3), np.uint8)
             metric.score(blank.astype(np.float32), blank, blank)  # fail now if the library is missing

@@ -1,7 +1,7 @@
 """XPSNR, a PSNR whose errors are weighted by how well the eye sees them, by FFmpeg's filter of its authors.
 
-Errors count less where the true frame has much texture or motion: the squared error of each block of about 1/1000 of
-the image is divided by the block's activity, the mean size of a high-pass of the true frame plus twice that of its
+Errors count less where the true frame has much texture or motion: the squared errors of each block, about 1/500 of the
+image, are divided by the block's activity, the mean size of a high-pass of the true frame plus twice that of its
 difference from the true frame before.
 
 Reference: Helmrich et al., XPSNR: a low-complexity extension of the perceptually weighted peak signal-to-noise ratio
@@ -25,18 +25,20 @@ _RATE = 25
 """Frames per second: below 32 the filter compares a frame with one before it, not with two."""
 
 
+def check_filter() -> None:
+    """Raise UsageError if FFmpeg has no filter `xpsnr`."""
+    if "xpsnr" not in av.filter.filters_available:
+        raise UsageError("The metric xpsnr needs FFmpeg 7.1 or later in PyAV: pip install --upgrade av.")
+
+
 def xpsnr(predictions: Sequence[NDArray[np.uint8]], truths: Sequence[NDArray[np.uint8]], new: slice) -> list[float]:
     """The XPSNR in dB of the luma of the frames `new` of a sequence; 100 for identical frames, for finite means.
 
     The first frame has none before it, which the filter takes for black: its score would mean little.
 
-    `predictions` and `truths` are frames at the same times, (H, W, 3), uint8.
-
-    Raises:
-        UsageError: if FFmpeg has no such filter.
+    `predictions` and `truths` are frames at the same times, (H, W, 3), uint8. FFmpeg must have the filter
+    (`check_filter`).
     """
-    if "xpsnr" not in av.filter.filters_available:
-        raise UsageError("The metric xpsnr needs FFmpeg 7.1 or later in PyAV: pip install --upgrade av.")
     height, width = truths[0].shape[:2]
     graph = av.filter.Graph()
     description = f"video_size={width}x{height}:pix_fmt=gray:time_base=1/{_RATE}:frame_rate={_RATE}"
