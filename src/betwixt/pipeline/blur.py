@@ -216,22 +216,22 @@ class _BlurDirector(Director):
     def _step(self, index: int, now: Fraction, frames: Iterable[MarkedFrame]) -> ShowStep | SynthesisTask:
         """Output frame `index`, at source time `now`."""
         shot = _shot(list(frames), now)
-        parts = exposure_parts([frame.time for frame in shot], now + self._opens, now + self._closes)
+        parts = exposure_parts([marked.frame.time for marked in shot], now + self._opens, now + self._closes)
         if not parts:
             # Next to a cut, or after the last frame: show the nearest frame of the shot.
-            frame = min(shot, key=lambda f: abs(f.time - now))
+            frame = min((marked.frame for marked in shot), key=lambda f: abs(f.time - now))
             return ShowStep(index, frame, held=frame.time != now)
-        used = [shot[p.left + k] for p in parts for k in (0, 1)]
+        used = [shot[p.left + k].frame for p in parts for k in (0, 1)]
         pairs = [self._pair(shot[p.left], shot[p.left + 1], used) for p in parts]
         return SynthesisTask((index,), functools.partial(self._expose, parts, pairs))
 
-    def _pair(self, left: Frame, right: Frame, used: Iterable[Frame]) -> PairSynthesis:
+    def _pair(self, left: MarkedFrame, right: MarkedFrame, used: Iterable[Frame]) -> PairSynthesis:
         """Synthesis between two frames, shared by all exposures that have a part there."""
-        key = left.index, right.index
+        key = left.frame.index, right.frame.index
         if key not in self._pairs:
             wanted = {frame.index for frame in used}
             self._pairs = {k: pair for k, pair in self._pairs.items() if k[1] in wanted or k[0] in wanted}
-            self._pairs[key] = self.pair(left, right, used)
+            self._pairs[key] = self.pair(left.frame, right.frame, used, right.around)
         return self._pairs[key]
 
     def _expose(self, parts: list[ExposurePart], pairs: list[PairSynthesis]) -> list[av.VideoFrame]:
@@ -255,7 +255,7 @@ class _BlurDirector(Director):
         return [f"Each frame is the mean of {min(self._counts)} to {max(self._counts)} moments, {mean:.1f} on average."]
 
 
-def _shot(frames: list[MarkedFrame], now: Fraction) -> list[Frame]:
+def _shot(frames: list[MarkedFrame], now: Fraction) -> list[MarkedFrame]:
     """The frames of the shot shown at `now`; between the two frames around a cut, that of the nearer one."""
     begin, end = 0, len(frames)
     for number in range(1, len(frames)):
@@ -266,7 +266,7 @@ def _shot(frames: list[MarkedFrame], now: Fraction) -> list[Frame]:
             else:
                 end = number
                 break
-    return [marked.frame for marked in frames[begin:end]]
+    return frames[begin:end]
 
 
 class _WeightedMean:

@@ -66,7 +66,7 @@ class Director:
         held: list[Step] = []  # its tasks, and the steps after them
         for step in self.planner.steps(items):
             if isinstance(step, InterpolateStep):
-                pair = self.pair(step.left, step.right)
+                pair = self.pair(step.left, step.right, around=step.around)
                 if last is not None and last[0].right.index == step.left.index:
                     pair.link_previous(last[1], float(last[0].length), float(step.length))
                 yield from held
@@ -86,7 +86,7 @@ class Director:
 
     def _continue(self, step: ExtrapolateStep) -> Iterator[ShowStep | SynthesisTask]:
         """Frames next to a cut: its nearest frame, moved on if the motion is reliable, otherwise as it is."""
-        pair = self.pair(step.first, step.second)
+        pair = self.pair(step.first, step.second, around=step.around)
         if pair.can_continue():
             self._continued += len(step.slots)
             yield from self._tasks(step.slots, pair.move_second)
@@ -102,18 +102,34 @@ class Director:
             times = [time for _, time in part]
             yield SynthesisTask(tuple(index for index, _ in part), functools.partial(synthesize, times))
 
-    def pair(self, left: Frame, right: Frame, keep: Iterable[Frame] = ()) -> PairSynthesis:
-        """Synthesis between two frames. Of the frames used before, only those in `keep` stay in memory."""
+    def pair(
+        self, left: Frame, right: Frame, keep: Iterable[Frame] = (), around: Sequence[Frame] = ()
+    ) -> PairSynthesis:
+        """Synthesis between two frames. Of the frames used before, only those in `keep` and `around` stay in memory.
+
+        Args:
+            left: The first frame.
+            right: The second frame.
+            keep: Frames that other pairs need.
+            around: The two and the frames of their shot around them, in order of time, in which overlays are found;
+                empty to find none.
+        """
         if self._synthesizer is None:
             self._synthesizer = Synthesizer(self._job.model, left.video, self._job.reader.info.colour)
         synthesizer = self._synthesizer
         # A frame serves as the right one of a pair and as the left one of the next.
-        frames = [left, right, *keep]
+        frames = [left, right, *keep, *around]
         self._sources = {f.index: self._sources.get(f.index) or synthesizer.source(f.video) for f in frames}
         masks = None
         if self._job.masks is not None:
             masks = functools.partial(self._job.masks.pair, left.index, right.index, *synthesizer.size)
-        return PairSynthesis(synthesizer, self._sources[left.index], self._sources[right.index], masks)
+        return PairSynthesis(
+            synthesizer,
+            self._sources[left.index],
+            self._sources[right.index],
+            masks,
+            [self._sources[frame.index] for frame in around],
+        )
 
     def closing_notes(self) -> list[str]:
         """Remarks for the user, once all frames are made."""

@@ -234,6 +234,7 @@ class Job:
             self.rates,
             cuts=self._cuts,
             fill=self._values["duplicates"] == "fill",
+            overlays=self._values["overlays"] == "auto",
             loop=self._values["loop"],
             at_cuts=self._values["at_cuts"],
             start=self._begin_time,

@@ -117,6 +117,15 @@ class _RateOptions(ConversionOptions, total=False):
     fps: Annotated[Number | None, Option(None, "Output rate: 60, 60000/1001, 59.94.", "rate")]
     factor: Annotated[Number | None, Option(None, "Or a multiple of the source's rate: 2.5.", "rate")]
     slow: Annotated[Number | None, Option(None, "Play this many times slower, at the source's rate.", "rate")]
+    overlays: Annotated[
+        str,
+        Option(
+            "auto",
+            "Find subtitles, logos and displays that stay while the picture moves, and keep them whole; or do not.",
+            "content",
+            choices=("auto", "off"),
+        ),
+    ]
 
 
 class InterpolateOptions(_RateOptions, total=False):
@@ -233,7 +242,7 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 INTERPOLATE = OptionSet(InterpolateOptions)
 BLUR = OptionSet(BlurOptions, model=EFFECTS_MODEL)
-EXTRAPOLATE = OptionSet(ExtrapolateOptions, model=EFFECTS_MODEL, factor=1)
+EXTRAPOLATE = OptionSet(ExtrapolateOptions, model=EFFECTS_MODEL, factor=1, overlays="off")
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -11,11 +11,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 
 from betwixt.errors import UsageError
 from betwixt.media.cut_list import CutList
 from betwixt.media.duplicates import DuplicateDetector
 from betwixt.media.frames import bit_depth, luma8, planes
+from betwixt.media.overlays import LOOK_AHEAD
 from betwixt.media.reader import Frame, StreamPacket
 from betwixt.media.scenes import CutDetector, make_thumbnail
 from betwixt.media.timeline import MAX_RATE, Clock
@@ -123,12 +125,14 @@ class InterpolateStep:
         right: The frame at t = 1.
         length: Seconds between the two.
         slots: The number and t of each output frame, 0 < t < 1, in order.
+        around: The two frames and those of their shot around them, in which overlays are found; empty if none are.
     """
 
     left: Frame
     right: Frame
     length: Fraction
     slots: tuple[tuple[int, Fraction], ...]
+    around: tuple[Frame, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,11 +144,13 @@ class ExtrapolateStep:
         second: The frame to which it leads, next to the cut: the shot's last one, or its first one for the frames
             before it.
         slots: The number of each output frame, in order, and how many intervals beyond `second` it lies, > 0.
+        around: The two frames and those of their shot around them, in order of time, as in `InterpolateStep`.
     """
 
     first: Frame
     second: Frame
     slots: tuple[tuple[int, Fraction], ...]
+    around: tuple[Frame, ...] = ()
 
 
 @dataclass
@@ -155,11 +161,13 @@ class MarkedFrame:
         frame: The frame.
         cut: Whether there is a cut between the two.
         duplicate: Whether it repeats the frame before it.
+        around: The two and the frames of their shot around them, in order, in which overlays are found.
     """
 
     frame: Frame
     cut: bool
     duplicate: bool
+    around: tuple[Frame, ...] = ()
 
 
 class Planner:
@@ -169,6 +177,7 @@ class Planner:
         rates: The conversion's rates.
         cuts: "auto" to detect cuts, "off", or a list of cuts.
         fill: Whether duplicates are placeholders, to be replaced by interpolated frames.
+        overlays: Whether overlays are to be found: frames come with those around them, a few frames later.
         loop: Whether to interpolate from the last frame back to the first.
         at_cuts: "hold" to repeat the nearest frame beside a cut, "continue" to extrapolate from its shot.
         start: The source time of output frame 0; None for the time of the first frame.
@@ -190,6 +199,7 @@ class Planner:
         *,
         cuts: CutList | str = "auto",
         fill: bool = False,
+        overlays: bool = False,
         loop: bool = False,
         at_cuts: str = "hold",
         start: Fraction | None = None,
@@ -201,6 +211,7 @@ class Planner:
         self.last_pair: tuple[Frame, MarkedFrame] | None = None
         self.clock: Clock | None = None
         self._rates, self._cuts, self._fill, self._loop = rates, cuts, fill, loop
+        self._overlays = overlays
         self._start, self._end, self._stated_end = start, end, stated_end
         self._continues = at_cuts == "continue"
         self._waiting: list[tuple[int, Fraction]] = []
@@ -213,6 +224,7 @@ class Planner:
         first: Frame | None = None
         previous: Frame | None = None
         earlier: Frame | None = None  # the frame before the previous one, if it shows the motion that leads to that
+        around: tuple[Frame, ...] = ()  # the frames around these two
         for item in self.marked_frames(items):
             if isinstance(item, StreamPacket):
                 yield item
@@ -224,14 +236,14 @@ class Planner:
             elif previous is not None:
                 self._note_pair(previous, item)
                 shows_motion = not item.cut and not (self._fill and item.duplicate)
-                yield from self._before_shot(previous, frame if shows_motion else None)
+                yield from self._before_shot(previous, frame if shows_motion else None, item.around)
                 until = frame.time if self._end is None else min(frame.time, self._end)
                 if item.cut:
-                    yield from self._across_cut(clock, earlier, previous, frame, until)
+                    yield from self._across_cut(clock, earlier, previous, frame, until, around)
                 else:
-                    yield from self._interval(clock, previous, frame, frame.time, until)
+                    yield from self._interval(clock, previous, frame, frame.time, until, item.around)
                 earlier = previous if shows_motion and self._continues else None
-            previous = frame
+            previous, around = frame, item.around
         if clock is None or previous is None or first is None:
             return
         yield from self._before_shot(previous, None)
@@ -263,7 +275,13 @@ class Planner:
         self.last_pair = previous, item
 
     def _interval(
-        self, clock: Clock, left: Frame, right: Frame, right_time: Fraction, until: Fraction
+        self,
+        clock: Clock,
+        left: Frame,
+        right: Frame,
+        right_time: Fraction,
+        until: Fraction,
+        around: tuple[Frame, ...] = (),
     ) -> Iterator[ShowStep | InterpolateStep]:
         slots: list[tuple[int, Fraction]] = []
         length = right_time - left.time
@@ -274,10 +292,16 @@ class Planner:
             else:
                 slots.append((index, t))
         if slots:
-            yield InterpolateStep(left, right, length, tuple(slots))
+            yield InterpolateStep(left, right, length, tuple(slots), around)
 
     def _across_cut(
-        self, clock: Clock, earlier: Frame | None, left: Frame, right: Frame, until: Fraction
+        self,
+        clock: Clock,
+        earlier: Frame | None,
+        left: Frame,
+        right: Frame,
+        until: Fraction,
+        around: tuple[Frame, ...],
     ) -> Iterator[ShowStep | ExtrapolateStep]:
         """The frames between two shots. To continue, those of the new shot wait for its second frame."""
         after_left: list[tuple[int, Fraction]] = []
@@ -288,19 +312,25 @@ class Planner:
                 after_left.append((index, now - left.time))
             else:
                 self._waiting.append((index, right.time - now))
-        yield from _extrapolate(earlier, left, after_left)
+        yield from _extrapolate(earlier, left, after_left, around)
         if not self._continues:
             yield from self._before_shot(right, None)
 
-    def _before_shot(self, first: Frame, second: Frame | None) -> Iterator[ShowStep | ExtrapolateStep]:
+    def _before_shot(
+        self, first: Frame, second: Frame | None, around: tuple[Frame, ...] = ()
+    ) -> Iterator[ShowStep | ExtrapolateStep]:
         """The frames that wait for the second frame of the shot; None if there is none that shows its motion."""
         waiting, self._waiting = self._waiting, []
-        yield from _extrapolate(second, first, waiting)
+        yield from _extrapolate(second, first, waiting, around)
 
     # -- cuts and duplicates
 
     def marked_frames(self, items: Iterable[Frame | StreamPacket]) -> Iterator[MarkedFrame | StreamPacket]:
         """The frames that are shown or interpolated between: all of them, or all but placeholders."""
+        frames = self._without_placeholders(items)
+        return _look_ahead(frames) if self._overlays else frames
+
+    def _without_placeholders(self, items: Iterable[Frame | StreamPacket]) -> Iterator[MarkedFrame | StreamPacket]:
         waiting: list[MarkedFrame] = []  # duplicates that may turn out to be placeholders
         still = False  # too many duplicates in a row: a still picture
         for item in self._mark(items):
@@ -365,7 +395,7 @@ class Planner:
 
 
 def _extrapolate(
-    first: Frame | None, second: Frame, slots: list[tuple[int, Fraction]]
+    first: Frame | None, second: Frame, slots: list[tuple[int, Fraction]], around: tuple[Frame, ...]
 ) -> Iterator[ShowStep | ExtrapolateStep]:
     """Continue the motion from the first frame to the second; hold the second if that is not known or leads too far.
 
@@ -373,6 +403,7 @@ def _extrapolate(
         first: The frame from which the motion leads; None if it is not known.
         second: The frame to which it leads.
         slots: The number of each output frame, and its distance from the second frame in seconds.
+        around: The frames around the two.
     """
     if not slots:
         return
@@ -380,7 +411,38 @@ def _extrapolate(
         length = abs(second.time - first.time)
         distances = tuple((index, seconds / length) for index, seconds in slots)
         if all(distance <= MAX_EXTRAPOLATION for _, distance in distances):
-            yield ExtrapolateStep(first, second, distances)
+            yield ExtrapolateStep(first, second, distances, around)
             return
     for index, _ in slots:
         yield ShowStep(index, second, held=True)
+
+
+def _look_ahead(items: Iterable[MarkedFrame | StreamPacket]) -> Iterator[MarkedFrame | StreamPacket]:
+    """Give each frame those of its shot around it and the frame before it: up to `LOOK_AHEAD` on either side."""
+    shot: deque[MarkedFrame] = deque()
+    waiting = 0  # frames at the end of `shot` that are not yet yielded
+
+    def leave(count: int) -> Iterator[MarkedFrame]:
+        """Yield waiting frames until `count` are left."""
+        nonlocal waiting
+        while waiting > count:
+            number = len(shot) - waiting
+            if number:
+                window = islice(shot, max(0, number - 1 - LOOK_AHEAD), number + 1 + LOOK_AHEAD)
+                shot[number].around = tuple(marked.frame for marked in window)
+            waiting -= 1
+            yield shot[number]
+            if number > LOOK_AHEAD:
+                shot.popleft()
+
+    for item in items:
+        if isinstance(item, StreamPacket):
+            yield item
+            continue
+        if item.cut:
+            yield from leave(0)
+            shot.clear()
+        shot.append(item)
+        waiting += 1
+        yield from leave(LOOK_AHEAD)
+    yield from leave(0)

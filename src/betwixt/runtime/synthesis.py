@@ -5,6 +5,8 @@
 
 `SourceFrame` wraps a decoded frame and computes each view of it once (planes, luma, RGB), since each frame is the right
 frame of one pair and the left frame of the next.
+
+Static overlays, such as subtitles, are taken off the two frames before all this, and put back onto the new frame.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ import numpy as np
 
 from betwixt.layers.label_maps import LabelMapPair
 from betwixt.layers.motion import FrameMotion
+from betwixt.layers.overlays import Overlay
 from betwixt.layers.planes import synthesize_planes
 from betwixt.media.colour import Colour, RGBConverter
 from betwixt.media.frames import Plane, frame_from_planes, luma8, planes
+from betwixt.media.overlays import OverlayView, find_overlays, overlay_view
 from betwixt.models.base import Interpolator, MotionPair, Pair
 from betwixt.models.dis.interpolator import DIS, DISPair
 from betwixt.models.frame_view import Image, Luma, downscale_luma
@@ -69,6 +73,17 @@ class SourceFrame:
                 self._small_image = self._converter.to_small_rgb(self.planes, height, width)
             return self._small_image
 
+    @cached_property
+    def overlay_view(self) -> OverlayView:
+        """What overlays are found by."""
+        return overlay_view(self.luma)
+
+    def without(self, overlay: Overlay) -> SourceFrame:
+        """The frame without an overlay."""
+        filled = SourceFrame(self.video, self._converter)
+        filled.planes = overlay.fill(self.planes)
+        return filled
+
     def to_planes(self, image: Image, second: SourceFrame, t: float) -> list[Plane]:
         """Convert an RGB image between this frame and `second`, at 0 < t < 1, to planes of the stream's format."""
         return self._converter.to_planes(image, self.planes, second.planes, self.rgb, second.rgb, t)
@@ -99,7 +114,13 @@ class Synthesizer:
 
 
 class _PreparedPair:
-    """A model's preparation of two frames, done once by whichever thread comes first."""
+    """A model's preparation of two frames, done once by whichever thread comes first.
+
+    Attributes:
+        first: The frame at t = 0; without overlays once these have been looked for.
+        second: The frame at t = 1; without overlays once these have been looked for.
+        overlay: The overlays, once they have been looked for; None if there are none.
+    """
 
     def __init__(
         self,
@@ -107,10 +128,19 @@ class _PreparedPair:
         first: SourceFrame,
         second: SourceFrame,
         masks: Callable[[], LabelMapPair] | None = None,
+        around: Sequence[SourceFrame] = (),
     ) -> None:
-        self._model, self._first, self._second, self._masks = model, first, second, masks
+        self.first, self.second = first, second
+        self.overlay: Overlay | None = None
+        self._model, self._masks, self._around = model, masks, around
         self._lock = threading.Lock()
         self._pair: Pair | None = None
+
+    def frames(self) -> tuple[SourceFrame, SourceFrame]:
+        """The two frames without overlays."""
+        with self._lock:
+            self._remove_overlays()
+            return self.first, self.second
 
     def get(self) -> Pair:
         """The prepared pair; waits while another thread prepares it."""
@@ -127,12 +157,23 @@ class _PreparedPair:
 
     def _prepare(self) -> Pair:
         if self._pair is None:
-            model, first, second = self._model, self._first, self._second
+            self._remove_overlays()
+            model, first, second = self._model, self.first, self.second
             if self._masks is not None:
                 self._pair = model.prepare_masked(first.rgb, second.rgb, self._masks())
             else:
                 self._pair = model.prepare_views(first, second)
         return self._pair
+
+    def _remove_overlays(self) -> None:
+        around, self._around = self._around, ()  # the other frames are not kept any longer than needed
+        if not around:
+            return
+        first = min(around.index(self.first), around.index(self.second))
+        mask = find_overlays([frame.overlay_view for frame in around], first)
+        if mask is not None:
+            self.overlay = Overlay(mask)
+            self.first, self.second = self.first.without(self.overlay), self.second.without(self.overlay)
 
 
 class PairSynthesis:
@@ -143,6 +184,8 @@ class PairSynthesis:
         first: The frame at t = 0.
         second: The frame at t = 1.
         masks: Reads the masks of the two, for a model that takes them.
+        around: The two frames and those of their shot around them, in order of time, in which overlays are found
+            (`media.overlays`); empty to find none.
     """
 
     def __init__(
@@ -151,9 +194,10 @@ class PairSynthesis:
         first: SourceFrame,
         second: SourceFrame,
         masks: Callable[[], LabelMapPair] | None = None,
+        around: Sequence[SourceFrame] = (),
     ) -> None:
         self._synthesizer, self._first, self._second = synthesizer, first, second
-        self._prepared = _PreparedPair(synthesizer.model, first, second, masks)
+        self._prepared = _PreparedPair(synthesizer.model, first, second, masks, around)
         self._before: _PreparedPair | None = None
         self._after: _PreparedPair | None = None
         self._relative_lengths = 1.0, 1.0  # of the neighbouring intervals, in units of this one
@@ -227,7 +271,7 @@ class PairSynthesis:
                 members = [k for k in range(count) if k * motions // count == group]
                 middle = (times[members[0]] + times[members[-1]]) / 2
                 current = group, middle, pair.motion(middle)
-            yield self._warp(shift_motion(current[2], current[1], t))
+            yield self._restore(self._warp(shift_motion(current[2], current[1], t)), t)
 
     def max_displacement(self) -> float:
         """The fastest motion between the two frames, in pixels (its 99.9th percentile)."""
@@ -247,7 +291,7 @@ class PairSynthesis:
             results = [self._first.to_planes(images[number - 1], second, 1.0) for number in numbers]
         else:
             dis = self._dis()
-            results = [self._warp(dis.motion_after(float(d))) for d in distances]
+            results = [self._restore(self._warp(dis.motion_after(float(d))), 1.0) for d in distances]
         return [frame_from_planes(result, second.video) for result in results]
 
     def can_continue(self) -> bool:
@@ -267,13 +311,13 @@ class PairSynthesis:
         for distance in distances:
             motion = self._dis().motion_after(float(distance))
             planes_ = self._warp(replace(motion, weight=np.zeros_like(motion.weight)))
-            frames.append(frame_from_planes(planes_, self._second.video))
+            frames.append(frame_from_planes(self._restore(planes_, 1.0), self._second.video))
         return frames
 
     def _dis(self) -> DISPair:
         with self._lock:
             if self._dis_pair is None:
-                self._dis_pair = DIS().prepare_views(self._first, self._second)
+                self._dis_pair = DIS().prepare_views(*self._prepared.frames())
             return self._dis_pair
 
     def _prepare(self) -> Pair:
@@ -292,17 +336,25 @@ class PairSynthesis:
 
     def _planes(self, pair: Pair, t: float) -> list[Plane]:
         if isinstance(pair, MotionPair):
-            return self._warp(pair.motion(t))
-        return self._first.to_planes(pair.at(t), self._second, t)
+            return self._restore(self._warp(pair.motion(t)), t)
+        return self._restore(self._prepared.first.to_planes(pair.at(t), self._prepared.second, t), t)
+
+    def _restore(self, parts: list[Plane], t: float) -> list[Plane]:
+        """Put overlays back."""
+        if self._prepared.overlay is not None:
+            self._prepared.overlay.restore(parts, self._first.planes, self._second.planes, t)
+        return parts
 
     def _warp(self, motion: FrameMotion) -> list[Plane]:
-        first, second = self._first, self._second
+        first, second, size = self._prepared.first, self._prepared.second, self._synthesizer.size
+        if self._prepared.overlay is not None:
+            motion = self._prepared.overlay.weigh(motion, size)
         offsets = (
             None
             if motion.colour_residual is None
             else self.converter.offsets_to_planes(motion.colour_residual, first.planes)
         )
-        return synthesize_planes(first.planes, second.planes, motion, self._synthesizer.size, offsets)
+        return synthesize_planes(first.planes, second.planes, motion, size, offsets)
 
 
 def shift_motion(motion: FrameMotion, t: float, new_t: float) -> FrameMotion:
