@@ -19,6 +19,7 @@ from betwixt.training.losses import (
     log_error,
     robust_weight,
     sobel,
+    structural_dissimilarity,
 )
 from parity import fixture
 
@@ -194,3 +195,14 @@ def test_log_error_depends_on_error_ratios_only() -> None:
     gains = [float(log_error(x, truth, 0.0) - log_error(x / 2, truth, 0.0)) for x in (easy, hard)]
     assert gains[0] == pytest.approx(gains[1])
     assert gains[0] == pytest.approx(2 * np.log(2), rel=1e-5)
+
+
+def test_structural_dissimilarity_is_one_minus_ssim() -> None:
+    skimage = pytest.importorskip("skimage.metrics")
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.rand(1, 3, 40, 48, generator=generator, dtype=torch.float64)
+    made = (truth + 0.1 * torch.randn(truth.shape, generator=generator, dtype=torch.float64)).clamp(0, 1)
+    settings = {"channel_axis": 0, "data_range": 1, "gaussian_weights": True, "sigma": 1.5}
+    expected = skimage.structural_similarity(made[0].numpy(), truth[0].numpy(), use_sample_covariance=False, **settings)
+    assert float(structural_dissimilarity(made, truth, scales=1)) == pytest.approx(1 - expected, rel=1e-6)
+    assert float(structural_dissimilarity(truth, truth, scales=2)) == pytest.approx(0, abs=1e-9)

@@ -25,9 +25,8 @@ class FrameMotion:
         weight: (h, w) float32 in [0, 1], w, the weight of warped frame 0.
         colour_residual: (h', w', 3) float32, RGB in units of the full range, added to the blend; None for none.
         softness: For each blur, its standard deviation in pixels of the frame and s, a map (h', w') float32 of how far
-            the blend moves towards its blurred version. None derives it from the difference of the two warped frames.
-        other: A second motion, of which only the flows and the weight are used. It needs `share`, and `softness` must
-            not be None.
+            the blend moves towards its blurred version.
+        other: A second motion, of which only the flows and the weight are used. It needs `share`.
         share: (h, w) float32 in [0, 1], the weight of this motion's blend against that of `other`.
     """
 
@@ -35,13 +34,13 @@ class FrameMotion:
     flow_t1: NDArray[np.float32]
     weight: NDArray[np.float32]
     colour_residual: NDArray[np.float32] | None = None
-    softness: tuple[tuple[float, NDArray[np.float32]], ...] | None = None
+    softness: tuple[tuple[float, NDArray[np.float32]], ...] = ()
     other: FrameMotion | None = None
     share: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        if self.other is not None and (self.share is None or self.softness is None):
-            raise ValueError("A motion with another one beside it needs `share` and `softness`.")
+        if self.other is not None and self.share is None:
+            raise ValueError("A motion with another one beside it needs `share`.")
 
     def displacement(self) -> NDArray[np.float32]:
         """The flow from frame 0 to frame 1, (h, w, 2) in pixels of the frame; of two motions, their weighted mean."""

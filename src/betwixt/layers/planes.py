@@ -2,7 +2,7 @@
 
     planes of frame 0 ──► warp by flow_t0 ──► a ─┬─► w a + (1 − w) b ─► m ─┬──────────────► + ──► planes of frame t
                  flow_t0, flow_t1, w             │                         └─► blur − m ─► · s      (+ residual)
-    planes of frame 1 ──► warp by flow_t1 ──► b ─┴─► difference of a and b over the detail of m ─► s
+    planes of frame 1 ──► warp by flow_t1 ──► b ─┘
 
 For a motion with an `other` one beside it, m is share · m + (1 − share) · (m of the other).
 
@@ -13,11 +13,8 @@ Shapes: planes (h, w) or (h, w, c), uint8, uint16 or float32, with h = ceil(H / 
 (H, W). The maps of the motion may be coarser than the frame. They are resized to the planes in bands of rows, so that
 no full map of an 8K frame is ever in memory.
 
-Interpolation is bicubic: bilinear loses fine detail at half a pixel. But that blur also hides misplaced detail. So
-where the two warped frames differ by as much as the detail of their blend, and both take part in it, the detail is
-not reliable and the blend is softened (by the ratio of the two, as in a Wiener filter). The ratio has no unit, so bit
-depth and range do not matter. A difference of one sign over the whole plane, as in a fade, does not count. A motion
-with its own `softness` and `colour_residual` replaces this rule.
+Interpolation is bicubic: bilinear loses fine detail at half a pixel. Detail on which the two frames do not agree is
+kept, unless the motion has `softness`: blurring it would raise the PSNR, but things that move would look smeared.
 
 Values: bicubic interpolation overshoots, so samples are clipped to the range that the same plane has in the two frames:
 a source of limited range yields no illegal code value. Where both frames agree and the flow is zero, the result is the
@@ -46,21 +43,12 @@ Plane = NDArray[Any]
 _BAND = 1 << 16
 """Samples of a band: its maps and warps fit into a core's cache."""
 
-_CELL = 4
-"""Side in samples of the cells over which difference and detail are averaged (and then over 5x5 cells)."""
-
-_SOFTENING_SIGMA = 2.0
-"""Standard deviation of the blur, in pixels of the frame."""
-
 _LARGE = 1 << 24
 """Samples of planes of one size from which they are warped as integers. Smaller ones are converted to float32 first,
 which OpenCV warps in two thirds of the time and without rounding, but in four times the memory of 8 bits."""
 
 _WIDE_BLUR = 2.5
 """Standard deviation, in samples, from which a blur runs at half the size."""
-
-_SOFTENING_RATIO = 0.15, 2.4
-"""Ratio of difference to detail at which softening begins, and at which it is complete."""
 
 _Map = NDArray[Any]
 """A float32 map over the plane or over a coarser grid."""
@@ -114,8 +102,6 @@ class _Blend:
         self.out: Plane = np.empty(first.shape, first.dtype)
         self.low = np.float32(min(first.min(), second.min()))
         self.high = np.float32(max(first.max(), second.max()))
-        self.absolute_difference: list[_Map] = []  # of the two warped frames, averaged over cells, band by band
-        self.signed_difference: list[_Map] = []
 
     def write(self, top: int, values: _Map) -> None:
         """Store rows from `top` on, rounded to the nearest code value; modifies `values`."""
@@ -132,7 +118,7 @@ def _synthesize(group: list[_Blend], motion: FrameMotion, flows: list[list[_Map]
     """
     height, width = group[0].out.shape[:2]
     step_y, step_x = _subsampling(size[0], height), _subsampling(size[1], width)
-    rows = max(_CELL, _BAND // width // _CELL * _CELL)
+    rows = max(1, _BAND // width)
     bands = [(top, min(top + rows, height)) for top in range(0, height, rows)]
     columns = np.arange(width, dtype=np.float32)
     steps = step_x, step_y
@@ -164,9 +150,6 @@ def _synthesize(group: list[_Blend], motion: FrameMotion, flows: list[list[_Map]
             a, b = (_warp(source, at) for source, at in zip(sources, coordinates[:2], strict=True))
             # w a + (1 - w) b, written so that two equal samples give that sample exactly.
             a -= b
-            if motion.softness is None:
-                blend.absolute_difference.append(_cell_means(np.abs(a)))
-                blend.signed_difference.append(_cell_means(a))
             a *= _like(weight, a)
             a += b
             if other is not None:
@@ -180,48 +163,8 @@ def _synthesize(group: list[_Blend], motion: FrameMotion, flows: list[list[_Map]
                 a += c
             blend.write(top, a)
     for blend in group:
-        if motion.softness is None:
-            _soften(blend, motion.weight, bands, (_SOFTENING_SIGMA / step_x, _SOFTENING_SIGMA / step_y))
-            if blend.residual is not None:
-                _correct(blend, (), bands, steps)
-        elif motion.softness or blend.residual is not None:
+        if motion.softness or blend.residual is not None:
             _correct(blend, motion.softness, bands, steps)
-
-
-def _soften(blend: _Blend, weight: _Map, bands: list[tuple[int, int]], sigma: tuple[float, float]) -> None:
-    """Blur detail on which the two warped frames do not agree."""
-    difference = np.concatenate(blend.absolute_difference)
-    if not difference.any():
-        return
-    height, width = blend.out.shape[:2]
-    sharp = _for_opencv(blend.out)
-    # OpenCV drops the last axis of an array with one channel.
-    soft = cv2.GaussianBlur(sharp, (0, 0), sigma[0], sigmaY=sigma[1], borderType=cv2.BORDER_REPLICATE)
-    soft = soft.reshape(sharp.shape)
-    detail = np.concatenate([_cell_means(np.abs(_subtract(soft, sharp, band))) for band in bands])
-    weight = cv2.resize(weight, difference.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    equal = difference == 0
-    # In a fade or a flash the frames differ everywhere and in one direction, which does not make detail unreliable.
-    signed = np.concatenate(blend.signed_difference)
-    fading = abs(float(signed.mean())) / float(difference.mean())
-    difference = np.maximum(_local_mean(difference) - fading**2 * np.abs(_local_mean(signed)), 0)
-    # A frame without weight cannot spoil the blend: the factor is 1 where both have half, 0 where one has all.
-    difference *= 4 * weight * (1 - weight)
-    floor = max(float(blend.high - blend.low) / 255, 1e-6)
-    start, full = _SOFTENING_RATIO
-    amount = difference / (_local_mean(detail) + np.float32(floor))
-    amount = np.clip((amount - np.float32(start)) / np.float32(full - start), 0, 1)
-    amount[equal] = 0  # equal samples stay as they are, whatever surrounds them
-    if not amount.any():
-        return
-    amounts = _resize_rows(amount, height)
-    for top, bottom in bands:
-        if not amounts[top:bottom].any():
-            continue
-        rows = _subtract(soft, sharp, (top, bottom))
-        rows *= _like(_resize_columns(amounts[top:bottom], width), rows)
-        rows += sharp[top:bottom]
-        blend.write(top, rows)
 
 
 def _correct(
@@ -267,18 +210,6 @@ def _subtract(a: Plane, b: Plane, band: tuple[int, int]) -> _Map:
     """a - b in a band of rows, float32."""
     rows = slice(*band)
     return a[rows].astype(np.float32) - b[rows]
-
-
-def _cell_means(values: _Map) -> _Map:
-    """The mean of `values` over the channels and over cells: (ceil(h / 4), ceil(w / 4))."""
-    h, w = values.shape[:2]
-    cells = cv2.resize(values, (-(-w // _CELL), -(-h // _CELL)), interpolation=cv2.INTER_AREA)
-    return cells if cells.ndim == 2 else cells.mean(2)
-
-
-def _local_mean(cells: _Map) -> _Map:
-    """The mean over 5x5 cells."""
-    return cv2.blur(cells, (5, 5), borderType=cv2.BORDER_REPLICATE)
 
 
 def _warp(source: Plane, coordinates: tuple[_Map, _Map]) -> _Map:

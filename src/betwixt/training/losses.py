@@ -1,6 +1,7 @@
 """Training losses.
 
-    reconstruction        charbonnier, laplacian, census, sobel, log_error            frame t against the true frame
+    reconstruction        charbonnier, laplacian, census, sobel, log_error,           frame t against the true frame
+                          structural_dissimilarity
     features              geometry                                                    features against the truth's
     flows, known motion   endpoint_error
     flows, from a teacher robust_weight ──► adaptive_charbonnier ──► flow_distillation
@@ -140,6 +141,32 @@ def sobel(prediction: Tensor, truth: Tensor) -> Tensor:
         for kernel in (horizontal, horizontal.T)
     )
     return (x + y).mean()
+
+
+def structural_dissimilarity(prediction: Tensor, truth: Tensor, scales: int = 3) -> Tensor:
+    """1 - SSIM, the mean over `scales`, each half the size of the one before.
+
+    Windows are 11x11 Gaussians of sigma 1.5 within the image, for each channel, as in Wang et al., Image quality
+    assessment: from error visibility to structural similarity, IEEE TIP 2004. The coarsest scale has to hold a window.
+    """
+    taps = torch.exp(-((torch.arange(11, device=truth.device, dtype=truth.dtype) - 5) ** 2) / (2 * 1.5**2))
+    taps = taps / taps.sum()
+    channels = truth.shape[1]
+
+    def blur(maps: Tensor) -> Tensor:
+        rows = F.conv2d(maps, taps.expand(maps.shape[1], 1, 1, 11), groups=maps.shape[1])
+        return F.conv2d(rows, taps[:, None].expand(maps.shape[1], 1, 11, 1), groups=maps.shape[1])
+
+    total = truth.new_zeros(())
+    for scale in range(scales):
+        if scale:
+            prediction, truth = F.avg_pool2d(prediction, 2), F.avg_pool2d(truth, 2)
+        products = torch.cat((prediction, truth, prediction**2, truth**2, prediction * truth), dim=1)
+        a, b, aa, bb, ab = torch.split(blur(products), channels, dim=1)
+        luminance = (2 * a * b + 1e-4) / (a * a + b * b + 1e-4)
+        contrast = (2 * (ab - a * b) + 9e-4) / (aa - a * a + bb - b * b + 9e-4)
+        total = total + 1.0 - (luminance * contrast).mean()
+    return total / scales
 
 
 def adaptive_charbonnier(difference: Tensor, weight: Tensor) -> Tensor:

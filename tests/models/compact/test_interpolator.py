@@ -45,9 +45,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_weights(tmp_path_factory.mktemp("weights"), "compact")
 
 
-def test_frames_match_the_network(weights: Path) -> None:
+@pytest.mark.parametrize("name", ["compact", "compact-psnr"])
+def test_frames_match_the_network(weights: Path, name: str) -> None:
     first, second = shifted_images()
-    model = CompactInterpolator(trained_network("compact", weights), "cpu")
+    model = CompactInterpolator(trained_network(name, weights), "cpu")
     made = model.prepare(to_float(first), to_float(second)).at(0.5)
     u, logit = (torch.from_numpy(x).permute(2, 0, 1)[None] for x in search_motion(first, second, 0.5))
     a, b = (torch.from_numpy(to_float(x)).permute(2, 0, 1)[None] for x in (first, second))
@@ -59,7 +60,18 @@ def test_frames_match_the_network(weights: Path) -> None:
     assert np.abs(made - expected).mean() < 1 / 255
 
 
-def test_untrained_it_equals_dis_without_softening(tmp_path: Path) -> None:
+def test_only_the_variant_for_benchmarks_softens(weights: Path) -> None:
+    frames = [to_float(x) for x in shifted_images()]
+    sharp, soft = (
+        CompactInterpolator(trained_network(name, weights), "cpu").prepare(*frames).motion(0.5)
+        for name in ("compact", "compact-psnr")
+    )
+    assert sharp.softness == ()
+    assert len(soft.softness) == 2
+    np.testing.assert_array_equal(sharp.flow_t0, soft.flow_t0)
+
+
+def test_untrained_it_equals_dis(tmp_path: Path) -> None:
     network = Compact()
     path = tmp_path / "untrained.safetensors"
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)

@@ -40,6 +40,20 @@ def test_an_untrained_network_changes_nothing(network: Compact) -> None:
     assert not output.colour_residual.any()
 
 
+def test_corrections_have_no_grid(config: CompactConfig) -> None:
+    """Weights that differ between the four pixels of the pixel shuffle do not show as a pattern of two pixels."""
+    torch.manual_seed(0)
+    network = Compact(config)
+    torch.nn.init.normal_(network.detail.head.bias)
+    frame0, frame1, t, motion, logit = inputs(1)
+    with torch.inference_mode():
+        output = network(torch.full_like(frame0, 0.5), torch.full_like(frame1, 0.5), t, motion * 0, logit * 0)
+    for maps in (output.flow_t0, output.flow_t1, output.weight, output.colour_residual):
+        inside = maps[..., 2:-2, 2:-2]
+        assert float(inside.std(dim=(2, 3)).max()) < 1e-5
+        assert float(inside.abs().max()) > 0
+
+
 def test_batches_equal_their_samples(config: CompactConfig) -> None:
     torch.manual_seed(2)
     trained = Compact(config).eval()

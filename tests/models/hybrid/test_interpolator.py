@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from betwixt.backends.devices import cpu_computes_in_bf16
 from betwixt.models.compact.initial_motion import search_motion
-from betwixt.models.hybrid.config import HYBRID
+from betwixt.models.hybrid.config import HybridConfig
 from betwixt.models.hybrid.interpolator import HybridInterpolator, RIFEMotion
 from betwixt.models.hybrid.network import Fusion
 from betwixt.runtime.load import load_model, trained_network
@@ -30,16 +30,16 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def make_model(weights: Path, engine: str = "torch") -> HybridInterpolator:
-    return HybridInterpolator(trained_network("hybrid", weights), trained_network("rife-4.6"), "cpu", engine=engine)
+def make_model(weights: Path, engine: str = "torch", name: str = "hybrid") -> HybridInterpolator:
+    return HybridInterpolator(trained_network(name, weights), trained_network("rife-4.6"), "cpu", engine=engine)
 
 
-@pytest.mark.parametrize("t", [0.5, 0.25])
-def test_frames_match_the_networks(weights: Path, t: float) -> None:
+@pytest.mark.parametrize(("name", "t"), [("hybrid", 0.5), ("hybrid", 0.25), ("hybrid-psnr", 0.5)])
+def test_frames_match_the_networks(weights: Path, name: str, t: float) -> None:
     first, second = shifted_images()
-    model = make_model(weights)
+    model = make_model(weights, name=name)
     made = model.prepare(to_float(first), to_float(second)).at(t)
-    u, logit = search_motion(first, second, t, effort=HYBRID.search_effort)
+    u, logit = search_motion(first, second, t, effort=HybridConfig.search_effort)
     a = np.concatenate((-t * u, (1 - t) * u, logit), axis=-1)
     b = np.moveaxis(model.rife(to_float(first), to_float(second), t), 0, 2)
     tensors = [
@@ -66,7 +66,7 @@ def test_openvino_and_torch_agree(weights: Path) -> None:
 
 def test_rife_estimates_motion() -> None:
     first, second = (to_float(picture) for picture in shifted_images(shift=6))
-    found = RIFEMotion(trained_network("rife-4.6"), "cpu", "fp32", "torch")(first, second, 0.25)
+    found = RIFEMotion(trained_network("rife-4.6"), 2, "cpu", "fp32", "torch")(first, second, 0.25)
     inside = found[:, 16:-16, 24:-24]
     # What is at x in the first picture is at x - 6 in the second.
     np.testing.assert_allclose(inside[:4].mean(axis=(1, 2)), [1.5, 0, -4.5, 0], atol=0.3)
@@ -105,17 +105,31 @@ def test_shift_motion_moves_both_motions() -> None:
         np.testing.assert_allclose(np.median(earlier.flow_t1[24:-24, 32:-32, 0]), -6, atol=0.3)
 
 
-def test_rife_in_blocks_equals_rife(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("engine", ["torch", "openvino"])
+def test_motion_of_all_blocks_in_both_directions_does_not_depend_on_the_order(engine: str) -> None:
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    first, second = (to_float(picture) for picture in shifted_images(shift=6))
+    rife = RIFEMotion(trained_network("rife-4.6"), 4, "cpu", "fp32", engine)
+    forward, backward = rife(first, second, 0.3), rife(second, first, 0.7)
+    reversed_motion = np.concatenate((backward[2:4], backward[:2], -backward[4:]))
+    np.testing.assert_allclose(forward, reversed_motion, atol=2e-3)
+
+
+@pytest.mark.parametrize("symmetric_blocks", [0, 2])
+def test_rife_in_blocks_equals_rife(symmetric_blocks: int) -> None:
     pytest.importorskip("openvino")
     first, second = (to_float(picture) for picture in shifted_images(70, 450, 5))
     whole, blocks = (
-        RIFEMotion(trained_network("rife-4.6"), "cpu", "fp32", engine)(first, second, 0.3)
+        RIFEMotion(trained_network("rife-4.6"), symmetric_blocks, "cpu", "fp32", engine)(first, second, 0.3)
         for engine in ("torch", "openvino")
     )
     assert whole.shape == (5, 70, 450)
     np.testing.assert_allclose(blocks, whole, atol=5e-3)
     if cpu_computes_in_bf16():
-        coarse = RIFEMotion(trained_network("rife-4.6"), "cpu", "bf16", "openvino")(first, second, 0.3)
+        coarse = RIFEMotion(trained_network("rife-4.6"), symmetric_blocks, "cpu", "bf16", "openvino")(
+            first, second, 0.3
+        )
         assert np.abs(coarse - whole)[:4].mean() < 0.05
 
 

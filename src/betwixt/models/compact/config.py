@@ -20,16 +20,19 @@ class CompactConfig:
         search_effort: The effort of the motion search, `effort` of `DIS`.
         search_scale: The height at which motion is searched, as a part of the network height. The search never uses
             fewer lines than `dis` does.
+        softness: Whether uncertain detail is blurred: a higher PSNR, and a frame that looks soft.
     """
 
     flow: tuple[int, int, int] = (48, 64, 96)
     detail: tuple[int, int] | tuple[int, int, int, int] = (32, 48)
     search_effort: Effort = "quick"
     search_scale: float = 0.75
+    softness: bool = False
 
 
 CONFIGS = {
     "compact": CompactConfig(),
+    "compact-psnr": CompactConfig(softness=True),
     "compact-large": CompactConfig(
         flow=(64, 96, 128), detail=(48, 96, 128, 128), search_effort="thorough", search_scale=1.0
     ),

@@ -179,9 +179,18 @@ class CompactPair(MotionPair):
         # Pixels that neither change nor move stay as they are, whatever the networks say.
         active = (self._changed | moves[:h, :w]).astype(np.float32)
         to_0, to_1 = (self._to_frame(flow, active) for flow in flows)
-        *colour_residual, soft_1, soft_2 = (x[:h, :w] * active for x in change[5:])
-        softness = tuple((s * self._scale[0], x) for s, x in zip(BLUR_SIGMAS, (soft_1, soft_2), strict=True))
-        return FrameMotion(to_0, to_1, weight[:h, :w], cv2.merge(colour_residual), softness)
+        colour_residual, softness = self._corrections(change[5:], active)
+        return FrameMotion(to_0, to_1, weight[:h, :w], colour_residual, softness)
+
+    def _corrections(self, maps: _Map, active: _Map) -> tuple[_Map, tuple[tuple[float, _Map], ...]]:
+        """The colour residual and the softness of a `FrameMotion`, from the detail network's last five maps."""
+        h, w = self._size
+        residual = cv2.merge([x[:h, :w] * active for x in maps[:3]])
+        if not self._owner.config.softness:
+            return residual, ()
+        return residual, tuple(
+            (sigma * self._scale[0], x[:h, :w] * active) for sigma, x in zip(BLUR_SIGMAS, maps[3:], strict=True)
+        )
 
     def _to_network(self, flow: _Map) -> _Map:
         """A flow (h, w, 2) in pixels of the frame as the networks take it: (2, h, w), in their pixels, padded."""

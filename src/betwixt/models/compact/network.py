@@ -9,7 +9,8 @@ do what a search cannot: they refine the flow where the frames disagree, weight 
     warped frames ──► flow network, 1/4 .. 1/16 ──► corrections of F_{t->0}, F_{t->1}, logit w; state at 1/4
     frames warped again, state ──► detail network, 1/2 and 1/4 ──► corrections of flows, logit w, colours at full size
     blend    =  w warp(frame 0, F_{t->0}) + (1 - w) warp(frame 1, F_{t->1})
-    frame t  =  blend + s1 (G1 blend - blend) + s2 (G2 blend - blend) + colour residual
+    frame t  =  blend + colour residual
+    with softness:  blend + s1 (G1 blend - blend) + s2 (G2 blend - blend) + colour residual
 
 Shapes, for frames (N, 3, H, W) at the network size, sides multiples of 16:
 
@@ -25,8 +26,10 @@ Design choices:
 - Bicubic warping: bilinear warping blurs, which costs 0.95 dB on the sharp frames of Middlebury.
 - Both networks start without corrections (their last convolutions are zero), so training starts from `dis`.
 - Where the motion is uncertain or the frames are noisy, blurred detail has less error than sharp detail in the wrong
-  place: on DAVIS and UCF101 that is worth 0.2 dB and more. Two maps (s1, s2) control it, so that the colour residual
-  need not do it pixel by pixel; negative values sharpen.
+  place: on DAVIS that is worth 0.4 dB. But moving things look smeared, and a video alternates between sharp and soft
+  frames. So only `compact-psnr`, which is for benchmarks, uses the two maps that blur, s1 and s2.
+- The corrections at full size come out of a pixel shuffle, in which four neighbouring pixels have a channel each. They
+  are smoothed by a binomial filter, which removes a period of two pixels: otherwise a grid of dots shows.
 - One motion u for both directions holds for any t along straight paths (BMBC, EBME); the flow network then changes the
   two flows independently where paths are not straight.
 - The fusion mask and the residual are RIFE's; refining in two unlike steps, coarse to fine, is NCM's (heterogeneous).
@@ -62,7 +65,7 @@ class CompactOutput:
     flow_t1: Tensor  # (N, 2, H, W), F_{t->1}, in pixels
     weight: Tensor  # (N, 1, H, W), the weight of warped frame 0
     colour_residual: Tensor  # (N, 3, H, W), the residual added to the blend
-    softness: Tensor  # (N, 2, H, W), s1 and s2
+    softness: Tensor  # (N, 2, H, W), s1 and s2; without effect unless `CompactConfig.softness`
     coarse_t0: Tensor  # (N, 2, H, W), F_{t->0} before the detail network; for the training loss
     coarse_t1: Tensor  # (N, 2, H, W), F_{t->1} before the detail network
 
@@ -134,7 +137,7 @@ class DetailTrunk(nn.Module):
         x = self.inputs(inputs)
         low = self.middle(torch.cat((self.down(x), state), dim=1))
         x = self.outputs(F.leaky_relu(x + F.pixel_shuffle(self.up(low), 2), 0.1))
-        return F.pixel_shuffle(self.head(x), 2)
+        return smooth(F.pixel_shuffle(self.head(x), 2))
 
 
 class DetailNetwork(DetailTrunk):
@@ -190,7 +193,7 @@ class DeepDetailNetwork(nn.Module):
         eighth = self.out_eighth(eighth + upsample2x(self.up_eighth(self.sixteenth(eighth))))
         quarter = self.out_quarter(quarter + upsample2x(self.up_quarter(eighth)))
         half = self.outputs(F.leaky_relu(half + F.pixel_shuffle(self.up(quarter), 2), 0.1))
-        return F.pixel_shuffle(self.head(half), 2)
+        return smooth(F.pixel_shuffle(self.head(half), 2))
 
 
 class Compact(nn.Module):
@@ -230,7 +233,8 @@ class Compact(nn.Module):
         change = self.detail(warped0, warped1, flows, logit.detach(), state)
         flow_t0, flow_t1, logit = flow_t0 + change[:, 0:2], flow_t1 + change[:, 2:4], logit + change[:, 4:5]
         weight, colour_residual, softness = torch.sigmoid(logit), change[:, 5:8], change[:, 8:10]
-        frame = compose(frame0, frame1, flow_t0, flow_t1, weight, colour_residual.float(), softness.float())
+        used = softness.float() if self.config.softness else None
+        frame = compose(frame0, frame1, flow_t0, flow_t1, weight, colour_residual.float(), used)
         return CompactOutput(frame, flow_t0, flow_t1, weight, colour_residual, softness, coarse_t0, coarse_t1)
 
 
@@ -251,17 +255,19 @@ def compose(
     flow_t1: Tensor,
     weight: Tensor,
     colour_residual: Tensor,
-    softness: Tensor,
+    softness: Tensor | None,
 ) -> Tensor:
     """Frame t (N, 3, H, W) from its maps; see `CompactOutput` for shapes and units."""
     blend = weight * backward_warp(frame0, flow_t0, "bicubic")
     blend = blend + (1.0 - weight) * backward_warp(frame1, flow_t1, "bicubic")
-    return apply_softness(blend, colour_residual, softness)
+    return correct(blend, colour_residual, softness)
 
 
-def apply_softness(blend: Tensor, colour_residual: Tensor, softness: Tensor) -> Tensor:
+def correct(blend: Tensor, colour_residual: Tensor, softness: Tensor | None) -> Tensor:
     """A blend (N, 3, H, W) with `colour_residual` added, moved towards its blurs by `softness`; see `CompactOutput`."""
     frame = blend + colour_residual
+    if softness is None:
+        return frame
     for number, sigma in enumerate(BLUR_SIGMAS):
         frame = frame + softness[:, number : number + 1] * (gaussian_blur(blend, sigma) - blend)
     return frame
@@ -324,8 +330,7 @@ def _detail_inputs(warped0: Tensor, warped1: Tensor, flows: Tensor, logit: Tenso
 def disagreement(warped0: Tensor, warped1: Tensor, weight: Tensor) -> Tensor:
     """(N, 1, H/2, W/2): how much the two warped frames disagree, relative to the detail of their blend; 0 to 2.
 
-    `layers.planes` softens a blend by this map where a model gives no softness. The network would take long to learn
-    it. A frame without weight cannot harm the blend, so it does not count.
+    The network would take long to learn it. A frame without weight cannot harm the blend, so it does not count.
     """
     blend = weight * warped0 + (1.0 - weight) * warped1
     detail = (gaussian_blur(blend, 2.0) - blend).abs().mean(dim=1, keepdim=True)
@@ -334,6 +339,12 @@ def disagreement(warped0: Tensor, warped1: Tensor, weight: Tensor) -> Tensor:
     both = F.avg_pool2d(F.pad(both, (2, 2, 2, 2), mode="replicate"), 5, stride=1)
     ratio = (both[:, 0:1] / (both[:, 1:2] + 1.0 / 255.0)).clamp(max=2.0)
     return upsample2x(ratio)
+
+
+def smooth(x: Tensor) -> Tensor:
+    """Maps (N, C, H, W) filtered by the binomial kernel [1 2 1] / 4 along rows and columns."""
+    averaged = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 2, stride=1)
+    return F.avg_pool2d(averaged, 2, stride=1)
 
 
 def upsample2x(x: Tensor) -> Tensor:

@@ -4,12 +4,12 @@ from betwixt.models.model_info import ModelInfo
 
 __all__ = ["MODELS"]
 
-MODELS = (
+MODELS = tuple(
     ModelInfo(
-        "hybrid",
-        "the motions of dis and of RIFE 4.6, fused by two small networks: the best frames; any time",
+        name,
+        summary,
         5_839_003,
-        "betwixt.models.hybrid.config:HYBRID",
+        f"betwixt.models.hybrid.config:CONFIGS[{name}]",
         paper="none: Betwixt's own (docs/models/index.md), on RIFE 4.6",
         weights="embedded",
         network="betwixt.models.hybrid.network:HybridNetwork",
@@ -17,5 +17,9 @@ MODELS = (
         embedded="hybrid.safetensors",
         interpolator="betwixt.models.hybrid.interpolator:HybridInterpolator",
         components=("rife-4.6",),
-    ),
+    )
+    for name, summary in (
+        ("hybrid", "the motions of dis and of RIFE 4.6, fused by two small networks: the best frames; any time"),
+        ("hybrid-psnr", "hybrid with uncertain detail blurred: a higher PSNR in benchmarks, softer frames; any time"),
+    )
 )

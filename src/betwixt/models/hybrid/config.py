@@ -16,13 +16,18 @@ class HybridConfig:
         detail: Channels of the detail network at 1/2 and 1/4.
         search_effort: The effort of the motion search, `effort` of `DIS`.
         search_scale: The height at which motion is searched, as a part of the network height.
+        softness: Whether uncertain detail is blurred: a higher PSNR, and a frame that looks soft.
+        symmetric_blocks: How many of RIFE's blocks, from the coarsest, also run from frame 1 to frame 0; the flows of
+            both directions are averaged.
     """
 
     flow: tuple[int, int, int] = (48, 64, 96)
     detail: tuple[int, int] = (32, 48)
     search_effort: Effort = "quick"
     search_scale: float = 0.75
+    softness: bool = False
+    symmetric_blocks: int = 2
 
 
-HYBRID = HybridConfig()
-"""The configuration of the embedded weights."""
+CONFIGS = {"hybrid": HybridConfig(), "hybrid-psnr": HybridConfig(softness=True)}
+"""By the names of the models."""

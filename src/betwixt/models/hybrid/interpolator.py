@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from betwixt.backends.network_runner import NetworkPart, NetworkRunner, TrainedNetwork
 from betwixt.layers.motion import FrameMotion
-from betwixt.models.compact.config import BLUR_SIGMAS
 from betwixt.models.compact.initial_motion import initial_motion, resize_map
 from betwixt.models.compact.interpolator import (
     CompactInterpolator,
@@ -44,10 +43,10 @@ _RIFE_SCALES = (8, 4, 2, 1)
 """The factors by which the blocks of RIFE 4.6 downscale the images (`betwixt.models.rife.v4.RIFE_4_6`)."""
 
 
-def _rife_part(network: Any) -> nn.Module:
+def _rife_part(network: Any, symmetric_blocks: int) -> nn.Module:
     from betwixt.models.hybrid.network import RIFEPart
 
-    return RIFEPart(network)
+    return RIFEPart(network, symmetric_blocks)
 
 
 def _rife_block(network: Any, number: int) -> nn.Module:
@@ -70,21 +69,19 @@ class RIFEMotion:
 
     Args:
         network: The trained network.
+        symmetric_blocks: As in `HybridConfig`.
         device: The device, as for `NetworkRunner`.
         precision: The precision, as for `NetworkRunner`.
         engine: "auto", "openvino" or "torch".
     """
 
-    _parts: ClassVar[dict[str, NetworkPart]] = {
-        "motion": NetworkPart(_rife_part, engines=("torch",)),
-        **{
-            f"block{number}": NetworkPart(
-                partial(_rife_block, number=number),
-                partial(_rife_block_example, number=number),
-                engines=("openvino",),
-            )
-            for number in range(len(_RIFE_SCALES))
-        },
+    _blocks: ClassVar[dict[str, NetworkPart]] = {
+        f"block{number}": NetworkPart(
+            partial(_rife_block, number=number),
+            partial(_rife_block_example, number=number),
+            engines=("openvino",),
+        )
+        for number in range(len(_RIFE_SCALES))
     }
     _sources = (
         "betwixt.models.rife.v4",
@@ -95,9 +92,17 @@ class RIFEMotion:
     )
 
     def __init__(
-        self, network: TrainedNetwork, device: str = "auto", precision: str = "fp32", engine: str = "torch"
+        self,
+        network: TrainedNetwork,
+        symmetric_blocks: int,
+        device: str = "auto",
+        precision: str = "fp32",
+        engine: str = "torch",
     ) -> None:
-        self.runner = NetworkRunner(network, self._parts, self._sources, device, precision, engine, channels_last=False)
+        self._symmetric_blocks = symmetric_blocks
+        whole = NetworkPart(partial(_rife_part, symmetric_blocks=symmetric_blocks), engines=("torch",))
+        parts = {"motion": whole, **self._blocks}
+        self.runner = NetworkRunner(network, parts, self._sources, device, precision, engine, channels_last=False)
 
     def __call__(self, first: _Map, second: _Map, t: float) -> _Map:
         """F_{t->0}, F_{t->1} in pixels and the logit of the weight of frame 0: (5, h, w) float32.
@@ -110,16 +115,24 @@ class RIFEMotion:
         h, w = first.shape[:2]
         images = [np.ascontiguousarray(pad_to_multiple(image, _MULTIPLE)) for image in (first, second)]
         if self.runner.engine == "openvino":
-            motion = self._run_blocks(images, t)
+            count = self._symmetric_blocks
+            motion = np.zeros((5, *images[0].shape[:2]), np.float32)
+            if count:
+                backward = self._run_blocks(images[::-1], 1 - t, motion, 0, count)
+                motion = self._run_blocks(images, t, motion, 0, count)
+                motion += np.concatenate((backward[2:4], backward[:2], -backward[4:]))
+                motion *= np.float32(0.5)
+            motion = self._run_blocks(images, t, motion, count, len(_RIFE_SCALES))
         else:
             (motion,) = self.runner.run("motion", images, [np.full((1, 1, 1), t, np.float32)])
         return motion[:, :h, :w]
 
-    def _run_blocks(self, images: list[_Map], t: float) -> _Map:
-        """Run block after block, each on the images warped by the motion that the blocks before found."""
+    def _run_blocks(self, images: list[_Map], t: float, motion: _Map, first: int, end: int) -> _Map:
+        """The motion (5, h, w) after blocks `first` to `end` (exclusive), each on images warped by the one before."""
         h, w = images[0].shape[:2]
-        motion, warped = np.zeros((5, h, w), np.float32), images
-        for number, scale in enumerate(_RIFE_SCALES):
+        motion, warped = motion.copy(), images
+        for number in range(first, end):
+            scale = _RIFE_SCALES[number]
             size = w // scale, h // scale
             maps = [np.full(size[::-1], t, np.float32)]
             if number:
@@ -186,7 +199,7 @@ class HybridInterpolator(CompactInterpolator):
         name: str = "hybrid",
     ) -> None:
         super().__init__(network, device, precision, engine, name)
-        self.rife = RIFEMotion(rife, device, self.precision, engine)
+        self.rife = RIFEMotion(rife, self.config.symmetric_blocks, device, self.precision, engine)
         self.arithmetic += f", {self.rife.runner.arithmetic}"
 
     def networks(self) -> dict[Path, Any]:
@@ -245,10 +258,9 @@ class HybridPair(CompactPair):
         active = (self._changed | moves[:h, :w]).astype(np.float32)
         a_t0, a_t1, b_t0, b_t1 = (self._to_frame(flow, active) for flow in flows.reshape(4, 2, *logits.shape[1:]))
         weight_a, weight_b, weight_of_a = (sigmoid(x)[:h, :w] for x in (*logits, share_logit))
-        *colour_residual, soft_1, soft_2 = (x[:h, :w] * active for x in change[11:])
-        softness = tuple((s * self._scale[0], x) for s, x in zip(BLUR_SIGMAS, (soft_1, soft_2), strict=True))
+        colour_residual, softness = self._corrections(change[11:], active)
         motion_b = FrameMotion(b_t0, b_t1, weight_b)
-        return FrameMotion(a_t0, a_t1, weight_a, cv2.merge(colour_residual), softness, motion_b, weight_of_a)
+        return FrameMotion(a_t0, a_t1, weight_a, colour_residual, softness, motion_b, weight_of_a)
 
     def _warp_by_both(self, flows: _Map, interpolation: int) -> list[_Map]:
         """Both images, warped by the flows of A and by those of B (8, h, w): A's two, then B's."""

@@ -10,7 +10,8 @@ and where they do not, the mean of two estimates has less error than either.
     frames warped again, state ──► detail network, 1/2 and 1/4 ──► corrections of all these, colours, s1, s2
     blend_A  =  w_A warp(frame 0, F_{t->0}) + (1 - w_A) warp(frame 1, F_{t->1})        blend_B in the same way
     blend    =  m blend_A + (1 - m) blend_B
-    frame t  =  blend + s1 (G1 blend - blend) + s2 (G2 blend - blend) + colour residual
+    frame t  =  blend + colour residual
+    with softness:  blend + s1 (G1 blend - blend) + s2 (G2 blend - blend) + colour residual
 
 The networks are those of `compact` with two motions as input instead of one. Shapes, for frames (N, 3, H, W) at the
 network size, sides multiples of 32:
@@ -26,6 +27,9 @@ Design choices:
   warped frames around a pixel, in 8-bit steps, as `dis` chooses between its own two flows.
 - Training starts from the weights of `compact`, which know motion A; corrections of B and of m start at zero.
 - RIFE 4.6 is used as its authors trained it, on far more films than are available here; the fusing networks are ours.
+- RIFE does not find the same motion from frame 0 to frame 1 and back; the mean of both has less error, above all in
+  large motion. The coarsest blocks find that, and are a fifth of RIFE's operations: they run in both directions.
+- Softness, the maps s1 and s2, is for `hybrid-psnr` alone, and corrections are smoothed, as in `compact`.
 
 References: Huang et al., RIFE, ECCV 2022, and Practical-RIFE, version 4.6; those of `betwixt.models.compact.network`.
 """
@@ -47,14 +51,14 @@ from betwixt.models.compact.network import (
     Compact,
     DetailTrunk,
     FlowTrunk,
-    apply_softness,
+    correct,
     disagreement,
     initialize,
     resize_to_network,
     unshuffle_frames,
     upsample2x,
 )
-from betwixt.models.hybrid.config import HYBRID, HybridConfig
+from betwixt.models.hybrid.config import HybridConfig
 from betwixt.models.network import Network, Synthesis
 from betwixt.models.rife.v4 import RIFE_4_6, RIFEv4
 
@@ -76,7 +80,7 @@ class FusionOutput:
     motions: tuple[Tensor, Tensor]  # a and B, (N, 5, H, W) each
     share: Tensor  # (N, 1, H, W), m, the weight of motion A
     colour_residual: Tensor  # (N, 3, H, W), the residual added to the blend
-    softness: Tensor  # (N, 2, H, W), s1 and s2
+    softness: Tensor  # (N, 2, H, W), s1 and s2; without effect unless `HybridConfig.softness`
     coarse: tuple[Tensor, Tensor]  # the motions before the detail network; for the training loss
 
 
@@ -153,7 +157,7 @@ class Fusion(nn.Module):
 
     def __init__(self, config: HybridConfig | None = None) -> None:
         super().__init__()
-        self.config = config or HYBRID
+        self.config = config or HybridConfig()
         self.flow = FlowNetwork(self.config.flow)
         self.detail = DetailNetwork(*self.config.detail, self.config.flow[0])
         initialize(self, self.flow.head, self.detail.head)
@@ -181,22 +185,38 @@ class Fusion(nn.Module):
         motions = coarse[0] + change[:, :5], coarse[1] + change[:, 5:10]
         m = torch.sigmoid(upsample2x(share.float()) + change[:, 10:11])
         colour_residual, softness = change[:, 11:14], change[:, 14:16]
-        frame = compose(frame0, frame1, motions, m, colour_residual, softness)
+        frame = compose(frame0, frame1, motions, m, colour_residual, softness if self.config.softness else None)
         return FusionOutput(frame, motions, m, colour_residual, softness, coarse)
 
 
 class RIFEPart(nn.Module):
-    """RIFE 4.6 without its frame: the motion alone."""
+    """RIFE 4.6 without its frame: the motion alone.
 
-    def __init__(self, network: RIFEv4) -> None:
+    Args:
+        network: The trained network.
+        symmetric_blocks: As in `HybridConfig`.
+    """
+
+    def __init__(self, network: RIFEv4, symmetric_blocks: int) -> None:
         super().__init__()
         self.network = network
+        self.symmetric_blocks = symmetric_blocks
 
     def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Tensor:
         """(N, 5, H, W), motion B, of frames (N, 3, H, W) whose sides are multiples of 32."""
-        for estimate in self.network.estimates(self.network.pair(frame0, frame1), t):
-            last = estimate
-        return torch.cat((last.flow_t0, last.flow_t1, last.logit), dim=1)
+        network, count = self.network, self.symmetric_blocks
+        pair = network.pair(frame0, frame1)
+        motion = None
+        if count:
+            forward = network.refine(pair, t, None, 0, count)
+            backward = network.refine(network.pair(frame1, frame0), 1.0 - t, None, 0, count)
+            motion = 0.5 * (forward + reverse_motion(backward))
+        return network.refine(pair, t, motion, count)
+
+
+def reverse_motion(motion: Tensor) -> Tensor:
+    """The motion (N, 5, H, W) between two frames as that between the same frames in the opposite order."""
+    return torch.cat((motion[:, 2:4], motion[:, 0:2], -motion[:, 4:5]), dim=1)
 
 
 class RIFEBlockPart(nn.Module):
@@ -228,7 +248,7 @@ class HybridNetwork(Network):
         super().__init__()
         self.fusion = fusion or Fusion(config)
         self.config = self.fusion.config
-        self.rife = RIFEPart(RIFEv4(RIFE_4_6))
+        self.rife = RIFEPart(RIFEv4(RIFE_4_6), self.config.symmetric_blocks)
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> tuple[Tensor, Tensor]:
         """The frames at the network size, padded."""
@@ -249,7 +269,7 @@ def compose(
     motions: tuple[Tensor, Tensor],
     share: Tensor,
     colour_residual: Tensor,
-    softness: Tensor,
+    softness: Tensor | None,
 ) -> Tensor:
     """Frame t (N, 3, H, W) from its maps; see `FusionOutput` for shapes and units."""
     blends = []
@@ -258,7 +278,7 @@ def compose(
         warped1 = backward_warp(frame1, motion[:, 2:4], "bicubic")
         blends.append(warped1 + weight * (backward_warp(frame0, motion[:, 0:2], "bicubic") - warped1))
     blend = blends[1] + share * (blends[0] - blends[1])
-    return apply_softness(blend, colour_residual, softness)
+    return correct(blend, colour_residual, softness)
 
 
 def init_from_compact(network: Fusion, compact: dict[str, Tensor]) -> None:

@@ -193,6 +193,32 @@ class RIFEv4(Network):
         """The estimate of each block, coarsest first."""
         return (estimate for estimate, _ in self._stages(pair, t))
 
+    def refine(
+        self, pair: RIFEv4Pair, t: Tensor, motion: Tensor | None, first: int = 0, end: int | None = None
+    ) -> Tensor:
+        """The motion after the blocks `first` to `end` (exclusive; None: to the last), of a version without a state.
+
+        Args:
+            pair: The frames.
+            t: The time, (N, 1, 1, 1), in (0, 1).
+            motion: (N, 5, H, W), F_{t->0} and F_{t->1} in pixels and the mask logit, to refine; None if there is none.
+            first: The number of the first block.
+            end: The number after that of the last block.
+
+        Raises:
+            ValueError: if the blocks pass a state on.
+        """
+        if self.config.state:
+            raise ValueError("The blocks of this version need the state of the block before.")
+        frames = pair.frame0, pair.frame1
+        estimate = None if motion is None else FlowEstimate.from_flow(*frames, motion[:, :4], motion[:, 4:])
+        for i, scale in list(enumerate(self.config.scales))[first:end]:
+            block = self.get_submodule(f"block{i}")
+            estimate, _ = self._apply_block(block, scale / self.scale, pair, t, estimate, None)
+        if estimate is None:
+            raise ValueError("There is no motion, and no block to find it.")
+        return torch.cat((estimate.flow, estimate.logit), dim=1)
+
     def at(self, pair: RIFEv4Pair, t: Tensor) -> Synthesis:
         for estimate in self.estimates(pair, t):
             last = estimate

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from betwixt.backends.network_runner import TrainedNetwork
-from betwixt.models.hybrid.config import HYBRID
+from betwixt.models.hybrid.config import CONFIGS, HybridConfig
 from betwixt.models.hybrid.interpolator import HybridInterpolator, RIFEMotion
 from betwixt.models.hybrid.network import Fusion, FusionOutput, HybridNetwork, init_from_compact
 from betwixt.runtime.load import trained_network
@@ -38,7 +38,8 @@ class HybridObjective(Objective):
         super().__init__(name)
         self.settings = parse_table(RefinementSettings, options, f"[network] of {name}")
         self.margin = self.settings.margin
-        self.training_network = Fusion()
+        self.config: HybridConfig = CONFIGS[name]
+        self.training_network = Fusion(self.config)
         if not next(self.training_network.parameters()).is_meta:
             init_from_compact(self.training_network, read_tensors(embedded_file("compact.safetensors")))
 
@@ -54,16 +55,20 @@ class HybridObjective(Objective):
 
     def interpolator(self, device: str = "auto") -> HybridInterpolator:
         return HybridInterpolator(
-            TrainedNetwork.in_memory(self.training_network), trained_network("rife-4.6"), device, engine="torch"
+            TrainedNetwork.in_memory(self.training_network),
+            trained_network("rife-4.6"),
+            device,
+            engine="torch",
+            name=self.model_name,
         )
 
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """Motion A, `first`, and motion B, `second`: (S, S, 5) each, F_{t->0}, F_{t->1} and the logit of frame 0."""
-        motion, logit = search_sample(rng, sample, HYBRID.search_effort)
+        motion, logit = search_sample(rng, sample, self.config.search_effort)
         t = np.float32(sample.t)
         first = np.concatenate((-t * motion, (1 - t) * motion, logit), axis=-1)
         frame0, frame1 = (sample.images[i].astype(np.float32) / np.float32(255) for i in (0, 2))
-        second = _load_rife()(frame0, frame1, sample.t)
+        second = _load_rife(self.config.symmetric_blocks)(frame0, frame1, sample.t)
         return {"first": first, "second": np.moveaxis(second, 0, 2)}
 
     def loss(self, batch: Batch, progress: float) -> LossTerms:
@@ -82,9 +87,9 @@ class HybridObjective(Objective):
 
 
 @cache
-def _load_rife() -> RIFEMotion:
+def _load_rife(symmetric_blocks: int) -> RIFEMotion:
     """RIFE with its shipped weights, once per process, since workers do not have the values of the parameters.
 
     In PyTorch on the CPU in float32, which gives the same values on every machine, with a worker's number of threads.
     """
-    return RIFEMotion(trained_network("rife-4.6"), "cpu")
+    return RIFEMotion(trained_network("rife-4.6"), symmetric_blocks, "cpu")

@@ -13,8 +13,8 @@ from betwixt.weights.store import RIFE
 
 _CLASSES = {
     "codec.CodecObjective": ("codec",),
-    "compact.CompactObjective": ("compact", "compact-large"),
-    "hybrid.HybridObjective": ("hybrid",),
+    "compact.CompactObjective": ("compact", "compact-psnr", "compact-large"),
+    "hybrid.HybridObjective": ("hybrid", "hybrid-psnr"),
     "rife.RIFEObjective": ("rife", "rife-m", "rife-2r", "rife-4.6", "rife-4.22-lite", "rife-4.25"),
     "daek.DAEKObjective": ("daek",),
     "ncm.NCMObjective": ("ncm-base", "ncm-large", "ncm-base-next", "ncm-large-next"),
@@ -47,6 +47,7 @@ Unknown settings are refused with `UsageError`.
 EMBEDDED_WEIGHTS: dict[str, tuple[str, ...]] = {
     "codec": ("compact.safetensors",),
     "hybrid": ("compact.safetensors", RIFE),
+    "hybrid-psnr": ("compact.safetensors", RIFE),
 }
 """By network: the weight files shipped with Betwixt that its training needs (`betwixt.training.pack` includes them)."""
 
