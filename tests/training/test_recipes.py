@@ -60,7 +60,7 @@ def test_every_network_has_a_paper_recipe_and_a_small_one() -> None:
     names = {path.stem for path in RECIPES}
     # RIFE-Large uses the weights of RIFE-2R. The small recipes of EMA-VFI are those of its small network.
     networks = {name for name, info in MODELS.items() if info.has_network} - {"rife-large"}
-    without = {"compact", "compact-large", "hybrid", "ema-vfi", "ema-vfi+hm"}
+    without = {"compact", "compact-psnr", "compact-large", "hybrid", "hybrid-psnr", "ema-vfi", "ema-vfi+hm"}
     expected = networks | {f"{name}-small" for name in networks - without}
     assert expected <= names
 

@@ -13,7 +13,12 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
-SHARED_WEIGHTS = {"rife-large": "rife-2r", "apr-static": "apr"}
+SHARED_WEIGHTS = {
+    "rife-large": "rife-2r",
+    "apr-static": "apr",
+    "compact-psnr": "compact",
+    "hybrid-psnr": "hybrid",
+}
 """Models that run another model's network in another way, and use its weights if they have none of their own."""
 
 RIFE = "rife-4.6.safetensors"

@@ -15,7 +15,7 @@ from betwixt.weights.install import build_meta_mask_network, build_meta_network
 from betwixt.weights.load import match_file, read_tensors
 from betwixt.weights.mask_networks import MASK_NETWORKS, companion_texts
 from betwixt.weights.metadata import read_metadata
-from betwixt.weights.store import embedded_file, weights_folder
+from betwixt.weights.store import SHARED_WEIGHTS, embedded_file, weights_folder
 
 _NOT_A_FILE = "is not a file, but a folder or a broken link"
 
@@ -35,7 +35,7 @@ class WeightsFile:
 
 def list_weights() -> list[WeightsFile]:
     """The weights files that come with Betwixt, and those in the user's folder."""
-    models = {info.embedded: info.name for info in MODELS.values() if info.embedded}
+    models = {info.embedded: name for name, info in MODELS.items() if info.embedded and name not in SHARED_WEIGHTS}
     files = [
         _describe(path, models.get(name, ""), embedded=True)
         for name in sorted(catalog().embedded)
