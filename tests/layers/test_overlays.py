@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from betwixt.layers.motion import FrameMotion
 from betwixt.layers.overlays import Overlay
 
 MASK = np.zeros((48, 64), np.uint8)
@@ -45,17 +44,6 @@ def test_between_frames_that_differ_the_overlay_is_blended_by_time():
     assert made[24, 30] == 103
     assert made[19, 30] in (51, 52)  # the soft edge
     assert made[10, 30] == 0
-
-
-def test_a_frame_that_is_read_from_under_the_overlay_loses_its_weight():
-    flow = np.zeros((48, 64, 2), np.float32)
-    flow[..., 1] = 12  # frame 0 is read 12 rows below, frame 1 above
-    motion = FrameMotion(flow, -flow, np.full((48, 64), 0.5, np.float32))
-    weight = Overlay(MASK).weigh(motion, (48, 64)).weight
-    assert weight[12, 30] < 0.05
-    assert weight[36, 30] > 0.95
-    assert weight[24, 30] == pytest.approx(0.5)
-    assert weight[4, 4] == pytest.approx(0.5)
 
 
 def test_a_mask_of_half_the_size_serves_large_frames():

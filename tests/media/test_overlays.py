@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from betwixt.media.overlays import LOOK_AHEAD, RUN, find_overlays, overlay_view
+from betwixt.media.overlays import LOOK_AHEAD, RUN, OverlayView, find_overlays
 from overlay_clips import pan, text_mask, write
 
 FILL, WHOLE = text_mask()
@@ -12,7 +12,7 @@ FILL, WHOLE = text_mask()
 
 def find(lumas, first=LOOK_AHEAD):
     """The mask of the pair that begins with frame `first`; zero if nothing is found."""
-    mask = find_overlays([overlay_view(luma) for luma in lumas], first)
+    mask = find_overlays([OverlayView(luma) for luma in lumas], first)
     return np.zeros(lumas[0].shape, np.uint8) if mask is None else mask
 
 
@@ -107,7 +107,7 @@ def test_large_frames_are_searched_at_a_smaller_size():
     outline = cv2.dilate(fill, np.ones((9, 9), np.uint8))
     for luma in lumas:
         luma[outline > 127], luma[fill > 127] = 16, 235
-    mask = find_overlays([overlay_view(luma) for luma in lumas], LOOK_AHEAD)
+    mask = find_overlays([OverlayView(luma) for luma in lumas], LOOK_AHEAD)
     assert mask is not None
     assert mask.shape == (480, 768)
     bright = cv2.resize(lumas[0], (768, 480), interpolation=cv2.INTER_AREA) > 225

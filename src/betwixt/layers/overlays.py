@@ -5,8 +5,7 @@
     planes of frame 1 ──► fill ──┘                               m: the overlay's mask
 
 Behind the overlay each frame is filled from around it, so that the motion found there is that of the picture, and no
-part of the overlay is moved with it. What the fill hides in one frame is taken from the other where that shows it:
-the weight of a frame falls where it is read from under the overlay.
+part of the overlay is moved with it.
 
 Planes are those of `layers.planes`: (h, w) or (h, w, c), of any type and subsampling.
 """
@@ -14,14 +13,11 @@ Planes are those of `layers.planes`: (h, w) or (h, w, c), of any type and subsam
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from betwixt.layers.motion import FrameMotion
 
 Plane = NDArray[Any]
 """One plane of a frame: (h, w) or (h, w, c)."""
@@ -75,27 +71,6 @@ class Overlay:
                 moved = plane[area].astype(np.float32)
                 still = moved + opacity * (still - moved)
                 plane[area] = still if plane.dtype.kind == "f" else np.rint(still)
-
-    def weigh(self, motion: FrameMotion, size: tuple[int, int]) -> FrameMotion:
-        """The motion with less weight for a frame where it is read from under the overlay.
-
-        Args:
-            motion: The motion that the filled frames are warped by.
-            size: (H, W) of the frames.
-        """
-        other = None if motion.other is None else self.weigh(motion.other, size)
-        hidden = self._hole(*size).astype(np.float32)
-        columns, lines = np.arange(size[1], dtype=np.float32), np.arange(size[0], dtype=np.float32)[:, None]
-        parts = []
-        for flow in (motion.flow_t0, motion.flow_t1):
-            x, y = (cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR) for part in cv2.split(flow))
-            seen = cv2.remap(hidden, x + columns, y + lines, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            parts.append(1 - seen)
-        weight = cv2.resize(motion.weight, size[::-1], interpolation=cv2.INTER_LINEAR)
-        # Where both frames are hidden, the weight stays.
-        least = np.float32(1 / 64)
-        first, second = weight * (parts[0] + least), (1 - weight) * (parts[1] + least)
-        return replace(motion, weight=first / np.maximum(first + second, np.float32(1e-6)), other=other)
 
     def _hole(self, height: int, width: int) -> NDArray[np.bool_]:
         """Where a plane is filled: not in the soft edge, most of which is the picture's."""

@@ -23,8 +23,8 @@ picture behind them and are not found.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
 from typing import Any
@@ -87,27 +87,39 @@ STILL_SHARE = 0.6
 background among moving ones look like overlays, while real ones are in little danger."""
 
 
-@dataclass(frozen=True)
 class OverlayView:
-    """What is kept of a frame to find overlays.
+    """What is kept of a frame to find overlays. Any thread may use it.
+
+    Args:
+        luma: The frame's luma, (H, W).
 
     Attributes:
-        luma: The luma, 8 bit, at the size of the search.
+        luma: The luma at the size of the search.
         contrast: The range of the luma in the 5x5 pixels around each.
     """
 
-    luma: Luma
-    contrast: NDArray[np.uint8]
+    def __init__(self, luma: Luma) -> None:
+        height, width = luma.shape
+        if (factor := -(-height // MAX_LINES)) > 1:
+            size = width // factor, height // factor
+            luma = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
+        kernel = np.ones((5, 5), np.uint8)
+        self.luma = luma
+        self.contrast = np.asarray(cv2.subtract(cv2.dilate(luma, kernel), cv2.erode(luma, kernel)), np.uint8)
+        self._lock = threading.Lock()
+        self._overlays: tuple[Mask | None] | None = None
 
+    def overlays_until(self, following: Sequence[OverlayView]) -> Mask | None:
+        """The pixels, 255 or 0, of overlays that are constant over this frame and the `RUN` - 1 following ones.
 
-def overlay_view(luma: Luma) -> OverlayView:
-    """Prepare a frame's luma, (H, W) uint8, for `find_overlays`."""
-    height, width = luma.shape
-    if (factor := -(-height // MAX_LINES)) > 1:
-        luma = np.asarray(cv2.resize(luma, (width // factor, height // factor), interpolation=cv2.INTER_AREA), np.uint8)
-    kernel = np.ones((5, 5), np.uint8)
-    contrast = cv2.subtract(cv2.dilate(luma, kernel), cv2.erode(luma, kernel))
-    return OverlayView(luma, np.asarray(contrast, np.uint8))
+        They are looked for once: the run is part of the search for three pairs.
+        """
+        with self._lock:
+            if self._overlays is None:
+                run = _Run([self, *following])
+                cells = _overlay_cells(run)
+                self._overlays = (None if cells is None else run.mask(cells),)
+            return self._overlays[0]
 
 
 def find_overlays(views: Sequence[OverlayView], first: int) -> Mask | None:
@@ -118,55 +130,48 @@ def find_overlays(views: Sequence[OverlayView], first: int) -> Mask | None:
         first: Which of them is the first of the pair.
 
     Returns:
-        255 in overlays, 127 in the pixels beside them, 0 elsewhere; None if there are none.
+        255 in overlays and the pixels beside them, 127 one pixel further, 0 elsewhere; None if there are none.
     """
-    mask: Any = None
-    cells: Any = None  # that the mask covers
-    # The run around the pair comes first. Those that begin or end with it find overlays that have just appeared, or
-    # will disappear.
-    for start in (first - 1, first - 2, first):
-        if start < 0 or start + RUN > len(views):
-            continue
-        run = _Run(views[start : start + RUN])
-        if run.cells is None or (cells is not None and not cv2.subtract(run.cells, cells).any()):
-            continue
-        found, found_cells = run.mask(), cv2.dilate(run.cells, np.ones((3, 3), np.uint8))
-        mask = found if mask is None else cv2.bitwise_or(mask, found)
-        cells = found_cells if cells is None else cv2.bitwise_or(cells, found_cells)
-    if mask is None:
+    starts = range(max(0, first - LOOK_AHEAD), min(first, len(views) - RUN) + 1)
+    masks = [views[start].overlays_until(views[start + 1 : start + RUN]) for start in starts]
+    found: list[Any] = [mask for mask in masks if mask is not None]
+    if not found:
         return None
     # The outermost pixels of antialiased glyphs are mixtures with what moves behind them.
-    mask = cv2.dilate(mask, np.ones((3, 3), np.uint8))
-    return np.asarray(cv2.max(mask, cv2.dilate(mask, np.ones((3, 3), np.uint8)) // 2), np.uint8)
+    kernel = np.ones((3, 3), np.uint8)
+    mask = cv2.dilate(reduce(cv2.bitwise_or, found), kernel)
+    return np.asarray(cv2.max(mask, cv2.dilate(mask, kernel) // 2), np.uint8)
 
 
 class _Run:
     """What is constant over a run of frames.
 
     Attributes:
-        cells: The cells, 255 or 0, that hold a part of an overlay; None if there are none.
+        lumas: The lumas of the frames.
+        change: The range of each pixel over the run.
+        edges: The pixels, 255 or 0, that lie on an edge in all frames.
+        constant: Those among them that are constant.
     """
 
     def __init__(self, views: Sequence[OverlayView]) -> None:
         lumas: list[Any] = [view.luma for view in views]
         contrasts: list[Any] = [view.contrast for view in views]
-        self._change: Any = cv2.subtract(reduce(cv2.max, lumas), reduce(cv2.min, lumas))
+        self.lumas: list[Luma] = lumas
+        self.change: Any = cv2.subtract(reduce(cv2.max, lumas), reduce(cv2.min, lumas))
         contrast = reduce(cv2.min, contrasts)
-        self._edges = _at_least(contrast, CONTRAST)
+        self.edges: Any = _at_least(contrast, CONTRAST)
         tolerance = cv2.convertScaleAbs(contrast, alpha=RELATIVE_TOLERANCE)
         tolerance = cv2.threshold(tolerance, MAX_TOLERANCE, 0, cv2.THRESH_TRUNC)[1]
-        self._constant: Any = cv2.bitwise_and(self._edges, cv2.compare(self._change, tolerance, cv2.CMP_LE))
-        self.cells = _overlay_cells(lumas, self._edges, self._constant)
+        self.constant: Any = cv2.bitwise_and(self.edges, cv2.compare(self.change, tolerance, cv2.CMP_LE))
 
-    def mask(self) -> Mask:
-        """The pixels, 255 or 0, of the overlays in `cells`."""
-        assert self.cells is not None
+    def mask(self, cells: Any) -> Mask:
+        """The pixels, 255 or 0, of the overlays in some cells."""
         # Only their part of the frame counts.
-        x, y, width, height = cv2.boundingRect(self.cells)
+        x, y, width, height = cv2.boundingRect(cells)
         left, top, right, bottom = max(0, x - BORDER), max(0, y - BORDER), x + width + BORDER, y + height + BORDER
-        cells: Any = self.cells[top:bottom, left:right]
+        cells = cells[top:bottom, left:right]
         area = slice(top * CELL, bottom * CELL), slice(left * CELL, right * CELL)
-        edges, constant, change = self._edges[area], self._constant[area], self._change[area]
+        edges, constant, change = self.edges[area], self.constant[area], self.change[area]
 
         inside = cv2.resize(cells, None, fx=CELL, fy=CELL, interpolation=cv2.INTER_NEAREST)
         inside = inside[: change.shape[0], : change.shape[1]]
@@ -181,9 +186,9 @@ class _Run:
         # Where it is as bright as the picture beside it, the outer edge of an outline was not found.
         for _ in range(2):
             strokes = cv2.bitwise_or(strokes, cv2.bitwise_and(flat, cv2.dilate(strokes, np.ones((5, 5), np.uint8))))
-        frame_height, frame_width = self._change.shape
+        frame_height, frame_width = self.change.shape
         open_sides = left > 0, top > 0, right * CELL < frame_width, bottom * CELL < frame_height
-        mask = np.zeros_like(self._change)
+        mask = np.zeros_like(self.change)
         mask[area] = cv2.bitwise_or(strokes, cv2.subtract(_shapes(flat, strokes, open_sides), changes))
         return np.asarray(mask, np.uint8)
 
@@ -215,16 +220,12 @@ def _shapes(flat: NDArray[Any], strokes: NDArray[Any], open_sides: tuple[bool, b
     return result
 
 
-def _overlay_cells(lumas: Sequence[Luma], edges: NDArray[Any], constant: NDArray[Any]) -> NDArray[np.uint8] | None:
-    """The cells, 255 or 0, that hold a part of an overlay; None if there are none.
-
-    Args:
-        lumas: The frames.
-        edges: The pixels, 255 or 0, that lie on an edge in all of them.
-        constant: Those among them that are constant.
-    """
-    covered = _cells(constant)
-    covered_by_edges = _cells(edges)
+def _overlay_cells(run: _Run) -> NDArray[np.uint8] | None:
+    """The cells, 255 or 0, that hold a part of an overlay; None if there are none."""
+    constant, covered = run.constant, _cells(run.constant)
+    if not (covered >= FILL_SHARE).any():
+        return None
+    covered_by_edges = _cells(run.edges)
     share = _around(covered) / np.maximum(_around(covered_by_edges), np.float32(1e-6))
     candidates = (covered > 0) & (share >= CELL_SHARE)
     count, labels = cv2.connectedComponents(candidates.astype(np.uint8), connectivity=8)
@@ -242,7 +243,7 @@ def _overlay_cells(lumas: Sequence[Luma], edges: NDArray[Any], constant: NDArray
     outlines[1][:, 1:] = cv2.bitwise_xor(constant[:, 1:], constant[:, :-1])
     across, down = (_sums(labels, count, _cells(outline)) for outline in outlines)
     is_overlay &= np.minimum(across, down) >= LESSER_DIRECTION * np.maximum(across, down)
-    moving = _moving_around(lumas) >= MOVING_SHARE
+    moving = _moving_around(run.lumas) >= MOVING_SHARE
     is_overlay &= _sums(labels, count, moving) >= MOVING_CELLS * sizes
     cells = is_overlay[labels]
     if not cells.any() or covered[~cells].sum() > STILL_SHARE * covered_by_edges[~cells].sum():

@@ -28,7 +28,7 @@ from betwixt.layers.overlays import Overlay
 from betwixt.layers.planes import synthesize_planes
 from betwixt.media.colour import Colour, RGBConverter
 from betwixt.media.frames import Plane, frame_from_planes, luma8, planes
-from betwixt.media.overlays import OverlayView, find_overlays, overlay_view
+from betwixt.media.overlays import OverlayView, find_overlays
 from betwixt.models.base import Interpolator, MotionPair, Pair
 from betwixt.models.dis.interpolator import DIS, DISPair
 from betwixt.models.frame_view import Image, Luma, downscale_luma
@@ -76,7 +76,7 @@ class SourceFrame:
     @cached_property
     def overlay_view(self) -> OverlayView:
         """What overlays are found by."""
-        return overlay_view(self.luma)
+        return OverlayView(self.luma)
 
     def without(self, overlay: Overlay) -> SourceFrame:
         """The frame without an overlay."""
@@ -346,15 +346,13 @@ class PairSynthesis:
         return parts
 
     def _warp(self, motion: FrameMotion) -> list[Plane]:
-        first, second, size = self._prepared.first, self._prepared.second, self._synthesizer.size
-        if self._prepared.overlay is not None:
-            motion = self._prepared.overlay.weigh(motion, size)
+        first, second = self._prepared.first, self._prepared.second
         offsets = (
             None
             if motion.colour_residual is None
             else self.converter.offsets_to_planes(motion.colour_residual, first.planes)
         )
-        return synthesize_planes(first.planes, second.planes, motion, size, offsets)
+        return synthesize_planes(first.planes, second.planes, motion, self._synthesizer.size, offsets)
 
 
 def shift_motion(motion: FrameMotion, t: float, new_t: float) -> FrameMotion:
