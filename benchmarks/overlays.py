@@ -124,8 +124,21 @@ def psnr(a: Image, b: Image, where: NDArray[np.bool_]) -> float:
     return float(10 * np.log10(255**2 / max(error.mean(), 1e-3)))
 
 
-def measure(clip: Path, model: str, count: int, images: Path | None) -> None:
-    """Print the scores of one clip."""
+Scores = dict[str, dict[str, NDArray[np.float64]]]
+"""For each overlay, and overlays "off" and "auto", the mean PSNR in each area."""
+
+
+def report(name: str, overlay: str, scores: dict[str, NDArray[np.float64]], note: str = "") -> None:
+    """Print the scores of one overlay."""
+    labels = ("inside", "around", "rest") if len(scores["off"]) == 3 else ("whole",)
+    areas = zip(labels, scores["off"], scores["auto"], strict=True)
+    columns = "  ".join(f"{label} {off:5.2f} -> {auto:5.2f}" for label, off, auto in areas)
+    print(f"{name:24s} {overlay:18s} {columns}  {note}", flush=True)
+
+
+def measure(clip: Path, model: str, count: int, images: Path | None) -> Scores:
+    """Print and return the scores of one clip."""
+    result: Scores = {}
     frames = read(clip, count | 1)
     size = frames[0].shape[0] & ~1, frames[0].shape[1] & ~1
     frames = [np.ascontiguousarray(frame[: size[0], : size[1]]) for frame in frames]
@@ -148,16 +161,13 @@ def measure(clip: Path, model: str, count: int, images: Path | None) -> None:
             for value, images_made in made.items():
                 scores[value].append([psnr(images_made[number], truth[number], area) for area in areas])
             changes.append(float(np.abs(made["auto"][number].astype(int) - made["off"][number]).mean()))
-        labels = ("inside", "around", "rest") if len(scores["off"][0]) == 3 else ("whole",)
-        means = {value: np.mean(values, axis=0) for value, values in scores.items()}
-        columns = "  ".join(
-            f"{label} {means['off'][k]:5.2f} -> {means['auto'][k]:5.2f}" for k, label in enumerate(labels)
-        )
-        print(f"{clip.stem:24s} {name:18s} {columns}  changed {sum(c > 0 for c in changes)}/{len(changes)}", flush=True)
+        result[name] = {value: np.mean(values, axis=0) for value, values in scores.items()}
+        report(clip.stem, name, result[name], f"changed {sum(c > 0 for c in changes)}/{len(changes)}")
         if images is not None and max(changes) > 0:
             worst = 2 * int(np.argmax(changes)) + 1
             sheet = np.vstack([made["off"][worst], made["auto"][worst], truth[worst]])
             cv2.imwrite(str(images / f"{clip.stem}-{name.replace(' ', '-')}-{model}.png"), sheet[..., ::-1])
+    return result
 
 
 def measure_time(clip: Path) -> None:
@@ -208,11 +218,14 @@ def main() -> None:
             del OVERLAYS[name]
     if args.images is not None:
         args.images.mkdir(parents=True, exist_ok=True)
-    for clip in args.clips:
-        if args.time:
+    if args.time:
+        for clip in args.clips:
             measure_time(clip)
-        else:
-            measure(clip, args.model, args.frames, args.images)
+        return
+    results = [measure(clip, args.model, args.frames, args.images) for clip in args.clips]
+    for name in results[0]:
+        means = {value: np.mean([result[name][value] for result in results], axis=0) for value in ("off", "auto")}
+        report("mean", name, means)
 
 
 if __name__ == "__main__":
