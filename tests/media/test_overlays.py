@@ -93,10 +93,14 @@ def test_the_ground_of_a_box_is_found():
     assert (find(lumas)[52:108, 22:234] == 255).mean() > 0.97
 
 
-def test_lines_along_which_the_picture_moves_are_not_found():
-    lumas = [pan(k) for k in range(6)]
-    for luma in lumas:
-        luma[60:64], luma[100:104] = 235, 16
+@pytest.mark.parametrize("slope", [0, 1, -1])
+def test_lines_along_which_the_picture_moves_are_not_found(slope):
+    lumas = []
+    for k in range(6):
+        luma = np.roll(pan(0), (8 * slope * k, 8 * k), (0, 1))
+        for colour, thickness in ((16, 12), (235, 4)):
+            cv2.line(luma, (-100, 80 - 228 * slope), (400, 80 + 272 * slope), colour, thickness)
+        lumas.append(luma)
     assert not find(lumas).any()
 
 

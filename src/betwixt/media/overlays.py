@@ -74,8 +74,8 @@ EDGE_SHARE = 0.5
 FILL_SHARE = 0.4
 """Part of an overlay's cells that is covered by constant edges, on average."""
 LESSER_DIRECTION = 0.25
-"""Ratio of vertical to horizontal outlines of constant edges, or the reverse, from which they are not lines along
-which the picture moves."""
+"""Ratio of the lengths of outlines in two directions at right angles, the lesser to the greater, from which constant
+edges are not lines along which the picture moves."""
 LEAST_CELLS = 8
 """Cells of the smallest overlay."""
 MOVING_SHARE = 0.08
@@ -238,17 +238,24 @@ def _overlay_cells(run: _Run) -> NDArray[np.uint8] | None:
     is_overlay[0] = False
     if not is_overlay.any():
         return None
-    outlines = [np.zeros_like(constant), np.zeros_like(constant)]
-    outlines[0][1:] = cv2.bitwise_xor(constant[1:], constant[:-1])
-    outlines[1][:, 1:] = cv2.bitwise_xor(constant[:, 1:], constant[:, :-1])
-    across, down = (_sums(labels, count, _cells(outline)) for outline in outlines)
-    is_overlay &= np.minimum(across, down) >= LESSER_DIRECTION * np.maximum(across, down)
+    for one, other in ((0, 1), (1, 0)), ((1, 1), (1, -1)):
+        lengths = [_sums(labels, count, _cells(_outlines(constant, step))) for step in (one, other)]
+        is_overlay &= np.minimum(*lengths) >= LESSER_DIRECTION * np.maximum(*lengths)
     moving = _moving_around(run.lumas) >= MOVING_SHARE
     is_overlay &= _sums(labels, count, moving) >= MOVING_CELLS * sizes
     cells = is_overlay[labels]
     if not cells.any() or covered[~cells].sum() > STILL_SHARE * covered_by_edges[~cells].sum():
         return None
     return np.where(cells, np.uint8(255), np.uint8(0))
+
+
+def _outlines(mask: NDArray[Any], step: tuple[int, int]) -> NDArray[Any]:
+    """Where a mask changes along a step of (dy, dx) pixels: 255, 0 elsewhere."""
+    dy, dx = step
+    columns, before = (slice(dx, None), slice(None, -dx or None)) if dx >= 0 else (slice(None, dx), slice(-dx, None))
+    result = np.zeros_like(mask)
+    result[dy:, columns] = cv2.bitwise_xor(mask[dy:, columns], mask[: len(mask) - dy, before])
+    return result
 
 
 def _at_least(values: NDArray[Any], limit: int) -> NDArray[Any]:
