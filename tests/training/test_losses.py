@@ -12,6 +12,7 @@ from betwixt.training.losses import (
     adaptive_charbonnier,
     census,
     charbonnier,
+    detail_energy,
     endpoint_error,
     flow_distillation,
     geometry,
@@ -206,3 +207,16 @@ def test_structural_dissimilarity_is_one_minus_ssim() -> None:
     expected = skimage.structural_similarity(made[0].numpy(), truth[0].numpy(), use_sample_covariance=False, **settings)
     assert float(structural_dissimilarity(made, truth, scales=1)) == pytest.approx(1 - expected, rel=1e-6)
     assert float(structural_dissimilarity(truth, truth, scales=2)) == pytest.approx(0, abs=1e-9)
+
+
+def test_detail_energy_punishes_blur_but_not_displacement() -> None:
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.nn.functional.interpolate(torch.rand(1, 3, 33, 33, generator=generator), scale_factor=2)
+    displaced = truth.roll((3, 2), dims=(2, 3))
+    blurred = torch.nn.functional.avg_pool2d(truth, 3, 1, 1)
+    assert float(detail_energy(truth, truth)) == 0
+    assert float(detail_energy(displaced, truth)) < 0.4 * float(detail_energy(blurred, truth))
+    flat = torch.full_like(truth, 0.5)
+    # A checkerboard of amplitude a has a Laplacian of 8 a.
+    checkerboard = flat + 0.1 * ((torch.arange(66)[:, None] + torch.arange(66)) % 2 * 2 - 1)
+    assert float(detail_energy(checkerboard, flat)) == pytest.approx(0.8, rel=0.01)

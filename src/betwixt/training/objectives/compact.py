@@ -3,8 +3,9 @@
     prepare   optical flow search on the sample's images ──► motion u, logit of the weight of frame 0
     loss      reconstruction + fidelity_weight · fidelity + flow_weight · flow
 
-    reconstruction   four-level Laplacian loss + Charbonnier loss + structure_weight · structural dissimilarity, which
-                     does not reward blur: SSIM compares the contrast, too
+    reconstruction   four-level Laplacian loss + Charbonnier loss + structure_weight · structural dissimilarity
+                     + detail_weight · difference of detail energy. Of these only the last does not reward blur where
+                     the motion is uncertain
     fidelity         logarithm of the mean squared error of each sample: benchmarks report mean PSNR
     flow             where the motion is known: the square root of the end-point error, which weights small motions, the
                      common ones, as much as large ones; the mean over both flows before and after the detail network.
@@ -35,7 +36,14 @@ from betwixt.models.compact.interpolator import CompactInterpolator
 from betwixt.models.compact.network import CompactNetwork, CompactOutput
 from betwixt.models.dis.interpolator import Effort
 from betwixt.tables import parse_table
-from betwixt.training.losses import charbonnier, endpoint_error, laplacian, log_error, structural_dissimilarity
+from betwixt.training.losses import (
+    charbonnier,
+    detail_energy,
+    endpoint_error,
+    laplacian,
+    log_error,
+    structural_dissimilarity,
+)
 from betwixt.training.objectives.base import Batch, LossTerms, Objective, full_precision
 from betwixt.training.objectives.common import FlowTeacher
 from betwixt.training.sample import TrainingSample
@@ -48,6 +56,7 @@ class RefinementSettings:
     margin: int = 32  # pixels around the crop that the search (and RIFE, for hybrid) sees and the network does not
     fidelity_weight: float = 0.02  # weight of the logarithm of the squared error
     structure_weight: float = 0.0  # weight of the structural dissimilarity
+    detail_weight: float = 0.0  # weight of the difference of detail energy
     flow_weight: float = 0.02  # weight of the flow loss
 
 
@@ -121,6 +130,8 @@ def refinement_loss(
     reconstruction = laplacian(frame, truth, 4) + charbonnier(frame, truth)
     if settings.structure_weight:
         reconstruction = reconstruction + settings.structure_weight * structural_dissimilarity(frame, truth)
+    if settings.detail_weight:
+        reconstruction = reconstruction + settings.detail_weight * detail_energy(frame, truth)
     fidelity = log_error(frame, truth)
     total = reconstruction + settings.fidelity_weight * fidelity + settings.flow_weight * flow
     terms = {"reconstruction": reconstruction, "fidelity": fidelity, "flow": flow, **errors}
