@@ -26,7 +26,7 @@ class HybridConfig:
     search_effort: Effort = "quick"
     search_scale: float = 0.75
     softness: bool = False
-    symmetric_blocks: int = 2
+    symmetric_blocks: int = 3
 
 
 CONFIGS = {"hybrid": HybridConfig(), "hybrid-psnr": HybridConfig(softness=True)}

@@ -28,7 +28,7 @@ Design choices:
 - Training starts from the weights of `compact`, which know motion A; corrections of B and of m start at zero.
 - RIFE 4.6 is used as its authors trained it, on far more films than are available here; the fusing networks are ours.
 - RIFE does not find the same motion from frame 0 to frame 1 and back; the mean of both has less error, above all in
-  large motion. The coarsest blocks find that, and are a fifth of RIFE's operations: they run in both directions.
+  large motion. All blocks but the finest, which takes half of the operations, run in both directions.
 - Softness, the maps s1 and s2, is for `hybrid-psnr` alone, and corrections are smoothed, as in `compact`.
 
 References: Huang et al., RIFE, ECCV 2022, and Practical-RIFE, version 4.6; those of `betwixt.models.compact.network`.
