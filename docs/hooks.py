@@ -21,7 +21,7 @@ PAGES = {"reference/contributing.md": "CONTRIBUTING.md", "reference/changelog.md
 IMAGES = {"images/quality.png": "results/quality.png", "images/compression.png": "results/compression.png"}
 """Images of the site that are kept outside docs/, and where."""
 
-SINGLE_PAGES = ("index.md", "start.md", "results.md")
+SINGLE_PAGES = ("index.md", "start.md", "results.md", "eye.md")
 """Pages that are a tab of their own: they need no list of the pages beside them."""
 
 _LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)#\s]+)(#[^)\s]*)?(?=\))")
