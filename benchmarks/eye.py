@@ -99,6 +99,8 @@ SUBTITLES = Case("train/davis_drift-straight.mp4", 5, 145, 200, 300)
 SUBTITLE_FRAMES, SUBTITLE_INDEX = 17, 13
 """The number of frames with subtitles, and the one that is shown, which is left out."""
 
+CLIPS = {case.clip for case in (*LEFT_OUT.values(), *NATIVE.values(), *LOOPS.values(), SUBTITLES)}
+
 
 @lru_cache(maxsize=2)
 def load_frames(path: Path) -> list[Image]:
@@ -211,12 +213,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("images", type=Path)
-    parser.add_argument("--only", nargs="+", help="the names of the pictures to make")
+    every = [*LEFT_OUT, *NATIVE, *LOOPS, "subtitles"]
+    parser.add_argument("--only", nargs="+", choices=every, default=every, help="make these pictures alone")
     args = parser.parse_args()
+    missing = [clip for clip in sorted(CLIPS) if not (args.data / clip).exists()]
+    if missing:
+        parser.error(f"{args.data} lacks {', '.join(missing)}.")
     args.images.mkdir(parents=True, exist_ok=True)
-    names = args.only or [*LEFT_OUT, *NATIVE, *LOOPS, "subtitles"]
     models = {name: betwixt.load_model(name) for name in MODELS}
-    for name in names:
+    for name in args.only:
         path = args.images / name
         if name in LOOPS:
             write_gif(path.with_suffix(".gif"), make_loop(LOOPS[name], args.data, models))
