@@ -19,6 +19,8 @@ class HybridConfig:
         softness: Whether uncertain detail is blurred: a higher PSNR, and a frame that looks soft.
         symmetric_blocks: How many of RIFE's blocks, from the coarsest, also run from frame 1 to frame 0; the flows of
             both directions are averaged.
+        share_offset: Added to the logit of the weight of motion A. Without softness, one motion as a whole looks better
+            than a blend of two, and where the two differ, RIFE's is right more often: chosen on davis_dev.
     """
 
     flow: tuple[int, int, int] = (48, 64, 96)
@@ -27,7 +29,8 @@ class HybridConfig:
     search_scale: float = 0.75
     softness: bool = False
     symmetric_blocks: int = 3
+    share_offset: float = -1.5
 
 
-CONFIGS = {"hybrid": HybridConfig(), "hybrid-psnr": HybridConfig(softness=True)}
+CONFIGS = {"hybrid": HybridConfig(), "hybrid-psnr": HybridConfig(softness=True, share_offset=0.0)}
 """By the names of the models."""

@@ -254,6 +254,7 @@ class HybridPair(CompactPair):
         flows[4:] += change[5:9]
         logits += change[4:10:5]
         share_logit = cv2.resize(share[0], size, interpolation=cv2.INTER_LINEAR) + change[10]
+        share_logit += np.float32(owner.config.share_offset)
         # Pixels that neither change nor move stay as they are, whatever the networks say.
         active = (self._changed | moves[:h, :w]).astype(np.float32)
         a_t0, a_t1, b_t0, b_t1 = (self._to_frame(flow, active) for flow in flows.reshape(4, 2, *logits.shape[1:]))

@@ -183,7 +183,7 @@ class Fusion(nn.Module):
             inputs = _network_inputs(frame0, frame1, coarse, "bicubic")
         change = self.detail(*inputs, share.detach(), state).float()
         motions = coarse[0] + change[:, :5], coarse[1] + change[:, 5:10]
-        m = torch.sigmoid(upsample2x(share.float()) + change[:, 10:11])
+        m = torch.sigmoid(upsample2x(share.float()) + change[:, 10:11] + self.config.share_offset)
         colour_residual, softness = change[:, 11:14], change[:, 14:16]
         frame = compose(frame0, frame1, motions, m, colour_residual, softness if self.config.softness else None)
         return FusionOutput(frame, motions, m, colour_residual, softness, coarse)
