@@ -246,3 +246,21 @@ def test_neighbouring_frames_of_any_type() -> None:
         model.between(first, second, [0.5], after=after[:-4])
     with pytest.raises(UsageError, match="differ in type"):
         model.between(first, second, [0.5], before=before / 255)
+
+
+def test_paths_are_straight_where_the_shared_frame_differs_between_two_pairs() -> None:
+    before, first, second = accelerate(-1, 0, 1)
+    changed = first.copy()
+    changed[40:60, 100:140] = 0
+    pair = DIS().prepare(first, second)
+    straight, whole, part = (
+        p.motion(0.5).flow_t0
+        for p in (
+            pair,
+            pair.with_neighbours(DIS().prepare(before, first), None),
+            pair.with_neighbours(DIS().prepare(before, changed), None),
+        )
+    )
+    np.testing.assert_array_equal(part[42:58, 104:136], straight[42:58, 104:136])
+    assert np.abs(whole - straight)[42:58, 104:136].max() > 0.1
+    np.testing.assert_allclose(part[100:], whole[100:], atol=0.2)

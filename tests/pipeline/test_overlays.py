@@ -5,6 +5,7 @@ import pytest
 
 import betwixt
 from betwixt.media.frames import planes
+from betwixt.media.overlays import find_overlays
 from betwixt.pipeline.blur import blur_video
 from clips import frames_equal, interrupt_at, read_frames
 from overlay_clips import SIZE, pan, save, text_mask, write
@@ -39,6 +40,19 @@ def test_the_picture_behind_text_moves(tmp_path):
         return np.mean([np.abs(frames[k].astype(int) - truth[k])[~WHOLE].mean() for k in range(1, 12, 2)])
 
     assert error(made) < error(off)
+
+
+def test_text_that_is_not_found_in_a_pair_does_not_take_over_the_motion_behind_it(tmp_path, monkeypatch):
+    lumas = [write(pan(k)) for k in range(9)]
+
+    def find(views, first):
+        return None if np.array_equal(views[first].luma, lumas[4]) else find_overlays(views, first)
+
+    monkeypatch.setattr("betwixt.runtime.synthesis.find_overlays", find)
+    source = save(tmp_path / "in.mkv", lumas)
+    made, off = convert(source, tmp_path / "out.mkv"), convert(source, tmp_path / "off.mkv", overlays="off")
+    errors, errors_off = (np.abs(frames[9].astype(int) - frames[8])[WHOLE].mean() for frames in (made, off))
+    assert 0 < errors < 1.1 * errors_off
 
 
 @pytest.mark.parametrize("model", ["compact", "rife-4.6"])

@@ -38,7 +38,7 @@ One cubic passes through the positions p(-s), p(0), p(1), p(1+r), and departs fr
 (Neville's scheme; for even times d(1/2) = -(c_0 + c_1) / 8). A pixel of frame t then lies at -t u - d in frame 0 and at
 (1-t) u - d in frame 1. Each curvature c is weighted by the trust in its two flows, from their forward-backward errors.
 A curvature that is not trusted or not known counts as 0: in the first and the last pair of a shot, paths bend half as
-much.
+much; likewise where the shared frame differs between the two pairs, because an overlay was removed from it for one.
 
 Static parts stay static: flow below half a pixel is set to zero where the two frames are equal, so that a picture in
 picture, a letterbox or a logo is copied bit by bit. Equal frames have zero flow everywhere.
@@ -108,6 +108,10 @@ _CURVATURE_TRUST = 3.0, 0.2
 
 _CURVATURE_WINDOW = 5
 """The side of the window over which curvatures are averaged, in pixels of the search size."""
+
+_SHARED_TOLERANCE, _SHARED_REACH = 4, 12
+"""The change of luma from which the frame that two pairs share differs between them, and how far, in pixels of the
+search size, the flow around is not comparable either: the search's patches, and what the median filter moves."""
 
 
 @dataclass(frozen=True)
@@ -221,14 +225,29 @@ class DISPair(MotionPair):
         if isinstance(before, DISPair) and before._size == self._size and s > 0:
             past = before.flows()
             at_0 = _curvature(past.flow_10, past.error_1, self._flow_01, self._error_0, s)
+            self._forget_changes(at_0, before._frames[1], self._frames[0])
         if isinstance(after, DISPair) and after._size == self._size and r > 0:
             following = after.flows()
             at_1 = _curvature(following.flow_01, following.error_0, self._flow_10, self._error_1, r)
+            self._forget_changes(at_1, after._frames[0], self._frames[1])
         if at_0 is None and at_1 is None:
             return self
         pair = copy.copy(self)
         pair._curvatures = _Curvatures(at_0, at_1, spans)
         return pair
+
+    def _forget_changes(self, curvature: _Map, neighbours: FrameView, own: FrameView) -> None:
+        """Set a curvature to zero where the frame that two pairs share differs between them, in place.
+
+        It does where an overlay was removed from it for one of the two: there one flow is the overlay's, the other that
+        of the picture behind it.
+        """
+        if neighbours is own:
+            return
+        change = cv2.absdiff(neighbours.luma_at(*self._size), own.luma_at(*self._size))
+        changed = cv2.threshold(change, _SHARED_TOLERANCE, 255, cv2.THRESH_BINARY)[1]
+        side = 2 * _SHARED_REACH + 1
+        _set_zero(curvature, cv2.dilate(changed, np.ones((side, side), np.uint8)) > 0)
 
     @property
     def is_curved(self) -> bool:
