@@ -4,9 +4,10 @@
 
 Draws overlays over clips, leaves every second frame out, interpolates it with overlays "auto" and "off", and prints the
 PSNR (dB, RGB) against the frame that was left out: *inside* the overlay, *around* it (up to 12 pixels from it) and in
-the *rest* of the frame. The sources are encoded by H.264, since coding noise is what detection has to live with. The
-last lines of each clip are without an overlay: there both have to be equal. `--images` saves the frame of each overlay
-that changed most. `--time` prints the processor time of each step at 1280x720 instead.
+the *rest* of the frame; and the least gain that a single frame has inside. The sources are encoded by H.264, since
+coding noise is what detection has to live with. The last lines of each clip are without an overlay: there both have to
+be equal. `--images` saves the frame of each overlay that changed most. `--time` prints the processor time of each step
+at 1280x720 instead.
 """
 
 from __future__ import annotations
@@ -162,7 +163,9 @@ def measure(clip: Path, model: str, count: int, images: Path | None) -> Scores:
                 scores[value].append([psnr(images_made[number], truth[number], area) for area in areas])
             changes.append(float(np.abs(made["auto"][number].astype(int) - made["off"][number]).mean()))
         result[name] = {value: np.mean(values, axis=0) for value, values in scores.items()}
-        report(clip.stem, name, result[name], f"changed {sum(c > 0 for c in changes)}/{len(changes)}")
+        gains = [auto[0] - off[0] for auto, off in zip(scores["auto"], scores["off"], strict=True)]
+        note = f"changed {sum(c > 0 for c in changes)}/{len(changes)}, least gain of a frame {min(gains):+.2f}"
+        report(clip.stem, name, result[name], note)
         if images is not None and max(changes) > 0:
             worst = 2 * int(np.argmax(changes)) + 1
             sheet = np.vstack([made["off"][worst], made["auto"][worst], truth[worst]])

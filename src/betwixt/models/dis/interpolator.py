@@ -109,9 +109,9 @@ _CURVATURE_TRUST = 3.0, 0.2
 _CURVATURE_WINDOW = 5
 """The side of the window over which curvatures are averaged, in pixels of the search size."""
 
-_SHARED_TOLERANCE, _SHARED_REACH = 4, 12
+_SHARED_TOLERANCE, _SHARED_REACH = 20, 8
 """The change of luma from which the frame that two pairs share differs between them, and how far, in pixels of the
-search size, the flow around is not comparable either: the search's patches, and what the median filter moves."""
+search size, the flow around it is not comparable either: half the window of a search patch, and some more."""
 
 
 @dataclass(frozen=True)
@@ -246,6 +246,8 @@ class DISPair(MotionPair):
             return
         change = cv2.absdiff(neighbours.luma_at(*self._size), own.luma_at(*self._size))
         changed = cv2.threshold(change, _SHARED_TOLERANCE, 255, cv2.THRESH_BINARY)[1]
+        # A contour is only the edge of a hole that was filled in a little further.
+        changed = cv2.morphologyEx(changed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         side = 2 * _SHARED_REACH + 1
         _set_zero(curvature, cv2.dilate(changed, np.ones((side, side), np.uint8)) > 0)
 
