@@ -43,7 +43,8 @@ DATASET_TITLES = {
     "vimeo90k": "Vimeo-90K",
     "video": "Video",
 }
-README_SETS = (("ucf101", ""), ("middlebury", ""), ("frames", "davis_dev"), ("frames", "davis_dev, curved paths"))
+README_SETS = (("ucf101", ""), ("middlebury", ""), ("frames", "davis_dev"))
+README_VISIBLE_SETS = (*README_SETS, ("frames", "davis_dev, every 12"))
 README_MODELS = {
     "average": "mean of the two frames",
     "dis-midpoint": "DIS midpoint (half of OpenCV's DIS flow)",
@@ -51,7 +52,9 @@ README_MODELS = {
     "rife-4.6": "RIFE 4.6, its author's weights",
     "dis": "**betwixt, dis**",
     "compact": "**betwixt, compact**",
+    "compact-psnr": "betwixt, compact-psnr (for benchmarks)",
     "compact-large": "**betwixt, compact-large**",
+    "hybrid-psnr": "betwixt, hybrid-psnr (for benchmarks)",
     "hybrid": "**betwixt, hybrid (the default)**",
 }
 README_PUBLISHED = (
@@ -228,10 +231,9 @@ def readme_tables(quality: list[Row], conversion: list[Row]) -> str:
     heads, cells = [], {model: [label] for model, label in README_MODELS.items()}
     for dataset, options in README_SETS:
         rows = _readme_rows(quality, dataset, options)
-        curved = "curved" in options
         heads.append(f"{_readme_title(dataset, options)} ({max((int(r['count']) for r in rows.values()), default=0)})")
         for model, line in cells.items():
-            line.append(_readme_cell(rows.get(model), dataset) or ("uses two frames" if curved else "needs a video"))
+            line.append(_readme_cell(rows.get(model), dataset) or ("needs a video" if model == "minterpolate" else ""))
     measured = {row["model"] for row in quality}
     lines = _table(
         ("method", *heads), [*(line for model, line in cells.items() if model in measured), *_readme_published()]
@@ -239,8 +241,8 @@ def readme_tables(quality: list[Row], conversion: list[Row]) -> str:
     lines += [
         "",
         "<sub>Mean PSNR of the new frames at 8 bits per channel, by `betwixt evaluate`; in brackets the number of",
-        "frames. IE is the interpolation error: lower is better. Benchmarks give a model two frames; in conversions",
-        "and in the last column, `dis`, `compact` and `hybrid` also use the frames before and after. Lines marked",
+        "frames. IE is the interpolation error: lower is better. Benchmarks give a model two frames; in conversions,",
+        "`dis`, `compact` and `hybrid` also use the frames before and after. Lines marked",
         "*as published* are copied from the papers, not measured here: Betwixt does not ship those weights.",
         "[Results](docs/results.md) has all figures with confidence intervals, protocols and machines.</sub>",
         "",
@@ -283,13 +285,13 @@ def _readme_rows(quality: list[Row], dataset: str, options: str) -> dict[str, Ro
 def _readme_title(dataset: str, options: str) -> str:
     if dataset != "frames":
         return DATASET_TITLES[dataset]
-    return "DAVIS, four frames" if "curved" in options else "DAVIS"
+    return "DAVIS, every 12th" if "every" in options else "DAVIS"
 
 
 def _readme_visible(quality: list[Row]) -> list[str]:
     """The README's table of what the eye notices, for the data sets that were scored so; empty if none was."""
     columns: dict[str, list[str]] = {}
-    for dataset, options in README_SETS:
+    for dataset, options in README_VISIBLE_SETS:
         rows = _readme_rows(quality, dataset, options)
         for title, column, digits in (("sharpness", "sharpness_median", 2), ("SSIMULACRA 2", "ssimulacra2", 1)):
             cells = [_score(rows.get(model, {}), column, digits) for model in README_MODELS]
