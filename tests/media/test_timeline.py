@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from betwixt.errors import UsageError
-from betwixt.media.timeline import Clock, TimeMap, find_grid, frame_count, parse_rate, parse_time
+from betwixt.media.timeline import (
+    Clock,
+    TimeMap,
+    find_grid,
+    frame_count,
+    nearest_rate,
+    nominal_rate,
+    parse_rate,
+    parse_time,
+)
 
 RATES = [Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60)]
 TARGETS = [Fraction(60), Fraction(60000, 1001), Fraction(50), Fraction(144), Fraction(48000, 1001), Fraction(24)]
@@ -127,3 +136,60 @@ def test_times_are_parsed():
     for text in ("-1", "1:2:3:4", "x"):
         with pytest.raises(UsageError):
             parse_time(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("33.3333333333", Fraction(100, 3)),
+        (100 / 3, Fraction(100, 3)),
+        ("59.94005994005994", Fraction(60000, 1001)),
+        ("49.95004995", Fraction(50000, 1001)),
+        ("49.95005", Fraction(50000, 1001)),
+        ("143.856", Fraction(144000, 1001)),
+        ("23.98", Fraction(24000, 1001)),
+        ("47.95", Fraction(48000, 1001)),
+        ("49.95", Fraction(999, 20)),
+        ("59.95", Fraction(1199, 20)),
+        ("24.97", Fraction(2497, 100)),
+        ("0.333333333333", Fraction(1, 3)),
+        ("123456789012345678901/4115226300411522630", Fraction(30)),
+    ],
+)
+def test_rates_of_many_decimals_are_what_they_were_rounded_from(text, value):
+    assert parse_rate(text) == value
+
+
+def test_factors_of_many_decimals_are_what_they_were_rounded_from():
+    assert parse_rate("2.5025025025025", "factor") == Fraction(2500, 999)
+    assert parse_rate("59.94", "factor") == Fraction(2997, 50)
+
+
+@given(st.fractions(min_value=Fraction(1, 60), max_value=1000))
+def test_every_rate_fits_into_32_bits(rate):
+    near = nearest_rate(rate)
+    assert max(near.numerator, near.denominator) <= 10**9
+    assert abs(near - rate) <= rate / 10**9
+
+
+def test_a_stated_rate_of_large_terms_is_brought_to_one_whose_multiples_can_be_held():
+    stated = Fraction(2147483647, 71657009)
+    times = [n / stated for n in range(100)]
+    grid = find_grid(times, Fraction(1, 1200000), [stated])
+    assert grid is not None
+    assert grid.rate.numerator <= 10**7
+    assert abs(grid.rate - stated) < stated / 10**9
+
+
+@pytest.mark.parametrize(
+    ("mean", "nominal"),
+    [
+        (Fraction(1620000, 54017), 30),
+        (Fraction(2996, 100), Fraction(30000, 1001)),
+        (Fraction(17234, 1000), 17),
+        (Fraction(1234, 1000), Fraction(123, 100)),
+        (Fraction(1, 1000), Fraction(1, 100)),
+    ],
+)
+def test_the_mean_of_a_variable_rate_is_brought_to_a_usual_one(mean, nominal):
+    assert nominal_rate(mean) == nominal

@@ -452,6 +452,27 @@ def test_a_note_names_the_exact_multiple_of_the_rate(tmp_path):
         assert not any("untouched" in note for note in plan.notes)
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".y4m"])
+def test_any_rate_can_be_written(tmp_path, suffix):
+    source = make_clip(tmp_path / "in.mkv", frames=4)
+    target = tmp_path / f"out{suffix}"
+    assert betwixt.interpolate_video(source, target, fps="33.3333333333", model="dis").rate == Fraction(100, 3)
+    with Reader(target) as reader:
+        assert reader.info.rate == Fraction(100, 3)
+    summary = betwixt.interpolate_video(source, target, factor="2.123456789123", model="dis", overwrite=True)
+    assert abs(summary.rate - Fraction("53.086419728")) < Fraction(1, 10**6)
+
+
+def test_the_mean_of_a_variable_rate_becomes_a_usual_rate_with_a_note(tmp_path):
+    steps = [33, 34, 20, 47, 33, 33, 34, 40]
+    times = [Fraction(sum(steps[:n]), 1000) for n in range(len(steps))]
+    source = make_clip(tmp_path / "in.mp4", frames=len(times), times=times, tick=Fraction(1, 1000), codec="libx264")
+    plan = betwixt.plan_video(source, tmp_path / "out.mkv", model="dis")
+    assert (plan.source.variable, plan.rates.output) == (True, 60)
+    assert any("varies" in note and "a constant 60" in note for note in plan.notes)
+    assert not betwixt.plan_video(source, tmp_path / "out.mkv", model="dis", fps=50).notes
+
+
 def _accelerated_noise(folder: Path, times: list[float], seed: int = 0) -> Path:
     """A folder of images: noise that accelerates, at 4 t + 2 t^2 pixels at time t."""
     noise = np.random.default_rng(seed)

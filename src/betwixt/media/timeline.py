@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,6 +26,15 @@ from betwixt.errors import UsageError
 
 MAX_RATE = Fraction(1000)
 """The highest output rate, in frames per second; a higher one is considered a mistake."""
+
+MAX_TERM = 10**9
+"""The largest numerator and denominator of a rate: what each of FFmpeg's muxers and encoders (libvpx) can hold."""
+
+_MAX_STATED_TERM = 10**7
+"""The same for the rate of an input, so that its multiples can be held, too."""
+
+_ROUNDED_PLACES = 6
+"""From so many decimal places on a rate is taken for a rounded fraction."""
 
 _COMMON_RATES = tuple(
     Fraction(n, d)
@@ -112,7 +122,7 @@ def find_grid(times: Sequence[Fraction], tick: Fraction, declared: Sequence[Frac
         The grid, or None for a variable rate. Up to a tenth of the frames may be missing from it (a capture that
         dropped frames).
     """
-    stated = [rate for rate in declared if rate is not None and 0 < rate <= 10 * MAX_RATE]
+    stated = [nearest_rate(rate, _MAX_STATED_TERM) for rate in declared if rate and 0 < rate <= 10 * MAX_RATE]
     if len(times) < 2:
         return Grid(stated[0], times[0], tick) if times and stated else None
     candidates: list[Fraction] = []
@@ -135,11 +145,29 @@ def find_grid(times: Sequence[Fraction], tick: Fraction, declared: Sequence[Frac
     return None
 
 
+def nearest_rate(rate: Fraction, limit: int = MAX_TERM) -> Fraction:
+    """The fraction nearest to `rate` whose numerator and denominator are at most `limit`.
+
+    A rate that is out of this range itself is returned as it is.
+    """
+    if not Fraction(1, limit) < rate < limit:
+        return rate
+    return rate.limit_denominator(limit) if rate < 1 else 1 / (1 / rate).limit_denominator(limit)
+
+
+def nominal_rate(mean: Fraction) -> Fraction:
+    """The usual rate within 1 % of the mean of a variable rate, else a whole number (below 10: hundredths)."""
+    nearest = min(_COMMON_RATES, key=lambda rate: abs(rate - mean))
+    if abs(nearest - mean) <= mean / 100:
+        return nearest
+    return max(Fraction(1, 100), Fraction(round(mean)) if mean >= 10 else Fraction(round(100 * mean), 100))
+
+
 def parse_rate(text: str | int | float | Fraction, what: str = "rate") -> Fraction:
     """Parse a frame rate or a factor: 60, 59.94 or 60000/1001; `what` is its name in messages.
 
-    If `what` is "rate", the decimal names of the NTSC rates (23.976, 29.97, 47.952, 59.94, 119.88) mean the exact
-    rates.
+    If `what` is "rate", the decimal names of the NTSC rates (23.976 or 23.98, 29.97, 59.94, 119.88) mean the exact
+    rates. A decimal of six or more places is taken for a rounded fraction: 33.333333 is 100/3.
 
     Raises:
         UsageError: if it is not a number, not positive or not finite.
@@ -148,18 +176,44 @@ def parse_rate(text: str | int | float | Fraction, what: str = "rate") -> Fracti
         >>> parse_rate("59.94"), parse_rate("60000/1001"), parse_rate("2.5")
         (Fraction(60000, 1001), Fraction(60000, 1001), Fraction(5, 2))
     """
+    written = str(text).strip()
     try:
-        value = Fraction(str(text).strip())
+        value = Fraction(written)
     except (ValueError, ZeroDivisionError):
         raise UsageError(f"The {what} '{text}' is not a number: write 60, 59.94 or 60000/1001.") from None
     if value <= 0:
         raise UsageError(f"The {what} '{text}' must be greater than 0.")
-    if what == "rate":
-        for nominal in (24, 30, 48, 60, 120, 240):
-            exact = Fraction(nominal * 1000, 1001)
-            if value.denominator > 1 and value != exact and abs(value - exact) < exact / 20000:
-                return exact
-    return value
+    places = len(written.partition(".")[2]) if re.fullmatch(r"\d*\.\d+", written) else 0
+    if what == "rate" and (exact := _ntsc_rate(value, places)) is not None:
+        return exact
+    if places >= _ROUNDED_PLACES:
+        # A float holds 53 bits, which may be less than its text promises.
+        error = max(Fraction(1, 2 * 10**places), value / 2**51)
+        value = _simplest_between(value - error, value + error)
+    return nearest_rate(value)
+
+
+def _ntsc_rate(value: Fraction, places: int) -> Fraction | None:
+    """The rate n * 1000/1001 that a decimal of so many places stands for, or None."""
+    for nominal in (12, 15, 24, 30, 48, 60, 120, 144, 240):
+        exact = Fraction(nominal * 1000, 1001)
+        if value.denominator > 1 and value != exact and abs(value - exact) < exact / 20000:
+            return exact
+    # Rounded or cut off: of few places only for the usual rates, since 49.95 may be meant as it is.
+    exact = Fraction(math.ceil(value) * 1000, 1001)
+    usual = exact in _COMMON_RATES and places >= 2
+    scale = 10**places
+    if (usual or places >= 4) and value * scale in (round(exact * scale), math.floor(exact * scale)):
+        return exact
+    return None
+
+
+def _simplest_between(low: Fraction, high: Fraction) -> Fraction:
+    """The fraction with the smallest terms between two positive ones, by their continued fractions."""
+    whole = math.ceil(low)
+    if whole <= high:
+        return Fraction(whole)
+    return whole - 1 + 1 / _simplest_between(1 / (high - whole + 1), 1 / (low - whole + 1))
 
 
 def parse_time(text: str | int | float | Fraction, what: str = "time") -> Fraction:

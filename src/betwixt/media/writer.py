@@ -45,7 +45,7 @@ from betwixt.media.journal import Journal, discard_journal
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import StreamPacket
 from betwixt.media.stream_copier import StreamCopier, copy_tags
-from betwixt.media.timeline import TimeMap
+from betwixt.media.timeline import MAX_TERM, TimeMap
 
 _EXACT = int(Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
 
@@ -198,7 +198,9 @@ class VideoWriter:
         self._time_base = self._tick
         if self._start:
             common = math.lcm(self._tick.denominator, self._start.denominator)
-            self._time_base = Fraction(1, common if common < 1 << 31 else self._tick.denominator)
+            if common > MAX_TERM:  # then the start is rounded
+                common = self._tick.denominator * max(1, 1_000_000 // self._tick.denominator)
+            self._time_base = Fraction(1, common)
             stream.time_base = self._time_base
         return stream
 

@@ -146,7 +146,7 @@ class Job:
 
     def _decide_times(self) -> None:
         info = self.reader.info
-        self.rates = choose_rates(info.rate, self._fps, self._factor, self._slow, self.target.max_rate)
+        self.rates = choose_rates(info.rate, self._fps, self._factor, self._slow, self.target.max_rate, info.variable)
         if (limit := self.target.max_rate) is not None and self.rates.output > limit:
             raise UsageError(f"A GIF cannot show more than {limit} frames per second: pass `fps={limit}`.")
         if self._start and info.duration is not None and self._start >= info.duration:
@@ -155,10 +155,16 @@ class Job:
         self._begin_time = info.start + self._start if self._start else None
         self.end_time = None if self._end is None else info.start + self._end
 
-    def _note_exact_multiple(self) -> None:
-        """Note if a rate close to the requested one would keep every source frame."""
-        source, fps = self.reader.info.rate, self._fps
-        if fps is None or self.reader.info.variable or self.rates.slow != 1:
+    def _note_rate(self) -> None:
+        """Note what the mean of a variable rate became, or a rate close to the requested one that keeps every frame."""
+        info, fps = self.reader.info, self._fps
+        source = info.rate
+        if info.variable and fps is None:
+            self.notes.append(
+                f"The rate varies, {float(source):.6g} frames per second on average: the output has a constant "
+                f"{float(self.rates.output):.6g}. `fps` sets another rate."
+            )
+        if fps is None or info.variable or self.rates.slow != 1:
             return
         if (multiple := exact_multiple(source, fps)) is not None:
             new = multiple / source - 1
@@ -207,7 +213,7 @@ class Job:
     def check(self) -> None:
         """Refuse what this conversion cannot do; called when everything is decided."""
         check_interpolates(self.model)
-        self._note_exact_multiple()
+        self._note_rate()
 
     @property
     def copies_streams(self) -> bool:

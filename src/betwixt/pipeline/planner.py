@@ -20,7 +20,7 @@ from betwixt.media.frames import bit_depth, luma8, planes
 from betwixt.media.overlays import LOOK_AHEAD
 from betwixt.media.reader import Frame, StreamPacket
 from betwixt.media.scenes import CutDetector, make_thumbnail
-from betwixt.media.timeline import MAX_RATE, Clock
+from betwixt.media.timeline import MAX_RATE, Clock, nearest_rate, nominal_rate
 
 MAX_PLACEHOLDERS = 4
 """The most duplicates in a row that are placeholders to be filled; a longer run is a still picture."""
@@ -50,6 +50,7 @@ def choose_rates(
     factor: Fraction | None,
     slow: Fraction | None,
     limit: Fraction | None = None,
+    variable: bool = False,
 ) -> Rates:
     """Choose the output's rate: `fps`, or `factor` times the source's; by default twice the source's.
 
@@ -59,12 +60,15 @@ def choose_rates(
         factor: The requested multiple of the source's rate, or None.
         slow: How many times slower the output plays, or None. In slow motion the default is the source's rate.
         limit: The highest rate that the output's format can hold. It lowers the default, not a requested rate.
+        variable: Whether the source's rate is the mean of a variable one. The usual rate next to it is multiplied.
 
     Raises:
         UsageError: if both `fps` and `factor` are given, or a rate is out of range.
     """
     if fps is not None and factor is not None:
         raise UsageError("`fps` and `factor` exclude each other: give one.")
+    if variable:
+        source = nominal_rate(source)
     if fps is not None:
         output = fps
     elif factor is not None:
@@ -73,6 +77,7 @@ def choose_rates(
         output = source if slow is not None else 2 * source
         if limit is not None:
             output = min(output, limit)
+    output = nearest_rate(output)
     if output > MAX_RATE:
         raise UsageError(f"A rate of {_plain(output)} frames per second is out of range: the highest is {MAX_RATE}.")
     if output < Fraction(1, 60):
