@@ -464,11 +464,13 @@ def test_any_rate_can_be_written(tmp_path, suffix):
 
 
 def test_the_mean_of_a_variable_rate_becomes_a_usual_rate_with_a_note(tmp_path):
-    steps = [33, 34, 20, 47, 33, 33, 34, 40]
+    steps = [33, 34, 20, 46, 33, 33, 34, 33]
     times = [Fraction(sum(steps[:n]), 1000) for n in range(len(steps))]
-    source = make_clip(tmp_path / "in.mp4", frames=len(times), times=times, tick=Fraction(1, 1000), codec="libx264")
+    options = {"frames": len(times), "times": times, "tick": Fraction(1, 1000)}
+    source = make_clip(tmp_path / "in.mp4", rate=30, codec="libx264", **options)
     plan = betwixt.plan_video(source, tmp_path / "out.mkv", model="dis")
-    assert (plan.source.variable, plan.rates.output) == (True, 60)
+    assert plan.source.variable
+    assert plan.rates.output == 60
     assert any("varies" in note and "a constant 60" in note for note in plan.notes)
     assert not betwixt.plan_video(source, tmp_path / "out.mkv", model="dis", fps=50).notes
 
