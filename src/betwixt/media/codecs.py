@@ -21,7 +21,7 @@ import av
 import av.error
 
 from betwixt.errors import UsageError
-from betwixt.media.frames import bit_depth, has_alpha, is_rgb
+from betwixt.media.frames import bit_depth, has_alpha, is_grey, is_rgb
 from betwixt.media.probe import HDR, VideoInfo
 
 
@@ -36,14 +36,15 @@ class Encoder:
     worst: int = 0  # its highest value
     lossless: dict[str, str] | None = None  # options for lossless output; None if the encoder has no lossless mode
     options: dict[str, str] = field(default_factory=dict)  # options that are always set
+    min_side: int = 1  # the smallest width and height that it encodes, in pixels
 
 
 _ENCODERS = {
     e.name: e
     for e in (
         Encoder("libx264", "crf", 17, 0, 51, {"qp": "0"}, {"preset": "medium"}),
-        Encoder("libx265", "crf", 18, 0, 51, {"x265-params": "lossless=1"}, {"preset": "medium"}),
-        Encoder("libsvtav1", "crf", 24, 1, 63, {"svtav1-params": "lossless=1"}, {"preset": "8"}),
+        Encoder("libx265", "crf", 18, 0, 51, {"x265-params": "lossless=1"}, {"preset": "medium"}, 16),
+        Encoder("libsvtav1", "crf", 24, 1, 63, {"svtav1-params": "lossless=1"}, {"preset": "8"}, 4),
         Encoder(
             "libvpx-vp9", "crf", 24, 0, 63, {"lossless": "1"}, {"deadline": "good", "cpu-used": "4", "row-mt": "1"}
         ),
@@ -72,14 +73,17 @@ _SHORT_NAMES = {
 
 _Y4M_FORMATS = [
     "gray", "yuv411p", "yuv420p", "yuv422p", "yuv444p", "gray10le", "yuv420p10le", "yuv422p10le", "yuv444p10le",
-    "yuv420p12le", "yuv422p12le", "yuv444p12le", "yuv420p16le", "yuv422p16le", "yuv444p16le",
+    "gray12le", "yuv420p12le", "yuv422p12le", "yuv444p12le", "gray16le", "yuv420p16le", "yuv422p16le", "yuv444p16le",
 ]  # fmt: skip
 
 # Encoders whose output is meant for players, which expect YUV, mostly 4:2:0.
 _FOR_PLAYERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "libvpx", "mpeg4", "mpeg2video")
 
 # Encoders that cannot code an odd width or height with subsampled chroma.
-_EVEN_CHROMA = ("libx26", "h264", "hevc")
+_EVEN_CHROMA = ("libx26", "h264", "hevc", "utvideo", "huffyuv", "ffvhuff")
+
+_SUBSAMPLING_NAMES = {(1, 1): (4, 4), (2, 1): (2, 2), (2, 2): (2, 0), (4, 1): (1, 1), (1, 2): (4, 0), (4, 4): (1, 0)}
+"""The last two numbers of 4:4:4, 4:2:2 and so on, by luma samples per chroma sample in x and y."""
 
 _LOSSLESS_SOURCES = ("ffv1", "huffyuv", "utvideo", "rawvideo")
 
@@ -92,6 +96,9 @@ HDR_OPTIONS = {
 
 _CUTREE_MIN_SIDE = 128
 """In pixels: for frames with a shorter side, x265's cutree is switched off, as it writes beyond its memory there."""
+
+_FFV1_SLICED_SIDE = 32
+"""In pixels: frames with a shorter side are coded by FFV1 as one slice, as it cannot divide every small size."""
 
 _SUGGESTED = "try h264, hevc, av1, vp9, prores or ffv1."
 
@@ -128,7 +135,9 @@ def choose_encoder(codec: str | None, container: str, source: VideoInfo) -> Enco
     Raises:
         UsageError: if there is no such encoder, or it cannot be used with the container.
     """
-    name = _usual_encoder(container, source) if codec is None else _SHORT_NAMES.get(codec.lower(), codec)
+    if codec is None:
+        return _usual_encoder(container, source)
+    name = _SHORT_NAMES.get(codec.lower(), codec)
     try:
         found = av.Codec(name, "w")
     except (av.error.FFmpegError, ValueError):
@@ -139,10 +148,23 @@ def choose_encoder(codec: str | None, container: str, source: VideoInfo) -> Enco
         raise UsageError(f"'{codec}' encodes {found.type}, not video: {_SUGGESTED}")
     if container == "yuv4mpegpipe" and name not in ("wrapped_avframe", "rawvideo"):
         raise UsageError(f"A pipe and .y4m carry uncompressed frames, not {codec}: leave `codec` out.")
-    return _ENCODERS.get(name, Encoder(name))
+    encoder = _ENCODERS.get(name, Encoder(name))
+    if min(source.width, source.height) < encoder.min_side:
+        raise UsageError(
+            f"{name} cannot encode {source.width}x{source.height}: it needs {encoder.min_side} pixels a side or more. "
+            "Choose h264, vp9 or ffv1 as `codec`."
+        )
+    return encoder
 
 
-def _usual_encoder(container: str, source: VideoInfo) -> str:
+def _usual_encoder(container: str, source: VideoInfo) -> Encoder:
+    encoder = _ENCODERS[_usual_name(container, source)]
+    if min(source.width, source.height) < encoder.min_side:
+        return _ENCODERS["libvpx-vp9" if container == "webm" else "libx264"]
+    return encoder
+
+
+def _usual_name(container: str, source: VideoInfo) -> str:
     deep = source.depth > 8
     if container == "webm":
         return "libsvtav1" if deep else "libvpx-vp9"
@@ -232,9 +254,9 @@ def _chroma_fits(name: str, odd: tuple[bool, bool]) -> bool:
 
 def _subsampling(name: str) -> tuple[int, int]:
     """The number of luma samples per chroma sample, horizontally and vertically."""
-    parts = av.VideoFormat(name, 64, 64).components
-    if len(parts) < 3:
+    if is_grey(name):
         return 1, 1
+    parts = av.VideoFormat(name, 64, 64).components
     return 64 // parts[1].width, 64 // parts[1].height
 
 
@@ -245,8 +267,9 @@ def _distance(source: str, target: str, encoder: str) -> tuple[int, ...]:
     if is_rgb(source) and not is_rgb(target):
         # Players expect 4:2:0; lossless and intermediate codecs keep chroma at full resolution.
         wanted = (2, 2) if encoder in _FOR_PLAYERS else (1, 1)
-    grey = len(av.VideoFormat(source, 64, 64).components) < 3
+    grey = is_grey(source)
     return (
+        int(is_grey(target) and not grey),
         int(depth < source_depth),
         int(has_alpha(source) and not has_alpha(target)),
         int(subsampling > wanted and not grey),
@@ -258,6 +281,24 @@ def _distance(source: str, target: str, encoder: str) -> tuple[int, ...]:
         int(target.startswith("yuvj") != source.startswith("yuvj")),
         int(target.startswith(("nv", "p0"))),
     )
+
+
+def describe_conversion(source: str, target: str) -> str | None:
+    """What converting frames from one pixel format to another changes, but for alpha: "RGB to YUV 4:4:4"; or None.
+
+    A change that loses nothing (more bits, more chroma samples, another order of the same samples) is left out.
+    """
+    changes = []
+    chroma = "4:{}:{}".format(*_SUBSAMPLING_NAMES.get(_subsampling(target), ("?", "?")))
+    if is_rgb(source) != is_rgb(target) and not is_grey(source):
+        changes.append("YUV to RGB" if is_rgb(target) else f"RGB to YUV {chroma}")
+    elif is_grey(target) and not is_grey(source):
+        changes.append("colour to grey")
+    elif any(a > b for a, b in zip(_subsampling(target), _subsampling(source), strict=True)) and not is_grey(source):
+        changes.append(f"chroma to {chroma}")
+    if bit_depth(target) < bit_depth(source):
+        changes.append(f"{bit_depth(source)} to {bit_depth(target)} bit")
+    return " and ".join(changes) or None
 
 
 # -- options
@@ -283,6 +324,10 @@ def options_for(
         options["threads"] = str(threads)
     if encoder.name == "prores_ks":
         options["profile"] = "4444" if "444" in pixel_format or "gbr" in pixel_format else "hq"
+    if encoder.name == "ffv1" and min(source.width, source.height) < _FFV1_SLICED_SIDE:
+        options["slices"] = "1"
+    if encoder.name == "wrapped_avframe" and _subsampling(pixel_format) == (2, 2):
+        options["chroma_sample_location"] = source.colour.location  # y4m takes 4:2:0 as centred otherwise
     if encoder.name not in HDR_OPTIONS:
         return options
     key, display_key, light_key = HDR_OPTIONS[encoder.name]

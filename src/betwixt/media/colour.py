@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.media.frames import Plane, bit_depth, is_rgb
+from betwixt.media.frames import Plane, bit_depth, is_grey, is_rgb
 
 FloatArray = NDArray[np.float32]
 
@@ -100,6 +100,11 @@ def colour_of(frame: av.VideoFrame, location: str | None = None) -> Colour:
     )
 
 
+def usual_matrix(width: int, height: int) -> int:
+    """The matrix that players take where none is stated: BT.709 (1) for HD, BT.601 (6) for smaller pictures."""
+    return 1 if width >= 1280 or height > 576 else 6
+
+
 class RGBConverter:
     """Converts between the planes of one stream and RGB images.
 
@@ -117,15 +122,14 @@ class RGBConverter:
     def __init__(self, pixel_format: str, width: int, height: int, colour: Colour) -> None:
         self.pixel_format, self.width, self.height = pixel_format, width, height
         self.rgb = is_rgb(pixel_format)
-        self.grey = not self.rgb and len(av.VideoFormat(pixel_format, width, height).components) < 3
+        self.grey = is_grey(pixel_format)
         self.semi_planar = pixel_format.startswith(("nv", "p0", "p2", "p4"))
         self.swapped = pixel_format in ("nv21", "nv42")  # Cr before Cb
         depth = bit_depth(pixel_format)
         self.top, self.unit = float((1 << depth) - 1), float(1 << (depth - 8))
         self.shift = 16 - depth if pixel_format.startswith(("p0", "p2", "p4")) or "msb" in pixel_format else 0
         self.offset = _LOCATIONS.get(colour.location, (0.0, 0.5))
-        hd = width >= 1280 or height > 576
-        self.kr, self.kb = _LUMA_WEIGHTS.get(colour.matrix, _LUMA_WEIGHTS[1] if hd else _LUMA_WEIGHTS[6])
+        self.kr, self.kb = _LUMA_WEIGHTS.get(colour.matrix, _LUMA_WEIGHTS[usual_matrix(width, height)])
         full = (colour.range or (FULL if self.rgb else LIMITED)) == FULL
         self.luma_zero, self.luma_scale = (0.0, self.top) if full else (16 * self.unit, 219 * self.unit)
         self.chroma_zero, self.chroma_scale = 128 * self.unit, self.top if full else 224 * self.unit

@@ -149,6 +149,12 @@ def is_rgb(pixel_format: str) -> bool:
     return av.VideoFormat(pixel_format, 16, 16).is_rgb
 
 
+def is_grey(pixel_format: str) -> bool:
+    """Whether a pixel format has no colour: luma alone, with or without alpha."""
+    fmt = av.VideoFormat(pixel_format, 16, 16)
+    return len(fmt.components) < 3 and not fmt.has_palette
+
+
 def has_alpha(pixel_format: str) -> bool:
     """Whether a pixel format has an alpha channel."""
     return any(c.is_alpha for c in av.VideoFormat(pixel_format, 16, 16).components)

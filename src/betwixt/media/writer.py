@@ -38,7 +38,7 @@ from av.video.reformatter import Interpolation
 from betwixt.errors import OutputError, UsageError
 from betwixt.files import temporary_path
 from betwixt.media import codecs
-from betwixt.media.colour import FULL, LIMITED, UNSPECIFIED, Colour
+from betwixt.media.colour import FULL, LIMITED, UNSPECIFIED, Colour, usual_matrix
 from betwixt.media.container import write_errors
 from betwixt.media.frames import fill_planes, has_alpha, is_rgb, planes
 from betwixt.media.journal import Journal, discard_journal
@@ -46,8 +46,11 @@ from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import StreamPacket
 from betwixt.media.stream_copier import StreamCopier, copy_tags
 from betwixt.media.timeline import MAX_TERM, TimeMap
+from betwixt.media.y4m import Y4MFile
 
 _EXACT = int(Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
+
+_IDENTITY, _BT709, _BT601, _BT2020 = 0, 1, 6, 9  # H.273 codes of matrices
 
 _UNCOMPRESSED = ("rawvideo", "wrapped_avframe", "v210", "v410")
 
@@ -125,6 +128,10 @@ class VideoWriter:
         )
         self._converts_rgb = is_rgb(source.pixel_format) and not is_rgb(self.pixel_format)
         self._colour = self._output_colour()
+        conversion = codecs.describe_conversion(source.pixel_format, self.pixel_format)
+        if conversion is not None and pixel_format is None:
+            name = "y4m" if self.container == "yuv4mpegpipe" else self.encoder.name
+            self.notes.append(f"The frames are converted for {name}: {conversion} ({self.pixel_format}).")
         # The frames of a GIF come with alpha, whether or not any pixel is transparent.
         if source.codec != "gif" and has_alpha(source.pixel_format) and not has_alpha(self.pixel_format):
             self.lost.append("the transparency")
@@ -144,14 +151,22 @@ class VideoWriter:
             raise
 
     def _output_colour(self) -> Colour:
-        """The colour description of the encoded frames: the source's, or that of HD video for RGB converted to YUV."""
+        """The colour description of the encoded frames: the source's, or that of HD video for RGB converted to YUV.
+
+        The matrix is RGB's where RGB is encoded, and only there: grey images and some H.264 state it without cause.
+        y4m states no matrix: RGB is converted by the one that players take for its size.
+        """
         colour = self._source.colour
         if not self._converts_rgb:
             full = self._source.pixel_format.startswith("yuvj")
-            return Colour(colour.primaries, colour.transfer, colour.matrix, FULL if full else colour.range)
+            matrix = _IDENTITY if is_rgb(self.pixel_format) else colour.matrix or UNSPECIFIED
+            return Colour(colour.primaries, colour.transfer, matrix, FULL if full else colour.range)
         primaries = colour.primaries if colour.primaries not in (0, UNSPECIFIED) else 1
         transfer = colour.transfer if colour.transfer not in (0, UNSPECIFIED) else 1
-        return Colour(primaries, transfer, 9 if primaries == 9 else 1, LIMITED)
+        matrix = _BT2020 if primaries == 9 else _BT709
+        if self.container == "yuv4mpegpipe":
+            matrix = usual_matrix(self._source.width, self._source.height)
+        return Colour(primaries, transfer, matrix, LIMITED)
 
     def _open_container(self, target: Path | IO[bytes]) -> av.container.OutputContainer:
         options = {}
@@ -163,6 +178,8 @@ class VideoWriter:
         if self._temporary is not None:
             # A Python file, because PyAV passes on its errors (disk full) unchanged.
             file = self._file = open(self._temporary, "w+b", buffering=1 << 20)  # noqa: SIM115
+        if self.container == "yuv4mpegpipe" and self._source.aspect is not None:
+            file = Y4MFile(file, self._source.aspect)
         return av.open(file, "w", format=self.container, container_options=options)
 
     def _add_video(self, options: dict[str, str]) -> Any:
@@ -346,8 +363,8 @@ class VideoWriter:
         """Convert a frame to the format that is encoded; a frame that has it already is returned as it is."""
         name = frame.format.name
         if name == self.pixel_format:
-            return frame
-        if name == self.pixel_format.replace("yuv", "yuvj", 1):
+            result = frame
+        elif name == self.pixel_format.replace("yuv", "yuvj", 1):
             # The same samples; the colour range says that they are full range, not the format.
             result = fill_planes(av.VideoFrame(frame.width, frame.height, self.pixel_format), planes(frame))
         elif self._converts_rgb:
@@ -355,7 +372,7 @@ class VideoWriter:
                 format=self.pixel_format,
                 src_color_range="JPEG",
                 dst_color_range="MPEG",
-                dst_colorspace="BT2020" if self._colour.matrix == 9 else "ITU709",
+                dst_colorspace={_BT2020: "BT2020", _BT601: "ITU601"}.get(self._colour.matrix, "ITU709"),
                 interpolation=_EXACT,
             )
         else:
