@@ -6,6 +6,7 @@ subclasses that add what they check and record.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -149,6 +150,9 @@ class Job:
         self.rates = choose_rates(info.rate, self._fps, self._factor, self._slow, self.target.max_rate, info.variable)
         if (limit := self.target.max_rate) is not None and self.rates.output > limit:
             raise UsageError(f"A GIF cannot show more than {limit} frames per second: pass `fps={limit}`.")
+        if self._start and not info.variable:
+            # The output begins with a source frame, so that source frames fall on output times.
+            self._start = math.ceil(self._start * info.rate) / info.rate
         if self._start and info.duration is not None and self._start >= info.duration:
             raise UsageError(f"The start lies behind the end of the video ({float(info.duration):.3f} s).")
         # On the source's clock. Without a start, the output's clock starts with the first frame.
