@@ -21,7 +21,7 @@ import av
 import av.error
 
 from betwixt.errors import UsageError
-from betwixt.media.frames import bit_depth, has_alpha, is_grey, is_rgb
+from betwixt.media.frames import bit_depth, has_alpha, is_grey, is_rgb, subsampling
 from betwixt.media.probe import HDR, VideoInfo
 
 
@@ -249,21 +249,13 @@ def _accepted_formats(encoder: Encoder) -> list[str]:
 
 def _chroma_fits(name: str, odd: tuple[bool, bool]) -> bool:
     """Whether a format's chroma can be coded at a size whose width or height is odd."""
-    return not any(is_odd and step > 1 for is_odd, step in zip(odd, _subsampling(name), strict=True))
-
-
-def _subsampling(name: str) -> tuple[int, int]:
-    """The number of luma samples per chroma sample, horizontally and vertically."""
-    if is_grey(name):
-        return 1, 1
-    parts = av.VideoFormat(name, 64, 64).components
-    return 64 // parts[1].width, 64 // parts[1].height
+    return not any(is_odd and step > 1 for is_odd, step in zip(odd, subsampling(name), strict=True))
 
 
 def _distance(source: str, target: str, encoder: str) -> tuple[int, ...]:
     """How far `target` is from `source`: first counts what is lost, then what is added without need."""
     depth, source_depth = bit_depth(target), bit_depth(source)
-    subsampling, wanted = _subsampling(target), _subsampling(source)
+    steps, wanted = subsampling(target), subsampling(source)
     if is_rgb(source) and not is_rgb(target):
         # Players expect 4:2:0; lossless and intermediate codecs keep chroma at full resolution.
         wanted = (2, 2) if encoder in _FOR_PLAYERS else (1, 1)
@@ -272,10 +264,10 @@ def _distance(source: str, target: str, encoder: str) -> tuple[int, ...]:
         int(is_grey(target) and not grey),
         int(depth < source_depth),
         int(has_alpha(source) and not has_alpha(target)),
-        int(subsampling > wanted and not grey),
+        int(steps > wanted and not grey),
         int(is_rgb(target) if encoder in _FOR_PLAYERS else is_rgb(source) != is_rgb(target)),
-        int(grey and subsampling != (2, 2)),
-        int(subsampling != wanted),
+        int(grey and steps != (2, 2)),
+        int(steps != wanted),
         abs(depth - source_depth),
         int(has_alpha(target) and not has_alpha(source)),
         int(target.startswith("yuvj") != source.startswith("yuvj")),
@@ -289,12 +281,12 @@ def describe_conversion(source: str, target: str) -> str | None:
     A change that loses nothing (more bits, more chroma samples, another order of the same samples) is left out.
     """
     changes = []
-    chroma = "4:{}:{}".format(*_SUBSAMPLING_NAMES.get(_subsampling(target), ("?", "?")))
+    chroma = "4:{}:{}".format(*_SUBSAMPLING_NAMES.get(subsampling(target), ("?", "?")))
     if is_rgb(source) != is_rgb(target) and not is_grey(source):
         changes.append("YUV to RGB" if is_rgb(target) else f"RGB to YUV {chroma}")
     elif is_grey(target) and not is_grey(source):
         changes.append("colour to grey")
-    elif any(a > b for a, b in zip(_subsampling(target), _subsampling(source), strict=True)) and not is_grey(source):
+    elif any(a > b for a, b in zip(subsampling(target), subsampling(source), strict=True)) and not is_grey(source):
         changes.append(f"chroma to {chroma}")
     if bit_depth(target) < bit_depth(source):
         changes.append(f"{bit_depth(source)} to {bit_depth(target)} bit")
@@ -326,7 +318,7 @@ def options_for(
         options["profile"] = "4444" if "444" in pixel_format or "gbr" in pixel_format else "hq"
     if encoder.name == "ffv1" and min(source.width, source.height) < _FFV1_SLICED_SIDE:
         options["slices"] = "1"
-    if encoder.name == "wrapped_avframe" and _subsampling(pixel_format) == (2, 2):
+    if encoder.name == "wrapped_avframe" and subsampling(pixel_format) == (2, 2):
         options["chroma_sample_location"] = source.colour.location  # y4m takes 4:2:0 as centred otherwise
     if encoder.name not in HDR_OPTIONS:
         return options

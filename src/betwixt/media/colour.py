@@ -252,9 +252,21 @@ class RGBConverter:
                 returned = returned_a + weight * (returned_b - returned_a)
                 change = np.maximum(np.abs(a - b), np.abs(new - returned))
                 value = new + np.clip(1 - change / limit, 0, 1) * (blend - returned)
-            codes = np.rint(np.clip(value, 0, self.top)).astype(np.uint16)
-            planes.append((codes << self.shift if self.shift else codes).astype(plane_a.dtype))
+            planes.append(self._round(value, plane_a))
         return planes
+
+    def from_rgb(self, image: Image, like: Sequence[Plane]) -> list[Plane]:
+        """Convert an image, (H, W, 3) RGB in [0, 1], to planes of the shapes and types of `like`, with its alpha."""
+        result: list[Plane] = []
+        for values, plane in zip(self._to_code_values(image, like), like, strict=True):
+            codes = self._samples(plane) if values is None else values
+            result.append(self._round(codes, plane))
+        return result
+
+    def _round(self, values: FloatArray, like: Plane) -> Plane:
+        """Code values as samples of the type of `like`."""
+        codes = np.rint(np.clip(values, 0, self.top)).astype(np.uint16)
+        return (codes << self.shift if self.shift else codes).astype(like.dtype)
 
     def _to_code_values(self, image: Image, like: Sequence[Plane]) -> list[FloatArray | None]:
         """The planes of an image in code values, not rounded; None for alpha. `like` gives their shapes."""

@@ -117,12 +117,14 @@ def planes(frame: av.VideoFrame) -> list[Plane]:
 
 def frame_from_planes(parts: Sequence[Plane], like: av.VideoFrame) -> av.VideoFrame:
     """Make a frame of the given planes, with the format, size and colour description of `like`."""
-    frame = fill_planes(av.VideoFrame(like.width, like.height, like.format.name), parts)
-    frame.colorspace = like.colorspace
-    frame.color_range = like.color_range
-    frame.color_primaries = like.color_primaries
-    frame.color_trc = like.color_trc
-    return frame
+    return copy_description(like, fill_planes(av.VideoFrame(like.width, like.height, like.format.name), parts))
+
+
+def copy_description(source: av.VideoFrame, target: av.VideoFrame) -> av.VideoFrame:
+    """Give a frame the colour description of another one; return it."""
+    target.colorspace, target.color_range = source.colorspace, source.color_range
+    target.color_primaries, target.color_trc = source.color_primaries, source.color_trc
+    return target
 
 
 def fill_planes(frame: av.VideoFrame, parts: Sequence[Plane]) -> av.VideoFrame:
@@ -158,6 +160,16 @@ def is_grey(pixel_format: str) -> bool:
 def has_alpha(pixel_format: str) -> bool:
     """Whether a pixel format has an alpha channel."""
     return any(c.is_alpha for c in av.VideoFormat(pixel_format, 16, 16).components)
+
+
+def subsampling(pixel_format: str) -> tuple[int, int]:
+    """The number of luma samples per chroma sample, horizontally and vertically; (1, 1) for grey."""
+    if is_grey(pixel_format):
+        return 1, 1
+    parts = av.VideoFormat(pixel_format, 64, 64).components
+    if len(parts) < 3:  # a palette
+        return 1, 1
+    return 64 // parts[1].width, 64 // parts[1].height
 
 
 def luma8(frame: av.VideoFrame, parts: Sequence[Plane] | None = None) -> NDArray[np.uint8]:

@@ -15,9 +15,11 @@ from betwixt.errors import UsageError
 from betwixt.media.colour import chroma_location, colour_of
 from betwixt.media.frames import to_supported_format
 from betwixt.media.gif import GifWriter
+from betwixt.media.images.paths import image_suffix
 from betwixt.media.images.reader import ImageReader
 from betwixt.media.images.writer import ImageWriter
 from betwixt.media.journal import Journal
+from betwixt.media.presentation import Presentation, gif_presentation, image_presentation
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Frame, StreamPacket
 
@@ -56,6 +58,7 @@ class ImageSource:
             duration=len(self._images) / rate,
             frames=len(self._images),
             colour=colour_of(first, chroma_location(first)),
+            aspect=self._images.aspect,
         )
 
     def __iter__(self) -> Iterator[Frame | StreamPacket]:
@@ -91,9 +94,10 @@ class _Sink:
             each of these, in order, instead of `write`.
     """
 
-    def __init__(self, source: VideoInfo) -> None:
-        self.lost = [str(s) for s in source.streams if s.kind in ("audio", "subtitle")]
-        self.notes: list[str] = []
+    def __init__(self, source: VideoInfo, presentation: Presentation) -> None:
+        self._presentation = presentation
+        self.lost = [*presentation.lost, *(str(s) for s in source.streams if s.kind in ("audio", "subtitle"))]
+        self.notes = list(presentation.notes)
         self.resumed_frames = 0
 
     def write_from_journal(self) -> None:
@@ -109,19 +113,26 @@ class ImageSink(_Sink):
     Args:
         source: The input.
         journal: Says where an interrupted run has left its images; None to keep nothing for another run.
+        tone_map: When HDR becomes SDR: "auto" for images that cannot state it, "on" or "off".
     """
 
     def __init__(
-        self, location: str | Path, source: VideoInfo, quality: str | None, overwrite: bool, journal: Journal | None
+        self,
+        location: str | Path,
+        source: VideoInfo,
+        quality: str | None,
+        overwrite: bool,
+        journal: Journal | None,
+        tone_map: str = "auto",
     ) -> None:
-        super().__init__(source)
+        super().__init__(source, image_presentation(image_suffix(location), source, tone_map))
         self._journal = journal
         self._new: list[Path] = []  # images that the journal does not know yet
         unfinished = None if journal is None or journal.folder is None else (journal.folder, journal.images)
         try:
             self._writer = ImageWriter(
-                location, quality=_parse_quality(quality), overwrite=overwrite, unfinished=unfinished,
-                keep_on_failure=journal is not None,
+                location, quality=_parse_quality(quality), aspect=self._presentation.info.aspect, overwrite=overwrite,
+                unfinished=unfinished, keep_on_failure=journal is not None,
             )  # fmt: skip
         except BaseException:
             if journal is not None:
@@ -133,7 +144,7 @@ class ImageSink(_Sink):
 
     def write(self, frame: av.VideoFrame, index: int) -> None:
         """Write the next frame."""
-        self._writer.write(frame)
+        self._writer.write(self._presentation.apply(frame))
         if self._journal is not None:
             self._new.append(self._writer.path_of(self._writer.count))
             if self._journal.add_images(self._writer.count, self._new):
@@ -166,14 +177,15 @@ def _parse_quality(quality: str | None) -> int | None:
 class GifSink(_Sink):
     """Frames as a GIF that repeats for ever, at most `gif.MAX_RATE` per second; see `GifWriter`."""
 
-    def __init__(self, path: Path, source: VideoInfo, rate: Fraction, overwrite: bool) -> None:
-        super().__init__(source)
+    def __init__(self, path: Path, source: VideoInfo, rate: Fraction, overwrite: bool, tone_map: str = "auto") -> None:
+        super().__init__(source, gif_presentation(source, tone_map))
         self._rate = rate
-        self._writer = GifWriter(path, source.width, source.height, rate, overwrite=overwrite)
+        info = self._presentation.info
+        self._writer = GifWriter(path, info.width, info.height, rate, overwrite=overwrite)
 
     def write(self, frame: av.VideoFrame, index: int) -> None:
         """Write frame `index`."""
-        self._writer.write(frame, index / self._rate)
+        self._writer.write(self._presentation.apply(frame), index / self._rate)
 
     def commit(self) -> None:
         """Move the finished file into place."""

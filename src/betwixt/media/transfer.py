@@ -111,6 +111,9 @@ def _hlg() -> Transfer:
 _BT709 = _piecewise("BT.709", 1.09929682680944, 0.018053968510807, 4.5, 0.45)
 _SRGB = _piecewise("sRGB", 1.055, 0.0031308, 12.92, 1 / 2.4)
 
+BT1886 = _power("BT.1886", 2.4)
+"""How an SDR display turns code values into light; BT.709 is how a camera makes them."""
+
 _BY_CODE = {
     **dict.fromkeys((1, 6, 11, 12, 14, 15), _BT709),
     4: _power("gamma 2.2", 2.2),

@@ -37,11 +37,12 @@ from av.video.reformatter import Interpolation
 
 from betwixt.errors import OutputError, UsageError
 from betwixt.files import temporary_path
-from betwixt.media import codecs
+from betwixt.media import codecs, matroska
 from betwixt.media.colour import FULL, LIMITED, UNSPECIFIED, Colour, usual_matrix
 from betwixt.media.container import write_errors
 from betwixt.media.frames import fill_planes, has_alpha, is_rgb, planes
 from betwixt.media.journal import Journal, discard_journal
+from betwixt.media.presentation import video_presentation
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import StreamPacket
 from betwixt.media.stream_copier import StreamCopier, copy_tags
@@ -52,6 +53,9 @@ _EXACT = int(Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.
 
 _IDENTITY, _BT709, _BT601, _BT2020 = 0, 1, 6, 9  # H.273 codes of matrices
 
+_ASPECT_ERROR = Fraction(1, 100)
+"""Relative error of a sample aspect ratio that a container stores in few bits and that nobody sees."""
+
 _UNCOMPRESSED = ("rawvideo", "wrapped_avframe", "v210", "v410")
 
 
@@ -60,13 +64,15 @@ class VideoWriter:
 
     Args:
         target: The output path, or an open binary file (written as y4m, for a pipe).
-        source: The input, whose size, colour, rotation and aspect ratio the output gets.
+        source: The input, whose size, colour, rotation and aspect ratio the output gets; frames are turned upright if
+            the container has no field for the rotation.
         rate: Frames per second.
         start: When frame 0 is shown, in seconds.
         codec: The encoder, as for `codecs.choose_encoder`.
         quality: The quality, as for `codecs.options_for`.
         pixel_format: None for the one nearest to the source's.
         threads: Encoder threads; 0 lets the encoder choose.
+        tone_map: "on" to map HDR to SDR.
         tick: The time unit of frame numbers, in seconds; None for 1 / rate.
         timestamps: When each frame is shown, in ticks; None to show each frame at its number.
         last_duration: The duration of the last frame of `timestamps`, in ticks.
@@ -98,16 +104,20 @@ class VideoWriter:
         quality: str | None = None,
         pixel_format: str | None = None,
         threads: int = 0,
+        tone_map: str = "auto",
         tick: Fraction | None = None,
         timestamps: Sequence[int] | None = None,
         last_duration: int | None = None,
         options: Mapping[str, str] | None = None,
         journal: Journal | None = None,
     ) -> None:
-        self.lost: list[str] = []
-        self.notes: list[str] = []
         self.path = target if isinstance(target, Path) else None
-        self._source, self._rate, self._start = source, rate, start
+        self.container = "yuv4mpegpipe" if self.path is None else codecs.container_of(self.path)
+        self._presentation = video_presentation(self.container, source, tone_map)
+        self._source = source = self._presentation.info
+        self.lost = list(self._presentation.lost)
+        self.notes = list(self._presentation.notes)
+        self._rate, self._start = rate, start
         self._tick = 1 / rate if tick is None else tick
         self._durations: dict[int, int] = {}  # by timestamp, in ticks; only those that differ from one frame
         self._timestamps = timestamps
@@ -122,7 +132,6 @@ class VideoWriter:
         self._begun = self._committed = False
         self._open = False  # whether FFmpeg has the container open
 
-        self.container = "yuv4mpegpipe" if self.path is None else codecs.container_of(self.path)
         self.encoder, self.pixel_format, settings = codecs.resolve_encoding(
             codec, self.container, quality, pixel_format, source, threads
         )
@@ -205,10 +214,7 @@ class VideoWriter:
         if self.encoder.name == "libx265" and self.container in ("mp4", "mov"):
             context.codec_tag = "hvc1"  # the tag that Apple's players require
         if source.rotation is not None:
-            if self.container in ("mp4", "mov", "matroska", "webm"):
-                stream.set_display_matrix(source.rotation)
-            else:
-                self.lost.append("the rotation")
+            stream.set_display_matrix(source.rotation)
         if source.hdr is not None and self.encoder.name not in codecs.HDR_OPTIONS:
             self.lost.append("the HDR mastering metadata")
         # In the container's time base both the ticks and the start are integers.
@@ -302,9 +308,13 @@ class VideoWriter:
 
     def _begin(self) -> None:
         """Before the first packet, let the journal compare the encoder's stream parameters with the earlier run's."""
-        if self._begun or self._journal is None or self._temporary is None:
+        if self._begun:
             return
         self._begun = True
+        if self._source.aspect is not None and self.container in ("matroska", "webm"):
+            self._stream.metadata["title"] = matroska.pad_title(self._stream.metadata.get("title", ""))
+        if self._journal is None or self._temporary is None:
+            return
         with self._write_errors():
             self._out.start_encoding()
         extradata = bytes(self._stream.codec_context.extradata or b"")
@@ -325,6 +335,7 @@ class VideoWriter:
                 self._open = False
                 if self._file is not None and self._temporary is not None and self.path is not None:
                     self._file.flush()
+                    self._settle_aspect(self._file, self._temporary)
                     if self._journal is not None:
                         os.fsync(self._file.fileno())  # only then may the journal be discarded
                     self._file.close()
@@ -339,6 +350,19 @@ class VideoWriter:
         except OutputError:
             self.abort()
             raise
+
+    def _settle_aspect(self, file: IO[bytes], path: Path) -> None:
+        """Write the sample aspect ratio where FFmpeg could not, or say that it is lost."""
+        source = self._source
+        if source.aspect is None or self.container == "yuv4mpegpipe":
+            return
+        if self.container in ("matroska", "webm"):
+            size = matroska.display_size(source.width, source.height, source.aspect)
+            matroska.write_display_size(file, *size)
+        with contextlib.suppress(av.error.FFmpegError), av.open(str(path)) as written:
+            aspect = written.streams.video[0].sample_aspect_ratio or Fraction(1)
+            if abs(aspect / source.aspect - 1) > _ASPECT_ERROR:
+                self.lost.append(f"the pixel aspect ratio {source.aspect.numerator}:{source.aspect.denominator}")
 
     def abort(self) -> bool:
         """Remove the unfinished file, and return whether a journal is kept to resume from; no effect after `commit`."""
@@ -360,7 +384,8 @@ class VideoWriter:
         return kept
 
     def to_output_format(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """Convert a frame to the format that is encoded; a frame that has it already is returned as it is."""
+        """Convert a frame to what is encoded; a frame that is that already is returned as it is."""
+        frame = self._presentation.apply(frame)
         name = frame.format.name
         if name == self.pixel_format:
             result = frame

@@ -94,6 +94,15 @@ class ConversionOptions(TypedDict, total=False):
         Option(None, "On the encoder's own scale, lower is better; or lossless. Images: 1 to 100.", "output"),
     ]
     pixel_format: Annotated[str | None, Option(None, "Encode in this format instead of the source's.", "output")]
+    tone_map: Annotated[
+        str,
+        Option(
+            "auto",
+            "Map HDR to SDR: auto does so for GIFs and for images that cannot state HDR.",
+            "output",
+            choices=("auto", "on", "off"),
+        ),
+    ]
     interlaced: Annotated[
         str,
         Option("refuse", "What to do with interlaced video.", "input", choices=("refuse", "deinterlace", "ignore")),

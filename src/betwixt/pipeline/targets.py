@@ -19,6 +19,7 @@ from betwixt.media import codecs
 from betwixt.media.gif import MAX_RATE as MAX_GIF_RATE
 from betwixt.media.images.paths import image_folder, is_image_location
 from betwixt.media.journal import Journal, journal_path
+from betwixt.media.presentation import video_presentation
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import StreamPacket
 from betwixt.media.sequence import GifSink, ImageSink
@@ -108,14 +109,15 @@ class VideoTarget(Target):
     def encoding(self, info: VideoInfo) -> tuple[str, str]:
         o, location = self._options, self._location
         container = codecs.container_of(location) if isinstance(location, Path) else "yuv4mpegpipe"
-        encoding = codecs.resolve_encoding(o["codec"], container, self._quality, o["pixel_format"], info, o["threads"])
+        shown = video_presentation(container, info, o["tone_map"]).info
+        encoding = codecs.resolve_encoding(o["codec"], container, self._quality, o["pixel_format"], shown, o["threads"])
         return encoding.encoder.name, encoding.pixel_format
 
     def open(self, info: VideoInfo, rate: Fraction, start: Fraction, journal: Journal | None) -> Sink:
         o = self._options
         return VideoWriter(
             self._location, info, rate, start=start, codec=o["codec"], quality=self._quality,
-            pixel_format=o["pixel_format"], threads=o["threads"], journal=journal,
+            pixel_format=o["pixel_format"], threads=o["threads"], tone_map=o["tone_map"], journal=journal,
         )  # fmt: skip
 
     def journal_output(self, info: VideoInfo) -> Path | None:
@@ -136,7 +138,7 @@ class GifTarget(Target):
         return "gif", "pal8"
 
     def open(self, info: VideoInfo, rate: Fraction, start: Fraction, journal: Journal | None) -> Sink:
-        return GifSink(Path(self.name), info, rate, self._options["overwrite"])
+        return GifSink(Path(self.name), info, rate, self._options["overwrite"], self._options["tone_map"])
 
 
 class ImageTarget(Target):
@@ -151,7 +153,8 @@ class ImageTarget(Target):
         return "images", info.pixel_format
 
     def open(self, info: VideoInfo, rate: Fraction, start: Fraction, journal: Journal | None) -> Sink:
-        return ImageSink(self.name, info, self._quality, self._options["overwrite"], journal)
+        o = self._options
+        return ImageSink(self.name, info, self._quality, o["overwrite"], journal, o["tone_map"])
 
     def journal_output(self, info: VideoInfo) -> Path | None:
         folder, single = image_folder(self.name)

@@ -51,6 +51,12 @@ def image_folder(location: str | Path) -> tuple[Path, bool]:
     return path.parent, not NUMBER.search(path.name)
 
 
+def image_suffix(location: str | Path) -> str:
+    """The suffix of the images that `ImageWriter` writes to `location`: PNG's in a folder."""
+    path = Path(os.fspath(location))
+    return ".png" if image_folder(location)[0] == path else path.suffix.lower()
+
+
 def find_images(location: str | Path) -> list[Path]:
     """The image files at `location`, in order.
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,10 +30,14 @@ from numpy.typing import NDArray
 from betwixt.errors import InputError
 from betwixt.files import error_text
 from betwixt.media.colour import FULL
-from betwixt.media.frames import bit_depth, fill_planes, has_alpha, is_rgb, planes
+from betwixt.media.frames import bit_depth, has_alpha, is_rgb
 from betwixt.media.images.convert import frame_to_image, image_codec, image_to_jpeg_frame, pack_frame, packed_format
 from betwixt.media.images.paths import READABLE, find_images, join_suffixes
+from betwixt.media.orientation import UPRIGHT, is_sideways, turn_upright, upright_format
 from betwixt.media.transfer import transfer_of
+
+_SQUARE = 0.01
+"""How far a sample aspect ratio may be from 1 to count as square: densities are rounded to integers."""
 
 _LINEAR, _SRGB = 8, 13  # H.273 transfer characteristics
 
@@ -53,7 +58,10 @@ def read_image(path: str | Path) -> av.VideoFrame:
     if not is_rgb(frame.format.name) and len(frame.format.components) < 3:
         frame.color_range = FULL  # a grey image is full range whether or not it says so
     if codec == "mjpeg":
-        frame = _turn_upright(frame, _exif_orientation(data))
+        orientation = _exif_orientation(data)
+        if upright_format(frame.format.name, orientation) != frame.format.name:
+            frame = image_to_jpeg_frame(frame_to_image(frame)[0], "444")
+        frame = turn_upright(frame, orientation)
     return frame
 
 
@@ -61,6 +69,7 @@ class _Header(NamedTuple):
     width: int
     height: int
     format: str
+    aspect: Fraction | None = None
 
 
 class ImageReader:
@@ -74,6 +83,7 @@ class ImageReader:
         width: Width in pixels.
         height: Height in pixels.
         format: FFmpeg's name of the pixel format of all frames.
+        aspect: The sample aspect ratio of the first image; None for square pixels or if it states none.
 
     Raises:
         InputError: if there are no images, or their sizes or formats do not fit together; and, while reading, for a
@@ -83,7 +93,7 @@ class ImageReader:
     def __init__(self, location: str | Path) -> None:
         self.paths = find_images(location)
         first = _read_header(self.paths[0])
-        self.width, self.height, self.format = first
+        self.width, self.height, self.format, self.aspect = first
         formats = {first.format}
         for path in self.paths[1:]:
             header = _read_header(path)
@@ -143,7 +153,7 @@ def _read_header(path: Path) -> _Header:
     """The size and format of the frame that `read_image` will return, if possible without decoding the image."""
     data = _load(path)
     codec = _codec_of(data, path)
-    sideways = codec == "mjpeg" and _exif_orientation(data) >= 5
+    orientation = _exif_orientation(data) if codec == "mjpeg" else UPRIGHT
     if codec == "webp" and (header := _webp_header(data)):
         return header
     if codec == "png" and (end := data.find(b"IDAT")) > 0:
@@ -161,9 +171,12 @@ def _read_header(path: Path) -> _Header:
         raise _damaged(path)
     if _is_float(name):
         name = packed_format("gray" not in name, has_alpha(name), deep=True)
-    if sideways:
-        return _Header(context.height, context.width, _sideways_format(name))
-    return _Header(context.width, context.height, name)
+    width, height, aspect = context.width, context.height, context.sample_aspect_ratio
+    if not aspect or abs(aspect - 1) < _SQUARE:
+        aspect = None
+    if is_sideways(orientation):
+        width, height, aspect = height, width, 1 / aspect if aspect else None
+    return _Header(width, height, upright_format(name, orientation), aspect)
 
 
 def _webp_header(data: bytes) -> _Header | None:
@@ -275,29 +288,3 @@ def _exif_orientation(jpeg: bytes) -> int:
     except struct.error:
         pass
     return 1
-
-
-def _sideways_format(name: str) -> str:
-    """The format of an image turned on its side: chroma must be subsampled equally in both directions."""
-    return "yuvj444p" if name in ("yuvj422p", "yuvj440p", "yuvj411p") else name
-
-
-def _turn_upright(frame: av.VideoFrame, orientation: int) -> av.VideoFrame:
-    if orientation == 1:
-        return frame
-    sideways = orientation >= 5
-    if sideways and frame.format.name != _sideways_format(frame.format.name):
-        image, _ = frame_to_image(frame)
-        frame = image_to_jpeg_frame(image, "444")
-    # EXIF: 2 mirrored, 3 by 180, 4 upside down, 5 transposed, 6 by 90 clockwise, 7 anti-transposed, 8 by 90 back
-    size = (frame.height, frame.width) if sideways else (frame.width, frame.height)
-    parts = planes(frame)
-    if sideways:
-        parts = [np.swapaxes(part, 0, 1) for part in parts]
-    if orientation in (3, 4, 7, 8):
-        parts = [part[::-1] for part in parts]
-    if orientation in (2, 3, 6, 7):
-        parts = [part[:, ::-1] for part in parts]
-    result = fill_planes(av.VideoFrame(*size, frame.format.name), parts)
-    result.colorspace, result.color_range = frame.colorspace, frame.color_range
-    return result

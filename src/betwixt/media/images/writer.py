@@ -44,6 +44,7 @@ class ImageWriter(AtomicOutput):
             a pattern (``dir/frame_%05d.png``), numbered from 1; or a file name for a single image.
         suffix: The image format in a folder, one of `WRITABLE`.
         quality: 1 to 100 for JPEG (default 97) and WebP (default: lossless).
+        aspect: The sample aspect ratio that PNG, JPEG and TIFF state; None for square pixels.
         overwrite: Whether to write into a folder that is not empty: `commit` then replaces all images of the same
             sequence, and leaves other files.
         unfinished: The hidden folder of an interrupted run, and the number of complete images in it; the writer
@@ -65,6 +66,7 @@ class ImageWriter(AtomicOutput):
         *,
         suffix: str = ".png",
         quality: int | None = None,
+        aspect: Fraction | None = None,
         overwrite: bool = False,
         unfinished: tuple[Path, int] | None = None,
         keep_on_failure: bool = False,
@@ -73,6 +75,7 @@ class ImageWriter(AtomicOutput):
         self.count = 0
         self._location = path
         self._pending = False
+        self._aspect = aspect
         self._keep_on_failure = keep_on_failure
         self._folder, self._single = image_folder(location)
         if self._folder == path:
@@ -189,6 +192,8 @@ class ImageWriter(AtomicOutput):
         context.width, context.height = frame.width, frame.height
         context.pix_fmt = frame.format.name
         context.time_base = Fraction(1, 25)
+        if self._aspect is not None:
+            context.sample_aspect_ratio = self._aspect
         context.options = encoder.options | self._options
         frame.pts = 0
         try:
