@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent
 
-for folder in ("tests", "tests/evaluation", "examples"):
+for folder in ("tests", "tests/evaluation", "tests/realfiles", "examples"):
     sys.path.insert(0, str(ROOT / folder))
 
 # Tests of interrupts need SIGINT, which a parent such as nohup, or some CI runners, may have set to be ignored.
