@@ -13,6 +13,7 @@ water, and a cut between them. The sound is a chord for each scene and a tick at
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.files import temporary_path, write_error
+from betwixt.files import hidden_path, write_error
 from betwixt.media.frames import planes
 from sample_scenes import Morning, Night, load_scene
 
@@ -97,7 +98,7 @@ def make_sample(
         raise UsageError(f"The sample clip cannot be {width}x{height}: use even numbers of at least 32.")
     if rate <= 0 or seconds <= 0:
         raise UsageError("The sample clip needs a rate and a length above zero.")
-    temporary = temporary_path(path).with_suffix(".mp4")
+    temporary = hidden_path(path, f".{secrets.token_hex(4)}.part.mp4")
     try:
         _encode(temporary, width, height, Fraction(rate), Fraction(seconds), seed, progress)
         temporary.replace(path)

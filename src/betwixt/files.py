@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
+import re
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
+from urllib.parse import unquote
+
+from filelock import lock_descriptor
 
 from betwixt.errors import InputError, OutputError
+
+_MAX_NAME = 255
+"""The longest name of a file, in bytes, on all common file systems."""
+
+_MAX_SUFFIX = 16
+"""The longest suffix that the working file's name repeats, in bytes."""
 
 
 class AtomicOutput(ABC):
@@ -48,24 +60,40 @@ def check_output(path: Path, source: str | Path | None, overwrite: bool) -> None
     Raises:
         OutputError: in one line.
     """
-    if source is not None and path.exists() and Path(source).exists() and path.samefile(source):
+    if (size := len(os.fsencode(path.name))) > _MAX_NAME:
+        raise OutputError(f"The name of the output has {size} bytes, more than the {_MAX_NAME} that a file may have.")
+    source = None if source is None else local_path(source)
+    if source is not None and os.path.exists(path) and os.path.exists(source) and path.samefile(source):
         raise OutputError(f"{path} is the input itself: give the output another name.")
-    if path.is_dir():
+    if os.path.isdir(path):
         raise OutputError(f"{path} is a folder: give a file name, e.g. {path / 'out.mp4'}.")
-    if path.exists() and not overwrite:
+    if os.path.exists(path) and not overwrite:
         raise OutputError(f"{path} exists: pass `overwrite=True` to replace it, or give another name.")
     folder = path.parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise OutputError(f"The folder {folder} does not exist: make it first.")
+    remove_leftovers(path)
     # Permission bits do not tell about read-only file systems, quotas and root: writing a file does.
-    trial = temporary_path(path)
     try:
-        with open(trial, "xb") as file:
-            file.write(b"\0")
+        with WorkingFile(path) as trial:
+            trial.file.write(b"\0")
+            trial.file.flush()
     except OSError as error:
         raise write_error(error, path) from None
-    finally:
-        trial.unlink(missing_ok=True)
+
+
+def local_path(location: str | Path) -> str | Path:
+    """The path in an address such as file:clip.mp4 or file:///home/a%20b.mp4; others are returned as they are."""
+    if not isinstance(location, str) or not location.startswith("file:") or os.path.exists(location):
+        return location
+    path = location.removeprefix("file:")
+    path = path.removeprefix("//") if path.startswith("///") else path
+    return path if os.path.exists(path) or not os.path.exists(unquote(path)) else unquote(path)
+
+
+def file_url(path: str | Path) -> str:
+    """The address by which FFmpeg opens a file, whatever its name: a colon in a name alone would end a protocol's."""
+    return f"file:{os.fspath(path)}"
 
 
 def files_fingerprint(files: Sequence[Path]) -> str:
@@ -77,9 +105,112 @@ def files_fingerprint(files: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def temporary_path(path: Path) -> Path:
-    """The name of the unfinished file: hidden, in the same folder, with the same suffix."""
-    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+def hidden_path(path: Path, ending: str) -> Path:
+    """The path of a hidden file beside `path`: its name and `ending`, cut to a length that file systems allow."""
+    if len(os.fsencode(f".{path.name}{ending}")) <= _MAX_NAME:
+        return path.with_name(f".{path.name}{ending}")
+    kept, mark = path.name, "~" + hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]
+    while len(os.fsencode(f".{kept}{mark}{ending}")) > _MAX_NAME:
+        kept = kept[:-1]
+    return path.with_name(f".{kept}{mark}{ending}")
+
+
+class WorkingFile:
+    """The file that an output is written to until it is complete: hidden, beside the output, and locked.
+
+    The lock, which ends with the process, tells a live run's file from what a killed run has left. As a context manager
+    it discards the file, unless it was published.
+
+    Args:
+        output: The output.
+
+    Attributes:
+        path: The working file.
+        file: It, open for reading and writing.
+
+    Raises:
+        OSError: if it cannot be created.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        for _ in range(100):
+            self.path = _working_path(output, secrets.token_hex(4))
+            self.file: IO[bytes] = open(self.path, "x+b", buffering=1 << 20)  # noqa: SIM115
+            # A second descriptor holds the lock while `publish` closes and moves the file.
+            self._lock = os.dup(self.file.fileno())
+            # Another run may have taken the file for a leftover before it was locked.
+            if try_lock(self._lock) is not False and self.path.exists():
+                return
+            self.discard()
+        raise OSError("its working file is removed as soon as it is made")
+
+    def publish(self) -> None:
+        """Close the file and move it to the output's name.
+
+        Raises:
+            OSError: if that fails.
+        """
+        self.file.close()
+        if os.name == "nt":  # which moves no file that is open
+            self._unlock()
+        os.replace(self.path, self._output)
+        self._unlock()
+
+    def discard(self) -> None:
+        """Close and remove the file; does nothing after `publish`."""
+        if self._lock < 0:
+            return
+        with contextlib.suppress(OSError):
+            self.file.close()
+        if os.name == "nt":
+            self._unlock()
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+
+def remove_leftovers(output: Path) -> None:
+    """Remove the working files of an output that killed runs have left; those of live runs are locked and stay."""
+    before, _, after = _working_path(output, "?" * 8).name.rpartition("?" * 8)
+    name = re.escape(before) + r"(\d+|[0-9a-f]{8})" + re.escape(after)
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(output.absolute().parent)):
+            if re.fullmatch(name, entry.name) and entry.is_file(follow_symlinks=False):
+                _remove_unlocked(Path(entry.path))
+
+
+def _remove_unlocked(path: Path) -> None:
+    """Remove a file that no process has locked; where the file system has no locks it stays."""
+    with contextlib.suppress(OSError), open(path, "r+b") as file:
+        if try_lock(file.fileno()):
+            if os.name == "nt":
+                file.close()
+            path.unlink()
+
+
+def _working_path(output: Path, token: str) -> Path:
+    suffix = output.suffix if len(os.fsencode(output.suffix)) <= _MAX_SUFFIX else ""
+    return hidden_path(output.with_name(output.name.removesuffix(suffix)), f".{token}.part{suffix}")
+
+
+def try_lock(descriptor: int) -> bool | None:
+    """Lock an open file for this process; False if another one holds it, None where the file system has no locks."""
+    try:
+        return lock_descriptor(descriptor, blocking=False)
+    except OSError:
+        return None
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -88,13 +219,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     Raises:
         OutputError: if it cannot be written.
     """
-    partial = temporary_path(path)
     try:
-        # File names may hold bytes that are not text: they are written back unchanged.
-        partial.write_bytes(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
-        partial.replace(path)
+        with WorkingFile(path) as working:
+            # File names may hold bytes that are not text: they are written back unchanged.
+            working.file.write(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
+            working.publish()
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise write_error(error, path) from None
 
 

@@ -104,6 +104,25 @@ def test_inputs_that_are_not_videos(tmp_path, capsys, make, says):
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["info", "{}"],
+        ["interpolate", "{}", "out.mp4"],
+        ["interpolate", "in.mkv", "{}"],
+        ["blur", "{}/", "out.mp4"],
+        ["interpolate", "in.mkv", "{}/"],
+        ["masks", "{}", "out/"],
+        ["between", "{}.png", "{}.png", "out/"],
+    ],
+)
+def test_names_too_long_for_a_file(tmp_path, clip, capsys, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    code, text = attempt(capsys, *[a.format("x" * 300 + ".mp4") for a in arguments])
+    assert (code, text.count("\n")) == (2, 1)
+    assert left(tmp_path) == ["in.mkv"]
+
+
+@pytest.mark.parametrize(
     "wrong",
     [
         ["--fps", "0"],

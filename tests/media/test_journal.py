@@ -202,14 +202,14 @@ def test_links_are_not_followed(tmp_path):
 def test_a_journal_removed_between_opening_and_locking_is_made_again(tmp_path, monkeypatch):
     output = tmp_path / "out.mp4"
     first = fill(output)
-    lock = journal_file._try_lock
+    lock = journal_file.try_lock
 
     def lock_late(file):
         # The first run finishes between the two steps.
         first.discard()
         return lock(file)
 
-    monkeypatch.setattr(journal_file, "_try_lock", lock_late)
+    monkeypatch.setattr(journal_file, "try_lock", lock_late)
     second = Journal(output, SETTINGS)
     assert second.frames == 0
     assert journal_path(output).exists()

@@ -95,6 +95,9 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         return 141
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            print(f"betwixt: {error.filename}: the name is longer than a file may have.", file=sys.stderr)
+            return 2
         if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
             raise
         print(f"betwixt: standard output cannot be written: {(error.strerror or 'error').lower()}.", file=sys.stderr)

@@ -16,8 +16,8 @@ Without it, the source is "given".
 from __future__ import annotations
 
 import json
-import os
 import re
+import secrets
 import shutil
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError, OutputError
-from betwixt.files import AtomicOutput, write_error
+from betwixt.files import AtomicOutput, file_url, hidden_path, write_error
 from betwixt.layers.label_maps import MASK_SOURCE_NAMES, MAX_LABELS, LabelMap, LabelMapPair, MaskSourceName, as_labels
 
 _MANIFEST = "masks.json"
@@ -208,7 +208,7 @@ class MaskWriter(AtomicOutput):
             raise OutputError(
                 f"{folder} holds masks already: pass `overwrite=True` to replace them, or name another folder."
             )
-        self.work = folder.parent / f".{folder.name}.{os.getpid()}.part"
+        self.work = hidden_path(folder, f".{secrets.token_hex(4)}.part")
         try:
             self.work.mkdir()
         except OSError as error:
@@ -275,7 +275,7 @@ def _read_array(path: Path) -> NDArray[Any]:
 def _read_png(path: Path) -> NDArray[Any]:
     """The grey values of a PNG, or the palette indices."""
     try:
-        with av.open(str(path)) as container:
+        with av.open(file_url(path)) as container:
             frame = next(container.decode(video=0))
     except (OSError, av.error.FFmpegError, StopIteration, IndexError):
         raise InputError(f"{path} cannot be read as PNG: it is missing, damaged or in another format.") from None

@@ -28,7 +28,7 @@ from av.filter.context import FilterContext
 from numpy.typing import NDArray
 
 from betwixt.errors import OutputError, UsageError
-from betwixt.files import AtomicOutput, check_output, temporary_path
+from betwixt.files import AtomicOutput, WorkingFile, check_output
 from betwixt.media.container import write_errors
 from betwixt.media.images.convert import frame_to_image, to_8_bit
 
@@ -96,9 +96,9 @@ class GifWriter(AtomicOutput):
         self._last_thumbnail: NDArray[np.uint8] | None = None
         self._last_packet = b""
         check_output(self._path, None, overwrite)
-        self._temporary = temporary_path(self._path)
         with write_errors(self._path):
-            self._file = open(self._temporary, "w+b")  # noqa: SIM115
+            self._working = WorkingFile(self._path)
+        self._file = self._working.file
         self._pending = True
         self._container = av.open(self._file, "w", format="gif", options={"loop": "0" if loop else "-1"})
         self._stream = self._container.add_stream("gif", rate=100)
@@ -141,8 +141,7 @@ class GifWriter(AtomicOutput):
                 self._mux(self._stream.encode(None))
                 self._container.close()
                 self._set_last_delay()
-                self._file.close()
-                os.replace(self._temporary, self._path)
+                self._working.publish()
         finally:
             self.abort()
 
@@ -156,8 +155,7 @@ class GifWriter(AtomicOutput):
         except (OSError, ValueError, av.error.FFmpegError):
             pass  # the file is removed anyway
         finally:
-            self._file.close()
-            self._temporary.unlink(missing_ok=True)
+            self._working.discard()
 
     def _add(self, rgba: RGBA, tick: int) -> None:
         """Encode a frame, or hold it until its scene has a palette."""

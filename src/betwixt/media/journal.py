@@ -1,6 +1,6 @@
 """The journal of an unfinished output, from which an interrupted conversion can be resumed.
 
-    encoder ──► packet ─┬─► muxer ──► .name.PID.part ──► name
+    encoder ──► packet ─┬─► muxer ──► .name.TOKEN.part ──► name
                         └─► .name.journal
 
 A file that its muxer has not finished is hardly usable. So the packets are kept a second time, one after the other
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from betwixt.errors import OutputError, UsageError
-from betwixt.files import write_error
+from betwixt.files import hidden_path, write_error
 from betwixt.media.journal_file import FORMAT, HEADER_SIZE, JournalFile, JournalPacket, read_packet
 from betwixt.signals import defer_signals
 
@@ -53,7 +53,7 @@ _TEMPORARY = re.compile(r"\.[^/\\]*\.(\d+|[0-9a-f]{8})\.part(\.[^/\\.]+)?")
 def journal_path(output: Path) -> Path:
     """The path of an output's journal: a hidden file inside an existing folder, else beside the output."""
     output = output.absolute()
-    return output / ".betwixt.journal" if output.is_dir() else output.with_name(f".{output.name}.journal")
+    return output / ".betwixt.journal" if output.is_dir() else hidden_path(output, ".journal")
 
 
 def discard_journal(output: Path) -> None:
@@ -167,8 +167,9 @@ class Journal:
         left = self.path.parent / str(name)
         if left.is_symlink() or not left.exists():
             return None
-        if not locked and left.is_file() and match[1].isdigit() and _is_running(int(match[1])):
-            raise OutputError(f"{self._output} is being written by process {match[1]}: let it finish, or stop it.")
+        process = earlier.get("process")
+        if not locked and left.is_file() and isinstance(process, int) and _is_running(process):
+            raise OutputError(f"{self._output} is being written by process {process}: let it finish, or stop it.")
         return left
 
     @property
@@ -221,7 +222,7 @@ class Journal:
                 f"{self.path} holds what another version of the encoder has made of {self._output.name}: "
                 "remove it to start again."
             )
-        self._header |= {"temporary": temporary.name, "stream": description}
+        self._header |= {"temporary": temporary.name, "process": os.getpid(), "stream": description}
         self._try(lambda file: file.write_header(self._header))
 
     def note_frame(self, reason: str, number: int) -> None:

@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from filelock import lock_descriptor
-
 from betwixt.errors import OutputError, UsageError
+from betwixt.files import try_lock
 
 FORMAT = 1
 HEADER_SIZE = 16 << 10
@@ -67,7 +66,7 @@ class JournalFile:
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         while True:
             self._file = os.fdopen(os.open(path, flags, 0o644), "r+b", 0)
-            locked = _try_lock(self._file)
+            locked = try_lock(self._file.fileno())
             if locked is False:
                 self._file.close()
                 raise OutputError(f"{output} is being written by another process: let it finish, or stop it.")
@@ -159,14 +158,6 @@ class JournalFile:
             self.close()
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
-
-
-def _try_lock(file: IO[bytes]) -> bool | None:
-    """Lock a file for this process; False if another one holds it, None where the file system has no locks."""
-    try:
-        return lock_descriptor(file.fileno(), blocking=False)
-    except OSError:
-        return None
 
 
 def read_packet(file: IO[bytes]) -> JournalPacket | None:

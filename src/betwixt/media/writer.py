@@ -36,7 +36,7 @@ from av.video.frame import PictureType
 from av.video.reformatter import Interpolation
 
 from betwixt.errors import OutputError, UsageError
-from betwixt.files import temporary_path
+from betwixt.files import WorkingFile, file_url
 from betwixt.media import codecs, matroska
 from betwixt.media.colour import FULL, LIMITED, UNSPECIFIED, Colour, usual_matrix
 from betwixt.media.container import write_errors
@@ -148,8 +148,7 @@ class VideoWriter:
             appends = key.endswith("-params") and key in settings
             settings[key] = f"{settings[key]}:{value}" if appends else value
 
-        self._temporary = temporary_path(self.path) if self.path is not None else None
-        self._file: IO[bytes] | None = None
+        self._working: WorkingFile | None = None
         try:
             with self._write_errors():
                 self._out = self._open_container(target)
@@ -184,9 +183,10 @@ class VideoWriter:
         if self.container == "mov" and any(key.startswith("com.apple") for key in self._source.metadata):
             options["movflags"] = "use_metadata_tags"
         file: Any = target
-        if self._temporary is not None:
+        if self.path is not None:
             # A Python file, because PyAV passes on its errors (disk full) unchanged.
-            file = self._file = open(self._temporary, "w+b", buffering=1 << 20)  # noqa: SIM115
+            self._working = WorkingFile(self.path)
+            file = self._working.file
         if self.container == "yuv4mpegpipe" and self._source.aspect is not None:
             file = Y4MFile(file, self._source.aspect)
         return av.open(file, "w", format=self.container, container_options=options)
@@ -313,12 +313,12 @@ class VideoWriter:
         self._begun = True
         if self._source.aspect is not None and self.container in ("matroska", "webm"):
             self._stream.metadata["title"] = matroska.pad_title(self._stream.metadata.get("title", ""))
-        if self._journal is None or self._temporary is None:
+        if self._journal is None or self._working is None:
             return
         with self._write_errors():
             self._out.start_encoding()
         extradata = bytes(self._stream.codec_context.extradata or b"")
-        self._journal.describe(self._temporary, _stream_parameters(extradata))
+        self._journal.describe(self._working.path, _stream_parameters(extradata))
 
     def commit(self) -> None:
         """Finish the file and move it to its name.
@@ -333,13 +333,12 @@ class VideoWriter:
                     self._copier.flush()
                 self._out.close()
                 self._open = False
-                if self._file is not None and self._temporary is not None and self.path is not None:
-                    self._file.flush()
-                    self._settle_aspect(self._file, self._temporary)
+                if self._working is not None and self.path is not None:
+                    self._working.file.flush()
+                    self._settle_aspect(self._working)
                     if self._journal is not None:
-                        os.fsync(self._file.fileno())  # only then may the journal be discarded
-                    self._file.close()
-                    os.replace(self._temporary, self.path)
+                        os.fsync(self._working.file.fileno())  # only then may the journal be discarded
+                    self._working.publish()
                     if self._journal is None:
                         discard_journal(self.path)
                 self._committed = True
@@ -351,16 +350,16 @@ class VideoWriter:
             self.abort()
             raise
 
-    def _settle_aspect(self, file: IO[bytes], path: Path) -> None:
+    def _settle_aspect(self, written: WorkingFile) -> None:
         """Write the sample aspect ratio where FFmpeg could not, or say that it is lost."""
         source = self._source
         if source.aspect is None or self.container == "yuv4mpegpipe":
             return
         if self.container in ("matroska", "webm"):
             size = matroska.display_size(source.width, source.height, source.aspect)
-            matroska.write_display_size(file, *size)
-        with contextlib.suppress(av.error.FFmpegError), av.open(str(path)) as written:
-            aspect = written.streams.video[0].sample_aspect_ratio or Fraction(1)
+            matroska.write_display_size(written.file, *size)
+        with contextlib.suppress(av.error.FFmpegError), av.open(file_url(written.path)) as container:
+            aspect = container.streams.video[0].sample_aspect_ratio or Fraction(1)
             if abs(aspect / source.aspect - 1) > _ASPECT_ERROR:
                 self.lost.append(f"the pixel aspect ratio {source.aspect.numerator}:{source.aspect.denominator}")
 
@@ -375,12 +374,8 @@ class VideoWriter:
             self._open = False
             with contextlib.suppress(OSError, ValueError, av.error.FFmpegError):
                 self._out.close()
-        if self._file is not None and not self._file.closed:
-            with contextlib.suppress(OSError):
-                self._file.close()
-        if self._temporary is not None:
-            with contextlib.suppress(OSError):
-                self._temporary.unlink(missing_ok=True)
+        if self._working is not None:
+            self._working.discard()
         return kept
 
     def to_output_format(self, frame: av.VideoFrame) -> av.VideoFrame:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, Self
 
 from betwixt.errors import UsageError
-from betwixt.files import files_fingerprint
+from betwixt.files import files_fingerprint, local_path
 from betwixt.machine import available_cores
 from betwixt.masks.store import MaskFolder
 from betwixt.media.cut_list import CutList, read_cuts
@@ -106,7 +106,7 @@ class Job:
         self, source: str | Path | IO[bytes], target: str | Path | IO[bytes], options: Mapping[str, Any]
     ) -> None:
         self.began = time.monotonic()
-        self._source = source
+        self._source = source = local_path(source) if isinstance(source, (str, Path)) else source
         self._values: InterpolateOptions = self.declared.resolve(options)
         values = self._values
         if values["threads"] < 0:

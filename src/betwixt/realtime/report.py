@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -20,7 +21,7 @@ import av
 import cv2
 import numpy as np
 
-from betwixt.files import temporary_path, write_error
+from betwixt.files import write_error
 from betwixt.machine import describe_machine
 from betwixt.media.colour import Colour
 from betwixt.media.probe import VideoInfo
@@ -47,7 +48,7 @@ def write_files(folder: Path, comparison: Comparison, rows: Sequence[Mapping[str
     Raises:
         OutputError: if a file cannot be written.
     """
-    partial = temporary_path(folder / "comparison")
+    partial = folder / f".comparison.{secrets.token_hex(4)}.part"
     table_path, json_path, plot_path, video_path = (partial / name for name in FILES)
     ticks = {
         scheme: [{"now": float(t.now), "due": t.due, "kind": t.kind, "ms": round(1000 * t.seconds, 1)} for t in shown]

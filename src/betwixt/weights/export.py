@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from betwixt.files import temporary_path, write_error
+from betwixt.files import WorkingFile, write_error
 
 
 def write_weights(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -26,17 +26,14 @@ def write_weights(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping
     Raises:
         OutputError: if it cannot be written.
     """
-    partial = temporary_path(target)
     try:
-        with partial.open("wb") as file:
-            file.write(save(dict(tensors), dict(metadata)))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
+        with WorkingFile(target) as working:
+            working.file.write(save(dict(tensors), dict(metadata)))
+            working.file.flush()
+            os.fsync(working.file.fileno())
+            working.publish()
     except OSError as error:
         raise write_error(error, target) from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def content_hash(tensors: Mapping[str, Tensor]) -> str:

@@ -34,19 +34,19 @@ def is_image_location(location: str | Path, *, output: bool = False) -> bool:
     if "://" in text or text == "-":
         return False
     path = Path(text)
-    if path.is_dir():
+    if os.path.isdir(path):
         return True
     if path.suffix.lower() in (WRITABLE if output else READABLE):
         return True
     if output:
         return text.endswith(("/", os.sep)) or not path.suffix
-    return not path.exists() and has_magic(text) and any(_is_image(Path(p)) for p in glob(text))
+    return not os.path.exists(path) and has_magic(text) and any(_is_image(Path(p)) for p in glob(text))
 
 
 def image_folder(location: str | Path) -> tuple[Path, bool]:
     """The folder into which `ImageWriter` writes the images of `location`, and whether it is a single image."""
     path = Path(os.fspath(location))
-    if path.is_dir() or os.fspath(location).endswith(("/", os.sep)) or not path.suffix:
+    if os.path.isdir(path) or os.fspath(location).endswith(("/", os.sep)) or not path.suffix:
         return path, False
     return path.parent, not NUMBER.search(path.name)
 
@@ -71,7 +71,7 @@ def find_images(location: str | Path) -> list[Path]:
     """
     text = os.fspath(location)
     path = Path(text)
-    if path.is_dir():
+    if os.path.isdir(path):
         try:
             images = [p for p in path.iterdir() if _is_image(p)]
         except OSError as error:
@@ -79,7 +79,7 @@ def find_images(location: str | Path) -> list[Path]:
         if not images:
             raise InputError(f"The folder {text} holds no images: expected {join_suffixes(READABLE)}.")
         return sorted(images, key=_natural_key)
-    if path.exists():
+    if os.path.exists(path):
         return [path]
     if NUMBER.search(path.name):
         return _find_numbered(path)

@@ -22,7 +22,7 @@ import av.error
 import numpy as np
 
 from betwixt.errors import OutputError, UsageError
-from betwixt.files import AtomicOutput, error_text, write_error
+from betwixt.files import AtomicOutput, error_text, hidden_path, write_error
 from betwixt.media.colour import FULL
 from betwixt.media.container import write_errors
 from betwixt.media.frames import bit_depth, fill_planes, is_rgb, planes
@@ -114,8 +114,8 @@ class ImageWriter(AtomicOutput):
             else:
                 # Beside a new folder, so that one rename moves it; within an existing one, which may be another file
                 # system than its parent.
-                name = f"{'betwixt' if exists else folder.name}.{secrets.token_hex(4)}.part"
-                self.temporary = (folder if exists else folder.parent) / f".{name}"
+                base = folder / "betwixt" if exists else folder
+                self.temporary = hidden_path(base, f".{secrets.token_hex(4)}.part")
                 self.temporary.mkdir()
             self._new_folder = not exists
             self._pending = True
