@@ -102,7 +102,7 @@ def make_clip(
         shutil.copyfile(kept, path)
         return path
     rate = Fraction(rate)
-    with av.open(str(path), "w") as out:
+    with av.open(f"file:{path}", "w") as out:
         stream: Any = out.add_stream(codec, rate=rate, options=options or {})
         stream.width, stream.height, stream.pix_fmt = *size, pixel_format
         exact = times is not None or start

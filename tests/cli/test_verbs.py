@@ -257,6 +257,17 @@ def test_info_shows_streams_rate_and_cuts(tmp_path, capsys):
     assert json.loads(out_of(capsys, "info", source, "--json", "--no-scan"))["cuts"] is None
 
 
+@pytest.mark.parametrize(
+    "name", ["12:30:05 clip.mkv", "http: clip.mkv", "file:clip.mkv", "concat:a|b.mkv", "%d.mkv", "a[0-9].mkv"]
+)
+def test_a_file_that_exists_is_read_whatever_its_name(tmp_path, capsys, monkeypatch, name):
+    make_clip(tmp_path / name, frames=3)
+    monkeypatch.chdir(tmp_path)
+    assert json.loads(out_of(capsys, "info", name, "--json"))["codec"] == "ffv1"
+    out_of(capsys, "interpolate", name, f"out {name}", "--model", "dis")
+    assert len(read_frames(tmp_path / f"out {name}")) == 6
+
+
 def test_info_compares_the_exact_multiple_with_the_nominal_rate(tmp_path, capsys):
     source = make_clip(tmp_path / "in.mkv", frames=6, rate=Fraction(30000, 1001))
     text = out_of(capsys, "info", source)

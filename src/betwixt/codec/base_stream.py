@@ -16,6 +16,7 @@ from betwixt.codec.base_codec import BaseCodec, base_encoder_options
 from betwixt.codec.gop import frame_types
 from betwixt.codec.survey import ReopenableSource, Survey
 from betwixt.errors import InputError
+from betwixt.files import file_url
 from betwixt.media.reader import Reader, StreamPacket
 from betwixt.media.timeline import TimeMap
 from betwixt.media.writer import VideoWriter
@@ -99,7 +100,7 @@ def packet_checksums(path: Path) -> tuple[list[int], int]:
     """CRC-32 of each packet of the base stream, in the order of frames, and the total size of the packets in bytes."""
     checksums: list[tuple[int, int]] = []
     size = 0
-    with av.open(str(path)) as container:
+    with av.open(file_url(path)) as container:
         for packet in container.demux(container.streams.video[0]):
             if packet.pts is not None and packet.size:
                 checksums.append((packet.pts, zlib.crc32(bytes(packet))))

@@ -25,7 +25,7 @@ from betwixt.codec.pairs import single_threaded_kernels
 from betwixt.codec.restore import FrameRestorer
 from betwixt.codec.restore_data import ATTACHMENT, TAG, RestoreData, unpack
 from betwixt.errors import DamagedInputError, InputError, UsageError
-from betwixt.files import check_output, files_fingerprint
+from betwixt.files import check_output, file_url, files_fingerprint
 from betwixt.machine import available_cores
 from betwixt.media import codecs
 from betwixt.media.attachments import read_attachment
@@ -335,7 +335,7 @@ def _damaged_packets(source: Path, data: RestoreData) -> list[int]:
     """The numbers of the sent frames whose packets are not what the encoder wrote."""
     checksums: dict[int, int] = {}  # by time in milliseconds
     try:
-        with av.open(str(source), metadata_errors="replace") as container:
+        with av.open(file_url(source), metadata_errors="replace") as container:
             video = container.streams.video[0]
             time_base = video.time_base or Fraction(1, 1000)
             for packet in container.demux(video):

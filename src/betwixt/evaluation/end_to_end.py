@@ -23,6 +23,7 @@ from typing import Any
 import av
 
 from betwixt.errors import InputError, UsageError
+from betwixt.files import file_url
 from betwixt.machine import describe_machine
 from betwixt.models.registry import model_info
 from betwixt.runtime.load import hash_weights
@@ -167,7 +168,7 @@ def _last_line(text: str) -> str:
 def _prepare_clip(clip: Path, target: Path, size: tuple[int, int] | None, seconds: float | None) -> tuple[int, int]:
     """Write the first seconds of a clip, scaled if a size is given, as H.264 without sound; returns the frame size."""
     try:
-        with av.open(str(clip)) as source, av.open(str(target), "w") as out:
+        with av.open(file_url(clip)) as source, av.open(file_url(target), "w") as out:
             stream = source.streams.video[0]
             rate = stream.average_rate or Fraction(25)
             copy = out.add_stream("libx264", rate=rate, options={"crf": "16", "preset": "fast"})

@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 
+from betwixt.files import file_url
 from betwixt.media.container import write_errors
 
 
@@ -24,7 +25,11 @@ def add_attachment(source: Path, target: Path, name: str, data: bytes, tags: Map
     Raises:
         OutputError: if the copy cannot be written.
     """
-    with write_errors(target), av.open(str(source)) as original, av.open(str(target), "w", format="matroska") as out:
+    with (
+        write_errors(target),
+        av.open(file_url(source)) as original,
+        av.open(file_url(target), "w", format="matroska") as out,
+    ):
         out.metadata.update({k: v for k, v in original.metadata.items() if k.lower() != "encoder"} | dict(tags or {}))
         copies: dict[int, Any] = {}
         for stream in original.streams:

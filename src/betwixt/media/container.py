@@ -19,7 +19,7 @@ import av.container
 import av.error
 
 from betwixt.errors import InputError
-from betwixt.files import error_text, write_error
+from betwixt.files import error_text, file_url, write_error
 
 
 class InterruptiblePipe:
@@ -58,20 +58,23 @@ def open_container(source: str | Path | IO[bytes] | InterruptiblePipe, name: str
     Raises:
         InputError: if it is not a readable video.
     """
+    address = source
     if isinstance(source, (str, Path)):
         path = Path(source)
-        if path.is_dir():
+        if os.path.isdir(path):
             raise InputError(
                 f"{name} is a folder without images: give a video, or a folder of PNG, JPEG, TIFF or WebP."
             )
-        if not path.exists() and "://" not in name:
+        if os.path.exists(path):
+            if path.is_file() and path.stat().st_size == 0:
+                raise InputError(f"{name} is empty (0 bytes): it contains no video.")
+            if not os.access(path, os.R_OK):
+                raise InputError(f"{name} cannot be read: check its permissions.")
+            address = file_url(path)
+        elif "://" not in name:
             raise InputError(f"{name} does not exist: check the path.")
-        if path.is_file() and path.stat().st_size == 0:
-            raise InputError(f"{name} is empty (0 bytes): it contains no video.")
-        if path.exists() and not os.access(path, os.R_OK):
-            raise InputError(f"{name} cannot be read: check its permissions.")
     try:
-        return av.open(str(source) if isinstance(source, Path) else source, mode="r", metadata_errors="replace")
+        return av.open(address, mode="r", metadata_errors="replace")
     except av.error.FFmpegError as error:
         if isinstance(source, (str, Path)) and _lacks_index(Path(source)):
             text = "is cut off: its index (moov) is missing, so no player can read it; copy or record it again"
@@ -115,7 +118,7 @@ def _lacks_index(path: Path) -> bool:
     Each top-level box begins with its length in 4 bytes (1: the length is in the 8 bytes after the type) and its type
     in 4 letters.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         return False
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size

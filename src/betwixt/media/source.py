@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from betwixt.errors import UsageError
+from betwixt.files import local_path
 from betwixt.media.images.paths import is_image_location
 from betwixt.media.reader import Reader
 from betwixt.media.sequence import ImageSource
@@ -36,6 +37,8 @@ def open_source(
         UsageError: if `input_fps` is given for a video.
         InputError: if the source cannot be read.
     """
+    if isinstance(source, (str, Path)):
+        source = local_path(source)
     if isinstance(source, (str, Path)) and is_image_location(source):
         return ImageSource(source, input_fps or DEFAULT_IMAGE_RATE, start, end)
     if input_fps is not None:

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError
-from betwixt.files import error_text, write_error
+from betwixt.files import error_text, file_url, write_error
 from betwixt.training.deterministic_opencv import run_in_processes
 from betwixt.training.sample import Image, TargetTimes, TrainingSample
 
@@ -122,7 +122,7 @@ def load_array(path: Path, mapped: bool = False) -> NDArray[Any]:
 def _decode(path: Path, end: float | None) -> NDArray[np.uint8]:
     frames: list[Image] = []
     try:
-        with av.open(str(path)) as container:
+        with av.open(file_url(path)) as container:
             for frame in container.decode(video=0):
                 if end is not None and frame.time is not None and frame.time >= end:
                     break

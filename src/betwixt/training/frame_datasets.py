@@ -23,7 +23,7 @@ import numpy as np
 
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import list_images, read_image, read_list_file
-from betwixt.files import error_text
+from betwixt.files import error_text, file_url
 from betwixt.training.sample import Image, TargetTimes, TrainingSample
 
 Triplet = tuple[int, int, int, float]
@@ -62,7 +62,7 @@ class VideoClip:
     def read(self, numbers: Sequence[int]) -> list[Image]:
         images: dict[int, Image] = {}
         try:
-            with av.open(self.path) as container:
+            with av.open(file_url(self.path)) as container:
                 for number, frame in enumerate(itertools.islice(container.decode(video=0), max(numbers) + 1)):
                     if number in numbers:
                         images[number] = np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)

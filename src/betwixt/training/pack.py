@@ -21,7 +21,7 @@ import av
 
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import IMAGE_SUFFIXES
-from betwixt.files import error_text, write_error
+from betwixt.files import error_text, file_url, write_error
 from betwixt.training.checkpoint import check_checkpoint, read_checkpoint
 from betwixt.training.objectives.registry import EMBEDDED_WEIGHTS
 from betwixt.training.recipe import load_recipe, recipe_files
@@ -137,7 +137,7 @@ def _trim(source: Path, target: Path, end: float) -> None:
     that they refer to have decoding times before `end`.
     """
     try:
-        with av.open(str(source)) as source_file, av.open(str(target), "w") as out:
+        with av.open(file_url(source)) as source_file, av.open(file_url(target), "w") as out:
             stream = source_file.streams.video[0]
             copy = out.add_stream_from_template(stream)
             for packet in source_file.demux(stream):
