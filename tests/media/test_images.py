@@ -509,3 +509,127 @@ def test_image_to_frame_refuses_other_arrays(bad):
         image_to_frame(bad)
     with pytest.raises(UsageError):
         image_to_frame(make_image(), make_image(np.uint16)[..., 0])
+
+
+# -- kinds of TIFF and WebP
+
+
+def with_tag(data, tag, value):
+    """A little-endian TIFF with a tag of one 16-bit integer, in place of its sample format."""
+    start = struct.unpack_from("<I", data, 4)[0]
+    count = struct.unpack_from("<H", data, start)[0]
+    entries = [data[place : place + 12] for place in range(start + 2, start + 2 + 12 * count, 12)]
+    kept = [entry for entry in entries if struct.unpack_from("<H", entry)[0] not in (tag, 339)]
+    kept.append(struct.pack("<HHIHH", tag, 3, 1, value, 0))
+    kept.sort(key=lambda entry: struct.unpack_from("<H", entry)[0])
+    directory = struct.pack("<H", len(kept)) + b"".join(kept) + bytes(4)
+    return data[:start] + directory + data[start + len(directory) :]
+
+
+def tiff(pixels, *options):
+    channels = pixels if pixels.ndim == 2 else pixels[..., ::-1]
+    return cv2.imencode(".tif", channels, list(options))[1].tobytes()
+
+
+JPEG = (cv2.IMWRITE_TIFF_COMPRESSION, 7)
+
+
+def test_tiffs_with_jpeg_compression_are_read(tmp_path):
+    pixels = make_image()
+    (tmp_path / "a.tif").write_bytes(tiff(pixels, *JPEG))
+    image, alpha = frame_to_image(read_image(tmp_path / "a.tif"))
+    assert alpha is None
+    assert np.abs(image.astype(int) - pixels).mean() < 3
+    assert ImageReader(tmp_path / "a.tif").format == "rgb24"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_floating_point_tiffs_from_0_to_1_become_16_bit(tmp_path, dtype):
+    values = make_image(np.uint16)
+    (tmp_path / "a.tif").write_bytes(tiff((values / 65535).astype(dtype)))
+    frame = read_image(tmp_path / "a.tif")
+    assert frame.format.name == ImageReader(tmp_path / "a.tif").format == "rgb48le"
+    assert np.abs(frame_to_image(frame)[0].astype(int) - values).max() <= 1
+
+
+def test_floating_point_tiffs_of_another_range_are_refused(tmp_path):
+    (tmp_path / "a.tif").write_bytes(tiff(make_image().astype(np.float32)))
+    with pytest.raises(InputError, match="white is expected at 1") as error:
+        read_image(tmp_path / "a.tif")
+    assert one_line(error)
+
+
+@pytest.mark.parametrize(
+    ("tag", "value", "name"), [(259, 50000, "Zstandard"), (259, 34887, "LERC"), (262, 8, r"L\*a\*b\*")]
+)
+def test_tiffs_that_nothing_reads_are_refused_by_name(tmp_path, tag, value, name):
+    (tmp_path / "a.tif").write_bytes(with_tag(tiff(make_image(), cv2.IMWRITE_TIFF_COMPRESSION, 1), tag, value))
+    for read in (read_image, ImageReader):
+        with pytest.raises(InputError, match=name) as error:
+            read(tmp_path / "a.tif")
+        assert one_line(error)
+
+
+@pytest.mark.parametrize("options", [(cv2.IMWRITE_TIFF_COMPRESSION, 5), JPEG])
+def test_tiffs_are_turned_upright(tmp_path, options):
+    pixels = make_image()
+    (tmp_path / "a.tif").write_bytes(with_tag(tiff(pixels, *options), 274, 6))
+    image, _ = frame_to_image(read_image(tmp_path / "a.tif"))
+    assert np.abs(image.astype(int) - np.rot90(pixels, -1)).mean() < 3
+    reader = ImageReader(tmp_path / "a.tif")
+    assert (reader.width, reader.height) == (HEIGHT, WIDTH)
+
+
+def test_tiffs_in_tiles_are_read(tmp_path):
+    tile = np.full((16, 16), 90, np.uint8).tobytes()
+    entries = [(256, 46), (257, 34), (258, 8), (259, 1), (262, 1), (277, 1), (322, 16), (323, 16)]
+    offsets = b"".join(struct.pack("<I", 200 + 256 * k) for k in range(9))
+    directory = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in entries)
+    directory += struct.pack("<HHII", 324, 4, 9, 2000 + 600) + struct.pack("<HHII", 325, 4, 9, 2000 + 636)
+    data = (b"II*\0" + struct.pack("<IH", 8, 10) + directory + bytes(4)).ljust(200, b"\0") + tile * 9
+    data = data.ljust(2600, b"\0") + offsets + struct.pack("<9I", *[256] * 9)
+    (tmp_path / "a.tif").write_bytes(data)
+    image, _ = frame_to_image(read_image(tmp_path / "a.tif"))
+    assert image.shape == (34, 46, 3)
+    assert np.all(image == 90)
+
+
+@pytest.mark.parametrize("cut", [3, 12, 200])
+def test_a_tiff_that_is_cut_off_is_called_damaged(tmp_path, cut):
+    (tmp_path / "a.tif").write_bytes(tiff(make_image(), *JPEG)[:-cut] if cut > 12 else b"II*\0" + bytes(cut))
+    with pytest.raises(InputError) as error:
+        read_image(tmp_path / "a.tif")
+    assert one_line(error)
+
+
+def animation(still, frames=1, place=0):
+    """A WebP animation whose frames are the image of a still WebP."""
+    body = still[12:]
+    if body[:4] == b"VP8X":
+        body = body[18:]
+    size = (WIDTH - 1).to_bytes(3, "little") + (HEIGHT - 1).to_bytes(3, "little")
+    frame = place.to_bytes(3, "little") + bytes(3) + size + (100).to_bytes(3, "little") + b"\0" + body
+    chunks = [(b"VP8X", b"\x12\0\0\0" + size), (b"ANIM", bytes(6)), *[(b"ANMF", frame)] * frames]
+    content = b"WEBP" + b"".join(k + struct.pack("<I", len(b)) + b + bytes(len(b) % 2) for k, b in chunks)
+    return b"RIFF" + struct.pack("<I", len(content)) + content
+
+
+@pytest.mark.parametrize("options", [{}, {"quality": 90}])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_a_webp_animation_of_one_frame_is_a_still_image(tmp_path, options, alpha):
+    opacity = np.tile(np.linspace(0, 255, WIDTH).astype(np.uint8), (HEIGHT, 1)) if alpha else None
+    write_all(tmp_path / "still.webp", [image_to_frame(make_image(), opacity)], **options)
+    (tmp_path / "a.webp").write_bytes(animation((tmp_path / "still.webp").read_bytes()))
+    expected, still = read_image(tmp_path / "still.webp"), read_image(tmp_path / "a.webp")
+    assert ImageReader(tmp_path / "a.webp").format == still.format.name == expected.format.name
+    for a, b in zip(frame_to_image(expected), frame_to_image(still), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_longer_webp_animations_are_refused(tmp_path):
+    write_all(tmp_path / "still.webp", [image_to_frame(make_image())])
+    still = (tmp_path / "still.webp").read_bytes()
+    for data in (animation(still, frames=2), animation(still, place=1)):
+        (tmp_path / "a.webp").write_bytes(data)
+        with pytest.raises(InputError, match="animated WebP"):
+            read_image(tmp_path / "a.webp")

@@ -31,8 +31,10 @@ from betwixt.errors import InputError
 from betwixt.files import error_text
 from betwixt.media.colour import FULL
 from betwixt.media.frames import bit_depth, has_alpha, is_rgb
+from betwixt.media.images import webp
 from betwixt.media.images.convert import frame_to_image, image_codec, image_to_jpeg_frame, pack_frame, packed_format
 from betwixt.media.images.paths import READABLE, find_images, join_suffixes
+from betwixt.media.images.tiff import SIGNATURES, TIFF
 from betwixt.media.orientation import UPRIGHT, is_sideways, turn_upright, upright_format
 from betwixt.media.transfer import transfer_of
 
@@ -48,8 +50,9 @@ def read_image(path: str | Path) -> av.VideoFrame:
     Raises:
         InputError: naming the file, if it is missing, damaged or not an image.
     """
-    data = _load(path)
-    codec = _codec_of(data, path)
+    data, codec = _load(path)
+    if codec == "tiff" and (tiff := TIFF(data, path)).is_for_opencv:
+        return tiff.decode()
     if codec == "mjpeg" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         raise _damaged(path)  # no end marker after the last scan: cut off, which the decoder does not report
     frame = _decode(data, codec, path)
@@ -57,8 +60,8 @@ def read_image(path: str | Path) -> av.VideoFrame:
         frame = _float_to_16_bit(frame)
     if not is_rgb(frame.format.name) and len(frame.format.components) < 3:
         frame.color_range = FULL  # a grey image is full range whether or not it says so
-    if codec == "mjpeg":
-        orientation = _exif_orientation(data)
+    if codec in ("mjpeg", "tiff"):
+        orientation = _exif_orientation(data) if codec == "mjpeg" else tiff.orientation
         if upright_format(frame.format.name, orientation) != frame.format.name:
             frame = image_to_jpeg_frame(frame_to_image(frame)[0], "444")
         frame = turn_upright(frame, orientation)
@@ -151,11 +154,15 @@ def _convert_to(frame: av.VideoFrame, name: str) -> av.VideoFrame:
 
 def _read_header(path: Path) -> _Header:
     """The size and format of the frame that `read_image` will return, if possible without decoding the image."""
-    data = _load(path)
-    codec = _codec_of(data, path)
+    data, codec = _load(path)
     orientation = _exif_orientation(data) if codec == "mjpeg" else UPRIGHT
-    if codec == "webp" and (header := _webp_header(data)):
-        return header
+    if codec == "webp" and (header := webp.read_header(data)):
+        return _Header(*header)
+    if codec == "tiff":
+        tiff = TIFF(data, path)
+        orientation = tiff.orientation
+        if tiff.is_for_opencv:
+            return _Header(*tiff.size, tiff.format)
     if codec == "png" and (end := data.find(b"IDAT")) > 0:
         # What precedes the image data, then empty image data and the end (each chunk: length, type, checksum).
         empty = (bytes(4) + kind + struct.pack(">I", zlib.crc32(kind)) for kind in (b"IDAT", b"IEND"))
@@ -179,28 +186,11 @@ def _read_header(path: Path) -> _Header:
     return _Header(width, height, upright_format(name, orientation), aspect)
 
 
-def _webp_header(data: bytes) -> _Header | None:
-    """The header of a WebP, whose decoder cannot skip the image; None if it is not found."""
-    alpha, position = False, 12
-    while position + 18 <= len(data):
-        kind, size = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
-        body = data[position + 8 : position + 18]
-        if kind == b"ALPH":
-            alpha = True
-        elif kind == b"VP8L":
-            bits = int.from_bytes(body[1:5], "little")
-            return _Header((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, "argb")
-        elif kind == b"VP8 ":
-            width, height = struct.unpack_from("<HH", body, 6)
-            return _Header(width & 0x3FFF, height & 0x3FFF, "yuva420p" if alpha else "yuv420p")
-        position += 8 + size + (size & 1)
-    return None
-
-
 # -- decoding
 
 
-def _load(path: str | Path) -> bytes:
+def _load(path: str | Path) -> tuple[bytes, str]:
+    """The content of a file, and FFmpeg's name of its codec."""
     try:
         data = Path(path).read_bytes()
     except FileNotFoundError:
@@ -209,7 +199,13 @@ def _load(path: str | Path) -> bytes:
         raise InputError(f"{path} cannot be read: {error_text(error)}.") from None
     if not data:
         raise InputError(f"{path} is empty (0 bytes): it holds no image.")
-    return data
+    codec = _codec_of(data, path)
+    if codec == "webp":
+        still = webp.still_image(data)
+        if still is None:
+            raise InputError(f"{path} is an animated WebP, which cannot be read: convert it to a video first.")
+        data = still
+    return data, codec
 
 
 def _codec_of(data: bytes, path: str | Path) -> str:
@@ -218,11 +214,9 @@ def _codec_of(data: bytes, path: str | Path) -> str:
         return "png"
     if data.startswith(b"\xff\xd8\xff"):
         return "mjpeg"
-    if data[:4] in (b"II*\0", b"MM\0*"):
+    if data[:4] in SIGNATURES:
         return "tiff"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        if data[12:16] == b"VP8X" and data[20:21] and data[20] & 2:
-            raise InputError(f"{path} is an animated WebP, which cannot be read: convert it to a video first.")
+    if webp.is_webp(data):
         return "webp"
     if data.startswith(b"BM"):
         return "bmp"
