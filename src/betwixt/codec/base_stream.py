@@ -68,7 +68,7 @@ class BaseStreamEncoder:
             )
             with writer:
                 if isinstance(reader, Reader):
-                    writer.copy_streams(reader.container, reader.stream, TimeMap(reader.earliest_start))
+                    writer.copy_streams(reader, TimeMap(reader.earliest_start))
                 number = 0
                 for item in reader:
                     if isinstance(item, StreamPacket):

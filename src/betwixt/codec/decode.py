@@ -167,7 +167,7 @@ def decode_video(
             noted = {} if kept is None else {r: set(kept.noted_frames(r)) for r in ("differing", "undecodable")}
             restorer = FrameRestorer(reader, data, damaged, synthesizer, coder, workers, writer.resumed_frames, noted)
             with single_threaded_kernels():
-                writer.copy_streams(reader.container, reader.stream, TimeMap(), without=(ATTACHMENT, TAG))
+                writer.copy_streams(reader, TimeMap(), without=(ATTACHMENT, TAG))
                 _write(restorer, writer, kept, data, summary, progress)
                 writer.commit()
         except BaseException as error:

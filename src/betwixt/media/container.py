@@ -1,7 +1,7 @@
 """Opening input containers, and turning FFmpeg's errors into errors that say what to do.
 
 `media.reader` opens files and pipes here. A pipe is wrapped in `InterruptiblePipe` first, so that another thread can
-end the wait for its next bytes. The writers use `write_errors` and `can_mux`.
+end the wait for its next bytes. The writers use `write_errors`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import contextlib
 import io
 import os
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import av
 import av.container
@@ -96,20 +96,6 @@ def write_errors(output: Path | str) -> Iterator[None]:
         yield
     except (OSError, av.error.FFmpegError) as error:
         raise write_error(error, output) from None
-
-
-def can_mux(container: str, add_stream: Callable[[Any], Any]) -> bool:
-    """Whether a container format takes the stream that `add_stream` adds to an output container.
-
-    Some formats reject a codec only when their header is written, so one is written to memory.
-    """
-    try:
-        with io.BytesIO() as memory, av.open(memory, "w", format=container) as trial:
-            add_stream(trial)
-            trial.start_encoding()
-    except (ValueError, RuntimeError, av.error.FFmpegError):
-        return False
-    return True
 
 
 def _lacks_index(path: Path) -> bool:

@@ -74,7 +74,7 @@ class VideoInfo:
 def describe_stream(stream: Any) -> StreamInfo:
     """Describe a stream of an open container."""
     context = getattr(stream, "codec_context", None)
-    codec = context.name if context is not None else (getattr(stream, "name", None) or "")
+    codec = context.codec.canonical_name if context is not None else (getattr(stream, "name", None) or "")
     tags = stream.metadata
     if stream.type == "attachment":
         codec = tags.get("filename", codec)

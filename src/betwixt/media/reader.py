@@ -50,6 +50,9 @@ _PEEK_PACKETS = 240
 _PEEK_BYTES = 64 << 20
 """The most bytes of packets held for that."""
 
+_FIRST_PACKETS = 4
+"""Number of packets of each other stream that are kept for trials of the output."""
+
 _MAX_FAILURES = 1000
 """Number of packets that cannot be decoded after which the reader gives up."""
 
@@ -88,6 +91,8 @@ class Reader:
         info: The properties of the video.
         stream: PyAV's video stream.
         container: The open container, for its streams, chapters and attachments.
+        first_packets: The first few packets of each stream but the video, by the stream's number, as far as they are
+            read.
         damage: A description of the first damage found so far, or None.
         notes: Other messages for the user.
 
@@ -107,6 +112,7 @@ class Reader:
         self.name = str(source) if isinstance(source, (str, Path)) else "standard input"
         self.damage: str | None = None
         self.notes: list[str] = []
+        self.first_packets: dict[int, list[av.Packet[Any]]] = {}
         self._start, self._end, self._past_end = start, end, False
         self._interlaced = interlaced
         self._latest = Fraction(0)  # the end of the last packet of any stream
@@ -180,6 +186,10 @@ class Reader:
             for packet in self.container.demux(streams):
                 if packet.is_corrupt:
                     self._note_damage("a packet is marked as damaged", packet)
+                if packet.stream.index != self.stream.index and packet.size:
+                    first = self.first_packets.setdefault(packet.stream.index, [])
+                    if len(first) < _FIRST_PACKETS:
+                        first.append(packet)
                 yield packet
         except av.error.FFmpegError as error:
             if not isinstance(error, av.error.EOFError):

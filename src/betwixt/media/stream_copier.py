@@ -1,52 +1,45 @@
-"""Copies all of an input but its video stream: audio, subtitles, attachments, data, chapters and tags.
+"""Carries over all of an input but its video stream: audio, subtitles, pictures, attachments, data, chapters and tags.
 
-    StreamPacket ──┬─► same packet, new times ────────────────────────► output container
-                   └─► AudioStretcher (other speed or other codec) ───►
+    first packets of each stream ── trial (media.trial) ──► a Carrier for each stream: copied, or else encoded
+    StreamPacket ── Carrier ──► packets for the output container
 
-Each `VideoWriter` has one `StreamCopier`. Before anything is written, `add_streams` adds a stream to the output for
-each stream that the container takes, and lists the others in `lost`. `write` then takes the packets one by one.
+Each `VideoWriter` has one `StreamCopier`. Before anything is written, `add_streams` finds for each stream the best way
+that the container takes, and lists in `lost` what it does not hold at all. `write` then takes the packets one by one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from operator import methodcaller
 from typing import Any
 
 import av
 import av.container
 import av.error
-from av.audio.stream import AudioStream
+from av.format import Flags
+from av.stream import Discard, Disposition
 
-from betwixt.media.audio import AudioStretcher
-from betwixt.media.container import can_mux
+from betwixt.media.audio import EncodedAudio, encodings, is_known, stated_layout, usual_layout
+from betwixt.media.carriers import Attachment, Carrier, Clock, Copied, Picture
 from betwixt.media.probe import describe_stream
-from betwixt.media.reader import StreamPacket
+from betwixt.media.reader import Reader, StreamPacket
+from betwixt.media.subtitles import ConvertedSubtitles, is_text, text_encoders
+from betwixt.media.tags import content_tags, missing_marks, missing_tags, stream_tags
+from betwixt.media.timecode import shift_timecode
 from betwixt.media.timeline import TimeMap
-
-# Tags that describe the encoding of the input, not its content.
-_STALE_TAGS = ("encoder", "major_brand", "minor_version", "compatible_brands", "duration", "handler_name", "vendor_id")
-_STALE_PREFIXES = ("_statistics", "number_of_", "bps")
-
-# The tags of a container that the MP4 muxer writes.
-_MP4_TAGS = {
-    "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping",
-    "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "episode_sort",
-    "season_number", "media_type", "hd_video", "gapless_playback", "track", "disc", "tmpo", "creation_time",
-    "location", "year", "performer", "author", "rating", "purchase_date", "sort_name", "sort_artist", "sort_album",
-}  # fmt: skip
-
-_WITH_CHAPTERS = ("mp4", "mov", "matroska", "webm", "ogg", "nut")
+from betwixt.media.trial import Found, OutputDraft
 
 
 class StreamCopier:
-    """The streams of an output that are copied from its input.
+    """The streams of an output that come from its input.
 
     Args:
-        output: The output container, not yet started.
-        container: FFmpeg's name of its format.
+        output: The output container, with its video stream; not yet started.
+        video: Its video stream.
         time_map: From input times to output times.
+        rate: The output's rate in frames per second.
+        options: Options of the muxer.
         lost: Gets a description of all that the container cannot hold.
         notes: Gets other messages for the user.
     """
@@ -54,144 +47,213 @@ class StreamCopier:
     def __init__(
         self,
         output: av.container.OutputContainer,
-        container: str,
+        video: Any,
         time_map: TimeMap,
+        rate: Fraction,
+        options: dict[str, str],
         lost: list[str],
         notes: list[str],
     ) -> None:
-        self._output, self._container, self._map = output, container, time_map
+        self._output, self._video, self._map, self._rate = output, video, time_map, rate
+        self._container = output.format.name
         self._lost, self._notes = lost, notes
-        self._copies: dict[int, Any] = {}  # by the number of the input stream
-        self._stretchers: dict[int, AudioStretcher] = {}
+        self._strict = not output.format.flags & Flags.ts_nonstrict.value
+        self._draft = OutputDraft(self._container, options)
+        self._carriers: dict[int, Carrier] = {}  # by the number of the input stream
+        self._refused = 0  # number of packets that the muxer did not take
 
     # -- before anything is written
 
-    def add_streams(self, source: av.container.InputContainer, video: Any, audio: str, without: Sequence[str]) -> None:
-        """Add an output stream for each stream of `source` except `video`; copy chapters and tags.
+    def add_streams(self, reader: Reader, audio: str, without: Sequence[str]) -> None:
+        """Add an output stream for each stream of the input but its video; carry over chapters and tags.
 
         The arguments are those of `VideoWriter.copy_streams`.
         """
-        for stream in source.streams:
-            is_attachment = stream.type == "attachment"
-            if stream.index == video.index or (is_attachment and stream.metadata.get("filename") in without):
-                continue
-            if stream.type == "audio" and audio == "drop":
-                continue
-            if isinstance(stream, AudioStream) and audio == "stretch":
-                self._add_stretcher(stream, self._map.scale)
-            elif is_attachment or self._can_hold(stream):
-                self._add_copy(stream)
-            elif (
-                isinstance(stream, AudioStream)
-                and stream.codec_context is not None
-                and self._container not in ("yuv4mpegpipe", "gif")
-            ):
-                self._reencode(stream)
-            else:
-                self._lost.append(str(describe_stream(stream)))
-        self._copy_tags_and_chapters(source, without)
-
-    def _add_stretcher(self, stream: AudioStream, factor: Fraction) -> AudioStretcher:
-        stretcher = AudioStretcher(stream, self._output, self._container, factor)
-        self._stretchers[stream.index] = stretcher
-        copy_tags(stream, stretcher.stream, self._container)
-        return stretcher
-
-    def _reencode(self, stream: AudioStream) -> None:
-        """Keep audio whose codec the container does not take, encoded again at the same speed."""
-        name = str(describe_stream(stream))
-        try:
-            codec = self._add_stretcher(stream, Fraction(1)).stream.codec_context.name
-        except (ValueError, av.error.FFmpegError):
-            self._lost.append(name)
-        else:
-            self._notes.append(f"{self._container} does not take {name}: it is encoded as {codec}.")
-
-    def _add_copy(self, stream: Any) -> None:
-        try:
-            if stream.type == "attachment" and self._container != "matroska":
-                raise ValueError("only Matroska has attachments")
-            copy = self._output.add_stream_from_template(stream, opaque=True)
-        except (ValueError, av.error.FFmpegError):
-            self._lost.append(str(describe_stream(stream)))
-            return
-        copy_tags(stream, copy, self._container)
-        if stream.type != "attachment":
-            self._copies[stream.index] = copy
-
-    def _can_hold(self, stream: Any) -> bool:
-        if self._container == "yuv4mpegpipe" or stream.type not in ("audio", "video", "subtitle", "data"):
-            return False
-        return can_mux(self._container, methodcaller("add_stream_from_template", stream, opaque=True))
-
-    def _copy_tags_and_chapters(self, source: av.container.InputContainer, without: Sequence[str]) -> None:
+        source, video = reader.container, reader.stream
+        streams = [s for s in source.streams if s.index != video.index and not _is_elsewhere(s, source, without, audio)]
         if self._container == "yuv4mpegpipe":
+            self._lost += [str(describe_stream(s)) for s in streams]
             return
-        tags = {k: v for k, v in source.metadata.items() if not _is_stale(k) and k not in without}
-        self._output.metadata.update(tags)
-        if self._container == "mp4":
-            unknown = sorted(k for k in tags if k.lower() not in _MP4_TAGS and not k.lower().startswith("com.apple"))
-            self._lost += [f"tag {key}" for key in unknown]
+        self._settle([(s, self._ways(s, reader.first_packets.get(s.index, []), audio)) for s in streams])
+        draft = self._draft
+        draft.tags = content_tags(source.metadata, without)
+        draft.video_tags = stream_tags(video, self._container)
+        draft.video_disposition = video.disposition
+        draft.timecode = self._timecode(reader)
+        draft.chapters = self._map_chapters(source)
+        self._report(draft.read_back(), video)
+        draft.apply(self._output, self._video)
+        for carrier in draft.carriers:
+            carrier.open(self._output, self._container)
+            self._carriers[carrier.source.index] = carrier
+
+    def _ways(self, stream: Any, packets: Sequence[Any], audio: str) -> Iterator[Carrier]:
+        """The ways to carry over a stream, best first."""
+        is_mov = self._container in ("mp4", "mov")
+        if stream.type == "attachment":
+            yield Attachment(stream, packets)
+        elif stream.disposition & Disposition.attached_pic:
+            yield from (Attachment(stream, packets), Picture(stream, packets))
+        elif stream.type == "audio":
+            yield from self._audio_ways(stream, packets, audio)
+        elif stream.type in ("video", "subtitle", "data"):
+            yield Copied(stream, packets, self._clock(), is_mov)
+            if is_text(stream):
+                for encoder in text_encoders(stream):
+                    way = ConvertedSubtitles(stream, packets, encoder, self._clock())
+                    way.note = f"{way.name} is written as {way.codec}: {self._container} does not take it as it is."
+                    yield way
+
+    def _audio_ways(self, stream: Any, packets: Sequence[Any], audio: str) -> Iterator[Carrier]:
+        if not is_known(stream):
+            return
+        name, layout, is_mov = str(describe_stream(stream)), stated_layout(stream), self._container in ("mp4", "mov")
+        guessed = None if layout is not None else usual_layout(stream)
+        guess = f"{name} does not say where its {stream.channels} channels belong: they are taken as {guessed}."
+        guess_note = guess if guessed is not None and stream.channels > 2 else None
+        if audio != "stretch":
+            yield Copied(stream, packets, self._clock(), is_mov)
+            if guessed is not None:
+                way = Copied(stream, packets, self._clock(), is_mov, guessed)
+                way.note = guess_note
+                yield way
+        if guessed is not None:
+            stream.codec_context.layout = guessed
+        factor = self._map.scale if audio == "stretch" else Fraction(1)
+        for encoding in encodings(stream, self._container):
+            encoded = EncodedAudio(stream, packets, encoding, self._map.zero, factor)
+            details = [encoded.codec or encoding.encoder]
+            if encoding.rate != stream.sample_rate:
+                details.append(f"at {encoding.rate} Hz (from {stream.sample_rate})")
+            if encoding.layout != (layout or guessed):
+                details.append(f"with the channels {encoding.layout} (from {layout or guessed})")
+            if audio != "stretch" or len(details) > 1:
+                because = "" if audio == "stretch" else f": {self._container} does not take it as it is"
+                encoded.note = f"{name} is encoded as {', '.join(details)}{because}."
+            if guess_note is not None:
+                encoded.note = f"{guess_note} {encoded.note or ''}".strip()
+            yield encoded
+
+    def _clock(self) -> Clock:
+        return Clock(self._map, self._strict)
+
+    def _settle(self, wishes: Sequence[tuple[Any, Iterator[Carrier]]]) -> None:
+        """Choose a way for each stream that the container takes together with all others."""
+        best = [next(ways, None) for _, ways in wishes]
+        chosen = [way for way in best if way is not None]
+        if not self._holds(chosen):
+            chosen = []
+            for first, (_, others) in zip(best, wishes, strict=True):
+                ways = itertools.chain([] if first is None else [first], others)
+                way = next((way for way in ways if self._holds([*chosen, way])), None)
+                chosen += [] if way is None else [way]
+        self._draft.carriers = chosen
+        kept = {way.source.index for way in chosen}
+        self._lost += [_describe_lost(stream) for stream, _ in wishes if stream.index not in kept]
+        self._notes += [way.note for way in chosen if way.note is not None]
+
+    def _holds(self, carriers: Sequence[Carrier]) -> bool:
+        found = self._draft.read_back(carriers)
+        return found is not None and all(found.streams)
+
+    def _timecode(self, reader: Reader) -> str | None:
+        """The timecode of the output's first frame."""
+        source, video = reader.container, reader.stream
+        stated = [o.metadata.get("timecode") for o in (video, source, *source.streams)]
+        timecode = next((text for text in stated if text), None)
+        if timecode is None:
+            return None
+        later = max(Fraction(0), self._map.zero - reader.info.start)
+        shifted = shift_timecode(timecode, reader.info.rate, later, self._rate)
+        if shifted is None:
+            self._lost.append(f"the timecode {timecode}")
+        return shifted
+
+    def _map_chapters(self, source: av.container.InputContainer) -> list[Any]:
         try:
             chapters = source.chapters()
         except av.error.FFmpegError:
-            return
-        if not chapters:
-            return
-        if self._container not in _WITH_CHAPTERS:
-            self._lost.append("the chapters")
-            return
+            return []
         moved: list[Any] = []
         for chapter in chapters:
             base = chapter["time_base"] or Fraction(1, 1000)
             begin, end = (max(self._map(chapter[key] * base), Fraction(0)) for key in ("start", "end"))
             if end > 0:
                 moved.append({**chapter, "start": round(begin / base), "end": round(end / base), "time_base": base})
-        self._output.set_chapters(moved)
+        return moved
+
+    def _report(self, found: Found | None, video: Any) -> None:
+        """List what a reader does not find in a trial of the output."""
+        draft = self._draft
+        if found is None:
+            return
+        self._lost += [f"tag {key}" for key in missing_tags(draft.tags, found.tags)]
+        described = [("the video", video, draft.video_tags, found.video)]
+        described += [
+            (way.name, way.source, stream_tags(way.source, self._container), stream)
+            for way, stream in zip(draft.carriers, found.streams, strict=True)
+            if stream is not None and way.kind != "attachment"
+        ]
+        for name, stream, tags, kept in described:
+            missing = [f"the {key}" for key in missing_tags(tags, kept.tags)]
+            missing += [f'the mark "{mark}"' for mark in missing_marks(stream.disposition, kept.disposition)]
+            self._lost += [f"{what} of {name}" for what in missing]
+        if draft.timecode is not None and "timecode" not in {key.lower() for key in found.tags}:
+            self._lost.append(f"the timecode {draft.timecode}")
+        if draft.chapters and found.chapters < len(draft.chapters):
+            self._lost.append("the chapters")
 
     # -- writing
 
+    def begin(self) -> None:
+        """Write what comes right after the output's header."""
+        for carrier in self._carriers.values():
+            self._mux(carrier.begin())
+
     def write(self, item: StreamPacket) -> None:
-        """Write a packet with its times mapped to the output; packets of streams that are not copied are dropped."""
-        packet = item.packet
-        index = packet.stream.index
-        if index in self._stretchers:
-            time = None if item.time is None else item.time - self._map.zero
-            self._mux(self._stretchers[index].push(packet, time))
-        elif index in self._copies:
-            if item.time is None and packet.dts is None:
-                return
-            if packet.is_discard and self._container not in ("mp4", "mov"):
-                return  # lies before the beginning of an edit list, which only these containers can hide again
-            base = packet.time_base
-            if packet.pts is not None:
-                packet.pts = round(self._map(packet.pts * base) / base)
-            if packet.dts is not None:
-                packet.dts = round(self._map(packet.dts * base) / base)
-            if self._map.scale != 1 and packet.duration:
-                packet.duration = round(packet.duration * self._map.scale)
-            packet.stream = self._copies[index]
-            self._output.mux(packet)
+        """Write a packet with its times mapped to the output; packets of streams that are left out are dropped."""
+        carrier = self._carriers.get(item.packet.stream.index)
+        if carrier is not None:
+            self._mux(carrier.write(item))
 
     def flush(self) -> None:
-        """Write what the audio encoders still hold."""
-        for stretcher in self._stretchers.values():
-            self._mux(stretcher.flush())
+        """Write what the encoders still hold, and note what did not come through."""
+        for carrier in self._carriers.values():
+            self._mux(carrier.flush())
+            if carrier.kind == "audio" and not carrier.count:
+                self._notes.append(f"{carrier.name} is announced, but the input has nothing of it.")
+            if isinstance(carrier, Copied) and carrier.left_out:
+                self._notes.append(
+                    f"{carrier.left_out} packets of {carrier.name} go back in time or have none: they are left out."
+                )
+        if self._refused:
+            self._notes.append(f"{self._refused} damaged packets of sound or other streams are left out.")
 
     def _mux(self, packets: Iterable[Any]) -> None:
         for packet in packets:
-            self._output.mux(packet)
+            try:
+                self._output.mux(packet)
+            except (av.error.InvalidDataError, av.error.ArgumentError):
+                self._refused += 1
 
 
-def copy_tags(source: Any, target: Any, container: str) -> None:
-    """Copy the tags and the disposition of a stream, without tags that describe the encoding of the input."""
-    tags = {k: v for k, v in source.metadata.items() if not _is_stale(k)}
-    if container in ("mp4", "mov") and source.metadata.get("handler_name"):
-        tags["handler_name"] = source.metadata["handler_name"]
-    target.metadata.update(tags)
-    target.disposition = source.disposition
+def _is_elsewhere(stream: Any, source: Any, without: Sequence[str], audio: str) -> bool:
+    """Whether a stream is not to be carried over, or gets into the output in another way."""
+    if stream.type == "attachment":
+        return stream.metadata.get("filename") in without
+    if stream.type == "audio":
+        return audio == "drop"
+    if stream.type == "data" and "timecode" in stream.metadata:
+        return True  # it is a tag of the video, too
+    # QuickTime keeps chapters in tracks of their own.
+    is_chapters = stream.discard == Discard.all or bool(stream.disposition & Disposition.timed_thumbnails)
+    return is_chapters and bool(source.chapters())
 
 
-def _is_stale(key: str) -> bool:
-    lower = key.lower()
-    return lower in _STALE_TAGS or lower.startswith(_STALE_PREFIXES)
+def _describe_lost(stream: Any) -> str:
+    if stream.disposition & Disposition.attached_pic:
+        return "the cover picture"
+    name = str(describe_stream(stream))
+    if stream.type == "audio" and stream.codec_context is not None and not is_known(stream):
+        return f"{name} (announced, but nothing of it comes in the first seconds)"
+    return name

@@ -7,7 +7,7 @@
 A caller (a conversion in `pipeline`, the video codec) takes these steps:
 
     writer = VideoWriter(path, reader.info, rate)              chooses encoder, quality and pixel format; opens the file
-    writer.copy_streams(reader.container, reader.stream, ..)   optional: audio, subtitles, chapters, tags
+    writer.copy_streams(reader, time_map)                      optional: audio, subtitles, chapters, tags
     writer.write(frame, k); writer.copy(packet); ..            frames in order; packets as the reader gives them
     writer.commit()                                            or abort(), which leaves no trace of the output
 
@@ -44,8 +44,8 @@ from betwixt.media.frames import fill_planes, has_alpha, is_rgb, planes
 from betwixt.media.journal import Journal, discard_journal
 from betwixt.media.presentation import video_presentation
 from betwixt.media.probe import VideoInfo
-from betwixt.media.reader import StreamPacket
-from betwixt.media.stream_copier import StreamCopier, copy_tags
+from betwixt.media.reader import Reader, StreamPacket
+from betwixt.media.stream_copier import StreamCopier
 from betwixt.media.timeline import MAX_TERM, TimeMap
 from betwixt.media.y4m import Y4MFile
 
@@ -180,8 +180,9 @@ class VideoWriter:
         options = {}
         if self.container == "yuv4mpegpipe":
             options["strict"] = "-1"  # more than 8 bits
-        if self.container == "mov" and any(key.startswith("com.apple") for key in self._source.metadata):
+        if self.container in ("mp4", "mov") and any(key.startswith("com.apple") for key in self._source.metadata):
             options["movflags"] = "use_metadata_tags"
+        self._muxer_options = options
         file: Any = target
         if self.path is not None:
             # A Python file, because PyAV passes on its errors (disk full) unchanged.
@@ -227,26 +228,44 @@ class VideoWriter:
             stream.time_base = self._time_base
         return stream
 
-    def copy_streams(
-        self,
-        source: av.container.InputContainer,
-        video: Any,
-        time_map: TimeMap,
-        audio: str = "copy",
-        without: Sequence[str] = (),
-    ) -> None:
-        """Prepare to copy all of an input but its video stream, of which only the tags are copied.
+    def copy_streams(self, reader: Reader, time_map: TimeMap, audio: str = "copy", without: Sequence[str] = ()) -> None:
+        """Carry over all of an input but its video stream, of which only the tags are copied; then call `begin`.
 
         Args:
-            source: The open input.
-            video: Its video stream.
+            reader: The open input.
             time_map: From the input's times to the output's.
             audio: "copy", "drop" or "stretch".
             without: Attachments and tags of these names are left out.
+
+        Raises:
+            OutputError: if the file's header cannot be written.
         """
-        copy_tags(video, self._stream, self.container)
-        self._copier = StreamCopier(self._out, self.container, time_map, self.lost, self.notes)
-        self._copier.add_streams(source, video, audio, without)
+        with self._write_errors():
+            self._copier = StreamCopier(
+                self._out, self._stream, time_map, self._rate, self._muxer_options, self.lost, self.notes
+            )
+            self._copier.add_streams(reader, audio, without)
+        self.begin()
+
+    def begin(self) -> None:
+        """Write the header, if it is not yet written: then every stream is known to fit before a frame is made.
+
+        Raises:
+            OutputError: if it cannot be written.
+        """
+        if self._begun:
+            return
+        self._begun = True
+        if self._source.aspect is not None and self.container in ("matroska", "webm"):
+            self._stream.metadata["title"] = matroska.pad_title(self._stream.metadata.get("title", ""))
+        with self._write_errors():
+            self._out.start_encoding()
+            if self._copier is not None:
+                self._copier.begin()
+        if self._journal is not None and self._working is not None:
+            # The journal compares the encoder's stream parameters with the earlier run's.
+            extradata = bytes(self._stream.codec_context.extradata or b"")
+            self._journal.describe(self._working.path, _stream_parameters(extradata))
 
     # -- writing
 
@@ -268,7 +287,7 @@ class VideoWriter:
         Raises:
             OutputError: if it cannot be encoded or written.
         """
-        self._begin()
+        self.begin()
         frame = self.to_output_format(frame)
         at = index if self._timestamps is None else self._timestamps[index]
         frame.pts, frame.time_base = at, self._tick
@@ -284,7 +303,7 @@ class VideoWriter:
         Raises:
             OutputError: if it cannot be read or written.
         """
-        self._begin()
+        self.begin()
         assert self._kept is not None, "there is no journal"
         kept = next(self._kept)
         packet = av.Packet(kept.data)
@@ -301,24 +320,10 @@ class VideoWriter:
         Raises:
             OutputError: if it cannot be written.
         """
-        self._begin()
+        self.begin()
         if self._copier is not None:
             with self._write_errors():
                 self._copier.write(item)
-
-    def _begin(self) -> None:
-        """Before the first packet, let the journal compare the encoder's stream parameters with the earlier run's."""
-        if self._begun:
-            return
-        self._begun = True
-        if self._source.aspect is not None and self.container in ("matroska", "webm"):
-            self._stream.metadata["title"] = matroska.pad_title(self._stream.metadata.get("title", ""))
-        if self._journal is None or self._working is None:
-            return
-        with self._write_errors():
-            self._out.start_encoding()
-        extradata = bytes(self._stream.codec_context.extradata or b"")
-        self._journal.describe(self._working.path, _stream_parameters(extradata))
 
     def commit(self) -> None:
         """Finish the file and move it to its name.

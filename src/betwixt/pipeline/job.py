@@ -263,10 +263,12 @@ class Job:
             if offset < Fraction(1, 90000):
                 offset = Fraction(0)
         sink = self.target.open(info, self.rates.output, offset, self._open_journal())
-        if isinstance(reader, Reader) and isinstance(sink, VideoWriter) and self.copies_streams:
+        if isinstance(sink, VideoWriter):
             try:
-                audio = "drop" if self.audio == "none" else self.audio
-                sink.copy_streams(reader.container, reader.stream, TimeMap(zero, self.rates.slow), audio)
+                if isinstance(reader, Reader) and self.copies_streams:
+                    audio = "drop" if self.audio == "none" else self.audio
+                    sink.copy_streams(reader, TimeMap(zero, self.rates.slow), audio)
+                sink.begin()
             except BaseException:
                 sink.abort()
                 raise
