@@ -55,6 +55,7 @@ _ENCODERS = {
         Encoder("rawvideo", lossless={}),
         Encoder("wrapped_avframe", lossless={}),
         Encoder("png", lossless={}),
+        Encoder("qtrle", lossless={}),
         Encoder("prores_ks", "", options={"vendor": "apl0"}),
         Encoder("mpeg4", "qmin", 3, 1, 31),
         Encoder("mpeg2video", "qmin", 3, 1, 31),
@@ -128,7 +129,8 @@ def choose_encoder(codec: str | None, container: str, source: VideoInfo) -> Enco
 
     Args:
         codec: A common name (h264, hevc, ffv1) or any encoder of FFmpeg (libx265); None for the usual one: VP9 in
-            WebM; otherwise HEVC for 10 bit or HDR, FFV1 for lossless sources that stay in Matroska, H.264 for the rest.
+            WebM; otherwise HEVC for 10 bit or HDR, FFV1 for lossless sources that stay in Matroska, H.264 for the rest;
+            with alpha one that keeps it, if the container has one.
         container: FFmpeg's name of the output's container.
         source: The input.
 
@@ -166,6 +168,8 @@ def _usual_encoder(container: str, source: VideoInfo) -> Encoder:
 
 def _usual_name(container: str, source: VideoInfo) -> str:
     deep = source.depth > 8
+    if is_transparent(source) and (name := _usual_alpha_encoder(container, source)):
+        return name
     if container == "webm":
         return "libsvtav1" if deep else "libvpx-vp9"
     if container == "yuv4mpegpipe":
@@ -179,6 +183,20 @@ def _usual_name(container: str, source: VideoInfo) -> str:
     if (deep or source.colour.hdr) and container in ("mp4", "matroska", "mov", "mpegts"):
         return "libx265"
     return "libx264"
+
+
+def _usual_alpha_encoder(container: str, source: VideoInfo) -> str | None:
+    """The usual encoder for a source with alpha; None for a container without one that keeps it."""
+    if container == "webm" or (container == "matroska" and source.codec in ("vp8", "vp9")):
+        return "libvpx-vp9"
+    if container == "mov":
+        return source.codec if source.codec in ("qtrle", "png") else "prores_ks"
+    return "ffv1" if container in ("matroska", "nut", "avi") else None
+
+
+def is_transparent(source: VideoInfo) -> bool:
+    """Whether a source has alpha. The frames of a GIF always come with it, transparent or not: they do not count."""
+    return has_alpha(source.pixel_format) and source.codec != "gif"
 
 
 class Encoding(NamedTuple):
@@ -198,14 +216,16 @@ def resolve_encoding(
         UsageError: if a codec, quality or pixel format does not exist or does not fit.
     """
     encoder = choose_encoder(codec, container, source)
-    chosen = pixel_format_for(encoder, pixel_format, source.pixel_format, source.width, source.height)
+    chosen = pixel_format_for(encoder, pixel_format, source.pixel_format, source.width, source.height, container)
     return Encoding(encoder, chosen, options_for(encoder, quality, source, chosen, threads))
 
 
 # -- pixel formats
 
 
-def pixel_format_for(encoder: Encoder, requested: str | None, source: str, width: int, height: int) -> str:
+def pixel_format_for(
+    encoder: Encoder, requested: str | None, source: str, width: int, height: int, container: str = "matroska"
+) -> str:
     """Choose the pixel format to encode: the requested one, or the one nearest to the source's.
 
     The nearest one has at least the source's bits and chroma resolution if the encoder takes such a format. H.264 and
@@ -214,7 +234,7 @@ def pixel_format_for(encoder: Encoder, requested: str | None, source: str, width
     Raises:
         UsageError: if the encoder does not take the requested format.
     """
-    accepted = _accepted_formats(encoder)
+    accepted = _accepted_formats(encoder, container)
     if requested is not None:
         try:
             av.VideoFormat(requested, width, height)
@@ -222,7 +242,8 @@ def pixel_format_for(encoder: Encoder, requested: str | None, source: str, width
             raise UsageError(f"There is no pixel format '{requested}': try yuv420p, yuv420p10le or yuv444p.") from None
         if accepted and requested not in accepted:
             raise UsageError(
-                f"{encoder.name} does not take the pixel format {requested}: it takes {', '.join(accepted)}."
+                f"{encoder.name} does not take the pixel format {requested} in {container}: it takes "
+                f"{', '.join(accepted)}."
             )
         return requested
     if not accepted:
@@ -236,15 +257,18 @@ def pixel_format_for(encoder: Encoder, requested: str | None, source: str, width
     return min(usable, key=lambda name: _distance(source, name, encoder.name))
 
 
-def _accepted_formats(encoder: Encoder) -> list[str]:
-    """The pixel formats that an encoder takes; empty if it does not say."""
+def _accepted_formats(encoder: Encoder, container: str) -> list[str]:
+    """The pixel formats that an encoder takes and a container holds; empty if the encoder does not say."""
     if encoder.name == "wrapped_avframe":
         return _Y4M_FORMATS
     names = [f.name for f in (av.Codec(encoder.name, "w").video_formats or [])]
+    alpha = [name for name in names if has_alpha(name)]
     if encoder.name == "libx265":
-        # x265 lists formats with alpha, but not every build encodes them.
-        return [name for name in names if not name.startswith("yuva")]
-    return names
+        alpha = []  # not every build encodes those that it lists
+    elif encoder.name.startswith("libvpx"):
+        # Alpha is a second stream beside the packets, which no other container holds; in 4:4:4 it is not encoded.
+        alpha = ["yuva420p"] if container in ("matroska", "webm") else []
+    return [name for name in names if not has_alpha(name)] + alpha
 
 
 def _chroma_fits(name: str, odd: tuple[bool, bool]) -> bool:
@@ -316,6 +340,8 @@ def options_for(
         options["threads"] = str(threads)
     if encoder.name == "prores_ks":
         options["profile"] = "4444" if "444" in pixel_format or "gbr" in pixel_format else "hq"
+    if encoder.name == "libvpx" and has_alpha(pixel_format):
+        options["auto-alt-ref"] = "0"  # VP8's alpha would not be in step
     if encoder.name == "ffv1" and min(source.width, source.height) < _FFV1_SLICED_SIDE:
         options["slices"] = "1"
     if encoder.name == "wrapped_avframe" and subsampling(pixel_format) == (2, 2):

@@ -39,7 +39,7 @@ import av.filter
 from betwixt.errors import InputError
 from betwixt.files import error_text
 from betwixt.media.colour import chroma_location, colour_of
-from betwixt.media.container import InterruptiblePipe, open_container
+from betwixt.media.container import InterruptiblePipe, choose_decoder, open_container
 from betwixt.media.frames import drain_graph, to_supported_format
 from betwixt.media.probe import VideoInfo, describe_stream, dynamic_hdr, hdr_of, rotation_matrix
 from betwixt.media.timeline import Grid, find_grid
@@ -134,9 +134,10 @@ class Reader:
     def _prepare(self, threads: int) -> None:
         """Find the rate, and decode the first frame for the properties that only a frame has."""
         self.stream = self._choose_stream()
-        self.stream.codec_context.thread_type = "AUTO"
+        self._decoder = choose_decoder(self.stream)
+        self._decoder.thread_type = "AUTO"
         if threads:
-            self.stream.codec_context.thread_count = threads
+            self._decoder.thread_count = threads
         self._tick: Fraction = self.stream.time_base
         self._packets = self._demux()
         times = self._peek()
@@ -353,7 +354,7 @@ class Reader:
                     return
                 continue
             try:
-                frames = packet.decode()
+                frames = self._decoder.decode(packet)
             except av.error.EOFError:
                 return
             except av.error.FFmpegError as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 import av
 
 from betwixt.errors import UsageError
+from betwixt.media.codecs import is_transparent
 from betwixt.media.colour import chroma_location, colour_of
 from betwixt.media.frames import to_supported_format
 from betwixt.media.gif import GifWriter
@@ -125,7 +126,10 @@ class ImageSink(_Sink):
         journal: Journal | None,
         tone_map: str = "auto",
     ) -> None:
-        super().__init__(source, image_presentation(image_suffix(location), source, tone_map))
+        suffix = image_suffix(location)
+        super().__init__(source, image_presentation(suffix, source, tone_map))
+        if is_transparent(source) and suffix in (".jpg", ".jpeg"):
+            self.lost.insert(0, "the transparency")
         self._journal = journal
         self._new: list[Path] = []  # images that the journal does not know yet
         unfinished = None if journal is None or journal.folder is None else (journal.folder, journal.images)
@@ -179,6 +183,8 @@ class GifSink(_Sink):
 
     def __init__(self, path: Path, source: VideoInfo, rate: Fraction, overwrite: bool, tone_map: str = "auto") -> None:
         super().__init__(source, gif_presentation(source, tone_map))
+        if is_transparent(source):
+            self.notes.append("Pixels of a GIF are opaque or transparent: what lies between is rounded.")
         self._rate = rate
         info = self._presentation.info
         self._writer = GifWriter(path, info.width, info.height, rate, overwrite=overwrite)

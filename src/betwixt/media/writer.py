@@ -141,8 +141,7 @@ class VideoWriter:
         if conversion is not None and pixel_format is None:
             name = "y4m" if self.container == "yuv4mpegpipe" else self.encoder.name
             self.notes.append(f"The frames are converted for {name}: {conversion} ({self.pixel_format}).")
-        # The frames of a GIF come with alpha, whether or not any pixel is transparent.
-        if source.codec != "gif" and has_alpha(source.pixel_format) and not has_alpha(self.pixel_format):
+        if codecs.is_transparent(source) and not has_alpha(self.pixel_format):
             self.lost.append("the transparency")
         for key, value in (options or {}).items():
             appends = key.endswith("-params") and key in settings
@@ -256,6 +255,8 @@ class VideoWriter:
         if self._begun:
             return
         self._begun = True
+        for key in [key for key in self._stream.metadata if key.lower() == "alpha_mode"]:
+            del self._stream.metadata[key]  # the muxer says it of what is written
         if self._source.aspect is not None and self.container in ("matroska", "webm"):
             self._stream.metadata["title"] = matroska.pad_title(self._stream.metadata.get("title", ""))
         with self._write_errors():
