@@ -17,7 +17,7 @@ from betwixt.media.probe import HDR, VideoInfo
 from betwixt.media.reader import Frame
 from betwixt.media.source import VideoSource, open_source
 from betwixt.models.registry import choose_model
-from betwixt.pipeline.planner import InterpolateStep, Planner, choose_rates
+from betwixt.pipeline.planner import InterpolateStep, Planner, Rates
 from betwixt.runtime.load import load_model
 from betwixt.runtime.synthesis import PairSynthesis, Synthesizer, one_frame_per_thread
 
@@ -126,7 +126,7 @@ def _scan(reader: VideoSource, progress: Callable[[int, int | None], None] | Non
                     progress(len(times), info.frames)
                 yield item
 
-    planner = Planner(choose_rates(info.rate, None, None, None), cuts="auto", fill=True)
+    planner = Planner(Rates(2 * info.rate, 2 * info.rate, Fraction(1)), cuts="auto", fill=True)
     pairs: list[tuple[Frame, Frame]] = []
     for step in planner.steps(frames()):
         if isinstance(step, InterpolateStep) and len(pairs) < _TIMED_PAIRS:

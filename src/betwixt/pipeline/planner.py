@@ -78,6 +78,11 @@ def choose_rates(
         if limit is not None:
             output = min(output, limit)
     output = nearest_rate(output)
+    if fps is None and factor is None and not Fraction(1, 60) <= output <= MAX_RATE:
+        raise UsageError(
+            f"The input states {_plain(source)} frames per second: choose the output's rate with `fps`, or pass "
+            "`input_fps` if the input's is not true."
+        )
     if output > MAX_RATE:
         raise UsageError(f"A rate of {_plain(output)} frames per second is out of range: the highest is {MAX_RATE}.")
     if output < Fraction(1, 60):
