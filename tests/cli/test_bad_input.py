@@ -152,7 +152,7 @@ def test_names_too_long_for_a_file(tmp_path, clip, capsys, monkeypatch, argument
         ["--start", "99"],
         ["--start", "0.2", "--end", "0.1"],
         ["--end", "soon"],
-        ["--input-fps", "24"],
+        ["--input-fps", "0"],
         ["--no-such-option"],
     ],
 )

@@ -310,10 +310,11 @@ OTHER_VALUES = {
     "pixel_format": "yuv444p",
     "shutter": 90,
     "phase": 0,
+    "input_fps": 30,
 }
 """Another value for each option that changes the frames, where it does not follow from the declaration."""
 
-WITHOUT_EFFECT = {"device", "threads", "overwrite", "audio", "journal", "weights", "masks", "input_fps"}
+WITHOUT_EFFECT = {"device", "threads", "overwrite", "audio", "journal", "weights", "masks"}
 """Options that do not change the frames, or that name a file or folder whose content is recorded."""
 
 

@@ -17,6 +17,7 @@ from typing import IO, Any
 import av
 import av.container
 import av.error
+from av.format import Flags
 
 from betwixt.errors import InputError
 from betwixt.files import error_text, file_url, write_error
@@ -95,6 +96,11 @@ def choose_decoder(stream: Any) -> Any:
     transparent = any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items())
     name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(context.name)
     return av.CodecContext.create(name, "r") if transparent and name else context
+
+
+def is_raw(container: av.container.InputContainer) -> bool:
+    """Whether the format is a bare stream (.h264, .hevc, .m2v, .mjpeg): without times, its length a guess."""
+    return bool(container.format.flags & Flags.no_timestamps.value) or container.format.name.endswith("_pipe")
 
 
 @contextlib.contextmanager

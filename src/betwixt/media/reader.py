@@ -39,7 +39,7 @@ import av.filter
 from betwixt.errors import InputError
 from betwixt.files import error_text
 from betwixt.media.colour import chroma_location, colour_of
-from betwixt.media.container import InterruptiblePipe, choose_decoder, open_container
+from betwixt.media.container import InterruptiblePipe, choose_decoder, is_raw, open_container
 from betwixt.media.frames import drain_graph, to_supported_format
 from betwixt.media.probe import VideoInfo, describe_stream, dynamic_hdr, hdr_of, rotation_matrix
 from betwixt.media.timeline import Grid, find_grid
@@ -207,7 +207,7 @@ class Reader:
         self._peeked: list[av.Packet[Any]] = []
         # AVI (whose demuxer gives times in decoding order) and raw streams have no presentation times: their frames
         # follow each other at the rate.
-        without_pts = self.container.format.name == "avi"
+        without_pts = self.container.format.name == "avi" or is_raw(self.container)
         self._unstamped = True
         stamps: list[int] = []
         size = 0
@@ -229,6 +229,14 @@ class Reader:
     def _find_rate(self, times: list[Fraction]) -> None:
         """Set `_rate`, and `_grid`, the exact times, if the rate is constant."""
         declared = [self.stream.average_rate, self.stream.base_rate, self.stream.guessed_rate]
+        if is_raw(self.container):
+            # FFmpeg assumes a rate; what the stream itself states is in its decoder.
+            stated = getattr(self.stream.codec_context, "framerate", None)
+            if stated:
+                declared = [stated]
+            else:
+                rate = next((r for r in declared if r), Fraction(25))
+                self.notes.append(f"The stream states no rate: {float(rate):.6g} is assumed. `input_fps` sets another.")
         self._grid: Grid | None = find_grid(times, self._tick, declared) if times else None
         if self._grid is not None:
             rate = self._grid.rate
@@ -253,9 +261,9 @@ class Reader:
     def _describe(self, first: Frame, times: list[Fraction]) -> VideoInfo:
         stream, container, frame = self.stream, self.container, first.video
         duration = None
-        if stream.duration:
+        if stream.duration and not is_raw(container):
             duration = stream.duration * self._tick
-        elif container.duration:
+        elif container.duration and not is_raw(container):
             duration = Fraction(container.duration, av.time_base)
             if times:
                 duration -= max(Fraction(0), times[0] - self._container_start())

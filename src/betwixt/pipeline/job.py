@@ -21,7 +21,7 @@ from betwixt.masks.store import MaskFolder
 from betwixt.media.cut_list import CutList, read_cuts
 from betwixt.media.journal import Journal
 from betwixt.media.probe import VideoInfo
-from betwixt.media.reader import Reader
+from betwixt.media.retimed import RetimedReader
 from betwixt.media.sequence import ImageSource
 from betwixt.media.source import open_source
 from betwixt.media.timeline import TimeMap, frame_count, parse_rate, parse_time
@@ -131,6 +131,7 @@ class Job:
             end=self._end,
             interlaced=values["interlaced"],
             threads=min(self.threads, 16),
+            retime=True,
         )
         try:
             self.notes: list[str] = list(self.reader.notes)
@@ -202,6 +203,8 @@ class Job:
         audio, slow = self._values["audio"], self.rates.slow != 1
         if audio == "copy" and slow:
             raise UsageError('The sound cannot be copied into slow motion: pass `audio="stretch"` or `audio="drop"`.')
+        if isinstance(self.reader, RetimedReader) and self.reader.pace != 1 and not slow:
+            return self._choose_retimed_audio(self.reader, audio)
         if audio == "auto":
             audio = "drop" if slow else "copy"
         elif audio == "stretch" and not slow:
@@ -211,6 +214,23 @@ class Job:
         if audio == "drop" and slow:
             self.notes.append('Slow motion has no sound; `audio="stretch"` keeps it, at the same pitch.')
         return audio
+
+    def _choose_retimed_audio(self, reader: RetimedReader, audio: str) -> str:
+        """Copy the sound beside frames at another rate than the stated one, or let it keep step with them."""
+        if not any(stream.kind == "audio" for stream in reader.info.streams):
+            return "none"
+        if audio == "copy" or (audio == "auto" and reader.sound_fits):
+            if audio == "auto":
+                self.notes.append("At `input_fps` the frames last as long as the sound, which is copied as it is.")
+            reader.stream_pace = Fraction(1)
+            return "copy"
+        if audio == "auto":
+            speed = f"{float(100 * abs(1 / reader.pace - 1)):.3g} % {'faster' if reader.pace < 1 else 'slower'}"
+            self.notes.append(
+                f"At `input_fps` the video plays {speed}, and so does the sound, at the same pitch; "
+                '`audio="copy"` leaves it as it is.'
+            )
+        return "drop" if audio == "drop" else "stretch"
 
     # -- what conversions differ in
 
@@ -256,7 +276,7 @@ class Job:
         """Open the output."""
         info, reader = self.reader.info, self.reader
         zero, offset = info.start + (self._start or 0), Fraction(0)
-        if isinstance(reader, Reader) and not self._start:
+        if not isinstance(reader, ImageSource) and not self._start:
             # Streams keep their distances in time. The earliest begins at 0, as players expect.
             zero = reader.earliest_start
             offset = (info.start - zero) * self.rates.slow
@@ -265,9 +285,13 @@ class Job:
         sink = self.target.open(info, self.rates.output, offset, self._open_journal())
         if isinstance(sink, VideoWriter):
             try:
-                if isinstance(reader, Reader) and self.copies_streams:
+                if not isinstance(reader, ImageSource) and self.copies_streams:
                     audio = "drop" if self.audio == "none" else self.audio
-                    sink.copy_streams(reader, TimeMap(zero, self.rates.slow), audio)
+                    time_map = TimeMap(zero, self.rates.slow)
+                    if isinstance(reader, RetimedReader):
+                        time_map = TimeMap(reader.to_stream_time(zero), self.rates.slow * reader.stream_pace)
+                        reader = reader.stated
+                    sink.copy_streams(reader, time_map, audio)
                 sink.begin()
             except BaseException:
                 sink.abort()

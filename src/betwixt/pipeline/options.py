@@ -107,7 +107,9 @@ class ConversionOptions(TypedDict, total=False):
         str,
         Option("refuse", "What to do with interlaced video.", "input", choices=("refuse", "deinterlace", "ignore")),
     ]
-    input_fps: Annotated[Number | None, Option(None, "The rate of a folder of images. Default: 25.", "input")]
+    input_fps: Annotated[
+        Number | None, Option(None, "The rate of the input's frames. Default: as stated; 25 for images.", "input")
+    ]
     threads: Annotated[int, Option(0, "Threads to use; 0 for one per core.", "run", "N")]
     overwrite: Annotated[bool, Option(False, "Replace an existing output.", "run")]
     journal: Annotated[
