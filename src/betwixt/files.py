@@ -264,6 +264,8 @@ def read_error(path: Path, error: OSError) -> InputError:
 
 
 def error_text(error: BaseException) -> str:
-    """The text of an error of the system or of FFmpeg, as the end of a sentence."""
-    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(text).strip().rstrip(".").lower()
+    """The text of an error of the system or of FFmpeg, with the cause if FFmpeg's log names it, as a sentence's end."""
+    text = str(getattr(error, "strerror", None) or str(error) or type(error).__name__).strip().rstrip(".").lower()
+    log = getattr(error, "log", None)  # level, component and message
+    cause = " ".join(log[2].split()).rstrip(".!") if log else ""
+    return f"{text} ({cause})" if cause and cause.lower() != text else text

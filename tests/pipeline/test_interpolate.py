@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import av.logging
 import cv2
 import numpy as np
 import pytest
@@ -459,6 +460,15 @@ def test_any_rate_can_be_written(tmp_path, suffix):
         assert reader.info.rate == Fraction(100, 3)
     summary = betwixt.interpolate_video(source, target, factor="2.123456789123", model="dis", overwrite=True)
     assert abs(summary.rate - Fraction("53.086419728")) < Fraction(1, 10**6)
+
+
+def test_an_encoder_that_refuses_says_why(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=4)
+    with pytest.raises(OutputError, match=r"invalid argument \(.*65535\)\.$") as error:
+        betwixt.interpolate_video(source, tmp_path / "out.avi", fps="70001/1000", codec="mpeg4", model="dis")
+    assert "\n" not in str(error.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
+    assert av.logging.get_level() is None
 
 
 def test_the_mean_of_a_variable_rate_becomes_a_usual_rate_with_a_note(tmp_path):

@@ -17,6 +17,7 @@ from typing import IO, Any
 import av
 import av.container
 import av.error
+import av.logging
 from av.format import Flags
 
 from betwixt.errors import InputError
@@ -101,6 +102,21 @@ def choose_decoder(stream: Any) -> Any:
 def is_raw(container: av.container.InputContainer) -> bool:
     """Whether the format is a bare stream (.h264, .hevc, .m2v, .mjpeg): without times, its length a guess."""
     return bool(container.format.flags & Flags.no_timestamps.value) or container.format.name.endswith("_pipe")
+
+
+@contextlib.contextmanager
+def named_causes() -> Iterator[None]:
+    """Let FFmpeg's errors carry the line of its log that names their cause, which `files.error_text` shows.
+
+    This is for the steps that open an output, not for all the time: a line from one of FFmpeg's own threads has to wait
+    for the interpreter, which may be waiting for that thread.
+    """
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture(local=False):  # which keeps the lines from the loggers of Python
+            yield
+    finally:
+        av.logging.set_level(None)
 
 
 @contextlib.contextmanager

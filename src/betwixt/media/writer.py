@@ -39,7 +39,7 @@ from betwixt.errors import OutputError, UsageError
 from betwixt.files import WorkingFile, file_url
 from betwixt.media import codecs, matroska
 from betwixt.media.colour import FULL, LIMITED, UNSPECIFIED, Colour, usual_matrix
-from betwixt.media.container import write_errors
+from betwixt.media.container import named_causes, write_errors
 from betwixt.media.frames import fill_planes, has_alpha, is_rgb, planes
 from betwixt.media.journal import Journal, discard_journal
 from betwixt.media.presentation import video_presentation
@@ -259,7 +259,7 @@ class VideoWriter:
             del self._stream.metadata[key]  # the muxer says it of what is written
         if self._source.aspect is not None and self.container in ("matroska", "webm"):
             self._stream.metadata["title"] = matroska.pad_title(self._stream.metadata.get("title", ""))
-        with self._write_errors():
+        with self._write_errors(), named_causes():
             self._out.start_encoding()
             if self._copier is not None:
                 self._copier.begin()
