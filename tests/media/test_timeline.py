@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from betwixt.errors import UsageError
 from betwixt.media.timeline import (
     Clock,
+    Spreader,
     TimeMap,
     find_grid,
     frame_count,
@@ -20,6 +21,7 @@ from betwixt.media.timeline import (
 )
 
 RATES = [Fraction(24000, 1001), Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30), Fraction(60)]
+NTSC = RATES[3]
 TARGETS = [Fraction(60), Fraction(60000, 1001), Fraction(50), Fraction(144), Fraction(48000, 1001), Fraction(24)]
 
 
@@ -104,6 +106,47 @@ def test_a_dropped_frame_does_not_make_a_rate_variable():
     grid = find_grid(times, Fraction(1, 90000), [Fraction(30)])
     assert grid is not None
     assert grid.rate == 30
+
+
+@pytest.mark.parametrize(("rate", "every"), [(60, 6), (60, 3), (NTSC, 5), (120, 4)])
+def test_a_constant_rate_is_found_where_many_frames_are_missing(rate, every):
+    exact = [n / Fraction(rate) for n in range(200) if n % every != every - 1]
+    rounded = [Fraction(round(time * 1000), 1000) for time in exact]
+    grid = find_grid(rounded, Fraction(1, 1000), [len(rounded) / (rounded[-1] - rounded[0])])
+    assert grid is not None
+    assert grid.rate == rate
+    assert [grid.snap(time) for time in rounded] == exact
+
+
+def test_times_that_lie_on_a_fine_grid_by_chance_have_a_variable_rate():
+    random = [Fraction(round(1000 * (n / 100 + (n * 7919 % 13) / 3000)), 1000) for n in range(8)]
+    assert find_grid(random, Fraction(1, 1000), [Fraction(1000), Fraction(240)]) is None
+
+
+@pytest.mark.parametrize(
+    ("stated", "spread"),
+    [
+        ([0, 0, 2, 2, 4, 4], [0, 1, 2, 3, 4, 5]),
+        ([0, 1, 1, 1, 4, 5], [0, 1, 2, 3, 4, 5]),
+        ([0, 1, 5, 2, 3, 8], [0, 1, 5, 6, 7, 8]),
+        ([None, None, 2, None, 4], [0, 1, 2, 3, 4]),
+        ([3, 3, 3], [3, 4, 5]),
+    ],
+)
+def test_frames_of_equal_unknown_or_earlier_times_get_their_own(stated, spread):
+    spreader = Spreader(Fraction(1), Fraction(0))
+    given = [None if time is None else Fraction(time) for time in stated]
+    placed = [pair for n, time in enumerate(given) for pair in spreader.push(n, time, Fraction(1))]
+    placed += spreader.flush()
+    assert placed == list(enumerate(spread))
+
+
+def test_the_frames_that_wait_for_a_next_time_are_bounded():
+    spreader = Spreader(Fraction(1), Fraction(0))
+    placed = [pair for n in range(1000) for pair in spreader.push(n, Fraction(7), Fraction(1))]
+    assert len(placed) > 900
+    times = [time for _, time in placed]
+    assert times == sorted(set(times))
 
 
 def test_phone_footage_has_a_variable_rate():

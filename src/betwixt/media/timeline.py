@@ -21,6 +21,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Generic, TypeVar
 
 from betwixt.errors import UsageError
 
@@ -44,6 +45,15 @@ _COMMON_RATES = tuple(
         (12, 1), (12000, 1001), (15, 1), (15000, 1001), (10, 1), (20, 1),
     )
 )  # fmt: skip
+
+
+_CHANCE = 1e-4
+"""The highest probability at which times that lie on a grid by chance are taken for a constant rate."""
+
+_MAX_RUN = 32
+"""The most frames of one time that are spread up to the next."""
+
+T = TypeVar("T")
 
 
 class Clock:
@@ -109,6 +119,53 @@ class Grid:
         """Move `time` to its grid point; other times are returned as they are."""
         return self.origin + self.number(time) / self.rate if self.contains(time) else time
 
+    def nearest(self, time: Fraction) -> Fraction:
+        """The grid point nearest to `time`."""
+        return self.origin + self.number(time) / self.rate
+
+
+class Spreader(Generic[T]):
+    """Gives frames whose times are equal, unknown or step back a time of their own, up to the next frame's.
+
+        stated    |0 0     |2 2     |4 4
+        spread    |0  |1   |2  |3   |4  |5
+
+    Args:
+        step: Seconds between two frames, where there is no next time.
+        begin: The time of the first frame, if it is not stated.
+    """
+
+    def __init__(self, step: Fraction, begin: Fraction) -> None:
+        self._step, self._begin = step, begin
+        self._run: list[T] = []  # frames that share one time
+        self._time: Fraction | None = None
+
+    def push(self, frame: T, time: Fraction | None, step: Fraction) -> Iterator[tuple[T, Fraction]]:
+        """Take the next frame, its time if that is stated, and the seconds to the next; yield finished frames."""
+        self._step = step
+        if time is None:
+            time = self._begin if self._time is None else self._time + step * max(1, len(self._run))
+        if self._time is None or not self._run:
+            self._run, self._time = [frame], time if self._time is None else max(time, self._time)
+        elif time > self._time:
+            yield from self._spread(time - self._time)
+            self._run, self._time = [frame], time
+        else:
+            self._run.append(frame)
+            if len(self._run) >= _MAX_RUN:
+                yield from self.flush()
+
+    def flush(self) -> Iterator[tuple[T, Fraction]]:
+        """Yield the frames that wait for a next time."""
+        length = self._step * len(self._run)
+        yield from self._spread(length)
+        self._run, self._time = [], None if self._time is None else self._time + length
+
+    def _spread(self, length: Fraction) -> Iterator[tuple[T, Fraction]]:
+        assert self._time is not None or not self._run
+        for number, frame in enumerate(self._run):
+            yield frame, (self._time or Fraction(0)) + length * number / len(self._run)
+
 
 def find_grid(times: Sequence[Fraction], tick: Fraction, declared: Sequence[Fraction | None]) -> Grid | None:
     """Find the constant rate of all `times`, apart from the container's rounding.
@@ -119,8 +176,8 @@ def find_grid(times: Sequence[Fraction], tick: Fraction, declared: Sequence[Frac
         declared: The rates that the container states, the most reliable first.
 
     Returns:
-        The grid, or None for a variable rate. Up to a tenth of the frames may be missing from it (a capture that
-        dropped frames).
+        The grid, or None for a variable rate. Up to half of the frames may be missing from it (a capture that dropped
+        frames), if the others are too many to lie on it by chance.
     """
     stated = [nearest_rate(rate, _MAX_STATED_TERM) for rate in declared if rate and 0 < rate <= 10 * MAX_RATE]
     if len(times) < 2:
@@ -130,15 +187,20 @@ def find_grid(times: Sequence[Fraction], tick: Fraction, declared: Sequence[Frac
         # A rate next to a common one is that common rate, rounded by the container.
         candidates += [common for common in _COMMON_RATES if abs(common - rate) < rate / 20000]
         candidates.append(rate)
+    distances = sorted(b - a for a, b in itertools.pairwise(times))
     span = times[-1] - times[0]
-    mean = (len(times) - 1) / span if span > 0 else Fraction(0)
-    candidates += sorted(_COMMON_RATES, key=lambda rate: abs(rate - mean))[:3]
+    for usual in (span / len(distances), distances[len(distances) // 2]):  # mean and median
+        if usual > 0:
+            candidates += _nearest_common(1 / usual)
     tolerance = min(tick, Fraction(1, 500))
     for rate in candidates:
         grid = Grid(rate, times[0], tolerance)
         numbers = [grid.number(time) for time in times]
         steps = [b - a for a, b in itertools.pairwise(numbers)]
-        if min(steps) < 1 or steps.count(1) * 10 < len(steps) * 9:
+        missing = steps.count(1) < len(steps)
+        if min(steps) < 1 or steps.count(1) * 2 < len(steps):
+            continue
+        if missing and float(2 * tolerance * rate) ** len(steps) > _CHANCE:
             continue
         if all(grid.contains(time) for time in times):
             return grid
@@ -161,6 +223,10 @@ def nominal_rate(mean: Fraction) -> Fraction:
     if abs(nearest - mean) <= mean / 100:
         return nearest
     return max(Fraction(1, 100), Fraction(round(mean)) if mean >= 10 else Fraction(round(100 * mean), 100))
+
+
+def _nearest_common(rate: Fraction) -> list[Fraction]:
+    return sorted(_COMMON_RATES, key=lambda common: abs(common - rate))[:3]
 
 
 def parse_rate(text: str | int | float | Fraction, what: str = "rate") -> Fraction:
