@@ -80,7 +80,7 @@ def survey_source(
             raise InputError(f"{reader.name} is damaged: {reader.damage}. Repair it first (ffmpeg -i IN -c copy OUT).")
         notes = tuple(reader.notes)
         stated_end = reader.stated_end
-        start = reader.info.start - reader.earliest_start if isinstance(reader, Reader) else Fraction(0)
+        earliest = reader.earliest_start if isinstance(reader, Reader) else info.start
     finally:
         reader.close()
     if detector is not None:
@@ -89,6 +89,7 @@ def survey_source(
         raise InputError(f"{info.name} has a single frame: there is nothing between frames to leave out.")
     if stated_end is not None and times[-1] < stated_end < times[-1] + last_duration + 1:
         last_duration = stated_end - times[-1]
+    start = times[0] - earliest
     times = [time - times[0] for time in times]
     tick = 1 / info.rate
     variable = info.variable or any((time / tick).denominator > 1 for time in times)

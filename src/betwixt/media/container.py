@@ -153,3 +153,17 @@ def _lacks_index(path: Path) -> bool:
                 return box == b"mdat"
             position += length
     return position > 0
+
+
+def riff_is_cut_off(path: Path) -> bool:
+    """Whether a RIFF file (AVI) is shorter than its parts state: "RIFF", the length in 4 bytes, content; and again."""
+    size = path.stat().st_size
+    position = 0
+    with open(path, "rb") as file:
+        while position + 8 <= size:
+            file.seek(position)
+            head = file.read(8)
+            if head[:4] != b"RIFF":
+                return False
+            position += 8 + int.from_bytes(head[4:], "little")
+    return position > size

@@ -1,17 +1,17 @@
 """Reads a video: decoded frames with exact times, and the packets of every other stream.
 
-    container ── demux ─┬─► video packets ── decode ──► Frame: the frame as the decoder gave it, and its exact time
-                        └─► packets of the other streams ──► StreamPacket: copied to the output as it is
+    demuxer ─┬─► video packets ── decode ──► Frame: the frame as the decoder gave it, and its exact time
+             └─► packets of the other streams ──► StreamPacket: copied to the output as it is
 
 Iterating over a `Reader` yields both in file order. A conversion (`pipeline`) makes new frames between the `Frame`s
 and hands each `StreamPacket` to `VideoWriter.copy`. `Reader.info` has the size, rate, colour, HDR and list of streams.
 
-The steps between the container and the caller, each a generator over the one before it:
+The steps between the packets (`media.demuxer`) and the caller, each a generator over the one before it:
 
-    _demux          packets, in file order
     _decode         decodes video packets
     _unify          converts all frames to the size and format of the first one; splits interlaced frames into fields
-    _add_times      gives each frame its number and its exact time; compares the end with what the container states
+    _place          gives each frame its exact time
+    _number         gives each frame its number and its duration; repeats those that AVI repeats
     _trim           leaves out what lies outside `start` and `end`
 
 The input is read once and memory is constant, so a film of any length and a pipe work as well as a file. The first
@@ -21,10 +21,9 @@ each frame. Reading goes on after damage if the decoder can; `Reader.damage` des
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import io
 import itertools
-import select
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -32,29 +31,33 @@ from pathlib import Path
 from typing import IO, Any
 
 import av
-import av.container
 import av.error
-import av.filter
 
 from betwixt.errors import InputError
 from betwixt.files import error_text
+from betwixt.media.clock import Join
 from betwixt.media.colour import chroma_location, colour_of
-from betwixt.media.container import InterruptiblePipe, choose_decoder, is_raw, open_container
-from betwixt.media.frames import drain_graph, to_supported_format
+from betwixt.media.container import choose_decoder, is_raw
+from betwixt.media.demuxer import Demuxer
+from betwixt.media.frames import to_supported_format
+from betwixt.media.interlacing import Deinterlacer, states_interlaced
 from betwixt.media.probe import VideoInfo, describe_stream, dynamic_hdr, hdr_of, rotation_matrix
-from betwixt.media.timeline import Grid, find_grid
+from betwixt.media.timeline import Grid, Spreader, find_grid
 
 _PEEK_PACKETS = 240
 """Number of video packets that are read ahead to find the rate."""
 
 _PEEK_BYTES = 64 << 20
-"""The most bytes of packets held for that."""
-
-_FIRST_PACKETS = 4
-"""Number of packets of each other stream that are kept for trials of the output."""
+"""The most bytes of packets held for that, or for finding the key frames before `start`."""
 
 _MAX_FAILURES = 1000
 """Number of packets that cannot be decoded after which the reader gives up."""
+
+_MAX_REPEAT = Fraction(10)
+"""The most seconds for which the last frame of an AVI file is repeated; if more is missing, the file is damaged."""
+
+_MARGINS = (Fraction(0), Fraction(10), Fraction(60))
+"""How many seconds before `start` to seek, until what is read begins early enough."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Frame:
 class StreamPacket:
     """A packet of a stream other than the video, to be copied."""
 
-    packet: av.Packet[Any]  # as it is in the input
+    packet: av.Packet[Any]  # as it is in the input, with times on a continuous clock
     time: Fraction | None  # presentation time, in seconds on the container's clock
 
 
@@ -82,6 +85,7 @@ class Reader:
         source: A path, or an open binary file (a pipe).
         start: Where to begin, in seconds from the beginning of the video; earlier frames are left out.
         end: Where to stop, in seconds from the beginning of the video; None for the end.
+        stream: The number of the video stream in the file; None for the default one.
         interlaced: What to do with interlaced video: "refuse", "deinterlace" (each field becomes a frame, which
             doubles the rate) or "ignore".
         threads: Decoder threads; 0 lets the decoder choose.
@@ -89,15 +93,10 @@ class Reader:
     Attributes:
         name: The input's name in messages.
         info: The properties of the video.
-        stream: PyAV's video stream.
-        container: The open container, for its streams, chapters and attachments.
-        first_packets: The first few packets of each stream but the video, by the stream's number, as far as they are
-            read.
-        damage: A description of the first damage found so far, or None.
-        notes: Other messages for the user.
 
     Raises:
         InputError: if it is not a readable video.
+        UsageError: if `stream` is not that of a video.
     """
 
     def __init__(
@@ -106,113 +105,70 @@ class Reader:
         *,
         start: Fraction | None = None,
         end: Fraction | None = None,
+        stream: int | None = None,
         interlaced: str = "refuse",
         threads: int = 0,
     ) -> None:
-        self.name = str(source) if isinstance(source, (str, Path)) else "standard input"
-        self.damage: str | None = None
-        self.notes: list[str] = []
-        self.first_packets: dict[int, list[av.Packet[Any]]] = {}
         self._start, self._end, self._past_end = start, end, False
-        self._interlaced = interlaced
+        self._interlaced, self._threads = interlaced, threads
+        self._notes: list[str] = []
         self._latest = Fraction(0)  # the end of the last packet of any stream
-        self._pipe: InterruptiblePipe | None = None
-        if isinstance(source, io.FileIO) and not source.seekable() and hasattr(select, "poll"):
-            self._pipe = InterruptiblePipe(source)
+        self._first_items: list[Frame | StreamPacket] = []
+        self._items: Iterator[Frame | StreamPacket] = iter(())
+        self._demuxer = Demuxer(source, stream)
+        self.name = self._demuxer.name
         try:
-            self.container = open_container(source if self._pipe is None else self._pipe, self.name)
-        except InputError:
-            self._raise_interrupt()
-            raise
-        try:
-            self._raise_interrupt()
-            self._prepare(threads)
+            self._prepare()
         except BaseException:
-            self.container.close()
+            self.close()
             raise
 
-    def _prepare(self, threads: int) -> None:
+    def _prepare(self) -> None:
         """Find the rate, and decode the first frame for the properties that only a frame has."""
-        self.stream = self._choose_stream()
-        self._decoder = choose_decoder(self.stream)
-        self._decoder.thread_type = "AUTO"
-        if threads:
-            self._decoder.thread_count = threads
-        self._tick: Fraction = self.stream.time_base
-        self._packets = self._demux()
+        self._tick = self._demuxer.tick
+        self._delay: int | None = None  # in ticks, from a packet to its frame, if the format counts frames
+        self._open_decoder()
         times = self._peek()
-        self._first_time = times[0] if times else Fraction(0)
+        self._begin = times[0] if times else Fraction(0)
         self._find_rate(times)
-        if self._start:
-            self._seek(times)
-        self._items = self._add_times(self._unify(self._decode()))
-        self._first_items: list[Frame | StreamPacket] = []
-        # The packets before the first frame are kept for `__iter__`.
-        first = None
-        for item in self._items:
-            self._first_items.append(item)
-            if isinstance(item, Frame):
-                first = item
-                break
+        first = self._read_first(self._peeked, self._packets) if not self._start else self._read_at_start(times)
         if first is None:
             because = f" ({self.damage})" if self.damage else ""
             raise InputError(f"{self.name} has no frame that can be decoded{because}.")
         self.info = self._describe(first, times)
         if self.info.interlaced and self._interlaced == "refuse":
-            raise InputError(
-                f'{self.name} is interlaced: pass `interlaced="deinterlace"` to make each field a frame, or '
-                '`interlaced="ignore"` if it is progressive after all.'
-            )
+            raise self._refuse_interlaced("is interlaced")
         if self.info.interlaced and self._interlaced == "deinterlace":
             frames = None if self.info.frames is None else 2 * self.info.frames
             self.info = dataclasses.replace(self.info, rate=2 * self._rate, frames=frames)
+        lead = first.time - self._begin
+        if not self._start and lead > 1 / self._rate / 2:
+            self._notes.append(
+                f"The first {float(lead):.2f} s of the video cannot be decoded, because it begins between two key "
+                "frames: its first picture is held for that time."
+            )
 
     # -- opening
 
-    def _choose_stream(self) -> Any:
-        """The first video stream that is not a cover picture."""
-        streams = self.container.streams
-        videos = [s for s in streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-        if not videos:
-            kinds = ", ".join(sorted({s.type for s in streams}))
-            content = f"only {kinds}" if kinds else "no stream at all"
-            raise InputError(f"{self.name} has no video stream ({content}): give a video.")
-        if videos[0].codec_context is None or videos[0].time_base is None:
-            raise InputError(f"{self.name}: FFmpeg has no decoder for its video; convert it to H.264 or FFV1 first.")
-        return videos[0]
-
-    def _demux(self) -> Iterator[av.Packet[Any]]:
-        streams = [s for s in self.container.streams if s.type in ("video", "audio", "subtitle", "data")]
-        try:
-            for packet in self.container.demux(streams):
-                if packet.is_corrupt:
-                    self._note_damage("a packet is marked as damaged", packet)
-                if packet.stream.index != self.stream.index and packet.size:
-                    first = self.first_packets.setdefault(packet.stream.index, [])
-                    if len(first) < _FIRST_PACKETS:
-                        first.append(packet)
-                yield packet
-        except av.error.FFmpegError as error:
-            if not isinstance(error, av.error.EOFError):
-                self._note_damage(f"reading stops there: {error_text(error)}")
-        self._raise_interrupt()
-
-    def _raise_interrupt(self) -> None:
-        """Raise the Ctrl-C that ended a wait for the pipe."""
-        if self._pipe is not None and self._pipe.interrupt is not None:
-            raise self._pipe.interrupt
+    def _open_decoder(self) -> None:
+        self._decoder = choose_decoder(self.stream)
+        self._decoder.thread_type = "AUTO"
+        if self._threads:
+            self._decoder.thread_count = self._threads
+        self._packets = self._demuxer.packets()
 
     def _peek(self) -> list[Fraction]:
-        """Read ahead; return the times of the first frames, in order. The packets are kept for `_decode`."""
-        self._peeked: list[av.Packet[Any]] = []
-        # AVI (whose demuxer gives times in decoding order) and raw streams have no presentation times: their frames
-        # follow each other at the rate.
-        without_pts = self.container.format.name == "avi" or is_raw(self.container)
-        self._unstamped = True
+        """Read ahead; return the times of the first frames, in order. The packets are kept in `_peeked`."""
+        self._peeked: list[av.Packet[Any] | Join] = []
+        # AVI numbers its frames in coding order, and raw streams state no times at all: their frames follow each other.
+        without_pts = self._demuxer.counts_frames or is_raw(self.container)
+        self._unstamped = not self._demuxer.counts_frames
         stamps: list[int] = []
         size = 0
         for packet in self._packets:
             self._peeked.append(packet)
+            if isinstance(packet, Join):
+                continue
             size += packet.size
             if packet.stream.index == self.stream.index:
                 has_pts = packet.pts is not None and not without_pts
@@ -224,7 +180,12 @@ class Reader:
                 # Packets come in coding order: of the last few, earlier frames may still be missing.
                 stamps = sorted(stamps)[: max(2, len(stamps) - 32)]
                 break
-        return [stamp * self._tick for stamp in sorted(set(stamps))]
+        stamps.sort()
+        if len(set(stamps)) * 10 > len(stamps) * 9:
+            return [stamp * self._tick for stamp in sorted(set(stamps))]
+        spreader: Spreader[None] = Spreader(self._tick, Fraction(0))
+        placed = [pair for stamp in stamps for pair in spreader.push(None, stamp * self._tick, self._tick)]
+        return [time for _, time in placed]
 
     def _find_rate(self, times: list[Fraction]) -> None:
         """Set `_rate`, and `_grid`, the exact times, if the rate is constant."""
@@ -236,27 +197,60 @@ class Reader:
                 declared = [stated]
             else:
                 rate = next((r for r in declared if r), Fraction(25))
-                self.notes.append(f"The stream states no rate: {float(rate):.6g} is assumed. `input_fps` sets another.")
-        self._grid: Grid | None = find_grid(times, self._tick, declared) if times else None
-        if self._grid is not None:
-            rate = self._grid.rate
+                note = f"The stream states no rate: {float(rate):.6g} is assumed. `input_fps` sets another."
+                self._notes.append(note)
+        self._frame_grid = grid = find_grid(times, self._tick, declared) if times else None
+        if grid is not None:
+            rate = grid.rate
+            self._demuxer.clock.snap = grid.nearest
         elif len(times) > 1:
             rate = self.stream.average_rate or (len(times) - 1) / (times[-1] - times[0])
         else:
             rate = next((r for r in declared if r), None) or Fraction(25)
         self._rate = Fraction(rate)
 
-    def _seek(self, times: list[Fraction]) -> None:
-        """Seek to the last key frame before the start, if the container can."""
-        target = self._first_time + (self._start or 0)
-        if times and target <= times[-1]:
-            return  # within what has been read ahead: decode from the beginning
-        try:
-            self.container.seek(int(target / self._tick), stream=self.stream, backward=True)
-        except av.error.FFmpegError:
-            return  # a pipe: everything before the start is read and dropped
-        self._peeked = []
-        self._packets = self._demux()
+    def _read_at_start(self, times: list[Fraction]) -> Frame | None:
+        """Read from a key frame before `start`; return the first frame.
+
+        Indexes can be wrong, and a decoder may need frames before the key frame. So the first frame must lie early
+        enough, or reading begins at an earlier place. Formats whose clock may be discontinuous are read from the
+        beginning, without decoding, since a time may occur in them twice.
+        """
+        demuxer, start = self._demuxer, self._begin + (self._start or 0)
+        first = None
+        if not demuxer.is_file or self._unstamped or (times and start <= times[-1]):
+            return self._read_first(self._peeked, self._packets)
+        if demuxer.counts_frames:
+            # The frame of each packet comes later by a delay that only the decoder knows.
+            first = self._read_first(self._peeked, self._packets)
+        if demuxer.may_jump:
+            first = self._read_first([], _leave_out(itertools.chain(self._peeked, self._packets), self.stream, start))
+            if first is not None and first.time <= start:
+                return first
+        else:
+            for margin in _MARGINS:
+                if start - margin <= self._begin or not demuxer.seek(start - margin):
+                    break
+                first = self._read_first([], demuxer.packets())
+                if first is not None and first.time <= start and (first.video.key_frame or not demuxer.counts_frames):
+                    return first
+        demuxer.reopen()
+        self._open_decoder()
+        return self._read_first([], self._packets)
+
+    def _read_first(
+        self, peeked: list[av.Packet[Any] | Join], packets: Iterator[av.Packet[Any] | Join]
+    ) -> Frame | None:
+        """Begin to read packets; return the first frame. What comes before it is kept for `__iter__`."""
+        self._decoder.flush_buffers()
+        self._first_items = []
+        self._splits = False
+        self._items = self._number(self._place(self._unify(self._decode(peeked, packets))))
+        for item in self._items:
+            self._first_items.append(item)
+            if isinstance(item, Frame):
+                return item
+        return None
 
     def _describe(self, first: Frame, times: list[Fraction]) -> VideoInfo:
         stream, container, frame = self.stream, self.container, first.video
@@ -269,7 +263,7 @@ class Reader:
                 duration -= max(Fraction(0), times[0] - self._container_start())
         aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
         if lost := dynamic_hdr(frame):
-            self.notes.append(f"{lost} metadata describes single frames and is left out; the base layer stays.")
+            self._notes.append(f"{lost} metadata describes single frames and is left out; the base layer stays.")
         return VideoInfo(
             name=self.name,
             container=container.format.name,
@@ -278,7 +272,7 @@ class Reader:
             height=frame.height,
             pixel_format=frame.format.name,
             rate=self._rate,
-            variable=self._grid is None and len(times) > 2,
+            variable=self._frame_grid is None and len(times) > 2,
             start=times[0] if times else first.time,
             duration=duration,
             frames=stream.frames or (round(duration * self._rate) if duration else None),
@@ -286,7 +280,7 @@ class Reader:
             hdr=hdr_of(frame),
             rotation=rotation_matrix(frame),
             aspect=aspect if aspect and aspect != 1 else None,
-            interlaced=self._is_interlaced(frame),
+            interlaced=self._is_interlaced,
             streams=tuple(map(describe_stream, container.streams)),
             metadata=dict(container.metadata),
         )
@@ -297,11 +291,46 @@ class Reader:
             return Fraction(0)
         return Fraction(self.container.start_time, av.time_base)
 
-    def _is_interlaced(self, frame: av.VideoFrame) -> bool:
-        # FFmpeg's AVFieldOrder: 0 unknown, 1 progressive, 2 to 5 the four interlaced orders.
-        return bool(frame.interlaced_frame) or getattr(self.stream.codec_context, "field_order", 0) in (2, 3, 4, 5)
+    def _refuse_interlaced(self, what: str) -> InputError:
+        return InputError(
+            f'{self.name} {what}: pass `interlaced="deinterlace"` to make each field a frame, or '
+            '`interlaced="ignore"` if it is progressive after all.'
+        )
 
     # -- reading
+
+    @property
+    def container(self) -> Any:
+        """The open container, for its streams, chapters and attachments."""
+        return self._demuxer.container
+
+    @property
+    def stream(self) -> Any:
+        """PyAV's video stream."""
+        return self._demuxer.stream
+
+    @property
+    def first_packets(self) -> dict[int, list[av.Packet[Any]]]:
+        """The first few packets of each stream but the video, by the stream's number, as far as they are read."""
+        return self._demuxer.first_packets
+
+    @property
+    def damage(self) -> str | None:
+        """A description of the first damage found so far, or None."""
+        return self._demuxer.damage
+
+    @property
+    def notes(self) -> list[str]:
+        """Other messages for the user, so far."""
+        joins = self._demuxer.clock.joins
+        if not joins:
+            return self._notes
+        times = f"{len(joins)} times, first" if len(joins) > 1 else "once,"
+        return [
+            *self._notes,
+            f"The clock of {self.name} begins anew or jumps {times} after {float(joins[0] - self._begin):.2f} s: the "
+            "recordings follow each other without a gap, each with its sound.",
+        ]
 
     @property
     def earliest_start(self) -> Fraction:
@@ -315,9 +344,9 @@ class Reader:
 
         It ends the last frame, whose own duration is often not stated.
         """
-        if self._grid is not None or not self.stream.duration:
+        if self._frame_grid is not None or not self.stream.duration:
             return None
-        end: Fraction = self._first_time + self.stream.duration * self._tick
+        end: Fraction = self._begin + self.stream.duration * self._tick
         return end
 
     def __iter__(self) -> Iterator[Frame | StreamPacket]:
@@ -330,12 +359,11 @@ class Reader:
 
     def stop(self) -> None:
         """Stop waiting for a pipe, as if it had ended. May be called from any thread."""
-        if self._pipe is not None:
-            self._pipe.stopped = True
+        self._demuxer.stop()
 
     def close(self) -> None:
         """Close the file."""
-        self.container.close()
+        self._demuxer.close()
 
     def __enter__(self) -> Reader:
         return self
@@ -343,11 +371,18 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _decode(self) -> Iterator[av.VideoFrame | StreamPacket]:
+    def _decode(
+        self, peeked: list[av.Packet[Any] | Join], packets: Iterator[av.Packet[Any] | Join]
+    ) -> Iterator[av.VideoFrame | StreamPacket]:
         """Decode the packets of the video stream, and wrap those of the other streams."""
         failures = 0
-        end = None if self._end is None else self._first_time + self._end
-        for packet in itertools.chain(self._peeked, self._packets):
+        end = None if self._end is None else self._begin + self._end
+        for packet in itertools.chain(peeked, packets):
+            if isinstance(packet, Join):
+                with contextlib.suppress(av.error.FFmpegError):
+                    yield from self._decoder.decode(None)
+                self._decoder.flush_buffers()
+                continue
             base = packet.time_base
             time = None if packet.pts is None or base is None else packet.pts * base
             if time is not None:
@@ -367,71 +402,108 @@ class Reader:
                 return
             except av.error.FFmpegError as error:
                 failures += 1
-                self._note_damage(f"a frame cannot be decoded ({error_text(error)})", packet)
+                self._demuxer.note_damage(f"a frame cannot be decoded ({error_text(error)})", packet)
                 if failures > _MAX_FAILURES:
                     return
                 continue
             for frame in frames:
                 if frame.is_corrupt:
-                    self._note_damage("a frame is damaged", packet)
+                    self._demuxer.note_damage("a frame is damaged", packet)
+                if self._demuxer.counts_frames:
+                    self._count(frame)
                 yield frame
-        self._peeked = []
+        peeked.clear()
+
+    def _count(self, frame: av.VideoFrame) -> None:
+        """Give a frame of AVI its time: that of the packet with which it left the decoder, less the decoder's delay."""
+        if frame.dts is None:
+            frame.pts = None
+            return
+        if self._delay is None:
+            self._delay = frame.dts - round(self._begin / self._tick)
+        frame.pts = frame.dts - self._delay
 
     def _unify(self, items: Iterator[av.VideoFrame | StreamPacket]) -> Iterator[av.VideoFrame | StreamPacket]:
         """Convert all frames to the size and format of the first one; deinterlace them where that is asked for."""
         shape: tuple[int, int, str] | None = None
-        graph: av.filter.Graph | None = None
+        deinterlacer: Deinterlacer | None = None
         for item in items:
             if isinstance(item, StreamPacket):
                 yield item
                 continue
             frame = to_supported_format(item)
+            stated = states_interlaced(self.stream)
+            interlaced = bool(frame.interlaced_frame) or stated
             if shape is None:
                 shape = (frame.width, frame.height, frame.format.name)
-                if self._interlaced == "deinterlace" and self._is_interlaced(frame):
-                    graph = _build_deinterlacer(frame, self._tick)
+                self._is_interlaced = interlaced
             elif (frame.width, frame.height, frame.format.name) != shape:
                 frame = frame.reformat(width=shape[0], height=shape[1], format=shape[2])
                 note = f"The video changes its size or format on the way; all is brought to {shape[0]}x{shape[1]}."
-                if note not in self.notes:
-                    self.notes.append(note)
-            if graph is None:
+                if note not in self._notes:
+                    self._notes.append(note)
+            if interlaced and deinterlacer is None and self._interlaced == "deinterlace":
+                deinterlacer = Deinterlacer(frame, self._tick, all_frames=stated)
+                self._splits = True
+            if interlaced and not self._is_interlaced and self._interlaced == "refuse":
+                when = "" if frame.pts is None else f" at {float(frame.pts * self._tick - self._begin):.2f} s"
+                raise self._refuse_interlaced(f"becomes interlaced{when}")
+            if deinterlacer is None:
                 yield frame
             else:
-                yield from _deinterlace(graph, frame)
-        if graph is not None:
-            yield from _deinterlace(graph, None)
+                yield from deinterlacer.push(frame)
+        if deinterlacer is not None:
+            yield from deinterlacer.push(None)
 
-    def _add_times(self, items: Iterator[av.VideoFrame | StreamPacket]) -> Iterator[Frame | StreamPacket]:
-        """Give each frame its number, its exact time and its duration."""
-        index = 0
-        previous: Fraction | None = None
-        duration = step = 1 / self._rate
-        grid = self._grid
+    def _place(
+        self, items: Iterator[av.VideoFrame | StreamPacket]
+    ) -> Iterator[tuple[av.VideoFrame, Fraction] | StreamPacket]:
+        """Give each frame its time. Frames of equal times are spread up to the next time; none is dropped."""
+        spreader: Spreader[av.VideoFrame] = Spreader(self._step, self._begin)
         for item in items:
             if isinstance(item, StreamPacket):
                 yield item
                 continue
-            base = item.time_base or self._tick
-            if base < self._tick and step == 1 / self._rate:  # fields: the deinterlacer halves the time base
-                step = step / 2
-                grid = None if grid is None else Grid(2 * grid.rate, grid.origin, grid.tolerance)
-            stamp = None if self._unstamped else item.pts
-            time = stamp * base if stamp is not None else (self._first_time if previous is None else previous + step)
-            if grid is not None:
-                time = grid.snap(time)
-            if previous is not None and time <= previous:
-                continue  # a repeated or broken time stamp: the frame is never shown
-            duration = item.duration * base if item.duration and item.duration > 0 else step
+            stamp, grid = None if self._unstamped else item.pts, self._grid
+            time = None if stamp is None else stamp * (item.time_base or self._tick)
+            yield from spreader.push(item, time if grid is None or time is None else grid.snap(time), self._step)
+        yield from spreader.flush()
+
+    def _number(self, items: Iterator[tuple[av.VideoFrame, Fraction] | StreamPacket]) -> Iterator[Frame | StreamPacket]:
+        """Make numbered frames, with their durations. A frame that AVI repeats by empty packets is repeated."""
+        previous: Frame | None = None
+        for item in items:
+            if isinstance(item, StreamPacket):
+                yield item
+                continue
+            video, time = item
+            step, grid = self._step, self._grid
+            time = time if grid is None else grid.snap(time)
+            index = 0 if grid is None or not self._start else max(0, grid.number(time))
+            if previous is not None:
+                until = time - step / 2 if grid is not None and self._demuxer.counts_frames else previous.time
+                for previous in _repeat(previous, step, until):  # noqa: B020
+                    yield previous
+                index = previous.index + 1
+            duration = video.duration * (video.time_base or self._tick) if (video.duration or 0) > 0 else step
             if grid is not None and abs(duration - step) <= 2 * self._tick:
                 duration = step
-            if previous is None and grid is not None and self._start:
-                index = max(0, grid.number(time))
-            previous = time
-            yield Frame(index, item, time, duration)
-            index += 1
+            previous = Frame(index, video, time, duration)
+            yield previous
         if previous is not None:
-            self._check_truncated(previous + duration)
+            end = self._check_end(previous.time + previous.duration)
+            yield from _repeat(previous, self._step, end - self._step / 2)
+
+    @property
+    def _step(self) -> Fraction:
+        """Seconds between two frames of the rate, or between the fields of a frame."""
+        return 1 / self._rate / (2 if self._splits else 1)
+
+    @property
+    def _grid(self) -> Grid | None:
+        """The exact times of frames, or of fields."""
+        grid = self._frame_grid
+        return grid if grid is None or not self._splits else Grid(2 * grid.rate, grid.origin, grid.tolerance)
 
     def _trim(self, items: Iterator[Frame | StreamPacket]) -> Iterator[Frame | StreamPacket]:
         """Leave out what lies outside `start` and `end`; see `__iter__`."""
@@ -457,47 +529,63 @@ class Reader:
         if before is not None:
             yield before
 
-    # -- damage
-
-    def _note_damage(self, what: str, packet: av.Packet[Any] | None = None) -> None:
-        """Remember the first damage, and where it is."""
-        if self.damage is None:
-            if packet is not None and packet.pts is not None:
-                what += f" at {float(packet.pts * packet.time_base):.2f} s"
-            self.damage = what
-
-    def _check_truncated(self, end: Fraction) -> None:
-        """Compare the end of the video with the end that the container states."""
+    def _check_end(self, end: Fraction) -> Fraction:
+        """Compare the end of the video with the end that the container states; return the true end."""
         if self._end is not None or self.damage is not None:
-            return
-        container = self.container
+            return end
+        demuxer, container = self._demuxer, self.container
         size = max(0, container.size)  # a pipe has none
-        if container.format.name == "mpegts" and size % 188 and size % 192:
-            self._note_damage("the file is cut off in the middle of a packet")
+        if demuxer.may_jump:
+            if container.format.name == "mpegts" and size % 188 and size % 192 and not demuxer.clock.joins:
+                demuxer.note_damage("the file is cut off in the middle of a packet")
         elif self.stream.duration:
-            missing = self._first_time + self.stream.duration * self._tick - end
+            # Without its index, FFmpeg shortens the duration of an AVI file, not its number of frames.
+            ticks = max(self.stream.duration, self.stream.frames) if demuxer.counts_frames else self.stream.duration
+            stated: Fraction = self._begin + ticks * self._tick
+            missing = stated - end
+            if demuxer.counts_frames and 0 < missing < _MAX_REPEAT and demuxer.is_complete:
+                return stated
             if missing > max(3 / self._rate, Fraction(1, 10)):
-                self._note_damage(f"the file is cut off: {float(missing):.1f} s of video are missing at its end")
+                demuxer.note_damage(f"the file is cut off: {float(missing):.1f} s of video are missing at its end")
         elif container.duration and container.format.name.startswith(("matroska", "flv")):
             stated = Fraction(container.duration, av.time_base) + self._container_start()
             missing = stated - max(end, self._latest)
             if missing > max(3 / self._rate, Fraction(3, 10)):
-                self._note_damage(f"the file is cut off: {float(missing):.1f} s are missing at its end")
+                demuxer.note_damage(f"the file is cut off: {float(missing):.1f} s are missing at its end")
+        return end
 
 
-def _build_deinterlacer(first: av.VideoFrame, tick: Fraction) -> av.filter.Graph:
-    """A filter (bwdif) that makes a progressive frame of each field."""
-    graph = av.filter.Graph()
-    base = first.time_base or tick
-    source = graph.add_buffer(width=first.width, height=first.height, format=first.format, time_base=base)
-    bwdif = graph.add("bwdif", "mode=send_field:deint=all")
-    graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
-    return graph
+def _repeat(frame: Frame, step: Fraction, until: Fraction) -> Iterator[Frame]:
+    """Repeat a frame at each `step` after it, as long as its repeat begins before `until`."""
+    while frame.time + step < until:
+        frame = Frame(frame.index + 1, frame.video, frame.time + step, step)
+        yield frame
 
 
-def _deinterlace(graph: av.filter.Graph, frame: av.VideoFrame | None) -> Iterator[av.VideoFrame]:
-    """Filter a frame (None: the end); yield the finished frames. The filter looks one frame ahead."""
-    graph.push(frame)
-    for field in drain_graph(graph):
-        field.duration = 0  # the filter gives each field the duration of the whole frame
-        yield field
+def _leave_out(
+    packets: Iterator[av.Packet[Any] | Join], stream: Any, start: Fraction
+) -> Iterator[av.Packet[Any] | Join]:
+    """Leave out the packets before the last key frame but one before `start`, in seconds on the container's clock."""
+    kept: list[av.Packet[Any] | Join] = []
+    keys: list[int] = []  # where in `kept` key frames are
+    size = 0
+    for packet in packets:
+        kept.append(packet)
+        if isinstance(packet, Join):
+            continue
+        size += packet.size
+        if packet.stream_index == stream.index:
+            time = None if packet.pts is None else packet.pts * packet.time_base
+            if packet.is_keyframe and time is not None and time <= start:
+                keys.append(len(kept) - 1)
+                if len(keys) > 2:
+                    del kept[: keys[1]]
+                    keys = [0, len(kept) - 1]
+                    size = sum(item.size for item in kept if not isinstance(item, Join))
+            if packet.dts is not None and packet.dts * packet.time_base > start:
+                break
+        if size > _PEEK_BYTES:
+            break
+    yield from kept
+    del kept
+    yield from packets

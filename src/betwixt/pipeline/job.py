@@ -156,8 +156,8 @@ class Job:
             self._start = math.ceil(self._start * info.rate) / info.rate
         if self._start and info.duration is not None and self._start >= info.duration:
             raise UsageError(f"The start lies behind the end of the video ({float(info.duration):.3f} s).")
-        # On the source's clock. Without a start, the output's clock starts with the first frame.
-        self._begin_time = info.start + self._start if self._start else None
+        # On the source's clock.
+        self._begin_time = info.start + (self._start or 0)
         self.end_time = None if self._end is None else info.start + self._end
 
     def _note_rate(self) -> None:

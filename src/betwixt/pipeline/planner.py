@@ -190,7 +190,8 @@ class Planner:
         overlays: Whether overlays are to be found: frames come with those around them, a few frames later.
         loop: Whether to interpolate from the last frame back to the first.
         at_cuts: "hold" to repeat the nearest frame beside a cut, "continue" to extrapolate from its shot.
-        start: The source time of output frame 0; None for the time of the first frame.
+        start: The source time of output frame 0; None for the time of the first frame. Before the first frame, that is
+            held.
         end: The source time at which the output ends; None for the end of the last frame.
         stated_end: The end of the video as the container states it, if that is more reliable than the duration of the
             last frame.
@@ -243,6 +244,8 @@ class Planner:
             if clock is None:
                 first = frame
                 clock = self.start_clock(frame)
+                for index, _ in clock.until(frame.time):
+                    yield ShowStep(index, frame, held=True)
             elif previous is not None:
                 self._note_pair(previous, item)
                 shows_motion = not item.cut and not (self._fill and item.duplicate)
@@ -265,8 +268,8 @@ class Planner:
                 yield ShowStep(index, previous, held=now > previous.time)
 
     def start_clock(self, first: Frame) -> Clock:
-        """Start the output's clock at the first frame, or at `start` if that is later."""
-        begin = first.time if self._start is None else max(self._start, first.time)
+        """Start the output's clock at `start`, or at the first frame."""
+        begin = first.time if self._start is None else self._start
         self.clock = Clock(begin, self._rates.sampling)
         return self.clock
 

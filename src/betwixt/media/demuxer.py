@@ -1,0 +1,189 @@
+"""An open input: the packets of all its streams with continuous times, and the choice of the video stream.
+
+container ── demux ──► clock.ContinuousClock ──► packets with corrected times, and `Join` between recordings
+"""
+
+from __future__ import annotations
+
+import io
+import select
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import IO, Any
+
+import av
+import av.container
+import av.error
+from av.format import Flags
+
+from betwixt.errors import InputError, UsageError
+from betwixt.files import error_text
+from betwixt.media.clock import ContinuousClock, Join
+from betwixt.media.container import InterruptiblePipe, open_container, riff_is_cut_off
+
+_FIRST_PACKETS = 4
+"""Number of packets of each stream but the video that are kept for trials of the output."""
+
+
+class Demuxer:
+    """An open input.
+
+    Args:
+        source: A path, or an open binary file (a pipe).
+        number: The number of the video stream in the file; None to choose one.
+
+    Attributes:
+        name: The input's name in messages.
+        container: The open container.
+        stream: The video stream.
+        tick: Its time base, in seconds.
+        damage: A description of the first damage found so far, or None.
+        may_jump: Whether the format's clock may be discontinuous, so that joined files are valid: MPEG-TS, MPEG-PS.
+        counts_frames: Whether the format numbers frames in coding order instead of stating times: AVI.
+        clock: The clock that corrects the times of the packets.
+        first_packets: The first few packets of each stream but the video, by the stream's number, as far as they are
+            read.
+
+    Raises:
+        InputError: if it is not a readable video.
+        UsageError: if `number` is not that of a video stream.
+    """
+
+    def __init__(self, source: str | Path | IO[bytes], number: int | None = None) -> None:
+        self.name = str(source) if isinstance(source, (str, Path)) else "standard input"
+        self.damage: str | None = None
+        self._source = source
+        self._pipe: InterruptiblePipe | None = None
+        if isinstance(source, io.FileIO) and not source.seekable() and hasattr(select, "poll"):
+            self._pipe = InterruptiblePipe(source)
+        self._number = number
+        self._open()
+
+    def _open(self) -> None:
+        try:
+            self.container = open_container(self._source if self._pipe is None else self._pipe, self.name)
+        except InputError:
+            self._raise_interrupt()
+            raise
+        try:
+            self._raise_interrupt()
+            self.stream = choose_stream(self.container, self.name, self._number)
+        except BaseException:
+            self.container.close()
+            raise
+        self.tick: Fraction = self.stream.time_base
+        self.may_jump = Flags.ts_discont in Flags(self.container.format.flags)
+        self.counts_frames = self.container.format.name == "avi"
+        self.clock = self._new_clock()
+        self.first_packets: dict[int, list[av.Packet[Any]]] = {}
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the input can be opened again and read from anywhere."""
+        return isinstance(self._source, (str, Path)) and Path(self._source).is_file()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether an AVI file is known to be as long as it states."""
+        return self.is_file and not riff_is_cut_off(Path(str(self._source)))
+
+    def reopen(self) -> None:
+        """Begin again at the beginning; packets read before are no longer valid."""
+        self.container.close()
+        self._open()
+
+    def seek(self, time: Fraction) -> bool:
+        """Go to a key frame at or before `time`, in seconds on the container's clock; return whether that is possible.
+
+        What is read then need not be what was asked for: check the times.
+        """
+        try:
+            self.container.seek(int(time / self.tick), stream=self.stream, backward=True)
+        except av.error.FFmpegError:
+            return False
+        self.clock = self._new_clock()
+        return True
+
+    def packets(self) -> Iterator[av.Packet[Any] | Join]:
+        """The packets from the current position on."""
+        for packet in self.clock:
+            if isinstance(packet, av.Packet) and packet.stream_index != self.stream.index and packet.size:
+                first = self.first_packets.setdefault(packet.stream_index, [])
+                if len(first) < _FIRST_PACKETS:
+                    first.append(packet)
+            yield packet
+
+    def _new_clock(self) -> ContinuousClock:
+        return ContinuousClock(
+            self._demux(),
+            self.stream.index,
+            self.may_jump,
+            lambda packet: self.note_damage("a packet is marked as damaged", packet),
+        )
+
+    def _demux(self) -> Iterator[av.Packet[Any]]:
+        streams = [s for s in self.container.streams if s.type in ("video", "audio", "subtitle", "data")]
+        try:
+            yield from self.container.demux(streams)
+        except av.error.FFmpegError as error:
+            if not isinstance(error, av.error.EOFError):
+                self.note_damage(f"reading stops there: {error_text(error)}")
+        self._raise_interrupt()
+
+    def note_damage(self, what: str, packet: av.Packet[Any] | None = None) -> None:
+        """Remember the first damage, and where it is."""
+        if self.damage is None:
+            if packet is not None and packet.pts is not None:
+                what += f" at {float(packet.pts * packet.time_base):.2f} s"
+            self.damage = what
+
+    def stop(self) -> None:
+        """Stop waiting for a pipe, as if it had ended. May be called from any thread."""
+        if self._pipe is not None:
+            self._pipe.stopped = True
+
+    def _raise_interrupt(self) -> None:
+        """Raise the Ctrl-C that ended a wait for the pipe."""
+        if self._pipe is not None and self._pipe.interrupt is not None:
+            raise self._pipe.interrupt
+
+    def close(self) -> None:
+        """Close the file."""
+        self.container.close()
+
+
+def choose_stream(container: av.container.InputContainer, name: str, number: int | None = None) -> Any:
+    """The video stream of a container: the one of that number, or the default one, rather not a still picture.
+
+    Args:
+        container: The open container.
+        name: Its name in messages.
+        number: The number of the stream in the file, from 0; None to choose one.
+
+    Raises:
+        InputError: if there is no video stream.
+        UsageError: if `number` is not that of a video stream.
+    """
+    videos = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+    if number is not None:
+        chosen = next((s for s in container.streams.video if s.index == number), None)
+        if chosen is None:
+            found = ", ".join(str(s.index) for s in videos) or "none"
+            raise UsageError(f"`stream={number}` is not a video stream of {name}; its video streams: {found}.")
+        videos = [chosen]
+    if not videos:
+        kinds = ", ".join(sorted({s.type for s in container.streams}))
+        content = f"only {kinds}" if kinds else "no stream at all"
+        raise InputError(f"{name} has no video stream ({content}): give a video.")
+    stream = min(videos, key=_rank)
+    if stream.codec_context is None or stream.time_base is None:
+        raise InputError(f"{name}: FFmpeg has no decoder for its video; convert it to H.264 or FFV1 first.")
+    return stream
+
+
+def _rank(stream: Any) -> tuple[bool, bool, bool, int]:
+    """Sorts streams: those that can be decoded first, then those of more than one frame, then the default."""
+    unreadable = stream.codec_context is None or stream.time_base is None
+    is_default = bool(stream.disposition & av.stream.Disposition.default)
+    return unreadable, stream.frames == 1, not is_default, stream.index
