@@ -218,7 +218,7 @@ def test_warnings_name_what_is_lost_and_nothing_else(rich, tmp_path, kind, conta
             kept = [s for s in b.streams if s.type == name and not is_cover(s)]
             for old, new in zip([s for s in a.streams if s.type == name and not is_cover(s)], kept, strict=False):
                 lost = missing(old.metadata, new.metadata | (tags if container == "ogv" else {}))
-                for tag in ("language", "title"):
+                for tag in ("title",) if name == "video" else ("language", "title"):
                     says = any(x.startswith(f"the {tag} of {_named(old)}") for x in writer.lost)
                     assert says == (tag in lost), (name, tag, writer.lost)
                 for mark in ("forced", "comment"):
@@ -450,6 +450,32 @@ def test_stretched_sound_starts_and_ends_where_it_should(tmp_path):
     assert abs(times[-1] - 3) < Fraction(1, 5)
 
 
+def test_headers_that_are_repeated_among_the_packets_do_not_damage_the_output(tmp_path):
+    # FLV files that were joined have the header of AAC twice; FFmpeg's Matroska muxer then writes it over other parts.
+    plain, source = with_audio(tmp_path / "plain.mp4", "aac", 44100), tmp_path / "in.flv"
+    make_clip(tmp_path / "video.flv", frames=12, codec="flv")
+    with av.open(str(plain)) as a, av.open(str(tmp_path / "video.flv")) as v, av.open(str(source), "w") as out:
+        streams = v.streams.video[0], a.streams.audio[0]
+        copies = {s.type: out.add_stream_from_template(s, opaque=True) for s in streams}
+        for packet in [*v.demux(), *a.demux(a.streams.audio[0])]:
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream.type]
+                out.mux(packet)
+    data = source.read_bytes()
+    begin = data.index(b"\xaf\x00") - 11
+    size = int.from_bytes(data[begin + 1 : begin + 4], "big") + 15
+    position, last = 13, 0
+    while position < len(data):
+        last = position if data[position] == 8 else last
+        position += int.from_bytes(data[position + 1 : position + 4], "big") + 15
+    source.write_bytes(data[:last] + data[begin : begin + size] + data[last:])
+    with av.open(str(source)) as container:
+        assert sum(p.has_sidedata("new_extradata") for p in container.demux(audio=0)) == 1
+    remux(source, tmp_path / "out.mkv")
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        assert [s.type for s in container.streams] == ["video", "audio"]
+
+
 def test_many_streams_keep_their_order_and_number(tmp_path):
     source = tmp_path / "in.mkv"
     layouts = ["mono", "stereo", "7.1"]
@@ -492,6 +518,6 @@ def test_what_does_not_fit_is_known_before_the_first_frame(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=2)
     with Reader(source) as reader:
         writer = VideoWriter(tmp_path / "out.mxf", reader.info, Fraction(77, 5), codec="mpeg2")
-        with writer, pytest.raises(OutputError):
+        with writer, pytest.raises(OutputError, match="cannot be written"):
             writer.copy_streams(reader, TimeMap())
     assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]

@@ -118,6 +118,13 @@ def _packet(data: bytes, stream: Any, number: int) -> Any:
     return packet
 
 
+def _without_side_data(packet: Any) -> Any:
+    bare: Any = av.Packet(bytes(packet))
+    bare.pts, bare.dts, bare.duration, bare.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+    bare.is_keyframe = packet.is_keyframe
+    return bare
+
+
 class Clock:
     """Maps the times of packets to an output, where decoding times never go back.
 
@@ -183,6 +190,9 @@ class Copied(Carrier):
         if packet.is_discard and not self._keeps_discarded:
             return []
         self.count += 1
+        if packet.has_sidedata("new_extradata"):
+            # FFmpeg's Matroska muxer writes it over the header, whatever fits there. It has the usual one already.
+            packet = _without_side_data(packet)
         if not self._clock.set_times(packet, self.stream):
             self.left_out += 1
             return []

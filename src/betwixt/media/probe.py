@@ -78,6 +78,8 @@ def describe_stream(stream: Any) -> StreamInfo:
     tags = stream.metadata
     if stream.type == "attachment":
         codec = tags.get("filename", codec)
+    if not codec:
+        codec = tags.get("handler_name", "").strip()
     return StreamInfo(stream.index, stream.type, codec or "unknown", tags.get("language"), tags.get("title"))
 
 

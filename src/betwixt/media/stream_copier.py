@@ -21,7 +21,7 @@ from av.format import Flags
 from av.stream import Discard, Disposition
 
 from betwixt.media.audio import EncodedAudio, encodings, is_known, stated_layout, usual_layout
-from betwixt.media.carriers import Attachment, Carrier, Clock, Copied, Picture
+from betwixt.media.carriers import Attachment, Carrier, Clock, Copied, Picture, codec_of
 from betwixt.media.probe import describe_stream
 from betwixt.media.reader import Reader, StreamPacket
 from betwixt.media.subtitles import ConvertedSubtitles, is_text, text_encoders
@@ -96,7 +96,11 @@ class StreamCopier:
             yield from (Attachment(stream, packets), Picture(stream, packets))
         elif stream.type == "audio":
             yield from self._audio_ways(stream, packets, audio)
-        elif stream.type in ("video", "subtitle", "data"):
+        elif stream.type == "data":
+            # Of data without a codec's name, only mp4 and mov say what it is, and FFmpeg writes only that of GoPro.
+            if codec_of(stream) not in (None, *(() if is_mov else ("bin_data",))):
+                yield Copied(stream, packets, self._clock(), is_mov)
+        elif stream.type in ("video", "subtitle"):
             yield Copied(stream, packets, self._clock(), is_mov)
             if is_text(stream):
                 for encoder in text_encoders(stream):
@@ -195,7 +199,7 @@ class StreamCopier:
             if stream is not None and way.kind != "attachment"
         ]
         for name, stream, tags, kept in described:
-            missing = [f"the {key}" for key in missing_tags(tags, kept.tags)]
+            missing = [f"the {key}" for key in missing_tags(tags, kept.tags) if (stream, key) != (video, "language")]
             missing += [f'the mark "{mark}"' for mark in missing_marks(stream.disposition, kept.disposition)]
             self._lost += [f"{what} of {name}" for what in missing]
         if draft.timecode is not None and "timecode" not in {key.lower() for key in found.tags}:

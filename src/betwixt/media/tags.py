@@ -14,13 +14,16 @@ from av.stream import Disposition
 # Tags that describe the encoding of the input, not its content.
 _STALE = {
     "encoder", "major_brand", "minor_version", "compatible_brands", "duration", "handler_name", "vendor_id", "timecode",
-    "isvbr", "wmfsdkversion", "wmfsdkneeded", "deviceconformancetemplate", "metadatacreator", "hasvideo", "hasaudio",
-    "hasmetadata", "haskeyframes", "hascuepoints", "canseektoend", "datasize", "videosize", "audiosize", "filesize",
-    "lasttimestamp", "lastkeyframetimestamp", "lastkeyframelocation", "operational_pattern_ul", "uid",
-    "generation_uid", "application_platform", "modification_date", "material_package_umid", "file_package_umid",
-    "material_package_name", "file_package_name", "company_name", "filename", "mimetype", "variant_bitrate",
+    "isvbr", "audiodelay", "metadatadate", "wmfsdkversion", "wmfsdkneeded", "deviceconformancetemplate",
+    "metadatacreator", "hasvideo", "hasaudio", "hasmetadata", "haskeyframes", "hascuepoints", "canseektoend",
+    "datasize", "videosize", "audiosize", "filesize", "lasttimestamp", "lastkeyframetimestamp",
+    "lastkeyframelocation", "operational_pattern_ul", "uid", "generation_uid", "application_platform",
+    "modification_date", "material_package_umid", "file_package_umid", "material_package_name", "file_package_name",
+    "company_name", "filename", "mimetype", "variant_bitrate",
 }  # fmt: skip
-_STALE_PREFIXES = ("_statistics", "number_of_", "bps", "duration-", "product_", "toolkit_", "asf_protection")
+_STALE_PREFIXES = (
+    "_statistics", "number_of_", "bps", "duration-", "product_", "toolkit_", "asf_protection", "wm/wmadrc",
+)  # fmt: skip
 
 # QuickTime numbers its languages, and FFmpeg names these otherwise than ISO 639-2/T does.
 _QUICKTIME_LANGUAGES = {
@@ -60,9 +63,8 @@ def stream_tags(stream: Any, container: str) -> dict[str, str]:
     tags = content_tags(stream.metadata)
     if "name" in tags:
         tags.setdefault("title", tags.pop("name"))  # QuickTime's word for the title of a track
-    # Each track of an mp4 repeats when the file was made.
-    if tags.get("creation_time") == stream.container.metadata.get("creation_time"):
-        tags.pop("creation_time", None)
+    if "creation_time" in stream.container.metadata:
+        tags.pop("creation_time", None)  # each track of an mp4 repeats when it was made
     if tags.get("language") == "und":
         del tags["language"]
     elif container == "mov" and "language" in tags:
