@@ -155,6 +155,26 @@ def make_clip(
     return path
 
 
+def join_streams(target: Path, *sources: Path, default: int = 0) -> Path:
+    """Write a file with the streams of several clips; the video of clip number `default` is the default stream."""
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context(av.open(str(target), "w"))
+        copies = []
+        for number, source in enumerate(sources):
+            clip = stack.enter_context(av.open(str(source)))
+            for stream in clip.streams:
+                copy: Any = out.add_stream_from_template(stream)
+                copy.disposition = av.stream.Disposition.default if number == default else 0
+                copies.append((clip, stream, copy))
+        for clip, stream, copy in copies:
+            clip.seek(0)
+            for packet in clip.demux(stream):
+                if packet.dts is not None:
+                    packet.stream = copy
+                    out.mux(packet)
+    return target
+
+
 def read_frames(path: Path) -> list[Frame]:
     """All frames of a clip with their exact times."""
     with Reader(path, interlaced="ignore") as reader:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 import betwixt
+from betwixt.cli.main import run
+from betwixt.errors import UsageError
 from betwixt.media import reader as reader_module
 from betwixt.media.frames import planes
 from betwixt.media.reader import Frame, Reader, StreamPacket
-from clips import make_clip
+from clips import frames_equal, join_streams, make_clip, read_frames
 
 CODECS = {
     "avi": "mpeg4", "ts": "libx264", "mpg": "mpeg2video", "mkv": "libx264", "mp4": "libx264", "nut": "mpeg4",
@@ -152,7 +154,7 @@ def test_joined_recordings_follow_each_other(tmp_path, suffix, second):
     assert reader.damage is None
     assert [f.time - frames[0].time for f in frames] == [Fraction(n, 25) for n in range(100)]
     assert all(_same(a, b) for a, b in zip(frames, [*frames0, *frames1], strict=True))
-    assert ["begins anew or jumps once" in note for note in reader.notes] == [True]
+    assert ["begins anew or jumps, first after 2.00 s" in note for note in reader.notes] == [True]
     if sound:
         assert sound == sorted(sound)
         for ours, theirs, pictures, part in ((sound[0], sound0[0], frames0, 0), (sound[-1], sound1[-1], frames1, 50)):
@@ -173,3 +175,33 @@ def test_frames_of_equal_times_get_their_places(tmp_path):
     reader, frames, _ = _read(source)
     assert reader.info.rate == 25
     assert [f.time for f in frames] == [Fraction(n, 25) for n in range(24)]
+
+
+def test_of_several_video_streams_the_default_one_is_converted_or_the_chosen_one(tmp_path, capsys):
+    small = make_clip(tmp_path / "small.mkv", frames=6)
+    large = make_clip(tmp_path / "large.mkv", frames=8, size=(128, 96))
+    source = join_streams(tmp_path / "in.mkv", small, large, default=1)
+    target = tmp_path / "out.mkv"
+    betwixt.interpolate_video(source, target, factor=1, codec="ffv1", model="dis")
+    assert _read(target)[0].info.width == 128
+    betwixt.interpolate_video(source, target, factor=1, codec="ffv1", model="dis", stream=0, overwrite=True)
+    with av.open(str(target)) as container:
+        sizes = [stream.width for stream in container.streams]
+        packets = [packet.stream_index for packet in container.demux() if packet.size]
+    assert sizes == [96, 128]
+    assert [packets.count(0), packets.count(1)] == [6, 8]
+    for k, frames in enumerate((read_frames(small), read_frames(large))):
+        again = [f.video for f in _read(target, stream=k)[1]]
+        assert all(frames_equal(a.video, b) for a, b in zip(frames, again, strict=True))
+    with pytest.raises(UsageError, match=r"`stream=5` is not a video stream of .*; its video streams: 0, 1"):
+        Reader(source, stream=5)
+    assert run(["info", str(source), "--no-scan", "--stream", "0"]) == 0
+    assert "96x64" in capsys.readouterr().out
+    assert run(["interpolate", str(source), str(tmp_path / "x.mkv"), "--stream", "7", "--model", "dis"]) == 2
+    assert "--stream 7 is not a video stream" in capsys.readouterr().err
+
+
+def test_a_still_picture_is_not_the_video(tmp_path):
+    still = make_clip(tmp_path / "still.mp4", frames=1, codec="libx264", size=(128, 96))
+    video = make_clip(tmp_path / "video.mp4", frames=8, codec="libx264")
+    assert _read(join_streams(tmp_path / "in.mp4", still, video))[0].info.width == 96

@@ -21,7 +21,7 @@ from betwixt.media.writer import VideoWriter
 from betwixt.pipeline.blur import BlurJob
 from betwixt.pipeline.extrapolation import ExtrapolationJob
 from betwixt.pipeline.job import Job
-from clips import frames_equal, interrupt_at, make_clip, read_frames, wait_until
+from clips import frames_equal, interrupt_at, join_streams, make_clip, read_frames, wait_until
 
 
 def interrupt_conversion(source: Path, target: Path, after: int, **options: Any) -> None:
@@ -311,6 +311,7 @@ OTHER_VALUES = {
     "shutter": 90,
     "phase": 0,
     "input_fps": 30,
+    "stream": 1,
 }
 """Another value for each option that changes the frames, where it does not follow from the declaration."""
 
@@ -320,7 +321,7 @@ WITHOUT_EFFECT = {"device", "threads", "overwrite", "audio", "journal", "weights
 
 @pytest.mark.parametrize("kind", [Job, BlurJob, ExtrapolationJob])
 def test_options_that_change_the_frames_are_in_the_settings(tmp_path, kind):
-    source = make_clip(tmp_path / "in.mkv", frames=30)
+    source = join_streams(tmp_path / "in.mkv", *[make_clip(tmp_path / "clip.mkv", frames=30)] * 2)
 
     def settings(**options: Any) -> dict[str, Any]:
         with kind(source, tmp_path / "out.mp4", {"model": "dis"} | options) as job:

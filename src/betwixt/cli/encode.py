@@ -51,6 +51,7 @@ def encode(
     ] = None,
     scene_cuts: o.SceneCuts = "auto",
     pixel_format: o.PixelFormat = None,
+    stream: o.Stream = None,
     interlaced: o.Interlaced = "refuse",
     input_fps: o.InputFps = None,
     device: o.Device = "auto",
@@ -72,8 +73,9 @@ def encode(
             return encode_video(
                 source, target, mode=mode, base=base, preset=preset, quality=quality, keep=keep, order=order,
                 intra=intra, floor=floor, model=model, weights=weights, codec_weights=codec_weights, step=step,
-                scene_cuts=scene_cuts, pixel_format=pixel_format, interlaced=interlaced, input_fps=input_fps,
-                device=device, threads=threads, overwrite=overwrite, measure=measure, progress=progress,
+                scene_cuts=scene_cuts, pixel_format=pixel_format, stream=stream, interlaced=interlaced,
+                input_fps=input_fps, device=device, threads=threads, overwrite=overwrite, measure=measure,
+                progress=progress,
             )  # fmt: skip
 
     o.report_result(run, report.print_encoded, sys.stdout, as_json)

@@ -28,13 +28,14 @@ _RANGES = {0: "range not stated", 1: "limited range", 2: "full range"}
 def info(
     source: Annotated[str, typer.Argument(metavar="FILE", help="A video, or a folder or pattern of images.")],
     scan: Annotated[bool, typer.Option(help="Decode all of it, to find cuts, duplicates and damage.")] = True,
+    stream: o.Stream = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Show a video's streams, exact rate, colour, cuts and duplicates, and what a conversion would cost."""
     from betwixt.pipeline.inspect import inspect_video
 
     with ProgressDisplay("frames", quiet=as_json or not sys.stderr.isatty()) as display:
-        findings = inspect_video(source, scan=scan, progress=functools.partial(display, "inspecting"))
+        findings = inspect_video(source, scan=scan, stream=stream, progress=functools.partial(display, "inspecting"))
     if as_json:
         print_json(findings.as_dict(), sys.stdout)
     else:

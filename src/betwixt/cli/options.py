@@ -67,6 +67,7 @@ SceneCuts = Annotated[str, _declared("scene_cuts")]
 Codec = Annotated[Text, _declared("codec")]
 Quality = Annotated[Text, _declared("quality")]
 PixelFormat = Annotated[Text, _declared("pixel_format")]
+Stream = Annotated[Number, _declared("stream", int)]
 Interlaced = Annotated[str, _declared("interlaced")]
 InputFps = Annotated[Text, _declared("input_fps")]
 Threads = Annotated[int, _declared("threads", int)]
@@ -113,6 +114,8 @@ def _command_line_type(declared: OptionSet, name: str) -> tuple[Any, Any]:
         return bool, False  # a flag, also where it turns something off
     if type_ is int:
         return int, default
+    if type_ == int | None:
+        return Number, default
     return (Text, None) if default is None else (str, str(default))
 
 

@@ -112,6 +112,7 @@ def encode_video(
     device: str = "auto",
     threads: int = 0,
     overwrite: bool = False,
+    stream: int | None = None,
     interlaced: str = "refuse",
     input_fps: str | float | Fraction | None = None,
     measure: bool = False,
@@ -145,6 +146,7 @@ def encode_video(
         device: Where the model runs.
         threads: The number of threads; 0 for one for each core.
         overwrite: Replace an existing output.
+        stream: The number of the video stream to encode; None for the default one. The others are copied.
         interlaced: How to treat interlaced video: "refuse", "deinterlace" or "ignore".
         input_fps: The rate of a folder of images; 25 if not given.
         measure: Measure the B frames even if there is no floor.
@@ -170,7 +172,7 @@ def encode_video(
     encoding = _Encoding(
         target=target,
         mode=mode,
-        source=ReopenableSource(source, rate, interlaced, threads),
+        source=ReopenableSource(source, rate, stream, interlaced, threads),
         base=BaseStreamEncoder(base_codec, chosen_preset, base_quality, order, keep, intra, pixel_format, threads),
         b_frames=maker,
         weights_hash=weights_hash,

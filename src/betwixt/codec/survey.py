@@ -27,13 +27,18 @@ class ReopenableSource:
 
     location: str | Path
     input_fps: Fraction | None
+    stream: int | None
     interlaced: str
     threads: int
 
     def open(self) -> VideoSource:
         """Open the source at its beginning."""
         return open_source(
-            self.location, input_fps=self.input_fps, interlaced=self.interlaced, threads=min(self.threads, 16)
+            self.location,
+            input_fps=self.input_fps,
+            stream=self.stream,
+            interlaced=self.interlaced,
+            threads=min(self.threads, 16),
         )
 
 

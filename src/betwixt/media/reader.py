@@ -325,10 +325,9 @@ class Reader:
         joins = self._demuxer.clock.joins
         if not joins:
             return self._notes
-        times = f"{len(joins)} times, first" if len(joins) > 1 else "once,"
         return [
             *self._notes,
-            f"The clock of {self.name} begins anew or jumps {times} after {float(joins[0] - self._begin):.2f} s: the "
+            f"The clock of {self.name} begins anew or jumps, first after {float(joins[0] - self._begin):.2f} s: the "
             "recordings follow each other without a gap, each with its sound.",
         ]
 

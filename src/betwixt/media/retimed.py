@@ -39,6 +39,7 @@ class RetimedReader:
         rate: Frames per second; of interlaced video that becomes frames, the fields have twice this rate.
         start: Where to begin, in seconds of the new times.
         end: Where to stop, in seconds of the new times; None for the end.
+        stream: As for `Reader`.
         interlaced: As for `Reader`.
         threads: As for `Reader`.
 
@@ -58,10 +59,11 @@ class RetimedReader:
         *,
         start: Fraction | None = None,
         end: Fraction | None = None,
+        stream: int | None = None,
         interlaced: str = "refuse",
         threads: int = 0,
     ) -> None:
-        self.stated = reader = Reader(source, interlaced=interlaced, threads=threads)
+        self.stated = reader = Reader(source, stream=stream, interlaced=interlaced, threads=threads)
         info = reader.info
         fields = 2 if info.interlaced and interlaced == "deinterlace" else 1
         self._rate = rate * fields

@@ -25,6 +25,7 @@ def open_source(
     input_fps: Fraction | None = None,
     start: Fraction | None = None,
     end: Fraction | None = None,
+    stream: int | None = None,
     interlaced: str = "refuse",
     threads: int = 0,
     retime: bool = False,
@@ -37,15 +38,19 @@ def open_source(
         retime: Whether `input_fps` may be given for a video, whose frames then come at other times than its sound.
 
     Raises:
-        UsageError: if `input_fps` is given for a video without `retime`.
+        UsageError: if `input_fps` is given for a video without `retime`, or `stream` for images.
         InputError: if the source cannot be read.
     """
     if isinstance(source, (str, Path)):
         source = local_path(source)
     if isinstance(source, (str, Path)) and is_image_location(source):
+        if stream is not None:
+            raise UsageError("`stream` is for videos: images have no streams.")
         return ImageSource(source, input_fps or DEFAULT_IMAGE_RATE, start, end)
     if input_fps is not None and retime:
-        return RetimedReader(source, input_fps, start=start, end=end, interlaced=interlaced, threads=threads)
+        return RetimedReader(
+            source, input_fps, start=start, end=end, stream=stream, interlaced=interlaced, threads=threads
+        )
     if input_fps is not None:
         raise UsageError("`input_fps` is for folders and patterns of images: a video states its own rate.")
-    return Reader(source, start=start, end=end, interlaced=interlaced, threads=threads)
+    return Reader(source, start=start, end=end, stream=stream, interlaced=interlaced, threads=threads)

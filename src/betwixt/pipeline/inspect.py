@@ -91,19 +91,24 @@ def _hdr_as_dict(hdr: HDR) -> dict[str, Any]:
 
 
 def inspect_video(
-    source: str | Path, *, scan: bool = True, progress: Callable[[int, int | None], None] | None = None
+    source: str | Path,
+    *,
+    scan: bool = True,
+    stream: int | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
 ) -> Findings:
     """Inspect a video.
 
     Args:
         source: A video, or a folder or pattern of images.
         scan: Whether to decode all of it, to find cuts, duplicates, damage and the true spacing of frames.
+        stream: The number of the video stream; None for the default one.
         progress: Called with the number of frames decoded and the number expected, None if that is unknown.
 
     Raises:
         InputError: if it cannot be read.
     """
-    reader = open_source(source, interlaced="ignore")
+    reader = open_source(source, stream=stream, interlaced="ignore")
     try:
         if scan:
             return _scan(reader, progress)

@@ -129,6 +129,7 @@ class Job:
             input_fps=self._input_fps,
             start=self._start,
             end=self._end,
+            stream=values["stream"],
             interlaced=values["interlaced"],
             threads=min(self.threads, 16),
             retime=True,

@@ -103,6 +103,12 @@ class ConversionOptions(TypedDict, total=False):
             choices=("auto", "on", "off"),
         ),
     ]
+    stream: Annotated[
+        int | None,
+        Option(
+            None, "The video stream to convert, by its number in betwixt info; the others are copied.", "input", "N"
+        ),
+    ]
     interlaced: Annotated[
         str,
         Option("refuse", "What to do with interlaced video.", "input", choices=("refuse", "deinterlace", "ignore")),
