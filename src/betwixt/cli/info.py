@@ -61,6 +61,10 @@ def _show(findings: Findings) -> None:
     if v.hdr is not None:
         light = "" if v.hdr.content_light is None else ", MaxCLL {}, MaxFALL {}".format(*v.hdr.content_light)
         lines.append(f"  HDR       mastering metadata{light}")
+    if v.hdr10_plus:
+        lines.append("  HDR10+    metadata of single frames")
+    if v.dolby_vision is not None:
+        lines.append(f"  Dolby Vision of profile {v.dolby_vision}")
     if v.aspect is not None:
         lines.append(f"  pixels    {v.aspect} as wide as high")
     if v.rotation is not None:

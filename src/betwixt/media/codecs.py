@@ -216,8 +216,37 @@ def resolve_encoding(
         UsageError: if a codec, quality or pixel format does not exist or does not fit.
     """
     encoder = choose_encoder(codec, container, source)
+    if not carries_dolby_vision(encoder, container, source):
+        check_has_base_layer(source)
     chosen = pixel_format_for(encoder, pixel_format, source.pixel_format, source.width, source.height, container)
     return Encoding(encoder, chosen, options_for(encoder, quality, source, chosen, threads))
+
+
+# -- dynamic HDR metadata
+
+
+def carries_hdr10_plus(encoder: Encoder) -> bool:
+    """Whether the HDR10+ metadata of frames is written beside what an encoder makes (`media.dynamic_hdr`)."""
+    return encoder.name == "libx265"
+
+
+def carries_dolby_vision(encoder: Encoder, container: str, source: VideoInfo) -> bool:
+    """Whether a source's Dolby Vision metadata is written: of one layer, as HEVC, in a container that states it."""
+    stated = source.dolby_vision == 8 or (source.dolby_vision == 5 and source.container != "hevc")
+    return stated and encoder.name == "libx265" and container in ("mp4", "matroska")
+
+
+def check_has_base_layer(source: VideoInfo) -> None:
+    """Refuse Dolby Vision whose frames have wrong colours without its metadata.
+
+    Raises:
+        UsageError: for profile 5.
+    """
+    if source.dolby_vision == 5:
+        raise UsageError(
+            f"{source.name} is Dolby Vision of profile 5, whose colours are wrong without its metadata: write HEVC to "
+            ".mp4 or .mkv, which keeps them, or convert it to another profile first."
+        )
 
 
 # -- pixel formats

@@ -12,7 +12,7 @@ import os
 import select
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import av
 import av.container
@@ -89,14 +89,6 @@ def open_container(source: str | Path | IO[bytes] | InterruptiblePipe, name: str
         raise InputError(f"{name} {text}.") from None
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror or error}.") from None
-
-
-def choose_decoder(stream: Any) -> Any:
-    """The decoder for a video stream of an open container: the usual one, or one that keeps VP8's and VP9's alpha."""
-    context = stream.codec_context
-    transparent = any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items())
-    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(context.name)
-    return av.CodecContext.create(name, "r") if transparent and name else context
 
 
 def is_raw(container: av.container.InputContainer) -> bool:

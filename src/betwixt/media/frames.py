@@ -14,6 +14,7 @@ each frame, converts other formats (palettes, bit streams, packed 4:2:2) without
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -116,14 +117,15 @@ def planes(frame: av.VideoFrame) -> list[Plane]:
 
 
 def frame_from_planes(parts: Sequence[Plane], like: av.VideoFrame) -> av.VideoFrame:
-    """Make a frame of the given planes, with the format, size and colour description of `like`."""
+    """Make a frame of the given planes, with the format, size, colour description and metadata of `like`."""
     return copy_description(like, fill_planes(av.VideoFrame(like.width, like.height, like.format.name), parts))
 
 
 def copy_description(source: av.VideoFrame, target: av.VideoFrame) -> av.VideoFrame:
-    """Give a frame the colour description of another one; return it."""
+    """Give a frame the colour description of another one, and its dynamic HDR metadata; return it."""
     target.colorspace, target.color_range = source.colorspace, source.color_range
     target.color_primaries, target.color_trc = source.color_primaries, source.color_trc
+    target.opaque = copy.copy(source.opaque)  # PyAV forgets an object that two frames have when one of them goes
     return target
 
 

@@ -15,6 +15,7 @@ from fractions import Fraction
 import av
 from av.video.reformatter import Interpolation
 
+from betwixt.media.codecs import check_has_base_layer
 from betwixt.media.orientation import (
     UPRIGHT,
     is_sideways,
@@ -69,6 +70,8 @@ class Presentation:
         self.notes: list[str] = []
         self.lost: list[str] = []
         self.info = source
+        if not video or not keeps_hdr:
+            check_has_base_layer(source)
         self._tone_mapper: ToneMapper | None = None
         self._orientation = UPRIGHT
         self._size: tuple[int, int] | None = None
@@ -86,7 +89,7 @@ class Presentation:
             f"HDR ({name}, up to {self._tone_mapper.peak:.0f} cd/m2) is mapped to SDR (BT.709): "
             '`tone_map="off"` writes the code values of HDR.'
         )
-        self.info = replace(self.info, colour=self._tone_mapper.colour, hdr=None)
+        self.info = replace(self.info, colour=self._tone_mapper.colour, hdr=None, hdr10_plus=False, dolby_vision=None)
 
     def _turn(self) -> None:
         info, orientation = self.info, orientation_of(self.info.rotation)

@@ -59,6 +59,8 @@ class VideoInfo:
     frames: int | None  # as stated, or computed from duration and rate; None if unknown
     colour: Colour
     hdr: HDR | None = None
+    hdr10_plus: bool = False  # whether the first frame carries HDR10+ metadata
+    dolby_vision: int | None = None  # the Dolby Vision profile of the first frame's metadata, or None
     rotation: tuple[int, ...] | None = None  # the display matrix as nine integers; None if the video is upright
     aspect: Fraction | None = None  # the sample aspect ratio; None for square samples or if unknown
     interlaced: bool = False  # whether the first frames are interlaced
@@ -118,10 +120,29 @@ def rotation_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
     return None
 
 
-def dynamic_hdr(frame: av.VideoFrame) -> str | None:
-    """The name of the frame's dynamic HDR metadata (HDR10+, Dolby Vision), which new frames cannot have, or None."""
-    names = {"DYNAMIC_HDR_PLUS": "HDR10+", "DOVI_METADATA": "Dolby Vision", "DOVI_RPU_BUFFER": "Dolby Vision"}
-    return next((names[data.type.name] for data in _side_data(frame) if data.type.name in names), None)
+def has_hdr10_plus(frame: av.VideoFrame) -> bool:
+    """Whether a decoded frame carries HDR10+ metadata."""
+    return any(data.type == SideDataType.DYNAMIC_HDR_PLUS for data in _side_data(frame))
+
+
+def dolby_vision_profile(frame: av.VideoFrame) -> int | None:
+    """The Dolby Vision profile that a decoded frame's metadata is of, or None.
+
+    As FFmpeg guesses it: 5 (no base layer that others can show), 7 or 4 (two layers), 8 (one layer, HDR10 or HLG).
+    """
+    for data in _side_data(frame):
+        raw = bytes(data)
+        if data.type == SideDataType.DOVI_METADATA and len(raw) >= 8:
+            # AVDOVIMetadata begins with the offset of its AVDOVIRpuDataHeader.
+            start = struct.unpack_from("N", raw)[0]
+            if start + 17 > len(raw):
+                return None
+            header = raw[start : start + 17]
+            profile, full_range, depth, enhanced, no_residual = (header[i] for i in (4, 10, 13, 15, 16))
+            if profile == 0:
+                return 5 if full_range else None
+            return 8 if not enhanced or no_residual else 7 if depth == 12 else 4
+    return None
 
 
 def _side_data(frame: av.VideoFrame) -> list[Any]:

@@ -37,11 +37,19 @@ from betwixt.errors import InputError
 from betwixt.files import error_text
 from betwixt.media.clock import Join
 from betwixt.media.colour import chroma_location, colour_of
-from betwixt.media.container import choose_decoder, is_raw
+from betwixt.media.container import is_raw
+from betwixt.media.decoder import Decoder
 from betwixt.media.demuxer import Demuxer
 from betwixt.media.frames import to_supported_format
 from betwixt.media.interlacing import Deinterlacer, states_interlaced
-from betwixt.media.probe import VideoInfo, describe_stream, dynamic_hdr, hdr_of, rotation_matrix
+from betwixt.media.probe import (
+    VideoInfo,
+    describe_stream,
+    dolby_vision_profile,
+    has_hdr10_plus,
+    hdr_of,
+    rotation_matrix,
+)
 from betwixt.media.timeline import Grid, Spreader, find_grid
 
 _PEEK_PACKETS = 240
@@ -151,10 +159,7 @@ class Reader:
     # -- opening
 
     def _open_decoder(self) -> None:
-        self._decoder = choose_decoder(self.stream)
-        self._decoder.thread_type = "AUTO"
-        if self._threads:
-            self._decoder.thread_count = self._threads
+        self._decoder = Decoder(self.stream, self._threads)
         self._packets = self._demuxer.packets()
 
     def _peek(self) -> list[Fraction]:
@@ -242,7 +247,7 @@ class Reader:
         self, peeked: list[av.Packet[Any] | Join], packets: Iterator[av.Packet[Any] | Join]
     ) -> Frame | None:
         """Begin to read packets; return the first frame. What comes before it is kept for `__iter__`."""
-        self._decoder.flush_buffers()
+        self._decoder.flush()
         self._first_items = []
         self._splits = False
         self._items = self._number(self._place(self._unify(self._decode(peeked, packets))))
@@ -262,8 +267,6 @@ class Reader:
             if times:
                 duration -= max(Fraction(0), times[0] - self._container_start())
         aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-        if lost := dynamic_hdr(frame):
-            self._notes.append(f"{lost} metadata describes single frames and is left out; the base layer stays.")
         return VideoInfo(
             name=self.name,
             container=container.format.name,
@@ -278,6 +281,8 @@ class Reader:
             frames=stream.frames or (round(duration * self._rate) if duration else None),
             colour=colour_of(frame, chroma_location(frame)),
             hdr=hdr_of(frame),
+            hdr10_plus=has_hdr10_plus(frame),
+            dolby_vision=dolby_vision_profile(frame),
             rotation=rotation_matrix(frame),
             aspect=aspect if aspect and aspect != 1 else None,
             interlaced=self._is_interlaced,
@@ -380,7 +385,7 @@ class Reader:
             if isinstance(packet, Join):
                 with contextlib.suppress(av.error.FFmpegError):
                     yield from self._decoder.decode(None)
-                self._decoder.flush_buffers()
+                self._decoder.flush()
                 continue
             base = packet.time_base
             time = None if packet.pts is None or base is None else packet.pts * base

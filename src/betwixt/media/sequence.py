@@ -98,6 +98,9 @@ class _Sink:
     def __init__(self, source: VideoInfo, presentation: Presentation) -> None:
         self._presentation = presentation
         self.lost = [*presentation.lost, *(str(s) for s in source.streams if s.kind in ("audio", "subtitle"))]
+        shown = presentation.info
+        if shown.colour.hdr and (shown.hdr10_plus or shown.dolby_vision):
+            self.lost.append("the metadata of HDR10+ or Dolby Vision")
         self.notes = list(presentation.notes)
         self.resumed_frames = 0
 

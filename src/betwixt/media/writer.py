@@ -25,6 +25,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +33,7 @@ from typing import IO, Any
 import av
 import av.container
 import av.error
+from av.bitstream import BitStreamFilterContext
 from av.video.frame import PictureType
 from av.video.reformatter import Interpolation
 
@@ -40,7 +42,8 @@ from betwixt.files import WorkingFile, file_url
 from betwixt.media import codecs, matroska
 from betwixt.media.colour import FULL, LIMITED, UNSPECIFIED, Colour, usual_matrix
 from betwixt.media.container import named_causes, write_errors
-from betwixt.media.frames import fill_planes, has_alpha, is_rgb, planes
+from betwixt.media.dynamic_hdr import FrameMetadata, write_metadata
+from betwixt.media.frames import copy_description, fill_planes, has_alpha, is_rgb, planes
 from betwixt.media.journal import Journal, discard_journal
 from betwixt.media.presentation import video_presentation
 from betwixt.media.probe import VideoInfo
@@ -143,6 +146,11 @@ class VideoWriter:
             self.notes.append(f"The frames are converted for {name}: {conversion} ({self.pixel_format}).")
         if codecs.is_transparent(source) and not has_alpha(self.pixel_format):
             self.lost.append("the transparency")
+        if source.hdr10_plus and not codecs.carries_hdr10_plus(self.encoder):
+            self.lost.append("the HDR10+ metadata")
+        elif source.hdr10_plus:
+            self.notes.append("New frames repeat the HDR10+ metadata of the frame before them.")
+        self._configures_dolby_vision = False  # whether the container will state Dolby Vision
         for key, value in (options or {}).items():
             appends = key.endswith("-params") and key in settings
             settings[key] = f"{settings[key]}:{value}" if appends else value
@@ -179,6 +187,8 @@ class VideoWriter:
         options = {}
         if self.container == "yuv4mpegpipe":
             options["strict"] = "-1"  # more than 8 bits
+        if self.container == "mp4" and self._source.dolby_vision:
+            options["strict"] = "unofficial"  # the box of the Dolby Vision configuration
         if self.container in ("mp4", "mov") and any(key.startswith("com.apple") for key in self._source.metadata):
             options["movflags"] = "use_metadata_tags"
         self._muxer_options = options
@@ -202,7 +212,22 @@ class VideoWriter:
             raise UsageError(
                 f"{self.encoder.name} video does not fit into {self.container}: choose another `codec` or suffix."
             ) from None
-        context = stream.codec_context
+        self._describe(stream)
+        if source.hdr is not None and self.encoder.name not in codecs.HDR_OPTIONS:
+            self.lost.append("the HDR mastering metadata")
+        # In the container's time base both the ticks and the start are integers.
+        self._time_base = self._tick
+        if self._start:
+            common = math.lcm(self._tick.denominator, self._start.denominator)
+            if common > MAX_TERM:  # then the start is rounded
+                common = self._tick.denominator * max(1, 1_000_000 // self._tick.denominator)
+            self._time_base = Fraction(1, common)
+            stream.time_base = self._time_base
+        return stream
+
+    def _describe(self, stream: Any) -> None:
+        """Set the properties of the encoded video."""
+        source, context = self._source, stream.codec_context
         context.width, context.height = source.width, source.height
         context.pix_fmt = self.pixel_format
         context.time_base = self._tick
@@ -215,17 +240,21 @@ class VideoWriter:
             context.codec_tag = "hvc1"  # the tag that Apple's players require
         if source.rotation is not None:
             stream.set_display_matrix(source.rotation)
-        if source.hdr is not None and self.encoder.name not in codecs.HDR_OPTIONS:
-            self.lost.append("the HDR mastering metadata")
-        # In the container's time base both the ticks and the start are integers.
-        self._time_base = self._tick
-        if self._start:
-            common = math.lcm(self._tick.denominator, self._start.denominator)
-            if common > MAX_TERM:  # then the start is rounded
-                common = self._tick.denominator * max(1, 1_000_000 // self._tick.denominator)
-            self._time_base = Fraction(1, common)
-            stream.time_base = self._time_base
-        return stream
+        if self.encoder.name == "libx265" and (source.hdr10_plus or source.dolby_vision):
+            context.copy_opaque = True  # the metadata of a frame comes back with its packet
+
+    def _configure_dolby_vision(self, video: Any) -> None:
+        """Let the container state the Dolby Vision configuration of a video stream whose metadata is carried over."""
+        # PyAV sets no such side data itself, but a filter hands on all parameters of a stream. The others are set anew.
+        # "dovi_rpu" makes a configuration of profile 8 where the source, a raw stream, states none.
+        name = "dovi_rpu" if self._source.dolby_vision == 8 else "null"
+        BitStreamFilterContext(name, video, self._stream)
+        context = self._stream.codec_context
+        context.extradata, context.bit_rate, context.codec_tag = None, 0, "\0\0\0\0"
+        self._describe(self._stream)
+        if self._source.dolby_vision == 5 and self.container == "mp4":
+            context.codec_tag = "dvh1"  # its base layer is not HEVC that any player can show
+        self._configures_dolby_vision = True
 
     def copy_streams(self, reader: Reader, time_map: TimeMap, audio: str = "copy", without: Sequence[str] = ()) -> None:
         """Carry over all of an input but its video stream, of which only the tags are copied; then call `begin`.
@@ -240,6 +269,8 @@ class VideoWriter:
             OutputError: if the file's header cannot be written.
         """
         with self._write_errors():
+            if codecs.carries_dolby_vision(self.encoder, self.container, self._source):
+                self._configure_dolby_vision(reader.stream)
             self._copier = StreamCopier(
                 self._out, self._stream, time_map, self._rate, self._muxer_options, self.lost, self.notes
             )
@@ -255,6 +286,11 @@ class VideoWriter:
         if self._begun:
             return
         self._begun = True
+        if self._configures_dolby_vision:
+            self.notes.append("New frames repeat the Dolby Vision metadata of the frame before them.")
+        elif self._source.dolby_vision is not None:
+            codecs.check_has_base_layer(self._source)
+            self.lost.append(f"the Dolby Vision metadata (profile {self._source.dolby_vision})")
         for key in [key for key in self._stream.metadata if key.lower() == "alpha_mode"]:
             del self._stream.metadata[key]  # the muxer says it of what is written
         if self._source.aspect is not None and self.container in ("matroska", "webm"):
@@ -392,7 +428,8 @@ class VideoWriter:
             result = frame
         elif name == self.pixel_format.replace("yuv", "yuvj", 1):
             # The same samples; the colour range says that they are full range, not the format.
-            result = fill_planes(av.VideoFrame(frame.width, frame.height, self.pixel_format), planes(frame))
+            result = av.VideoFrame(frame.width, frame.height, self.pixel_format)
+            copy_description(frame, fill_planes(result, planes(frame)))
         elif self._converts_rgb:
             result = frame.reformat(
                 format=self.pixel_format,
@@ -412,7 +449,7 @@ class VideoWriter:
 
     def _mux_encoded(self, packets: Iterable[Any]) -> None:
         """Write packets of the encoder, and keep them in the journal."""
-        for packet in packets:
+        for packet in map(self._with_metadata, packets):
             if self._journal is not None:
                 if packet.dts is not None:
                     # An encoder that starts in the middle of a resumed file may begin before the last kept packet.
@@ -424,6 +461,19 @@ class VideoWriter:
                     bytes(packet), number, packet.dts, packet.duration or 0, bool(packet.is_keyframe)
                 )
             self._mux_video(packet)
+
+    def _with_metadata(self, packet: Any) -> Any:
+        """A packet of the encoder with the dynamic HDR metadata of its frame."""
+        metadata = packet.opaque
+        if not isinstance(metadata, FrameMetadata):
+            return packet
+        if not self._configures_dolby_vision:
+            metadata = replace(metadata, rpu=None)
+        result: Any = av.Packet(write_metadata(bytes(packet), metadata))
+        result.pts, result.dts, result.duration = packet.pts, packet.dts, packet.duration
+        result.is_keyframe, result.time_base = packet.is_keyframe, packet.time_base
+        result.stream = self._stream
+        return result
 
     def _mux_video(self, packet: Any) -> None:
         """Write a video packet whose times are in ticks."""

@@ -69,6 +69,8 @@ class Findings:
             "sample_aspect_ratio": None if info.aspect is None else str(info.aspect),
             "colour": asdict(info.colour),
             "hdr": None if info.hdr is None else _hdr_as_dict(info.hdr),
+            "hdr10_plus": info.hdr10_plus,
+            "dolby_vision": info.dolby_vision,
             "streams": [asdict(s) for s in info.streams],
             "shortest_interval": None if self.shortest is None else float(self.shortest),
             "longest_interval": None if self.longest is None else float(self.longest),

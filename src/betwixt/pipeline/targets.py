@@ -17,9 +17,9 @@ from betwixt.errors import UsageError
 from betwixt.files import check_output
 from betwixt.media import codecs
 from betwixt.media.gif import MAX_RATE as MAX_GIF_RATE
-from betwixt.media.images.paths import image_folder, is_image_location
+from betwixt.media.images.paths import image_folder, image_suffix, is_image_location
 from betwixt.media.journal import Journal, journal_path
-from betwixt.media.presentation import video_presentation
+from betwixt.media.presentation import gif_presentation, image_presentation, video_presentation
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import StreamPacket
 from betwixt.media.sequence import GifSink, ImageSink
@@ -135,6 +135,7 @@ class GifTarget(Target):
             raise UsageError("A GIF has no `codec`, `quality` or `pixel_format`: leave them out.")
 
     def encoding(self, info: VideoInfo) -> tuple[str, str]:
+        gif_presentation(info, self._options["tone_map"])
         return "gif", "pal8"
 
     def open(self, info: VideoInfo, rate: Fraction, start: Fraction, journal: Journal | None) -> Sink:
@@ -150,7 +151,8 @@ class ImageTarget(Target):
             raise UsageError("Images have no `codec`: the suffix says how they are written.")
 
     def encoding(self, info: VideoInfo) -> tuple[str, str]:
-        return "images", info.pixel_format
+        shown = image_presentation(image_suffix(self.name), info, self._options["tone_map"]).info
+        return "images", shown.pixel_format
 
     def open(self, info: VideoInfo, rate: Fraction, start: Fraction, journal: Journal | None) -> Sink:
         o = self._options

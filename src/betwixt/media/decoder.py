@@ -1,0 +1,54 @@
+"""The decoder of a video stream: FFmpeg's usual one, with what that one leaves out.
+
+- The alpha of VP8 and VP9 in WebM, which only libvpx's decoders return.
+- The dynamic HDR metadata of HEVC in the form in which an encoder can write it: as the frame's `opaque`, a
+  `dynamic_hdr.FrameMetadata`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import av
+
+from betwixt.media.dynamic_hdr import length_size_of, read_metadata
+
+_KEEPING_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+
+class Decoder:
+    """Decodes the packets of a video stream.
+
+    Args:
+        stream: The stream of an open container.
+        threads: Its threads; 0 lets it choose.
+    """
+
+    def __init__(self, stream: Any, threads: int) -> None:
+        self._context: Any = _choose(stream)
+        self._context.thread_type = "AUTO"
+        if threads:
+            self._context.thread_count = threads
+        self._is_hevc = stream.codec_context.name == "hevc"
+        if self._is_hevc:
+            self._length_size = length_size_of(stream.codec_context.extradata)
+            self._context.copy_opaque = True
+
+    def decode(self, packet: av.Packet[Any] | None) -> list[av.VideoFrame]:
+        """Decode a packet; None, or the empty one at the end, returns the last frames."""
+        if self._is_hevc and packet is not None and packet.size:
+            packet.opaque = read_metadata(bytes(packet), self._length_size)
+        frames: list[av.VideoFrame] = self._context.decode(packet)
+        return frames
+
+    def flush(self) -> None:
+        """Forget what has been decoded, before a packet from another place."""
+        self._context.flush_buffers()
+
+
+def _choose(stream: Any) -> Any:
+    context = stream.codec_context
+    transparent = any(key.lower() == "alpha_mode" and value == "1" for key, value in stream.metadata.items())
+    if transparent and context.name in _KEEPING_ALPHA:
+        return av.CodecContext.create(_KEEPING_ALPHA[context.name], "r")
+    return context
