@@ -124,7 +124,10 @@ def survey(path: Path) -> dict[str, Any]:
             output = folder / name
             outcome = run(["interpolate", str(path), str(output), "--model", "dis", "--overwrite", *arguments], LIMIT)
             where = " ".join([name, *arguments])
-            findings += list(judge(outcome, decodes, where))
+            judged = list(judge(outcome, decodes, where))
+            if "--start" in arguments and any(kind == "damaged" for kind, _ in findings):
+                judged = [("damaged" if kind == "unsure" else kind, text) for kind, text in judged]
+            findings += judged
             if info.code == outcome.code == 2:
                 break  # refused by both: the others would only say so again
             if outcome.code in (0, 3) and output.exists() and source is not None:
