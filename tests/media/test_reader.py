@@ -4,16 +4,17 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.filter
 import numpy as np
 import pytest
 
 import betwixt
 from betwixt.cli.main import run
-from betwixt.errors import UsageError
+from betwixt.errors import InputError, UsageError
 from betwixt.media import reader as reader_module
 from betwixt.media.frames import planes
 from betwixt.media.reader import Frame, Reader, StreamPacket
-from clips import frames_equal, join_streams, make_clip, read_frames
+from clips import frames_equal, join_streams, make_clip, paint, read_frames
 
 CODECS = {
     "avi": "mpeg4", "ts": "libx264", "mpg": "mpeg2video", "mkv": "libx264", "mp4": "libx264", "nut": "mpeg4",
@@ -195,8 +196,6 @@ def test_of_several_video_streams_the_default_one_is_converted_or_the_chosen_one
         assert all(frames_equal(a.video, b) for a, b in zip(frames, again, strict=True))
     with pytest.raises(UsageError, match=r"`stream=5` is not a video stream of .*; its video streams: 0, 1"):
         Reader(source, stream=5)
-    assert run(["info", str(source), "--no-scan", "--stream", "0"]) == 0
-    assert "96x64" in capsys.readouterr().out
     assert run(["interpolate", str(source), str(tmp_path / "x.mkv"), "--stream", "7", "--model", "dis"]) == 2
     assert "--stream 7 is not a video stream" in capsys.readouterr().err
 
@@ -205,3 +204,51 @@ def test_a_still_picture_is_not_the_video(tmp_path):
     still = make_clip(tmp_path / "still.mp4", frames=1, codec="libx264", size=(128, 96))
     video = make_clip(tmp_path / "video.mp4", frames=8, codec="libx264")
     assert _read(join_streams(tmp_path / "in.mp4", still, video))[0].info.width == 96
+
+
+def _interlaced(path, first, count):
+    """MPEG-2 of frames that are made of two fields, 20 ms apart; the first has number `first`."""
+    graph = av.filter.Graph()
+    feed = graph.add_buffer(width=96, height=64, format=av.VideoFormat("yuv420p"), time_base=Fraction(1, 25))
+    graph.link_nodes(feed, graph.add("setfield", "tff"), graph.add("buffersink")).configure()
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("mpeg2video", rate=25, options={"flags": "+ildct+ilme", "bf": "0", "g": "12"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for index in range(first, first + count):
+            frame, later = (paint(av.VideoFrame(96, 64, "yuv420p"), index + n) for n in (0, 0.5))
+            for plane, other in zip(planes(frame), planes(later), strict=True):
+                plane[1::2] = other[1::2]
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            graph.push(frame)
+            out.mux(stream.encode(graph.vpull()))
+        out.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture
+def partly_interlaced(tmp_path):
+    """Two seconds of progressive frames, then two of interlaced ones: MPEG-TS begins one frame later without sound."""
+    first = make_clip(tmp_path / "a.ts", frames=50, codec="mpeg2video", options={"bf": "0", "g": "12"})
+    return _join(tmp_path / "in.ts", first, _interlaced(tmp_path / "b.ts", 51, 50))
+
+
+def test_interlaced_parts_are_refused_before_anything_is_written(partly_interlaced):
+    with pytest.raises(InputError, match=r"is interlaced in parts, at about [2-3] s"):
+        Reader(partly_interlaced)
+    _, frames, _ = _read(partly_interlaced, end=Fraction("1.8"))
+    assert len(frames) == 46
+    notes = _read(partly_interlaced, interlaced="ignore")[0].notes
+    assert ["becomes interlaced at 2.00 s" in note for note in notes] == [True]
+
+
+def test_interlaced_parts_that_are_only_noticed_when_reached_end_the_conversion(partly_interlaced, tmp_path):
+    with pytest.raises(InputError, match=r"becomes interlaced at 2.00 s: pass `interlaced=\"deinterlace\"`"):
+        betwixt.interpolate_video(partly_interlaced, tmp_path / "out.mkv", start=1, model="dis", journal=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.ts", "b.ts", "in.ts"]
+
+
+def test_interlaced_parts_become_fields_between_progressive_frames(partly_interlaced):
+    reader, frames, _ = _read(partly_interlaced, interlaced="deinterlace")
+    times = [f.time - frames[0].time for f in frames]
+    assert times == [*(Fraction(n, 25) for n in range(50)), *(Fraction(n, 50) for n in range(100, 200))]
+    assert ["becomes interlaced" in note for note in reader.notes] == [True]

@@ -79,14 +79,15 @@ class Demuxer:
         self.first_packets: dict[int, list[av.Packet[Any]]] = {}
 
     @property
-    def is_file(self) -> bool:
-        """Whether the input can be opened again and read from anywhere."""
-        return isinstance(self._source, (str, Path)) and Path(self._source).is_file()
+    def path(self) -> Path | None:
+        """The file, which can be opened again and read from anywhere; None for a pipe."""
+        path = Path(self._source) if isinstance(self._source, (str, Path)) else None
+        return path if path is not None and path.is_file() else None
 
     @property
     def is_complete(self) -> bool:
         """Whether an AVI file is known to be as long as it states."""
-        return self.is_file and not riff_is_cut_off(Path(str(self._source)))
+        return self.path is not None and not riff_is_cut_off(self.path)
 
     def reopen(self) -> None:
         """Begin again at the beginning; packets read before are no longer valid."""

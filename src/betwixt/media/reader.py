@@ -42,6 +42,7 @@ from betwixt.media.decoder import Decoder
 from betwixt.media.demuxer import Demuxer
 from betwixt.media.frames import to_supported_format
 from betwixt.media.interlacing import Deinterlacer, states_interlaced
+from betwixt.media.prescan import find_interlaced, video_length
 from betwixt.media.probe import (
     VideoInfo,
     describe_stream,
@@ -144,8 +145,8 @@ class Reader:
             because = f" ({self.damage})" if self.damage else ""
             raise InputError(f"{self.name} has no frame that can be decoded{because}.")
         self.info = self._describe(first, times)
-        if self.info.interlaced and self._interlaced == "refuse":
-            raise self._refuse_interlaced("is interlaced")
+        if self._interlaced == "refuse":
+            self._look_for_interlacing()
         if self.info.interlaced and self._interlaced == "deinterlace":
             frames = None if self.info.frames is None else 2 * self.info.frames
             self.info = dataclasses.replace(self.info, rate=2 * self._rate, frames=frames)
@@ -223,7 +224,7 @@ class Reader:
         """
         demuxer, start = self._demuxer, self._begin + (self._start or 0)
         first = None
-        if not demuxer.is_file or self._unstamped or (times and start <= times[-1]):
+        if demuxer.path is None or self._unstamped or (times and start <= times[-1]):
             return self._read_first(self._peeked, self._packets)
         if demuxer.counts_frames:
             # The frame of each packet comes later by a delay that only the decoder knows.
@@ -260,7 +261,10 @@ class Reader:
     def _describe(self, first: Frame, times: list[Fraction]) -> VideoInfo:
         stream, container, frame = self.stream, self.container, first.video
         duration = None
-        if stream.duration and not is_raw(container):
+        path = self._demuxer.path
+        if self._demuxer.may_jump and path is not None:
+            duration = video_length(path, stream.index, stream.duration and stream.duration * self._tick)
+        elif stream.duration and not is_raw(container):
             duration = stream.duration * self._tick
         elif container.duration and not is_raw(container):
             duration = Fraction(container.duration, av.time_base)
@@ -295,6 +299,16 @@ class Reader:
         if "matroska" in self.container.format.name or self.container.start_time is None:
             return Fraction(0)
         return Fraction(self.container.start_time, av.time_base)
+
+    def _look_for_interlacing(self) -> None:
+        """Refuse interlaced video before anything is written, if it can be found so early."""
+        if self.info.interlaced:
+            raise self._refuse_interlaced("is interlaced")
+        path, length, whole = self._demuxer.path, self.info.duration, not self._start and self._end is None
+        if path is not None and length is not None and whole:
+            time = find_interlaced(path, self.stream.index, self._begin, length)
+            if time is not None:
+                raise self._refuse_interlaced(f"is interlaced in parts, at about {float(time):.0f} s for instance")
 
     def _refuse_interlaced(self, what: str) -> InputError:
         return InputError(
@@ -449,15 +463,22 @@ class Reader:
             if interlaced and deinterlacer is None and self._interlaced == "deinterlace":
                 deinterlacer = Deinterlacer(frame, self._tick, all_frames=stated)
                 self._splits = True
-            if interlaced and not self._is_interlaced and self._interlaced == "refuse":
-                when = "" if frame.pts is None else f" at {float(frame.pts * self._tick - self._begin):.2f} s"
-                raise self._refuse_interlaced(f"becomes interlaced{when}")
+            if interlaced and not self._is_interlaced:
+                self._notice_interlacing(frame)
             if deinterlacer is None:
                 yield frame
             else:
                 yield from deinterlacer.push(frame)
         if deinterlacer is not None:
             yield from deinterlacer.push(None)
+
+    def _notice_interlacing(self, frame: av.VideoFrame) -> None:
+        """Refuse or note an interlaced frame behind a progressive beginning."""
+        self._is_interlaced = True
+        when = "" if frame.pts is None else f" at {float(frame.pts * self._tick - self._begin):.2f} s"
+        if self._interlaced == "refuse":
+            raise self._refuse_interlaced(f"becomes interlaced{when}")
+        self._notes.append(f"The video becomes interlaced{when}.")
 
     def _place(
         self, items: Iterator[av.VideoFrame | StreamPacket]
