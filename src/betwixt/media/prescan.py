@@ -13,7 +13,7 @@ from pathlib import Path
 import av.error
 
 from betwixt.media.clock import Join
-from betwixt.media.container import choose_decoder
+from betwixt.media.decoder import Decoder
 from betwixt.media.demuxer import Demuxer
 
 _WHOLE_BYTES = 64 << 20
@@ -89,8 +89,7 @@ def find_interlaced(path: Path, number: int, begin: Fraction, length: Fraction) 
         stream, container = demuxer.stream, demuxer.container
         if stream.codec_context.name not in _INTERLACED_CODECS:
             return None
-        decoder = choose_decoder(stream)
-        decoder.thread_count = 1
+        decoder = Decoder(stream, threads=1)
         samples = min(_SAMPLES, int(length / _SAMPLE_DISTANCE))
         for sample in range(1, samples):
             time = length * sample / samples
@@ -99,7 +98,7 @@ def find_interlaced(path: Path, number: int, begin: Fraction, length: Fraction) 
                     container.seek(container.size * sample // samples, unsupported_byte_offset=True)
                 else:
                     container.seek(int((begin + time) / demuxer.tick), stream=stream)
-                decoder.flush_buffers()
+                decoder.flush()
                 for _, packet in zip(range(_SAMPLE_PACKETS), container.demux(stream), strict=False):
                     frames = decoder.decode(packet)
                     if frames and frames[0].interlaced_frame:
