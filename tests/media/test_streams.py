@@ -247,6 +247,12 @@ def test_data_about_chapters_and_timecodes_is_not_called_lost(tmp_path):
         assert (writer.lost, writer.notes) == ([], [])
 
 
+def test_many_lost_tags_are_named_in_one_word(tmp_path):
+    tags = {f"KEY_{number:02}": str(number) for number in range(20)}
+    source = make_clip(tmp_path / "in.mkv", frames=3, prepare=lambda out, stream: out.metadata.update(tags))
+    assert remux(source, tmp_path / "out.mp4").lost == ["20 tags (KEY_00, KEY_01, KEY_02 and others)"]
+
+
 # -- cover pictures
 
 
@@ -324,6 +330,8 @@ def test_all_sound_gets_into_all_containers(tmp_path, source, encoder, layout, r
     _, seconds, channels = heard(path)
     _, new_seconds, new_channels = heard(tmp_path / f"out.{container}")
     assert abs(new_seconds - seconds) < 0.1 + 1024 / rate  # encoders begin with a frame of silence
+    usual = {"ts": "is encoded as aac", "webm": "is encoded as opus"}.get(container, "")
+    assert all(usual in note for note in writer.notes)
     changed = any("with the channels" in note for note in writer.notes)
     assert new_channels >= channels or changed
 

@@ -30,6 +30,9 @@ from betwixt.media.timecode import shift_timecode
 from betwixt.media.timeline import TimeMap
 from betwixt.media.trial import Found, OutputDraft
 
+_MOST_TAGS = 12
+"""Of so many lost tags, each one is named."""
+
 
 class StreamCopier:
     """The streams of an output that come from its input.
@@ -116,11 +119,11 @@ class StreamCopier:
         guess = f"{name} does not say where its {stream.channels} channels belong: they are taken as {guessed}."
         guess_note = guess if guessed is not None and stream.channels > 2 else None
         if audio != "stretch":
-            yield Copied(stream, packets, self._clock(), is_mov)
-            if guessed is not None:
-                way = Copied(stream, packets, self._clock(), is_mov, guessed)
-                way.note = guess_note
-                yield way
+            placed = Copied(stream, packets, self._clock(), is_mov, guessed)
+            placed.note = guess_note
+            as_it_is = Copied(stream, packets, self._clock(), is_mov)
+            # One or two channels leave no doubt where they belong.
+            yield from (as_it_is, placed) if guess_note is not None else (placed, as_it_is)
         if guessed is not None:
             stream.codec_context.layout = guessed
         factor = self._map.scale if audio == "stretch" else Fraction(1)
@@ -154,7 +157,7 @@ class StreamCopier:
         self._draft.carriers = chosen
         kept = {way.source.index for way in chosen}
         self._lost += [_describe_lost(stream) for stream, _ in wishes if stream.index not in kept]
-        self._notes += [way.note for way in chosen if way.note is not None]
+        self._notes += dict.fromkeys(way.note for way in chosen if way.note is not None)
 
     def _holds(self, carriers: Sequence[Carrier]) -> bool:
         found = self._draft.read_back(carriers)
@@ -191,7 +194,11 @@ class StreamCopier:
         draft = self._draft
         if found is None:
             return
-        self._lost += [f"tag {key}" for key in missing_tags(draft.tags, found.tags)]
+        tags = missing_tags(draft.tags, found.tags)
+        if len(tags) > _MOST_TAGS:
+            self._lost.append(f"{len(tags)} tags ({', '.join(tags[:3])} and others)")
+        else:
+            self._lost += [f"tag {key}" for key in tags]
         described = [("the video", video, draft.video_tags, found.video)]
         described += [
             (way.name, way.source, stream_tags(way.source, self._container), stream)

@@ -24,6 +24,9 @@ from betwixt.media.carriers import Carrier, codec_of
 _STAND_INS = {"webm": "libvpx", "ogg": "libvpx", "mxf": "mpeg2video", "flv": "flv"}
 _USUAL_STAND_IN = "mpeg4"
 
+# Readers of containers, where FFmpeg names them otherwise: so small a file may not be recognized.
+_DEMUXERS = {"mp4": "mov", "3gp": "mov", "webm": "matroska"}
+
 _SIDE = 64
 """Width and height of the stand-in's frames, in pixels."""
 
@@ -107,7 +110,8 @@ class OutputDraft:
             with av.open(memory, "w", format=self.container, container_options=dict(self.options)) as output:
                 self._write(output, chosen, complete=carriers is None)
             memory.seek(0)
-            with av.open(memory, metadata_errors="replace") as back:
+            demuxer = _DEMUXERS.get(self.container, self.container)
+            with av.open(memory, format=demuxer, metadata_errors="replace") as back:
                 return _found(back, chosen)
         except (ValueError, RuntimeError, OverflowError, av.error.FFmpegError):
             return None
@@ -129,6 +133,8 @@ class OutputDraft:
         output.start_encoding()
         for number in range(3):
             frame = av.VideoFrame(_SIDE, _SIDE, "yuv420p")
+            for plane in frame.planes:
+                plane.update(bytes(plane.buffer_size))
             frame.pts, frame.time_base = number, 1 / rate
             output.mux(video.encode(frame))
         for carrier, stream in zip(carriers, streams, strict=True):
