@@ -119,7 +119,9 @@ class TIFF:
                 with contextlib.suppress(cv2.error):
                     if (pixels := read()) is not None:
                         return pixels
-        raise self._damaged()
+        raise InputError(
+            f"{self._path} cannot be read: it is damaged, or a kind of TIFF that is not supported; save it as PNG first."
+        )
 
     def _to_integers(self, pixels: Any) -> Any:
         if pixels.dtype in (np.uint8, np.uint16):
