@@ -9,10 +9,11 @@ import pytest
 
 import betwixt
 from betwixt.errors import UsageError
-from betwixt.media.codecs import choose_encoder, pixel_format_for
+from betwixt.media.codecs import choose_encoder
 from betwixt.media.colour import Colour
 from betwixt.media.images.convert import frame_to_image, image_to_frame
 from betwixt.media.images.writer import ImageWriter
+from betwixt.media.pixel_formats import pixel_format_for
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Reader
 from clips import read_frames
@@ -120,7 +121,7 @@ def test_what_cannot_hold_alpha_is_written_without_it_and_says_so(tmp_path, spri
 
 def test_libvpx_takes_alpha_in_420_and_in_webm_alone():
     vp9 = choose_encoder("vp9", "webm", PLAIN)
-    assert pixel_format_for(vp9, None, "yuva444p12le", 64, 48, "webm") == "yuva420p"
-    assert pixel_format_for(vp9, None, "yuva420p", 64, 48, "mp4") == "yuv420p"
+    assert pixel_format_for(vp9.name, None, "yuva444p12le", 64, 48, "webm") == "yuva420p"
+    assert pixel_format_for(vp9.name, None, "yuva420p", 64, 48, "mp4") == "yuv420p"
     with pytest.raises(UsageError, match="in mp4"):
-        pixel_format_for(vp9, "yuva420p", "yuv420p", 64, 48, "mp4")
+        pixel_format_for(vp9.name, "yuva420p", "yuv420p", 64, 48, "mp4")

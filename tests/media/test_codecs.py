@@ -11,8 +11,9 @@ import pytest
 
 import betwixt
 from betwixt.errors import UsageError
-from betwixt.media.codecs import choose_encoder, container_of, options_for, pixel_format_for
+from betwixt.media.codecs import choose_encoder, container_of, options_for
 from betwixt.media.colour import Colour
+from betwixt.media.pixel_formats import pixel_format_for
 from betwixt.media.probe import HDR, VideoInfo
 from clips import make_clip, read_frames
 
@@ -57,14 +58,14 @@ def test_the_usual_encoder_keeps_depth_and_hdr(container, change, name):
     ],
 )
 def test_the_nearest_pixel_format_is_chosen(codec, source, size, expected):
-    assert pixel_format_for(choose_encoder(codec, "matroska", PLAIN), None, source, *size) == expected
+    assert pixel_format_for(choose_encoder(codec, "matroska", PLAIN).name, None, source, *size) == expected
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc", "av1", "vp9", "ffv1", "prores", "mpeg4", "mjpeg", "utvideo"])
 @pytest.mark.parametrize("quality", [None, "lossless", "12"])
 def test_every_encoder_takes_its_options(codec, quality):
     encoder = choose_encoder(codec, "matroska", PLAIN)
-    name = pixel_format_for(encoder, None, "yuv420p", 64, 48)
+    name = pixel_format_for(encoder.name, None, "yuv420p", 64, 48)
     try:
         options = options_for(encoder, quality, PLAIN, name, 1)
     except UsageError:

@@ -9,9 +9,9 @@ import pytest
 
 import betwixt
 from betwixt.errors import UsageError
-from betwixt.media import writer as writer_module
-from betwixt.media.codecs import check_has_base_layer
+from betwixt.media.codecs import carries_dolby_vision, check_has_base_layer, choose_encoder
 from betwixt.media.dynamic_hdr import FrameMetadata, read_metadata, write_metadata
+from betwixt.media.frames import copy_description
 from betwixt.media.reader import Frame, Reader
 from betwixt.media.timeline import TimeMap
 from betwixt.media.writer import VideoWriter
@@ -176,9 +176,8 @@ def test_profile_5_is_refused_where_its_metadata_would_be_lost(tmp_path):
 def test_two_layers_are_not_taken_for_one(tmp_path):
     with Reader(make_clip(tmp_path / "in.mkv", frames=1)) as reader:
         check_has_base_layer(replace(reader.info, dolby_vision=7))
-        assert not writer_module.codecs.carries_dolby_vision(
-            writer_module.codecs.choose_encoder("hevc", "mp4", reader.info), "mp4", replace(reader.info, dolby_vision=7)
-        )
+        encoder = choose_encoder("hevc", "mp4", reader.info)
+        assert not carries_dolby_vision(encoder, "mp4", replace(reader.info, dolby_vision=7))
 
 
 def test_one_metadata_object_may_belong_to_many_frames(tmp_path):
@@ -186,6 +185,6 @@ def test_one_metadata_object_may_belong_to_many_frames(tmp_path):
     source = hdr_clip(tmp_path / "in.mkv", lambda number: shared, frames=12)
     with Reader(source) as reader:
         frames = [item.video for item in reader if isinstance(item, Frame)]
-    copies = [writer_module.copy_description(frames[0], av.VideoFrame(16, 16)) for _ in range(5)]
+    copies = [copy_description(frames[0], av.VideoFrame(16, 16)) for _ in range(5)]
     del frames, copies[:3]
     assert copies[0].opaque == copies[1].opaque == shared

@@ -204,6 +204,16 @@ def test_images_that_cannot_state_hdr_become_sdr(suffix, tone_map, mapped):
     assert any("mapped to SDR" in note for note in presentation.notes) is mapped
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "lost"),
+    [("a.mkv", "ffv1", False), ("a.mp4", None, False), ("a.avi", "utvideo", True), ("a.y4m", None, True)],
+)
+def test_an_output_that_cannot_state_hdr_says_so(tmp_path, name, codec, lost):
+    colour = {"color_primaries": 9, "color_trc": 18, "colorspace": 9, "color_range": 1}
+    source = make_clip(tmp_path / "in.mkv", frames=2, pixel_format="yuv420p10le", colour=colour)
+    assert ("that the video is HDR (HLG)" in convert(source, tmp_path / name, codec=codec).lost) is lost
+
+
 def test_hdr_clips_become_sdr_where_asked_for_and_in_gifs(tmp_path):
     colour = {"color_primaries": 9, "color_trc": 16, "colorspace": 9, "color_range": 1}
     source = make_clip(tmp_path / "in.mkv", frames=2, pixel_format="yuv420p10le", colour=colour)

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from betwixt.errors import UsageError
-from betwixt.media.codecs import choose_encoder, describe_conversion
+from betwixt.media.codecs import choose_encoder
 from betwixt.media.colour import FULL, Colour
 from betwixt.media.frames import is_rgb, planes
 from betwixt.media.images.convert import frame_to_image, image_to_frame
+from betwixt.media.pixel_formats import describe_conversion
 from betwixt.media.probe import VideoInfo
 from betwixt.media.writer import VideoWriter
 from clips import read_frames

@@ -1,7 +1,7 @@
 """Chooses the encoder of an output, its pixel format and its options.
 
     codec as the user names it, container, source ── choose_encoder ──► Encoder
-    Encoder, the source's pixel format ── pixel_format_for ──► the pixel format to encode
+    Encoder, the source's pixel format ── pixel_formats ──► the pixel format to encode
     Encoder, quality, HDR metadata ── options_for ──► FFmpeg options
 
 `resolve_encoding` does all three. `VideoWriter` calls it, and so do commands that check their options before they open
@@ -21,7 +21,8 @@ import av
 import av.error
 
 from betwixt.errors import UsageError
-from betwixt.media.frames import bit_depth, has_alpha, is_grey, is_rgb, subsampling
+from betwixt.media.frames import has_alpha, subsampling
+from betwixt.media.pixel_formats import pixel_format_for
 from betwixt.media.probe import HDR, VideoInfo
 
 
@@ -71,20 +72,6 @@ _SHORT_NAMES = {
     "av1": "libsvtav1", "svtav1": "libsvtav1", "vp9": "libvpx-vp9", "vp8": "libvpx", "prores": "prores_ks",
     "mpeg2": "mpeg2video", "raw": "rawvideo",
 }  # fmt: skip
-
-_Y4M_FORMATS = [
-    "gray", "yuv411p", "yuv420p", "yuv422p", "yuv444p", "gray10le", "yuv420p10le", "yuv422p10le", "yuv444p10le",
-    "gray12le", "yuv420p12le", "yuv422p12le", "yuv444p12le", "gray16le", "yuv420p16le", "yuv422p16le", "yuv444p16le",
-]  # fmt: skip
-
-# Encoders whose output is meant for players, which expect YUV, mostly 4:2:0.
-_FOR_PLAYERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "libvpx", "mpeg4", "mpeg2video")
-
-# Encoders that cannot code an odd width or height with subsampled chroma.
-_EVEN_CHROMA = ("libx26", "h264", "hevc", "utvideo", "huffyuv", "ffvhuff")
-
-_SUBSAMPLING_NAMES = {(1, 1): (4, 4), (2, 1): (2, 2), (2, 2): (2, 0), (4, 1): (1, 1), (1, 2): (4, 0), (4, 4): (1, 0)}
-"""The last two numbers of 4:4:4, 4:2:2 and so on, by luma samples per chroma sample in x and y."""
 
 _LOSSLESS_SOURCES = ("ffv1", "huffyuv", "utvideo", "rawvideo")
 
@@ -218,7 +205,7 @@ def resolve_encoding(
     encoder = choose_encoder(codec, container, source)
     if not carries_dolby_vision(encoder, container, source):
         check_has_base_layer(source)
-    chosen = pixel_format_for(encoder, pixel_format, source.pixel_format, source.width, source.height, container)
+    chosen = pixel_format_for(encoder.name, pixel_format, source.pixel_format, source.width, source.height, container)
     return Encoding(encoder, chosen, options_for(encoder, quality, source, chosen, threads))
 
 
@@ -247,103 +234,6 @@ def check_has_base_layer(source: VideoInfo) -> None:
             f"{source.name} is Dolby Vision of profile 5, whose colours are wrong without its metadata: write HEVC to "
             ".mp4 or .mkv, which keeps them, or convert it to another profile first."
         )
-
-
-# -- pixel formats
-
-
-def pixel_format_for(
-    encoder: Encoder, requested: str | None, source: str, width: int, height: int, container: str = "matroska"
-) -> str:
-    """Choose the pixel format to encode: the requested one, or the one nearest to the source's.
-
-    The nearest one has at least the source's bits and chroma resolution if the encoder takes such a format. H.264 and
-    HEVC cannot code an odd width or height (pixels) with subsampled chroma: there, chroma keeps its full resolution.
-
-    Raises:
-        UsageError: if the encoder does not take the requested format.
-    """
-    accepted = _accepted_formats(encoder, container)
-    if requested is not None:
-        try:
-            av.VideoFormat(requested, width, height)
-        except ValueError:
-            raise UsageError(f"There is no pixel format '{requested}': try yuv420p, yuv420p10le or yuv444p.") from None
-        if accepted and requested not in accepted:
-            raise UsageError(
-                f"{encoder.name} does not take the pixel format {requested} in {container}: it takes "
-                f"{', '.join(accepted)}."
-            )
-        return requested
-    if not accepted:
-        return source
-    even_only = encoder.name.startswith(_EVEN_CHROMA)
-    odd = (even_only and width % 2 == 1, even_only and height % 2 == 1)
-    keeps_rgb = not (is_rgb(source) and encoder.name in _FOR_PLAYERS)
-    if source in accepted and keeps_rgb and _chroma_fits(source, odd):
-        return source
-    usable = [name for name in accepted if _chroma_fits(name, odd)] or accepted
-    return min(usable, key=lambda name: _distance(source, name, encoder.name))
-
-
-def _accepted_formats(encoder: Encoder, container: str) -> list[str]:
-    """The pixel formats that an encoder takes and a container holds; empty if the encoder does not say."""
-    if encoder.name == "wrapped_avframe":
-        return _Y4M_FORMATS
-    names = [f.name for f in (av.Codec(encoder.name, "w").video_formats or [])]
-    alpha = [name for name in names if has_alpha(name)]
-    if encoder.name == "libx265":
-        alpha = []  # not every build encodes those that it lists
-    elif encoder.name.startswith("libvpx"):
-        # Alpha is a second stream beside the packets, which no other container holds; in 4:4:4 it is not encoded.
-        alpha = ["yuva420p"] if container in ("matroska", "webm") else []
-    return [name for name in names if not has_alpha(name)] + alpha
-
-
-def _chroma_fits(name: str, odd: tuple[bool, bool]) -> bool:
-    """Whether a format's chroma can be coded at a size whose width or height is odd."""
-    return not any(is_odd and step > 1 for is_odd, step in zip(odd, subsampling(name), strict=True))
-
-
-def _distance(source: str, target: str, encoder: str) -> tuple[int, ...]:
-    """How far `target` is from `source`: first counts what is lost, then what is added without need."""
-    depth, source_depth = bit_depth(target), bit_depth(source)
-    steps, wanted = subsampling(target), subsampling(source)
-    if is_rgb(source) and not is_rgb(target):
-        # Players expect 4:2:0; lossless and intermediate codecs keep chroma at full resolution.
-        wanted = (2, 2) if encoder in _FOR_PLAYERS else (1, 1)
-    grey = is_grey(source)
-    return (
-        int(is_grey(target) and not grey),
-        int(depth < source_depth),
-        int(has_alpha(source) and not has_alpha(target)),
-        int(steps > wanted and not grey),
-        int(is_rgb(target) if encoder in _FOR_PLAYERS else is_rgb(source) != is_rgb(target)),
-        int(grey and steps != (2, 2)),
-        int(steps != wanted),
-        abs(depth - source_depth),
-        int(has_alpha(target) and not has_alpha(source)),
-        int(target.startswith("yuvj") != source.startswith("yuvj")),
-        int(target.startswith(("nv", "p0"))),
-    )
-
-
-def describe_conversion(source: str, target: str) -> str | None:
-    """What converting frames from one pixel format to another changes, but for alpha: "RGB to YUV 4:4:4"; or None.
-
-    A change that loses nothing (more bits, more chroma samples, another order of the same samples) is left out.
-    """
-    changes = []
-    chroma = "4:{}:{}".format(*_SUBSAMPLING_NAMES.get(subsampling(target), ("?", "?")))
-    if is_rgb(source) != is_rgb(target) and not is_grey(source):
-        changes.append("YUV to RGB" if is_rgb(target) else f"RGB to YUV {chroma}")
-    elif is_grey(target) and not is_grey(source):
-        changes.append("colour to grey")
-    elif any(a > b for a, b in zip(subsampling(target), subsampling(source), strict=True)) and not is_grey(source):
-        changes.append(f"chroma to {chroma}")
-    if bit_depth(target) < bit_depth(source):
-        changes.append(f"{bit_depth(source)} to {bit_depth(target)} bit")
-    return " and ".join(changes) or None
 
 
 # -- options

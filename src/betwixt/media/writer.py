@@ -25,7 +25,6 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
@@ -33,28 +32,20 @@ from typing import IO, Any
 import av
 import av.container
 import av.error
-from av.bitstream import BitStreamFilterContext
 from av.video.frame import PictureType
-from av.video.reformatter import Interpolation
 
 from betwixt.errors import OutputError, UsageError
 from betwixt.files import WorkingFile, file_url
 from betwixt.media import codecs, matroska
-from betwixt.media.colour import FULL, LIMITED, UNSPECIFIED, Colour, usual_matrix
 from betwixt.media.container import named_causes, write_errors
-from betwixt.media.dynamic_hdr import FrameMetadata, write_metadata
-from betwixt.media.frames import copy_description, fill_planes, has_alpha, is_rgb, planes
+from betwixt.media.encoded_video import EncodedVideo, name_of_hdr
+from betwixt.media.frames import has_alpha
 from betwixt.media.journal import Journal, discard_journal
-from betwixt.media.presentation import video_presentation
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Reader, StreamPacket
 from betwixt.media.stream_copier import StreamCopier
 from betwixt.media.timeline import MAX_TERM, TimeMap
 from betwixt.media.y4m import Y4MFile
-
-_EXACT = int(Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
-
-_IDENTITY, _BT709, _BT601, _BT2020 = 0, 1, 6, 9  # H.273 codes of matrices
 
 _ASPECT_ERROR = Fraction(1, 100)
 """Relative error of a sample aspect ratio that a container stores in few bits and that nobody sees."""
@@ -116,10 +107,13 @@ class VideoWriter:
     ) -> None:
         self.path = target if isinstance(target, Path) else None
         self.container = "yuv4mpegpipe" if self.path is None else codecs.container_of(self.path)
-        self._presentation = video_presentation(self.container, source, tone_map)
-        self._source = source = self._presentation.info
-        self.lost = list(self._presentation.lost)
-        self.notes = list(self._presentation.notes)
+        self._video = EncodedVideo(
+            self.container, source, rate, codec=codec, quality=quality, pixel_format=pixel_format, threads=threads,
+            tone_map=tone_map,
+        )  # fmt: skip
+        self.encoder, self.pixel_format = self._video.encoder, self._video.pixel_format
+        self.lost, self.notes = self._video.lost, self._video.notes
+        self._source = source = self._video.source
         self._rate, self._start = rate, start
         self._tick = 1 / rate if tick is None else tick
         self._durations: dict[int, int] = {}  # by timestamp, in ticks; only those that differ from one frame
@@ -135,22 +129,7 @@ class VideoWriter:
         self._begun = self._committed = False
         self._open = False  # whether FFmpeg has the container open
 
-        self.encoder, self.pixel_format, settings = codecs.resolve_encoding(
-            codec, self.container, quality, pixel_format, source, threads
-        )
-        self._converts_rgb = is_rgb(source.pixel_format) and not is_rgb(self.pixel_format)
-        self._colour = self._output_colour()
-        conversion = codecs.describe_conversion(source.pixel_format, self.pixel_format)
-        if conversion is not None and pixel_format is None:
-            name = "y4m" if self.container == "yuv4mpegpipe" else self.encoder.name
-            self.notes.append(f"The frames are converted for {name}: {conversion} ({self.pixel_format}).")
-        if codecs.is_transparent(source) and not has_alpha(self.pixel_format):
-            self.lost.append("the transparency")
-        if source.hdr10_plus and not codecs.carries_hdr10_plus(self.encoder):
-            self.lost.append("the HDR10+ metadata")
-        elif source.hdr10_plus:
-            self.notes.append("New frames repeat the HDR10+ metadata of the frame before them.")
-        self._configures_dolby_vision = False  # whether the container will state Dolby Vision
+        settings = self._video.options
         for key, value in (options or {}).items():
             appends = key.endswith("-params") and key in settings
             settings[key] = f"{settings[key]}:{value}" if appends else value
@@ -164,24 +143,6 @@ class VideoWriter:
         except BaseException:
             self.abort()
             raise
-
-    def _output_colour(self) -> Colour:
-        """The colour description of the encoded frames: the source's, or that of HD video for RGB converted to YUV.
-
-        The matrix is RGB's where RGB is encoded, and only there: grey images and some H.264 state it without cause.
-        y4m states no matrix: RGB is converted by the one that players take for its size.
-        """
-        colour = self._source.colour
-        if not self._converts_rgb:
-            full = self._source.pixel_format.startswith("yuvj")
-            matrix = _IDENTITY if is_rgb(self.pixel_format) else colour.matrix or UNSPECIFIED
-            return Colour(colour.primaries, colour.transfer, matrix, FULL if full else colour.range)
-        primaries = colour.primaries if colour.primaries not in (0, UNSPECIFIED) else 1
-        transfer = colour.transfer if colour.transfer not in (0, UNSPECIFIED) else 1
-        matrix = _BT2020 if primaries == 9 else _BT709
-        if self.container == "yuv4mpegpipe":
-            matrix = usual_matrix(self._source.width, self._source.height)
-        return Colour(primaries, transfer, matrix, LIMITED)
 
     def _open_container(self, target: Path | IO[bytes]) -> av.container.OutputContainer:
         options = {}
@@ -203,7 +164,6 @@ class VideoWriter:
 
     def _add_video(self, options: dict[str, str]) -> Any:
         """Add the video stream to the container and describe it."""
-        source = self._source
         try:
             stream: Any = self._out.add_stream(self.encoder.name, rate=self._rate, options=options)
         except ValueError as error:
@@ -212,9 +172,7 @@ class VideoWriter:
             raise UsageError(
                 f"{self.encoder.name} video does not fit into {self.container}: choose another `codec` or suffix."
             ) from None
-        self._describe(stream)
-        if source.hdr is not None and self.encoder.name not in codecs.HDR_OPTIONS:
-            self.lost.append("the HDR mastering metadata")
+        self._video.describe(stream, self._tick)
         # In the container's time base both the ticks and the start are integers.
         self._time_base = self._tick
         if self._start:
@@ -224,37 +182,6 @@ class VideoWriter:
             self._time_base = Fraction(1, common)
             stream.time_base = self._time_base
         return stream
-
-    def _describe(self, stream: Any) -> None:
-        """Set the properties of the encoded video."""
-        source, context = self._source, stream.codec_context
-        context.width, context.height = source.width, source.height
-        context.pix_fmt = self.pixel_format
-        context.time_base = self._tick
-        context.framerate = self._rate
-        if source.aspect is not None:
-            context.sample_aspect_ratio = source.aspect
-        context.color_primaries, context.color_trc = self._colour.primaries, self._colour.transfer
-        context.colorspace, context.color_range = self._colour.matrix, self._colour.range
-        if self.encoder.name == "libx265" and self.container in ("mp4", "mov"):
-            context.codec_tag = "hvc1"  # the tag that Apple's players require
-        if source.rotation is not None:
-            stream.set_display_matrix(source.rotation)
-        if self.encoder.name == "libx265" and (source.hdr10_plus or source.dolby_vision):
-            context.copy_opaque = True  # the metadata of a frame comes back with its packet
-
-    def _configure_dolby_vision(self, video: Any) -> None:
-        """Let the container state the Dolby Vision configuration of a video stream whose metadata is carried over."""
-        # PyAV sets no such side data itself, but a filter hands on all parameters of a stream. The others are set anew.
-        # "dovi_rpu" makes a configuration of profile 8 where the source, a raw stream, states none.
-        name = "dovi_rpu" if self._source.dolby_vision == 8 else "null"
-        BitStreamFilterContext(name, video, self._stream)
-        context = self._stream.codec_context
-        context.extradata, context.bit_rate, context.codec_tag = None, 0, "\0\0\0\0"
-        self._describe(self._stream)
-        if self._source.dolby_vision == 5 and self.container == "mp4":
-            context.codec_tag = "dvh1"  # its base layer is not HEVC that any player can show
-        self._configures_dolby_vision = True
 
     def copy_streams(self, reader: Reader, time_map: TimeMap, audio: str = "copy", without: Sequence[str] = ()) -> None:
         """Carry over all of an input but its video stream, of which only the tags are copied; then call `begin`.
@@ -269,8 +196,7 @@ class VideoWriter:
             OutputError: if the file's header cannot be written.
         """
         with self._write_errors():
-            if codecs.carries_dolby_vision(self.encoder, self.container, self._source):
-                self._configure_dolby_vision(reader.stream)
+            self._video.describe_like(reader.stream, self._stream, self._tick)
             self._copier = StreamCopier(
                 self._out, self._stream, time_map, self._rate, self._muxer_options, self.lost, self.notes
             )
@@ -286,11 +212,7 @@ class VideoWriter:
         if self._begun:
             return
         self._begun = True
-        if self._configures_dolby_vision:
-            self.notes.append("New frames repeat the Dolby Vision metadata of the frame before them.")
-        elif self._source.dolby_vision is not None:
-            codecs.check_has_base_layer(self._source)
-            self.lost.append(f"the Dolby Vision metadata (profile {self._source.dolby_vision})")
+        self._video.begin()
         for key in [key for key in self._stream.metadata if key.lower() == "alpha_mode"]:
             del self._stream.metadata[key]  # the muxer says it of what is written
         if self._source.aspect is not None and self.container in ("matroska", "webm"):
@@ -325,7 +247,7 @@ class VideoWriter:
             OutputError: if it cannot be encoded or written.
         """
         self.begin()
-        frame = self.to_output_format(frame)
+        frame = self._video.convert(frame)
         at = index if self._timestamps is None else self._timestamps[index]
         frame.pts, frame.time_base = at, self._tick
         frame.pict_type = int(picture_type)
@@ -377,7 +299,7 @@ class VideoWriter:
                 self._open = False
                 if self._working is not None and self.path is not None:
                     self._working.file.flush()
-                    self._settle_aspect(self._working)
+                    self._settle_description(self._working)
                     if self._journal is not None:
                         os.fsync(self._working.file.fileno())  # only then may the journal be discarded
                     self._working.publish()
@@ -392,18 +314,21 @@ class VideoWriter:
             self.abort()
             raise
 
-    def _settle_aspect(self, written: WorkingFile) -> None:
-        """Write the sample aspect ratio where FFmpeg could not, or say that it is lost."""
-        source = self._source
-        if source.aspect is None or self.container == "yuv4mpegpipe":
+    def _settle_description(self, written: WorkingFile) -> None:
+        """Write the sample aspect ratio where FFmpeg could not; say if it is lost, or that the video is HDR."""
+        source, hdr = self._source, self._source.colour.hdr and self.container != "yuv4mpegpipe"
+        if source.aspect is None and not hdr:
             return
-        if self.container in ("matroska", "webm"):
+        if source.aspect is not None and self.container in ("matroska", "webm"):
             size = matroska.display_size(source.width, source.height, source.aspect)
             matroska.write_display_size(written.file, *size)
         with contextlib.suppress(av.error.FFmpegError), av.open(file_url(written.path)) as container:
-            aspect = container.streams.video[0].sample_aspect_ratio or Fraction(1)
-            if abs(aspect / source.aspect - 1) > _ASPECT_ERROR:
+            stream = container.streams.video[0]
+            stated = stream.sample_aspect_ratio or Fraction(1)
+            if source.aspect is not None and abs(stated / source.aspect - 1) > _ASPECT_ERROR:
                 self.lost.append(f"the pixel aspect ratio {source.aspect.numerator}:{source.aspect.denominator}")
+            if hdr and stream.codec_context.color_trc != source.colour.transfer:
+                self.lost.append(name_of_hdr(source))
 
     def abort(self) -> bool:
         """Remove the unfinished file, and return whether a journal is kept to resume from; no effect after `commit`."""
@@ -422,34 +347,11 @@ class VideoWriter:
 
     def to_output_format(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Convert a frame to what is encoded; a frame that is that already is returned as it is."""
-        frame = self._presentation.apply(frame)
-        name = frame.format.name
-        if name == self.pixel_format:
-            result = frame
-        elif name == self.pixel_format.replace("yuv", "yuvj", 1):
-            # The same samples; the colour range says that they are full range, not the format.
-            result = av.VideoFrame(frame.width, frame.height, self.pixel_format)
-            copy_description(frame, fill_planes(result, planes(frame)))
-        elif self._converts_rgb:
-            result = frame.reformat(
-                format=self.pixel_format,
-                src_color_range="JPEG",
-                dst_color_range="MPEG",
-                dst_colorspace={_BT2020: "BT2020", _BT601: "ITU601"}.get(self._colour.matrix, "ITU709"),
-                interpolation=_EXACT,
-            )
-        else:
-            coded = "JPEG" if self._colour.range == FULL else "MPEG"
-            result = frame.reformat(
-                format=self.pixel_format, src_color_range=coded, dst_color_range=coded, interpolation=_EXACT
-            )
-        result.color_primaries, result.color_trc = self._colour.primaries, self._colour.transfer
-        result.colorspace, result.color_range = self._colour.matrix, self._colour.range
-        return result
+        return self._video.convert(frame)
 
     def _mux_encoded(self, packets: Iterable[Any]) -> None:
         """Write packets of the encoder, and keep them in the journal."""
-        for packet in map(self._with_metadata, packets):
+        for packet in map(self._video.finish, packets):
             if self._journal is not None:
                 if packet.dts is not None:
                     # An encoder that starts in the middle of a resumed file may begin before the last kept packet.
@@ -461,19 +363,6 @@ class VideoWriter:
                     bytes(packet), number, packet.dts, packet.duration or 0, bool(packet.is_keyframe)
                 )
             self._mux_video(packet)
-
-    def _with_metadata(self, packet: Any) -> Any:
-        """A packet of the encoder with the dynamic HDR metadata of its frame."""
-        metadata = packet.opaque
-        if not isinstance(metadata, FrameMetadata):
-            return packet
-        if not self._configures_dolby_vision:
-            metadata = replace(metadata, rpu=None)
-        result: Any = av.Packet(write_metadata(bytes(packet), metadata))
-        result.pts, result.dts, result.duration = packet.pts, packet.dts, packet.duration
-        result.is_keyframe, result.time_base = packet.is_keyframe, packet.time_base
-        result.stream = self._stream
-        return result
 
     def _mux_video(self, packet: Any) -> None:
         """Write a video packet whose times are in ticks."""

@@ -120,7 +120,7 @@ class TIFF:
                     if (pixels := read()) is not None:
                         return pixels
         raise InputError(
-            f"{self._path} cannot be read: it is damaged, or a kind of TIFF that is not supported; save it as PNG first."
+            f"{self._path} cannot be read: it is damaged, or a TIFF of an unsupported kind; save it as PNG first."
         )
 
     def _to_integers(self, pixels: Any) -> Any:
