@@ -247,6 +247,16 @@ def test_data_about_chapters_and_timecodes_is_not_called_lost(tmp_path):
         assert (writer.lost, writer.notes) == ([], [])
 
 
+def test_tags_of_streams_in_capitals_are_their_tags(tmp_path):
+    def tag(out: Any, stream: Any) -> None:
+        stream.metadata.update(LANGUAGE="fra", TITLE="Main", CREATION_TIME="2020-01-02T03:04:05")
+        out.metadata["creation_time"] = "2020-01-02T03:04:05.000000Z"
+
+    source = make_clip(tmp_path / "in.nut", frames=3, prepare=tag)
+    for suffix in ("mkv", "mp4"):
+        assert remux(source, tmp_path / f"out.{suffix}").lost == []
+
+
 def test_many_lost_tags_are_named_in_one_word(tmp_path):
     tags = {f"KEY_{number:02}": str(number) for number in range(20)}
     source = make_clip(tmp_path / "in.mkv", frames=3, prepare=lambda out, stream: out.metadata.update(tags))

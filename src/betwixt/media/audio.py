@@ -35,7 +35,6 @@ _RATES = {"mxf": 48000}
 # Encoders of lossy codecs that are worth choosing again.
 _ENCODERS = {
     "aac": "aac", "ac3": "ac3", "eac3": "eac3", "mp2": "mp2", "mp3": "libmp3lame", "opus": "libopus",
-    "vorbis": "libopus",
 }  # fmt: skip
 
 _LAYOUTS = (
@@ -301,11 +300,10 @@ class EncodedAudio(Carrier):
         return packets
 
 
-def _silence(encoding: AudioEncoding, samples: int) -> av.AudioFrame:
+def _silence(encoding: AudioEncoding, samples: int) -> Any:
     """A frame of silence for an encoder."""
     graph = av.filter.Graph()
     source = graph.add("anullsrc", f"sample_rate={encoding.rate}:channel_layout={encoding.layout}:nb_samples={samples}")
     shape = graph.add("aformat", f"sample_fmts={encoding.sample_format}")
     graph.link_nodes(source, shape, graph.add("abuffersink")).configure()
-    frame: Any = graph.pull()
-    return frame
+    return graph.pull()

@@ -66,7 +66,8 @@ class Carrier(ABC):
         self.codec = codec_of(source)
         context = source.codec_context
         is_audio = source.type == "audio" and context is not None
-        self.rate, self.channels = (context.sample_rate, context.channels) if is_audio else (0, 0)
+        self.rate: int = context.sample_rate if is_audio else 0
+        self.channels: int = context.channels if is_audio else 0
         self.layout = str(context.layout.name) if is_audio else ""
         self.note: str | None = None
         self.count = 0

@@ -93,7 +93,8 @@ def open_container(source: str | Path | IO[bytes] | InterruptiblePipe, name: str
 
 def is_raw(container: av.container.InputContainer) -> bool:
     """Whether the format is a bare stream (.h264, .hevc, .m2v, .mjpeg): without times, its length a guess."""
-    return bool(container.format.flags & Flags.no_timestamps.value) or container.format.name.endswith("_pipe")
+    no_timestamps: Any = Flags.no_timestamps
+    return bool(container.format.flags & no_timestamps.value) or container.format.name.endswith("_pipe")
 
 
 @contextlib.contextmanager

@@ -60,7 +60,8 @@ class StreamCopier:
         self._output, self._video, self._map, self._rate = output, video, time_map, rate
         self._container = output.format.name
         self._lost, self._notes = lost, notes
-        self._strict = not output.format.flags & Flags.ts_nonstrict.value
+        nonstrict: Any = Flags.ts_nonstrict
+        self._strict = not output.format.flags & nonstrict.value
         self._draft = OutputDraft(self._container, options)
         self._carriers: dict[int, Carrier] = {}  # by the number of the input stream
         self._refused = 0  # number of packets that the muxer did not take
@@ -194,11 +195,11 @@ class StreamCopier:
         draft = self._draft
         if found is None:
             return
-        tags = missing_tags(draft.tags, found.tags)
-        if len(tags) > _MOST_TAGS:
-            self._lost.append(f"{len(tags)} tags ({', '.join(tags[:3])} and others)")
+        keys = missing_tags(draft.tags, found.tags)
+        if len(keys) > _MOST_TAGS:
+            self._lost.append(f"{len(keys)} tags ({', '.join(keys[:3])} and others)")
         else:
-            self._lost += [f"tag {key}" for key in tags]
+            self._lost += [f"tag {key}" for key in keys]
         described = [("the video", video, draft.video_tags, found.video)]
         described += [
             (way.name, way.source, stream_tags(way.source, self._container), stream)
@@ -231,7 +232,7 @@ class StreamCopier:
         """Write what the encoders still hold, and note what did not come through."""
         for carrier in self._carriers.values():
             self._mux(carrier.flush())
-            if carrier.kind == "audio" and not carrier.count:
+            if carrier.kind in ("audio", "video") and not carrier.count:
                 self._notes.append(f"{carrier.name} is announced, but the input has nothing of it.")
             if isinstance(carrier, Copied) and carrier.left_out:
                 self._notes.append(

@@ -36,6 +36,8 @@ _QUICKTIME_LANGUAGES = {
     "sqi": "alb",
 }
 
+_COMMON = ("title", "language", "creation_time")
+
 # Dispositions that mean something to a person who watches or listens.
 _MARKS = (
     "dub", "original", "comment", "lyrics", "karaoke", "forced", "hearing_impaired", "visual_impaired",
@@ -61,6 +63,8 @@ def stream_tags(stream: Any, container: str) -> dict[str, str]:
         container: FFmpeg's name of the output's format.
     """
     tags = content_tags(stream.metadata)
+    for key in [key for key in tags if key != key.lower() and key.lower() in _COMMON]:
+        tags.setdefault(key.lower(), tags.pop(key))  # some Matroska files have these as tags of their own
     if "name" in tags:
         tags.setdefault("title", tags.pop("name"))  # QuickTime's word for the title of a track
     if "creation_time" in stream.container.metadata:
