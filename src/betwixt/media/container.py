@@ -12,7 +12,7 @@ import os
 import select
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import av
 import av.container
