@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -14,6 +15,7 @@ import betwixt
 from betwixt.cli.main import run
 from betwixt.media.images.convert import frame_to_image, image_to_frame
 from betwixt.media.images.reader import read_image
+from betwixt.pipeline import inspect
 from clips import frames_equal, make_clip, paint, read_frames
 
 
@@ -41,7 +43,7 @@ def test_auto_is_dis_without_pytorch_or_safetensors(tmp_path, capsys, clip, monk
     told = capsys.readouterr()
     assert "7 new (dis)" in told.out
     assert "pip install 'betwixt[torch,openvino]'" in told.err
-    assert "by dis on" in out_of(capsys, "info", clip)
+    assert "by dis on" in out_of(capsys, "info", clip, "--scan")
     assert "dis (default)" in out_of(capsys, "models")
     # Who asks for dis wants to know of nothing else.
     assert run(["interpolate", str(clip), str(tmp_path / "asked.mp4"), "--model", "dis"]) == 0
@@ -244,7 +246,14 @@ def test_between_refuses_wrong_times(tmp_path, capsys, wrong):
     assert not (tmp_path / "out").exists()
 
 
-def test_info_shows_streams_rate_and_cuts(tmp_path, capsys):
+@pytest.fixture
+def unhurried(monkeypatch):
+    """Let `info` take its time, on a machine with much else to do."""
+    for name in ("_BEGINNING_TIME", "_WHOLE_TIME", "_PACKETS_TIME", "_WINDOWS_TIME"):
+        monkeypatch.setattr(inspect, name, 60.0)
+
+
+def test_info_shows_streams_rate_and_cuts(tmp_path, capsys, unhurried):
     source = make_clip(tmp_path / "in.mkv", frames=30, cuts=(15,), size=(160, 96), audio=True)
     found = json.loads(out_of(capsys, "info", source, "--json"))
     assert (found["rate"], found["variable"], found["frames"]) == ("25", False, 30)
@@ -254,7 +263,59 @@ def test_info_shows_streams_rate_and_cuts(tmp_path, capsys):
     assert "25 frames per second, constant" in text
     assert "cuts      1 at 0.6 s" in text
     assert "new frames" in text
-    assert json.loads(out_of(capsys, "info", source, "--json", "--no-scan"))["cuts"] is None
+    assert set(found["certainty"].values()) == {"exact", "not looked for"}  # the latter is the cost
+    assert json.loads(out_of(capsys, "info", source, "--json", "--no-scan")) == found
+
+
+def test_a_scan_also_measures_the_cost(tmp_path, capsys, unhurried):
+    source = make_clip(tmp_path / "in.mkv", frames=6)
+    found = json.loads(out_of(capsys, "info", source, "--json"))
+    scanned = json.loads(out_of(capsys, "info", source, "--json", "--scan"))
+    assert (found["seconds_a_frame"], found["certainty"]["seconds_a_frame"]) == (None, "not looked for")
+    assert scanned["seconds_a_frame"] > 0
+    assert scanned["certainty"]["seconds_a_frame"] == "sampled"
+    changed = {"seconds_a_frame": None, "certainty": found["certainty"]}
+    assert scanned | changed == found
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".avi", ".ts"])
+def test_info_samples_a_long_video_and_says_so(tmp_path, capsys, monkeypatch, unhurried, suffix):
+    monkeypatch.setattr(inspect, "_seconds_per_frame", lambda *_: None)
+    # As if there were no time for all of it.
+    monkeypatch.setattr(inspect, "_BEGINNING_TIME", 0.0)
+    monkeypatch.setattr(inspect, "_WHOLE_TIME", 0.0)
+    options = {"g": "10"}
+    source = make_clip(tmp_path / f"in{suffix}", frames=100, size=(160, 96), cuts=(50,), codec="mpeg4", options=options)
+    found = json.loads(out_of(capsys, "info", source, "--json"))
+    certainty = found["certainty"]
+    assert (found["frames"], certainty["frames"], certainty["cuts"]) == (100, "exact", "sampled")
+    assert certainty["rate"] == ("stated" if suffix == ".avi" else "exact")  # AVI has no times
+    assert (found["damage"], certainty["damage"]) == (None, "not looked for")
+    assert found["decoded"]["places"] == 5
+    assert found["duration"] == pytest.approx(4, abs=0.05)
+    text = out_of(capsys, "info", source)
+    assert re.search(r"cuts .* \[sampled: \d+ frames, .* s, from 5 places\]", text)
+    assert "damage    not looked for; --scan decodes all of it" in text
+    scanned = json.loads(out_of(capsys, "info", source, "--json", "--scan"))
+    assert (scanned["cuts"], scanned["decoded"]["frames"]) == ([2.0], 100)
+    # Not even for the packets.
+    monkeypatch.setattr(inspect, "_PACKETS_TIME", 0.0)
+    monkeypatch.setattr(inspect, "_WINDOWS_TIME", 0.0)
+    found = json.loads(out_of(capsys, "info", source, "--json"))
+    assert found["certainty"]["frames"] == "stated"
+    assert found["certainty"]["rate"] == ("stated" if suffix == ".avi" else "sampled")
+
+
+def test_info_answers_for_any_rate(tmp_path, capsys, unhurried):
+    fast = make_clip(tmp_path / "fast.mp4", frames=6, rate=600, codec="libx264")
+    assert "convert   with --fps" in out_of(capsys, "info", fast)
+    one = make_clip(tmp_path / "one.webm", frames=1, rate=1000, codec="libvpx")
+    assert json.loads(out_of(capsys, "info", one, "--json"))["certainty"]["rate"] == "stated"
+    bare = make_clip(tmp_path / "bare.mjpeg", codec="mjpeg", pixel_format="yuvj420p")
+    text = out_of(capsys, "info", bare)
+    assert "25 frames per second, constant [assumed]" in text
+    assert "--input-fps sets another" in text
+    assert "bare-smooth.mp4" in text
 
 
 @pytest.mark.parametrize(
@@ -268,7 +329,7 @@ def test_a_file_that_exists_is_read_whatever_its_name(tmp_path, capsys, monkeypa
     assert len(read_frames(tmp_path / f"out {name}")) == 6
 
 
-def test_info_compares_the_exact_multiple_with_the_nominal_rate(tmp_path, capsys):
+def test_info_compares_the_exact_multiple_with_the_nominal_rate(tmp_path, capsys, unhurried):
     source = make_clip(tmp_path / "in.mkv", frames=6, rate=Fraction(30000, 1001))
     text = out_of(capsys, "info", source)
     assert "to 59.9401 (60000/1001) frames per second: 6 new frames" in text

@@ -31,10 +31,11 @@ def find_command(root: Any, arguments: Sequence[str]) -> Any:
     return getattr(command, "commands", {}).get("run", command)
 
 
-def set_command(command: Any) -> None:
-    """Translate messages for this command from now on."""
+def set_command(command: Any, other: Any = None) -> None:
+    """Translate messages for this command from now on; those it has no flag for, by the flags of the other one."""
     _parameters.clear()
-    _parameters.update({parameter.name: parameter for parameter in command.params})
+    for source in filter(None, (other, command)):
+        _parameters.update({parameter.name: parameter for parameter in source.params})
 
 
 def translate(message: str) -> str:

@@ -83,7 +83,9 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line with `arguments`; returns the exit code."""
     root = typer.main.get_command(app)
-    flags.set_command(flags.find_command(root, arguments))
+    # What `info` says of a video is about converting it.
+    other = flags.find_command(root, ["interpolate"]) if arguments[:1] == ["info"] else None
+    flags.set_command(flags.find_command(root, arguments), other)
     try:
         result = root.main(arguments, prog_name="betwixt", standalone_mode=False)
     except BetwixtError as error:

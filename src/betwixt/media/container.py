@@ -91,6 +91,11 @@ def open_container(source: str | Path | IO[bytes] | InterruptiblePipe, name: str
         raise InputError(f"{name} cannot be read: {error.strerror or error}.") from None
 
 
+def has_no_times(container: av.container.InputContainer) -> bool:
+    """Whether frames follow each other at the stated rate: a bare stream, or AVI, whose times are those of decoding."""
+    return container.format.name == "avi" or is_raw(container)
+
+
 def is_raw(container: av.container.InputContainer) -> bool:
     """Whether the format is a bare stream (.h264, .hevc, .m2v, .mjpeg): without times, its length a guess."""
     no_timestamps: Any = Flags.no_timestamps
