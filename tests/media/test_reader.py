@@ -1,5 +1,7 @@
 """Reading videos as they are: parts from any time, incomplete beginnings, joined files, missing frames and times."""
 
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -252,3 +254,24 @@ def test_interlaced_parts_become_fields_between_progressive_frames(partly_interl
     times = [f.time - frames[0].time for f in frames]
     assert times == [*(Fraction(n, 25) for n in range(50)), *(Fraction(n, 50) for n in range(100, 200))]
     assert ["becomes interlaced" in note for note in reader.notes] == [True]
+
+
+_CLOSING = """
+import logging, sys
+import av.logging
+from betwixt.media.reader import Reader
+
+av.logging.set_level(av.logging.DEBUG)  # each line of a decoder's thread needs the interpreter
+logging.getLogger("libav").setLevel(logging.CRITICAL)
+for _ in range(10):
+    with Reader(sys.argv[1], threads=8) as reader:
+        for _ in zip(range(8), reader):
+            pass
+    del reader
+"""
+
+
+def test_closing_waits_for_the_threads_of_the_decoder(tmp_path):
+    options = {"x265-params": "log-level=0:keyint=100"}
+    clip = make_clip(tmp_path / "in.mkv", frames=20, codec="libx265", size=(960, 544), options=options)
+    subprocess.run([sys.executable, "-c", _CLOSING, str(clip)], check=True, timeout=60)

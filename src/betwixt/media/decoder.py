@@ -45,6 +45,14 @@ class Decoder:
         """Forget what has been decoded, before a packet from another place."""
         self._context.flush_buffers()
 
+    def close(self) -> None:
+        """Wait for the decoder's threads.
+
+        PyAV frees a decoder without releasing the interpreter. A thread that still works then may need it, to log a
+        line or to free a frame's metadata, and neither would ever end.
+        """
+        self._context.flush_buffers()
+
 
 def _choose(stream: Any) -> Any:
     context = stream.codec_context

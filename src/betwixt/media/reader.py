@@ -24,7 +24,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -124,7 +124,9 @@ class Reader:
         self._latest = Fraction(0)  # the end of the last packet of any stream
         self._first_items: list[Frame | StreamPacket] = []
         self._items: Iterator[Frame | StreamPacket] = iter(())
+        self._peeked: list[av.Packet[Any] | Join] = []
         self._demuxer = Demuxer(source, stream)
+        self._open_decoder()
         self.name = self._demuxer.name
         try:
             self._prepare()
@@ -136,7 +138,6 @@ class Reader:
         """Find the rate, and decode the first frame for the properties that only a frame has."""
         self._tick = self._demuxer.tick
         self._delay: int | None = None  # in ticks, from a packet to its frame, if the format counts frames
-        self._open_decoder()
         times = self._peek()
         self._begin = times[0] if times else Fraction(0)
         self._find_rate(times)
@@ -165,7 +166,7 @@ class Reader:
 
     def _peek(self) -> list[Fraction]:
         """Read ahead; return the times of the first frames, in order. The packets are kept in `_peeked`."""
-        self._peeked: list[av.Packet[Any] | Join] = []
+        self._peeked = []
         # AVI numbers its frames in coding order, and raw streams state no times at all: their frames follow each other.
         without_pts = self._demuxer.counts_frames or is_raw(self.container)
         self._unstamped = not self._demuxer.counts_frames
@@ -240,6 +241,7 @@ class Reader:
                 first = self._read_first([], demuxer.packets())
                 if first is not None and first.time <= start and (first.video.key_frame or not demuxer.counts_frames):
                     return first
+        self._decoder.close()
         demuxer.reopen()
         self._open_decoder()
         return self._read_first([], self._packets)
@@ -380,7 +382,11 @@ class Reader:
         self._demuxer.stop()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and let go of all frames and packets."""
+        if isinstance(self._items, Generator):
+            self._items.close()
+        self._items, self._first_items, self._peeked = iter(()), [], []
+        self._decoder.close()
         self._demuxer.close()
 
     def __enter__(self) -> Reader:
