@@ -68,6 +68,15 @@ def test_sound_and_picture_that_join_at_different_places_get_the_same_shift():
     assert times[0][-1] - times[1][-1] == pytest.approx(5.96 - 5.68)  # as in the second recording
 
 
+def test_much_sound_is_not_lost_where_a_recording_begins_with_sound_alone():
+    first, second = _recording(10, 100), _recording(500, 100, at=10**6)
+    packets = first + [p for p in second if p.stream_index == 1 or p.dts >= 503 * TICKS]
+    clock, times, _ = _corrected(packets)
+    assert clock.joins == [17]
+    assert times[1] == pytest.approx([10 + n * 0.02 for n in range(400)], abs=1e-4)
+    assert times[0] == pytest.approx([10 + n * 0.04 for n in (*range(100), *range(175, 200))], abs=1e-4)
+
+
 def test_sound_that_leaps_before_the_picture_joins_with_it():
     first, second = _recording(10, 100), _recording(500, 100, at=10**6)
     early = [p for p in second if p.stream_index == 1][:8]

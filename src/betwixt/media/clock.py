@@ -12,6 +12,7 @@ elsewhere has a wrong time stamp, which is removed.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ _LOOK_AHEAD = 1000
 """The most packets of all streams that are read ahead for that."""
 
 _LOOK_AHEAD_BYTES = 32 << 20
+
+_MAX_OVERLAP = Fraction(1, 2)
+"""The most seconds of sound that are left out at a join, so that the picture goes on without a gap."""
 
 _INTERLEAVING = Fraction(5)
 """Seconds after a join in which packets of the recording before it may still come."""
@@ -77,6 +81,8 @@ class _Stream:
 
     recording: int
     last: Fraction | None = None  # the decoding time of the last packet
+    first: Fraction = Fraction(0)  # the decoding time of the first packet
+    count: int = 0  # number of packets
     step: Fraction = Fraction(0)  # the last distance of two packets
     run: Fraction | None = None  # since when packets have followed each other without a leap
     end: Fraction | None = None  # when the last frame or sound ends
@@ -135,6 +141,12 @@ class ContinuousClock:
         return None if packet is None else _Item(packet)
 
     # -- finding joins
+
+    @property
+    def video_end(self) -> Fraction | None:
+        """When the last video packet so far ends, in seconds on the corrected clock."""
+        main = self._streams.get(self._main)
+        return None if main is None else main.corrected_end
 
     @property
     def _join_is_near(self) -> bool:
@@ -216,27 +228,53 @@ class ContinuousClock:
             if videos >= 2 * _CONFIRM or size > _LOOK_AHEAD_BYTES:
                 return
 
-    def _start_recording(self, videos: list[_Item], before: list[_Item]) -> None:
-        """Place a new recording behind the last frame before it.
+    def _start_recording(self, videos: list[_Item], window: list[_Item]) -> None:
+        """Place a new recording behind the last frame before it, or later if much of its sound would be lost.
 
         Args:
             videos: Its first video packets.
-            before: The packets that are not corrected yet, up to these.
+            window: The packets that are not corrected yet and have been read.
         """
         main = self._streams[self._main]
+        assert main.last is not None
         ends = [main.corrected_end] if main.corrected_end is not None else []
         shift = self._shifts[main.recording]
         ends += [
             item.begin + _duration(item.packet, main.step) + shift
-            for item in takewhile(lambda item: item is not videos[0], before)
+            for item in takewhile(lambda item: item is not videos[0], window)
             if item.packet.stream_index == self._main and item.begin is not None
         ]
         join = self.snap(max(ends, default=Fraction(0)))
         begin = min(item.begin for item in videos if item.begin is not None)
+        overlap = self._overlap(window, join - begin)
+        if overlap > _MAX_OVERLAP:
+            # By whole frames, so that a constant rate goes on.
+            step = (main.last - main.first) / max(1, main.count - 1) or overlap
+            join = self.snap(join + step * math.ceil(overlap / step))
         self.joins.append(join)
         self._shifts.append(join - begin)
         position = videos[0].packet.pos
         self._begin = (-1 if position is None else position), videos[0].time or Fraction(0)
+
+    def _overlap(self, window: list[_Item], shift: Fraction) -> Fraction:
+        """By how much the sound of a new recording, shifted, would overlap that of the one before, in seconds."""
+        overlap = Fraction(0)
+        for index, stream in self._streams.items():
+            end = stream.corrected_end
+            if stream.last is None or end is None:
+                continue
+            sound = [
+                item for item in window if item.packet.stream_index == index and item.packet.stream.type == "audio"
+            ]
+            for item in sound:
+                if item.begin is None or item.time is None:
+                    continue
+                if self._fits(item.time, stream):
+                    end = max(end, item.begin + _duration(item.packet, stream.step) + self._shifts[stream.recording])
+                else:
+                    overlap = max(overlap, end - (item.begin + shift))
+                    break
+        return overlap
 
     # -- correcting times
 
@@ -255,8 +293,11 @@ class ContinuousClock:
                 return newest
         if item.time is None or stream.last is None:
             return stream.recording
-        fits = stream.last - Fraction(1, 10) <= item.time <= stream.last + self._limit
-        return stream.recording if fits else newest
+        return stream.recording if self._fits(item.time, stream) else newest
+
+    def _fits(self, time: Fraction, stream: _Stream) -> bool:
+        """Whether a packet may follow the last one of its stream, in the recording of that one."""
+        return stream.last is not None and stream.last - Fraction(1, 10) <= time <= stream.last + self._limit
 
     def _correct(self, item: _Item) -> bool:
         """Shift a packet's times; return False for sound that overlaps that of the recording before."""
@@ -283,7 +324,10 @@ class ContinuousClock:
                 stream.run = item.time
             if stream.last is not None and item.time > stream.last:
                 stream.step = item.time - stream.last
+            if stream.last is None:
+                stream.first, stream.count = item.time, 0
             stream.last = item.time
+            stream.count += 1
         stream.end = max(item.begin + duration, stream.end or item.begin)
         stream.corrected_end = stream.end + shift
         if shift:

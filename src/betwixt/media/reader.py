@@ -349,7 +349,7 @@ class Reader:
         return [
             *self._notes,
             f"The clock of {self.name} begins anew or jumps, first after {float(joins[0] - self._begin):.2f} s: the "
-            "recordings follow each other without a gap, each with its sound.",
+            "recordings follow each other without a gap, each with its sound, which is cut where it overlaps.",
         ]
 
     @property
@@ -567,7 +567,10 @@ class Reader:
         demuxer, container = self._demuxer, self.container
         size = max(0, container.size)  # a pipe has none
         if demuxer.may_jump:
-            if container.format.name == "mpegts" and size % 188 and size % 192 and not demuxer.clock.joins:
+            missing = (demuxer.clock.video_end or end) - end
+            if missing > max(3 / self._rate, Fraction(1, 10)):
+                demuxer.note_damage(f"the last {float(missing):.1f} s of the video cannot be decoded")
+            elif container.format.name == "mpegts" and size % 188 and size % 192 and not demuxer.clock.joins:
                 demuxer.note_damage("the file is cut off in the middle of a packet")
         elif self.stream.duration:
             # Without its index, FFmpeg shortens the duration of an AVI file, not its number of frames.
