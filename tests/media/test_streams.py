@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -25,7 +26,8 @@ def remux(source: Path, target: Path, audio: str = "copy", scale: int = 1, rate:
     """Write the frames and streams of a video again, without a model; the writer that did it."""
     codec = {"mxf": "mpeg2", "webm": None, "ogv": None, "flv": None}.get(target.suffix[1:], "mpeg4")
     with Reader(source) as reader:
-        writer = VideoWriter(target, reader.info, rate or reader.info.rate, codec=codec)
+        start = (reader.info.start - reader.earliest_start) * scale
+        writer = VideoWriter(target, reader.info, rate or reader.info.rate, start=start, codec=codec)
         with writer:
             writer.copy_streams(reader, TimeMap(reader.earliest_start, Fraction(scale)), audio)
             number = 0
@@ -418,6 +420,28 @@ def loudness(path: Path) -> tuple[np.ndarray[Any, Any], int]:
             begin = max(0, round(frame.pts * frame.time_base * rate))
             out[begin : begin + len(data)] = data[: len(out) - begin]
     return np.abs(out) / np.abs(out).max(), rate
+
+
+def onset(path: Path) -> float:
+    """How long after the first frame the sound is first loud, in seconds."""
+    level, rate = loudness(path)
+    with av.open(str(path)) as container:
+        # In AVI, the first frame is shown from the beginning on, and the others when they should be.
+        _, second, *_ = [float(f.pts * f.time_base) for f in itertools.islice(container.decode(video=0), 3)]
+    return int(np.argmax(level > 0.2)) / rate - (second - 0.04)
+
+
+@pytest.mark.parametrize("container", ["mp4", "mov", "mkv", "webm", "avi", "ts", "nut", "mxf", "flv", "3gp"])
+@pytest.mark.parametrize(("video", "audio"), [(0, 600), (600, 0), (0, 0)])
+def test_sound_and_picture_begin_as_far_apart_as_they_did(tmp_path, container, video, audio):
+    source = make_clip(
+        tmp_path / "in.mkv", frames=50, audio=True, start=Fraction(video, 1000), audio_start=Fraction(audio, 1000)
+    )
+    writer = remux(source, tmp_path / f"out.{container}")
+    expected = (audio - video) / 1000
+    if container == "mxf":
+        expected = max(0, expected)
+    assert abs(onset(tmp_path / f"out.{container}") - expected) <= 0.045, writer.notes
 
 
 def test_gaps_in_sound_that_is_encoded_again_stay_gaps(tmp_path):

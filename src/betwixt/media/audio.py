@@ -201,10 +201,17 @@ class EncodedAudio(Carrier):
         encoding: How it is encoded.
         zero: The input time that becomes 0 in the output, in seconds.
         factor: The factor by which the audio becomes longer, > 0.
+        from_zero: Whether the output begins at 0: silence fills the time before the audio, and earlier audio is cut.
     """
 
     def __init__(
-        self, source: Any, packets: Sequence[Any], encoding: AudioEncoding, zero: Fraction, factor: Fraction
+        self,
+        source: Any,
+        packets: Sequence[Any],
+        encoding: AudioEncoding,
+        zero: Fraction,
+        factor: Fraction,
+        from_zero: bool = False,
     ) -> None:
         super().__init__(source, packets)
         self.encoding = encoding
@@ -214,7 +221,7 @@ class EncodedAudio(Carrier):
         self._zero, self._factor = zero, factor
         self._shape: tuple[str, int, str] | None = None  # sample format, rate and layout that the graph is made for
         self._graph: av.filter.Graph | None = None
-        self._offset: Fraction | None = None  # when the output begins, in seconds
+        self._offset = Fraction(0) if from_zero else None  # when the output begins, in seconds
         self._samples = 0  # number of samples encoded
 
     def add_to(self, output: av.container.OutputContainer) -> Any:

@@ -30,6 +30,12 @@ from betwixt.media.timecode import shift_timecode
 from betwixt.media.timeline import TimeMap
 from betwixt.media.trial import Found, OutputDraft
 
+_WITHOUT_TIMES = ("avi", "mxf", "ogg")
+"""Containers whose sound begins with the picture, whatever the times of its packets."""
+
+_APART = Fraction(1, 25)
+"""Sound that begins further than this from the picture, in seconds, is seen to be out of sync."""
+
 _MOST_TAGS = 12
 """Of so many lost tags, each one is named."""
 
@@ -115,32 +121,42 @@ class StreamCopier:
     def _audio_ways(self, stream: Any, packets: Sequence[Any], audio: str) -> Iterator[Carrier]:
         if not is_known(stream):
             return
-        name, layout, is_mov = str(describe_stream(stream)), stated_layout(stream), self._container in ("mp4", "mov")
+        layout = stated_layout(stream)
         guessed = None if layout is not None else usual_layout(stream)
+        name = str(describe_stream(stream))
         guess = f"{name} does not say where its {stream.channels} channels belong: they are taken as {guessed}."
         guess_note = guess if guessed is not None and stream.channels > 2 else None
-        if audio != "stretch":
-            placed = Copied(stream, packets, self._clock(), is_mov, guessed)
+        is_shifted = self._container in _WITHOUT_TIMES and self._begins_apart(packets)
+        if audio != "stretch" and not is_shifted:
+            keeps_discarded = self._container in ("mp4", "mov")
+            placed = Copied(stream, packets, self._clock(), keeps_discarded, guessed)
             placed.note = guess_note
-            as_it_is = Copied(stream, packets, self._clock(), is_mov)
+            as_it_is = Copied(stream, packets, self._clock(), keeps_discarded)
             # One or two channels leave no doubt where they belong.
             yield from (as_it_is, placed) if guess_note is not None else (placed, as_it_is)
         if guessed is not None:
             stream.codec_context.layout = guessed
+        reason = "" if audio == "stretch" else f": {self._container} does not take it as it is"
+        if is_shifted:
+            reason = f": in {self._container} it has to begin with the picture"
         factor = self._map.scale if audio == "stretch" else Fraction(1)
         for encoding in encodings(stream, self._container):
-            encoded = EncodedAudio(stream, packets, encoding, self._map.zero, factor)
+            encoded = EncodedAudio(
+                stream, packets, encoding, self._map.zero, factor, from_zero=self._container in _WITHOUT_TIMES
+            )
             details = [encoded.codec or encoding.encoder]
             if encoding.rate != stream.sample_rate:
                 details.append(f"at {encoding.rate} Hz (from {stream.sample_rate})")
             if encoding.layout != (layout or guessed):
                 details.append(f"with the channels {encoding.layout} (from {layout or guessed})")
-            if audio != "stretch" or len(details) > 1:
-                because = "" if audio == "stretch" else f": {self._container} does not take it as it is"
-                encoded.note = f"{name} is encoded as {', '.join(details)}{because}."
-            if guess_note is not None:
-                encoded.note = f"{guess_note} {encoded.note or ''}".strip()
+            note = f"{name} is encoded as {', '.join(details)}{reason}." if reason or len(details) > 1 else ""
+            encoded.note = f"{guess_note or ''} {note}".strip() or None
             yield encoded
+
+    def _begins_apart(self, packets: Sequence[Any]) -> bool:
+        """Whether a stream begins before or after the output."""
+        times = [packet.pts * packet.time_base for packet in packets if packet.pts is not None]
+        return bool(times) and abs(self._map(min(times))) > _APART
 
     def _clock(self) -> Clock:
         return Clock(self._map, self._strict)

@@ -114,8 +114,9 @@ class VideoWriter:
         self.encoder, self.pixel_format = self._video.encoder, self._video.pixel_format
         self.lost, self.notes = self._video.lost, self._video.notes
         self._source = source = self._video.source
-        self._rate, self._start = rate, start
+        self._rate = rate
         self._tick = 1 / rate if tick is None else tick
+        self._start, self._cut = _start_in(self.container, start, self._tick)
         self._durations: dict[int, int] = {}  # by timestamp, in ticks; only those that differ from one frame
         self._timestamps = timestamps
         self._numbers = {} if timestamps is None else {at: number for number, at in enumerate(timestamps)}
@@ -389,6 +390,15 @@ class VideoWriter:
 
     def __exit__(self, *_: object) -> None:
         self.abort()
+
+
+def _start_in(container: str, start: Fraction, tick: Fraction) -> tuple[Fraction, Fraction]:
+    """When the video begins in a container's file, and how much of all other streams is cut before that, in seconds."""
+    if container == "avi":  # counts frames: empty ones come first
+        return round(start / tick) * tick, Fraction(0)
+    if container == "mxf":  # begins with the first frame
+        return Fraction(0), start
+    return start, Fraction(0)
 
 
 def can_keep_journal(encoder: str, pixel_format: str) -> bool:
