@@ -13,7 +13,7 @@ import pytest
 import betwixt
 from betwixt.cli.main import run
 from betwixt.errors import InputError, UsageError
-from betwixt.media import reader as reader_module
+from betwixt.media import preview
 from betwixt.media.frames import planes
 from betwixt.media.reader import Frame, Reader, StreamPacket
 from clips import frames_equal, join_streams, make_clip, paint, read_frames
@@ -62,7 +62,7 @@ def _remux(source, target, change):
 @pytest.mark.parametrize("suffix", CODECS)
 @pytest.mark.parametrize("start", ["3.2", "2.99"])
 def test_a_part_begins_with_the_frame_of_its_time(tmp_path, monkeypatch, suffix, start):
-    monkeypatch.setattr(reader_module, "_PEEK_PACKETS", 40)
+    monkeypatch.setattr(preview, "PEEK_PACKETS", 40)
     options = {"g": "20", "bf": "0" if suffix in ("flv", "avi") else "2"}
     options = {"g": "20"} if suffix == "webm" else options
     source = make_clip(
@@ -82,7 +82,7 @@ def test_a_part_begins_with_the_frame_of_its_time(tmp_path, monkeypatch, suffix,
 
 
 def test_an_index_that_calls_every_frame_a_key_frame_is_not_trusted(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader_module, "_PEEK_PACKETS", 40)
+    monkeypatch.setattr(preview, "PEEK_PACKETS", 40)
     source = make_clip(tmp_path / "in.avi", frames=100, codec="mpeg4", options={"g": "30", "bf": "0"})
     every = _read(source)[1]
     data = bytearray(source.read_bytes())

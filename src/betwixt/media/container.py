@@ -11,6 +11,7 @@ import io
 import os
 import select
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
 
@@ -165,3 +166,10 @@ def riff_is_cut_off(path: Path) -> bool:
                 return False
             position += 8 + int.from_bytes(head[4:], "little")
     return position > size
+
+
+def container_start(container: av.container.InputContainer) -> Fraction:
+    """The time from which a container counts its duration, in seconds."""
+    if "matroska" in container.format.name or container.start_time is None:
+        return Fraction(0)
+    return Fraction(container.start_time, av.time_base)

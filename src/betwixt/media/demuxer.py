@@ -20,7 +20,13 @@ from av.format import Flags
 from betwixt.errors import InputError, UsageError
 from betwixt.files import error_text
 from betwixt.media.clock import ContinuousClock, Join
-from betwixt.media.container import InterruptiblePipe, open_container, riff_is_cut_off
+from betwixt.media.container import InterruptiblePipe, container_start, open_container, riff_is_cut_off
+
+_MAX_REPEAT = Fraction(10)
+"""The most seconds for which the last frame of an AVI file is repeated; if more is missing, the file is damaged."""
+
+_SKIP_BYTES = 64 << 20
+"""The most bytes of packets held to find the key frames before a time."""
 
 _FIRST_PACKETS = 4
 """Number of packets of each stream but the video that are kept for trials of the output."""
@@ -76,6 +82,7 @@ class Demuxer:
         self.may_jump = Flags.ts_discont in Flags(self.container.format.flags)
         self.counts_frames = self.container.format.name == "avi"
         self.clock = self._new_clock()
+        self._latest = Fraction(0)  # the end of the last packet of any stream
         self.first_packets: dict[int, list[av.Packet[Any]]] = {}
 
     @property
@@ -109,11 +116,17 @@ class Demuxer:
     def packets(self) -> Iterator[av.Packet[Any] | Join]:
         """The packets from the current position on."""
         for packet in self.clock:
-            if isinstance(packet, av.Packet) and packet.stream_index != self.stream.index and packet.size:
-                first = self.first_packets.setdefault(packet.stream_index, [])
-                if len(first) < _FIRST_PACKETS:
-                    first.append(packet)
+            if isinstance(packet, av.Packet):
+                self._look_at(packet)
             yield packet
+
+    def _look_at(self, packet: av.Packet[Any]) -> None:
+        if packet.pts is not None and packet.time_base is not None:
+            self._latest = max(self._latest, (packet.pts + (packet.duration or 0)) * packet.time_base)
+        if packet.stream_index != self.stream.index and packet.size:
+            first = self.first_packets.setdefault(packet.stream_index, [])
+            if len(first) < _FIRST_PACKETS:
+                first.append(packet)
 
     def _new_clock(self) -> ContinuousClock:
         return ContinuousClock(
@@ -138,6 +151,43 @@ class Demuxer:
             if packet is not None and packet.pts is not None:
                 what += f" at {float(packet.pts * packet.time_base):.2f} s"
             self.damage = what
+
+    def check_end(self, begin: Fraction, end: Fraction, rate: Fraction) -> Fraction:
+        """Compare the end of the last frame with the end that the container states; note if they differ.
+
+        Args:
+            begin: The time of the first frame, in seconds on the container's clock.
+            end: The end of the last frame.
+            rate: Frames per second.
+
+        Returns:
+            The true end of the video.
+        """
+        if self.damage is not None:
+            return end
+        container = self.container
+        size = max(0, container.size)  # a pipe has none
+        if self.may_jump:
+            missing = (self.clock.video_end or end) - end
+            if missing > max(3 / rate, Fraction(1, 10)):
+                self.note_damage(f"the last {float(missing):.1f} s of the video cannot be decoded")
+            elif container.format.name == "mpegts" and size % 188 and size % 192 and not self.clock.joins:
+                self.note_damage("the file is cut off in the middle of a packet")
+        elif self.stream.duration:
+            # Without its index, FFmpeg shortens the duration of an AVI file, not its number of frames.
+            ticks = max(self.stream.duration, self.stream.frames) if self.counts_frames else self.stream.duration
+            stated: Fraction = begin + ticks * self.tick
+            missing = stated - end
+            if self.counts_frames and 0 < missing < _MAX_REPEAT and self.is_complete:
+                return stated
+            if missing > max(3 / rate, Fraction(1, 10)):
+                self.note_damage(f"the file is cut off: {float(missing):.1f} s of video are missing at its end")
+        elif container.duration and container.format.name.startswith(("matroska", "flv")):
+            stated = Fraction(container.duration, av.time_base) + container_start(container)
+            missing = stated - max(end, self._latest)
+            if missing > max(3 / rate, Fraction(3, 10)):
+                self.note_damage(f"the file is cut off: {float(missing):.1f} s are missing at its end")
+        return end
 
     def stop(self) -> None:
         """Stop waiting for a pipe, as if it had ended. May be called from any thread."""
@@ -188,3 +238,32 @@ def _rank(stream: Any) -> tuple[bool, bool, bool, int]:
     unreadable = stream.codec_context is None or stream.time_base is None
     is_default = bool(stream.disposition & av.stream.Disposition.default)
     return unreadable, stream.frames == 1, not is_default, stream.index
+
+
+def leave_out(
+    packets: Iterator[av.Packet[Any] | Join], stream: Any, start: Fraction
+) -> Iterator[av.Packet[Any] | Join]:
+    """Leave out the packets before the last key frame but one before `start`, in seconds on the container's clock."""
+    kept: list[av.Packet[Any] | Join] = []
+    keys: list[int] = []  # where in `kept` key frames are
+    size = 0
+    for packet in packets:
+        kept.append(packet)
+        if isinstance(packet, Join):
+            continue
+        size += packet.size
+        if packet.stream_index == stream.index:
+            time = None if packet.pts is None else packet.pts * packet.time_base
+            if packet.is_keyframe and time is not None and time <= start:
+                keys.append(len(kept) - 1)
+                if len(keys) > 2:
+                    del kept[: keys[1]]
+                    keys = [0, len(kept) - 1]
+                    size = sum(item.size for item in kept if not isinstance(item, Join))
+            if packet.dts is not None and packet.dts * packet.time_base > start:
+                break
+        if size > _SKIP_BYTES:
+            break
+    yield from kept
+    del kept
+    yield from packets

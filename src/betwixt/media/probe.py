@@ -14,7 +14,7 @@ from typing import Any
 import av
 from av.sidedata.sidedata import Type as SideDataType
 
-from betwixt.media.colour import Colour
+from betwixt.media.colour import Colour, chroma_location, colour_of
 from betwixt.media.frames import bit_depth
 
 
@@ -71,6 +71,44 @@ class VideoInfo:
     def depth(self) -> int:
         """Bits per sample."""
         return bit_depth(self.pixel_format)
+
+
+def describe_video(
+    name: str,
+    container: Any,
+    stream: Any,
+    frame: av.VideoFrame,
+    *,
+    rate: Fraction,
+    variable: bool,
+    start: Fraction,
+    duration: Fraction | None,
+    interlaced: bool,
+) -> VideoInfo:
+    """Describe a video by its open container, its stream and its first frame; the rest are attributes of the result."""
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    return VideoInfo(
+        name=name,
+        container=container.format.name,
+        codec=stream.codec_context.name,
+        width=frame.width,
+        height=frame.height,
+        pixel_format=frame.format.name,
+        rate=rate,
+        variable=variable,
+        start=start,
+        duration=duration,
+        frames=stream.frames or (round(duration * rate) if duration else None),
+        colour=colour_of(frame, chroma_location(frame)),
+        hdr=hdr_of(frame),
+        hdr10_plus=has_hdr10_plus(frame),
+        dolby_vision=dolby_vision_profile(frame),
+        rotation=rotation_matrix(frame),
+        aspect=aspect if aspect and aspect != 1 else None,
+        interlaced=interlaced,
+        streams=tuple(map(describe_stream, container.streams)),
+        metadata=dict(container.metadata),
+    )
 
 
 def describe_stream(stream: Any) -> StreamInfo:

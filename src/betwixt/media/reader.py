@@ -24,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -36,34 +37,18 @@ import av.error
 from betwixt.errors import InputError
 from betwixt.files import error_text
 from betwixt.media.clock import Join
-from betwixt.media.colour import chroma_location, colour_of
-from betwixt.media.container import is_raw
+from betwixt.media.container import container_start, is_raw
 from betwixt.media.decoder import Decoder
-from betwixt.media.demuxer import Demuxer
+from betwixt.media.demuxer import Demuxer, leave_out
 from betwixt.media.frames import to_supported_format
 from betwixt.media.interlacing import Deinterlacer, states_interlaced
 from betwixt.media.prescan import find_interlaced, video_length
-from betwixt.media.probe import (
-    VideoInfo,
-    describe_stream,
-    dolby_vision_profile,
-    has_hdr10_plus,
-    hdr_of,
-    rotation_matrix,
-)
-from betwixt.media.timeline import Grid, Spreader, find_grid
-
-_PEEK_PACKETS = 240
-"""Number of video packets that are read ahead to find the rate."""
-
-_PEEK_BYTES = 64 << 20
-"""The most bytes of packets held for that, or for finding the key frames before `start`."""
+from betwixt.media.preview import Preview, find_rate, read_preview
+from betwixt.media.probe import describe_video
+from betwixt.media.timeline import Grid, Spreader
 
 _MAX_FAILURES = 1000
 """Number of packets that cannot be decoded after which the reader gives up."""
-
-_MAX_REPEAT = Fraction(10)
-"""The most seconds for which the last frame of an AVI file is repeated; if more is missing, the file is damaged."""
 
 _MARGINS = (Fraction(0), Fraction(10), Fraction(60))
 """How many seconds before `start` to seek, until what is read begins early enough."""
@@ -121,10 +106,9 @@ class Reader:
         self._start, self._end, self._past_end = start, end, False
         self._interlaced, self._threads = interlaced, threads
         self._notes: list[str] = []
-        self._latest = Fraction(0)  # the end of the last packet of any stream
         self._first_items: list[Frame | StreamPacket] = []
         self._items: Iterator[Frame | StreamPacket] = iter(())
-        self._peeked: list[av.Packet[Any] | Join] = []
+        self._preview = Preview(deque(), [], unstamped=True)
         self._demuxer = Demuxer(source, stream)
         self._open_decoder()
         self.name = self._demuxer.name
@@ -138,14 +122,29 @@ class Reader:
         """Find the rate, and decode the first frame for the properties that only a frame has."""
         self._tick = self._demuxer.tick
         self._delay: int | None = None  # in ticks, from a packet to its frame, if the format counts frames
-        times = self._peek()
+        self._preview = read_preview(self._demuxer, self._packets)
+        times, self._unstamped = self._preview.times, self._preview.unstamped
         self._begin = times[0] if times else Fraction(0)
-        self._find_rate(times)
-        first = self._read_first(self._peeked, self._packets) if not self._start else self._read_at_start(times)
+        self._rate, self._frame_grid, note = find_rate(self._demuxer, times)
+        self._notes += [] if note is None else [note]
+        if self._frame_grid is not None:
+            self._demuxer.clock.snap = self._frame_grid.nearest
+        ahead = itertools.chain(self._preview, self._packets)
+        first = self._read_first(ahead) if not self._start else self._read_at_start(ahead, times)
         if first is None:
             because = f" ({self.damage})" if self.damage else ""
             raise InputError(f"{self.name} has no frame that can be decoded{because}.")
-        self.info = self._describe(first, times)
+        self.info = describe_video(
+            self.name,
+            self.container,
+            self.stream,
+            first.video,
+            rate=self._rate,
+            variable=self._frame_grid is None and len(times) > 2,
+            start=times[0] if times else first.time,
+            duration=self._duration(times),
+            interlaced=self._is_interlaced,
+        )
         if self._interlaced == "refuse":
             self._look_for_interlacing()
         if self.info.interlaced and self._interlaced == "deinterlace":
@@ -164,59 +163,7 @@ class Reader:
         self._decoder = Decoder(self.stream, self._threads)
         self._packets = self._demuxer.packets()
 
-    def _peek(self) -> list[Fraction]:
-        """Read ahead; return the times of the first frames, in order. The packets are kept in `_peeked`."""
-        self._peeked = []
-        # AVI numbers its frames in coding order, and raw streams state no times at all: their frames follow each other.
-        without_pts = self._demuxer.counts_frames or is_raw(self.container)
-        self._unstamped = not self._demuxer.counts_frames
-        stamps: list[int] = []
-        size = 0
-        for packet in self._packets:
-            self._peeked.append(packet)
-            if isinstance(packet, Join):
-                continue
-            size += packet.size
-            if packet.stream.index == self.stream.index:
-                has_pts = packet.pts is not None and not without_pts
-                self._unstamped = self._unstamped and not has_pts
-                stamp = packet.pts if has_pts else packet.dts
-                if stamp is not None and packet.size and not packet.is_discard:
-                    stamps.append(stamp)
-            if len(stamps) >= _PEEK_PACKETS or size > _PEEK_BYTES:
-                # Packets come in coding order: of the last few, earlier frames may still be missing.
-                stamps = sorted(stamps)[: max(2, len(stamps) - 32)]
-                break
-        stamps.sort()
-        if len(set(stamps)) * 10 > len(stamps) * 9:
-            return [stamp * self._tick for stamp in sorted(set(stamps))]
-        spreader: Spreader[None] = Spreader(self._tick, Fraction(0))
-        placed = [pair for stamp in stamps for pair in spreader.push(None, stamp * self._tick, self._tick)]
-        return [time for _, time in placed]
-
-    def _find_rate(self, times: list[Fraction]) -> None:
-        """Set `_rate`, and `_grid`, the exact times, if the rate is constant."""
-        declared = [self.stream.average_rate, self.stream.base_rate, self.stream.guessed_rate]
-        if is_raw(self.container):
-            # FFmpeg assumes a rate; what the stream itself states is in its decoder.
-            stated = getattr(self.stream.codec_context, "framerate", None)
-            if stated:
-                declared = [stated]
-            else:
-                rate = next((r for r in declared if r), Fraction(25))
-                note = f"The stream states no rate: {float(rate):.6g} is assumed. `input_fps` sets another."
-                self._notes.append(note)
-        self._frame_grid = grid = find_grid(times, self._tick, declared) if times else None
-        if grid is not None:
-            rate = grid.rate
-            self._demuxer.clock.snap = grid.nearest
-        elif len(times) > 1:
-            rate = self.stream.average_rate or (len(times) - 1) / (times[-1] - times[0])
-        else:
-            rate = next((r for r in declared if r), None) or Fraction(25)
-        self._rate = Fraction(rate)
-
-    def _read_at_start(self, times: list[Fraction]) -> Frame | None:
+    def _read_at_start(self, ahead: Iterator[av.Packet[Any] | Join], times: list[Fraction]) -> Frame | None:
         """Read from a key frame before `start`; return the first frame.
 
         Indexes can be wrong, and a decoder may need frames before the key frame. So the first frame must lie early
@@ -226,81 +173,51 @@ class Reader:
         demuxer, start = self._demuxer, self._begin + (self._start or 0)
         first = None
         if demuxer.path is None or self._unstamped or (times and start <= times[-1]):
-            return self._read_first(self._peeked, self._packets)
+            return self._read_first(ahead)
         if demuxer.counts_frames:
             # The frame of each packet comes later by a delay that only the decoder knows.
-            first = self._read_first(self._peeked, self._packets)
+            first = self._read_first(ahead)
         if demuxer.may_jump:
-            first = self._read_first([], _leave_out(itertools.chain(self._peeked, self._packets), self.stream, start))
+            first = self._read_first(leave_out(ahead, self.stream, start))
             if first is not None and first.time <= start:
                 return first
         else:
             for margin in _MARGINS:
                 if start - margin <= self._begin or not demuxer.seek(start - margin):
                     break
-                first = self._read_first([], demuxer.packets())
+                first = self._read_first(demuxer.packets())
                 if first is not None and first.time <= start and (first.video.key_frame or not demuxer.counts_frames):
                     return first
         self._decoder.close()
         demuxer.reopen()
         self._open_decoder()
-        return self._read_first([], self._packets)
+        return self._read_first(self._packets)
 
-    def _read_first(
-        self, peeked: list[av.Packet[Any] | Join], packets: Iterator[av.Packet[Any] | Join]
-    ) -> Frame | None:
+    def _read_first(self, packets: Iterator[av.Packet[Any] | Join]) -> Frame | None:
         """Begin to read packets; return the first frame. What comes before it is kept for `__iter__`."""
         self._decoder.flush()
         self._first_items = []
         self._splits = False
-        self._items = self._number(self._place(self._unify(self._decode(peeked, packets))))
+        self._items = self._number(self._place(self._unify(self._decode(packets))))
         for item in self._items:
             self._first_items.append(item)
             if isinstance(item, Frame):
                 return item
         return None
 
-    def _describe(self, first: Frame, times: list[Fraction]) -> VideoInfo:
-        stream, container, frame = self.stream, self.container, first.video
-        duration = None
-        path = self._demuxer.path
+    def _duration(self, times: list[Fraction]) -> Fraction | None:
+        """The length of the video in seconds, as far as it is stated or can be measured quickly."""
+        stream, container, path = self.stream, self.container, self._demuxer.path
         if self._demuxer.may_jump and path is not None:
-            duration = video_length(path, stream.index, stream.duration and stream.duration * self._tick)
-        elif stream.duration and not is_raw(container):
-            duration = stream.duration * self._tick
-        elif container.duration and not is_raw(container):
-            duration = Fraction(container.duration, av.time_base)
-            if times:
-                duration -= max(Fraction(0), times[0] - self._container_start())
-        aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-        return VideoInfo(
-            name=self.name,
-            container=container.format.name,
-            codec=stream.codec_context.name,
-            width=frame.width,
-            height=frame.height,
-            pixel_format=frame.format.name,
-            rate=self._rate,
-            variable=self._frame_grid is None and len(times) > 2,
-            start=times[0] if times else first.time,
-            duration=duration,
-            frames=stream.frames or (round(duration * self._rate) if duration else None),
-            colour=colour_of(frame, chroma_location(frame)),
-            hdr=hdr_of(frame),
-            hdr10_plus=has_hdr10_plus(frame),
-            dolby_vision=dolby_vision_profile(frame),
-            rotation=rotation_matrix(frame),
-            aspect=aspect if aspect and aspect != 1 else None,
-            interlaced=self._is_interlaced,
-            streams=tuple(map(describe_stream, container.streams)),
-            metadata=dict(container.metadata),
-        )
-
-    def _container_start(self) -> Fraction:
-        """The time from which the container counts its duration."""
-        if "matroska" in self.container.format.name or self.container.start_time is None:
-            return Fraction(0)
-        return Fraction(self.container.start_time, av.time_base)
+            return video_length(path, stream.index, stream.duration and stream.duration * self._tick)
+        if is_raw(container):
+            return None
+        if stream.duration:
+            return Fraction(stream.duration * self._tick)
+        if not container.duration:
+            return None
+        duration = Fraction(container.duration, av.time_base)
+        return duration - max(Fraction(0), times[0] - container_start(container)) if times else duration
 
     def _look_for_interlacing(self) -> None:
         """Refuse interlaced video before anything is written, if it can be found so early."""
@@ -385,7 +302,8 @@ class Reader:
         """Close the file, and let go of all frames and packets."""
         if isinstance(self._items, Generator):
             self._items.close()
-        self._items, self._first_items, self._peeked = iter(()), [], []
+        self._items, self._first_items = iter(()), []
+        self._preview.packets.clear()
         self._decoder.close()
         self._demuxer.close()
 
@@ -395,13 +313,11 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _decode(
-        self, peeked: list[av.Packet[Any] | Join], packets: Iterator[av.Packet[Any] | Join]
-    ) -> Iterator[av.VideoFrame | StreamPacket]:
+    def _decode(self, packets: Iterator[av.Packet[Any] | Join]) -> Iterator[av.VideoFrame | StreamPacket]:
         """Decode the packets of the video stream, and wrap those of the other streams."""
         failures = 0
         end = None if self._end is None else self._begin + self._end
-        for packet in itertools.chain(peeked, packets):
+        for packet in packets:
             if isinstance(packet, Join):
                 with contextlib.suppress(av.error.FFmpegError):
                     yield from self._decoder.decode(None)
@@ -409,8 +325,6 @@ class Reader:
                 continue
             base = packet.time_base
             time = None if packet.pts is None or base is None else packet.pts * base
-            if time is not None:
-                self._latest = max(self._latest, time + (packet.duration or 0) * base)
             if packet.stream.index != self.stream.index:
                 if packet.dts is not None or packet.pts is not None:
                     yield StreamPacket(packet, time)
@@ -436,7 +350,6 @@ class Reader:
                 if self._demuxer.counts_frames:
                     self._count(frame)
                 yield frame
-        peeked.clear()
 
     def _count(self, frame: av.VideoFrame) -> None:
         """Give a frame of AVI its time: that of the packet with which it left the decoder, less the decoder's delay."""
@@ -522,7 +435,9 @@ class Reader:
             previous = Frame(index, video, time, duration)
             yield previous
         if previous is not None:
-            end = self._check_end(previous.time + previous.duration)
+            end = previous.time + previous.duration
+            if self._end is None:
+                end = self._demuxer.check_end(self._begin, end, self._rate)
             yield from _repeat(previous, self._step, end - self._step / 2)
 
     @property
@@ -560,66 +475,9 @@ class Reader:
         if before is not None:
             yield before
 
-    def _check_end(self, end: Fraction) -> Fraction:
-        """Compare the end of the video with the end that the container states; return the true end."""
-        if self._end is not None or self.damage is not None:
-            return end
-        demuxer, container = self._demuxer, self.container
-        size = max(0, container.size)  # a pipe has none
-        if demuxer.may_jump:
-            missing = (demuxer.clock.video_end or end) - end
-            if missing > max(3 / self._rate, Fraction(1, 10)):
-                demuxer.note_damage(f"the last {float(missing):.1f} s of the video cannot be decoded")
-            elif container.format.name == "mpegts" and size % 188 and size % 192 and not demuxer.clock.joins:
-                demuxer.note_damage("the file is cut off in the middle of a packet")
-        elif self.stream.duration:
-            # Without its index, FFmpeg shortens the duration of an AVI file, not its number of frames.
-            ticks = max(self.stream.duration, self.stream.frames) if demuxer.counts_frames else self.stream.duration
-            stated: Fraction = self._begin + ticks * self._tick
-            missing = stated - end
-            if demuxer.counts_frames and 0 < missing < _MAX_REPEAT and demuxer.is_complete:
-                return stated
-            if missing > max(3 / self._rate, Fraction(1, 10)):
-                demuxer.note_damage(f"the file is cut off: {float(missing):.1f} s of video are missing at its end")
-        elif container.duration and container.format.name.startswith(("matroska", "flv")):
-            stated = Fraction(container.duration, av.time_base) + self._container_start()
-            missing = stated - max(end, self._latest)
-            if missing > max(3 / self._rate, Fraction(3, 10)):
-                demuxer.note_damage(f"the file is cut off: {float(missing):.1f} s are missing at its end")
-        return end
-
 
 def _repeat(frame: Frame, step: Fraction, until: Fraction) -> Iterator[Frame]:
     """Repeat a frame at each `step` after it, as long as its repeat begins before `until`."""
     while frame.time + step < until:
         frame = Frame(frame.index + 1, frame.video, frame.time + step, step)
         yield frame
-
-
-def _leave_out(
-    packets: Iterator[av.Packet[Any] | Join], stream: Any, start: Fraction
-) -> Iterator[av.Packet[Any] | Join]:
-    """Leave out the packets before the last key frame but one before `start`, in seconds on the container's clock."""
-    kept: list[av.Packet[Any] | Join] = []
-    keys: list[int] = []  # where in `kept` key frames are
-    size = 0
-    for packet in packets:
-        kept.append(packet)
-        if isinstance(packet, Join):
-            continue
-        size += packet.size
-        if packet.stream_index == stream.index:
-            time = None if packet.pts is None else packet.pts * packet.time_base
-            if packet.is_keyframe and time is not None and time <= start:
-                keys.append(len(kept) - 1)
-                if len(keys) > 2:
-                    del kept[: keys[1]]
-                    keys = [0, len(kept) - 1]
-                    size = sum(item.size for item in kept if not isinstance(item, Join))
-            if packet.dts is not None and packet.dts * packet.time_base > start:
-                break
-        if size > _PEEK_BYTES:
-            break
-    yield from kept
-    del kept
-    yield from packets
