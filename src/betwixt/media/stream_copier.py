@@ -30,6 +30,11 @@ from betwixt.media.timecode import shift_timecode
 from betwixt.media.timeline import TimeMap
 from betwixt.media.trial import Found, OutputDraft
 
+_NAMES = {
+    "matroska": "Matroska", "webm": "WebM", "mpegts": "MPEG-TS", "avi": "AVI", "mxf": "MXF", "flv": "FLV", "ogg": "Ogg",
+    "nut": "NUT",
+}  # fmt: skip
+
 _WITHOUT_TIMES = ("avi", "mxf", "ogg")
 """Containers whose sound begins with the picture, whatever the times of its packets."""
 
@@ -65,6 +70,7 @@ class StreamCopier:
     ) -> None:
         self._output, self._video, self._map, self._rate = output, video, time_map, rate
         self._container = output.format.name
+        self._refusal = f"{_NAMES.get(self._container, self._container)} does not take it as it is"
         self._lost, self._notes = lost, notes
         nonstrict: Any = Flags.ts_nonstrict
         self._strict = not output.format.flags & nonstrict.value
@@ -115,7 +121,7 @@ class StreamCopier:
             if is_text(stream):
                 for encoder in text_encoders(stream):
                     way = ConvertedSubtitles(stream, packets, encoder, self._clock())
-                    way.note = f"{way.name} is written as {way.codec}: {self._container} does not take it as it is."
+                    way.note = f"{way.name} is written as {way.codec}: {self._refusal}."
                     yield way
 
     def _audio_ways(self, stream: Any, packets: Sequence[Any], audio: str) -> Iterator[Carrier]:
@@ -136,9 +142,9 @@ class StreamCopier:
             yield from (as_it_is, placed) if guess_note is not None else (placed, as_it_is)
         if guessed is not None:
             stream.codec_context.layout = guessed
-        reason = "" if audio == "stretch" else f": {self._container} does not take it as it is"
+        reason = "" if audio == "stretch" else f": {self._refusal}"
         if is_shifted:
-            reason = f": in {self._container} it has to begin with the picture"
+            reason = f": in {_NAMES[self._container]} it has to begin with the picture"
         factor = self._map.scale if audio == "stretch" else Fraction(1)
         for encoding in encodings(stream, self._container):
             encoded = EncodedAudio(
@@ -155,8 +161,9 @@ class StreamCopier:
 
     def _begins_apart(self, packets: Sequence[Any]) -> bool:
         """Whether a stream begins before or after the output."""
-        times = [packet.pts * packet.time_base for packet in packets if packet.pts is not None]
-        return bool(times) and abs(self._map(min(times))) > _APART
+        times = [self._map(packet.pts * packet.time_base) for packet in packets if packet.pts is not None]
+        # Only in MXF something is left of packets that lie before 0.
+        return bool(times) and (min(times) > _APART or (min(times) < -_APART and self._container == "mxf"))
 
     def _clock(self) -> Clock:
         return Clock(self._map, self._strict)
@@ -167,13 +174,22 @@ class StreamCopier:
         chosen = [way for way in best if way is not None]
         if not self._holds(chosen):
             chosen = []
-            for first, (_, others) in zip(best, wishes, strict=True):
-                ways = itertools.chain([] if first is None else [first], others)
-                way = next((way for way in ways if self._holds([*chosen, way])), None)
+            for first, (_, next_ways) in zip(best, wishes, strict=True):
+                ways = itertools.chain([] if first is None else [first], next_ways)
+                # An attachment depends on the container alone, and may be large.
+                others = [way for way in chosen if not isinstance(way, Attachment)]
+                way = next((way for way in ways if self._holds([*others, way])), None)
                 chosen += [] if way is None else [way]
         self._draft.carriers = chosen
         kept = {way.source.index for way in chosen}
-        self._lost += [_describe_lost(stream) for stream, _ in wishes if stream.index not in kept]
+        for stream in (stream for stream, _ in wishes if stream.index not in kept):
+            if stream.type == "audio" and stream.codec_context is not None and not is_known(stream):
+                name = describe_stream(stream)
+                self._notes.append(
+                    f"{name} is announced, but nothing of it comes in the first seconds: it is left out."
+                )
+            else:
+                self._lost.append(_describe_lost(stream))
         self._notes += dict.fromkeys(way.note for way in chosen if way.note is not None)
 
     def _holds(self, carriers: Sequence[Carrier]) -> bool:
@@ -279,9 +295,6 @@ def _is_elsewhere(stream: Any, source: Any, without: Sequence[str], audio: str) 
 
 
 def _describe_lost(stream: Any) -> str:
-    if stream.disposition & Disposition.attached_pic:
-        return "the cover picture"
-    name = str(describe_stream(stream))
-    if stream.type == "audio" and stream.codec_context is not None and not is_known(stream):
-        return f"{name} (announced, but nothing of it comes in the first seconds)"
-    return name
+    if stream.type == "unknown":
+        return "a stream of an unknown kind"
+    return "the cover picture" if stream.disposition & Disposition.attached_pic else str(describe_stream(stream))
