@@ -4,6 +4,7 @@ import errno
 import itertools
 import os
 import struct
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -633,3 +634,39 @@ def test_longer_webp_animations_are_refused(tmp_path):
         (tmp_path / "a.webp").write_bytes(data)
         with pytest.raises(InputError, match="animated WebP"):
             read_image(tmp_path / "a.webp")
+
+
+# -- transparency that is none
+
+
+def palette_png(path, opacity):
+    """A PNG of 4 colours; `opacity` of each, or None to state none."""
+    rows = b"".join(b"\0" + bytes(x // 12 % 4 for x in range(WIDTH)) for _ in range(HEIGHT))
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 3, 0, 0, 0))]
+    chunks.append((b"PLTE", bytes([200, 30, 10, 20, 180, 40, 10, 60, 220, 250, 240, 10])))
+    if opacity is not None:
+        chunks.append((b"tRNS", bytes(opacity)))
+    chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    data = b"".join(struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in chunks)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    return path
+
+
+def test_a_palette_without_transparency_has_no_alpha(tmp_path):
+    frame = read_image(palette_png(tmp_path / "a.png", None))
+    assert frame.format.name == ImageReader(tmp_path / "a.png").format == "rgb24"
+    image, alpha = frame_to_image(frame)
+    assert alpha is None
+    assert [image[5, x].tolist() for x in (0, 12, 24, 36)] == [
+        [200, 30, 10], [20, 180, 40], [10, 60, 220], [250, 240, 10],
+    ]  # fmt: skip
+    palette_png(tmp_path / "b.png", [255, 0, 128, 255])
+    assert frame_to_image(read_image(tmp_path / "b.png"))[1][5, [0, 12, 24]].tolist() == [255, 0, 128]
+    assert ImageReader(str(tmp_path / "*.png")).format == "rgba"
+
+
+def test_lossless_webp_without_transparency_has_no_alpha(tmp_path):
+    write_all(tmp_path / "a.webp", [image_to_frame(make_image())])
+    frame = read_image(tmp_path / "a.webp")
+    assert frame.format.name == ImageReader(tmp_path / "a.webp").format == "rgb24"
+    np.testing.assert_array_equal(frame_to_image(frame)[0], make_image())

@@ -19,7 +19,7 @@ _STALE = {
     "datasize", "videosize", "audiosize", "filesize", "lasttimestamp", "lastkeyframetimestamp",
     "lastkeyframelocation", "operational_pattern_ul", "uid", "generation_uid", "application_platform",
     "modification_date", "material_package_umid", "file_package_umid", "material_package_name", "file_package_name",
-    "company_name", "filename", "mimetype", "variant_bitrate",
+    "company_name", "filename", "mimetype", "variant_bitrate", "alpha_mode",
 }  # fmt: skip
 _STALE_PREFIXES = (
     "_statistics", "number_of_", "bps", "duration-", "product_", "toolkit_", "asf_protection", "wm/wmadrc",

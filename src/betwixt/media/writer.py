@@ -214,8 +214,6 @@ class VideoWriter:
             return
         self._begun = True
         self._video.begin()
-        for key in [key for key in self._stream.metadata if key.lower() == "alpha_mode"]:
-            del self._stream.metadata[key]  # the muxer says it of what is written
         if self._source.aspect is not None and self.container in ("matroska", "webm"):
             self._stream.metadata["title"] = matroska.pad_title(self._stream.metadata.get("title", ""))
         with self._write_errors(), named_causes():

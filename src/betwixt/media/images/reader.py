@@ -56,6 +56,8 @@ def read_image(path: str | Path) -> av.VideoFrame:
     if codec == "mjpeg" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         raise _damaged(path)  # no end marker after the last scan: cut off, which the decoder does not report
     frame = _decode(data, codec, path)
+    if _is_opaque(frame.format.name, data, codec):
+        frame = _convert_to(frame, "rgb24")
     if _is_float(frame.format.name):
         frame = _float_to_16_bit(frame)
     if not is_rgb(frame.format.name) and len(frame.format.components) < 3:
@@ -176,6 +178,8 @@ def _read_header(path: Path) -> _Header:
     name = context.pix_fmt
     if not name or not context.width:
         raise _damaged(path)
+    if _is_opaque(name, data, codec):
+        name = "rgb24"
     if _is_float(name):
         name = packed_format("gray" not in name, has_alpha(name), deep=True)
     width, height, aspect = context.width, context.height, context.sample_aspect_ratio
@@ -240,6 +244,15 @@ def _decode(data: bytes, codec: str, path: str | Path) -> av.VideoFrame:
 
 def _damaged(path: str | Path) -> InputError:
     return InputError(f"{path} is damaged or cut off: replace it.")
+
+
+def _is_opaque(name: str, data: bytes, codec: str) -> bool:
+    """Whether a format with alpha, or with a palette, holds an image that has no transparency by its header."""
+    if name == "argb" and codec == "webp":
+        header = webp.read_header(data)
+        return header is not None and header.format == webp.OPAQUE
+    # Of the formats with palettes PNG alone has transparency, in a chunk before the image.
+    return name == "pal8" and not (codec == "png" and b"tRNS" in data[: data.find(b"IDAT")])
 
 
 def _is_float(name: str) -> bool:

@@ -10,6 +10,9 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+OPAQUE = "rgb24"
+"""The pixel format of a lossless image without alpha. The decoder returns it with alpha that is not used."""
+
 _ANIMATED = 2  # a flag of VP8X
 _FRAME_HEAD = 16  # bytes of an ANMF chunk before its image
 
@@ -51,8 +54,9 @@ def read_header(data: bytes) -> WebPHeader | None:
         if kind == b"ALPH":
             alpha = True
         elif kind == b"VP8L" and len(body) >= 5:
-            bits = int.from_bytes(body[1:5], "little")
-            return WebPHeader((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, "argb")
+            bits = int.from_bytes(body[1:5], "little")  # width, height (each less one), and whether alpha is used
+            name = "argb" if bits >> 28 & 1 else OPAQUE
+            return WebPHeader((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1, name)
         elif kind == b"VP8 " and len(body) >= 10:
             width, height = struct.unpack_from("<HH", body, 6)
             return WebPHeader(width & 0x3FFF, height & 0x3FFF, "yuva420p" if alpha else "yuv420p")
