@@ -143,6 +143,8 @@ class Demuxer:
         except av.error.FFmpegError as error:
             if not isinstance(error, av.error.EOFError):
                 self.note_damage(f"reading stops there: {error_text(error)}")
+        except IndexError:
+            pass  # PyAV does not know a stream that appeared on the way, and says so at the end
         self._raise_interrupt()
 
     def note_damage(self, what: str, packet: av.Packet[Any] | None = None) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from itertools import pairwise
+from itertools import dropwhile, islice, pairwise
 from pathlib import Path
 
 import av.error
@@ -27,6 +27,9 @@ _SAMPLE_DISTANCE = 1
 
 _SAMPLE_PACKETS = 60
 """The most video packets that are decoded at each of them until there is a frame."""
+
+_KEY_PACKETS = 600
+"""The most video packets that are read at each of them until there is a key frame."""
 
 _INTERLACED_CODECS = ("h264", "mpeg2video", "vc1", "wmv3", "mpeg4")
 
@@ -99,7 +102,8 @@ def find_interlaced(path: Path, number: int, begin: Fraction, length: Fraction) 
                 else:
                     container.seek(int((begin + time) / demuxer.tick), stream=stream)
                 decoder.flush()
-                for _, packet in zip(range(_SAMPLE_PACKETS), container.demux(stream), strict=False):
+                packets = islice(container.demux(stream), _KEY_PACKETS)
+                for packet in islice(dropwhile(lambda p: not p.is_keyframe, packets), _SAMPLE_PACKETS):
                     frames = decoder.decode(packet)
                     if frames and frames[0].interlaced_frame:
                         found = None if frames[0].pts is None else frames[0].pts * demuxer.tick - begin
