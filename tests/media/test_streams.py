@@ -265,6 +265,25 @@ def test_many_lost_tags_are_named_in_one_word(tmp_path):
     assert remux(source, tmp_path / "out.mp4").lost == ["20 tags (KEY_00, KEY_01, KEY_02 and others)"]
 
 
+def test_data_is_kept_where_readers_find_it(tmp_path):
+    source = tmp_path / "in.ts"
+    klv = b"\x06\x0e+4\x02\x0b\x01\x01\x0e\x01\x03\x01\x01\x00\x00\x00\x05\x01\x02\x00\x01A"
+    with av.open(str(source), "w") as out:
+        video = out.add_stream("mpeg4", rate=25)
+        video.width, video.height = 96, 64
+        data = out.add_data_stream("klv")
+        for index in range(10):
+            out.mux(video.encode(paint(av.VideoFrame(96, 64, "yuv420p"), index)))
+            packet = av.Packet(klv)
+            packet.stream, packet.pts, packet.dts, packet.time_base = data, index, index, Fraction(1, 25)
+            out.mux(packet)
+        out.mux(video.encode(None))
+    assert remux(source, tmp_path / "out.ts").lost == []
+    with av.open(str(tmp_path / "out.ts")) as container:
+        assert [bytes(p) for p in container.demux(container.streams.data[0]) if p.size] == 10 * [klv]
+    assert remux(source, tmp_path / "out.mp4").lost == ["data klv"]
+
+
 # -- cover pictures
 
 
@@ -459,6 +478,28 @@ def test_gaps_in_sound_that_is_encoded_again_stay_gaps(tmp_path):
     level, rate = loudness(tmp_path / "out.ts")
     parts = [level[round(t * rate) : round((t + 0.2) * rate)].mean() for t in (0.6, 1.5, 2.6)]
     assert parts[1] < 0.02 < min(parts[0], parts[2])
+
+
+def test_damaged_sound_is_silence_and_said(tmp_path):
+    source = tmp_path / "in.mkv"
+    with (
+        av.open(str(with_audio(tmp_path / "plain.mkv", "ac3", 48000, seconds=2))) as a,
+        av.open(str(source), "w") as out,
+    ):
+        copies = [out.add_stream_from_template(s, opaque=True) for s in a.streams]
+        for packet in a.demux():
+            if packet.dts is None:
+                continue
+            stream = copies[packet.stream.index]
+            if packet.stream.type == "audio" and 0.8 < packet.pts * packet.time_base < 1.2:
+                damaged = av.Packet(packet.size * b"\xff")
+                damaged.pts, damaged.dts, damaged.time_base = packet.pts, packet.dts, packet.time_base
+                damaged.duration, packet = packet.duration, damaged
+            packet.stream = stream
+            out.mux(packet)
+    writer = remux(source, tmp_path / "out.webm")
+    assert any("cannot be decoded: there is silence in their place" in note for note in writer.notes)
+    assert abs(heard(tmp_path / "out.webm")[1] - 2) < 0.1
 
 
 def test_sound_that_changes_its_format_on_the_way_is_kept(tmp_path):

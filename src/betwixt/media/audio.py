@@ -204,6 +204,8 @@ class EncodedAudio(Carrier):
         from_zero: Whether the output begins at 0: silence fills the time before the audio, and earlier audio is cut.
     """
 
+    failure = "cannot be decoded: there is silence in their place"
+
     def __init__(
         self,
         source: Any,
@@ -240,6 +242,7 @@ class EncodedAudio(Carrier):
         try:
             frames: list[Any] = item.packet.decode()
         except av.error.FFmpegError:
+            self.failures += 1
             return []
         finished: list[Any] = []
         for frame in frames:

@@ -57,7 +57,11 @@ class Carrier(ABC):
         layout: Of audio: the name of the channel layout in the output.
         note: What the user should know about this way, or None.
         count: Number of packets taken so far.
+        failures: Number of packets among them of which nothing is written.
+        failure: Why, as the end of a sentence.
     """
+
+    failure = ""
 
     def __init__(self, source: Any, packets: Sequence[Any]) -> None:
         self.source, self.packets = source, packets
@@ -70,7 +74,7 @@ class Carrier(ABC):
         self.channels: int = context.channels if is_audio else 0
         self.layout = str(context.layout.name) if is_audio else ""
         self.note: str | None = None
-        self.count = 0
+        self.count = self.failures = 0
         self.stream: Any = None
 
     def open(self, output: av.container.OutputContainer, container: str) -> None:
@@ -102,6 +106,12 @@ class Carrier(ABC):
     def flush(self) -> list[Any]:
         """The packets to write at the end."""
         return []
+
+    def closing_note(self) -> str | None:
+        """What the user should know at the end, or None."""
+        if self.kind in ("audio", "video") and not self.count:
+            return f"{self.name} is announced, but the input has nothing of it."
+        return None if not self.failures else f"{self.failures} packets of {self.name} {self.failure}."
 
     def sample(self, stream: Any) -> list[Any]:
         """A few packets for a trial: `stream` is what `add_to` returned."""
@@ -172,13 +182,14 @@ class Copied(Carrier):
         layout: The channel layout to state for audio whose own one is unknown.
     """
 
+    failure = "go back in time, or have none: they are left out"
+
     def __init__(
         self, source: Any, packets: Sequence[Any], clock: Clock, keeps_discarded: bool, layout: str | None = None
     ) -> None:
         super().__init__(source, packets)
         self._clock, self._keeps_discarded, self._guessed = clock, keeps_discarded, layout
         self.layout = layout or self.layout
-        self.left_out = 0
 
     def add_to(self, output: av.container.OutputContainer) -> Any:
         stream: Any = output.add_stream_from_template(self.source, opaque=True)
@@ -195,7 +206,7 @@ class Copied(Carrier):
             # FFmpeg's Matroska muxer writes it over the header, whatever fits there. It has the usual one already.
             packet = _without_side_data(packet)
         if not self._clock.set_times(packet, self.stream):
-            self.left_out += 1
+            self.failures += 1
             return []
         return [packet]
 

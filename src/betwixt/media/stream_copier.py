@@ -88,7 +88,7 @@ class StreamCopier:
         source, video = reader.container, reader.stream
         streams = [s for s in source.streams if s.index != video.index and not _is_elsewhere(s, source, without, audio)]
         if self._container == "yuv4mpegpipe":
-            self._lost += [str(describe_stream(s)) for s in streams]
+            self._lost += map(_describe_lost, streams)
             return
         self._settle([(s, self._ways(s, reader.first_packets.get(s.index, []), audio)) for s in streams])
         draft = self._draft
@@ -264,12 +264,8 @@ class StreamCopier:
         """Write what the encoders still hold, and note what did not come through."""
         for carrier in self._carriers.values():
             self._mux(carrier.flush())
-            if carrier.kind in ("audio", "video") and not carrier.count:
-                self._notes.append(f"{carrier.name} is announced, but the input has nothing of it.")
-            if isinstance(carrier, Copied) and carrier.left_out:
-                self._notes.append(
-                    f"{carrier.left_out} packets of {carrier.name} go back in time or have none: they are left out."
-                )
+            if (note := carrier.closing_note()) is not None:
+                self._notes.append(note)
         if self._refused:
             self._notes.append(f"{self._refused} damaged packets of sound or other streams are left out.")
 

@@ -37,6 +37,8 @@ class ConvertedSubtitles(Carrier):
         clock: For the times.
     """
 
+    failure = "cannot be converted: they are left out"
+
     def __init__(self, source: Any, packets: Sequence[Any], encoder: str, clock: Clock) -> None:
         super().__init__(source, packets)
         self._encoder, self._clock = encoder, clock
@@ -58,6 +60,7 @@ class ConvertedSubtitles(Carrier):
                 return []
             encoded = self.stream.codec_context.encode_subtitle(subtitle)
         except (ValueError, av.error.FFmpegError):
+            self.failures += 1
             return []
         encoded.pts, encoded.dts, encoded.duration = packet.pts, packet.dts, packet.duration
         encoded.time_base, encoded.is_keyframe = packet.time_base, True
