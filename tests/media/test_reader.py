@@ -119,6 +119,7 @@ def test_empty_packets_of_avi_repeat_the_frame_before(tmp_path):
     _, every, _ = _read(whole)
     reader, frames, _ = _read(source)
     assert reader.damage is None
+    assert reader.notes == ["Empty packets repeat the frame before them, as in any player: 5."]
     assert [f.time for f in frames] == [Fraction(n, 25) for n in range(20)]
     assert [f.index for f in frames] == list(range(20))
     for frame in frames:
@@ -178,6 +179,7 @@ def test_frames_of_equal_times_get_their_places(tmp_path):
     reader, frames, _ = _read(source)
     assert reader.info.rate == 25
     assert [f.time for f in frames] == [Fraction(n, 25) for n in range(24)]
+    assert reader.notes == ["Frames whose times were equal or went back got places of their own: 12."]
 
 
 def test_of_several_video_streams_the_default_one_is_converted_or_the_chosen_one(tmp_path, capsys):

@@ -198,6 +198,7 @@ class Reader:
         self._decoder.flush()
         self._first_items = []
         self._splits = False
+        self._moved = self._repeated = 0
         self._items = self._number(self._place(self._unify(self._decode(packets))))
         for item in self._items:
             self._first_items.append(item)
@@ -260,14 +261,17 @@ class Reader:
     @property
     def notes(self) -> list[str]:
         """Other messages for the user, so far."""
-        joins = self._demuxer.clock.joins
-        if not joins:
-            return self._notes
-        return [
-            *self._notes,
-            f"The clock of {self.name} begins anew or jumps, first after {float(joins[0] - self._begin):.2f} s: the "
-            "recordings follow each other without a gap, each with its sound, which is cut where it overlaps.",
-        ]
+        notes = list(self._notes)
+        if joins := self._demuxer.clock.joins:
+            notes.append(
+                f"The clock of {self.name} begins anew or jumps, first after {float(joins[0] - self._begin):.2f} s: "
+                "the recordings follow each other without a gap, each with its sound, which is cut where it overlaps."
+            )
+        if self._moved:
+            notes.append(f"Frames whose times were equal or went back got places of their own: {self._moved}.")
+        if self._repeated:
+            notes.append(f"Empty packets repeat the frame before them, as in any player: {self._repeated}.")
+        return notes
 
     @property
     def earliest_start(self) -> Fraction:
@@ -411,7 +415,9 @@ class Reader:
             stamp, grid = None if self._unstamped else item.pts, self._grid
             time = None if stamp is None else stamp * (item.time_base or self._tick)
             yield from spreader.push(item, time if grid is None or time is None else grid.snap(time), self._step)
+            self._moved = spreader.moved
         yield from spreader.flush()
+        self._moved = spreader.moved
 
     def _number(self, items: Iterator[tuple[av.VideoFrame, Fraction] | StreamPacket]) -> Iterator[Frame | StreamPacket]:
         """Make numbered frames, with their durations. A frame that AVI repeats by empty packets is repeated."""
@@ -422,11 +428,13 @@ class Reader:
                 continue
             video, time = item
             step, grid = self._step, self._grid
-            time = time if grid is None else grid.snap(time)
+            exact = time if grid is None else grid.snap(time)
+            time = exact if previous is None or exact > previous.time else time
             index = 0 if grid is None or not self._start else max(0, grid.number(time))
             if previous is not None:
                 until = time - step / 2 if grid is not None and self._demuxer.counts_frames else previous.time
                 for previous in _repeat(previous, step, until):  # noqa: B020
+                    self._repeated += 1
                     yield previous
                 index = previous.index + 1
             duration = video.duration * (video.time_base or self._tick) if (video.duration or 0) > 0 else step

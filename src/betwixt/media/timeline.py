@@ -133,9 +133,13 @@ class Spreader(Generic[T]):
     Args:
         step: Seconds between two frames, where there is no next time.
         begin: The time of the first frame, if it is not stated.
+
+    Attributes:
+        moved: Number of frames that were not left at the time they state.
     """
 
     def __init__(self, step: Fraction, begin: Fraction) -> None:
+        self.moved = 0
         self._step, self._begin = step, begin
         self._run: list[T] = []  # frames that share one time
         self._time: Fraction | None = None
@@ -162,7 +166,7 @@ class Spreader(Generic[T]):
         self._run, self._time = [], None if self._time is None else self._time + length
 
     def _spread(self, length: Fraction) -> Iterator[tuple[T, Fraction]]:
-        assert self._time is not None or not self._run
+        self.moved += max(0, len(self._run) - 1)
         for number, frame in enumerate(self._run):
             yield frame, (self._time or Fraction(0)) + length * number / len(self._run)
 
