@@ -153,7 +153,7 @@ class StreamCopier:
             details = [encoded.codec or encoding.encoder]
             if encoding.rate != stream.sample_rate:
                 details.append(f"at {encoding.rate} Hz (from {stream.sample_rate})")
-            if encoding.layout != (layout or guessed):
+            if encoded.channels != stream.channels:
                 details.append(f"with the channels {encoding.layout} (from {layout or guessed})")
             note = f"{name} is encoded as {', '.join(details)}{reason}." if reason or len(details) > 1 else ""
             encoded.note = f"{guess_note or ''} {note}".strip() or None
