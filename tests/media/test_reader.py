@@ -168,6 +168,16 @@ def test_joined_recordings_follow_each_other(tmp_path, suffix, second):
     assert [f.time for f in part] == [f.time for f in frames[60:]]
 
 
+def test_a_recording_of_other_streams_that_follows_is_not_lost_in_silence(tmp_path):
+    first = make_clip(tmp_path / "a.ts", frames=50, codec="libx264")
+    other = make_clip(
+        tmp_path / "b.ts", frames=50, codec="libx264", prepare=lambda out, stream: setattr(stream, "id", 700)
+    )
+    reader, frames, _ = _read(_join(tmp_path / "in.ts", first, other))
+    assert len(frames) == 50
+    assert ["of this video stream: if another recording follows" in note for note in reader.notes] == [True]
+
+
 def test_frames_of_equal_times_get_their_places(tmp_path):
     whole = make_clip(tmp_path / "whole.mkv", frames=24, codec="mjpeg", pixel_format="yuvj420p")
 

@@ -149,6 +149,12 @@ class ContinuousClock:
         return None if main is None else main.corrected_end
 
     @property
+    def video_position(self) -> int:
+        """Where the last video packet so far begins in the file, in bytes; -1 if that is not known."""
+        main = self._streams.get(self._main)
+        return -1 if main is None else main.position
+
+    @property
     def _join_is_near(self) -> bool:
         """Whether a join has been found that the video has not reached."""
         main = self._streams.get(self._main)

@@ -191,6 +191,13 @@ class Demuxer:
                 self.note_damage(f"the file is cut off: {float(missing):.1f} s are missing at its end")
         return end
 
+    @property
+    def unread(self) -> float:
+        """The part of the file behind the last video packet so far, from 0 to 1; 0 if that is not known."""
+        size, position = self.container.size, self.clock.video_position
+        # FFmpeg finds streams that begin on the way in MPEG-TS alone, where it knows the position of each packet.
+        return 1 - position / size if self.container.format.name == "mpegts" and size > 0 <= position else 0
+
     def stop(self) -> None:
         """Stop waiting for a pipe, as if it had ended. May be called from any thread."""
         if self._pipe is not None:

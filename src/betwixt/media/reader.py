@@ -50,6 +50,9 @@ from betwixt.media.timeline import Grid, Spreader
 _MAX_FAILURES = 1000
 """Number of packets that cannot be decoded after which the reader gives up."""
 
+_MAX_UNREAD = 0.1
+"""The part of a file behind the last video packet that is not worth a message."""
+
 _MARGINS = (Fraction(0), Fraction(10), Fraction(60))
 """How many seconds before `start` to seek, until what is read begins early enough."""
 
@@ -446,6 +449,11 @@ class Reader:
             end = previous.time + previous.duration
             if self._end is None:
                 end = self._demuxer.check_end(self._begin, end, self._rate)
+                if self._demuxer.unread > _MAX_UNREAD:
+                    self._notes.append(
+                        f"The last {self._demuxer.unread:.0%} of {self.name} have no packet of this video stream: if "
+                        "another recording follows there, cut the file in two."
+                    )
             yield from _repeat(previous, self._step, end - self._step / 2)
 
     @property
