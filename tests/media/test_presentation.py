@@ -75,6 +75,15 @@ def test_a_rotation_by_another_angle_is_lost():
     assert video_presentation("mp4", info).lost == []
 
 
+@pytest.mark.parametrize(("turned", "aspect"), [(False, Fraction(64, 45)), (True, Fraction(45, 64))])
+def test_a_matrix_that_stretches_becomes_a_pixel_aspect(turned, aspect):
+    matrix = (0, 93207, 0, -65536, 0, 0, 0, 0, 1 << 30) if turned else (93207, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
+    presentation = video_presentation("avi", replace(PLAIN, rotation=matrix))
+    assert presentation.info.aspect == aspect
+    assert presentation.lost == []
+    assert any("turned upright" in note for note in presentation.notes) is turned
+
+
 def test_turning_on_the_side_gives_422_full_chroma_and_moves_its_location():
     info = replace(PLAIN, pixel_format="yuv422p10le", rotation=TURNED, aspect=Fraction(4, 3))
     presentation = Presentation(info, keeps_aspect=True)
