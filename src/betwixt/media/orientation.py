@@ -8,7 +8,6 @@ in one direction only cannot be turned on its side, and gets chroma at full reso
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 
 import av
 import numpy as np
@@ -18,7 +17,7 @@ from betwixt.media.frames import Plane, bit_depth, copy_description, fill_planes
 
 UPRIGHT = 1
 
-_BY_MATRIX = {
+_BY_MATRIX: dict[tuple[float, ...], int] = {
     (1, 0, 0, 1): 1, (-1, 0, 0, 1): 2, (-1, 0, 0, -1): 3, (1, 0, 0, -1): 4,
     (0, 1, 1, 0): 5, (0, 1, -1, 0): 6, (0, -1, -1, 0): 7, (0, -1, 1, 0): 8,
 }  # fmt: skip
@@ -28,20 +27,21 @@ _LOCATIONS = {"left": (0.0, 0.5), "center": (0.5, 0.5), "topleft": (0.0, 0.0), "
 _EXACT = int(Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
 
 
-def orientation_of(matrix: Sequence[int]) -> int | None:
-    """The orientation of a display matrix (nine integers), or None if it turns by an angle other than 90 degrees."""
+def orientation_of(matrix: Sequence[int] | None) -> int | None:
+    """The orientation of a display matrix (nine integers; None is upright), or None if it turns by another angle."""
+    if matrix is None:
+        return UPRIGHT
     a, b, c, d = (round(matrix[i] / 65536, 2) for i in (0, 1, 3, 4))
-    return _BY_MATRIX.get((_sign(a), _sign(b), _sign(c), _sign(d)))
+    return _BY_MATRIX.get((a, b, c, d))
 
 
-def stretch_of(matrix: Sequence[int]) -> Fraction:
-    """How many times wider a display matrix with an orientation makes the picture, once it is upright."""
-    a, b, c, d = (abs(matrix[i]) for i in (0, 1, 3, 4))
-    return Fraction(a, d).limit_denominator(500) if a > b else Fraction(c, b).limit_denominator(500)
-
-
-def _sign(value: float) -> int:
-    return (value > 0) - (value < 0)
+def without_stretch(matrix: tuple[int, ...]) -> tuple[int, ...]:
+    """A display matrix that turns by a multiple of 90 degrees without its stretching, which is in the pixel aspect."""
+    corner = [matrix[i] for i in (0, 1, 3, 4)]
+    a, b, c, d = (65536 * ((value > 0) - (value < 0)) for value in corner)
+    if (a // 65536, b // 65536, c // 65536, d // 65536) not in _BY_MATRIX:
+        return matrix
+    return (a, b, matrix[2], c, d, *matrix[5:])
 
 
 def is_sideways(orientation: int) -> bool:

@@ -20,7 +20,6 @@ from betwixt.media.orientation import (
     UPRIGHT,
     is_sideways,
     orientation_of,
-    stretch_of,
     turn_upright,
     upright_format,
     upright_location,
@@ -93,9 +92,7 @@ class Presentation:
         self.info = replace(self.info, colour=self._tone_mapper.colour, hdr=None, hdr10_plus=False, dolby_vision=None)
 
     def _turn(self) -> None:
-        info, matrix = self.info, self.info.rotation
-        assert matrix is not None, "there is a rotation"
-        orientation = orientation_of(matrix)
+        info, orientation = self.info, orientation_of(self.info.rotation)
         if orientation is None:
             self.lost.append("the rotation by an angle that is no multiple of 90 degrees")
             self.info = replace(info, rotation=None)
@@ -104,16 +101,13 @@ class Presentation:
         width, height, aspect = info.width, info.height, info.aspect
         if is_sideways(orientation):
             width, height, aspect = height, width, None if aspect is None else 1 / aspect
-        if (stretch := stretch_of(matrix)) != 1:
-            aspect = None if (aspect or 1) * stretch == 1 else (aspect or 1) * stretch
         location = upright_location(info.colour.location, orientation)
         name = upright_format(info.pixel_format, orientation)
         self.info = replace(
             info, width=width, height=height, aspect=aspect, pixel_format=name, rotation=None,
             colour=replace(info.colour, location=location),
         )  # fmt: skip
-        if orientation != UPRIGHT:
-            self.notes.append("The frames are turned upright, as the output has no field for the rotation.")
+        self.notes.append("The frames are turned upright, as the output has no field for the rotation.")
 
     def _make_square(self) -> None:
         aspect = self.info.aspect or Fraction(1)

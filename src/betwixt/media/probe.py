@@ -16,6 +16,7 @@ from av.sidedata.sidedata import Type as SideDataType
 
 from betwixt.media.colour import Colour, chroma_location, colour_of
 from betwixt.media.frames import bit_depth
+from betwixt.media.orientation import without_stretch
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def rotation_matrix(frame: av.VideoFrame) -> tuple[int, ...] | None:
     for data in _side_data(frame):
         raw = bytes(data)
         if data.type == SideDataType.DISPLAYMATRIX and len(raw) >= 36:
-            matrix = struct.unpack_from("9i", raw)
+            matrix = without_stretch(struct.unpack_from("9i", raw))
             upright = (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
             return None if matrix == upright else matrix
     return None
