@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 import sys
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,9 +21,19 @@ from betwixt.machine import available_cores
 if TYPE_CHECKING:
     from betwixt.pipeline.inspect import Findings
 
-_PRIMARIES = {1: "BT.709", 5: "BT.470BG", 6: "SMPTE 170M", 9: "BT.2020", 11: "DCI-P3", 12: "Display P3"}
-_TRANSFERS = {1: "BT.709", 6: "SMPTE 170M", 8: "linear", 13: "sRGB", 14: "BT.2020", 16: "PQ", 18: "HLG"}
-_MATRICES = {0: "RGB", 1: "BT.709", 5: "BT.470BG", 6: "SMPTE 170M", 9: "BT.2020"}
+_PRIMARIES = {
+    1: "BT.709", 4: "BT.470M", 5: "BT.470BG", 6: "SMPTE 170M", 7: "SMPTE 240M", 8: "film", 9: "BT.2020", 10: "XYZ",
+    11: "DCI-P3", 12: "Display P3", 22: "EBU 3213",
+}  # fmt: skip
+_TRANSFERS = {
+    1: "BT.709", 4: "gamma 2.2", 5: "gamma 2.8", 6: "SMPTE 170M", 7: "SMPTE 240M", 8: "linear", 9: "log 100:1",
+    10: "log 316:1", 11: "xvYCC", 12: "BT.1361", 13: "sRGB", 14: "BT.2020", 15: "BT.2020", 16: "PQ", 17: "SMPTE 428",
+    18: "HLG",
+}  # fmt: skip
+_MATRICES = {
+    0: "RGB", 1: "BT.709", 4: "FCC", 5: "BT.470BG", 6: "SMPTE 170M", 7: "SMPTE 240M", 8: "YCgCo", 9: "BT.2020",
+    10: "BT.2020 of constant luminance", 14: "ICtCp",
+}  # fmt: skip
 _RANGES = {0: "range not stated", 1: "limited range", 2: "full range"}
 
 
@@ -51,9 +63,9 @@ def _show(findings: Findings) -> None:
         f"  video     {v.codec} in {v.container}, {v.width}x{v.height}, {v.pixel_format} ({v.depth} bit)",
         f"  rate      {_rate(findings)}",
         f"  length    {_length(findings)}",
-        f"  colour    {_colour(v.colour)}",
+        f"  colour    {_colour(v.colour, v.pixel_format)}",
     ]
-    if v.variable and findings.shortest is not None and findings.longest is not None:
+    if findings.shortest is not None and findings.longest is not None and _is_uneven(findings):
         spacing = f"{float(findings.shortest) * 1000:.1f} to {float(findings.longest) * 1000:.1f} ms"
         lines.append(f"  spacing   {spacing} [{findings.certainty['longest_interval']}]")
     if v.hdr is not None:
@@ -66,10 +78,14 @@ def _show(findings: Findings) -> None:
     if v.aspect is not None:
         lines.append(f"  pixels    {v.aspect} as wide as high")
     if v.rotation is not None:
-        lines.append("  rotation  stated; passed on")
+        lines.append(f"  rotation  {_rotation(v.rotation)}")
     if v.interlaced:
         lines.append("  interlaced: betwixt interpolate needs --interlaced deinterlace or ignore")
-    lines += [f"  stream {s.index}  {s}{'' if s.title is None else f' {s.title!r}'}" for s in v.streams]
+    several = sum(s.kind == "video" for s in v.streams) > 1
+    for s in v.streams:
+        title = "" if s.title is None else f" {s.title!r}"
+        here = ", described here" if several and s.index == findings.stream else ""
+        lines.append(f"  stream {s.index}  {s}{title}{here}")
     lines += _content(findings)
     lines += [f"  note      {translate(note)}" for note in findings.notes]
     lines += _conversions(findings)
@@ -118,42 +134,72 @@ def _conversions(findings: Findings) -> list[str]:
     from betwixt.media import codecs
     from betwixt.pipeline.planner import choose_rates, exact_multiple
 
-    v, frames = findings.info, findings.frames
+    v = findings.info
     path = Path(v.name)
     try:
         doubled = choose_rates(v.rate, None, None, None, variable=v.variable).output
     except UsageError:
         return ["  convert   with --fps, or with --input-fps if the rate is not true"]
-    new = None
-    if frames is not None:
-        new = frames if not v.variable else max(0, round((findings.duration or 0) * doubled) - frames)
     try:
         codecs.container_of(path)
     except UsageError:
         path = path.with_suffix(".mp4")  # the suffix names nothing that can be written
     output = f"{path.stem}-smooth{path.suffix}"
-    lines = [f"  to {format_rate(doubled)} frames per second: {_cost(findings, new)} -> {output}"]
+    lines = [f"  to {format_rate(doubled)} frames per second: {_cost(findings, doubled)} -> {output}"]
     nominal = Fraction(round(2 * v.rate))
     if not v.variable and exact_multiple(v.rate, nominal) is not None:
-        kept = (nominal / v.rate).denominator
-        new = None if frames is None else round(frames * (nominal / v.rate - Fraction(1, kept)))
-        lines.append(f"  to {nominal} frames per second: {_cost(findings, new)}, 1 of {kept} source frames untouched")
+        kept = f"1 of {(nominal / v.rate).denominator} source frames untouched"
+        lines.append(f"  to {nominal} frames per second: {_cost(findings, nominal)}, {kept}")
     return lines
 
 
-def _cost(findings: Findings, frames: int | None) -> str:
-    if frames is None:
+def _cost(findings: Findings, rate: Fraction) -> str:
+    """How many frames a conversion to `rate` makes, and how long that takes."""
+    new = _new_frames(findings, rate)
+    if new is None:
         return "an unknown number of new frames"
+    text = f"{'about ' if findings.info.variable else ''}{new} new frame{'' if new == 1 else 's'}"
     if findings.seconds_a_frame is None:
-        return f"{frames} new frames"
-    seconds = format_duration(frames * findings.seconds_a_frame)
-    return f"{frames} new frames, about {seconds} of synthesis by {findings.model} on {available_cores()} cores"
+        return text if findings.certainty["seconds_a_frame"] == "not looked for" else f"{text}, cost unknown"
+    seconds = format_duration(new * findings.seconds_a_frame)
+    return f"{text}, about {seconds} of synthesis by {findings.model} on {available_cores()} cores"
 
 
-def _colour(colour: Any) -> str:
-    return (
-        f"primaries {_PRIMARIES.get(colour.primaries, 'not stated')}, "
-        f"transfer {_TRANSFERS.get(colour.transfer, 'not stated')}, "
-        f"matrix {_MATRICES.get(colour.matrix, 'not stated')}, "
-        f"{_RANGES.get(colour.range, '')}, chroma {colour.location}"
-    )
+def _new_frames(findings: Findings, rate: Fraction) -> int | None:
+    """The number of output frames between source frames: neither one of these nor after the last."""
+    v, frames, duration = findings.info, findings.frames, findings.duration
+    if frames is None or duration is None:
+        return None
+    after_last = math.ceil(duration * rate) - 1 - math.floor((duration - 1 / v.rate) * rate)
+    kept = 0 if v.variable else -(-frames // (rate / v.rate).denominator)
+    return max(0, math.ceil(duration * rate) - after_last - kept)
+
+
+def _is_uneven(findings: Findings) -> bool:
+    """Whether frames are missing from a constant rate, or the rate varies."""
+    v, longest = findings.info, findings.longest
+    return v.variable or (longest is not None and longest * v.rate > Fraction(3, 2))
+
+
+def _rotation(matrix: Sequence[int]) -> str:
+    """What a display matrix does."""
+    a, b, c, d = matrix[0], matrix[1], matrix[3], matrix[4]
+    degrees = round(math.degrees(math.atan2(b, a))) % 360
+    return f"{degrees} degrees clockwise{', mirrored' if a * d - b * c < 0 else ''}"
+
+
+def _colour(colour: Any, pixel_format: str) -> str:
+    from av import VideoFormat
+
+    def name(names: Mapping[int, str], code: int) -> str:
+        return names.get(code, "not stated" if code in (0, 2) else f"code {code}")
+
+    parts = [
+        f"primaries {name(_PRIMARIES, colour.primaries)}",
+        f"transfer {name(_TRANSFERS, colour.transfer)}",
+        f"matrix {name(_MATRICES, colour.matrix)}",
+        _RANGES.get(colour.range, "range not stated"),
+    ]
+    if VideoFormat(pixel_format).chroma_width(16) < 16:
+        parts.append(f"chroma {colour.location}")
+    return ", ".join(parts)

@@ -91,7 +91,7 @@ def describe_video(
     return VideoInfo(
         name=name,
         container=container.format.name,
-        codec=stream.codec_context.name,
+        codec=stream.codec_context.codec.canonical_name,
         width=frame.width,
         height=frame.height,
         pixel_format=frame.format.name,

@@ -20,6 +20,7 @@ import av.container
 import av.error
 
 from betwixt.media.container import has_no_times
+from betwixt.media.decoder import Decoder
 from betwixt.media.frames import to_supported_format
 from betwixt.media.reader import Frame, Reader
 
@@ -68,24 +69,28 @@ def read_packet_times(video: Reader, until: float) -> PacketTimes:
     return PacketTimes(count, sorted(stamps) if stamped else [], end if stamped else None, complete)
 
 
-def read_windows(video: Reader, places: list[Fraction], frames: int, until: float) -> Iterator[list[Frame]]:
+def read_windows(
+    video: Reader, places: list[Fraction], after: Fraction, frames: int, until: float
+) -> Iterator[list[Frame]]:
     """Decode a few frames from each of several places in a file, as long as there is time.
 
     Args:
         video: The file; what it reads itself is not touched.
-        places: Times in seconds, on the container's clock; a window begins at the key frame before its place.
+        places: Times in seconds, on the container's clock, in order; a window begins at the key frame before its place.
+        after: Only windows that begin after this time, and after the window before, are decoded.
         frames: How many frames a window has at most.
         until: When to stop, by `time.monotonic`.
 
     Yields:
         The frames of each window, whose times are approximate where the container has none.
     """
-    with _open(video, until) as (container, _):
+    with _open(video, until) as (container, _), contextlib.ExitStack() as stack:
         if container is None:
             return
         stream: Any = container.streams[video.stream.index]
         step = 1 / video.info.rate
-        stream.thread_type = "AUTO"
+        decoder = Decoder(stream, 0)
+        stack.callback(decoder.close)
         for number, place in enumerate(places):
             if time.monotonic() >= until:
                 return
@@ -94,11 +99,15 @@ def read_windows(video: Reader, places: list[Fraction], frames: int, until: floa
             window: list[Frame] = []
             try:
                 container.seek(int(place / stream.time_base), stream=stream)
+                decoder.flush()
             except av.error.FFmpegError:
                 return
             for packet in _packets(container, stream):
+                stamp = packet.dts if packet.pts is None else packet.pts
+                if not window and stamp is not None and stamp * stream.time_base <= after:
+                    break  # the key frame is one that is known already
                 try:
-                    decoded = packet.decode()
+                    decoded = decoder.decode(packet)
                 except (av.error.FFmpegError, EOFError):
                     continue
                 for frame in decoded:
@@ -110,6 +119,7 @@ def read_windows(video: Reader, places: list[Fraction], frames: int, until: floa
                 if len(window) >= frames or time.monotonic() >= share:
                     break
             if len(window) > 1:
+                after = window[-1].time
                 yield window
 
 

@@ -30,6 +30,9 @@ _TIMED_PAIRS = 3
 EXACT, SAMPLED, STATED, ASSUMED, UNKNOWN = "exact", "sampled", "stated", "assumed", "not looked for"
 """Where a figure comes from: all of the video, a part of it, its header, or nowhere."""
 
+UNMEASURABLE = "cannot be measured"
+"""Of the cost: there are not two frames, or the model does not load."""
+
 _BEGINNING_TIME = 0.3
 """Seconds in which the beginning is decoded."""
 
@@ -69,6 +72,7 @@ class Findings:
         decoded: Number of frames that were decoded.
         decoded_seconds: How much of the video that is.
         places: In how many places.
+        stream: The number of the video stream; None for images.
     """
 
     info: VideoInfo
@@ -86,6 +90,7 @@ class Findings:
     decoded: int
     decoded_seconds: Fraction
     places: int = 1
+    stream: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The findings as JSON can hold them: times as numbers, rates as text."""
@@ -105,6 +110,7 @@ class Findings:
             "hdr": None if info.hdr is None else _hdr_as_dict(info.hdr),
             "hdr10_plus": info.hdr10_plus,
             "dolby_vision": info.dolby_vision,
+            "stream": self.stream,
             "streams": [asdict(s) for s in info.streams],
             "shortest_interval": None if self.shortest is None else float(self.shortest),
             "longest_interval": None if self.longest is None else float(self.longest),
@@ -153,9 +159,10 @@ def inspect_video(
         if not whole.times:
             raise InputError(f"{reader.name} holds no picture that can be decoded.")
         findings = _exact_findings(reader, whole) if whole.ended else _sampled_findings(reader, whole)
+        findings.stream = reader.stream.index if isinstance(reader, Reader) else None
         if scan:
             findings.seconds_a_frame = _seconds_per_frame(whole.pairs, reader.info)
-            findings.certainty["seconds_a_frame"] = SAMPLED if findings.seconds_a_frame is not None else UNKNOWN
+            findings.certainty["seconds_a_frame"] = SAMPLED if findings.seconds_a_frame is not None else UNMEASURABLE
         return findings
     finally:
         reader.close()
@@ -265,7 +272,7 @@ def _sampled_findings(reader: VideoSource, beginning: _Content) -> Findings:
             if packets.complete:
                 duration = packets.end - times[0]
                 certainty |= dict.fromkeys(("rate", "shortest_interval", "longest_interval", "duration"), EXACT)
-        for window in _windows(reader, duration):
+        for window in _windows(reader, duration, beginning.times[-1]):
             content.examine(window)
             decoded += len(window)
             seconds += window[-1].time - window[0].time + 1 / info.rate
@@ -312,11 +319,12 @@ def _rate_certainty(reader: VideoSource, by_times: str) -> str:
     return ASSUMED if is_raw(reader.container) and not reader.stream.codec_context.framerate else STATED
 
 
-def _windows(reader: Reader, duration: Fraction | None) -> Iterator[list[Frame]]:
+def _windows(reader: Reader, duration: Fraction | None, after: Fraction) -> Iterator[list[Frame]]:
     """Frames from a few places behind the beginning."""
     length = duration or Fraction(0)
     places = [reader.info.start + length * number / (_WINDOWS + 1) for number in range(1, _WINDOWS + 1)]
-    return read_windows(reader, places if length else [], _WINDOW_FRAMES, time.monotonic() + _WINDOWS_TIME)
+    places = [place for place in places if place > after]
+    return read_windows(reader, places, after, _WINDOW_FRAMES, time.monotonic() + _WINDOWS_TIME)
 
 
 def _seconds_per_frame(pairs: list[tuple[Frame, Frame]], info: VideoInfo) -> float | None:
