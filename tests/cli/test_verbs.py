@@ -286,6 +286,7 @@ def test_info_samples_a_long_video_and_says_so(tmp_path, capsys, monkeypatch, un
     # As if there were no time for all of it.
     monkeypatch.setattr(inspect, "_BEGINNING_TIME", 0.0)
     monkeypatch.setattr(inspect, "_WHOLE_TIME", 0.0)
+    monkeypatch.setattr(inspect, "_WINDOW_FRAMES", 12)
     options = {"g": "10"}
     source = make_clip(tmp_path / f"in{suffix}", frames=100, size=(160, 96), cuts=(50,), codec="mpeg4", options=options)
     found = json.loads(out_of(capsys, "info", source, "--json"))
