@@ -5,8 +5,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 from betwixt.codec.base_codec import BASE_CODECS
 from betwixt.codec.decode import decode_video, read_restore_data
@@ -142,9 +144,12 @@ def test_ten_bits_and_hdr_metadata_are_kept(tmp_path):
 
 
 def test_rotation_chapters_and_attachments_are_kept(tmp_path):
+    cover = cv2.imencode(".png", np.zeros((16, 16, 3), np.uint8))[1].tobytes()
+
     def prepare(out, stream):
         out.metadata["title"] = "a title"
         out.add_attachment("note.txt", "text/plain", b"kept")
+        out.add_attachment("cover.png", "image/png", cover)
         out.set_chapters(
             [{"id": 1, "start": 0, "end": 400, "time_base": Fraction(1, 1000), "metadata": {"title": "I"}}]
         )
@@ -157,6 +162,8 @@ def test_rotation_chapters_and_attachments_are_kept(tmp_path):
         with Reader(tmp_path / f"{name}.mkv") as reader:
             assert reader.info.rotation is not None
             assert read_attachment(reader.container, "note.txt") == b"kept"
+            (picture,) = [s for s in reader.container.streams.video if s.disposition & Disposition.attached_pic]
+            assert [bytes(p) for p in reader.first_packets[picture.index]] == [cover]
             assert reader.info.metadata["title"] == "a title"
             assert [c["end"] for c in reader.container.chapters()] != []
 

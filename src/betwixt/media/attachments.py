@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import av
+from av.stream import Disposition
 
 from betwixt.files import file_url
+from betwixt.media.carriers import Attachment
 from betwixt.media.container import write_errors
 
 
@@ -31,8 +34,12 @@ def add_attachment(source: Path, target: Path, name: str, data: bytes, tags: Map
         av.open(file_url(target), "w", format="matroska") as out,
     ):
         out.metadata.update({k: v for k, v in original.metadata.items() if k.lower() != "encoder"} | dict(tags or {}))
+        held, packets = _first_packets(original)
         copies: dict[int, Any] = {}
         for stream in original.streams:
+            if stream.disposition & Disposition.attached_pic:  # FFmpeg reads attached pictures as video
+                Attachment(stream, [p for p in held if p.stream_index == stream.index]).open(out, "matroska")
+                continue
             copy = out.add_stream_from_template(stream, opaque=True)
             copy.metadata.update({k: v for k, v in stream.metadata.items() if k.lower() not in ("encoder", "duration")})
             copy.disposition = stream.disposition
@@ -41,14 +48,25 @@ def add_attachment(source: Path, target: Path, name: str, data: bytes, tags: Map
         out.add_attachment(name, "application/octet-stream", data)
         if chapters := original.chapters():
             out.set_chapters(chapters)
-        for packet in original.demux([s for s in original.streams if s.index in copies]):
-            if not packet.size:
+        for packet in itertools.chain(held, packets):
+            if not packet.size or packet.stream_index not in copies:
                 continue
             if packet.dts is None and packet.pts is not None:
                 # Matroska stores no decoding times, and the first packets of reordered frames come without one.
                 packet.dts = packet.pts - 1000
-            packet.stream = copies[packet.stream.index]
+            packet.stream = copies[packet.stream_index]
             out.mux(packet)
+
+
+def _first_packets(source: Any) -> tuple[list[Any], Iterator[Any]]:
+    """The packets up to those of all attached pictures, and the others."""
+    missing = {s.index for s in source.streams if s.disposition & Disposition.attached_pic}
+    packets = source.demux([s for s in source.streams if s.type != "attachment"])
+    held = []
+    while missing and (packet := next(packets, None)) is not None:
+        held.append(packet)
+        missing.discard(packet.stream_index)
+    return held, packets
 
 
 def read_attachment(container: av.container.InputContainer, name: str) -> bytes | None:
