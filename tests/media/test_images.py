@@ -636,6 +636,44 @@ def test_longer_webp_animations_are_refused(tmp_path):
             read_image(tmp_path / "a.webp")
 
 
+def with_exif(path, orientation):
+    """A copy of a PNG or WebP that states an orientation."""
+    exif = b"MM\0*" + struct.pack(">IH", 8, 1) + struct.pack(">HHIHH", 0x112, 3, 1, orientation, 0) + bytes(4)
+    data = path.read_bytes()
+    if path.suffix == ".png":
+        chunk = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
+        result = data[:33] + chunk + data[33:]  # after the header
+    else:
+        size = (WIDTH - 1).to_bytes(3, "little") + (HEIGHT - 1).to_bytes(3, "little")
+        content = b"WEBPVP8X" + struct.pack("<I", 10) + b"\x08\0\0\0" + size + data[12:] + bytes(len(data) % 2)
+        content += b"EXIF" + struct.pack("<I", len(exif)) + exif
+        result = b"RIFF" + struct.pack("<I", len(content)) + content
+    path.write_bytes(result)
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 6, 8, 9])
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_png_and_webp_are_turned_upright(tmp_path, suffix, orientation):
+    path = tmp_path / f"a{suffix}"
+    write_all(path, [image_to_frame(make_image())])
+    with_exif(path, orientation)
+    image, _ = frame_to_image(read_image(path))
+    upright = {2: np.fliplr, 3: lambda i: np.rot90(i, 2), 6: lambda i: np.rot90(i, -1), 8: np.rot90}
+    np.testing.assert_array_equal(image, upright.get(orientation, np.asarray)(make_image()))
+    reader = ImageReader(path)
+    assert (reader.height, reader.width) == image.shape[:2]
+
+
+def test_a_palette_is_turned_upright(tmp_path):
+    for name, opacity in (("a.png", None), ("b.png", [255, 0, 128, 255])):
+        path = palette_png(tmp_path / name, opacity)
+        expected = frame_to_image(read_image(path))[0]
+        with_exif(path, 6)
+        frame = read_image(path)
+        np.testing.assert_array_equal(frame_to_image(frame)[0], np.rot90(expected, -1))
+        assert ImageReader(path).format == frame.format.name
+
+
 # -- transparency that is none
 
 

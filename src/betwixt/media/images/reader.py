@@ -6,7 +6,7 @@
 PNG, JPEG, TIFF, WebP, BMP and EXR are read, recognized by a file's content, not its name. Frames keep the pixel format
 of the codec, with three exceptions:
 
-- photographs are turned upright by their EXIF orientation;
+- images are turned upright by their EXIF orientation;
 - floating-point samples become 16-bit integers (linear light gets the sRGB transfer; values are clipped to [0, 1] and
   NaN becomes 0);
 - a sequence that mixes grey, palette and RGB images of 8 and 16 bits, as optimizers write them, is converted without
@@ -30,11 +30,11 @@ from numpy.typing import NDArray
 from betwixt.errors import InputError
 from betwixt.files import error_text
 from betwixt.media.colour import FULL
-from betwixt.media.frames import bit_depth, has_alpha, is_rgb
+from betwixt.media.frames import bit_depth, has_alpha, is_rgb, supported_format, to_supported_format
 from betwixt.media.images import webp
 from betwixt.media.images.convert import frame_to_image, image_codec, image_to_jpeg_frame, pack_frame, packed_format
 from betwixt.media.images.paths import READABLE, find_images, join_suffixes
-from betwixt.media.images.tiff import SIGNATURES, TIFF
+from betwixt.media.images.tiff import SIGNATURES, TIFF, exif_orientation
 from betwixt.media.orientation import UPRIGHT, is_sideways, turn_upright, upright_format
 from betwixt.media.transfer import transfer_of
 
@@ -62,12 +62,13 @@ def read_image(path: str | Path) -> av.VideoFrame:
         frame = _float_to_16_bit(frame)
     if not is_rgb(frame.format.name) and len(frame.format.components) < 3:
         frame.color_range = FULL  # a grey image is full range whether or not it says so
-    if codec in ("mjpeg", "tiff"):
-        orientation = _exif_orientation(data) if codec == "mjpeg" else tiff.orientation
-        if upright_format(frame.format.name, orientation) != frame.format.name:
-            frame = image_to_jpeg_frame(frame_to_image(frame)[0], "444")
-        frame = turn_upright(frame, orientation)
-    return frame
+    orientation = tiff.orientation if codec == "tiff" else _orientation(data, codec)
+    if orientation == UPRIGHT:
+        return frame
+    frame = to_supported_format(frame)
+    if upright_format(frame.format.name, orientation) != frame.format.name:
+        frame = image_to_jpeg_frame(frame_to_image(frame)[0], "444")
+    return turn_upright(frame, orientation)
 
 
 class _Header(NamedTuple):
@@ -157,9 +158,10 @@ def _convert_to(frame: av.VideoFrame, name: str) -> av.VideoFrame:
 def _read_header(path: Path) -> _Header:
     """The size and format of the frame that `read_image` will return, if possible without decoding the image."""
     data, codec = _load(path)
-    orientation = _exif_orientation(data) if codec == "mjpeg" else UPRIGHT
+    orientation = UPRIGHT if codec == "tiff" else _orientation(data, codec)
     if codec == "webp" and (header := webp.read_header(data)):
-        return _Header(*header)
+        size = header[:2] if not is_sideways(orientation) else header[1::-1]
+        return _Header(*size, header.format)
     if codec == "tiff":
         tiff = TIFF(data, path)
         orientation = tiff.orientation
@@ -185,6 +187,8 @@ def _read_header(path: Path) -> _Header:
     width, height, aspect = context.width, context.height, context.sample_aspect_ratio
     if not aspect or abs(aspect - 1) < _SQUARE:
         aspect = None
+    if orientation != UPRIGHT:
+        name = supported_format(name)
     if is_sideways(orientation):
         width, height, aspect = height, width, 1 / aspect if aspect else None
     return _Header(width, height, upright_format(name, orientation), aspect)
@@ -278,20 +282,17 @@ def _float_to_16_bit(frame: av.VideoFrame) -> av.VideoFrame:
 # -- orientation
 
 
-def _exif_orientation(jpeg: bytes) -> int:
-    """The EXIF orientation, 1 to 8; 1 (upright) if none is stated."""
+def _orientation(data: bytes, codec: str) -> int:
+    """The EXIF orientation of a JPEG, PNG or WebP, 1 to 8; 1 (upright) if none is stated."""
     # Not left to PyAV, which reports a mirrored image as one turned by 180 degrees.
-    start = jpeg.find(b"Exif\0\0", 0, 4096) + 6
-    if start < 6 or jpeg[start : start + 2] not in (b"II", b"MM"):
-        return 1
-    order = "<" if jpeg[start : start + 2] == b"II" else ">"
-    try:
-        entry = start + struct.unpack_from(order + "I", jpeg, start + 4)[0]
-        count = struct.unpack_from(order + "H", jpeg, entry)[0]
-        for position in range(entry + 2, entry + 2 + 12 * count, 12):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", jpeg, position)
-            if tag == 0x0112:
-                return int(value) if 1 <= value <= 8 else 1
-    except struct.error:
-        pass
-    return 1
+    if codec == "mjpeg":
+        start = data.find(b"Exif\0\0", 0, 4096)
+        return 1 if start < 0 else exif_orientation(data[start + 6 : start + (1 << 16)])
+    if codec == "webp":
+        return exif_orientation(webp.exif(data))
+    start = data.find(b"eXIf") if codec == "png" else -1
+    return (
+        1
+        if start < 4
+        else exif_orientation(data[start + 4 : start + 4 + int.from_bytes(data[start - 4 : start], "big")])
+    )

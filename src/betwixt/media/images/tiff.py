@@ -63,7 +63,7 @@ class TIFF:
             raise self._damaged() from None
         self._compression, self._photometric = self._tag(_COMPRESSION, 1), self._tag(_PHOTOMETRIC, 1)
         self._kinds, self._bits = set(self._tags.get(_SAMPLE_FORMAT, (_UNSIGNED,))), self._tag(_BITS, 1)
-        self.orientation = min(max(self._tag(_ORIENTATION, 1), 1), 8)
+        self.orientation = _orientation(self._tags)
         self.is_for_opencv = (
             data[2:4] in (b"+\0", b"\0+")
             or self._compression not in _COMPRESSIONS_BY_FFMPEG
@@ -138,6 +138,19 @@ class TIFF:
 
     def _damaged(self) -> InputError:
         return InputError(f"{self._path} is damaged or cut off: replace it.")
+
+
+def exif_orientation(exif: bytes) -> int:
+    """The orientation in EXIF data, 1 to 8, which is written as a TIFF; 1 (upright) if none is stated."""
+    try:
+        return _orientation(_read_tags(exif)) if exif[:4] in SIGNATURES else 1
+    except (struct.error, KeyError):
+        return 1
+
+
+def _orientation(tags: dict[int, tuple[int, ...]]) -> int:
+    value = tags.get(_ORIENTATION, (1,))[0]
+    return value if 1 <= value <= 8 else 1
 
 
 def _read_tags(data: bytes) -> dict[int, tuple[int, ...]]:

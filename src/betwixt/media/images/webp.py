@@ -47,6 +47,12 @@ def still_image(data: bytes) -> bytes | None:
     return b"RIFF" + struct.pack("<I", len(content)) + content
 
 
+def exif(data: bytes) -> bytes:
+    """The EXIF data of an image; empty if it has none."""
+    found = next((body for kind, body in _chunks(data, 12) if kind == b"EXIF"), b"")
+    return found.removeprefix(b"Exif\0\0")
+
+
 def read_header(data: bytes) -> WebPHeader | None:
     """The header of a still image; None if it is not found."""
     alpha = False
