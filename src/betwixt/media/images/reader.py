@@ -54,7 +54,7 @@ def read_image(path: str | Path) -> av.VideoFrame:
     if codec == "tiff" and (tiff := TIFF(data, path)).is_for_opencv:
         return tiff.decode()
     if codec == "mjpeg" and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
-        raise _damaged(path)  # no end marker after the last scan: cut off, which the decoder does not report
+        raise _damaged(path, codec)  # no end marker after the last scan: cut off, which the decoder does not report
     frame = _decode(data, codec, path)
     if _is_opaque(frame.format.name, data, codec):
         frame = _convert_to(frame, "rgb24")
@@ -176,10 +176,10 @@ def _read_header(path: Path) -> _Header:
     try:
         context.decode(av.Packet(data))
     except av.error.FFmpegError:
-        raise _damaged(path) from None
+        raise _damaged(path, codec) from None
     name = context.pix_fmt
     if not name or not context.width:
-        raise _damaged(path)
+        raise _damaged(path, codec)
     if _is_opaque(name, data, codec):
         name = "rgb24"
     if _is_float(name):
@@ -240,14 +240,17 @@ def _decode(data: bytes, codec: str, path: str | Path) -> av.VideoFrame:
     try:
         frames = context.decode(av.Packet(data)) or context.decode(None)
     except av.error.FFmpegError:
-        raise _damaged(path) from None
+        raise _damaged(path, codec) from None
     if not frames or frames[0].is_corrupt:
-        raise _damaged(path)
+        raise _damaged(path, codec)
     return frames[0]
 
 
-def _damaged(path: str | Path) -> InputError:
-    return InputError(f"{path} is damaged or cut off: replace it.")
+def _damaged(path: str | Path, codec: str) -> InputError:
+    if codec in ("png", "mjpeg"):
+        return InputError(f"{path} is damaged or cut off: replace it.")
+    # FFmpeg does not decode every kind of these.
+    return InputError(f"{path} is damaged, or {codec.upper()} of an unsupported kind: replace it, or save it as PNG.")
 
 
 def _is_opaque(name: str, data: bytes, codec: str) -> bool:
