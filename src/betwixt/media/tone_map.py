@@ -37,6 +37,9 @@ _USUAL_PEAK = 1000.0
 _STEPS = 1 << 12
 """Entries of the tone curve, by the fourth root of light: the eye's steps are about even there."""
 
+_CODES = 1 << 14
+"""Entries of the table of code values, by the square root of light."""
+
 _TO_BT709 = np.array(
     [[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]], np.float32
 )
@@ -63,7 +66,8 @@ class ToneMapper:
         self.peak = _peak(source)
         self._hlg = colour.transfer == _HLG
         self._wide = colour.primaries != _BT709
-        self._decode, self._encode = transfer_of(colour.transfer), encode
+        self._decode = transfer_of(colour.transfer)
+        self._codes = encode.from_light(np.linspace(0, 1, _CODES) ** 2)
         shape = source.pixel_format, source.width, source.height
         self._read, self._write = RGBConverter(*shape, colour), RGBConverter(*shape, self.colour)
         self._ratios = _tone_curve(self.peak)
@@ -82,11 +86,14 @@ class ToneMapper:
         light = self._display_light(image)
         if self._wide:
             light = np.asarray(cv2.transform(light, _TO_BT709), np.float32)
-        largest = light.max(axis=2)
+        red, green, blue = cv2.split(light)
+        largest = cv2.max(cv2.max(red, green), blue)
         kept = np.clip(largest, 0, np.float32(self.peak))
         ratio = self._ratios[(np.sqrt(np.sqrt(kept / np.float32(self.peak))) * (_STEPS - 1) + 0.5).astype(np.uint16)]
-        light *= (ratio * kept / np.maximum(largest, 1e-6))[..., None]
-        return self._encode.from_light(_move_into_gamut(light))
+        ratio *= kept / np.maximum(largest, np.float32(1e-6))
+        channels = _move_into_gamut([np.asarray(part * ratio, np.float32) for part in (red, green, blue)])
+        codes = [self._codes[(np.sqrt(part) * (_CODES - 1) + 0.5).astype(np.uint16)] for part in channels]
+        return np.asarray(cv2.merge(codes), np.float32)
 
     def _display_light(self, image: Image) -> FloatArray:
         """The light of a display, in cd/m2."""
@@ -131,12 +138,11 @@ def _tone_curve(peak: float) -> NDArray[np.float32]:
     return ratio.astype(np.float32)
 
 
-def _move_into_gamut(light: FloatArray) -> FloatArray:
-    """Move colours with a channel below 0 towards the grey of their luminance, until it is 0."""
-    low = light.min(axis=2)
-    outside = low < 0
-    if outside.any():
-        colours = light[outside]
-        grey = np.maximum(colours @ np.array(_LUMINANCE[_BT709], np.float32), 0)[:, None]
-        light[outside] = grey + (colours - grey) * (grey / np.maximum(grey - low[outside][:, None], 1e-9))
-    return np.clip(light, 0, 1, out=light)
+def _move_into_gamut(channels: list[FloatArray]) -> list[FloatArray]:
+    """Move colours with a channel below 0 towards the grey of their luminance, until it is 0; clip light to [0, 1]."""
+    red, green, blue = channels
+    low = cv2.min(cv2.min(red, green), blue)
+    weights = [np.float32(weight) for weight in _LUMINANCE[_BT709]]
+    grey = np.maximum(sum(weight * part for weight, part in zip(weights, channels, strict=True)), np.float32(0))
+    kept = np.where(low < 0, grey / np.maximum(grey - low, np.float32(1e-9)), np.float32(1))
+    return [np.clip(grey + (part - grey) * kept, 0, 1) for part in channels]
