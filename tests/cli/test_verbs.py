@@ -125,8 +125,12 @@ def test_interpolate_as_json(tmp_path, capsys, clip):
 def test_a_dry_run_writes_nothing(tmp_path, capsys, clip):
     found = json.loads(out_of(capsys, "interpolate", clip, tmp_path / "out.mp4", "--dry-run", "--json"))
     assert (found["frames_out"], found["encoder"]) == (16, "libx264")
-    assert "16 frames" in out_of(capsys, "interpolate", clip, tmp_path / "out.mp4", "--dry-run")
-    assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]
+    assert "about 16 frames" in out_of(capsys, "interpolate", clip, tmp_path / "out.mp4", "--dry-run")
+    sound = make_clip(tmp_path / "sound.mkv", frames=3, audio=True)
+    for name, said in (("out.webm", "kept"), ("out.gif", "left out"), ("out.y4m", "left out"), ("out/", "left out")):
+        told = out_of(capsys, "interpolate", sound, f"{tmp_path}/{name}", "--dry-run", "--model", "dis")
+        assert f"sound: {said}" in told
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv", "sound.mkv"]
 
 
 @pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv422p10le"])

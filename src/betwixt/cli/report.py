@@ -28,13 +28,16 @@ if TYPE_CHECKING:
 
 def print_plan(plan: Plan, stream: IO[str]) -> None:
     """Print what a conversion would do."""
-    frames = "an unknown number of" if plan.frames_out is None else plan.frames_out
+    # Of a video only the header has been read.
+    about = "" if plan.source.container == "images" else "about "
+    frames = "an unknown number of" if plan.frames_out is None else f"{about}{plan.frames_out}"
+    sound = {"copy": "kept", "drop": "left out", "stretch": "stretched"}.get(plan.audio, plan.audio)
     slow = f", {format_rate(plan.rates.slow)} times slower" if plan.rates.slow != 1 else ""
     print(
         f"{plan.source.name} -> {plan.output}\n"
         f"  {format_rate(plan.source.rate)} -> {format_rate(plan.rates.output)} frames per second{slow}, "
         f"{frames} frames\n"
-        f"  model {plan.model}, {plan.encoder} {plan.pixel_format}, sound: {plan.audio}",
+        f"  model {plan.model}, {plan.encoder} {plan.pixel_format}, sound: {sound}",
         file=stream,
     )
 

@@ -347,7 +347,7 @@ class Job:
             encoder=encoder,
             pixel_format=pixel_format,
             model=self.model.name,
-            audio=self.audio,
+            audio=self.audio if self.audio == "none" or self.target.holds_sound else "drop",
             notes=self.notes,
         )
 

@@ -66,9 +66,11 @@ class Target(ABC):
     Attributes:
         name: Its name in messages.
         max_rate: The highest rate it can hold; None without a limit.
+        holds_sound: Whether it can hold sound.
     """
 
     max_rate: Fraction | None = None
+    holds_sound = False
 
     def __init__(self, location: str | Path | IO[bytes], options: InterpolateOptions) -> None:
         self._options = options
@@ -105,6 +107,7 @@ class VideoTarget(Target):
     def __init__(self, location: Path | IO[bytes], options: InterpolateOptions) -> None:
         super().__init__(location, options)
         self._location = location
+        self.holds_sound = isinstance(location, Path) and codecs.container_of(location) != "yuv4mpegpipe"
 
     def encoding(self, info: VideoInfo) -> tuple[str, str]:
         o, location = self._options, self._location
