@@ -7,7 +7,7 @@ Needs ffprobe and ffmpeg on the PATH, as a second opinion. Each file goes throug
 
     betwixt info FILE
     betwixt interpolate FILE a.mkv --codec ffv1      up to 2 s; source frames are recognizable in the output
-    betwixt interpolate FILE b.mkv --start MIDDLE    the same from the middle of files of 4 s or more, at their rate
+    betwixt interpolate FILE b.mkv --start MIDDLE    the same from the middle of files of 4 s or more, or from 12 s
     betwixt interpolate FILE c.mp4                   up to 2 s, with the usual encoder
 
 and is put into the worst of these classes:
@@ -42,6 +42,9 @@ LIMIT = 90.0
 
 LENGTH = 2.0
 """Seconds of each file that are converted."""
+
+FURTHEST = 12.0
+"""The latest beginning of a part, in seconds."""
 
 SYNC = 0.045
 """Seconds by which sound may move against the picture."""
@@ -131,7 +134,7 @@ def survey(path: Path) -> dict[str, Any]:
             if info.code == outcome.code == 2:
                 break  # refused by both: the others would only say so again
             if outcome.code in (0, 3) and output.exists() and source is not None:
-                whole = source if "--start" not in arguments else read_content(path, duration / 2 + 2)
+                whole = source if "--start" not in arguments else read_content(path, min(duration / 2, FURTHEST) + 2)
                 differences = compare(
                     probe, whole, output, arguments, outcome, exact=not extra and not description["variable"]
                 )
@@ -147,11 +150,9 @@ def commands(
     """Output and arguments of each conversion."""
     yield "a.mkv", ["--codec", "ffv1", *end, *extra]
     if duration >= 4:
-        middle = f"{duration / 2:.3f}"
-        yield (
-            "b.mkv",
-            ["--codec", "ffv1", "--factor", "1", "--start", middle, "--end", f"{duration / 2 + 1:.3f}", *extra],
-        )
+        middle = min(duration / 2, FURTHEST)
+        part = ["--factor", "1", "--start", f"{middle:.3f}", "--end", f"{middle + 1:.3f}"]
+        yield "b.mkv", ["--codec", "ffv1", *part, *extra]
     yield "c.mp4", [*end, *extra]
 
 
@@ -203,20 +204,21 @@ def _compare_times(source: Content, made: Content, arguments: Sequence[str], sai
         shown = collections.defaultdict(list)
         for time, digest in made.frames:
             shown[digest].append(time)
-        shifts = [shown[x][0] - time for time, x in source.frames if unique[x] == 1 and x in shown]
+        begin = next((time for time, digest in source.frames if digest in shown), source.frames[0][0])
+        last = begin + made.frames[-1][0] - made.frames[0][0]
+        inside = [(time, x) for time, x in source.frames if begin <= time <= last and unique[x] == 1]
+        shifts = [shown[x][0] - time for time, x in inside if x in shown]
         if shifts:
             # A frame beside a cut may be held, before its time or after it: its own time is the one that counts.
             usual = statistics.median(shifts)
             shifts = [
                 min((at - time for at in shown[x]), key=lambda shift: abs(shift - usual))
-                for time, x in source.frames
-                if unique[x] == 1 and x in shown
+                for time, x in inside
+                if x in shown
             ]
-        count = len(made.frames) / (1 if "--factor" in arguments else 2)
-        expected = min(count, sum(number == 1 for number in unique.values()))
-        if len(unique) > 0.8 * len(source.frames) > 2:
-            if len(shifts) < 0.8 * expected - 1:
-                yield f"{len(shifts)} source frames found of {expected:.0f}"
+        if len(inside) > 2 and len(unique) > 0.8 * len(source.frames):
+            if len(shifts) < 0.8 * len(inside) - 1:
+                yield f"{len(shifts)} source frames found of {len(inside)}"
             if shifts and max(shifts) - min(shifts) > SYNC:
                 yield f"source frames move by {min(shifts):.3f} to {max(shifts):.3f} s"
         if shifts:
