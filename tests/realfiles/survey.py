@@ -6,9 +6,9 @@
 Needs ffprobe and ffmpeg on the PATH, as a second opinion. Each file goes through
 
     betwixt info FILE
-    betwixt interpolate FILE a.mkv --codec ffv1      up to 2 s; source frames are recognizable in the output
+    betwixt interpolate FILE a.mkv --codec ffv1      up to 1 s; source frames are recognizable in the output
     betwixt interpolate FILE b.mkv --start MIDDLE    the same from the middle of files of 4 s or more, or from 12 s
-    betwixt interpolate FILE c.mp4                   up to 2 s, with the usual encoder
+    betwixt interpolate FILE c.mp4                   up to 1 s, with the usual encoder
 
 and is put into the worst of these classes:
 
@@ -40,8 +40,8 @@ from isolation import Outcome, run, working_folder
 LIMIT = 90.0
 """Seconds that a command may take."""
 
-LENGTH = 2.0
-"""Seconds of each file that are converted."""
+LENGTH = 1.0
+"""Seconds of each file that are converted; of large pictures fewer, down to a quarter."""
 
 FURTHEST = 12.0
 """The latest beginning of a part, in seconds."""
@@ -117,8 +117,8 @@ def survey(path: Path) -> dict[str, Any]:
         extra = ["--interlaced", "deinterlace"] if description.get("interlaced") else []
         extra += ["--fps", "50"] if Fraction(description.get("rate", "25")) > 400 else []
         duration = description.get("duration") or 0.0
-        large = description.get("width", 0) * description.get("height", 0) > 1_500_000
-        length = LENGTH / 4 if large else LENGTH
+        pixels = description.get("width", 0) * description.get("height", 0)
+        length = LENGTH / (4 if pixels > 1_500_000 else 2 if pixels > 400_000 else 1)
         end = ["--end", f"{length}"] if duration > 1.5 * length else []
         source: Content | None = None
         if description:
