@@ -502,6 +502,21 @@ def test_damaged_sound_is_silence_and_said(tmp_path):
     assert abs(heard(tmp_path / "out.webm")[1] - 2) < 0.1
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_damaged_packets_that_a_muxer_refuses_do_not_end_the_conversion(tmp_path, suffix):
+    source = with_audio(tmp_path / "in.ts", "aac", 48000, seconds=2)
+    data = bytearray(source.read_bytes())
+    for begin in range(len(data) // 564 * 188, len(data), 188):
+        if (data[begin + 1] & 31) << 8 | data[begin + 2] == 257:
+            header = data.find(b"\xff\xf1", begin, begin + 188)  # of a frame of AAC
+            data[header : header + 2] = b"\x11\x22" if header > 0 else data[header : header + 2]
+    source.write_bytes(data)
+    writer = remux(source, tmp_path / f"out.{suffix}")
+    assert any("damaged packets of sound or other streams are left out" in note for note in writer.notes)
+    with av.open(str(tmp_path / f"out.{suffix}")) as container:
+        assert len([p for p in container.demux(audio=0) if p.size]) > 20
+
+
 def test_sound_that_changes_its_format_on_the_way_is_kept(tmp_path):
     parts = [
         with_audio(tmp_path / f"{rate}.ts", "mp2", rate, layout, seconds=1)

@@ -9,6 +9,7 @@ that the container takes, and lists in `lost` what it does not hold at all. `wri
 
 from __future__ import annotations
 
+import errno
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -40,6 +41,12 @@ _WITHOUT_TIMES = ("avi", "mxf", "ogg")
 
 _APART = Fraction(1, 25)
 """Sound that begins further than this from the picture, in seconds, is seen to be out of sync."""
+
+_REFUSALS = (errno.EINVAL, errno.ENOSYS, errno.ERANGE)
+"""What muxers say to packets that they do not understand."""
+
+_FFMPEG_ERRORS = 1 << 16
+"""FFmpeg's own numbers of errors, such as that of invalid data, lie beyond those of the system."""
 
 _MOST_TAGS = 12
 """Of so many lost tags, each one is named."""
@@ -273,7 +280,9 @@ class StreamCopier:
         for packet in packets:
             try:
                 self._output.mux(packet)
-            except (av.error.InvalidDataError, av.error.ArgumentError):
+            except av.error.FFmpegError as error:
+                if error.errno not in _REFUSALS and (error.errno or 0) < _FFMPEG_ERRORS:
+                    raise
                 self._refused += 1
 
 
