@@ -40,6 +40,7 @@ def test_a_stream_that_states_no_rate_gets_an_assumed_one_with_a_note(tmp_path):
         assert "25 is assumed. `input_fps` sets another" in reader.notes[0]
     summary = betwixt.interpolate_video(source, tmp_path / "out.mkv", input_fps=50, model="dis")
     assert (summary.rate, summary.frames_out) == (100, 24)
+    assert not any("assumed" in note for note in summary.notes)
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".avi", ".ts"])

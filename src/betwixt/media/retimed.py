@@ -86,7 +86,7 @@ class RetimedReader:
     @property
     def notes(self) -> list[str]:
         """Other messages for the user."""
-        return self.stated.notes
+        return [note for note in self.stated.notes if "`input_fps`" not in note]  # an assumed rate is not used
 
     @property
     def earliest_start(self) -> Fraction:
