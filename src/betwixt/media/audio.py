@@ -226,6 +226,15 @@ class EncodedAudio(Carrier):
         self._offset = Fraction(0) if from_zero else None  # when the output begins, in seconds
         self._samples = 0  # number of samples encoded
 
+    def changes(self) -> str:
+        """The codec, and what is changed beside it, for messages."""
+        context, parts = self.source.codec_context, [self.codec or self.encoding.encoder]
+        if self.rate != context.sample_rate:
+            parts.append(f"at {self.rate} Hz (from {context.sample_rate})")
+        if self.channels != context.channels:
+            parts.append(f"with the channels {self.layout} (from {context.layout.name})")
+        return ", ".join(parts)
+
     def add_to(self, output: av.container.OutputContainer) -> Any:
         e = self.encoding
         stream: Any = output.add_stream(e.encoder, rate=e.rate, bit_rate=e.bit_rate, layout=e.layout)

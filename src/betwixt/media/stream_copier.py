@@ -104,7 +104,12 @@ class StreamCopier:
         draft.video_disposition = video.disposition
         draft.timecode = self._timecode(reader)
         draft.chapters = self._map_chapters(source)
-        self._report(draft.read_back(), video)
+        found = draft.read_back()
+        if found is None and draft.timecode is not None:
+            self._lost.append(f"the timecode {draft.timecode}")
+            draft.timecode = None
+            found = draft.read_back()
+        self._report(found, video)
         draft.apply(self._output, self._video)
         for carrier in draft.carriers:
             carrier.open(self._output, self._container)
@@ -134,37 +139,33 @@ class StreamCopier:
     def _audio_ways(self, stream: Any, packets: Sequence[Any], audio: str) -> Iterator[Carrier]:
         if not is_known(stream):
             return
-        layout = stated_layout(stream)
-        guessed = None if layout is not None else usual_layout(stream)
-        name = str(describe_stream(stream))
-        guess = f"{name} does not say where its {stream.channels} channels belong: they are taken as {guessed}."
-        guess_note = guess if guessed is not None and stream.channels > 2 else None
+        guessed = usual_layout(stream) if stated_layout(stream) is None else None
         is_shifted = self._container in _WITHOUT_TIMES and self._begins_apart(packets)
         if audio != "stretch" and not is_shifted:
-            keeps_discarded = self._container in ("mp4", "mov")
-            placed = Copied(stream, packets, self._clock(), keeps_discarded, guessed)
-            placed.note = guess_note
-            as_it_is = Copied(stream, packets, self._clock(), keeps_discarded)
-            # One or two channels leave no doubt where they belong.
-            yield from (as_it_is, placed) if guess_note is not None else (placed, as_it_is)
+            yield from self._audio_copies(stream, packets, guessed)
         if guessed is not None:
             stream.codec_context.layout = guessed
-        reason = "" if audio == "stretch" else f": {self._refusal}"
+        reason = "" if audio == "stretch" else self._refusal
         if is_shifted:
-            reason = f": in {_NAMES[self._container]} it has to begin with the picture"
+            reason = f"in {_NAMES[self._container]} it has to begin with the picture"
         factor = self._map.scale if audio == "stretch" else Fraction(1)
+        from_zero = self._container in _WITHOUT_TIMES
         for encoding in encodings(stream, self._container):
-            encoded = EncodedAudio(
-                stream, packets, encoding, self._map.zero, factor, from_zero=self._container in _WITHOUT_TIMES
-            )
-            details = [encoded.codec or encoding.encoder]
-            if encoding.rate != stream.sample_rate:
-                details.append(f"at {encoding.rate} Hz (from {stream.sample_rate})")
-            if encoded.channels != stream.channels:
-                details.append(f"with the channels {encoding.layout} (from {layout or guessed})")
-            note = f"{name} is encoded as {', '.join(details)}{reason}." if reason or len(details) > 1 else ""
-            encoded.note = f"{guess_note or ''} {note}".strip() or None
+            encoded = EncodedAudio(stream, packets, encoding, self._map.zero, factor, from_zero)
+            changes = encoded.changes()
+            note = f"{encoded.name} is encoded as {changes}{': ' * bool(reason)}{reason}."
+            notes = [_guess_note(stream, guessed), note if reason or changes != encoded.codec else None]
+            encoded.note = " ".join(filter(None, notes)) or None
             yield encoded
+
+    def _audio_copies(self, stream: Any, packets: Sequence[Any], guessed: str | None) -> Iterator[Carrier]:
+        """The ways to copy audio: with a channel layout that is `guessed` where none is stated, and without."""
+        keeps_discarded = self._container in ("mp4", "mov")
+        as_it_is = Copied(stream, packets, self._clock(), keeps_discarded)
+        placed = Copied(stream, packets, self._clock(), keeps_discarded, guessed)
+        placed.note = _guess_note(stream, guessed)
+        # One or two channels leave no doubt where they belong.
+        yield from (placed, as_it_is) if placed.note is None else (as_it_is, placed)
 
     def _begins_apart(self, packets: Sequence[Any]) -> bool:
         """Whether a stream begins before or after the output."""
@@ -297,6 +298,14 @@ def _is_elsewhere(stream: Any, source: Any, without: Sequence[str], audio: str) 
     # QuickTime keeps chapters in tracks of their own.
     is_chapters = stream.discard == Discard.all or bool(stream.disposition & Disposition.timed_thumbnails)
     return is_chapters and bool(source.chapters())
+
+
+def _guess_note(stream: Any, guessed: str | None) -> str | None:
+    """A note that the layout of an audio stream's channels is guessed; None if there is no doubt."""
+    if guessed is None or stream.channels <= 2:
+        return None
+    name = describe_stream(stream)
+    return f"{name} does not say where its {stream.channels} channels belong: they are taken as {guessed}."
 
 
 def _describe_lost(stream: Any) -> str:
