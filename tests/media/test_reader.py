@@ -16,6 +16,7 @@ from betwixt.errors import InputError, UsageError
 from betwixt.media import preview
 from betwixt.media.frames import planes
 from betwixt.media.reader import Frame, Reader, StreamPacket
+from betwixt.pipeline.inspect import inspect_video
 from clips import frames_equal, join_streams, make_clip, paint, read_frames
 
 CODECS = {
@@ -176,6 +177,13 @@ def test_a_recording_of_other_streams_that_follows_is_not_lost_in_silence(tmp_pa
     reader, frames, _ = _read(_join(tmp_path / "in.ts", first, other))
     assert len(frames) == 50
     assert ["of this video stream: if another recording follows" in note for note in reader.notes] == [True]
+
+
+def test_info_tells_the_length_of_joined_recordings(tmp_path):
+    first = make_clip(tmp_path / "a.ts", frames=50, codec="libx264")
+    later = make_clip(tmp_path / "b.ts", frames=50, codec="libx264", start=Fraction(40000))
+    findings = inspect_video(_join(tmp_path / "in.ts", first, later))
+    assert (findings.frames, findings.info.frames, findings.info.duration) == (100, 100, 4)
 
 
 def test_frames_of_equal_times_get_their_places(tmp_path):

@@ -173,3 +173,8 @@ def container_start(container: av.container.InputContainer) -> Fraction:
     if "matroska" in container.format.name or container.start_time is None:
         return Fraction(0)
     return Fraction(container.start_time, av.time_base)
+
+
+def may_jump(container: av.container.InputContainer) -> bool:
+    """Whether the format's clock may be discontinuous, so that joined files are valid: MPEG-TS, MPEG-PS."""
+    return Flags.ts_discont in Flags(container.format.flags)

@@ -15,12 +15,11 @@ from typing import IO, Any
 import av
 import av.container
 import av.error
-from av.format import Flags
 
 from betwixt.errors import InputError, UsageError
 from betwixt.files import error_text
 from betwixt.media.clock import ContinuousClock, Join
-from betwixt.media.container import InterruptiblePipe, container_start, open_container, riff_is_cut_off
+from betwixt.media.container import InterruptiblePipe, container_start, may_jump, open_container, riff_is_cut_off
 
 _MAX_REPEAT = Fraction(10)
 """The most seconds for which the last frame of an AVI file is repeated; if more is missing, the file is damaged."""
@@ -79,7 +78,7 @@ class Demuxer:
             self.container.close()
             raise
         self.tick: Fraction = self.stream.time_base
-        self.may_jump = Flags.ts_discont in Flags(self.container.format.flags)
+        self.may_jump = may_jump(self.container)
         self.counts_frames = self.container.format.name == "avi"
         self.clock = self._new_clock()
         self._latest = Fraction(0)  # the end of the last packet of any stream

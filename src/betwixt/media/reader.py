@@ -227,11 +227,13 @@ class Reader:
         """Refuse interlaced video before anything is written, if it can be found so early."""
         if self.info.interlaced:
             raise self._refuse_interlaced("is interlaced")
-        path, length, whole = self._demuxer.path, self.info.duration, not self._start and self._end is None
-        if path is not None and length is not None and whole:
-            time = find_interlaced(path, self.stream.index, self._begin, length)
-            if time is not None:
-                raise self._refuse_interlaced(f"is interlaced in parts, at about {float(time):.0f} s for instance")
+        if not self._start and self._end is None and (time := self.find_interlaced()) is not None:
+            raise self._refuse_interlaced(f"is interlaced in parts, at about {float(time):.0f} s for instance")
+
+    def find_interlaced(self) -> Fraction | None:
+        """Look at a few places of the file for interlaced frames; return where one is, in seconds, or None."""
+        path, length = self._demuxer.path, self.info.duration
+        return None if path is None or length is None else find_interlaced(path, self.stream.index, self._begin, length)
 
     def _refuse_interlaced(self, what: str) -> InputError:
         return InputError(

@@ -19,7 +19,8 @@ import av
 import av.container
 import av.error
 
-from betwixt.media.container import has_no_times
+from betwixt.media.clock import ContinuousClock, Join
+from betwixt.media.container import has_no_times, may_jump
 from betwixt.media.decoder import Decoder
 from betwixt.media.frames import to_supported_format
 from betwixt.media.reader import Frame, Reader
@@ -54,7 +55,11 @@ def read_packet_times(video: Reader, until: float) -> PacketTimes:
         if container is None:
             return PacketTimes(0, [], None, False)
         stream: Any = container.streams[video.stream.index]
-        for packet in _packets(container, stream):
+        streams = [s for s in container.streams if s.type in ("video", "audio")]
+        clock = ContinuousClock(_packets(container, streams), stream.index, may_jump(container), lambda _: None)
+        for packet in clock:
+            if isinstance(packet, Join) or packet.stream_index != stream.index:
+                continue
             if not packet.size or packet.is_discard:
                 continue
             count += 1
@@ -174,9 +179,9 @@ def _open(video: Reader, until: float) -> Iterator[tuple[av.container.InputConta
         file.close()
 
 
-def _packets(container: av.container.InputContainer, stream: Any) -> Iterator[av.Packet[Any]]:
-    """The packets of a stream, up to its end or to damage."""
+def _packets(container: av.container.InputContainer, streams: Any) -> Iterator[av.Packet[Any]]:
+    """The packets of a stream or of several, up to their end or to damage."""
     try:
-        yield from container.demux(stream)
-    except (av.error.FFmpegError, EOFError):
-        return
+        yield from container.demux(streams)
+    except (av.error.FFmpegError, EOFError, IndexError):
+        return  # IndexError: a stream appeared on the way

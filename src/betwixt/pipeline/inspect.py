@@ -160,6 +160,8 @@ def inspect_video(
             raise InputError(f"{reader.name} holds no picture that can be decoded.")
         findings = _exact_findings(reader, whole) if whole.ended else _sampled_findings(reader, whole)
         findings.stream = reader.stream.index if isinstance(reader, Reader) else None
+        if isinstance(reader, Reader) and not whole.ended and (place := reader.find_interlaced()) is not None:
+            findings.notes.append(f"The video is interlaced in parts, at about {float(place):.0f} s for instance.")
         if scan:
             findings.seconds_a_frame = _seconds_per_frame(whole.pairs, reader.info)
             findings.certainty["seconds_a_frame"] = SAMPLED if findings.seconds_a_frame is not None else UNMEASURABLE
