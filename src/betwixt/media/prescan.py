@@ -56,19 +56,12 @@ def video_length(path: Path, number: int, stated: Fraction | None) -> Fraction |
 
 def _measured_length(demuxer: Demuxer) -> Fraction | None:
     begin: int | None = None
-    end = last = count = 0
     for packet in demuxer.packets():
         if isinstance(packet, Join) or packet.stream_index != demuxer.stream.index or packet.pts is None:
             continue
         begin = packet.pts if begin is None else min(begin, packet.pts)
-        count += 1
-        last = max(last, packet.pts) if count > 1 else packet.pts
-        end = max(end, packet.pts + (packet.duration or 0)) if count > 1 else packet.pts + (packet.duration or 0)
-    if begin is None:
-        return None
-    # Some files do not state the duration of the last frame.
-    duration = Fraction(end - last) if end > last else Fraction(last - begin, max(1, count - 1))
-    return (last - begin + duration) * demuxer.tick
+    end = demuxer.clock.video_end
+    return None if begin is None or end is None else end - begin * demuxer.tick
 
 
 def _sampled_times(demuxer: Demuxer) -> Iterator[Fraction]:
