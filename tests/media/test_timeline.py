@@ -149,6 +149,22 @@ def test_the_frames_that_wait_for_a_next_time_are_bounded():
     assert times == sorted(set(times))
 
 
+@pytest.mark.parametrize("rate", [Fraction(30), Fraction(24000, 1001), Fraction(60)])
+@pytest.mark.parametrize("tick", [Fraction(1, 16000), Fraction(1, 15360), Fraction(1, 90000)])
+def test_milliseconds_copied_into_a_finer_clock_are_put_back_on_their_grid(rate, tick):
+    milliseconds = [Fraction(round(1000 * n / rate), 1000) for n in range(100)]
+    times = [round(time / tick) * tick for time in milliseconds]
+    grid = find_grid(times, tick, [rate * Fraction(10001, 10000), rate])
+    assert grid is not None
+    assert grid.rate == rate
+    assert [grid.snap(time) for time in times] == [n / rate for n in range(100)]
+
+
+def test_variable_milliseconds_in_a_finer_clock_stay_variable():
+    times = [Fraction(n * 33 + n % 7 * 4, 1000) for n in range(100)]
+    assert find_grid(times, Fraction(1, 16000), [Fraction(30)]) is None
+
+
 def test_phone_footage_has_a_variable_rate():
     times = [Fraction(n, 30) + Fraction(n % 7, 400) for n in range(100)]
     assert find_grid(times, Fraction(1, 90000), [Fraction(30), Fraction(60)]) is None

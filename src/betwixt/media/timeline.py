@@ -196,7 +196,23 @@ def find_grid(times: Sequence[Fraction], tick: Fraction, declared: Sequence[Frac
     for usual in (span / len(distances), distances[len(distances) // 2]):  # mean and median
         if usual > 0:
             candidates += _nearest_common(1 / usual)
-    tolerance = min(tick, Fraction(1, 500))
+    grid = _fit_grid(times, min(tick, Fraction(1, 500)), candidates)
+    if grid is None and _are_milliseconds(times, tick):
+        # What this container states is then a mean of rounded times.
+        usual_first = sorted(candidates, key=lambda rate: rate not in _COMMON_RATES)
+        return _fit_grid(times, Fraction(1, 1000), usual_first)
+    return grid
+
+
+def _are_milliseconds(times: Sequence[Fraction], tick: Fraction) -> bool:
+    """Whether times of a finer resolution are all whole milliseconds, as copied from Matroska or FLV."""
+    distances = [1000 * (time - times[0]) for time in times[1:]]
+    by_chance = min(1.0, float(2000 * tick)) ** len(distances)
+    return by_chance <= _CHANCE and all(abs(d - round(d)) <= 1000 * tick for d in distances)
+
+
+def _fit_grid(times: Sequence[Fraction], tolerance: Fraction, candidates: Sequence[Fraction]) -> Grid | None:
+    """The grid of the first rate among the candidates on which all times lie."""
     for rate in candidates:
         grid = Grid(rate, times[0], tolerance)
         numbers = [grid.number(time) for time in times]
