@@ -170,9 +170,12 @@ def _new_frames(findings: Findings, rate: Fraction) -> int | None:
     v, frames, duration = findings.info, findings.frames, findings.duration
     if frames is None or duration is None:
         return None
-    after_last = math.ceil(duration * rate) - 1 - math.floor((duration - 1 / v.rate) * rate)
+    tolerance = Fraction(1, 10)  # containers round the end by less than this many frames
+    last = math.floor(
+        (duration - 1 / v.rate) * rate + tolerance
+    )  # the number of the last output frame within the video
     kept = 0 if v.variable else -(-frames // (rate / v.rate).denominator)
-    return max(0, math.ceil(duration * rate) - after_last - kept)
+    return max(0, last + 1 - kept)
 
 
 def _is_uneven(findings: Findings) -> bool:
