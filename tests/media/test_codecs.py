@@ -10,11 +10,13 @@ import av
 import pytest
 
 import betwixt
-from betwixt.errors import UsageError
+from betwixt.errors import OutputError, UsageError
 from betwixt.media.codecs import choose_encoder, container_of, options_for
 from betwixt.media.colour import Colour
 from betwixt.media.pixel_formats import pixel_format_for
 from betwixt.media.probe import HDR, VideoInfo
+from betwixt.media.reader import Frame, Reader
+from betwixt.media.writer import VideoWriter
 from clips import make_clip, read_frames
 
 PLAIN = VideoInfo(
@@ -111,6 +113,38 @@ for path in sys.argv[1:]:
     subprocess.run([sys.executable, "-c", program, *map(str, clips)], check=True, timeout=240)
     for clip in clips:
         assert [len(read_frames(Path(f"{clip}.{number}.mkv"))) for number in range(2)] == [9, 9]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_hevc_of_a_few_frames_is_whole(tmp_path, count, suffix):
+    source = make_clip(tmp_path / "in.mkv", frames=count)
+    betwixt.interpolate_video(source, tmp_path / f"out{suffix}", codec="hevc", factor=1, model="dis")
+    assert len(read_frames(tmp_path / f"out{suffix}")) == count
+
+
+def test_an_output_that_cannot_be_read_is_refused(tmp_path):
+    class Truncated:
+        """An output container whose file ends early."""
+
+        def __init__(self, container, file):
+            self.container, self.file = container, file
+
+        def __getattr__(self, name):
+            return getattr(self.container, name)
+
+        def close(self):
+            self.container.close()
+            self.file.truncate(100)
+
+    with Reader(make_clip(tmp_path / "in.mkv", frames=2)) as reader:
+        writer = VideoWriter(tmp_path / "out.mp4", reader.info, Fraction(25))
+        for number, frame in enumerate(item for item in reader if isinstance(item, Frame)):
+            writer.write(frame.video, number)
+        writer._out = Truncated(writer._out, writer._working.file)
+        with pytest.raises(OutputError, match="cannot be read"):
+            writer.commit()
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
 
 
 def test_alpha_that_x265_does_not_encode_is_reported_as_lost(tmp_path):

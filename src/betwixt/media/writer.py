@@ -50,6 +50,9 @@ from betwixt.media.y4m import Y4MFile
 _ASPECT_ERROR = Fraction(1, 100)
 """Relative error of a sample aspect ratio that a container stores in few bits and that nobody sees."""
 
+_LARGEST_DELAY = 1000
+"""The most frames by which an encoder may reorder; decoding times further from the presentation time are not times."""
+
 _UNCOMPRESSED = ("rawvideo", "wrapped_avframe", "v210", "v410")
 
 
@@ -298,6 +301,7 @@ class VideoWriter:
                 self._open = False
                 if self._working is not None and self.path is not None:
                     self._working.file.flush()
+                    self._check_readable(self._working.path)
                     self._settle_description(self._working)
                     if self._journal is not None:
                         os.fsync(self._working.file.fileno())  # only then may the journal be discarded
@@ -312,6 +316,18 @@ class VideoWriter:
         except OutputError:
             self.abort()
             raise
+
+    def _check_readable(self, path: Path) -> None:
+        """Refuse a file that cannot be opened again: some muxers break it with streams that they claim to take."""
+        try:
+            with av.open(file_url(path)) as container:
+                if container.streams.video:
+                    return
+        except av.error.FFmpegError:
+            pass
+        raise OutputError(
+            f"{self.path} cannot be written: FFmpeg made a file that cannot be read. Choose another suffix or `codec`."
+        )
 
     def _settle_description(self, written: WorkingFile) -> None:
         """Write the sample aspect ratio where FFmpeg could not; say if it is lost, or that the video is HDR."""
@@ -351,6 +367,8 @@ class VideoWriter:
     def _mux_encoded(self, packets: Iterable[Any]) -> None:
         """Write packets of the encoder, and keep them in the journal."""
         for packet in map(self._video.finish, packets):
+            if packet.dts is not None and packet.pts - packet.dts > _LARGEST_DELAY / (self._rate * self._tick):
+                packet.dts = packet.pts  # x265 leaves it undefined for a video of two frames
             if self._journal is not None:
                 if packet.dts is not None:
                     # An encoder that starts in the middle of a resumed file may begin before the last kept packet.
