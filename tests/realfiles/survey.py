@@ -265,7 +265,7 @@ def _compare_streams(probe: dict[str, Any], result: dict[str, Any], said: str, s
         lost = before[kind] - after[kind]
         if kind == "subtitle" and kind in silent:
             continue
-        if kind == "data" and "timecode" in json.dumps(result):
+        if kind == "data" and "timecode" in json.dumps(result).lower():
             continue  # a timecode track becomes a tag
         if lost > 0 and kind not in said and not (kind == "audio" and "sound" in said):
             yield f"{lost} {kind} streams lost, and not named"

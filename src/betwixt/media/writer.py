@@ -366,8 +366,9 @@ class VideoWriter:
 
     def _mux_encoded(self, packets: Iterable[Any]) -> None:
         """Write packets of the encoder, and keep them in the journal."""
+        largest_delay = _LARGEST_DELAY / (self._rate * self._tick)
         for packet in map(self._video.finish, packets):
-            if packet.dts is not None and packet.pts - packet.dts > _LARGEST_DELAY / (self._rate * self._tick):
+            if packet.dts is not None and not 0 <= packet.pts - packet.dts <= largest_delay:
                 packet.dts = packet.pts  # x265 leaves it undefined for a video of two frames
             if self._journal is not None:
                 if packet.dts is not None:
