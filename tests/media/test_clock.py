@@ -115,6 +115,15 @@ def test_formats_of_one_clock_may_leave_long_times_without_frames():
     assert times[0][50] == 600
 
 
+def test_a_packet_that_lasts_until_another_recording_is_no_long_frame():
+    first = _recording(0, 20)
+    first[-1].duration = first[-2].duration = 40000 * TICKS
+    clock, times, _ = _corrected([*first, *_recording(40000, 20, at=10**6)], may_jump=False)
+    assert clock.joins == [Fraction(8, 10)]
+    assert times[0] == pytest.approx([n * 0.04 for n in range(40)], abs=1e-4)
+    assert times[1][-1] < 1.6
+
+
 def test_small_steps_back_of_guessed_decoding_times_are_no_join():
     packets = _recording(0, 60, sound=False)
     for packet in packets[20:25]:

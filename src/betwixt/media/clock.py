@@ -135,10 +135,15 @@ class ContinuousClock:
                 yield packet
 
     def _next(self) -> _Item | None:
-        if self._ahead:
-            return self._ahead.popleft()
+        return self._ahead.popleft() if self._ahead else self._read()
+
+    def _read(self) -> _Item | None:
         packet = next(self._packets, None)
-        return None if packet is None else _Item(packet)
+        if packet is None:
+            return None
+        if packet.duration and packet.time_base is not None and packet.duration * packet.time_base > self._limit:
+            packet.duration = 0  # mp4 states the distance to the next packet, even to that of another recording
+        return _Item(packet)
 
     # -- finding joins
 
@@ -223,10 +228,10 @@ class ContinuousClock:
         videos = size = 0
         for count in range(_LOOK_AHEAD):
             if count == len(self._ahead):
-                packet = next(self._packets, None)
-                if packet is None:
+                following = self._read()
+                if following is None:
                     return
-                self._ahead.append(_Item(packet))
+                self._ahead.append(following)
             item = self._ahead[count]
             yield item
             videos += item.packet.stream_index == self._main

@@ -164,8 +164,8 @@ class Demuxer:
         Returns:
             The true end of the video.
         """
-        if self.damage is not None:
-            return end
+        if self.damage is not None or (self.clock.joins and not self.may_jump):
+            return end  # where recordings were joined, formats of one clock count the jump in their length
         container = self.container
         size = max(0, container.size)  # a pipe has none
         if self.may_jump:
