@@ -53,7 +53,16 @@ SYNC = 0.045
 
 CLASSES = ("traceback", "hang", "wrong", "unsure", "refused", "damaged", "converted")
 
-_TRUE_REFUSALS = ("is interlaced", "encrypted", "no video stream", "is empty", "is a picture", "`", "rate")
+_TRUE_REFUSALS = (
+    "is interlaced",
+    "encrypted",
+    "no video stream",
+    "is empty",
+    "is a picture",
+    "Dolby Vision",
+    "`",
+    "rate",
+)
 
 
 @dataclass
@@ -203,7 +212,7 @@ def _compare_times(source: Content, made: Content, arguments: Sequence[str], sai
         if abs(after - before) > max(0.1, 1.5 * step):
             yield f"{before:.2f} s of video became {after:.2f} s"
     video_shift = made.frames[0][0] - source.frames[0][0]
-    moved = "places of their own" in said
+    moved = "places of their own" in said or "is held for that time" in said
     if by_hash and source.formats == made.formats:
         unique = collections.Counter(digest for _, digest in source.frames)
         shown = collections.defaultdict(list)
@@ -232,16 +241,17 @@ def _compare_times(source: Content, made: Content, arguments: Sequence[str], sai
             return
     elif "--start" in arguments:
         return
-    audio_in = [i for i, kind in source.kinds.items() if kind == "audio" and source.packets.get(i)]
-    audio_out = [i for i, kind in made.kinds.items() if kind == "audio" and made.packets.get(i)]
+    audio_in, audio_out = ([i for i, kind in x.kinds.items() if kind == "audio"] for x in (source, made))
     if len(audio_in) != len(audio_out):
         if "audio" not in said and "sound" not in said and "--start" not in arguments:
             yield f"{len(audio_in)} audio streams became {len(audio_out)}"
         return
     if moved:
-        return  # the times that ffmpeg states are not those of the frames
+        return  # the times that ffmpeg states are not those at which frames are shown
     for a, b in zip(audio_in, audio_out, strict=True):
-        before, after = source.packets[a], made.packets[b]
+        before, after = source.packets.get(a), made.packets.get(b)
+        if not before or not after:
+            continue
         common = [after[key] - before[key] for key in before.keys() & after.keys()]
         if not common and "--start" not in arguments:
             common = [max(0.0, min(after.values())) - min(before.values())]
@@ -273,7 +283,7 @@ def _compare_streams(probe: dict[str, Any], result: dict[str, Any], said: str, s
     values = set(tags.values())
     for key, value in content_tags(probe.get("format", {}).get("tags", {})).items():
         kept = key.lower() in tags or value in values
-        if not kept and key.lower() not in said and value.strip():
+        if not kept and key.lower() not in said and "and others" not in said and value.strip():
             yield f"tag {key} lost, and not named"
     if "cannot hold" in said:
         for key in tags:
