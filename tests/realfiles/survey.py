@@ -71,6 +71,7 @@ class Content:
 
     frames: list[tuple[float, str]] = field(default_factory=list)  # time in seconds and hash, in order
     packets: dict[int, dict[str, float]] = field(default_factory=dict)  # by stream: the first time of each content
+    starts: dict[int, float] = field(default_factory=dict)  # by stream: the time of its first packet
     kinds: dict[int, str] = field(default_factory=dict)
     formats: set[tuple[str, int, int]] = field(default_factory=set)  # pixel format, width and height of the frames
 
@@ -254,7 +255,7 @@ def _compare_times(source: Content, made: Content, arguments: Sequence[str], sai
             continue
         common = [after[key] - before[key] for key in before.keys() & after.keys()]
         if not common and "--start" not in arguments:
-            common = [max(0.0, min(after.values())) - min(before.values())]
+            common = [max(0.0, made.starts[b]) - source.starts[a]]
         if common and abs(statistics.median(common) - video_shift) > SYNC:
             yield f"sound {statistics.median(common) - video_shift:+.3f} s against the picture"
         if common and len(common) > 2 and max(common) - min(common) > SYNC:
@@ -326,6 +327,7 @@ def read_content(path: Path, end: float | None) -> Content:
                     if packet.pts is not None and packet.size and not packet.is_discard:
                         digest = hashlib.md5(bytes(packet)).hexdigest()
                         times = content.packets.setdefault(packet.stream.index, {})
+                        content.starts.setdefault(packet.stream.index, float(packet.pts * packet.time_base))
                         if digest in times:
                             times[digest] = float("nan")  # the same content twice says nothing about time
                         else:
