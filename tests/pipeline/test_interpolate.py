@@ -365,6 +365,7 @@ def test_interlaced_video_is_refused_or_made_into_fields(tmp_path):
     with av.open(str(source), "w") as out:
         stream = out.add_stream("mpeg2video", rate=25, options={"flags": "+ildct+ilme"})
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.codec_context.colorspace = 1
         for index in range(count):
             top, bottom = (paint(av.VideoFrame(96, 64, "yuv420p"), 2 * index + n) for n in (0, 1))
             for upper, lower in zip(planes(top), planes(bottom), strict=True):
@@ -379,6 +380,8 @@ def test_interlaced_video_is_refused_or_made_into_fields(tmp_path):
     made = betwixt.interpolate_video(source, tmp_path / "out.mkv", interlaced="deinterlace", fps=50, codec="ffv1")
     assert (made.rate, made.synthesized) == (50, 0)
     assert abs(made.frames_out - 2 * count) <= 2
+    with Reader(tmp_path / "out.mkv") as reader:
+        assert reader.info.colour.matrix == 1
 
 
 def test_the_source_is_never_touched_and_never_overwritten(tmp_path):

@@ -201,8 +201,9 @@ def compare(
 
 
 def _compare_times(source: Content, made: Content, arguments: Sequence[str], said: str, by_hash: bool) -> Iterator[str]:
+    moved = "places of their own" in said or "is held for that time" in said
     whole = not {"--start", "--end"} & set(arguments)
-    if whole:
+    if whole and not moved:
         step = (source.frames[-1][0] - source.frames[0][0]) / (len(source.frames) - 1)
         before = source.frames[-1][0] - source.frames[0][0] + step
         after = (
@@ -213,7 +214,6 @@ def _compare_times(source: Content, made: Content, arguments: Sequence[str], sai
         if abs(after - before) > max(0.1, 1.5 * step):
             yield f"{before:.2f} s of video became {after:.2f} s"
     video_shift = made.frames[0][0] - source.frames[0][0]
-    moved = "places of their own" in said or "is held for that time" in said
     if by_hash and source.formats == made.formats:
         unique = collections.Counter(digest for _, digest in source.frames)
         shown = collections.defaultdict(list)
@@ -276,8 +276,8 @@ def _compare_streams(probe: dict[str, Any], result: dict[str, Any], said: str, s
         lost = before[kind] - after[kind]
         if kind == "subtitle" and kind in silent:
             continue
-        if kind == "data" and "timecode" in json.dumps(result).lower():
-            continue  # a timecode track becomes a tag
+        if kind == "data" and ("timecode" in json.dumps(result).lower() or result.get("chapters")):
+            continue  # a timecode track becomes a tag, a track of chapters chapters
         if lost > 0 and kind not in said and not (kind == "audio" and "sound" in said):
             yield f"{lost} {kind} streams lost, and not named"
     tags = {key.lower(): value for key, value in result.get("format", {}).get("tags", {}).items()}
@@ -317,7 +317,7 @@ def read_content(path: Path, end: float | None) -> Content:
             videos = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
             if not videos:
                 return content
-            chosen = videos[0]
+            chosen = max(videos, key=lambda stream: stream.frames)
             chosen.thread_type = "AUTO"
             content.kinds = {s.index: s.type for s in container.streams if s.index != chosen.index}
             first: float | None = None
@@ -372,7 +372,7 @@ def frame_hash(frame: av.VideoFrame) -> str:
 
 def ffprobe(path: Path) -> dict[str, Any]:
     """Streams, format and tags, as ffprobe says."""
-    command = ["ffprobe", "-v", "error", "-show_streams", "-show_format", "-of", "json", str(path)]
+    command = ["ffprobe", "-v", "error", "-show_streams", "-show_format", "-show_chapters", "-of", "json", str(path)]
     try:
         done = subprocess.run(command, capture_output=True, timeout=LIMIT, check=False)
         return dict(json.loads(done.stdout or b"{}"))

@@ -9,7 +9,7 @@ from typing import Any
 import av
 import av.filter
 
-from betwixt.media.frames import drain_graph
+from betwixt.media.frames import copy_description, drain_graph
 
 
 def states_interlaced(stream: Any) -> bool:
@@ -29,6 +29,7 @@ class Deinterlacer:
 
     def __init__(self, first: av.VideoFrame, tick: Fraction, all_frames: bool) -> None:
         self._graph = av.filter.Graph()
+        self._first = first
         base = first.time_base or tick
         source = self._graph.add_buffer(width=first.width, height=first.height, format=first.format, time_base=base)
         bwdif = self._graph.add("bwdif", f"mode=send_field:deint={'all' if all_frames else 'interlaced'}")
@@ -39,4 +40,4 @@ class Deinterlacer:
         self._graph.push(frame)
         for field in drain_graph(self._graph):
             field.duration = 0  # the filter gives each field the duration of the whole frame
-            yield field
+            yield copy_description(self._first, field)  # graphs drop the colour description that they are not told
