@@ -1,5 +1,6 @@
 """Reading videos as they are: parts from any time, incomplete beginnings, joined files, missing frames and times."""
 
+import contextlib
 import subprocess
 import sys
 from fractions import Fraction
@@ -15,6 +16,7 @@ from betwixt.cli.main import run
 from betwixt.errors import InputError, UsageError
 from betwixt.media import preview
 from betwixt.media.frames import planes
+from betwixt.media.interlacing import Deinterlacer
 from betwixt.media.reader import Frame, Reader, StreamPacket
 from betwixt.pipeline.inspect import inspect_video
 from clips import frames_equal, join_streams, make_clip, paint, read_frames
@@ -295,3 +297,24 @@ def test_closing_waits_for_the_threads_of_the_decoder(tmp_path):
     options = {"x265-params": "log-level=0:keyint=100"}
     clip = make_clip(tmp_path / "in.mkv", frames=20, codec="libx265", size=(960, 544), options=options)
     subprocess.run([sys.executable, "-c", _CLOSING, str(clip)], check=True, timeout=60)
+
+
+def test_fields_keep_the_colour_description():
+    frames = [av.VideoFrame(64, 64, "yuva444p12le") for _ in range(3)]
+    for number, frame in enumerate(frames):
+        frame.pts, frame.time_base, frame.colorspace, frame.color_primaries = number, Fraction(1, 25), 1, 9
+    deinterlacer = Deinterlacer(frames[0], Fraction(1, 25), all_frames=True)
+    fields = [field for frame in frames for field in deinterlacer.push(frame)]
+    assert {(int(field.colorspace), int(field.color_primaries)) for field in fields} == {(1, 9)}
+
+
+def test_damage_that_decoder_threads_log_prints_no_traceback(tmp_path, capfd):
+    clip = make_clip(tmp_path / "in.mkv", frames=25)
+    data = bytearray(clip.read_bytes())
+    for position in range(2000, len(data) - 500, 97):
+        data[position] ^= 0x55
+    clip.write_bytes(data)
+    for _ in range(5):
+        with contextlib.suppress(InputError), Reader(clip):
+            pass
+    assert "Traceback" not in capfd.readouterr().err

@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from betwixt.media.ffmpeg_log import capture_log
 from betwixt.media.frames import Plane, bit_depth, is_grey, is_rgb
 
 FloatArray = NDArray[np.float32]
@@ -68,10 +69,8 @@ class Colour:
 def chroma_location(frame: av.VideoFrame) -> str | None:
     """The chroma sample location that a decoded frame states (left, center, topleft, ...), or None."""
     # PyAV has no attribute for it, but FFmpeg's showinfo filter prints it.
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.INFO)
     try:
-        with av.logging.Capture() as lines:
+        with capture_log(av.logging.INFO) as lines:
             graph = av.filter.Graph()
             base = frame.time_base or Fraction(1, 25)
             source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=base)
@@ -80,8 +79,6 @@ def chroma_location(frame: av.VideoFrame) -> str | None:
             graph.pull()
     except (av.error.FFmpegError, ValueError):
         return None
-    finally:
-        av.logging.set_level(level)
     for _, name, text in lines:
         if name == "showinfo" and (found := re.search(r"\bcl:(\w+)", text)):
             return None if found[1] == "unspecified" else found[1]

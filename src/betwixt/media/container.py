@@ -23,6 +23,7 @@ from av.format import Flags
 
 from betwixt.errors import InputError
 from betwixt.files import error_text, file_url, write_error
+from betwixt.media.ffmpeg_log import capture_log
 
 
 class InterruptiblePipe:
@@ -107,15 +108,10 @@ def is_raw(container: av.container.InputContainer) -> bool:
 def named_causes() -> Iterator[None]:
     """Let FFmpeg's errors carry the line of its log that names their cause, which `files.error_text` shows.
 
-    This is for the steps that open an output, not for all the time: a line from one of FFmpeg's own threads has to wait
-    for the interpreter, which may be waiting for that thread.
+    This is for the steps that open an output: see `capture_log`.
     """
-    av.logging.set_level(av.logging.ERROR)
-    try:
-        with av.logging.Capture(local=False):  # which keeps the lines from the loggers of Python
-            yield
-    finally:
-        av.logging.set_level(None)
+    with capture_log(av.logging.ERROR, all_threads=True):  # which keeps the lines from the loggers of Python
+        yield
 
 
 @contextlib.contextmanager
