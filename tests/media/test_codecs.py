@@ -115,6 +115,14 @@ for path in sys.argv[1:]:
         assert [len(read_frames(Path(f"{clip}.{number}.mkv"))) for number in range(2)] == [9, 9]
 
 
+def test_ffv1_of_huge_pictures_has_no_more_slices_than_decoders_take():
+    options = {
+        width: options_for(choose_encoder("ffv1", "matroska", PLAIN), None, replace(PLAIN, width=width), "yuv420p", 0)
+        for width in (64, 8192, 16000)
+    }
+    assert [x.get("slices") for x in options.values()] == [None, None, "144"]
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_hevc_of_a_few_frames_is_whole(tmp_path, count, suffix):

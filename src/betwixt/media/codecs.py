@@ -88,6 +88,9 @@ _CUTREE_MIN_SIDE = 128
 _FFV1_SLICED_SIDE = 32
 """In pixels: frames with a shorter side are coded by FFV1 as one slice, as it cannot divide every small size."""
 
+_FFV1_LARGE_SIDE = 8192
+"""In pixels: beyond it, FFmpeg's FFV1 encoder chooses more slices than its decoder takes."""
+
 _SUGGESTED = "try h264, hevc, av1, vp9, prores or ffv1."
 
 _CONTAINERS = {
@@ -263,6 +266,8 @@ def options_for(
         options["auto-alt-ref"] = "0"  # VP8's alpha would not be in step
     if encoder.name == "ffv1" and min(source.width, source.height) < _FFV1_SLICED_SIDE:
         options["slices"] = "1"
+    elif encoder.name == "ffv1" and max(source.width, source.height) > _FFV1_LARGE_SIDE:
+        options["slices"] = "144"
     if encoder.name == "wrapped_avframe" and subsampling(pixel_format) == (2, 2):
         options["chroma_sample_location"] = source.colour.location  # y4m takes 4:2:0 as centred otherwise
     if encoder.name not in HDR_OPTIONS:
