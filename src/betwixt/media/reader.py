@@ -217,7 +217,9 @@ class Reader:
         if is_raw(container):
             return None
         if stream.duration:
-            return Fraction(stream.duration * self._tick)
+            stated = Fraction(stream.duration * self._tick)
+            if not times or stated > times[-1] - times[0]:
+                return stated  # shorter than what has been read, it is not true
         if not container.duration:
             return None
         duration = Fraction(container.duration, av.time_base)
