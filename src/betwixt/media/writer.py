@@ -131,6 +131,7 @@ class VideoWriter:
         self._last_dts: int | None = None
         self._copier: StreamCopier | None = None
         self._begun = self._committed = False
+        self._has_frames = False
         self._open = False  # whether FFmpeg has the container open
 
         settings = self._video.options
@@ -301,7 +302,8 @@ class VideoWriter:
                 self._open = False
                 if self._working is not None and self.path is not None:
                     self._working.file.flush()
-                    self._check_readable(self._working.path)
+                    if self._has_frames:
+                        self._check_readable(self._working.path)
                     self._settle_description(self._working)
                     if self._journal is not None:
                         os.fsync(self._working.file.fileno())  # only then may the journal be discarded
@@ -384,6 +386,7 @@ class VideoWriter:
 
     def _mux_video(self, packet: Any) -> None:
         """Write a video packet whose times are in ticks."""
+        self._has_frames = True
         duration = self._durations.pop(packet.pts, None)
         if duration is not None:
             packet.duration = duration
