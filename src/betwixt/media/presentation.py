@@ -119,7 +119,7 @@ class Presentation:
         self._size = width, height
         self.info = replace(self.info, width=width, height=height, aspect=None)
         self.notes.append(
-            f"The frames are scaled to {width}x{height}, as the output has no field for pixels of {_ratio(aspect)}."
+            f"The frames are scaled to {width}x{height}, as the output has no field for pixels of {ratio(aspect)}."
         )
 
     def apply(self, frame: av.VideoFrame) -> av.VideoFrame:
@@ -132,7 +132,8 @@ class Presentation:
         return frame
 
 
-def _ratio(aspect: Fraction) -> str:
+def ratio(aspect: Fraction) -> str:
+    """A ratio as users write it: 4:3."""
     return f"{aspect.numerator}:{aspect.denominator}"
 
 
@@ -144,7 +145,7 @@ def video_presentation(container: str, source: VideoInfo, tone_map: str = "auto"
 
 
 def gif_presentation(source: VideoInfo, tone_map: str = "auto") -> Presentation:
-    """The presentation in a GIF, which has no field that players heed; HDR stays only if `tone_map` is "off"."""
+    """The presentation in a GIF, which has no field that players read; HDR stays only if `tone_map` is "off"."""
     return Presentation(source, keeps_hdr=tone_map == "off")
 
 
@@ -157,10 +158,10 @@ def image_presentation(suffix: str, source: VideoInfo, tone_map: str = "auto") -
     info = presentation.info
     if info.aspect is not None:
         presentation.notes.append(
-            f"The images keep their pixels of {_ratio(info.aspect)}, as their headers say; few viewers heed that."
+            f"The images keep their pixels of {ratio(info.aspect)}, as their headers say; most viewers ignore that."
         )
     if info.colour.hdr and states_hdr:
         presentation.notes.append(
-            'The images are HDR, as their headers say (cICP); few viewers heed that. `tone_map="on"` makes them SDR.'
+            'The images are HDR, as their headers say (cICP); most viewers ignore that. `tone_map="on"` makes them SDR.'
         )
     return presentation

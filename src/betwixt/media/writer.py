@@ -41,6 +41,7 @@ from betwixt.media.container import named_causes, write_errors
 from betwixt.media.encoded_video import EncodedVideo, name_of_hdr
 from betwixt.media.frames import has_alpha
 from betwixt.media.journal import Journal, discard_journal
+from betwixt.media.presentation import ratio
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Reader, StreamPacket
 from betwixt.media.stream_copier import StreamCopier
@@ -302,9 +303,7 @@ class VideoWriter:
                 self._open = False
                 if self._working is not None and self.path is not None:
                     self._working.file.flush()
-                    if self._has_frames:
-                        self._check_readable(self._working.path)
-                    self._settle_description(self._working)
+                    self._check_written(self._working)
                     if self._journal is not None:
                         os.fsync(self._working.file.fileno())  # only then may the journal be discarded
                     self._working.publish()
@@ -319,33 +318,33 @@ class VideoWriter:
             self.abort()
             raise
 
-    def _check_readable(self, path: Path) -> None:
-        """Refuse a file that cannot be opened again: some muxers break it with streams that they claim to take."""
-        try:
-            with av.open(file_url(path)) as container:
-                if container.streams.video:
-                    return
-        except av.error.FFmpegError:
-            pass
-        raise OutputError(
-            f"{self.path} cannot be written: FFmpeg made a file that cannot be read. Choose another suffix or `codec`."
-        )
+    def _check_written(self, written: WorkingFile) -> None:
+        """Open the finished file again, and say if it lost the sample aspect ratio or that the video is HDR.
 
-    def _settle_description(self, written: WorkingFile) -> None:
-        """Write the sample aspect ratio where FFmpeg could not; say if it is lost, or that the video is HDR."""
-        source, hdr = self._source, self._source.colour.hdr and self.container != "yuv4mpegpipe"
-        if source.aspect is None and not hdr:
-            return
+        Raises:
+            OutputError: if it cannot be opened: some muxers break a file with streams that they claim to take.
+        """
+        source = self._source
         if source.aspect is not None and self.container in ("matroska", "webm"):
+            # FFmpeg writes it for some codecs only.
             size = matroska.display_size(source.width, source.height, source.aspect)
             matroska.write_display_size(written.file, *size)
-        with contextlib.suppress(av.error.FFmpegError), av.open(file_url(written.path)) as container:
-            stream = container.streams.video[0]
-            stated = stream.sample_aspect_ratio or Fraction(1)
-            if source.aspect is not None and abs(stated / source.aspect - 1) > _ASPECT_ERROR:
-                self.lost.append(f"the pixel aspect ratio {source.aspect.numerator}:{source.aspect.denominator}")
-            if hdr and stream.codec_context.color_trc != source.colour.transfer:
-                self.lost.append(name_of_hdr(source))
+        try:
+            with av.open(file_url(written.path)) as container:
+                stream = container.streams.video[0]
+                stated = stream.sample_aspect_ratio or Fraction(1)
+                transfer = getattr(stream.codec_context, "color_trc", None)
+        except (IndexError, av.error.FFmpegError):
+            if not self._has_frames:
+                return
+            raise OutputError(
+                f"{self.path} cannot be written: FFmpeg made a file that cannot be read. "
+                "Choose another suffix or `codec`."
+            ) from None
+        if source.aspect is not None and abs(stated / source.aspect - 1) > _ASPECT_ERROR:
+            self.lost.append(f"the pixel aspect ratio {ratio(source.aspect)}")
+        if source.colour.hdr and self.container != "yuv4mpegpipe" and transfer != source.colour.transfer:
+            self.lost.append(name_of_hdr(source))
 
     def abort(self) -> bool:
         """Remove the unfinished file, and return whether a journal is kept to resume from; no effect after `commit`."""
