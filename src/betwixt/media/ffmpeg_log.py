@@ -22,6 +22,7 @@ def capture_log(level: int, *, all_threads: bool = False) -> Iterator[list[tuple
         level: One of the levels of `av.logging`.
         all_threads: Whether to capture the lines of all threads, or only those of this one.
     """
+    previous = av.logging.get_level()
     av.logging.set_level(level)
     try:
         with av.logging.Capture(local=not all_threads) as lines:
@@ -30,4 +31,4 @@ def capture_log(level: int, *, all_threads: bool = False) -> Iterator[list[tuple
         # A decoder thread may be waiting with a line, and PyAV prints a traceback for one that comes without a level.
         av.logging.set_level(av.logging.PANIC)
         time.sleep(_SETTLE_SECONDS)
-        av.logging.set_level(None)
+        av.logging.set_level(previous)
