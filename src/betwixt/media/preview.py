@@ -11,7 +11,7 @@ from typing import Any
 import av
 
 from betwixt.media.clock import Join
-from betwixt.media.container import is_raw
+from betwixt.media.container import has_no_times, is_raw
 from betwixt.media.demuxer import Demuxer
 from betwixt.media.timeline import Grid, Spreader, find_grid
 
@@ -46,7 +46,7 @@ def read_preview(demuxer: Demuxer, packets: Iterator[av.Packet[Any] | Join]) -> 
     """Read the first packets of a file."""
     stream, tick = demuxer.stream, demuxer.tick
     # AVI numbers its frames in coding order, and raw streams state no times at all: their frames follow each other.
-    without_pts = demuxer.counts_frames or is_raw(demuxer.container)
+    without_pts = has_no_times(demuxer.container)
     preview = Preview(deque(), [], not demuxer.counts_frames)
     stamps: list[int] = []
     size = 0
@@ -78,20 +78,19 @@ def find_rate(demuxer: Demuxer, times: list[Fraction]) -> tuple[Fraction, Grid |
     """The rate of a video; the exact times of its frames, if the rate is constant; and a message for the user."""
     stream = demuxer.stream
     declared = [stream.average_rate, stream.base_rate, stream.guessed_rate]
+    # Of a bare stream FFmpeg assumes a rate; what the stream itself states is in its decoder.
+    own = stream.codec_context.framerate if is_raw(demuxer.container) else None
+    if own:
+        declared = [own]
+    fallback = next((rate for rate in declared if rate), None) or Fraction(25)
     note = None
-    if is_raw(demuxer.container):
-        # FFmpeg assumes a rate; what the stream itself states is in its decoder.
-        stated = getattr(stream.codec_context, "framerate", None)
-        if stated:
-            declared = [stated]
-        else:
-            rate = next((r for r in declared if r), Fraction(25))
-            note = f"The stream states no rate: {float(rate):.6g} is assumed. `input_fps` sets another."
+    if is_raw(demuxer.container) and not own:
+        note = f"The stream states no rate: {float(fallback):.6g} is assumed. `input_fps` sets another."
     grid = find_grid(times, demuxer.tick, declared) if times else None
     if grid is not None:
         rate = grid.rate
     elif len(times) > 1:
         rate = stream.average_rate or (len(times) - 1) / (times[-1] - times[0])
     else:
-        rate = next((r for r in declared if r), None) or Fraction(25)
+        rate = fallback
     return Fraction(rate), grid, note
