@@ -136,7 +136,7 @@ def _without_side_data(packet: Any) -> Any:
     return bare
 
 
-class Clock:
+class OutputTimes:
     """Maps the times of packets to an output, where decoding times never go back.
 
     Args:
@@ -149,7 +149,7 @@ class Clock:
         self._last: int | None = None  # the decoding time of the last packet, in the output's unit
         self._latest: Fraction | None = None  # the same before rounding, in seconds
 
-    def set_times(self, packet: Any, stream: Any) -> bool:
+    def set(self, packet: Any, stream: Any) -> bool:
         """Give a packet its times in a started output's stream; whether it can be written at all."""
         base, unit = packet.time_base, stream.time_base
         if packet.pts is None and packet.dts is None:
@@ -177,7 +177,7 @@ class Copied(Carrier):
     Args:
         source: The input's stream.
         packets: Its first packets.
-        clock: For the times.
+        times: Sets those of the packets.
         keeps_discarded: Whether the output can hide packets before the beginning of an edit list again.
         layout: The channel layout to state for audio whose own one is unknown.
     """
@@ -185,10 +185,10 @@ class Copied(Carrier):
     failure = "go back in time, or have none: they are left out"
 
     def __init__(
-        self, source: Any, packets: Sequence[Any], clock: Clock, keeps_discarded: bool, layout: str | None = None
+        self, source: Any, packets: Sequence[Any], times: OutputTimes, keeps_discarded: bool, layout: str | None = None
     ) -> None:
         super().__init__(source, packets)
-        self._clock, self._keeps_discarded, self._guessed = clock, keeps_discarded, layout
+        self._times, self._keeps_discarded, self._guessed = times, keeps_discarded, layout
         self.layout = layout or self.layout
 
     def add_to(self, output: av.container.OutputContainer) -> Any:
@@ -205,7 +205,7 @@ class Copied(Carrier):
         if packet.has_sidedata("new_extradata"):
             # FFmpeg's Matroska muxer writes it over the header, whatever fits there. It has the usual one already.
             packet = _without_side_data(packet)
-        if not self._clock.set_times(packet, self.stream):
+        if not self._times.set(packet, self.stream):
             self.failures += 1
             return []
         return [packet]

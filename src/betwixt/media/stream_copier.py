@@ -22,7 +22,7 @@ from av.format import Flags
 from av.stream import Discard, Disposition
 
 from betwixt.media.audio import EncodedAudio, encodings, is_known, stated_layout, usual_layout
-from betwixt.media.carriers import Attachment, Carrier, Clock, Copied, Picture, codec_of
+from betwixt.media.carriers import Attachment, Carrier, Copied, OutputTimes, Picture, codec_of
 from betwixt.media.probe import describe_stream
 from betwixt.media.reader import Reader, StreamPacket
 from betwixt.media.subtitles import ConvertedSubtitles, is_text, text_encoders
@@ -127,12 +127,12 @@ class StreamCopier:
         elif stream.type == "data":
             # Of data without a codec's name, only mp4 and mov say what it is, and FFmpeg writes only that of GoPro.
             if codec_of(stream) not in (None, *(() if is_mov else ("bin_data",))):
-                yield Copied(stream, packets, self._clock(), is_mov)
+                yield Copied(stream, packets, self._output_times(), is_mov)
         elif stream.type in ("video", "subtitle"):
-            yield Copied(stream, packets, self._clock(), is_mov)
+            yield Copied(stream, packets, self._output_times(), is_mov)
             if is_text(stream):
                 for encoder in text_encoders(stream):
-                    way = ConvertedSubtitles(stream, packets, encoder, self._clock())
+                    way = ConvertedSubtitles(stream, packets, encoder, self._output_times())
                     way.note = f"{way.name} is written as {way.codec}: {self._refusal}."
                     yield way
 
@@ -161,8 +161,8 @@ class StreamCopier:
     def _audio_copies(self, stream: Any, packets: Sequence[Any], guessed: str | None) -> Iterator[Carrier]:
         """The ways to copy audio: with a channel layout that is `guessed` where none is stated, and without."""
         keeps_discarded = self._container in ("mp4", "mov")
-        as_it_is = Copied(stream, packets, self._clock(), keeps_discarded)
-        placed = Copied(stream, packets, self._clock(), keeps_discarded, guessed)
+        as_it_is = Copied(stream, packets, self._output_times(), keeps_discarded)
+        placed = Copied(stream, packets, self._output_times(), keeps_discarded, guessed)
         placed.note = _guess_note(stream, guessed)
         # One or two channels leave no doubt where they belong.
         yield from (placed, as_it_is) if placed.note is None else (as_it_is, placed)
@@ -173,8 +173,8 @@ class StreamCopier:
         # Only in MXF something is left of packets that lie before 0.
         return bool(times) and (min(times) > _APART or (min(times) < -_APART and self._container == "mxf"))
 
-    def _clock(self) -> Clock:
-        return Clock(self._map, self._strict)
+    def _output_times(self) -> OutputTimes:
+        return OutputTimes(self._map, self._strict)
 
     def _settle(self, wishes: Sequence[tuple[Any, Iterator[Carrier]]]) -> None:
         """Choose a way for each stream that the container takes together with all others."""

@@ -9,7 +9,7 @@ import av
 import av.container
 import av.error
 
-from betwixt.media.carriers import Carrier, Clock, codec_of
+from betwixt.media.carriers import Carrier, OutputTimes, codec_of
 from betwixt.media.reader import StreamPacket
 
 _TEXT_ENCODERS = ("subrip", "mov_text", "webvtt", "ass")
@@ -34,14 +34,14 @@ class ConvertedSubtitles(Carrier):
         source: The input's stream.
         packets: Its first packets.
         encoder: The encoder.
-        clock: For the times.
+        times: Sets those of the packets.
     """
 
     failure = "cannot be converted: they are left out"
 
-    def __init__(self, source: Any, packets: Sequence[Any], encoder: str, clock: Clock) -> None:
+    def __init__(self, source: Any, packets: Sequence[Any], encoder: str, times: OutputTimes) -> None:
         super().__init__(source, packets)
-        self._encoder, self._clock = encoder, clock
+        self._encoder, self._times = encoder, times
         self.codec = av.Codec(encoder, "w").canonical_name
 
     def add_to(self, output: av.container.OutputContainer) -> Any:
@@ -64,4 +64,4 @@ class ConvertedSubtitles(Carrier):
             return []
         encoded.pts, encoded.dts, encoded.duration = packet.pts, packet.dts, packet.duration
         encoded.time_base, encoded.is_keyframe = packet.time_base, True
-        return [encoded] if self._clock.set_times(encoded, self.stream) else []
+        return [encoded] if self._times.set(encoded, self.stream) else []
