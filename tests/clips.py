@@ -15,6 +15,8 @@ from typing import Any
 from unittest import mock
 
 import av
+import av.container
+import av.filter
 import numpy as np
 from numpy.typing import NDArray
 
@@ -165,14 +167,46 @@ def join_streams(target: Path, *sources: Path, default: int = 0) -> Path:
             for stream in clip.streams:
                 copy: Any = out.add_stream_from_template(stream)
                 copy.disposition = av.stream.Disposition.default if number == default else 0
-                copies.append((clip, stream, copy))
-        for clip, stream, copy in copies:
-            clip.seek(0)
-            for packet in clip.demux(stream):
-                if packet.dts is not None:
-                    packet.stream = copy
-                    out.mux(packet)
+                copies.append((source, stream.index, copy))
+        for source, index, copy in copies:
+            copy_packets(source, index, copy, out)
     return target
+
+
+def copy_packets(source: Path, number: int, target: Any, out: av.container.OutputContainer) -> None:
+    """Write all packets of stream `number` of a file to a stream of an output."""
+    with av.open(str(source)) as container:
+        for packet in container.demux(container.streams[number]):
+            if packet.dts is not None:
+                packet.stream = target
+                out.mux(packet)
+
+
+def make_interlaced_clip(path: Path, count: int, *, first: int = 0, matrix: int = 2) -> Path:
+    """Write MPEG-2 of `count` frames that are made of two fields, 20 ms apart.
+
+    Args:
+        path: The file.
+        count: Number of frames.
+        first: Number of the first one, which says when it is shown and where the texture is.
+        matrix: That the stream states (H.273).
+    """
+    graph = av.filter.Graph()
+    feed = graph.add_buffer(width=96, height=64, format=av.VideoFormat("yuv420p"), time_base=Fraction(1, 25))
+    graph.link_nodes(feed, graph.add("setfield", "tff"), graph.add("buffersink")).configure()
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("mpeg2video", rate=25, options={"flags": "+ildct+ilme", "bf": "0", "g": "12"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.codec_context.colorspace = matrix
+        for index in range(first, first + count):
+            frame, later = (paint(av.VideoFrame(96, 64, "yuv420p"), index + n) for n in (0, 0.5))
+            for plane, other in zip(planes(frame), planes(later), strict=True):
+                plane[1::2] = other[1::2]
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            graph.push(frame)
+            out.mux(stream.encode(graph.vpull()))
+        out.mux(stream.encode(None))
+    return path
 
 
 def read_frames(path: Path) -> list[Frame]:

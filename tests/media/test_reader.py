@@ -19,7 +19,7 @@ from betwixt.media.frames import planes
 from betwixt.media.interlacing import Deinterlacer
 from betwixt.media.reader import Frame, Reader, StreamPacket
 from betwixt.pipeline.inspect import inspect_video
-from clips import frames_equal, join_streams, make_clip, paint, read_frames
+from clips import frames_equal, join_streams, make_clip, make_interlaced_clip, read_frames
 
 CODECS = {
     "avi": "mpeg4", "ts": "libx264", "mpg": "mpeg2video", "mkv": "libx264", "mp4": "libx264", "nut": "mpeg4",
@@ -230,30 +230,11 @@ def test_a_still_picture_is_not_the_video(tmp_path):
     assert _read(join_streams(tmp_path / "in.mp4", still, video))[0].info.width == 96
 
 
-def _interlaced(path, first, count):
-    """MPEG-2 of frames that are made of two fields, 20 ms apart; the first has number `first`."""
-    graph = av.filter.Graph()
-    feed = graph.add_buffer(width=96, height=64, format=av.VideoFormat("yuv420p"), time_base=Fraction(1, 25))
-    graph.link_nodes(feed, graph.add("setfield", "tff"), graph.add("buffersink")).configure()
-    with av.open(str(path), "w") as out:
-        stream = out.add_stream("mpeg2video", rate=25, options={"flags": "+ildct+ilme", "bf": "0", "g": "12"})
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        for index in range(first, first + count):
-            frame, later = (paint(av.VideoFrame(96, 64, "yuv420p"), index + n) for n in (0, 0.5))
-            for plane, other in zip(planes(frame), planes(later), strict=True):
-                plane[1::2] = other[1::2]
-            frame.pts, frame.time_base = index, Fraction(1, 25)
-            graph.push(frame)
-            out.mux(stream.encode(graph.vpull()))
-        out.mux(stream.encode(None))
-    return path
-
-
 @pytest.fixture
 def partly_interlaced(tmp_path):
     """Two seconds of progressive frames, then two of interlaced ones: MPEG-TS begins one frame later without sound."""
     first = make_clip(tmp_path / "a.ts", frames=50, codec="mpeg2video", options={"bf": "0", "g": "12"})
-    return _join(tmp_path / "in.ts", first, _interlaced(tmp_path / "b.ts", 51, 50))
+    return _join(tmp_path / "in.ts", first, make_interlaced_clip(tmp_path / "b.ts", 50, first=51))
 
 
 def test_interlaced_parts_are_refused_before_anything_is_written(partly_interlaced):

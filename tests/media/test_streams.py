@@ -17,7 +17,7 @@ from betwixt.errors import OutputError
 from betwixt.media.reader import Reader, StreamPacket
 from betwixt.media.timeline import TimeMap
 from betwixt.media.writer import VideoWriter
-from clips import make_clip, paint
+from clips import copy_packets, make_clip, paint
 
 CONTAINERS = ["mp4", "mov", "mkv", "webm", "avi", "ts", "nut", "mxf", "flv", "ogv", "3gp"]
 
@@ -139,17 +139,10 @@ def rich(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
                 {"id": 2, "start": 200, "end": 400, "time_base": base, "metadata": {"title": "Two"}},
             ]
         )
-        for stream in a.streams:
-            for copy in [video] if stream.type == "video" else sounds:
-                with av.open(str(plain)) as again:
-                    for packet in again.demux(again.streams[stream.index]):
-                        if packet.dts is not None:
-                            packet.stream = copy
-                            out.mux(packet)
-        for packet in s.demux():
-            if packet.dts is not None:
-                packet.stream = text
-                out.mux(packet)
+        copy_packets(plain, 0, video, out)
+        for sound in sounds:
+            copy_packets(plain, 1, sound, out)
+        copy_packets(folder / "s.srt", 0, text, out)
     files = {"mkv": rich}
     for name, tags in (
         ("mp4", {"location": "+48.1000+011.5000/", "timecode": "10:00:00:05", "artist": "Me"}),

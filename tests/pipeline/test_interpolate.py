@@ -13,9 +13,8 @@ import pytest
 
 import betwixt
 from betwixt.errors import InputError, OutputError, UsageError
-from betwixt.media.frames import planes
 from betwixt.media.reader import Reader
-from clips import copy_planes, frames_equal, make_clip, paint, read_frames
+from clips import copy_packets, copy_planes, frames_equal, make_clip, make_interlaced_clip, read_frames
 
 NTSC = Fraction(24000, 1001)
 
@@ -198,20 +197,10 @@ def _with_extras(path: Path) -> Path:
             ]
         )
         out.start_encoding()
-        for packet in a.demux(a.streams.video[0]):
-            if packet.dts is not None:
-                packet.stream = video
-                out.mux(packet)
+        copy_packets(plain, 0, video, out)
         for sound in sounds:
-            with av.open(str(plain)) as again:
-                for packet in again.demux(again.streams.audio[0]):
-                    if packet.dts is not None:
-                        packet.stream = sound
-                        out.mux(packet)
-        for packet in s.demux():
-            if packet.dts is not None:
-                packet.stream = text
-                out.mux(packet)
+            copy_packets(plain, 1, sound, out)
+        copy_packets(subtitles, 0, text, out)
     return path
 
 
@@ -354,26 +343,8 @@ def test_slow_motion_drops_or_stretches_the_sound(tmp_path):
 
 
 def test_interlaced_video_is_refused_or_made_into_fields(tmp_path):
-    source = tmp_path / "in.mkv"
     count = 12
-    graph = av.filter.Graph()
-    feed = graph.add_buffer(width=96, height=64, format=av.VideoFormat("yuv420p"), time_base=Fraction(1, 25))
-    mark, sink = graph.add("setfield", "tff"), graph.add("buffersink")
-    feed.link_to(mark)
-    mark.link_to(sink)
-    graph.configure()
-    with av.open(str(source), "w") as out:
-        stream = out.add_stream("mpeg2video", rate=25, options={"flags": "+ildct+ilme"})
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        stream.codec_context.colorspace = 1
-        for index in range(count):
-            top, bottom = (paint(av.VideoFrame(96, 64, "yuv420p"), 2 * index + n) for n in (0, 1))
-            for upper, lower in zip(planes(top), planes(bottom), strict=True):
-                upper[1::2] = lower[1::2]
-            top.pts, top.time_base = index, Fraction(1, 25)
-            graph.push(top)
-            out.mux(stream.encode(graph.vpull()))
-        out.mux(stream.encode(None))
+    source = make_interlaced_clip(tmp_path / "in.mkv", count, matrix=1)
     with pytest.raises(InputError, match="interlaced"):
         betwixt.interpolate_video(source, tmp_path / "out.mkv")
     assert not (tmp_path / "out.mkv").exists()

@@ -204,14 +204,8 @@ def _compare_times(source: Content, made: Content, arguments: Sequence[str], sai
     moved = "places of their own" in said or "is held for that time" in said
     whole = not {"--start", "--end"} & set(arguments)
     if whole and not moved:
-        step = (source.frames[-1][0] - source.frames[0][0]) / (len(source.frames) - 1)
-        before = source.frames[-1][0] - source.frames[0][0] + step
-        after = (
-            made.frames[-1][0]
-            - made.frames[0][0]
-            + (made.frames[-1][0] - made.frames[0][0]) / max(1, len(made.frames) - 1)
-        )
-        if abs(after - before) > max(0.1, 1.5 * step):
+        before, after = length_of(source.frames), length_of(made.frames)
+        if abs(after - before) > max(0.1, 1.5 * before / len(source.frames)):
             yield f"{before:.2f} s of video became {after:.2f} s"
     video_shift = made.frames[0][0] - source.frames[0][0]
     if by_hash and source.formats == made.formats:
@@ -260,6 +254,12 @@ def _compare_times(source: Content, made: Content, arguments: Sequence[str], sai
             yield f"sound {statistics.median(common) - video_shift:+.3f} s against the picture"
         if common and len(common) > 2 and max(common) - min(common) > SYNC:
             yield f"sound moves by {min(common):.3f} to {max(common):.3f} s"
+
+
+def length_of(frames: Sequence[tuple[float, str]]) -> float:
+    """The length of a video in seconds, whose last frame is as long as the others on average."""
+    count = len(frames)
+    return (frames[-1][0] - frames[0][0]) * count / max(1, count - 1)
 
 
 def _compare_streams(probe: dict[str, Any], result: dict[str, Any], said: str, silent: set[str]) -> Iterator[str]:
