@@ -55,6 +55,22 @@ def test_a_clock_that_begins_anew_or_jumps_goes_on(second, sound):
         assert times[1][-50:] == pytest.approx([14 + n * 0.02 for n in range(50, 100)], abs=1e-4)
 
 
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 8])
+def test_recordings_of_a_few_frames_are_joined(frames):
+    parts = [_recording(10 + 40000 * n, frames, sound=False, at=n * 10**6) for n in range(5)]
+    clock, times, _ = _corrected(itertools.chain(*parts))
+    placed = [time for time in times[0] if time is not None]
+    assert placed == pytest.approx([10 + n * 0.04 for n in range(len(placed))], abs=1e-4)
+    assert len(clock.joins) == (4 if frames > 1 else 1)  # a jump that nothing goes on from is a wrong time stamp
+
+
+def test_pictures_at_long_distances_are_no_joins():
+    stills = [_recording(10 + 3 * n, 1, sound=False) for n in range(20)]
+    assert _corrected(itertools.chain(*stills))[0].joins == []
+    time_lapse = [_recording(10 + 7200 * n, 1, sound=False) for n in range(20)]
+    assert _corrected(itertools.chain(*time_lapse), may_jump=False)[0].joins in ([], [10 + 7200 * 18 + 0.04])
+
+
 def test_sound_and_picture_that_join_at_different_places_get_the_same_shift():
     first, second = _recording(10, 100), _recording(2, 100, lead=0.3, at=10**6)
     # the last sound of the first recording comes after the first pictures of the second, as in MPEG-TS

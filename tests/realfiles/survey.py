@@ -213,8 +213,8 @@ def _compare_times(source: Content, made: Content, arguments: Sequence[str], sai
         shown = collections.defaultdict(list)
         for time, digest in made.frames:
             shown[digest].append(time)
-        begin = next((time for time, digest in source.frames if digest in shown), source.frames[0][0])
-        last = begin + made.frames[-1][0] - made.frames[0][0]
+        begin, first = next(((time, shown[x][0]) for time, x in source.frames if x in shown), (source.frames[0][0], 0))
+        last = begin + made.frames[-1][0] - first
         inside = [(time, x) for time, x in source.frames if begin <= time <= last and unique[x] == 1]
         shifts = [shown[x][0] - time for time, x in inside if x in shown]
         if shifts:

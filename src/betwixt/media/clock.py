@@ -34,6 +34,9 @@ _SLACK = Fraction(1, 2)
 _CONFIRM = 8
 """Video packets after a jump that are looked at to tell a join from a wrong time stamp."""
 
+_FEW = 3
+"""Video packets that go on after a jump, for it to be a join where another jump follows."""
+
 _LOOK_AHEAD = 1000
 """The most packets of all streams that are read ahead for that."""
 
@@ -200,13 +203,17 @@ class ContinuousClock:
     def _judge_jump(self, jump: _Item, last: Fraction, after: list[_Item], window: list[_Item]) -> None:
         """Decide what a jump of the video is: a join, a wrong time stamp, or a long time without frames."""
         times = [item.time for item in (jump, *after) if item.time is not None]
-        goes_on = sum(self._follows(a, b) for a, b in pairwise(times))
+        goes_on = len(list(takewhile(lambda pair: self._follows(*pair), pairwise(times))))
         goes_back = sum(self._follows(last, time) for time in times[1:])
+        steady = goes_on >= min(max(1, len(after)), _FEW) or (not after and times[0] < last)
+        if self._limit < LIMIT < times[0] - last:  # no pause of a broadcast
+            steady = goes_on > 0 or not after
+            goes_back += not steady
         if goes_back >= max(1, goes_on):
             jump.verdict = "wrong"
-        elif goes_on == len(after) and (times[0] < last or not self._sound_runs_on(last, window)):
+        elif steady and (times[0] < last or not self._sound_runs_on(last, window)):
             jump.verdict = "join"
-            self._start_recording([jump, *after], window)
+            self._start_recording([jump, *after[:goes_on]], window)
         else:
             jump.verdict = "fine"
 
