@@ -30,6 +30,7 @@ class TestTimeAugmented(Network):
         self.multiple = network.multiple
         self.any_time = network.any_time
         self.extrapolates = network.extrapolates
+        self.fixed_graph = network.fixed_graph
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> tuple[Any, Any]:
         """The network's `pair` of the frames, and of the frames flipped both ways."""

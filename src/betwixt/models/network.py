@@ -49,12 +49,14 @@ class Network(nn.Module):
         any_time: Whether it takes any t in (0, 1); otherwise it takes t = 1/2 alone, and the runtime makes other times
             by recursion.
         extrapolates: Whether it makes the frame after the second, t = 2, and none in between.
+        fixed_graph: Whether its operations are the same for frames of any size and content.
     """
 
     config: Any = None
     multiple: int = 32
     any_time: bool = False
     extrapolates: bool = False
+    fixed_graph: bool = True
 
     @abstractmethod
     def pair(self, frame0: Tensor, frame1: Tensor) -> Any:

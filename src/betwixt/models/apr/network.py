@@ -302,6 +302,8 @@ class APR(Network):
     """
 
     any_time = True
+    # The pyramid's levels depend on the frames' size, and the routes on their content.
+    fixed_graph = False
 
     def __init__(self, config: APRConfig | None = None) -> None:
         super().__init__()

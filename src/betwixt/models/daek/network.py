@@ -92,7 +92,7 @@ from betwixt.layers.correlation import (
     pixel_coordinates,
 )
 from betwixt.layers.ifblock import FlowEstimate, concatenate
-from betwixt.layers.resize import resize, resize_flow
+from betwixt.layers.resize import resize, resize_flow, resize_to
 from betwixt.models.amt.network import AMTConfig, MatchingEncoder
 from betwixt.models.network import Network
 from betwixt.models.rife.network import (
@@ -194,7 +194,7 @@ class MotionEstimationBlock(nn.Module):
         """
         maps = resize(maps, scale)
         if features is not None:
-            features = resize(features, maps.shape[-1] / features.shape[-1])
+            features = resize_to(features, maps.shape[-2:])
         x = self.stem(concatenate(maps, None if flow is None else resize_flow(flow, scale), features))
         output = self.head(self.body(x) + x)
         residual = resize(output[:, 0:5].float(), 1.0 / scale)
@@ -266,11 +266,12 @@ class MotionRefinementBlock(nn.Module):
         if self.cfcm is not None:
             assert pair.shallow is not None
             motion = self.cfcm(pair.shallow, motion)
-        scale = 1.0 if features is None else features.shape[-1] / coarse.shape[-1]
-        coarse_features = None if features is None else resize(features, 1.0 / scale)
+        coarse_features = None if features is None else resize_to(features, coarse.shape[-2:])
         residual = self.head(self.trunk(concatenate(motion, coarse, coarse_features)))
         flow_residual = resize_flow(residual[:, 0:4].float(), 8.0)
-        return flow_residual, resize(residual[:, 4:], scale) if residual.shape[1] > 4 else None
+        if features is None or residual.shape[1] == 4:
+            return flow_residual, None
+        return flow_residual, resize_to(residual[:, 4:], features.shape[-2:])
 
 
 class DAEK(Network):

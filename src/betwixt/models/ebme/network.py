@@ -191,6 +191,7 @@ class EBMESplat(Network):
     def __init__(self, levels: int | None = None) -> None:
         super().__init__()
         self.multiple = 64 if levels is None else 2 << levels
+        self.fixed_graph = levels is not None
         self.estimator = BiFlowNet(levels)
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> BiFlow:

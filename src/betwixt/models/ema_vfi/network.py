@@ -173,7 +173,8 @@ class Windows:
         self.position = position - position[:, side * side // 2, None]
 
         self.masked: Tensor | None = None
-        if rows or columns or shift:
+        # An exported graph takes frames of other sizes than this one, which may need padding.
+        if rows or columns or shift or torch.onnx.is_in_onnx_export():
             row = self._groups(height, self.top, self.rows, device)
             column = self._groups(width, self.left, self.columns, device)
             group = self._tile((9 * row[:, None] + column)[None, :, :, None])[..., 0]
@@ -238,7 +239,7 @@ class InterFrameAttention(nn.Module):
         key, value = (self._split_heads(x) for x in self.kv(other).chunk(2, dim=-1))
         query = self._split_heads(self.q(tokens))
         score = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
-        score = score.reshape(-1, len(windows.position), *score.shape[1:])
+        score = score.reshape(-1, windows.position.shape[0], *score.shape[1:])
         if windows.masked is not None:
             score = score.masked_fill(windows.masked, -math.inf)
         attention = score.softmax(dim=-1)

@@ -474,6 +474,9 @@ class NCM(Network):
         config: The variant; by default `NCM_BASE`.
     """
 
+    # The working size of the coarse-scale module depends on that of the frames.
+    fixed_graph = False
+
     def __init__(self, config: NCMConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or NCMConfig()
