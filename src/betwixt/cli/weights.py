@@ -1,4 +1,4 @@
-"""betwixt weights: import, download, list, verify and calibrate the weights of networks."""
+"""betwixt weights: import, download, list, verify, calibrate and export the weights of networks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Output = Annotated[
 ]
 
 app = typer.Typer(
-    help="Weights of networks: import, download, list, verify, calibrate.",
+    help="Weights of networks: import, download, list, verify, calibrate, export.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -177,6 +177,33 @@ def calibrate(
         return
     for path in written:
         print(path)
+
+
+@app.command("export")
+def export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model of a paper, with a network.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to write.")],
+    weights: Annotated[o.File, typer.Option(metavar="FILE", help="Its weights. Default: the installed ones.")] = None,
+    layout: Annotated[
+        str,
+        typer.Option(metavar="plain|vs-mlrt-v2|vs-mlrt-v1", help="The inputs: frames and time, or vs-mlrt's planes."),
+    ] = "plain",
+    precision: Annotated[
+        str, typer.Option(metavar="fp32|fp16", help="The precision of weights and convolutions.")
+    ] = "fp32",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
+    as_json: o.AsJson = False,
+) -> None:
+    """Write a network as one ONNX file for other programs: two frames of any size in, the frame at t out."""
+    require_torch("Exporting a network")
+    from betwixt.runtime.onnx_export import export_onnx
+
+    export_onnx(model, target, weights=weights, layout=layout, precision=precision, overwrite=overwrite)
+    if as_json:
+        fields = {"path": str(target), "model": model, "layout": layout, "precision": precision}
+        print_json({**fields, "size": target.stat().st_size}, sys.stdout)
+        return
+    print(f"{target}  {_mb(target.stat().st_size)}")
 
 
 def _bytes(name: str) -> int:
