@@ -174,8 +174,8 @@ def test_frames_are_the_same_in_any_thread() -> None:
 
 def test_rounding_of_lengths_does_not_depend_on_memory_addresses() -> None:
     # OpenCV rounds a part of an array differently, and which part depends on its address.
-    vectors = np.random.default_rng(0).normal(0, 1, (7, 19, 2)).astype(np.float32)
-    one_by_one = [[np.sqrt(x * x + y * y) for x, y in row] for row in vectors]
+    vectors = np.random.default_rng(0).normal(0, 1, (2, 7, 19)).astype(np.float32)
+    one_by_one = [[np.sqrt(x * x + y * y) for x, y in zip(*rows, strict=True)] for rows in zip(*vectors, strict=True)]
     np.testing.assert_array_equal(dis._length(vectors), np.array(one_by_one, np.float32))
 
 

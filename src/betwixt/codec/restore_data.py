@@ -37,7 +37,7 @@ ATTACHMENT = "betwixt-restore.bin"
 TAG = "BETWIXT"
 """The metadata tag that tells a person what the file is."""
 
-FORMAT = 4
+FORMAT = 5
 """The version that this module writes, and the only one that it reads. It also changes when the prediction changes: the
 weights, or the search of `compact`."""
 

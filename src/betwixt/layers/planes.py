@@ -27,7 +27,7 @@ edge, this is half a luma pixel off, in a map that is coarser than that.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import cv2
@@ -36,19 +36,24 @@ from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
 from betwixt.layers.motion import FrameMotion
+from betwixt.layers.scratch import Scratch
 
 Plane = NDArray[Any]
 """One plane of a frame: (h, w) or (h, w, c), uint8, uint16 (either byte order) or float32."""
 
-_BAND = 1 << 16
-"""Samples of a band: its maps and warps fit into a core's cache."""
+_BAND = 1 << 18
+"""Samples of a band: enough that calls cost nothing beside the work, few enough for a shared cache."""
 
 _LARGE = 1 << 24
 """Samples of planes of one size from which they are warped as integers. Smaller ones are converted to float32 first,
 which OpenCV warps in two thirds of the time and without rounding, but in four times the memory of 8 bits."""
 
+_scratch = Scratch()
+
 _WIDE_BLUR = 2.5
 """Standard deviation, in samples, from which a blur runs at half the size."""
+
+_INTERPOLATION = {"bicubic": cv2.INTER_CUBIC, "bilinear": cv2.INTER_LINEAR}
 
 _Map = NDArray[Any]
 """A float32 map over the plane or over a coarser grid."""
@@ -97,15 +102,24 @@ class _Blend:
     """A plane that is being made: its two sources, ready for OpenCV, its residual and its result."""
 
     def __init__(self, first: Plane, second: Plane, residual: _Map | None) -> None:
-        self.residual = None if residual is None else _resize_rows(residual.astype(np.float32, copy=False), len(first))
+        self.residual = None if residual is None else residual.astype(np.float32, copy=False)
         self.sources = _for_opencv(first), _for_opencv(second)
         self.out: Plane = np.empty(first.shape, first.dtype)
         self.low = np.float32(min(first.min(), second.min()))
         self.high = np.float32(max(first.max(), second.max()))
 
-    def write(self, top: int, values: _Map) -> None:
+    def copies(self, top: int, bottom: int) -> bool:
+        """Copy rows that are equal in the two sources; false if they are not equal."""
+        rows, others = (source[top:bottom] for source in self.sources)
+        if not np.array_equal(rows, others):
+            return False
+        self.out[top:bottom] = rows
+        return True
+
+    def write(self, top: int, values: _Map, clip: bool = True) -> None:
         """Store rows from `top` on, rounded to the nearest code value; modifies `values`."""
-        np.clip(values, self.low, self.high, out=values)
+        if clip:
+            np.clip(values, self.low, self.high, out=values)
         if self.out.dtype.kind != "f":
             values += np.float32(0.5)  # the conversion to integers truncates
         self.out[top : top + len(values)] = values
@@ -117,78 +131,142 @@ def _synthesize(group: list[_Blend], motion: FrameMotion, flows: list[list[_Map]
     `flows` are flow_t0 and flow_t1 of the motion, then those of its `other` motion if it has one, each as (x, y) maps.
     """
     height, width = group[0].out.shape[:2]
-    step_y, step_x = _subsampling(size[0], height), _subsampling(size[1], width)
-    rows = max(1, _BAND // width)
-    bands = [(top, min(top + rows, height)) for top in range(0, height, rows)]
-    columns = np.arange(width, dtype=np.float32)
-    steps = step_x, step_y
-    tall_flows = [
-        [
-            _resize_rows(part if step == 1 else part * np.float32(1 / step), height)
-            for part, step in zip(flow, steps, strict=True)
-        ]
+    steps = _subsampling(size[1], width), _subsampling(size[0], height)
+    flows = [
+        [part if step == 1 else part * np.float32(1 / step) for part, step in zip(flow, steps, strict=True)]
         for flow in flows
     ]
-    weights = _resize_rows(motion.weight, height)
-    other = None
-    if motion.other is not None and motion.share is not None:
-        other = _resize_rows(motion.other.weight, height), _resize_rows(motion.share, height)
+    bands = _bands(height, width, [len(motion.weight)])
     small = sum(blend.out.size for blend in group) < _LARGE
     warpable = [
-        [source.astype(np.float32, copy=False) if small else source for source in blend.sources] for blend in group
+        [_to_float(source, f"source {k} {n}") if small else source for k, source in enumerate(blend.sources)]
+        for n, blend in enumerate(group)
     ]
     for top, bottom in bands:
-        lines = np.arange(top, bottom, dtype=np.float32)[:, None]
-        coordinates = []
-        for flow in tall_flows:
-            x, y = (_resize_columns(part[top:bottom], width) for part in flow)
-            x += columns
-            y += lines
-            coordinates.append((x, y))
-        weight = _resize_columns(weights[top:bottom], width)
+        band = _Band(top, bottom, height, width)
+        offsets = [band.offsets(flow, f"offsets {n}") for n, flow in enumerate(flows)]
+        if not any(offsets) and all(blend.copies(top, bottom) for blend in group):
+            continue
+        weight = band.resize(motion.weight, "weight")
         for blend, sources in zip(group, warpable, strict=True):
-            a, b = (_warp(source, at) for source, at in zip(sources, coordinates[:2], strict=True))
+            a, b = (
+                band.warp(source, at, motion.sampling, name)
+                for source, at, name in zip(sources, offsets[:2], ("warped 0", "warped 1"), strict=True)
+            )
             # w a + (1 - w) b, written so that two equal samples give that sample exactly.
             a -= b
             a *= _like(weight, a)
             a += b
-            if other is not None:
-                c, d = (_warp(source, at) for source, at in zip(sources, coordinates[2:], strict=True))
-                other_weight, share = (_resize_columns(map_[top:bottom], width) for map_ in other)
+            if motion.other is not None and motion.share is not None:
+                c, d = (
+                    band.warp(source, at, motion.sampling, name)
+                    for source, at, name in zip(sources, offsets[2:], ("warped 2", "warped 3"), strict=True)
+                )
                 c -= d
-                c *= _like(other_weight, c)
+                c *= _like(band.resize(motion.other.weight, "other weight"), c)
                 c += d
                 a -= c
-                a *= _like(share, a)
+                a *= _like(band.resize(motion.share, "share"), a)
                 a += c
-            blend.write(top, a)
+            blend.write(top, a, clip=motion.sampling == "bicubic")
     for blend in group:
+        if motion.sharpening and max(steps) == 1:
+            _sharpen(blend, motion.sharpening, flows)
         if motion.softness or blend.residual is not None:
-            _correct(blend, motion.softness, bands, steps)
+            _correct(blend, motion.softness, steps)
+
+
+class _Band:
+    """A band of rows of a plane (height, width): resizes maps to it, and warps planes to it."""
+
+    def __init__(self, top: int, bottom: int, height: int, width: int) -> None:
+        self.top, self.bottom, self.height, self.width = top, bottom, height, width
+
+    def resize(self, map_: _Map, name: str) -> _Map:
+        """The rows of a map that is resized to the plane, without resizing the others; in scratch memory."""
+        part, start, lines = self._part(map_)
+        resized = _scratch.array(name, (lines, self.width, *map_.shape[2:]))
+        cv2.resize(part, (self.width, lines), dst=resized, interpolation=cv2.INTER_LINEAR)
+        return resized[start : start + self.bottom - self.top]
+
+    def offsets(self, flow: Sequence[_Map], name: str) -> tuple[_Map, _Map] | None:
+        """Where the band's samples lie, (x, y) from their place in the band; None if nothing moves."""
+        if not any(self._part(part)[0].any() for part in flow):
+            return None
+        x, y = (self.resize(part, f"{name} {axis}") for part, axis in zip(flow, "xy", strict=True))
+        y += np.float32(self.top)
+        return x, y
+
+    def warp(self, source: Plane, offsets: tuple[_Map, _Map] | None, sampling: str, name: str) -> _Map:
+        """Sample `source` at the offsets; float32, in scratch memory."""
+        rows = source[self.top : self.bottom]
+        warped = _scratch.array(name, rows.shape)
+        if offsets is None:
+            warped[...] = rows
+            return warped
+        flags = _INTERPOLATION[sampling] | cv2.WARP_RELATIVE_MAP
+        target = warped if rows.dtype == np.float32 else _scratch.array("integers", rows.shape, rows.dtype)
+        cv2.remap(source, *offsets, flags, dst=target, borderMode=cv2.BORDER_REPLICATE)
+        if target is not warped:
+            warped[...] = target
+        return warped
+
+    def _part(self, map_: _Map) -> tuple[_Map, int, int]:
+        """The rows of a map that the band needs, where it begins in them once they are resized, and their number then.
+
+        They begin and end at rows of the plane, and include one such part more on both sides.
+        """
+        parts, rows, lines = _units(len(map_), self.height)
+        first = max(0, self.top // lines - 1)
+        last = min(parts, -(-self.bottom // lines) + 1)
+        return map_[first * rows : last * rows], self.top - first * lines, (last - first) * lines
+
+
+def _units(rows: int, height: int) -> tuple[int, int, int]:
+    """The largest number of equal parts of a map and a plane with whole rows, and the rows of a part in each."""
+    count = math.gcd(rows, height)
+    return count, rows // count, height // count
+
+
+def _bands(height: int, width: int, rows: Iterable[int]) -> list[tuple[int, int]]:
+    """Bands of a plane to which maps of so many rows are resized."""
+    lines = max(_BAND // width, *(2 * _units(count, height)[2] for count in rows))
+    return [(top, min(top + lines, height)) for top in range(0, height, lines)]
+
+
+def _sharpen(blend: _Blend, amount: float, flows: list[list[_Map]]) -> None:
+    """Put detail back that sampling and blending took, except where nothing moves."""
+    sharp = _for_opencv(blend.out)
+    soft = _scratch.array("soft", sharp.shape, sharp.dtype)
+    cv2.GaussianBlur(sharp, (3, 3), 0, dst=soft, borderType=cv2.BORDER_REPLICATE)
+    result = cv2.addWeighted(sharp, 1 + amount, soft, -amount, 0).reshape(sharp.shape)
+    np.clip(result, blend.low.astype(result.dtype), blend.high.astype(result.dtype), out=result)
+    moves = np.logical_or.reduce([part != 0 for flow in flows for part in flow])
+    if not moves.all():
+        still = cv2.resize((~moves).view(np.uint8), sharp.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        cv2.copyTo(sharp, still, result)
+    blend.out = result.astype(blend.out.dtype, copy=False)
 
 
 def _correct(
     blend: _Blend,
     softness: tuple[tuple[float, _Map], ...],
-    bands: list[tuple[int, int]],
     steps: tuple[float, float],
 ) -> None:
     """Soften a blend by the motion's own `softness`, and add its residual."""
     height, width = blend.out.shape[:2]
     sharp = _for_opencv(blend.out)
-    blurs = []
-    for sigma, amount in softness:
-        if not amount.any():
-            continue
-        blurs.append((_blur(sharp, [sigma / step for step in steps]), _resize_rows(amount, height)))
-    for top, bottom in bands:
+    blurs = [(_blur(sharp, [sigma / step for step in steps]), amount) for sigma, amount in softness if amount.any()]
+    maps = [amount for _, amount in blurs] + ([] if blend.residual is None else [blend.residual])
+    for top, bottom in _bands(height, width, map(len, maps)):
+        band = _Band(top, bottom, height, width)
         result = sharp[top:bottom].astype(np.float32)
-        for soft, amounts in blurs:
+        for soft, amount in blurs:
             rows = _subtract(soft, sharp, (top, bottom))
-            rows *= _like(_resize_columns(amounts[top:bottom], width), rows)
+            rows *= _like(band.resize(amount, "amount"), rows)
             result += rows
         if blend.residual is not None:
-            result += _resize_columns(blend.residual[top:bottom], width).reshape(result.shape)
+            result += band.resize(blend.residual, "residual").reshape(result.shape)
         blend.write(top, result)
 
 
@@ -212,11 +290,13 @@ def _subtract(a: Plane, b: Plane, band: tuple[int, int]) -> _Map:
     return a[rows].astype(np.float32) - b[rows]
 
 
-def _warp(source: Plane, coordinates: tuple[_Map, _Map]) -> _Map:
-    """Sample `source` at the coordinates (x, y), bicubically; float32."""
-    warped = cv2.remap(source, *coordinates, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    samples: _Map = warped.reshape(*coordinates[0].shape, *source.shape[2:]).astype(np.float32, copy=False)
-    return samples
+def _to_float(plane: Plane, name: str) -> _Map:
+    """A plane as float32, in scratch memory."""
+    if plane.dtype == np.float32:
+        return plane
+    values = _scratch.array(name, plane.shape)
+    values[...] = plane
+    return values
 
 
 def _like(factor: _Map, values: _Map) -> _Map:
@@ -234,13 +314,3 @@ def _for_opencv(plane: Plane) -> Plane:
     native = plane.astype(plane.dtype.newbyteorder("="), copy=False)
     contiguous = native[0].flags.c_contiguous and native.strides[0] >= native[0].nbytes
     return native if contiguous else np.ascontiguousarray(native)
-
-
-def _resize_rows(map_: _Map, height: int) -> _Map:
-    """Resize a map to `height` rows: the first half of resizing it to a plane."""
-    return cv2.resize(map_, (map_.shape[1], height), interpolation=cv2.INTER_LINEAR)
-
-
-def _resize_columns(band: _Map, width: int) -> _Map:
-    """Resize a band of rows to `width` columns: the second half, in bands, as the full map would be large."""
-    return cv2.resize(band, (width, band.shape[0]), interpolation=cv2.INTER_LINEAR)

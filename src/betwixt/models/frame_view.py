@@ -77,6 +77,9 @@ class LumaView(FullFrameView):
 
 def downscale_luma(luma: Luma, height: int, width: int) -> Luma:
     """Luma downscaled to (height, width) by area averaging; that size is at most its own."""
+    while min(luma.shape[0] / height, luma.shape[1] / width) >= 2 and not any(side % 2 for side in luma.shape):
+        # By two, averaging takes a twentieth of the time.
+        luma = np.asarray(cv2.resize(luma, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
     if luma.shape == (height, width):
         return luma
     return np.asarray(cv2.resize(luma, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

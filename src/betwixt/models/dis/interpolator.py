@@ -21,8 +21,8 @@ u is the motion from frame 0 to frame 1 of what a pixel shows at time t.
 4. Visibility. Where a flow followed by the opposite flow does not return to its start, the point is occluded in the
    other frame, and the frame that shows it gets the weight; so does the frame within whose borders the point lies.
 
-Shapes: luma (H, W) uint8; inside, luma (h, w) uint8 and flows (h, w, 2) float32 in pixels of (h, w), where (h, w) is
-`search_size`; results are maps of (h, w) with flows in pixels of (H, W).
+Shapes: luma (H, W) uint8; inside, luma (h, w) uint8 and vectors (2, h, w) float32, x and y as planes, in pixels of
+(h, w), where (h, w) is `search_size`, or a part of it; results are maps of (h, w) with flows in pixels of (H, W).
 
 After frame 1 the motion continues unchanged (`layers.extrapolation`).
 
@@ -56,11 +56,9 @@ acceleration by a network; here there are two curvatures, weighted by trust.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -71,26 +69,13 @@ from betwixt.layers.extrapolation import extrapolate_motion
 from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Interpolator, MotionPair, Pair
+from betwixt.models.dis.search import SETTINGS, Effort, find_static, resize_flow, search_flows, search_size
 from betwixt.models.frame_view import FrameView, Image, ImageView, Luma, LumaView, downscale_luma
 
+__all__ = ["DIS", "DISPair", "Effort", "Flows", "find_flows", "search_size"]
+
 _Map = NDArray[Any]
-"""(h, w) or (h, w, 2), float32."""
-
-Effort = Literal["quick", "plain", "thorough"]
-
-_EFFORTS: dict[Effort, tuple[tuple[int, int], tuple[int, int]]] = {
-    "quick": ((3, 12), (5, 4)),
-    "plain": ((2, 8), (5, 6)),
-    "thorough": ((1, 12), (3, 6)),
-}
-"""Patch stride and descent steps, at the coarser scales and at the finest. Coded frames are predicted with "quick": a
-change to it changes what they decode to (`codec.restore_data.FORMAT`)."""
-
-_SHORT_SIDE = 256, 540
-"""The short side of the search size: at least, if the frame is as large, and at most."""
-
-_SMALLEST = 32
-"""Images smaller than this are padded: the search needs room for its patches at half the size."""
+"""(h, w) or, for vectors, (2, h, w), float32."""
 
 _OCCLUSION = 5.0, 0.03
 """The forward-backward error, in pixels, above which a point counts as occluded, and the rate at which its weight falls
@@ -137,8 +122,8 @@ class Flows:
 class _Curvatures:
     """The curvatures of paths, from the flows of the neighbouring pairs, in pixels of the search size."""
 
-    at_0: _Map | None  # c_0 times its trust for each pixel of frame 0, (h, w, 2); None if the pair before is unknown
-    at_1: _Map | None  # c_1 times its trust for each pixel of frame 1, (h, w, 2); None if the pair after is unknown
+    at_0: _Map | None  # c_0 times its trust for each pixel of frame 0, (2, h, w); None if the pair before is unknown
+    at_1: _Map | None  # c_1 times its trust for each pixel of frame 1, (2, h, w); None if the pair after is unknown
     spans: tuple[float, float]  # the durations of the pair before and the pair after, as multiples of this one's
 
 
@@ -152,8 +137,8 @@ class DIS(Interpolator):
 
     Args:
         ratio: The search size as a part of the frame size; None for `search_size`.
-        effort: The density of the search: "plain", "quick", which takes less time and costs about 0.01 dB, or
-            "thorough", which takes more than twice as long.
+        effort: The density of the search: "plain", "quick", which takes less time and costs about 0.01 dB, "fast",
+            which searches at a lower resolution, or "thorough", which takes more than twice as long.
     """
 
     name = "dis"
@@ -194,16 +179,20 @@ class DISPair(MotionPair):
         self._frames = first, second
         self._curvatures: _Curvatures | None = None
         height, width = first.luma.shape
-        h, w = search_size(height, width, ratio)
-        self._size = h, w
-        self._scale = np.array([width / w, height / h], np.float32)
+        searched = search_size(height, width, ratio, effort)
+        reduction = SETTINGS[effort].reduction
+        h, w = self._size = -(-searched[0] // reduction), -(-searched[1] // reduction)
+        self._scale = np.array([width / w, height / h], np.float32)[:, None, None]
         difference = np.asarray(cv2.absdiff(first.luma, second.luma), np.uint8)
         self._equal = not difference.any()
         if self._equal:
             return
-        self._luma_0, self._luma_1 = first.luma_at(h, w), second.luma_at(h, w)
-        self._static = _find_static(difference, h, w)
-        self._flow_01, self._flow_10 = _search(self._luma_0, self._luma_1, effort)
+        self._static = find_static(difference, h, w)
+        luma = first.luma_at(*searched), second.luma_at(*searched)
+        self._flow_01, self._flow_10 = search_flows(*luma, effort)
+        if reduction > 1:
+            self._flow_01, self._flow_10 = (resize_flow(flow, h, w) for flow in (self._flow_01, self._flow_10))
+        self._luma_0, self._luma_1 = (downscale_luma(x, h, w) for x in luma)
         self._error_0 = self._forward_backward_error(self._flow_01, self._flow_10)
         self._error_1 = self._forward_backward_error(self._flow_10, self._flow_01)
 
@@ -212,7 +201,7 @@ class DISPair(MotionPair):
         if self._equal:
             flow, error = np.zeros((*self._size, 2), np.float32), np.zeros(self._size, np.float32)
             return Flows(flow, flow, error, error)
-        return Flows(self._flow_01, self._flow_10, self._error_0, self._error_1)
+        return Flows(_interleave(self._flow_01), _interleave(self._flow_10), self._error_0, self._error_1)
 
     def with_neighbours(
         self, before: Pair | None, after: Pair | None, spans: tuple[float, float] = (1.0, 1.0)
@@ -223,18 +212,24 @@ class DISPair(MotionPair):
         s, r = spans
         at_0 = at_1 = None
         if isinstance(before, DISPair) and before._size == self._size and s > 0:
-            past = before.flows()
-            at_0 = _curvature(past.flow_10, past.error_1, self._flow_01, self._error_0, s)
+            flow, error = before._flow_out(1)
+            at_0 = _curvature(flow, error, self._flow_01, self._error_0, s)
             self._forget_changes(at_0, before._frames[1], self._frames[0])
         if isinstance(after, DISPair) and after._size == self._size and r > 0:
-            following = after.flows()
-            at_1 = _curvature(following.flow_01, following.error_0, self._flow_10, self._error_1, r)
+            flow, error = after._flow_out(0)
+            at_1 = _curvature(flow, error, self._flow_10, self._error_1, r)
             self._forget_changes(at_1, after._frames[0], self._frames[1])
         if at_0 is None and at_1 is None:
             return self
         pair = copy.copy(self)
         pair._curvatures = _Curvatures(at_0, at_1, spans)
         return pair
+
+    def _flow_out(self, frame: int) -> tuple[_Map, _Map]:
+        """The flow of a frame, 0 or 1, to the other, and its forward-backward error."""
+        if self._equal:
+            return np.zeros((2, *self._size), np.float32), np.zeros(self._size, np.float32)
+        return (self._flow_10, self._error_1) if frame else (self._flow_01, self._error_0)
 
     def _forget_changes(self, curvature: _Map, neighbours: FrameView, own: FrameView) -> None:
         """Set a curvature to zero where the frame that two pairs share differs between them, in place.
@@ -249,7 +244,7 @@ class DISPair(MotionPair):
         # A contour is only the edge of a hole that was filled in a little further.
         changed = cv2.morphologyEx(changed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         side = 2 * _SHARED_REACH + 1
-        _set_zero(curvature, cv2.dilate(changed, np.ones((side, side), np.uint8)) > 0)
+        curvature[:, cv2.dilate(changed, np.ones((side, side), np.uint8)) > 0] = 0
 
     @property
     def is_curved(self) -> bool:
@@ -268,15 +263,14 @@ class DISPair(MotionPair):
             departure = self._departure(self._curvatures, u, flow_t0, flow_t1, t)
             flow_t0 -= departure
             flow_t1 -= departure
-        position_0, position_1 = flow_t0 + _grid(*self._size), flow_t1 + _grid(*self._size)
         # A large error at a point of frame 0 means that frame 1 does not show it, and vice versa.
-        error_0, error_1 = _sample(self._error_0, position_0), _sample(self._error_1, position_1)
-        visible_0 = np.float32(1 - t) * self._visibility(error_1, position_0)
-        visible_1 = np.float32(t) * self._visibility(error_0, position_1)
+        error_0, error_1 = _sample(self._error_0, flow_t0), _sample(self._error_1, flow_t1)
+        visible_0 = np.float32(1 - t) * self._visibility(error_1, flow_t0)
+        visible_1 = np.float32(t) * self._visibility(error_0, flow_t1)
         share = visible_0 + np.float32(1e-3 * (1 - t))
         share /= visible_0 + visible_1 + np.float32(1e-3)
         weight: _Map = cv2.blur(share, (3, 3), borderType=cv2.BORDER_REPLICATE)
-        return FrameMotion(_scale_vectors(flow_t0, self._scale), _scale_vectors(flow_t1, self._scale), weight)
+        return FrameMotion(_interleave(flow_t0 * self._scale), _interleave(flow_t1 * self._scale), weight)
 
     def motion_after(self, s: float) -> FrameMotion:
         """The motion and visibility `s` intervals after frame 1, s > 0: the motion of frame 1 continues."""
@@ -284,8 +278,8 @@ class DISPair(MotionPair):
             zero = np.zeros((*self._size, 2), np.float32)
             return FrameMotion(zero, zero, np.zeros(self._size, np.float32))
         trust = self._trust_1()
-        x, y = (float(factor) for factor in self._scale)
-        return extrapolate_motion(_scale_vectors(self._motion_at(1.0), self._scale), trust, float(s), (x, y))
+        x, y = (float(factor) for factor in self._scale.ravel())
+        return extrapolate_motion(_interleave(self._motion_at(1.0) * self._scale), trust, float(s), (x, y))
 
     def can_continue(self) -> bool:
         """Whether there is motion, and it is reliable enough for `motion_after` to be better than frame 1 itself."""
@@ -295,9 +289,7 @@ class DISPair(MotionPair):
         """The 99.9th percentile of the motion from frame 0 to frame 1, in pixels of the frame."""
         if self._equal:
             return 0.0
-        lengths = [
-            cv2.magnitude(*cv2.split(_scale_vectors(flow, self._scale))) for flow in (self._flow_01, self._flow_10)
-        ]
+        lengths = [_length(flow * self._scale) for flow in (self._flow_01, self._flow_10)]
         for length in lengths:
             length[self._static] = 0
         return max(float(np.quantile(length, 0.999)) for length in lengths)
@@ -311,55 +303,52 @@ class DISPair(MotionPair):
         return image
 
     def _motion_at(self, t: float) -> _Map:
-        """u (h, w, 2) at time `t`, in pixels of the search size."""
+        """u (2, h, w) at time `t`, in pixels of the search size."""
         u_a, u_b = _project(self._flow_01, t), -_project(self._flow_10, 1 - t)
         # The weights are exp(-cost), normalized: a sigmoid of the difference of the costs.
         share = self._disagreement(u_b, t)
         share -= self._disagreement(u_a, t)
         share = 1 / (1 + np.exp(np.clip(-share, -30, 30)))
-        u = u_b
-        u += _weight_vectors(u_a - u_b, share)
-        u = cv2.merge([cv2.medianBlur(component, 5) for component in cv2.split(u)])
-        _set_zero(u, self._static & (_length(_scale_vectors(u, self._scale)) < 0.5))
+        u = u_b + (u_a - u_b) * share
+        u = np.stack([cv2.medianBlur(component, 5) for component in u])
+        u[:, self._static & (_length(u * self._scale) < 0.5)] = 0
         return u
 
     def _departure(self, curvatures: _Curvatures, u: _Map, flow_t0: _Map, flow_t1: _Map, t: float) -> _Map:
-        """d(t) (h, w, 2): how far the path of each pixel departs at time `t` from the straight line."""
+        """d(t) (2, h, w): how far the path of each pixel departs at time `t` from the straight line."""
         s, r = curvatures.spans
         departure = np.zeros_like(u)
-        grid = _grid(*self._size)
         for curvature, flow, share in ((curvatures.at_0, flow_t0, 1 + r - t), (curvatures.at_1, flow_t1, s + t)):
             if curvature is not None:
-                departure += _sample(curvature, grid + flow) * np.float32(-t * (1 - t) * share / (1 + r + s))
-        _set_zero(departure, (u[..., 0] == 0) & (u[..., 1] == 0))  # static parts stay static
+                departure += _sample(curvature, flow) * np.float32(-t * (1 - t) * share / (1 + r + s))
+        departure[:, (u[0] == 0) & (u[1] == 0)] = 0  # static parts stay static
         return departure
 
     def _disagreement(self, u: _Map, t: float) -> _Map:
         """The mean absolute difference, around each pixel, of the two frames warped to time `t` by `u`."""
-        grid = _grid(*self._size)
-        warped_0 = _sample(self._luma_0, grid - u * np.float32(t))
-        warped_1 = _sample(self._luma_1, grid + u * np.float32(1 - t))
+        warped_0 = _sample(self._luma_0, u * np.float32(-t))
+        warped_1 = _sample(self._luma_1, u * np.float32(1 - t))
         difference = cv2.absdiff(warped_0, warped_1).astype(np.float32)
         cost: _Map = cv2.blur(difference, (5, 5), borderType=cv2.BORDER_REPLICATE)
         return cost
 
     def _forward_backward_error(self, forward: _Map, backward: _Map) -> _Map:
         """How far from its start, in pixels of the frame, a point ends that follows one flow and then the other."""
-        miss = _sample(backward, forward + _grid(*self._size))
-        miss += forward
-        return _length(_scale_vectors(miss, self._scale))
+        return _length((_sample(backward, forward) + forward) * self._scale)
 
     def _trust_1(self) -> _Map:
         """Whether frame 0 shows the points of frame 1, (h, w) in [0, 1]."""
         return _trust(self._error_1, *_EXTRAPOLATION_TRUST)
 
-    def _visibility(self, error: _Map, position: _Map) -> _Map:
-        """How likely a frame shows the points at `position`, from their errors in the other frame."""
+    def _visibility(self, error: _Map, flow: _Map) -> _Map:
+        """How likely a frame shows the points that `flow` leads to, from their errors in the other frame."""
         threshold, rate = _OCCLUSION
         h, w = self._size
-        x, y = cv2.split(position)
-        outside = np.maximum(np.maximum(-x, x - (w - 1)), np.maximum(-y, y - (h - 1)))
-        return np.exp(np.maximum(error - threshold, 0) * -rate - np.maximum(outside, 0))
+        x = flow[0] + np.arange(w, dtype=np.float32)
+        y = flow[1] + np.arange(h, dtype=np.float32)[:, None]
+        inside = np.minimum(np.minimum(x, (w - 1) - x), np.minimum(y, (h - 1) - y))
+        visibility: _Map = np.exp(np.maximum(error - threshold, 0) * -rate + np.minimum(inside, 0))
+        return visibility
 
 
 def _trust(error: _Map, threshold: float, rate: float) -> _Map:
@@ -370,108 +359,32 @@ def _trust(error: _Map, threshold: float, rate: float) -> _Map:
 def _curvature(outward: _Map, outward_error: _Map, inward: _Map, inward_error: _Map, span: float) -> _Map:
     """A curvature c times its trust, from a frame's flow out of the pair, over `span`, and its flow into the pair."""
     trust = _trust(np.maximum(inward_error, outward_error), *_CURVATURE_TRUST)
-    curvature = _weight_vectors(outward / np.float32(span) + inward, trust / np.float32(1 + span))
+    curvature = (outward / np.float32(span) + inward) * (trust / np.float32(1 + span))
     window = (_CURVATURE_WINDOW, _CURVATURE_WINDOW)
-    averaged: _Map = cv2.blur(curvature, window, borderType=cv2.BORDER_REPLICATE)
-    return averaged
-
-
-def search_size(height: int, width: int, ratio: float | None = None) -> tuple[int, int]:
-    """The size at which motion is searched: small frames keep theirs, larger ones are downscaled to about a third."""
-    least, most = _SHORT_SIDE
-    short = min(height, width)
-    if ratio is None:
-        ratio = min(1.0, min(max(0.35 * short, least), most) / short)
-    return max(1, round(height * ratio)), max(1, round(width * ratio))
-
-
-def _search(first: Luma, second: Luma, effort: Effort) -> tuple[_Map, _Map]:
-    """The flows from the first image to the second, and back."""
-    coarser, finest = _EFFORTS[effort]
-    h, w = first.shape
-    pad = (0, max(0, _SMALLEST - h), 0, max(0, _SMALLEST - w))
-    full = [np.asarray(cv2.copyMakeBorder(x, *pad, cv2.BORDER_REPLICATE), np.uint8) for x in (first, second)]
-    full_h, full_w = full[0].shape
-    half = [downscale_luma(x, full_h // 2, full_w // 2) for x in full]
-    flows = []
-    for order in (1, -1):
-        start = cv2.resize(_create_search(*coarser).calc(*half[::order], None), (full_w, full_h))
-        start = _scale_vectors(start, np.array([full_w / (full_w // 2), full_h / (full_h // 2)], np.float32))
-        flow = _create_search(*finest, coarsest=0).calc(*full[::order], start)
-        flows.append(np.ascontiguousarray(flow[:h, :w]))
-    return flows[0], flows[1]
-
-
-def _create_search(stride: int, steps: int, coarsest: int | None = None) -> Any:
-    """A DIS search: a patch every `stride` pixels, `steps` of descent, from scale `coarsest` down to the finest."""
-    search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    search.setPatchStride(stride)
-    search.setGradientDescentIterations(steps)
-    search.setVariationalRefinementIterations(0)
-    search.setFinestScale(0)
-    if coarsest is not None:
-        search.setCoarsestScale(coarsest)
-    return search
+    return np.stack([cv2.blur(component, window, borderType=cv2.BORDER_REPLICATE) for component in curvature])
 
 
 def _project(flow: _Map, t: float) -> _Map:
     """At each x, the flow of the point that `t` times its flow moves to x."""
-    grid = _grid(*flow.shape[:2])
-    once = _sample(flow, grid - flow * np.float32(t))
-    return _sample(flow, grid - once * np.float32(t))
+    once = _sample(flow, flow * np.float32(-t))
+    return _sample(flow, once * np.float32(-t))
 
 
-def _sample(values: NDArray[Any], positions: _Map) -> NDArray[Any]:
-    """An image or map at `positions` (h, w, 2), bilinear; outside, the nearest border pixel."""
-    # One map with both coordinates; the stubs know only the form with two.
-    sampled: NDArray[Any] = cv2.remap(  # type: ignore[call-overload]
-        values, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return sampled
+def _sample(values: NDArray[Any], flow: _Map) -> NDArray[Any]:
+    """An image, a map or vectors where `flow` leads to from each pixel, bilinear; outside, the nearest border pixel."""
+    if values.ndim == 3:
+        return np.stack([_sample(component, flow) for component in values])
+    flags = cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP
+    return np.asarray(cv2.remap(values, flow[0], flow[1], flags, borderMode=cv2.BORDER_REPLICATE))
 
 
-def _find_static(difference: Luma, h: int, w: int) -> NDArray[np.bool_]:
-    """The pixels of (h, w) that cover no change between the frames, and whose neighbours cover none."""
-    height, width = difference.shape
-    covered = [2 * math.ceil(side) - 1 for side in (width / w, height / h)]
-    changed = cv2.resize(
-        cv2.dilate(difference, np.ones(covered[::-1], np.uint8)), (w, h), interpolation=cv2.INTER_NEAREST
-    )
-    return np.asarray(cv2.dilate(changed, np.ones((3, 3), np.uint8)) == 0)
-
-
-# NumPy's loops and masks over an axis of two take ten times as long as over rows: hence the functions below.
-
-
-def _scale_vectors(vectors: _Map, factors: _Map) -> _Map:
-    """(h, w, 2) times (2,)."""
-    h, w = vectors.shape[:2]
-    scaled: _Map = vectors.reshape(h, 2 * w) * np.tile(factors, w)
-    return scaled.reshape(h, w, 2)
-
-
-def _weight_vectors(vectors: _Map, weights: _Map) -> _Map:
-    """(h, w, 2) times (h, w)."""
-    return np.multiply(vectors, cv2.merge([weights, weights]))
-
-
-def _set_zero(vectors: _Map, where: NDArray[np.bool_]) -> None:
-    """Set (h, w, 2) to zero where (h, w) is true, in place."""
-    np.copyto(vectors.view(np.uint64)[..., 0], 0, where=where)
+def _interleave(vectors: _Map) -> _Map:
+    """(2, h, w) -> (h, w, 2)."""
+    return np.asarray(cv2.merge(list(vectors)))
 
 
 def _length(vectors: _Map) -> _Map:
-    """(h, w, 2) -> (h, w), with the same rounding every time; that of `cv2.magnitude` depends on memory addresses."""
+    """(2, h, w) -> (h, w), with the same rounding every time; that of `cv2.magnitude` depends on memory addresses."""
     squared = vectors * vectors
-    length: _Map = np.sqrt(squared[..., 0] + squared[..., 1])
+    length: _Map = np.sqrt(squared[0] + squared[1])
     return length
-
-
-@lru_cache(maxsize=4)
-def _grid(h: int, w: int) -> _Map:
-    """The position of each pixel, (h, w, 2), (x, y)."""
-    grid = np.empty((h, w, 2), np.float32)
-    grid[..., 0] = np.arange(w, dtype=np.float32)
-    grid[..., 1] = np.arange(h, dtype=np.float32)[:, None]
-    grid.flags.writeable = False
-    return grid

@@ -1,0 +1,108 @@
+"""Dense inverse search between two luma images: its sizes, its efforts, and OpenCV's search itself.
+
+Shapes: luma (h, w) uint8; flows (2, h, w) float32, x and y as planes, in pixels of (h, w).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from betwixt.models.frame_view import Luma, downscale_luma
+
+_Map = NDArray[Any]
+
+Effort = Literal["fast", "quick", "plain", "thorough"]
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How flows are searched.
+
+    Attributes:
+        coarser: Patch stride and descent steps at the coarser scales.
+        finest: Patch stride and descent steps at the finest scale.
+        share: The search size as a part of the frame's.
+        short_side: The short side of the search size: at least, if the frame is as large, and at most.
+        reduction: How much coarser the maps are that are made from the flows.
+    """
+
+    coarser: tuple[int, int]
+    finest: tuple[int, int]
+    share: float = 0.35
+    short_side: tuple[int, int] = (256, 540)
+    reduction: int = 1
+
+
+SETTINGS: dict[Effort, SearchSettings] = {
+    "fast": SearchSettings((3, 12), (5, 6), 2 / 9, (160, 480), reduction=2),
+    "quick": SearchSettings((3, 12), (5, 4)),
+    "plain": SearchSettings((2, 8), (5, 6)),
+    "thorough": SearchSettings((1, 12), (3, 6)),
+}
+"""The searches by effort. Coded frames are predicted with "quick": a change to it changes what they decode to
+(`codec.restore_data.FORMAT`)."""
+
+_SMALLEST = 32
+"""Images smaller than this are padded: the search needs room for its patches at half the size."""
+
+
+def search_size(height: int, width: int, ratio: float | None = None, effort: Effort = "plain") -> tuple[int, int]:
+    """The size at which motion is searched: small frames keep theirs, larger ones are downscaled to about a third."""
+    settings = SETTINGS[effort]
+    least, most = settings.short_side
+    short = min(height, width)
+    if ratio is None:
+        ratio = min(1.0, min(max(settings.share * short, least), most) / short)
+    return max(1, round(height * ratio)), max(1, round(width * ratio))
+
+
+def search_flows(first: Luma, second: Luma, effort: Effort) -> tuple[_Map, _Map]:
+    """The flows from the first image to the second, and back."""
+    settings = SETTINGS[effort]
+    h, w = first.shape
+    pad = (0, max(0, _SMALLEST - h), 0, max(0, _SMALLEST - w))
+    full = [np.asarray(cv2.copyMakeBorder(x, *pad, cv2.BORDER_REPLICATE), np.uint8) for x in (first, second)]
+    full_h, full_w = full[0].shape
+    half = [downscale_luma(x, full_h // 2, full_w // 2) for x in full]
+    flows = []
+    for order in (1, -1):
+        coarse = np.stack(cv2.split(_create_search(*settings.coarser).calc(*half[::order], None)))
+        start = cv2.merge(list(resize_flow(coarse, full_h, full_w, cv2.INTER_LINEAR)))
+        flow = _create_search(*settings.finest, coarsest=0).calc(*full[::order], start)
+        flows.append(np.stack(cv2.split(flow[:h, :w])))
+    return flows[0], flows[1]
+
+
+def _create_search(stride: int, steps: int, coarsest: int | None = None) -> Any:
+    """A DIS search: a patch every `stride` pixels, `steps` of descent, from scale `coarsest` down to the finest."""
+    search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search.setPatchStride(stride)
+    search.setGradientDescentIterations(steps)
+    search.setVariationalRefinementIterations(0)
+    search.setFinestScale(0)
+    if coarsest is not None:
+        search.setCoarsestScale(coarsest)
+    return search
+
+
+def resize_flow(flow: _Map, h: int, w: int, interpolation: int = cv2.INTER_AREA) -> _Map:
+    """A flow (2, h', w') on another map, (2, h, w), in its pixels."""
+    factors = w / flow.shape[2], h / flow.shape[1]
+    parts = zip(flow, factors, strict=True)
+    return np.stack([cv2.resize(x, (w, h), interpolation=interpolation) * np.float32(factor) for x, factor in parts])
+
+
+def find_static(difference: Luma, h: int, w: int) -> NDArray[np.bool_]:
+    """The pixels of (h, w) that cover no change between the frames, and whose neighbours cover none."""
+    height, width = difference.shape
+    covered = [2 * math.ceil(side) - 1 for side in (width / w, height / h)]
+    changed = cv2.resize(
+        cv2.dilate(difference, np.ones(covered[::-1], np.uint8)), (w, h), interpolation=cv2.INTER_NEAREST
+    )
+    return np.asarray(cv2.dilate(changed, np.ones((3, 3), np.uint8)) == 0)
