@@ -17,6 +17,7 @@ from betwixt.models import (
     dis,
     ebme,
     ema_vfi,
+    fast,
     hierarchical,
     hybrid,
     ifrnet,
@@ -35,7 +36,7 @@ DEFAULT_MODEL = "auto"
 EFFECTS_MODEL = "compact"
 """The default model of effects and of real-time video."""
 
-_PACKAGES = (dis, compact, hybrid, rife, ifrnet, amt, ema_vfi, daek, ncm, apr, ebme, hierarchical, baselines)
+_PACKAGES = (fast, dis, compact, hybrid, rife, ifrnet, amt, ema_vfi, daek, ncm, apr, ebme, hierarchical, baselines)
 """In the order in which `betwixt models` lists them."""
 
 MODELS: dict[str, ModelInfo] = {info.name: info for package in _PACKAGES for info in package.MODELS}
