@@ -16,7 +16,7 @@ WORKERS ?= logical
 .venv/.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt \
-		--editable '.[torch,masks,openvino,onnx,evaluation,vmaf,codec,train,dev,docs]'
+		--editable '.[torch,masks,onnx,onnxruntime,evaluation,vmaf,codec,train,dev,docs]'
 	touch $@
 
 demo: .venv/.stamp

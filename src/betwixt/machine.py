@@ -99,20 +99,24 @@ def require_matplotlib(what: str) -> None:
     import_library("matplotlib", what, "evaluation")
 
 
-def describe_machine(device: str = "cpu", network: bool = True) -> str:
+_ENGINE_NAMES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "torch": "PyTorch"}
+"""The names of packages that run networks."""
+
+
+def describe_machine(device: str = "cpu", engine: str = "") -> str:
     """The processor, its cores, the memory and the software that ran, in one line without the host name.
 
     Args:
         device: "cpu" or a CUDA device, which is then named too.
-        network: Whether a network ran; PyTorch is then named.
+        engine: What ran a network: "openvino", "onnxruntime", "torch"; "" if none ran.
     """
     parts = [f"{_processor()}, {os.cpu_count()} cores", _memory()]
     if device.startswith("cuda"):
         import torch
 
         parts.append(torch.cuda.get_device_name(torch.device(device)))
-    if network and (installed := torch_version()):
-        parts.append(f"PyTorch {installed}")
+    if engine:
+        parts.append(f"{_ENGINE_NAMES[engine]} {version(engine)}")
     parts.append(f"Python {platform.python_version()}")
     parts.append(platform.system())
     return ", ".join(part for part in parts if part)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from betwixt.backends.backend import Backend
 from betwixt.backends.network_runner import TrainedNetwork
 from betwixt.models.base import Interpolator
 from betwixt.models.compact.interpolator import CompactInterpolator
@@ -43,8 +44,8 @@ def models(device: str) -> list[Interpolator]:
     networks = load_network("rife"), load_network("rife-m+hm")
     return [
         *(NetworkInterpolator("network", network, device) for network in networks),
-        CompactInterpolator(TrainedNetwork.in_memory(Compact()), device),
-        HybridInterpolator(TrainedNetwork.in_memory(Fusion()), trained_network("rife-4.6"), device, engine="torch"),
+        CompactInterpolator(TrainedNetwork.in_memory(Compact()), Backend(device=device)),
+        HybridInterpolator(TrainedNetwork.in_memory(Fusion()), trained_network("rife-4.6"), Backend(device=device)),
     ]
 
 

@@ -1,5 +1,8 @@
 """Activation ranges of a network, stored as NAME.int8.json beside NAME.safetensors; int8 inference needs them.
 
+An input x of a convolution with activation range r becomes clamp(round(128 x / r), -128, 127); the weights w of each
+filter become round(127 w / max |w|). The file:
+
 {"weights": SHA-256 of the weights file,
  "origin": what the ranges were measured on,
  "activation_ranges": {name of a convolution: largest magnitude of its input, ..}}
@@ -14,6 +17,12 @@ from pathlib import Path
 
 from betwixt.errors import InputError
 from betwixt.files import file_hash, read_error, write_atomically
+
+ACTIVATION_LEVELS = -128, 127
+"""The least and the greatest code value of an activation; the first stands for minus the activation range."""
+
+WEIGHT_LEVELS = -127, 127
+"""Those of a weight; both stand for the largest magnitude of the filter's weights."""
 
 
 def ranges_file(weights: Path) -> Path:

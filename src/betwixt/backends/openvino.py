@@ -1,57 +1,63 @@
-"""Running PyTorch modules on CPUs through OpenVINO, which takes less time there than PyTorch.
+"""Running network graphs through OpenVINO, which takes less time on CPUs than PyTorch.
 
-    module ──► OpenVINO model, any size ──► reshaped to a size ──► compiled ──► arrays in, arrays out
-               cached by content, in the cache folder              cached there too
+    ONNX file ──► OpenVINO model ──► weights bound, quantized ──► reshaped to a size ──► compiled ──► maps in, maps out
 
-The first time, both steps take a second or two. From then on the models are read from the cache, BETWIXT_CACHE or the
-user's cache folder, and PyTorch is not loaded at all. Without a writable cache everything works, but starts slower.
+Compiled models are cached in BETWIXT_CACHE or the user's cache folder, by OpenVINO. Without a writable cache everything
+works, but starts slower.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
-import logging
 import os
 import platform
 import sys
 import threading
-import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.machine import cache_folder, require_torch, torch_version
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from betwixt.backends.activation_ranges import ACTIVATION_LEVELS, WEIGHT_LEVELS
+from betwixt.machine import cache_folder
 
 _Map = NDArray[Any]
 
-_Trace = Callable[[], "tuple[nn.Module, Sequence[Tensor]]"]
-"""Makes a module, with its weights, and small arguments (1, c, h, w) to trace it with. The module must compute the same
-at other sizes."""
-
-_PRECISIONS = ("fp32", "bf16", "int8")
+NAME = "OpenVINO"
 
 _SIZES = 4
 """The number of compiled sizes that are kept: a video has one size, a data set a few."""
 
+_CONVOLUTIONS = {"Convolution": 0, "ConvolutionBackpropData": 1}
+"""The axis of a convolution's weights along which its filters are."""
 
-def supports_precision(precision: str) -> bool:
-    """Whether OpenVINO is installed and runs networks in `precision` on a CPU; "auto" is its fastest."""
-    if precision not in ("auto", *_PRECISIONS):
-        return False
-    try:
-        _import_openvino()
-    except ImportError:
-        return False
-    return True
+
+def is_available() -> bool:
+    """Whether OpenVINO is installed."""
+    return find_spec("openvino") is not None
+
+
+def missing(device: str) -> str:
+    """What is missing for OpenVINO, which is installed, to use a device; "" if nothing is."""
+    if device == "cpu" or _plugin(device) in _core().available_devices:
+        return ""
+    return f"OpenVINO finds no device {device} on this machine: choose another device, or install its driver."
+
+
+def device_name(device: str) -> str:
+    """The name of an available device."""
+    name: str = _core().get_property(_plugin(device), "FULL_DEVICE_NAME")
+    return name
+
+
+def _plugin(device: str) -> str:
+    """The name that OpenVINO has for a device: "gpu:1" is "GPU.1"."""
+    return device.upper().replace(":", ".")
 
 
 def fastest_precision(int8: bool) -> str:
@@ -67,26 +73,32 @@ def fastest_precision(int8: bool) -> str:
     return "bf16" if "BF16" in capabilities else "fp32"
 
 
-class CompiledModule:
-    """A module that OpenVINO runs on the CPU. Safe to use from several threads at once.
+class OpenVINOGraph:
+    """A graph that OpenVINO runs. Safe to use from several threads at once.
 
     Args:
-        content: Identifies the module in the cache: its weights, its form, the code that defines it.
-        trace: Makes the module, if it is not in the cache.
-        precision: "fp32", "bf16" or "int8"; with "int8" the `FakeQuantConv` layers of the module run in int8, and the
-            rest in the faster of the other two.
-        channels_last_inputs: Which arguments come with their channels last, as images do.
+        path: The graph, an ONNX file.
+        device: "cpu", "gpu", "gpu:1" or "npu".
+        precision: "fp32", "bf16", "fp16" or "int8"; with "int8" the convolutions in `ranges` run in int8, and the rest
+            in the fastest floating-point precision.
+        weights: Weights to use instead of those that the graph refers to, by name.
+        ranges: The activation ranges of convolutions, by name, for "int8".
+        channels_last_inputs: Which arguments come with their channels last in memory, as images do.
         channels_last_outputs: Which results do; results with many channels take longer in another layout.
 
     Attributes:
         streams: How many threads run it side by side, each on its share of the cores; more threads may call it.
+        quantized: The names of the convolutions that run in int8.
     """
 
     def __init__(
         self,
-        content: str,
-        trace: _Trace,
+        path: Path,
+        device: str = "cpu",
         precision: str = "fp32",
+        *,
+        weights: Mapping[str, _Map] | None = None,
+        ranges: Mapping[str, float] | None = None,
         channels_last_inputs: Sequence[int] = (0, 1),
         channels_last_outputs: Sequence[int] = (),
     ) -> None:
@@ -94,23 +106,38 @@ class CompiledModule:
         float_precision = fastest_precision(int8=False) if precision == "int8" else precision
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "bf16" if float_precision == "bf16" else "f32",
+            "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp16": "f16"}.get(float_precision, "f32"),
             **({"CACHE_DIR": str(folder)} if folder is not None else {}),
         }
-        self.streams, self._channels_last = 1, (channels_last_inputs, channels_last_outputs)
-        self._model = _convert(content, trace, folder)
+        self.streams, self._device = 1, _plugin(device)
+        self._channels_last = channels_last_inputs, channels_last_outputs
+        self._model = _core().read_model(path)
+        if weights is not None:
+            _bind_weights(self._model, weights)
+        self.quantized = _quantize(self._model, ranges) if precision == "int8" and ranges is not None else frozenset()
         self._compiled: OrderedDict[tuple[int, tuple[tuple[int, ...], ...]], Any] = OrderedDict()
         self._lock, self._local = threading.Lock(), threading.local()
 
-    def __call__(self, *arguments: _Map) -> list[_Map]:
-        """Run the module.
+    def __call__(self, images: Sequence[_Map], maps: Sequence[_Map]) -> list[_Map]:
+        """Run the graph.
 
         Args:
-            arguments: Contiguous arrays, each (1, c, h, w), or (1, h, w, c) with the channels last.
+            images: Its first arguments, (h, w, 3).
+            maps: Its further arguments, (c, h, w).
 
         Returns:
-            The results, float32, each (1, c, h, w) or (1, h, w, c). They are valid until this thread's next call.
+            The results, (c, h, w) float32; their memory may have the channels last. They are valid until this thread's
+            next call.
         """
+        inputs, outputs = self._channels_last
+        arguments: list[_Map] = [*images, *maps]
+        for i in range(len(images), len(arguments)):
+            if i in inputs:
+                arguments[i] = arguments[i].transpose(1, 2, 0)
+        results = self._infer([np.ascontiguousarray(x, np.float32)[None] for x in arguments])
+        return [x[0].transpose(2, 0, 1) if i in outputs else x[0] for i, x in enumerate(results)]
+
+    def _infer(self, arguments: list[_Map]) -> list[_Map]:
         compiled = self._compiled_for(tuple(x.shape for x in arguments))
         requests: dict[int, tuple[Any, Any]] = self._local.__dict__.setdefault("requests", {})
         # A request belongs to one thread. It keeps its compiled model, so that the model's id is not used again.
@@ -118,7 +145,7 @@ class CompiledModule:
             if len(requests) >= _SIZES:
                 requests.clear()
             requests[id(compiled)] = compiled, compiled.create_infer_request()
-        results = requests[id(compiled)][1].infer(list(arguments), share_inputs=True, share_outputs=True)
+        results = requests[id(compiled)][1].infer(arguments, share_inputs=True, share_outputs=True)
         return list(results.values())
 
     def _compiled_for(self, shapes: tuple[tuple[int, ...], ...]) -> Any:
@@ -132,11 +159,75 @@ class CompiledModule:
                 # A thread that is pinned to a core waits for whatever else runs on that core.
                 settings |= {"NUM_STREAMS": str(self.streams), "ENABLE_CPU_PINNING": False}
             model = _reshape(self._model.clone(), shapes, *self._channels_last)
-            compiled = _core().compile_model(model, "CPU", settings)
+            compiled = _core().compile_model(model, self._device, settings)
             self._compiled[key] = compiled
             if len(self._compiled) > _SIZES:
                 self._compiled.popitem(last=False)
             return compiled
+
+    def runtime_precisions(self) -> list[tuple[str, str]]:
+        """The kind and the precision of each layer of the models that have run."""
+        return [
+            (str(info["layerType"].astype(str)), str(info["runtimePrecision"].astype(str)))
+            for compiled in self._compiled.values()
+            for info in (layer.get_rt_info() for layer in compiled.get_runtime_model().get_ops())
+        ]
+
+
+def _bind_weights(model: Any, weights: Mapping[str, _Map]) -> None:
+    """Replace the constants of a model that have the names of weights, in place.
+
+    The widths of the layers may differ: shapes are inferred again when the model is reshaped.
+    """
+    from openvino import PartialShape, opset8
+
+    for parameter in model.get_parameters():
+        parameter.set_partial_shape(PartialShape([1, -1, -1, -1]))
+    for constant in model.get_ops():
+        if constant.get_type_name() == "Constant" and constant.get_friendly_name() in weights:
+            values = np.asarray(weights[constant.get_friendly_name()], np.float32)
+            bound = opset8.constant(values, name=constant.get_friendly_name())
+            for target in constant.output(0).get_target_inputs():
+                target.replace_source_output(bound.output(0))
+
+
+def _quantize(model: Any, ranges: Mapping[str, float]) -> frozenset[str]:
+    """Let convolutions of a model run in int8, in place: quantize their inputs and weights (`activation_ranges`).
+
+    Returns:
+        The names of the convolutions that are quantized: those of the model that are in `ranges`.
+    """
+    from openvino import opset8
+
+    quantized = set()
+    for node in model.get_ops():
+        if node.get_type_name() not in _CONVOLUTIONS:
+            continue
+        constant = _weights_of(node)
+        name = constant.get_friendly_name().removesuffix(".weight")
+        if name not in ranges:
+            continue
+        quantized.add(name)
+        step = ranges[name] / -ACTIVATION_LEVELS[0]
+        low, high = (opset8.constant(np.float32(step * level)) for level in ACTIVATION_LEVELS)
+        values = np.asarray(constant.data, np.float32)
+        filters = _CONVOLUTIONS[node.get_type_name()]
+        other_axes = tuple(axis for axis in range(values.ndim) if axis != filters)
+        largest = np.abs(values).max(axis=other_axes, keepdims=True).clip(min=1e-12)
+        least, most = (opset8.constant(largest * np.float32(level / WEIGHT_LEVELS[1])) for level in WEIGHT_LEVELS)
+        for number, limits, levels in ((0, (low, high), ACTIVATION_LEVELS), (1, (least, most), WEIGHT_LEVELS)):
+            source = node.input_value(number)
+            count = levels[1] - levels[0] + 1
+            node.input(number).replace_source_output(opset8.fake_quantize(source, *limits, *limits, count).output(0))
+    return frozenset(quantized)
+
+
+def _weights_of(convolution: Any) -> Any:
+    """The constant that holds a convolution's weights."""
+    node = convolution.input_value(1).get_node()
+    while node.get_type_name() != "Constant":
+        node = node.input_value(0).get_node()
+    return node
 
 
 def _writable(folder: Path) -> Path | None:
@@ -214,50 +305,6 @@ def _started_core() -> Any:
     for value in request.infer([array], share_inputs=True).values():
         np.array(value)
     return core
-
-
-def _convert(content: str, trace: _Trace, folder: Path | None) -> Any:
-    """A module as an OpenVINO model of any size, from the cache if it is there."""
-    openvino = _import_openvino()
-    versions = openvino.__version__, torch_version()
-    name = hashlib.sha256(repr((content, versions)).encode()).hexdigest()[:32]
-    cached = None if folder is None else folder / f"{name}.xml"
-    if cached is not None and _is_complete(cached):
-        return _core().read_model(cached)
-    require_torch("Compiling a network for OpenVINO")
-    import torch
-
-    jit_trace: Any = torch.jit.trace
-    module, example = trace()
-    log = logging.getLogger("openvino")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        # OpenVINO traces with functions that PyTorch deprecates; the versions of the two are pinned together.
-        with torch.inference_mode(), warnings.catch_warnings(action="ignore"):
-            # Checking the trace would run the module a second time, which takes as long as everything else.
-            graph = jit_trace(module.float().cpu().eval(), tuple(example), strict=False, check_trace=False)
-            model = openvino.convert_model(graph, example_input=tuple(example))
-    finally:
-        log.setLevel(level)
-    if cached is not None:
-        with contextlib.suppress(OSError, RuntimeError):
-            partial = cached.with_name(f"{cached.stem}.{os.getpid()}.xml")
-            openvino.save_model(model, partial, compress_to_fp16=False)
-            # The weights come first: a description without them would be read as damaged.
-            partial.with_suffix(".bin").replace(cached.with_suffix(".bin"))
-            partial.replace(cached)
-            # The saved model differs from `model` in the last bits: this run and the next must agree.
-            return _core().read_model(cached)
-    return model
-
-
-def _is_complete(description: Path) -> bool:
-    """Whether a cached model is complete: a crash may have left half a file."""
-    try:
-        return description.with_suffix(".bin").exists() and description.read_text().rstrip().endswith("</net>")
-    except (OSError, UnicodeDecodeError):
-        return False
 
 
 def _reshape(model: Any, shapes: Sequence[tuple[int, ...]], inputs: Sequence[int], outputs: Sequence[int]) -> Any:

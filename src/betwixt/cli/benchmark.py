@@ -18,7 +18,9 @@ def benchmark(
         o.Text, typer.Option(metavar="WxH", help="The frames' size. Default: 1280x720, or the clip's.")
     ] = None,
     device: o.Device = "auto",
-    runtime: Annotated[str, typer.Option(metavar="auto|torch|openvino|native", help="What runs it.")] = "auto",
+    runtime: Annotated[
+        str, typer.Option(metavar="auto|openvino|onnxruntime|torch|native", help="What runs it.")
+    ] = "auto",
     precision: Annotated[
         str,
         typer.Option(metavar="auto|fp32|bf16|fp16|int8", help="The network's precision; auto: that of conversions."),

@@ -30,7 +30,6 @@ def between(
 ) -> None:
     """Make the frames between two images."""
     from betwixt.pipeline.between import between_images
-    from betwixt.runtime.load import suggest_packages
 
     summary = between_images(
         first, second, target, times=times, count=count, ends=ends, fps=fps, model=model, device=device,
@@ -39,6 +38,5 @@ def between(
     if as_json:
         report.print_json(summary.as_dict(), sys.stdout)
         return
-    report.print_notes(suggest_packages(model, device))
     shown = ", ".join(f"{float(t):.4g}" for t in summary.times[:12]) + (", ..." if len(summary.times) > 12 else "")
     print(f"{summary.output}: {summary.frames} frames at {shown} ({summary.model}, {summary.seconds:.1f} s)")

@@ -18,6 +18,7 @@ from betwixt.cli import (
     benchmark,
     between,
     blur,
+    devices,
     encode,
     evaluate,
     extrapolate,
@@ -55,6 +56,7 @@ app.command("masks")(masks.masks)
 app.command("evaluate")(evaluate.evaluate)
 app.command("benchmark")(benchmark.benchmark)
 app.command("models")(models.models)
+app.command("devices")(devices.devices)
 app.add_typer(weights.app, name="weights")
 app.add_typer(train.app, name="train")
 

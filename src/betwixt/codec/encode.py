@@ -46,7 +46,7 @@ from betwixt.media.timeline import parse_rate
 from betwixt.media.writer import VideoWriter
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import DEFAULT_MODEL
-from betwixt.runtime.load import hash_weights, load_model, suggest_packages
+from betwixt.runtime.load import hash_weights, load_model
 from betwixt.version import __version__
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def encode_video(
     rate = None if input_fps is None else parse_rate(input_fps)
     cuts = scene_cuts if scene_cuts in ("auto", "off") else read_cuts(scene_cuts)
     base_quality = None if quality is None else str(quality)
-    maker, weights_hash, notes = _load_maker(mode, model, weights, codec_weights, device, step, threads)
+    maker, weights_hash = _load_maker(mode, model, weights, codec_weights, device, step, threads)
     encoding = _Encoding(
         target=target,
         mode=mode,
@@ -183,7 +183,7 @@ def encode_video(
     with single_threaded_kernels():
         survey = survey_source(encoding.source, cuts, functools.partial(encoding.progress, "analysing the source"))
         summary = encoding.run(survey)
-    summary.notes = [*notes, *survey.notes, *summary.notes]
+    summary.notes = [*survey.notes, *summary.notes]
     summary.seconds = time.monotonic() - began
     return summary
 
@@ -227,21 +227,20 @@ def _load_maker(
     device: str,
     step: float | None,
     threads: int,
-) -> tuple[BFrameMaker | None, str, list[str]]:
-    """What makes the B frames (None in the mode "base"), the hash of its model's weights, and notices."""
+) -> tuple[BFrameMaker | None, str]:
+    """What makes the B frames (None in the mode "base"), and the hash of its model's weights."""
     if mode == "base":
-        return None, "", []
+        return None, ""
     coder: BFrameCoder | None = None
     if mode == "bit-need":
         from betwixt.codec.coder import load_coder
 
         coder = load_coder(codec_weights)
     if isinstance(model, Interpolator):
-        return BFrameMaker(model, coder, step, threads), "", []
+        return BFrameMaker(model, coder, step, threads), ""
     # fp32 gives the same frames here and at the decoder, whatever the machines support.
     loaded = load_model(model, device, weights=weights, precision="fp32")
-    notes = suggest_packages(model, device)
-    return BFrameMaker(loaded, coder, step, threads), hash_weights(model, weights), notes
+    return BFrameMaker(loaded, coder, step, threads), hash_weights(model, weights)
 
 
 @dataclass(frozen=True)

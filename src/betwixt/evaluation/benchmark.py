@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from betwixt.backends.devices import check_device, check_precision
+from betwixt.backends.backend import check_device, check_precision
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.cost import Cost, measure_cost, parse_size
 from betwixt.evaluation.end_to_end import EndToEndResult, compare_with_minterpolate

@@ -25,7 +25,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from betwixt.backends.devices import check_device
+from betwixt.backends.backend import Backend, check_torch_device
 from betwixt.errors import UsageError
 from betwixt.machine import describe_machine, peak_memory, require_torch
 from betwixt.models.base import Interpolator
@@ -156,7 +156,8 @@ def measure_cost(
     used_threads = threads or os.cpu_count() or 1
     cv2.setNumThreads(used_threads)
     model = _load(name, device, runtime, precision, weights, used_threads)
-    used_device = device_of(model)
+    backend = model.backend or Backend(info.runtimes[0])
+    used_device = backend.device
 
     first, second = _make_test_pair(width, height)
     _reset_peak_memory(used_device)
@@ -172,8 +173,8 @@ def measure_cost(
         model=name,
         width=width,
         height=height,
-        runtime=getattr(getattr(model, "runner", model), "engine", info.runtimes[0]),
-        precision=getattr(model, "precision", "fp32"),
+        runtime=backend.engine,
+        precision=backend.precision,
         device=used_device,
         threads=used_threads,
         parameters=count_parameters(name),
@@ -184,29 +185,27 @@ def measure_cost(
         peak_memory=_peak_memory(used_device),
         weights_hash=hash_weights(name, weights),
         trained=weights is not None or info.weights in ("not needed", "embedded"),
-        machine=describe_machine(used_device, network=info.has_network),
+        machine=describe_machine(used_device, "" if model.backend is None else backend.engine),
     )
-
-
-def device_of(model: object) -> str:
-    """Where a model runs: "cpu" for models without a network."""
-    # Betwixt's own networks are run by a `NetworkRunner`, the papers' by the interpolator itself.
-    return str(getattr(getattr(model, "runner", model), "device", "cpu"))
 
 
 def _load(name: str, device: str, runtime: str, precision: str, weights: Path | None, threads: int) -> Interpolator:
     info = model_info(name)
-    if info.has_network:
-        require_torch(f"The model {name}")
-        import torch
-
-        torch.set_num_threads(threads)
     if not info.has_network or weights is not None or info.embedded:
-        return load_model(name, device, weights=weights, precision=precision, runtime=runtime)
+        model = load_model(name, device, weights=weights, precision=precision, runtime=runtime)
+        if model.backend is not None and model.backend.engine == "torch":
+            import torch
+
+            torch.set_num_threads(threads)
+        return model
     # A network without trained weights costs the same.
+    require_torch(f"The model {name}")
+    import torch
+
     from betwixt.runtime.network_interpolator import NetworkInterpolator
 
-    check_device(device)
+    torch.set_num_threads(threads)
+    check_torch_device(device)
     return NetworkInterpolator(name, load_network(name), device, precision)
 
 

@@ -25,7 +25,6 @@ import av
 from betwixt.errors import InputError, UsageError
 from betwixt.files import file_url
 from betwixt.machine import describe_machine
-from betwixt.models.registry import model_info
 from betwixt.runtime.load import hash_weights
 
 _CRF = 20
@@ -113,7 +112,7 @@ def compare_with_minterpolate(
         ratio=ours / theirs,
         weights_hash=hash_weights(model, weights),
         ffmpeg=_ffmpeg_version(),
-        machine=describe_machine(network=model_info(model).has_network),
+        machine=describe_machine(),
     )
 
 

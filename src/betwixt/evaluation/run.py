@@ -14,9 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from betwixt.backends.devices import check_device, check_precision
+from betwixt.backends.backend import check_device, check_precision
 from betwixt.errors import OutputError, UsageError
-from betwixt.evaluation.cost import device_of
 from betwixt.evaluation.datasets import Dataset, DatasetOptions, open_dataset, read_list_file
 from betwixt.evaluation.log import EvaluationLog
 from betwixt.evaluation.metrics import DEFAULT_METRICS, Metric, select_metrics
@@ -199,13 +198,12 @@ def _load(request: EvaluationRequest, name: str) -> Model:
 
 
 def _context(request: EvaluationRequest, name: str, model: Model) -> Context:
-    device = device_of(model)
-    if not model_info(name).has_network:
-        return Context("none", "", describe_machine(device, network=False), request.options)
+    backend = getattr(model, "backend", None)
+    if backend is None:
+        return Context("none", "", describe_machine(), request.options)
     weights = find_weights(name, request.weights)
-    return Context(
-        weights.name, hash_weights(name, weights), describe_machine(device), request.options, request.precision
-    )
+    machine = describe_machine(backend.device, backend.engine)
+    return Context(weights.name, hash_weights(name, weights), machine, request.options, request.precision)
 
 
 def _log_path(request: EvaluationRequest, name: str) -> Path | None:

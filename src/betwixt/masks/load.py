@@ -39,12 +39,12 @@ def load_mask_source(name: str = "regions", device: str = "auto", *, cache: bool
 
 
 def _load_open_world(device: str, cache: MaskCache | None) -> MaskSource:
-    from betwixt.backends.devices import check_device
+    from betwixt.backends.backend import check_torch_device
     from betwixt.weights.mask_networks import MASK_NETWORKS, require_transformers
     from betwixt.weights.store import find_installed
 
     require_transformers("The source open-world")
-    check_device(device)
+    check_torch_device(device)
     from betwixt.backends.torch import choose_device
     from betwixt.masks.inference import SETTINGS, GroundingDINODetector, HQSAMSegmenter, RAMTagger
     from betwixt.masks.open_world import OpenWorldSegmenter

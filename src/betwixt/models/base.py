@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from betwixt.backends.backend import Backend
 from betwixt.errors import UsageError
 from betwixt.layers.motion import FrameMotion
 from betwixt.models.frame_view import FrameView, Image
@@ -97,10 +98,12 @@ class Interpolator(ABC):
         extrapolates: Whether it makes the frame after the second by itself (`next_frame`).
         takes_masks: Whether it takes masks with the frames (`prepare_masked`).
         uses_neighbours: Whether its pairs use the neighbouring frames (`Pair.with_neighbours`).
-        arithmetic: The engine, device and precision it computes in; frames computed in another may differ a little.
+        backend: Where and how its network runs; None without one.
+        arithmetic: The backend in words; frames computed in another arithmetic may differ a little.
     """
 
     name: str
+    backend: Backend | None = None
     arithmetic: str = ""
     interpolates: bool = True
     extrapolates: bool = False

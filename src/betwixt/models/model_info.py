@@ -67,15 +67,15 @@ class ModelInfo:
 
     @property
     def is_own(self) -> bool:
-        """Whether it is one of Betwixt's own networks, whose weights are embedded and which OpenVINO can run."""
+        """Whether it is one of Betwixt's own networks, whose weights and graphs are embedded."""
         return bool(self.network and self.interpolator)
 
     @property
     def runtimes(self) -> tuple[str, ...]:
-        """What can run it: "torch", "openvino"; "native" without a network."""
+        """What can run it: "openvino", "onnxruntime", "torch"; "native" without a network."""
         if not self.has_network:
             return ("native",)
-        return ("torch", "openvino") if self.is_own else ("torch",)
+        return ("openvino", "onnxruntime", "torch") if self.is_own else ("torch",)
 
     def make_interpolator(self, *arguments: Any) -> Interpolator:
         """Import its interpolator class and create one; `arguments` are passed on."""

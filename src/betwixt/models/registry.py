@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from betwixt.errors import InputError, UsageError
-from betwixt.machine import is_installed, require_torch, torch_version
+from betwixt.machine import require_torch
 from betwixt.models import (
     amt,
     apr,
@@ -43,7 +43,7 @@ MODELS: dict[str, ModelInfo] = {info.name: info for package in _PACKAGES for inf
 
 
 def choose_model(name: str = DEFAULT_MODEL, weights: object = None) -> str:
-    """The model that a name stands for: "auto" is `hybrid`, or `dis` where the packages for networks are missing.
+    """The model that a name stands for: "auto" is `hybrid`.
 
     Raises:
         UsageError: if weights are given for "auto".
@@ -52,7 +52,7 @@ def choose_model(name: str = DEFAULT_MODEL, weights: object = None) -> str:
         return name
     if weights is not None:
         raise UsageError("Say which model the weights are for: pass `model`, a name that `betwixt models` lists.")
-    return "hybrid" if torch_version() and is_installed("safetensors") else "dis"
+    return "hybrid"
 
 
 def model_info(name: str) -> ModelInfo:

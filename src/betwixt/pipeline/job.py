@@ -30,7 +30,7 @@ from betwixt.models.base import check_interpolates, masks_unsupported
 from betwixt.pipeline.options import INTERPOLATE, InterpolateOptions, Number, OptionSet
 from betwixt.pipeline.planner import Planner, Rates, choose_rates, exact_multiple
 from betwixt.pipeline.targets import Sink, choose_target
-from betwixt.runtime.load import hash_weights, load_model, suggest_packages
+from betwixt.runtime.load import hash_weights, load_model
 from betwixt.version import __version__
 
 
@@ -63,10 +63,10 @@ class Plan:
 
 _NOT_RECORDED = {
     "device", "threads", "overwrite", "audio", "journal",
-    "fps", "factor", "slow", "model", "weights", "masks", "codec", "pixel_format",
+    "fps", "factor", "slow", "model", "runtime", "weights", "masks", "codec", "pixel_format",
 }  # fmt: skip
 """Options whose values a journal does not record. Those in the first line do not change the frames; of the others it
-records what follows from them: the rate, a hash of the weights, the encoder."""
+records what follows from them: the rate, the arithmetic, a hash of the weights, the encoder."""
 
 
 class Job:
@@ -181,10 +181,10 @@ class Job:
             )
 
     def _load_model(self) -> None:
-        model, device, weights = self._values["model"], self._values["device"], self._values["weights"]
+        model, weights = self._values["model"], self._values["weights"]
         if isinstance(model, str):
-            self.notes += suggest_packages(model, device)
-            self.model = load_model(model, device, weights=weights)
+            device, runtime = self._values["device"], self._values["runtime"]
+            self.model = load_model(model, device, weights=weights, runtime=runtime)
             self._weights_hash: str | None = hash_weights(model, weights)
         else:
             # Of a model that the caller has loaded nobody can tell, in a later run, that it is the same again.

@@ -68,7 +68,18 @@ class ConversionOptions(TypedDict, total=False):
         "str | Interpolator",
         Option(DEFAULT_MODEL, "The model that makes the frames (see betwixt models); auto: the best.", "model", "NAME"),
     ]
-    device: Annotated[str, Option("auto", "Where the model runs.", "model", "auto|cpu|cuda[:n]")]
+    device: Annotated[
+        str, Option("auto", "Where the model runs (see betwixt devices).", "model", "auto|cpu|gpu|npu|cuda[:n]|..")
+    ]
+    runtime: Annotated[
+        str,
+        Option(
+            "auto",
+            "What runs its network; auto: the fastest.",
+            "model",
+            choices=("auto", "openvino", "onnxruntime", "torch"),
+        ),
+    ]
     weights: Annotated[Location, Option(None, "A network's weights: safetensors, .pth, .pkl.", "model", "FILE")]
     start: Annotated[Number | None, Option(None, "Begin at this time: 90.5 or 00:01:30.500.", "content", "T")]
     end: Annotated[Number | None, Option(None, "Stop at this time.", "content", "T")]

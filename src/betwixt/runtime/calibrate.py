@@ -84,7 +84,7 @@ def calibrate(
         with Reader(video, interlaced="ignore"):
             pass  # report unreadable videos before any work is done
 
-    from betwixt.backends.fake_quant import estimate_ranges, observe_activations
+    from betwixt.backends.calibration import estimate_ranges, observe_activations
 
     count = 0
     with ExitStack() as stack:

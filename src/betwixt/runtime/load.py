@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from betwixt.backends.devices import check_device, is_cpu
+from betwixt.backends.backend import check_device, check_torch_device
 from betwixt.backends.network_runner import TrainedNetwork
 from betwixt.errors import UsageError
 from betwixt.files import file_hash
-from betwixt.machine import is_installed, require_torch, torch_version
+from betwixt.machine import require_torch
 from betwixt.models.base import Interpolator, masks_unsupported
 from betwixt.models.registry import DEFAULT_MODEL, choose_model, model_info, network_config
 from betwixt.weights.metadata import read_hyperparameters
-from betwixt.weights.store import embedded_file, find_installed
+from betwixt.weights.store import embedded_file, embedded_graphs, find_installed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,17 +33,16 @@ def load_model(
     """Load a model by name.
 
     Args:
-        name: One of `betwixt models`; "auto" is `hybrid`, the best that comes with Betwixt, or `dis` where PyTorch is
-            not installed.
-        device: "auto", "cpu", "cuda" or "cuda:1".
+        name: One of `betwixt models`; "auto" is `hybrid`, the best that comes with Betwixt.
+        device: "auto", the fastest that is available, or a device that `betwixt.backends.backend` lists, such as "cpu"
+            or "cuda:1".
         weights: A weights file for a network: safetensors, the authors' own .pth or .pkl, or an ncnn model; by default
             the file that `betwixt weights` has installed, or the one that comes with Betwixt.
-        precision: "fp32", "bf16" or "fp16", for networks, and "int8" for Betwixt's own on CPUs. "auto" is fp32 for the
-            papers' networks, and for our own the fastest precision without a visible loss, as
-            `betwixt.backends.network_runner` describes.
+        precision: "fp32", "bf16" or "fp16", for networks, and "int8" for Betwixt's own in OpenVINO. "auto" is fp32 for
+            the papers' networks, and for our own the fastest precision without a visible loss.
         masks: What finds the masks of two frames, for models that take them; by default `masks.regions.find_regions`.
-        runtime: "torch", "openvino" (on CPUs, for Betwixt's own networks) or "native" (for models without a network);
-            "auto" is the fastest that is installed.
+        runtime: The engine: "openvino" or "onnxruntime" (for Betwixt's own networks), "torch", or "native" (for models
+            without a network); "auto" is the fastest that is installed.
 
     Returns:
         The model, ready to use from any thread.
@@ -66,7 +65,7 @@ def load_model(
     if info.sequences_only:
         raise UsageError(f"The model {name} works on sequences, for comparison: it can only be evaluated.")
     if not info.has_network:
-        if device.startswith("cuda"):
+        if device not in ("auto", "cpu"):
             raise UsageError(f"The model {name} runs on the CPU: leave out `device`, or choose another model.")
         if weights is not None:
             raise UsageError(f"The model {name} has no network: leave out `weights`, or choose another model.")
@@ -75,11 +74,12 @@ def load_model(
         return info.make_interpolator()
     path = find_weights(name, weights)
     if info.is_own:
-        if not torch_version():
-            require_torch(f"The model {name}")
-        networks = [trained_network(name, path), *(trained_network(other) for other in info.components)]
-        return info.make_interpolator(*networks, device, precision, runtime, name)
+        network = trained_network(name, path)
+        backend = network.choose_backend(device, precision, runtime)
+        components = [trained_network(other) for other in info.components]
+        return info.make_interpolator(network, *components, backend, name)
     require_torch(f"The model {name}")
+    check_torch_device(device)
     from betwixt.runtime.network_interpolator import NetworkInterpolator
     from betwixt.weights.load import load_trained_network
 
@@ -103,18 +103,7 @@ def trained_network(name: str, path: Path | None = None) -> TrainedNetwork:
         return module
 
     config = network_config(name, read_hyperparameters(path, name)) if info.is_own else None
-    return TrainedNetwork(build, config, path)
-
-
-def suggest_packages(name: str, device: str = "auto") -> list[str]:
-    """Sentences that say which packages would give better or faster frames to a user who asked for this model."""
-    if name != DEFAULT_MODEL:
-        return []
-    if choose_model(name) == "dis":
-        return ["Without PyTorch the frames are those of dis; pip install 'betwixt[torch,openvino]' for better ones."]
-    if not is_installed("openvino") and is_cpu(device):
-        return ["Frames take less time with OpenVINO: pip install 'betwixt[openvino]'."]
-    return []
+    return TrainedNetwork(build, config, path, embedded_graphs(info.embedded), path == embedded_file(info.embedded))
 
 
 def find_weights(name: str, weights: str | Path | None = None) -> Path:

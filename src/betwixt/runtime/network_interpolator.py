@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from betwixt.backends.devices import check_precision
+from betwixt.backends.backend import Backend, check_precision
 from betwixt.backends.torch import choose_device, precision_context
 from betwixt.errors import UsageError
 from betwixt.layers.label_maps import LabelMapPair
@@ -77,7 +77,8 @@ class NetworkInterpolator(Interpolator):
         check_precision(precision)
         self.name = name
         self.device = choose_device(device)
-        self.precision = precision
+        self._precision = precision
+        self.backend = Backend("torch", str(self.device), precision)
         self.arithmetic = f"torch {self.device.type} {precision}"
         self.network: Network = network.to(self.device).eval()
         self.extrapolates = network.extrapolates
@@ -194,7 +195,7 @@ class NetworkInterpolator(Interpolator):
 
     def run(self, function: Any, *arguments: Any) -> Any:
         """Call a method of the network, without gradients, in the chosen precision."""
-        with torch.inference_mode(), precision_context(self.device, self.precision):
+        with torch.inference_mode(), precision_context(self.device, self._precision):
             return function(*arguments)
 
 

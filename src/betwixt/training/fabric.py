@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from betwixt.backends.devices import check_device, cpu_computes_in_bf16
+from betwixt.backends.backend import check_torch_device
+from betwixt.backends.torch_devices import cpu_computes_in_bf16
 from betwixt.errors import UsageError
 
 
@@ -29,7 +30,7 @@ def make_fabric(device: str, devices: int, nodes: int, precision: str | None, de
         precision: "fp32" or "bf16-mixed"; None: `default_precision`, or fp32 on a CPU without bfloat16.
         default_precision: That of the recipe.
     """
-    check_device(device)
+    check_torch_device(device)
     try:
         from lightning_fabric import Fabric
         from lightning_fabric.strategies.ddp import DDPStrategy

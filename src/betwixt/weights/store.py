@@ -45,3 +45,12 @@ def find_installed(model: str) -> Path | None:
 def embedded_file(name: str) -> Path:
     """The path of a weights file that comes with Betwixt."""
     return Path(str(files("betwixt.weights") / "embedded" / name))
+
+
+def embedded_graphs(file: str) -> Path | None:
+    """What the paths of the graphs begin with that refer to an embedded weights file; None if it has none.
+
+    The graph of the part `flow` of compact.safetensors is compact.flow.onnx, beside it.
+    """
+    start = embedded_file(file).with_suffix("")
+    return start if any(start.parent.glob(f"{start.name}.*.onnx")) else None

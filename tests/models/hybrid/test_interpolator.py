@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from betwixt.backends.devices import cpu_computes_in_bf16
+from betwixt.backends.backend import ENGINES, Backend
+from betwixt.backends.torch_devices import cpu_computes_in_bf16
 from betwixt.models.compact.initial_motion import search_motion
 from betwixt.models.hybrid.config import HybridConfig
 from betwixt.models.hybrid.interpolator import HybridInterpolator, RIFEMotion
@@ -26,12 +27,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for layer in (network.flow.head, network.detail.head):
         torch.nn.init.normal_(layer.weight, std=0.01)
     path = tmp_path_factory.mktemp("weights") / "hybrid.safetensors"
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, path)
+    save_file({name: value.half().contiguous() for name, value in network.state_dict().items()}, path)
     return path
 
 
 def make_model(weights: Path, engine: str = "torch", name: str = "hybrid") -> HybridInterpolator:
-    return HybridInterpolator(trained_network(name, weights), trained_network("rife-4.6"), "cpu", engine=engine)
+    return HybridInterpolator(trained_network(name, weights), trained_network("rife-4.6"), Backend(engine), name)
 
 
 @pytest.mark.parametrize(("name", "t"), [("hybrid", 0.5), ("hybrid", 0.25), ("hybrid-psnr", 0.5)])
@@ -54,19 +55,17 @@ def test_frames_match_the_networks(weights: Path, name: str, t: float) -> None:
     assert np.abs(made - expected).mean() < 0.06 / 255
 
 
-def test_openvino_and_torch_agree(weights: Path) -> None:
-    pytest.importorskip("openvino")
+def test_all_engines_agree(weights: Path) -> None:
     for first, second in (shifted_images(), shifted_images(70, 90)):
-        made, compiled = (
-            make_model(weights, engine).prepare(to_float(first), to_float(second)).at(0.4)
-            for engine in ("torch", "openvino")
+        made, *others = (
+            make_model(weights, engine).prepare(to_float(first), to_float(second)).at(0.4) for engine in ENGINES[::-1]
         )
-        assert np.abs(made - compiled).mean() < 1e-5
+        assert max(np.abs(made - other).mean() for other in others) < 1e-5
 
 
 def test_rife_estimates_motion() -> None:
     first, second = (to_float(picture) for picture in shifted_images(shift=6))
-    found = RIFEMotion(trained_network("rife-4.6"), 2, "cpu", "fp32", "torch")(first, second, 0.25)
+    found = RIFEMotion(trained_network("rife-4.6"), 2, Backend())(first, second, 0.25)
     inside = found[:, 16:-16, 24:-24]
     # What is at x in the first picture is at x - 6 in the second.
     np.testing.assert_allclose(inside[:4].mean(axis=(1, 2)), [1.5, 0, -4.5, 0], atol=0.3)
@@ -107,10 +106,8 @@ def test_shift_motion_moves_both_motions() -> None:
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_motion_of_all_blocks_in_both_directions_does_not_depend_on_the_order(engine: str) -> None:
-    if engine == "openvino":
-        pytest.importorskip("openvino")
     first, second = (to_float(picture) for picture in shifted_images(shift=6))
-    rife = RIFEMotion(trained_network("rife-4.6"), 4, "cpu", "fp32", engine)
+    rife = RIFEMotion(trained_network("rife-4.6"), 4, Backend(engine))
     forward, backward = rife(first, second, 0.3), rife(second, first, 0.7)
     reversed_motion = np.concatenate((backward[2:4], backward[:2], -backward[4:]))
     np.testing.assert_allclose(forward, reversed_motion, atol=2e-3)
@@ -118,24 +115,21 @@ def test_motion_of_all_blocks_in_both_directions_does_not_depend_on_the_order(en
 
 @pytest.mark.parametrize("symmetric_blocks", [0, 2])
 def test_rife_in_blocks_equals_rife(symmetric_blocks: int) -> None:
-    pytest.importorskip("openvino")
     first, second = (to_float(picture) for picture in shifted_images(70, 450, 5))
     whole, blocks = (
-        RIFEMotion(trained_network("rife-4.6"), symmetric_blocks, "cpu", "fp32", engine)(first, second, 0.3)
+        RIFEMotion(trained_network("rife-4.6"), symmetric_blocks, Backend(engine))(first, second, 0.3)
         for engine in ("torch", "openvino")
     )
     assert whole.shape == (5, 70, 450)
     np.testing.assert_allclose(blocks, whole, atol=5e-3)
     if cpu_computes_in_bf16():
-        coarse = RIFEMotion(trained_network("rife-4.6"), symmetric_blocks, "cpu", "bf16", "openvino")(
-            first, second, 0.3
-        )
+        in_bf16 = Backend("openvino", precision="bf16")
+        coarse = RIFEMotion(trained_network("rife-4.6"), symmetric_blocks, in_bf16)(first, second, 0.3)
         assert np.abs(coarse - whole)[:4].mean() < 0.05
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_frames_are_the_same_in_any_thread(precision: str) -> None:
-    pytest.importorskip("openvino")
     first, second = (to_float(picture) for picture in shifted_images())
     model = load_model("hybrid", precision=precision)
     model.set_concurrency(2)

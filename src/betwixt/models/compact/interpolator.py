@@ -17,39 +17,40 @@ import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from betwixt.backends.backend import Backend
 from betwixt.backends.network_runner import NetworkPart, NetworkRunner, TrainedNetwork
 from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Interpolator, MotionPair, Pair
-from betwixt.models.compact.config import BLUR_SIGMAS
+from betwixt.models.compact.config import BLUR_SIGMAS, CompactConfig
 from betwixt.models.compact.initial_motion import initial_motion, network_size, resize_map
 from betwixt.models.dis.interpolator import DIS, search_size
 from betwixt.models.frame_view import FrameView, Image, ImageView
 
-if TYPE_CHECKING:
-    import torch
-
 _Map = NDArray[Any]
 
 
-def _flow_example(config: Any) -> list[torch.Tensor]:
-    import torch
-
-    images, logit = [torch.rand(1, 3, 64, 64)] * 2, torch.rand(1, 1, 64, 64)
-    return [*images, torch.rand(1, 2, 32, 32), logit, torch.full((1, 1, 1, 1), 0.5)]
+def _flow_inputs(config: CompactConfig) -> dict[str, tuple[int, int]]:
+    return {"warped0": (3, 1), "warped1": (3, 1), "u": (2, 2), "logit": (1, 1), "t": (1, 0)}
 
 
-def _detail_example(config: Any) -> list[torch.Tensor]:
-    import torch
+def _detail_inputs(config: CompactConfig) -> dict[str, tuple[int, int]]:
+    return {"warped0": (3, 1), "warped1": (3, 1), "flows": (4, 2), "logit": (1, 1), "state": (config.flow[0], 4)}
 
-    images, logit = [torch.rand(1, 3, 64, 64)] * 2, torch.rand(1, 1, 64, 64)
-    return [*images, torch.rand(1, 4, 32, 32), logit, torch.zeros(1, config.flow[0], 16, 16)]
+
+PARTS = {
+    "flow": NetworkPart(lambda network: network.flow, _flow_inputs, channels_last_outputs=(1,)),
+    "detail": NetworkPart(
+        lambda network: network.detail, _detail_inputs, channels_last_inputs=(0, 1, 4), channels_last_outputs=(0,)
+    ),
+}
+"""The parts of `Compact` that are run by themselves."""
 
 
 class CompactInterpolator(Interpolator):
@@ -57,41 +58,24 @@ class CompactInterpolator(Interpolator):
 
     Args:
         network: A trained `Compact`.
-        device: The device, as for `NetworkRunner`.
-        precision: The precision, as for `NetworkRunner`.
-        engine: "auto", "openvino" or "torch".
+        backend: Where and how its networks run.
         name: The name of the model.
     """
 
     uses_neighbours = True
-    _parts: ClassVar[dict[str, NetworkPart]] = {
-        "flow": NetworkPart(lambda network: network.flow, _flow_example, (0, 1), (1,)),
-        "detail": NetworkPart(lambda network: network.detail, _detail_example, (0, 1, 4), (0,)),
-    }
-    _sources: ClassVar[tuple[str, ...]] = (
-        "betwixt.layers.blocks",
-        "betwixt.models.compact.network",
-        "betwixt.backends.fake_quant",
-    )
+    parts: ClassVar[dict[str, NetworkPart]] = PARTS
 
     def __init__(
         self,
         network: TrainedNetwork,
-        device: str = "auto",
-        precision: str = "fp32",
-        engine: str = "auto",
+        backend: Backend,
         name: str = "compact",
     ) -> None:
         self.name = name
         self.config = network.config
-        self.runner = NetworkRunner(network, self._parts, self._sources, device, precision, engine)
-        self.arithmetic = self.runner.arithmetic
+        self.runner = NetworkRunner(network, self.parts, backend)
+        self.backend, self.arithmetic = backend, self.runner.arithmetic
         self._buffers = threading.local()
-
-    @property
-    def precision(self) -> str:
-        """The precision in which the networks run."""
-        return self.runner.precision
 
     def networks(self) -> dict[Path, Any]:
         """The networks in PyTorch, by the files of their weights; its own comes first."""

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from betwixt.backends.backend import ENGINES, Backend
 from betwixt.backends.network_runner import NetworkPart, NetworkRunner, TrainedNetwork
 from betwixt.layers.motion import FrameMotion
 from betwixt.models.compact.initial_motion import initial_motion, resize_map
@@ -30,9 +31,9 @@ from betwixt.models.compact.interpolator import (
     warp_images,
 )
 from betwixt.models.frame_view import FrameView
+from betwixt.models.hybrid.config import HybridConfig
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 _Map = NDArray[Any]
@@ -55,54 +56,38 @@ def _rife_block(network: Any, number: int) -> nn.Module:
     return RIFEBlockPart(network.get_submodule(f"block{number}"))
 
 
-def _rife_block_example(config: Any, number: int) -> list[torch.Tensor]:
-    import torch
+def _rife_block_inputs(config: object, number: int) -> dict[str, tuple[int, int]]:
+    return {"warped0": (3, 1), "warped1": (3, 1), "maps": (6 if number else 1, 1)}
 
-    return [*[torch.rand(1, 3, 64, 64)] * 2, torch.rand(1, 6 if number else 1, 64, 64)]
+
+RIFE_PARTS = {
+    f"block{number}": NetworkPart(
+        partial(_rife_block, number=number),
+        partial(_rife_block_inputs, number=number),
+        multiple=4,
+        engines=tuple(engine for engine in ENGINES if engine != "torch"),
+    )
+    for number in range(len(_RIFE_SCALES))
+}
+"""The blocks of RIFE 4.6, which graphs run one by one."""
 
 
 class RIFEMotion:
     """The motion that RIFE 4.6 estimates between two images. Safe to use from several threads at once.
 
-    In OpenVINO each block is a part of its own, and images are warped between the blocks here: faster, and in float32
-    in any precision, since 16 bits cannot hold a position.
+    In graphs each block is a part of its own, and images are warped between the blocks here: faster, and in float32 in
+    any precision, since 16 bits cannot hold a position.
 
     Args:
         network: The trained network.
         symmetric_blocks: As in `HybridConfig`.
-        device: The device, as for `NetworkRunner`.
-        precision: The precision, as for `NetworkRunner`.
-        engine: "auto", "openvino" or "torch".
+        backend: Where and how it runs.
     """
 
-    _blocks: ClassVar[dict[str, NetworkPart]] = {
-        f"block{number}": NetworkPart(
-            partial(_rife_block, number=number),
-            partial(_rife_block_example, number=number),
-            engines=("openvino",),
-        )
-        for number in range(len(_RIFE_SCALES))
-    }
-    _sources = (
-        "betwixt.models.rife.v4",
-        "betwixt.models.hybrid.network",
-        "betwixt.layers.blocks",
-        "betwixt.layers.ifblock",
-        "betwixt.backends.fake_quant",
-    )
-
-    def __init__(
-        self,
-        network: TrainedNetwork,
-        symmetric_blocks: int,
-        device: str = "auto",
-        precision: str = "fp32",
-        engine: str = "torch",
-    ) -> None:
+    def __init__(self, network: TrainedNetwork, symmetric_blocks: int, backend: Backend) -> None:
         self._symmetric_blocks = symmetric_blocks
         whole = NetworkPart(partial(_rife_part, symmetric_blocks=symmetric_blocks), engines=("torch",))
-        parts = {"motion": whole, **self._blocks}
-        self.runner = NetworkRunner(network, parts, self._sources, device, precision, engine, channels_last=False)
+        self.runner = NetworkRunner(network, {"motion": whole, **RIFE_PARTS}, backend, channels_last=False)
 
     def __call__(self, first: _Map, second: _Map, t: float) -> _Map:
         """F_{t->0}, F_{t->1} in pixels and the logit of the weight of frame 0: (5, h, w) float32.
@@ -114,7 +99,7 @@ class RIFEMotion:
         """
         h, w = first.shape[:2]
         images = [np.ascontiguousarray(pad_to_multiple(image, _MULTIPLE)) for image in (first, second)]
-        if self.runner.engine == "openvino":
+        if self.runner.backend.engine != "torch":
             count = self._symmetric_blocks
             motion = np.zeros((5, *images[0].shape[:2]), np.float32)
             if count:
@@ -146,18 +131,33 @@ class RIFEMotion:
         return motion
 
 
-def _flow_example(config: Any) -> list[torch.Tensor]:
-    import torch
-
-    images, maps = [torch.rand(1, 3, 64, 64)] * 4, [torch.rand(1, 8, 32, 32), torch.rand(1, 2, 64, 64)]
-    return [*images, *maps, torch.full((1, 1, 1, 1), 0.5)]
+_WARPED = {"a0": (3, 1), "a1": (3, 1), "b0": (3, 1), "b1": (3, 1)}
 
 
-def _detail_example(config: Any) -> list[torch.Tensor]:
-    import torch
+def _flow_inputs(config: HybridConfig) -> dict[str, tuple[int, int]]:
+    return {**_WARPED, "flows": (8, 2), "logits": (2, 1), "t": (1, 0)}
 
-    images, maps = [torch.rand(1, 3, 64, 64)] * 4, [torch.rand(1, 8, 32, 32), torch.rand(1, 2, 64, 64)]
-    return [*images, *maps, torch.zeros(1, 1, 32, 32), torch.zeros(1, config.flow[0], 16, 16)]
+
+def _detail_inputs(config: HybridConfig) -> dict[str, tuple[int, int]]:
+    return {**_WARPED, "flows": (8, 2), "logits": (2, 1), "share": (1, 2), "state": (config.flow[0], 4)}
+
+
+PARTS = {
+    "flow": NetworkPart(
+        lambda network: network.flow,
+        _flow_inputs,
+        channels_last_inputs=(0, 1, 2, 3),
+        channels_last_outputs=(2,),
+        graph_module=lambda network: network.flow.with_idle_channels(),
+    ),
+    "detail": NetworkPart(
+        lambda network: network.detail,
+        _detail_inputs,
+        channels_last_inputs=(0, 1, 2, 3, 7),
+        channels_last_outputs=(0,),
+    ),
+}
+"""The parts of `Fusion` that are run by themselves."""
 
 
 class HybridInterpolator(CompactInterpolator):
@@ -166,40 +166,15 @@ class HybridInterpolator(CompactInterpolator):
     Args:
         network: A trained `Fusion`.
         rife: The trained RIFE 4.6.
-        device: The device, as for `NetworkRunner`.
-        precision: The precision, as for `NetworkRunner`.
-        engine: "auto", "openvino" or "torch".
+        backend: Where and how all of them run.
         name: The name of the model.
     """
 
-    _parts: ClassVar[dict[str, NetworkPart]] = {
-        "flow": NetworkPart(
-            lambda network: network.flow,
-            _flow_example,
-            (0, 1, 2, 3),
-            (2,),
-            traced_module=lambda network: network.flow.with_idle_channels(),
-        ),
-        "detail": NetworkPart(lambda network: network.detail, _detail_example, (0, 1, 2, 3, 7), (0,)),
-    }
-    _sources: ClassVar[tuple[str, ...]] = (
-        "betwixt.layers.blocks",
-        "betwixt.models.compact.network",
-        "betwixt.models.hybrid.network",
-        "betwixt.backends.fake_quant",
-    )
+    parts: ClassVar[dict[str, NetworkPart]] = PARTS
 
-    def __init__(
-        self,
-        network: TrainedNetwork,
-        rife: TrainedNetwork,
-        device: str = "auto",
-        precision: str = "fp32",
-        engine: str = "auto",
-        name: str = "hybrid",
-    ) -> None:
-        super().__init__(network, device, precision, engine, name)
-        self.rife = RIFEMotion(rife, self.config.symmetric_blocks, device, self.precision, engine)
+    def __init__(self, network: TrainedNetwork, rife: TrainedNetwork, backend: Backend, name: str = "hybrid") -> None:
+        super().__init__(network, backend, name)
+        self.rife = RIFEMotion(rife, self.config.symmetric_blocks, backend)
         self.arithmetic += f", {self.rife.runner.arithmetic}"
 
     def networks(self) -> dict[Path, Any]:

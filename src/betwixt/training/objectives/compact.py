@@ -94,7 +94,7 @@ class CompactObjective(Objective):
 
     def interpolator(self, device: str = "auto") -> CompactInterpolator:
         network = TrainedNetwork.in_memory(self.training_network.compact)
-        return CompactInterpolator(network, device, engine="torch", name=self.model_name)
+        return CompactInterpolator(network, network.choose_backend(device), self.model_name)
 
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """Run the search: `search_motion` (S, S, 2) in pixels, and `logit` (S, S, 1)."""

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from betwixt.backends.backend import Backend
 from betwixt.backends.network_runner import TrainedNetwork
 from betwixt.models.hybrid.config import CONFIGS, HybridConfig
 from betwixt.models.hybrid.interpolator import HybridInterpolator, RIFEMotion
@@ -54,13 +55,8 @@ class HybridObjective(Objective):
         return self.training_network
 
     def interpolator(self, device: str = "auto") -> HybridInterpolator:
-        return HybridInterpolator(
-            TrainedNetwork.in_memory(self.training_network),
-            trained_network("rife-4.6"),
-            device,
-            engine="torch",
-            name=self.model_name,
-        )
+        network = TrainedNetwork.in_memory(self.training_network)
+        return HybridInterpolator(network, trained_network("rife-4.6"), network.choose_backend(device), self.model_name)
 
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
         """Motion A, `first`, and motion B, `second`: (S, S, 5) each, F_{t->0}, F_{t->1} and the logit of frame 0."""
@@ -92,4 +88,4 @@ def _load_rife(symmetric_blocks: int) -> RIFEMotion:
 
     In PyTorch on the CPU in float32, which gives the same values on every machine, with a worker's number of threads.
     """
-    return RIFEMotion(trained_network("rife-4.6"), symmetric_blocks, "cpu")
+    return RIFEMotion(trained_network("rife-4.6"), symmetric_blocks, Backend())

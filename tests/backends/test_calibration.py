@@ -1,4 +1,4 @@
-"""Fake quantization."""
+"""Calibration."""
 
 from __future__ import annotations
 
@@ -6,25 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from betwixt.backends.fake_quant import FakeQuantConv, estimate_ranges, observe_activations, quantize_network
-
-
-@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
-def test_values_on_the_grid_are_exact(kind: type[nn.Conv2d]) -> None:
-    torch.manual_seed(0)
-    convolution = kind(3, 5, 4, 2, 1).double()
-    with torch.no_grad():
-        # Whole numbers of 1/64, of which each filter has one of 127.
-        whole = torch.randint(-126, 127, convolution.weight.shape)
-        (whole[:, :, 0, 0] if kind is nn.Conv2d else whole.transpose(0, 1)[:, :, 0, 0])[:] = 127
-        convolution.weight.copy_(whole / 64)
-    x = torch.randint(-128, 128, (2, 3, 10, 12)).double() * 2.5 / 128
-    with torch.inference_mode():
-        torch.testing.assert_close(FakeQuantConv(convolution.float(), 2.5)(x.float()), convolution(x.float()))
-        # What goes beyond the reach is cut, what lies between is rounded.
-        beyond = x.float() * 4
-        cut = beyond.div(2.5 / 128).round().clamp(-128, 127) * (2.5 / 128)
-        torch.testing.assert_close(FakeQuantConv(convolution, 2.5)(beyond), convolution(cut))
+from betwixt.backends.calibration import estimate_ranges, observe_activations
 
 
 def network() -> nn.Module:
@@ -50,16 +32,6 @@ def test_activation_ranges_are_quantiles() -> None:
     assert len(found["part.second"]) == 51
     made["part"]["second"](torch.zeros(1, 4, 8, 8))
     assert len(found["part.second"]) == 51
-
-
-def test_quantizable_convolutions_are_replaced() -> None:
-    made = network()
-    quantize_network(made, {"part.second": 2.0})
-    assert isinstance(made["part"]["second"], FakeQuantConv)
-    assert isinstance(made["part"]["first"], nn.Conv2d)
-    for name in ("part.first", "part.head", "part.third"):
-        with pytest.raises(ValueError, match=name):
-            quantize_network(network(), {name: 1.0})
 
 
 def test_other_convolutions_stay_in_floating_point() -> None:
