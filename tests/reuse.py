@@ -12,16 +12,16 @@ from betwixt.runtime import load
 __all__ = ["load_model_once"]
 
 
-def load_model_once(name: str, device: str = "auto", *, weights: Any = None) -> Interpolator:
+def load_model_once(name: str, device: str = "auto", *, weights: Any = None, runtime: str = "auto") -> Interpolator:
     """Load a model, or return the one that was loaded before, for conversions whose tests are not about models.
 
     Conversions accept loaded models, so a model serves any number of them. Weights from a file are loaded each time.
     """
     if weights is not None:
-        return load.load_model(name, device, weights=weights)
-    return _load_embedded(choose_model(name), device)
+        return load.load_model(name, device, weights=weights, runtime=runtime)
+    return _load_embedded(choose_model(name), device, runtime)
 
 
 @functools.cache
-def _load_embedded(name: str, device: str) -> Interpolator:
-    return load.load_model(name, device)
+def _load_embedded(name: str, device: str, runtime: str) -> Interpolator:
+    return load.load_model(name, device, runtime=runtime)

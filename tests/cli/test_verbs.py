@@ -36,20 +36,6 @@ def test_interpolate_prints_a_summary(tmp_path, capsys, clip):
     assert "7 new (hybrid)" in text
 
 
-def test_auto_is_dis_without_pytorch_or_safetensors(tmp_path, capsys, clip, monkeypatch):
-    for module in ("models.registry", "runtime.load"):
-        monkeypatch.setattr(f"betwixt.{module}.is_installed", lambda package: package != "safetensors")
-    assert run(["interpolate", str(clip), str(tmp_path / "out.mp4")]) == 0
-    told = capsys.readouterr()
-    assert "7 new (dis)" in told.out
-    assert "pip install 'betwixt[torch,openvino]'" in told.err
-    assert "by dis on" in out_of(capsys, "info", clip, "--scan")
-    assert "dis (default)" in out_of(capsys, "models")
-    # Who asks for dis wants to know of nothing else.
-    assert run(["interpolate", str(clip), str(tmp_path / "asked.mp4"), "--model", "dis"]) == 0
-    assert "betwixt[torch" not in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     "verb",
     [
@@ -73,16 +59,21 @@ def test_a_broken_pytorch_is_reported_in_one_line(tmp_path, clip):
     (broken / "__init__.py").write_text("raise ImportError('libcudart.so.12: cannot open shared object file')")
     environment = {**os.environ, "PYTHONPATH": str(broken.parent), "BETWIXT_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "betwixt.cli"]
-    made = [*command, "interpolate", str(clip), str(tmp_path / "out.mp4")]
+    made = [*command, "interpolate", str(clip), str(tmp_path / "out.mp4"), "--runtime", "torch"]
     done = subprocess.run(made, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
     assert "does not load (libcudart.so.12" in done.stderr
     assert "--model dis" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-    told = subprocess.run(
-        [*command, "info", str(clip), "--scan"], env=environment, capture_output=True, text=True, check=True
-    )
-    assert "cost unknown" in told.stdout
+
+
+def test_devices_are_listed(capsys):
+    listed = json.loads(out_of(capsys, "devices", "--json"))["devices"]
+    assert {"engine": "openvino", "device": "cpu", "available": True} in [
+        {key: status[key] for key in ("engine", "device", "available")} for status in listed
+    ]
+    table = out_of(capsys, "devices")
+    assert all(status["device"] in table for status in listed)
 
 
 def test_files_are_checked_before_a_model_is_loaded(tmp_path, capsys, monkeypatch):
