@@ -11,7 +11,7 @@ import typer
 from betwixt.cli import options as o
 from betwixt.cli.progress import ProgressDisplay
 from betwixt.cli.report import open_console, print_json, print_line, print_table
-from betwixt.errors import InputError
+from betwixt.errors import InputError, UsageError
 from betwixt.machine import require_torch
 from betwixt.weights.catalog import catalog
 
@@ -181,7 +181,7 @@ def calibrate(
 
 @app.command("export")
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model of a paper, with a network.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model with a network.")],
     target: Annotated[Path, typer.Argument(metavar="OUT.onnx", help="The file to write.")],
     weights: Annotated[o.File, typer.Option(metavar="FILE", help="Its weights. Default: the installed ones.")] = None,
     layout: Annotated[
@@ -194,16 +194,31 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     as_json: o.AsJson = False,
 ) -> None:
-    """Write a network as one ONNX file for other programs: two frames of any size in, the frame at t out."""
-    require_torch("Exporting a network")
-    from betwixt.runtime.onnx_export import export_onnx
+    """Write a network as one ONNX file for other programs: two frames of any size in, the frame at t out.
 
-    export_onnx(model, target, weights=weights, layout=layout, precision=precision, overwrite=overwrite)
+    Betwixt's own models also search for motion: each part of their networks is a file of its own, OUT.flow.onnx.
+    """
+    require_torch("Exporting a network")
+    from betwixt.models.registry import choose_model, model_info
+
+    model = choose_model(model, weights)
+    if model_info(model).is_own:
+        from betwixt.weights.graphs import export_graphs
+
+        if (layout, precision) != ("plain", "fp32"):
+            raise UsageError(f"The parts of {model} are exported as they are: leave out `layout` and `precision`.")
+        written = export_graphs(model, target, weights, overwrite=overwrite)
+    else:
+        from betwixt.runtime.onnx_export import export_onnx
+
+        export_onnx(model, target, weights=weights, layout=layout, precision=precision, overwrite=overwrite)
+        written = [target]
     if as_json:
-        fields = {"path": str(target), "model": model, "layout": layout, "precision": precision}
-        print_json({**fields, "size": target.stat().st_size}, sys.stdout)
+        files = [{"path": str(path), "size": path.stat().st_size} for path in written]
+        print_json({"model": model, "layout": layout, "precision": precision, "files": files}, sys.stdout)
         return
-    print(f"{target}  {_mb(target.stat().st_size)}")
+    for path in written:
+        print(f"{path}  {_mb(path.stat().st_size)}")
 
 
 def _bytes(name: str) -> int:

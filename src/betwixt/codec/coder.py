@@ -41,7 +41,7 @@ from betwixt.codec.network import (
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.metrics import to_uint8
 from betwixt.files import file_hash
-from betwixt.machine import import_library, require_torch
+from betwixt.machine import import_library
 from betwixt.media.frames import frame_from_planes
 from betwixt.runtime.synthesis import SourceFrame
 from betwixt.weights.load import load_weights, read_tensors
@@ -71,10 +71,9 @@ def load_coder(weights: str | Path | None = None) -> BFrameCoder:
     """The coder of B frames with its weights: those of a file, or of the one that comes with Betwixt or is installed.
 
     Raises:
-        UsageError: if there are no weights, or PyTorch or constriction is missing.
+        UsageError: if there are no weights, or constriction is missing.
         InputError: if the weights do not fit.
     """
-    require_torch("The mode bit-need")
     import_library("constriction", "Coding B frames", "codec")
     path = Path(weights) if weights is not None else embedded_file(f"{MODEL}.safetensors")
     if weights is None and not path.is_file():

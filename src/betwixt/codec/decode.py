@@ -26,7 +26,7 @@ from betwixt.codec.restore import FrameRestorer
 from betwixt.codec.restore_data import ATTACHMENT, TAG, RestoreData, unpack
 from betwixt.errors import DamagedInputError, InputError, UsageError
 from betwixt.files import check_output, file_url, files_fingerprint
-from betwixt.machine import available_cores
+from betwixt.machine import available_cores, require_torch
 from betwixt.media import codecs
 from betwixt.media.attachments import read_attachment
 from betwixt.media.journal import Journal, abort_output
@@ -196,6 +196,7 @@ def _load_coder(reader: Reader, data: RestoreData, codec_weights: str | Path | N
         if codec_weights is not None:
             raise UsageError(f"{reader.name} is bit-free: leave `codec_weights` out.")
         return None
+    require_torch("The mode bit-need")
     from betwixt.codec.coder import load_coder
 
     coder = load_coder(codec_weights)

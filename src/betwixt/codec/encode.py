@@ -39,7 +39,7 @@ from betwixt.codec.restore_data import ATTACHMENT, TAG, RestoreData, pack
 from betwixt.codec.survey import ReopenableSource, Survey, survey_source
 from betwixt.errors import OutputError, UsageError
 from betwixt.files import check_output, write_error
-from betwixt.machine import available_cores
+from betwixt.machine import available_cores, require_torch
 from betwixt.media.attachments import add_attachment
 from betwixt.media.cut_list import read_cuts
 from betwixt.media.timeline import parse_rate
@@ -233,6 +233,7 @@ def _load_maker(
         return None, ""
     coder: BFrameCoder | None = None
     if mode == "bit-need":
+        require_torch("The mode bit-need")
         from betwixt.codec.coder import load_coder
 
         coder = load_coder(codec_weights)

@@ -32,7 +32,7 @@ from betwixt.codec.rd_table import METHODS, CurvePoint, read_points, sort_points
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.metrics import Image8, ms_ssim, psnr, to_uint8
 from betwixt.files import write_atomically
-from betwixt.machine import describe_machine, import_library
+from betwixt.machine import describe_machine, import_library, require_torch
 from betwixt.media.colour import RGBConverter
 from betwixt.media.frames import planes
 from betwixt.media.reader import Frame, Reader
@@ -165,6 +165,7 @@ def _base_and_preset(request: CurveRequest) -> tuple[str, str]:
 
 
 def _codec_weights(request: CurveRequest) -> str:
+    require_torch("The mode bit-need")
     from betwixt.codec.coder import load_coder
 
     return load_coder(request.codec_weights).weights

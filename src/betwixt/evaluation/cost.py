@@ -27,7 +27,7 @@ import numpy as np
 
 from betwixt.backends.backend import Backend, check_torch_device
 from betwixt.errors import UsageError
-from betwixt.machine import describe_machine, peak_memory, require_torch
+from betwixt.machine import describe_machine, peak_memory, require_torch, torch_version
 from betwixt.models.base import Interpolator
 from betwixt.models.frame_view import Image
 from betwixt.models.registry import load_network, model_info
@@ -85,8 +85,8 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def count_parameters(name: str) -> int:
     """The number of parameters of a model at inference; 0 for a model without a network."""
-    if not model_info(name).has_network:
-        return 0
+    if not model_info(name).has_network or not torch_version():
+        return model_info(name).parameters
     import torch
 
     with torch.device("meta"):
@@ -97,9 +97,9 @@ def count_parameters(name: str) -> int:
 def count_flops(name: str, width: int, height: int) -> float | None:
     """GFLOP of one frame, a multiply-add counted as 2, at the size padded to the network's multiple.
 
-    None for a model without a network. Nothing is computed: the network runs on the meta device.
+    None for a model without a network, and without PyTorch. Nothing is computed: the network runs on the meta device.
     """
-    if not model_info(name).has_network:
+    if not model_info(name).has_network or not torch_version():
         return None
     import torch
     from torch.utils.flop_counter import FlopCounterMode

@@ -110,7 +110,7 @@ def check_exportable(name: str, layout: str = "plain", precision: str = "fp32") 
     if info.is_own:
         raise UsageError(
             f"The model {name} searches for motion outside of its network, too, so no one graph makes its frames: "
-            "export another model, such as rife-4.6."
+            "its parts are exported by weights.graphs."
         )
     if info.takes_masks:
         raise UsageError(f"The model {name} needs masks, which no layout has: export {name.removesuffix('+hm')}.")
