@@ -16,7 +16,7 @@ from betwixt.media.images.writer import ImageWriter
 from betwixt.media.pixel_formats import pixel_format_for
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Reader
-from clips import read_frames
+from clips import make_clip, read_frames
 
 HEIGHT, WIDTH = 48, 96
 PLAIN = VideoInfo(
@@ -117,6 +117,14 @@ def test_what_cannot_hold_alpha_is_written_without_it_and_says_so(tmp_path, spri
     summary = convert(sprites, str(tmp_path / name), codec=codec)
     assert summary.lost == ["the transparency"]
     assert summary.frames_out == 6
+
+
+def test_frames_with_alpha_have_the_colour_that_the_container_states(tmp_path):
+    colour = {"color_primaries": 1, "color_trc": 1, "colorspace": 1}
+    path = make_clip(tmp_path / "a.webm", frames=3, codec="libvpx-vp9", pixel_format="yuva420p", colour=colour)
+    with Reader(path) as reader:
+        assert reader.info.pixel_format == "yuva420p"
+        assert (reader.info.colour.primaries, reader.info.colour.transfer, reader.info.colour.matrix) == (1, 1, 1)
 
 
 def test_libvpx_takes_alpha_in_420_and_in_webm_alone():

@@ -38,7 +38,19 @@ VERBS: dict[str, list[str]] = {
     "extrapolate": ["extrapolate", "IN", "out.mkv"],
     "encode": ["encode", "IN", "out.mkv", "--model", "dis", "--base", "x264"],
     "decode": ["decode", "IN", "out.mkv"],
-    "realtime": ["realtime", "IN", "out.folder", "--model", "dis", "--limit", "16", "--network", "loss"],
+    "realtime": [
+        "realtime",
+        "IN",
+        "out.folder",
+        "--model",
+        "dis",
+        "--limit",
+        "16",
+        "--network",
+        "loss",
+        "--bitrate",
+        "100k",
+    ],
 }
 
 

@@ -1,6 +1,7 @@
 """The decoder of a video stream: FFmpeg's usual one, with what that one leaves out.
 
-- The alpha of VP8 and VP9 in WebM, which only libvpx's decoders return.
+- The alpha of VP8 and VP9 in WebM, which only libvpx's decoders return; they leave out the colour that the container
+  states.
 - The dynamic HDR metadata of HEVC in the form in which an encoder can write it: as the frame's `opaque`, a
   `dynamic_hdr.FrameMetadata`.
 """
@@ -12,6 +13,9 @@ from typing import Any
 import av
 
 from betwixt.media.dynamic_hdr import length_size_of, read_metadata
+
+_UNSPECIFIED = 2
+"""FFmpeg's code for primaries and transfer functions that are not stated."""
 
 _KEEPING_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
@@ -29,6 +33,7 @@ class Decoder:
         self._context.thread_type = "AUTO"
         if threads:
             self._context.thread_count = threads
+        self._stated = None if self._context is stream.codec_context else stream.codec_context
         self._is_hevc = stream.codec_context.name == "hevc"
         if self._is_hevc:
             self._length_size = length_size_of(stream.codec_context.extradata)
@@ -39,6 +44,9 @@ class Decoder:
         if self._is_hevc and packet is not None and packet.size:
             packet.opaque = read_metadata(bytes(packet), self._length_size)
         frames: list[av.VideoFrame] = self._context.decode(packet)
+        if self._stated is not None:
+            for frame in frames:
+                _complete_colour(frame, self._stated)
         return frames
 
     def flush(self) -> None:
@@ -52,6 +60,14 @@ class Decoder:
         line or to free a frame's metadata, and neither would ever end.
         """
         self._context.flush_buffers()
+
+
+def _complete_colour(frame: av.VideoFrame, stated: Any) -> None:
+    """Give a frame the colour that the container states, where the frame itself states none."""
+    if frame.color_primaries == _UNSPECIFIED:
+        frame.color_primaries = stated.color_primaries
+    if frame.color_trc == _UNSPECIFIED:
+        frame.color_trc = stated.color_trc
 
 
 def _choose(stream: Any) -> Any:
