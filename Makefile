@@ -18,13 +18,17 @@ WORKERS ?= logical
 
 .PHONY: demo test lint docs results curve peers clean
 
-.venv/.stamp: pyproject.toml constraints.txt
+.venv/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/.stamp: .venv/.demo
 	$(BIN)/pip install --quiet --constraint constraints.txt \
 		--editable '.[torch,masks,onnx,onnxruntime,evaluation,vmaf,codec,train,dev,docs]'
 	touch $@
 
-demo: .venv/.stamp
+demo: .venv/.demo
 	@$(BIN)/python examples/demo.py $(if $(VIDEO),"$(VIDEO)")
 
 test: .venv/.stamp

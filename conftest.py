@@ -1,5 +1,6 @@
 """Shared by all tests and doctests."""
 
+import atexit
 import importlib
 import importlib.util
 import os
@@ -37,6 +38,7 @@ if importlib.util.find_spec("openvino") is not None:
 
 # Compiled models stay out of the user's cache, and serve all tests of one run.
 _cache = tempfile.TemporaryDirectory(prefix="betwixt-cache-")
+atexit.register(_cache.cleanup)
 os.environ["BETWIXT_CACHE"] = _cache.name
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import hashlib
@@ -26,6 +27,8 @@ from betwixt.media.writer import VideoWriter
 
 _clips = tempfile.TemporaryDirectory(prefix="betwixt-clips-")
 """The clips that were made in this process, to be copied if a test asks for the same clip again."""
+
+atexit.register(_clips.cleanup)
 
 
 def paint(frame: av.VideoFrame, index: float, *, scene: int = 0, speed: float = 2.0) -> av.VideoFrame:

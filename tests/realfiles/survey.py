@@ -248,7 +248,7 @@ def _compare_times(source: Content, made: Content, arguments: Sequence[str], sai
         if not before or not after:
             continue
         common = [after[key] - before[key] for key in before.keys() & after.keys()]
-        # ffprobe may count the encoder's delay at the start of one file and not of the other: one packet proves nothing.
+        # ffprobe may add the encoder's delay to the start of one file and not of the other: one packet proves nothing.
         if not common and "--start" not in arguments and len(after) > 2:
             common = [max(0.0, made.starts[b]) - source.starts[a]]
         if common and abs(statistics.median(common) - video_shift) > SYNC:
