@@ -22,6 +22,9 @@ from betwixt.machine import require_torch
 ENGINES = ("openvino", "onnxruntime", "torch")
 """In the order of preference."""
 
+GRAPH_ENGINES = ENGINES[:2]
+"""Those that run graphs."""
+
 PRECISIONS = ("fp32", "bf16", "fp16")
 """The precisions in which every network runs in PyTorch."""
 

@@ -58,8 +58,13 @@ class OnnxRuntimeGraph:
         device: One of `PROVIDERS`, e.g. "cuda:1".
         weights: All weights of the graph by name, to use instead of those that it refers to.
 
+    Attributes:
+        inputs: The names of its inputs.
+        outputs: The names of its outputs.
+        streams: How many threads run it side by side; without effect.
+
     Raises:
-        InputError: if the weights do not fit the graph.
+        InputError: if the file cannot be read, or the weights do not fit the graph.
         UsageError: if `weights` have values that float16, in which graphs keep weights, cannot hold.
     """
 
@@ -79,16 +84,17 @@ class OnnxRuntimeGraph:
             self._session = runtime.InferenceSession(str(path), options, [provider])
         except Exception as error:
             reason = str(error).strip().splitlines()[0]
-            raise InputError(f"ONNX Runtime cannot run {path.name} with these weights ({reason}).") from None
+            raise InputError(f"ONNX Runtime cannot run {path} ({reason}).") from None
         self._weights = kept
-        self._inputs = [value.name for value in self._session.get_inputs()]
+        self.inputs = [value.name for value in self._session.get_inputs()]
+        self.outputs = [value.name for value in self._session.get_outputs()]
         self.streams = 1
 
     def __call__(self, images: Sequence[_Map], maps: Sequence[_Map]) -> list[_Map]:
         """Run the graph on images (h, w, 3), then maps (c, h, w); returns maps (c, h, w), float32."""
         arguments = [*(image.transpose(2, 0, 1) for image in images), *maps]
         values = [np.ascontiguousarray(x, np.float32)[None] for x in arguments]
-        return [x[0] for x in self._session.run(None, dict(zip(self._inputs, values, strict=True)))]
+        return [x[0] for x in self._session.run(None, dict(zip(self.inputs, values, strict=True)))]
 
 
 def _to_float16(values: _Map, name: str) -> _Map:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.backends.activation_ranges import ACTIVATION_LEVELS, WEIGHT_LEVELS
+from betwixt.errors import InputError
 from betwixt.machine import cache_folder
 
 _Map = NDArray[Any]
@@ -87,8 +88,13 @@ class OpenVINOGraph:
         channels_last_outputs: Which results do; results with many channels take longer in another layout.
 
     Attributes:
+        inputs: The names of its inputs.
+        outputs: The names of its outputs.
         streams: How many threads run it side by side, each on its share of the cores; more threads may call it.
         quantized: The names of the convolutions that run in int8.
+
+    Raises:
+        InputError: if the file cannot be read.
     """
 
     def __init__(
@@ -111,7 +117,13 @@ class OpenVINOGraph:
         }
         self.streams, self._device = 1, _plugin(device)
         self._channels_last = channels_last_inputs, channels_last_outputs
-        self._model = _core().read_model(path)
+        try:
+            self._model = _core().read_model(path)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise InputError(f"OpenVINO cannot read {path} ({reason}).") from None
+        self.inputs: list[str] = [value.get_any_name() for value in self._model.inputs]
+        self.outputs: list[str] = [value.get_any_name() for value in self._model.outputs]
         if weights is not None:
             _bind_weights(self._model, weights)
         self.quantized = _quantize(self._model, ranges) if precision == "int8" and ranges is not None else frozenset()

@@ -75,7 +75,7 @@ class ModelInfo:
         """What can run it: "openvino", "onnxruntime", "torch"; "native" without a network."""
         if not self.has_network:
             return ("native",)
-        return ("openvino", "onnxruntime", "torch") if self.is_own else ("torch",)
+        return ("openvino", "onnxruntime", "torch")
 
     def make_interpolator(self, *arguments: Any) -> Interpolator:
         """Import its interpolator class and create one; `arguments` are passed on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from betwixt.backends.backend import check_device, check_torch_device
+from betwixt.backends.backend import GRAPH_ENGINES, check_device, check_torch_device, choose_backend
 from betwixt.backends.network_runner import TrainedNetwork
 from betwixt.errors import UsageError
 from betwixt.files import file_hash
@@ -36,13 +36,14 @@ def load_model(
         name: One of `betwixt models`; "auto" is `hybrid`, the best that comes with Betwixt.
         device: "auto", the fastest that is available, or a device that `betwixt.backends.backend` lists, such as "cpu"
             or "cuda:1".
-        weights: A weights file for a network: safetensors, the authors' own .pth or .pkl, or an ncnn model; by default
-            the file that `betwixt weights` has installed, or the one that comes with Betwixt.
+        weights: A weights file for a network: safetensors, the authors' own .pth or .pkl, an ncnn model, or an ONNX file
+            that `betwixt weights export` wrote; by default the file that `betwixt weights` has installed, or the one
+            that comes with Betwixt.
         precision: "fp32", "bf16" or "fp16", for networks, and "int8" for Betwixt's own in OpenVINO. "auto" is fp32 for
             the papers' networks, and for our own the fastest precision without a visible loss.
         masks: What finds the masks of two frames, for models that take them; by default `masks.regions.find_regions`.
-        runtime: The engine: "openvino" or "onnxruntime" (for Betwixt's own networks), "torch", or "native" (for models
-            without a network); "auto" is the fastest that is installed.
+        runtime: The engine: "openvino" or "onnxruntime" (for Betwixt's own networks and exported graphs), "torch", or
+            "native" (for models without a network); "auto" is the fastest that is installed.
 
     Returns:
         The model, ready to use from any thread.
@@ -78,12 +79,29 @@ def load_model(
         backend = network.choose_backend(device, precision, runtime)
         components = [trained_network(other) for other in info.components]
         return info.make_interpolator(network, *components, backend, name)
+    if path.suffix == ".onnx":
+        if masks is not None:
+            raise masks_unsupported(name)
+        return _load_graph(name, path, device, precision, runtime)
+    if runtime not in ("auto", "torch"):
+        raise UsageError(
+            f"{runtime} runs graphs: export this network with betwixt weights export {name} {name}.onnx, and pass that "
+            f"file as `weights`."
+        )
     require_torch(f"The model {name}")
     check_torch_device(device)
     from betwixt.runtime.network_interpolator import NetworkInterpolator
     from betwixt.weights.load import load_trained_network
 
     return NetworkInterpolator(name, load_trained_network(name, path), device, precision, masks=masks)
+
+
+def _load_graph(name: str, path: Path, device: str, precision: str, runtime: str) -> Interpolator:
+    """A model whose network was exported as a graph."""
+    from betwixt.runtime.graph_interpolator import GraphInterpolator
+
+    precision = "fp32" if precision == "auto" else precision
+    return GraphInterpolator(name, path, choose_backend(device, precision, runtime, engines=GRAPH_ENGINES))
 
 
 def trained_network(name: str, path: Path | None = None) -> TrainedNetwork:

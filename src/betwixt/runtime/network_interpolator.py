@@ -14,7 +14,7 @@ made it. A network for the frame after the second makes that frame only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -32,21 +32,14 @@ from betwixt.layers.warp import backward_warp
 from betwixt.models.base import Flow, Interpolator, Pair, PairBatch, check_interpolates, masks_unsupported
 from betwixt.models.frame_view import Image
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
+from betwixt.runtime.halving import halve_towards
+from betwixt.runtime.tiles import TILE_PIXELS, TiledPair, split_into_tiles
 
 FindMasks = Callable[[NDArray[np.uint8], NDArray[np.uint8]], LabelMapPair]
 """Finds the masks of two frames (H, W, 3), uint8, RGB. It may be called from several threads at once."""
 
-_RECURSIONS = 5
-"""Recursions of networks for t = 1/2: times are rounded to multiples of 2^-5."""
-
 _FIRST, _SECOND = Fraction(0), Fraction(1)
 """The times of the two frames."""
-
-_TILE_PIXELS = 4096 * 2304
-"""The most pixels of a tile: frames up to 4K are made whole."""
-
-_OVERLAP = 128
-"""Pixels by which tiles overlap. Flow networks look further than that."""
 
 
 class NetworkInterpolator(Interpolator):
@@ -70,7 +63,7 @@ class NetworkInterpolator(Interpolator):
         network: Network,
         device: str = "auto",
         precision: str = "fp32",
-        tile: int = _TILE_PIXELS,
+        tile: int = TILE_PIXELS,
         masks: FindMasks | None = None,
     ) -> None:
         precision = "fp32" if precision == "auto" else precision
@@ -156,9 +149,8 @@ class NetworkInterpolator(Interpolator):
         masks = self._masks_of(first, second, masks)
         if height * width <= self._tile:
             return self._prepare_tile(first, second, masks)
-        rows, columns = _split_into_tiles(height, width, self._tile)
-        tiles = [(slice(*row), slice(*column)) for row in rows for column in columns]
-        return _TiledPair(
+        tiles = split_into_tiles(height, width, self._tile)
+        return TiledPair(
             [(tile, self._prepare_tile(first[tile], second[tile], masks, tile)) for tile in tiles], (height, width)
         )
 
@@ -220,74 +212,6 @@ def _warp_labels(labels0: Tensor, labels1: Tensor, synthesis: Synthesis) -> Tens
         for labels, flow in ((labels0, synthesis.flow_t0), (labels1, synthesis.flow_t1))
     )
     return torch.where(synthesis.mask[:, 0] >= 0.5, first, second)
-
-
-_Ranges = list[tuple[int, int]]
-
-
-def _split_into_tiles(height: int, width: int, budget: int) -> tuple[_Ranges, _Ranges]:
-    """Ranges of rows and of columns whose tiles overlap and have at most `budget` pixels, as square as possible."""
-    rows = columns = 1
-    while True:
-        tile_height, tile_width = _tile_side(height, rows), _tile_side(width, columns)
-        # A tile that is all overlap is not worth making.
-        if tile_height * tile_width <= budget or max(tile_height, tile_width) <= 3 * _OVERLAP:
-            return _tile_ranges(height, rows, tile_height), _tile_ranges(width, columns, tile_width)
-        rows, columns = (rows + 1, columns) if tile_height >= tile_width else (rows, columns + 1)
-
-
-def _tile_side(length: int, count: int) -> int:
-    """The side of `count` overlapping tiles that cover `length`."""
-    return -(-(length + (count - 1) * _OVERLAP) // count)
-
-
-def _tile_ranges(length: int, count: int, side: int) -> _Ranges:
-    if count == 1:
-        return [(0, length)]
-    starts = [round(i * (length - side) / (count - 1)) for i in range(count)]
-    return [(start, start + side) for start in starts]
-
-
-class _TiledPair(Pair):
-    """A pair of frames in overlapping tiles."""
-
-    def __init__(self, tiles: list[tuple[tuple[slice, slice], _NetworkPair]], size: tuple[int, int]) -> None:
-        self._tiles, self._size = tiles, size
-
-    def at(self, t: float) -> Image:
-        """The frame at `t`."""
-        return self._blend(3, (pair.at(t) for _, pair in self._tiles))
-
-    def displacement(self, t: float) -> Flow | None:
-        """The motion of the tiles."""
-        flows = [flow for _, pair in self._tiles if (flow := pair.displacement(t)) is not None]
-        return self._blend(2, flows) if flows else None
-
-    def _blend(self, channels: int, maps: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Maps (h, w, C) of the tiles as one; in the overlaps the weight of a tile falls towards its edge."""
-        total = np.zeros((*self._size, channels), np.float32)
-        weights = np.zeros((*self._size, 1), np.float32)
-        for ((rows, columns), _), values in zip(self._tiles, maps, strict=True):
-            vertical, horizontal = (
-                _tile_weights(part.stop - part.start, part.start > 0, part.stop < length)
-                for part, length in zip((rows, columns), self._size, strict=True)
-            )
-            weight = (vertical[:, None] * horizontal)[..., None]
-            total[rows, columns] += weight * values
-            weights[rows, columns] += weight
-        total /= weights
-        return total
-
-
-def _tile_weights(length: int, has_previous: bool, has_next: bool) -> Image:
-    """Weights along a side of a tile: 1, with a ramp over the overlap at an edge that has a neighbour."""
-    weights = np.ones(length, np.float32)
-    ramp = (np.arange(_OVERLAP, dtype=np.float32) + 0.5)[:length] / _OVERLAP
-    if has_previous:
-        weights[: len(ramp)] *= ramp
-    if has_next:
-        weights[-len(ramp) :] *= ramp[::-1]
-    return weights
 
 
 class _NetworkBatch(PairBatch):
@@ -384,13 +308,10 @@ class _NetworkPair(Pair):
         """The times of two frames, in the middle of which is the multiple of 1/32 nearest to `t`; both frames are made,
         by halving intervals.
         """
-        steps = 2**_RECURSIONS
-        target = Fraction(min(max(round(t * steps), 1), steps - 1), steps)
-        start, end = _FIRST, _SECOND
-        while (middle := (start + end) / 2) != target:
-            self._middle(start, end)
-            start, end = (middle, end) if target > middle else (start, middle)
-        return start, end
+        *before, last = halve_towards(t)
+        for interval in before:
+            self._middle(*interval)
+        return last
 
     def _middle(self, start: Fraction, end: Fraction) -> Tensor:
         """The frame halfway between two others, which is kept."""

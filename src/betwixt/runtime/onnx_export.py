@@ -6,7 +6,7 @@ Height and width are free: the graph pads the frames itself, as `NetworkInterpol
 class's. Inputs and outputs are float32 in either precision. Layouts:
 
     plain        frame0, frame1 (1, 3, H, W), RGB in [0, 1]; t (1, 1, 1, 1)           ──► frame (1, 3, H, W)
-                 without t where a network makes one time alone: the middle frame, or the frame after the second
+                 without t where a network makes one time alone: the middle frame, or `next_frame`, after the second
     vs-mlrt-v2   input (1, 7, H, W): RGB of frame 0, RGB of frame 1, a plane of t     ──► output (1, 3, H, W)
     vs-mlrt-v1   input (1, 11, H, W): those, two planes of coordinates, two of scales ──► output (1, 3, H, W)
 
@@ -144,6 +144,8 @@ def graph_of(
     output = "frame"
     if not network.any_time:
         del shapes["t"]
+    if network.extrapolates:
+        output = "next_frame"
     if planes := LAYOUTS[layout]:
         graph, shapes, output = _PlaneGraph(graph), {"input": (1, planes, *_TRACED)}, "output"
     content = _trace(name, graph, shapes, output, precision)
