@@ -36,9 +36,9 @@ def load_model(
         name: One of `betwixt models`; "auto" is `hybrid`, the best that comes with Betwixt.
         device: "auto", the fastest that is available, or a device that `betwixt.backends.backend` lists, such as "cpu"
             or "cuda:1".
-        weights: A weights file for a network: safetensors, the authors' own .pth or .pkl, an ncnn model, or an ONNX file
-            that `betwixt weights export` wrote; by default the file that `betwixt weights` has installed, or the one
-            that comes with Betwixt.
+        weights: A weights file for a network: safetensors, the authors' own .pth or .pkl, an ncnn model, or an ONNX
+            file that `betwixt weights export` wrote; by default the file that `betwixt weights` has installed, or the
+            one that comes with Betwixt.
         precision: "fp32", "bf16" or "fp16", for networks, and "int8" for Betwixt's own in OpenVINO. "auto" is fp32 for
             the papers' networks, and for our own the fastest precision without a visible loss.
         masks: What finds the masks of two frames, for models that take them; by default `masks.regions.find_regions`.
