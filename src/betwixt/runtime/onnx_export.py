@@ -182,8 +182,11 @@ class _PlaneGraph(nn.Module):
         return frame
 
 
-class _SplitBySlices(TorchFunctionMode):
-    """Records `chunk` and `tensor_split` as slices: the exporter makes sequences, which OpenVINO does not read."""
+class _Portable(TorchFunctionMode):
+    """Replaces what the exporter records in a way that engines do not read.
+
+    Of `chunk` and `tensor_split` it makes sequences, and of a half-precision `layer_norm` one of two types.
+    """
 
     def __torch_function__(
         self, function: Any, types: Any, arguments: tuple[Any, ...] = (), keywords: dict[str, Any] | None = None
@@ -207,7 +210,11 @@ def _slice(x: Tensor, bounds: list[Any], dim: int) -> list[Tensor]:
     return [x[(*before, slice(start, end))] for start, end in pairwise(bounds)]
 
 
-_REPLACED = {torch.Tensor.chunk: _chunk, torch.Tensor.tensor_split: _tensor_split}
+def _layer_norm(x: Tensor, *arguments: Any, **keywords: Any) -> Tensor:
+    return F.layer_norm(x.float(), *arguments, **keywords).to(x.dtype)
+
+
+_REPLACED = {torch.Tensor.chunk: _chunk, torch.Tensor.tensor_split: _tensor_split, F.layer_norm: _layer_norm}
 
 
 def _trace(name: str, graph: nn.Module, shapes: dict[str, tuple[int, ...]], output: str, precision: str) -> bytes:
@@ -221,7 +228,7 @@ def _trace(name: str, graph: nn.Module, shapes: dict[str, tuple[int, ...]], outp
         warnings.catch_warnings(action="ignore"),
         torch.no_grad(),
         precision_context(torch.device("cpu"), precision),
-        _SplitBySlices(),
+        _Portable(),
     ):
         try:
             torch.onnx.export(
