@@ -10,9 +10,9 @@
 
 u is the motion from frame 0 to frame 1 of what a pixel shows at time t.
 
-1. Flow. Dense inverse search (DIS) in both directions on downscaled luma, without DIS's variational refinement. The
-   coarser scales, which find large motion, are searched thoroughly; the finest, which costs most, gets few descent
-   steps: more of them follow noise.
+1. Flow. Dense inverse search (DIS) in both directions on downscaled luma, without variational refinement, in stages
+   (`search`): coarse scales, which find large motion, are searched thoroughly; the finest, which costs most, gets few
+   patches and descent steps: more of them follow noise.
 2. Projection. The usual midpoint rule takes F10(x) as if pixel x of the new frame were pixel x of frame 1, which is
    wrong wherever the motion changes. Instead x_0 + t F01(x_0) = x is solved for x_0 by fixed-point iteration, and
    u_a(x) = F01(x_0); u_b is found in the same way from F10. Unlike splatting this leaves no holes.
@@ -88,6 +88,9 @@ falls from there."""
 _LEAST_TRUST = 0.65
 """The mean trust in the motion of a frame from which it is continued at a cut. Below, the new frame looks torn."""
 
+_COST_WINDOW = 3, 3
+"""The window over which the difference of the warped frames is averaged, in pixels of half the search size."""
+
 _CURVATURE_TRUST = 3.0, 0.2
 """The same two numbers for the flows that curvatures are computed from."""
 
@@ -137,8 +140,8 @@ class DIS(Interpolator):
 
     Args:
         ratio: The search size as a part of the frame size; None for `search_size`.
-        effort: The density of the search: "plain", "quick", which takes less time and costs about 0.01 dB, "fast",
-            which searches at a lower resolution, or "thorough", which takes more than twice as long.
+        effort: The density of the search (`SETTINGS`): "plain", "quick", "fast", which searches at a lower resolution,
+            or "thorough", which takes more than twice as long.
     """
 
     name = "dis"
@@ -192,9 +195,10 @@ class DISPair(MotionPair):
         self._flow_01, self._flow_10 = search_flows(*luma, effort)
         if reduction > 1:
             self._flow_01, self._flow_10 = (resize_flow(flow, h, w) for flow in (self._flow_01, self._flow_10))
-        self._luma_0, self._luma_1 = (downscale_luma(x, h, w) for x in luma)
+        self._small_0, self._small_1 = (downscale_luma(x, *_half(h, w)) for x in luma)
         self._error_0 = self._forward_backward_error(self._flow_01, self._flow_10)
         self._error_1 = self._forward_backward_error(self._flow_10, self._flow_01)
+        self._seen_0, self._seen_1 = (_trust(error, *_OCCLUSION) for error in (self._error_0, self._error_1))
 
     def flows(self) -> Flows:
         """The flows in both directions."""
@@ -215,10 +219,12 @@ class DISPair(MotionPair):
             flow, error = before._flow_out(1)
             at_0 = _curvature(flow, error, self._flow_01, self._error_0, s)
             self._forget_changes(at_0, before._frames[1], self._frames[0])
+            at_0 = resize_flow(at_0, *_half(*self._size))
         if isinstance(after, DISPair) and after._size == self._size and r > 0:
             flow, error = after._flow_out(0)
             at_1 = _curvature(flow, error, self._flow_10, self._error_1, r)
             self._forget_changes(at_1, after._frames[0], self._frames[1])
+            at_1 = resize_flow(at_1, *_half(*self._size))
         if at_0 is None and at_1 is None:
             return self
         pair = copy.copy(self)
@@ -264,9 +270,8 @@ class DISPair(MotionPair):
             flow_t0 -= departure
             flow_t1 -= departure
         # A large error at a point of frame 0 means that frame 1 does not show it, and vice versa.
-        error_0, error_1 = _sample(self._error_0, flow_t0), _sample(self._error_1, flow_t1)
-        visible_0 = np.float32(1 - t) * self._visibility(error_1, flow_t0)
-        visible_1 = np.float32(t) * self._visibility(error_0, flow_t1)
+        visible_0 = _sample(self._seen_1, flow_t1) * _contains(flow_t0) * np.float32(1 - t)
+        visible_1 = _sample(self._seen_0, flow_t0) * _contains(flow_t1) * np.float32(t)
         share = visible_0 + np.float32(1e-3 * (1 - t))
         share /= visible_0 + visible_1 + np.float32(1e-3)
         weight: _Map = cv2.blur(share, (3, 3), borderType=cv2.BORDER_REPLICATE)
@@ -308,7 +313,7 @@ class DISPair(MotionPair):
         # The weights are exp(-cost), normalized: a sigmoid of the difference of the costs.
         share = self._disagreement(u_b, t)
         share -= self._disagreement(u_a, t)
-        share = 1 / (1 + np.exp(np.clip(-share, -30, 30)))
+        share = _resize(1 / (1 + np.exp(np.clip(-share, -30, 30))), *self._size)
         u = u_b + (u_a - u_b) * share
         u = np.stack([cv2.medianBlur(component, 5) for component in u])
         u[:, self._static & (_length(u * self._scale) < 0.5)] = 0
@@ -317,19 +322,23 @@ class DISPair(MotionPair):
     def _departure(self, curvatures: _Curvatures, u: _Map, flow_t0: _Map, flow_t1: _Map, t: float) -> _Map:
         """d(t) (2, h, w): how far the path of each pixel departs at time `t` from the straight line."""
         s, r = curvatures.spans
-        departure = np.zeros_like(u)
+        small = np.zeros((2, *_half(*self._size)), np.float32)
         for curvature, flow, share in ((curvatures.at_0, flow_t0, 1 + r - t), (curvatures.at_1, flow_t1, s + t)):
             if curvature is not None:
-                departure += _sample(curvature, flow) * np.float32(-t * (1 - t) * share / (1 + r + s))
+                flow = resize_flow(flow, *small.shape[1:])
+                small += _sample(curvature, flow) * np.float32(-t * (1 - t) * share / (1 + r + s))
+        departure = resize_flow(small, *self._size, cv2.INTER_LINEAR)
         departure[:, (u[0] == 0) & (u[1] == 0)] = 0  # static parts stay static
         return departure
 
     def _disagreement(self, u: _Map, t: float) -> _Map:
-        """The mean absolute difference, around each pixel, of the two frames warped to time `t` by `u`."""
-        warped_0 = _sample(self._luma_0, u * np.float32(-t))
-        warped_1 = _sample(self._luma_1, u * np.float32(1 - t))
-        difference = cv2.absdiff(warped_0, warped_1).astype(np.float32)
-        cost: _Map = cv2.blur(difference, (5, 5), borderType=cv2.BORDER_REPLICATE)
+        """The mean absolute difference of the two frames warped to time `t` by `u`, around each pixel, at half size."""
+        h, w = self._size
+        u = resize_flow(u, *_half(h, w))
+        difference = cv2.absdiff(
+            _sample(self._small_0, u * np.float32(-t)), _sample(self._small_1, u * np.float32(1 - t))
+        )
+        cost: _Map = cv2.blur(difference.astype(np.float32), _COST_WINDOW, borderType=cv2.BORDER_REPLICATE)
         return cost
 
     def _forward_backward_error(self, forward: _Map, backward: _Map) -> _Map:
@@ -339,16 +348,6 @@ class DISPair(MotionPair):
     def _trust_1(self) -> _Map:
         """Whether frame 0 shows the points of frame 1, (h, w) in [0, 1]."""
         return _trust(self._error_1, *_EXTRAPOLATION_TRUST)
-
-    def _visibility(self, error: _Map, flow: _Map) -> _Map:
-        """How likely a frame shows the points that `flow` leads to, from their errors in the other frame."""
-        threshold, rate = _OCCLUSION
-        h, w = self._size
-        x = flow[0] + np.arange(w, dtype=np.float32)
-        y = flow[1] + np.arange(h, dtype=np.float32)[:, None]
-        inside = np.minimum(np.minimum(x, (w - 1) - x), np.minimum(y, (h - 1) - y))
-        visibility: _Map = np.exp(np.maximum(error - threshold, 0) * -rate + np.minimum(inside, 0))
-        return visibility
 
 
 def _trust(error: _Map, threshold: float, rate: float) -> _Map:
@@ -361,7 +360,8 @@ def _curvature(outward: _Map, outward_error: _Map, inward: _Map, inward_error: _
     trust = _trust(np.maximum(inward_error, outward_error), *_CURVATURE_TRUST)
     curvature = (outward / np.float32(span) + inward) * (trust / np.float32(1 + span))
     window = (_CURVATURE_WINDOW, _CURVATURE_WINDOW)
-    return np.stack([cv2.blur(component, window, borderType=cv2.BORDER_REPLICATE) for component in curvature])
+    averaged = [cv2.blur(component, window, borderType=cv2.BORDER_REPLICATE) for component in curvature]
+    return np.stack(averaged)
 
 
 def _project(flow: _Map, t: float) -> _Map:
@@ -376,6 +376,22 @@ def _sample(values: NDArray[Any], flow: _Map) -> NDArray[Any]:
         return np.stack([_sample(component, flow) for component in values])
     flags = cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP
     return np.asarray(cv2.remap(values, flow[0], flow[1], flags, borderMode=cv2.BORDER_REPLICATE))
+
+
+def _contains(flow: _Map) -> _Map:
+    """1 where `flow` leads to a place in the image, 0 where it leads out of it, (h, w)."""
+    inside = np.ones(flow.shape[1:], np.float32)
+    flags = cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP
+    return np.asarray(cv2.remap(inside, flow[0], flow[1], flags, borderMode=cv2.BORDER_CONSTANT, borderValue=0))
+
+
+def _half(h: int, w: int) -> tuple[int, int]:
+    return -(-h // 2), -(-w // 2)
+
+
+def _resize(values: _Map, h: int, w: int) -> _Map:
+    """A map (h', w') on a finer map (h, w); its values are not scaled."""
+    return np.asarray(cv2.resize(values, (w, h), interpolation=cv2.INTER_LINEAR))
 
 
 def _interleave(vectors: _Map) -> _Map:

@@ -25,31 +25,30 @@ class SearchSettings:
     """How flows are searched.
 
     Attributes:
-        coarser: Patch stride and descent steps at the coarser scales.
-        finest: Patch stride and descent steps at the finest scale.
+        stages: Patch stride and descent steps of each stage; the last runs at the search size, each one before it at
+            half of the next one's, and the first also at all coarser scales.
         share: The search size as a part of the frame's.
         short_side: The short side of the search size: at least, if the frame is as large, and at most.
         reduction: How much coarser the maps are that are made from the flows.
     """
 
-    coarser: tuple[int, int]
-    finest: tuple[int, int]
+    stages: tuple[tuple[int, int], ...]
     share: float = 0.35
     short_side: tuple[int, int] = (256, 540)
     reduction: int = 1
 
 
 SETTINGS: dict[Effort, SearchSettings] = {
-    "fast": SearchSettings((3, 12), (5, 6), 2 / 9, (160, 480), reduction=2),
-    "quick": SearchSettings((3, 12), (5, 4)),
-    "plain": SearchSettings((2, 8), (5, 6)),
-    "thorough": SearchSettings((1, 12), (3, 6)),
+    "fast": SearchSettings(((2, 12), (4, 12), (6, 5)), 2 / 9, (160, 480), reduction=2),
+    "quick": SearchSettings(((3, 12), (5, 4))),
+    "plain": SearchSettings(((2, 12), (4, 12), (5, 5))),
+    "thorough": SearchSettings(((1, 12), (3, 6))),
 }
-"""The searches by effort. Coded frames are predicted with "quick": a change to it changes what they decode to
-(`codec.restore_data.FORMAT`)."""
+"""The searches by effort. Dense patches pay at coarse scales, which find large motion; at the finest they follow noise.
+Coded frames are predicted with "quick": a change to it changes what they decode to (`codec.restore_data.FORMAT`)."""
 
 _SMALLEST = 32
-"""Images smaller than this are padded: the search needs room for its patches at half the size."""
+"""Images smaller than this, at the second stage, are padded: the search needs room for its patches at half the size."""
 
 
 def search_size(height: int, width: int, ratio: float | None = None, effort: Effort = "plain") -> tuple[int, int]:
@@ -64,18 +63,24 @@ def search_size(height: int, width: int, ratio: float | None = None, effort: Eff
 
 def search_flows(first: Luma, second: Luma, effort: Effort) -> tuple[_Map, _Map]:
     """The flows from the first image to the second, and back."""
-    settings = SETTINGS[effort]
+    stages = SETTINGS[effort].stages
     h, w = first.shape
-    pad = (0, max(0, _SMALLEST - h), 0, max(0, _SMALLEST - w))
-    full = [np.asarray(cv2.copyMakeBorder(x, *pad, cv2.BORDER_REPLICATE), np.uint8) for x in (first, second)]
-    full_h, full_w = full[0].shape
-    half = [downscale_luma(x, full_h // 2, full_w // 2) for x in full]
+    # Every stage needs room for its patches.
+    least = _SMALLEST * 2 ** (len(stages) - 2)
+    pad = (0, max(0, least - h), 0, max(0, least - w))
+    pyramid = [[np.asarray(cv2.copyMakeBorder(x, *pad, cv2.BORDER_REPLICATE), np.uint8) for x in (first, second)]]
+    for _ in stages[1:]:
+        height, width = pyramid[0][0].shape
+        pyramid.insert(0, [downscale_luma(x, height // 2, width // 2) for x in pyramid[0]])
     flows = []
     for order in (1, -1):
-        coarse = np.stack(cv2.split(_create_search(*settings.coarser).calc(*half[::order], None)))
-        start = cv2.merge(list(resize_flow(coarse, full_h, full_w, cv2.INTER_LINEAR)))
-        flow = _create_search(*settings.finest, coarsest=0).calc(*full[::order], start)
-        flows.append(np.stack(cv2.split(flow[:h, :w])))
+        flow = None
+        for (stride, steps), images in zip(stages, pyramid, strict=True):
+            start = None if flow is None else cv2.merge(list(resize_flow(flow, *images[0].shape, cv2.INTER_LINEAR)))
+            search = _create_search(stride, steps, coarsest=None if start is None else 0)
+            flow = np.stack(cv2.split(search.calc(*images[::order], start)))
+        assert flow is not None
+        flows.append(flow[:, :h, :w])
     return flows[0], flows[1]
 
 
