@@ -8,11 +8,13 @@ loaded only where it computes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -140,11 +142,13 @@ class NetworkRunner:
         ranges = network.activation_ranges if backend.precision == "int8" else None
         self.arithmetic = f"{backend} {_digest_ranges(ranges)}".rstrip()
         parts = {name: part for name, part in parts.items() if backend.engine in part.engines}
+        self._parts: Mapping[str, NetworkPart] = {}
         self._graphs: dict[str, Graph] = {}
         self._modules: dict[str, nn.Module] = {}
         if backend.engine == "torch":
             self._modules = {name: part.module(self.network).eval() for name, part in parts.items()}
             return
+        self._parts = parts
         self._graphs = {name: self._load_graph(name, part, ranges) for name, part in parts.items()}
         if ranges is not None and network.path is not None:
             _check_quantized(self._graphs, ranges, network.path)
@@ -195,6 +199,22 @@ class NetworkRunner:
         for graph in self._graphs.values():
             graph.streams = max(1, threads)
 
+    def start_compiling(self, sizes: Mapping[str, tuple[int, int]]) -> None:
+        """Compile parts for sizes that will be asked for, side by side and beside the caller's other work.
+
+        Args:
+            sizes: The height and width of each part.
+        """
+        for name, (height, width) in sizes.items():
+            part, graph = self._parts.get(name), self._graphs.get(name)
+            if part is not None and part.inputs is not None and isinstance(graph, OpenVINOGraph):
+                shapes = [
+                    (channels, height // factor, width // factor) if factor else (channels, 1, 1)
+                    for channels, factor in part.inputs(self.trained.config).values()
+                ]
+                # Errors are raised where the part is run.
+                Thread(target=_ignore_errors, args=(graph.compile, shapes)).start()
+
     def run(self, part: str, images: Sequence[Map], maps: Sequence[Map]) -> list[Map]:
         """Run a part.
 
@@ -212,6 +232,11 @@ class NetworkRunner:
 
             return run_module(self._modules[part], self._device, self.backend.precision, images, maps)
         return self._graphs[part](images, maps)
+
+
+def _ignore_errors(function: Callable[..., None], *arguments: Any) -> None:
+    with contextlib.suppress(Exception):
+        function(*arguments)
 
 
 def _check_quantized(graphs: Mapping[str, Graph], ranges: Mapping[str, float], weights: Path) -> None:

@@ -149,6 +149,11 @@ class OpenVINOGraph:
         results = self._infer([np.ascontiguousarray(x, np.float32)[None] for x in arguments])
         return [x[0].transpose(2, 0, 1) if i in outputs else x[0] for i, x in enumerate(results)]
 
+    def compile(self, shapes: Sequence[tuple[int, int, int]]) -> None:
+        """Compile the graph for arguments of these shapes (c, h, w), before they come."""
+        inputs, _ = self._channels_last
+        self._compiled_for(tuple((1, h, w, c) if i in inputs else (1, c, h, w) for i, (c, h, w) in enumerate(shapes)))
+
     def _infer(self, arguments: list[_Map]) -> list[_Map]:
         compiled = self._compiled_for(tuple(x.shape for x in arguments))
         requests: dict[int, tuple[Any, Any]] = self._local.__dict__.setdefault("requests", {})

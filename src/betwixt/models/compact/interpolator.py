@@ -76,6 +76,7 @@ class CompactInterpolator(Interpolator):
         self.runner = NetworkRunner(network, self.parts, backend)
         self.backend, self.arithmetic = backend, self.runner.arithmetic
         self._buffers = threading.local()
+        self._sizes: set[tuple[int, int]] = set()  # for which compiling has been started
 
     def networks(self) -> dict[Path, Any]:
         """The networks in PyTorch, by the files of their weights; its own comes first."""
@@ -89,6 +90,12 @@ class CompactInterpolator(Interpolator):
     def prepare_views(self, first: FrameView, second: FrameView) -> MotionPair:
         """Search the motion between two frames; uses their luma and images of the network size."""
         return CompactPair(self, first, second)
+
+    def start_compiling(self, height: int, width: int) -> None:
+        """Have the networks compiled for images of a size, if they are not yet, while the motion is searched."""
+        if (height, width) not in self._sizes:
+            self._sizes.add((height, width))
+            self.runner.start_compiling(dict.fromkeys(self.parts, (height, width)))
 
     def set_concurrency(self, threads: int) -> None:
         self.runner.set_concurrency(threads)
@@ -115,6 +122,7 @@ class CompactPair(MotionPair):
         self._owner, self._frames = owner, (first, second)
         height, width = first.luma.shape
         self._size = h, w = network_size(height, width)
+        owner.start_compiling(h + -h % self._multiple, w + -w % self._multiple)
         config = owner.config
         lines = max(round(config.search_scale * h), search_size(height, width)[0])
         self._search = DIS(lines / height, config.search_effort).prepare_views(first, second)

@@ -89,6 +89,12 @@ class RIFEMotion:
         whole = NetworkPart(partial(_rife_part, symmetric_blocks=symmetric_blocks), engines=("torch",))
         self.runner = NetworkRunner(network, {"motion": whole, **RIFE_PARTS}, backend, channels_last=False)
 
+    def start_compiling(self, height: int, width: int) -> None:
+        """Have the blocks compiled for images of a size, whose sides are multiples of 32."""
+        self.runner.start_compiling(
+            {f"block{number}": (height // scale, width // scale) for number, scale in enumerate(_RIFE_SCALES)}
+        )
+
     def __call__(self, first: _Map, second: _Map, t: float) -> _Map:
         """F_{t->0}, F_{t->1} in pixels and the logit of the weight of frame 0: (5, h, w) float32.
 
@@ -184,6 +190,11 @@ class HybridInterpolator(CompactInterpolator):
 
     def prepare_views(self, first: FrameView, second: FrameView) -> HybridPair:
         return HybridPair(self, first, second)
+
+    def start_compiling(self, height: int, width: int) -> None:
+        if (height, width) not in self._sizes:
+            self.rife.start_compiling(height, width)
+        super().start_compiling(height, width)
 
     def set_concurrency(self, threads: int) -> None:
         super().set_concurrency(threads)
