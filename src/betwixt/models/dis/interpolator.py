@@ -94,8 +94,8 @@ _COST_WINDOW = 3, 3
 _CURVATURE_TRUST = 3.0, 0.2
 """The same two numbers for the flows that curvatures are computed from."""
 
-_CURVATURE_WINDOW = 5
-"""The side of the window over which curvatures are averaged, in pixels of the search size."""
+_CURVATURE_WINDOW = 3
+"""The side of the window over which curvatures are averaged, in pixels of half the search size."""
 
 _SHARED_TOLERANCE, _SHARED_REACH = 20, 8
 """The change of luma from which the frame that two pairs share differs between them, and how far, in pixels of the
@@ -125,8 +125,8 @@ class Flows:
 class _Curvatures:
     """The curvatures of paths, from the flows of the neighbouring pairs, in pixels of the search size."""
 
-    at_0: _Map | None  # c_0 times its trust for each pixel of frame 0, (2, h, w); None if the pair before is unknown
-    at_1: _Map | None  # c_1 times its trust for each pixel of frame 1, (2, h, w); None if the pair after is unknown
+    at_0: _Map | None  # c_0 times its trust for each pixel of frame 0, at half size; None if the pair before is unknown
+    at_1: _Map | None  # c_1 times its trust for each pixel of frame 1, at half size; None if the pair after is unknown
     spans: tuple[float, float]  # the durations of the pair before and the pair after, as multiples of this one's
 
 
@@ -196,8 +196,10 @@ class DISPair(MotionPair):
         if reduction > 1:
             self._flow_01, self._flow_10 = (resize_flow(flow, h, w) for flow in (self._flow_01, self._flow_10))
         self._small_0, self._small_1 = (downscale_luma(x, *_half(h, w)) for x in luma)
-        self._error_0 = self._forward_backward_error(self._flow_01, self._flow_10)
-        self._error_1 = self._forward_backward_error(self._flow_10, self._flow_01)
+        # What is smooth is computed at half the size, in a quarter of the time.
+        self._coarse_01, self._coarse_10 = (resize_flow(x, *_half(h, w)) for x in (self._flow_01, self._flow_10))
+        self._error_0 = self._forward_backward_error(self._coarse_01, self._coarse_10)
+        self._error_1 = self._forward_backward_error(self._coarse_10, self._coarse_01)
         self._seen_0, self._seen_1 = (_trust(error, *_OCCLUSION) for error in (self._error_0, self._error_1))
 
     def flows(self) -> Flows:
@@ -205,7 +207,8 @@ class DISPair(MotionPair):
         if self._equal:
             flow, error = np.zeros((*self._size, 2), np.float32), np.zeros(self._size, np.float32)
             return Flows(flow, flow, error, error)
-        return Flows(_interleave(self._flow_01), _interleave(self._flow_10), self._error_0, self._error_1)
+        errors = (_resize(error, *self._size) for error in (self._error_0, self._error_1))
+        return Flows(_interleave(self._flow_01), _interleave(self._flow_10), *errors)
 
     def with_neighbours(
         self, before: Pair | None, after: Pair | None, spans: tuple[float, float] = (1.0, 1.0)
@@ -217,14 +220,12 @@ class DISPair(MotionPair):
         at_0 = at_1 = None
         if isinstance(before, DISPair) and before._size == self._size and s > 0:
             flow, error = before._flow_out(1)
-            at_0 = _curvature(flow, error, self._flow_01, self._error_0, s)
+            at_0 = _curvature(flow, error, self._coarse_01, self._error_0, s)
             self._forget_changes(at_0, before._frames[1], self._frames[0])
-            at_0 = resize_flow(at_0, *_half(*self._size))
         if isinstance(after, DISPair) and after._size == self._size and r > 0:
             flow, error = after._flow_out(0)
-            at_1 = _curvature(flow, error, self._flow_10, self._error_1, r)
+            at_1 = _curvature(flow, error, self._coarse_10, self._error_1, r)
             self._forget_changes(at_1, after._frames[0], self._frames[1])
-            at_1 = resize_flow(at_1, *_half(*self._size))
         if at_0 is None and at_1 is None:
             return self
         pair = copy.copy(self)
@@ -232,10 +233,11 @@ class DISPair(MotionPair):
         return pair
 
     def _flow_out(self, frame: int) -> tuple[_Map, _Map]:
-        """The flow of a frame, 0 or 1, to the other, and its forward-backward error."""
+        """The flow of a frame, 0 or 1, to the other, and its forward-backward error, at half size."""
         if self._equal:
-            return np.zeros((2, *self._size), np.float32), np.zeros(self._size, np.float32)
-        return (self._flow_10, self._error_1) if frame else (self._flow_01, self._error_0)
+            h, w = _half(*self._size)
+            return np.zeros((2, h, w), np.float32), np.zeros((h, w), np.float32)
+        return (self._coarse_10, self._error_1) if frame else (self._coarse_01, self._error_0)
 
     def _forget_changes(self, curvature: _Map, neighbours: FrameView, own: FrameView) -> None:
         """Set a curvature to zero where the frame that two pairs share differs between them, in place.
@@ -250,7 +252,8 @@ class DISPair(MotionPair):
         # A contour is only the edge of a hole that was filled in a little further.
         changed = cv2.morphologyEx(changed, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
         side = 2 * _SHARED_REACH + 1
-        curvature[:, cv2.dilate(changed, np.ones((side, side), np.uint8)) > 0] = 0
+        changed = cv2.dilate(changed, np.ones((side, side), np.uint8))
+        curvature[:, cv2.resize(changed, curvature.shape[:0:-1], interpolation=cv2.INTER_AREA) > 0] = 0
 
     @property
     def is_curved(self) -> bool:
@@ -264,17 +267,24 @@ class DISPair(MotionPair):
             zero = np.zeros((*self._size, 2), np.float32)
             return FrameMotion(zero, zero, np.full(self._size, 1 - t, np.float32))
         u = self._motion_at(t)
+        coarse = resize_flow(u, *_half(*self._size))
+        coarse_t0, coarse_t1 = coarse * np.float32(-t), coarse * np.float32(1 - t)
         flow_t0, flow_t1 = u * np.float32(-t), u * np.float32(1 - t)
         if self._curvatures is not None:
-            departure = self._departure(self._curvatures, u, flow_t0, flow_t1, t)
+            departure = _departure(self._curvatures, coarse_t0, coarse_t1, t)
+            coarse_t0 -= departure
+            coarse_t1 -= departure
+            departure = resize_flow(departure, *self._size, cv2.INTER_LINEAR)
+            if self._static.any():
+                departure[:, (u[0] == 0) & (u[1] == 0)] = 0  # static parts stay static
             flow_t0 -= departure
             flow_t1 -= departure
         # A large error at a point of frame 0 means that frame 1 does not show it, and vice versa.
-        visible_0 = _sample(self._seen_1, flow_t1) * _contains(flow_t0) * np.float32(1 - t)
-        visible_1 = _sample(self._seen_0, flow_t0) * _contains(flow_t1) * np.float32(t)
+        visible_0 = _sample(self._seen_1, coarse_t1) * _contains(coarse_t0) * np.float32(1 - t)
+        visible_1 = _sample(self._seen_0, coarse_t0) * _contains(coarse_t1) * np.float32(t)
         share = visible_0 + np.float32(1e-3 * (1 - t))
         share /= visible_0 + visible_1 + np.float32(1e-3)
-        weight: _Map = cv2.blur(share, (3, 3), borderType=cv2.BORDER_REPLICATE)
+        weight = _resize(share, *self._size)
         return FrameMotion(_interleave(flow_t0 * self._scale), _interleave(flow_t1 * self._scale), weight)
 
     def motion_after(self, s: float) -> FrameMotion:
@@ -309,27 +319,16 @@ class DISPair(MotionPair):
 
     def _motion_at(self, t: float) -> _Map:
         """u (2, h, w) at time `t`, in pixels of the search size."""
-        u_a, u_b = _project(self._flow_01, t), -_project(self._flow_10, 1 - t)
+        u_a, u_b = _project(self._flow_01, self._coarse_01, t), -_project(self._flow_10, self._coarse_10, 1 - t)
         # The weights are exp(-cost), normalized: a sigmoid of the difference of the costs.
         share = self._disagreement(u_b, t)
         share -= self._disagreement(u_a, t)
         share = _resize(1 / (1 + np.exp(np.clip(-share, -30, 30))), *self._size)
         u = u_b + (u_a - u_b) * share
         u = np.stack([cv2.medianBlur(component, 5) for component in u])
-        u[:, self._static & (_length(u * self._scale) < 0.5)] = 0
+        if self._static.any():
+            u[:, self._static & (_length(u * self._scale) < 0.5)] = 0
         return u
-
-    def _departure(self, curvatures: _Curvatures, u: _Map, flow_t0: _Map, flow_t1: _Map, t: float) -> _Map:
-        """d(t) (2, h, w): how far the path of each pixel departs at time `t` from the straight line."""
-        s, r = curvatures.spans
-        small = np.zeros((2, *_half(*self._size)), np.float32)
-        for curvature, flow, share in ((curvatures.at_0, flow_t0, 1 + r - t), (curvatures.at_1, flow_t1, s + t)):
-            if curvature is not None:
-                flow = resize_flow(flow, *small.shape[1:])
-                small += _sample(curvature, flow) * np.float32(-t * (1 - t) * share / (1 + r + s))
-        departure = resize_flow(small, *self._size, cv2.INTER_LINEAR)
-        departure[:, (u[0] == 0) & (u[1] == 0)] = 0  # static parts stay static
-        return departure
 
     def _disagreement(self, u: _Map, t: float) -> _Map:
         """The mean absolute difference of the two frames warped to time `t` by `u`, around each pixel, at half size."""
@@ -343,11 +342,13 @@ class DISPair(MotionPair):
 
     def _forward_backward_error(self, forward: _Map, backward: _Map) -> _Map:
         """How far from its start, in pixels of the frame, a point ends that follows one flow and then the other."""
-        return _length((_sample(backward, forward) + forward) * self._scale)
+        h, w = forward.shape[1:]
+        pixel = np.array([self._size[1] / w, self._size[0] / h], np.float32)[:, None, None] * self._scale
+        return _length((_sample(backward, forward) + forward) * pixel)
 
     def _trust_1(self) -> _Map:
         """Whether frame 0 shows the points of frame 1, (h, w) in [0, 1]."""
-        return _trust(self._error_1, *_EXTRAPOLATION_TRUST)
+        return _resize(_trust(self._error_1, *_EXTRAPOLATION_TRUST), *self._size)
 
 
 def _trust(error: _Map, threshold: float, rate: float) -> _Map:
@@ -364,10 +365,20 @@ def _curvature(outward: _Map, outward_error: _Map, inward: _Map, inward_error: _
     return np.stack(averaged)
 
 
-def _project(flow: _Map, t: float) -> _Map:
-    """At each x, the flow of the point that `t` times its flow moves to x."""
-    once = _sample(flow, flow * np.float32(-t))
-    return _sample(flow, once * np.float32(-t))
+def _departure(curvatures: _Curvatures, flow_t0: _Map, flow_t1: _Map, t: float) -> _Map:
+    """d(t) (2, h, w): how far the path of each pixel departs at time `t` from the straight line."""
+    s, r = curvatures.spans
+    departure = np.zeros_like(flow_t0)
+    for curvature, flow, share in ((curvatures.at_0, flow_t0, 1 + r - t), (curvatures.at_1, flow_t1, s + t)):
+        if curvature is not None:
+            departure += _sample(curvature, flow) * np.float32(-t * (1 - t) * share / (1 + r + s))
+    return departure
+
+
+def _project(flow: _Map, coarse: _Map, t: float) -> _Map:
+    """At each x, the flow of the point that `t` times its flow moves to x; `coarse` is the flow at half size."""
+    once = _sample(coarse, coarse * np.float32(-t))
+    return _sample(flow, resize_flow(once, *flow.shape[1:], cv2.INTER_LINEAR) * np.float32(-t))
 
 
 def _sample(values: NDArray[Any], flow: _Map) -> NDArray[Any]:
