@@ -125,6 +125,26 @@ def test_detail_is_blurred_by_softness_alone() -> None:
     assert soft[:, 80:].std() < 0.8 * blend[:, 80:].std()
 
 
+def test_bilinear_frames_are_sharpened_where_something_moves() -> None:
+    noise = np.random.default_rng(0).integers(16, 236, (64, 128), dtype=np.uint8)
+    first = cv2.GaussianBlur(noise, (0, 0), 1)
+    second = np.roll(first, 1, axis=1)
+    zero = steady(0, 0, shape=(64, 128))
+    half = steady(1, 0, shape=(64, 128))
+    flows = [
+        np.where(np.arange(128)[:, None] < 64, a, b)
+        for a, b in ((zero.flow_t0, half.flow_t0), (zero.flow_t1, half.flow_t1))
+    ]
+    second[:, :64] = first[:, :64]
+    motion = FrameMotion(flows[0], flows[1], half.weight, sampling="bilinear")
+    (blurred,) = synthesize_planes([first], [second], motion, (64, 128))
+    (sharp,) = synthesize_planes([first], [second], replace(motion, sharpening=0.6), (64, 128))
+    np.testing.assert_array_equal(sharp[:, :64], first[:, :64])
+    assert sharp[:, 70:].std() > 1.05 * blurred[:, 70:].std()
+    assert sharp.min() >= first.min()
+    assert sharp.max() <= first.max()
+
+
 def test_bands_leave_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0)
     first, second = (noise.integers(0, 256, (200, 90, 3), dtype=np.uint8) for _ in range(2))

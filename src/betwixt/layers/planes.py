@@ -11,10 +11,12 @@ interleaved samples (NV12's UV, packed RGB) move together, alpha is a plane like
 
 Shapes: planes (h, w) or (h, w, c), uint8, uint16 or float32, with h = ceil(H / sy) and w = ceil(W / sx) for a frame of
 (H, W). The maps of the motion may be coarser than the frame. They are resized to the planes in bands of rows, so that
-no full map of an 8K frame is ever in memory.
+no full map of an 8K frame is in memory (unless the rows of the frame and of a map have no common divisor).
 
-Interpolation is bicubic: bilinear loses fine detail at half a pixel. Detail on which the two frames do not agree is
-kept, unless the motion has `softness`: blurring it would raise the PSNR, but things that move would look smeared.
+Interpolation is bicubic: bilinear loses fine detail at half a pixel. A motion may ask for bilinear interpolation all
+the same, and for `sharpening`, which puts some of that detail back in planes of full size. Detail on which the two
+frames do not agree is kept, unless the motion has `softness`: blurring it would raise the PSNR, but things that move
+would look smeared.
 
 Values: bicubic interpolation overshoots, so samples are clipped to the range that the same plane has in the two frames:
 a source of limited range yields no illegal code value. Where both frames agree and the flow is zero, the result is the
@@ -28,6 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -105,8 +108,12 @@ class _Blend:
         self.residual = None if residual is None else residual.astype(np.float32, copy=False)
         self.sources = _for_opencv(first), _for_opencv(second)
         self.out: Plane = np.empty(first.shape, first.dtype)
-        self.low = np.float32(min(first.min(), second.min()))
-        self.high = np.float32(max(first.max(), second.max()))
+
+    @cached_property
+    def limits(self) -> tuple[np.float32, np.float32]:
+        """The lowest and the highest sample of the two sources."""
+        first, second = self.sources
+        return np.float32(min(first.min(), second.min())), np.float32(max(first.max(), second.max()))
 
     def copies(self, top: int, bottom: int) -> bool:
         """Copy rows that are equal in the two sources; false if they are not equal."""
@@ -119,7 +126,7 @@ class _Blend:
     def write(self, top: int, values: _Map, clip: bool = True) -> None:
         """Store rows from `top` on, rounded to the nearest code value; modifies `values`."""
         if clip:
-            np.clip(values, self.low, self.high, out=values)
+            np.clip(values, *self.limits, out=values)
         if self.out.dtype.kind != "f":
             values += np.float32(0.5)  # the conversion to integers truncates
         self.out[top : top + len(values)] = values
@@ -240,7 +247,7 @@ def _sharpen(blend: _Blend, amount: float, flows: list[list[_Map]]) -> None:
     soft = _scratch.array("soft", sharp.shape, sharp.dtype)
     cv2.GaussianBlur(sharp, (3, 3), 0, dst=soft, borderType=cv2.BORDER_REPLICATE)
     result = cv2.addWeighted(sharp, 1 + amount, soft, -amount, 0).reshape(sharp.shape)
-    np.clip(result, blend.low.astype(result.dtype), blend.high.astype(result.dtype), out=result)
+    np.clip(result, *(limit.astype(result.dtype) for limit in blend.limits), out=result)
     moves = np.logical_or.reduce([part != 0 for flow in flows for part in flow])
     if not moves.all():
         still = cv2.resize((~moves).view(np.uint8), sharp.shape[1::-1], interpolation=cv2.INTER_NEAREST)

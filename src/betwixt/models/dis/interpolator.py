@@ -378,7 +378,8 @@ def _departure(curvatures: _Curvatures, flow_t0: _Map, flow_t1: _Map, t: float) 
 def _project(flow: _Map, coarse: _Map, t: float) -> _Map:
     """At each x, the flow of the point that `t` times its flow moves to x; `coarse` is the flow at half size."""
     once = _sample(coarse, coarse * np.float32(-t))
-    return _sample(flow, resize_flow(once, *flow.shape[1:], cv2.INTER_LINEAR) * np.float32(-t))
+    h, w = flow.shape[1:]
+    return _sample(flow, resize_flow(once, h, w, cv2.INTER_LINEAR) * np.float32(-t))
 
 
 def _sample(values: NDArray[Any], flow: _Map) -> NDArray[Any]:
