@@ -208,7 +208,7 @@ class Interpolator(ABC):
             second: The frame at time 1, of the same type and shape.
             times: Times in [0, 1]. 0 and 1 give copies of the frames themselves.
             before: The frame at time -1, if it is known and belongs to the same shot. From it and `after`, `dis`,
-                `compact` and `hybrid` estimate curved paths; other models ignore both.
+                `fast`, `compact` and `hybrid` estimate curved paths; other models ignore both.
             after: The frame at time 2, if it is known and belongs to the same shot.
 
         Returns:
