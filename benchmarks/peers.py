@@ -36,8 +36,8 @@ import numpy as np
 
 from betwixt.errors import BetwixtError, InputError
 from betwixt.evaluation.metrics import psnr
-from betwixt.evaluation.report import update_table
-from betwixt.machine import available_cores, describe_machine, is_installed
+from betwixt.evaluation.report import read_table, update_table
+from betwixt.machine import describe_machine
 
 METHODS = {
     "svpflow": "SVPflow, its defaults",
@@ -173,6 +173,7 @@ def main() -> None:
     parser.add_argument("--vapoursynth", type=Path, default=peers if peers.exists() else Path(sys.executable))
     parser.add_argument("--betwixt", type=Path, default=Path(sys.executable))
     parser.add_argument("--no-psnr", action="store_true")
+    parser.add_argument("--no-times", action="store_true")
     parser.add_argument("--note", default="", help="what else the machine did")
     parser.add_argument("--record", type=Path)
     arguments = parser.parse_args()
@@ -194,41 +195,37 @@ def main() -> None:
         folder = Path(path)
         scaled = [cv2.resize(x, (width, height), interpolation=cv2.INTER_CUBIC) for x in sequences[arguments.clip]]
         np.save(folder / "clip.npy", np.stack([to_yuv(image) for image in scaled]))
-        times = measure_times(workers, folder / "clip.npy", arguments.rounds, arguments.seconds)
+        rounds = 0 if arguments.no_times else arguments.rounds
+        times = measure_times(workers, folder / "clip.npy", rounds, arguments.seconds) if rounds else {}
         entries = []
         for name, worker in workers.items():
-            quality, count = (None, 0) if arguments.no_psnr else measure_psnr(worker, list(sequences.values()), folder)
-            entry = _entry(name, worker.version, times[name], quality, count, arguments)
-            entries.append(entry)
-            print(f"{name}: {entry['milliseconds']} ms, {entry['psnr'] or '-'} dB", flush=True)
+            entry = {"size": arguments.size, "method": name, "description": METHODS[name], "version": worker.version}
+            entry |= _describe_times(times[name], arguments) if times else {}
+            if not arguments.no_psnr:
+                quality, count = measure_psnr(worker, list(sequences.values()), folder)
+                entry |= {"psnr": f"{quality:.2f}", "frames": str(count)}
+            entries.append(entry | {"date": datetime.date.today().isoformat(), "machine": describe_machine()})
+            print(f"{name}: {entry.get('milliseconds', '-')} ms, {entry.get('psnr', '-')} dB", flush=True)
             worker.close()
         if not arguments.no_psnr:
             print(f"conversion alone: {measure_psnr(None, list(sequences.values()), folder)[0]:.2f} dB")
     if arguments.record:
-        update_table(arguments.record, entries, ("size", "method"))
+        key = ("size", "method")
+        earlier = {tuple(row[column] for column in key): row for row in read_table(arguments.record, key)[1]}
+        # What this run did not measure stays as it was.
+        update_table(arguments.record, [{**earlier.get((e["size"], e["method"]), {}), **e} for e in entries], key)
 
 
-def _entry(
-    name: str, version: str, times: list[float], quality: float | None, count: int, arguments: argparse.Namespace
-) -> dict[str, str]:
-    """A row of results/peers.csv."""
+def _describe_times(times: list[float], arguments: argparse.Namespace) -> dict[str, str]:
+    """The columns of results/peers.csv that times are in."""
     quartiles = statistics.quantiles(times, n=4, method="inclusive") if len(times) > 1 else times * 3
     return {
-        "size": arguments.size,
-        "method": name,
-        "description": METHODS[name],
         "milliseconds": f"{statistics.median(times):.1f}",
         "quartile_1": f"{quartiles[0]:.1f}",
         "quartile_3": f"{quartiles[2]:.1f}",
         "rounds": str(len(times)),
         "clip": arguments.clip,
-        "psnr": "" if quality is None else f"{quality:.2f}",
-        "frames": str(count or ""),
-        "version": version,
-        "cores": str(available_cores()),
         "note": arguments.note,
-        "date": datetime.date.today().isoformat(),
-        "machine": describe_machine(network=is_installed("torch")),
     }
 
 

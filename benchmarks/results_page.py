@@ -5,7 +5,8 @@
     results/quality.csv      betwixt evaluate --record        ─┐
     results/cost.csv         betwixt benchmark --record       ─┼─► docs/results.md, the marked part of README.md
     results/conversion.csv   betwixt benchmark --end-to-end   ─┤
-    results/realtime.csv     betwixt realtime --record        ─┘
+    results/realtime.csv     betwixt realtime --record        ─┤
+    results/peers.csv        benchmarks/peers.py --record     ─┘
 
 Nothing is measured here and no figure is typed by hand; a test compares the pages with what this script makes.
 """
@@ -71,7 +72,7 @@ README_PUBLISHED = (
 # -- docs/results.md
 
 
-def results_page(quality: list[Row], cost: list[Row], conversion: list[Row], calls: list[Row]) -> str:
+def results_page(quality: list[Row], cost: list[Row], conversion: list[Row], calls: list[Row], peers: list[Row]) -> str:
     """docs/results.md."""
     lines = ["# Results", "", *INTRODUCTION, "", "## Quality"]
     for (dataset, options), rows in _group(quality, "dataset", "options", order=_dataset_order):
@@ -98,6 +99,15 @@ def results_page(quality: list[Row], cost: list[Row], conversion: list[Row], cal
         "",
         _measured_on(conversion),
         "",
+        "## Beside other programs",
+        "",
+        "New frames of 4:2:0, made from frames in memory on all cores and thrown away: the median of several turns in",
+        "one run, in which the methods alternate, and in brackets the quartiles. PSNR is of 8-bit RGB frames, made",
+        "from 4:2:0 (bicubic, BT.601) of the first 40 frames of each sequence of `davis_dev`: each from the two beside",
+        "it.",
+        "`make peers`, then `python benchmarks/peers.py --frames DAVIS_DEV --record results/peers.csv`.",
+        "",
+        *_peers_section(peers),
         "## Real-time video",
         "",
         "Simulated calls ([realtime](how-to/realtime.md)): the four schemes of NCM's appendix E at the same bitrate.",
@@ -199,6 +209,33 @@ def _conversion_table(rows: list[Row]) -> list[str]:
             for row in rows
         ),
     )
+
+
+def _peers_section(peers: list[Row]) -> list[str]:
+    """A table for each size of frames."""
+    lines = []
+    for (size,), rows in _group(peers, "size"):
+        table = _table(
+            (f"method, at {size}", "ms per new frame", "PSNR, dB", "frames", "version", "date"),
+            (
+                (
+                    row["description"],
+                    f"{row['milliseconds']} ({row['quartile_1']} to {row['quartile_3']})"
+                    if row["milliseconds"]
+                    else "",
+                    row["psnr"],
+                    row["frames"],
+                    row["version"],
+                    row["date"],
+                )
+                for row in sorted(rows, key=lambda row: float(row["milliseconds"] or "inf"))
+            ),
+        )
+        notes = [f"Meanwhile: {note}." for note in dict.fromkeys(row["note"] for row in rows) if note]
+        if not all(row["milliseconds"] for row in rows):
+            notes.append("Times that are missing were not measured: the machine was busy with other work.")
+        lines += [*table, "", *notes, _measured_on(rows), ""]
+    return lines
 
 
 def _call_table(rows: list[Row]) -> list[str]:
@@ -382,15 +419,15 @@ def pages(project: Path) -> dict[Path, str]:
     Raises:
         InputError: if a table or the README's marks are missing.
     """
-    names = ("quality", "cost", "conversion", "realtime")
-    quality, cost, conversion, calls = (_read_table(project / "results" / f"{name}.csv") for name in names)
+    names = ("quality", "cost", "conversion", "realtime", "peers")
+    quality, cost, conversion, calls, peers = (_read_table(project / "results" / f"{name}.csv") for name in names)
     readme = project / "README.md"
     before, begin, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise InputError(f"{readme} has no marks {BEGIN} and {END}.")
     return {
-        project / "docs" / "results.md": results_page(quality, cost, conversion, calls),
+        project / "docs" / "results.md": results_page(quality, cost, conversion, calls, peers),
         readme: f"{before}{BEGIN}\n{readme_tables(quality, conversion)}\n{END}{after}",
     }
 
