@@ -40,12 +40,13 @@ class SearchSettings:
 
 SETTINGS: dict[Effort, SearchSettings] = {
     "fast": SearchSettings(((2, 12), (4, 12), (6, 5)), 2 / 9, (160, 480), reduction=2),
-    "quick": SearchSettings(((3, 12), (5, 4))),
+    "quick": SearchSettings(((2, 12), (4, 12), (5, 5))),
     "plain": SearchSettings(((2, 12), (4, 12), (5, 5))),
     "thorough": SearchSettings(((1, 12), (3, 6))),
 }
 """The searches by effort. Dense patches pay at coarse scales, which find large motion; at the finest they follow noise.
-Coded frames are predicted with "quick": a change to it changes what they decode to (`codec.restore_data.FORMAT`)."""
+"quick" is the search of networks that refine its flows. Coded frames are predicted with it: a change to it changes what
+they decode to (`codec.restore_data.FORMAT`)."""
 
 _SMALLEST = 32
 """Images smaller than this, at the second stage, are padded: the search needs room for its patches at half the size."""

@@ -31,7 +31,7 @@ _SHARPENING = 0.6
 
 
 class Fast(DIS):
-    """Interpolation like `dis` in a fifth of the time. It has no weights and needs no PyTorch."""
+    """Interpolation like `dis` in less than half of the time. It has no weights and needs no PyTorch."""
 
     name = "fast"
 
