@@ -76,7 +76,7 @@ def test_a_gpu_is_chosen_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> 
     [
         ({"device": "tpu"}, "There is no device 'tpu': choose auto, cpu, gpu"),
         ({"device": "cpu:1"}, "There is no device 'cpu:1'"),
-        ({"device": "cuda"}, "PyTorch cannot use the device cuda"),
+        ({"device": "cuda"}, "No CUDA device is available to PyTorch"),
         ({"device": "npu"}, "OpenVINO finds no device npu"),
         ({"device": "gpu", "engine": "torch"}, "Nothing runs this network on the device gpu"),
         ({"device": "directml"}, "The installed ONNX Runtime has no DmlExecutionProvider"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -32,8 +33,9 @@ print("codes", json.dumps(codes))
 def run_without_torch(folder, *commands):
     """Run commands of one process; returns their exit codes and what was written to standard error."""
     done = subprocess.run(
-        [sys.executable, "-c", _RUN, json.dumps(commands)], cwd=folder, capture_output=True, text=True, timeout=120
-    )
+        [sys.executable, "-c", _RUN, json.dumps(commands)], cwd=folder, capture_output=True, encoding="utf-8", timeout=120,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
     assert "Traceback" not in done.stderr
     return json.loads(done.stdout.rpartition("codes ")[2]), done.stderr
 

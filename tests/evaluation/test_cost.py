@@ -125,7 +125,7 @@ def test_conversions_are_timed_beside_minterpolate(encode: bool, tmp_path: Path)
         ({"size": "8x8"}, "out of range"),
         ({"runs": 0}, "at least 1"),
         ({"runtime": "torch"}, "does not run on 'torch'"),
-        ({"models": ["rife"], "runtime": "openvino"}, "choose auto or torch"),
+        ({"models": ["rife"], "runtime": "openvino"}, "export this network"),
         ({"models": ["minterpolate"]}, "`end_to_end`"),
         ({"end_to_end": Path("/no/clip.mp4")}, "no /no/clip.mp4|ffmpeg is not on the PATH"),
         ({"plot": Path("/no/table.csv")}, "cannot be read"),

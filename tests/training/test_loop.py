@@ -259,6 +259,7 @@ from dataclasses import replace
 from pathlib import Path
 import torch
 import betwixt.training.loop as loop
+from betwixt.training.deterministic_opencv import deterministic_opencv
 from betwixt.training.recipe import load_recipe
 from betwixt.training.training_log import SilentReporter
 
@@ -267,7 +268,8 @@ if __name__ == "__main__":
     folder, data, cache, output = map(Path, sys.argv[1:])
     run = loop.TrainingRun(data, cache, output, jobs=1, device="cpu")
     trainer = loop.Trainer(load_recipe(folder / "compact.toml"), run, SilentReporter())
-    trainer.train()
+    with deterministic_opencv():
+        trainer.train()
     position = trainer.position
     torch.save(trainer.objective.state_dict(), output / f"rank{position.rank}of{position.world_size}.pt")
 """

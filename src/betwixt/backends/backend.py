@@ -161,7 +161,8 @@ def _missing(engine: str, device: str) -> str:
     """What is missing for an engine to use a device; "" if nothing is."""
     if engine == "torch":
         if device != "cpu" and torch_devices.is_cpu_only():
-            return f"PyTorch cannot use the device {device}: it is not installed, or it is a build for CPUs alone."
+            kind = _kind(device).upper()
+            return f"No {kind} device is available to PyTorch: it is not installed, or it is a build for CPUs alone."
         try:
             require_torch(f"The device {device}" if device != "cpu" else "This")
         except UsageError as error:

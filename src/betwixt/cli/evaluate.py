@@ -46,6 +46,7 @@ def evaluate(
     ] = "straight",
     weights: o.Weights = None,
     device: o.Device = "auto",
+    runtime: o.Runtime = "auto",
     precision: Annotated[str, typer.Option(metavar="fp32|bf16|fp16|int8", help="The network's precision.")] = "fp32",
     jobs: Annotated[int, typer.Option(metavar="N", help="Samples scored at a time; 0 for one per core.")] = 0,
     save_frames: Annotated[
@@ -78,8 +79,8 @@ def evaluate(
     request = EvaluationRequest(
         models=[name.strip() for name in model.split(",")], dataset=dataset, root=root, limit=limit,
         every=every, ids=ids, metrics=metrics, clean=clean, stride=stride, extrapolate=extrapolate, paths=paths,
-        weights=None if weights is None else Path(weights), device=device, precision=precision, jobs=jobs,
-        save_frames=save_frames, csv=csv, frames_csv=frames_csv, json=None if to_stdout else json, sheet=sheet,
+        weights=None if weights is None else Path(weights), device=device, runtime=runtime, precision=precision,
+        jobs=jobs, save_frames=save_frames, csv=csv, frames_csv=frames_csv, json=None if to_stdout else json, sheet=sheet,
         compare=compare, record=record, resume=resume, lpips_weights=lpips_weights,
     )  # fmt: skip
     out: Any = sys.stderr if to_stdout else sys.stdout

@@ -60,6 +60,7 @@ _VideoTarget = Annotated[
 ]
 Model = Annotated[str, _declared("model")]
 Device = Annotated[str, _declared("device")]
+Runtime = Annotated[str, _declared("runtime")]
 Weights = Annotated[Text, _declared("weights")]
 Start = Annotated[Text, _declared("start")]
 End = Annotated[Text, _declared("end")]

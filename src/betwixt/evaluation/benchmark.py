@@ -139,7 +139,7 @@ def _check(request: BenchmarkRequest) -> None:
         info = model_info(name)
         if info.sequences_only:
             raise UsageError(f"The model {name} is what `end_to_end` compares with: name another model.")
-        check_runtime(name, request.runtime)
+        check_runtime(name, request.runtime, request.weights)
         check_precision(request.precision, "auto", *(["int8"] if info.is_own or not info.has_network else []))
     if request.weights is not None and not any(model_info(name).has_network for name in request.models):
         raise UsageError("None of these models has a network: leave `weights` out.")

@@ -152,7 +152,7 @@ def measure_cost(
     info = model_info(name)
     if info.sequences_only:
         raise UsageError(f"The model {name} works on sequences: `end_to_end` compares the others with it.")
-    check_runtime(name, runtime)
+    check_runtime(name, runtime, weights)
     used_threads = threads or os.cpu_count() or 1
     cv2.setNumThreads(used_threads)
     model = _load(name, device, runtime, precision, weights, used_threads)

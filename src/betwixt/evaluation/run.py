@@ -60,6 +60,7 @@ class EvaluationRequest:
     weights: Path | None = None
     device: str = "auto"
     precision: str = "fp32"
+    runtime: str = "auto"
     jobs: int = 0
     save_frames: Path | None = None
     csv: Path | None = None
@@ -194,7 +195,9 @@ def _load(request: EvaluationRequest, name: str) -> Model:
         return model
     if not info.has_network:
         return load_model(name, precision="fp32")
-    return load_model(name, request.device, weights=request.weights, precision=request.precision)
+    return load_model(
+        name, request.device, weights=request.weights, precision=request.precision, runtime=request.runtime
+    )
 
 
 def _context(request: EvaluationRequest, name: str, model: Model) -> Context:

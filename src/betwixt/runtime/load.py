@@ -60,7 +60,7 @@ def load_model(
     name = choose_model(name, weights)
     info = model_info(name)
     check_device(device)
-    check_runtime(name, runtime)
+    check_runtime(name, runtime, weights)
     if masks is not None and not info.takes_masks:
         raise masks_unsupported(name)
     if info.sequences_only:
@@ -83,11 +83,6 @@ def load_model(
         if masks is not None:
             raise masks_unsupported(name)
         return _load_graph(name, path, device, precision, runtime)
-    if runtime not in ("auto", "torch"):
-        raise UsageError(
-            f"{runtime} runs graphs: export this network with betwixt weights export {name} {name}.onnx, and pass that "
-            f"file as `weights`."
-        )
     require_torch(f"The model {name}")
     check_torch_device(device)
     from betwixt.runtime.network_interpolator import NetworkInterpolator
@@ -163,12 +158,17 @@ def _explain_missing(name: str) -> str:
     return f"No weights of {name} are installed: {'; '.join(ways)}."
 
 
-def check_runtime(name: str, runtime: str) -> None:
-    """Refuse a runtime that cannot run a model.
+def check_runtime(name: str, runtime: str, weights: str | Path | None = None) -> None:
+    """Refuse a runtime that cannot run a model with these weights.
 
     Raises:
         UsageError: in one line.
     """
-    runtimes = model_info(name).runtimes
-    if runtime not in ("auto", *runtimes):
-        raise UsageError(f"The model {name} does not run on '{runtime}': choose auto or {' or '.join(runtimes)}.")
+    info = model_info(name)
+    if runtime not in ("auto", *info.runtimes):
+        raise UsageError(f"The model {name} does not run on '{runtime}': choose auto or {' or '.join(info.runtimes)}.")
+    if runtime in GRAPH_ENGINES and not info.is_own and not str(weights).endswith(".onnx"):
+        raise UsageError(
+            f"{runtime} runs graphs: export this network with betwixt weights export {name} {name}.onnx, and pass that "
+            "file as `weights`."
+        )
