@@ -33,9 +33,13 @@ print("codes", json.dumps(codes))
 def run_without_torch(folder, *commands):
     """Run commands of one process; returns their exit codes and what was written to standard error."""
     done = subprocess.run(
-        [sys.executable, "-c", _RUN, json.dumps(commands)], cwd=folder, capture_output=True, encoding="utf-8", timeout=120,
+        [sys.executable, "-c", _RUN, json.dumps(commands)],
+        cwd=folder,
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-    )  # fmt: skip
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+    )
     assert "Traceback" not in done.stderr
     return json.loads(done.stdout.rpartition("codes ")[2]), done.stderr
 

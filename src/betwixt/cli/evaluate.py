@@ -80,8 +80,8 @@ def evaluate(
         models=[name.strip() for name in model.split(",")], dataset=dataset, root=root, limit=limit,
         every=every, ids=ids, metrics=metrics, clean=clean, stride=stride, extrapolate=extrapolate, paths=paths,
         weights=None if weights is None else Path(weights), device=device, runtime=runtime, precision=precision,
-        jobs=jobs, save_frames=save_frames, csv=csv, frames_csv=frames_csv, json=None if to_stdout else json, sheet=sheet,
-        compare=compare, record=record, resume=resume, lpips_weights=lpips_weights,
+        jobs=jobs, save_frames=save_frames, csv=csv, frames_csv=frames_csv, json=None if to_stdout else json,
+        sheet=sheet, compare=compare, record=record, resume=resume, lpips_weights=lpips_weights,
     )  # fmt: skip
     out: Any = sys.stderr if to_stdout else sys.stdout
     with ProgressDisplay("samples") as progress:
