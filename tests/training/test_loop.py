@@ -295,7 +295,9 @@ def test_two_processes_give_the_result_of_one(data: Path, cache: Path, tmp_path:
     start = make_objective({"name": "compact"}).exported_module.state_dict()
     assert any(not torch.equal(one[name], start[name]) for name in one)
     for name, value in one.items():
-        assert torch.allclose(value, first[name], atol=1e-5), name
+        # Adam divides by the size of the gradient: where that is next to nothing, the order of summation shows.
+        assert torch.allclose(value, first[name], atol=5e-5), name
+        assert (value - first[name]).abs().mean() < 1e-7, name
 
 
 def test_a_pool_reuses_samples_deterministically(recipe, run_training, tmp_path: Path) -> None:

@@ -124,6 +124,6 @@ def test_thorough_search_is_more_accurate_for_varying_motion() -> None:
     # What is seen at a place of the middle came from half of the motion before, and goes the other half.
     errors = [
         np.abs(search_motion(first, second, 0.5, effort=effort)[0] - 2 * half)[8:-8, 8:-8].mean()
-        for effort in ("quick", "plain", "thorough")
+        for effort in ("plain", "thorough")
     ]
-    assert errors[2] < 0.95 * errors[1] < 0.95 * errors[0]
+    assert errors[1] < 0.95 * errors[0]

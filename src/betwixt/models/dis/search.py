@@ -48,6 +48,9 @@ SETTINGS: dict[Effort, SearchSettings] = {
 "quick" is the search of networks that refine its flows. Coded frames are predicted with it: a change to it changes what
 they decode to (`codec.restore_data.FORMAT`)."""
 
+_SMALLEST_FIRST = 40
+"""Images whose short side would be smaller than this at the first stage are searched in one stage less."""
+
 _SMALLEST = 32
 """Images smaller than this, at the second stage, are padded: the search needs room for its patches at half the size."""
 
@@ -66,6 +69,9 @@ def search_flows(first: Luma, second: Luma, effort: Effort) -> tuple[_Map, _Map]
     """The flows from the first image to the second, and back."""
     stages = SETTINGS[effort].stages
     h, w = first.shape
+    if len(stages) > 2 and min(h, w) >> (len(stages) - 1) < _SMALLEST_FIRST:
+        # Large motion in small images is lost between few patches: search densely at the second stage, too.
+        stages = (stages[0], *stages[2:])
     # Every stage needs room for its patches.
     least = _SMALLEST * 2 ** (len(stages) - 2)
     pad = (0, max(0, least - h), 0, max(0, least - w))
