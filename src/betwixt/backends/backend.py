@@ -42,7 +42,6 @@ _NUMBERED = ("cuda", "gpu", "tensorrt")
 _PACKAGES = {
     "openvino": "pip install openvino",
     "onnxruntime": "pip install 'betwixt[onnxruntime]'",
-    "torch": "pip install 'betwixt[torch]'",
 }
 
 

@@ -141,14 +141,12 @@ class NetworkRunner:
         self.trained, self.backend, self._channels_last = network, backend, channels_last
         ranges = network.activation_ranges if backend.precision == "int8" else None
         self.arithmetic = f"{backend} {_digest_ranges(ranges)}".rstrip()
-        parts = {name: part for name, part in parts.items() if backend.engine in part.engines}
-        self._parts: Mapping[str, NetworkPart] = {}
+        self._parts = parts = {name: part for name, part in parts.items() if backend.engine in part.engines}
         self._graphs: dict[str, Graph] = {}
         self._modules: dict[str, nn.Module] = {}
         if backend.engine == "torch":
             self._modules = {name: part.module(self.network).eval() for name, part in parts.items()}
             return
-        self._parts = parts
         self._graphs = {name: self._load_graph(name, part, ranges) for name, part in parts.items()}
         if ranges is not None and network.path is not None:
             _check_quantized(self._graphs, ranges, network.path)

@@ -21,7 +21,7 @@ from betwixt.files import file_hash
 from betwixt.models.base import Interpolator, Pair, check_interpolates
 from betwixt.models.frame_view import Image
 from betwixt.runtime.halving import halve_towards
-from betwixt.runtime.tiles import TILE_PIXELS, TiledPair, split_into_tiles
+from betwixt.runtime.tiles import TILE_PIXELS, prepare_in_tiles
 
 _INPUTS = ["frame0", "frame1", "t"]
 
@@ -60,10 +60,7 @@ class GraphInterpolator(Interpolator):
         if first.shape != second.shape:
             raise UsageError("The two frames differ in size: scale one to the other's size first.")
         height, width = first.shape[:2]
-        if height * width <= self._tile:
-            return _GraphPair(self, first, second)
-        tiles = split_into_tiles(height, width, self._tile)
-        return TiledPair([(tile, _GraphPair(self, first[tile], second[tile])) for tile in tiles], (height, width))
+        return prepare_in_tiles(height, width, self._tile, lambda tile: _GraphPair(self, first[tile], second[tile]))
 
     def next_frame(self, first: Image, second: Image) -> Image:
         if not self.extrapolates:

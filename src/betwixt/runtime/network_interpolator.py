@@ -33,7 +33,7 @@ from betwixt.models.base import Flow, Interpolator, Pair, PairBatch, check_inter
 from betwixt.models.frame_view import Image
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 from betwixt.runtime.halving import halve_towards
-from betwixt.runtime.tiles import TILE_PIXELS, TiledPair, split_into_tiles
+from betwixt.runtime.tiles import TILE_PIXELS, Tile, prepare_in_tiles
 
 FindMasks = Callable[[NDArray[np.uint8], NDArray[np.uint8]], LabelMapPair]
 """Finds the masks of two frames (H, W, 3), uint8, RGB. It may be called from several threads at once."""
@@ -145,13 +145,13 @@ class NetworkInterpolator(Interpolator):
     def _prepare(self, first: Image, second: Image, masks: LabelMapPair | None) -> Pair:
         if first.shape != second.shape:
             raise UsageError("The two frames differ in size: scale one to the other's size first.")
-        height, width = first.shape[:2]
         masks = self._masks_of(first, second, masks)
-        if height * width <= self._tile:
-            return self._prepare_tile(first, second, masks)
-        tiles = split_into_tiles(height, width, self._tile)
-        return TiledPair(
-            [(tile, self._prepare_tile(first[tile], second[tile], masks, tile)) for tile in tiles], (height, width)
+        height, width = first.shape[:2]
+        return prepare_in_tiles(
+            height,
+            width,
+            self._tile,
+            lambda tile: self._prepare_tile(first[tile], second[tile], masks, tile),
         )
 
     def _prepare_tile(
@@ -159,7 +159,7 @@ class NetworkInterpolator(Interpolator):
         first: Image,
         second: Image,
         masks: LabelMapPair | None,
-        tile: tuple[slice, slice] = (slice(None), slice(None)),
+        tile: Tile,
     ) -> _NetworkPair:
         mask_pair = None
         if masks is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,20 @@ def split_into_tiles(height: int, width: int, budget: int) -> list[Tile]:
     """Tiles that overlap and have at most `budget` pixels, as square as possible, row by row."""
     rows, columns = _split(height, width, budget)
     return [(row, column) for row in rows for column in columns]
+
+
+def prepare_in_tiles(height: int, width: int, budget: int, prepare: Callable[[Tile], Pair]) -> Pair:
+    """A pair of frames (height, width), made whole if it has at most `budget` pixels, else in tiles.
+
+    Args:
+        height: Of the frames.
+        width: Of the frames.
+        budget: The most pixels that are made at a time.
+        prepare: Prepares the frames within a tile.
+    """
+    if height * width <= budget:
+        return prepare((slice(None), slice(None)))
+    return TiledPair([(tile, prepare(tile)) for tile in split_into_tiles(height, width, budget)], (height, width))
 
 
 def _split(height: int, width: int, budget: int) -> tuple[list[slice], list[slice]]:

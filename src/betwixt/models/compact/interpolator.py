@@ -95,7 +95,10 @@ class CompactInterpolator(Interpolator):
         """Have the networks compiled for images of a size, if they are not yet, while the motion is searched."""
         if (height, width) not in self._sizes:
             self._sizes.add((height, width))
-            self.runner.start_compiling(dict.fromkeys(self.parts, (height, width)))
+            self._start_compiling(height, width)
+
+    def _start_compiling(self, height: int, width: int) -> None:
+        self.runner.start_compiling(dict.fromkeys(self.parts, (height, width)))
 
     def set_concurrency(self, threads: int) -> None:
         self.runner.set_concurrency(threads)

@@ -191,10 +191,9 @@ class HybridInterpolator(CompactInterpolator):
     def prepare_views(self, first: FrameView, second: FrameView) -> HybridPair:
         return HybridPair(self, first, second)
 
-    def start_compiling(self, height: int, width: int) -> None:
-        if (height, width) not in self._sizes:
-            self.rife.start_compiling(height, width)
-        super().start_compiling(height, width)
+    def _start_compiling(self, height: int, width: int) -> None:
+        self.rife.start_compiling(height, width)
+        super()._start_compiling(height, width)
 
     def set_concurrency(self, threads: int) -> None:
         super().set_concurrency(threads)
