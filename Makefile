@@ -25,7 +25,7 @@ WORKERS ?= logical
 
 .venv/.stamp: .venv/.demo
 	$(BIN)/pip install --quiet --constraint constraints.txt \
-		--editable '.[torch,masks,onnx,onnxruntime,evaluation,vmaf,codec,train,dev,docs]'
+		--editable '.[torch,masks,onnx,onnxruntime,evaluation,vmaf,codec,train,web,dev,docs]'
 	touch $@
 
 demo: .venv/.demo

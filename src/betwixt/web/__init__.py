@@ -1,0 +1,1 @@
+"""The page `betwixt web`: conversions, previews and a queue in the browser."""
