@@ -25,7 +25,7 @@ class CompactConfig:
 
     flow: tuple[int, int, int] = (48, 64, 96)
     detail: tuple[int, int] | tuple[int, int, int, int] = (32, 48)
-    search_effort: Effort = "quick"
+    search_effort: Effort = "plain"
     search_scale: float = 0.75
     softness: bool = False
 

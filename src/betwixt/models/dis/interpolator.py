@@ -140,7 +140,7 @@ class DIS(Interpolator):
 
     Args:
         ratio: The search size as a part of the frame size; None for `search_size`.
-        effort: The density of the search (`SETTINGS`): "plain", "quick", "fast", which searches at a lower resolution,
+        effort: The density of the search (`SETTINGS`): "plain", "fast", which searches at a lower resolution,
             or "thorough", which takes more than twice as long.
     """
 

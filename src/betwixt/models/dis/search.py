@@ -17,7 +17,7 @@ from betwixt.models.frame_view import Luma, downscale_luma
 
 _Map = NDArray[Any]
 
-Effort = Literal["fast", "quick", "plain", "thorough"]
+Effort = Literal["fast", "plain", "thorough"]
 
 
 @dataclass(frozen=True)
@@ -40,13 +40,11 @@ class SearchSettings:
 
 SETTINGS: dict[Effort, SearchSettings] = {
     "fast": SearchSettings(((2, 12), (4, 12), (6, 5)), 2 / 9, (160, 480), reduction=2),
-    "quick": SearchSettings(((2, 12), (4, 12), (5, 5))),
     "plain": SearchSettings(((2, 12), (4, 12), (5, 5))),
     "thorough": SearchSettings(((1, 12), (3, 6))),
 }
 """The searches by effort. Dense patches pay at coarse scales, which find large motion; at the finest they follow noise.
-"quick" is the search of networks that refine its flows. Coded frames are predicted with it: a change to it changes what
-they decode to (`codec.restore_data.FORMAT`)."""
+Coded frames are predicted with "plain": a change to it changes what they decode to (`codec.restore_data.FORMAT`)."""
 
 _SMALLEST_FIRST = 40
 """Images whose short side would be smaller than this at the first stage are searched in one stage less."""
