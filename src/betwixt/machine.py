@@ -41,6 +41,14 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def total_memory() -> int | None:
+    """The machine's memory in bytes; None where the system does not report it."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
 def cache_folder(part: str) -> Path:
     """The cache folder for one purpose, under BETWIXT_CACHE or the user's cache folder. It may not exist yet."""
     if named := os.environ.get("BETWIXT_CACHE"):
@@ -132,8 +140,5 @@ def _processor() -> str:
 
 
 def _memory() -> str:
-    try:
-        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return ""
-    return f"{size / (1 << 30):.0f} GB"
+    size = total_memory()
+    return "" if size is None else f"{size / (1 << 30):.0f} GB"

@@ -30,6 +30,7 @@ from betwixt.cli import (
     rd_curve,
     realtime,
     train,
+    web,
     weights,
 )
 from betwixt.errors import BetwixtError
@@ -53,6 +54,7 @@ app.command("blur")(blur.blur)
 app.command("realtime")(realtime.realtime)
 app.command("info")(info.info)
 app.command("masks")(masks.masks)
+app.command("web")(web.web)
 app.command("evaluate")(evaluate.evaluate)
 app.command("benchmark")(benchmark.benchmark)
 app.command("models")(models.models)
@@ -85,8 +87,8 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line with `arguments`; returns the exit code."""
     root = typer.main.get_command(app)
-    # What `info` says of a video is about converting it.
-    other = flags.find_command(root, ["interpolate"]) if arguments[:1] == ["info"] else None
+    # What `info` and the page say of a video is about converting it.
+    other = flags.find_command(root, ["interpolate"]) if arguments[:1] in (["info"], ["web"]) else None
     flags.set_command(flags.find_command(root, arguments), other)
     try:
         result = root.main(arguments, prog_name="betwixt", standalone_mode=False)

@@ -257,6 +257,24 @@ class OptionSet:
                 check_choice(name, values[name], option.choices)
         return values
 
+    def arguments(self, given: Mapping[str, Any]) -> list[str]:
+        """The flags by which the command line gives these options; those at their defaults are left out."""
+        flags: list[str] = []
+        for name, value in given.items():
+            option = self.options[name]
+            if value == self.default(name):
+                continue
+            if isinstance(value, bool):
+                flags.append(option.off_flag or flag(name))
+            else:
+                flags += [flag(name), str(value)]
+        return flags
+
+
+def flag(name: str) -> str:
+    """How the command line spells an option."""
+    return "--" + name.replace("_", "-")
+
 
 def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """Refuse a value that is not among the choices of parameter `name`.

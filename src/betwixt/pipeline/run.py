@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any
 
@@ -48,6 +48,7 @@ class Progress:
         kept: How many frames, from the first on, the interrupted run had finished.
         cuts: Cuts found.
         total: How many frames will be written; None if unknown.
+        frame: The latest frame written, to be shown; None before the first, and while an earlier run's are copied.
     """
 
     frames_in: int = 0
@@ -57,6 +58,7 @@ class Progress:
     kept: int = 0
     cuts: int = 0
     total: int | None = None
+    frame: av.VideoFrame | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass
@@ -322,6 +324,7 @@ class _Run:
         else:
             assert video is not None
             self._sink.write(video, index)
+            self._progress.frame = video
 
     def _report_progress(self) -> None:
         if self._report is None:

@@ -1,0 +1,34 @@
+"""The list of videos to choose from; every tab that is about a video has one, and all show the same choice."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from betwixt.web.context import Context
+
+
+def video_picker(context: Context) -> gr.Dropdown:
+    """Add a list of the videos. Choosing one sets `context.selected`; a choice elsewhere is shown here."""
+    videos = gr.Dropdown(label="Video", choices=_choices(context), value=None, interactive=True)
+    videos.input(
+        lambda id_: id_, videos, context.selected, queue=False, show_progress="hidden", api_visibility="private"
+    )
+
+    def show(id_: str | None) -> gr.Dropdown:
+        choices = _choices(context)
+        return gr.Dropdown(choices=choices, value=id_ if id_ in [value for _, value in choices] else None)
+
+    gr.on(
+        [context.selected.change, videos.focus],
+        show,
+        context.selected,
+        videos,
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+    return videos
+
+
+def _choices(context: Context) -> list[tuple[str, str]]:
+    return [(file.name, file.id) for file in context.library.files()]

@@ -1,0 +1,68 @@
+"""Addresses of the page beside Gradio's: files of videos and jobs, named by ids."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI, HTTPException
+from fastapi.responses import FileResponse, JSONResponse
+
+from betwixt.errors import BetwixtError
+from betwixt.web.jobs import DONE, QueuedJob
+from betwixt.web.library import Library
+from betwixt.web.queue import JobQueue
+
+_STATIC = Path(__file__).parent / "static"
+
+_TYPES = {
+    ".gif": "image/gif", ".jpg": "image/jpeg", ".mkv": "video/x-matroska", ".mov": "video/quicktime",
+    ".mp4": "video/mp4", ".webm": "video/webm",
+}  # fmt: skip
+"""The media types that are stated; other files are only downloaded."""
+
+
+def add_routes(app: FastAPI, library: Library, queue: JobQueue) -> None:
+    """Add the addresses to an application."""
+
+    def find(id_: str) -> QueuedJob:
+        job = queue.find(id_)
+        if job is None:
+            raise HTTPException(404)
+        return job
+
+    @app.get("/videos/{id_}")
+    def video(id_: str) -> FileResponse:
+        try:
+            return _file(library.resolve(id_))
+        except BetwixtError:
+            raise HTTPException(404) from None
+
+    @app.get("/jobs/{id_}/output")
+    def output(id_: str) -> FileResponse:
+        job = find(id_)
+        if job.state != DONE:
+            raise HTTPException(404)
+        return _file(queue.output(job), download=True)
+
+    @app.get("/jobs/{id_}/summary")
+    def summary(id_: str) -> JSONResponse:
+        return JSONResponse(find(id_).summary)
+
+    @app.get("/jobs/{id_}/thumbnail")
+    def thumbnail(id_: str) -> FileResponse:
+        return _file(queue.thumbnail(find(id_)))
+
+    @app.get("/static/betwixt/{name}")
+    def static(name: str) -> FileResponse:
+        known = {path.name: path for path in _STATIC.iterdir()}
+        if name not in known:
+            raise HTTPException(404)
+        return FileResponse(known[name])
+
+
+def _file(path: Path, download: bool = False) -> FileResponse:
+    if not path.is_file():
+        raise HTTPException(404)
+    kind = _TYPES.get(path.suffix.lower(), "application/octet-stream")
+    disposition = "attachment" if download or kind == "application/octet-stream" else "inline"
+    return FileResponse(path, media_type=kind, filename=path.name, content_disposition_type=disposition)

@@ -1,0 +1,171 @@
+"""The server of the page `betwixt web`.
+
+    browser ──► uvicorn ──► Guard ──► routes: files of jobs and videos, by id
+                                 └──► Gradio: the page
+
+Gradio is imported here and below, so that without it only this command is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from betwixt.errors import UsageError
+from betwixt.files import write_error
+from betwixt.machine import import_library, total_memory
+from betwixt.web.guard import LOCAL_NAMES, Credentials, Guard
+from betwixt.web.library import Library, Limits
+from betwixt.web.queue import JobQueue
+from betwixt.web.worker import Worker
+
+FIRST_PORT = 7860
+_PORTS = 100
+"""How many ports are tried from `FIRST_PORT` on, if none is given."""
+
+_MEMORY_SHARE = 0.75
+"""The part of the machine's memory that a conversion may take."""
+
+_CLEANING_INTERVAL = 600.0
+"""Seconds between two removals of what has expired."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the page is served.
+
+    Attributes:
+        work: The work folder, which holds uploads and jobs; it is made.
+        folder: A folder of videos to choose from; None for uploads alone.
+        host: The address to listen at.
+        port: The port; None for the first free one from `FIRST_PORT` on.
+        credentials: Who may use the page; None for everybody who reaches it.
+        limits: What uploads may take.
+    """
+
+    work: Path
+    folder: Path | None = None
+    host: str = "127.0.0.1"
+    port: int | None = None
+    credentials: Credentials | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the page."""
+        return self.host in LOCAL_NAMES
+
+
+def serve(settings: Settings, translate: Callable[[str], str], on_ready: Callable[[str], None]) -> None:
+    """Serve the page until it is interrupted.
+
+    Args:
+        settings: How.
+        translate: Rewrites a message of the library in terms of the command line.
+        on_ready: Called with the page's address when it can be opened.
+
+    Raises:
+        UsageError: if Gradio is not installed, a password is missing, the port is taken, or another server uses the
+            work folder.
+        InputError: if the shared folder does not exist.
+        OutputError: if the work folder cannot be written.
+    """
+    if not settings.is_local and settings.credentials is None:
+        raise UsageError(
+            f"At {settings.host} others can reach the page: set BETWIXT_WEB_PASSWORD, or pass a `password_file`."
+        )
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = str(settings.work / "received")
+    import_library("gradio", "The page", "web")
+    import uvicorn
+
+    with (
+        _locked(settings.work),
+        contextlib.closing(_listen(settings)) as listener,
+        _application(settings, translate) as app,
+    ):
+        host, port = listener.getsockname()[:2]
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1))
+        on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
+        server.run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _application(settings: Settings, translate: Callable[[str], str]) -> Iterator[Guard]:
+    """The page with its queue running."""
+    import gradio as gr
+    from fastapi import FastAPI
+
+    from betwixt.web.page import build_page, page_options
+    from betwixt.web.routes import add_routes
+
+    memory = None if (total := total_memory()) is None else round(_MEMORY_SHARE * total)
+    library = Library(settings.work, settings.folder, settings.limits)
+    queue = JobQueue(settings.work, library.resolve, memory)
+    worker = Worker(memory)
+    app = FastAPI(openapi_url=None)
+    add_routes(app, library, queue)
+    page = build_page(settings.work, library, queue, worker, translate)
+    gr.mount_gradio_app(app, page, "/", **page_options(settings.limits))
+    received = settings.work / "received"
+    received.mkdir(exist_ok=True)
+    ended = threading.Event()
+    cleaner = threading.Thread(target=_clean, args=(library, queue, received, ended), daemon=True)
+    queue.start()
+    cleaner.start()
+    try:
+        hosts = LOCAL_NAMES if settings.is_local else None
+        yield Guard(app, received, settings.limits, hosts, settings.credentials)
+    finally:
+        ended.set()
+        queue.stop()
+        worker.stop()
+
+
+@contextlib.contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    """Make the work folder, and keep other servers out of it."""
+    try:
+        work.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with FileLock(work / "lock", timeout=0):
+            yield
+    except Timeout:
+        raise UsageError(f"Another betwixt web uses {work}: end it, or pass another `work`.") from None
+    except PermissionError as error:
+        raise write_error(error, work) from None
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """A socket at the host and the port."""
+    ports = [settings.port] if settings.port is not None else range(FIRST_PORT, FIRST_PORT + _PORTS)
+    error: OSError | None = None
+    for port in ports:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(
+                settings.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            listener = socket.socket(family, kind, protocol)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(100)
+            return listener
+        except OSError as caught:
+            error = caught
+    assert error is not None
+    raise UsageError(f"{settings.host} port {port} cannot be used: {(error.strerror or str(error)).lower()}.")
+
+
+def _clean(library: Library, queue: JobQueue, received: Path, ended: threading.Event) -> None:
+    """Remove what has expired, now and then."""
+    while True:
+        queue.remove_expired(library.limits.days)
+        library.remove_expired(queue.videos_in_use())
+        if ended.wait(_CLEANING_INTERVAL):
+            return
