@@ -3,8 +3,8 @@
     >>> import betwixt
     >>> model = betwixt.load_model("dis")
 
-`interpolate_video` converts a video to another frame rate; `load_model` loads a model, whose `between` makes the frames
-between two images.
+`interpolate_video` converts a video to another frame rate.
+`load_model` loads a model, whose `between` makes the frames between two images.
 """
 
 from __future__ import annotations
@@ -17,41 +17,66 @@ from betwixt.version import __version__
 if TYPE_CHECKING:
     from betwixt.codec.decode import Decoded, decode_video
     from betwixt.codec.encode import Encoded, encode_video
-    from betwixt.errors import BetwixtError, DamagedInputError, InputError, OutputError, UsageError
+    from betwixt.errors import BetwixtError, DamagedInputError, InputError, Interrupted, OutputError, UsageError
     from betwixt.models.base import Interpolator
+    from betwixt.pipeline.between import BetweenSummary, between_images
+    from betwixt.pipeline.blur import blur_video, plan_blur
+    from betwixt.pipeline.extrapolation import extrapolate_video, plan_extrapolation
+    from betwixt.pipeline.inspect import Findings, inspect_video
     from betwixt.pipeline.interpolate import interpolate_video, plan_video
     from betwixt.pipeline.job import Plan
+    from betwixt.pipeline.masks import MaskSummary, make_masks
     from betwixt.pipeline.run import Progress, Summary
+    from betwixt.realtime.smoother import DisplayFrame, Smoother
     from betwixt.runtime.load import load_model
 
 _EXPORTS = {
     "betwixt.codec.decode": ("Decoded", "decode_video"),
     "betwixt.codec.encode": ("Encoded", "encode_video"),
-    "betwixt.errors": ("BetwixtError", "DamagedInputError", "InputError", "OutputError", "UsageError"),
+    "betwixt.errors": ("BetwixtError", "DamagedInputError", "InputError", "Interrupted", "OutputError", "UsageError"),
     "betwixt.models.base": ("Interpolator",),
+    "betwixt.pipeline.between": ("BetweenSummary", "between_images"),
+    "betwixt.pipeline.blur": ("blur_video", "plan_blur"),
+    "betwixt.pipeline.extrapolation": ("extrapolate_video", "plan_extrapolation"),
+    "betwixt.pipeline.inspect": ("Findings", "inspect_video"),
     "betwixt.pipeline.interpolate": ("interpolate_video", "plan_video"),
     "betwixt.pipeline.job": ("Plan",),
+    "betwixt.pipeline.masks": ("MaskSummary", "make_masks"),
     "betwixt.pipeline.run": ("Progress", "Summary"),
+    "betwixt.realtime.smoother": ("DisplayFrame", "Smoother"),
     "betwixt.runtime.load": ("load_model",),
 }
 
 __all__ = [
+    "BetweenSummary",
     "BetwixtError",
     "DamagedInputError",
     "Decoded",
+    "DisplayFrame",
     "Encoded",
+    "Findings",
     "InputError",
     "Interpolator",
+    "Interrupted",
+    "MaskSummary",
     "OutputError",
     "Plan",
     "Progress",
+    "Smoother",
     "Summary",
     "UsageError",
     "__version__",
+    "between_images",
+    "blur_video",
     "decode_video",
     "encode_video",
+    "extrapolate_video",
+    "inspect_video",
     "interpolate_video",
     "load_model",
+    "make_masks",
+    "plan_blur",
+    "plan_extrapolation",
     "plan_video",
 ]
 
@@ -64,3 +89,7 @@ def __getattr__(name: str) -> Any:
             globals()[name] = value
             return value
     raise AttributeError(f"module 'betwixt' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -159,6 +159,6 @@ def test_alpha_that_x265_does_not_encode_is_reported_as_lost(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=4, pixel_format="yuva420p")
     summary = betwixt.interpolate_video(source, tmp_path / "out.mkv", codec="hevc")
     assert summary.pixel_format == "yuv420p"
-    assert summary.lost == ["the transparency"]
+    assert summary.lost == ("the transparency",)
     kept = betwixt.interpolate_video(source, tmp_path / "kept.mkv", codec="ffv1")
-    assert (kept.pixel_format, kept.lost) == ("yuva420p", [])
+    assert (kept.pixel_format, kept.lost) == ("yuva420p", ())

@@ -129,7 +129,7 @@ def test_hdr10_plus_is_carried_and_repeated(tmp_path, name):
     before, after = metadata_of(source), metadata_of(tmp_path / name)
     assert [m.hdr10_plus for m in before] == [hdr10_plus(1000 + number) for number in range(6)]
     assert after == [m for m in before for _ in range(3)]
-    assert summary.lost == []
+    assert summary.lost == ()
     assert any("repeat the HDR10+" in note for note in summary.notes)
     with av.open(str(tmp_path / name)) as container:
         sides = [[data.type.name for data in iter(f.side_data)] for f in container.decode(video=0)]
@@ -142,7 +142,7 @@ def test_dolby_vision_of_one_layer_is_carried_and_stated(tmp_path):
         summary = betwixt.interpolate_video(source, tmp_path / name, model="dis")
         before, after = metadata_of(source), metadata_of(tmp_path / name)
         assert after == [m for m in before for _ in range(2)]
-        assert summary.lost == []
+        assert summary.lost == ()
         with Reader(tmp_path / name) as reader:
             assert reader.info.dolby_vision == 8
     assert b"dvvC" in (tmp_path / "a.mp4").read_bytes()  # the boxes with the configuration

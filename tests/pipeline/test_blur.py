@@ -142,7 +142,7 @@ def test_rates_slow_motion_sound_and_frame_count(tmp_path):
     assert (slow.frames_out, str(slow.rate)) == (20, "50")
     assert any("moments" in note for note in slow.notes)
     assert plan_blur(source, tmp_path / "x.mkv", model="dis").rates.output == 50
-    assert plan_blur(source, tmp_path / "x.mkv", model="dis", fps="49.95").notes == []
+    assert plan_blur(source, tmp_path / "x.mkv", model="dis", fps="49.95").notes == ()
 
 
 def test_the_blur_of_the_paper_averages_from_one_frame_to_the_next(tmp_path):

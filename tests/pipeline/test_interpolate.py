@@ -217,7 +217,7 @@ def test_everything_else_in_the_file_is_copied(tmp_path):
     source = _with_extras(tmp_path / "in.mkv")
     target = tmp_path / "out.mkv"
     summary = betwixt.interpolate_video(source, target)
-    assert summary.lost == []
+    assert summary.lost == ()
     assert _contents(source) == _contents(target)
     with av.open(str(source)) as a, av.open(str(target)) as b:
         assert [s.type for s in a.streams] == [s.type for s in b.streams]
@@ -236,7 +236,7 @@ def test_everything_else_in_the_file_is_copied(tmp_path):
 def test_what_the_container_cannot_hold_is_reported(tmp_path):
     source = _with_extras(tmp_path / "in.mkv")
     summary = betwixt.interpolate_video(source, tmp_path / "out.mp4")
-    assert summary.lost == ["attachment font.ttf", "tag MY_TAG"]
+    assert summary.lost == ("attachment font.ttf", "tag MY_TAG")
     assert "subtitle subrip (fra) is written as mov_text: mp4 does not take it as it is." in summary.notes
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert len(container.streams.audio) == 2
@@ -416,10 +416,10 @@ def test_the_plan_matches_the_conversion(tmp_path):
 def test_a_note_names_the_exact_multiple_of_the_rate(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=4, rate=Fraction(30000, 1001))
     notes = betwixt.plan_video(source, tmp_path / "out.mkv", fps=60, model="dis").notes
-    assert notes == [
+    assert notes == (
         "At 60 frames per second, 1 of 500 source frames is kept untouched. "
-        '`fps="60000/1001"` keeps all of them and makes 1 new frame for each.'
-    ]
+        '`fps="60000/1001"` keeps all of them and makes 1 new frame for each.',
+    )
     for options in ({"fps": "59.94"}, {"fps": 50}, {"factor": 2}, {"fps": 60, "slow": 2}):
         plan = betwixt.plan_video(source, tmp_path / "out.mkv", model="dis", **options)
         assert not any("untouched" in note for note in plan.notes)

@@ -349,10 +349,11 @@ def blur_video(
         BetwixtError: as `betwixt.interpolate_video`.
 
     Example:
-        >>> from betwixt.pipeline.blur import blur_video
-        >>> blur_video("in.mp4", "out.mp4", model="dis", end=0.2).frames_out
+        >>> import betwixt
+        >>> betwixt.blur_video("in.mp4", "out.mp4", model="dis", end=0.2).frames_out
         5
     """
+    BLUR.check(options, "blur_video")
     job = BlurJob(source, target, options)
     return convert(job, functools.partial(_BlurDirector, job), progress)
 
@@ -360,5 +361,6 @@ def blur_video(
 @takes_options(BLUR)
 def plan_blur(source: str | Path | IO[bytes], target: str | Path | IO[bytes], **options: Unpack[BlurOptions]) -> Plan:
     """What `blur_video` would do; writes nothing. It takes the same options."""
+    BLUR.check(options, "plan_blur")
     with BlurJob(source, target, options) as job:
         return job.describe()

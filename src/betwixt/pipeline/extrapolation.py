@@ -131,11 +131,12 @@ def extrapolate_video(
         BetwixtError: as `betwixt.interpolate_video`.
 
     Example:
-        >>> from betwixt.pipeline.extrapolation import extrapolate_video
-        >>> summary = extrapolate_video("in.mp4", "out.mp4", frames=3)
+        >>> import betwixt
+        >>> summary = betwixt.extrapolate_video("in.mp4", "out.mp4", frames=3)
         >>> summary.untouched, summary.synthesized
         (25, 3)
     """
+    EXTRAPOLATE.check(options, "extrapolate_video")
     job = ExtrapolationJob(source, target, options)
     return convert(job, functools.partial(_ExtrapolationDirector, job), progress)
 
@@ -145,5 +146,6 @@ def plan_extrapolation(
     source: str | Path | IO[bytes], target: str | Path | IO[bytes], **options: Unpack[ExtrapolateOptions]
 ) -> Plan:
     """What `extrapolate_video` would do; writes nothing. It takes the same options."""
+    EXTRAPOLATE.check(options, "plan_extrapolation")
     with ExtrapolationJob(source, target, options) as job:
         return job.describe()

@@ -46,6 +46,7 @@ def interpolate_video(
         >>> summary.frames_in, summary.frames_out, str(summary.rate)
         (25, 50, '50')
     """
+    INTERPOLATE.check(options, "interpolate_video")
     job = Job(source, target, options)
     return convert(job, functools.partial(Director, job), progress)
 
@@ -55,5 +56,6 @@ def plan_video(
     source: str | Path | IO[bytes], target: str | Path | IO[bytes], **options: Unpack[InterpolateOptions]
 ) -> Plan:
     """What `interpolate_video` would do; writes nothing. It takes the same options."""
+    INTERPOLATE.check(options, "plan_video")
     with Job(source, target, options) as job:
         return job.describe()

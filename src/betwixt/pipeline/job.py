@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any, ClassVar, Self
@@ -34,7 +34,7 @@ from betwixt.runtime.load import hash_weights, load_model
 from betwixt.version import __version__
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
     """What a conversion will do.
 
@@ -58,7 +58,7 @@ class Plan:
     pixel_format: str
     model: str
     audio: str
-    notes: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
 
 
 _NOT_RECORDED = {
@@ -348,7 +348,7 @@ class Job:
             pixel_format=pixel_format,
             model=self.model.name,
             audio=self.audio if self.audio == "none" or self.target.holds_sound else "drop",
-            notes=self.notes,
+            notes=tuple(self.notes),
         )
 
     def close(self) -> None:

@@ -3,10 +3,11 @@
 A conversion's options are a `TypedDict`. Each field carries an `Option`: its default, its help and how the command line
 spells it. Everything else reads these declarations:
 
-    InterpolateOptions, BlurOptions, ExtrapolateOptions
-        │  Unpack[..]          types of the keywords of interpolate_video, blur_video, extrapolate_video
+    InterpolateOptions, BlurOptions, ExtrapolateOptions, FramesOptions
+        │  Unpack[..]          types of the keywords of interpolate_video, blur_video, extrapolate_video, frames
         ├─ takes_options       their signatures and the list of options in their docstrings
-        ├─ OptionSet.resolve   defaults, unknown names, choices
+        ├─ OptionSet.check     unknown names
+        ├─ OptionSet.resolve   defaults, choices
         ├─ Job.settings        what the journal of an unfinished output records
         └─ cli.options         flags, defaults and help of `betwixt interpolate`, `blur` and `extrapolate`
 """
@@ -14,6 +15,7 @@ spells it. Everything else reads these declarations:
 # The annotations below are read at run time, so this module does without `from __future__ import annotations`.
 # "Interpolator" stays a string: the command line shows its help without loading a model's code.
 
+import difflib
 import inspect
 import re
 import textwrap
@@ -61,8 +63,8 @@ class Option:
     off_help: str = ""
 
 
-class ConversionOptions(TypedDict, total=False):
-    """The options of every conversion."""
+class SynthesisOptions(TypedDict, total=False):
+    """The options of everything that makes frames from a video's frames."""
 
     model: Annotated[
         "str | Interpolator",
@@ -90,6 +92,25 @@ class ConversionOptions(TypedDict, total=False):
     duplicates: Annotated[
         str, Option("keep", "Replace repeated frames by new ones.", "content", choices=("keep", "fill"))
     ]
+    stream: Annotated[
+        int | None,
+        Option(
+            None, "The video stream to convert, by its number in betwixt info; the others are copied.", "input", "N"
+        ),
+    ]
+    interlaced: Annotated[
+        str,
+        Option("refuse", "What to do with interlaced video.", "input", choices=("refuse", "deinterlace", "ignore")),
+    ]
+    input_fps: Annotated[
+        Number | None, Option(None, "The rate of the input's frames. Default: as stated; 25 for images.", "input")
+    ]
+    threads: Annotated[int, Option(0, "Threads to use; 0 for one per core.", "run", "N")]
+
+
+class ConversionOptions(SynthesisOptions, total=False):
+    """The options of every conversion to a file."""
+
     audio: Annotated[
         str,
         Option(
@@ -114,20 +135,6 @@ class ConversionOptions(TypedDict, total=False):
             choices=("auto", "on", "off"),
         ),
     ]
-    stream: Annotated[
-        int | None,
-        Option(
-            None, "The video stream to convert, by its number in betwixt info; the others are copied.", "input", "N"
-        ),
-    ]
-    interlaced: Annotated[
-        str,
-        Option("refuse", "What to do with interlaced video.", "input", choices=("refuse", "deinterlace", "ignore")),
-    ]
-    input_fps: Annotated[
-        Number | None, Option(None, "The rate of the input's frames. Default: as stated; 25 for images.", "input")
-    ]
-    threads: Annotated[int, Option(0, "Threads to use; 0 for one per core.", "run", "N")]
     overwrite: Annotated[bool, Option(False, "Replace an existing output.", "run")]
     journal: Annotated[
         bool,
@@ -141,7 +148,9 @@ class ConversionOptions(TypedDict, total=False):
     ]
 
 
-class _RateOptions(ConversionOptions, total=False):
+class RateOptions(TypedDict, total=False):
+    """The options of what may change the frame rate."""
+
     fps: Annotated[Number | None, Option(None, "Output rate: 60, 60000/1001, 59.94.", "rate")]
     factor: Annotated[Number | None, Option(None, "Or a multiple of the source's rate: 2.5.", "rate")]
     slow: Annotated[Number | None, Option(None, "Play this many times slower, at the source's rate.", "rate")]
@@ -156,8 +165,8 @@ class _RateOptions(ConversionOptions, total=False):
     ]
 
 
-class InterpolateOptions(_RateOptions, total=False):
-    """The options of `betwixt.interpolate_video`."""
+class InterpolationOptions(RateOptions, total=False):
+    """The options of interpolation."""
 
     at_cuts: Annotated[
         str,
@@ -181,8 +190,16 @@ class InterpolateOptions(_RateOptions, total=False):
     ]
 
 
-class BlurOptions(_RateOptions, total=False):
-    """The options of `betwixt.pipeline.blur.blur_video`."""
+class InterpolateOptions(ConversionOptions, InterpolationOptions, total=False):
+    """The options of `betwixt.interpolate_video`."""
+
+
+class FramesOptions(SynthesisOptions, InterpolationOptions, total=False):
+    """The options of `betwixt.frames`."""
+
+
+class BlurOptions(ConversionOptions, RateOptions, total=False):
+    """The options of `betwixt.blur_video`."""
 
     shutter: Annotated[
         Number, Option(180, "How long the shutter is open, up to 720: 360 is one frame.", "effect", "DEG")
@@ -207,7 +224,7 @@ class BlurOptions(_RateOptions, total=False):
 
 
 class ExtrapolateOptions(ConversionOptions, total=False):
-    """The options of `betwixt.pipeline.extrapolation.extrapolate_video`."""
+    """The options of `betwixt.extrapolate_video`."""
 
     frames: Annotated[int, Option(1, "How many frames to make.", "effect", "N")]
     only: Annotated[bool, Option(False, "Write the new frames alone, without sound.", "effect")]
@@ -237,6 +254,22 @@ class OptionSet:
         """The value of an option that is not given."""
         return self._defaults.get(name, self.options[name].default)
 
+    def check(self, given: Mapping[str, Any], function: str) -> None:
+        """Refuse names that are not options, as Python does for a function with a fixed list of keywords.
+
+        Args:
+            given: The options given.
+            function: The name of the function that they were given to.
+
+        Raises:
+            TypeError: naming the function, the first unknown name and the option that may be meant.
+        """
+        for name in given:
+            if name not in self.options:
+                close = difflib.get_close_matches(name, self.options, 1)
+                hint = f". Did you mean '{close[0]}'?" if close else ""
+                raise TypeError(f"{function}() got an unexpected keyword argument '{name}'{hint}")
+
     def resolve(self, given: Mapping[str, Any]) -> Any:
         """Complete given options by the defaults.
 
@@ -244,11 +277,8 @@ class OptionSet:
             The values of this conversion's options, and the defaults of those that only `interpolate_video` has.
 
         Raises:
-            TypeError: for a name that is not an option.
             UsageError: for a value that is not among the choices.
         """
-        if unknown := given.keys() - self.options.keys():
-            raise TypeError(f"unexpected keyword arguments: {', '.join(sorted(unknown))}")
         values = {name: INTERPOLATE.default(name) for name in INTERPOLATE.options}
         values |= {name: option.default for name, option in self.options.items()}
         values |= {**self._defaults, **given}
@@ -287,6 +317,7 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 INTERPOLATE = OptionSet(InterpolateOptions)
+FRAMES = OptionSet(FramesOptions)
 BLUR = OptionSet(BlurOptions, model=EFFECTS_MODEL)
 EXTRAPOLATE = OptionSet(ExtrapolateOptions, model=EFFECTS_MODEL, factor=1, overlays="off")
 

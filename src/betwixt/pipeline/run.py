@@ -36,9 +36,9 @@ IN_FLIGHT_BYTES = 96 << 20
 """How much memory the frames between the stages may take, finished or not."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Progress:
-    """How far a conversion is.
+    """How far a conversion is at one moment.
 
     Attributes:
         frames_in: Source frames read.
@@ -61,7 +61,7 @@ class Progress:
     frame: av.VideoFrame | None = field(default=None, repr=False, compare=False)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Summary:
     """What a conversion did.
 
@@ -103,8 +103,8 @@ class Summary:
     model: str
     encoder: str
     pixel_format: str
-    lost: list[str]
-    notes: list[str]
+    lost: tuple[str, ...]
+    notes: tuple[str, ...]
     damage: str | None
 
     @property
@@ -182,8 +182,7 @@ class _Run:
         self._director = make_director(max(1, min(4, window // (2 * job.threads))))
         self._read: Channel[Frame | StreamPacket] = Channel(max(2, window // 4))
         self._write: Channel[ShowStep | _PendingFrames | StreamPacket] = Channel(window)
-        self._progress = Progress(total=job.frames_out, kept=sink.resumed_frames)
-        self._untouched = self._held = self._synthesized = 0
+        self._untouched = self._held = self._synthesized = self._earlier = 0
         self._failure: BaseException | None = None
 
     def run(self) -> Summary:
@@ -235,7 +234,7 @@ class _Run:
             untouched=self._untouched,
             held=self._held,
             synthesized=self._synthesized,
-            earlier=self._progress.earlier,
+            earlier=self._earlier,
             cuts=len(planner.cut_times),
             duplicates=planner.duplicates_filled,
             rate=job.rates.output,
@@ -245,14 +244,14 @@ class _Run:
             model=job.model.name,
             encoder=encoder,
             pixel_format=pixel_format,
-            lost=list(self._sink.lost),
-            notes=[
+            lost=tuple(self._sink.lost),
+            notes=(
                 *([resumed] if self._sink.resumed_frames else []),
                 *job.notes,
                 *(note for note in job.reader.notes if note not in job.notes),
                 *self._sink.notes,
                 *self._director.closing_notes(),
-            ],
+            ),
             damage=job.reader.damage,
         )
 
@@ -310,7 +309,7 @@ class _Run:
                     for index, video in zip(item.indices, frames, strict=True):
                         self._write_frame(video, index)
                         self._synthesized += 1
-                        self._progress.earlier += video is None
+                        self._earlier += video is None
         except Stopped:
             pass
         except BaseException as error:
@@ -329,7 +328,15 @@ class _Run:
     def _report_progress(self) -> None:
         if self._report is None:
             return
-        p, planner = self._progress, self._director.planner
-        p.frames_in, p.cuts = planner.frames, len(planner.cut_times)
-        p.frames_out, p.synthesized = self._frames_out, self._synthesized
-        self._report(p)
+        planner = self._director.planner
+        self._report(
+            Progress(
+                frames_in=planner.frames,
+                frames_out=self._frames_out,
+                synthesized=self._synthesized,
+                earlier=self._earlier,
+                kept=self._sink.resumed_frames,
+                cuts=len(planner.cut_times),
+                total=self._job.frames_out,
+            )
+        )
