@@ -183,6 +183,7 @@ class _Run:
         self._read: Channel[Frame | StreamPacket] = Channel(max(2, window // 4))
         self._write: Channel[ShowStep | _PendingFrames | StreamPacket] = Channel(window)
         self._untouched = self._held = self._synthesized = self._earlier = 0
+        self._latest: av.VideoFrame | None = None
         self._failure: BaseException | None = None
 
     def run(self) -> Summary:
@@ -323,7 +324,7 @@ class _Run:
         else:
             assert video is not None
             self._sink.write(video, index)
-            self._progress.frame = video
+            self._latest = video
 
     def _report_progress(self) -> None:
         if self._report is None:
@@ -338,5 +339,6 @@ class _Run:
                 kept=self._sink.resumed_frames,
                 cuts=len(planner.cut_times),
                 total=self._job.frames_out,
+                frame=self._latest,
             )
         )
