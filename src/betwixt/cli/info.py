@@ -15,8 +15,9 @@ import typer
 from betwixt.cli import options as o
 from betwixt.cli.flags import translate
 from betwixt.cli.progress import ProgressDisplay
-from betwixt.cli.report import format_duration, format_rate, print_json
+from betwixt.cli.report import print_json
 from betwixt.machine import available_cores
+from betwixt.units import format_duration, format_rate
 
 if TYPE_CHECKING:
     from betwixt.pipeline.inspect import Findings

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from betwixt.cli.report import format_duration
+from betwixt.units import format_duration
 
 if TYPE_CHECKING:
     from betwixt.pipeline.run import Progress

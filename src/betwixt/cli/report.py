@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from betwixt.cli import flags
+from betwixt.units import format_bytes, format_duration, format_rate
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -267,22 +268,3 @@ def print_written(console: Console, paths: Iterable[Path]) -> None:
     """Name the files that were written."""
     for path in paths:
         print_line(console, f"written: {path}")
-
-
-def format_duration(seconds: float) -> str:
-    """Seconds as text: 4.2 s, 3:07, 1:02:03."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-def format_bytes(count: int) -> str:
-    """A size in memory as text."""
-    return f"{count / (1 << 30):.2f} GB" if count >= 1 << 30 else f"{count / (1 << 20):.0f} MB"
-
-
-def format_rate(value: Any) -> str:
-    """A fraction as text: 60, 59.9401 (60000/1001)."""
-    return str(value) if value.denominator == 1 else f"{float(value):.6g} ({value})"

@@ -1,0 +1,24 @@
+"""Quantities as text, for people: durations, sizes, rates."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as text: 4.2 s, 3:07, 1:02:03."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def format_bytes(count: int) -> str:
+    """A size in memory as text."""
+    return f"{count / (1 << 30):.2f} GB" if count >= 1 << 30 else f"{count / (1 << 20):.0f} MB"
+
+
+def format_rate(value: Fraction) -> str:
+    """A fraction as text: 60, 59.9401 (60000/1001)."""
+    return str(value) if value.denominator == 1 else f"{float(value):.6g} ({value})"
