@@ -240,9 +240,8 @@ class JobQueue:
 
     def _start_child(self, job: QueuedJob, source: Path, target: Path) -> Child[JobProgress, JobResult]:
         with self._changed:
-            child: Child[JobProgress, JobResult] = Child(
-                run_job, job.command, source, target, job.options, thumbnail, memory=self._memory
-            )
+            arguments = job.command, source, target, job.options, self._store.thumbnail(job)
+            child: Child[JobProgress, JobResult] = Child(run_job, *arguments, memory=self._memory)
             self._current = _Current(job, child)
             if job.is_finished or self._stopping:  # meanwhile
                 child.kill()
