@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from betwixt.masks.regions import RegionTracker, find_regions
 from betwixt.models.dis.interpolator import find_flows
-from betwixt.pipeline.masks import overlay_labels
+from betwixt.runtime.map_images import overlay_labels
 
 Array = NDArray[Any]
 

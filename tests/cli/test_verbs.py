@@ -218,6 +218,28 @@ def test_between_two_images(tmp_path, capsys):
     assert np.abs(middle - truth).mean() < 0.4 * min(np.abs(e - truth).mean() for e in ends)
 
 
+def test_between_writes_the_maps_of_a_frame(tmp_path, capsys):
+    paths = [tmp_path / name for name in ("a.png", "b.png", "truth.png")]
+    for path, time in zip(paths, (0, 3, 1.5), strict=True):
+        paint(av.VideoFrame(80, 48, "rgb24"), time).save(path)
+    maps = tmp_path / "maps"
+    between = ["between", *map(str, paths[:2]), str(tmp_path / "m.png"), "--model", "dis"]
+    out_of(capsys, *between, "--maps", maps, "--truth", paths[2])
+    listing = json.loads((maps / "maps.json").read_text())
+    assert {p.name for p in maps.iterdir()} == {"maps.json", *(f"{n}{s}" for n in listing for s in (".npy", ".png"))}
+    assert listing["flow_t0"]["shape"] == list(np.load(maps / "flow_t0.npy").shape)
+    assert np.load(maps / "error.npy").mean() < 0.02
+    assert frame_to_image(read_image(maps / "frame.png"))[0].shape == (48, 80, 3)
+    for wrong, message in (
+        (["--maps", maps], "--overwrite"),
+        (["--maps", tmp_path / "new", "--count", "2"], "--maps are of one new frame"),
+        (["--truth", paths[2]], "pass --maps"),
+    ):
+        assert run([*between, *map(str, wrong)]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
 def test_between_keeps_sixteen_bits(tmp_path, capsys):
     values = np.full((32, 32, 3), 12345, np.uint16)
     for name in ("a.png", "b.png"):

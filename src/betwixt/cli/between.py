@@ -25,6 +25,12 @@ def between(
     model: o.Model = "auto",
     device: o.Device = "auto",
     weights: o.Weights = None,
+    maps: Annotated[
+        o.File, typer.Option(metavar="DIR", help="Write the flows, masks and errors of the one new frame there.")
+    ] = None,
+    truth: Annotated[
+        o.File, typer.Option(metavar="FILE", help="With --maps: the true frame, to show the error.")
+    ] = None,
     overwrite: o.Overwrite = False,
     as_json: o.AsJson = False,
 ) -> None:
@@ -33,7 +39,7 @@ def between(
 
     summary = between_images(
         first, second, target, times=times, count=count, ends=ends, fps=fps, model=model, device=device,
-        weights=weights, overwrite=overwrite,
+        weights=weights, maps=maps, truth=truth, overwrite=overwrite,
     )  # fmt: skip
     if as_json:
         report.print_json(summary.as_dict(), sys.stdout)

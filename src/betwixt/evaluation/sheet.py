@@ -14,13 +14,11 @@ import base64
 import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
 from betwixt.evaluation.datasets import Dataset
@@ -29,6 +27,7 @@ from betwixt.evaluation.scores import Evaluation
 from betwixt.evaluation.scoring import Model, RestoredSample, restore_samples
 from betwixt.files import write_atomically
 from betwixt.models.base import Flow
+from betwixt.runtime.map_images import flow_to_colours
 
 _COLUMNS = ("first", "second", "truth", "restored", "error x 4")
 _ERROR_GAIN = 4
@@ -121,34 +120,8 @@ def _motion_image(flow: Flow | None, shape: tuple[int, ...]) -> tuple[Image8, st
     if flow is None:
         return np.full(shape, 255, np.uint8), "no motion"
     length = np.hypot(flow[..., 0], flow[..., 1])
-    colours = cv2.resize(_flow_to_colours(flow), (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
+    colours = cv2.resize(flow_to_colours(flow), (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
     return np.asarray(colours, np.uint8), f"motion, up to {float(length.max()):.1f} px"
-
-
-@lru_cache(maxsize=1)
-def _colour_wheel() -> NDArray[np.float64]:
-    """The 55 hues of the Middlebury colour wheel, (55, 3) in 0 to 1, red first (Baker et al., IJCV 2011)."""
-    steps = (("ry", 15), ("yg", 6), ("gc", 4), ("cb", 11), ("bm", 13), ("mr", 6))
-    corner = {"r": (1, 0, 0), "y": (1, 1, 0), "g": (0, 1, 0), "c": (0, 1, 1), "b": (0, 0, 1), "m": (1, 0, 1)}
-    hues = []
-    for pair, count in steps:
-        a, b = (np.array(corner[letter], float) for letter in pair)
-        hues += [a + (b - a) * i / count for i in range(count)]
-    return np.stack(hues)
-
-
-def _flow_to_colours(flow: NDArray[np.float32]) -> Image8:
-    """A flow (h, w, 2), pixels, in the Middlebury colour code: the hue is the direction, the saturation the length."""
-    length = np.hypot(flow[..., 0], flow[..., 1]).astype(np.float64)
-    saturation = np.nan_to_num(length / max(float(length.max()), 1e-6))[..., None]
-    wheel = _colour_wheel()
-    angle = np.arctan2(-flow[..., 1], -flow[..., 0]) / np.pi
-    position = np.nan_to_num((angle + 1) / 2 * (len(wheel) - 1))
-    low = np.floor(position).astype(int)
-    fraction = (position - low)[..., None]
-    hue = (1 - fraction) * wheel[low] + fraction * wheel[(low + 1) % len(wheel)]
-    image: Image8 = np.floor(255 * (1 - saturation * (1 - hue))).astype(np.uint8)
-    return image
 
 
 def _resize_to_width(image: Image8, width: int) -> Image8:

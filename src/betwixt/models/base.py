@@ -30,6 +30,7 @@ from betwixt.backends.backend import Backend
 from betwixt.errors import UsageError
 from betwixt.layers.motion import FrameMotion
 from betwixt.models.frame_view import FrameView, Image
+from betwixt.models.maps import IntermediateMap, Maps, motion_maps
 from betwixt.models.references import resolve
 
 if TYPE_CHECKING:
@@ -55,6 +56,13 @@ class Pair(ABC):
         """
         return None
 
+    def maps(self, t: float) -> Maps:
+        """The maps that the frame at `t` is made with, by the names that `betwixt.models.maps` lists; none if the model
+        has none or does not tell them.
+        """
+        displacement = self.displacement(t)
+        return {} if displacement is None else {"displacement": IntermediateMap("flow", displacement)}
+
     def with_neighbours(self, before: Pair | None, after: Pair | None, spans: tuple[float, float] = (1.0, 1.0)) -> Pair:
         """This pair with curved paths, estimated from the neighbouring pairs; itself if it knows only straight ones.
 
@@ -76,6 +84,10 @@ class MotionPair(Pair):
     def displacement(self, t: float) -> Flow | None:
         """The motion from frame 0 to frame 1; of two motions, their weighted mean."""
         return self.motion(t).displacement()
+
+    def maps(self, t: float) -> Maps:
+        """The flows, the fusion mask and the corrections at time `t`."""
+        return motion_maps(self.motion(t))
 
 
 class PairBatch:
@@ -153,7 +165,11 @@ class Interpolator(ABC):
 
     def next_displacement(self, first: Image, second: Image) -> Flow | None:
         """The motion between two frames that `next_frame` uses, as `Pair.displacement` gives it."""
-        return self.prepare(first, second).displacement(2.0)
+        return self.prepare_next(first, second).displacement(2.0)
+
+    def prepare_next(self, first: Image, second: Image) -> Pair:
+        """Like `prepare`, for the frame after the second, at t = 2, by a model that extrapolates."""
+        return self.prepare(first, second)
 
     def frames_after(self, first: Image, second: Image, steps: int) -> Iterator[Image]:
         """The `steps` frames after two images (H, W, 3), as `extrapolate` describes."""
@@ -192,7 +208,7 @@ class Interpolator(ABC):
         """
         if steps < 1:
             raise UsageError(f"{steps} frames cannot be made: give at least 1 step.")
-        firsts, seconds, restore = _to_image_pairs(first, second)
+        firsts, seconds, restore = to_image_pairs(first, second)
         sequences = [self.frames_after(a, b, steps) for a, b in zip(firsts, seconds, strict=True)]
         return [restore(list(images)) for images in zip(*sequences, strict=True)]
 
@@ -228,7 +244,7 @@ class Interpolator(ABC):
             (2, (48, 64, 3), dtype('uint8'))
         """
         check_interpolates(self)
-        firsts, seconds, restore = _to_image_pairs(first, second)
+        firsts, seconds, restore = to_image_pairs(first, second)
         try:
             times = [float(t) for t in times]
         except (TypeError, ValueError):
@@ -236,8 +252,8 @@ class Interpolator(ABC):
         for t in times:
             if not 0.0 <= t <= 1.0:
                 raise UsageError(f"The time {t:g} lies outside 0 to 1: 0 is the first frame, 1 the second.")
-        images_before = None if before is None else _to_image_pairs(before, first)[0]
-        images_after = None if after is None else _to_image_pairs(second, after)[1]
+        images_before = None if before is None else to_image_pairs(before, first)[0]
+        images_after = None if after is None else to_image_pairs(second, after)[1]
         batch = None
         if any(0.0 < t < 1.0 for t in times):
             if self.uses_neighbours and (images_before or images_after):
@@ -273,8 +289,12 @@ _Restore = Callable[[list[Image]], Any]
 """Turns images (H, W, 3), float32 in [0, 1], into the type and shape that a user gave."""
 
 
-def _to_image_pairs(first: Any, second: Any) -> tuple[list[Image], list[Image], _Restore]:
-    """Two frames, or batches, of one type and shape as images, and the function that turns results back."""
+def to_image_pairs(first: Any, second: Any) -> tuple[list[Image], list[Image], _Restore]:
+    """Two frames, or batches, of one type and shape as images, and the function that turns results back.
+
+    Raises:
+        UsageError: as for `Interpolator.between`.
+    """
     firsts, restore = _to_images(first, "first")
     seconds, _ = _to_images(second, "second")
     if type(first) is not type(second) or first.dtype != second.dtype:

@@ -21,6 +21,8 @@ from betwixt.media.images.writer import ImageWriter
 from betwixt.media.timeline import parse_rate
 from betwixt.models.base import Interpolator, check_interpolates
 from betwixt.models.registry import DEFAULT_MODEL
+from betwixt.pipeline.maps import check_maps_folder, write_maps
+from betwixt.runtime.intermediate_maps import intermediate_maps
 from betwixt.runtime.load import load_model
 
 MAX_COUNT = 10000
@@ -62,6 +64,8 @@ def between_images(
     model: str | Interpolator = DEFAULT_MODEL,
     device: str = "auto",
     weights: str | Path | None = None,
+    maps: str | Path | None = None,
+    truth: str | Path | None = None,
     overwrite: bool = False,
 ) -> BetweenSummary:
     """Make the frames between two image files.
@@ -77,6 +81,8 @@ def between_images(
         model: A model's name or a loaded model.
         device: Where the model runs.
         weights: A network's weights file.
+        maps: A folder for the maps that the frame is made with (`betwixt.pipeline.maps`), if one frame is made.
+        truth: The true frame, for the map of the error.
         overwrite: Replace existing output.
 
     Raises:
@@ -86,6 +92,12 @@ def between_images(
     """
     began = time.monotonic()
     frame_times = _parse_times(times, count)
+    if maps is not None:
+        if len(frame_times) > 1 or not 0 < frame_times[0] < 1:
+            raise UsageError("`maps` are of one new frame: give one time between 0 and 1.")
+        check_maps_folder(Path(maps), overwrite)
+    elif truth is not None:
+        raise UsageError("`truth` is for the map of the error: pass `maps`, the folder for it, too.")
     path = Path(target)
     gif = path.suffix.lower() == ".gif"
     if not gif and not is_image_location(target, output=True):
@@ -109,6 +121,11 @@ def between_images(
         image0, image1 = (i if i.dtype == np.uint16 else i.astype(np.uint16) * 257 for i in (image0, image1))
     interpolator = load_model(model, device, weights=weights) if isinstance(model, str) else model
     check_interpolates(interpolator)
+    if maps is not None:
+        true_frame = None if truth is None else _read(truth)[0]
+        new_time = next(float(t) for t in frame_times if 0 < t < 1)  # a GIF has the ends as well
+        found = intermediate_maps(interpolator, image0, image1, new_time, truth=true_frame)
+        write_maps(found, Path(maps), overwrite)
     images = interpolator.between(image0, image1, [float(t) for t in frame_times])
     writer: GifWriter | ImageWriter
     if gif:

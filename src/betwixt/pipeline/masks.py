@@ -6,7 +6,6 @@ frames ──► RGB, 8 bit ──► pairs ──► mask source ──► 0000
 
 from __future__ import annotations
 
-import colorsys
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
@@ -14,12 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import InputError
-from betwixt.layers.label_maps import MAX_LABELS, LabelMap
+from betwixt.layers.label_maps import LabelMap
 from betwixt.masks.load import load_mask_source
 from betwixt.masks.source import MaskSource
 from betwixt.masks.store import MaskWriter
@@ -30,6 +28,7 @@ from betwixt.media.source import VideoSource, open_source
 from betwixt.media.timeline import parse_rate
 from betwixt.media.writer import VideoWriter
 from betwixt.pipeline.options import INTERPOLATE, Number, check_choice
+from betwixt.runtime.map_images import overlay_labels
 
 _OVERLAY = "overlay.mp4"
 
@@ -160,26 +159,3 @@ def _overlay_writer(path: Path, reader: VideoSource) -> VideoWriter:
         reader.info, pixel_format="rgb24", colour=Colour(), hdr=None, streams=(), metadata={}, interlaced=False
     )
     return VideoWriter(path, info, info.rate)
-
-
-def _label_colours() -> NDArray[np.uint8]:
-    """The colour of each label, (64, 3) RGB."""
-    # Hues are spaced by the golden ratio, so that labels with close numbers get distant colours.
-    rows = [
-        colorsys.hsv_to_rgb((0.61803399 * i) % 1, 0.85 if i % 3 else 0.55, 0.95 if i % 2 else 0.7)
-        for i in range(MAX_LABELS)
-    ]
-    colours: NDArray[np.uint8] = np.rint(255 * np.array(rows)).astype(np.uint8)
-    return colours
-
-
-_COLOURS = _label_colours()
-
-
-def overlay_labels(image: NDArray[np.uint8], labels: LabelMap) -> NDArray[np.uint8]:
-    """Overlay an image (H, W, 3) uint8 RGB with its labels (H, W)."""
-    mixed = cv2.addWeighted(np.ascontiguousarray(image), 0.5, _COLOURS[labels], 0.5, 0)
-    edge = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
-    result = np.asarray(mixed, np.uint8)
-    result[edge] = 255
-    return result

@@ -31,8 +31,10 @@ from betwixt.layers.label_maps import LabelMapPair
 from betwixt.layers.warp import backward_warp
 from betwixt.models.base import Flow, Interpolator, Pair, PairBatch, check_interpolates, masks_unsupported
 from betwixt.models.frame_view import Image
+from betwixt.models.maps import IntermediateMap, Maps
 from betwixt.models.network import MaskedNetwork, MaskPair, Network, Synthesis
 from betwixt.runtime.halving import halve_towards
+from betwixt.runtime.network_maps import network_maps
 from betwixt.runtime.tiles import TILE_PIXELS, Tile, prepare_in_tiles
 
 FindMasks = Callable[[NDArray[np.uint8], NDArray[np.uint8]], LabelMapPair]
@@ -123,13 +125,11 @@ class NetworkInterpolator(Interpolator):
         """The frame as far after `second` as that is after `first`, for networks made for it."""
         if not self.extrapolates:
             return super().next_frame(first, second)
-        return self._prepare(first, second, None).at(2.0)
+        return self.prepare_next(first, second).at(2.0)
 
-    def next_displacement(self, first: Image, second: Image) -> Flow | None:
-        """The motion between two frames that `next_frame` uses."""
-        if not self.extrapolates:
-            return super().next_displacement(first, second)
-        return self._prepare(first, second, None).displacement(2.0)
+    def prepare_next(self, first: Image, second: Image) -> Pair:
+        """Compute what depends on the two frames alone, for the frame after the second."""
+        return self._prepare(first, second, None)
 
     def _masks_of(self, first: Image, second: Image, masks: LabelMapPair | None) -> LabelMapPair | None:
         """The masks of two frames, given or found; None if the network takes none."""
@@ -281,6 +281,23 @@ class _NetworkPair(Pair):
         flow = (synthesis.flow_t1.float() - synthesis.flow_t0.float()) / float(end - start)
         displacement: Flow = self._to_images(flow)[0]
         return displacement
+
+    def maps(self, t: float) -> Maps:
+        """What the network returns besides the frame, and the masks it was given.
+
+        Raises:
+            UsageError: if frame t is made by recursion: its maps would be those of another pair of frames.
+        """
+        if not self._is_direct and t != 0.5:
+            raise UsageError(
+                f"The model {self._owner.name} makes the middle frame, and other times from it: its maps are those of "
+                "t = 0.5."
+            )
+        maps = network_maps(self._synthesize(_FIRST, _SECOND, t), self._size)
+        for number, time in enumerate((_FIRST, _SECOND) if self._labels else ()):
+            labels = self._to_images(self._labels[time][:, None])[0, ..., 0].astype(np.uint8)
+            maps[f"labels_{number}"] = IntermediateMap("labels", labels)
+        return maps
 
     @property
     def _is_direct(self) -> bool:

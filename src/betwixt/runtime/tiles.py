@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.models.base import Flow, Pair
 from betwixt.models.frame_view import Image
+from betwixt.models.maps import Maps
 
 TILE_PIXELS = 4096 * 2304
 """The most pixels of a tile: frames up to 4K are made whole."""
@@ -76,6 +78,21 @@ class TiledPair(Pair):
         """The motion of the tiles."""
         flows = [flow for _, pair in self._tiles if (flow := pair.displacement(t)) is not None]
         return self._blend(2, flows) if flows else None
+
+    def maps(self, t: float) -> Maps:
+        """The maps of the tiles, of which those that are as large as the tile are blended, and others left out."""
+        of_tiles = [pair.maps(t) for _, pair in self._tiles]
+        sizes = [tuple(part.stop - part.start for part in tile) for tile, _ in self._tiles]
+        maps: Maps = {}
+        for name, first in of_tiles[0].items():
+            values = [maps[name].values for maps in of_tiles]
+            # An average of labels is no label.
+            if first.kind == "labels" or any(v.shape[:2] != size for v, size in zip(values, sizes, strict=True)):
+                continue
+            channels = first.values.shape[2] if first.values.ndim == 3 else 1
+            blended = self._blend(channels, (v.reshape(*v.shape[:2], channels) for v in values))
+            maps[name] = replace(first, values=blended.reshape(*self._size, *first.values.shape[2:]))
+        return maps
 
     def _blend(self, channels: int, maps: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Maps (h, w, C) of the tiles as one; in the overlaps the weight of a tile falls towards its edge."""

@@ -32,6 +32,7 @@ from betwixt.models.compact.config import BLUR_SIGMAS, CompactConfig
 from betwixt.models.compact.initial_motion import initial_motion, network_size, resize_map
 from betwixt.models.dis.interpolator import DIS, search_size
 from betwixt.models.frame_view import FrameView, Image, ImageView
+from betwixt.models.maps import Maps
 
 _Map = NDArray[Any]
 
@@ -146,6 +147,12 @@ class CompactPair(MotionPair):
         pair = copy.copy(self)
         pair._search = search
         return pair
+
+    def maps(self, t: float) -> Maps:
+        """The maps of the frame at `t`, and those of the search, of which the flows at `t` are called `searched_..`."""
+        searched = self._search.maps(t)
+        at_t = {f"searched_{name}": searched.pop(name) for name in ("flow_t0", "flow_t1", "mask")}
+        return super().maps(t) | at_t | searched
 
     def motion(self, t: float) -> FrameMotion:
         """The motion at time `t`: that of the search, refined by the networks."""

@@ -71,6 +71,7 @@ from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Interpolator, MotionPair, Pair
 from betwixt.models.dis.search import SETTINGS, Effort, find_static, resize_flow, search_flows, search_size
 from betwixt.models.frame_view import FrameView, Image, ImageView, Luma, LumaView, downscale_luma
+from betwixt.models.maps import IntermediateMap, Maps
 
 __all__ = ["DIS", "DISPair", "Effort", "Flows", "find_flows", "search_size"]
 
@@ -209,6 +210,19 @@ class DISPair(MotionPair):
             return Flows(flow, flow, error, error)
         errors = (_resize(error, *self._size) for error in (self._error_0, self._error_1))
         return Flows(_interleave(self._flow_01), _interleave(self._flow_10), *errors)
+
+    def maps(self, t: float) -> Maps:
+        """The maps of the frame at `t`, and those of the search."""
+        flows = self.flows()
+        in_frame = self._scale.ravel()  # from pixels of the search size
+        return super().maps(t) | {
+            "flow_01": IntermediateMap("flow", flows.flow_01 * in_frame),
+            "flow_10": IntermediateMap("flow", flows.flow_10 * in_frame),
+            "error_0": IntermediateMap("length", flows.error_0),
+            "error_1": IntermediateMap("length", flows.error_1),
+            "visible_0": IntermediateMap("weight", _trust(flows.error_0, *_OCCLUSION)),
+            "visible_1": IntermediateMap("weight", _trust(flows.error_1, *_OCCLUSION)),
+        }
 
     def with_neighbours(
         self, before: Pair | None, after: Pair | None, spans: tuple[float, float] = (1.0, 1.0)
