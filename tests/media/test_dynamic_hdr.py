@@ -11,6 +11,7 @@ import betwixt
 from betwixt.errors import UsageError
 from betwixt.media.codecs import carries_dolby_vision, check_has_base_layer, choose_encoder
 from betwixt.media.dynamic_hdr import FrameMetadata, read_metadata, write_metadata
+from betwixt.media.encoder_options import EncoderSettings
 from betwixt.media.frames import copy_description
 from betwixt.media.reader import Frame, Reader
 from betwixt.media.timeline import TimeMap
@@ -66,7 +67,7 @@ def hdr_clip(path, metadata, codec="libx265", frames=6):
     first = metadata(0)
     with Reader(plain) as reader:
         info = replace(reader.info, hdr10_plus=first.hdr10_plus is not None, dolby_vision=8 if first.rpu else None)
-        with VideoWriter(path, info, Fraction(25), codec="hevc") as writer:
+        with VideoWriter(path, info, Fraction(25), settings=EncoderSettings("hevc")) as writer:
             writer.copy_streams(reader, TimeMap(reader.earliest_start))
             for number in range(frames):
                 frame = paint(av.VideoFrame(info.width, info.height, info.pixel_format), number)

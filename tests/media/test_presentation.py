@@ -9,6 +9,7 @@ import pytest
 
 import betwixt
 from betwixt.media.colour import Colour
+from betwixt.media.encoder_options import EncoderSettings
 from betwixt.media.frames import planes
 from betwixt.media.images.convert import frame_to_image
 from betwixt.media.images.reader import ImageReader, read_image
@@ -120,7 +121,8 @@ def test_the_pixel_aspect_is_stored(tmp_path, name, codec):
 
 
 def test_the_title_and_the_place_of_everything_else_are_kept_beside_the_pixel_aspect(tmp_path):
-    with VideoWriter(tmp_path / "a.mkv", replace(PLAIN, aspect=ASPECT), Fraction(25), codec="vp9") as writer:
+    source, vp9 = replace(PLAIN, aspect=ASPECT), EncoderSettings("vp9")
+    with VideoWriter(tmp_path / "a.mkv", source, Fraction(25), settings=vp9) as writer:
         writer._stream.metadata["title"] = "Ein Film äöü"
         for index in range(3):
             frame = av.VideoFrame(48, 32, "yuv420p")

@@ -14,6 +14,7 @@ import pytest
 from av.stream import Disposition
 
 from betwixt.errors import OutputError
+from betwixt.media.encoder_options import EncoderSettings
 from betwixt.media.reader import Reader, StreamPacket
 from betwixt.media.timeline import TimeMap
 from betwixt.media.writer import VideoWriter
@@ -27,7 +28,9 @@ def remux(source: Path, target: Path, audio: str = "copy", scale: int = 1, rate:
     codec = {"mxf": "mpeg2", "webm": None, "ogv": None, "flv": None}.get(target.suffix[1:], "mpeg4")
     with Reader(source) as reader:
         start = (reader.info.start - reader.earliest_start) * scale
-        writer = VideoWriter(target, reader.info, rate or reader.info.rate, start=start, codec=codec)
+        writer = VideoWriter(
+            target, reader.info, rate or reader.info.rate, start=start, settings=EncoderSettings(codec=codec)
+        )
         with writer:
             writer.copy_streams(reader, TimeMap(reader.earliest_start, Fraction(scale)), audio)
             number = 0
@@ -609,7 +612,7 @@ def test_text_subtitles_are_written_as_the_container_takes_them(rich, tmp_path, 
 def test_what_does_not_fit_is_known_before_the_first_frame(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=2)
     with Reader(source) as reader:
-        writer = VideoWriter(tmp_path / "out.mxf", reader.info, Fraction(77, 5), codec="mpeg2")
+        writer = VideoWriter(tmp_path / "out.mxf", reader.info, Fraction(77, 5), settings=EncoderSettings("mpeg2"))
         with writer, pytest.raises(OutputError, match="cannot be written"):
             writer.copy_streams(reader, TimeMap())
     assert [p.name for p in tmp_path.iterdir()] == ["in.mkv"]

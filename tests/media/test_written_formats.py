@@ -11,6 +11,7 @@ import pytest
 from betwixt.errors import UsageError
 from betwixt.media.codecs import choose_encoder
 from betwixt.media.colour import FULL, Colour
+from betwixt.media.encoder_options import EncoderSettings
 from betwixt.media.frames import is_rgb, planes
 from betwixt.media.images.convert import frame_to_image, image_to_frame
 from betwixt.media.pixel_formats import describe_conversion
@@ -24,8 +25,8 @@ RGB = VideoInfo(
 )  # fmt: skip
 
 
-def write(path, info, frames, **options):
-    with VideoWriter(path, info, Fraction(25), **options) as writer:
+def write(path, info, frames, codec=None):
+    with VideoWriter(path, info, Fraction(25), settings=EncoderSettings(codec)) as writer:
         for index, frame in enumerate(frames):
             writer.write(frame, index)
         writer.commit()

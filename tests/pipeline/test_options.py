@@ -3,10 +3,12 @@
 import inspect
 from typing import Annotated
 
+import av
 import pytest
 import typer
 
 import betwixt
+from betwixt.cli.main import run
 from betwixt.cli.options import conversion_command
 from betwixt.errors import UsageError
 from betwixt.pipeline.options import (
@@ -17,6 +19,7 @@ from betwixt.pipeline.options import (
     ConversionOptions,
     Option,
     OptionSet,
+    parse_key_values,
     takes_options,
 )
 
@@ -70,7 +73,7 @@ def test_unknown_names_are_refused_by_the_function_that_got_them(tmp_path, name)
 
 def test_a_new_option_takes_one_declaration():
     class Options(ConversionOptions, total=False):
-        preset: Annotated[str | None, Option(None, "The encoder's preset.", "output")]
+        grain: Annotated[str | None, Option(None, "Film grain to add.", "output")]
 
     declared = OptionSet(Options)
 
@@ -85,10 +88,38 @@ def test_a_new_option_takes_one_declaration():
         """
         return declared.resolve(options)
 
-    assert inspect.signature(convert).parameters["preset"].default is None
-    assert "preset: The encoder's preset." in convert.__doc__
-    assert convert("a", "b", preset="slow")["preset"] == "slow"
+    assert inspect.signature(convert).parameters["grain"].default is None
+    assert "grain: Film grain to add." in convert.__doc__
+    assert convert("a", "b", grain="fine")["grain"] == "fine"
     command = typer.Typer()
     command.command()(conversion_command(declared)(lambda **_: None))
     flags = {flag for parameter in typer.main.get_command(command).params for flag in parameter.opts}
-    assert {"--preset", "--scene-cuts", "--no-journal", "--json"} <= flags
+    assert {"--grain", "--scene-cuts", "--no-journal", "--json"} <= flags
+
+
+def test_names_with_values_come_as_a_mapping_or_as_texts():
+    assert parse_key_values("encoder_options", {"g": 48}) == {"g": "48"}
+    assert parse_key_values("encoder_options", ["x264-params=ref=2", "tune=grain"]) == {
+        "x264-params": "ref=2",
+        "tune": "grain",
+    }
+    with pytest.raises(UsageError, match="`encoder_options`: 'tune' is not of the form key=value"):
+        parse_key_values("encoder_options", ["tune"])
+
+
+@pytest.mark.parametrize(("name", "what"), [("out.gif", "A GIF has no `bitrate`"), ("out.png", "Images have no")])
+def test_targets_without_an_encoder_refuse_its_options(tmp_path, doctest_clip, name, what):
+    with pytest.raises(UsageError, match=what):
+        betwixt.interpolate_video(doctest_clip, tmp_path / name, bitrate="8M", model="dis")
+
+
+def test_the_command_line_repeats_an_option_with_values(tmp_path, doctest_clip, capsys):
+    out = tmp_path / "out.mp4"
+    command = ["interpolate", str(doctest_clip), str(out), "--model", "dis", "--preset", "ultrafast"]
+    assert run([*command, "--encoder-option", "g=5", "--encoder-option", "bf=0"]) == 0
+    with av.open(str(out)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.pts is not None]
+    assert [index for index, packet in enumerate(packets) if packet.is_keyframe] == list(range(0, 50, 5))
+    assert all(packet.pts == packet.dts for packet in packets)
+    assert run([*command, "--overwrite", "--encoder-option", "gg=5"]) == 2
+    assert "libx264 has no option 'gg' (--encoder-option)" in capsys.readouterr().err

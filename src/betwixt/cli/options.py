@@ -18,7 +18,7 @@ import typer
 from betwixt.cli import report
 from betwixt.cli.progress import conversion_progress
 from betwixt.errors import DamagedInputError, Interrupted, UsageError
-from betwixt.pipeline.options import INTERPOLATE, Option, OptionSet
+from betwixt.pipeline.options import INTERPOLATE, KeyValues, Option, OptionSet
 
 if TYPE_CHECKING:
     from betwixt.pipeline.job import Plan
@@ -29,6 +29,7 @@ Text = Optional[str]  # noqa: UP045
 Number = Optional[int]  # noqa: UP045
 Float = Optional[float]  # noqa: UP045
 File = Optional[Path]  # noqa: UP045
+Texts = Optional[list[str]]  # noqa: UP045
 
 
 def _typer_option(name: str, declared: Option, type_: Any = str) -> Any:
@@ -37,7 +38,7 @@ def _typer_option(name: str, declared: Option, type_: Any = str) -> Any:
         return off_switch(declared.off_flag, declared.off_help)
     if type_ is bool:
         return typer.Option(_flag(name), help=declared.help)
-    return typer.Option(_flag(name), metavar=metavar, help=declared.help)
+    return typer.Option(declared.flag or _flag(name), metavar=metavar, help=declared.help)
 
 
 def off_switch(flag: str, help_: str) -> Any:
@@ -117,6 +118,8 @@ def _command_line_type(declared: OptionSet, name: str) -> tuple[Any, Any]:
         return int, default
     if type_ == int | None:
         return Number, default
+    if type_ == KeyValues:
+        return Texts, default
     return (Text, None) if default is None else (str, str(default))
 
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -17,8 +17,6 @@ from betwixt.errors import BetwixtError, UsageError
 from betwixt.files import check_output
 from betwixt.machine import cache_folder, require_torch
 
-Texts = Optional[list[str]]  # noqa: UP045 - Typer reads the annotation at run time
-
 Recipe = Annotated[
     Path, typer.Argument(metavar="RECIPE.toml", help="The recipe: network, data and schedule (see recipes/).")
 ]
@@ -27,7 +25,7 @@ Cache = Annotated[
     o.File, typer.Option(metavar="DIR", help="The folder for decoded data. Default: in the user's cache folder.")
 ]
 Settings = Annotated[
-    Texts,
+    o.Texts,
     typer.Option(
         "--set",
         metavar="KEY=VALUE",

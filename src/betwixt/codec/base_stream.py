@@ -17,6 +17,7 @@ from betwixt.codec.gop import frame_types
 from betwixt.codec.survey import ReopenableSource, Survey
 from betwixt.errors import InputError
 from betwixt.files import file_url
+from betwixt.media.encoder_options import EncoderSettings
 from betwixt.media.reader import Reader, StreamPacket
 from betwixt.media.timeline import TimeMap
 from betwixt.media.writer import VideoWriter
@@ -59,12 +60,14 @@ class BaseStreamEncoder:
                 reader.info,
                 survey.rate if sends_most else survey.rate / self.keep,
                 start=survey.start,
-                codec=self.codec.encoder,
-                quality=self.quality,
-                pixel_format=self.pixel_format,
-                threads=self.threads,
+                settings=EncoderSettings(
+                    codec=self.codec.encoder,
+                    quality=self.quality,
+                    pixel_format=self.pixel_format,
+                    options=base_encoder_options(self.codec, self.preset, self.order, _longest_b_run(types), intra),
+                    threads=self.threads,
+                ),
                 tick=survey.tick * unit,
-                options=base_encoder_options(self.codec, self.preset, self.order, _longest_b_run(types), intra),
             )
             with writer:
                 if isinstance(reader, Reader):

@@ -27,8 +27,10 @@ from betwixt.codec.restore_data import ATTACHMENT, TAG, RestoreData, unpack
 from betwixt.errors import DamagedInputError, InputError, UsageError
 from betwixt.files import check_output, file_url, files_fingerprint
 from betwixt.machine import available_cores, require_torch
-from betwixt.media import codecs
 from betwixt.media.attachments import read_attachment
+from betwixt.media.codecs import container_of
+from betwixt.media.encoder_options import EncoderSettings
+from betwixt.media.encoding import resolve_encoding
 from betwixt.media.journal import Journal, abort_output
 from betwixt.media.reader import Reader, StreamPacket
 from betwixt.media.timeline import TimeMap
@@ -159,11 +161,13 @@ def decode_video(
         summary = Decoded(str(target), data.mode, synthesizer.name)
         summary.rate = data.rate if not data.variable else len(data.ticks) / data.duration
         summary.duration = data.duration
-        encoding = (codec, None if quality is None else str(quality), pixel_format)
+        encoder = EncoderSettings(
+            codec, None if quality is None else str(quality), pixel_format=pixel_format, threads=threads
+        )
         writer: VideoWriter | None = None
         try:
             with defer_signals():
-                writer, kept = _open_output(reader, data, target, summary.rate, encoding, threads, settings, overwrite)
+                writer, kept = _open_output(reader, data, target, summary.rate, encoder, settings, overwrite)
             noted = {} if kept is None else {r: set(kept.noted_frames(r)) for r in ("differing", "undecodable")}
             restorer = FrameRestorer(reader, data, damaged, synthesizer, coder, workers, writer.resumed_frames, noted)
             with single_threaded_kernels():
@@ -239,29 +243,24 @@ def _open_output(
     data: RestoreData,
     target: Path,
     rate: Fraction,
-    encoding: tuple[str | None, str | None, str | None],
-    threads: int,
+    encoder: EncoderSettings,
     settings: dict[str, Any] | None,
     overwrite: bool,
 ) -> tuple[VideoWriter, Journal | None]:
     """Open the writer, and a journal if the encoder can resume.
 
-    `encoding` is codec, quality and pixel format, as the user gave them. `settings` is what the frames depend on
-    besides these; None keeps no journal.
+    `settings` is what the frames depend on besides the encoder's; None keeps no journal.
     """
-    codec, quality, pixel_format = encoding
     journal: Journal | None = None
     if settings is not None:
-        resolved = codecs.resolve_encoding(
-            codec, codecs.container_of(target), quality, pixel_format, reader.info, threads or available_cores()
-        )
+        resolved = resolve_encoding(encoder, container_of(target), reader.info)
         if can_keep_journal(resolved.encoder.name, resolved.pixel_format):
             settings = {
                 **settings,
                 "version": __version__,
                 "conversion": "decode",
                 "codec": resolved.encoder.name,
-                "quality": quality,
+                "quality": encoder.quality,
                 "pixel-format": resolved.pixel_format,
                 "name": target.name,
             }
@@ -271,10 +270,7 @@ def _open_output(
         reader.info,
         rate,
         start=data.start,
-        codec=codec,
-        quality=quality,
-        pixel_format=pixel_format,
-        threads=threads,
+        settings=encoder,
         tick=data.tick,
         timestamps=data.ticks,
         last_duration=data.last,

@@ -34,6 +34,7 @@ from betwixt.evaluation.metrics import Image8, ms_ssim, psnr, to_uint8
 from betwixt.files import write_atomically
 from betwixt.machine import describe_machine, import_library, require_torch
 from betwixt.media.colour import RGBConverter
+from betwixt.media.encoder_options import EncoderSettings
 from betwixt.media.frames import planes
 from betwixt.media.reader import Frame, Reader
 from betwixt.media.source import open_source
@@ -200,7 +201,8 @@ def _prepare_clip(clip: str, target: Path, request: CurveRequest) -> _Clip:
         if min(info.width, info.height) < _MIN_SIDE:
             raise InputError(f"{clip} is {info.width}x{info.height}: MS-SSIM needs {_MIN_SIDE} pixels a side.")
         pixel_format = "yuv420p10le" if info.depth > 8 else "yuv420p"
-        with VideoWriter(target, info, info.rate, codec="ffv1", pixel_format=pixel_format) as writer:
+        settings = EncoderSettings(codec="ffv1", pixel_format=pixel_format)
+        with VideoWriter(target, info, info.rate, settings=settings) as writer:
             begin = (info.start if isinstance(source, Reader) else 0) + (start or 0)
             count = 0
             for item in source:

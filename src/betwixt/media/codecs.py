@@ -1,29 +1,21 @@
-"""Chooses the encoder of an output, its pixel format and its options.
+"""Chooses the encoder of an output.
 
-    codec as the user names it, container, source ── choose_encoder ──► Encoder
-    Encoder, the source's pixel format ── pixel_formats ──► the pixel format to encode
-    Encoder, quality, HDR metadata ── options_for ──► FFmpeg options
-
-`resolve_encoding` does all three. `VideoWriter` calls it, and so do commands that check their options before they open
-an output. A table states for each encoder how its quality is set and which options it needs to be fast and compatible.
+A table states for each encoder how its quality and its speed are set, and which options it needs to be fast and
+compatible.
 """
 
 from __future__ import annotations
 
 import difflib
-import os
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
-from typing import NamedTuple
 
 import av
 import av.error
 
 from betwixt.errors import UsageError
-from betwixt.media.frames import has_alpha, subsampling
-from betwixt.media.pixel_formats import pixel_format_for
-from betwixt.media.probe import HDR, VideoInfo
+from betwixt.media.frames import has_alpha
+from betwixt.media.probe import VideoInfo
 
 
 @dataclass(frozen=True)
@@ -31,25 +23,37 @@ class Encoder:
     """How to use one of FFmpeg's encoders."""
 
     name: str  # FFmpeg's name
-    quality_option: str = ""  # the option that sets the quality; "" if there is none
+    quality_options: tuple[str, ...] = ()  # the options that set the quality; empty if there are none
     quality: int = 0  # its default, visually lossless for most material
-    best: int = 0  # its lowest value (lower is better)
-    worst: int = 0  # its highest value
+    best: int = 0  # its best value
+    worst: int = 0  # its worst value
     lossless: dict[str, str] | None = None  # options for lossless output; None if the encoder has no lossless mode
     options: dict[str, str] = field(default_factory=dict)  # options that are always set
     min_side: int = 1  # the smallest width and height that it encodes, in pixels
+    with_quality: dict[str, str] = field(default_factory=dict)  # options that are set beside the quality
+    with_bitrate: dict[str, str] = field(default_factory=dict)  # options that are set beside the bit rate
+    quality_unit: int = 1  # by how much a step of the quality changes its option
+    preset_option: str = "preset"  # the option that trades speed for size
 
+
+_QSCALE = ("qmin", "qmax")
+_VPX = {"deadline": "good", "cpu-used": "4"}
+_NVENC = {"rc": "vbr", "preset": "p5"}
+_VARIABLE = {"b": "0"}  # the quality alone decides how many bits a frame gets
+_QP, _PEAK = {"rc": "cqp"}, {"rc": "vbr_peak"}
+_VIDEOTOOLBOX = {"flags": "+qscale"}
 
 _ENCODERS = {
     e.name: e
     for e in (
-        Encoder("libx264", "crf", 17, 0, 51, {"qp": "0"}, {"preset": "medium"}),
-        Encoder("libx265", "crf", 18, 0, 51, {"x265-params": "lossless=1"}, {"preset": "medium"}, 16),
-        Encoder("libsvtav1", "crf", 24, 1, 63, {"svtav1-params": "lossless=1"}, {"preset": "8"}, 4),
+        Encoder("libx264", ("crf",), 17, 0, 51, {"qp": "0"}, {"preset": "medium"}),
+        Encoder("libx265", ("crf",), 18, 0, 51, {"x265-params": "lossless=1"}, {"preset": "medium"}, 16),
+        Encoder("libsvtav1", ("crf",), 24, 1, 63, {"svtav1-params": "lossless=1"}, {"preset": "8"}, 4),
         Encoder(
-            "libvpx-vp9", "crf", 24, 0, 63, {"lossless": "1"}, {"deadline": "good", "cpu-used": "4", "row-mt": "1"}
+            "libvpx-vp9", ("crf",), 24, 0, 63, {"lossless": "1"}, {**_VPX, "row-mt": "1"},
+            with_quality=_VARIABLE, preset_option="cpu-used",
         ),
-        Encoder("libvpx", "crf", 10, 4, 63, None, {"deadline": "good", "cpu-used": "4"}),
+        Encoder("libvpx", ("crf",), 10, 4, 63, None, _VPX, with_quality={"b": "20M"}, preset_option="cpu-used"),
         Encoder("ffv1", lossless={}, options={"level": "3", "slicecrc": "1"}),
         Encoder("utvideo", lossless={}),
         Encoder("huffyuv", lossless={}),
@@ -57,15 +61,26 @@ _ENCODERS = {
         Encoder("wrapped_avframe", lossless={}),
         Encoder("png", lossless={}),
         Encoder("qtrle", lossless={}),
-        Encoder("prores_ks", "", options={"vendor": "apl0"}),
-        Encoder("mpeg4", "qmin", 3, 1, 31),
-        Encoder("mpeg2video", "qmin", 3, 1, 31),
-        Encoder("mjpeg", "qmin", 3, 1, 31, None, {"strict": "unofficial"}),
-        Encoder("h264_nvenc", "cq", 19, 0, 51, {"tune": "lossless"}, {"rc": "vbr", "preset": "p5"}),
-        Encoder("hevc_nvenc", "cq", 20, 0, 51, {"tune": "lossless"}, {"rc": "vbr", "preset": "p5"}),
-        Encoder("av1_nvenc", "cq", 26, 0, 63, None, {"rc": "vbr", "preset": "p5"}),
+        Encoder("prores_ks", options={"vendor": "apl0"}),
+        Encoder("mpeg4", _QSCALE, 3, 1, 31),
+        Encoder("mpeg2video", _QSCALE, 3, 1, 31),
+        Encoder("mjpeg", _QSCALE, 3, 1, 31, None, {"strict": "unofficial"}),
+        Encoder("h264_nvenc", ("cq",), 19, 0, 51, {"tune": "lossless"}, _NVENC, with_quality=_VARIABLE),
+        Encoder("hevc_nvenc", ("cq",), 20, 0, 51, {"tune": "lossless"}, _NVENC, with_quality=_VARIABLE),
+        Encoder("av1_nvenc", ("cq",), 26, 0, 63, None, _NVENC, with_quality=_VARIABLE),
+        Encoder("h264_qsv", ("global_quality",), 20, 1, 51),
+        Encoder("hevc_qsv", ("global_quality",), 20, 1, 51),
+        Encoder("av1_qsv", ("global_quality",), 24, 1, 51),
+        Encoder("h264_amf", ("qp_i", "qp_p", "qp_b"), 19, 0, 51, with_quality=_QP, with_bitrate=_PEAK),
+        Encoder("hevc_amf", ("qp_i", "qp_p"), 20, 0, 51, with_quality=_QP, with_bitrate=_PEAK),
+        Encoder("av1_amf", ("qp_i", "qp_p"), 90, 0, 255, with_quality=_QP, with_bitrate=_PEAK),
+        Encoder("h264_vaapi", ("qp",), 19, 1, 51),
+        Encoder("hevc_vaapi", ("qp",), 20, 1, 51),
+        Encoder("av1_vaapi", ("global_quality",), 90, 1, 255),
+        Encoder("h264_videotoolbox", ("global_quality",), 70, 100, 1, with_quality=_VIDEOTOOLBOX, quality_unit=118),
+        Encoder("hevc_videotoolbox", ("global_quality",), 70, 100, 1, with_quality=_VIDEOTOOLBOX, quality_unit=118),
     )
-}
+}  # fmt: skip
 
 _SHORT_NAMES = {
     "h264": "libx264", "x264": "libx264", "avc": "libx264", "hevc": "libx265", "h265": "libx265", "x265": "libx265",
@@ -75,21 +90,14 @@ _SHORT_NAMES = {
 
 _LOSSLESS_SOURCES = ("ffv1", "huffyuv", "utvideo", "rawvideo")
 
-HDR_OPTIONS = {
-    "libx264": ("x264-params", "mastering-display", "cll"),
-    "libx265": ("x265-params", "master-display", "max-cll"),
-    "libsvtav1": ("svtav1-params", "mastering-display", "content-light"),
+_HARDWARE = {
+    "nvenc": "an NVIDIA GPU and its driver",
+    "qsv": "an Intel GPU and its driver with oneVPL",
+    "amf": "an AMD GPU and its driver with AMF",
+    "vaapi": "a GPU whose driver has VA-API",
+    "videotoolbox": "macOS",
 }
-"""Encoders that write static HDR metadata: the option with their parameters, and the two parameters' names."""
-
-_CUTREE_MIN_SIDE = 128
-"""In pixels: for frames with a shorter side, x265's cutree is switched off, as it writes beyond its memory there."""
-
-_FFV1_SLICED_SIDE = 32
-"""In pixels: frames with a shorter side are coded by FFV1 as one slice, as it cannot divide every small size."""
-
-_FFV1_LARGE_SIDE = 8192
-"""In pixels: beyond it, FFmpeg's FFV1 encoder chooses more slices than its decoder takes."""
+"""Hardware encoders by the end of their name, and what they need."""
 
 _SUGGESTED = "try h264, hevc, av1, vp9, prores or ffv1."
 
@@ -130,12 +138,13 @@ def choose_encoder(codec: str | None, container: str, source: VideoInfo) -> Enco
     if codec is None:
         return _usual_encoder(container, source)
     name = _SHORT_NAMES.get(codec.lower(), codec)
-    try:
-        found = av.Codec(name, "w")
-    except (av.error.FFmpegError, ValueError):
+    if not _encodes(name):
+        if is_hardware(name):
+            raise UsageError(_not_built(name))
         near = difflib.get_close_matches(name, sorted({*_SHORT_NAMES, *_ENCODERS}), 3, 0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else _SUGGESTED
-        raise UsageError(f"There is no encoder '{codec}': {hint}") from None
+        raise UsageError(f"There is no encoder '{codec}': {hint}")
+    found = av.Codec(name, "w")
     if found.type != "video":
         raise UsageError(f"'{codec}' encodes {found.type}, not video: {_SUGGESTED}")
     if container == "yuv4mpegpipe" and name not in ("wrapped_avframe", "rawvideo"):
@@ -147,6 +156,36 @@ def choose_encoder(codec: str | None, container: str, source: VideoInfo) -> Enco
             "Choose h264, vp9 or ffv1 as `codec`."
         )
     return encoder
+
+
+def is_hardware(name: str) -> bool:
+    """Whether FFmpeg's encoder of this name runs on a chip, and not on the processor."""
+    return name.rpartition("_")[2] in _HARDWARE
+
+
+def hardware_needs(name: str) -> str:
+    """What a hardware encoder needs: "an NVIDIA GPU and its driver"."""
+    return _HARDWARE[name.rpartition("_")[2]]
+
+
+def is_hevc(encoder: Encoder) -> bool:
+    """Whether an encoder writes HEVC."""
+    return av.Codec(encoder.name, "w").canonical_name == "hevc"
+
+
+def _not_built(name: str) -> str:
+    codec = name.rpartition("_")[0]
+    others = sorted(n for n in av.codecs_available if is_hardware(n) and n.startswith(f"{codec}_") and _encodes(n))
+    here = f"it has {', '.join(others)}, and" if others else "it has"
+    return f"The FFmpeg of this PyAV is built without {name}: {here} {codec} on the processor."
+
+
+def _encodes(name: str) -> bool:
+    try:
+        av.Codec(name, "w")
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
 
 
 def _usual_encoder(container: str, source: VideoInfo) -> Encoder:
@@ -189,29 +228,6 @@ def is_transparent(source: VideoInfo) -> bool:
     return has_alpha(source.pixel_format) and source.codec != "gif"
 
 
-class Encoding(NamedTuple):
-    """How an output is encoded, with FFmpeg's options."""
-
-    encoder: Encoder
-    pixel_format: str
-    options: dict[str, str]
-
-
-def resolve_encoding(
-    codec: str | None, container: str, quality: str | None, pixel_format: str | None, source: VideoInfo, threads: int
-) -> Encoding:
-    """Choose how to encode an output; the functions that it calls explain the arguments.
-
-    Raises:
-        UsageError: if a codec, quality or pixel format does not exist or does not fit.
-    """
-    encoder = choose_encoder(codec, container, source)
-    if not carries_dolby_vision(encoder, container, source):
-        check_has_base_layer(source)
-    chosen = pixel_format_for(encoder.name, pixel_format, source.pixel_format, source.width, source.height, container)
-    return Encoding(encoder, chosen, options_for(encoder, quality, source, chosen, threads))
-
-
 # -- dynamic HDR metadata
 
 
@@ -237,108 +253,3 @@ def check_has_base_layer(source: VideoInfo) -> None:
             f"{source.name} is Dolby Vision of profile 5, whose colours are wrong without its metadata: write HEVC to "
             ".mp4 or .mkv, which keeps them, or convert it to another profile first."
         )
-
-
-# -- options
-
-
-def options_for(
-    encoder: Encoder, quality: str | None, source: VideoInfo, pixel_format: str, threads: int
-) -> dict[str, str]:
-    """The encoder's options: quality, threads, HDR metadata, and what players require.
-
-    Args:
-        encoder: The encoder.
-        quality: A number on the encoder's own scale (lower is better), "lossless", or None for the default.
-        source: The input.
-        pixel_format: As encoded.
-        threads: 0 lets the encoder choose.
-
-    Raises:
-        UsageError: if the quality does not fit the encoder.
-    """
-    options = encoder.options | _quality_options(encoder, quality)
-    if threads:
-        options["threads"] = str(threads)
-    if encoder.name == "prores_ks":
-        options["profile"] = "4444" if "444" in pixel_format or "gbr" in pixel_format else "hq"
-    if encoder.name == "libvpx" and has_alpha(pixel_format):
-        options["auto-alt-ref"] = "0"  # VP8's alpha would not be in step
-    if encoder.name == "ffv1" and min(source.width, source.height) < _FFV1_SLICED_SIDE:
-        options["slices"] = "1"
-    elif encoder.name == "ffv1" and max(source.width, source.height) > _FFV1_LARGE_SIDE:
-        options["slices"] = "144"
-    if encoder.name == "wrapped_avframe" and subsampling(pixel_format) == (2, 2):
-        options["chroma_sample_location"] = source.colour.location  # y4m takes 4:2:0 as centred otherwise
-    if encoder.name not in HDR_OPTIONS:
-        return options
-    key, display_key, light_key = HDR_OPTIONS[encoder.name]
-    is_x265, is_svt = encoder.name == "libx265", encoder.name == "libsvtav1"
-    parameters = [options[key]] if key in options else []
-    if is_x265:
-        parameters.append("log-level=0")
-    parameters += _hdr_parameters(source.hdr, display_key, light_key, in_decimals=is_svt)
-    if is_x265 and source.hdr is not None:
-        parameters += ["hdr10=1", "repeat-headers=1"]
-    location = {"center": 1, "topleft": 2, "top": 3}.get(source.colour.location)  # left is the default
-    if location is not None and not is_svt:
-        parameters.append(f"chromaloc={location}")
-    if is_x265 and threads:
-        parameters.append(f"pools={threads}")
-    if is_x265 and min(source.width, source.height) < _CUTREE_MIN_SIDE:
-        parameters.append("no-cutree=1")
-    if is_svt:
-        os.environ.setdefault("SVT_LOG", "1")  # errors only; it writes its settings to standard error otherwise
-    if parameters:
-        options[key] = ":".join(parameters)
-    return options
-
-
-def _quality_options(encoder: Encoder, quality: str | None) -> dict[str, str]:
-    if quality is not None and quality.lower() == "lossless":
-        if encoder.lossless is None:
-            raise UsageError(f"{encoder.name} cannot encode losslessly: choose ffv1, h264 or hevc as `codec`.")
-        return encoder.lossless
-    if not encoder.quality_option:
-        if quality is not None:
-            raise UsageError(f"{encoder.name} has no quality setting: leave `quality` out.")
-        return {}
-    value = encoder.quality
-    if quality is not None:
-        limits = f"give {encoder.best} (best) to {encoder.worst}"
-        try:
-            value = int(quality)
-        except ValueError:
-            raise UsageError(f"The quality '{quality}' is not a number: {limits}, or lossless.") from None
-        if not encoder.best <= value <= encoder.worst:
-            raise UsageError(f"The quality {value} does not fit {encoder.name}: {limits}.")
-    options = {encoder.quality_option: str(value)}
-    if encoder.quality_option == "qmin":
-        options["qmax"] = str(value)
-    if encoder.name == "libvpx-vp9" or encoder.name.endswith("nvenc"):
-        options["b"] = "0"
-    elif encoder.name == "libvpx":
-        options["b"] = "20M"
-    return options
-
-
-def _hdr_parameters(hdr: HDR | None, display_key: str, light_key: str, in_decimals: bool) -> list[str]:
-    """The mastering display, as G(x,y)B(x,y)R(x,y)WP(x,y)L(max,min), and the content light level, as MaxCLL,MaxFALL.
-
-    Numbers are decimals, or integers in units of 1/50000 for chromaticities and of 1/10000 cd/m2 for luminance.
-    """
-
-    def pair(letters: str, values: tuple[Fraction, ...], unit: int) -> str:
-        numbers = (f"{float(value):.4f}" if in_decimals else str(round(value * unit)) for value in values)
-        return f"{letters}({','.join(numbers)})"
-
-    parameters = []
-    if hdr is not None and hdr.primaries:
-        red, green, blue, white = hdr.primaries
-        low, high = hdr.luminance or (Fraction(0), Fraction(0))
-        points = (("G", green), ("B", blue), ("R", red), ("WP", white))
-        display = "".join(pair(letters, point, 50000) for letters, point in points)
-        parameters.append(f"{display_key}={display}{pair('L', (high, low), 10000)}")
-    if hdr is not None and hdr.content_light:
-        parameters.append("{}={},{}".format(light_key, *hdr.content_light))
-    return parameters

@@ -18,6 +18,8 @@ from av.video.reformatter import Interpolation
 from betwixt.media import codecs
 from betwixt.media.colour import FULL, LIMITED, UNSPECIFIED, Colour, usual_matrix
 from betwixt.media.dynamic_hdr import FrameMetadata, write_metadata
+from betwixt.media.encoder_options import HDR_OPTIONS, EncoderSettings
+from betwixt.media.encoding import resolve_encoding
 from betwixt.media.frames import copy_description, fill_planes, has_alpha, is_rgb, planes
 from betwixt.media.pixel_formats import describe_conversion
 from betwixt.media.presentation import video_presentation
@@ -41,10 +43,7 @@ class EncodedVideo:
         container: FFmpeg's name of the container.
         source: The input.
         rate: Frames per second.
-        codec: The encoder, as for `codecs.choose_encoder`.
-        quality: The quality, as for `codecs.options_for`.
-        pixel_format: None for the one nearest to the source's.
-        threads: Encoder threads; 0 lets the encoder choose.
+        settings: How it is encoded.
         tone_map: "on" to map HDR to SDR.
 
     Attributes:
@@ -57,7 +56,7 @@ class EncodedVideo:
         notes: Other messages for the user.
 
     Raises:
-        UsageError: for a codec, quality or pixel format that does not exist or does not fit.
+        UsageError: for a setting that does not exist or does not fit.
     """
 
     def __init__(
@@ -65,11 +64,7 @@ class EncodedVideo:
         container: str,
         source: VideoInfo,
         rate: Fraction,
-        *,
-        codec: str | None,
-        quality: str | None,
-        pixel_format: str | None,
-        threads: int,
+        settings: EncoderSettings,
         tone_map: str,
     ) -> None:
         self._container, self._rate = container, rate
@@ -77,21 +72,19 @@ class EncodedVideo:
         self.source = source = self._presentation.info
         self.lost = list(self._presentation.lost)
         self.notes = list(self._presentation.notes)
-        self.encoder, self.pixel_format, self.options = codecs.resolve_encoding(
-            codec, container, quality, pixel_format, source, threads
-        )
+        self.encoder, self.pixel_format, self.options = resolve_encoding(settings, container, source)
         self._converts_rgb = is_rgb(source.pixel_format) and not is_rgb(self.pixel_format)
         self._states_dolby_vision = False
         self.colour = self._output_colour()
         conversion = describe_conversion(source.pixel_format, self.pixel_format)
-        if conversion is not None and pixel_format is None:
+        if conversion is not None and settings.pixel_format is None:
             name = "y4m" if container == "yuv4mpegpipe" else self.encoder.name
             self.notes.append(f"The frames are converted for {name}: {conversion} ({self.pixel_format}).")
         if codecs.is_transparent(source) and not has_alpha(self.pixel_format):
             self.lost.append("the transparency")
         if source.colour.hdr and container == "yuv4mpegpipe":
             self.lost.append(name_of_hdr(source))
-        if source.hdr is not None and self.encoder.name not in codecs.HDR_OPTIONS:
+        if source.hdr is not None and self.encoder.name not in HDR_OPTIONS:
             self.lost.append("the HDR mastering metadata")
         if source.hdr10_plus and not codecs.carries_hdr10_plus(self.encoder):
             self.lost.append("the HDR10+ metadata")
@@ -127,7 +120,7 @@ class EncodedVideo:
             context.sample_aspect_ratio = source.aspect
         context.color_primaries, context.color_trc = self.colour.primaries, self.colour.transfer
         context.colorspace, context.color_range = self.colour.matrix, self.colour.range
-        if self.encoder.name == "libx265" and self._container in ("mp4", "mov"):
+        if codecs.is_hevc(self.encoder) and self._container in ("mp4", "mov"):
             context.codec_tag = "hvc1"  # the tag that Apple's players require
         if source.rotation is not None:
             stream.set_display_matrix(source.rotation)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import av
 
 from betwixt.errors import UsageError
+from betwixt.media.codecs import is_hardware
 from betwixt.media.frames import bit_depth, has_alpha, is_grey, is_rgb, subsampling
 
 _Y4M_FORMATS = [
@@ -12,11 +13,14 @@ _Y4M_FORMATS = [
     "gray12le", "yuv420p12le", "yuv422p12le", "yuv444p12le", "gray16le", "yuv420p16le", "yuv422p16le", "yuv444p16le",
 ]  # fmt: skip
 
-# Encoders whose output is meant for players, which expect YUV, mostly 4:2:0.
-_FOR_PLAYERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "libvpx", "mpeg4", "mpeg2video")
+# Encoders whose output is meant for players, which expect YUV, mostly 4:2:0; all that run on a chip are, too.
+_PLAYER_ENCODERS = ("libx264", "libx265", "libsvtav1", "libvpx-vp9", "libvpx", "mpeg4", "mpeg2video")
 
 # Encoders that cannot code an odd width or height with subsampled chroma.
 _EVEN_CHROMA = ("libx26", "h264", "hevc", "utvideo", "huffyuv", "ffvhuff")
+
+_UPLOADED = ("nv12", "p010le")
+"""Formats that are uploaded to a GPU's memory."""
 
 _SUBSAMPLING_NAMES = {(1, 1): (4, 4), (2, 1): (2, 2), (2, 2): (2, 0), (4, 1): (1, 1), (1, 2): (4, 0), (4, 4): (1, 0)}
 """The last two numbers of 4:4:4, 4:2:2 and so on, by luma samples per chroma sample in x and y."""
@@ -48,7 +52,7 @@ def pixel_format_for(
         return source
     even_only = encoder.startswith(_EVEN_CHROMA)
     odd = (even_only and width % 2 == 1, even_only and height % 2 == 1)
-    keeps_rgb = not (is_rgb(source) and encoder in _FOR_PLAYERS)
+    keeps_rgb = not (is_rgb(source) and _is_for_players(encoder))
     if source in accepted and keeps_rgb and _chroma_fits(source, odd):
         return source
     usable = [name for name in accepted if _chroma_fits(name, odd)] or accepted
@@ -59,7 +63,11 @@ def _accepted_formats(encoder: str, container: str) -> list[str]:
     """The pixel formats that an encoder takes and a container holds; empty if the encoder does not say."""
     if encoder == "wrapped_avframe":
         return _Y4M_FORMATS
-    names = [f.name for f in (av.Codec(encoder, "w").video_formats or [])]
+    listed = [f.name for f in (av.Codec(encoder, "w").video_formats or [])]
+    # Surfaces in a GPU's memory have no components. An encoder that takes nothing else gets its frames uploaded.
+    names = [name for name in listed if av.VideoFormat(name).components]
+    if listed and not names:
+        names = list(_UPLOADED)
     alpha = [name for name in names if has_alpha(name)]
     if encoder == "libx265":
         alpha = []  # not every build encodes those that it lists
@@ -67,6 +75,10 @@ def _accepted_formats(encoder: str, container: str) -> list[str]:
         # Alpha is a second stream beside the packets, which no other container holds; in 4:4:4 it is not encoded.
         alpha = ["yuva420p"] if container in ("matroska", "webm") else []
     return [name for name in names if not has_alpha(name)] + alpha
+
+
+def _is_for_players(encoder: str) -> bool:
+    return encoder in _PLAYER_ENCODERS or is_hardware(encoder)
 
 
 def _chroma_fits(name: str, odd: tuple[bool, bool]) -> bool:
@@ -80,14 +92,14 @@ def _distance(source: str, target: str, encoder: str) -> tuple[int, ...]:
     steps, wanted = subsampling(target), subsampling(source)
     if is_rgb(source) and not is_rgb(target):
         # Players expect 4:2:0; lossless and intermediate codecs keep chroma at full resolution.
-        wanted = (2, 2) if encoder in _FOR_PLAYERS else (1, 1)
+        wanted = (2, 2) if _is_for_players(encoder) else (1, 1)
     grey = is_grey(source)
     return (
         int(is_grey(target) and not grey),
         int(depth < source_depth),
         int(has_alpha(source) and not has_alpha(target)),
         int(steps > wanted and not grey),
-        int(is_rgb(target) if encoder in _FOR_PLAYERS else is_rgb(source) != is_rgb(target)),
+        int(is_rgb(target) if _is_for_players(encoder) else is_rgb(source) != is_rgb(target)),
         int(grey and steps != (2, 2)),
         int(steps != wanted),
         abs(depth - source_depth),

@@ -24,7 +24,7 @@ import contextlib
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import IO, Any
@@ -39,6 +39,8 @@ from betwixt.files import WorkingFile, file_url
 from betwixt.media import codecs, matroska
 from betwixt.media.container import named_causes, write_errors
 from betwixt.media.encoded_video import EncodedVideo, name_of_hdr
+from betwixt.media.encoder_options import EncoderSettings
+from betwixt.media.encoding import hardware_device
 from betwixt.media.frames import has_alpha
 from betwixt.media.journal import Journal, discard_journal
 from betwixt.media.presentation import ratio
@@ -66,16 +68,11 @@ class VideoWriter:
             the container has no field for the rotation.
         rate: Frames per second.
         start: When frame 0 is shown, in seconds.
-        codec: The encoder, as for `codecs.choose_encoder`.
-        quality: The quality, as for `codecs.options_for`.
-        pixel_format: None for the one nearest to the source's.
-        threads: Encoder threads; 0 lets the encoder choose.
+        settings: How the video is encoded; None for the usual way.
         tone_map: "on" to map HDR to SDR.
         tick: The time unit of frame numbers, in seconds; None for 1 / rate.
         timestamps: When each frame is shown, in ticks; None to show each frame at its number.
         last_duration: The duration of the last frame of `timestamps`, in ticks.
-        options: Options of the encoder that replace the usual ones; a value for a key that ends in "-params" is
-            appended to the usual one.
         journal: Keeps the packets until the file is complete; the writer leaves or discards it.
 
     Attributes:
@@ -87,7 +84,7 @@ class VideoWriter:
             with `write_from_journal`, in order, instead of `write`.
 
     Raises:
-        UsageError: for a codec, quality or pixel format that does not exist or does not fit.
+        UsageError: for a setting that does not exist or does not fit, or an encoder that does not open.
         OutputError: if the file cannot be written.
     """
 
@@ -98,23 +95,16 @@ class VideoWriter:
         rate: Fraction,
         *,
         start: Fraction = Fraction(0),
-        codec: str | None = None,
-        quality: str | None = None,
-        pixel_format: str | None = None,
-        threads: int = 0,
+        settings: EncoderSettings | None = None,
         tone_map: str = "auto",
         tick: Fraction | None = None,
         timestamps: Sequence[int] | None = None,
         last_duration: int | None = None,
-        options: Mapping[str, str] | None = None,
         journal: Journal | None = None,
     ) -> None:
         self.path = target if isinstance(target, Path) else None
         self.container = "yuv4mpegpipe" if self.path is None else codecs.container_of(self.path)
-        self._video = EncodedVideo(
-            self.container, source, rate, codec=codec, quality=quality, pixel_format=pixel_format, threads=threads,
-            tone_map=tone_map,
-        )  # fmt: skip
+        self._video = EncodedVideo(self.container, source, rate, settings or EncoderSettings(), tone_map)
         self.encoder, self.pixel_format = self._video.encoder, self._video.pixel_format
         self.lost, self.notes = self._video.lost, self._video.notes
         self._source = source = self._video.source
@@ -135,17 +125,12 @@ class VideoWriter:
         self._has_frames = False
         self._open = False  # whether FFmpeg has the container open
 
-        settings = self._video.options
-        for key, value in (options or {}).items():
-            appends = key.endswith("-params") and key in settings
-            settings[key] = f"{settings[key]}:{value}" if appends else value
-
         self._working: WorkingFile | None = None
         try:
             with self._write_errors():
                 self._out = self._open_container(target)
                 self._open = True
-                self._stream = self._add_video(settings)
+                self._stream = self._add_video()
         except BaseException:
             self.abort()
             raise
@@ -168,10 +153,13 @@ class VideoWriter:
             file = Y4MFile(file, self._source.aspect)
         return av.open(file, "w", format=self.container, container_options=options)
 
-    def _add_video(self, options: dict[str, str]) -> Any:
+    def _add_video(self) -> Any:
         """Add the video stream to the container and describe it."""
         try:
-            stream: Any = self._out.add_stream(self.encoder.name, rate=self._rate, options=options)
+            name = self.encoder.name
+            stream: Any = self._out.add_stream(
+                name, rate=self._rate, options=self._video.options, hwaccel=hardware_device(name)
+            )
         except ValueError as error:
             if "does not support" not in str(error):
                 raise

@@ -19,7 +19,7 @@ import difflib
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -35,6 +35,9 @@ Number = str | float | Fraction
 """A number as a user writes it: 60, 59.94, "60000/1001". Times may also be written "00:01:30.500"."""
 
 Location = str | Path | None
+
+KeyValues = Mapping[str, Any] | Sequence[str] | None
+"""Names with values: a mapping, or texts of the form key=value, as the command line gives them."""
 
 GROUPS = ("effect", "rate", "model", "content", "output", "input", "run")
 """The groups of options, in the order in which help lists them."""
@@ -52,6 +55,7 @@ class Option:
         choices: The values it may take; empty if there is no fixed list.
         off_flag: For a switch that is on by default: the flag that turns it off.
         off_help: The help of that flag.
+        flag: The flag, if it is not the name: of an option that is repeated on the command line.
     """
 
     default: Any
@@ -61,6 +65,7 @@ class Option:
     choices: tuple[str, ...] = ()
     off_flag: str | None = None
     off_help: str = ""
+    flag: str | None = None
 
 
 class SynthesisOptions(TypedDict, total=False):
@@ -124,6 +129,23 @@ class ConversionOptions(SynthesisOptions, total=False):
     quality: Annotated[
         str | int | None,
         Option(None, "On the encoder's own scale, lower is better; or lossless. Images: 1 to 100.", "output"),
+    ]
+    bitrate: Annotated[
+        str | int | None, Option(None, "Instead of a quality: bits per second, such as 8M or 800k.", "output", "RATE")
+    ]
+    preset: Annotated[
+        str | int | None,
+        Option(None, "The encoder's preset: how much time it takes to make a smaller file.", "output", "NAME"),
+    ]
+    encoder_options: Annotated[
+        KeyValues,
+        Option(
+            None,
+            "Set an option of the encoder, as FFmpeg names it: tune=grain. Repeatable.",
+            "output",
+            "KEY=VALUE",
+            flag="--encoder-option",
+        ),
     ]
     pixel_format: Annotated[str | None, Option(None, "Encode in this format instead of the source's.", "output")]
     tone_map: Annotated[
@@ -314,6 +336,23 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """
     if value not in choices:
         raise UsageError(f"`{name}` is '{value}': choose {', '.join(choices[:-1])} or {choices[-1]}.")
+
+
+def parse_key_values(name: str, given: KeyValues) -> dict[str, str]:
+    """The value of parameter `name`, as a dictionary of texts.
+
+    Raises:
+        UsageError: for a text that is not of the form key=value.
+    """
+    if isinstance(given, Mapping):
+        return {key: str(value) for key, value in given.items()}
+    values = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not key.strip() or not equals:
+            raise UsageError(f"`{name}`: '{text}' is not of the form key=value.")
+        values[key.strip()] = value
+    return values
 
 
 INTERPOLATE = OptionSet(InterpolateOptions)

@@ -7,15 +7,18 @@ that takes the frames.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 import av
 
 from betwixt.errors import UsageError
 from betwixt.files import check_output
 from betwixt.media import codecs
+from betwixt.media.encoder_options import EncoderSettings
+from betwixt.media.encoding import resolve_encoding
 from betwixt.media.gif import MAX_RATE as MAX_GIF_RATE
 from betwixt.media.images.paths import image_folder, image_suffix, is_image_location
 from betwixt.media.journal import Journal, journal_path
@@ -24,7 +27,7 @@ from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import StreamPacket
 from betwixt.media.sequence import GifSink, ImageSink
 from betwixt.media.writer import VideoWriter, can_keep_journal
-from betwixt.pipeline.options import InterpolateOptions
+from betwixt.pipeline.options import InterpolateOptions, parse_key_values
 
 
 class Sink(Protocol):
@@ -74,7 +77,15 @@ class Target(ABC):
 
     def __init__(self, location: str | Path | IO[bytes], options: InterpolateOptions) -> None:
         self._options = options
-        self._quality = None if options["quality"] is None else str(options["quality"])
+        self._settings = EncoderSettings(
+            codec=options["codec"],
+            quality=None if options["quality"] is None else str(options["quality"]),
+            bitrate=None if options["bitrate"] is None else str(options["bitrate"]),
+            preset=None if options["preset"] is None else str(options["preset"]),
+            pixel_format=options["pixel_format"],
+            options=parse_key_values("encoder_options", options["encoder_options"]),
+            threads=options["threads"],
+        )
         self.name = str(location) if isinstance(location, (str, Path)) else "standard output"
 
     @abstractmethod
@@ -82,7 +93,7 @@ class Target(ABC):
         """The encoder (or what else writes the frames) and the pixel format, for an input.
 
         Raises:
-            UsageError: if the options do not fit.
+            UsageError: if the options do not fit, or the encoder does not open on this machine.
         """
 
     @abstractmethod
@@ -113,15 +124,14 @@ class VideoTarget(Target):
         o, location = self._options, self._location
         container = codecs.container_of(location) if isinstance(location, Path) else "yuv4mpegpipe"
         shown = video_presentation(container, info, o["tone_map"]).info
-        encoding = codecs.resolve_encoding(o["codec"], container, self._quality, o["pixel_format"], shown, o["threads"])
+        encoding = resolve_encoding(self._settings, container, shown)
         return encoding.encoder.name, encoding.pixel_format
 
     def open(self, info: VideoInfo, rate: Fraction, start: Fraction, journal: Journal | None) -> Sink:
         o = self._options
         return VideoWriter(
-            self._location, info, rate, start=start, codec=o["codec"], quality=self._quality,
-            pixel_format=o["pixel_format"], threads=o["threads"], tone_map=o["tone_map"], journal=journal,
-        )  # fmt: skip
+            self._location, info, rate, start=start, settings=self._settings, tone_map=o["tone_map"], journal=journal
+        )
 
     def journal_output(self, info: VideoInfo) -> Path | None:
         return self._location if isinstance(self._location, Path) and can_keep_journal(*self.encoding(info)) else None
@@ -134,8 +144,7 @@ class GifTarget(Target):
 
     def __init__(self, path: Path, options: InterpolateOptions) -> None:
         super().__init__(path, options)
-        if any(options[name] is not None for name in ("codec", "quality", "pixel_format")):
-            raise UsageError("A GIF has no `codec`, `quality` or `pixel_format`: leave them out.")
+        _refuse(options, "A GIF has", ("codec", "quality", "bitrate", "preset", "encoder_options", "pixel_format"))
 
     def encoding(self, info: VideoInfo) -> tuple[str, str]:
         gif_presentation(info, self._options["tone_map"])
@@ -150,8 +159,7 @@ class ImageTarget(Target):
 
     def __init__(self, location: str | Path, options: InterpolateOptions) -> None:
         super().__init__(location, options)
-        if options["codec"] is not None:
-            raise UsageError("Images have no `codec`: the suffix says how they are written.")
+        _refuse(options, "Images have", ("codec", "bitrate", "preset", "encoder_options"))
 
     def encoding(self, info: VideoInfo) -> tuple[str, str]:
         shown = image_presentation(image_suffix(self.name), info, self._options["tone_map"]).info
@@ -159,11 +167,19 @@ class ImageTarget(Target):
 
     def open(self, info: VideoInfo, rate: Fraction, start: Fraction, journal: Journal | None) -> Sink:
         o = self._options
-        return ImageSink(self.name, info, self._quality, o["overwrite"], journal, o["tone_map"])
+        return ImageSink(self.name, info, self._settings.quality, o["overwrite"], journal, o["tone_map"])
 
     def journal_output(self, info: VideoInfo) -> Path | None:
         folder, single = image_folder(self.name)
         return None if single or not journal_path(folder).parent.is_dir() else folder
+
+
+def _refuse(options: InterpolateOptions, what: str, names: tuple[str, ...]) -> None:
+    """Refuse options that a target does not have: "A GIF has"."""
+    given: Mapping[str, Any] = options
+    for name in names:
+        if given[name]:
+            raise UsageError(f"{what} no `{name}`: leave it out.")
 
 
 def choose_target(

@@ -24,6 +24,7 @@ import numpy as np
 from betwixt.files import write_error
 from betwixt.machine import describe_machine
 from betwixt.media.colour import Colour
+from betwixt.media.encoder_options import EncoderSettings
 from betwixt.media.probe import VideoInfo
 from betwixt.media.writer import VideoWriter
 from betwixt.realtime.simulation import SCHEMES, SMOOTHED, Comparison, SchemeScores
@@ -187,7 +188,7 @@ def _write_video(path: Path, comparison: Comparison) -> None:
     # All begin at the same moment of the call.
     begin = max(ticks[0].now for ticks in comparison.ticks.values())
     shown = [[tick.image for tick in comparison.ticks[s] if tick.now >= begin] for s in SCHEMES]
-    with VideoWriter(path, info, comparison.rate, codec="h264", quality="14") as writer:
+    with VideoWriter(path, info, comparison.rate, settings=EncoderSettings(codec="h264", quality="14")) as writer:
         for number in range(min(map(len, shown))):
             cells = [np.concatenate([label, images[number]]) for label, images in zip(labels, shown, strict=True)]
             image = np.concatenate([np.concatenate(cells[:2], axis=1), np.concatenate(cells[2:], axis=1)])
