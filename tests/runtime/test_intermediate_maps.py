@@ -96,7 +96,7 @@ def test_flows_lead_to_both_frames_and_warps_agree(frames: tuple[Image, Image], 
 def test_what_only_one_frame_shows_is_less_visible() -> None:
     rng = np.random.default_rng(1)
     background, block = (
-        cv2.resize(rng.random((side[1] // 8, side[0] // 8, 3)), side, interpolation=cv2.INTER_CUBIC)
+        cv2.resize(rng.random((side[1] // 8, side[0] // 8, 3)), side, interpolation=cv2.INTER_CUBIC).clip(0, 1)
         for side in ((192, 128), (64, 64))
     )
     first, second = background.copy(), background.copy()

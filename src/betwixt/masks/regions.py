@@ -47,6 +47,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
+from betwixt.images import check_same_size
 from betwixt.layers.label_maps import LabelMap, LabelMapPair
 from betwixt.models.dis.interpolator import Flows, find_flows
 
@@ -121,8 +122,7 @@ class RegionTracker:
                 raise UsageError(
                     f"Regions need frames of shape (height, width, 3), uint8, not {frame.shape}, {frame.dtype}."
                 )
-        if first.shape != second.shape:
-            raise UsageError("The two frames differ in size: scale one to the other's size first.")
+        check_same_size(first, second)
         first, second = np.ascontiguousarray(first), np.ascontiguousarray(second)
         height, width = first.shape[:2]
         h, w = _small_size(height, width)

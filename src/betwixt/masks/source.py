@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.errors import UsageError
+from betwixt.images import check_same_size
 from betwixt.layers.label_maps import LabelMapPair, MaskSourceName
 from betwixt.masks.cache import MaskCache, cache_key
 from betwixt.masks.open_world import Image, OpenWorldSegmenter, TaggedMasks, TagLabels, label_pair
@@ -117,7 +117,6 @@ class OpenWorldMaskSource(MaskSource):
         return key, masks
 
     def pair(self, first: Image, second: Image) -> LabelMapPair:
-        if first.shape != second.shape:
-            raise UsageError("The two frames differ in size: scale one to the other's size first.")
+        check_same_size(first, second)
         (_, masks0), self._last = self._segment(first), self._segment(second)
         return label_pair(masks0, self._last[1], self._tag_labels)

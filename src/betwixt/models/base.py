@@ -20,14 +20,15 @@ in frame 0.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.backends.backend import Backend
 from betwixt.errors import UsageError
+from betwixt.images import read_image_pair
 from betwixt.layers.motion import FrameMotion
 from betwixt.models.frame_view import FrameView, Image
 from betwixt.models.maps import IntermediateMap, Maps, motion_maps
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 Flow = NDArray[np.float32]
 """(h, w, 2): the motion of each pixel, (x, y) in pixels."""
+
+GivenT = TypeVar("GivenT")
+"""The type in which a caller gives images: an array, a tensor or a PIL image."""
 
 _EXTRAPOLATOR = "betwixt.models.dis.interpolator:DIS"
 """The model that extrapolates for models that only interpolate."""
@@ -180,7 +184,7 @@ class Interpolator(ABC):
             first, second = second, self.next_frame(first, second)
             yield second
 
-    def extrapolate(self, first: Any, second: Any, steps: int = 1) -> list[Any]:
+    def extrapolate(self, first: GivenT, second: GivenT, steps: int = 1) -> list[GivenT]:
         """Make the frames after two frames, in the type they are given in.
 
         A model that extrapolates makes each frame from the two before it. For one that only interpolates, `dis`
@@ -208,19 +212,25 @@ class Interpolator(ABC):
         """
         if steps < 1:
             raise UsageError(f"{steps} frames cannot be made: give at least 1 step.")
-        firsts, seconds, restore = to_image_pairs(first, second)
-        sequences = [self.frames_after(a, b, steps) for a, b in zip(firsts, seconds, strict=True)]
-        return [restore(list(images)) for images in zip(*sequences, strict=True)]
+        given = read_image_pair(first, second)
+        sequences = [self.frames_after(a, b, steps) for a, b in zip(*(g.as_floats() for g in given), strict=True)]
+        return [given[0].restore(images) for images in zip(*sequences, strict=True)]
 
     def between(
-        self, first: Any, second: Any, times: Iterable[float], *, before: Any = None, after: Any = None
-    ) -> list[Any]:
+        self,
+        first: GivenT,
+        second: GivenT,
+        times: Iterable[float],
+        *,
+        before: GivenT | None = None,
+        after: GivenT | None = None,
+    ) -> list[GivenT]:
         """Make the frames between two frames, in the type they are given in.
 
         Args:
-            first: The frame at time 0. A numpy array (H, W, 3), RGB, uint8 (0 to 255), uint16 (0 to 65535) or float
-                (0 to 1); or a torch tensor, float in [0, 1], (3, H, W). Or a batch of N frames, each interpolated with
-                its own second one: (N, H, W, 3) or (N, 3, H, W).
+            first: The frame at time 0: a numpy array (H, W, 3), a torch tensor (3, H, W), or a PIL image of mode RGB.
+                Arrays and tensors are RGB, uint8 (0 to 255), uint16 (0 to 65535) or float (0 to 1). Or a batch of N
+                frames, each interpolated with its own second one: (N, H, W, 3) or (N, 3, H, W).
             second: The frame at time 1, of the same type and shape.
             times: Times in [0, 1]. 0 and 1 give copies of the frames themselves.
             before: The frame at time -1, if it is known and belongs to the same shot. From it and `after`, `dis`,
@@ -231,8 +241,8 @@ class Interpolator(ABC):
             One frame, or batch of frames, for each time, of the type, shape and range of `first`.
 
         Raises:
-            UsageError: if types or shapes differ, a frame is not RGB or not finite, or a time is not a number in
-                [0, 1].
+            UsageError: if types or shapes differ, a frame is not RGB, not finite or beyond [0, 1], or a time is not a
+                number in [0, 1].
 
         Example:
             >>> import numpy as np
@@ -244,7 +254,7 @@ class Interpolator(ABC):
             (2, (48, 64, 3), dtype('uint8'))
         """
         check_interpolates(self)
-        firsts, seconds, restore = to_image_pairs(first, second)
+        given, given_second = read_image_pair(first, second)
         try:
             times = [float(t) for t in times]
         except (TypeError, ValueError):
@@ -252,8 +262,9 @@ class Interpolator(ABC):
         for t in times:
             if not 0.0 <= t <= 1.0:
                 raise UsageError(f"The time {t:g} lies outside 0 to 1: 0 is the first frame, 1 the second.")
-        images_before = None if before is None else to_image_pairs(before, first)[0]
-        images_after = None if after is None else to_image_pairs(second, after)[1]
+        firsts, seconds = given.as_floats(), given_second.as_floats()
+        images_before = None if before is None else read_image_pair(before, first)[0].as_floats()
+        images_after = None if after is None else read_image_pair(second, after)[1].as_floats()
         batch = None
         if any(0.0 < t < 1.0 for t in times):
             if self.uses_neighbours and (images_before or images_after):
@@ -265,10 +276,9 @@ class Interpolator(ABC):
         result = []
         for t in times:
             if t in (0.0, 1.0) or batch is None:
-                source = first if t == 0.0 else second
-                result.append(source.copy() if isinstance(source, np.ndarray) else source.clone())
+                result.append((given if t == 0.0 else given_second).copy())
             else:
-                result.append(restore(batch.at(t)))
+                result.append(given.restore(batch.at(t)))
         return result
 
 
@@ -283,72 +293,3 @@ def check_interpolates(model: Interpolator) -> None:
         raise UsageError(
             f"The model {model.name} makes the frame after two frames, none in between: choose one that interpolates."
         )
-
-
-_Restore = Callable[[list[Image]], Any]
-"""Turns images (H, W, 3), float32 in [0, 1], into the type and shape that a user gave."""
-
-
-def to_image_pairs(first: Any, second: Any) -> tuple[list[Image], list[Image], _Restore]:
-    """Two frames, or batches, of one type and shape as images, and the function that turns results back.
-
-    Raises:
-        UsageError: as for `Interpolator.between`.
-    """
-    firsts, restore = _to_images(first, "first")
-    seconds, _ = _to_images(second, "second")
-    if type(first) is not type(second) or first.dtype != second.dtype:
-        raise UsageError("The two frames differ in type: give both as the same kind of array.")
-    if first.shape != second.shape:
-        if len(firsts) != len(seconds):
-            raise UsageError(f"{len(firsts)} first frames and {len(seconds)} second ones: give as many of each.")
-        sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (firsts[0], seconds[0])]
-        raise UsageError(f"The two frames differ in size: {sizes[0]} and {sizes[1]}; scale one to fit the other.")
-    return firsts, seconds, restore
-
-
-def _to_images(frame: Any, which: str) -> tuple[list[Image], _Restore]:
-    """A frame, or the frames of a batch, as (H, W, 3) float32 in [0, 1], and the function that turns results back."""
-    if isinstance(frame, np.ndarray):
-        if frame.ndim not in (3, 4) or frame.shape[-1] != 3 or not frame.size:
-            raise UsageError(
-                f"The {which} frame has shape {frame.shape}: expected (height, width, 3), RGB"
-                f"{_channel_advice(frame.shape[-1:] if frame.ndim >= 3 else (1,) * (frame.ndim == 2))}."
-            )
-        dtype, shape = frame.dtype, frame.shape
-        images = np.ascontiguousarray(frame, np.float32).reshape(-1, *shape[-3:])
-        if dtype in (np.uint8, np.uint16):
-            top = float(np.iinfo(dtype).max)
-            return (
-                list(images / np.float32(top)),
-                lambda x: np.rint(np.clip(np.stack(x), 0.0, 1.0) * np.float32(top)).astype(dtype).reshape(shape),
-            )
-        if np.issubdtype(dtype, np.floating):
-            _check_finite(images, which)
-            return list(images), lambda x: np.stack(x).astype(dtype).reshape(shape)
-        raise UsageError(f"The {which} frame is of type {dtype}: use uint8, uint16 or float in [0, 1].")
-    if type(frame).__module__.split(".")[0] == "torch":
-        if frame.ndim not in (3, 4) or frame.shape[-3] != 3 or not frame.numel():
-            raise UsageError(
-                f"The {which} frame has shape {tuple(frame.shape)}: expected (3, height, width), or a batch of such"
-                f"{_channel_advice(frame.shape[-3:-2])}."
-            )
-        if not frame.is_floating_point():
-            raise UsageError(f"The {which} frame is of type {frame.dtype}: use a float tensor in [0, 1].")
-        tensors = frame.detach().reshape(-1, *frame.shape[-3:]).permute(0, 2, 3, 1)
-        images = np.ascontiguousarray(tensors.float().cpu().numpy())
-        _check_finite(images, which)
-        return list(images), lambda x: frame.new_tensor(np.stack(x).transpose(0, 3, 1, 2)).reshape(frame.shape)
-    raise UsageError(f"The {which} frame is a {type(frame).__name__}: use a numpy array or a torch tensor.")
-
-
-def _channel_advice(channels: tuple[int, ...]) -> str:
-    """What to do with a frame of so many channels, as the end of a sentence."""
-    if channels == (1,):
-        return "; a grey one can be repeated three times"
-    return "; of an RGBA one take the first three channels, and blend its alpha by time" if channels == (4,) else ""
-
-
-def _check_finite(images: Image, which: str) -> None:
-    if not np.isfinite(images).all():
-        raise UsageError(f"The {which} frame contains NaN or infinity.")

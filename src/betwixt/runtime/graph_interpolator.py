@@ -16,8 +16,9 @@ import numpy as np
 from betwixt.backends.backend import Backend
 from betwixt.backends.onnxruntime import OnnxRuntimeGraph
 from betwixt.backends.openvino import OpenVINOGraph
-from betwixt.errors import InputError, UsageError
+from betwixt.errors import InputError
 from betwixt.files import file_hash
+from betwixt.images import check_same_size
 from betwixt.models.base import Interpolator, Pair, check_interpolates
 from betwixt.models.frame_view import Image
 from betwixt.runtime.halving import halve_towards
@@ -57,8 +58,7 @@ class GraphInterpolator(Interpolator):
 
     def prepare(self, first: Image, second: Image) -> Pair:
         check_interpolates(self)
-        if first.shape != second.shape:
-            raise UsageError("The two frames differ in size: scale one to the other's size first.")
+        check_same_size(first, second)
         height, width = first.shape[:2]
         return prepare_in_tiles(height, width, self._tile, lambda tile: _GraphPair(self, first[tile], second[tile]))
 

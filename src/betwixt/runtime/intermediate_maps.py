@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from betwixt.errors import UsageError
+from betwixt.images import read_image_pair, read_images
 from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
-from betwixt.models.base import Interpolator, to_image_pairs
+from betwixt.models.base import Interpolator
 from betwixt.models.frame_view import Image
 from betwixt.models.maps import IntermediateMap, Maps
 
@@ -56,7 +57,7 @@ def intermediate_maps(model: Interpolator, first: Any, second: Any, t: float = 0
     frame = pair.at(time)
     maps = {"frame": IntermediateMap("image", frame)}
     if truth is not None:
-        true_frame = to_image_pairs(truth, truth)[0][0]
+        true_frame = read_images(truth, "The true frame").as_floats()[0]
         if true_frame.shape != frame.shape:
             sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (true_frame, frame)]
             raise UsageError(f"The true frame is {sizes[0]}, the two frames {sizes[1]}: give one of the same size.")
@@ -69,7 +70,7 @@ def intermediate_maps(model: Interpolator, first: Any, second: Any, t: float = 0
 
 
 def _single_images(first: Any, second: Any) -> tuple[Image, Image]:
-    firsts, seconds, _ = to_image_pairs(first, second)
+    firsts, seconds = (images.as_floats() for images in read_image_pair(first, second))
     if len(firsts) != 1:
         raise UsageError("There are maps of one pair of frames, not of a batch: give two frames.")
     return firsts[0], seconds[0]

@@ -27,6 +27,7 @@ from torch import Tensor
 from betwixt.backends.backend import Backend, check_precision
 from betwixt.backends.torch import choose_device, precision_context
 from betwixt.errors import UsageError
+from betwixt.images import check_same_size
 from betwixt.layers.label_maps import LabelMapPair
 from betwixt.layers.warp import backward_warp
 from betwixt.models.base import Flow, Interpolator, Pair, PairBatch, check_interpolates, masks_unsupported
@@ -143,8 +144,7 @@ class NetworkInterpolator(Interpolator):
         return masks
 
     def _prepare(self, first: Image, second: Image, masks: LabelMapPair | None) -> Pair:
-        if first.shape != second.shape:
-            raise UsageError("The two frames differ in size: scale one to the other's size first.")
+        check_same_size(first, second)
         masks = self._masks_of(first, second, masks)
         height, width = first.shape[:2]
         return prepare_in_tiles(

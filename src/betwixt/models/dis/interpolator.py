@@ -64,7 +64,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.errors import UsageError
+from betwixt.images import check_same_size
 from betwixt.layers.extrapolation import extrapolate_motion
 from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
@@ -178,8 +178,7 @@ class DISPair(MotionPair):
     def __init__(
         self, first: FrameView, second: FrameView, ratio: float | None = None, effort: Effort = "plain"
     ) -> None:
-        if first.luma.shape != second.luma.shape:
-            raise UsageError("The two frames differ in size: scale one to the other's size first.")
+        check_same_size(first.luma, second.luma)
         self._frames = first, second
         self._curvatures: _Curvatures | None = None
         height, width = first.luma.shape
