@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,3 +34,10 @@ class Context:
     worker: Worker
     translate: Callable[[str], str]
     selected: gr.State
+
+    def explain(self, message: object) -> str:
+        """A message of the library as the page shows it: as the command line does, without the server's paths."""
+        text = re.sub(re.escape(str(self.work)) + r"[/\\]\w+[/\\][0-9a-f]+[/\\](?:output[/\\])?", "", str(message))
+        if self.library.folder is not None:
+            text = text.replace(f"{self.library.folder}{os.sep}", "")
+        return self.translate(text)

@@ -5,6 +5,7 @@
 - *Origin*: a request that changes something must come from the page itself, not from another web site.
 - *Password*: HTTP Basic, for every address of the page.
 - *Uploads*: they must say how large they are, and be within the limits.
+- *Files*: whoever names a file by a path, as Gradio's components do, can only name what was uploaded.
 
 Every answer carries headers that forbid the browser to load anything from elsewhere.
 """
@@ -14,7 +15,8 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping
+import json
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +48,9 @@ _HEADERS = {
 }
 
 _UPLOAD = "/gradio_api/upload"
+_MAX_BODY = 16 << 20
+"""The largest request that is not an upload, in bytes."""
+
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _FORM_OVERHEAD = 1 << 20
 """What a form adds to the files in it, in bytes, at most."""
@@ -98,6 +103,14 @@ class Guard:
             return
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         refusal = self._refusal(scope, headers)
+        if refusal is None and scope["type"] == "http" and scope["method"] == "POST" and not _is_upload(scope):
+            body = await _read_body(receive)
+            if body is None:
+                refusal = 413, "The request is too large."
+            elif not self._names_uploads_only(body):
+                refusal = 403, "The request names a file that was not uploaded."
+            else:
+                receive = _replay(body, receive)
         if refusal is None:
             await self._app(scope, receive, _with_headers(send))
         elif scope["type"] == "websocket":
@@ -116,7 +129,7 @@ class Guard:
             return 403, "The request comes from another web site."
         if self._credentials is not None and not self._credentials.match(headers.get("authorization", "")):
             return 401, "A user name and a password are needed."
-        if changes and scope["path"].rstrip("/") == _UPLOAD:
+        if changes and _is_upload(scope):
             return self._upload_refusal(headers)
         return None
 
@@ -130,6 +143,63 @@ class Guard:
         if waiting + int(length) > self._limits.total_bytes:
             return 507, f"Uploads may take {self._limits.total_bytes / 1e9:.3g} GB together."
         return None
+
+    def _names_uploads_only(self, body: bytes) -> bool:
+        """Whether all files that a request names by a path lie where the server puts uploads."""
+        try:
+            return all(self._is_received(path) for path in _named_paths(json.loads(body or b"null")))
+        except (ValueError, RecursionError):
+            return False
+
+    def _is_received(self, path: object) -> bool:
+        if path is None or path == "":
+            return True
+        if not isinstance(path, str) or "\0" in path:
+            return False
+        return Path(path).is_absolute() and Path(path).resolve().is_relative_to(self._received.resolve())
+
+
+def _named_paths(value: Any) -> Iterator[object]:
+    """What stands under the key "path" anywhere in a JSON document."""
+    if isinstance(value, dict):
+        if "path" in value:
+            yield value["path"]
+        for item in value.values():
+            yield from _named_paths(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _named_paths(item)
+
+
+def _is_upload(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path.rstrip("/") == _UPLOAD
+
+
+async def _read_body(receive: Receive) -> bytes | None:
+    """The body of a request; None if it is too large."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return bytes(body)  # the client is gone
+        body += message.get("body", b"")
+        if len(body) > _MAX_BODY:
+            return None
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Give a body that was read already to the next reader."""
+    unread = [body]
+
+    async def receive_again() -> Message:
+        if unread:
+            return {"type": "http.request", "body": unread.pop(), "more_body": False}
+        return await receive()
+
+    return receive_again
 
 
 def _host_name(host: str) -> str:

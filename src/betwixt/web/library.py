@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from betwixt.errors import InputError
+from betwixt.files import read_error
 
 VIDEO_SUFFIXES = frozenset({
     ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut",
@@ -31,6 +32,9 @@ VIDEO_SUFFIXES = frozenset({
 
 PICTURE_SUFFIXES = frozenset({".avif", ".bmp", ".exr", ".jpeg", ".jpg", ".jxl", ".png", ".tif", ".tiff", ".webp"})
 """Suffixes of the files that are listed as pictures."""
+
+_PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"v=0\r", b"v=0\n")
+"""How files begin that name other files or addresses: HLS, concat, SDP."""
 
 _MAX_LISTED = 2000
 """The most files of the shared folder that are listed."""
@@ -88,6 +92,7 @@ class Library:
 
     Attributes:
         folder: The shared folder without symbolic links, or None.
+        received: Where the server puts uploads before they are added.
         limits: What uploads may take.
 
     Raises:
@@ -99,8 +104,9 @@ class Library:
             raise InputError(f"{folder} is not a folder.")
         self.folder = None if folder is None else folder.resolve()
         self.limits = limits or Limits()
-        self._uploads = work / "uploads"
-        self._uploads.mkdir(parents=True, exist_ok=True)
+        self.received, self._uploads = work / "received", work / "uploads"
+        for place in (self.received, self._uploads):
+            place.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
 
     def files(self, pictures: bool = False) -> list[LibraryFile]:
@@ -123,24 +129,29 @@ class Library:
         """The path of the file that an id names. No other path from a browser is ever opened.
 
         Raises:
-            InputError: if there is none.
+            InputError: if there is none, or it is a playlist.
         """
         file = self.find(id_)
-        if file.uploaded:
-            return self._uploads / file.id / file.name
-        assert self.folder is not None
-        return self.folder / file.name
+        path = self._uploads / file.id / file.name
+        if not file.uploaded:
+            assert self.folder is not None
+            path = self.folder / file.name
+        _refuse_playlist(path, file.name)
+        return path
 
     def add_upload(self, path: Path, name: str) -> LibraryFile:
         """Move a file that the server has received into the library.
 
         Args:
-            path: Where the server has put it.
+            path: Where the server has put it, inside `received`.
             name: The name that the browser gave, which is not trusted.
 
         Raises:
-            InputError: if it is too large, or uploads take too much already.
+            InputError: if it is too large, uploads take too much already, or it is a playlist.
         """
+        if not path.resolve().is_relative_to(self.received.resolve()):
+            raise InputError(f"{safe_name(name)} was not uploaded.")
+        _refuse_playlist(path, safe_name(name))
         size = path.stat().st_size
         if size > self.limits.file_bytes:
             raise InputError(
@@ -204,6 +215,21 @@ class Library:
         assert self.folder is not None
         real = Path(os.path.realpath(path))
         return real.is_relative_to(self.folder) and real.is_file()
+
+
+def _refuse_playlist(path: Path, name: str) -> None:
+    """Refuse a file that is a list of other files, which FFmpeg would open wherever they are.
+
+    Raises:
+        InputError: if it is one.
+    """
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(4096).lstrip(b"\xef\xbb\xbf \t\r\n")
+    except OSError as error:
+        raise read_error(Path(name), error) from None
+    if beginning.startswith(_PLAYLISTS) or b"<MPD" in beginning:
+        raise InputError(f"{name} is a list of other files, not a video.")
 
 
 def safe_name(name: str) -> str:

@@ -58,6 +58,7 @@ def page_options(limits: Limits) -> dict[str, Any]:
     """The arguments of `gr.mount_gradio_app` that belong to the page; nothing in them leads out of the machine."""
     return {
         "theme": gr.themes.Default(font=_FONT, font_mono=_FONT_MONO),
+        "head": '<script src="static/betwixt/player.js" defer></script>',
         "css_paths": [_STATIC / "page.css"],
         "footer_links": [],
         "run_history": False,

@@ -10,7 +10,9 @@ from fastapi.responses import FileResponse, JSONResponse
 from betwixt.errors import BetwixtError
 from betwixt.web.jobs import DONE, QueuedJob
 from betwixt.web.library import Library
+from betwixt.web.playable import make_playable
 from betwixt.web.queue import JobQueue
+from betwixt.web.worker import Worker
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -21,7 +23,7 @@ _TYPES = {
 """The media types that are stated; other files are only downloaded."""
 
 
-def add_routes(app: FastAPI, library: Library, queue: JobQueue) -> None:
+def add_routes(app: FastAPI, library: Library, queue: JobQueue, worker: Worker) -> None:
     """Add the addresses to an application."""
 
     def find(id_: str) -> QueuedJob:
@@ -51,6 +53,21 @@ def add_routes(app: FastAPI, library: Library, queue: JobQueue) -> None:
     @app.get("/jobs/{id_}/thumbnail")
     def thumbnail(id_: str) -> FileResponse:
         return _file(queue.thumbnail(find(id_)))
+
+    @app.get("/jobs/{id_}/view/{which}")
+    def view(id_: str, which: str) -> FileResponse:
+        """The input or the output of a job, in a form that browsers can play."""
+        job = find(id_)
+        if which not in ("before", "after") or job.state != DONE:
+            raise HTTPException(404)
+        copy = queue.side_file(job, f"{which}.mp4")
+        try:
+            original = library.resolve(job.video) if which == "before" else queue.output(job)
+            if not copy.exists() and not worker.call(make_playable, original, copy):
+                return _file(original)
+        except BetwixtError:
+            raise HTTPException(404) from None
+        return _file(copy)
 
     @app.get("/static/betwixt/{name}")
     def static(name: str) -> FileResponse:

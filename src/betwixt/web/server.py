@@ -92,7 +92,7 @@ def serve(settings: Settings, translate: Callable[[str], str], on_ready: Callabl
         _application(settings, translate) as app,
     ):
         host, port = listener.getsockname()[:2]
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=1))
         on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
         server.run(sockets=[listener])
 
@@ -111,18 +111,16 @@ def _application(settings: Settings, translate: Callable[[str], str]) -> Iterato
     queue = JobQueue(settings.work, library.resolve, memory)
     worker = Worker(memory)
     app = FastAPI(openapi_url=None)
-    add_routes(app, library, queue)
+    add_routes(app, library, queue, worker)
     page = build_page(settings.work, library, queue, worker, translate)
     gr.mount_gradio_app(app, page, "/", **page_options(settings.limits))
-    received = settings.work / "received"
-    received.mkdir(exist_ok=True)
     ended = threading.Event()
-    cleaner = threading.Thread(target=_clean, args=(library, queue, received, ended), daemon=True)
+    cleaner = threading.Thread(target=_clean, args=(library, queue, ended), daemon=True)
     queue.start()
     cleaner.start()
     try:
         hosts = LOCAL_NAMES if settings.is_local else None
-        yield Guard(app, received, settings.limits, hosts, settings.credentials)
+        yield Guard(app, library.received, settings.limits, hosts, settings.credentials)
     finally:
         ended.set()
         queue.stop()
@@ -162,7 +160,7 @@ def _listen(settings: Settings) -> socket.socket:
     raise UsageError(f"{settings.host} port {port} cannot be used: {(error.strerror or str(error)).lower()}.")
 
 
-def _clean(library: Library, queue: JobQueue, received: Path, ended: threading.Event) -> None:
+def _clean(library: Library, queue: JobQueue, ended: threading.Event) -> None:
     """Remove what has expired, now and then."""
     while True:
         queue.remove_expired(library.limits.days)

@@ -1,0 +1,63 @@
+"""Inputs for options of conversions, made from their declarations (`pipeline.options`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+
+from betwixt.models import baselines
+from betwixt.models.registry import DEFAULT_MODEL, MODELS, choose_model
+from betwixt.pipeline.options import INTERPOLATE
+from betwixt.weights.store import find_installed
+
+_CODECS = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")
+
+_FOR_COMPARISON = frozenset(model.name for model in baselines.MODELS)
+"""Models that nobody wants the frames of."""
+
+_LABELS = {"at_cuts": "Next to cuts", "end": "Stop at", "start": "Begin at", "scene_cuts": "Scene cuts"}
+"""Labels of inputs that are not the option's name."""
+
+
+def model_choices() -> list[tuple[str, str]]:
+    """The models that can be used now, as labels and names; `DEFAULT_MODEL` is the first."""
+    usable = [
+        model
+        for model in MODELS.values()
+        if model.name not in _FOR_COMPARISON
+        and not model.sequences_only
+        and (model.weights != "yours" or find_installed(model.name))
+    ]
+    best = f"{choose_model()} (the default)"
+    return [(best, DEFAULT_MODEL), *((f"{m.name}: {m.summary}", m.name) for m in usable if m.name != choose_model())]
+
+
+def option_input(name: str) -> Any:
+    """An input for an option of `betwixt interpolate`, at its default."""
+    option = INTERPOLATE.options[name]
+    label = _LABELS.get(name, name.replace("_", " ").capitalize())
+    if name == "model":
+        return gr.Dropdown(model_choices(), value=DEFAULT_MODEL, label=label, interactive=True)
+    choices: Sequence[str] = option.choices
+    if name == "scene_cuts":
+        choices = ("auto", "off")  # a file on the server is no choice here
+    if name == "codec":
+        return gr.Dropdown([("automatic", ""), *((c, c) for c in _CODECS)], value="", label=label, interactive=True)
+    if choices:
+        return gr.Dropdown(list(choices), value=option.default, label=label, info=option.help, interactive=True)
+    return gr.Textbox(label=label, info=option.help, max_lines=1)
+
+
+def options_given(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    """The options that inputs hold, without those at their defaults."""
+    stripped = (value.strip() if isinstance(value, str) else value for value in values)
+    given = zip(names, stripped, strict=True)
+    return {n: v for n, v in given if v not in ("", None) and v != INTERPOLATE.default(n)}
+
+
+def options_for(declared: Mapping[str, Any], suffix: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the given options that a conversion takes, into a file of this suffix."""
+    without = {"audio", "codec", "quality"} if suffix == ".gif" else set()
+    return {name: value for name, value in given.items() if name in declared and name not in without}

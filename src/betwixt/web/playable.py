@@ -1,0 +1,67 @@
+"""Copies of videos that every browser can play: short, small, H.264 in MP4, 8 bit, SDR."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from betwixt.files import WorkingFile, write_error
+from betwixt.media.reader import Frame
+from betwixt.media.source import open_source
+from betwixt.web.pictures import FrameViewer
+
+_WIDTH = 960
+_SECONDS = 20
+"""How much of a video is copied."""
+
+_PLAYABLE = {
+    ".mp4": {("h264", "yuv420p"), ("av1", "yuv420p"), ("h264", "yuvj420p")},
+    ".webm": {("vp8", "yuv420p"), ("vp9", "yuv420p"), ("av1", "yuv420p")},
+    ".gif": {("gif", "bgra"), ("gif", "pal8"), ("gif", "rgb24")},
+}
+"""What browsers play as it is: codecs and pixel formats by the suffix of the file."""
+
+
+def make_playable(source: Path, target: Path) -> bool:
+    """Write a copy of a video's beginning that every browser can play, unless the video itself can be played.
+
+    Returns:
+        Whether a copy was written.
+
+    Raises:
+        InputError: if the video cannot be read.
+        OutputError: if the copy cannot be written.
+    """
+    reader = open_source(source, interlaced="ignore")
+    try:
+        info = reader.info
+        if (info.codec, info.pixel_format) in _PLAYABLE.get(source.suffix.lower(), set()):
+            return False
+        viewer = FrameViewer(info, _WIDTH)
+        with WorkingFile(target) as working:
+            with av.open(str(working.path), "w", format="mp4") as out:
+                stream = out.add_stream("libx264", rate=info.rate, options={"preset": "veryfast", "crf": "20"})
+                stream.pix_fmt = "yuv420p"
+                stream.codec_context.time_base = Fraction(1, 90000)
+                for item in reader:
+                    if not isinstance(item, Frame):
+                        continue
+                    if item.time - info.start > _SECONDS:
+                        break
+                    picture = viewer.rgb(item.video)
+                    height, width = (size // 2 * 2 for size in picture.shape[:2])
+                    stream.width, stream.height = width, height
+                    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]))
+                    frame.time_base = Fraction(1, 90000)
+                    frame.pts = round((item.time - info.start) * 90000)
+                    out.mux(stream.encode(frame))
+                out.mux(stream.encode(None))
+            working.publish()
+    except OSError as error:
+        raise write_error(error, target) from None
+    finally:
+        reader.close()
+    return True
