@@ -14,6 +14,7 @@ import pytest
 import betwixt
 from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.media.reader import Reader
+from betwixt.pipeline.inspect import inspect_video
 from clips import copy_packets, copy_planes, frames_equal, make_clip, make_interlaced_clip, read_frames
 
 NTSC = Fraction(24000, 1001)
@@ -292,6 +293,9 @@ def test_duplicates_are_filled_without_changing_the_duration(tmp_path):
     assert plain.duplicates == 0
     assert filled.duplicates == 11  # the last has nothing after it to lead to
     assert filled.duration == plain.duration
+    assert "12 of 24 frames repeat the one before, which looks like animation on twos" in "".join(plain.notes)
+    assert "repeat" not in "".join(filled.notes)
+    assert "looks like animation on twos" in "".join(inspect_video(source).notes)
     frames = [f.video for f in read_frames(tmp_path / "fill.mkv")]
     moved = [not frames_equal(a, b) for a, b in itertools.pairwise(frames)]
     assert all(moved[:-1])

@@ -47,8 +47,9 @@ from betwixt.models.base import check_interpolates
 from betwixt.pipeline.channel import Stopped
 from betwixt.pipeline.director import Director, Step, SynthesisTask
 from betwixt.pipeline.job import Job, Plan
+from betwixt.pipeline.marker import MarkedFrame
 from betwixt.pipeline.options import BLUR, BlurOptions, Number, takes_options
-from betwixt.pipeline.planner import MarkedFrame, ShowStep
+from betwixt.pipeline.planner import ShowStep
 from betwixt.pipeline.run import Progress, Summary, convert
 from betwixt.runtime.synthesis import PairSynthesis
 
@@ -193,7 +194,7 @@ class _BlurDirector(Director):
         clock: Clock | None = None
         frames: deque[MarkedFrame] = deque()
         pending: deque[tuple[int, Fraction]] = deque()  # output frames whose exposure is not read to its end
-        for item in planner.marked_frames(items):
+        for item in planner.marker.mark(items):
             if isinstance(item, StreamPacket):
                 yield item
                 continue
@@ -252,7 +253,10 @@ class _BlurDirector(Director):
         if not self._counts:
             return []
         mean = sum(self._counts) / len(self._counts)
-        return [f"Each frame is the mean of {min(self._counts)} to {max(self._counts)} moments, {mean:.1f} on average."]
+        return [
+            *self.repeat_notes(),
+            f"Each frame is the mean of {min(self._counts)} to {max(self._counts)} moments, {mean:.1f} on average.",
+        ]
 
 
 def _shot(frames: list[MarkedFrame], now: Fraction) -> list[MarkedFrame]:

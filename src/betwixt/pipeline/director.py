@@ -133,6 +133,13 @@ class Director:
 
     def closing_notes(self) -> list[str]:
         """Remarks for the user, once all frames are made."""
-        if not self._continued:
-            return []
-        return [f"Next to cuts, {self._continued} of the new frames continue the motion that dis finds."]
+        notes = self.repeat_notes()
+        if self._continued:
+            notes.append(f"Next to cuts, {self._continued} of the new frames continue the motion that dis finds.")
+        return notes
+
+    def repeat_notes(self) -> list[str]:
+        """A remark on source frames that repeat the one before, unless they are replaced."""
+        marker = self.planner.marker
+        note = None if marker.fills else marker.repeats.note(self._job.reader.info.rate)
+        return [] if note is None else [note]

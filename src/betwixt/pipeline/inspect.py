@@ -20,6 +20,7 @@ from betwixt.machine import available_cores
 from betwixt.media.container import has_no_times, is_raw
 from betwixt.media.probe import HDR, VideoInfo
 from betwixt.media.reader import Frame, Reader
+from betwixt.media.repeats import RepeatCounter
 from betwixt.media.sampling import read_packet_times, read_windows
 from betwixt.media.source import VideoSource, open_source
 from betwixt.models.registry import choose_model
@@ -159,6 +160,8 @@ def inspect_video(
         if not whole.times:
             raise InputError(f"{reader.name} holds no picture that can be decoded.")
         findings = _exact_findings(reader, whole) if whole.ended else _sampled_findings(reader, whole)
+        if (note := whole.repeats.note(reader.info.rate)) is not None:
+            findings.notes.append(note)
         findings.stream = reader.stream.index if isinstance(reader, Reader) else None
         if isinstance(reader, Reader) and not whole.ended and (place := reader.find_interlaced()) is not None:
             findings.notes.append(f"The video is interlaced in parts, at about {float(place):.0f} s for instance.")
@@ -180,6 +183,7 @@ class _Content:
         end: When the last of them ends.
         cuts: The times of those that begin a new shot.
         duplicates: Number of repeats to be filled.
+        repeats: What their pattern says.
         pairs: A few pairs of frames between which there is motion, for measuring.
         ended: Whether the video ended before the time was up.
     """
@@ -189,6 +193,7 @@ class _Content:
     end: Fraction = Fraction(0)
     cuts: list[Fraction] = field(default_factory=list)
     duplicates: int = 0
+    repeats: RepeatCounter = field(default_factory=RepeatCounter)
     pairs: list[tuple[Frame, Frame]] = field(default_factory=list)
     ended: bool = False
 
@@ -220,11 +225,13 @@ class _Content:
     def examine(self, frames: Iterable[Frame]) -> None:
         """Look for cuts and duplicates, as a conversion does."""
         planner = Planner(Rates(2 * self.rate, 2 * self.rate, Fraction(1)), cuts="auto", fill=True)
+        planner.marker.repeats = self.repeats
         for step in planner.steps(frames):
             if isinstance(step, InterpolateStep) and len(self.pairs) < _TIMED_PAIRS:
                 self.pairs.append((step.left, step.right))
-        self.cuts += planner.cut_times
-        self.duplicates += planner.duplicates_filled
+        self.cuts += planner.marker.cut_times
+        self.duplicates += planner.marker.duplicates_filled
+        self.repeats.interrupt()
 
     def _is_late(self, seconds: float, frames: int | None) -> bool:
         """Whether to stop after so many seconds: a short video is decoded to its end."""

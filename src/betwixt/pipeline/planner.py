@@ -7,23 +7,15 @@ Cuts and duplicates change how an output frame is made, never when it is shown: 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
 
 from betwixt.errors import UsageError
 from betwixt.media.cut_list import CutList
-from betwixt.media.duplicates import DuplicateDetector
-from betwixt.media.frames import bit_depth, luma8, planes
-from betwixt.media.overlays import LOOK_AHEAD
 from betwixt.media.reader import Frame, StreamPacket
-from betwixt.media.scenes import CutDetector, make_thumbnail
 from betwixt.media.timeline import MAX_RATE, Clock, nearest_rate, nominal_rate
-
-MAX_PLACEHOLDERS = 4
-"""The most duplicates in a row that are placeholders to be filled; a longer run is a still picture."""
+from betwixt.pipeline.marker import FrameMarker, MarkedFrame
 
 MAX_EXTRAPOLATION = 1
 """How far motion is continued at a cut, in intervals of the two frames that it is taken from."""
@@ -163,23 +155,6 @@ class ExtrapolateStep:
     around: tuple[Frame, ...] = ()
 
 
-@dataclass
-class MarkedFrame:
-    """A source frame and how it relates to the frame before it.
-
-    Attributes:
-        frame: The frame.
-        cut: Whether there is a cut between the two.
-        duplicate: Whether it repeats the frame before it.
-        around: The two and the frames of their shot around them, in order, in which overlays are found.
-    """
-
-    frame: Frame
-    cut: bool
-    duplicate: bool
-    around: tuple[Frame, ...] = ()
-
-
 class Planner:
     """Turns a stream of frames into a stream of steps.
 
@@ -197,9 +172,7 @@ class Planner:
             last frame.
 
     Attributes:
-        frames: Source frames read so far.
-        cut_times: The times of the frames that begin a new shot.
-        duplicates_filled: Duplicates replaced so far.
+        marker: Marks the frames, and counts frames, cuts and duplicates.
         last_pair: The last two frames that are shown or interpolated between; None before there are two.
         clock: The output's clock, once the first frame is read; after the last step it continues from there.
     """
@@ -217,12 +190,10 @@ class Planner:
         end: Fraction | None = None,
         stated_end: Fraction | None = None,
     ) -> None:
-        self.frames = self.duplicates_filled = 0
-        self.cut_times: list[Fraction] = []
+        self.marker = FrameMarker(cuts, fill, overlays)
         self.last_pair: tuple[Frame, MarkedFrame] | None = None
         self.clock: Clock | None = None
-        self._rates, self._cuts, self._fill, self._loop = rates, cuts, fill, loop
-        self._overlays = overlays
+        self._rates, self._fill, self._loop = rates, fill, loop
         self._start, self._end, self._stated_end = start, end, stated_end
         self._continues = at_cuts == "continue"
         self._waiting: list[tuple[int, Fraction]] = []
@@ -236,7 +207,7 @@ class Planner:
         previous: Frame | None = None
         earlier: Frame | None = None  # the frame before the previous one, if it shows the motion that leads to that
         around: tuple[Frame, ...] = ()  # the frames around these two
-        for item in self.marked_frames(items):
+        for item in self.marker.mark(items):
             if isinstance(item, StreamPacket):
                 yield item
                 continue
@@ -336,76 +307,6 @@ class Planner:
         waiting, self._waiting = self._waiting, []
         yield from _extrapolate(second, first, waiting, around)
 
-    # -- cuts and duplicates
-
-    def marked_frames(self, items: Iterable[Frame | StreamPacket]) -> Iterator[MarkedFrame | StreamPacket]:
-        """The frames that are shown or interpolated between: all of them, or all but placeholders."""
-        frames = self._without_placeholders(items)
-        return _look_ahead(frames) if self._overlays else frames
-
-    def _without_placeholders(self, items: Iterable[Frame | StreamPacket]) -> Iterator[MarkedFrame | StreamPacket]:
-        waiting: list[MarkedFrame] = []  # duplicates that may turn out to be placeholders
-        still = False  # too many duplicates in a row: a still picture
-        for item in self._mark(items):
-            if isinstance(item, StreamPacket):
-                yield item
-                continue
-            if not self._fill or not item.duplicate:
-                if waiting and item.cut:
-                    yield from waiting
-                else:
-                    self.duplicates_filled += len(waiting)
-                waiting, still = [], False
-                yield item
-            elif still:
-                yield item
-            else:
-                waiting.append(item)
-                if len(waiting) > MAX_PLACEHOLDERS:
-                    yield from waiting
-                    waiting, still = [], True
-        yield from waiting
-
-    def _mark(self, items: Iterable[Frame | StreamPacket]) -> Iterator[MarkedFrame | StreamPacket]:
-        """Mark each frame that follows a cut or repeats the frame before it."""
-        detector = CutDetector() if self._cuts == "auto" else None
-        listed = self._cuts if isinstance(self._cuts, CutList) else None
-        duplicates: DuplicateDetector | None = None
-        undecided: deque[MarkedFrame] = deque()
-        previous: Frame | None = None
-        for item in items:
-            if isinstance(item, StreamPacket):
-                yield item
-                continue
-            self.frames += 1
-            marked = MarkedFrame(item, False, False)
-            if self._fill:
-                luma = planes(item.video)[0]
-                if luma.ndim == 3:
-                    luma = luma8(item.video)
-                depth = bit_depth(item.video.format.name) if luma.dtype.itemsize > 1 else 8
-                if duplicates is None:
-                    duplicates = DuplicateDetector(depth)
-                marked.duplicate = duplicates.push(luma)
-            if listed is not None and previous is not None:
-                marked.cut = listed.contains(item.index, item.time, previous.time)
-            previous = item
-            if detector is None:
-                yield self._note_cut(marked, marked.cut)
-                continue
-            undecided.append(marked)
-            for cut in detector.push(make_thumbnail(item.video)):
-                yield self._note_cut(undecided.popleft(), cut)
-        if detector is not None:
-            for cut in detector.flush():
-                yield self._note_cut(undecided.popleft(), cut)
-
-    def _note_cut(self, marked: MarkedFrame, cut: bool) -> MarkedFrame:
-        marked.cut = cut
-        if cut:
-            self.cut_times.append(marked.frame.time)
-        return marked
-
 
 def _extrapolate(
     first: Frame | None, second: Frame, slots: list[tuple[int, Fraction]], around: tuple[Frame, ...]
@@ -428,34 +329,3 @@ def _extrapolate(
             return
     for index, _ in slots:
         yield ShowStep(index, second, held=True)
-
-
-def _look_ahead(items: Iterable[MarkedFrame | StreamPacket]) -> Iterator[MarkedFrame | StreamPacket]:
-    """Give each frame those of its shot around it and the frame before it: up to `LOOK_AHEAD` on either side."""
-    shot: deque[MarkedFrame] = deque()
-    waiting = 0  # frames at the end of `shot` that are not yet yielded
-
-    def leave(count: int) -> Iterator[MarkedFrame]:
-        """Yield waiting frames until `count` are left."""
-        nonlocal waiting
-        while waiting > count:
-            number = len(shot) - waiting
-            if number:
-                window = islice(shot, max(0, number - 1 - LOOK_AHEAD), number + 1 + LOOK_AHEAD)
-                shot[number].around = tuple(marked.frame for marked in window)
-            waiting -= 1
-            yield shot[number]
-            if number > LOOK_AHEAD:
-                shot.popleft()
-
-    for item in items:
-        if isinstance(item, StreamPacket):
-            yield item
-            continue
-        if item.cut:
-            yield from leave(0)
-            shot.clear()
-        shot.append(item)
-        waiting += 1
-        yield from leave(LOOK_AHEAD)
-    yield from leave(0)

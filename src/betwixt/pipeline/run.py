@@ -218,7 +218,7 @@ class _Run:
                     for thread in (reader, writer):
                         if thread.ident is not None:  # an interrupt may have come before it was started
                             thread.join()
-        if self._director.planner.frames == 0:
+        if self._director.planner.marker.frames == 0:
             raise OutputError("There is no frame between `start` and `end`: nothing was written.")
         self._sink.commit()
         self._report_progress()
@@ -230,14 +230,14 @@ class _Run:
         resumed = f"{self._sink.resumed_frames} frames are those of an earlier run that was interrupted."
         return Summary(
             output=job.target.name,
-            frames_in=planner.frames,
+            frames_in=planner.marker.frames,
             frames_out=self._frames_out,
             untouched=self._untouched,
             held=self._held,
             synthesized=self._synthesized,
             earlier=self._earlier,
-            cuts=len(planner.cut_times),
-            duplicates=planner.duplicates_filled,
+            cuts=len(planner.marker.cut_times),
+            duplicates=planner.marker.duplicates_filled,
             rate=job.rates.output,
             duration=self._frames_out / job.rates.output,
             seconds=time.monotonic() - job.began,
@@ -332,12 +332,12 @@ class _Run:
         planner = self._director.planner
         self._report(
             Progress(
-                frames_in=planner.frames,
+                frames_in=planner.marker.frames,
                 frames_out=self._frames_out,
                 synthesized=self._synthesized,
                 earlier=self._earlier,
                 kept=self._sink.resumed_frames,
-                cuts=len(planner.cut_times),
+                cuts=len(planner.marker.cut_times),
                 total=self._job.frames_out,
                 frame=self._latest,
             )
