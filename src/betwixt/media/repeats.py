@@ -91,9 +91,9 @@ class RepeatCounter:
 
     def note(self, rate: Fraction) -> str | None:
         """What to tell the user about a video of this rate; None if nothing is worth a word."""
-        if self.repeats < _MIN_REPEATS or len(self._holds) < _MIN_HOLDS:
+        if not self._is_enough:
             return None
-        pattern = self._pattern(rate)
+        pattern = self.pattern(rate)
         if pattern is None and self.repeats < _MIN_SHARE * self.frames:
             return None
         guess = "" if pattern is None else f", which looks like {pattern}"
@@ -102,7 +102,15 @@ class RepeatCounter:
             '`duplicates="fill"` replaces them by new frames.'
         )
 
-    def _pattern(self, rate: Fraction) -> str | None:
+    @property
+    def _is_enough(self) -> bool:
+        """Whether there were enough repeats to say something."""
+        return self.repeats >= _MIN_REPEATS and len(self._holds) >= _MIN_HOLDS
+
+    def pattern(self, rate: Fraction) -> str | None:
+        """What kind of material a video of this rate looks like, such as "animation on twos"; None if nothing."""
+        if not self._is_enough:
+            return None
         holds = self._holds
         mean = sum(holds) / len(holds)
         if _is_even(holds, mean):

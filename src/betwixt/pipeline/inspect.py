@@ -74,6 +74,7 @@ class Findings:
         decoded_seconds: How much of the video that is.
         places: In how many places.
         stream: The number of the video stream; None for images.
+        repeat_pattern: What kind of material the duplicates look like, such as "animation on twos"; None if nothing.
     """
 
     info: VideoInfo
@@ -92,6 +93,7 @@ class Findings:
     decoded_seconds: Fraction
     places: int = 1
     stream: int | None = None
+    repeat_pattern: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The findings as JSON can hold them: times as numbers, rates as text."""
@@ -117,6 +119,7 @@ class Findings:
             "longest_interval": None if self.longest is None else float(self.longest),
             "cuts": [float(t) for t in self.cuts],
             "duplicates": self.duplicates,
+            "repeat_pattern": self.repeat_pattern,
             "seconds_a_frame": self.seconds_a_frame,
             "model": self.model,
             "damage": self.damage,
@@ -160,6 +163,7 @@ def inspect_video(
         if not whole.times:
             raise InputError(f"{reader.name} holds no picture that can be decoded.")
         findings = _exact_findings(reader, whole) if whole.ended else _sampled_findings(reader, whole)
+        findings.repeat_pattern = whole.repeats.pattern(reader.info.rate)
         if (note := whole.repeats.note(reader.info.rate)) is not None:
             findings.notes.append(note)
         findings.stream = reader.stream.index if isinstance(reader, Reader) else None

@@ -8,7 +8,6 @@ from fractions import Fraction
 from typing import Any
 
 from betwixt.units import format_duration
-from betwixt.web.suggestions import repeat_pattern
 
 _CODECS = {
     "av1": "AV1", "ffv1": "FFV1", "gif": "GIF", "h264": "H.264", "hevc": "HEVC (H.265)", "mjpeg": "Motion JPEG",
@@ -102,8 +101,7 @@ def _repeats(f: Mapping[str, Any]) -> str:
     if not f["duplicates"]:
         return "none"
     text = f"{f['duplicates']} of {f['decoded']['frames']} frames repeat the one before"
-    pattern = repeat_pattern(f)
-    return text if pattern is None else f"{text}: {pattern}"
+    return text if f["repeat_pattern"] is None else f"{text}: {f['repeat_pattern']}"
 
 
 def _hdr(f: Mapping[str, Any]) -> str | None:

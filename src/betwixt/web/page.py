@@ -6,6 +6,7 @@ Each tab is a module of `web.tabs` with a function ``build(context)``, which add
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import gradio as gr
 
 from betwixt.web.context import Context
+from betwixt.web.jobs import DONE, FAILED, PAUSED, RUNNING, WAITING
 from betwixt.web.library import Library, Limits
 from betwixt.web.queue import JobQueue
 from betwixt.web.tabs import convert, queue
@@ -21,7 +23,9 @@ from betwixt.web.worker import Worker
 
 _STATIC = Path(__file__).parent / "static"
 
-# Fonts of the system: nothing is loaded from elsewhere.
+_STATUS_INTERVAL = 2.0
+"""Seconds between two updates of the line about the queue."""
+
 _FONT = ("system-ui", "sans-serif")
 _FONT_MONO = ("ui-monospace", "Consolas", "monospace")
 
@@ -47,6 +51,10 @@ def build_page(
     with page:
         context = Context(work, library, jobs, worker, translate, selected=gr.State(None))
         gr.HTML("<h1>Betwixt</h1>")
+        status = gr.HTML(_status(jobs), elem_id="status")
+        gr.Timer(_STATUS_INTERVAL).tick(
+            lambda: _status(jobs), None, status, show_progress="hidden", api_visibility="private"
+        )
         with gr.Tabs():
             for tab in _TABS:
                 with gr.Tab(tab.title, id=tab.id):
@@ -54,10 +62,20 @@ def build_page(
     return page
 
 
+def _status(jobs: JobQueue) -> str:
+    """What the queue does, for all tabs."""
+    counts = Counter(job.state for job in jobs.jobs())
+    parts = [f"{counts[state]} {state}" for state in (RUNNING, PAUSED, WAITING, FAILED, DONE) if counts[state]]
+    running = next((job for job in jobs.jobs() if job.state == RUNNING), None)
+    if running is not None and (progress := jobs.progress(running.id)) is not None and progress.total:
+        parts[0] += f" ({100 * progress.frames // progress.total} %)"
+    return f"<p class=hint>Queue: {', '.join(parts) or 'empty'}</p>"
+
+
 def page_options(limits: Limits) -> dict[str, Any]:
     """The arguments of `gr.mount_gradio_app` that belong to the page; nothing in them leads out of the machine."""
     return {
-        "theme": gr.themes.Default(font=_FONT, font_mono=_FONT_MONO),
+        "theme": _theme(),
         "head": '<script src="static/betwixt/player.js" defer></script>',
         "css_paths": [_STATIC / "page.css"],
         "footer_links": [],
@@ -68,3 +86,22 @@ def page_options(limits: Limits) -> dict[str, Any]:
         "allowed_paths": [],
         "max_file_size": limits.file_bytes,
     }
+
+
+def _theme() -> gr.themes.Base:
+    """System fonts, since nothing is loaded from elsewhere, and colours with enough contrast for everybody."""
+    theme = gr.themes.Default(primary_hue="indigo", neutral_hue="slate", font=_FONT, font_mono=_FONT_MONO)
+    return theme.set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_cancel_background_fill="*error_text_color",
+        button_cancel_text_color="white",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_label_text_color="*neutral_700",
+        block_title_text_color="*neutral_700",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        input_placeholder_color="*neutral_500",
+        input_placeholder_color_dark="*neutral_400",
+    )

@@ -10,9 +10,8 @@ from betwixt.web.context import Context
 def video_picker(context: Context) -> gr.Dropdown:
     """Add a list of the videos. Choosing one sets `context.selected`; a choice elsewhere is shown here."""
     videos = gr.Dropdown(label="Video", choices=_choices(context), value=None, interactive=True)
-    videos.input(
-        lambda id_: id_, videos, context.selected, queue=False, show_progress="hidden", api_visibility="private"
-    )
+    # Not without Gradio's queue: its browser side notices changes of a state only in answers of queued events.
+    videos.input(lambda id_: id_, videos, context.selected, show_progress="hidden", api_visibility="private")
 
     def show(id_: str | None) -> gr.Dropdown:
         choices = _choices(context)
@@ -23,7 +22,6 @@ def video_picker(context: Context) -> gr.Dropdown:
         show,
         context.selected,
         videos,
-        queue=False,
         show_progress="hidden",
         api_visibility="private",
     )

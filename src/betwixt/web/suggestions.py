@@ -20,6 +20,9 @@ _GIF_SECONDS = 12.0
 _FAST_ENOUGH = 100
 """Frames per second from which on doubling is not suggested."""
 
+_MIN_REPEATS = 0.1
+"""The share of repeated frames from which on their replacement is suggested."""
+
 _FILM_RATES = (Fraction(24), Fraction(24000, 1001))
 _SMOOTH_RATES = (Fraction(60), Fraction(60000, 1001))
 
@@ -59,8 +62,8 @@ def suggest(findings: Mapping[str, Any]) -> list[Suggestion]:
     """
     rate = source_rate(findings)
     suggestions = [*_faster(rate), *_slower(rate)]
-    if (repeats := repeat_pattern(findings)) is not None:
-        suggestions.insert(0, _without_repeats(rate, repeats))
+    if findings["repeat_pattern"] is not None or repeat_share(findings) > _MIN_REPEATS:
+        suggestions.insert(0, _without_repeats(rate, findings["repeat_pattern"] or "repeated frames"))
     if rate > 25:
         suggestions.append(_film_look(rate))
     duration = findings["duration"]
@@ -78,18 +81,9 @@ def source_rate(findings: Mapping[str, Any]) -> Fraction:
     return nominal_rate(rate) if findings["variable"] else rate
 
 
-def repeat_pattern(findings: Mapping[str, Any]) -> str | None:
-    """Why frames of a video repeat, in words; None if few do."""
-    decoded = findings["decoded"]["frames"]
-    share = findings["duplicates"] / decoded if decoded else 0.0
-    rate = source_rate(findings)
-    if share < 0.12:
-        return None
-    if share < 0.3:
-        return "24 frames in 30" if 29 < rate < 31 else "one frame in five"
-    if rate > 45:
-        return "24 frames in 60" if share > 0.55 else "30 frames in 60"
-    return "animation on twos" if share < 0.6 else "animation on threes"
+def repeat_share(findings: Mapping[str, Any]) -> float:
+    """The share of the frames that were looked at that repeat the one before."""
+    return float(findings["duplicates"] / max(1, findings["decoded"]["frames"]))
 
 
 def custom_rate(rate: Fraction, source: Fraction) -> Suggestion:
@@ -229,6 +223,6 @@ def estimate(suggestion: Suggestion, findings: Mapping[str, Any], measured: Meas
     if suggestion.command == "interpolate":
         new -= frames // (sampling / source_rate(findings)).numerator
     if suggestion.options.get("duplicates") == "fill":
-        new = round(frames * findings["duplicates"] / max(1, findings["decoded"]["frames"]))
+        new = round(frames * repeat_share(findings))
     seconds = measured.startup + max(1, new) * measured.seconds_per_frame
     return Estimate(frames, new, seconds, round(frames * measured.bytes_per_frame))

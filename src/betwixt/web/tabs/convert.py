@@ -169,7 +169,9 @@ class _ConvertTab:
         inspected = _Inspected(video, findings, suggest(findings))
         pairs = itertools.zip_longest(self.cards, inspected.suggestions)
         cards = [part for card, suggestion in pairs for part in card.show(suggestion)]
-        facts = _facts(describe(findings, video.size), [self._context.explain(note) for note in findings["notes"]])
+        # What repeated frames look like is among the facts, and a suggestion says what to do about it.
+        notes = [self._context.explain(note) for note in findings["notes"] if "`duplicates=" not in note]
+        facts = _facts(describe(findings, video.size), notes)
         several = gr.Checkbox(visible=len(dropped) > 1 and id_ in dropped, value=False)
         return [
             inspected,
