@@ -24,6 +24,7 @@ def web(
         o.Text, typer.Option(help="The password to ask for; better in BETWIXT_WEB_PASSWORD, where nobody sees it.")
     ] = None,
     password_file: Annotated[o.File, typer.Option(metavar="FILE", help="Or a file that holds it.")] = None,
+    model: Annotated[str, typer.Option(metavar="NAME", help="The model that is chosen at first.")] = "auto",
     work: Annotated[
         o.File, typer.Option(metavar="DIR", help="Where uploads and outputs are kept. Default: in the cache folder.")
     ] = None,
@@ -48,6 +49,7 @@ def web(
         port=port,
         credentials=None if secret is None else Credentials(user, secret),
         limits=Limits(file_bytes=round(max_upload * 1e9), total_bytes=round(4 * max_upload * 1e9), days=keep_days),
+        model=model,
     )
     serve(settings, flags.translate, lambda address: print(f"Betwixt is at {address} (Ctrl-C ends it).", flush=True))
 

@@ -34,12 +34,15 @@ def model_choices() -> list[tuple[str, str]]:
     return [(best, DEFAULT_MODEL), *((f"{m.name}: {m.summary}", m.name) for m in usable if m.name != choose_model())]
 
 
+def model_input(value: str) -> Any:
+    """A list of the models that can be used now, with one of them chosen."""
+    return gr.Dropdown(model_choices(), value=value, label="Model", interactive=True)
+
+
 def option_input(name: str) -> Any:
-    """An input for an option of `betwixt interpolate`, at its default."""
+    """An input for an option of `betwixt interpolate`, at its default; `model_input` is the one for models."""
     option = INTERPOLATE.options[name]
     label = _LABELS.get(name, name.replace("_", " ").capitalize())
-    if name == "model":
-        return gr.Dropdown(model_choices(), value=DEFAULT_MODEL, label=label, interactive=True)
     choices: Sequence[str] = option.choices
     if name == "scene_cuts":
         choices = ("auto", "off")  # a file on the server is no choice here

@@ -25,6 +25,7 @@ class Context:
         queue: The conversions.
         worker: Runs short calls, such as an inspection or a preview, in a process of their own.
         translate: Rewrites a message of the library in terms of the command line (`cli.flags.translate`).
+        model: The model that is chosen at first.
         selected: The id of the video that is selected, None at first; a state of each browser tab.
     """
 
@@ -33,6 +34,7 @@ class Context:
     queue: JobQueue
     worker: Worker
     translate: Callable[[str], str]
+    model: str
     selected: gr.State
 
     def explain(self, message: object) -> str:

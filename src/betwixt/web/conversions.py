@@ -154,7 +154,7 @@ def run_job(
     def progress(p: Progress) -> None:
         nonlocal reported
         now = time.monotonic()
-        if now - reported < _REPORT_INTERVAL:
+        if now - reported < _REPORT_INTERVAL and p.frames_out != p.total:
             return
         thumbnails.show(p.frame)
         report(clock.estimate(p))

@@ -18,7 +18,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -139,8 +139,7 @@ def _job_from(values: Mapping[str, Any]) -> QueuedJob:
     Raises:
         TypeError: if it is none.
     """
-    known = {f.name for f in fields(QueuedJob)}
-    job = QueuedJob(**{name: value for name, value in values.items() if name in known})
+    job = QueuedJob(**values)
     if job.command not in CONVERSIONS:
         raise TypeError(f"unknown command {job.command}")
     return job

@@ -186,10 +186,11 @@ class Library:
 
     def _uploaded(self) -> Iterator[tuple[float, LibraryFile]]:
         """The uploads with the times at which they came."""
-        for folder in os.scandir(self._uploads):
-            with contextlib.suppress(OSError, StopIteration):
-                entry = next(e for e in os.scandir(folder) if e.is_file(follow_symlinks=False))
-                yield folder.stat().st_mtime, LibraryFile(folder.name, entry.name, entry.stat().st_size, True)
+        for folder in self._uploads.iterdir():
+            with contextlib.suppress(OSError):
+                for path in folder.iterdir():
+                    if path.is_file() and not path.is_symlink():
+                        yield folder.stat().st_mtime, LibraryFile(folder.name, path.name, path.stat().st_size, True)
 
     def _shared(self, pictures: bool | None) -> list[LibraryFile]:
         """The videos (or pictures, or both) of the shared folder."""

@@ -44,12 +44,12 @@ _TABS = (
 
 
 def build_page(
-    work: Path, library: Library, jobs: JobQueue, worker: Worker, translate: Callable[[str], str]
+    work: Path, library: Library, jobs: JobQueue, worker: Worker, translate: Callable[[str], str], model: str
 ) -> gr.Blocks:
     """The page on a library, a queue and a worker; the other arguments are those of `Context`."""
     page: gr.Blocks = gr.Blocks(title="Betwixt", analytics_enabled=False, fill_width=True)
     with page:
-        context = Context(work, library, jobs, worker, translate, selected=gr.State(None))
+        context = Context(work, library, jobs, worker, translate, model, selected=gr.State(None))
         gr.HTML("<h1>Betwixt</h1>")
         status = gr.HTML(_status(jobs), elem_id="status")
         gr.Timer(_STATUS_INTERVAL).tick(

@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from betwixt.errors import UsageError
 from betwixt.files import write_error
 from betwixt.machine import import_library, total_memory
+from betwixt.models.registry import DEFAULT_MODEL, model_info
 from betwixt.web.guard import LOCAL_NAMES, Credentials, Guard
 from betwixt.web.library import Library, Limits
 from betwixt.web.queue import JobQueue
@@ -48,6 +49,7 @@ class Settings:
         port: The port; None for the first free one from `FIRST_PORT` on.
         credentials: Who may use the page; None for everybody who reaches it.
         limits: What uploads may take.
+        model: The model that is chosen at first.
     """
 
     work: Path
@@ -56,6 +58,7 @@ class Settings:
     port: int | None = None
     credentials: Credentials | None = None
     limits: Limits = field(default_factory=Limits)
+    model: str = DEFAULT_MODEL
 
     @property
     def is_local(self) -> bool:
@@ -72,8 +75,8 @@ def serve(settings: Settings, translate: Callable[[str], str], on_ready: Callabl
         on_ready: Called with the page's address when it can be opened.
 
     Raises:
-        UsageError: if Gradio is not installed, a password is missing, the port is taken, or another server uses the
-            work folder.
+        UsageError: if Gradio is not installed, there is no such model, a password is missing, the port is taken, or
+            another server uses the work folder.
         InputError: if the shared folder does not exist.
         OutputError: if the work folder cannot be written.
     """
@@ -81,6 +84,7 @@ def serve(settings: Settings, translate: Callable[[str], str], on_ready: Callabl
         raise UsageError(
             f"At {settings.host} others can reach the page: set BETWIXT_WEB_PASSWORD, or pass a `password_file`."
         )
+    model_info(settings.model)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(settings.work / "received")
     import_library("gradio", "The page", "web")
@@ -112,7 +116,7 @@ def _application(settings: Settings, translate: Callable[[str], str]) -> Iterato
     worker = Worker(memory)
     app = FastAPI(openapi_url=None)
     add_routes(app, library, queue, worker)
-    page = build_page(settings.work, library, queue, worker, translate)
+    page = build_page(settings.work, library, queue, worker, translate, settings.model)
     gr.mount_gradio_app(app, page, "/", **page_options(settings.limits))
     ended = threading.Event()
     cleaner = threading.Thread(target=_clean, args=(library, queue, ended), daemon=True)

@@ -21,7 +21,7 @@ from betwixt.media import codecs
 from betwixt.media.timeline import parse_rate, parse_time
 from betwixt.pipeline.inspect import inspect_video
 from betwixt.units import format_duration
-from betwixt.web.choices import option_input, options_for, options_given
+from betwixt.web.choices import model_input, option_input, options_for, options_given
 from betwixt.web.context import Context
 from betwixt.web.conversions import CONVERSIONS
 from betwixt.web.costs import measure
@@ -99,8 +99,9 @@ class _ConvertTab:
                 self.cards = [_Card() for _ in range(_MAX_SUGGESTIONS)]
             with gr.Accordion("Options", open=False):
                 self.container = gr.Dropdown(_CONTAINERS, value="", label="Container", interactive=True)
+                self.model = model_input(self._context.model)
                 with gr.Row(elem_classes="options"):
-                    self.options = [option_input(name) for name in _OPTIONS]
+                    self.options = [self.model, *(option_input(name) for name in _OPTIONS[1:])]
             with gr.Row(equal_height=True):
                 self.rate = gr.Textbox(label="Another rate, in frames per second", placeholder="50, 59.94, 24000/1001")
                 self.custom = gr.Button("Convert to this rate")
