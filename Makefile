@@ -5,18 +5,19 @@
 # make docs              set up and build the documentation site in site/
 # make results           write docs/results.md and the README's tables from results/
 # make peers             set up .venv-peers with the programs that benchmarks/peers.py compares with
+# make vapoursynth       set up .venv-vapoursynth and run the tests that need VapourSynth
 # make curve             draw the training curve in docs/ from checkpoints/curve.csv
 PYTHON ?= python3
 BIN := .venv/bin
 VIDEO ?=
-# A Python 3.12 or later, which VapourSynth's plugins need.
-PEERS_PYTHON ?= $(firstword $(foreach python,python3.14 python3.13 python3.12 python3 \
+# A Python 3.12 or later, which VapourSynth needs.
+NEWER_PYTHON ?= $(firstword $(foreach python,python3.14 python3.13 python3.12 python3 \
 	$(wildcard $(HOME)/.pyenv/versions/3.1[2-9].*/bin/python),$(shell $(python) -c 'import sys; sys.exit(sys.version_info < (3, 12))' \
 	2>/dev/null && echo $(python))))
 # How many processes run the tests: a number, or one for each core.
 WORKERS ?= logical
 
-.PHONY: demo test lint docs results curve peers clean
+.PHONY: demo test lint docs results curve peers vapoursynth clean
 
 .venv/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -51,13 +52,22 @@ curve: .venv/.stamp
 	$(BIN)/python -m betwixt.cli train curve checkpoints/curve.csv docs/images/curve.png
 
 .venv-peers/.stamp: pyproject.toml
-	@test -n "$(PEERS_PYTHON)" || { echo "make peers needs Python 3.12 or later: pass PEERS_PYTHON=/path/to/python3.12"; exit 1; }
-	$(PEERS_PYTHON) -m venv .venv-peers
+	@test -n "$(NEWER_PYTHON)" || { echo "make peers needs Python 3.12 or later: pass NEWER_PYTHON=/path/to/python3.12"; exit 1; }
+	$(NEWER_PYTHON) -m venv .venv-peers
 	.venv-peers/bin/pip install --quiet --editable . \
 		open-svpflow vapoursynth vapoursynth-mlrt-ov vapoursynth-mvtools
 	touch $@
 
 peers: .venv-peers/.stamp
 
+.venv-vapoursynth/.stamp: pyproject.toml
+	@test -n "$(NEWER_PYTHON)" || { echo "make vapoursynth needs Python 3.12 or later: pass NEWER_PYTHON=/path/to/python3.12"; exit 1; }
+	$(NEWER_PYTHON) -m venv .venv-vapoursynth
+	.venv-vapoursynth/bin/pip install --quiet --editable . pytest vapoursynth
+	touch $@
+
+vapoursynth: .venv-vapoursynth/.stamp
+	.venv-vapoursynth/bin/python -m pytest tests/integrations
+
 clean:
-	rm -rf .venv .venv-peers demo site
+	rm -rf .venv .venv-peers .venv-vapoursynth demo site

@@ -28,6 +28,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 # It registers a device, which a process can do once: it must not be imported again in search of doctests.
 collect_ignore = ["tests/fake_device.py"]
+if importlib.util.find_spec("vapoursynth") is None:
+    collect_ignore += ["src/betwixt/integrations/vapoursynth.py", "src/betwixt/integrations/vapoursynth_frames.py"]
 
 # Tests must not find weights that are installed on this machine.
 os.environ["BETWIXT_WEIGHTS"] = str(ROOT / "tests" / "no weights")

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from betwixt.media.scenes import CutDetector, pair_score, thumbnail_size
+from betwixt.media.scenes import CutDetector, CutFinder, pair_score, thumbnail_size
 
 WIDTH, HEIGHT = 128, 72
 """Size of a thumbnail; scenes are painted at 1280x720, and 640x360 of them are visible."""
@@ -292,3 +292,18 @@ def test_thumbnails_are_small_and_never_empty():
     assert thumbnail_size(4000, 1) == (128, 1)
     with pytest.raises(ValueError, match="0 x 5"):
         thumbnail_size(0, 5)
+
+
+@pytest.mark.parametrize("order", ["forward", "backward", "shuffled"])
+def test_any_order_gives_the_same_decisions(order):
+    flash = brighten(shot(3, 9)[-1], 90)
+    frames = [*shot(1, 9), *shot(2, 1), *shot(3, 8), flash, *shot(3, 9), BLACK, BLACK, *shot(4, 7)]
+    finder = CutFinder(len(frames))
+    numbers = list(range(len(frames)))
+    if order == "backward":
+        numbers.reverse()
+    elif order == "shuffled":
+        np.random.default_rng(0).shuffle(numbers)
+    found = [n for n in numbers if finder.is_cut(n, [frames[k] for k in finder.window(n)])]
+    assert sorted(found) == cuts(frames)
+    assert len(found) > 2

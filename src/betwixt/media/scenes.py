@@ -35,6 +35,9 @@ Reference for the flow: T. Kroeger et al., Fast Optical Flow using Dense Inverse
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,9 +145,7 @@ class CutDetector:
             self._matcher = _Matcher(thumbnail.shape[1], thumbnail.shape[0])
         frame = self._matcher.analyze(thumbnail)
         if self._frames:
-            before = self._frames[-1]
-            frame.difference = float(np.mean(cv2.absdiff(before.colour, frame.colour)))
-            frame.still_score = _still_score(before, frame)
+            frame.compare(self._frames[-1])
         self._frames.append(frame)
         self._pushed += 1
         return [self._decide()] if self._pushed > self.lookahead else []
@@ -256,6 +257,55 @@ class CutDetector:
         return abs(change) > 8 and float(np.mean(same_way)) > 0.95
 
 
+class CutFinder:
+    """Decides whether there is a cut before any frame of a video, in any order, as `CutDetector` does in order.
+
+    Safe to use from several threads. It keeps what it has computed for about a hundred frames.
+
+    Args:
+        count: The number of frames of the video.
+    """
+
+    _KEPT = 100
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._lock = threading.Lock()
+        self._matcher: _Matcher | None = None
+        self._analyzed: OrderedDict[int, _AnalyzedFrame] = OrderedDict()
+        self._compared: set[int] = set()  # those that have been compared with the frame before them
+
+    def window(self, number: int) -> range:
+        """The frames whose thumbnails decide whether there is a cut before frame `number`."""
+        lookahead = CutDetector.lookahead
+        return range(max(0, number - lookahead - 1), min(self._count, number + lookahead + 1))
+
+    def is_cut(self, number: int, thumbnails: Sequence[Thumbnail]) -> bool:
+        """Whether there is a cut between frame `number` and the one before it.
+
+        Args:
+            number: The frame.
+            thumbnails: Those of the frames of `window`, as for `CutDetector.push`.
+        """
+        with self._lock:
+            if self._matcher is None:
+                self._matcher = _Matcher(thumbnails[0].shape[1], thumbnails[0].shape[0])
+            detector = CutDetector()
+            detector._matcher = self._matcher
+            for n, thumbnail in zip(self.window(number), thumbnails, strict=True):
+                if n not in self._analyzed:
+                    self._analyzed[n] = self._matcher.analyze(thumbnail)
+                frame = self._analyzed[n]
+                if detector._frames and n not in self._compared:
+                    frame.compare(detector._frames[-1])
+                    self._compared.add(n)
+                detector._frames.append(frame)
+            while len(self._analyzed) > self._KEPT:
+                self._compared.discard(self._analyzed.popitem(last=False)[0])
+            i = number - self.window(number)[0]
+            return i > 0 and detector._is_cut(i)
+
+
 @dataclass
 class _AnalyzedFrame:
     """A thumbnail and what has been computed from it."""
@@ -269,6 +319,11 @@ class _AnalyzedFrame:
     difference: float = 0.0  # mean absolute difference from the frame before, levels
     still_score: float = 1.0  # correlation with the frame before, without motion
     score: float | None = None  # score of the pair (frame before, this frame), once it was needed
+
+    def compare(self, before: _AnalyzedFrame) -> None:
+        """Compare the frame with the one before it, without motion."""
+        self.difference = float(np.mean(cv2.absdiff(before.colour, self.colour)))
+        self.still_score = _still_score(before, self)
 
 
 class _Matcher:

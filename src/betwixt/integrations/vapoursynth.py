@@ -1,0 +1,428 @@
+"""Frame interpolation in VapourSynth scripts.
+
+    from betwixt.integrations.vapoursynth import interpolate
+    clip = interpolate(clip, factor_num=2)
+
+Each frame of the result has a small filter graph of its own, which asks for what the frame needs:
+
+    clip ──► thumbnails, with _SceneChangePrev and _SceneChangeNext ──► cuts ─┐
+      └────► the source frames at -1, 0, 1 and 2 ─────────────────────────────┴─► frame at t
+
+So any frame can be asked for at any time, and several are made side by side. Source frames that fall on an output time
+are passed on; samples stay in the clip's format. What was computed for the latest pairs of frames is kept: the next
+frames need it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
+from pathlib import Path
+from typing import TypeVar
+
+import av
+import cv2
+import numpy as np
+import vapoursynth as vs
+
+from betwixt.errors import BetwixtError, InputError, UsageError
+from betwixt.integrations.vapoursynth_frames import FrameFormat, colour_of_props
+from betwixt.media.frames import Plane, fill_planes, planes
+from betwixt.media.scenes import CutFinder, make_thumbnail, thumbnail_size
+from betwixt.models.base import Interpolator, check_interpolates
+from betwixt.models.registry import DEFAULT_MODEL
+from betwixt.pipeline.options import check_choice
+from betwixt.pipeline.planner import MAX_EXTRAPOLATION
+from betwixt.runtime.load import load_model
+from betwixt.runtime.synthesis import PairSynthesis, SourceFrame, Synthesizer
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+Lengths = Callable[[int], Fraction]
+"""The duration of a source frame in seconds, by its number."""
+
+_CUT = "_BetwixtCut"
+"""The property of a 1x1 frame that says whether there is a cut before the source frame of that number."""
+
+
+def interpolate(
+    clip: vs.VideoNode,
+    model: str | Interpolator = DEFAULT_MODEL,
+    factor_num: int = 2,
+    factor_den: int = 1,
+    fps_num: int | None = None,
+    fps_den: int | None = None,
+    sc: bool = True,
+    sc_threshold: float | None = None,
+    num_streams: int | None = None,
+    device: str = "auto",
+    *,
+    weights: str | Path | None = None,
+    paths: str = "curved",
+    at_cuts: str = "continue",
+) -> vs.VideoNode:
+    """Interpolate a clip to a higher frame rate.
+
+    Args:
+        clip: A clip of constant format: YUV, RGB or GRAY, 8 to 16 bit or 32-bit float.
+        model: A model's name (`betwixt models`), or a loaded model.
+        factor_num: The result has this many frames for each `factor_den` frames of the clip.
+        factor_den: See `factor_num`; the quotient is at least 1.
+        fps_num: Instead of a factor: the result's frame rate, at least that of the clip.
+        fps_den: Its denominator, 1 by default.
+        sc: Whether no frame is blended across a scene cut. Cuts are where the frame properties _SceneChangePrev and
+            _SceneChangeNext say so; where a frame has neither, Betwixt's own detector decides.
+        sc_threshold: In place of that detector: the mean absolute difference of two frames, 0 to 1, from which on there
+            is a cut between them.
+        num_streams: How many frames are made at the same time; by default one for each thread of VapourSynth.
+        device: Where the model runs, as for `betwixt.load_model`.
+        weights: A weights file, as for `betwixt.load_model`.
+        paths: "curved" or "straight", as for `betwixt.interpolate_video`.
+        at_cuts: Next to a cut, "continue" the motion of the shot or "hold" its nearest frame.
+
+    Returns:
+        A clip of the same format, with exact durations in its frame properties.
+
+    Raises:
+        vapoursynth.Error: for arguments that are out of range, formats that are not supported, and models that cannot
+            be loaded; in one line.
+    """
+    try:
+        check_choice("paths", paths, ("curved", "straight"))
+        check_choice("at_cuts", at_cuts, ("continue", "hold"))
+        if sc_threshold is not None and not 0 <= sc_threshold <= 1:
+            raise UsageError(f"`sc_threshold` is {sc_threshold:g}: it has to lie between 0 and 1.")
+        factor = _factor(clip, factor_num, factor_den, fps_num, fps_den)
+        source = _Source(clip)
+        loaded = load_model(model, device, weights=weights) if isinstance(model, str) else model
+        check_interpolates(loaded)
+        streams = min(vs.core.num_threads, os.cpu_count() or 1) if num_streams is None else num_streams
+        if streams < 1:
+            raise UsageError(f"`num_streams` is {streams}: it has to be at least 1.")
+        # Threads of OpenCV's own would split single frames.
+        cv2.setNumThreads(1 if streams > 1 else -1)
+        loaded.set_concurrency(streams)
+        maker = _FrameMaker(source, loaded, 1 / factor, streams, paths == "curved", at_cuts == "continue")
+        return _interpolated(source, maker, factor, _find_cuts(source, sc_threshold) if sc else None)
+    except BetwixtError as error:
+        raise vs.Error(f"betwixt: {error}") from None
+
+
+def _factor(clip: vs.VideoNode, factor_num: int, factor_den: int, fps_num: int | None, fps_den: int | None) -> Fraction:
+    """How many frames are made for each frame of the clip."""
+    if fps_num is None:
+        if fps_den is not None:
+            raise UsageError("`fps_den` needs `fps_num`.")
+        if factor_den < 1 or factor_num < factor_den:
+            raise UsageError(f"The factor {factor_num}/{factor_den} is out of range: it has to be at least 1.")
+        return Fraction(factor_num, factor_den)
+    if not clip.fps:
+        raise UsageError("The clip's frame rate is variable: give `factor_num` in place of `fps_num`.")
+    if fps_num < 1 or (fps_den is not None and fps_den < 1):
+        raise UsageError(f"The rate {fps_num}/{fps_den or 1} is out of range.")
+    rate, own = Fraction(fps_num, fps_den or 1), Fraction(clip.fps)
+    if rate < own:
+        raise UsageError(f"The rate {float(rate):.6g} is lower than the clip's {float(own):.6g}.")
+    return rate / own
+
+
+class _Source:
+    """The clip, and its frames as Betwixt reads them.
+
+    Attributes:
+        clip: The clip.
+        format: Its format.
+    """
+
+    def __init__(self, clip: vs.VideoNode) -> None:
+        if not isinstance(clip, vs.VideoNode):
+            raise UsageError("`clip` is not a VapourSynth clip.")
+        if clip.format.color_family == vs.UNDEFINED or not clip.width or not clip.height:
+            raise InputError("The clip's format or size is variable: convert it to one format first.")
+        self.clip = clip
+        self.format = FrameFormat(clip.format)
+        self.colour = colour_of_props(clip.get_frame(0).props, self.format)
+
+    def __len__(self) -> int:
+        return int(self.clip.num_frames)
+
+    def to_video(self, number: int, frame: vs.VideoFrame) -> av.VideoFrame:
+        """A frame of the clip as a video frame of FFmpeg."""
+        video = av.VideoFrame(frame.width, frame.height, self.format.pixel_format)
+        try:
+            fill_planes(video, self.format.read(frame))
+        except InputError as error:
+            raise InputError(f"Frame {number}: {error}") from None
+        video.colorspace, video.color_range = self.colour.matrix, self.colour.range
+        video.color_primaries, video.color_trc = self.colour.primaries, self.colour.transfer
+        return video
+
+
+# -- cuts
+
+
+def _find_cuts(source: _Source, threshold: float | None) -> vs.VideoNode:
+    """A clip of 1x1 frames, whose property `_CUT` says whether there is a cut before the same frame of the source."""
+    width, height = thumbnail_size(source.clip.width, source.clip.height)
+    blank = vs.core.std.BlankClip(source.clip, width, height, vs.RGB24, keep=True)
+
+    def shrink(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
+        frame, small = f[0], f[1].copy()
+        thumbnail = make_thumbnail(source.to_video(n, frame))
+        for plane in range(3):
+            np.copyto(np.asarray(small[plane]), thumbnail[..., 2 - plane])
+        for name in ("_SceneChangePrev", "_SceneChangeNext"):
+            if name in frame.props:
+                small.props[name] = frame.props[name]
+        return small
+
+    thumbnails = vs.core.std.ModifyFrame(blank, [source.clip, blank], _in_one_line(shrink))
+    mark = vs.core.std.BlankClip(source.clip, 1, 1, vs.GRAY8, keep=True)
+    finder = CutFinder(len(source))
+
+    def mark_cut(number: int) -> vs.VideoNode:
+        window = finder.window(number) if threshold is None else range(max(0, number - 1), number + 1)
+
+        def decide(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
+            marked = f[-1].copy()
+            marked.props[_CUT] = int(_is_cut(number, dict(zip(window, f, strict=False)), finder, threshold))
+            return marked
+
+        return vs.core.std.ModifyFrame(mark, [*(thumbnails[k] for k in window), mark], _in_one_line(decide))
+
+    return vs.core.std.FrameEval(mark, lambda n: mark_cut(n))  # it passes n by name
+
+
+def _is_cut(number: int, frames: dict[int, vs.VideoFrame], finder: CutFinder, threshold: float | None) -> bool:
+    """Whether there is a cut before frame `number`, from its thumbnail and those of the frames around it."""
+    if not number:
+        return False
+    stated = frames[number].props.get("_SceneChangePrev", frames[number - 1].props.get("_SceneChangeNext"))
+    if stated is not None:
+        return bool(stated)
+    images = [np.stack([np.asarray(frame[plane]) for plane in (2, 1, 0)], axis=-1) for frame in frames.values()]
+    if threshold is None:
+        return finder.is_cut(number, images)
+    before, after = (image.astype(np.float32).mean(axis=2) for image in images)
+    return float(np.abs(after - before).mean()) / 255 > threshold
+
+
+# -- frames
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """Where a frame of the result lies in the clip.
+
+    Attributes:
+        number: The source frame at or before it.
+        t: Its distance from that, in source frames, 0 <= t < 1.
+        step: The distance of two frames of the result, in source frames.
+    """
+
+    number: int
+    t: Fraction
+    step: Fraction
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is the first frame at or after the source frame."""
+        return self.t < self.step
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it is the last frame before the next source frame."""
+        return self.t + self.step >= 1
+
+    def duration(self, lengths: Lengths) -> Fraction:
+        """How long it is shown, in seconds."""
+        rest = max(Fraction(0), self.t + self.step - 1)
+        return (self.step - rest) * lengths(self.number) + (rest * lengths(self.number + 1) if rest else 0)
+
+
+class _FrameMaker:
+    """Makes frames between source frames, in any order and in several threads.
+
+    Args:
+        source: The clip.
+        model: The model.
+        step: The distance of two frames of the result, in source frames.
+        streams: How many frames are made at the same time.
+        curved: Whether motion follows curved paths.
+        continues: Whether motion is continued next to a cut.
+    """
+
+    def __init__(
+        self, source: _Source, model: Interpolator, step: Fraction, streams: int, curved: bool, continues: bool
+    ) -> None:
+        self._source, self._model, self._step = source, model, step
+        self._curved, self._continues = curved and model.uses_neighbours, continues
+        self._turns = threading.Semaphore(streams)
+        self._lock = threading.Lock()
+        self._synthesizer: Synthesizer | None = None
+        self._frames: OrderedDict[int, SourceFrame] = OrderedDict()
+        self._pairs: OrderedDict[tuple[int, int], PairSynthesis] = OrderedDict()
+        self._kept = 2 * (streams + 3)
+
+    def make(
+        self, slot: _Slot, frames: Mapping[int, vs.VideoFrame], cuts: Container[int], lengths: Lengths
+    ) -> list[Plane] | int:
+        """The frame at a slot between two source frames.
+
+        Args:
+            slot: The slot, t > 0.
+            frames: The source frames from the one before to the one after the two, by their numbers.
+            cuts: The numbers of those that follow a cut.
+            lengths: The duration of a source frame of these, in seconds, by its number.
+
+        Returns:
+            Its planes, or the number of the source frame to show in its place, next to a cut.
+        """
+        number = slot.number
+        with self._turns:
+            if number + 1 in cuts:
+                return self._beside_cut(slot, frames, cuts, lengths)
+            pair = self._pair(number, number + 1, frames)
+            if self._curved:
+                self._link(number - 1, frames, cuts, lengths)
+                self._link(number, frames, cuts, lengths)
+            (video,) = pair.synthesize([slot.t])
+            return planes(video)
+
+    def _beside_cut(
+        self, slot: _Slot, frames: Mapping[int, vs.VideoFrame], cuts: Container[int], lengths: Lengths
+    ) -> list[Plane] | int:
+        """The motion of the nearer shot, continued; or the number of its frame next to the cut."""
+        if slot.t < Fraction(1, 2):
+            second, first, time = slot.number, slot.number - 1, slot.t
+            known, length = second not in cuts, lengths(first) if first in frames else Fraction(1)
+        else:
+            second, first, time = slot.number + 1, slot.number + 2, 1 - slot.t
+            known, length = first not in cuts, lengths(second)
+        distance = time * lengths(slot.number) / length
+        if not self._continues or first not in frames or not known or distance > MAX_EXTRAPOLATION:
+            return second
+        pair = self._pair(first, second, frames)
+        if not pair.can_continue():
+            return second
+        (video,) = pair.move_second([distance])
+        return planes(video)
+
+    def _pair(self, first: int, second: int, frames: Mapping[int, vs.VideoFrame]) -> PairSynthesis:
+        with self._lock:
+            if (first, second) not in self._pairs:
+                sources = self._frame(first, frames), self._frame(second, frames)
+                assert self._synthesizer is not None
+                self._pairs[first, second] = PairSynthesis(self._synthesizer, *sources)
+            return _touch(self._pairs, (first, second), self._kept)
+
+    def _frame(self, number: int, frames: Mapping[int, vs.VideoFrame]) -> SourceFrame:
+        if number not in self._frames:
+            video = self._source.to_video(number, frames[number])
+            if self._synthesizer is None:
+                self._synthesizer = Synthesizer(self._model, video, self._source.colour)
+            self._frames[number] = self._synthesizer.source(video)
+        return _touch(self._frames, number, self._kept)
+
+    def _link(self, number: int, frames: Mapping[int, vs.VideoFrame], cuts: Container[int], lengths: Lengths) -> None:
+        """Let the intervals that begin at the frame `number` and at the next one use each other's motion."""
+        next_ = number + 1
+        is_shot = number in frames and next_ + 1 in frames and next_ not in cuts and next_ + 1 not in cuts
+        if is_shot and self._has_slots(number) and self._has_slots(next_):
+            before, after = self._pair(number, next_, frames), self._pair(next_, next_ + 1, frames)
+            with self._lock:
+                after.link_previous(before, float(lengths(number)), float(lengths(next_)))
+
+    def _has_slots(self, number: int) -> bool:
+        """Whether a frame is made between the source frames `number` and the next one."""
+        return (floor(number / self._step) + 1) * self._step < number + 1
+
+
+def _touch(recent: OrderedDict[K, V], key: K, kept: int) -> V:
+    """The value of a key, which becomes the latest; the oldest are dropped."""
+    recent.move_to_end(key)
+    while len(recent) > kept:
+        recent.popitem(last=False)
+    return recent[key]
+
+
+def _interpolated(source: _Source, maker: _FrameMaker, factor: Fraction, cuts: vs.VideoNode | None) -> vs.VideoNode:
+    """The result: a node that makes the graph of each frame when it is asked for."""
+    clip = source.clip
+    rate = clip.fps * factor
+    blank = vs.core.std.BlankClip(
+        clip, length=ceil(len(source) * factor), fpsnum=rate.numerator, fpsden=rate.denominator, keep=True
+    )
+
+    def graph(n: int) -> vs.VideoNode:
+        number, rest = divmod(n / factor, 1)
+        slot = _Slot(int(number), Fraction(rest), 1 / factor)
+        made = slot.t > 0 and slot.number + 1 < len(source)
+        around = range(slot.number - 1, slot.number + 3) if made else range(slot.number, slot.number + 2)
+        numbers = [k for k in around if 0 <= k < len(source)]
+        marked = [k for k in numbers[1:] if cuts is not None and made]
+
+        def fill(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
+            frames = dict(zip(numbers, f, strict=False))
+            found = {k for k, mark in zip(marked, f[len(numbers) :], strict=False) if mark.props[_CUT]}
+            lengths = functools.partial(_length, frames, clip.fps)
+            result = maker.make(slot, frames, found, lengths) if made else slot.number
+            shown = frames[slot.number if isinstance(result, list) else result].copy()
+            if isinstance(result, list):
+                source.format.write(result, shown)
+            _set_times(shown, frames[slot.number], slot, lengths)
+            return shown
+
+        nodes = [*(clip[k] for k in numbers), *(cuts[k] for k in marked if cuts is not None), blank]
+        return vs.core.std.ModifyFrame(blank, nodes, _in_one_line(fill))
+
+    return vs.core.std.FrameEval(blank, graph)
+
+
+def _length(frames: Mapping[int, vs.VideoFrame], fps: Fraction, number: int) -> Fraction:
+    """The duration of a source frame in seconds; past the end, that of the last one."""
+    props = frames[min(number, max(frames))].props
+    if "_DurationNum" in props and props.get("_DurationDen"):
+        return Fraction(int(props["_DurationNum"]), int(props["_DurationDen"]))
+    if not fps:
+        raise InputError(f"Frame {number} has no duration, and the clip's frame rate is variable.")
+    return 1 / fps
+
+
+def _set_times(frame: vs.VideoFrame, left: vs.VideoFrame, slot: _Slot, lengths: Lengths) -> None:
+    """Set what the properties of a new frame say about its time, and which shot it begins or ends.
+
+    Args:
+        frame: The new frame.
+        left: The source frame at or before it.
+        slot: Where it lies.
+        lengths: The duration of a source frame.
+    """
+    duration = slot.duration(lengths)
+    frame.props["_DurationNum"], frame.props["_DurationDen"] = duration.numerator, duration.denominator
+    if "_AbsoluteTime" in left.props:
+        frame.props["_AbsoluteTime"] = float(left.props["_AbsoluteTime"] + slot.t * lengths(slot.number))
+    for name, here in (("_SceneChangePrev", slot.is_first), ("_SceneChangeNext", slot.is_last)):
+        if name in left.props:
+            frame.props[name] = left.props[name] if here else 0
+        elif name in frame.props:
+            del frame.props[name]
+
+
+def _in_one_line(select: Callable[[int, list[vs.VideoFrame]], vs.VideoFrame]) -> Callable[..., vs.VideoFrame]:
+    """A function that makes frames, with Betwixt's errors as VapourSynth's."""
+
+    def selector(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
+        try:
+            return select(n, f)
+        except BetwixtError as error:
+            raise vs.Error(f"betwixt: {error}") from None
+
+    return selector

@@ -1,0 +1,183 @@
+"""Frames made in VapourSynth are those that `interpolate_video` makes, whatever order they are asked for in."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from betwixt.media.frames import planes
+from betwixt.pipeline.interpolate import interpolate_video
+from clips import make_clip
+
+vs = pytest.importorskip("vapoursynth", reason="VapourSynth needs Python 3.12 or later (make vapoursynth)")
+
+from betwixt.integrations.vapoursynth import interpolate  # noqa: E402
+
+CUTS = 5, 9, 10
+
+
+def decode(path: Path) -> list[list[np.ndarray]]:
+    """The planes of each frame of a video; those of RGB in VapourSynth's order."""
+    with av.open(str(path)) as container:
+        frames = [[part.copy() for part in planes(frame)] for frame in container.decode(video=0)]
+        rgb = "gbr" in container.streams.video[0].pix_fmt
+    return [[frame[k] for k in ((2, 0, 1) if rgb else range(len(frame)))] for frame in frames]
+
+
+def clip_of(frames: list[list[np.ndarray]], format_: int, rate: int = 25, **props: list[int]) -> vs.VideoNode:
+    """A clip of frames, each a list of planes; `props` are frame properties with a value for each frame."""
+    height, width = frames[0][0].shape
+    blank = vs.core.std.BlankClip(None, width, height, format_, len(frames), rate, 1, keep=True)
+
+    def fill(n: int, f: vs.VideoFrame) -> vs.VideoFrame:
+        frame = f.copy()
+        for plane, part in enumerate(frames[n]):
+            np.copyto(np.asarray(frame[plane]), part)
+        for name, values in props.items():
+            frame.props[name] = values[n]
+        return frame
+
+    return vs.core.std.ModifyFrame(blank, blank, fill)
+
+
+def samples(clip: vs.VideoNode, number: int) -> list[np.ndarray]:
+    frame = clip.get_frame(number)
+    return [np.asarray(frame[plane]).copy() for plane in range(frame.format.num_planes)]
+
+
+@pytest.fixture
+def grey(tmp_path: Path) -> list[list[np.ndarray]]:
+    """Ten frames, 8 bit, with cuts at `CUTS`."""
+    return decode(make_clip(tmp_path / "grey.mkv", cuts=CUTS, pixel_format="gray"))
+
+
+@pytest.mark.parametrize(
+    ("pixel_format", "format_", "factor"),
+    [
+        ("yuv420p", "YUV420P8", Fraction(2)),
+        ("yuv422p10le", "YUV422P10", Fraction(5, 2)),
+        ("yuv444p16le", "YUV444P16", Fraction(25, 24)),
+        ("gbrp10le", "RGB30", Fraction(2)),
+        ("gray", "GRAY8", Fraction(60000, 25025)),
+    ],
+)
+@pytest.mark.parametrize("at_cuts", ["continue", "hold"])
+def test_frames_are_those_of_a_conversion(tmp_path, pixel_format, format_, factor, at_cuts):
+    source = make_clip(tmp_path / "in.mkv", cuts=CUTS, pixel_format=pixel_format)
+    interpolate_video(
+        source, tmp_path / "out.mkv", factor=factor, model="dis", codec="ffv1", overlays="off", at_cuts=at_cuts
+    )
+    expected = decode(tmp_path / "out.mkv")
+    clip = clip_of(decode(source), getattr(vs, format_))
+    result = interpolate(clip, "dis", factor.numerator, factor.denominator, at_cuts=at_cuts)
+    assert (result.num_frames, result.fps) == (len(expected), 25 * factor)
+    for number in np.random.default_rng(0).permutation(len(expected)).tolist():
+        for made, wanted in zip(samples(result, number), expected[number], strict=True):
+            assert (made == wanted).all(), number
+
+
+def test_a_rate_is_a_factor(grey):
+    clip = clip_of(grey, vs.GRAY8)
+    by_rate, by_factor = interpolate(clip, "dis", fps_num=75), interpolate(clip, "dis", 3)
+    assert by_rate.fps == by_factor.fps == 75
+    assert (samples(by_rate, 4)[0] == samples(by_factor, 4)[0]).all()
+
+
+def test_float_frames_are_those_of_16_bit(grey):
+    deep = [[part.astype(np.uint16) * 257 for part in frame] for frame in grey]
+    floats = [[(part / np.float32(65535)).astype(np.float32) for part in frame] for frame in deep]
+    made = samples(interpolate(clip_of(floats, vs.GRAYS), "dis"), 3)[0]
+    wanted = samples(interpolate(clip_of(deep, vs.GRAY16), "dis"), 3)[0]
+    assert np.abs(made * 65535 - wanted).max() < 0.01
+
+
+def test_source_frames_are_passed_on(grey):
+    beyond = [[part / np.float32(255) * 2 for part in frame] for frame in grey]
+    result = interpolate(clip_of(beyond, vs.GRAYS), "dis", sc=False)
+    assert (samples(result, 4)[0] == beyond[2][0]).all()
+
+
+@pytest.mark.parametrize("name", ["_SceneChangePrev", "_SceneChangeNext"])
+def test_cuts_that_properties_state_are_obeyed(grey, name):
+    number = 2 if name == "_SceneChangePrev" else 1
+    stated = [int(n == number) for n in range(len(grey))]
+    result = interpolate(clip_of(grey, vs.GRAY8, **{name: stated}), "dis", at_cuts="hold", factor_num=4)
+    shown = [samples(result, n)[0] for n in range(4, 9)]
+    assert [bool((frame == grey[1][0]).all()) for frame in shown] == [True, True, False, False, False]
+    assert [bool((frame == grey[2][0]).all()) for frame in shown] == [False, False, True, True, True]
+    # Where they say that there is none, the detector is not asked.
+    assert not (samples(result, 18)[0] == grey[5][0]).all()
+    marks = [result.get_frame(n).props.get(name) for n in range(4, 9)]
+    assert marks == ([0, 0, 0, 0, 1] if name == "_SceneChangePrev" else [0, 0, 0, 1, 0])
+
+
+def test_cuts_can_be_ignored_or_found_by_a_threshold(grey):
+    clip = clip_of(grey, vs.GRAY8)
+    ignored = samples(interpolate(clip, "dis", sc=False, at_cuts="hold"), 9)[0]
+    assert not any((ignored == grey[n][0]).all() for n in (4, 5))
+    everywhere = interpolate(clip, "dis", sc_threshold=0.0, at_cuts="hold")
+    assert all((samples(everywhere, 2 * n + 1)[0] == grey[n + 1][0]).all() for n in range(9))
+
+
+def test_durations_of_a_variable_rate_are_exact(grey):
+    durations = [1, 2, 3, 1, 1, 2, 1, 1, 5, 1, 1, 1]
+    clip = clip_of(grey, vs.GRAY8, rate=0, _DurationNum=durations, _DurationDen=[50] * 12)
+    result = interpolate(clip, "dis", 5, 2)
+    assert result.fps == 0
+    props = [result.get_frame(n).props for n in range(5)]
+    lengths = [Fraction(p["_DurationNum"], p["_DurationDen"]) for p in props]
+    assert lengths == [Fraction(n, 250) for n in (2, 2, 3, 4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"model": "no such"}, "no such"),
+        ({"factor_num": 1, "factor_den": 2}, "1/2 is out of range"),
+        ({"fps_num": 10}, "lower than the clip's 25"),
+        ({"sc_threshold": 2.0}, "sc_threshold"),
+        ({"num_streams": 0}, "num_streams"),
+        ({"model": "ncm-base-next"}, "ncm-base-next"),
+    ],
+)
+def test_bad_arguments_are_one_line(grey, arguments, message):
+    with pytest.raises(vs.Error, match=message) as caught:
+        interpolate(clip_of(grey, vs.GRAY8), **{"model": "dis", **arguments})
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_clips_are_one_line(grey):
+    clip = clip_of(grey, vs.GRAY8)
+    variable = vs.core.std.Splice([clip, vs.core.resize.Point(clip, format=vs.GRAY16)], mismatch=True)
+    for bad, message in ((variable, "format or size is variable"), (clip.resize.Point(format=vs.GRAYH), "GrayH")):
+        with pytest.raises(vs.Error, match=message):
+            interpolate(bad, "dis")
+    beyond = [[part / np.float32(100) for part in frame] for frame in grey]
+    with pytest.raises(vs.Error, match=r"Frame \d: samples lie outside"):
+        interpolate(clip_of(beyond, vs.GRAYS), "dis").get_frame(1)
+
+
+def test_vspipe_runs_a_script(tmp_path, grey):
+    (tmp_path / "script.vpy").write_text(
+        "import vapoursynth as vs\n"
+        "from betwixt.integrations.vapoursynth import interpolate\n"
+        "clip = vs.core.std.BlankClip(None, 64, 48, vs.YUV420P8, length=5, fpsnum=24000, fpsden=1001)\n"
+        "interpolate(clip, 'fast', factor_num=5, factor_den=2).set_output()\n"
+    )
+    tools = Path(sys.executable).parent
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    for command in (
+        [tools / "vapoursynth", "config"],  # tells vspipe where this Python is
+        [tools / "vspipe", "--container", "y4m", tmp_path / "script.vpy", tmp_path / "out.y4m"],
+    ):
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+    with av.open(str(tmp_path / "out.y4m")) as container:
+        assert container.streams.video[0].average_rate == Fraction(60000, 1001)
+        assert len(list(container.decode(video=0))) == 13
