@@ -17,7 +17,7 @@ NEWER_PYTHON ?= $(firstword $(foreach python,python3.14 python3.13 python3.12 py
 # How many processes run the tests: a number, or one for each core.
 WORKERS ?= logical
 
-.PHONY: demo test lint docs results curve peers vapoursynth clean
+.PHONY: demo test lint docs results curve peers newer-python vapoursynth clean
 
 .venv/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -65,6 +65,9 @@ peers: .venv-peers/.stamp
 	$(NEWER_PYTHON) -m venv .venv-vapoursynth
 	.venv-vapoursynth/bin/pip install --quiet --editable . pytest vapoursynth
 	touch $@
+
+newer-python:
+	@echo $(NEWER_PYTHON)
 
 vapoursynth: .venv-vapoursynth/.stamp
 	.venv-vapoursynth/bin/python -m pytest tests/integrations
