@@ -27,7 +27,7 @@ def parse_table(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     Args:
         kind: The dataclass.
         table: As `tomllib` returns it.
-        where: The name of the table in messages, e.g. "[train] of recipes/rife.toml".
+        where: The name of the table in messages, e.g. "[train] of rife.toml".
 
     Raises:
         UsageError: if a key is unknown, a value has the wrong type, or a field without a default is missing.

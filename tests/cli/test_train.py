@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -134,3 +135,18 @@ def test_errors_of_the_other_train_commands(tmp_path: Path, capsys) -> None:
     assert run(["train", "prepare", str(tmp_path / "none.toml")]) == 2
     assert run(["train", str(tmp_path / "none.toml")]) == 2
     assert all(line.startswith("betwixt: ") for line in capsys.readouterr().err.splitlines())
+
+
+def test_recipes_are_listed_and_run_by_name_from_any_folder(place: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", "list"]) == 0
+    assert any(
+        line.split()[:3] == ["rife-small", "clips,", "synthetic"] for line in capsys.readouterr().out.splitlines()
+    )
+    assert run(["train", "list", "--json"]) == 0
+    assert all(Path(recipe["file"]).is_file() for recipe in json.loads(capsys.readouterr().out))
+    data = ["--data", str(place / "data"), "--cache", str(tmp_path / "cache"), "--jobs", "1"]
+    assert run(["train", "prepare", "rife-small", *data, "--set", "data.synthetic.shards=0"]) == 0
+    assert "clip: " in capsys.readouterr().out
+    assert run(["train", "rife-smal", *data]) == 2
+    assert "did you mean rife-small" in capsys.readouterr().err

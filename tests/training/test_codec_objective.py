@@ -12,6 +12,7 @@ from betwixt.errors import UsageError
 from betwixt.training.objectives.base import Batch
 from betwixt.training.objectives.registry import make_objective
 from betwixt.training.recipe import load_recipe
+from betwixt.training.recipe_files import find_recipe
 from betwixt.training.sample import TrainingSample
 from fake_device import check_same_gradients
 
@@ -83,9 +84,8 @@ def test_exported_weights_can_encode(tmp_path):
 
 @pytest.mark.parametrize("name", ["codec", "codec-small"])
 def test_the_codec_recipes_are_valid(name):
-    from pathlib import Path
 
-    recipe = load_recipe(Path(__file__).parents[2] / "recipes" / f"{name}.toml", [])
+    recipe = load_recipe(find_recipe(name))
     assert make_objective(recipe.table["network"]).model_name == MODEL
     assert recipe.stages[0].train.crop % 32 == 0
 

@@ -23,6 +23,7 @@ from betwixt.training.loop import TrainingRun, train
 from betwixt.training.objectives.base import LossTerms
 from betwixt.training.objectives.registry import OBJECTIVES, make_objective
 from betwixt.training.recipe import load_recipe
+from betwixt.training.recipe_files import find_recipe
 from betwixt.training.training_log import SilentReporter
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +63,8 @@ class RecordingReporter:
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+    def prepare(self, task: str, done: int, total: int, unit: str) -> None: ...
 
     def step(self, samples: int, end: int, stage: str, figures: Any) -> None: ...
 
@@ -161,7 +164,7 @@ def test_exported_weights_record_their_origin_and_load_by_name(data, cache, tmp_
 def test_the_checkpoint_in_the_repository_can_be_resumed(data, cache, tmp_path: Path) -> None:
     source = ROOT / "checkpoints/compact.safetensors"
     checkpoint = read_checkpoint(source)
-    recipe = load_recipe(ROOT / "recipes/compact.toml")
+    recipe = load_recipe(find_recipe("compact"))
     objective = make_objective(recipe.network)
     optimizer = torch.optim.AdamW(objective.parameters())
     assert restore(checkpoint, objective, {}, optimizer) == []

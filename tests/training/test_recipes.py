@@ -1,4 +1,4 @@
-"""Every recipe in recipes/ is valid: its network, data, augmentation and stages fit together."""
+"""Every recipe that comes with Betwixt is valid: its network, data, augmentation and stages fit together."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from betwixt.errors import InputError
 from betwixt.models.ebme.network import EBMESplat
 from betwixt.models.registry import MODELS
 from betwixt.tables import parse_table
 from betwixt.training.augmentation import Augmentation
 from betwixt.training.objectives.registry import make_objective
 from betwixt.training.recipe import load_recipe
+from betwixt.training.recipe_files import find_recipe, recipe_files, recipe_names, summarize
 from betwixt.training.sample import TrainingSample
 from betwixt.training.sources import SyntheticEntry, read_entries
 
-FOLDER = Path(__file__).parents[2] / "recipes"
-# common-small.toml is not a recipe by itself: the -small recipes extend it.
-RECIPES = [path for path in sorted(FOLDER.glob("*.toml")) if path.stem != "common-small"]
+RECIPES = [find_recipe(name) for name in recipe_names()]
 TIMES = {"middle": 0.5, "between": 0.25, "next": 2.0}
 # The paper's recipe of EMA-VFI's small network is not for modest hardware.
 SMALL = [path for path in RECIPES if path.stem.endswith("-small") and path.stem != "ema-vfi-small"]
@@ -71,3 +71,27 @@ def test_a_small_recipe_needs_only_clips_and_photographs(path: Path) -> None:
     assert {entry["kind"] for entry in recipe.data} <= {"clips", "synthetic"}
     assert recipe.stages[0].train.batch <= 8
     assert make_objective(recipe.network).stages
+
+
+def test_recipes_are_found_by_name_or_file(tmp_path: Path) -> None:
+    assert "rife-small" in recipe_names()
+    assert "common-small" not in recipe_names()
+    assert find_recipe("rife-small").name == "rife-small.toml"
+    own = tmp_path / "own.toml"
+    own.write_text("")
+    assert find_recipe(str(own)) == own
+    for wrong in ("rife-smal", str(tmp_path / "rife-smal.toml")):
+        with pytest.raises(InputError, match=r"There is no recipe .*rife-smal.*: did you mean rife-small"):
+            find_recipe(wrong)
+
+
+def test_a_recipe_of_ones_own_extends_one_that_comes_with_betwixt(tmp_path: Path) -> None:
+    own = tmp_path / "rife.toml"
+    own.write_text('name = "mine"\nextends = "rife-small.toml"\n[train]\nbatch = 2\n')
+    assert [path.name for path in recipe_files(own)] == ["rife.toml", "rife-small.toml", "common-small.toml"]
+    assert load_recipe(own).stages[0].train.batch == 2
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_recipe_says_what_it_is_for(name: str) -> None:
+    assert 4 <= len(summarize(name)) <= 120

@@ -16,6 +16,7 @@ from layouts import write_image
 from betwixt.errors import BetwixtError, InputError, UsageError
 from betwixt.training.augmentation import Augmentation
 from betwixt.training.clips import RealTriplets
+from betwixt.training.preparation_progress import watch_files
 from betwixt.training.recipe_sampler import prepare_data
 from betwixt.training.sample import TrainingSample
 from betwixt.training.sources import (
@@ -203,6 +204,31 @@ def test_preparing_again_reports_and_keeps_the_cache(data: Path, cache: Path) ->
     prepare_data(entries(*RECIPE), data, cache, report=lines.append)
     assert any(line.startswith("pan: ") for line in lines)
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.npy")} == before
+
+
+def test_the_preparation_says_how_far_it_is(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    make_clip(tmp_path / "data/pan.mkv", frames=4, size=(64, 48))
+    seen: list[tuple[str, int, int, str]] = []
+    for _ in range(2):
+        prepare_data(
+            entries({"kind": "clips"}), tmp_path / "data", tmp_path / "cache", progress=lambda *p: seen.append(p)
+        )
+    assert {(task, total, unit) for task, _, total, unit in seen} == {("preparing 1 clip", 4, "files")}
+    counts = [done for _, done, _, _ in seen]
+    assert (counts[0], counts[-1]) == (0, 4)
+    assert counts == sorted(counts)
+    assert counts.count(0) == 1  # the second time nothing is left to do
+
+
+def test_files_are_counted_in_their_unit(tmp_path: Path) -> None:
+    files = [tmp_path / "a", tmp_path / "b"]
+    files[0].touch()
+    seen: list[tuple[str, int, int, str]] = []
+    with watch_files("rendering", files, "scenes", lambda *report: seen.append(report), size=512):
+        files[1].touch()
+    assert seen[-1] == ("rendering", 1024, 1024, "scenes")
+    assert seen[0][1] in (512, 1024)
 
 
 def test_a_clip_that_does_not_exist_cannot_be_excluded(data: Path, tmp_path: Path) -> None:

@@ -51,7 +51,9 @@ class ProgressDisplay:
         if self._bar is not None:
             self._bar.stop()
 
-    def __call__(self, task: str, done: int = 0, total: int | None = None, details: str = "") -> None:
+    def __call__(
+        self, task: str, done: int = 0, total: int | None = None, details: str = "", unit: str | None = None
+    ) -> None:
         """Show an advance.
 
         Args:
@@ -59,13 +61,14 @@ class ProgressDisplay:
             done: How much of it is done.
             total: How much there is; None or 0 if that is unknown.
             details: What else to show.
+            unit: What is counted, if not what the display counts otherwise.
         """
         if task != self._task:
             self._task = task
             self.restart_clock(done)
             if self._bar is not None:
                 self._bar.reset(self._bar_task)
-        count = self._format_count(done, total)
+        count = _format_count(done, total, unit or self._unit)
         now = time.monotonic()
         if self._bar is not None:
             self._bar.update(
@@ -96,12 +99,13 @@ class ProgressDisplay:
         elif not self._quiet:
             print(text, file=self._stream, flush=True)
 
-    def _format_count(self, done: int, total: int | None) -> str:
-        if not done and not total:
-            return ""
-        if self._unit == "bytes":
-            return f"{done / 1e6:.1f}{f' of {total / 1e6:.1f}' if total else ''} MB"
-        return f"{done}{f' of {total}' if total else ''} {self._unit}"
+
+def _format_count(done: int, total: int | None, unit: str) -> str:
+    if not done and not total:
+        return ""
+    if unit == "bytes":
+        return f"{done / 1e6:.1f}{f' of {total / 1e6:.1f}' if total else ''} MB"
+    return f"{done}{f' of {total}' if total else ''} {unit}"
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,12 +14,13 @@ from typer.core import TyperGroup
 
 from betwixt.cli import options as o
 from betwixt.cli.progress import ProgressDisplay
+from betwixt.cli.report import print_json
 from betwixt.errors import BetwixtError, UsageError
 from betwixt.files import check_output
 from betwixt.machine import cache_folder, require_torch
 
 Recipe = Annotated[
-    Path, typer.Argument(metavar="RECIPE.toml", help="The recipe: network, data and schedule (see recipes/).")
+    str, typer.Argument(metavar="RECIPE", help="The recipe: a name (see betwixt train list), or a TOML file.")
 ]
 Data = Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds the recipe's data.")]
 Cache = Annotated[
@@ -44,6 +46,10 @@ class _TrainingReporter:
         """Print a remark."""
         self._display.print(text)
 
+    def prepare(self, task: str, done: int, total: int, unit: str) -> None:
+        """Show how far the preparation of the data is."""
+        self._display(task, done, total, unit=unit)
+
     def step(self, samples: int, end: int, stage: str, figures: Mapping[str, float]) -> None:
         """Show how far the run is, and the mean losses and the speed since the last time."""
         text = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
@@ -55,7 +61,7 @@ class _TrainingReporter:
 
 
 class _Train(TyperGroup):
-    """`betwixt train RECIPE.toml` is `betwixt train run RECIPE.toml`."""
+    """`betwixt train RECIPE` is `betwixt train run RECIPE`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] != "--help":
@@ -65,7 +71,7 @@ class _Train(TyperGroup):
 
 app = typer.Typer(
     cls=_Train,
-    help="Train a network by a recipe: betwixt train RECIPE.toml is betwixt train run RECIPE.toml.",
+    help="Train a network by a recipe: betwixt train RECIPE is betwixt train run RECIPE.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -123,13 +129,14 @@ def run(
 
     from betwixt.training.loop import TrainingRun, train
     from betwixt.training.recipe import load_recipe
+    from betwixt.training.recipe_files import find_recipe
 
     if cool_down and (minutes is None or not 0 < cool_down <= minutes):
         raise UsageError("`cool_down` is the last part of `minutes`: give both, and at most as much.")
     if threads:
         torch.set_num_threads(threads)
     try:
-        loaded = load_recipe(recipe, settings or [])
+        loaded = load_recipe(find_recipe(recipe), settings or [])
         folder = Path("runs") / loaded.name if output is None else output
         request = TrainingRun(
             data=data, cache=_cache_folder(cache, data), output=folder, resume=resume, fresh=fresh, source=source,
@@ -148,6 +155,24 @@ def run(
         print(f"{folder}: {progress.samples} samples, {progress.seconds / 3600:.2f} hours in all")
 
 
+@app.command("list")
+def list_recipes(as_json: o.AsJson = False) -> None:
+    """List the recipes that come with Betwixt."""
+    from betwixt.training.recipe import load_recipe
+    from betwixt.training.recipe_files import find_recipe, recipe_names, summarize
+
+    rows = []
+    for name in recipe_names():
+        file = find_recipe(name)
+        data = list(dict.fromkeys(str(entry["kind"]) for entry in load_recipe(file).data))
+        rows.append({"name": name, "data": data, "summary": summarize(name), "file": str(file)})
+    if as_json:
+        print_json(rows, sys.stdout)
+        return
+    for row in rows:
+        print(f"{row['name']:24}{', '.join(row['data']):18}{row['summary']}")
+
+
 @app.command("prepare")
 def prepare(
     recipe: Recipe,
@@ -159,10 +184,13 @@ def prepare(
     """Decode the data of a recipe and render its synthetic scenes before a run. Existing ones are kept."""
     require_torch("Training")
     from betwixt.training.recipe import load_recipe
+    from betwixt.training.recipe_files import find_recipe
     from betwixt.training.recipe_sampler import RecipeSampler
 
     place = _cache_folder(cache, data)
-    RecipeSampler(load_recipe(recipe, settings or []), data, place).prepare(jobs or os.cpu_count() or 1, print)
+    sampler = RecipeSampler(load_recipe(find_recipe(recipe), settings or []), data, place)
+    with ProgressDisplay() as display:
+        sampler.prepare(jobs or os.cpu_count() or 1, print, _TrainingReporter(display).prepare)
     print(f"prepared: {place}")
 
 
@@ -192,8 +220,9 @@ def pack(
     """Pack all that a run needs into a folder for another machine: code, data, recipe, checkpoint, train.sh."""
     require_torch("Training")
     from betwixt.training.pack import pack as write
+    from betwixt.training.recipe_files import find_recipe
 
-    size = write(recipe, folder, data, checkpoint, limit)
+    size = write(find_recipe(recipe), folder, data, checkpoint, limit)
     print(f"written: {folder}, {size / (1 << 20):.1f} MiB; run {folder / 'train.sh'} there")
 
 

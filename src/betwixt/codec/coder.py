@@ -80,7 +80,7 @@ def load_coder(weights: str | Path | None = None) -> BFrameCoder:
         installed = find_installed(MODEL)
         if installed is None:
             raise UsageError(
-                "There are no weights of the B-frame network: train it (recipes/codec.toml, docs/how-to/compress.md) "
+                "There are no weights of the B-frame network: train it (betwixt train codec, docs/how-to/compress.md) "
                 "and pass `codec_weights`, or use the mode bit-free."
             )
         path = installed

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from betwixt.errors import InputError
 from betwixt.files import error_text, file_url, write_error
 from betwixt.training.deterministic_opencv import run_in_processes
+from betwixt.training.preparation_progress import PreparationProgress, count_files, watch_files
 from betwixt.training.sample import Image, TargetTimes, TrainingSample
 
 DUPLICATE = 0.4
@@ -55,7 +56,13 @@ class ClipRule:
     weight: float | None = None  # relative frequency of the clip; by default the square root of its number of triplets
 
 
-def build_clip_cache(clips: Sequence[Path], cache: Path, rules: Mapping[str, ClipRule], jobs: int = 1) -> None:
+def build_clip_cache(
+    clips: Sequence[Path],
+    cache: Path,
+    rules: Mapping[str, ClipRule],
+    jobs: int = 1,
+    progress: PreparationProgress | None = None,
+) -> None:
     """Decode `clips` into `cache` and measure their triplets. Clips that are already cached are kept.
 
     Args:
@@ -63,6 +70,7 @@ def build_clip_cache(clips: Sequence[Path], cache: Path, rules: Mapping[str, Cli
         cache: Folder for the decoded frames, about 0.7 MB per frame at 640x360.
         rules: By name, how a clip is used.
         jobs: Number of processes.
+        progress: Called with how many of the cache's files are made; each clip has four.
     """
     if not clips:
         raise InputError("There are no clips to train on: the data folder has no video.")
@@ -77,18 +85,26 @@ def build_clip_cache(clips: Sequence[Path], cache: Path, rules: Mapping[str, Cli
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(error, folder) from None
-    if all((folder / f"{name}{AGED}.triplets.npy").exists() for name in names):
-        jobs = 1
+    files = [file for name in names for file in _cached_files(folder, name)]
+    if count_files(files) == len(files):
+        return
     # The largest first, so that no process is left with a long clip at the end.
     largest_first = sorted(clips, key=lambda path: -path.stat().st_size)
-    run_in_processes(_cache_clip, [(path, folder, rules.get(path.stem, ClipRule())) for path in largest_first], jobs)
+    arguments = [(path, folder, rules.get(path.stem, ClipRule())) for path in largest_first]
+    with watch_files(f"preparing {len(clips)} clip{'s' * (len(clips) > 1)}", files, "files", progress):
+        run_in_processes(_cache_clip, arguments, jobs)
+
+
+def _cached_files(folder: Path, name: str) -> list[Path]:
+    """The files of a clip in the cache: its frames, degraded ones, and the triplets of both."""
+    decoded, degraded = folder / f"{name}.npy", folder / f"{name}{AGED}.npy"
+    return [decoded, degraded, *(frames.with_suffix(".triplets.npy") for frames in (decoded, degraded))]
 
 
 def _cache_clip(path: Path, folder: Path, rule: ClipRule) -> None:
-    decoded = folder / f"{path.stem}.npy"
+    decoded, degraded, *_ = _cached_files(folder, path.stem)
     if not decoded.exists():
         save_array(decoded, _decode(path, rule.end))
-    degraded = folder / f"{path.stem}{AGED}.npy"
     if not degraded.exists():
         rng = np.random.default_rng(zlib.crc32(path.stem.encode()))
         save_array(degraded, _degrade(load_array(decoded, mapped=True), rng))

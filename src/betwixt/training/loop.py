@@ -153,7 +153,7 @@ class Trainer:
         if first_on_machine:
             if not run.cache.exists():
                 report.note(f"The data is decoded and prepared in {run.cache}, once.")
-            self._sampler.prepare(run.jobs or os.cpu_count() or 1, lambda line: None)
+            self._sampler.prepare(run.jobs or os.cpu_count() or 1, lambda line: None, report.prepare)
 
         self._fabric.launch()
         self.position = ProcessRank(self._fabric.global_rank, self._fabric.world_size)

@@ -24,7 +24,8 @@ from betwixt.evaluation.datasets import IMAGE_SUFFIXES
 from betwixt.files import error_text, file_url, write_error
 from betwixt.training.checkpoint import check_checkpoint, read_checkpoint
 from betwixt.training.objectives.registry import EMBEDDED_WEIGHTS
-from betwixt.training.recipe import load_recipe, recipe_files
+from betwixt.training.recipe import load_recipe
+from betwixt.training.recipe_files import recipe_files
 from betwixt.training.sources import ClipsEntry, DataEntry, SyntheticEntry, check_data_folder, read_entries
 
 _MIB = 1 << 20

@@ -1,8 +1,8 @@
 """Recipes: everything that defines a training run, in one TOML file.
 
     name = "rife"                   of the run, its training curve and its checkpoints
-    extends = "other.toml"          optional: a recipe in the same folder to start from; this one then states only the
-                                    differences (see `load_recipe`)
+    extends = "other.toml"          optional: a recipe to start from, in the same folder or one that comes with Betwixt;
+                                    this one then states only the differences (see `load_recipe`)
 
     [network]                       `name` of the objective (`betwixt.training.objectives`) and its options
     name = "rife"
@@ -29,9 +29,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from betwixt.errors import InputError, UsageError
-from betwixt.files import read_error
+from betwixt.errors import UsageError
 from betwixt.tables import parse_table, refuse_unknown_keys
+from betwixt.training.recipe_files import read_toml, recipe_files
 
 
 @dataclass(frozen=True)
@@ -183,37 +183,14 @@ def load_recipe(path: Path, settings: Sequence[str] = ()) -> Recipe:
 
     Raises:
         InputError: if a file does not exist or is not TOML.
-        UsageError: if a key is unknown, a value does not fit, or `extends` names no recipe in the same folder.
+        UsageError: if a key is unknown, a value does not fit, or `extends` does not name a recipe.
     """
     table: dict[str, Any] = {}
     for file in reversed(recipe_files(path)):
-        table = _merge(table, _read_toml(file))
+        table = _merge(table, read_toml(file))
     for setting in settings:
         _apply_setting(table, setting)
     return _parse_recipe(table, str(path))
-
-
-def recipe_files(path: Path) -> list[Path]:
-    """The file of a recipe, followed by those that it extends, directly and indirectly."""
-    files = [path]
-    while (parent := _read_toml(files[-1]).get("extends")) is not None:
-        if not isinstance(parent, str) or parent != Path(parent).name:
-            raise UsageError(f"'extends' in {files[-1]} has to be the name of a recipe in the same folder.")
-        if path.with_name(parent) in files:
-            raise UsageError(f"{path} extends itself.")
-        files.append(path.with_name(parent))
-    return files
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"There is no recipe {path}.") from None
-    except OSError as error:
-        raise read_error(path, error) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a recipe: {error}.") from None
 
 
 def _merge(parent: Mapping[str, Any], child: Mapping[str, Any]) -> dict[str, Any]:

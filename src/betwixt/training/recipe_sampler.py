@@ -18,6 +18,7 @@ from betwixt.tables import parse_table
 from betwixt.training.augmentation import Augmentation
 from betwixt.training.clips import build_clip_cache, load_array
 from betwixt.training.deterministic_opencv import deterministic_opencv, run_in_processes
+from betwixt.training.preparation_progress import PreparationProgress, watch_files
 from betwixt.training.recipe import Recipe
 from betwixt.training.sample import TrainingSample
 from betwixt.training.sources import (
@@ -30,7 +31,7 @@ from betwixt.training.sources import (
     open_mix,
     read_entries,
 )
-from betwixt.training.synthetic import build_bank, claim_bank, has_shard
+from betwixt.training.synthetic import SCENES_PER_SHARD, build_bank, claim_bank, has_shard, shard_mark
 
 
 class RecipeSampler:
@@ -66,10 +67,10 @@ class RecipeSampler:
             self._mix = open_mix(self.entries, self._data, self._cache)
         return self._mix
 
-    def prepare(self, jobs: int, report: Callable[[str], None]) -> None:
+    def prepare(self, jobs: int, report: Callable[[str], None], progress: PreparationProgress | None = None) -> None:
         """Prepare what is not in the cache yet (see `prepare_data`), and check that all data is there."""
         with deterministic_opencv():
-            prepare_data(self.entries, self._data, self._cache, jobs, report)
+            prepare_data(self.entries, self._data, self._cache, jobs, report, progress)
         self.open()
 
     def describe(self) -> list[str]:
@@ -89,6 +90,7 @@ def prepare_data(
     cache: Path,
     jobs: int = 1,
     report: Callable[[str], None] = lambda line: None,
+    progress: PreparationProgress | None = None,
 ) -> None:
     """Prepare what is missing in the cache, for all entries that need it.
 
@@ -98,12 +100,13 @@ def prepare_data(
         cache: The output folder: about 14 GB for 9,000 frames of 640x360 and 12,000 scenes.
         jobs: Number of processes.
         report: Receives one line per clip, with its number of triplets.
+        progress: Receives how far the preparation is.
     """
     check_data_folder(data)
     for entry in entries:
         if isinstance(entry, ClipsEntry):
             folder = cache / entry.path
-            build_clip_cache(entry.files(data), folder, entry.clips, jobs)
+            build_clip_cache(entry.files(data), folder, entry.clips, jobs, progress)
             for path in sorted((folder / "clips").glob("*.triplets.npy")):
                 report(f"{path.name.removesuffix('.triplets.npy')}: {len(load_array(path))} triplets")
     # Synthetic scenes take their textures from the decoded clips.
@@ -116,7 +119,9 @@ def prepare_data(
         processes = min(jobs, len(missing))
         if processes:
             parts = [(entry, data, cache, tuple(entries), missing[k::processes]) for k in range(processes)]
-            run_in_processes(_build_shards, parts, processes)
+            marks = [shard_mark(bank, shard) for shard in range(entry.shards)]
+            with watch_files("rendering scenes", marks, "scenes", progress, SCENES_PER_SHARD):
+                run_in_processes(_build_shards, parts, processes)
 
 
 def _build_shards(

@@ -42,6 +42,8 @@ from betwixt.files import write_atomically, write_error
 from betwixt.training.clips import load_array, save_array
 from betwixt.training.sample import Image, TargetTimes, TrainingSample, check_fractions, time_matches
 
+SCENES_PER_SHARD = 512
+
 _LATTICE = 4
 """Pixels between the points at which motions are computed; in between they are interpolated."""
 _MARGIN = 64
@@ -319,7 +321,7 @@ def build_bank(
     shards: Sequence[int],
     *,
     size: int = 192,
-    scenes: int = 512,
+    scenes: int = SCENES_PER_SHARD,
     seed: int = 0,
     rules: SceneRules | None = None,
 ) -> None:
@@ -339,12 +341,17 @@ def build_bank(
         save_array(folder / f"{shard:04d}.frames.npy", np.stack([s.images for s in samples]))
         save_array(folder / f"{shard:04d}.motion.npy", motion.astype(np.float16))
         # Written last: its presence marks the shard as complete.
-        save_array(folder / f"{shard:04d}.times.npy", np.array([s.t for s in samples]))
+        save_array(shard_mark(folder, shard), np.array([s.t for s in samples]))
 
 
 def has_shard(folder: Path, shard: int) -> bool:
     """Whether a shard exists and is complete."""
-    return (folder / f"{shard:04d}.times.npy").exists()
+    return shard_mark(folder, shard).exists()
+
+
+def shard_mark(folder: Path, shard: int) -> Path:
+    """The file of a shard that is written last."""
+    return folder / f"{shard:04d}.times.npy"
 
 
 def claim_bank(folder: Path, size: int, rules: SceneRules, seed: int = 0) -> None:

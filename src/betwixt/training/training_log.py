@@ -17,6 +17,9 @@ class ProgressReporter(Protocol):
     def note(self, text: str) -> None:
         """A remark, once."""
 
+    def prepare(self, task: str, done: int, total: int, unit: str) -> None:
+        """How far the preparation of the data is; called from another thread."""
+
     def step(self, samples: int, end: int, stage: str, figures: Mapping[str, float]) -> None:
         """The position in the run, and the mean loss terms and speed since the last call."""
 
@@ -28,6 +31,9 @@ class SilentReporter:
     """A `ProgressReporter` that does nothing."""
 
     def note(self, text: str) -> None:
+        pass
+
+    def prepare(self, task: str, done: int, total: int, unit: str) -> None:
         pass
 
     def step(self, samples: int, end: int, stage: str, figures: Mapping[str, float]) -> None:

@@ -34,7 +34,7 @@ choice.
 
 Training, in three stages (section 3.3; `APR.stage` sets the mode and what is frozen): motion, context and synthesis on
 whole frames; context and synthesis on patches; context, synthesis and router with routes. The losses and the schedule
-are in `betwixt.training.objectives.apr` and recipes/apr.toml.
+are in `betwixt.training.objectives.apr` and in the recipe `apr`.
 
 The reference M' is only the router's target: stage 3 follows the predicted routes. To follow the reference, pass it:
 `network.at(pair, t, network.reference(network.warp(pair, t)))`.
