@@ -33,6 +33,18 @@ def test_plain_lines_show_task_count_details_and_time_left(lines):
     assert third == "writing"
 
 
+def test_the_time_left_runs_down_between_two_advances(lines, monkeypatch):
+    clock = iter([0.0] * 10)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with ProgressDisplay("scenes", stream=lines) as display:
+        for now, done in ((0.0, 0), (100.0, 10), (140.0, 10), (260.0, 10)):
+            clock = iter([now] * 10)
+            display("rendering", done, 20)
+    assert [line.rpartition(", ")[2] for line in lines.getvalue().splitlines()] == [
+        "rendering: 0 of 20 scenes", "1:40 left", "1:00 left", "0.0 s left"
+    ]  # fmt: skip
+
+
 def test_bytes_are_shown_in_megabytes(lines):
     with ProgressDisplay("bytes", stream=lines) as display:
         display("x.pkl", 1_500_000, 0)

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 _LINE_INTERVAL = 10.0
 """Seconds between two plain lines."""
 
+_ESTIMATE_PERIOD = 180.0
+"""How many seconds of the past the bar's remaining time is estimated from: some tasks advance in long steps."""
+
 
 class ProgressDisplay:
     """Shows how far a command is. Call it with each advance; use it as a context manager.
@@ -30,7 +33,8 @@ class ProgressDisplay:
         self._unit, self._quiet, self._stream = unit, quiet, stream or sys.stderr
         self._task: str | None = None
         self._start_time = self._last_line = time.monotonic()
-        self._start_count = 0
+        self._start_count = self._count = 0
+        self._advanced = self._start_time  # when the count last changed
         self._bar: Any = None
         if not quiet and self._stream.isatty():
             from rich.console import Console
@@ -39,7 +43,8 @@ class ProgressDisplay:
             columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}")]
             columns.append(TransferSpeedColumn() if unit == "bytes" else TimeRemainingColumn())
             columns.append(TextColumn("{task.fields[details]}"))
-            self._bar = Progress(*columns, console=Console(file=self._stream), transient=True)
+            console = Console(file=self._stream)
+            self._bar = Progress(*columns, console=console, transient=True, speed_estimate_period=_ESTIMATE_PERIOD)
             self._bar_task = self._bar.add_task("", total=None, count="", details="")
 
     def __enter__(self) -> Self:
@@ -70,6 +75,8 @@ class ProgressDisplay:
                 self._bar.reset(self._bar_task)
         count = _format_count(done, total, unit or self._unit)
         now = time.monotonic()
+        if done != self._count:
+            self._count, self._advanced = done, now
         if self._bar is not None:
             self._bar.update(
                 self._bar_task, description=task, completed=done, total=total or None, count=count, details=details
@@ -78,14 +85,16 @@ class ProgressDisplay:
             self._last_line = now
             left = ""
             if total and done > self._start_count:
-                seconds = (total - done) * (now - self._start_time) / (done - self._start_count)
+                seconds_each = (self._advanced - self._start_time) / (done - self._start_count)
+                seconds = (total - done) * seconds_each - (now - self._advanced)
                 left = f"{format_duration(max(0.0, seconds))} left"
             line = ", ".join(part for part in (count, details, left) if part)
             self.print(": ".join(part for part in (task, line) if part))
 
     def restart_clock(self, done: int) -> None:
         """Estimate the remaining time from now on, with `done` already done."""
-        self._start_time, self._start_count = time.monotonic(), done
+        self._start_time = self._advanced = time.monotonic()
+        self._start_count = self._count = done
 
     @property
     def elapsed(self) -> float:
