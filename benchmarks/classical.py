@@ -33,7 +33,8 @@ from betwixt.evaluation.metrics import psnr, sharpness
 from betwixt.machine import describe_machine
 from betwixt.media.colour import Colour
 from betwixt.models.base import Interpolator
-from betwixt.runtime.synthesis import PairSynthesis, Synthesizer, one_frame_per_thread
+from betwixt.runtime.synthesis import PairSynthesis, Synthesizer
+from betwixt.runtime.threads import one_frame_per_thread
 
 _FRAMES = 40
 _MIDDLE = Fraction(1, 2)

@@ -163,7 +163,8 @@ def _open_betwixt(method: str) -> tuple[str, MakeFrames]:
     from betwixt.media.colour import colour_of
     from betwixt.models.registry import MODELS
     from betwixt.runtime.parallel import map_in_order
-    from betwixt.runtime.synthesis import PairSynthesis, Synthesizer, one_frame_per_thread
+    from betwixt.runtime.synthesis import PairSynthesis, Synthesizer
+    from betwixt.runtime.threads import one_frame_per_thread
 
     if method not in MODELS:
         raise ImportError(f"Betwixt has no model {method}")

@@ -25,6 +25,9 @@ from betwixt.media.frames import bit_depth, planes
 from betwixt.media.reader import Frame, Reader
 from betwixt.media.writer import VideoWriter
 
+TURNED = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)
+"""A display matrix: by 90 degrees, clockwise."""
+
 _clips = tempfile.TemporaryDirectory(prefix="betwixt-clips-")
 """The clips that were made in this process, to be copied if a test asks for the same clip again."""
 
@@ -158,6 +161,11 @@ def make_clip(
     if prepare is None:
         shutil.copyfile(path, kept)
     return path
+
+
+def turned_clip(path: Path, **options: Any) -> Path:
+    """Write a clip of two frames that are to be shown turned by 90 degrees."""
+    return make_clip(path, frames=2, prepare=lambda _, stream: stream.set_display_matrix(TURNED), **options)
 
 
 def join_streams(target: Path, *sources: Path, default: int = 0) -> Path:

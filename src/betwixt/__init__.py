@@ -3,7 +3,7 @@
     >>> import betwixt
     >>> model = betwixt.load_model("dis")
 
-`interpolate_video` converts a video to another frame rate.
+`interpolate_video` converts a video to another frame rate, and `frames` gives the same frames to a program.
 `load_model` loads a model, whose `between` makes the frames between two images.
 """
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from betwixt.pipeline.between import BetweenSummary, between_images
     from betwixt.pipeline.blur import blur_video, plan_blur
     from betwixt.pipeline.extrapolation import extrapolate_video, plan_extrapolation
+    from betwixt.pipeline.frame_iterator import FrameIterator, OutputFrame, frames
     from betwixt.pipeline.inspect import Findings, inspect_video
     from betwixt.pipeline.interpolate import interpolate_video, plan_video
     from betwixt.pipeline.job import Plan
@@ -38,6 +39,7 @@ _EXPORTS = {
     "betwixt.pipeline.between": ("BetweenSummary", "between_images"),
     "betwixt.pipeline.blur": ("blur_video", "plan_blur"),
     "betwixt.pipeline.extrapolation": ("extrapolate_video", "plan_extrapolation"),
+    "betwixt.pipeline.frame_iterator": ("FrameIterator", "OutputFrame", "frames"),
     "betwixt.pipeline.inspect": ("Findings", "inspect_video"),
     "betwixt.pipeline.interpolate": ("interpolate_video", "plan_video"),
     "betwixt.pipeline.job": ("Plan",),
@@ -55,11 +57,13 @@ __all__ = [
     "DisplayFrame",
     "Encoded",
     "Findings",
+    "FrameIterator",
     "InputError",
     "Interpolator",
     "Interrupted",
     "MaskSummary",
     "OutputError",
+    "OutputFrame",
     "Plan",
     "Progress",
     "Smoother",
@@ -71,6 +75,7 @@ __all__ = [
     "decode_video",
     "encode_video",
     "extrapolate_video",
+    "frames",
     "inspect_video",
     "interpolate_video",
     "load_model",

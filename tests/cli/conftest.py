@@ -8,5 +8,5 @@ from reuse import load_model_once
 @pytest.fixture(autouse=True)
 def reuse_models(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let conversions share the models that come with Betwixt: loading one takes longer than converting a test clip."""
-    for module in ("job", "between"):
+    for module in ("frame_job", "between"):
         monkeypatch.setattr(f"betwixt.pipeline.{module}.load_model", load_model_once)

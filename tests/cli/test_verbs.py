@@ -77,7 +77,7 @@ def test_devices_are_listed(capsys):
 
 
 def test_files_are_checked_before_a_model_is_loaded(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("betwixt.pipeline.job.load_model", None)
+    monkeypatch.setattr("betwixt.pipeline.frame_job.load_model", None)
     assert run(["interpolate", str(tmp_path / "missing.mkv"), str(tmp_path / "out.mp4")]) == 2
     assert "missing.mkv" in capsys.readouterr().err
 

@@ -19,18 +19,12 @@ from betwixt.media.reader import Reader
 from betwixt.media.tone_map import SDR_WHITE, ToneMapper
 from betwixt.media.transfer import BT1886, transfer_of
 from betwixt.media.writer import VideoWriter
-from clips import make_clip, read_frames
-
-TURNED = (0, 65536, 0, -65536, 0, 0, 0, 0, 1 << 30)  # by 90 degrees, clockwise
+from clips import TURNED, make_clip, read_frames, turned_clip
 
 PLAIN = VideoInfo(
     name="x", container="matroska", codec="h264", width=48, height=32, pixel_format="yuv420p", rate=Fraction(25),
     variable=False, start=Fraction(0), duration=None, frames=None, colour=Colour(),
 )  # fmt: skip
-
-
-def turned_clip(path, **options):
-    return make_clip(path, frames=2, prepare=lambda _, stream: stream.set_display_matrix(TURNED), **options)
 
 
 def convert(source, target, **options):

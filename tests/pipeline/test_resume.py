@@ -251,7 +251,7 @@ def test_the_command_line_reports_kept_work(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(VideoWriter, "write", stop)
     assert run(command) == 130
     assert "interrupted. What was done is kept: run the same command again to continue." in capsys.readouterr().err
-    monkeypatch.setattr("betwixt.pipeline.job.load_model", _raise_interrupt)
+    monkeypatch.setattr("betwixt.pipeline.frame_job.load_model", _raise_interrupt)
     assert run(command) == 130
     assert "What an earlier run had done is still kept" in capsys.readouterr().err
     monkeypatch.undo()

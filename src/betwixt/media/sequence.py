@@ -74,6 +74,11 @@ class ImageSource:
                 return
 
     @property
+    def earliest_start(self) -> Fraction:
+        """When the first image is shown: there are no other streams."""
+        return self.info.start
+
+    @property
     def stated_end(self) -> Fraction | None:
         """None: the last image is the end."""
         return None

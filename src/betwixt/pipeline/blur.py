@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 from betwixt.errors import UsageError
 from betwixt.media.frames import frame_from_planes
 from betwixt.media.reader import Frame, StreamPacket
+from betwixt.media.source import Source
 from betwixt.media.timeline import Clock
 from betwixt.media.transfer import transfer_of
 from betwixt.models.base import check_interpolates
@@ -152,7 +153,7 @@ class BlurJob(Job):
     conversion = "blur"
     declared = BLUR
 
-    def __init__(self, source: str | Path | IO[bytes], target: str | Path | IO[bytes], options: BlurOptions) -> None:
+    def __init__(self, source: Source, target: str | Path | IO[bytes], options: BlurOptions) -> None:
         if all(options.get(name) is None for name in ("fps", "factor", "slow")):
             options = {**options, "factor": 1}
         values: BlurOptions = BLUR.resolve(options)
@@ -333,7 +334,7 @@ class _WeightedMean:
 
 @takes_options(BLUR)
 def blur_video(
-    source: str | Path | IO[bytes],
+    source: Source,
     target: str | Path | IO[bytes],
     *,
     progress: Callable[[Progress], None] | None = None,
@@ -347,7 +348,7 @@ def blur_video(
         source: As for `betwixt.interpolate_video`.
         target: As for `betwixt.interpolate_video`.
         **options: See `betwixt.pipeline.options.BlurOptions`.
-        progress: Called with the progress now and then, from another thread.
+        progress: Called now and then with the progress so far, which cannot be changed.
 
     Raises:
         BetwixtError: as `betwixt.interpolate_video`.
@@ -363,7 +364,7 @@ def blur_video(
 
 
 @takes_options(BLUR)
-def plan_blur(source: str | Path | IO[bytes], target: str | Path | IO[bytes], **options: Unpack[BlurOptions]) -> Plan:
+def plan_blur(source: Source, target: str | Path | IO[bytes], **options: Unpack[BlurOptions]) -> Plan:
     """What `blur_video` would do; writes nothing. It takes the same options."""
     BLUR.check(options, "plan_blur")
     with BlurJob(source, target, options) as job:

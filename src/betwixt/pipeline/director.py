@@ -18,7 +18,7 @@ from fractions import Fraction
 import av
 
 from betwixt.media.reader import Frame, StreamPacket
-from betwixt.pipeline.job import Job
+from betwixt.pipeline.frame_job import FrameJob
 from betwixt.pipeline.planner import ExtrapolateStep, InterpolateStep, ShowStep
 from betwixt.runtime.synthesis import PairSynthesis, SourceFrame, Synthesizer
 
@@ -43,7 +43,7 @@ class Director:
     """Decides on each output frame. This one interpolates a frame for each slot between two source frames.
 
     Args:
-        job: The conversion.
+        job: What is to be made.
         chunk: How many frames a task has at most.
 
     Attributes:
@@ -51,7 +51,7 @@ class Director:
         cancelled: Set when the frames are no longer needed; a long task should check it.
     """
 
-    def __init__(self, job: Job, chunk: int) -> None:
+    def __init__(self, job: FrameJob, chunk: int) -> None:
         self.planner = job.make_planner()
         self.cancelled = threading.Event()
         self._job, self._chunk = job, chunk

@@ -18,6 +18,7 @@ from typing import IO, Unpack
 
 from betwixt.errors import InputError, UsageError
 from betwixt.media.reader import Frame, StreamPacket
+from betwixt.media.source import Source
 from betwixt.pipeline.director import Director, Step, SynthesisTask
 from betwixt.pipeline.job import Job, Plan
 from betwixt.pipeline.options import EXTRAPOLATE, ExtrapolateOptions, takes_options
@@ -34,9 +35,7 @@ class ExtrapolationJob(Job):
     conversion = "extrapolation"
     declared = EXTRAPOLATE
 
-    def __init__(
-        self, source: str | Path | IO[bytes], target: str | Path | IO[bytes], options: ExtrapolateOptions
-    ) -> None:
+    def __init__(self, source: Source, target: str | Path | IO[bytes], options: ExtrapolateOptions) -> None:
         values: ExtrapolateOptions = EXTRAPOLATE.resolve(options)
         self.new_frames, self.only = values["frames"], values["only"]
         if not 1 <= self.new_frames <= MAX_FRAMES:
@@ -110,7 +109,7 @@ class _ExtrapolationDirector(Director):
 
 @takes_options(EXTRAPOLATE)
 def extrapolate_video(
-    source: str | Path | IO[bytes],
+    source: Source,
     target: str | Path | IO[bytes],
     *,
     progress: Callable[[Progress], None] | None = None,
@@ -124,7 +123,7 @@ def extrapolate_video(
         source: As for `betwixt.interpolate_video`.
         target: As for `betwixt.interpolate_video`.
         **options: See `betwixt.pipeline.options.ExtrapolateOptions`.
-        progress: Called with the progress now and then, from another thread.
+        progress: Called now and then with the progress so far, which cannot be changed.
 
     Raises:
         InputError: if the source has one frame only, or a cut between its last two.
@@ -142,9 +141,7 @@ def extrapolate_video(
 
 
 @takes_options(EXTRAPOLATE)
-def plan_extrapolation(
-    source: str | Path | IO[bytes], target: str | Path | IO[bytes], **options: Unpack[ExtrapolateOptions]
-) -> Plan:
+def plan_extrapolation(source: Source, target: str | Path | IO[bytes], **options: Unpack[ExtrapolateOptions]) -> Plan:
     """What `extrapolate_video` would do; writes nothing. It takes the same options."""
     EXTRAPOLATE.check(options, "plan_extrapolation")
     with ExtrapolationJob(source, target, options) as job:

@@ -345,7 +345,8 @@ def _seconds_per_frame(pairs: list[tuple[Frame, Frame]], info: VideoInfo) -> flo
     if not pairs:
         return None
     from betwixt.runtime.load import load_model
-    from betwixt.runtime.synthesis import PairSynthesis, Synthesizer, one_frame_per_thread
+    from betwixt.runtime.synthesis import PairSynthesis, Synthesizer
+    from betwixt.runtime.threads import one_frame_per_thread
 
     try:
         model = load_model()

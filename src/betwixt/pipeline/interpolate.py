@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Unpack
 
+from betwixt.media.source import Source
 from betwixt.pipeline.director import Director
 from betwixt.pipeline.job import Job, Plan
 from betwixt.pipeline.options import INTERPOLATE, InterpolateOptions, takes_options
@@ -15,7 +16,7 @@ from betwixt.pipeline.run import Progress, Summary, convert
 
 @takes_options(INTERPOLATE)
 def interpolate_video(
-    source: str | Path | IO[bytes],
+    source: Source,
     target: str | Path | IO[bytes],
     *,
     progress: Callable[[Progress], None] | None = None,
@@ -28,11 +29,12 @@ def interpolate_video(
     across a scene cut.
 
     Args:
-        source: A video in any container FFmpeg reads, a folder or pattern of images, or an open binary file.
+        source: A video in any container FFmpeg reads, a folder or pattern of images, an open binary file, or an
+            iterable of frames as for `betwixt.frames`.
         target: A video file (the suffix says which container), a GIF, a folder or pattern of images, or an open
             binary file, to which y4m is written.
         **options: See `betwixt.pipeline.options.InterpolateOptions`.
-        progress: Called with the progress now and then, from another thread.
+        progress: Called now and then with the progress so far, which cannot be changed.
 
     Raises:
         UsageError: for a wrong argument.
@@ -52,9 +54,7 @@ def interpolate_video(
 
 
 @takes_options(INTERPOLATE)
-def plan_video(
-    source: str | Path | IO[bytes], target: str | Path | IO[bytes], **options: Unpack[InterpolateOptions]
-) -> Plan:
+def plan_video(source: Source, target: str | Path | IO[bytes], **options: Unpack[InterpolateOptions]) -> Plan:
     """What `interpolate_video` would do; writes nothing. It takes the same options."""
     INTERPOLATE.check(options, "plan_video")
     with Job(source, target, options) as job:

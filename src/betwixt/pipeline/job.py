@@ -6,31 +6,26 @@ subclasses that add what they check and record.
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any, ClassVar, Self
+from typing import IO, Any, ClassVar
 
 from betwixt.errors import UsageError
-from betwixt.files import files_fingerprint, local_path
-from betwixt.machine import available_cores
-from betwixt.masks.store import MaskFolder
-from betwixt.media.cut_list import CutList, read_cuts
+from betwixt.files import files_fingerprint
 from betwixt.media.journal import Journal
 from betwixt.media.probe import VideoInfo
+from betwixt.media.reader import Reader
 from betwixt.media.retimed import RetimedReader
 from betwixt.media.sequence import ImageSource
-from betwixt.media.source import open_source
-from betwixt.media.timeline import TimeMap, frame_count, parse_rate, parse_time
+from betwixt.media.source import Source
+from betwixt.media.timeline import TimeMap
 from betwixt.media.writer import VideoWriter
-from betwixt.models.base import check_interpolates, masks_unsupported
-from betwixt.pipeline.options import INTERPOLATE, InterpolateOptions, Number, OptionSet
-from betwixt.pipeline.planner import Planner, Rates, choose_rates, exact_multiple
+from betwixt.pipeline.frame_job import FrameJob
+from betwixt.pipeline.planner import Rates
 from betwixt.pipeline.targets import Sink, choose_target
-from betwixt.runtime.load import hash_weights, load_model
 from betwixt.version import __version__
 
 
@@ -69,28 +64,19 @@ _NOT_RECORDED = {
 records what follows from them: the rate, the arithmetic, a hash of the weights, the encoder."""
 
 
-class Job:
+class Job(FrameJob):
     """A conversion, ready to run. It holds an open input: use it as a context manager, or call `close`.
 
     Args:
-        source: A video, a folder or pattern of images, or an open binary file.
+        source: As for `FrameJob`.
         target: A video file, a GIF, a folder or pattern of images, or an open binary file.
         options: The options given (`pipeline.options`); the others take their defaults.
 
     Attributes:
         conversion: The name of the conversion in the journal.
-        declared: The options that it takes.
-        reader: The open input.
         target: The output.
-        model: The loaded model.
-        masks: Masks for a model that takes them; None if it finds its own or takes none.
-        curved: Whether a model that can may use the neighbouring frames.
-        rates: The rates.
-        end_time: The time at which the output ends, on the source's clock; None for the end of the source.
         audio: What happens to the sound: "copy", "drop", "stretch" or "none".
-        threads: How many threads work.
         encoding: The encoder and the pixel format.
-        notes: Remarks for the user.
         began: When it was created, by `time.monotonic`.
 
     Raises:
@@ -100,105 +86,20 @@ class Job:
     """
 
     conversion: ClassVar[str] = "interpolate"
-    declared: ClassVar[OptionSet] = INTERPOLATE
 
-    def __init__(
-        self, source: str | Path | IO[bytes], target: str | Path | IO[bytes], options: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, source: Source, target: str | Path | IO[bytes], options: Mapping[str, Any]) -> None:
         self.began = time.monotonic()
-        self._source = source = local_path(source) if isinstance(source, (str, Path)) else source
-        self._values: InterpolateOptions = self.declared.resolve(options)
-        values = self._values
-        if values["threads"] < 0:
-            raise UsageError(f"The number of threads ({values['threads']}) must not be negative.")
-        self.threads = values["threads"] = values["threads"] or available_cores()
-        self._fps = _parse(parse_rate, values["fps"], "rate")
-        self._factor = _parse(parse_rate, values["factor"], "factor")
-        self._slow = _parse(parse_rate, values["slow"], "slow-down")
-        self._input_fps = _parse(parse_rate, values["input_fps"], "rate")
-        self._start = _parse(parse_time, values["start"], "start")
-        self._end = _parse(parse_time, values["end"], "end")
-        if self._end is not None and self._end <= (self._start or 0):
-            raise UsageError(f"The end ({values['end']}) is not after the start ({values['start'] or 0}).")
-        cuts = values["scene_cuts"]
-        self.curved = values["paths"] == "curved"
-        self._cuts: CutList | str = str(cuts) if str(cuts) in ("auto", "off") else read_cuts(cuts)
-        self.target = choose_target(target, source, values)
-        self.reader = open_source(
-            source,
-            input_fps=self._input_fps,
-            start=self._start,
-            end=self._end,
-            stream=values["stream"],
-            interlaced=values["interlaced"],
-            threads=min(self.threads, 16),
-            retime=True,
-        )
-        try:
-            self.notes: list[str] = list(self.reader.notes)
-            self._decide_times()
-            self.encoding = self.target.encoding(self.reader.info)
-            self._load_model()
-            self.audio = self._choose_audio()
-            if values["loop"] and self._end is not None:
-                self.notes.append("`loop` leads from the last frame before `end` back to the first.")
-            self.check()
-        except BaseException:
-            self.close()
-            raise
+        self._target = target
+        super().__init__(source, options)
 
-    def _decide_times(self) -> None:
-        info = self.reader.info
-        self.rates = choose_rates(info.rate, self._fps, self._factor, self._slow, self.target.max_rate, info.variable)
-        if (limit := self.target.max_rate) is not None and self.rates.output > limit:
-            raise UsageError(f"A GIF cannot show more than {limit} frames per second: pass `fps={limit}`.")
-        if self._start and not info.variable:
-            # The output begins with a source frame, so that source frames fall on output times.
-            self._start = math.ceil(self._start * info.rate) / info.rate
-        if self._start and info.duration is not None and self._start >= info.duration:
-            raise UsageError(f"The start lies behind the end of the video ({float(info.duration):.3f} s).")
-        # On the source's clock.
-        self._begin_time = info.start + (self._start or 0)
-        self.end_time = None if self._end is None else info.start + self._end
+    def check_output(self) -> None:
+        self.target = choose_target(self._target, self._source, self._values)
+        self.max_rate = self.target.max_rate
 
-    def _note_rate(self) -> None:
-        """Note what the mean of a variable rate became, or a rate close to the requested one that keeps every frame."""
-        info, fps = self.reader.info, self._fps
-        source = info.rate
-        if info.variable and fps is None:
-            self.notes.append(
-                f"The rate varies, {float(source):.6g} frames per second on average: the output has a constant "
-                f"{float(self.rates.output):.6g}. `fps` sets another rate."
-            )
-        if fps is None or info.variable or self.rates.slow != 1:
-            return
-        if (multiple := exact_multiple(source, fps)) is not None:
-            new = multiple / source - 1
-            plural = "" if new == 1 else "s"
-            self.notes.append(
-                f"At {fps} frames per second, 1 of {(fps / source).denominator} source frames is kept untouched. "
-                f'`fps="{multiple}"` keeps all of them and makes {new} new frame{plural} for each.'
-            )
-
-    def _load_model(self) -> None:
-        model, weights = self._values["model"], self._values["weights"]
-        if isinstance(model, str):
-            device, runtime = self._values["device"], self._values["runtime"]
-            self.model = load_model(model, device, weights=weights, runtime=runtime)
-            self._weights_hash: str | None = hash_weights(model, weights)
-        else:
-            # Of a model that the caller has loaded nobody can tell, in a later run, that it is the same again.
-            self.model, self._weights_hash = model, None
-        folder = self._values["masks"]
-        self.masks = None if folder is None else MaskFolder(folder)
-        if self.masks is not None:
-            if not self.model.takes_masks:
-                raise masks_unsupported(self.model.name)
-            if self._values["loop"]:
-                raise UsageError(
-                    "`masks` and `loop` exclude each other: there are no masks from the last frame to the first."
-                )
-            self.masks.check(None, self.reader.info.height, self.reader.info.width)
+    def prepare(self) -> None:
+        self.encoding = self.target.encoding(self.reader.info)
+        super().prepare()
+        self.audio = self._choose_audio()
 
     def _choose_audio(self) -> str:
         audio, slow = self._values["audio"], self.rates.slow != 1
@@ -233,51 +134,16 @@ class Job:
             )
         return "drop" if audio == "drop" else "stretch"
 
-    # -- what conversions differ in
-
-    def check(self) -> None:
-        """Refuse what this conversion cannot do; called when everything is decided."""
-        check_interpolates(self.model)
-        self._note_rate()
-
     @property
     def copies_streams(self) -> bool:
         """Whether the input's other streams are copied."""
         return True
 
-    @property
-    def frames_out(self) -> int | None:
-        """How many frames will be written; None if the input does not state its length."""
-        info = self.reader.info
-        duration = info.duration
-        if duration is None and info.frames is not None:
-            duration = info.frames / info.rate
-        if duration is None and self._end is None:
-            return None
-        end = min(x for x in (duration, self._end) if x is not None)
-        return frame_count(max(Fraction(0), end - (self._start or 0)), self.rates.sampling)
-
-    # -- what follows from it
-
-    def make_planner(self) -> Planner:
-        """A planner for the input's frames, not yet used."""
-        return Planner(
-            self.rates,
-            cuts=self._cuts,
-            fill=self._values["duplicates"] == "fill",
-            overlays=self._values["overlays"] == "auto",
-            loop=self._values["loop"],
-            at_cuts=self._values["at_cuts"],
-            start=self._begin_time,
-            end=self.end_time,
-            stated_end=self.reader.stated_end,
-        )
-
     def open_sink(self) -> Sink:
         """Open the output."""
         info, reader = self.reader.info, self.reader
-        zero, offset = info.start + (self._start or 0), Fraction(0)
-        if not isinstance(reader, ImageSource) and not self._start:
+        zero, offset = self.start_time, Fraction(0)
+        if not self._start:
             # Streams keep their distances in time. The earliest begins at 0, as players expect.
             zero = reader.earliest_start
             offset = (info.start - zero) * self.rates.slow
@@ -286,7 +152,7 @@ class Job:
         sink = self.target.open(info, self.rates.output, offset, self._open_journal())
         if isinstance(sink, VideoWriter):
             try:
-                if not isinstance(reader, ImageSource) and self.copies_streams:
+                if isinstance(reader, (Reader, RetimedReader)) and self.copies_streams:
                     audio = "drop" if self.audio == "none" else self.audio
                     time_map = TimeMap(zero, self.rates.slow)
                     if isinstance(reader, RetimedReader):
@@ -350,20 +216,6 @@ class Job:
             audio=self.audio if self.audio == "none" or self.target.holds_sound else "drop",
             notes=tuple(self.notes),
         )
-
-    def close(self) -> None:
-        """Close the input."""
-        self.reader.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def _parse(parse: Callable[[Number, str], Fraction], value: Number | None, what: str) -> Fraction | None:
-    return None if value is None else parse(value, what)
 
 
 def _as_json(value: Any) -> Any:

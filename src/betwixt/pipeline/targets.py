@@ -26,6 +26,7 @@ from betwixt.media.presentation import gif_presentation, image_presentation, vid
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import StreamPacket
 from betwixt.media.sequence import GifSink, ImageSink
+from betwixt.media.source import Source
 from betwixt.media.writer import VideoWriter, can_keep_journal
 from betwixt.pipeline.options import InterpolateOptions, parse_key_values
 
@@ -182,9 +183,7 @@ def _refuse(options: InterpolateOptions, what: str, names: tuple[str, ...]) -> N
             raise UsageError(f"{what} no `{name}`: leave it out.")
 
 
-def choose_target(
-    target: str | Path | IO[bytes], source: str | Path | IO[bytes], options: InterpolateOptions
-) -> Target:
+def choose_target(target: str | Path | IO[bytes], source: Source, options: InterpolateOptions) -> Target:
     """The kind of target that a location names, checked before any work is done.
 
     Args:

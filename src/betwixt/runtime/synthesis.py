@@ -11,7 +11,6 @@ Static overlays, such as subtitles, are taken off the two frames before all this
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -19,7 +18,6 @@ from fractions import Fraction
 from functools import cached_property
 
 import av
-import cv2
 import numpy as np
 
 from betwixt.layers.label_maps import LabelMapPair
@@ -362,19 +360,3 @@ def shift_motion(motion: FrameMotion, t: float, new_t: float) -> FrameMotion:
     scale_t0, scale_t1 = np.float32(new_t / t), np.float32((1 - new_t) / (1 - t))
     other = None if motion.other is None else shift_motion(motion.other, t, new_t)
     return replace(motion, flow_t0=motion.flow_t0 * scale_t0, flow_t1=motion.flow_t1 * scale_t1, other=other)
-
-
-@contextlib.contextmanager
-def one_frame_per_thread(model: Interpolator, threads: int) -> Iterator[None]:
-    """Let each of `threads` threads synthesize a frame of its own.
-
-    OpenCV's own threads would split single frames, and make results depend on their number.
-    """
-    opencv_threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    model.set_concurrency(threads)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(opencv_threads)
-        model.set_concurrency(1)

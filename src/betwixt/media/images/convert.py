@@ -15,7 +15,7 @@ from av.video.codeccontext import VideoCodecContext
 from numpy.typing import NDArray
 
 from betwixt.errors import UsageError
-from betwixt.media.colour import FULL, RGBConverter, colour_of
+from betwixt.media.colour import FULL, Colour, RGBConverter, colour_of
 from betwixt.media.frames import bit_depth, has_alpha, planes, to_supported_format
 
 Image = NDArray[np.uint8] | NDArray[np.uint16]
@@ -27,11 +27,12 @@ Alpha = NDArray[np.uint8] | NDArray[np.uint16]
 _BT601 = np.array([[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], np.float32)
 
 
-def frame_to_image(frame: av.VideoFrame) -> tuple[Image, Alpha | None]:
-    """Convert a frame to RGB and alpha, by the matrix and range that the frame states.
+def frame_to_image(frame: av.VideoFrame, colour: Colour | None = None) -> tuple[Image, Alpha | None]:
+    """Convert a frame to RGB and alpha.
 
     Args:
         frame: A frame of any integer pixel format.
+        colour: Its colour description; None for what the frame states.
 
     Returns:
         (H, W, 3) RGB, uint8 for 8-bit samples, else uint16 scaled to its whole range; and (H, W) alpha of the same
@@ -50,7 +51,7 @@ def frame_to_image(frame: av.VideoFrame) -> tuple[Image, Alpha | None]:
         grey: Any = parts[0].astype(dtype)
         return np.repeat(grey[..., None], 3, axis=2), None
     top = np.iinfo(dtype).max
-    rgb = RGBConverter(name, frame.width, frame.height, colour_of(frame)).to_rgb(parts)
+    rgb = RGBConverter(name, frame.width, frame.height, colour or colour_of(frame)).to_rgb(parts)
     image = np.rint(rgb * np.float32(top)).astype(dtype)
     if not has_alpha(name):
         return image, None
