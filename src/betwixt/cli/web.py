@@ -51,7 +51,14 @@ def web(
         limits=Limits(file_bytes=round(max_upload * 1e9), total_bytes=round(4 * max_upload * 1e9), days=keep_days),
         model=model,
     )
-    serve(settings, flags.translate, lambda address: print(f"Betwixt is at {address} (Ctrl-C ends it).", flush=True))
+    try:
+        serve(settings, flags.translate, _announce)
+    except KeyboardInterrupt:
+        print("Ended. The next betwixt web goes on with unfinished jobs.")
+
+
+def _announce(address: str) -> None:
+    print(f"Betwixt is at {address} (Ctrl-C ends it).", flush=True)
 
 
 def _password(given: str | None, file: Path | None) -> str | None:

@@ -153,11 +153,13 @@ def _listen(settings: Settings) -> socket.socket:
             family, kind, protocol, _, address = socket.getaddrinfo(
                 settings.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
-            listener = socket.socket(family, kind, protocol)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(100)
-            return listener
+            with contextlib.ExitStack() as stack:
+                listener = stack.enter_context(socket.socket(family, kind, protocol))
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(address)
+                listener.listen(100)
+                stack.pop_all()
+                return listener
         except OSError as caught:
             error = caught
     assert error is not None
