@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import socket
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from betwixt.cli.main import run
+from betwixt.errors import UsageError
+from betwixt.web import server as server_module
 from web_server import WebServer
 
 
@@ -33,6 +36,8 @@ def test_others_can_reach_it_only_with_a_password(error: Any, monkeypatch: pytes
     monkeypatch.delenv("BETWIXT_WEB_PASSWORD", raising=False)
     message = "betwixt: At 0.0.0.0 others can reach the page: set BETWIXT_WEB_PASSWORD, or pass a --password-file.\n"
     assert error("--host", "0.0.0.0") == message
+    assert "Through --share others can reach the page" in error("--share", "yes")
+    assert "choose no or yes" in error("--share", "maybe")
     monkeypatch.setenv("BETWIXT_WEB_PASSWORD", "")
     assert "The password is empty" in error("--host", "0.0.0.0")
 
@@ -57,6 +62,15 @@ def test_a_port_that_is_taken_is_refused(error: Any) -> None:
 def test_without_gradio_one_line_says_how_to_install_it(error: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert error() == "betwixt: The page needs gradio: pip install 'betwixt[web]'.\n"
+
+
+def test_a_tunnel_that_does_not_open_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("There is no network.")
+
+    monkeypatch.setitem(sys.modules, "gradio.networking", types.SimpleNamespace(setup_tunnel=fail))
+    with pytest.raises(UsageError, match=r"^Gradio's tunnel cannot be opened: There is no network\.$"):
+        server_module._open_tunnel("127.0.0.1", 1)
 
 
 def test_two_servers_do_not_share_a_work_folder(server: WebServer, error: Any) -> None:

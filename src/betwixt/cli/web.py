@@ -11,6 +11,7 @@ import typer
 from betwixt.cli import flags
 from betwixt.cli import options as o
 from betwixt.errors import UsageError
+from betwixt.pipeline.options import check_choice
 
 
 def web(
@@ -19,6 +20,9 @@ def web(
         "127.0.0.1"
     ),
     port: Annotated[o.Number, typer.Option(help="The port. Default: the first free one from 7860 on.")] = None,
+    share: Annotated[
+        str, typer.Option(metavar="no|yes", help="Also open it to the internet, through Gradio's tunnel.")
+    ] = "no",
     user: Annotated[str, typer.Option(metavar="NAME", help="The user name that goes with the password.")] = "betwixt",
     password: Annotated[
         o.Text, typer.Option(help="The password to ask for; better in BETWIXT_WEB_PASSWORD, where nobody sees it.")
@@ -37,6 +41,7 @@ def web(
     from betwixt.web.library import Limits
     from betwixt.web.server import Settings, serve
 
+    check_choice("share", share, ("no", "yes"))
     secret = _password(password, password_file)
     if max_upload <= 0 or keep_days <= 0:
         raise UsageError("`max_upload` and `keep_days` must be greater than 0.")
@@ -50,6 +55,7 @@ def web(
         credentials=None if secret is None else Credentials(user, secret),
         limits=Limits(file_bytes=round(max_upload * 1e9), total_bytes=round(4 * max_upload * 1e9), days=keep_days),
         model=model,
+        share=share == "yes",
     )
     try:
         serve(settings, flags.translate, _announce)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -50,6 +51,7 @@ class Settings:
         credentials: Who may use the page; None for everybody who reaches it.
         limits: What uploads may take.
         model: The model that is chosen at first.
+        share: Whether the page is also opened to the internet, through Gradio's tunnel.
     """
 
     work: Path
@@ -59,11 +61,12 @@ class Settings:
     credentials: Credentials | None = None
     limits: Limits = field(default_factory=Limits)
     model: str = DEFAULT_MODEL
+    share: bool = False
 
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach the page."""
-        return self.host in LOCAL_NAMES
+        return self.host in LOCAL_NAMES and not self.share
 
 
 def serve(settings: Settings, translate: Callable[[str], str], on_ready: Callable[[str], None]) -> None:
@@ -75,15 +78,14 @@ def serve(settings: Settings, translate: Callable[[str], str], on_ready: Callabl
         on_ready: Called with the page's address when it can be opened.
 
     Raises:
-        UsageError: if Gradio is not installed, there is no such model, a password is missing, the port is taken, or
-            another server uses the work folder.
+        UsageError: if Gradio is not installed, there is no such model, a password is missing, the port is taken,
+            another server uses the work folder, or the tunnel cannot be opened.
         InputError: if the shared folder does not exist.
         OutputError: if the work folder cannot be written.
     """
     if not settings.is_local and settings.credentials is None:
-        raise UsageError(
-            f"At {settings.host} others can reach the page: set BETWIXT_WEB_PASSWORD, or pass a `password_file`."
-        )
+        where = "Through `share`" if settings.share else f"At {settings.host}"
+        raise UsageError(f"{where} others can reach the page: set BETWIXT_WEB_PASSWORD, or pass a `password_file`.")
     model_info(settings.model)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(settings.work / "received")
@@ -98,7 +100,23 @@ def serve(settings: Settings, translate: Callable[[str], str], on_ready: Callabl
         host, port = listener.getsockname()[:2]
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=1))
         on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
+        if settings.share:
+            on_ready(_open_tunnel(host, port))
         server.run(sockets=[listener])
+
+
+def _open_tunnel(host: str, port: int) -> str:
+    """Open Gradio's tunnel to the server, which lasts as long as this process; returns its public address.
+
+    Raises:
+        UsageError: if that fails.
+    """
+    from gradio.networking import setup_tunnel
+
+    try:
+        return setup_tunnel(host, port, secrets.token_urlsafe(32), None, None)
+    except Exception as error:  # of many kinds: no network, no program for this system, no answer
+        raise UsageError(f"Gradio's tunnel cannot be opened: {str(error).rstrip('.')}.") from None
 
 
 @contextlib.contextmanager
