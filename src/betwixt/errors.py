@@ -16,6 +16,7 @@ other exception that reaches the user is a bug.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -56,3 +57,23 @@ class Interrupted(BetwixtError):
     """The user interrupted a conversion, and what was done is kept."""
 
     exit_code = 130
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
+    """The end of a message that says that a name is unknown: "did you mean rife?", or `otherwise` if none is like it.
+
+    Args:
+        name: The unknown name.
+        known: The names that there are.
+        otherwise: What to do, without a full stop.
+    """
+    from difflib import get_close_matches  # late: only errors need it
+
+    known, name = list(known), name.lower()
+    near = get_close_matches(name, known, 3)
+    # What continues the name, too, which may be too long to be similar.
+    near += [other for other in known if name and other.startswith(name) and other not in near]
+    if not near:
+        return f"{otherwise}."
+    *others, last = near[:3]
+    return f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"

@@ -1,8 +1,13 @@
-"""Quantities as text, for people: durations, sizes, rates."""
+"""Quantities as text, for people: counts, durations, sizes, rates."""
 
 from __future__ import annotations
 
 from fractions import Fraction
+
+
+def format_count(count: int, noun: str) -> str:
+    """A number of things as text: 1 frame, 2 frames."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def format_duration(seconds: float) -> str:

@@ -40,7 +40,7 @@ def test_extrapolate_prints_a_summary(tmp_path, capsys, clip):
     assert "8 frames at 25 per second" in out
     assert "6 source frames untouched, 2 new (dis)" in out
     code, out, _ = attempt(
-        capsys, "extrapolate", clip, tmp_path / "frames", "--frames", 2, "--model", "average", "--only", "--json"
+        capsys, "extrapolate", clip, tmp_path / "frames/%d.png", "--frames", 2, "--model", "average", "--only", "--json"
     )
     found = json.loads(out)
     assert (code, found["synthesized"], found["untouched"]) == (0, 2, 0)

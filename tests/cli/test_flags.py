@@ -26,7 +26,7 @@ def translate():
         ("Pass `fps=60`.", "Pass --fps 60."),
         ('Pass `scene_cuts="off"`.', "Pass --scene-cuts off."),
         ("`pixel_format` is 'x'.", "--pixel-format is 'x'."),
-        ("`target` is a folder.", "OUT is a folder."),
+        ("`target` is a folder.", "--output is a folder."),
         ("`shutter` belongs to another command.", "shutter belongs to another command."),
         ("`unknown=1` stays.", "unknown=1 stays."),
         ("See `betwixt models`.", "See betwixt models."),
@@ -50,7 +50,6 @@ def test_each_command_has_its_own_flags(translate):
 
 
 def test_errors_name_flags(tmp_path, capsys):
-    (tmp_path / "out.mp4").touch()
     assert run(["interpolate", "in.mp4", str(tmp_path / "out.mp4"), "--duplicates", "maybe"]) == 2
     error = capsys.readouterr().err
     assert "--duplicates is 'maybe': choose keep or fill" in error

@@ -118,7 +118,12 @@ def test_a_dry_run_writes_nothing(tmp_path, capsys, clip):
     assert (found["frames_out"], found["encoder"]) == (16, "libx264")
     assert "about 16 frames" in out_of(capsys, "interpolate", clip, tmp_path / "out.mp4", "--dry-run")
     sound = make_clip(tmp_path / "sound.mkv", frames=3, audio=True)
-    for name, said in (("out.webm", "kept"), ("out.gif", "left out"), ("out.y4m", "left out"), ("out/", "left out")):
+    for name, said in (
+        ("out.webm", "kept"),
+        ("out.gif", "left out"),
+        ("out.y4m", "left out"),
+        ("out/%d.png", "left out"),
+    ):
         told = out_of(capsys, "interpolate", sound, f"{tmp_path}/{name}", "--dry-run", "--model", "dis")
         assert f"sound: {said}" in told
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mkv", "sound.mkv"]

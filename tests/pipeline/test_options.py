@@ -8,8 +8,8 @@ import pytest
 import typer
 
 import betwixt
+from betwixt.cli.conversion import conversion_command
 from betwixt.cli.main import run
-from betwixt.cli.options import conversion_command
 from betwixt.errors import UsageError
 from betwixt.pipeline.options import (
     BLUR,

@@ -9,6 +9,7 @@ import typer
 
 from betwixt.cli import options as o
 from betwixt.cli import report
+from betwixt.units import format_count
 
 
 def between(
@@ -45,4 +46,5 @@ def between(
         report.print_json(summary.as_dict(), sys.stdout)
         return
     shown = ", ".join(f"{float(t):.4g}" for t in summary.times[:12]) + (", ..." if len(summary.times) > 12 else "")
-    print(f"{summary.output}: {summary.frames} frames at {shown} ({summary.model}, {summary.seconds:.1f} s)")
+    frames = format_count(summary.frames, "frame")
+    print(f"{summary.output}: {frames} at {shown} ({summary.model}, {summary.seconds:.1f} s)")

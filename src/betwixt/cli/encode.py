@@ -9,6 +9,7 @@ import typer
 
 from betwixt.cli import options as o
 from betwixt.cli import report
+from betwixt.cli.conversion import report_kept_work, report_result
 from betwixt.cli.progress import ProgressDisplay
 
 
@@ -78,7 +79,7 @@ def encode(
                 progress=progress,
             )  # fmt: skip
 
-    o.report_result(run, report.print_encoded, sys.stdout, as_json)
+    report_result(run, report.print_encoded, sys.stdout, as_json)
 
 
 def decode(
@@ -103,11 +104,11 @@ def decode(
     from betwixt.codec.decode import Decoded, decode_video
 
     def run() -> Decoded:
-        with ProgressDisplay(quiet=as_json and not sys.stderr.isatty()) as progress, o.report_kept_work(target):
+        with ProgressDisplay(quiet=as_json and not sys.stderr.isatty()) as progress, report_kept_work(target):
             return decode_video(
                 source, target, model=model, weights=weights, codec_weights=codec_weights, codec=codec,
                 quality=quality, pixel_format=pixel_format, device=device, threads=threads, overwrite=overwrite,
                 journal=journal, progress=progress,
             )  # fmt: skip
 
-    o.report_result(run, report.print_decoded, sys.stdout, as_json)
+    report_result(run, report.print_decoded, sys.stdout, as_json)

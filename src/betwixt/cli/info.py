@@ -17,7 +17,7 @@ from betwixt.cli.flags import translate
 from betwixt.cli.progress import ProgressDisplay
 from betwixt.cli.report import print_json
 from betwixt.machine import available_cores
-from betwixt.units import format_duration, format_rate
+from betwixt.units import format_count, format_duration, format_rate
 
 if TYPE_CHECKING:
     from betwixt.pipeline.inspect import Findings
@@ -103,7 +103,7 @@ def _length(findings: Findings) -> str:
     certainty, parts = findings.certainty, []
     for name, unknown, text in (
         ("duration", "unknown length", format_duration(float(findings.duration or 0))),
-        ("frames", "an unknown number of frames", f"{findings.frames} frame{'' if findings.frames == 1 else 's'}"),
+        ("frames", "an unknown number of frames", format_count(findings.frames or 0, "frame")),
     ):
         parts.append(unknown if getattr(findings, name) is None else f"{text} [{certainty[name]}]")
     return f"{', '.join(parts)}, starts at {float(findings.info.start):.3f} s"
@@ -117,14 +117,17 @@ def _content(findings: Findings) -> list[str]:
     mark = "exact"
     if certainty["cuts"] == "sampled":
         places = "its beginning" if f.places == 1 else f"{f.places} places"
-        mark = f"sampled: {f.decoded} frames, {format_duration(float(f.decoded_seconds))}, from {places}"
+        mark = (
+            f"sampled: {format_count(f.decoded, 'frame')}, {format_duration(float(f.decoded_seconds))}, from {places}"
+        )
     if f.damage is not None:
         damage = f.damage if certainty["damage"] == "exact" else f"{f.damage}; --scan looks for more"
     else:
         damage = "none" if certainty["damage"] == "exact" else "not looked for; --scan decodes all of it"
+    repeats = format_count(f.duplicates, "duplicate frame")
     return [
         f"  cuts      {cuts} [{mark}]",
-        f"  repeats   {f.duplicates} duplicate frames that --duplicates fill would replace [{certainty['duplicates']}]",
+        f"  repeats   {repeats} that --duplicates fill would replace [{certainty['duplicates']}]",
         f"  damage    {damage}",
     ]
 
@@ -159,7 +162,7 @@ def _cost(findings: Findings, rate: Fraction) -> str:
     new = _new_frames(findings, rate)
     if new is None:
         return "an unknown number of new frames"
-    text = f"{'about ' if findings.info.variable else ''}{new} new frame{'' if new == 1 else 's'}"
+    text = ("about " if findings.info.variable else "") + format_count(new, "new frame")
     if findings.seconds_a_frame is None:
         return text if findings.certainty["seconds_a_frame"] == "not looked for" else f"{text}, cost unknown"
     seconds = format_duration(new * findings.seconds_a_frame)

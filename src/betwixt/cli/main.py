@@ -1,12 +1,13 @@
 """The command `betwixt`: its commands and exit codes.
 
 Exit codes: 0 done; 2 an error that the user can correct (one line says how); 3 the input was damaged and what could be
-read was written; 130 interrupted. A traceback is a bug.
+read was written, or some of many files failed; 130 interrupted. A traceback is a bug.
 """
 
 from __future__ import annotations
 
 import errno
+import itertools
 import signal
 import sys
 from types import FrameType
@@ -29,38 +30,38 @@ from betwixt.cli import (
     models,
     rd_curve,
     realtime,
+    report,
     train,
     web,
     weights,
 )
-from betwixt.errors import BetwixtError
+from betwixt.cli.command import App
+from betwixt.cli.suggestions import explain_unknown_option
+from betwixt.errors import BetwixtError, DamagedInputError
 from betwixt.version import __version__
 
-app = typer.Typer(
-    name="betwixt",
-    help="Betwixt interpolates video: new frames in between, for any video and any frame rate.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+app = App(
+    help="Betwixt interpolates video: new frames in between, for any video and any frame rate.", add_completion=True
 )
-app.command("interpolate")(interpolate.interpolate)
-app.command("between")(between.between)
-app.command("encode")(encode.encode)
-app.command("decode")(encode.decode)
-app.command("rd-curve")(rd_curve.rd_curve)
-app.command("extrapolate")(extrapolate.extrapolate)
-app.command("blur")(blur.blur)
-app.command("realtime")(realtime.realtime)
-app.command("info")(info.info)
-app.command("masks")(masks.masks)
-app.command("web")(web.web)
-app.command("evaluate")(evaluate.evaluate)
-app.command("benchmark")(benchmark.benchmark)
-app.command("models")(models.models)
-app.command("devices")(devices.devices)
-app.add_typer(weights.app, name="weights")
-app.add_typer(train.app, name="train")
+_COMMANDS: dict[str, dict[str, Any]] = {
+    "Videos": {
+        "interpolate": interpolate.interpolate, "blur": blur.blur, "extrapolate": extrapolate.extrapolate,
+        "between": between.between, "info": info.info, "web": web.web,
+    },
+    "Models": {"models": models.models, "devices": devices.devices, "weights": weights.app, "train": train.app},
+    "Compression and calls": {
+        "encode": encode.encode, "decode": encode.decode, "rd-curve": rd_curve.rd_curve, "realtime": realtime.realtime,
+    },
+    "Research": {"evaluate": evaluate.evaluate, "benchmark": benchmark.benchmark, "masks": masks.masks},
+}  # fmt: skip
+"""The commands, in the groups in which help lists them."""
+
+for panel, commands in _COMMANDS.items():
+    for name, command in commands.items():
+        if isinstance(command, App):
+            app.add_typer(command, name=name, rich_help_panel=panel)
+        else:
+            app.command(name, rich_help_panel=panel)(command)
 
 
 def _version(requested: bool) -> None:
@@ -72,7 +73,7 @@ def _version(requested: bool) -> None:
 @app.callback()
 def _root(
     version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        False, "--version", "-V", callback=_version, is_eager=True, help="Print the version and exit."
     ),
 ) -> None:
     """Betwixt interpolates video: new frames in between, for any video and any frame rate."""
@@ -89,34 +90,46 @@ def run(arguments: list[str]) -> int:
     root = typer.main.get_command(app)
     # What `info` and the page say of a video is about converting it.
     other = flags.find_command(root, ["interpolate"]) if arguments[:1] in (["info"], ["web"]) else None
-    flags.set_command(flags.find_command(root, arguments), other)
+    command = flags.find_command(root, arguments)
+    flags.set_command(command, other)
+    as_json = _prints_json(command, arguments)
+
+    def fail(message: str, code: int = 2, as_json: bool = as_json) -> int:
+        print(f"betwixt: {message}", file=sys.stderr)
+        if as_json:
+            report.print_json({"error": message}, sys.stdout)
+        return code
+
     try:
         result = root.main(arguments, prog_name="betwixt", standalone_mode=False)
+    except DamagedInputError as error:
+        # The summary, which is already printed, has the error.
+        return fail(flags.translate(str(error)), error.exit_code, as_json and error.summary is None)
     except BetwixtError as error:
-        print(f"betwixt: {flags.translate(str(error))}", file=sys.stderr)
-        return error.exit_code
+        return fail(flags.translate(str(error)), error.exit_code)
     except KeyboardInterrupt:
-        print(f"betwixt: interrupted; {_what_is_kept(arguments)}.", file=sys.stderr)
-        return 130
+        return fail(f"interrupted; {_what_is_kept(arguments)}.", 130)
     except BrokenPipeError:
         return 141
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
-            print(f"betwixt: {error.filename}: the name is longer than a file may have.", file=sys.stderr)
-            return 2
+            return fail(f"{error.filename}: the name is longer than a file may have.")
         if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
             raise
-        print(f"betwixt: standard output cannot be written: {(error.strerror or 'error').lower()}.", file=sys.stderr)
-        return 2
+        return fail(f"standard output cannot be written: {(error.strerror or 'error').lower()}.", as_json=False)
     except Exception as error:
         # Typer may bring its own Click; its usage errors are known by their ability to format themselves.
         if not hasattr(error, "format_message"):
             if type(error).__name__ == "Abort":
                 return 130
             raise
-        return _report_usage_error(error)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            context = getattr(error, "ctx", None)
+            print(context.get_help() if context is not None else error.format_message())
+            return 0
+        return fail(_explain_usage_error(error, command, arguments))
     if result == 130:  # Typer turns Ctrl-C into an exit code
-        print(f"betwixt: interrupted; {_what_is_kept(arguments)}.", file=sys.stderr)
+        return fail(f"interrupted; {_what_is_kept(arguments)}.", 130)
     return result if isinstance(result, int) else 0
 
 
@@ -132,16 +145,30 @@ def _what_is_kept(arguments: list[str]) -> str:
     return "with --csv or --json FILE, what was scored would be kept for --resume"
 
 
-def _report_usage_error(error: Any) -> int:
-    """Print what is wrong with the command line, in one line, and return the exit code."""
+def _prints_json(command: Any, arguments: list[str]) -> bool:
+    """Whether the command line asks for JSON on standard output, and not for y4m there."""
+    options = list(itertools.takewhile(lambda a: a != "--", arguments))
+    has_flag = any(p.name == "as_json" for p in command.params)
+    return "--json" in options and has_flag and not _writes_y4m(command, arguments)
+
+
+def _writes_y4m(command: Any, arguments: list[str]) -> bool:
+    """Whether OUT is standard output."""
+    takes_value = {flag for p in command.params if not getattr(p, "is_flag", True) for flag in p.opts}
+    files = [
+        a for before, a in itertools.pairwise(arguments) if before not in takes_value and (a == "-" or a[:1] != "-")
+    ]
+    named = {("-o", "-"), ("--output", "-")} & set(itertools.pairwise(arguments))
+    return bool(named) or (len(files) > 1 and files[-1] == "-")
+
+
+def _explain_usage_error(error: Any, command: Any, arguments: list[str]) -> str:
+    """What is wrong with the command line, in one line."""
+    message = error.format_message().strip().rstrip(".")
+    if (option := getattr(error, "option_name", None)) is not None and hasattr(error, "possibilities"):
+        message = explain_unknown_option(option, arguments, command)
     context = getattr(error, "ctx", None)
-    message = error.format_message().strip()
-    if type(error).__name__ == "NoArgsIsHelpError":
-        print(context.get_help() if context is not None else message)
-        return 0
-    hint = f" (see {context.command_path} --help)" if context is not None else ""
-    print(f"betwixt: {message.rstrip('.')}{hint}.", file=sys.stderr)
-    return 2
+    return f"{message} (see {context.command_path} --help)." if context is not None else f"{message}."
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

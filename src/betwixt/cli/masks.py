@@ -10,6 +10,7 @@ import typer
 from betwixt.cli import options as o
 from betwixt.cli.progress import ProgressDisplay
 from betwixt.cli.report import print_json
+from betwixt.units import format_count
 
 
 def masks(
@@ -41,7 +42,8 @@ def masks(
     if as_json:
         print_json(summary.as_dict(), sys.stdout)
         return
-    print(f"{summary.output}: masks of {summary.frames} frames by {summary.source}, {summary.labels:.1f} labels a pair")
+    frames = format_count(summary.frames, "frame")
+    print(f"{summary.output}: masks of {frames} by {summary.source}, {summary.labels:.1f} labels a pair")
     per_pair = 1000 * summary.masking / (summary.frames - 1)
     known = f", {summary.known} from the cache" if summary.known else ""
     print(f"  {summary.seconds:.1f} s, {per_pair:.0f} ms a pair for the masks{known}")

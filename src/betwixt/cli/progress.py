@@ -1,4 +1,4 @@
-"""Progress on standard error: a bar on a terminal, a plain line every ten seconds elsewhere."""
+"""Progress on standard error: bars on a terminal, a plain line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Self
 
-from betwixt.units import format_duration
+from betwixt.units import format_count, format_duration
 
 if TYPE_CHECKING:
     from betwixt.pipeline.run import Progress
@@ -16,8 +17,26 @@ if TYPE_CHECKING:
 _LINE_INTERVAL = 10.0
 """Seconds between two plain lines."""
 
-_ESTIMATE_PERIOD = 180.0
-"""How many seconds of the past the bar's remaining time is estimated from: some tasks advance in long steps."""
+
+@dataclass(frozen=True)
+class BatchPosition:
+    """The place of a file among those of a batch.
+
+    Attributes:
+        name: The file.
+        number: Its number, from 1 on.
+        count: How many files there are; None if that is unknown.
+        done: How much of the batch is done when the file begins, from 0 to 1.
+        share: How much of the batch the file is, from 0 to 1.
+        began: When the batch began, by `time.monotonic`.
+    """
+
+    name: str
+    number: int
+    count: int | None
+    done: float
+    share: float
+    began: float
 
 
 class ProgressDisplay:
@@ -27,34 +46,42 @@ class ProgressDisplay:
         unit: What is counted: "frames", "samples" or "bytes".
         quiet: Whether to show nothing.
         stream: Where to; standard error by default.
+        position: The file's place in a batch, whose progress is shown, too.
     """
 
-    def __init__(self, unit: str = "frames", *, quiet: bool = False, stream: IO[str] | None = None) -> None:
-        self._unit, self._quiet, self._stream = unit, quiet, stream or sys.stderr
+    def __init__(
+        self,
+        unit: str = "frames",
+        *,
+        quiet: bool = False,
+        stream: IO[str] | None = None,
+        position: BatchPosition | None = None,
+    ) -> None:
+        self._unit, self._quiet, self._stream, self._position = unit, quiet, stream or sys.stderr, position
         self._task: str | None = None
         self._start_time = self._last_line = time.monotonic()
         self._start_count = self._count = 0
         self._advanced = self._start_time  # when the count last changed
-        self._bar: Any = None
+        self._bars: Any = None
         if not quiet and self._stream.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+            from betwixt.cli.bars import open_bars
 
-            columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}")]
-            columns.append(TransferSpeedColumn() if unit == "bytes" else TimeRemainingColumn())
-            columns.append(TextColumn("{task.fields[details]}"))
-            console = Console(file=self._stream)
-            self._bar = Progress(*columns, console=console, transient=True, speed_estimate_period=_ESTIMATE_PERIOD)
-            self._bar_task = self._bar.add_task("", total=None, count="", details="")
+            self._bars = open_bars(self._stream)
+            self._bar = self._bars.add_task("", total=None, percentage="", left="", count="", details="")
+            if position is not None and position.count is not None:
+                of_all = f"{position.number} of {format_count(position.count, 'file')}"
+                self._batch_bar = self._bars.add_task(
+                    "all", total=1, completed=position.done, percentage="", left="", count=of_all, details=""
+                )
 
     def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
+        if self._bars is not None:
+            self._bars.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        if self._bars is not None:
+            self._bars.stop()
 
     def __call__(
         self, task: str, done: int = 0, total: int | None = None, details: str = "", unit: str | None = None
@@ -68,28 +95,66 @@ class ProgressDisplay:
             details: What else to show.
             unit: What is counted, if not what the display counts otherwise.
         """
-        if task != self._task:
+        is_new = task != self._task
+        if is_new:
             self._task = task
             self.restart_clock(done)
-            if self._bar is not None:
-                self._bar.reset(self._bar_task)
+        details = details or self._transfer_speed(done)
         count = _format_count(done, total, unit or self._unit)
         now = time.monotonic()
         if done != self._count:
             self._count, self._advanced = done, now
-        if self._bar is not None:
-            self._bar.update(
-                self._bar_task, description=task, completed=done, total=total or None, count=count, details=details
-            )
+        if self._bars is not None:
+            self._update_bars(task, done, total, count, details)
+            if is_new:
+                self._bars.refresh()
         elif not self._quiet and now - self._last_line >= _LINE_INTERVAL:
             self._last_line = now
-            left = ""
-            if total and done > self._start_count:
-                seconds_each = (self._advanced - self._start_time) / (done - self._start_count)
-                seconds = (total - done) * seconds_each - (now - self._advanced)
-                left = f"{format_duration(max(0.0, seconds))} left"
-            line = ", ".join(part for part in (count, details, left) if part)
-            self.print(": ".join(part for part in (task, line) if part))
+            parts = (count, details, _left(self._time_left(done, total)))
+            self.print(": ".join(filter(None, (self._place(), task, ", ".join(filter(None, parts))))))
+
+    def _update_bars(self, task: str, done: int, total: int | None, count: str, details: str) -> None:
+        position = self._position
+        self._bars.update(
+            self._bar,
+            description=position.name if position is not None else task,
+            completed=done,
+            total=total or None,
+            percentage=_percentage(done / total) if total else "",
+            left=_left(self._time_left(done, total)),
+            count=count,
+            details=details,
+        )
+        if position is not None and position.count is not None:
+            whole = position.done + position.share * min(1.0, done / total if total else 0.0)
+            left = (time.monotonic() - position.began) * (1 / whole - 1) if whole else None
+            self._bars.update(
+                self._batch_bar,
+                completed=whole,
+                percentage=_percentage(whole),
+                left=_left("" if left is None else format_duration(left)),
+            )
+
+    def _time_left(self, done: int, total: int | None) -> str:
+        """How long the rest takes at the mean speed so far; "" if that is unknown."""
+        if not total or done <= self._start_count:
+            return ""
+        seconds_each = (self._advanced - self._start_time) / (done - self._start_count)
+        seconds = (total - done) * seconds_each - (time.monotonic() - self._advanced)
+        return format_duration(max(0.0, seconds))
+
+    def _transfer_speed(self, done: int) -> str:
+        """The mean speed of a transfer so far; "" where no bytes are counted."""
+        if self._unit != "bytes" or done <= self._start_count or self.elapsed < 1:
+            return ""
+        return f"{(done - self._start_count) / 1e6 / self.elapsed:.1f} MB/s"
+
+    def _place(self) -> str:
+        """The file that a plain line is about, if it is one of several."""
+        if self._position is None:
+            return ""
+        of_all = "" if self._position.count is None else f" of {self._position.count}"
+        return f"[{self._position.number}{of_all}] {self._position.name}"
 
     def restart_clock(self, done: int) -> None:
         """Estimate the remaining time from now on, with `done` already done."""
@@ -102,9 +167,9 @@ class ProgressDisplay:
         return time.monotonic() - self._start_time
 
     def print(self, text: str) -> None:
-        """Print a line above the bar."""
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """Print a line above the bars."""
+        if self._bars is not None:
+            self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
         elif not self._quiet:
             print(text, file=self._stream, flush=True)
 
@@ -114,24 +179,35 @@ def _format_count(done: int, total: int | None, unit: str) -> str:
         return ""
     if unit == "bytes":
         return f"{done / 1e6:.1f}{f' of {total / 1e6:.1f}' if total else ''} MB"
-    return f"{done}{f' of {total}' if total else ''} {unit}"
+    noun = unit.removesuffix("s")
+    return f"{done} of {format_count(total, noun)}" if total else format_count(done, noun)
+
+
+def _left(duration: str) -> str:
+    return duration and f"{duration} left"
+
+
+def _percentage(fraction: float) -> str:
+    return f"{int(100 * min(1.0, fraction))} %"
 
 
 @contextlib.contextmanager
-def conversion_progress(quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
+def conversion_progress(
+    quiet: bool = False, position: BatchPosition | None = None
+) -> Iterator[Callable[[Progress], None]]:
     """Show how far a conversion is: gives the function to call with its `Progress`."""
-    with ProgressDisplay("frames", quiet=quiet) as display:
+    with ProgressDisplay("frames", quiet=quiet, position=position) as display:
         announced = False
 
         def show(p: Progress) -> None:
             nonlocal announced
             if p.kept and not announced:
                 announced = True
-                display.print(f"Resuming after {p.kept} frames of an earlier run that was interrupted.")
+                display.print(f"Resuming after {format_count(p.kept, 'frame')} of an earlier run that was interrupted.")
             if p.earlier and p.synthesized == p.earlier:
                 # Frames of the earlier run are only copied: they say nothing about the time that is left.
                 display.restart_clock(p.frames_out)
             speed = (p.synthesized - p.earlier) / max(display.elapsed, 1e-6)
-            display("", p.frames_out, p.total, f"{speed:.1f} new frames/s, {p.cuts} cut{'s' if p.cuts != 1 else ''}")
+            display("", p.frames_out, p.total, f"{speed:.1f} new frames/s, {format_count(p.cuts, 'cut')}")
 
         yield show

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from betwixt.cli import flags
-from betwixt.units import format_bytes, format_duration, format_rate
+from betwixt.units import format_bytes, format_count, format_duration, format_rate
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,13 +31,14 @@ def print_plan(plan: Plan, stream: IO[str]) -> None:
     """Print what a conversion would do."""
     # Of a video only the header has been read.
     about = "" if plan.source.container == "images" else "about "
-    frames = "an unknown number of" if plan.frames_out is None else f"{about}{plan.frames_out}"
+    unknown = "an unknown number of frames"
+    frames = unknown if plan.frames_out is None else about + format_count(plan.frames_out, "frame")
     sound = {"copy": "kept", "drop": "left out", "stretch": "stretched"}.get(plan.audio, plan.audio)
     slow = f", {format_rate(plan.rates.slow)} times slower" if plan.rates.slow != 1 else ""
     print(
         f"{plan.source.name} -> {plan.output}\n"
         f"  {format_rate(plan.source.rate)} -> {format_rate(plan.rates.output)} frames per second{slow}, "
-        f"{frames} frames\n"
+        f"{frames}\n"
         f"  model {plan.model}, {plan.encoder} {plan.pixel_format}, sound: {sound}",
         file=stream,
     )
@@ -63,11 +64,13 @@ def plan_as_dict(plan: Plan) -> dict[str, Any]:
 def print_summary(summary: Summary, stream: IO[str]) -> None:
     """Print what a conversion did."""
     s = summary
-    cuts = f" at {s.cuts} cut{'s' if s.cuts != 1 else ''}" if s.cuts else ""
-    duplicates = f", {s.duplicates} duplicates filled" if s.duplicates else ""
+    cuts = f" at {format_count(s.cuts, 'cut')}" if s.cuts else ""
+    duplicates = f", {format_count(s.duplicates, 'duplicate')} filled" if s.duplicates else ""
+    untouched = format_count(s.untouched, "source frame")
     print(
-        f"{s.output}: {s.frames_out} frames at {format_rate(s.rate)} per second, {format_duration(float(s.duration))}\n"
-        f"  {s.untouched} source frames untouched, {s.synthesized} new ({s.model}), {s.held} held{cuts}{duplicates}\n"
+        f"{s.output}: {format_count(s.frames_out, 'frame')} at {format_rate(s.rate)} per second, "
+        f"{format_duration(float(s.duration))}\n"
+        f"  {untouched} untouched, {s.synthesized} new ({s.model}), {s.held} held{cuts}{duplicates}\n"
         f"  {s.encoder} {s.pixel_format}, {format_duration(s.seconds)}, "
         f"{s.speed:.1f} new frames/s, peak memory {format_bytes(s.peak_memory)}",
         file=stream,
@@ -91,12 +94,13 @@ def print_encoded(summary: Encoded, stream: IO[str]) -> None:
     parts = [f"{s.sent} sent"] + ([f"{s.below} of them for the floor"] if s.below else [])
     parts += [f"{s.coded} coded by the network"] if s.mode == "bit-need" else []
     parts += [f"{s.synthesized} left to {s.model}"] if s.mode != "base" else []
-    print(f"{s.output}: {s.frames} frames in {s.size / 1000:.1f} kB ({s.mode})\n  {', '.join(parts)}", file=stream)
+    frames = format_count(s.frames, "frame")
+    print(f"{s.output}: {frames} in {s.size / 1000:.1f} kB ({s.mode})\n  {', '.join(parts)}", file=stream)
     if s.psnr is not None and s.worst is not None:
         print(f"  PSNR of the frames between: {s.psnr:.2f} dB, the worst {s.worst:.2f} dB", file=stream)
     print(
         f"  base stream {s.base_size / 1000:.1f} kB, restore data {s.record_size / 1000:.1f} kB, "
-        f"{s.rounds} round{'s' if s.rounds != 1 else ''}, {format_duration(s.seconds)}",
+        f"{format_count(s.rounds, 'round')}, {format_duration(s.seconds)}",
         file=stream,
     )
 
@@ -106,7 +110,8 @@ def print_decoded(summary: Decoded, stream: IO[str]) -> None:
     s = summary
     coded = f"{s.coded} decoded by the network, " if s.mode == "bit-need" else ""
     print(
-        f"{s.output}: {s.frames} frames at {format_rate(s.rate)} per second, {format_duration(float(s.duration))}\n"
+        f"{s.output}: {format_count(s.frames, 'frame')} at {format_rate(s.rate)} per second, "
+        f"{format_duration(float(s.duration))}\n"
         f"  {s.sent} as they were sent, {coded}{s.synthesized} synthesized ({s.model})\n"
         f"  {s.encoder}, {format_duration(s.seconds)}",
         file=stream,
@@ -175,7 +180,7 @@ def _warn_if_incomplete(evaluation: Evaluation) -> None:
         lacking = f"{len(evaluation.skipped)} skipped, {evaluation.missing} not there at all"
         print(f"warning: {where} is incomplete: {lacking}.", file=sys.stderr)
     else:
-        print(f"note: {where} is a part of the set: {len(evaluation.rows)} frames.", file=sys.stderr)
+        print(f"note: {where} is a part of the set: {format_count(len(evaluation.rows), 'frame')}.", file=sys.stderr)
 
 
 def print_costs(outcome: BenchmarkResult, stream: IO[str]) -> None:
@@ -205,7 +210,7 @@ def print_costs(outcome: BenchmarkResult, stream: IO[str]) -> None:
         print_line(console, outcome.costs[0].machine)
     for r in outcome.end_to_end:
         console.print(
-            f"{r.width}x{r.height}, {r.frames_in} frames doubled, whole process, encoder {r.encoder}, "
+            f"{r.width}x{r.height}, {format_count(r.frames_in, 'frame')} doubled, whole process, encoder {r.encoder}, "
             f"median of {len(r.rounds)}: betwixt "
             f"({r.model}) {r.ours:.1f}, minterpolate {r.theirs:.1f} new frames/s, ratio {r.ratio:.2f}; {r.machine}",
             soft_wrap=True,

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from betwixt.cli import options as o
+from betwixt.cli.command import App, Group
 from betwixt.cli.progress import ProgressDisplay
 from betwixt.cli.report import print_json
 from betwixt.errors import BetwixtError, UsageError
 from betwixt.files import check_output
 from betwixt.machine import cache_folder, require_torch
+from betwixt.units import format_count
 
 Recipe = Annotated[
     str, typer.Argument(metavar="RECIPE", help="The recipe: a name (see betwixt train list), or a TOML file.")
@@ -60,21 +61,18 @@ class _TrainingReporter:
         self._display.print("  ".join(f"{name} {value}" for name, value in row.items()))
 
 
-class _Train(TyperGroup):
+class _Train(Group):
     """`betwixt train RECIPE` is `betwixt train run RECIPE`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if args and args[0] not in self.commands and args[0] != "--help":
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
             args = ["run", *args]
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(
+app = App(
     cls=_Train,
     help="Train a network by a recipe: betwixt train RECIPE is betwixt train run RECIPE.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
 )
 
 
@@ -152,7 +150,7 @@ def run(
             raise typer.Exit(error.exit_code) from None
         raise
     if _is_first_process():
-        print(f"{folder}: {progress.samples} samples, {progress.seconds / 3600:.2f} hours in all")
+        print(f"{folder}: {format_count(progress.samples, 'sample')}, {progress.seconds / 3600:.2f} hours in all")
 
 
 @app.command("list")
@@ -206,7 +204,7 @@ def export(
 
     check_output(weights, checkpoint, overwrite)
     progress = export_weights(checkpoint, weights)
-    print(f"written: {weights} ({progress.name}, {progress.samples} samples)")
+    print(f"written: {weights} ({progress.name}, {format_count(progress.samples, 'sample')})")
 
 
 @app.command("pack")

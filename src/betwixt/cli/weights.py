@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from betwixt.cli import options as o
+from betwixt.cli.command import App
 from betwixt.cli.progress import ProgressDisplay
 from betwixt.cli.report import open_console, print_json, print_line, print_table
 from betwixt.errors import InputError, UsageError
@@ -23,11 +24,8 @@ _Output = Annotated[
     o.File, typer.Option("--output", "-o", metavar="X.safetensors", help="Where to. Default: the weights folder.")
 ]
 
-app = typer.Typer(
+app = App(
     help="Weights of networks: import, download, list, verify, calibrate, export.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
 )
 
 

@@ -56,7 +56,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from betwixt.errors import UsageError
+from betwixt.errors import UsageError, did_you_mean
 from betwixt.evaluation.ssimulacra2 import downsample2x, ssimulacra2
 from betwixt.evaluation.xpsnr import check_filter, xpsnr
 from betwixt.machine import import_library
@@ -355,7 +355,8 @@ def select_metrics(names: str, lpips_weights: Path | None = None) -> list[Metric
     selected = []
     for name in dict.fromkeys(part.strip() for part in names.split(",")):
         if name not in METRICS:
-            raise UsageError(f"There is no metric '{name}': choose from {', '.join(METRICS)}.")
+            choices = f"choose from {', '.join(METRICS)}"
+            raise UsageError(f"There is no metric '{name}': {did_you_mean(name, METRICS, choices)}")
         metric = METRICS[name]
         if name == "lpips":
             if lpips_weights is None:

@@ -107,6 +107,9 @@ _CONTAINERS = {
     ".flv": "flv", ".ogv": "ogg", ".3gp": "3gp",
 }  # fmt: skip
 
+WRITABLE_SUFFIXES = tuple(_CONTAINERS)
+"""Suffixes of videos that can be written."""
+
 
 def container_of(path: Path) -> str:
     """FFmpeg's name of the container that the suffix of `path` asks for.

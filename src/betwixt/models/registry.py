@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from betwixt.errors import InputError, UsageError
+from betwixt.errors import InputError, UsageError, did_you_mean
 from betwixt.machine import require_torch
 from betwixt.models import (
     amt,
@@ -63,7 +63,7 @@ def model_info(name: str) -> ModelInfo:
     """
     name = choose_model(name)
     if name not in MODELS:
-        raise UsageError(f"There is no model '{name}': choose one of {', '.join(sorted(MODELS))}.")
+        raise UsageError(f"There is no model '{name}': {did_you_mean(name, MODELS, 'see `betwixt models`')}")
     return MODELS[name]
 
 

@@ -9,7 +9,7 @@ spells it. Everything else reads these declarations:
         ├─ OptionSet.check     unknown names
         ├─ OptionSet.resolve   defaults, choices
         ├─ Job.settings        what the journal of an unfinished output records
-        └─ cli.options         flags, defaults and help of `betwixt interpolate`, `blur` and `extrapolate`
+        └─ cli.conversion      flags, defaults and help of `betwixt interpolate`, `blur` and `extrapolate`
 """
 
 # The annotations below are read at run time, so this module does without `from __future__ import annotations`.
@@ -25,7 +25,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict, TypeVar
 
-from betwixt.errors import UsageError
+from betwixt.errors import UsageError, did_you_mean
 from betwixt.models.registry import DEFAULT_MODEL, EFFECTS_MODEL
 
 if TYPE_CHECKING:
@@ -174,8 +174,8 @@ class RateOptions(TypedDict, total=False):
     """The options of what may change the frame rate."""
 
     fps: Annotated[Number | None, Option(None, "Output rate: 60, 60000/1001, 59.94.", "rate")]
-    factor: Annotated[Number | None, Option(None, "Or a multiple of the source's rate: 2.5.", "rate")]
-    slow: Annotated[Number | None, Option(None, "Play this many times slower, at the source's rate.", "rate")]
+    factor: Annotated[Number | None, Option(None, "Or a multiple of the source's rate: 2.5.", "rate", "N")]
+    slow: Annotated[Number | None, Option(None, "Play this many times slower, at the source's rate.", "rate", "N")]
     overlays: Annotated[
         str,
         Option(
@@ -335,7 +335,8 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
         UsageError: naming the choices.
     """
     if value not in choices:
-        raise UsageError(f"`{name}` is '{value}': choose {', '.join(choices[:-1])} or {choices[-1]}.")
+        all_choices = f"choose {', '.join(choices[:-1])} or {choices[-1]}"
+        raise UsageError(f"`{name}` is '{value}': {did_you_mean(str(value), choices, all_choices)}")
 
 
 def parse_key_values(name: str, given: KeyValues) -> dict[str, str]:

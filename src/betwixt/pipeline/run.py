@@ -24,6 +24,7 @@ from betwixt.pipeline.job import Job
 from betwixt.pipeline.production import MadeFrame, Production
 from betwixt.pipeline.targets import Sink
 from betwixt.signals import defer_signals
+from betwixt.units import format_count
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,8 @@ def convert(
     if summary.damage is not None:
         damaged = DamagedInputError(
             f"{job.reader.name} is damaged: {summary.damage}. "
-            f"What could be read was written to {job.target.name}: {summary.frames_out} frames."
+            f"What could be read was written to {job.target.name}: "
+            f"{format_count(summary.frames_out, 'frame')}."
         )
         damaged.summary = summary
         raise damaged

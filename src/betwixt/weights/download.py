@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from betwixt.errors import BetwixtError, InputError, OutputError, UsageError
+from betwixt.errors import BetwixtError, InputError, OutputError, UsageError, did_you_mean
 from betwixt.files import write_error
 from betwixt.machine import require_torch
 from betwixt.models.registry import MODELS
@@ -203,7 +203,8 @@ def _failed_to_connect(error: Exception) -> bool:
 
 def _explain_missing(name: str) -> str:
     """Why no weights of a name can be downloaded."""
-    available = ", ".join(entry.name for entry in catalog().published.values() if entry.model)
+    downloads = [entry.name for entry in catalog().published.values() if entry.model]
+    available = ", ".join(downloads)
     place = catalog().manual_download(name)
     if place is not None:
         terms = place.licence if place.commercial else f"{place.licence}: not for commercial use"
@@ -213,4 +214,5 @@ def _explain_missing(name: str) -> str:
         )
     if name in MODELS:
         return f"No weights of {name} are published; there are {available}."
-    return f"There are no weights '{name}' to download: choose one of {available}."
+    hint = did_you_mean(name, downloads, f"choose one of {available}")
+    return f"There are no weights '{name}' to download: {hint}"

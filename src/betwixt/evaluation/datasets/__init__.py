@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from betwixt.errors import InputError, UsageError
+from betwixt.errors import InputError, UsageError, did_you_mean
 from betwixt.evaluation.datasets import sequences, triplets, videos
 from betwixt.evaluation.datasets.base import (
     IMAGE_SUFFIXES,
@@ -69,7 +69,8 @@ def open_dataset(name: str, root: Path, options: DatasetOptions | None = None) -
     """
     options = options or DatasetOptions()
     if name not in DATASETS:
-        raise UsageError(f"There is no data set '{name}': choose from {', '.join(DATASETS)}.")
+        choices = f"choose from {', '.join(DATASETS)}"
+        raise UsageError(f"There is no data set '{name}': {did_you_mean(name, DATASETS, choices)}")
     if options.clean and name != "ucf101":
         raise UsageError("`clean` is for ucf101: no other data set has a list of duplicate samples.")
     if options.stride != 1 and name != "frames":

@@ -78,7 +78,7 @@ def find_images(location: str | Path) -> list[Path]:
             raise InputError(f"The folder {text} cannot be read: {error_text(error)}.") from None
         if not images:
             raise InputError(f"The folder {text} holds no images: expected {join_suffixes(READABLE)}.")
-        return sorted(images, key=_natural_key)
+        return sorted(images, key=natural_key)
     if os.path.exists(path):
         return [path]
     if NUMBER.search(path.name):
@@ -87,7 +87,7 @@ def find_images(location: str | Path) -> list[Path]:
         images = [p for p in map(Path, glob(text)) if _is_image(p)]
         if not images:
             raise InputError(f"No image matches {text}: check the path, and quote the pattern in the shell.")
-        return sorted(images, key=_natural_key)
+        return sorted(images, key=natural_key)
     raise InputError(f"{text} does not exist: check the path.")
 
 
@@ -128,7 +128,7 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file()
 
 
-def _natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
+def natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
     """Sort key that puts img2 before img10."""
     parts = re.split(r"(\d+)", path.name)
     key = [(int(p), "") if i % 2 else (-1, p.casefold()) for i, p in enumerate(parts)]
