@@ -70,9 +70,9 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str) -> str:
     from difflib import get_close_matches  # late: only errors need it
 
     known, name = list(known), name.lower()
-    near = get_close_matches(name, known, 3)
-    # What continues the name, too, which may be too long to be similar.
-    near += [other for other in known if name and other.startswith(name) and other not in near]
+    # First what continues the name, which may be too long to be similar.
+    near = sorted((other for other in known if name and other.startswith(name)), key=len)
+    near += [other for other in get_close_matches(name, known, 3) if other not in near]
     if not near:
         return f"{otherwise}."
     *others, last = near[:3]

@@ -47,20 +47,20 @@ def run_batch(
         typer.Exit: with code 3, if one of them failed.
     """
     if dry_run:
-        inputs = find_inputs(sources, output_dir, recursive)
-        failed = _print_plans(inputs, declared, plan, options, as_json)
+        failed = _print_plans(find_inputs(sources, output_dir, recursive), declared, plan, options, as_json)
         raise typer.Exit(_FAILED if failed else 0)
-    batch = Batch(convert, declared, options)
+    inputs: Iterable[BatchInput]
+    shares: list[float] | None = None
+    if watch:
+        inputs = watch_inputs(sources, output_dir, recursive)
+        if not as_json:
+            print(f"Waiting for videos in {', '.join(sources)}; Ctrl-C ends it.", file=sys.stderr, flush=True)
+    else:
+        inputs = known = find_inputs(sources, output_dir, recursive)
+        shares = input_sizes(known)
     results: list[BatchResult] = []
     try:
-        if watch:
-            coming = watch_inputs(sources, output_dir, recursive)
-            if not as_json:
-                print(f"Waiting for videos in {', '.join(sources)}; Ctrl-C ends it.", file=sys.stderr, flush=True)
-            _convert_all(batch, coming, None, results, as_json)
-        else:
-            known = find_inputs(sources, output_dir, recursive)
-            _convert_all(batch, known, input_sizes(known), results, as_json)
+        _convert_all(Batch(convert, declared, options), inputs, shares, results, as_json)
     finally:
         # Also what was done before an interrupt.
         if as_json:

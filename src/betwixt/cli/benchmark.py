@@ -51,6 +51,10 @@ def benchmark(
     """Measure the parameters, operations, time per frame and peak memory of models, and name the machine.
 
     A network that comes without weights is timed with random ones: its cost does not depend on them.
+
+    Examples:
+        betwixt benchmark --model hybrid,compact --size 1920x1080
+        betwixt benchmark --end-to-end clip.mp4 --seconds 2
     """
     from betwixt.evaluation.benchmark import BenchmarkRequest, run_benchmark
 

@@ -35,7 +35,12 @@ def between(
     overwrite: o.Overwrite = False,
     as_json: o.AsJson = False,
 ) -> None:
-    """Make the frames between two images."""
+    """Make the frames between two images.
+
+    Examples:
+        betwixt between a.png b.png middle.png
+        betwixt between a.png b.png frames/ --count 7
+    """
     from betwixt.pipeline.between import between_images
 
     summary = between_images(

@@ -10,7 +10,12 @@ from betwixt.cli.report import open_console, print_json, print_table
 
 
 def devices(as_json: o.AsJson = False) -> None:
-    """List the devices that networks can run on (--device), what runs them (--runtime), and what others would need."""
+    """List the devices that networks can run on (--device), what runs them (--runtime), and what others would need.
+
+    Examples:
+        betwixt devices
+        betwixt devices --json
+    """
     from betwixt.backends.backend import list_devices
 
     found = list_devices()

@@ -66,6 +66,10 @@ def encode(
     """Compress a video: some of its frames by a standard codec, the rest synthesized from them by betwixt decode.
 
     No frame is synthesized across a scene cut; audio, subtitles, chapters, attachments and tags are copied.
+
+    Examples:
+        betwixt encode clip.mp4 small.mkv
+        betwixt encode clip.mp4 small.mkv --keep 4 --quality 28 --floor 32
     """
     from betwixt.codec.encode import Encoded, encode_video
 
@@ -100,6 +104,10 @@ def decode(
     """Restore every frame of a video that betwixt encode made, at its exact time.
 
     Damaged frames are synthesized from their neighbours, with a note and exit code 3.
+
+    Examples:
+        betwixt decode small.mkv restored.mp4
+        betwixt decode small.mkv restored.mkv --codec ffv1
     """
     from betwixt.codec.decode import Decoded, decode_video
 

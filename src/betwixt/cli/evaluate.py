@@ -72,6 +72,10 @@ def evaluate(
     Frames of the data set are left out, synthesized and compared with the original ones. Missing and damaged files are
     named, skipped and counted, and the score is marked incomplete. With --csv or --json, scores are kept beside that
     file while the run lasts, and --resume continues from there.
+
+    Examples:
+        betwixt evaluate --dataset vimeo90k --root vimeo_triplet/ --model hybrid,rife-4.6
+        betwixt evaluate --dataset video --root clip.mp4 --metrics psnr,ssim --csv scores.csv
     """
     from betwixt.evaluation.run import EvaluationRequest, run_evaluation
 

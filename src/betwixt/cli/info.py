@@ -46,7 +46,12 @@ def info(
     stream: o.Stream = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """Show a video's streams, exact rate, colour, cuts and duplicates, and what a conversion would cost."""
+    """Show a video's streams, exact rate, colour, cuts and duplicates, and what a conversion would cost.
+
+    Examples:
+        betwixt info clip.mp4
+        betwixt info clip.mp4 --scan --json
+    """
     from betwixt.pipeline.inspect import inspect_video
 
     with ProgressDisplay("frames", quiet=as_json or not sys.stderr.isatty()) as display:

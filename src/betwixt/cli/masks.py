@@ -31,6 +31,10 @@ def masks(
 
     The same label means the same part of the scene in both frames. regions needs no weights; open-world needs
     betwixt[masks] and the weights of ram, hq-sam and grounding-dino.
+
+    Examples:
+        betwixt masks clip.mp4 masks/
+        betwixt masks clip.mp4 masks/ --source open-world --device cuda
     """
     from betwixt.pipeline.masks import make_masks
 

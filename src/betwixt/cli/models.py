@@ -9,7 +9,12 @@ from betwixt.cli.report import open_console, print_json, print_line, print_table
 
 
 def models(as_json: o.AsJson = False) -> None:
-    """List the models: paper, parameters, which weights are available, licence."""
+    """List the models: paper, parameters, which weights are available, licence.
+
+    Examples:
+        betwixt models
+        betwixt models --json
+    """
     from betwixt.models.registry import MODELS, choose_model
     from betwixt.weights.store import find_installed
 

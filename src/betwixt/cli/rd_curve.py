@@ -44,6 +44,10 @@ def rd_curve(
     """Draw rate-distortion curves: the base codec, and half of its frames left to synthesis.
 
     Each point is a file that was written and decoded again; its size gives the rate.
+
+    Examples:
+        betwixt rd-curve clip.mp4 -o curve
+        betwixt rd-curve a.mp4 b.mp4@12.5 -o curve --qualities 27,32,37
     """
     from betwixt.codec.rd_curve import CurveRequest, measure_rd_curves
     from betwixt.codec.rd_report import markdown_report

@@ -44,6 +44,10 @@ def realtime(
 
     All frames at low quality; few frames at high quality; and these few smoothed by interpolation, which waits, or by
     extrapolation, which does not. OUT gets comparison.csv, .json, .png and a side-by-side .mp4.
+
+    Examples:
+        betwixt realtime call.mp4 out/ --network loss
+        betwixt realtime call.mp4 out/ --factor 3 --bitrate 300k
     """
     from betwixt.realtime.report import table
     from betwixt.realtime.session import simulate_video

@@ -121,6 +121,10 @@ def run(
     """Train by a recipe, on one device or several. The first run decodes and prepares the data.
 
     Ctrl-C ends a run after a whole step, with a checkpoint; --resume continues from there, with samples not yet seen.
+
+    Examples:
+        betwixt train recipes/compact.toml --data data/
+        betwixt train recipes/compact.toml --data data/ --resume --minutes 60
     """
     require_torch("Training")
     import torch
@@ -179,7 +183,12 @@ def prepare(
     settings: Settings = None,
     jobs: Annotated[int, typer.Option(metavar="N", help="How many processes; 0 for one per core.")] = 0,
 ) -> None:
-    """Decode the data of a recipe and render its synthetic scenes before a run. Existing ones are kept."""
+    """Decode the data of a recipe and render its synthetic scenes before a run. Existing ones are kept.
+
+    Examples:
+        betwixt train prepare recipes/compact.toml --data data/
+        betwixt train prepare recipes/compact.toml --jobs 4
+    """
     require_torch("Training")
     from betwixt.training.recipe import load_recipe
     from betwixt.training.recipe_files import find_recipe
@@ -198,7 +207,12 @@ def export(
     weights: Annotated[Path, typer.Argument(metavar="WEIGHTS.safetensors", help="The output.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write only the averaged weights of a checkpoint, in float16, as --weights of all commands takes them."""
+    """Write only the averaged weights of a checkpoint, in float16, as --weights of all commands takes them.
+
+    Examples:
+        betwixt train export runs/compact/checkpoint.safetensors mine.safetensors
+        betwixt train export runs/compact/checkpoint.safetensors mine.safetensors --overwrite
+    """
     require_torch("Training")
     from betwixt.training.checkpoint import export_weights
 
@@ -215,7 +229,12 @@ def pack(
     checkpoint: Annotated[o.File, typer.Option(metavar="FILE", help="The checkpoint to continue from.")] = None,
     limit: Annotated[int, typer.Option(metavar="MIB", help="The folder's largest size.")] = 60,
 ) -> None:
-    """Pack all that a run needs into a folder for another machine: code, data, recipe, checkpoint, train.sh."""
+    """Pack all that a run needs into a folder for another machine: code, data, recipe, checkpoint, train.sh.
+
+    Examples:
+        betwixt train pack recipes/compact.toml packed/ --data data/
+        betwixt train pack recipes/compact.toml packed/ --checkpoint runs/compact/checkpoint.safetensors
+    """
     require_torch("Training")
     from betwixt.training.pack import pack as write
     from betwixt.training.recipe_files import find_recipe
@@ -231,7 +250,12 @@ def curve(
     ),
     plot: Annotated[Path, typer.Argument(metavar="PLOT.png", help="The output.")] = Path("docs/images/curve.png"),
 ) -> None:
-    """Plot a training curve: scores over samples and over hours."""
+    """Plot a training curve: scores over samples and over hours.
+
+    Examples:
+        betwixt train curve runs/compact/curve.csv curve.png
+        betwixt train curve checkpoints/curve.csv plot.png
+    """
     from betwixt.training.curve import draw_curve
 
     draw_curve(table, plot)

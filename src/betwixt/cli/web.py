@@ -35,7 +35,12 @@ def web(
     max_upload: Annotated[float, typer.Option(metavar="GB", help="The largest upload.")] = 4.0,
     keep_days: Annotated[float, typer.Option(metavar="DAYS", help="Then uploads and outputs are removed.")] = 7.0,
 ) -> None:
-    """Open a page in the browser: convert videos, watch the queue, try models."""
+    """Open a page in the browser: convert videos, watch the queue, try models.
+
+    Examples:
+        betwixt web
+        betwixt web --port 8000
+    """
     from betwixt.machine import cache_folder
     from betwixt.web.guard import Credentials
     from betwixt.web.library import Limits

@@ -45,6 +45,10 @@ def import_(
     """Check a weights file, name by name and shape by shape, and store it as safetensors.
 
     No code in the file is run. For an ncnn model name either file; the other must lie beside it.
+
+    Examples:
+        betwixt weights import flownet.pkl --as rife
+        betwixt weights import flownet.param --as rife-4.6
     """
     require_torch("Importing weights")
     from betwixt.weights.install import import_weights
@@ -64,6 +68,10 @@ def download(
     """Fetch published weights, verify them by their hash, and import them.
 
     An interrupted download is resumed.
+
+    Examples:
+        betwixt weights download ifrnet
+        betwixt weights download ifrnet -o ifrnet.safetensors
     """
     require_torch("Importing weights")
     from betwixt.weights.download import download_weights
@@ -82,7 +90,12 @@ def download(
 
 @app.command("list")
 def list_(as_json: o.AsJson = False) -> None:
-    """List the installed weights, and those that can be downloaded."""
+    """List the installed weights, and those that can be downloaded.
+
+    Examples:
+        betwixt weights list
+        betwixt weights list --json
+    """
     require_torch("Reading weights")
     from betwixt.weights.store import weights_folder
     from betwixt.weights.verify import list_weights
@@ -122,11 +135,16 @@ def list_(as_json: o.AsJson = False) -> None:
 def verify(
     names: Annotated[
         Optional[list[str]],  # noqa: UP045 - Typer reads the annotation at run time
-        typer.Argument(metavar="[NAME|FILE]..", help="Installed weights, or files; by default all installed ones."),
+        typer.Argument(metavar="NAME|FILE..", help="Installed weights, or files; by default all installed ones."),
     ] = None,
     as_json: o.AsJson = False,
 ) -> None:
-    """Compare weights with their hashes: those recorded on import, or those of the published files."""
+    """Compare weights with their hashes: those recorded on import, or those of the published files.
+
+    Examples:
+        betwixt weights verify
+        betwixt weights verify rife.safetensors
+    """
     require_torch("Reading weights")
     from betwixt.weights.verify import verify_weights
 
@@ -163,6 +181,10 @@ def calibrate(
     """Calibrate weights you have trained for int8 quantization, which is faster on CPUs.
 
     Writes X.int8.json, which is read from beside X.safetensors.
+
+    Examples:
+        betwixt weights calibrate compact clip.mp4 --weights mine.safetensors
+        betwixt weights calibrate hybrid a.mp4 b.mp4 --weights mine.safetensors
     """
     from betwixt.runtime.calibrate import calibrate as measure
 
@@ -195,6 +217,10 @@ def export(
     """Write a network as one ONNX file for other programs: two frames of any size in, the frame at t out.
 
     Betwixt's own models also search for motion: each part of their networks is a file of its own, OUT.flow.onnx.
+
+    Examples:
+        betwixt weights export rife-4.6 rife.onnx
+        betwixt weights export rife-4.6 rife.onnx --precision fp16
     """
     require_torch("Exporting a network")
     from betwixt.models.registry import choose_model, model_info

@@ -179,6 +179,17 @@ def watch_inputs(
     for folder in folders:
         if not os.path.isdir(folder):
             raise UsageError(f"{folder} is not a folder: `watch` is for folders of videos.")
+        _find_videos(Path(folder), output_dir, recursive)
+    return _watch(folders, output_dir, recursive, settling_time, sleep)
+
+
+def _watch(
+    folders: Sequence[str],
+    output_dir: Path,
+    recursive: bool,
+    settling_time: float,
+    sleep: Callable[[float], None],
+) -> Iterator[BatchInput]:
     before: dict[str, tuple[int, int]] = {}
     given: dict[str, tuple[int, int]] = {}
     while True:
