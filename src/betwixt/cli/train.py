@@ -123,8 +123,8 @@ def run(
     Ctrl-C ends a run after a whole step, with a checkpoint; --resume continues from there, with samples not yet seen.
 
     Examples:
-        betwixt train recipes/compact.toml --data data/
-        betwixt train recipes/compact.toml --data data/ --resume --minutes 60
+        betwixt train compact --data data/
+        betwixt train compact --data data/ --resume --minutes 60
     """
     require_torch("Training")
     import torch
@@ -159,7 +159,12 @@ def run(
 
 @app.command("list")
 def list_recipes(as_json: o.AsJson = False) -> None:
-    """List the recipes that come with Betwixt."""
+    """List the recipes that come with Betwixt.
+
+    Examples:
+        betwixt train list
+        betwixt train list --json
+    """
     from betwixt.training.recipe import load_recipe
     from betwixt.training.recipe_files import find_recipe, recipe_names, summarize
 
@@ -186,8 +191,8 @@ def prepare(
     """Decode the data of a recipe and render its synthetic scenes before a run. Existing ones are kept.
 
     Examples:
-        betwixt train prepare recipes/compact.toml --data data/
-        betwixt train prepare recipes/compact.toml --jobs 4
+        betwixt train prepare compact --data data/
+        betwixt train prepare compact --jobs 4
     """
     require_torch("Training")
     from betwixt.training.recipe import load_recipe
@@ -232,8 +237,8 @@ def pack(
     """Pack all that a run needs into a folder for another machine: code, data, recipe, checkpoint, train.sh.
 
     Examples:
-        betwixt train pack recipes/compact.toml packed/ --data data/
-        betwixt train pack recipes/compact.toml packed/ --checkpoint runs/compact/checkpoint.safetensors
+        betwixt train pack compact packed/ --data data/
+        betwixt train pack compact packed/ --checkpoint runs/compact/checkpoint.safetensors
     """
     require_torch("Training")
     from betwixt.training.pack import pack as write
