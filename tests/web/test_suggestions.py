@@ -58,6 +58,8 @@ def test_a_description_says_how_many_source_frames_stay() -> None:
 def test_slow_motion_comes_in_three_speeds() -> None:
     slow = [s for s in suggest(found()) if s.id.startswith("slow")]
     assert [(s.options, s.rate) for s in slow] == [({"slow": n}, 25) for n in (2, 4, 8)]
+    assert "sound" not in slow[0].description
+    assert "sound" in by_id(found(streams=[{"kind": "audio"}]))["slow2"].description
 
 
 def test_repeated_frames_come_first() -> None:

@@ -50,10 +50,9 @@ def build_page(
     page: gr.Blocks = gr.Blocks(title="Betwixt", analytics_enabled=False, fill_width=True)
     with page:
         context = Context(work, library, jobs, worker, translate, model, selected=gr.State(None))
-        gr.HTML("<h1>Betwixt</h1>")
-        status = gr.HTML(_status(jobs), elem_id="status")
+        head = gr.HTML(_head(jobs))
         gr.Timer(_STATUS_INTERVAL).tick(
-            lambda: _status(jobs), None, status, show_progress="hidden", api_visibility="private"
+            lambda: _head(jobs), None, head, show_progress="hidden", api_visibility="private"
         )
         with gr.Tabs():
             for tab in _TABS:
@@ -62,14 +61,14 @@ def build_page(
     return page
 
 
-def _status(jobs: JobQueue) -> str:
-    """What the queue does, for all tabs."""
+def _head(jobs: JobQueue) -> str:
+    """The title, and what the queue does."""
     counts = Counter(job.state for job in jobs.jobs())
     parts = [f"{counts[state]} {state}" for state in (RUNNING, PAUSED, WAITING, FAILED, DONE) if counts[state]]
     running = next((job for job in jobs.jobs() if job.state == RUNNING), None)
     if running is not None and (progress := jobs.progress(running.id)) is not None and progress.total:
         parts[0] += f" ({100 * progress.frames // progress.total} %)"
-    return f"<p class=hint>Queue: {', '.join(parts) or 'empty'}</p>"
+    return f"<div class=head><h1>Betwixt</h1><p class=hint>Queue: {', '.join(parts) or 'empty'}</p></div>"
 
 
 def page_options(limits: Limits) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastapi import FastAPI, HTTPException
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import FileResponse, JSONResponse, Response
 
 from betwixt.errors import BetwixtError
 from betwixt.web.jobs import DONE, QueuedJob
@@ -51,8 +51,12 @@ def add_routes(app: FastAPI, library: Library, queue: JobQueue, worker: Worker) 
         return JSONResponse(find(id_).summary)
 
     @app.get("/jobs/{id_}/thumbnail")
-    def thumbnail(id_: str) -> FileResponse:
-        return _file(queue.thumbnail(find(id_)))
+    def thumbnail(id_: str) -> Response:
+        # Read at once: a running job replaces the file while a `FileResponse` would still be sending it.
+        try:
+            return Response(queue.thumbnail(find(id_)).read_bytes(), media_type="image/jpeg")
+        except OSError:
+            raise HTTPException(404) from None
 
     @app.get("/jobs/{id_}/view/{which}")
     def view(id_: str, which: str) -> FileResponse:
@@ -63,11 +67,9 @@ def add_routes(app: FastAPI, library: Library, queue: JobQueue, worker: Worker) 
         copy = queue.side_file(job, f"{which}.mp4")
         try:
             original = library.resolve(job.video) if which == "before" else queue.output(job)
-            if not copy.exists() and not worker.call(make_playable, original, copy):
-                return _file(original)
+            return _file(copy if worker.call(make_playable, original, copy) else original)
         except BetwixtError:
             raise HTTPException(404) from None
-        return _file(copy)
 
     @app.get("/static/betwixt/{name}")
     def static(name: str) -> FileResponse:

@@ -61,7 +61,8 @@ def suggest(findings: Mapping[str, Any]) -> list[Suggestion]:
         findings: What an inspection found (`pipeline.inspect.Findings.as_dict`).
     """
     rate = source_rate(findings)
-    suggestions = [*_faster(rate), *_slower(rate)]
+    has_sound = any(stream["kind"] == "audio" for stream in findings["streams"])
+    suggestions = [*_faster(rate), *_slower(rate, has_sound)]
     if findings["repeat_pattern"] is not None or repeat_share(findings) > _MIN_REPEATS:
         suggestions.insert(0, _without_repeats(rate, findings["repeat_pattern"] or "repeated frames"))
     if rate > 25:
@@ -111,12 +112,13 @@ def _faster(rate: Fraction) -> list[Suggestion]:
     return suggestions
 
 
-def _slower(rate: Fraction) -> list[Suggestion]:
+def _slower(rate: Fraction, has_sound: bool) -> list[Suggestion]:
+    sound = " The sound is left out unless you stretch it." if has_sound else ""
     return [
         Suggestion(
             f"slow{factor}",
             f"Slow motion {factor}x",
-            f"Plays {factor} times slower at {_plain(rate)} fps. The sound is left out unless you stretch it.",
+            f"Plays {factor} times slower at {_plain(rate)} fps.{sound}",
             "interpolate",
             {"slow": factor},
             f"slow{factor}x",

@@ -102,7 +102,7 @@ class _ConvertTab:
                 self.model = model_input(self._context.model)
                 with gr.Row(elem_classes="options"):
                     self.options = [self.model, *(option_input(name) for name in _OPTIONS[1:])]
-            with gr.Row(equal_height=True):
+            with gr.Row(elem_classes="rate"):
                 self.rate = gr.Textbox(label="Another rate, in frames per second", placeholder="50, 59.94, 24000/1001")
                 self.custom = gr.Button("Convert to this rate")
 
@@ -323,7 +323,7 @@ def _cost(suggestion: Suggestion, findings: dict[str, Any], measured: Measuremen
     if about is None:
         text = f"{1 / measured.seconds_per_frame:.1f} new frames a second; the length is unknown"
     else:
-        text = f"about {format_duration(about.seconds)}, {format_size(about.bytes)}"
+        text = f"about {format_duration(about.seconds)} to make, {format_size(about.bytes)}"
     lines = [f"<p class=cost>{text}</p>"]
     if measured.lost:
         lost = html.escape(", ".join(measured.lost))
