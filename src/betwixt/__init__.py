@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from betwixt.codec.encode import Encoded, encode_video
     from betwixt.errors import BetwixtError, DamagedInputError, InputError, Interrupted, OutputError, UsageError
     from betwixt.models.base import Interpolator
+    from betwixt.models.maps import IntermediateMap
     from betwixt.pipeline.between import BetweenSummary, between_images
     from betwixt.pipeline.blur import blur_video, plan_blur
     from betwixt.pipeline.extrapolation import extrapolate_video, plan_extrapolation
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from betwixt.pipeline.masks import MaskSummary, make_masks
     from betwixt.pipeline.run import Progress, Summary
     from betwixt.realtime.smoother import DisplayFrame, Smoother
+    from betwixt.runtime.intermediate_maps import intermediate_maps
     from betwixt.runtime.load import load_model
 
 _EXPORTS = {
@@ -36,6 +38,7 @@ _EXPORTS = {
     "betwixt.codec.encode": ("Encoded", "encode_video"),
     "betwixt.errors": ("BetwixtError", "DamagedInputError", "InputError", "Interrupted", "OutputError", "UsageError"),
     "betwixt.models.base": ("Interpolator",),
+    "betwixt.models.maps": ("IntermediateMap",),
     "betwixt.pipeline.between": ("BetweenSummary", "between_images"),
     "betwixt.pipeline.blur": ("blur_video", "plan_blur"),
     "betwixt.pipeline.extrapolation": ("extrapolate_video", "plan_extrapolation"),
@@ -46,6 +49,7 @@ _EXPORTS = {
     "betwixt.pipeline.masks": ("MaskSummary", "make_masks"),
     "betwixt.pipeline.run": ("Progress", "Summary"),
     "betwixt.realtime.smoother": ("DisplayFrame", "Smoother"),
+    "betwixt.runtime.intermediate_maps": ("intermediate_maps",),
     "betwixt.runtime.load": ("load_model",),
 }
 
@@ -59,6 +63,7 @@ __all__ = [
     "Findings",
     "FrameIterator",
     "InputError",
+    "IntermediateMap",
     "Interpolator",
     "Interrupted",
     "MaskSummary",
@@ -77,6 +82,7 @@ __all__ = [
     "extrapolate_video",
     "frames",
     "inspect_video",
+    "intermediate_maps",
     "interpolate_video",
     "load_model",
     "make_masks",

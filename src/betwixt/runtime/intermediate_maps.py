@@ -42,9 +42,8 @@ def intermediate_maps(model: Interpolator, first: Any, second: Any, t: float = 0
     Example:
         >>> import numpy as np
         >>> import betwixt
-        >>> from betwixt.runtime.intermediate_maps import intermediate_maps
         >>> first = np.zeros((48, 64, 3), np.uint8)
-        >>> maps = intermediate_maps(betwixt.load_model("dis"), first, first + 9)
+        >>> maps = betwixt.intermediate_maps(betwixt.load_model("dis"), first, first + 9)
         >>> maps["flow_t0"].values.shape[2], maps["flow_t0"].describe_unit()
         (2, 'pixels, (x, y)')
     """
