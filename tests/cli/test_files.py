@@ -132,7 +132,7 @@ def test_an_interrupt_ends_a_batch_and_sums_up_what_was_done(tmp_path, clip):
         [sys.executable, "-m", "betwixt.cli", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            wait_until(lambda: list(tmp_path.glob("out/.long*")))
+            wait_until(lambda: len(list(tmp_path.glob("out/.long*"))) == 2)  # the unfinished file and its journal
             process.send_signal(signal.SIGINT)
             out, error = process.communicate(timeout=60)
         finally:

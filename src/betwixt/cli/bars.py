@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import IO, Any
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column, Table
@@ -49,14 +49,15 @@ def open_bars(stream: IO[str]) -> FittingProgress:
     Tasks have the fields `percentage`, `left`, `count` and `details`.
     """
 
-    def text(field: str, **column: Any) -> TextColumn:
-        return TextColumn(f"{{task.{field}}}", markup=False, table_column=Column(no_wrap=True, **column))
+    def text(field: str, justify: JustifyMethod = "left", **column: Any) -> TextColumn:
+        table_column = Column(no_wrap=True, **column)
+        return TextColumn(f"{{task.{field}}}", justify=justify, markup=False, table_column=table_column)
 
     return FittingProgress(
         (2, text("description", max_width=_NAME_WIDTH, overflow="ellipsis")),
-        (0, text("fields[percentage]", justify="right")),
+        (0, text("fields[percentage]", "right")),
         (4, BarColumn(bar_width=24)),
-        (1, text("fields[left]", justify="right")),
+        (1, text("fields[left]", "right")),
         (3, text("fields[count]")),
         (5, text("fields[details]")),
         console=Console(file=stream),

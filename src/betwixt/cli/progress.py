@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -62,16 +63,24 @@ class ProgressDisplay:
         self._start_time = self._last_line = time.monotonic()
         self._start_count = self._count = 0
         self._advanced = self._start_time  # when the count last changed
+        self._step = 0  # and by how much
         self._bars: Any = None
         if not quiet and self._stream.isatty():
             from betwixt.cli.bars import open_bars
 
             self._bars = open_bars(self._stream)
-            self._bar = self._bars.add_task("", total=None, percentage="", left="", count="", details="")
+            name = "" if position is None else position.name
+            self._bar = self._bars.add_task(name, total=None, percentage="", left="", count="", details="")
             if position is not None and position.count is not None:
                 of_all = f"{position.number} of {format_count(position.count, 'file')}"
                 self._batch_bar = self._bars.add_task(
-                    "all", total=1, completed=position.done, percentage="", left="", count=of_all, details=""
+                    "all",
+                    total=1,
+                    completed=position.done,
+                    percentage=_percentage(position.done),
+                    left="",
+                    count=of_all,
+                    details="",
                 )
 
     def __enter__(self) -> Self:
@@ -103,14 +112,14 @@ class ProgressDisplay:
         count = _format_count(done, total, unit or self._unit)
         now = time.monotonic()
         if done != self._count:
-            self._count, self._advanced = done, now
+            self._count, self._step, self._advanced = done, done - self._count, now
         if self._bars is not None:
             self._update_bars(task, done, total, count, details)
             if is_new:
                 self._bars.refresh()
         elif not self._quiet and now - self._last_line >= _LINE_INTERVAL:
             self._last_line = now
-            parts = (count, details, _left(self._time_left(done, total)))
+            parts = (count, details, _left(self._seconds_left(done, total)))
             self.print(": ".join(filter(None, (self._place(), task, ", ".join(filter(None, parts))))))
 
     def _update_bars(self, task: str, done: int, total: int | None, count: str, details: str) -> None:
@@ -121,27 +130,23 @@ class ProgressDisplay:
             completed=done,
             total=total or None,
             percentage=_percentage(done / total) if total else "",
-            left=_left(self._time_left(done, total)),
+            left=_left(self._seconds_left(done, total)),
             count=count,
             details=details,
         )
         if position is not None and position.count is not None:
             whole = position.done + position.share * min(1.0, done / total if total else 0.0)
             left = (time.monotonic() - position.began) * (1 / whole - 1) if whole else None
-            self._bars.update(
-                self._batch_bar,
-                completed=whole,
-                percentage=_percentage(whole),
-                left=_left("" if left is None else format_duration(left)),
-            )
+            self._bars.update(self._batch_bar, completed=whole, percentage=_percentage(whole), left=_left(left))
 
-    def _time_left(self, done: int, total: int | None) -> str:
-        """How long the rest takes at the mean speed so far; "" if that is unknown."""
+    def _seconds_left(self, done: int, total: int | None) -> float | None:
+        """How long the rest takes at the mean speed so far; None if that is unknown."""
         if not total or done <= self._start_count:
-            return ""
-        seconds_each = (self._advanced - self._start_time) / (done - self._start_count)
-        seconds = (total - done) * seconds_each - (time.monotonic() - self._advanced)
-        return format_duration(max(0.0, seconds))
+            return None
+        count = done - self._start_count
+        # The first steps may have been quick ones: while the next one, of the same size, lasts, the mean rises.
+        seconds_each = max((self._advanced - self._start_time) / count, self.elapsed / (count + self._step))
+        return max(0.0, (total - done) * seconds_each - (time.monotonic() - self._advanced))
 
     def _transfer_speed(self, done: int) -> str:
         """The mean speed of a transfer so far; "" where no bytes are counted."""
@@ -183,8 +188,11 @@ def _format_count(done: int, total: int | None, unit: str) -> str:
     return f"{done} of {format_count(total, noun)}" if total else format_count(done, noun)
 
 
-def _left(duration: str) -> str:
-    return duration and f"{duration} left"
+def _left(seconds: float | None) -> str:
+    """The remaining time, in whole seconds; "" if it is unknown."""
+    if seconds is None:
+        return ""
+    return f"{math.ceil(seconds)} s left" if seconds <= 59 else f"{format_duration(seconds)} left"
 
 
 def _percentage(fraction: float) -> str:

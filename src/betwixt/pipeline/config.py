@@ -9,7 +9,6 @@ A configuration is a TOML file whose keys are the names of options, with - or _ 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,6 +45,8 @@ def load_config(config: str | Path, declared: OptionSet) -> dict[str, Any]:
         UsageError: if there is no such configuration, or it has an unknown option or a value of the wrong kind.
         InputError: if the file cannot be read or is not TOML.
     """
+    import tomllib  # late: help only needs the names
+
     path = CONFIGS.get(str(config), Path(config))
     if not path.exists():
         hint = did_you_mean(str(config), CONFIGS, f"name a TOML file, or one of {', '.join(CONFIGS)}")

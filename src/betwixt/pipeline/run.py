@@ -176,6 +176,7 @@ class _Run:
             self._production.direct(self._report_progress)
             while writer.is_alive():
                 writer.join(0.2)  # in short waits, so that Ctrl-C gets through
+                self._report_progress()
             if self._failure is not None:
                 raise self._failure
             done = True
