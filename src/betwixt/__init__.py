@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from betwixt.codec.decode import Decoded, decode_video
     from betwixt.codec.encode import Encoded, encode_video
     from betwixt.errors import BetwixtError, DamagedInputError, InputError, Interrupted, OutputError, UsageError
+    from betwixt.evaluation.compare import VideoComparison, compare_videos
     from betwixt.models.base import Interpolator
     from betwixt.models.maps import IntermediateMap
     from betwixt.pipeline.between import BetweenSummary, between_images
@@ -37,6 +38,7 @@ _EXPORTS = {
     "betwixt.codec.decode": ("Decoded", "decode_video"),
     "betwixt.codec.encode": ("Encoded", "encode_video"),
     "betwixt.errors": ("BetwixtError", "DamagedInputError", "InputError", "Interrupted", "OutputError", "UsageError"),
+    "betwixt.evaluation.compare": ("VideoComparison", "compare_videos"),
     "betwixt.models.base": ("Interpolator",),
     "betwixt.models.maps": ("IntermediateMap",),
     "betwixt.pipeline.between": ("BetweenSummary", "between_images"),
@@ -74,9 +76,11 @@ __all__ = [
     "Smoother",
     "Summary",
     "UsageError",
+    "VideoComparison",
     "__version__",
     "between_images",
     "blur_video",
+    "compare_videos",
     "decode_video",
     "encode_video",
     "extrapolate_video",

@@ -19,6 +19,7 @@ from betwixt.cli import (
     benchmark,
     between,
     blur,
+    compare,
     devices,
     encode,
     evaluate,
@@ -46,7 +47,7 @@ app = App(
 _COMMANDS: dict[str, dict[str, Any]] = {
     "Videos": {
         "interpolate": interpolate.interpolate, "blur": blur.blur, "extrapolate": extrapolate.extrapolate,
-        "between": between.between, "info": info.info, "web": web.web,
+        "between": between.between, "info": info.info, "compare": compare.compare, "web": web.web,
     },
     "Models": {"models": models.models, "devices": devices.devices, "weights": weights.app, "train": train.app},
     "Compression and calls": {
