@@ -48,6 +48,10 @@ def compare(
     """Compare two videos: metrics between their frames, and a video that shows both.
 
     Frames are paired by the time at which they are shown.
+
+    Examples:
+        betwixt compare in.mp4 out.mp4
+        betwixt compare in.mp4 out.mp4 both.mp4 --layout split --labels before,after --metrics none
     """
     from betwixt.evaluation.compare import compare_videos
 
