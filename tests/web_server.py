@@ -86,3 +86,12 @@ def open_page(browser: Any, server: WebServer, **context: Any) -> Any:
     page.goto(server.address)
     page.get_by_role("tab", name="Convert").wait_for()
     return page
+
+
+def open_tab(page: Any, name: str) -> None:
+    """Open a tab of the page; where the line is too narrow, it is in the menu at its end."""
+    tab = page.get_by_role("tab", name=name)
+    if not tab.is_visible():
+        page.locator(".overflow-menu > button").click()
+        tab = page.locator(".overflow-dropdown button", has_text=name)
+    tab.click()

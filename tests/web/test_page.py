@@ -15,7 +15,7 @@ import pytest
 
 from betwixt.web.jobs import JobStore, QueuedJob
 from clips import frames_equal, make_clip, read_frames
-from web_server import WebServer, open_page
+from web_server import WebServer, open_page, open_tab
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'\u202e%00.mp4"
 
@@ -165,7 +165,7 @@ def test_everybody_can_use_it(browser: Any, server: WebServer, clip: Path, schem
     page.locator(".cost").first.wait_for()
     page.get_by_role("button", name="Options").click()
     for tab in ("Convert", "Queue"):
-        page.get_by_role("tab", name=tab).click()
+        open_tab(page, tab)
         page.wait_for_timeout(500)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         violations = axe.Axe().run(page).response["violations"]

@@ -34,9 +34,9 @@ def model_choices() -> list[tuple[str, str]]:
     return [(best, DEFAULT_MODEL), *((f"{m.name}: {m.summary}", m.name) for m in usable if m.name != choose_model())]
 
 
-def model_input(value: str) -> Any:
+def model_input(value: str, label: str = "Model") -> Any:
     """A list of the models that can be used now, with one of them chosen."""
-    return gr.Dropdown(model_choices(), value=value, label="Model", interactive=True)
+    return gr.Dropdown(model_choices(), value=value, label=label, interactive=True)
 
 
 def option_input(name: str) -> Any:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import gradio as gr
 
+from betwixt.web.cuts import CutStore
 from betwixt.web.library import Library
 from betwixt.web.queue import JobQueue
+from betwixt.web.results import ResultStore
 from betwixt.web.worker import Worker
 
 
@@ -23,6 +25,8 @@ class Context:
         work: The work folder: uploads, jobs, temporary files.
         library: The files that may be read.
         queue: The conversions.
+        results: Previews, pictures and maps that have been made.
+        cuts: The cuts of videos, as they have been corrected.
         worker: Runs short calls, such as an inspection or a preview, in a process of their own.
         translate: Rewrites a message of the library in terms of the command line (`cli.flags.translate`).
         model: The model that is chosen at first.
@@ -32,6 +36,8 @@ class Context:
     work: Path
     library: Library
     queue: JobQueue
+    results: ResultStore
+    cuts: CutStore
     worker: Worker
     translate: Callable[[str], str]
     model: str

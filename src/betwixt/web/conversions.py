@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import av
 import cv2
 
-from betwixt.errors import BetwixtError, DamagedInputError
+from betwixt.errors import BetwixtError, DamagedInputError, UsageError
+from betwixt.media.codecs import container_of
 from betwixt.pipeline.options import BLUR, EXTRAPOLATE, INTERPOLATE, OptionSet
 from betwixt.web.pictures import THUMBNAIL_WIDTH, FrameViewer, open_viewer
 
@@ -184,3 +185,13 @@ def plan_job(command: str, source: Path, target: Path, options: Mapping[str, Any
     conversion = CONVERSIONS[command]
     plan: Plan = getattr(import_module(conversion.module), conversion.planner)(source, target, **options)
     return plan
+
+
+def output_suffix(video: str, wanted: str = "") -> str:
+    """The suffix of an output: the wanted one, else that of the video's name if it can be written, else ".mp4"."""
+    suffix = wanted or Path(video).suffix.lower()
+    try:
+        container_of(Path(f"x{suffix}"))
+    except UsageError:
+        return ".mp4"
+    return suffix

@@ -15,10 +15,12 @@ from typing import Any
 import gradio as gr
 
 from betwixt.web.context import Context
+from betwixt.web.cuts import CutStore
 from betwixt.web.jobs import DONE, FAILED, PAUSED, RUNNING, WAITING
 from betwixt.web.library import Library, Limits
 from betwixt.web.queue import JobQueue
-from betwixt.web.tabs import convert, queue
+from betwixt.web.results import ResultStore
+from betwixt.web.tabs import convert, effects, pictures, preview, queue, research
 from betwixt.web.worker import Worker
 
 _STATIC = Path(__file__).parent / "static"
@@ -39,17 +41,29 @@ class _Tab:
 
 _TABS = (
     _Tab("convert", "Convert", convert.build),
+    _Tab("preview", "Preview", preview.build),
     _Tab("queue", "Queue", queue.build),
+    _Tab("effects", "Effects", effects.build),
+    _Tab("pictures", "Pictures", pictures.build),
+    _Tab("research", "Research", research.build),
 )
 
 
 def build_page(
-    work: Path, library: Library, jobs: JobQueue, worker: Worker, translate: Callable[[str], str], model: str
+    work: Path,
+    library: Library,
+    jobs: JobQueue,
+    results: ResultStore,
+    worker: Worker,
+    translate: Callable[[str], str],
+    model: str,
 ) -> gr.Blocks:
     """The page on a library, a queue and a worker; the other arguments are those of `Context`."""
     page: gr.Blocks = gr.Blocks(title="Betwixt", analytics_enabled=False, fill_width=True)
     with page:
-        context = Context(work, library, jobs, worker, translate, model, selected=gr.State(None))
+        context = Context(
+            work, library, jobs, results, CutStore(work), worker, translate, model, selected=gr.State(None)
+        )
         head = gr.HTML(_head(jobs))
         gr.Timer(_STATUS_INTERVAL).tick(
             lambda: _head(jobs), None, head, show_progress="hidden", api_visibility="private"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -51,6 +52,12 @@ class FrameViewer:
         """
         encoded = cv2.imencode(".jpg", cv2.cvtColor(self.rgb(frame), cv2.COLOR_RGB2BGR))[1]
         write_atomically(path, encoded.tobytes())
+
+
+def read_rgb(path: Path) -> RGB:
+    """An 8-bit picture that the page has written: (H, W, 3) RGB."""
+    data: Any = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    return np.asarray(cv2.cvtColor(data, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def open_viewer(source: Path, width: int) -> FrameViewer:

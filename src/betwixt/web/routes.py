@@ -12,18 +12,19 @@ from betwixt.web.jobs import DONE, QueuedJob
 from betwixt.web.library import Library
 from betwixt.web.playable import make_playable
 from betwixt.web.queue import JobQueue
+from betwixt.web.results import ResultStore
 from betwixt.web.worker import Worker
 
 _STATIC = Path(__file__).parent / "static"
 
 _TYPES = {
     ".gif": "image/gif", ".jpg": "image/jpeg", ".mkv": "video/x-matroska", ".mov": "video/quicktime",
-    ".mp4": "video/mp4", ".webm": "video/webm",
+    ".mp4": "video/mp4", ".png": "image/png", ".webm": "video/webm",
 }  # fmt: skip
 """The media types that are stated; other files are only downloaded."""
 
 
-def add_routes(app: FastAPI, library: Library, queue: JobQueue, worker: Worker) -> None:
+def add_routes(app: FastAPI, library: Library, queue: JobQueue, results: ResultStore, worker: Worker) -> None:
     """Add the addresses to an application."""
 
     def find(id_: str) -> QueuedJob:
@@ -70,6 +71,13 @@ def add_routes(app: FastAPI, library: Library, queue: JobQueue, worker: Worker) 
             return _file(copy if worker.call(make_playable, original, copy) else original)
         except BetwixtError:
             raise HTTPException(404) from None
+
+    @app.get("/results/{key}/{name}")
+    def result(key: str, name: str) -> FileResponse:
+        path = results.find(key, name)
+        if path is None:
+            raise HTTPException(404)
+        return _file(path)
 
     @app.get("/static/betwixt/{name}")
     def static(name: str) -> FileResponse:

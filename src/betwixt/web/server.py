@@ -26,6 +26,7 @@ from betwixt.models.registry import DEFAULT_MODEL, model_info
 from betwixt.web.guard import LOCAL_NAMES, Credentials, Guard
 from betwixt.web.library import Library, Limits
 from betwixt.web.queue import JobQueue
+from betwixt.web.results import ResultStore
 from betwixt.web.worker import Worker
 
 FIRST_PORT = 7860
@@ -131,13 +132,14 @@ def _application(settings: Settings, translate: Callable[[str], str]) -> Iterato
     memory = None if (total := total_memory()) is None else round(_MEMORY_SHARE * total)
     library = Library(settings.work, settings.folder, settings.limits)
     queue = JobQueue(settings.work, library.resolve, memory)
+    results = ResultStore(settings.work)
     worker = Worker(memory)
     app = FastAPI(openapi_url=None)
-    add_routes(app, library, queue, worker)
-    page = build_page(settings.work, library, queue, worker, translate, settings.model)
+    add_routes(app, library, queue, results, worker)
+    page = build_page(settings.work, library, queue, results, worker, translate, settings.model)
     gr.mount_gradio_app(app, page, "/", **page_options(settings.limits))
     ended = threading.Event()
-    cleaner = threading.Thread(target=_clean, args=(library, queue, ended), daemon=True)
+    cleaner = threading.Thread(target=_clean, args=(library, queue, results, ended), daemon=True)
     queue.start()
     cleaner.start()
     try:
@@ -184,10 +186,11 @@ def _listen(settings: Settings) -> socket.socket:
     raise UsageError(f"{settings.host} port {port} cannot be used: {(error.strerror or str(error)).lower()}.")
 
 
-def _clean(library: Library, queue: JobQueue, ended: threading.Event) -> None:
+def _clean(library: Library, queue: JobQueue, results: ResultStore, ended: threading.Event) -> None:
     """Remove what has expired, now and then."""
     while True:
         queue.remove_expired(library.limits.days)
         library.remove_expired(queue.videos_in_use())
+        results.remove_expired(library.limits.days)
         if ended.wait(_CLEANING_INTERVAL):
             return

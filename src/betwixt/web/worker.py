@@ -27,10 +27,13 @@ class Worker:
 
     Args:
         memory: The most memory that it may take, in bytes; None for no limit.
+
+    Attributes:
+        memory: The same.
     """
 
     def __init__(self, memory: int | None = None) -> None:
-        self._memory = memory
+        self.memory = memory
         self._lock = threading.Lock()
         self._process: Any = None
         self._connection: Connection
@@ -64,7 +67,7 @@ class Worker:
 
     def _start(self) -> None:
         self._connection, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_serve, args=(theirs, self._memory), daemon=True, name="betwixt worker")
+        self._process = _SPAWN.Process(target=_serve, args=(theirs, self.memory), daemon=True, name="betwixt worker")
         self._process.start()
         theirs.close()
 

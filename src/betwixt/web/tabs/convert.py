@@ -17,13 +17,12 @@ from typing import Any
 import gradio as gr
 
 from betwixt.errors import BetwixtError, UsageError
-from betwixt.media import codecs
 from betwixt.media.timeline import parse_rate, parse_time
 from betwixt.pipeline.inspect import inspect_video
 from betwixt.units import format_duration
 from betwixt.web.choices import model_input, option_input, options_for, options_given
 from betwixt.web.context import Context
-from betwixt.web.conversions import CONVERSIONS
+from betwixt.web.conversions import CONVERSIONS, output_suffix
 from betwixt.web.costs import measure
 from betwixt.web.facts import Fact, describe, format_size
 from betwixt.web.jobs import QueuedJob
@@ -254,7 +253,10 @@ class _ConvertTab:
             for video in [library.find(id_) for id_ in others or [inspected.video.id]]:
                 suffix = _suffix(video, suggestion, container)
                 name = f"{Path(video.name).stem}-{suggestion.ending}{suffix}"
-                options = _options(suggestion, suffix, given)
+                options = {
+                    **self._context.cuts.options(library.resolve(video.id)),
+                    **_options(suggestion, suffix, given),
+                }
                 queue.add(QueuedJob(video.id, video.name, suggestion.title, suggestion.command, options, name))
         except BetwixtError as error:
             return _alert(self._context.explain(error))
@@ -302,14 +304,7 @@ def _options(suggestion: Suggestion, suffix: str, given: dict[str, Any]) -> dict
 
 def _suffix(video: LibraryFile, suggestion: Suggestion, container: str) -> str:
     """The suffix of the output: as the suggestion needs, else as chosen, else as the source if it can be written."""
-    if suggestion.suffix or container:
-        return suggestion.suffix or f".{container}"
-    suffix = Path(video.name).suffix.lower()
-    try:
-        codecs.container_of(Path(f"x{suffix}"))
-    except UsageError:
-        return ".mp4"
-    return suffix
+    return suggestion.suffix or output_suffix(video.name, f".{container}" if container else "")
 
 
 def _facts(facts: Sequence[Fact], notes: Sequence[str]) -> str:
