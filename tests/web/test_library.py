@@ -101,6 +101,15 @@ def test_uploads_expire_unless_a_job_needs_them(library: Library) -> None:
     assert {file.id for file in library.files() if file.uploaded} == {needed, new}
 
 
+def test_what_was_received_but_never_added_is_removed_after_an_hour(library: Library) -> None:
+    for name in ("old", "new"):
+        (library.received / name).mkdir()
+        (library.received / name / "clip.mp4").touch()
+    os.utime(library.received / "old", (time.time() - 4000,) * 2)
+    library.remove_expired()
+    assert [path.name for path in library.received.iterdir()] == ["new"]
+
+
 @pytest.mark.parametrize(
     ("given", "kept"),
     [

@@ -20,6 +20,9 @@ _FOR_COMPARISON = frozenset(model.name for model in baselines.MODELS)
 _LABELS = {"at_cuts": "Next to cuts", "end": "Stop at", "start": "Begin at", "scene_cuts": "Scene cuts"}
 """Labels of inputs that are not the option's name."""
 
+_HELP = {"scene_cuts": "Find scene cuts, or ignore them."}
+"""Help that differs from the option's, because the page offers less."""
+
 
 def model_choices() -> list[tuple[str, str]]:
     """The models that can be used now, as labels and names; `DEFAULT_MODEL` is the first."""
@@ -42,6 +45,7 @@ def model_input(value: str, label: str = "Model") -> Any:
 def option_input(name: str) -> Any:
     """An input for an option of `betwixt interpolate`, at its default; `model_input` is the one for models."""
     option = INTERPOLATE.options[name]
+    help_ = _HELP.get(name, option.help)
     label = _LABELS.get(name, name.replace("_", " ").capitalize())
     choices: Sequence[str] = option.choices
     if name == "scene_cuts":
@@ -49,8 +53,8 @@ def option_input(name: str) -> Any:
     if name == "codec":
         return gr.Dropdown([("automatic", ""), *((c, c) for c in _CODECS)], value="", label=label, interactive=True)
     if choices:
-        return gr.Dropdown(list(choices), value=option.default, label=label, info=option.help, interactive=True)
-    return gr.Textbox(label=label, info=option.help, max_lines=1)
+        return gr.Dropdown(list(choices), value=option.default, label=label, info=help_, interactive=True)
+    return gr.Textbox(label=label, info=help_, max_lines=1)
 
 
 def options_given(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Context:
         results: Previews, pictures and maps that have been made.
         cuts: The cuts of videos, as they have been corrected.
         worker: Runs short calls, such as an inspection or a preview, in a process of their own.
+        measurer: The same for measurements, which take longer, so that nobody waits for them.
         translate: Rewrites a message of the library in terms of the command line (`cli.flags.translate`).
         model: The model that is chosen at first.
         selected: The id of the video that is selected, None at first; a state of each browser tab.
@@ -39,6 +40,7 @@ class Context:
     results: ResultStore
     cuts: CutStore
     worker: Worker
+    measurer: Worker
     translate: Callable[[str], str]
     model: str
     selected: gr.State

@@ -39,6 +39,9 @@ _PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"v=0\r", b"v=0\n")
 _MAX_LISTED = 2000
 """The most files of the shared folder that are listed."""
 
+_RECEIVED_SECONDS = 3600.0
+"""How long a received file is kept that is not added to the library."""
+
 _MAX_NAME = 120
 """The longest name of an upload, in bytes: the output's name adds to it."""
 
@@ -171,11 +174,16 @@ class Library:
             shutil.rmtree(self._uploads / id_, ignore_errors=True)
 
     def remove_expired(self, in_use: frozenset[str] = frozenset()) -> None:
-        """Remove uploads that are older than `limits.days`, except those that jobs still need."""
+        """Remove uploads that are older than `limits.days`, except those that jobs still need, and what was received
+        but never added."""
         oldest = time.time() - self.limits.days * 86400
         for added, file in list(self._uploaded()):
             if added < oldest and file.id not in in_use:
                 self.remove(file.id)
+        for path in self.received.iterdir():
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < time.time() - _RECEIVED_SECONDS:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def _make_room(self, size: int) -> None:
         uploads = sorted(self._uploaded(), key=lambda pair: pair[0])

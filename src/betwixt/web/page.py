@@ -15,13 +15,10 @@ from typing import Any
 import gradio as gr
 
 from betwixt.web.context import Context
-from betwixt.web.cuts import CutStore
 from betwixt.web.jobs import DONE, FAILED, PAUSED, RUNNING, WAITING
-from betwixt.web.library import Library, Limits
+from betwixt.web.library import Limits
 from betwixt.web.queue import JobQueue
-from betwixt.web.results import ResultStore
 from betwixt.web.tabs import convert, effects, pictures, preview, queue, research
-from betwixt.web.worker import Worker
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -49,24 +46,14 @@ _TABS = (
 )
 
 
-def build_page(
-    work: Path,
-    library: Library,
-    jobs: JobQueue,
-    results: ResultStore,
-    worker: Worker,
-    translate: Callable[[str], str],
-    model: str,
-) -> gr.Blocks:
-    """The page on a library, a queue and a worker; the other arguments are those of `Context`."""
+def build_page(**shared: Any) -> gr.Blocks:
+    """The page; `shared` are the attributes of `Context`, but for the selected video."""
     page: gr.Blocks = gr.Blocks(title="Betwixt", analytics_enabled=False, fill_width=True)
     with page:
-        context = Context(
-            work, library, jobs, results, CutStore(work), worker, translate, model, selected=gr.State(None)
-        )
-        head = gr.HTML(_head(jobs))
+        context = Context(**shared, selected=gr.State(None))
+        head = gr.HTML(_head(context.queue))
         gr.Timer(_STATUS_INTERVAL).tick(
-            lambda: _head(jobs), None, head, show_progress="hidden", api_visibility="private"
+            lambda: _head(context.queue), None, head, show_progress="hidden", api_visibility="private"
         )
         with gr.Tabs():
             for tab in _TABS:

@@ -17,16 +17,8 @@ def video_picker(context: Context) -> gr.Dropdown:
         choices = _choices(context)
         return gr.Dropdown(choices=choices, value=id_ if id_ in [value for _, value in choices] else None)
 
-    context.selected.change(show, context.selected, videos, show_progress="hidden", api_visibility="private")
-    # Without a value: the answer may come after the user has chosen another video.
-    videos.focus(
-        lambda: gr.Dropdown(choices=_choices(context)),
-        None,
-        videos,
-        queue=False,
-        show_progress="hidden",
-        api_visibility="private",
-    )
+    # Without triggers: when the page is loaded, and when the selection changes.
+    gr.on(None, show, context.selected, videos, show_progress="hidden", api_visibility="private")
     return videos
 
 

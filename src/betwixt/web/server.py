@@ -23,6 +23,7 @@ from betwixt.errors import UsageError
 from betwixt.files import write_error
 from betwixt.machine import import_library, total_memory
 from betwixt.models.registry import DEFAULT_MODEL, model_info
+from betwixt.web.cuts import CutStore
 from betwixt.web.guard import LOCAL_NAMES, Credentials, Guard
 from betwixt.web.library import Library, Limits
 from betwixt.web.queue import JobQueue
@@ -132,11 +133,14 @@ def _application(settings: Settings, translate: Callable[[str], str]) -> Iterato
     memory = None if (total := total_memory()) is None else round(_MEMORY_SHARE * total)
     library = Library(settings.work, settings.folder, settings.limits)
     queue = JobQueue(settings.work, library.resolve, memory)
-    results = ResultStore(settings.work)
-    worker = Worker(memory)
+    results, cuts = ResultStore(settings.work), CutStore(settings.work)
+    worker, measurer = Worker(memory), Worker(memory)
     app = FastAPI(openapi_url=None)
     add_routes(app, library, queue, results, worker)
-    page = build_page(settings.work, library, queue, results, worker, translate, settings.model)
+    page = build_page(
+        work=settings.work, library=library, queue=queue, results=results, cuts=cuts, worker=worker, measurer=measurer,
+        translate=translate, model=settings.model,
+    )  # fmt: skip
     gr.mount_gradio_app(app, page, "/", **page_options(settings.limits))
     ended = threading.Event()
     cleaner = threading.Thread(target=_clean, args=(library, queue, results, ended), daemon=True)
@@ -149,6 +153,7 @@ def _application(settings: Settings, translate: Callable[[str], str]) -> Iterato
         ended.set()
         queue.stop()
         worker.stop()
+        measurer.stop()
 
 
 @contextlib.contextmanager

@@ -213,7 +213,7 @@ class _ConvertTab:
                 options.pop(name, None)  # one measurement stands for all interpolations: what counts is a new frame
         try:
             path = self._context.library.resolve(inspected.video.id)
-            return self._context.worker.call(measure, suggestion.command, path, suffix, options, inspected.findings)
+            return self._context.measurer.call(measure, suggestion.command, path, suffix, options, inspected.findings)
         except BetwixtError as error:
             return self._context.explain(error)
 
