@@ -33,14 +33,19 @@ class FittingProgress(Progress):
 
     def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
         """The table of all bars, at the console's width now."""
-        shown, tasks = list(self._all_columns), list(tasks)
+        tasks = list(tasks)
+        shown = [column for column in self._all_columns if any(not _is_empty(column, task) for task in tasks)]
         while True:
             self.columns = tuple(shown)
             table = super().make_tasks_table(tasks)
             options = self._console.options.update_width(_MAX_WIDTH)
-            if len(shown) == 1 or Measurement.get(self._console, options, table).maximum <= self._console.width:
+            if len(shown) <= 1 or Measurement.get(self._console, options, table).maximum <= self._console.width:
                 return table
             shown.remove(max(shown, key=lambda column: self._ranks[id(column)]))
+
+
+def _is_empty(column: ProgressColumn, task: Task) -> bool:
+    return isinstance(column, TextColumn) and not column.render(task).plain
 
 
 def open_bars(stream: IO[str]) -> FittingProgress:

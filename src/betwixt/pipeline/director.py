@@ -135,7 +135,8 @@ class Director:
         """Remarks for the user, once all frames are made."""
         notes = self.repeat_notes()
         if self._continued:
-            notes.append(f"Next to cuts, {self._continued} of the new frames continue the motion that dis finds.")
+            verb = "continues" if self._continued == 1 else "continue"
+            notes.append(f"Next to cuts, {self._continued} of the new frames {verb} the motion that dis finds.")
         return notes
 
     def repeat_notes(self) -> list[str]:
