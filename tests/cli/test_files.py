@@ -144,6 +144,16 @@ def test_an_interrupt_ends_a_batch_and_sums_up_what_was_done(tmp_path, clip):
     assert left(tmp_path / "out") == ["a-1000fps.mkv"]
 
 
+def test_a_damaged_input_gives_one_json_document(tmp_path, capsys, clip):
+    whole = make_clip(tmp_path / "whole.mkv", frames=60, codec="libx264", options={"g": "5"})
+    (tmp_path / "damaged.mkv").write_bytes(whole.read_bytes()[: whole.stat().st_size * 7 // 10])
+    code, out, error = attempt(capsys, "interpolate", "damaged.mkv", *FAST, "--json")
+    found = json.loads(out)
+    assert code == 3
+    assert error == f"betwixt: {found['error']}\n"
+    assert found["frames_out"] == len(read_frames(found["output"]))
+
+
 def test_the_command_line_wins_over_a_configuration(tmp_path, capsys, clip):
     (tmp_path / "mine.toml").write_text('factor = 3\nmodel = "average"\ncodec = "ffv1"\njournal = false\n')
     code, out, _ = attempt(capsys, "interpolate", clip, "a.avi", "--config", "mine.toml")
