@@ -62,13 +62,20 @@ def read_images(given: Any, name: str) -> GivenImages:
     raise UsageError(f"{name} is a {type(given).__name__}: use a numpy array, a torch tensor or a PIL image.")
 
 
-def read_image_pair(first: Any, second: Any) -> tuple[GivenImages, GivenImages]:
+def read_image_pair(
+    first: Any, second: Any, names: tuple[str, str] = ("The first frame", "The second frame")
+) -> tuple[GivenImages, GivenImages]:
     """Read two images, or two batches, of one type and shape.
+
+    Args:
+        first: The first one, as for `read_images`.
+        second: The second one.
+        names: What messages call the two.
 
     Raises:
         UsageError: as `read_images`, or if the two differ.
     """
-    images = read_images(first, "The first frame"), read_images(second, "The second frame")
+    images = read_images(first, names[0]), read_images(second, names[1])
     if images[0].kind != images[1].kind:
         raise UsageError(
             f"The two frames differ in type, {images[0].kind} and {images[1].kind}: give both as the same."

@@ -14,9 +14,9 @@ from betwixt.errors import InputError, UsageError
 from betwixt.media.frame_source import FrameSource
 from betwixt.media.frames import planes
 from betwixt.media.images.convert import image_to_frame
-from betwixt.media.reader import Frame
+from betwixt.media.reader import Frame, Reader
 from betwixt.media.source import open_source
-from clips import frames_equal, make_clip, make_interlaced_clip, read_frames
+from clips import TURNED, frames_equal, make_clip, make_interlaced_clip, read_frames, turned_clip
 
 IMAGES = [np.random.default_rng(n).integers(0, 256, (48, 64, 3), np.uint8) for n in range(6)]
 
@@ -104,6 +104,19 @@ def test_a_part_begins_and_ends_with_the_frames_around_it():
     assert [index for index, _ in times_of(source)] == [1, 2, 3, 4]
     beyond = open_source(IMAGES, start=Fraction(9))
     assert [index for index, _ in times_of(beyond)] == [5]
+
+
+def test_video_frames_can_be_given_again_and_keep_their_rotation(tmp_path):
+    with av.open(str(turned_clip(tmp_path / "in.mov", codec="libx264"))) as container:
+        frames = list(container.decode(video=0))
+    stamps = [(frame.pts, frame.time_base) for frame in frames]
+    for name in ("a.mp4", "b.mp4"):
+        betwixt.interpolate_video(frames, tmp_path / name, model="dis")
+        assert len(read_frames(tmp_path / name)) == 4
+        with Reader(tmp_path / name) as reader:
+            assert reader.info.rotation == TURNED
+    assert [(frame.pts, frame.time_base) for frame in frames] == stamps
+    assert to_frames(frames)[0].image.shape == (96, 64, 3)
 
 
 SMALLER = np.zeros((40, 64, 3), np.uint8)

@@ -63,6 +63,13 @@ def test_bad_frames_and_times_get_one_line(first, second, times, message):
     assert "\n" not in str(error.value)
 
 
+def test_errors_name_the_neighbouring_frame_that_is_wrong():
+    with pytest.raises(UsageError, match=r"^`before` is a list"):
+        DIS().between(GOOD, GOOD, [0.5], before=[0])
+    with pytest.raises(UsageError, match=r"^`after` has shape"):
+        DIS().between(GOOD, GOOD, [0.5], after=GOOD[..., 0])
+
+
 RAMP = np.linspace(0, 1, 24 * 32 * 3).reshape(24, 32, 3)
 
 

@@ -14,6 +14,7 @@ from betwixt.errors import UsageError
 from betwixt.pipeline.options import (
     BLUR,
     EXTRAPOLATE,
+    FRAMES,
     GROUPS,
     INTERPOLATE,
     ConversionOptions,
@@ -27,6 +28,7 @@ CONVERSIONS = {
     betwixt.interpolate_video: INTERPOLATE,
     betwixt.blur_video: BLUR,
     betwixt.extrapolate_video: EXTRAPOLATE,
+    betwixt.frames: FRAMES,
 }
 
 
@@ -34,7 +36,7 @@ CONVERSIONS = {
 def test_signatures_and_docstrings_list_every_option_with_its_default(convert):
     declared = CONVERSIONS[convert]
     parameters = inspect.signature(convert).parameters
-    assert list(parameters)[:2] == ["source", "target"]
+    assert list(parameters)[:2] == (["source", "dtype"] if convert is betwixt.frames else ["source", "target"])
     for name, option in declared.options.items():
         assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
         assert parameters[name].default == declared.default(name)
@@ -56,7 +58,7 @@ def test_resolve_fills_in_defaults():
 
 
 def test_a_misspelt_name_and_an_unknown_value_are_refused(tmp_path):
-    with pytest.raises(TypeError, match=r"^interpolate_video\(\) got an .* 'fsp'\. Did you mean 'fps'\?$"):
+    with pytest.raises(TypeError, match=r"^interpolate_video\(\) got an .* 'fsp': did you mean fps\?$"):
         betwixt.interpolate_video("in.mp4", tmp_path / "out.mp4", fsp=60)
     with pytest.raises(UsageError, match="`audio` is 'loud': choose auto, copy, drop or stretch"):
         betwixt.interpolate_video("in.mp4", tmp_path / "out.mp4", audio="loud")
@@ -64,11 +66,13 @@ def test_a_misspelt_name_and_an_unknown_value_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["interpolate_video", "plan_video", "blur_video", "plan_blur", "extrapolate_video", "plan_extrapolation"],
+    ["interpolate_video", "plan_video", "blur_video", "plan_blur", "extrapolate_video", "plan_extrapolation", "frames"],
 )
 def test_unknown_names_are_refused_by_the_function_that_got_them(tmp_path, name):
-    with pytest.raises(TypeError, match=rf"^{name}\(\) got an unexpected keyword argument 'zoom'$"):
-        getattr(betwixt, name)("in.mp4", tmp_path / "out.mp4", zoom=2)
+    targets = [] if name == "frames" else [tmp_path / "out.mp4"]
+    message = rf"^{name}\(\) got an unexpected keyword argument 'zoom': help\(betwixt\.{name}\) lists all\.$"
+    with pytest.raises(TypeError, match=message):
+        getattr(betwixt, name)("in.mp4", *targets, zoom=2)
 
 
 def test_a_new_option_takes_one_declaration():

@@ -4,8 +4,8 @@
 
 Each item of the iterable is an image (`betwixt.images`: a numpy array, a PyTorch tensor, a PIL image), an
 `av.VideoFrame`, a pair of either and its time in seconds, or an object with attributes `video` and `time`, such as
-`betwixt.OutputFrame`. Images become RGB frames of 8 or 16 bits without a change, floats of 16 bits; video frames stay
-as they are.
+`betwixt.OutputFrame`. Images become RGB frames of 8 or 16 bits without a change, floats of 16 bits. Video frames are
+copied, bit by bit, since a conversion sets the time stamps of its frames.
 
 The iterable is read once, a few frames ahead, from a thread of the conversion.
 """
@@ -25,9 +25,9 @@ import numpy as np
 from betwixt.errors import InputError, UsageError
 from betwixt.images import read_images
 from betwixt.media.colour import chroma_location, colour_of
-from betwixt.media.frames import to_supported_format
+from betwixt.media.frames import frame_from_planes, planes, to_supported_format
 from betwixt.media.images.convert import image_to_frame
-from betwixt.media.probe import VideoInfo
+from betwixt.media.probe import HDR, VideoInfo, hdr_of, rotation_matrix
 from betwixt.media.reader import Frame, StreamPacket
 from betwixt.media.timeline import Grid, find_grid
 
@@ -89,6 +89,8 @@ class FrameSource:
         self.notes: list[str] = []
         self._start, self._end, self._interlaced = start, end, interlaced
         # Frames are converted when they are read: the caller may use an array again for the next one.
+        self._hdr: HDR | None = None
+        self._rotation: tuple[int, ...] | None = None
         items = self._read(frames)
         preview = list(itertools.islice(items, _PREVIEWED if rate is None else 1))
         if not preview:
@@ -116,6 +118,8 @@ class FrameSource:
             duration=None if count is None else count / self._rate,
             frames=count,
             colour=colour_of(first, chroma_location(first)),
+            hdr=self._hdr,
+            rotation=self._rotation,
         )
 
     @property
@@ -177,12 +181,16 @@ class FrameSource:
             yield _TimedFrame(index, video, time, tick)
 
     def _read_video(self, given: av.VideoFrame, index: int) -> av.VideoFrame:
+        """A copy of a video frame, in a format that `frames.planes` reads."""
         if given.interlaced_frame and self._interlaced == "refuse":
             raise UsageError(
                 f'Frame {index} is interlaced: pass `interlaced="ignore"` if it is progressive after all, or '
                 "deinterlace it before."
             )
-        return to_supported_format(given)
+        if index == 0:
+            self._hdr, self._rotation = hdr_of(given), rotation_matrix(given)
+        video = to_supported_format(given)
+        return video if video is not given else frame_from_planes(planes(given), given)
 
     def stop(self) -> None:
         """Nothing to do: nobody can interrupt the caller's iterable."""

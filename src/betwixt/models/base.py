@@ -263,8 +263,11 @@ class Interpolator(ABC):
             if not 0.0 <= t <= 1.0:
                 raise UsageError(f"The time {t:g} lies outside 0 to 1: 0 is the first frame, 1 the second.")
         firsts, seconds = given.as_floats(), given_second.as_floats()
-        images_before = None if before is None else read_image_pair(before, first)[0].as_floats()
-        images_after = None if after is None else read_image_pair(second, after)[1].as_floats()
+        images_before = images_after = None
+        if before is not None:
+            images_before = read_image_pair(before, first, ("`before`", "The first frame"))[0].as_floats()
+        if after is not None:
+            images_after = read_image_pair(second, after, ("The second frame", "`after`"))[1].as_floats()
         batch = None
         if any(0.0 < t < 1.0 for t in times):
             if self.uses_neighbours and (images_before or images_after):

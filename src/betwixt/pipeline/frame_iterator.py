@@ -59,8 +59,8 @@ class OutputFrame:
             It is not `time` if the output is slower than the source or begins later.
         kind: "untouched": a source frame at its own time; "held": a source frame in place of one that cannot be
             interpolated, next to a cut or after the last frame; "synthesized": a new frame.
-        video: The frame in the pixel format of the source. A source frame is the one that was decoded or given, bit by
-            bit, with the time stamps of the source.
+        video: The frame in the pixel format of the source. A source frame is as it was decoded or given, bit by bit. Do
+            not change its samples, on which later frames depend. Its own time stamp says nothing about the output.
     """
 
     def __init__(
@@ -86,7 +86,8 @@ class OutputFrame:
         """The frame as an upright RGB image, (H, W, 3), converted on first use.
 
         It is uint8 for sources of 8 bits, uint16 (0 to 65535) for deeper ones, or of the `dtype` that was asked for;
-        float32 is in [0, 1]. The transfer function is the source's: HDR stays HDR.
+        float32 is in [0, 1]. The transfer function is the source's, so HDR stays HDR, and pixels that are not square
+        stay so.
         """
         return self._image_and_alpha[0]
 
@@ -173,6 +174,8 @@ class FrameIterator(Iterator[OutputFrame]):
     def close(self) -> None:
         """End the threads and close the source; there are no further frames."""
         self._finalizer()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def __enter__(self) -> Self:
         return self
@@ -196,12 +199,12 @@ def _produce(job: FrameJob, production: Production) -> None:
 
 
 def _finish(job: FrameJob, production: Production, thread: threading.Thread) -> None:
-    """Stop the production and wait for its end."""
+    """Stop the production and wait for its end, unless this thread may be one that the production waits for."""
     if thread.ident is None:
         job.close()
         return
     production.stop()
-    # The garbage collector may call this in any thread, also in one that the production waits for.
+    # The garbage collector calls this in any thread.
     if not threading.current_thread().name.startswith(_OWN_THREADS):
         thread.join()
 

@@ -15,7 +15,6 @@ spells it. Everything else reads these declarations:
 # The annotations below are read at run time, so this module does without `from __future__ import annotations`.
 # "Interpolator" stays a string: the command line shows its help without loading a model's code.
 
-import difflib
 import inspect
 import re
 import textwrap
@@ -284,13 +283,12 @@ class OptionSet:
             function: The name of the function that they were given to.
 
         Raises:
-            TypeError: naming the function, the first unknown name and the option that may be meant.
+            TypeError: naming the function, the first unknown name and the options that may be meant.
         """
         for name in given:
             if name not in self.options:
-                close = difflib.get_close_matches(name, self.options, 1)
-                hint = f". Did you mean '{close[0]}'?" if close else ""
-                raise TypeError(f"{function}() got an unexpected keyword argument '{name}'{hint}")
+                hint = did_you_mean(name, self.options, f"help(betwixt.{function}) lists all")
+                raise TypeError(f"{function}() got an unexpected keyword argument '{name}': {hint}")
 
     def resolve(self, given: Mapping[str, Any]) -> Any:
         """Complete given options by the defaults.
