@@ -92,7 +92,7 @@ class Child(Generic[M, R]):
 
 
 def _describe_end(code: int | None) -> str:
-    if code == -signal.SIGKILL:
+    if code is not None and code == -getattr(signal, "SIGKILL", 0):
         return "The conversion was ended by the system, probably because memory ran out."
     return f"The conversion's process ended unexpectedly (exit code {code}): the file may be damaged."
 
