@@ -60,7 +60,7 @@ class WebServer:
         return code
 
     def request(
-        self, path: str, body: bytes | None = None, *, method: str | None = None, headers: dict[str, str] | None = None
+        self, path: str, body: bytes | None = None, headers: dict[str, str] | None = None, *, method: str | None = None
     ) -> tuple[int, bytes]:
         """Send a raw request; returns the status and the body of the answer."""
         connection = http.client.HTTPConnection(urlsplit(self.address).netloc, timeout=30)
@@ -74,6 +74,12 @@ class WebServer:
         content = answer.read()
         connection.close()
         return answer.status, content
+
+
+def form(name: str, content: bytes, **headers: str) -> tuple[bytes, dict[str, str]]:
+    """A form with one file, and the headers that go with it."""
+    head = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'.encode()
+    return head + content + b"\r\n--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x", **headers}
 
 
 def open_page(browser: Any, server: WebServer, **context: Any) -> Any:

@@ -11,11 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-
-def form(name: str, content: bytes) -> tuple[bytes, dict[str, str]]:
-    """A form with one file, and the headers that go with it."""
-    head = f'--x\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'.encode()
-    return head + content + b"\r\n--x--\r\n", {"Content-Type": "multipart/form-data; boundary=x"}
+from web_server import form
 
 
 def file_data(path: str, url: str | None = None) -> dict[str, Any]:
@@ -95,8 +91,7 @@ def test_a_body_that_cannot_be_read_is_refused(server: Any, body: bytes) -> None
     ["../../../x.mp4", "..%2f..%2fx.mp4", "a%00b.mp4", "x" * 1000 + ".mp4", "\u202e4pm.sh", "/etc/x", "'\\\"$(id).mp4"],
 )
 def test_uploads_with_hostile_names_stay_where_they_belong(server: Any, name: str) -> None:
-    body, headers = form(name, b"content")
-    status, content = server.request("/gradio_api/upload", body, headers=headers)
+    status, content = server.request("/gradio_api/upload", *form(name, b"content"))
     assert status == 200, content
     (path,) = json.loads(content)
     received = Path(server.work, "received").resolve()
@@ -121,7 +116,7 @@ def test_an_upload_that_claims_more_than_it_sends_leaves_nothing(server: Any) ->
     assert sum(path.stat().st_size for path in files) <= 1000
 
 
-@pytest.mark.parametrize(("length", "status"), [("5000000000", 413), ("-1", 411), ("", 411), ("1e3", 411)])
+@pytest.mark.parametrize(("length", "status"), [("20000000000", 413), ("-1", 411), ("", 411), ("1e3", 411)])
 def test_uploads_must_say_how_large_they_are(server: Any, length: str, status: int) -> None:
     assert server.request("/gradio_api/upload", b"", headers={"Content-Length": length})[0] in (status, 400)
 

@@ -14,7 +14,7 @@ import pytest
 from betwixt.cli.main import run
 from betwixt.errors import UsageError
 from betwixt.web import server as server_module
-from web_server import WebServer
+from web_server import WebServer, form
 
 
 def basic(user: str, password: str) -> dict[str, str]:
@@ -77,15 +77,22 @@ def test_two_servers_do_not_share_a_work_folder(server: WebServer, error: Any) -
     assert "Another betwixt web uses" in error("--work", str(server.work))
 
 
-def test_nothing_is_shown_without_the_password(tmp_path: Path, clips: Path) -> None:
+def test_nothing_is_shown_without_the_password_and_uploads_are_limited(tmp_path: Path, clips: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("pass word:ü\n", encoding="utf-8")
-    server = WebServer(tmp_path / "work", clips, ("--user", "ann", "--password-file", str(secret)))
+    options = ("--user", "ann", "--password-file", str(secret), "--max-upload", "0.0001")
+    server = WebServer(tmp_path / "work", clips, options)
     try:
         for path in ("/", "/config", "/videos/x", "/gradio_api/file=x", "/static/betwixt/page.css", "/theme.css"):
             assert server.request(path)[0] == 401, path
         for wrong in (basic("ann", "pass word"), basic("bob", "pass word:ü"), {"Authorization": "Basic %%%"}):
             assert server.request("/", headers=wrong)[0] == 401
-        assert server.request("/", headers=basic("ann", "pass word:ü"))[0] == 200
+        known = basic("ann", "pass word:ü")
+        assert server.request("/", headers=known)[0] == 200
+        assert server.request("/gradio_api/upload", *form("x.mp4", bytes(90_000), **known))[0] == 200
+        for size in (150_000, 500_000):  # one is larger than an upload may be, the other than all together
+            assert server.request("/gradio_api/upload", *form("x.mp4", bytes(size), **known))[0] == 413
+        kept = [path.stat().st_size for path in (server.work / "received").rglob("*.mp4")]
+        assert kept == [90_000]
     finally:
         assert server.stop() == 0
