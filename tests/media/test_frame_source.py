@@ -85,6 +85,7 @@ def test_constant_rates_are_found_behind_rounded_times():
     source = open_source(with_floats)
     assert (source.info.rate, source.info.variable, source.info.frames) == (30, False, 6)
     assert times_of(source) == [(n, Fraction(n, 30)) for n in range(6)]
+    assert source.info.duration == Fraction(1, 5)
     exact = [(image, 7 + Fraction(n, 13)) for n, image in enumerate(IMAGES)]
     source = open_source(exact)
     assert (source.info.rate, source.info.variable, source.info.start) == (13, False, 7)
@@ -95,8 +96,22 @@ def test_variable_times_are_kept():
     source = open_source(zip(IMAGES, times, strict=True))
     assert (source.info.variable, source.info.rate, source.info.frames) == (True, Fraction(5, 2), None)
     assert times_of(source) == list(enumerate(times))
+    assert open_source(list(zip(IMAGES, times, strict=True))).info.duration == 2 + Fraction(2, 5)
     evenly = open_source(zip(IMAGES, times, strict=True), input_fps=Fraction(5))
     assert times_of(evenly) == [(n, Fraction(n, 5)) for n in range(6)]
+
+
+def test_frames_that_are_missing_leave_a_gap():
+    times = [Fraction(n, 25) for n in (0, 1, 2, 3, 50, 51)]
+    source = open_source(list(zip(IMAGES, times, strict=True)), start=Fraction(1))
+    assert (source.info.rate, source.info.duration) == (25, Fraction(52, 25))
+    assert [index for index, _ in times_of(source)] == [3, 4, 5]
+
+
+def test_a_live_source_without_times_starts_with_its_first_frame():
+    read = []
+    source = open_source(read.append(n) or image for n, image in enumerate(IMAGES))
+    assert (read, source.info.rate, source.info.duration) == ([0], 25, None)
 
 
 def test_a_part_begins_and_ends_with_the_frames_around_it():

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import numbers
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -88,22 +88,22 @@ class FrameSource:
             raise UsageError("Frames of an iterable cannot be deinterlaced: deinterlace them before, or read the file.")
         self.notes: list[str] = []
         self._start, self._end, self._interlaced = start, end, interlaced
-        # Frames are converted when they are read: the caller may use an array again for the next one.
         self._hdr: HDR | None = None
         self._rotation: tuple[int, ...] | None = None
+        # Frames are converted when they are read: the caller may use an array again for the next one.
         items = self._read(frames)
-        preview = list(itertools.islice(items, _PREVIEWED if rate is None else 1))
+        preview = list(itertools.islice(items, 1))
         if not preview:
             raise InputError("The iterable has no frames.")
-        self._items: Iterator[_TimedFrame] = itertools.chain(preview, items)
         self._timed = rate is None and preview[0].time is not None
-        times = [item.time for item in preview if item.time is not None]
         self._grid: Grid | None = None
-        if self._timed and len(preview) > 1:
-            self._grid, rate = _find_rate(times, max(item.tick for item in preview))
+        if self._timed:
+            preview += itertools.islice(items, _PREVIEWED - 1)
+            self._grid, rate = _find_rate(preview)
+        self._items: Iterator[_TimedFrame] = itertools.chain(preview, items)
         self._rate = rate or default_rate
-        variable = self._timed and len(preview) > 1 and self._grid is None
-        count = len(frames) if isinstance(frames, Sized) and not variable else None
+        begin = preview[0].time if self._timed and preview[0].time is not None else Fraction(0)
+        end = self._find_end(frames)
         first = preview[0].video
         self.info = VideoInfo(
             name=self.name,
@@ -113,14 +113,21 @@ class FrameSource:
             height=first.height,
             pixel_format=first.format.name,
             rate=self._rate,
-            variable=variable,
-            start=times[0] if self._timed else Fraction(0),
-            duration=None if count is None else count / self._rate,
-            frames=count,
+            variable=self._timed and len(preview) > 1 and self._grid is None,
+            start=begin,
+            duration=None if end is None else end - begin,
+            frames=len(frames) if isinstance(frames, Sized) else None,
             colour=colour_of(first, chroma_location(first)),
             hdr=self._hdr,
             rotation=self._rotation,
         )
+
+    def _find_end(self, frames: Iterable[Any]) -> Fraction | None:
+        """When the last frame ends; None if that is not known before."""
+        if not self._timed:
+            return len(frames) / self._rate if isinstance(frames, Sized) else None
+        last = _split(frames[-1])[1] if isinstance(frames, Sequence) else None
+        return None if last is None else self._snap(last) + 1 / self._rate
 
     @property
     def earliest_start(self) -> Fraction:
@@ -156,7 +163,7 @@ class FrameSource:
                     raise UsageError(
                         f"Frame {item.index} has no time, but the first one has: give times with all, or none."
                     )
-                time = item.time if self._grid is None else self._grid.snap(item.time)
+                time = self._snap(item.time)
                 if previous is not None and time <= previous:
                     raise UsageError(
                         f"Frame {item.index} is at {float(time):g} s, the one before at {float(previous):g} s: give "
@@ -164,6 +171,9 @@ class FrameSource:
                     )
                 previous = time
             yield Frame(item.index, item.video, time, step)
+
+    def _snap(self, time: Fraction) -> Fraction:
+        return time if self._grid is None else self._grid.snap(time)
 
     def _read(self, frames: Iterable[Any]) -> Iterator[_TimedFrame]:
         """The items of the iterable as video frames, all of one size and format."""
@@ -232,11 +242,13 @@ def _read_time(given: Any) -> tuple[Fraction, Fraction]:
         raise UsageError(f"The time {given!r} of a frame is not a number of seconds.") from None
 
 
-def _find_rate(times: list[Fraction], tick: Fraction) -> tuple[Grid | None, Fraction | None]:
+def _find_rate(frames: Sequence[_TimedFrame]) -> tuple[Grid | None, Fraction | None]:
     """The constant rate of the first frames, if there is one, and that or their mean rate."""
+    times = [frame.time for frame in frames if frame.time is not None]
     steps = [after - before for before, after in itertools.pairwise(times)]
     if not steps or min(steps) <= 0:
-        return None, None  # refused when these frames are read
+        return None, None  # a single frame, or frames that are refused when they are reached
+    tick = max(frame.tick for frame in frames)
     mean = len(steps) / (times[-1] - times[0])
     # A usual rate explains rounded times better than their mean does.
     grid = find_grid(times, tick, []) or find_grid(times, tick, [1 / steps[0], mean])
