@@ -6,14 +6,13 @@ compatible.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
 import av.error
 
-from betwixt.errors import UsageError
+from betwixt.errors import UsageError, did_you_mean
 from betwixt.media.frames import has_alpha
 from betwixt.media.probe import VideoInfo
 
@@ -99,7 +98,7 @@ _HARDWARE = {
 }
 """Hardware encoders by the end of their name, and what they need."""
 
-_SUGGESTED = "try h264, hevc, av1, vp9, prores or ffv1."
+_SUGGESTED = "try h264, hevc, av1, vp9, prores or ffv1"
 
 _CONTAINERS = {
     ".mp4": "mp4", ".m4v": "mp4", ".mkv": "matroska", ".mov": "mov", ".webm": "webm", ".avi": "avi", ".ts": "mpegts",
@@ -144,12 +143,11 @@ def choose_encoder(codec: str | None, container: str, source: VideoInfo) -> Enco
     if not _encodes(name):
         if is_hardware(name):
             raise UsageError(_not_built(name))
-        near = difflib.get_close_matches(name, sorted({*_SHORT_NAMES, *_ENCODERS}), 3, 0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else _SUGGESTED
-        raise UsageError(f"There is no encoder '{codec}': {hint}")
+        known = sorted({*_SHORT_NAMES, *_ENCODERS})
+        raise UsageError(f"There is no encoder '{codec}': {did_you_mean(name, known, _SUGGESTED)}")
     found = av.Codec(name, "w")
     if found.type != "video":
-        raise UsageError(f"'{codec}' encodes {found.type}, not video: {_SUGGESTED}")
+        raise UsageError(f"'{codec}' encodes {found.type}, not video: {_SUGGESTED}.")
     if container == "yuv4mpegpipe" and name not in ("wrapped_avframe", "rawvideo"):
         raise UsageError(f"A pipe and .y4m carry uncompressed frames, not {codec}: leave `codec` out.")
     encoder = _ENCODERS.get(name, Encoder(name))

@@ -6,7 +6,6 @@ refuses what that encoder does not have.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from functools import cache
 import av
 from av.codec.context import CodecOption, OptionFlags
 
-from betwixt.errors import UsageError
+from betwixt.errors import UsageError, did_you_mean
 from betwixt.media.codecs import Encoder
 from betwixt.media.frames import has_alpha, subsampling
 from betwixt.media.probe import HDR, VideoInfo
@@ -205,8 +204,7 @@ def _add_user_options(options: dict[str, str], encoder: Encoder, given: Mapping[
     known = {option.name: option for option in _known_options(encoder.name)}
     for key, value in given.items():
         if key not in known:
-            near = difflib.get_close_matches(key, known, 3)
-            hint = f"did you mean {' or '.join(near)}?" if near else f"ffmpeg -h encoder={encoder.name} lists them."
+            hint = did_you_mean(key, known, f"ffmpeg -h encoder={encoder.name} lists them")
             raise UsageError(f"{encoder.name} has no option '{key}' (`encoder_options`): {hint}")
         appends = key.endswith(PARAMETERS) and key in options
         options[key] = f"{options[key]}:{value}" if appends else value

@@ -6,14 +6,13 @@ folder: it is in the same folder, or comes with Betwixt.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 import tomllib
 from pathlib import Path
 from typing import Any
 
-from betwixt.errors import InputError, UsageError
+from betwixt.errors import InputError, UsageError, did_you_mean
 from betwixt.files import read_error
 
 _BUILT_IN = Path(__file__).with_name("recipes")
@@ -42,8 +41,7 @@ def find_recipe(recipe: str | Path) -> Path:
     if str(recipe) in recipe_names():
         return _BUILT_IN / f"{recipe}.toml"
     known = path.stem if path.suffix == ".toml" else path.name
-    near = difflib.get_close_matches(known, recipe_names(), 3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`betwixt train list` shows those that there are."
+    hint = did_you_mean(known, recipe_names(), "`betwixt train list` shows those that there are")
     raise InputError(f"There is no recipe {recipe}: {hint}")
 
 
