@@ -47,9 +47,15 @@ def test_nothing_is_made_by_a_dry_run_or_a_failure(tmp_path, capsys, clip):
     code, out, _ = attempt(capsys, "interpolate", clip, "made/", *FAST, "--dry-run")
     assert (code, "made/a-50fps.mkv" in out) == (0, True)
     assert attempt(capsys, "interpolate", clip, "made/", *FAST, "--quality", "1000")[0] == 2
-    code, out, _ = attempt(capsys, "interpolate", clip, "missing.mkv", "--output-dir", "made", *FAST, "--dry-run")
-    assert (code, "made/a-50fps.mkv" in out) == (3, True)
+    batch = ["interpolate", clip, clip, "missing.mkv", "--output-dir", "made", *FAST, "--dry-run"]
+    code, out, _ = attempt(capsys, *batch)
+    assert (code, "made/a-50fps.mkv\n" in out, "made/a-50fps-2.mkv\n" in out) == (3, True, True)
     assert left(tmp_path) == ["a.mkv"]
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made/a-50fps.mkv").touch()
+    code, out, _ = attempt(capsys, *batch, "--json")
+    assert (code, [f["status"] for f in json.loads(out)["files"]]) == (3, ["skipped", "planned", "failed"])
+    assert left(tmp_path / "made") == ["a-50fps.mkv"]
 
 
 @pytest.mark.parametrize(
@@ -66,6 +72,7 @@ def test_nothing_is_made_by_a_dry_run_or_a_failure(tmp_path, capsys, clip):
         (["-", "--output-dir", "d"], "convert it alone"),
         (["-"], "name the output"),
         (["a.mkv", "new"], "new has no suffix"),
+        (["."], ". is a folder of videos: pass the folder for their outputs as --output-dir"),
         ([], "Missing argument"),
     ],
 )
@@ -128,6 +135,7 @@ def test_a_watched_folder_is_converted_until_an_interrupt(tmp_path, clip):
 def test_an_interrupt_ends_a_batch_and_sums_up_what_was_done(tmp_path, clip):
     make_clip(tmp_path / "long.mkv", frames=40, size=(640, 480), codec="mpeg4")
     command = ["interpolate", "a.mkv", "long.mkv", "a.mkv", "--output-dir", "out", "--factor", "40", "--model", "dis"]
+    command.append("--json")
     with subprocess.Popen(
         [sys.executable, "-m", "betwixt.cli", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -138,9 +146,9 @@ def test_an_interrupt_ends_a_batch_and_sums_up_what_was_done(tmp_path, clip):
         finally:
             process.kill()
     assert process.returncode == 130
-    assert out.splitlines()[-1] == "1 file: 1 done"
-    assert "interrupted" in error
-    assert "Traceback" not in error
+    found = json.loads(out)
+    assert ([f["status"] for f in found["files"]], found["done"]) == (["done"], 1)
+    assert error == f"betwixt: {found['error']}\n" == "betwixt: interrupted; what was finished is kept.\n"
     assert left(tmp_path / "out") == ["a-1000fps.mkv"]
 
 

@@ -14,10 +14,10 @@ import typer
 from betwixt.cli import report
 from betwixt.cli.flags import translate
 from betwixt.cli.progress import BatchPosition, conversion_progress
-from betwixt.errors import BetwixtError
+from betwixt.errors import BetwixtError, Interrupted
 from betwixt.pipeline.batch import Batch, BatchInput, BatchResult, find_inputs, input_sizes, watch_inputs
 from betwixt.pipeline.options import OptionSet
-from betwixt.pipeline.output_names import name_output, output_folder
+from betwixt.pipeline.output_names import output_folder
 from betwixt.units import format_count
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _FAILED = 3
 """The exit code if an input was not converted, or only in part."""
+
+_INTERRUPTED = "interrupted; what was finished is kept."
 
 
 def run_batch(
@@ -44,10 +46,12 @@ def run_batch(
     """Convert all `sources` to a folder, or say what would be done; the arguments are those of `run_conversion`.
 
     Raises:
-        typer.Exit: with code 3, if one of them failed.
+        typer.Exit: with code 3 if one of them failed, else 0.
+        Interrupted: if the user ends it while a file is converted.
     """
+    batch = Batch(convert, declared, options)
     if dry_run:
-        failed = _print_plans(find_inputs(sources, output_dir, recursive), declared, plan, options, as_json)
+        failed = _print_plans(batch, find_inputs(sources, output_dir, recursive), plan, options, as_json)
         raise typer.Exit(_FAILED if failed else 0)
     inputs: Iterable[BatchInput]
     shares: list[float] | None = None
@@ -59,12 +63,20 @@ def run_batch(
         inputs = known = find_inputs(sources, output_dir, recursive)
         shares = input_sizes(known)
     results: list[BatchResult] = []
+    error: str | None = None
     try:
-        _convert_all(Batch(convert, declared, options), inputs, shares, results, as_json)
+        _convert_all(batch, inputs, shares, results, as_json)
+    except Interrupted as interrupt:
+        error = str(interrupt)
+        raise
+    except KeyboardInterrupt:  # between two files: there a watch ends
+        if not watch:
+            error = _INTERRUPTED
+            raise Interrupted(error) from None
     finally:
-        # Also what was done before an interrupt.
         if as_json:
-            report.print_json({"files": [_as_dict(r) for r in results], **_count(results)}, sys.stdout)
+            files = [_as_dict(result) for result in results]
+            report.print_json({"files": files, **_count(results), "error": error}, sys.stdout)
         else:
             _print_sum(results)
     raise typer.Exit(_FAILED if any(r.failed for r in results) else 0)
@@ -81,8 +93,11 @@ def _convert_all(
     for number, item in enumerate(inputs):
         count, done, share = (None, 0.0, 0.0) if shares is None else (len(shares), sum(shares[:number]), shares[number])
         position = BatchPosition(Path(item.source).name, number + 1, count, done, share, began)
-        with conversion_progress(quiet, position) as progress, report_kept_work("-"):
-            result = batch.convert(item, progress)
+        try:
+            with conversion_progress(quiet, position) as progress, report_kept_work("-"):
+                result = batch.convert(item, progress)
+        except KeyboardInterrupt:
+            raise Interrupted(_INTERRUPTED) from None
         results.append(result)
         if not as_json:
             _print_result(result)
@@ -123,24 +138,29 @@ def _as_dict(result: BatchResult) -> dict[str, Any]:
 
 
 def _print_plans(
-    inputs: list[BatchInput], declared: OptionSet, plan: Callable[..., Plan], options: dict[str, Any], as_json: bool
+    batch: Batch, inputs: list[BatchInput], plan: Callable[..., Plan], options: dict[str, Any], as_json: bool
 ) -> bool:
     """Say what would be done with each input; returns whether one of them could not be converted."""
     plans: list[dict[str, Any]] = []
-    failed = False
     for item in inputs:
+        status, error, planned = "planned", None, None
         try:
-            with output_folder(item.folder):
-                planned = plan(item.source, item.folder / name_output(item.source, declared, options), **options)
-        except BetwixtError as error:
-            failed = True
-            plans.append({"source": item.source, "error": translate(str(error))})
-            _print_error("failed", item.source, plans[-1]["error"])
-            continue
-        plans.append({"source": item.source, "error": None, **report.plan_as_dict(planned)})
-        if not as_json:
+            output = batch.name_output(item)
+            if batch.is_done(output):
+                status, error = "skipped", f"{output} exists: pass `overwrite=True` to replace it."
+            else:
+                with output_folder(item.folder):
+                    planned = plan(item.source, output, **options)
+        except BetwixtError as failure:
+            status, error = "failed", str(failure)
+        error = None if error is None else translate(error)
+        details = {} if planned is None else report.plan_as_dict(planned)
+        plans.append({"source": item.source, "status": status, "error": error, **details})
+        if planned is not None and not as_json:
             report.print_plan(planned, sys.stdout)
             report.print_notes(planned.notes)
+        if error is not None:
+            _print_error(status, item.source, error)
     if as_json:
         report.print_json({"files": plans}, sys.stdout)
-    return failed
+    return any(planned["status"] == "failed" for planned in plans)

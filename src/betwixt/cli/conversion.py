@@ -229,8 +229,11 @@ def _convert_one(
     as_json: bool,
     options: dict[str, Any],
 ) -> None:
+    from betwixt.pipeline.batch import is_video_folder
     from betwixt.pipeline.output_names import locate_output, output_folder
 
+    if is_video_folder(source):
+        raise UsageError(f"{source} is a folder of videos: pass the folder for their outputs as `output_dir`.")
     located = locate_output(source, target, declared, options)
     # The raw file below Python's buffer: a read from the buffer cannot be interrupted while it waits.
     inlet: Any = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer) if source == "-" else source

@@ -38,7 +38,7 @@ from betwixt.cli import (
 )
 from betwixt.cli.command import App
 from betwixt.cli.suggestions import explain_unknown_option
-from betwixt.errors import BetwixtError, DamagedInputError
+from betwixt.errors import BetwixtError
 from betwixt.version import __version__
 
 app = App(
@@ -94,18 +94,16 @@ def run(arguments: list[str]) -> int:
     command = flags.find_command(root, arguments)
     flags.set_command(command, other)
     as_json = _prints_json(command, arguments)
+    report.json_printed = False
 
-    def fail(message: str, code: int = 2, as_json: bool = as_json) -> int:
+    def fail(message: str, code: int = 2) -> int:
         print(f"betwixt: {message}", file=sys.stderr)
-        if as_json:
+        if as_json and not report.json_printed:  # else that document has the error
             report.print_json({"error": message}, sys.stdout)
         return code
 
     try:
         result = root.main(arguments, prog_name="betwixt", standalone_mode=False)
-    except DamagedInputError as error:
-        # The summary, which is already printed, has the error.
-        return fail(flags.translate(str(error)), error.exit_code, as_json and error.summary is None)
     except BetwixtError as error:
         return fail(flags.translate(str(error)), error.exit_code)
     except KeyboardInterrupt:
@@ -117,7 +115,8 @@ def run(arguments: list[str]) -> int:
             return fail(f"{error.filename}: the name is longer than a file may have.")
         if error.errno not in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
             raise
-        return fail(f"standard output cannot be written: {(error.strerror or 'error').lower()}.", as_json=False)
+        print(f"betwixt: standard output cannot be written: {(error.strerror or 'error').lower()}.", file=sys.stderr)
+        return 2
     except Exception as error:
         # Typer may bring its own Click; its usage errors are known by their ability to format themselves.
         if not hasattr(error, "format_message"):

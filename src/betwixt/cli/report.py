@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from betwixt.pipeline.job import Plan
     from betwixt.pipeline.run import Summary
 
+json_printed = False
+"""Whether a JSON document was printed on standard output."""
+
 # -- conversions
 
 
@@ -223,6 +226,8 @@ def print_costs(outcome: BenchmarkResult, stream: IO[str]) -> None:
 
 def print_json(values: Any, stream: IO[str]) -> None:
     """Print one JSON document."""
+    global json_printed
+    json_printed = json_printed or stream is sys.stdout
     if isinstance(values, dict) and "notes" in values:
         values = values | {"notes": [flags.translate(note) for note in values["notes"]]}
     print(json.dumps(values, indent=2), file=stream)

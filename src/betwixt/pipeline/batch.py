@@ -96,8 +96,8 @@ class Batch:
         """Convert one input. Errors that a user can cause are in the result; an interrupt is raised."""
         output: Path | None = None
         try:
-            output = self._choose_output(item)
-            if os.path.lexists(output) and not self._options.get("overwrite"):
+            output = self.name_output(item)
+            if self.is_done(output):
                 error = f"{output} exists: pass `overwrite=True` to replace it."
                 return BatchResult(item.source, "skipped", str(output), error=error)
             with output_folder(item.folder):
@@ -110,8 +110,12 @@ class Batch:
             return BatchResult(item.source, "failed", None if output is None else str(output), error=str(error))
         return BatchResult(item.source, "done", str(output), summary)
 
-    def _choose_output(self, item: BatchInput) -> Path:
-        """The output of an input: one that no other input of this batch has."""
+    def name_output(self, item: BatchInput) -> Path:
+        """The output of an input: one that no other input of this batch has.
+
+        Raises:
+            BetwixtError: as `output_names.name_output`.
+        """
         first = output = item.folder / name_output(item.source, self._declared, self._options)
         number = 1
         while output in self._outputs:
@@ -119,6 +123,10 @@ class Batch:
             output = first.with_name(f"{first.stem}-{number}{first.suffix}")
         self._outputs.add(output)
         return output
+
+    def is_done(self, output: Path) -> bool:
+        """Whether an output exists, and must not be replaced."""
+        return os.path.lexists(output) and not self._options.get("overwrite")
 
 
 def find_inputs(sources: Sequence[str], output_dir: Path, recursive: bool = False) -> list[BatchInput]:
@@ -154,6 +162,14 @@ def find_inputs(sources: Sequence[str], output_dir: Path, recursive: bool = Fals
             raise InputError(f"The folder {source} holds no videos{'' if recursive else ' and no images'}.")
         inputs += videos or [BatchInput(source, output_dir)]
     return inputs
+
+
+def is_video_folder(location: str) -> bool:
+    """Whether this is a folder that holds videos and no images."""
+    if not os.path.isdir(location):
+        return False
+    suffixes = {path.suffix.lower() for path in _visible(Path(location))}
+    return bool(suffixes & VIDEO_SUFFIXES) and not suffixes & set(READABLE)
 
 
 def watch_inputs(
