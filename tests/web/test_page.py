@@ -190,3 +190,16 @@ def test_the_queue_works_with_the_keyboard(page: Any, clip: Path) -> None:
     jobs.last.focus()
     page.keyboard.press("Space")
     assert jobs.last.is_checked()
+
+
+def test_costs_follow_the_options_and_an_upload_can_be_removed(page: Any, clip: Path) -> None:
+    drop(page, clip)
+    page.locator(".cost").first.wait_for()
+    page.get_by_role("button", name="Options").click()
+    page.get_by_label("Container").click()
+    page.get_by_role("option", name="webm").click()
+    page.get_by_label("Codec").click()
+    page.get_by_role("option", name="prores").click()
+    page.get_by_text("prores", exact=False).filter(has_text="webm").first.wait_for()
+    page.get_by_role("button", name="Remove this upload").click()
+    page.get_by_text("What should it become?").wait_for(state="hidden")

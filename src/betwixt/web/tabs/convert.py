@@ -35,6 +35,7 @@ _OPTIONS = ("model", "audio", "codec", "quality", "scene_cuts", "at_cuts", "over
 
 _CONTAINERS = [("as the source", ""), *((name, name) for name in ("mp4", "mkv", "mov", "webm", "gif"))]
 _MAX_SUGGESTIONS = 9
+_MEASURING = "<p class=hint>measuring ..</p>"
 _HIDDEN: dict[str, Any] = {"queue": True, "show_progress": "hidden", "api_visibility": "private"}
 
 
@@ -118,11 +119,11 @@ class _ConvertTab:
             self._inspect, [selected, self.dropped], shown, **{**_HIDDEN, "show_progress": "minimal"}
         )
         measurement: Any = {"inputs": [self.inspected, *chosen], "outputs": costs, "concurrency_limit": 4, **_HIDDEN}
-        measuring = [inspection.then(self._measure, **measurement)]
-        for choice in chosen:
-            event = choice.submit if isinstance(choice, gr.Textbox) else choice.input
-            measuring.append(event(self._measure, cancels=measuring, **measurement))
-        selected.change(None, cancels=measuring)
+        measuring = inspection.then(self._measure, **measurement)
+        changes = [choice.submit if isinstance(choice, gr.Textbox) else choice.input for choice in chosen]
+        # With the latest choices at last, whatever is changed meanwhile.
+        remeasuring = gr.on(changes, self._measure, trigger_mode="always_last", cancels=measuring, **measurement)
+        selected.change(None, cancels=[measuring, remeasuring])
         for number, card in enumerate(self.cards):
             card.button.click(
                 self._adder(number), [self.inspected, self.dropped, self.all, *chosen], self.message, **_HIDDEN
@@ -173,15 +174,9 @@ class _ConvertTab:
         notes = [self._context.explain(note) for note in findings["notes"] if "`duplicates=" not in note]
         facts = _facts(describe(findings, video.size), notes)
         several = gr.Checkbox(visible=len(dropped) > 1 and id_ in dropped, value=False)
-        return [
-            inspected,
-            facts,
-            gr.Column(visible=True),
-            gr.Button(visible=video.uploaded),
-            several,
-            gr.skip(),
-            *cards,
-        ]
+        removable = gr.Button(visible=video.uploaded)
+        message = gr.skip() if id_ in dropped else ""  # some of the dropped files may have been refused
+        return [inspected, facts, gr.Column(visible=True), removable, several, message, *cards]
 
     def _measure(self, inspected: _Inspected | None, container: str, *values: Any) -> Iterator[list[Any]]:
         """Fill in the costs one after another; conversions of one kind share a measurement."""
@@ -189,7 +184,8 @@ class _ConvertTab:
             return
         given = options_given(_OPTIONS, values)
         known: dict[tuple[str, str], Measurement | str] = {}
-        costs: list[Any] = [gr.skip()] * len(self.cards)
+        costs: list[Any] = [_MEASURING] * len(self.cards)
+        yield costs
         for number, suggestion in enumerate(inspected.suggestions):
             suffix = _suffix(inspected.video, suggestion, container)
             kind = suggestion.command, suffix
@@ -197,7 +193,7 @@ class _ConvertTab:
                 known[kind] = self._measure_one(inspected, suggestion, suffix, given)
             measured = known[kind]
             if isinstance(measured, str):
-                costs[number] = _alert(measured)
+                costs[number] = f"<p class=error>{html.escape(measured)}</p>"
             else:
                 notes = [self._context.explain(note) for note in measured.notes]
                 costs[number] = _cost(suggestion, _trimmed(inspected.findings, given), measured, notes)
@@ -208,9 +204,8 @@ class _ConvertTab:
     ) -> Measurement | str:
         """What a conversion takes, or why it cannot be done."""
         options = _options(suggestion, suffix, {n: v for n, v in given.items() if n not in ("start", "end")})
-        for name in ("duplicates", "factor", "slow", "fps"):
-            if suggestion.command == "interpolate":
-                options.pop(name, None)  # one measurement stands for all interpolations: what counts is a new frame
+        if suggestion.command == "interpolate":  # one measurement stands for all: what counts is a new frame
+            options = {n: v for n, v in options.items() if n not in ("duplicates", "factor", "slow", "fps")}
         try:
             path = self._context.library.resolve(inspected.video.id)
             return self._context.measurer.call(measure, suggestion.command, path, suffix, options, inspected.findings)
@@ -281,7 +276,7 @@ class _Card:
             return [gr.Column(visible=False), gr.skip(), "", ""]
         return [
             gr.Column(visible=True), gr.Button(suggestion.title), f"<p>{html.escape(suggestion.description)}</p>",
-            "<p class=hint>measuring ..</p>",
+            _MEASURING,
         ]  # fmt: skip
 
 
