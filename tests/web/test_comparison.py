@@ -122,3 +122,11 @@ def test_the_liveliest_moment_is_found_and_no_cut(tmp_path: Path) -> None:
     assert 19 / 25 <= survey.liveliest <= 28 / 25
     assert survey.best_start(0.5) == pytest.approx(survey.liveliest - 0.25, abs=0.01)
     assert survey.best_start(100) == 0
+
+
+def test_pictures_that_are_too_large_are_refused(tmp_path: Path) -> None:
+    large, small = tmp_path / "large.png", tmp_path / "small.png"
+    av.VideoFrame(4096, 2305, "gray").save(large)
+    av.VideoFrame(64, 48, "gray").save(small)
+    with pytest.raises(InputError, match=r"large\.png is 4096x2305"):
+        read_pair(FramePair((small, large)))

@@ -18,7 +18,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from betwixt.errors import InputError
 from betwixt.evaluation.metrics import psnr, ssim, to_uint8
@@ -35,7 +34,10 @@ from betwixt.web.pictures import RGB, FrameViewer
 from betwixt.web.survey import frames_of
 
 _MAX_WIDTH = 3840
-"""Wider frames are scaled down to this."""
+"""Wider frames of videos are scaled down to this."""
+
+_MAX_PIXELS = 4096 * 2304
+"""The largest pictures whose maps are shown."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def read_pair(pair: FramePair, after: bool = False) -> tuple[RGB, RGB, RGB | Non
         InputError: if they cannot be read, or there are too few.
     """
     if pair.time is None:
-        images = [_to_8_bit(frame_to_image(read_image(path))[0]) for path in pair.files]
+        images = [_read_picture(path) for path in pair.files]
         return images[0], images[1], images[2] if len(images) > 2 else None
     start, distance = Fraction(pair.time).limit_denominator(1000), pair.distance
     with closing(open_source(pair.files[0], start=start, interlaced="ignore")) as reader:
@@ -153,7 +155,11 @@ def _describe(maps: Maps) -> dict[str, dict[str, Any]]:
     }
 
 
-def _to_8_bit(image: NDArray[Any]) -> RGB:
+def _read_picture(path: Path) -> RGB:
+    image, _ = frame_to_image(read_image(path))
+    height, width = image.shape[:2]
+    if height * width > _MAX_PIXELS:
+        raise InputError(f"{path.name} is {width}x{height}, more than is shown here: scale it to 4096x2304 or less.")
     return to_8_bit(image) if image.dtype == np.uint16 else np.asarray(image, np.uint8)
 
 

@@ -59,9 +59,12 @@ def build(context: Context) -> None:
 
     @errors_shown(context)
     def preview(
-        id_: str | None, start: float, seconds: float, model_a: str, model_b: str, conversion: str, layout: str
-    ) -> str:
+        id_: str | None, known_id: str | None, start: float, seconds: float, model_a: str, model_b: str,
+        conversion: str, layout: str,
+    ) -> str:  # fmt: skip
         source = chosen_video(context, id_)
+        if id_ != known_id:  # the sliders have not moved to this video yet
+            start = context.worker.call(survey_video, source).best_start(float(seconds))
         known = context.cuts.load(source)
         cuts_at = None if known is None else tuple(known.times[number] for number in known.cuts)
         excerpt = Excerpt(float(start), float(seconds), cuts_at)
@@ -87,7 +90,7 @@ def build(context: Context) -> None:
     gr.on(
         [video.input, tab_of(video).select], survey, [video, surveyed], about_video, show_progress="hidden", **private
     )
-    run.click(preview, [video, start, seconds, model_a, model_b, conversion, layout], player, **private)
+    run.click(preview, [video, surveyed, start, seconds, model_a, model_b, conversion, layout], player, **private)
 
 
 def _describe(models: list[str], layout: str) -> str:
