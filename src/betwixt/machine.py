@@ -9,7 +9,6 @@ import os
 import platform
 import sys
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -66,8 +65,15 @@ def is_installed(package: str) -> bool:
 
 def torch_version() -> str:
     """The installed version of PyTorch, "" if it is not installed."""
+    return _installed_version("torch")
+
+
+def _installed_version(package: str) -> str:
+    """The version of a package, "" if it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version  # late: the command line shows its help without it
+
     try:
-        return version("torch")
+        return version(package)
     except PackageNotFoundError:
         return ""
 
@@ -124,7 +130,7 @@ def describe_machine(device: str = "cpu", engine: str = "") -> str:
 
         parts.append(torch.cuda.get_device_name(torch.device(device)))
     if engine:
-        parts.append(f"{_ENGINE_NAMES[engine]} {version(engine)}")
+        parts.append(f"{_ENGINE_NAMES[engine]} {_installed_version(engine)}")
     parts.append(f"Python {platform.python_version()}")
     parts.append(platform.system())
     return ", ".join(part for part in parts if part)
