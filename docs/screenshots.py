@@ -63,7 +63,7 @@ def photograph_preview(page: Any) -> None:
     page.locator("#preview-video video").wait_for(timeout=_TIMEOUT)
     page.locator("#preview-video video").evaluate("v => { v.pause(); v.currentTime = 1; }")
     page.wait_for_timeout(2000)
-    _save(page, "preview")
+    _save(page, "preview", "#preview-video", above=340)
     page.get_by_role("button", name="Compare the frames").click()
     page.locator("#preview-slider img").first.wait_for(timeout=_TIMEOUT)
     _choose(page, "Show", "Motion")
@@ -145,10 +145,12 @@ def _choose(page: Any, label: str, option: str) -> None:
     page.wait_for_timeout(4000)  # what follows from the choice
 
 
-def _save(page: Any, name: str, at: str | None = None) -> None:
-    """Save what the window shows, scrolled to an element."""
+def _save(page: Any, name: str, at: str | None = None, above: int = 40) -> None:
+    """Save what the window shows, scrolled to an element with so many pixels above it."""
     if at is not None:
-        page.locator(at).evaluate("e => window.scrollTo(0, e.getBoundingClientRect().top + window.scrollY - 40)")
+        page.locator(at).evaluate(
+            "(e, above) => window.scrollTo(0, e.getBoundingClientRect().top + window.scrollY - above)", above
+        )
         page.wait_for_timeout(1000)
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     for colours in (256, 128, 64, 32):

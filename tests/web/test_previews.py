@@ -75,7 +75,9 @@ def test_a_preview_is_one_video_of_two_models(tabs: Any) -> None:
     open_tab(tabs, "Preview")
     choose(tabs, "Video", "cut.mp4")
     start = tabs.get_by_role("spinbutton", name="number input for Start, in seconds")
-    tabs.wait_for_function("() => [...document.querySelectorAll('input[type=range]')].some(i => i.max === '0.64')")
+    # The first call starts the worker's process, which takes a while.
+    moved = "() => [...document.querySelectorAll('input[type=range]')].some(i => i.max === '0.64')"
+    tabs.wait_for_function(moved, timeout=90_000)
     start.fill("0.1")
     start.press("Tab")
     tabs.get_by_role("button", name="Preview", exact=True).click()
@@ -98,6 +100,10 @@ def test_one_new_frame_is_compared_and_shown_in_other_ways(tabs: Any) -> None:
         caption.get_by_text(said).first.wait_for()
     tabs.get_by_label("A part at 1:1").click()
     tabs.get_by_label("Place of the part: across, in %").first.wait_for()
+    # One pixel of the picture is one of the screen.
+    tabs.wait_for_function(
+        "() => [...document.querySelectorAll('#preview-slider img')].every(i => i.naturalWidth === i.width)"
+    )
 
 
 def test_cuts_are_found_removed_put_back_and_added(tabs: Any, previews: WebServer, files: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import html
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ParamSpec
 
@@ -15,7 +16,8 @@ from betwixt.models.registry import MODELS, choose_model
 from betwixt.runtime.load import find_weights
 from betwixt.units import format_duration
 from betwixt.web.context import Context
-from betwixt.web.results import Result
+from betwixt.web.results import Result, result_key
+from betwixt.web.survey import Survey, survey_video
 
 P = ParamSpec("P")
 
@@ -72,6 +74,16 @@ def chosen_video(context: Context, id_: str | None) -> Path:
     if id_ is None:
         raise UsageError("Choose a video first.")
     return context.library.resolve(id_)
+
+
+def find_motion(context: Context, source: Path) -> Survey:
+    """How long a video is and where most moves in it: asked again, the same, although it depends on the time taken.
+
+    Raises:
+        BetwixtError: if the video cannot be read.
+    """
+    key = result_key("survey", [source], [], None)
+    return Survey(**context.results.get(key, lambda _: asdict(context.worker.call(survey_video, source))).facts)
 
 
 def show_preview(result: Result, said: str) -> str:

@@ -14,7 +14,9 @@ import os
 import re
 import secrets
 import shutil
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,9 +61,10 @@ class ResultStore:
 
     def __init__(self, work: Path) -> None:
         self._folder = work / "results"
+        self._making: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def get(self, key: str, make: Callable[[Path], dict[str, Any]]) -> Result:
-        """The result of a key, which is made if it is not there.
+        """The result of a key, which is made if it is not there; who asks for it meanwhile waits.
 
         Args:
             key: As `result_key` makes it.
@@ -71,6 +74,10 @@ class ResultStore:
             OutputError: if it cannot be written.
             BetwixtError: that `make` raises.
         """
+        with self._making[key]:
+            return self._get(key, make)
+
+    def _get(self, key: str, make: Callable[[Path], dict[str, Any]]) -> Result:
         folder = self._folder / key
         with contextlib.suppress(OSError, ValueError):
             facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))

@@ -43,12 +43,10 @@ class Survey:
 
     Attributes:
         duration: In seconds; of what could be decoded, if the file does not say.
-        rate: Frames per second.
         liveliest: When most moves, in seconds from the video's beginning.
     """
 
     duration: float
-    rate: float
     liveliest: float
 
     def best_start(self, seconds: float) -> float:
@@ -80,7 +78,7 @@ def survey_video(source: Path) -> Survey:
             for window in read_windows(reader, places, last, _WINDOW_FRAMES, until):
                 amounts += _motion([(frame.time, make_thumbnail(frame.video)) for frame in window])
         liveliest = max(amounts, default=(0.0, info.start))[1] - info.start
-        return Survey(float(duration), float(info.rate), float(max(liveliest, Fraction(0))))
+        return Survey(float(duration), round(float(max(liveliest, Fraction(0))), 2))
 
 
 def frames_of(reader: VideoSource) -> Iterator[Frame]:

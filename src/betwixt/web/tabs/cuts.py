@@ -98,7 +98,10 @@ def build(context: Context, video: gr.Dropdown) -> None:
 
     about_cuts = [status, gallery, adding, around]
     private: dict[str, Any] = {"api_visibility": "private"}
-    gr.on([video.input, tab_of(video).select], show, video, about_cuts, show_progress="hidden", **private)
+    gr.on(
+        [video.input, tab_of(video).select], show, video, about_cuts, show_progress="hidden", trigger_mode="multiple",
+        **private,
+    )  # fmt: skip
     search.click(find, video, about_cuts, **private)
     gallery.select(toggle, video, about_cuts, show_progress="hidden", **private)
     look.click(look_around, [video, missed], [status, around, frames], **private)

@@ -15,11 +15,10 @@ from betwixt.web.choices import model_input
 from betwixt.web.comparison import Excerpt, Version, make_preview
 from betwixt.web.context import Context
 from betwixt.web.conversions import output_suffix
-from betwixt.web.inputs import chosen_video, errors_shown, show_preview
+from betwixt.web.inputs import chosen_video, errors_shown, find_motion, show_preview
 from betwixt.web.jobs import QueuedJob
 from betwixt.web.picker import video_picker
 from betwixt.web.results import result_key
-from betwixt.web.survey import survey_video
 
 _BLUR, _EXTRAPOLATE = "Motion blur", "Frames after the end"
 _COMMANDS = {_BLUR: "blur", _EXTRAPOLATE: "extrapolate"}
@@ -58,7 +57,7 @@ def build(context: Context) -> None:
         options = _options(effect, *values)
         if effect == _EXTRAPOLATE:
             options.pop("only", None)  # what comes before shows whether the motion goes on
-        survey = context.worker.call(survey_video, source)
+        survey = find_motion(context, source)
         begin = max(survey.duration - _SECONDS, 0.0) if effect == _EXTRAPOLATE else survey.best_start(_SECONDS)
         excerpt = Excerpt(begin if start is None else float(start), _SECONDS)
         # Beside a blurred video at its own rate, the source shows what has changed.

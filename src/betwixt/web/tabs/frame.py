@@ -27,6 +27,9 @@ _VIEWS = {
 _CROP = 640
 """The side of the part that is shown at 1:1, in pixels, at most."""
 
+_BORDER = 2
+"""What Gradio's border around the pictures takes, in pixels."""
+
 
 @dataclass(frozen=True)
 class FrameParts:
@@ -71,7 +74,7 @@ def build(context: Context, video: gr.Dropdown, models: tuple[gr.Dropdown, gr.Dr
         size: dict[str, Any] = {"width": None, "height": None}
         if zoom == "part":
             images = tuple(_crop(image, across / 100, down / 100) for image in images)
-            size = {"width": images[0].shape[1], "height": images[0].shape[0]}
+            size = {"width": images[0].shape[1] + _BORDER, "height": images[0].shape[0] + _BORDER}
         return _caption(models, said), gr.ImageSlider(images, visible=True, **size)
 
     def show_again(shown: str | None, *values: Any) -> tuple[Any, ...]:
@@ -84,7 +87,7 @@ def build(context: Context, video: gr.Dropdown, models: tuple[gr.Dropdown, gr.Dr
     zoom.change(lambda zoom: [gr.Slider(visible=zoom == "part")] * 2, zoom, [across, down], queue=False, **private)
     gr.on([compare.click, time.release], show, chosen, [caption, slider], **private)
     ways = [view.input, zoom.input, across.release, down.release]
-    gr.on(ways, show_again, [caption, *chosen], [caption, slider], **private)
+    gr.on(ways, show_again, [caption, *chosen], [caption, slider], trigger_mode="always_last", **private)
     return FrameParts(time, slider, caption)
 
 

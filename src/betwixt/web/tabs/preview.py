@@ -10,10 +10,9 @@ import gradio as gr
 from betwixt.web.choices import model_input
 from betwixt.web.comparison import LAYOUTS, MAX_SECONDS, Excerpt, Version, make_preview
 from betwixt.web.context import Context
-from betwixt.web.inputs import chosen_video, errors_shown, show_preview, tab_of
+from betwixt.web.inputs import chosen_video, errors_shown, find_motion, show_preview, tab_of
 from betwixt.web.picker import video_picker
 from betwixt.web.results import result_key
-from betwixt.web.survey import survey_video
 from betwixt.web.tabs import cuts, frame
 
 _CONVERSIONS: dict[str, dict[str, Any]] = {
@@ -51,7 +50,7 @@ def build(context: Context) -> None:
         """Move the sliders to where most moves, unless they are there already."""
         if id_ is None or id_ == known:
             return (gr.skip(),) * 4
-        found = context.worker.call(survey_video, context.library.resolve(id_))
+        found = find_motion(context, context.library.resolve(id_))
         longest = max(found.duration, 0.01)
         begin, liveliest = found.best_start(_SECONDS), min(found.liveliest, longest)
         sliders = (gr.Slider(maximum=longest, value=at) for at in (begin, liveliest))
@@ -64,7 +63,7 @@ def build(context: Context) -> None:
     ) -> str:  # fmt: skip
         source = chosen_video(context, id_)
         if id_ != known_id:  # the sliders have not moved to this video yet
-            start = context.worker.call(survey_video, source).best_start(float(seconds))
+            start = find_motion(context, source).best_start(float(seconds))
         known = context.cuts.load(source)
         cuts_at = None if known is None else tuple(known.times[number] for number in known.cuts)
         excerpt = Excerpt(float(start), float(seconds), cuts_at)
@@ -87,9 +86,11 @@ def build(context: Context) -> None:
         **private,
     )
     about_video = [player, surveyed, start, frames.time]
+    # Opening the tab and choosing a video may follow each other while the first is still answered.
     gr.on(
-        [video.input, tab_of(video).select], survey, [video, surveyed], about_video, show_progress="hidden", **private
-    )
+        [video.input, tab_of(video).select], survey, [video, surveyed], about_video, show_progress="hidden",
+        trigger_mode="multiple", **private,
+    )  # fmt: skip
     run.click(preview, [video, surveyed, start, seconds, model_a, model_b, conversion, layout], player, **private)
 
 
