@@ -17,8 +17,12 @@ def video_picker(context: Context) -> gr.Dropdown:
         choices = _choices(context)
         return gr.Dropdown(choices=choices, value=id_ if id_ in [value for _, value in choices] else None)
 
-    # Without triggers: when the page is loaded, and when the selection changes.
-    gr.on(None, show, context.selected, videos, show_progress="hidden", api_visibility="private")
+    context.selected.change(show, context.selected, videos, show_progress="hidden", api_visibility="private")
+    # Without triggers: when the page is loaded. It gives no value, since the answer may come after a choice.
+    gr.on(
+        None, lambda: gr.Dropdown(choices=_choices(context)), None, videos, queue=False, show_progress="hidden",
+        api_visibility="private",
+    )  # fmt: skip
     return videos
 
 

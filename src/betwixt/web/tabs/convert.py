@@ -115,9 +115,8 @@ class _ConvertTab:
         cards = [part for card in self.cards for part in card.parts]
         costs = [card.cost for card in self.cards]
         shown = [self.inspected, self.facts, self.offer, self.remove, self.all, self.message, *cards]
-        inspection = selected.change(
-            self._inspect, [selected, self.dropped], shown, **{**_HIDDEN, "show_progress": "minimal"}
-        )
+        cleared = selected.change(self._clear, selected, [self.inspected, self.facts, self.offer], **_HIDDEN)
+        inspection = cleared.then(self._inspect, [selected, self.dropped], shown, **_HIDDEN)
         measurement: Any = {"inputs": [self.inspected, *chosen], "outputs": costs, "concurrency_limit": 4, **_HIDDEN}
         measuring = inspection.then(self._measure, **measurement)
         changes = [choice.submit if isinstance(choice, gr.Textbox) else choice.input for choice in chosen]
@@ -155,6 +154,14 @@ class _ConvertTab:
             return None, gr.skip()
         gr.Warning("A job in the queue needs this video: cancel it first.")
         return id_, gr.skip()  # type: ignore[return-value]
+
+    def _clear(self, id_: str | None) -> tuple[None, str, Any]:
+        """Hide what is known of the last video, while the next one is inspected."""
+        return (
+            None,
+            "" if id_ is None else "<p class=hint role=status>Reading the video ..</p>",
+            gr.Column(visible=False),
+        )
 
     def _inspect(self, id_: str | None, dropped: list[str]) -> list[Any]:
         """Show what a video is, and suggestions without their costs."""
