@@ -8,9 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
-from clips import make_clip
+from clips import make_clip, paint
 from web_server import WebServer, open_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -23,10 +24,14 @@ FLAGS = [
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of small videos to choose from."""
+    """A folder to choose from: a small video, one with a cut, a damaged one, and pictures."""
     folder = tmp_path_factory.mktemp("videos")
     make_clip(folder / "small.mp4", frames=8, size=(64, 48), codec="libx264", audio=True)
+    make_clip(folder / "cut.mp4", frames=16, cuts=(8,), size=(160, 96), codec="libx264")
     (folder / "damaged.mp4").write_bytes(b"no video at all" * 100)
+    for number, name in ((0, "a"), (4, "b"), (2, "middle")):
+        paint(av.VideoFrame(64, 48, "rgb24"), number).save(folder / f"{name}.png")
+    paint(av.VideoFrame(32, 48, "rgb24"), 0).save(folder / "narrow.png")
     return folder
 
 
