@@ -21,6 +21,7 @@ import av.filter
 import numpy as np
 from numpy.typing import NDArray
 
+from betwixt.machine import keep_scheduling
 from betwixt.media.frames import bit_depth, planes
 from betwixt.media.reader import Frame, Reader
 from betwixt.media.writer import VideoWriter
@@ -122,6 +123,8 @@ def make_clip(
             sound = out.add_stream("aac" if path.suffix in (".mp4", ".mov", ".ts") else "flac", rate=44100)
         if prepare is not None:
             prepare(out, stream)
+        with keep_scheduling():
+            out.start_encoding()
         for index in range(frames):
             scene = sum(index >= c for c in cuts)
             frame = av.VideoFrame(*size, pixel_format)

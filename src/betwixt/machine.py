@@ -5,9 +5,12 @@ Nothing here loads PyTorch or OpenVINO, except to name a CUDA device or to check
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
+import threading
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +24,33 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def keep_scheduling() -> Iterator[None]:
+    """Restore the scheduling policy of each thread after the block; new threads get that of the calling one.
+
+    SVT-AV1 gives its threads, and the one that opens it, real-time priority where it may, as it does for root. They
+    would take the cores from everything else on the machine, and processes that are started later would inherit it.
+    """
+    before = _scheduling()
+    try:
+        yield
+    finally:
+        for thread, now in _scheduling().items():
+            if now != (kept := before.get(thread, before[threading.get_native_id()])):
+                with contextlib.suppress(OSError):  # it has ended meanwhile
+                    os.sched_setscheduler(thread, *kept)
+
+
+def _scheduling() -> dict[int, tuple[int, os.sched_param]]:
+    """The policy and the parameters of each thread of this process; empty where the system does not tell."""
+    found = {}
+    if sys.platform == "linux":
+        for thread in map(int, os.listdir("/proc/self/task")):
+            with contextlib.suppress(OSError):
+                found[thread] = os.sched_getscheduler(thread), os.sched_getparam(thread)
+    return found
 
 
 def peak_memory() -> int:

@@ -23,6 +23,7 @@ from av.codec.hwaccel import HWAccel
 
 from betwixt.errors import UsageError
 from betwixt.files import error_text
+from betwixt.machine import keep_scheduling
 from betwixt.media.codecs import (
     Encoder,
     carries_dolby_vision,
@@ -97,7 +98,8 @@ def _check_opens(
             context.width, context.height, context.pix_fmt = width, height, pixel_format
             context.time_base, context.framerate = 1 / _RATE, _RATE
             context.options = dict(options)
-            context.open()
+            with keep_scheduling():
+                context.open()
             failure = None
         except (av.error.FFmpegError, NotImplementedError) as error:
             failure = error

@@ -36,6 +36,7 @@ from av.video.frame import PictureType
 
 from betwixt.errors import OutputError, UsageError
 from betwixt.files import WorkingFile, file_url
+from betwixt.machine import keep_scheduling
 from betwixt.media import codecs, matroska
 from betwixt.media.container import named_causes, write_errors
 from betwixt.media.encoded_video import EncodedVideo, name_of_hdr
@@ -210,7 +211,8 @@ class VideoWriter:
         if self._source.aspect is not None and self.container in ("matroska", "webm"):
             self._stream.metadata["title"] = matroska.pad_title(self._stream.metadata.get("title", ""))
         with self._write_errors(), named_causes():
-            self._out.start_encoding()
+            with keep_scheduling():
+                self._out.start_encoding()
             if self._copier is not None:
                 self._copier.begin()
         if self._journal is not None and self._working is not None:
