@@ -142,3 +142,8 @@ def test_other_arrays_are_refused():
     for plane in (np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.float32), np.zeros((0, 4), np.uint8)):
         with pytest.raises(ValueError, match="luma plane"):
             DuplicateDetector().push(plane)
+
+
+def test_the_byte_order_does_not_matter():
+    planes = [texture(1).astype(np.uint16) << 8, texture(1).astype(np.uint16) << 8, texture(2).astype(np.uint16) << 8]
+    assert detect([plane.astype(">u2") for plane in planes], 16) == detect(planes, 16) == [False, True, False]

@@ -69,13 +69,15 @@ class DuplicateDetector:
         self._frame_history: deque[float] = deque(maxlen=HISTORY)
 
     def push(self, luma: Luma) -> bool:
-        """Take the next frame's luma plane, (H, W) uint8 or uint16; return whether it is a duplicate.
+        """Take the next luma plane, (H, W) uint8 or uint16 in any byte order; return whether it is a duplicate.
 
         The first frame, and one of another size or type than the one before, is never a duplicate.
 
         Raises:
             ValueError: for another shape or type.
         """
+        native: Any = luma.astype(luma.dtype.newbyteorder("="), copy=False)
+        luma = native
         if luma.ndim != 2 or not luma.size or luma.dtype not in (np.uint8, np.uint16):
             raise ValueError(f"a luma plane is (h, w) uint8 or uint16, not {luma.shape} {luma.dtype}")
         kept = self._kept
