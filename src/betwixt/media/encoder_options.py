@@ -63,7 +63,7 @@ _NAMED_PRESETS = {"libx264": _X26_PRESETS, "libx265": _X26_PRESETS}
 """The presets of encoders that FFmpeg does not list."""
 
 _LOWEST_BITRATE = 1000
-"""In bits per second: whoever asks for less has left out the unit."""
+"""In bits per second; at a lower rate, the unit was probably left out."""
 
 _CUTREE_MIN_SIDE = 128
 """In pixels: for frames with a shorter side, x265's cutree is switched off, as it writes beyond its memory there."""

@@ -5,7 +5,7 @@
 - *Origin*: a request that changes something must come from the page itself, not from another web site.
 - *Password*: HTTP Basic, for every address of the page.
 - *Uploads*: they must say how large they are, and be within the limits.
-- *Files*: whoever names a file by a path, as Gradio's components do, can only name what was uploaded.
+- *Files*: Gradio's components name files by their paths; a request can only name files that were uploaded.
 
 Every answer carries headers that forbid the browser to load anything from elsewhere.
 """

@@ -31,7 +31,7 @@ from betwixt.web.picker import video_picker
 from betwixt.web.suggestions import Measurement, Suggestion, custom_rate, estimate, source_rate, suggest
 
 _OPTIONS = ("model", "audio", "codec", "quality", "scene_cuts", "at_cuts", "overlays", "start", "end")
-"""The options of conversions that can be chosen here; whoever needs more has the command line."""
+"""The options of conversions that can be chosen here; the command line has all of them."""
 
 _CONTAINERS = [("as the source", ""), *((name, name) for name in ("mp4", "mkv", "mov", "webm", "gif"))]
 _MAX_SUGGESTIONS = 9
