@@ -285,6 +285,17 @@ def test_scores_separate_motion_from_a_cut():
     assert pair_score(a, shot(1, 1)[0]) < 0.3
 
 
+def test_a_decision_does_not_depend_on_what_was_scored_long_before():
+    pan = [view(scene(5), 40 + 40 * k, 100) for k in range(12)]
+    alone, after_cuts = CutDetector(), CutDetector()
+    for thumbnail in [view(scene(seed), 100, 100) for seed in (1, 2, 3)] + [pan[0]] * 12:
+        after_cuts.push(thumbnail)
+    for thumbnail in pan:
+        alone.push(thumbnail)
+        after_cuts.push(thumbnail)
+    assert [frame.score for frame in after_cuts._frames[-6:]] == [frame.score for frame in alone._frames[-6:]]
+
+
 def test_thumbnails_are_small_and_never_empty():
     assert thumbnail_size(1920, 1080) == (128, 72)
     assert thumbnail_size(1080, 1920) == (72, 128)

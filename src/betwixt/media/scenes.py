@@ -333,9 +333,8 @@ class _Matcher:
         scale = LONG_SIDE / max(width, height)
         width, height = max(SHORT_SIDE, round(width * scale)), max(SHORT_SIDE, round(height * scale))
         self._size = width, height
-        # Variational refinement would smooth the flow between unrelated images into a fit.
-        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        self._dis.setVariationalRefinementIterations(0)
+        # Two searches: one that was given an initial flow uses that again when it is given none.
+        self._from_zero, self._from_initial = _create_search(), _create_search()
         self._x, self._y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
         self._hanning = cv2.createHanningWindow((width, height), cv2.CV_32F)
 
@@ -371,8 +370,8 @@ class _Matcher:
 
     def _warped_score(self, a: _AnalyzedFrame, b: _AnalyzedFrame, initial_ab: Any, initial_ba: Any) -> float:
         """Mean correlation of each frame with the other one warped onto it, by DIS flow searched from initial flows."""
-        flow_ab = self._dis.calc(a.grey, b.grey, initial_ab)
-        flow_ba = self._dis.calc(b.grey, a.grey, initial_ba)
+        dis = self._from_zero if initial_ab is None else self._from_initial
+        flow_ab, flow_ba = dis.calc(a.grey, b.grey, initial_ab), dis.calc(b.grey, a.grey, initial_ba)
         inside = _shared_content(a, b)
         forward = _correlation(a.grey[inside], self._warp(b.grey, flow_ab)[inside])
         return 0.5 * (forward + _correlation(b.grey[inside], self._warp(a.grey, flow_ba)[inside]))
@@ -380,6 +379,13 @@ class _Matcher:
     def _warp(self, grey: Grey, flow: Any) -> Grey:
         x, y = self._x + flow[..., 0], self._y + flow[..., 1]
         return np.asarray(cv2.remap(grey, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def _create_search() -> Any:
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    # Variational refinement would smooth the flow between unrelated images into a fit.
+    search.setVariationalRefinementIterations(0)
+    return search
 
 
 def _still_score(a: _AnalyzedFrame, b: _AnalyzedFrame) -> float:
