@@ -15,6 +15,7 @@ import pytest
 from betwixt.media.frames import planes
 from betwixt.pipeline.interpolate import interpolate_video
 from clips import make_clip
+from overlay_clips import pan, save, text_mask, write
 
 vs = pytest.importorskip("vapoursynth", reason="VapourSynth needs Python 3.12 or later (make vapoursynth)")
 
@@ -76,11 +77,34 @@ def test_frames_are_those_of_a_conversion(tmp_path, pixel_format, format_, facto
     )
     expected = decode(tmp_path / "out.mkv")
     clip = clip_of(decode(source), getattr(vs, format_))
-    result = interpolate(clip, "dis", factor.numerator, factor.denominator, at_cuts=at_cuts)
+    result = interpolate(clip, "dis", factor.numerator, factor.denominator, at_cuts=at_cuts, overlays="off")
     assert (result.num_frames, result.fps) == (len(expected), 25 * factor)
     for number in np.random.default_rng(0).permutation(len(expected)).tolist():
         for made, wanted in zip(samples(result, number), expected[number], strict=True):
             assert (made == wanted).all(), number
+
+
+def test_overlays_are_kept_as_in_a_conversion(tmp_path):
+    frames = [write(pan(k)) for k in range(7)] + [write(pan(30 - 2 * k)) for k in range(6)] + [pan(60), pan(61)]
+    source = save(tmp_path / "in.mkv", frames)
+    interpolate_video(source, tmp_path / "out.mkv", factor=2, model="dis", codec="ffv1")
+    expected = decode(tmp_path / "out.mkv")
+    result = interpolate(clip_of(decode(source), vs.YUV420P8), "dis")
+    whole = text_mask()[1]
+    for number in np.random.default_rng(1).permutation(len(expected)).tolist():
+        made = samples(result, number)
+        assert all((one == other).all() for one, other in zip(made, expected[number], strict=True)), number
+        if number < 25:
+            assert (made[0][whole] == frames[0][whole]).mean() > 0.99
+    dissolved = interpolate(clip_of(decode(source), vs.YUV420P8), "dis", overlays="off")
+    assert (samples(dissolved, 5)[0][whole] == frames[0][whole]).mean() < 0.96
+
+
+def test_scale_changes_the_size_at_which_motion_is_estimated(grey):
+    clip = clip_of(grey, vs.GRAY8)
+    plain, coarse = interpolate(clip, "fast"), interpolate(clip, "fast", scale=0.5)
+    assert (samples(interpolate(clip, "fast", scale=1), 3)[0] == samples(plain, 3)[0]).all()
+    assert (samples(coarse, 3)[0] != samples(plain, 3)[0]).any()
 
 
 def test_a_rate_is_a_factor(grey):
@@ -143,6 +167,9 @@ def test_durations_of_a_variable_rate_are_exact(grey):
         ({"factor_num": 1, "factor_den": 2}, "1/2 is out of range"),
         ({"fps_num": 10}, "lower than the clip's 25"),
         ({"sc_threshold": 2.0}, "sc_threshold"),
+        ({"scale": 3}, "`scale` is 3: dis takes 0.25, 0.5, 1, 2 or 4"),
+        ({"scale": 0.5, "model": "compact"}, "leave out `scale`"),
+        ({"overlays": "on"}, "overlays"),
         ({"num_streams": 0}, "num_streams"),
         ({"model": "ncm-base-next"}, "ncm-base-next"),
     ],

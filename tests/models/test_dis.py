@@ -65,6 +65,15 @@ def test_translation(x: float, y: float, t: float) -> None:
     assert error(made, truth) < 0.4 * error(average, truth)
 
 
+def test_scale_changes_the_size_of_the_search() -> None:
+    images = [np.asarray(255 * texture(300, 400, seed).mean(axis=2), np.uint8) for seed in (0, 1)]
+    plain = DIS().prepare_luma(*images).flows().flow_01.shape
+    sizes = {scale: DIS().with_scale(scale).prepare_luma(*images).flows().flow_01.shape for scale in DIS.scales}
+    assert sizes[1.0] == plain
+    assert sizes[0.5][0] == pytest.approx(plain[0] / 2, abs=1)
+    assert sizes[4.0] == (300, 400, 2)  # never more than the frame's
+
+
 def test_rotation() -> None:
     world = texture(200, 240)
     first, truth, second = (rotate(world, angle) for angle in (0, 3, 6))

@@ -126,6 +126,24 @@ def test_frames_within_the_budget_are_made_whole() -> None:
     assert network.pairs == 1
 
 
+@pytest.mark.parametrize("name", ["rife-4.22-lite", "ema-vfi-small"])
+def test_motion_is_estimated_at_a_scale_with_the_same_weights(name: str) -> None:
+    model = NetworkInterpolator(name, load_network(name))
+    multiple, before = model.network.multiple, model.prepare(*frames()).at(0.5)
+    half = model.with_scale(0.5)
+    assert half.network.multiple == 2 * multiple
+    assert all(a is b for a, b in zip(half.network.parameters(), model.network.parameters(), strict=True))
+    assert (half.prepare(*frames()).at(0.5) != before).any()
+    assert (model.prepare(*frames()).at(0.5) == before).all()
+    with pytest.raises(UsageError, match=f"`scale` is 3: {name} takes 0.25, 0.5"):
+        model.with_scale(3)
+
+
+def test_a_model_without_scales_says_so() -> None:
+    with pytest.raises(UsageError, match="compact estimates motion at a size of its own: leave out `scale`"):
+        load_model("compact").with_scale(0.5)
+
+
 def test_weights_files_are_loaded_or_refused(tmp_path: Path) -> None:
     network = load_network("rife-4.25")
     tensors = {name: value.half() for name, value in network.state_dict().items()}

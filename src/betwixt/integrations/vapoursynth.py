@@ -6,11 +6,14 @@
 Each frame of the result has a small filter graph of its own, which asks for what the frame needs:
 
     clip ──► thumbnails, with _SceneChangePrev and _SceneChangeNext ──► cuts ─┐
-      └────► the source frames at -1, 0, 1 and 2 ─────────────────────────────┴─► frame at t
+      └────► the source frames from -1 to 2, or from -3 to 4 ─────────────────┴─► frame at t
 
 So any frame can be asked for at any time, and several are made side by side. Source frames that fall on an output time
 are passed on; samples stay in the clip's format. What was computed for the latest pairs of frames is kept: the next
 frames need it.
+
+Motion follows curves through the frames at -1 and 2. Static overlays of each of the three pairs are found in the two
+frames before and after it; next to a cut, those of the pair before the cut or after it.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ import vapoursynth as vs
 from betwixt.errors import BetwixtError, InputError, UsageError
 from betwixt.integrations.vapoursynth_frames import FrameFormat, colour_of_props
 from betwixt.media.frames import Plane, fill_planes, planes
+from betwixt.media.overlays import LOOK_AHEAD
 from betwixt.media.scenes import CutFinder, make_thumbnail, thumbnail_size
 from betwixt.models.base import Interpolator, check_interpolates
 from betwixt.models.registry import DEFAULT_MODEL
@@ -59,6 +63,7 @@ def interpolate(
     factor_den: int = 1,
     fps_num: int | None = None,
     fps_den: int | None = None,
+    scale: float | None = None,
     sc: bool = True,
     sc_threshold: float | None = None,
     num_streams: int | None = None,
@@ -67,6 +72,7 @@ def interpolate(
     weights: str | Path | None = None,
     paths: str = "curved",
     at_cuts: str = "continue",
+    overlays: str = "auto",
 ) -> vs.VideoNode:
     """Interpolate a clip to a higher frame rate.
 
@@ -77,6 +83,8 @@ def interpolate(
         factor_den: See `factor_num`; the quotient is at least 1.
         fps_num: Instead of a factor: the result's frame rate, at least that of the clip.
         fps_den: Its denominator, 1 by default.
+        scale: Estimate motion at this part of the size at which the model does so by itself: 0.25, 0.5, 1, 2 or 4. For
+            dis, fast, ema-vfi and the versions of RIFE 4.
         sc: Whether no frame is blended across a scene cut. Cuts are where the frame properties _SceneChangePrev and
             _SceneChangeNext say so; where a frame has neither, Betwixt's own detector decides.
         sc_threshold: In place of that detector: the mean absolute difference of two frames, 0 to 1, from which on there
@@ -86,6 +94,7 @@ def interpolate(
         weights: A weights file, as for `betwixt.load_model`.
         paths: "curved" or "straight", as for `betwixt.interpolate_video`.
         at_cuts: Next to a cut, "continue" the motion of the shot or "hold" its nearest frame.
+        overlays: "auto" to keep subtitles, logos and displays whole that stay while the picture moves, or "off".
 
     Returns:
         A clip of the same format, with exact durations in its frame properties.
@@ -97,19 +106,23 @@ def interpolate(
     try:
         check_choice("paths", paths, ("curved", "straight"))
         check_choice("at_cuts", at_cuts, ("continue", "hold"))
+        check_choice("overlays", overlays, ("auto", "off"))
         if sc_threshold is not None and not 0 <= sc_threshold <= 1:
             raise UsageError(f"`sc_threshold` is {sc_threshold:g}: it has to lie between 0 and 1.")
         factor = _factor(clip, factor_num, factor_den, fps_num, fps_den)
         source = _Source(clip)
         loaded = load_model(model, device, weights=weights) if isinstance(model, str) else model
         check_interpolates(loaded)
+        loaded = loaded if scale is None else loaded.with_scale(scale)
         streams = min(vs.core.num_threads, os.cpu_count() or 1) if num_streams is None else num_streams
         if streams < 1:
             raise UsageError(f"`num_streams` is {streams}: it has to be at least 1.")
         # Threads of OpenCV's own would split single frames.
         cv2.setNumThreads(1 if streams > 1 else -1)
         loaded.set_concurrency(streams)
-        maker = _FrameMaker(source, loaded, 1 / factor, streams, paths == "curved", at_cuts == "continue")
+        maker = _FrameMaker(
+            source, loaded, 1 / factor, streams, paths == "curved", at_cuts == "continue", overlays == "auto"
+        )
         return _interpolated(source, maker, factor, _find_cuts(source, sc_threshold) if sc else None)
     except BetwixtError as error:
         raise vs.Error(f"betwixt: {error}") from None
@@ -257,19 +270,32 @@ class _FrameMaker:
         streams: How many frames are made at the same time.
         curved: Whether motion follows curved paths.
         continues: Whether motion is continued next to a cut.
+        overlays: Whether static overlays are kept.
+
+    Attributes:
+        reach: How many frames before the two that a new frame lies between, and after them, it may depend on.
     """
 
     def __init__(
-        self, source: _Source, model: Interpolator, step: Fraction, streams: int, curved: bool, continues: bool
+        self,
+        source: _Source,
+        model: Interpolator,
+        step: Fraction,
+        streams: int,
+        curved: bool,
+        continues: bool,
+        overlays: bool,
     ) -> None:
         self._source, self._model, self._step = source, model, step
         self._curved, self._continues = curved and model.uses_neighbours, continues
+        self._overlays = overlays
+        self.reach = 1 + (LOOK_AHEAD if overlays else 0)
         self._turns = threading.Semaphore(streams)
         self._lock = threading.Lock()
         self._synthesizer: Synthesizer | None = None
         self._frames: OrderedDict[int, SourceFrame] = OrderedDict()
         self._pairs: OrderedDict[tuple[int, int], PairSynthesis] = OrderedDict()
-        self._kept = 2 * (streams + 3)
+        self._kept = 2 * (streams + 2 + self.reach)
 
     def make(
         self, slot: _Slot, frames: Mapping[int, vs.VideoFrame], cuts: Container[int], lengths: Lengths
@@ -278,8 +304,8 @@ class _FrameMaker:
 
         Args:
             slot: The slot, t > 0.
-            frames: The source frames from the one before to the one after the two, by their numbers.
-            cuts: The numbers of those that follow a cut.
+            frames: The two source frames and up to `reach` before and after them, by their numbers.
+            cuts: The numbers of those that follow a cut, except for the first of them.
             lengths: The duration of a source frame of these, in seconds, by its number.
 
         Returns:
@@ -289,7 +315,7 @@ class _FrameMaker:
         with self._turns:
             if number + 1 in cuts:
                 return self._beside_cut(slot, frames, cuts, lengths)
-            pair = self._pair(number, number + 1, frames)
+            pair = self._pair(number, number + 1, frames, cuts)
             if self._curved:
                 self._link(number - 1, frames, cuts, lengths)
                 self._link(number, frames, cuts, lengths)
@@ -309,18 +335,23 @@ class _FrameMaker:
         distance = time * lengths(slot.number) / length
         if not self._continues or first not in frames or not known or distance > MAX_EXTRAPOLATION:
             return second
-        pair = self._pair(first, second, frames)
+        pair = self._pair(first, second, frames, cuts)
         if not pair.can_continue():
             return second
         (video,) = pair.move_second([distance])
         return planes(video)
 
-    def _pair(self, first: int, second: int, frames: Mapping[int, vs.VideoFrame]) -> PairSynthesis:
+    def _pair(
+        self, first: int, second: int, frames: Mapping[int, vs.VideoFrame], cuts: Container[int]
+    ) -> PairSynthesis:
         with self._lock:
             if (first, second) not in self._pairs:
                 sources = self._frame(first, frames), self._frame(second, frames)
+                around = _shot_around(min(first, second), frames, cuts) if self._overlays else range(0)
                 assert self._synthesizer is not None
-                self._pairs[first, second] = PairSynthesis(self._synthesizer, *sources)
+                self._pairs[first, second] = PairSynthesis(
+                    self._synthesizer, *sources, around=[self._frame(number, frames) for number in around]
+                )
             return _touch(self._pairs, (first, second), self._kept)
 
     def _frame(self, number: int, frames: Mapping[int, vs.VideoFrame]) -> SourceFrame:
@@ -336,13 +367,23 @@ class _FrameMaker:
         next_ = number + 1
         is_shot = number in frames and next_ + 1 in frames and next_ not in cuts and next_ + 1 not in cuts
         if is_shot and self._has_slots(number) and self._has_slots(next_):
-            before, after = self._pair(number, next_, frames), self._pair(next_, next_ + 1, frames)
+            before, after = self._pair(number, next_, frames, cuts), self._pair(next_, next_ + 1, frames, cuts)
             with self._lock:
                 after.link_previous(before, float(lengths(number)), float(lengths(next_)))
 
     def _has_slots(self, number: int) -> bool:
         """Whether a frame is made between the source frames `number` and the next one."""
         return (floor(number / self._step) + 1) * self._step < number + 1
+
+
+def _shot_around(number: int, frames: Mapping[int, vs.VideoFrame], cuts: Container[int]) -> range:
+    """The frames `number` and `number` + 1 and those of their shot around them in which overlays are found."""
+    first, last = number, number + 1
+    while first > number - LOOK_AHEAD and first not in cuts and first - 1 in frames:
+        first -= 1
+    while last < number + 1 + LOOK_AHEAD and last + 1 not in cuts and last + 1 in frames:
+        last += 1
+    return range(first, last + 1)
 
 
 def _touch(recent: OrderedDict[K, V], key: K, kept: int) -> V:
@@ -365,7 +406,8 @@ def _interpolated(source: _Source, maker: _FrameMaker, factor: Fraction, cuts: v
         number, rest = divmod(n / factor, 1)
         slot = _Slot(int(number), Fraction(rest), 1 / factor)
         made = slot.t > 0 and slot.number + 1 < len(source)
-        around = range(slot.number - 1, slot.number + 3) if made else range(slot.number, slot.number + 2)
+        reach = maker.reach if made else 0
+        around = range(slot.number - reach, slot.number + 2 + reach)
         numbers = [k for k in around if 0 <= k < len(source)]
         marked = [k for k in numbers[1:] if cuts is not None and made]
 

@@ -114,6 +114,7 @@ class Interpolator(ABC):
         extrapolates: Whether it makes the frame after the second by itself (`next_frame`).
         takes_masks: Whether it takes masks with the frames (`prepare_masked`).
         uses_neighbours: Whether its pairs use the neighbouring frames (`Pair.with_neighbours`).
+        scales: The scales that `with_scale` takes; empty if it takes none.
         backend: Where and how its network runs; None without one.
         arithmetic: The backend in words; frames computed in another arithmetic may differ a little.
     """
@@ -125,6 +126,7 @@ class Interpolator(ABC):
     extrapolates: bool = False
     takes_masks: bool = False
     uses_neighbours: bool = False
+    scales: tuple[float, ...] = ()
 
     @abstractmethod
     def prepare(self, first: Image, second: Image) -> Pair:
@@ -133,6 +135,27 @@ class Interpolator(ABC):
     def prepare_views(self, first: FrameView, second: FrameView) -> Pair:
         """Like `prepare`, for views of frames, from which the model takes what it needs."""
         return self.prepare(first.rgb, second.rgb)
+
+    def with_scale(self, scale: float) -> Interpolator:
+        """This model with motion estimated at `scale` times the size at which it does so by itself.
+
+        Less is for motion larger than the model finds, more for small frames with fine motion. The weights are shared.
+
+        Raises:
+            UsageError: if `scale` is not one of `scales`.
+        """
+        if not self.scales:
+            raise UsageError(
+                f"The model {self.name} estimates motion at a size of its own: leave out `scale`, or choose dis, fast, "
+                "ema-vfi or a version of RIFE 4."
+            )
+        if scale not in self.scales:
+            *others, last = (f"{value:g}" for value in self.scales)
+            raise UsageError(f"`scale` is {scale:g}: {self.name} takes {', '.join(others)} or {last}.")
+        return self._at_scale(scale)
+
+    def _at_scale(self, scale: float) -> Interpolator:
+        raise NotImplementedError
 
     def set_concurrency(self, threads: int) -> None:  # noqa: B027
         """Announce how many threads will use the model at once: a hint for speed, given before they start."""

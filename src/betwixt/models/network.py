@@ -49,6 +49,7 @@ class Network(nn.Module):
         any_time: Whether it takes any t in (0, 1); otherwise it takes t = 1/2 alone, and the runtime makes other times
             by recursion.
         extrapolates: Whether it makes the frame after the second, t = 2, and none in between.
+        scales: The values that `set_scale` takes; empty if it takes none.
         fixed_graph: Whether its operations are the same for frames of any size and content.
     """
 
@@ -56,6 +57,7 @@ class Network(nn.Module):
     multiple: int = 32
     any_time: bool = False
     extrapolates: bool = False
+    scales: tuple[float, ...] = ()
     fixed_graph: bool = True
 
     @abstractmethod
@@ -65,6 +67,10 @@ class Network(nn.Module):
     @abstractmethod
     def at(self, pair: Any, t: Tensor) -> Synthesis:
         """Frame t from the result of `pair`; `t` is (N, 1, 1, 1)."""
+
+    def set_scale(self, scale: float) -> None:
+        """Estimate motion on frames scaled by `scale`, one of `scales`."""
+        raise NotImplementedError
 
     def forward(self, frame0: Tensor, frame1: Tensor, t: Tensor) -> Synthesis:
         """Frame t of two frames (N, 3, H, W), RGB in [0, 1]."""

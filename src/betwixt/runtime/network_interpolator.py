@@ -14,6 +14,7 @@ made it. A network for the frame after the second makes that frame only.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -77,6 +78,7 @@ class NetworkInterpolator(Interpolator):
         self.backend = Backend("torch", str(self.device), precision)
         self.arithmetic = f"torch {self.device.type} {precision}"
         self.network: Network = network.to(self.device).eval()
+        self.scales = network.scales
         self.extrapolates = network.extrapolates
         self.interpolates = not network.extrapolates
         self._tile = tile
@@ -84,6 +86,12 @@ class NetworkInterpolator(Interpolator):
         if masks is not None and not self.takes_masks:
             raise masks_unsupported(name)
         self._find_masks = masks or _find_regions
+
+    def _at_scale(self, scale: float) -> NetworkInterpolator:
+        # Shallow copies share the weights.
+        scaled, scaled.network = copy.copy(self), copy.copy(self.network)
+        scaled.network.set_scale(scale)
+        return scaled
 
     def prepare_masked(self, first: Image, second: Image, masks: LabelMapPair) -> Pair:
         """Compute what depends on the two frames and their masks alone."""

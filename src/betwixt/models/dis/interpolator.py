@@ -148,12 +148,25 @@ class DIS(Interpolator):
     name = "dis"
     extrapolates = True
     uses_neighbours = True
+    scales = 0.25, 0.5, 1.0, 2.0, 4.0
 
     def __init__(self, ratio: float | None = None, effort: Effort = "plain") -> None:
-        self._ratio, self._effort = ratio, effort
+        self._ratio, self._effort, self._scale = ratio, effort, 1.0
 
     def prepare_views(self, first: FrameView, second: FrameView) -> DISPair:
-        return DISPair(first, second, self._ratio, self._effort)
+        return DISPair(first, second, self._ratio_for(first), self._effort)
+
+    def _at_scale(self, scale: float) -> DIS:
+        scaled = copy.copy(self)
+        scaled._scale = scale
+        return scaled
+
+    def _ratio_for(self, frame: FrameView) -> float | None:
+        """The search size as a part of a frame's; at most the frame's own."""
+        if self._scale == 1:
+            return self._ratio
+        height, width = frame.luma.shape
+        return min(1.0, self._scale * search_size(height, width, self._ratio, self._effort)[0] / height)
 
     def prepare(self, first: Image, second: Image) -> DISPair:
         return self.prepare_views(ImageView(first), ImageView(second))

@@ -452,14 +452,12 @@ class EMAVFI(Network):
     """
 
     any_time = True
+    scales = 0.25, 0.5, 1.0
 
     def __init__(self, config: EMAVFIConfig = EMA_VFI, flow_scale: float = 1.0) -> None:
         super().__init__()
         self.config = config
-        self.flow_down = round(1.0 / flow_scale) if 0.0 < flow_scale <= 1.0 else 0
-        if not math.isclose(self.flow_down * flow_scale, 1.0, rel_tol=1e-3):
-            raise ValueError(f"`flow_scale` is {flow_scale:g}: it has to be 1, 1/2, 1/3, ..")
-        self.multiple = 32 * self.flow_down
+        self.set_scale(flow_scale)
         f = config.channels
         self.backbone = Backbone(config)
         # Motion and appearance of both frames; the frames (6), and for head 1 also the warped frames, mask and flows.
@@ -467,6 +465,17 @@ class EMAVFI(Network):
             (Head(4 * 16 * f, 17 if config.prior else 6, 4 * f, 4), Head(4 * 8 * f, 17, 4 * f, 2))
         )
         self.refinement = Refinement(f)
+
+    def set_scale(self, scale: float) -> None:
+        """Estimate flow at `scale` times the frame's size.
+
+        Raises:
+            ValueError: if `scale` is not 1/k.
+        """
+        self.flow_down = round(1.0 / scale) if 0.0 < scale <= 1.0 else 0
+        if not math.isclose(self.flow_down * scale, 1.0, rel_tol=1e-3):
+            raise ValueError(f"`flow_scale` is {scale:g}: it has to be 1, 1/2, 1/3, ..")
+        self.multiple = 32 * self.flow_down
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> EMAVFIPair:
         """Appearance and motion of two frames (N, 3, H, W)."""

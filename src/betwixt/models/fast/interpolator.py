@@ -39,7 +39,7 @@ class Fast(DIS):
         super().__init__(effort="fast")
 
     def prepare_views(self, first: FrameView, second: FrameView) -> FastPair:
-        return FastPair(first, second, effort="fast")
+        return FastPair(first, second, self._ratio_for(first), self._effort)
 
 
 class FastPair(DISPair):

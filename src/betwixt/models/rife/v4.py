@@ -164,16 +164,12 @@ class RIFEv4(Network):
     """
 
     any_time = True
+    scales = SCALES
 
     def __init__(self, config: RIFEv4Config = RIFE_4_25, scale: float = 1.0) -> None:
         super().__init__()
-        if scale not in SCALES:
-            raise ValueError(f"`scale` is {scale}: choose one of {', '.join(map(str, SCALES))}.")
         self.config = config
-        self.scale = scale
-        # The coarsest block has a stride of 4 at K / scale.
-        coarsest = 4 * max(config.scales)
-        self.multiple = max(coarsest, int(coarsest / scale))
+        self.set_scale(scale)
         features = 2 * FEATURES if config.encoder else 0
         # The first block takes both frames and t; the others take both warped frames, t, mask, flow and state.
         channels = [7 + features] + [12 + features + config.state] * (len(config.widths) - 1)
@@ -181,6 +177,19 @@ class RIFEv4(Network):
             self.add_module(f"block{i}", _Block(channels_in, width, config.state))
         self.block_tea = _Block(channels[-1] + 3, config.widths[-1], 0) if config.teacher else None
         self.encode = _Encoder() if config.encoder else None
+
+    def set_scale(self, scale: float) -> None:
+        """Let the blocks work at another resolution.
+
+        Raises:
+            ValueError: if `scale` is not one of `SCALES`.
+        """
+        if scale not in SCALES:
+            raise ValueError(f"`scale` is {scale}: choose one of {', '.join(map(str, SCALES))}.")
+        self.scale = scale
+        # The coarsest block has a stride of 4 at K / scale.
+        coarsest = 4 * max(self.config.scales)
+        self.multiple = max(coarsest, int(coarsest / scale))
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> RIFEv4Pair:
         """The frames and their features."""
