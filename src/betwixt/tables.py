@@ -7,6 +7,7 @@ batch = 8    ──►   class TrainSettings:         unknown key, wrong type, m
 
 from __future__ import annotations
 
+import tomllib
 import types
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -48,6 +49,21 @@ def refuse_unknown_keys(table: Mapping[str, Any], known: Collection[str], where:
         if key not in known:
             names = f": it knows {', '.join(sorted(known))}" if known else ""
             raise UsageError(f"{where} has no setting '{key}'{names}.")
+
+
+def parse_value(text: str) -> Any:
+    """A value as TOML writes it; a list may lack its brackets, and other text is a string.
+
+    Example:
+        >>> parse_value("0.5"), parse_value("16,4,1"), parse_value("own")
+        (0.5, [16, 4, 1], 'own')
+    """
+    for candidate in (text, f"[{text}]" if "," in text else text):
+        try:
+            return tomllib.loads(f"value = {candidate}")["value"]
+        except tomllib.TOMLDecodeError:
+            continue
+    return text.strip()
 
 
 def _field_value(hint: Any, value: Any, key: str, where: str) -> Any:

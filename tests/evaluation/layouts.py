@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -81,11 +82,11 @@ def xiph(root: Path) -> None:
             write_image(root / f"xiph/{clip}-{i:03d}.png", i, 64, 96)
 
 
-def hd(root: Path) -> None:
-    folder = root / "HD_dataset/HD544p_GT"
-    folder.mkdir(parents=True)
+def hd(root: Path, folder: str = "HD544p_GT") -> None:
+    place = root / "HD_dataset" / folder
+    place.mkdir(parents=True)
     frames = [cv2.cvtColor(make_image(i, 32, 48), cv2.COLOR_BGR2YUV_I420) for i in range(103)]
-    (folder / "clip_48x32_25.yuv").write_bytes(b"".join(frame.tobytes() for frame in frames))
+    (place / "clip_48x32_25.yuv").write_bytes(b"".join(frame.tobytes() for frame in frames))
 
 
 def frames(root: Path) -> None:
@@ -103,6 +104,7 @@ def triplets(root: Path) -> None:
 
 LAYOUTS: dict[str, tuple[Callable[[Path], None], int]] = {
     "vimeo90k": (vimeo90k, 3),
+    "vimeo90k-480p": (vimeo90k, 3),
     "vimeo90k-septuplet": (septuplet, 5),
     "ucf101": (ucf101, 4),
     "middlebury": (middlebury, 2),
@@ -115,6 +117,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path], None], int]] = {
     "xiph-2k": (xiph, 8),
     "xiph-4k": (xiph, 8),
     "hd": (hd, 50),
+    **{f"hd-4x-{height}": (partial(hd, folder=f"HD{height}_GT"), 75) for height in ("544p", "720p", "1080p")},
     "frames": (frames, 7),
     "triplets": (triplets, 2),
 }

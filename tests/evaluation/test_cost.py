@@ -14,6 +14,7 @@ from betwixt.cli.main import run as cli
 from betwixt.errors import BetwixtError, InputError, UsageError
 from betwixt.evaluation.benchmark import BenchmarkRequest, run_benchmark
 from betwixt.evaluation.cost import count_flops, count_parameters, measure_cost, parse_size
+from betwixt.evaluation.network_variant import parse_variant
 from betwixt.evaluation.plot import PlotPoint, draw_plot, read_quality
 from betwixt.models.registry import MODELS
 from clips import make_clip
@@ -99,6 +100,22 @@ def test_networks_are_timed_without_trained_weights() -> None:
 
 
 @pytest.mark.usefixtures("thread_settings")
+def test_changed_networks_are_timed_in_batches_and_by_part() -> None:
+    variant = parse_variant(["scales=8,4,2"], augmented=True)
+    cost = measure_cost("rife", 64, 64, runs=3, threads=1, warm_up=2, batch=2, parts=True, variant=variant)
+    plain, coarse = count_flops("rife", 64, 64), count_flops("rife", 64, 64, parse_variant(["scales=8,4,2"]))
+    assert (cost.settings, cost.batch, cost.runs) == ("scales=8,4,2, tta", 2, 3)
+    assert plain is not None
+    assert coarse is not None
+    assert cost.gflop == 2 * coarse < 2 * plain
+    assert cost.parts is not None
+    assert all(seconds > 0 for seconds in cost.parts.values())
+    ncm = measure_cost("ncm-base", 64, 64, runs=3, threads=1, parts=True).parts
+    assert ncm is not None
+    assert {"feature pyramid", "matching", "fine-scale blocks"} < ncm.keys()
+
+
+@pytest.mark.usefixtures("thread_settings")
 @pytest.mark.parametrize("runtime", ["torch", "openvino"])
 def test_the_requested_runtime_is_used(runtime: str) -> None:
     cost = measure_cost("compact", 64, 64, runs=3, threads=1, runtime=runtime)
@@ -124,6 +141,11 @@ def test_conversions_are_timed_beside_minterpolate(encode: bool, tmp_path: Path)
         ({"size": "720p"}, "no size"),
         ({"size": "8x8"}, "out of range"),
         ({"runs": 0}, "at least 1"),
+        ({"batch": 0}, "at least 1"),
+        ({"tta": True}, "networks of papers"),
+        ({"models": ["rife"], "tta": True, "record": Path("x.csv")}, "`record` is for"),
+        ({"parts": True}, "`parts` times"),
+        ({"parts": True, "end_to_end": Path("x.mp4")}, "do not apply"),
         ({"runtime": "torch"}, "does not run on 'torch'"),
         ({"models": ["rife"], "runtime": "openvino"}, "export this network"),
         ({"models": ["minterpolate"]}, "`end_to_end`"),

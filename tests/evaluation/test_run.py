@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from layouts import LAYOUTS, write_image
+from safetensors.torch import save_file
 
 from betwixt.cli.main import run as cli
 from betwixt.errors import BetwixtError, InputError, UsageError
 from betwixt.evaluation.report import update_table
 from betwixt.evaluation.run import EvaluationRequest, run_evaluation
+from betwixt.models.ifrnet.network import CONFIGS, IFRNet
+from betwixt.weights.metadata import hyperparameter_metadata
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +97,55 @@ def test_a_median_is_named_in_the_outputs_and_a_part_of_the_set_in_the_options(
     assert low <= score <= high
 
 
+def test_several_sets_are_scored_one_after_the_other_with_their_mean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("vimeo90k", "ucf101"):
+        LAYOUTS[name][0](tmp_path)
+    arguments = ["evaluate", "--model", "average,nearest", "--dataset", "vimeo90k,ucf101", "--root", str(tmp_path)]
+    arguments += ["--metrics", "psnr", "--save-frames", str(tmp_path / "frames"), "--csv", str(tmp_path / "s.csv")]
+    assert cli([*arguments, "--json", str(tmp_path / "x.json"), "--compare", "published"]) == 0
+    results = json.loads((tmp_path / "x.json").read_text())["results"]
+    assert [(r["dataset"], r["model"]) for r in results] == [
+        (dataset, model) for dataset in ("vimeo90k", "ucf101") for model in ("average", "nearest")
+    ]
+    mean = (results[0]["psnr"] + results[2]["psnr"]) / 2
+    printed = capsys.readouterr().out
+    assert f"{mean:.2f}" in printed.partition("mean of the 2 sets")[2]
+    assert printed.count("published: paper") == 4
+    assert sorted(p.relative_to(tmp_path / "frames").as_posix() for p in (tmp_path / "frames").glob("*/*")) == [
+        f"{model}/{dataset}" for model in ("average", "nearest") for dataset in ("ucf101", "vimeo90k")
+    ]
+    assert not list(tmp_path.glob("*.journal"))
+
+
+def test_weights_name_their_model_and_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    LAYOUTS["triplets"][0](tmp_path / "set")
+    torch.manual_seed(0)
+    network = IFRNet(replace(CONFIGS["ifrnet-s"], channels=(8, 12, 16, 20)))
+    weights = tmp_path / "mine.safetensors"
+    save_file(network.state_dict(), weights, {"model": "ifrnet-s", **hyperparameter_metadata(network)})
+    arguments = ["evaluate", "--weights", str(weights), "--dataset", "triplets", "--root", str(tmp_path / "set")]
+    scores = []
+    for extra in ([], ["--tta"]):
+        assert cli([*arguments, *extra, "--json", "-"]) == 0
+        (result,) = json.loads(capsys.readouterr().out)["results"]
+        assert (result["model"], result["options"]) == ("ifrnet-s", "set, tta" if extra else "set")
+        scores.append(result["psnr"])
+    assert scores[0] != scores[1]
+    for wrong, message in (
+        (["--set", "scales=16,4,1"], "no setting 'scales'"),
+        (["--set", "channels=9,9,9,9"], "holds weights of another network"),
+        (["--set", "channels"], "not of the form key=value"),
+        (["--tta", "--runtime", "openvino"], "leave --runtime out"),
+        (["--tta", "--model", "compact"], "change the networks of papers"),
+    ):
+        assert cli([*arguments, *wrong]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize("suffix", [".html", ".png"])
 def test_a_sheet_shows_the_worst_frames(tmp_path: Path, suffix: str) -> None:
     LAYOUTS["triplets"][0](tmp_path / "set")
@@ -115,6 +169,7 @@ def test_a_sheet_shows_the_worst_frames(tmp_path: Path, suffix: str) -> None:
         ({"models": ["nothing"]}, "no model 'nothing'"),
         ({"models": ["rife"]}, "weights of rife"),
         ({"models": ["average", "average"]}, "named twice"),
+        ({"dataset": "vimeo90k,vimeo90k"}, "named twice"),
         ({"metrics": "beauty"}, "no metric 'beauty'"),
         ({"limit": 0}, "leaves nothing"),
         ({"every": 0}, "`every=0` is too small"),

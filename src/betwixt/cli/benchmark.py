@@ -28,8 +28,13 @@ def benchmark(
     weights: Annotated[
         o.File, typer.Option(metavar="FILE", help="A network's weights. Default: what comes with it, or none.")
     ] = None,
+    settings: o.NetworkSettings = None,
+    tta: o.TestTimeAugmentation = False,
     threads: Annotated[int, typer.Option(metavar="N", help="CPU threads; 0 for one per core.")] = 0,
     runs: Annotated[int, typer.Option(metavar="N", help="How often each model is timed.")] = 10,
+    warm_up: Annotated[int, typer.Option(metavar="N", help="Runs before those that count.")] = 1,
+    batch: Annotated[int, typer.Option(metavar="N", help="Process N pairs of frames at a time.")] = 1,
+    parts: Annotated[bool, typer.Option("--parts", help="Time the parts of the network as well.")] = False,
     end_to_end: Annotated[
         o.File, typer.Option(metavar="CLIP", help="Time the whole conversion of a clip, beside ffmpeg's minterpolate.")
     ] = None,
@@ -54,6 +59,7 @@ def benchmark(
 
     Examples:
         betwixt benchmark --model hybrid,compact --size 1920x1080
+        betwixt benchmark --model rife --set scales=16,4,1 --tta --batch 4 --warm-up 100 --runs 100
         betwixt benchmark --end-to-end clip.mp4 --seconds 2
     """
     from betwixt.evaluation.benchmark import BenchmarkRequest, run_benchmark
@@ -61,7 +67,8 @@ def benchmark(
     to_stdout = json == Path("-")
     request = BenchmarkRequest(
         models=[name.strip() for name in model.split(",")], size=size, device=device, runtime=runtime,
-        precision=precision, weights=weights, threads=threads, runs=runs, end_to_end=end_to_end, seconds=seconds,
+        precision=precision, weights=weights, settings=tuple(settings or ()), tta=tta, threads=threads, runs=runs,
+        warm_up=warm_up, batch=batch, parts=parts, end_to_end=end_to_end, seconds=seconds,
         rounds=rounds, no_encoder=no_encoder, json=None if to_stdout else json, record=record, plot=plot,
         dataset=dataset, metric=metric,
     )  # fmt: skip

@@ -14,8 +14,11 @@ from betwixt.cli.progress import ProgressDisplay
 
 
 def evaluate(
-    dataset: Annotated[str, typer.Option(help="vimeo90k, ucf101, middlebury, snu-film-hard, frames, video, ..")],
-    root: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds the data set (a file for video).")],
+    dataset: Annotated[
+        str,
+        typer.Option(metavar="NAME[,NAME..]", help="vimeo90k, ucf101, middlebury, snu-film-hard, frames, video, .."),
+    ],
+    root: Annotated[Path, typer.Option(metavar="DIR", help="The folder that holds the data sets (a file for video).")],
     model: Annotated[str, typer.Option(metavar="NAME[,NAME..]", help="Which models (see betwixt models).")] = "auto",
     limit: Annotated[o.Number, typer.Option(metavar="N", help="Only the first N samples.")] = None,
     every: Annotated[int, typer.Option(metavar="N", help="Only every N-th sample of each sequence.")] = 1,
@@ -45,6 +48,8 @@ def evaluate(
         ),
     ] = "straight",
     weights: o.Weights = None,
+    settings: o.NetworkSettings = None,
+    tta: o.TestTimeAugmentation = False,
     device: o.Device = "auto",
     runtime: o.Runtime = "auto",
     precision: Annotated[str, typer.Option(metavar="fp32|bf16|fp16|int8", help="The network's precision.")] = "fp32",
@@ -71,10 +76,12 @@ def evaluate(
 
     Frames of the data set are left out, synthesized and compared with the original ones. Missing and damaged files are
     named, skipped and counted, and the score is marked incomplete. With --csv or --json, scores are kept beside that
-    file while the run lasts, and --resume continues from there.
+    file while the run lasts, and --resume continues from there. Weights from training name their model and its
+    settings: --weights FILE is enough.
 
     Examples:
         betwixt evaluate --dataset vimeo90k --root vimeo_triplet/ --model hybrid,rife-4.6
+        betwixt evaluate --dataset vimeo90k,ucf101 --root DATA --weights rife.safetensors --set scales=16,4,1 --tta
         betwixt evaluate --dataset video --root clip.mp4 --metrics psnr,ssim --csv scores.csv
     """
     from betwixt.evaluation.run import EvaluationRequest, run_evaluation
@@ -83,7 +90,8 @@ def evaluate(
     request = EvaluationRequest(
         models=[name.strip() for name in model.split(",")], dataset=dataset, root=root, limit=limit,
         every=every, ids=ids, metrics=metrics, clean=clean, stride=stride, extrapolate=extrapolate, paths=paths,
-        weights=None if weights is None else Path(weights), device=device, runtime=runtime, precision=precision,
+        weights=None if weights is None else Path(weights), settings=tuple(settings or ()), tta=tta,
+        device=device, runtime=runtime, precision=precision,
         jobs=jobs, save_frames=save_frames, csv=csv, frames_csv=frames_csv, json=None if to_stdout else json,
         sheet=sheet, compare=compare, record=record, resume=resume, lpips_weights=lpips_weights,
     )  # fmt: skip

@@ -71,3 +71,12 @@ Overwrite = Annotated[bool, _declared("overwrite", bool)]
 Journal = Annotated[bool, _declared("journal", bool)]
 CodecWeights = Annotated[Text, typer.Option(metavar="FILE", help="bit-need: weights of the coding network.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.", rich_help_panel=GROUP_TITLES["run"])]
+NetworkSettings = Annotated[
+    Texts,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a hyper-parameter of a paper's network: scales=16,4,1. Repeatable."
+    ),
+]
+TestTimeAugmentation = Annotated[
+    bool, typer.Option("--tta", help="Average the results of the frames and of the flipped frames.")
+]

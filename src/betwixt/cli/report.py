@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from betwixt.codec.decode import Decoded
     from betwixt.codec.encode import Encoded
     from betwixt.evaluation.benchmark import BenchmarkResult
-    from betwixt.evaluation.report import FigureComparison
+    from betwixt.evaluation.report import Context, FigureComparison
     from betwixt.evaluation.run import EvaluationResult
     from betwixt.evaluation.scores import Evaluation
     from betwixt.pipeline.job import Plan
@@ -126,14 +127,32 @@ def print_decoded(summary: Decoded, stream: IO[str]) -> None:
 
 def print_evaluations(outcome: EvaluationResult, stream: IO[str]) -> None:
     """Print the scores of models."""
-    from betwixt.evaluation.metrics import METRICS
 
     console = open_console(stream)
-    first, context = outcome.evaluations[0]
+    groups = [list(group) for _, group in groupby(outcome.evaluations, key=lambda item: item[0].dataset)]
+    for group in groups:
+        _print_scores(console, group)
+    if len(groups) > 1:
+        _print_means(console, groups)
+    for evaluation, context in groups[0]:
+        weights = f"weights {context.weights} ({context.weights_hash})" if context.weights_hash else "no weights"
+        print_line(console, f"{evaluation.model}: {weights}; {context.machine}")
+    for (evaluation, _), comparisons in zip(outcome.evaluations, outcome.comparisons, strict=False):
+        _print_comparison(console, evaluation, comparisons)
+    print_written(console, outcome.written)
+    for evaluation, _ in outcome.evaluations:
+        _warn_if_incomplete(evaluation)
+
+
+def _print_scores(console: Console, evaluations: Sequence[tuple[Evaluation, Context]]) -> None:
+    """The scores of models on one data set."""
+    from betwixt.evaluation.metrics import METRICS
+
+    first, context = evaluations[0]
     options = f", {context.options}" if context.options else ""
     print_line(console, f"{first.dataset}{options}: {first.protocol}")
     rows = []
-    for evaluation, _ in outcome.evaluations:
+    for evaluation, _ in evaluations:
         for number, metric in enumerate(evaluation.metrics):
             s = evaluation.summary(metric)
             kind = METRICS[metric]
@@ -142,21 +161,27 @@ def print_evaluations(outcome: EvaluationResult, stream: IO[str]) -> None:
             rows.append((*model, metric, kind.better, kind.aggregation, *figures))
     titles = ("model", "frames", "metric", "better", "score is", "score", "95 % from", "to", "median")
     print_table(console, titles, rows, left=(0, 2, 3, 4))
-    for evaluation, context in outcome.evaluations:
-        weights = f"weights {context.weights} ({context.weights_hash})" if context.weights_hash else "no weights"
-        print_line(console, f"{evaluation.model}: {weights}; {context.machine}")
-    for name, comparisons in outcome.comparisons.items():
-        _print_comparison(console, name, comparisons)
-    print_written(console, outcome.written)
-    for evaluation, _ in outcome.evaluations:
-        _warn_if_incomplete(evaluation)
 
 
-def _print_comparison(console: Console, name: str, comparisons: list[FigureComparison]) -> None:
+def _print_means(console: Console, groups: Sequence[Sequence[tuple[Evaluation, Context]]]) -> None:
+    """The means over several data sets, as NCM's tables have them."""
     from betwixt.evaluation.metrics import METRICS
 
+    rows = []
+    for of_model in zip(*groups, strict=True):
+        model, metrics = of_model[0][0].model, of_model[0][0].metrics
+        for metric in metrics:
+            mean = sum(evaluation.summary(metric).score for evaluation, _ in of_model) / len(of_model)
+            rows.append((model if metric == metrics[0] else "", metric, f"{mean:.{METRICS[metric].digits}f}"))
+    print_table(console, ("model", "metric", f"mean of the {len(groups)} sets"), rows, left=(0, 1))
+
+
+def _print_comparison(console: Console, evaluation: Evaluation, comparisons: list[FigureComparison]) -> None:
+    from betwixt.evaluation.metrics import METRICS
+
+    name = evaluation.model
     if not comparisons:
-        console.print(f"{name}: the papers print no figure for this data set in these metrics.")
+        console.print(f"{name}: the papers print no figure for {evaluation.dataset} in these metrics.")
         return
     titles = ("published: paper", "table", "method", "metric", "theirs", f"measured: {name}", "difference")
     rows = []
@@ -192,8 +217,8 @@ def print_costs(outcome: BenchmarkResult, stream: IO[str]) -> None:
     titles = ("model", "size", "runs on", "parameters", "GFLOP", "ms a frame", "quartiles", "frames/s", "peak")
     rows = [
         (
-            c.model if c.trained else f"{c.model} *",
-            f"{c.width}x{c.height}",
+            (f"{c.model}, {c.settings}" if c.settings else c.model) + ("" if c.trained else " *"),
+            f"{c.width}x{c.height}" + (f", {c.batch} at a time" if c.batch > 1 else ""),
             f"{c.device} {c.runtime} {c.precision}",
             f"{c.parameters / 1e6:.2f} M" if c.parameters else "none",
             "" if c.gflop is None else f"{c.gflop:.1f}",
@@ -210,6 +235,10 @@ def print_costs(outcome: BenchmarkResult, stream: IO[str]) -> None:
             console.print("One multiply-add counts as two FLOP; the papers often print half of that.")
         if not all(c.trained for c in outcome.costs):
             console.print("* without trained weights: its frames are worthless, its cost is the same.")
+        for c in outcome.costs:
+            if c.parts is not None:
+                parts = [(name, f"{1000 * seconds:.1f}") for name, seconds in c.parts.items()]
+                print_table(console, (f"parts of {c.model}", "ms"), parts)
         print_line(console, outcome.costs[0].machine)
     for r in outcome.end_to_end:
         console.print(

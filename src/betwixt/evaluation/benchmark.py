@@ -16,11 +16,13 @@ from betwixt.backends.backend import check_device, check_precision
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.cost import Cost, measure_cost, parse_size
 from betwixt.evaluation.end_to_end import EndToEndResult, compare_with_minterpolate
+from betwixt.evaluation.network_variant import NetworkVariant, parse_variant
 from betwixt.evaluation.plot import PlotPoint, draw_plot, read_quality
 from betwixt.evaluation.report import check_outputs, read_table, update_table
 from betwixt.files import write_atomically
-from betwixt.models.registry import choose_model, model_info
+from betwixt.models.registry import DEFAULT_MODEL, choose_model, model_info
 from betwixt.runtime.load import check_runtime
+from betwixt.weights.metadata import read_metadata
 
 _COST_KEY = ("model", "size", "runtime", "precision", "device", "machine")
 _END_TO_END_KEY = ("model", "size", "clip", "encoder", "machine")
@@ -40,8 +42,13 @@ class BenchmarkRequest:
     runtime: str = "auto"
     precision: str = "auto"
     weights: Path | None = None
+    settings: tuple[str, ...] = ()
+    tta: bool = False
     threads: int = 0
     runs: int = 10
+    warm_up: int = 1
+    batch: int = 1
+    parts: bool = False
     end_to_end: Path | None = None
     seconds: float | None = None
     rounds: int = 3
@@ -51,6 +58,11 @@ class BenchmarkRequest:
     plot: Path | None = None
     dataset: str = "ucf101"
     metric: str = "psnr"
+
+    @property
+    def variant(self) -> NetworkVariant:
+        """How the networks differ from the registered ones."""
+        return parse_variant(self.settings, self.tta)
 
 
 @dataclass
@@ -74,7 +86,11 @@ def run_benchmark(request: BenchmarkRequest, progress: Callable[[str], None] = l
     Raises:
         BetwixtError: if the request cannot be fulfilled.
     """
-    request = replace(request, models=[choose_model(name, request.weights) for name in request.models])
+    default = DEFAULT_MODEL
+    if request.weights is not None and request.weights.is_file():
+        default = read_metadata(request.weights).get("model") or DEFAULT_MODEL
+    names = [default if name == DEFAULT_MODEL else name for name in request.models]
+    request = replace(request, models=[choose_model(name, request.weights) for name in names])
     size = parse_size(request.size) if request.size is not None else None
     _check(request)
     quality = read_quality(request.plot, request.dataset, request.metric) if request.plot is not None else {}
@@ -122,6 +138,10 @@ def _measure_in_own_process(request: BenchmarkRequest, name: str, size: tuple[in
             runtime=request.runtime,
             threads=request.threads,
             runs=request.runs,
+            warm_up=request.warm_up,
+            batch=request.batch,
+            parts=request.parts,
+            variant=request.variant,
             **options,
         )
         try:
@@ -145,13 +165,22 @@ def _check(request: BenchmarkRequest) -> None:
         raise UsageError("None of these models has a network: leave `weights` out.")
     if request.weights is not None and not request.weights.is_file():
         raise InputError(f"There is no weights file {request.weights}.")
-    if request.runs < 1 or request.rounds < 1:
-        raise UsageError("`runs` and `rounds` have to be at least 1.")
+    if min(request.runs, request.rounds, request.batch) < 1 or request.warm_up < 0:
+        raise UsageError("`runs`, `rounds` and `batch` have to be at least 1, `warm_up` at least 0.")
+    if request.variant and request.runtime not in ("auto", "torch"):
+        raise UsageError("`settings` and `tta` change a network in PyTorch: leave `runtime` out.")
+    if request.variant:
+        for name in request.models:
+            request.variant.check(name)
+    if request.record is not None and (request.variant or request.batch != 1):
+        raise UsageError("`record` is for models as they are: leave `settings`, `tta` and `batch` out.")
     if request.threads < 0:
         raise UsageError(f"`threads={request.threads}` is too small: 0 means one for each core.")
     if request.end_to_end is not None:
         if request.plot is not None:
             raise UsageError("`plot` draws the time of single frames: leave `end_to_end` out.")
+        if request.variant or request.batch != 1 or request.warm_up != 1 or request.parts:
+            raise UsageError("`settings`, `tta`, `batch`, `warm_up` and `parts` do not apply to `end_to_end`.")
         if request.precision != "auto" or request.runtime != "auto":
             raise UsageError(
                 "`end_to_end` times betwixt interpolate with its defaults: leave `precision` and `runtime` out."

@@ -7,7 +7,7 @@
   counts as 2. (The papers often report half of that, sometimes calling it FLOPs; sampling, normalization and
   activations are not counted.) They are counted from shapes alone, at the size padded to the network's multiple.
 - Time: from two RGB images in memory to the one between them, including transfer to the device and padding; median and
-  quartiles over the runs.
+  quartiles over the runs. Of a batch, that of one pair.
 - Peak memory: of the process while it makes frames, or of the CUDA device if the model runs there.
 """
 
@@ -18,20 +18,26 @@ import gc
 import os
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from betwixt.backends.backend import Backend, check_torch_device
 from betwixt.errors import UsageError
+from betwixt.evaluation.network_variant import UNCHANGED, NetworkVariant
 from betwixt.machine import describe_machine, peak_memory, require_torch, torch_version
 from betwixt.models.base import Interpolator
 from betwixt.models.frame_view import Image
 from betwixt.models.registry import load_network, model_info
 from betwixt.runtime.load import check_runtime, hash_weights, load_model
+from betwixt.weights.metadata import read_hyperparameters
+
+if TYPE_CHECKING:
+    from betwixt.models.network import Network
 
 _MIN_SIDE, _MAX_SIDE = 16, 16384
 
@@ -56,6 +62,10 @@ class Cost:
     weights_hash: str  # hash of the weights it ran with, "" for none
     trained: bool  # whether it ran with trained weights; time and memory do not depend on them
     machine: str  # see `machine.describe_machine`
+    settings: str = ""  # how the network differs from the registered one
+    batch: int = 1  # how many pairs of frames it processes at a time
+    warm_up: int = 1  # the runs before those that count
+    parts: dict[str, float] | None = None  # the seconds of the network's parts
 
     @property
     def frames_per_second(self) -> float:
@@ -83,18 +93,20 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def count_parameters(name: str) -> int:
+def count_parameters(name: str, variant: NetworkVariant = UNCHANGED, weights: Path | None = None) -> int:
     """The number of parameters of a model at inference; 0 for a model without a network."""
     if not model_info(name).has_network or not torch_version():
         return model_info(name).parameters
     import torch
 
     with torch.device("meta"):
-        network = load_network(name)
+        network = _build(name, variant, weights)
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def count_flops(name: str, width: int, height: int) -> float | None:
+def count_flops(
+    name: str, width: int, height: int, variant: NetworkVariant = UNCHANGED, weights: Path | None = None
+) -> float | None:
     """GFLOP of one frame, a multiply-add counted as 2, at the size padded to the network's multiple.
 
     None for a model without a network, and without PyTorch. Nothing is computed: the network runs on the meta device.
@@ -105,14 +117,22 @@ def count_flops(name: str, width: int, height: int) -> float | None:
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):
-        network = load_network(name).eval()
+        network = _build(name, variant, weights).eval()
         h, w = (-(-side // network.multiple) * network.multiple for side in (height, width))
         frames = torch.zeros(2, 1, 3, h, w)
         t = torch.full((1, 1, 1, 1), 0.5)
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         network(frames[0], frames[1], t)
-    return counter.get_total_flops() / 1e9
+    return counter.get_total_flops() / 1e9 * (2 if variant.augmented else 1)
+
+
+def _build(name: str, variant: NetworkVariant, weights: Path | None) -> Network:
+    """The network of a model without trained weights, as its weights file and `variant` describe it."""
+    stored = {} if weights is None or weights.suffix == ".onnx" else read_hyperparameters(weights, name)
+    if variant.hyperparameters:
+        return variant.build(name, stored)
+    return load_network(name, stored)
 
 
 def _make_test_pair(width: int, height: int) -> tuple[Image, Image]:
@@ -137,14 +157,20 @@ def measure_cost(
     runtime: str = "auto",
     precision: str = "auto",
     weights: Path | None = None,
+    variant: NetworkVariant = UNCHANGED,
     threads: int = 0,
     runs: int = 10,
+    warm_up: int = 1,
+    batch: int = 1,
+    parts: bool = False,
     max_seconds: float = 20.0,
 ) -> Cost:
     """Measure a model on frames of a size; `device`, `runtime`, `precision` and `weights` are as in `load_model`.
 
-    A network needs no trained weights for this. It is timed `runs` times, but at least three times, and then no longer
-    than about `max_seconds`. `threads` 0 is one for each core.
+    A network needs no trained weights for this. After `warm_up` runs it is timed `runs` times, but at least three
+    times, and then no longer than about `max_seconds`. `threads` 0 is one for each core. With a `batch`, that many
+    pairs of frames are processed together, and the time is that of one of them. `parts` times the parts of the network
+    as well, in runs of their own.
 
     Raises:
         UsageError: if the model does not run this way.
@@ -155,19 +181,29 @@ def measure_cost(
     check_runtime(name, runtime, weights)
     used_threads = threads or os.cpu_count() or 1
     cv2.setNumThreads(used_threads)
-    model = _load(name, device, runtime, precision, weights, used_threads)
+    model = _load(name, device, runtime, precision, weights, used_threads, variant)
+    if parts and not isinstance(getattr(model, "network", None), _module_type()):
+        raise UsageError(f"`parts` times the networks of papers in PyTorch: {name} is none.")
     backend = model.backend or Backend(info.runtimes[0])
     used_device = backend.device
 
     first, second = _make_test_pair(width, height)
     _reset_peak_memory(used_device)
+
+    def run() -> None:
+        if batch == 1:
+            model.prepare(first, second).at(0.5)
+        else:
+            model.prepare_batch([first] * batch, [second] * batch).at(0.5)
+
+    for _ in range(warm_up):  # the first run compiles, allocates and fills caches
+        run()
     times: list[float] = []
     began = time.perf_counter()
-    while len(times) < 1 + max(3, runs) and (len(times) < 4 or time.perf_counter() - began < max_seconds):
+    while len(times) < max(3, runs) and (len(times) < 3 or time.perf_counter() - began < max_seconds):
         start = time.perf_counter()
-        model.prepare(first, second).at(0.5)
-        times.append(time.perf_counter() - start)
-    times = times[1:]  # the first run compiles, allocates and fills caches
+        run()
+        times.append((time.perf_counter() - start) / batch)
     quartiles = statistics.quantiles(times, n=4, method="inclusive")
     return Cost(
         model=name,
@@ -177,8 +213,8 @@ def measure_cost(
         precision=backend.precision,
         device=used_device,
         threads=used_threads,
-        parameters=count_parameters(name),
-        gflop=count_flops(name, width, height),
+        parameters=count_parameters(name, variant, weights),
+        gflop=count_flops(name, width, height, variant, weights),
         seconds=statistics.median(times),
         quartiles=(quartiles[0], quartiles[2]),
         runs=len(times),
@@ -186,11 +222,48 @@ def measure_cost(
         weights_hash=hash_weights(name, weights),
         trained=weights is not None or info.weights in ("not needed", "embedded"),
         machine=describe_machine(used_device, "" if model.backend is None else backend.engine),
+        settings=variant.text,
+        batch=batch,
+        warm_up=warm_up,
+        parts=_time_parts(model, run, len(times)) if parts else None,
     )
 
 
-def _load(name: str, device: str, runtime: str, precision: str, weights: Path | None, threads: int) -> Interpolator:
+def _module_type() -> type:
+    from torch import nn
+
+    return nn.Module
+
+
+def _time_parts(model: Any, run: Callable[[], None], runs: int) -> dict[str, float]:
+    """Seconds of the parts of a model's network by name, in `runs` further runs."""
+    from betwixt.evaluation.part_times import PartTimes
+
+    times = PartTimes(model.network)
+    for _ in range(runs):
+        with times.frame():
+            run()
+    return times.medians()
+
+
+def _load(
+    name: str,
+    device: str,
+    runtime: str,
+    precision: str,
+    weights: Path | None,
+    threads: int,
+    variant: NetworkVariant,
+) -> Interpolator:
     info = model_info(name)
+    if variant and weights is not None:
+        return variant.load(name, device, weights, precision)
+    if variant:
+        import torch
+
+        torch.set_num_threads(threads)
+        check_torch_device(device)
+        return variant.interpolator(name, variant.build(name), device, precision)
     if not info.has_network or weights is not None or info.embedded:
         model = load_model(name, device, weights=weights, precision=precision, runtime=runtime)
         if model.backend is not None and model.backend.engine == "torch":

@@ -1,6 +1,6 @@
-"""`betwixt evaluate`: score several models on a data set and write the outputs.
+"""`betwixt evaluate`: score models on data sets and write the outputs.
 
-    EvaluationRequest ──► check everything ──► for each model: evaluate ──► JSON, CSV, sheet, table of results
+    EvaluationRequest ──► check everything ──► for each data set and model: evaluate ──► JSON, CSV, sheet, results
 
 While a model is scored, its results are kept in a log beside the JSON or CSV output, from which `resume` continues.
 """
@@ -19,6 +19,7 @@ from betwixt.errors import OutputError, UsageError
 from betwixt.evaluation.datasets import Dataset, DatasetOptions, open_dataset, read_list_file
 from betwixt.evaluation.log import EvaluationLog
 from betwixt.evaluation.metrics import DEFAULT_METRICS, Metric, select_metrics
+from betwixt.evaluation.network_variant import NetworkVariant, parse_variant
 from betwixt.evaluation.report import (
     QUALITY_KEY,
     Context,
@@ -40,11 +41,15 @@ from betwixt.machine import describe_machine
 from betwixt.models.registry import DEFAULT_MODEL, choose_model, model_info
 from betwixt.runtime.load import find_weights, hash_weights, load_model
 from betwixt.version import __version__
+from betwixt.weights.metadata import read_metadata
 
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What to evaluate and which files to write; docs/how-to/evaluate.md describes each option."""
+    """What to evaluate and which files to write; docs/how-to/evaluate.md describes each option.
+
+    `dataset` may be several names, with commas.
+    """
 
     models: list[str]
     dataset: str
@@ -58,6 +63,8 @@ class EvaluationRequest:
     extrapolate: bool = False
     paths: str = "straight"
     weights: Path | None = None
+    settings: tuple[str, ...] = ()
+    tta: bool = False
     device: str = "auto"
     precision: str = "fp32"
     runtime: str = "auto"
@@ -73,24 +80,36 @@ class EvaluationRequest:
     lpips_weights: Path | None = None
 
     @property
-    def options(self) -> str:
-        """The options of the data set in words, as tables of results have them; preceded by the folder's name for sets
-        that can be any folder.
+    def datasets(self) -> list[str]:
+        """The names of the data sets."""
+        return [name.strip() for name in self.dataset.split(",")]
+
+    @property
+    def variant(self) -> NetworkVariant:
+        """How the networks differ from those of their weights files."""
+        return parse_variant(self.settings, self.tta)
+
+    def options(self, dataset: str) -> str:
+        """The options of a data set and of the networks in words, as tables of results have them; preceded by the
+        folder's name for sets that can be any folder.
         """
-        parts = [self.root.resolve().name] if self.dataset in ("frames", "triplets", "video") else []
+        parts = [self.root.resolve().name] if dataset in ("frames", "triplets", "video") else []
         parts += ["clean"] if self.clean else []
         parts += [f"stride {self.stride}"] if self.stride != 1 else []
         parts += [f"{self.paths} paths"] if self.paths != "straight" else []
         parts += [f"every {self.every}"] if self.every != 1 else []
+        parts += [self.variant.text] if self.variant else []
         return ", ".join(parts)
 
 
 @dataclass
 class EvaluationResult:
-    """The scores of each model, the published figures beside them by model (if requested), and the written files."""
+    """The scores of each model on each data set, the published figures beside them (if requested), and the written
+    files.
+    """
 
     evaluations: list[tuple[Evaluation, Context]] = field(default_factory=list)
-    comparisons: dict[str, list[FigureComparison]] = field(default_factory=dict)
+    comparisons: list[list[FigureComparison]] = field(default_factory=list)  # of each evaluation; none if not requested
     written: list[Path] = field(default_factory=list)
 
     @property
@@ -111,50 +130,107 @@ def run_evaluation(
     """
     request = replace(request, models=_choose_models(request))
     options = DatasetOptions(request.clean, request.stride, request.extrapolate, request.paths)
-    dataset = open_dataset(request.dataset, request.root, options)
+    datasets = [open_dataset(name, request.root, options) for name in request.datasets]
     metrics = select_metrics(request.metrics, request.lpips_weights)
     ids = None if request.ids is None else read_list_file(request.ids)
     _check(request)
     models = {name: _load(request, name) for name in request.models}
-    for model in models.values():
-        check_model(model, dataset)
-    next(iter(dataset.samples()), None)  # raises if the root does not hold the data set
+    for dataset in datasets:
+        for model in models.values():
+            check_model(model, dataset)
+        next(iter(dataset.samples()), None)  # raises if the root does not hold the data set
 
     result = EvaluationResult()
-    for name, model in models.items():
-        context = _context(request, name, model)
-        log = _open_log(request, name, model, context, dataset, metrics, ids)
+    runs = [_Run(request, name, model, dataset) for dataset in datasets for name, model in models.items()]
+    for run in runs:
+        log = run.open_log(metrics, ids)
         try:
             evaluation = evaluate(
-                model,
-                dataset,
+                run.model,
+                run.dataset,
                 metrics,
                 limit=request.limit,
                 every=request.every,
                 ids=ids,
-                save_frames=request.save_frames and request.save_frames / (name if len(models) > 1 else ""),
+                save_frames=None if request.save_frames is None else request.save_frames / run.part_of("/"),
                 log=log,
                 # A network uses all cores by itself: the second job reads while the first computes.
-                jobs=request.jobs or (2 if model_info(name).has_network else os.cpu_count() or 1),
-                progress=None if progress is None else functools.partial(progress, name),
+                jobs=request.jobs or (2 if model_info(run.name).has_network else os.cpu_count() or 1),
+                progress=None if progress is None else functools.partial(progress, run.part_of(", ") or run.name),
             )
         finally:
             if log is not None:
                 log.close()
-        result.evaluations.append((evaluation, context))
+        result.evaluations.append((evaluation, run.context))
         if request.compare is not None:
-            result.comparisons[name] = compare_with_published(evaluation, request.options)
-    _write(request, result, list(models.values()), dataset)
-    for name in models:
-        if (path := _log_path(request, name)) is not None:
-            path.unlink(missing_ok=True)  # logs stay until every output is written
+            result.comparisons.append(compare_with_published(evaluation, run.context.options))
+    _write(request, result, runs)
+    for run in runs:
+        if run.log_path is not None:
+            run.log_path.unlink(missing_ok=True)  # logs stay until every output is written
     return result
 
 
+@dataclass(frozen=True)
+class _Run:
+    """A model that is scored on a data set."""
+
+    request: EvaluationRequest
+    name: str  # of the model
+    model: Model
+    dataset: Dataset
+
+    def part_of(self, separator: str) -> str:
+        """What tells this run from the others of the request: its model, its data set, both, or nothing."""
+        parts = [self.name] if len(self.request.models) > 1 else []
+        parts += [self.dataset.name] if len(self.request.datasets) > 1 else []
+        return separator.join(parts)
+
+    @property
+    def context(self) -> Context:
+        """The conditions of the measurement."""
+        options = self.request.options(self.dataset.name.removesuffix("-extrapolation"))
+        backend = getattr(self.model, "backend", None)
+        if backend is None:
+            return Context("none", "", describe_machine(), options)
+        weights = find_weights(self.name, self.request.weights)
+        machine = describe_machine(backend.device, backend.engine)
+        return Context(weights.name, hash_weights(self.name, weights), machine, options, self.request.precision)
+
+    @property
+    def log_path(self) -> Path | None:
+        """The file of the scores while the run lasts, beside the JSON or CSV output; None without one."""
+        output = self.request.json or self.request.csv
+        several = [self.dataset.name] if len(self.request.datasets) > 1 else []
+        return None if output is None else output.with_name(".".join([output.name, self.name, *several, "journal"]))
+
+    def open_log(self, metrics: Sequence[Metric], ids: list[str] | None) -> EvaluationLog | None:
+        """The log at `log_path`, continued if requested."""
+        request, context = self.request, self.context
+        if self.log_path is None:
+            return None
+        key: dict[str, Any] = {
+            "model": self.name,
+            "weights": context.weights_hash,
+            "precision": request.precision,
+            "arithmetic": getattr(self.model, "arithmetic", ""),
+            "dataset": self.dataset.name,
+            "options": context.options,
+            "root": str(request.root.resolve()),
+            "metrics": request.metrics,
+            "limit": request.limit,
+            "ids": ids,
+            "version": __version__,
+        }
+        return EvaluationLog(self.log_path, key, metrics=[metric.name for metric in metrics], resume=request.resume)
+
+
 def _choose_models(request: EvaluationRequest) -> list[str]:
-    """The requested models, with "auto" resolved; for extrapolation it is dis, as hybrid only interpolates."""
-    extrapolates = request.extrapolate or request.dataset.endswith("-extrapolation")
+    """The requested models. "auto" is that of the weights file, else dis for extrapolation, else the default."""
+    extrapolates = request.extrapolate or any(name.endswith("-extrapolation") for name in request.datasets)
     default = "dis" if extrapolates and request.weights is None else DEFAULT_MODEL
+    if request.weights is not None:
+        default = read_metadata(request.weights).get("model") or DEFAULT_MODEL
     return [choose_model(default if name == DEFAULT_MODEL else name, request.weights) for name in request.models]
 
 
@@ -174,7 +250,9 @@ def _check(request: EvaluationRequest) -> None:
         raise UsageError(f"`jobs={request.jobs}` is too small: 0 means one for each core.")
     if request.compare not in (None, "published"):
         raise UsageError(f"There is nothing to compare with called '{request.compare}': pass `compare=published`.")
-    if request.resume and _log_path(request, "") is None:
+    if len(set(request.datasets)) != len(request.datasets):
+        raise UsageError("A data set is named twice: name each once.")
+    if request.resume and request.json is None and request.csv is None:
         raise UsageError("`resume` needs `csv` or `json` with a file: the results so far are kept beside it.")
     if request.record is not None and (request.limit is not None or request.ids is not None):
         raise UsageError("`record` is for scores of whole sets: leave it out with `limit` and `ids`.")
@@ -193,6 +271,10 @@ def _load(request: EvaluationRequest, name: str) -> Model:
     if info.sequences_only and not info.has_network:
         model: Model = info.make_interpolator()
         return model
+    if request.variant:
+        if request.runtime not in ("auto", "torch"):
+            raise UsageError("`settings` and `tta` change a network in PyTorch: leave `runtime` out.")
+        return request.variant.load(name, request.device, request.weights, request.precision)
     if not info.has_network:
         return load_model(name, precision="fp32")
     return load_model(
@@ -200,49 +282,7 @@ def _load(request: EvaluationRequest, name: str) -> Model:
     )
 
 
-def _context(request: EvaluationRequest, name: str, model: Model) -> Context:
-    backend = getattr(model, "backend", None)
-    if backend is None:
-        return Context("none", "", describe_machine(), request.options)
-    weights = find_weights(name, request.weights)
-    machine = describe_machine(backend.device, backend.engine)
-    return Context(weights.name, hash_weights(name, weights), machine, request.options, request.precision)
-
-
-def _log_path(request: EvaluationRequest, name: str) -> Path | None:
-    output = request.json or request.csv
-    return None if output is None else output.with_name(f"{output.name}.{name}.journal")
-
-
-def _open_log(
-    request: EvaluationRequest,
-    name: str,
-    model: Model,
-    context: Context,
-    dataset: Dataset,
-    metrics: Sequence[Metric],
-    ids: list[str] | None,
-) -> EvaluationLog | None:
-    path = _log_path(request, name)
-    if path is None:
-        return None
-    key: dict[str, Any] = {
-        "model": name,
-        "weights": context.weights_hash,
-        "precision": request.precision,
-        "arithmetic": getattr(model, "arithmetic", ""),
-        "dataset": dataset.name,
-        "options": request.options,
-        "root": str(request.root.resolve()),
-        "metrics": request.metrics,
-        "limit": request.limit,
-        "ids": ids,
-        "version": __version__,
-    }
-    return EvaluationLog(path, key, metrics=[metric.name for metric in metrics], resume=request.resume)
-
-
-def _write(request: EvaluationRequest, result: EvaluationResult, models: list[Model], dataset: Dataset) -> None:
+def _write(request: EvaluationRequest, result: EvaluationResult, runs: Sequence[_Run]) -> None:
     evaluations = [evaluation for evaluation, _ in result.evaluations]
     if request.csv is not None:
         write_sequence_table(request.csv, evaluations)
@@ -253,11 +293,11 @@ def _write(request: EvaluationRequest, result: EvaluationResult, models: list[Mo
     result.written += [path for path in (request.csv, request.frames_csv, request.json) if path is not None]
     if request.sheet is not None:
         metric = "psnr" if "psnr" in evaluations[0].metrics else evaluations[0].metrics[0]
-        for model, evaluation in zip(models, evaluations, strict=True):
+        for run, evaluation in zip(runs, evaluations, strict=True):
             path = request.sheet
-            if len(models) > 1:
-                path = path.with_name(f"{path.stem}.{evaluation.model}{path.suffix}")
-            write_sheet(path, model, evaluation, dataset, metric)
+            if part := run.part_of("."):
+                path = path.with_name(f"{path.stem}.{part}{path.suffix}")
+            write_sheet(path, run.model, evaluation, run.dataset, metric)
             result.written.append(path)
     if request.record is not None:
         entries = [quality_entry(evaluation, context) for evaluation, context in result.evaluations]

@@ -16,7 +16,7 @@ frame t is found in frame 0. The mask (N, 1, H, W) is the weight of warped frame
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,7 @@ class Network(nn.Module):
         extrapolates: Whether it makes the frame after the second, t = 2, and none in between.
         scales: The values that `set_scale` takes; empty if it takes none.
         fixed_graph: Whether its operations are the same for frames of any size and content.
+        parts: The names of its submodules by the parts whose time is measured; empty for its direct submodules.
     """
 
     config: Any = None
@@ -59,6 +60,7 @@ class Network(nn.Module):
     extrapolates: bool = False
     scales: tuple[float, ...] = ()
     fixed_graph: bool = True
+    parts: Mapping[str, tuple[str, ...]] = {}
 
     @abstractmethod
     def pair(self, frame0: Tensor, frame1: Tensor) -> Any:

@@ -23,14 +23,13 @@ Durations are numbers of samples, not of steps, so they hold for any batch size.
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 from betwixt.errors import UsageError
-from betwixt.tables import parse_table, refuse_unknown_keys
+from betwixt.tables import parse_table, parse_value, refuse_unknown_keys
 from betwixt.training.recipe_files import read_toml, recipe_files
 
 
@@ -248,10 +247,7 @@ def _apply_setting(recipe: dict[str, Any], setting: str) -> None:
     dotted = dotted.strip()
     if not equals or not dotted:
         raise UsageError(f"`settings`: '{setting}' is not of the form key=value.")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
+    value = parse_value(text)
     *place, key = dotted.split(".")
     if not place:
         recipe.setdefault("train", {})[key] = value

@@ -41,6 +41,7 @@ DATASETS: dict[str, type[Dataset]] = {
     dataset.name: dataset
     for dataset in (
         triplets.Vimeo90K,
+        triplets.Vimeo90K480p,
         triplets.Vimeo90KSeptuplet,
         triplets.UCF101,
         triplets.Middlebury,
@@ -53,6 +54,9 @@ DATASETS: dict[str, type[Dataset]] = {
         sequences.Xiph2K,
         sequences.Xiph4K,
         videos.HD,
+        videos.HD4x544p,
+        videos.HD4x720p,
+        videos.HD4x1080p,
         sequences.ConsecutiveFrames,
         triplets.Triplets,
         videos.Video,

@@ -1,4 +1,4 @@
-"""Benchmarks of video files: every other frame is dropped and restored from its neighbours."""
+"""Benchmarks of video files: frames in between are dropped and restored from those that are kept."""
 
 from __future__ import annotations
 
@@ -24,27 +24,34 @@ class _Videos(Dataset):
     """What sets of video files share."""
 
     consecutive = True
+    STEP: ClassVar[int] = 2
+    """The distance of two frames that are kept."""
+
+    @property
+    def times(self) -> tuple[float, ...]:
+        """The times of the frames to restore."""
+        return tuple(i / self.STEP for i in range(1, self.STEP))
 
     def sample_name(self, path: Path) -> str:
         """The path of a video relative to the root."""
         return path.relative_to(self.root).as_posix() if path != self.root else path.name
 
     def video_samples(self, path: Path, max_frames: int | None) -> Iterator[Sample]:
-        """Samples that restore frames 1, 3, 5 .. of one video. A damaged video gives one sample that fails to load."""
+        """The samples of one video. A damaged video gives one sample that fails to load."""
         name = self.sample_name(path)
         try:
             for _ in _decode(path, max_frames, convert=False):
                 pass
         except InputError as error:
-            yield Sample(name, name, (0.5,), failing_loader(str(error)))
+            yield Sample(name, name, self.times, failing_loader(str(error)))
             return
         window: list[Image8] = []
         for number, image in enumerate(_decode(path, max_frames)):
             window.append(image)
-            if len(window) == 3:
-                first, truth, second = window
-                load = functools.partial(SampleImages, first, second, [truth])
-                yield Sample(f"{name}/{number - 1:06d}", name, (0.5,), load, run=name)
+            if len(window) == self.STEP + 1:
+                first, *truths, second = window
+                load = functools.partial(SampleImages, first, second, truths)
+                yield Sample(f"{name}/{number - self.STEP + 1:06d}", name, self.times, load, run=name)
                 window = [second]
 
 
@@ -97,19 +104,23 @@ class HD(_Videos):
     SUFFIXES: ClassVar[tuple[str, ...]] = (".yuv", ".y4m", ".mp4", ".mkv", ".avi", ".mov")
     MAX_FRAMES: ClassVar[int] = 101
 
+    FOLDER: ClassVar[str] = ""
+    """The folder of the videos that are used; all by default."""
+
     def samples(self) -> Iterator[Sample]:
         base = self.find_folder("HD_dataset", "hd", ".")
-        videos = sorted(p for p in base.rglob("*") if p.suffix.lower() in self.SUFFIXES)
+        names = [name for name in self.VIDEOS if name.startswith(self.FOLDER)]
+        videos = sorted(p for p in (base / self.FOLDER).rglob("*") if p.suffix.lower() in self.SUFFIXES)
         if not videos:
-            raise InputError(f"{base} has no video of the HD set: expected {base / self.VIDEOS[0]}.yuv and others.")
-        published = {Path(name).name: name for name in self.VIDEOS}
+            raise InputError(f"{base} has no video of the HD set: expected {base / names[0]}.yuv and others.")
+        published = {Path(name).name: name for name in names}
         present = {path.stem: path for path in videos if path.stem in published}
         if present:
             videos = [present.get(stem, base / f"{name}.yuv") for stem, name in published.items()]
         for path in videos:
             name = self.sample_name(path)
             if not path.exists():
-                yield Sample(name, name, (0.5,), failing_loader(f"{path} is missing."))
+                yield Sample(name, name, self.times, failing_loader(f"{path} is missing."))
             elif path.suffix.lower() == ".yuv":
                 yield from self._raw_samples(path)
             else:
@@ -121,23 +132,52 @@ class HD(_Videos):
         size = _size_from_name(path)
         if size is None or 0 in size or size[0] % 2 or size[1] % 2:
             reason = f"{path}: its size, of even sides, has to be in its name, such as NAME_1280x720_25.yuv."
-            yield Sample(name, name, (0.5,), failing_loader(reason))
+            yield Sample(name, name, self.times, failing_loader(reason))
             return
         width, height = size
         frame_bytes = width * height * 3 // 2
         total = path.stat().st_size
         count = min(self.MAX_FRAMES, total // frame_bytes)
-        if total % frame_bytes or count < 3:
+        if total % frame_bytes or count < self.STEP + 1:
             reason = f"{path} is damaged: it has {total / frame_bytes:.2f} frames of {width}x{height}."
-            yield Sample(name, name, (0.5,), failing_loader(reason))
+            yield Sample(name, name, self.times, failing_loader(reason))
             return
 
         def load(i: int) -> SampleImages:
-            first, truth, second = (_read_raw_frame(path, n, width, height) for n in (i - 1, i, i + 1))
-            return SampleImages(first, second, [truth])
+            first, *truths, second = (_read_raw_frame(path, n, width, height) for n in range(i - 1, i + self.STEP))
+            return SampleImages(first, second, truths)
 
-        for i in range(1, count - 1, 2):
-            yield Sample(f"{name}/{i:06d}", name, (0.5,), functools.partial(load, i), run=name)
+        for i in range(1, count - self.STEP + 1, self.STEP):
+            yield Sample(f"{name}/{i:06d}", name, self.times, functools.partial(load, i), run=name)
+
+
+class _HD4x(HD):
+    """The HD set at four times the frame rate: frames 0, 4, .. 100 are kept, the three between each two restored.
+
+    The set is scored by resolution, as in RIFE's table 5. RIFE's own script takes the PSNR of luma: `psnr_y`.
+    """
+
+    STEP = 4
+    consecutive = False  # minterpolate doubles the rate
+
+    def __init_subclass__(cls, height: str, videos: str) -> None:
+        cls.name, cls.FOLDER = f"hd-4x-{height}", f"HD{height}_GT"
+        cls.protocol = (
+            f"4x: frames 1, 2, 3, 5 .. 99 of frames 0, 4, .. 100, the {videos} videos of {height} "
+            "(RIFE, table 5; its script takes psnr_y)"
+        )
+
+
+class HD4x544p(_HD4x, height="544p", videos="four"):
+    """Four videos of 1280x544; see `_HD4x`."""
+
+
+class HD4x720p(_HD4x, height="720p", videos="three"):
+    """Three videos of 1280x720; see `_HD4x`."""
+
+
+class HD4x1080p(_HD4x, height="1080p", videos="four"):
+    """Four videos of 1920x1080; see `_HD4x`."""
 
 
 def _size_from_name(path: Path) -> tuple[int, int] | None:

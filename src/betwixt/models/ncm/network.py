@@ -362,6 +362,14 @@ class Block(IFBlock):
         return self.upsample(self.body(x, motion), scale)
 
 
+class NeighbourMatching(nn.Module):
+    """The correspondences of f^4 of two frames at all scales (equation 4); it has no parameters."""
+
+    def forward(self, features0: Tensor, features1: Tensor) -> Tensor:
+        """(N, C, h/8, w/8) of each frame -> corr, (N, 324, h/8, w/8)."""
+        return multi_scale_matching(features0, features1, RADIUS, MATCHING_SCALES)
+
+
 class FlowModule(nn.Module):
     """A sequence of blocks that refine the flow at one frame size: the coarse-scale or the fine-scale module.
 
@@ -383,6 +391,7 @@ class FlowModule(nn.Module):
         self.pyramid = None
         if self.image or self.motion:
             self.pyramid = FeaturePyramid(len(_PYRAMID) if self.motion else max(levels))
+        self.matching = NeighbourMatching() if self.motion else None
         self.blocks = nn.ModuleList(
             Block(
                 6 if first and i == 0 else 17,
@@ -401,8 +410,8 @@ class FlowModule(nn.Module):
             return ModuleInput(frame0, frame1)
         features0, features1 = encode_both(self.pyramid, frame0, frame1)
         correspondences = None
-        if self.motion and not self.flow_guided:
-            correspondences = multi_scale_matching(features0[-1], features1[-1], RADIUS, MATCHING_SCALES)
+        if self.matching is not None and not self.flow_guided:
+            correspondences = self.matching(features0[-1], features1[-1])
         return ModuleInput(frame0, frame1, features0, features1, correspondences)
 
     def forward(
@@ -420,7 +429,7 @@ class FlowModule(nn.Module):
             flow = None if estimate is None else estimate.flow
             warped = [] if estimate is None else [estimate.warped0, estimate.warped1, estimate.logit]
             image = self._image_feature(inputs, flow, level, scale) if self.image else None
-            correspondences = self._correspondences(inputs, flow) if self.motion else None
+            correspondences = None if self.matching is None else self._correspondences(inputs, flow, self.matching)
             maps = concatenate(frame0, frame1, *warped)
             residual, logit, _ = block(maps, flow, scale, image, correspondences)
             estimate = _add_residual(frame0, frame1, estimate, residual, logit, self.extrapolation)
@@ -431,12 +440,13 @@ class FlowModule(nn.Module):
         warped = _warp_both(inputs.features0[level - 1], inputs.features1[level - 1], flow, 2 ** (level - 1))
         return resize(torch.cat(warped, dim=1), 2 ** (level - 1) / scale)
 
-    def _correspondences(self, inputs: ModuleInput, flow: Tensor | None) -> Tensor:
+    def _correspondences(self, inputs: ModuleInput, flow: Tensor | None, matching: NeighbourMatching) -> Tensor:
         """corr; flow-guided matching computes it anew for every block."""
         if inputs.correspondences is not None:
             return inputs.correspondences
         warped = _warp_both(inputs.features0[-1], inputs.features1[-1], flow, 8)
-        return multi_scale_matching(*warped, RADIUS, MATCHING_SCALES)
+        correspondences: Tensor = matching(*warped)
+        return correspondences
 
 
 def _warp_both(features0: Tensor, features1: Tensor, flow: Tensor | None, factor: int) -> tuple[Tensor, Tensor]:
@@ -490,6 +500,17 @@ class NCM(Network):
         self.unet = Refine(twice)
         has_teacher = config.teacher and not config.extrapolation
         self.teacher = Block(20, _TEACHER_WIDTH, twice) if has_teacher else None
+        matching = {"feature pyramid": "pyramid", "matching": "matching"}
+        self.parts = {
+            **{
+                part: (f"coarse_scale.{name}",)
+                for part, name in matching.items()
+                if getattr(self.coarse_scale, name) is not None
+            },
+            "coarse-scale blocks": ("coarse_scale.blocks",),
+            "fine-scale blocks": ("fine_scale.blocks",),
+            "synthesis network": ("contextnet", "unet"),
+        }
 
     def coarse_size(self, height: int, width: int) -> tuple[int, int]:
         """The working size (h, w) of the coarse-scale module for frames of (H, W)."""
