@@ -1,4 +1,4 @@
-"""Betwixt beside what people use for smooth video on CPUs: SVPflow, MVTools and FFmpeg's minterpolate.
+"""Betwixt beside what people use for smooth video on CPUs: SVPflow, MVTools, FFmpeg's minterpolate, RIFE in vs-mlrt.
 
     make peers
     .venv/bin/python benchmarks/peers.py --frames ../shared/data/eval/davis_dev [--methods svpflow,dis] [--rounds 5]
@@ -7,7 +7,8 @@
 Times are of a new frame of 4:2:0, halfway between two others, made from frames in memory on all cores and thrown away.
 The source is one sequence, scaled to `--size`, played forwards and backwards. Every method is a process of its own that
 stays loaded (`peers_worker.py`); they take turns, and the figure is the median of the turns, whose first frames do not
-count.
+count. `vs-..` are Betwixt's models as a VapourSynth script runs them, by `interpolate(clip, model)`: cuts and overlays
+are looked for. RIFE 4.6 is exported for vs-mlrt's OpenVINO plugin, which needs the package onnx.
 
 PSNR is of the 8-bit RGB frames of `--frames`: of the first 40 of each sequence, every frame but the first and the last
 is made from the two beside it. Frames are converted to 4:2:0 and back by libswscale (bicubic, BT.601, limited range),
@@ -45,11 +46,16 @@ METHODS = {
     "svpflow-23": "SVPflow, the same with algorithm 23",
     "mvtools": "MVTools FlowFPS, blocks of 16",
     "mvtools-finer": "MVTools FlowFPS, blocks of 16 recalculated at 8, half pixels, no scene detection",
+    "mlrt-rife": "RIFE 4.6 in vs-mlrt's OpenVINO, by the graph of betwixt weights export",
     "minterpolate": "FFmpeg minterpolate, no scene detection",
     "fast": "Betwixt fast",
     "dis": "Betwixt dis",
     "compact": "Betwixt compact",
     "hybrid": "Betwixt hybrid",
+    "vs-fast": "Betwixt fast in VapourSynth",
+    "vs-dis": "Betwixt dis in VapourSynth",
+    "vs-compact": "Betwixt compact in VapourSynth",
+    "vs-hybrid": "Betwixt hybrid in VapourSynth",
 }
 """What is compared, and what it is called in tables."""
 
@@ -67,15 +73,17 @@ class Worker:
     Args:
         method: One of `METHODS`.
         python: The Python that has what the method needs.
+        graph: RIFE for vs-mlrt, where the method needs it.
 
     Attributes:
         version: Of the program that makes the frames.
         missing: Why the method cannot run; "" if it can.
     """
 
-    def __init__(self, method: str, python: Path) -> None:
+    def __init__(self, method: str, python: Path, graph: Path | None = None) -> None:
         self.method = method
         command = [str(python), str(Path(__file__).with_name("peers_worker.py")), method]
+        command += [] if graph is None else [str(graph)]
         try:
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         except OSError as error:
@@ -103,6 +111,34 @@ class Worker:
             raise InputError(f"{self.method} stopped, or did not answer within {_LIMIT:.0f} seconds.")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+def start_workers(arguments: argparse.Namespace, folder: Path) -> dict[str, Worker]:
+    """A process for each method; those that something is missing for are named and left out."""
+    workers: dict[str, Worker] = {}
+    for name in arguments.methods.split(","):
+        if name not in METHODS:
+            raise InputError(f"There is no method {name}: choose of {', '.join(METHODS)}.")
+        is_plugin = name.startswith(("svpflow", "mvtools", "mlrt", "vs-"))
+        graph = export_rife(folder) if name.startswith("mlrt") else None
+        worker = Worker(name, arguments.vapoursynth if is_plugin else arguments.betwixt, graph)
+        if worker.missing:
+            print(f"{name} is left out: {worker.missing}", flush=True)
+            worker.close()
+        else:
+            workers[name] = worker
+    return workers
+
+
+def export_rife(folder: Path) -> Path | None:
+    """RIFE 4.6 as vs-mlrt takes it; None if it cannot be exported here."""
+    try:
+        from betwixt.runtime.onnx_export import export_onnx
+
+        export_onnx("rife-4.6", folder / "rife.onnx", layout="vs-mlrt-v2")
+    except (ImportError, BetwixtError):
+        return None
+    return folder / "rife.onnx"
 
 
 def measure_times(workers: dict[str, Worker], source: Path, rounds: int, seconds: float) -> dict[str, list[float]]:
@@ -182,17 +218,9 @@ def main() -> None:
         raise InputError(f"There is no sequence {arguments.clip} in {arguments.frames}: it has {', '.join(sequences)}.")
     width, height = map(int, arguments.size.split("x"))
 
-    workers: dict[str, Worker] = {}
-    for name in arguments.methods.split(","):
-        is_plugin = name.startswith(("svpflow", "mvtools"))
-        worker = Worker(name, arguments.vapoursynth if is_plugin else arguments.betwixt)
-        if worker.missing:
-            print(f"{name} is left out: {worker.missing}", flush=True)
-            worker.close()
-        else:
-            workers[name] = worker
     with tempfile.TemporaryDirectory() as path:
         folder = Path(path)
+        workers = start_workers(arguments, folder)
         scaled = [cv2.resize(x, (width, height), interpolation=cv2.INTER_CUBIC) for x in sequences[arguments.clip]]
         np.save(folder / "clip.npy", np.stack([to_yuv(image) for image in scaled]))
         rounds = 0 if arguments.no_times else arguments.rounds

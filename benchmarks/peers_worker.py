@@ -1,6 +1,8 @@
 """Makes new frames by one method, as a process of its own; `benchmarks/peers.py` starts it and asks it.
 
-    python benchmarks/peers_worker.py METHOD
+    python benchmarks/peers_worker.py METHOD [GRAPH]
+
+GRAPH is RIFE 4.6 in the layout vs-mlrt-v2 (`betwixt weights export`), for the method that runs it.
 
 Source frames are (N, H * 3 / 2, W) uint8, planar 4:2:0, in an .npy file. Each line on standard input is a request,
 which one line on standard output answers, both JSON:
@@ -39,7 +41,7 @@ def _play(count: int) -> Iterator[int]:
     return itertools.cycle([*range(count), *range(count - 2, 0, -1)])
 
 
-# -- VapourSynth: SVPflow and MVTools
+# -- VapourSynth: SVPflow, MVTools, vs-mlrt and Betwixt
 
 
 def _svpflow(clip: Any, core: Any, analysis: str = "{}", smoothing: str = "") -> Any:
@@ -72,12 +74,32 @@ def _mvtools_finer(clip: Any, core: Any) -> Any:
     return core.mv.FlowFPS(clip, pyramid, *vectors, **rate, thscd1=10000, thscd2=255)
 
 
+def _mlrt(clip: Any, core: Any) -> Any:
+    import vapoursynth as vs
+
+    rgb = clip.resize.Bicubic(format=vs.RGBS, matrix_in_s="170m")
+    time = core.std.BlankClip(rgb, format=vs.GRAYS, color=0.5, keep=True)
+    middle = core.ov.Model([rgb, rgb[1:] + rgb[-1], time], sys.argv[2])
+    return core.std.Interleave([clip, middle.resize.Bicubic(format=clip.format.id, matrix_s="170m")])
+
+
+def _betwixt(model: str) -> Callable[[Any, Any], Any]:
+    def double_rate(clip: Any, core: Any) -> Any:
+        from betwixt.integrations.vapoursynth import interpolate
+
+        return interpolate(clip, model)
+
+    return double_rate
+
+
 _SCRIPTS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
     "svpflow": ("svp1", _svpflow),
     "svpflow-finer": ("svp1", lambda clip, core: _svpflow(clip, core, _FINER, _NO_SCENES)),
     "svpflow-23": ("svp1", lambda clip, core: _svpflow(clip, core, _FINER, f"{_NO_SCENES},algo:23")),
     "mvtools": ("mv", _mvtools),
     "mvtools-finer": ("mv", _mvtools_finer),
+    "mlrt-rife": ("ov", _mlrt),
+    **{f"vs-{model}": ("std", _betwixt(model)) for model in ("fast", "dis", "compact", "hybrid")},
 }
 """Of VapourSynth's methods: the plugin, and what doubles the rate of a clip."""
 
@@ -85,11 +107,19 @@ _SCRIPTS: dict[str, tuple[str, Callable[[Any, Any], Any]]] = {
 def _open_vapoursynth(method: str) -> tuple[str, MakeFrames]:
     import vapoursynth as vs
 
+    program = ""
+    if method.startswith("vs-"):
+        # Before the first use of `vs.core`: it loads OpenVINO, of which vs-mlrt's plugin brings another build.
+        import betwixt.integrations.vapoursynth
+
+        program = f"betwixt {betwixt.__version__} in VapourSynth"
     core = vs.core
     core.num_threads = _cores()
     plugin, double_rate = _SCRIPTS[method]
     if not hasattr(core, plugin):
         raise ImportError(f"VapourSynth has no plugin {plugin}")
+    if method == "mlrt-rife" and len(sys.argv) < 3:
+        raise ImportError("it needs a graph, and the package onnx to export it")
 
     def make(source: np.ndarray, count: int) -> Iterator[Any]:
         number, rows, width = source.shape
@@ -105,7 +135,7 @@ def _open_vapoursynth(method: str) -> tuple[str, MakeFrames]:
         made = double_rate(clip, core)[1::2][:count]
         return made.frames(prefetch=2 * _cores(), close=True)
 
-    return f"{plugin} of VapourSynth {core.core_version.release_major}", make
+    return f"{program or f'{plugin} of VapourSynth'} {core.core_version.release_major}", make
 
 
 def _fill(frame: Any, image: np.ndarray) -> Any:

@@ -93,6 +93,20 @@ def test_refusals_say_why(choice, message) -> None:
 
 
 @pytest.mark.usefixtures("cpu_only")
+def test_an_openvino_that_does_not_load_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ImportError("Check 'versions_compatible' failed at pyopenvino.cpp:99:\nOpenVINO Python version ..")
+
+    monkeypatch.setattr(openvino, "_imported", fail)
+    assert choose_backend() == Backend("onnxruntime", "cpu", "fp32")
+    monkeypatch.setattr(onnxruntime, "is_available", lambda: False)
+    for engines in (("openvino",), ("openvino", "onnxruntime")):
+        with pytest.raises(UsageError, match=r"OpenVINO is installed, but does not load \(Check 'versions") as caught:
+            choose_backend(engines=engines)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("cpu_only")
 def test_devices_are_listed_with_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "is_available", lambda: False)
     found = {(status.engine, status.device): status for status in list_devices()}

@@ -84,6 +84,16 @@ def test_frames_are_those_of_a_conversion(tmp_path, pixel_format, format_, facto
             assert (made == wanted).all(), number
 
 
+def test_networks_run_in_threads_that_stay(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=5)
+    interpolate_video(source, tmp_path / "out.mkv", factor=2, model="compact", codec="ffv1")
+    expected = decode(tmp_path / "out.mkv")
+    for streams in (1, 3):
+        result = interpolate(clip_of(decode(source), vs.YUV420P8), "compact", num_streams=streams)
+        for frame, wanted in zip(result.frames(), expected, strict=True):
+            assert all((np.asarray(frame[plane]) == part).all() for plane, part in enumerate(wanted))
+
+
 def test_overlays_are_kept_as_in_a_conversion(tmp_path):
     frames = [write(pan(k)) for k in range(7)] + [write(pan(30 - 2 * k)) for k in range(6)] + [pan(60), pan(61)]
     source = save(tmp_path / "in.mkv", frames)
@@ -164,7 +174,10 @@ def test_durations_of_a_variable_rate_are_exact(grey):
     ("arguments", "message"),
     [
         ({"model": "no such"}, "no such"),
+        ({"model": 4.6}, "`model` is 4.6: it has to be a name"),
         ({"factor_num": 1, "factor_den": 2}, "1/2 is out of range"),
+        ({"fps_num": 59.94}, "`fps_num` is 59.94: it has to be an integer"),
+        ({"sc_threshold": "low"}, "`sc_threshold` is 'low': it has to be a number"),
         ({"fps_num": 10}, "lower than the clip's 25"),
         ({"sc_threshold": 2.0}, "sc_threshold"),
         ({"scale": 3}, "`scale` is 3: dis takes 0.25, 0.5, 1, 2 or 4"),
@@ -181,6 +194,8 @@ def test_bad_arguments_are_one_line(grey, arguments, message):
 
 
 def test_bad_clips_are_one_line(grey):
+    with pytest.raises(vs.Error, match="`clip` is not a VapourSynth clip"):
+        interpolate(None, "dis")
     clip = clip_of(grey, vs.GRAY8)
     variable = vs.core.std.Splice([clip, vs.core.resize.Point(clip, format=vs.GRAY16)], mismatch=True)
     for bad, message in ((variable, "format or size is variable"), (clip.resize.Point(format=vs.GRAYH), "GrayH")):

@@ -216,5 +216,7 @@ def _explain(device: str, precision: str, engine: str, engines: Sequence[str], r
         return f"This network does not run on '{engine}': choose auto or {' or '.join(engines)}."
     if reasons:
         # The last engine is the one that the most networks and devices run on; int8 is refused by all but the first.
-        return reasons[0] if precision == "int8" or len(reasons) == 1 else reasons[-1]
+        if precision == "int8" or len(reasons) == 1:
+            return reasons[0]
+        return next((reason for reason in reasons if "does not load" in reason), reasons[-1])
     return f"Nothing runs this network on the device {device} in {precision}: choose auto for the device and runtime."

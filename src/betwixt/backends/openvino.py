@@ -45,6 +45,14 @@ def is_available() -> bool:
 
 def missing(device: str) -> str:
     """What is missing for OpenVINO, which is installed, to use a device; "" if nothing is."""
+    try:
+        _import_openvino()
+    except (ImportError, OSError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".:")
+        return (
+            f"OpenVINO is installed, but does not load ({reason}). If a plugin of the program brings another build of "
+            "it, remove that, or pip install 'betwixt[onnxruntime]'."
+        )
     if device == "cpu" or _plugin(device) in _core().available_devices:
         return ""
     return f"OpenVINO finds no device {device} on this machine: choose another device, or install its driver."

@@ -23,6 +23,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Container, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil, floor
@@ -34,6 +35,7 @@ import cv2
 import numpy as np
 import vapoursynth as vs
 
+from betwixt.backends import openvino
 from betwixt.errors import BetwixtError, InputError, UsageError
 from betwixt.integrations.vapoursynth_frames import FrameFormat, colour_of_props
 from betwixt.media.frames import Plane, fill_planes, planes
@@ -45,6 +47,10 @@ from betwixt.pipeline.options import check_choice
 from betwixt.pipeline.planner import MAX_EXTRAPOLATION
 from betwixt.runtime.load import load_model
 from betwixt.runtime.synthesis import PairSynthesis, SourceFrame, Synthesizer
+
+# Plugins, which are loaded with the first use of `vs.core`, may bring another build of OpenVINO: the first one stays.
+if openvino.is_available():
+    openvino.missing("cpu")
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -104,6 +110,9 @@ def interpolate(
             be loaded; in one line.
     """
     try:
+        _check_type(int, factor_num=factor_num, factor_den=factor_den)
+        _check_type(int, True, fps_num=fps_num, fps_den=fps_den, num_streams=num_streams)
+        _check_type(float, True, scale=scale, sc_threshold=sc_threshold)
         check_choice("paths", paths, ("curved", "straight"))
         check_choice("at_cuts", at_cuts, ("continue", "hold"))
         check_choice("overlays", overlays, ("auto", "off"))
@@ -112,6 +121,8 @@ def interpolate(
         factor = _factor(clip, factor_num, factor_den, fps_num, fps_den)
         source = _Source(clip)
         loaded = load_model(model, device, weights=weights) if isinstance(model, str) else model
+        if not isinstance(loaded, Interpolator):
+            raise UsageError(f"`model` is {model!r}: it has to be a name of `betwixt models`, or a loaded model.")
         check_interpolates(loaded)
         loaded = loaded if scale is None else loaded.with_scale(scale)
         streams = min(vs.core.num_threads, os.cpu_count() or 1) if num_streams is None else num_streams
@@ -126,6 +137,13 @@ def interpolate(
         return _interpolated(source, maker, factor, _find_cuts(source, sc_threshold) if sc else None)
     except BetwixtError as error:
         raise vs.Error(f"betwixt: {error}") from None
+
+
+def _check_type(type_: type[int] | type[float], optional: bool = False, **values: object) -> None:
+    """Refuse arguments that are no numbers of a type; integers count as floats."""
+    for name, value in values.items():
+        if not isinstance(value, (int, type_)) and not (optional and value is None):
+            raise UsageError(f"`{name}` is {value!r}: it has to be {'an integer' if type_ is int else 'a number'}.")
 
 
 def _factor(clip: vs.VideoNode, factor_num: int, factor_den: int, fps_num: int | None, fps_den: int | None) -> Fraction:
@@ -263,6 +281,9 @@ class _Slot:
 class _FrameMaker:
     """Makes frames between source frames, in any order and in several threads.
 
+    The threads are its own. For Python, each call from a thread of VapourSynth comes from a new thread, which ends with
+    the call; what networks keep for a thread would be made for each frame, and OpenVINO fails when it is let go so.
+
     Args:
         source: The clip.
         model: The model.
@@ -290,7 +311,7 @@ class _FrameMaker:
         self._curved, self._continues = curved and model.uses_neighbours, continues
         self._overlays = overlays
         self.reach = 1 + (LOOK_AHEAD if overlays else 0)
-        self._turns = threading.Semaphore(streams)
+        self._threads = ThreadPoolExecutor(streams, "betwixt-vapoursynth")
         self._lock = threading.Lock()
         self._synthesizer: Synthesizer | None = None
         self._frames: OrderedDict[int, SourceFrame] = OrderedDict()
@@ -311,16 +332,20 @@ class _FrameMaker:
         Returns:
             Its planes, or the number of the source frame to show in its place, next to a cut.
         """
+        return self._threads.submit(self._make, slot, frames, cuts, lengths).result()
+
+    def _make(
+        self, slot: _Slot, frames: Mapping[int, vs.VideoFrame], cuts: Container[int], lengths: Lengths
+    ) -> list[Plane] | int:
         number = slot.number
-        with self._turns:
-            if number + 1 in cuts:
-                return self._beside_cut(slot, frames, cuts, lengths)
-            pair = self._pair(number, number + 1, frames, cuts)
-            if self._curved:
-                self._link(number - 1, frames, cuts, lengths)
-                self._link(number, frames, cuts, lengths)
-            (video,) = pair.synthesize([slot.t])
-            return planes(video)
+        if number + 1 in cuts:
+            return self._beside_cut(slot, frames, cuts, lengths)
+        pair = self._pair(number, number + 1, frames, cuts)
+        if self._curved:
+            self._link(number - 1, frames, cuts, lengths)
+            self._link(number, frames, cuts, lengths)
+        (video,) = pair.synthesize([slot.t])
+        return planes(video)
 
     def _beside_cut(
         self, slot: _Slot, frames: Mapping[int, vs.VideoFrame], cuts: Container[int], lengths: Lengths
