@@ -3,7 +3,7 @@
 # make test              set up and run the tests
 # make lint              set up and run the linters, the type checker and the import contract
 # make docs              set up and build the documentation site in site/
-# make results           write docs/results.md and the README's tables from results/
+# make results           write docs/results.md, docs/reference/reproduce.md and the README's tables
 # make peers             set up .venv-peers with the programs that benchmarks/peers.py compares with
 # make vapoursynth       set up .venv-vapoursynth and run the tests that need VapourSynth
 # make curve             draw the training curve in docs/ from checkpoints/curve.csv
@@ -47,6 +47,7 @@ docs: .venv/.stamp
 
 results: .venv/.stamp
 	$(BIN)/python benchmarks/results_page.py
+	$(BIN)/python benchmarks/reproduce_page.py
 
 curve: .venv/.stamp
 	$(BIN)/python -m betwixt.cli train curve checkpoints/curve.csv docs/images/curve.png
