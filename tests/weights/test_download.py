@@ -104,12 +104,16 @@ def offer(server, tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "_READ_TIMEOUT", 0.4)
     server.requests = []
 
-    def make(how, size=True, port=None, model="ebme", licence="MIT"):
+    def make(how, size=True, port=None, model="ebme", licence="MIT", host="github.com"):
         data = server.data
         digest = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+        known_by = f'git_blob_sha1 = "{digest}"'
+        if host == "huggingface.co":
+            known_by = f'sha256 = "{hashlib.sha256(data).hexdigest()}"'
         known = f", size = {len(data)}" if size else ""
         found = catalogs.parse_catalog(f"""
             [[source]]
+            host = "{host}"
             repository = "a/b"
             commit = "{"0" * 40}"
             licence = "{licence}"
@@ -117,7 +121,7 @@ def offer(server, tmp_path, monkeypatch):
             [[source.model]]
             name = "small"
             {f'model = "{model}"' if model else 'unsupported = "another"'}
-            files = [ {{ path = "x.pkl", git_blob_sha1 = "{digest}"{known} }} ]
+            files = [ {{ path = "x.pkl", {known_by}{known} }} ]
             [[manual]]
             models = ["amt-s"]
             page = "https://example.org"
@@ -133,6 +137,18 @@ def offer(server, tmp_path, monkeypatch):
 
 def files_in(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_files_of_hugging_face_are_known_by_their_sha_256(offer):
+    folder = offer("wrong", host="huggingface.co")
+    with pytest.raises(InputError, match=r"not what was published: \d+ bytes with the SHA-256 [0-9a-f]{12}, not "):
+        download_weights("small")
+    assert files_in(folder) == []
+    offer("404", host="huggingface.co")
+    with pytest.raises(InputError, match=r"Or download x.pkl from huggingface.co/a/b at 0{12} by hand"):
+        download_weights("small")
+    offer("whole", host="huggingface.co")
+    assert download_weights("small").model == "ebme"
 
 
 @pytest.mark.parametrize("how", ["whole", "redirect", "slow"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from betwixt.errors import BetwixtError, InputError, OutputError, UsageError
 from betwixt.files import file_hash
@@ -15,7 +16,7 @@ from betwixt.models.registry import load_network
 from betwixt.runtime.load import find_weights, load_model
 from betwixt.weights import store
 from betwixt.weights.catalog import catalog, git_blob_hash
-from betwixt.weights.install import build_meta_network, import_weights
+from betwixt.weights.install import build_meta_network, find_same_layers, import_weights
 from betwixt.weights.load import read_tensors
 from betwixt.weights.mask_networks import MASK_NETWORKS
 from betwixt.weights.metadata import read_metadata
@@ -164,6 +165,55 @@ def test_the_error_names_the_model_that_fits(checkpoint):
         import_weights(checkpoint, "rife-4.6")
 
 
+@pytest.fixture(scope="module")
+def versions_of_rife(tmp_path_factory):
+    """Checkpoints of versions of RIFE 4 as they circulate, by file name: other names of blocks and encoder, float16."""
+    folder = tmp_path_factory.mktemp("rife")
+    files = {}
+    for name, model, renamed in (
+        ("rife_v4.25_lite.safetensors", "rife-4.25-lite", {"block": "blocks."}),
+        ("flownet_v4.18.pkl", "rife-4.10", {}),
+        ("flownet_v4.9.pkl", "rife-4.7", {"encode.cnn0": "encode.0", "encode.cnn3": "encode.1"}),
+    ):
+        tensors = {}
+        for key, value in build_meta_network(model).state_dict().items():
+            for ours, theirs in renamed.items():
+                key = theirs + key.removeprefix(ours) if key.startswith(ours) else key
+            tensors[key] = torch.full(value.shape, 0.01, dtype=torch.float16)
+        files[name] = folder / name
+        if name.endswith(".pkl"):
+            torch.save({f"module.{key}": value for key, value in tensors.items()}, files[name])
+        else:
+            save_file(tensors, files[name])
+    return files
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "same"),
+    [
+        ("rife_v4.25_lite.safetensors", "rife-4.25-lite", ()),
+        ("flownet_v4.9.pkl", "rife-4.7", ("rife-4.8", "rife-4.9")),
+    ],
+)
+def test_versions_of_rife_are_imported_under_their_circulating_names(versions_of_rife, tmp_path, name, model, same):
+    imported = import_weights(versions_of_rife[name], model, tmp_path / "x.safetensors")
+    assert (imported.extra, imported.same_layers) == ((), same)
+    assert set(read_tensors(imported.path)) == set(build_meta_network(model).state_dict())
+
+
+def test_a_version_of_rife_is_known_by_its_tensors(versions_of_rife, tmp_path):
+    with pytest.raises(InputError, match=r'It fits `model="rife-4.10"`\.$'):
+        import_weights(versions_of_rife["flownet_v4.18.pkl"], "rife-4.26", tmp_path / "x.safetensors")
+    with pytest.raises(UsageError, match=r"rife-4.18 has the layers of rife-4.10, and is run by its name"):
+        import_weights(versions_of_rife["flownet_v4.18.pkl"], "rife-4.18", tmp_path / "x.safetensors")
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_models_that_no_file_tells_apart():
+    for model, same in (("rife-4.25", ("rife-4.26",)), ("rife", ("rife-2r",)), ("rife-4.6", ()), ("ebme", ())):
+        assert find_same_layers(model, build_meta_network(model)) == same
+
+
 def test_damaged_weights_fail_verification(checkpoint, folder):
     shipped = "codec-b", "compact-large", "compact", "hybrid", "rife-4.6"
     path = import_weights(checkpoint, "ebme").path
@@ -227,8 +277,11 @@ def test_the_catalog_is_complete():
         if entry.model:
             build_meta_network(entry.model)
             assert all(file.size or file.estimated_size for file in known.files_of(entry.name))
-    assert all(len(file.git_blob_sha1) == 40 and file.url.startswith("https://") for file in known.files)
+    for file in known.files:
+        assert (len(file.git_blob_sha1), len(file.sha256)) in ((40, 0), (0, 64))
+        assert file.url.startswith("https://")
     for place in known.manual:
+        assert set(place.unverified) <= set(place.models)
         assert all(model in MASK_NETWORKS or build_meta_network(model) for model in place.models)
     embedded = Path(store.embedded_file("x")).parent
     assert not embedded.is_dir() or {p.name for p in embedded.glob("*.safetensors")} <= set(known.embedded)

@@ -41,6 +41,8 @@ def write_pair(folder, param, half, seed=3, gain=0.5):
 @pytest.mark.parametrize(
     ("name", "model", "half"),
     [
+        ("rife-v4/flownet", "rife-4.0", True),
+        ("rife-v4/flownet", "rife-4.0", False),
         ("rife-v4.6/flownet", "rife-4.6", True),
         ("rife-v4.6/flownet", "rife-4.6", False),
         ("IFRNet_S_Vimeo90K/ifrnet", "ifrnet-s", True),
@@ -109,7 +111,10 @@ def test_the_error_says_which_model_it_is(tmp_path):
     with pytest.raises(InputError, match=r'It fits `model="ifrnet-s"`\.$'):
         import_weights(param, "ifrnet", tmp_path / "x.safetensors")
     param, _ = write_pair(tmp_path, real_file("rife-v4/flownet.param"), True)
-    with pytest.raises(InputError, match=r"It is models/rife-v4 of nihui/rife-ncnn-vulkan: RIFE 4\.0, whose blocks"):
+    with pytest.raises(InputError, match=r'It fits `model="rife-4.0"`\.$'):
+        import_weights(param, "rife-4.6", tmp_path / "x.safetensors")
+    param, _ = write_pair(tmp_path, real_file("rife/flownet.param"), True)
+    with pytest.raises(InputError, match=r"It is models/rife of nihui/rife-ncnn-vulkan: an earlier RIFE than the"):
         import_weights(param, "rife-4.6", tmp_path / "x.safetensors")
     assert not (tmp_path / "x.safetensors").exists()
 

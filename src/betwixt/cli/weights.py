@@ -113,7 +113,7 @@ def list_(as_json: o.AsJson = False) -> None:
         downloads = [
             {
                 "name": entry.name, "model": entry.model, "repository": entry.repository, "commit": entry.commit,
-                "licence": entry.licence, "size": _bytes(entry.name),
+                "licence": entry.licence, "size": _bytes(entry.name), "verified": entry.verified,
                 "files": [file.url for file in catalog().files_of(entry.name)],
             }
             for entry in offers
@@ -127,8 +127,16 @@ def list_(as_json: o.AsJson = False) -> None:
     else:
         console.print("No weights are installed.")
     print_line(console, f"\nYours lie in {weights_folder()}.\nTo download:\n")
-    rows = [(entry.name, entry.model, _mb(_bytes(entry.name)), entry.repository, entry.licence) for entry in offers]
-    print_table(console, ("weights", "model", "size", "from", "licence"), rows, left=(0, 1, 3, 4), wrap=())
+    rows = [
+        (entry.name, entry.model, _mb(_bytes(entry.name)), entry.repository, entry.licence, entry.verified)
+        for entry in offers
+    ]
+    titles = ("weights", "model", "size", "from", "licence", "verified")
+    print_table(console, titles, rows, left=(0, 1, 3, 4, 5), wrap=())
+    print_line(
+        console,
+        "\nhash: compared after the download; layers: those of the file were run and agree; file: it was imported.",
+    )
 
 
 @app.command("verify")
@@ -270,6 +278,7 @@ def _report_import(imported: ImportResult, as_json: bool) -> None:
             "model": imported.model, "path": str(imported.path), "tensors": imported.tensors,
             "parameters": imported.parameters, "sources": [str(path) for path in imported.sources],
             "unused": list(imported.unused), "extra": list(imported.extra), "licence": imported.licence,
+            "same_layers": list(imported.same_layers),
         }  # fmt: skip
         print_json(fields, sys.stdout)
         return
@@ -282,6 +291,9 @@ def _report_import(imported: ImportResult, as_json: bool) -> None:
         if names:
             shown = ", ".join(names[:3]) + (", .." if len(names) > 3 else "")
             print(f"  left out, {why}: {len(names)} ({shown})")
+    if imported.same_layers:
+        others = ", ".join(imported.same_layers)
+        print(f"  note: the same layers as {others}: only its source says which of them a file holds.")
     place = catalog().manual_download(imported.model)
     if place is not None and not place.commercial:
         print(f"  note: its authors publish their weights under {place.licence}, not for commercial use.")

@@ -62,6 +62,9 @@ def model_info(name: str) -> ModelInfo:
         UsageError: if there is no such model.
     """
     name = choose_model(name)
+    if name in rife.SAME_LAYERS:
+        same = rife.SAME_LAYERS[name]
+        raise UsageError(f"{name} has the layers of {same}, and is run by its name: {same}, with weights of {name}.")
     if name not in MODELS:
         raise UsageError(f"There is no model '{name}': {did_you_mean(name, MODELS, 'see `betwixt models`')}")
     return MODELS[name]

@@ -1,7 +1,8 @@
 """The catalog: where authors publish weights, under which licence, and the hashes that identify each file.
 
-`catalog.toml` names files of public repositories at one commit. git identifies a file by the SHA-1 of "blob SIZE", a
-zero byte and its content; so a download can be verified although nobody here has seen the file.
+`catalog.toml` names files of public repositories at one commit. On GitHub git identifies a file by the SHA-1 of "blob
+SIZE", a zero byte and its content, on Hugging Face a file is identified by its SHA-256; so a download can be verified
+although nobody here has seen the file.
 """
 
 from __future__ import annotations
@@ -14,19 +15,21 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from betwixt.files import read_error
+from betwixt.files import file_hash, read_error
 
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """Weights that are published as files of a GitHub repository."""
+    """Weights that are published as files of a repository."""
 
     name: str  # the name that `betwixt weights download` takes
     model: str  # the model they are for; "" if they fit no network here
     unsupported: str  # why they fit none
-    repository: str  # OWNER/NAME on GitHub
+    host: str  # where the repository is: github.com or huggingface.co
+    repository: str  # its OWNER/NAME
     commit: str  # the commit of that repository
     licence: str  # the licence of the weights
+    verified: str  # what is known of the files besides their names: "hash", "layers, hash" or "file, hash"
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,21 @@ class PublishedFile:
 
     model: PublishedWeights  # the weights it belongs to
     path: str  # its path in the repository
-    git_blob_sha1: str  # the hash by which git identifies it
+    git_blob_sha1: str  # the hash by which git identifies it; "" if unknown
+    sha256: str  # the SHA-256 of its content; "" if unknown
     size: int  # in bytes; 0 if unknown
     estimated_size: int  # in bytes, from the sizes of the network; 0 if unknown
     url: str  # where it can be downloaded
+
+    def is_content_of(self, path: Path) -> bool:
+        """Whether a file on disk has the hash of this one.
+
+        Raises:
+            InputError: if it cannot be read.
+        """
+        if self.sha256:
+            return file_hash(path) == self.sha256
+        return git_blob_hash(path) == self.git_blob_sha1
 
     @property
     def repository(self) -> str:
@@ -59,6 +73,7 @@ class ManualDownload:
     page: str  # the page on which the authors link to them
     licence: str  # the licence of the weights
     commercial: bool  # whether the licence permits commercial use
+    unverified: dict[str, str]  # by model: where else a file of it is said to be, which nothing here can verify
 
 
 @dataclass(frozen=True)
@@ -96,22 +111,26 @@ def parse_catalog(text: str) -> Catalog:
     published: dict[str, PublishedWeights] = {}
     known_files: list[PublishedFile] = []
     for source in content.get("source", []):
-        base = source.get("url") or f"https://raw.githubusercontent.com/{source['repository']}/{source['commit']}"
+        host = source.get("host", "github.com")
+        base = source.get("url") or _address(host, source["repository"], source["commit"])
         for entry in source["model"]:
             model = PublishedWeights(
                 name=entry["name"],
                 model=entry.get("model", ""),
                 unsupported=entry.get("unsupported", ""),
+                host=host,
                 repository=source["repository"],
                 commit=source["commit"],
                 licence=source["licence"],
+                verified=source.get("verified", "hash"),
             )
             published[model.name] = model
             known_files += [
                 PublishedFile(
                     model,
                     file["path"],
-                    file["git_blob_sha1"],
+                    file.get("git_blob_sha1", ""),
+                    file.get("sha256", ""),
                     file.get("size", 0),
                     file.get("estimated_size", 0),
                     f"{base}/{file['path']}",
@@ -119,10 +138,23 @@ def parse_catalog(text: str) -> Catalog:
                 for file in entry["files"]
             ]
     manual = tuple(
-        ManualDownload(tuple(place["models"]), place["page"], place["licence"], place.get("commercial", True))
+        ManualDownload(
+            tuple(place["models"]),
+            place["page"],
+            place["licence"],
+            place.get("commercial", True),
+            dict(place.get("unverified", {})),
+        )
         for place in content.get("manual", [])
     )
     return Catalog(published, tuple(known_files), manual, dict(content.get("embedded", {})))
+
+
+def _address(host: str, repository: str, commit: str) -> str:
+    """What the addresses of a repository's files begin with."""
+    if host == "huggingface.co":
+        return f"https://huggingface.co/{repository}/resolve/{commit}"
+    return f"https://raw.githubusercontent.com/{repository}/{commit}"
 
 
 def git_blob_hash(path: Path) -> str:

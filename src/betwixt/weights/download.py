@@ -1,6 +1,6 @@
 """Downloading published weights: fetched by pooch, resumed after an interruption, verified, imported.
 
-    catalog ──► URL, git blob hash ──► .downloads/NAME/*.part ──► verified ──► imported ──► NAME.safetensors
+    catalog ──► URL, hash ──► .downloads/NAME/*.part ──► verified ──► imported ──► NAME.safetensors
 
 A partial download is kept and resumed. A file whose hash differs from the catalog's is deleted. Nothing is installed
 before all files are verified and match their network.
@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from betwixt.errors import BetwixtError, InputError, OutputError, UsageError, did_you_mean
-from betwixt.files import write_error
+from betwixt.files import file_hash, write_error
 from betwixt.machine import require_torch
 from betwixt.models.registry import MODELS
 from betwixt.weights.catalog import PublishedFile, catalog, git_blob_hash
@@ -84,7 +84,7 @@ def download_file(file: PublishedFile, target: Path, progress: DownloadProgress 
     Raises:
         InputError: if it cannot be downloaded, or is not what was published.
     """
-    if target.is_file() and git_blob_hash(target) == file.git_blob_sha1:
+    if target.is_file() and file.is_content_of(target):
         return target
     target.unlink(missing_ok=True)
     try:
@@ -133,13 +133,15 @@ class _Download:
             except requests.RequestException as error:
                 detail = (str(error).splitlines() or [type(error).__name__])[0]
                 raise InputError(f"{url} cannot be downloaded ({detail[:150]}). {self._advice()}") from None
-        digest = git_blob_hash(part)
-        if digest != self.file.git_blob_sha1:
-            size = part.stat().st_size
+        if not self.file.is_content_of(part):
+            size, digest = part.stat().st_size, git_blob_hash(part)
+            expected, kind = self.file.git_blob_sha1, "git hash"
+            if self.file.sha256:
+                digest, expected, kind = file_hash(part), self.file.sha256, "SHA-256"
             part.unlink()
             raise InputError(
-                f"The download from {url} is not what was published: {size} bytes with the git hash {digest[:12]}, not "
-                f"{self.file.git_blob_sha1[:12]}. It was deleted."
+                f"The download from {url} is not what was published: {size} bytes with the {kind} {digest[:12]}, not "
+                f"{expected[:12]}. It was deleted."
             )
         part.replace(output_file)
 
@@ -189,7 +191,7 @@ class _Download:
 
     def _advice(self) -> str:
         model = self.file.model
-        place = f"github.com/{model.repository} at {model.commit[:12]}"
+        place = f"{model.host}/{model.repository} at {model.commit[:12]}"
         return f"Or download {self.file.path} from {place} by hand and use betwixt weights import."
 
 
@@ -208,9 +210,10 @@ def _explain_missing(name: str) -> str:
     place = catalog().manual_download(name)
     if place is not None:
         terms = place.licence if place.commercial else f"{place.licence}: not for commercial use"
+        also = f" Unverified: {place.unverified[name]}." if name in place.unverified else ""
         return (
             f"The weights of {name} have no address that could be verified: {place.page} says where its authors keep "
-            f"them ({terms}). Download them, then betwixt weights import FILE --as {name}."
+            f"them ({terms}).{also} Download them, then betwixt weights import FILE --as {name}."
         )
     if name in MODELS:
         return f"No weights of {name} are published; there are {available}."

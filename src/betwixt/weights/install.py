@@ -30,14 +30,15 @@ from torch import Tensor, nn
 from betwixt.errors import BetwixtError, InputError, OutputError, UsageError
 from betwixt.files import check_output, file_hash, write_error
 from betwixt.models.registry import MODELS, model_info
+from betwixt.models.rife import SAME_LAYERS
 from betwixt.version import __version__
 from betwixt.weights.catalog import catalog, git_blob_hash
 from betwixt.weights.export import content_hash, write_weights
 from betwixt.weights.load import build_trained_part, match_file, read_tensors
 from betwixt.weights.mask_networks import MASK_NETWORKS, companion_texts, require_transformers
 from betwixt.weights.metadata import check_model, hyperparameter_metadata, read_hyperparameters, read_metadata
-from betwixt.weights.ncnn import PARTS, MismatchError, is_ncnn
-from betwixt.weights.store import weights_folder
+from betwixt.weights.ncnn import PARTS, MismatchError, is_ncnn, match_layers, read_ncnn
+from betwixt.weights.store import SHARED_WEIGHTS, weights_folder
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class ImportResult:
     unused: tuple[str, ...]  # names in them that are known not to be needed, and were left out
     extra: tuple[str, ...]  # names in them that the network does not have, left out on request
     licence: str  # the licence of the weights, where it is known
+    same_layers: tuple[str, ...]  # other models and versions whose weights cannot be told apart from these
 
 
 def build_meta_network(model: str, source: Path | None = None) -> nn.Module:
@@ -160,7 +162,28 @@ def import_weights(
         unused=matched.unused,
         extra=matched.extra,
         licence=entries.get("licence") or catalog().licence(model),
+        same_layers=() if read_metadata(source).get("model") else find_same_layers(model, network),
     )
+
+
+def find_same_layers(model: str, network: nn.Module) -> tuple[str, ...]:
+    """The models, and versions of RIFE 4, whose weights have the names and shapes of this one's.
+
+    Args:
+        model: A model, or a mask network, for which there are none.
+        network: The network that its weights are for; only names and shapes are used.
+    """
+    info = MODELS.get(model)
+    if info is None:
+        return ()
+    versions = [name for name, same in SAME_LAYERS.items() if same == model]
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    for name, other in MODELS.items():
+        if name == model or name in SHARED_WEIGHTS or (other.parameters, other.paper) != (info.parameters, info.paper):
+            continue
+        if {key: tensor.shape for key, tensor in build_meta_network(name).state_dict().items()} == shapes:
+            versions.append(name)
+    return tuple(versions)
 
 
 def _check_target(target: Path | None, model: str, source: Path, overwrite: bool) -> Path:
@@ -228,14 +251,18 @@ def _suggest_model(source: Path, model: str) -> str:
         if info.has_network and not info.is_own and (not is_ncnn(source) or info.name.startswith(("rife", "ifrnet")))
     ]
     candidates += [] if is_ncnn(source) else list(MASK_NETWORKS)
+    nets = read_ncnn(source) if is_ncnn(source) else None
     matching = []
     for name in candidates:
         if name == model:
             continue
         try:
             network = build_meta_mask_network(name, source) if name in MASK_NETWORKS else build_meta_network(name)
-            if not match_file(network, source).extra:
-                matching.append(name)
+            if nets is not None:
+                match_layers(nets, network)
+            elif match_file(network, source).extra:
+                continue
+            matching.append(name)
         except BetwixtError:
             continue
     choices = " or ".join(f'`model="{name}"`' for name in matching)

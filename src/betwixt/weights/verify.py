@@ -9,7 +9,7 @@ from pathlib import Path
 from betwixt.errors import BetwixtError, InputError, UsageError
 from betwixt.files import file_hash
 from betwixt.models.registry import MODELS
-from betwixt.weights.catalog import catalog, git_blob_hash
+from betwixt.weights.catalog import catalog
 from betwixt.weights.export import content_hash
 from betwixt.weights.install import build_meta_mask_network, build_meta_network
 from betwixt.weights.load import match_file, read_tensors
@@ -113,9 +113,8 @@ def _verify(path: Path, model: str, embedded: bool) -> Verification:
             return _verify_imported(path, metadata, model or metadata.get("model", ""))
     except BetwixtError as error:
         return Verification(path, False, str(error).removeprefix(f"{path} "))
-    digest = git_blob_hash(path)
     for file in catalog().files:
-        if file.git_blob_sha1 == digest:
+        if file.is_content_of(path):
             return Verification(path, True, f"is {file.path} of {file.repository}, as published ({file.licence})")
     return Verification(path, False, f"is not known here: SHA-256 {file_hash(path)}")
 

@@ -4,14 +4,21 @@ from functools import partial
 
 from betwixt.models.model_info import ModelInfo
 
-__all__ = ["MODELS"]
+__all__ = ["MODELS", "SAME_LAYERS", "V4_MODELS"]
 
 _PAPER = "Huang et al., Real-Time Intermediate Flow Estimation for Video Frame Interpolation, ECCV 2022"
 _NETWORK = "betwixt.models.rife.network"
 _V4 = "betwixt.models.rife.v4"
 
 _rife = partial(ModelInfo, paper=_PAPER, weights="yours", network=f"{_NETWORK}:RIFE", changes={"teacher": False})
-_rife_v4 = partial(ModelInfo, paper=_PAPER, weights="yours", network=f"{_V4}:RIFEv4")
+
+
+def _rife_v4(name: str, versions: str, parameters: int, config: str, **changes: str) -> ModelInfo:
+    """A network of RIFE 4; `versions` are those with its layers, in words."""
+    fields = {"weights": "yours", **changes}
+    summary = f"RIFE {versions}; any time"
+    return ModelInfo(name, summary, parameters, f"{_V4}:{config}", paper=_PAPER, network=f"{_V4}:RIFEv4", **fields)
+
 
 MODELS = (
     _rife("rife", "intermediate flow and refinement; t = 1/2", 10_071_550, f"{_NETWORK}:RIFE_ECCV"),
@@ -26,14 +33,46 @@ MODELS = (
         arguments={"network": f"{_NETWORK}:RIFE"},
         trained_part="network",
     ),
+    _rife_v4("rife-4.0", "4.0, 4.1", 5_160_980, "RIFE_4_0"),
+    _rife_v4("rife-4.2", "4.2 to 4.4", 5_156_420, "RIFE_4_2"),
+    _rife_v4("rife-4.5", "4.5", 5_275_520, "RIFE_4_5"),
     _rife_v4(
         "rife-4.6",
-        "RIFE 4, the version in wide use; any time",
+        "4.6, the version in wide use",
         5_306_256,
-        f"{_V4}:RIFE_4_6",
+        "RIFE_4_6",
         weights="embedded",
         embedded="rife-4.6.safetensors",
     ),
-    _rife_v4("rife-4.22-lite", "RIFE 4, lighter; any time", 4_866_052, f"{_V4}:RIFE_4_22_LITE"),
-    _rife_v4("rife-4.25", "RIFE 4; any time", 5_664_776, f"{_V4}:RIFE_4_25"),
+    _rife_v4("rife-4.7", "4.7 to 4.9", 5_325_012, "RIFE_4_7"),
+    _rife_v4("rife-4.10", "4.10 to 4.15, 4.17 to 4.19, 4.24", 5_364_312, "RIFE_4_10"),
+    _rife_v4("rife-4.12-lite", "4.12 and 4.13 lite", 2_631_804, "RIFE_4_12_LITE"),
+    _rife_v4("rife-4.14-lite", "4.14 lite", 2_968_152, "RIFE_4_14_LITE"),
+    _rife_v4("rife-4.15-lite", "4.15 to 4.17 lite", 2_616_476, "RIFE_4_15_LITE"),
+    _rife_v4("rife-4.20", "4.20", 15_376_512, "RIFE_4_20"),
+    _rife_v4("rife-4.21", "4.21 to 4.23", 9_322_416, "RIFE_4_21"),
+    _rife_v4("rife-4.22-lite", "4.22 lite", 4_866_052, "RIFE_4_22_LITE"),
+    _rife_v4("rife-4.25", "4.25", 5_664_776, "RIFE_4_25"),
+    _rife_v4("rife-4.25-lite", "4.25 lite", 5_622_700, "RIFE_4_25_LITE"),
+    _rife_v4("rife-4.25-heavy", "4.25 heavy", 21_663_528, "RIFE_4_25_HEAVY"),
+    _rife_v4("rife-4.26", "4.26, with the layers of 4.25", 5_664_776, "RIFE_4_25"),
+    _rife_v4("rife-4.26-heavy", "4.26 heavy", 5_723_156, "RIFE_4_26_HEAVY"),
 )
+
+V4_MODELS = tuple(info.name for info in MODELS if info.network == f"{_V4}:RIFEv4")
+"""The models of RIFE 4, one for each arrangement of layers, and 4.26 beside 4.25."""
+
+SAME_LAYERS = {
+    f"rife-{version}": model
+    for model, versions in {
+        "rife-4.0": ("4.1",),
+        "rife-4.2": ("4.3", "4.4"),
+        "rife-4.7": ("4.8", "4.9"),
+        "rife-4.10": ("4.11", "4.12", "4.13", "4.14", "4.15", "4.17", "4.18", "4.19", "4.24"),
+        "rife-4.12-lite": ("4.13-lite",),
+        "rife-4.15-lite": ("4.16-lite", "4.17-lite"),
+        "rife-4.21": ("4.22", "4.23"),
+    }.items()
+    for version in versions
+}
+"""The versions of RIFE 4 that have the layers of another one, by the names they would have as models."""

@@ -128,10 +128,10 @@ class Distillation:
     loss: Tensor  # a scalar, the distillation loss; the paper weights it by 0.01
 
 
-class _Block(IFBlock):
+class PaperBlock(IFBlock):
     """The paper's IFBlock: two strided convolutions, eight with one skip around them, and a transposed one."""
 
-    def __init__(self, channels_in: int, width: int, double_resolution: bool) -> None:
+    def __init__(self, channels_in: int, width: int, double_resolution: bool = False) -> None:
         super().__init__()
         self.stride = 1 if double_resolution else 2
         self.conv0 = nn.Sequential(
@@ -236,10 +236,10 @@ class RIFE(Network):
         # Both frames and perhaps t; then also two warped frames, mask and flow (11); the teacher: the true frame (3).
         channels = 7 if config.any_time else 6
         coarse, middle, fine = config.widths
-        self.block0 = _Block(channels + (11 if config.prior else 0), coarse, twice)
-        self.block1 = _Block(channels + 11, middle, twice)
-        self.block2 = _Block(channels + 11, fine, twice)
-        self.block_tea = _Block(channels + 14, fine, twice) if config.teacher else None
+        self.block0 = PaperBlock(channels + (11 if config.prior else 0), coarse, twice)
+        self.block1 = PaperBlock(channels + 11, middle, twice)
+        self.block2 = PaperBlock(channels + 11, fine, twice)
+        self.block_tea = PaperBlock(channels + 14, fine, twice) if config.teacher else None
         self.contextnet = ContextNet(twice, config.context)
         self.unet = RefineNet(twice, config.context)
 
@@ -288,7 +288,7 @@ class RIFE(Network):
 
     def _apply_block(
         self,
-        block: _Block,
+        block: PaperBlock,
         scale: float,
         pair: RIFEPair,
         t: Tensor,

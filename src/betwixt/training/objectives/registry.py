@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from betwixt.errors import UsageError
+from betwixt.models.rife import V4_MODELS
 from betwixt.training.objectives.base import Objective
 from betwixt.weights.store import RIFE
 
@@ -15,7 +16,7 @@ _CLASSES = {
     "codec.CodecObjective": ("codec",),
     "compact.CompactObjective": ("compact", "compact-psnr", "compact-large"),
     "hybrid.HybridObjective": ("hybrid", "hybrid-psnr"),
-    "rife.RIFEObjective": ("rife", "rife-m", "rife-2r", "rife-4.6", "rife-4.22-lite", "rife-4.25"),
+    "rife.RIFEObjective": ("rife", "rife-m", "rife-2r", *V4_MODELS),
     "daek.DAEKObjective": ("daek",),
     "ncm.NCMObjective": ("ncm-base", "ncm-large", "ncm-base-next", "ncm-large-next"),
     "apr.APRObjective": ("apr-static", "apr"),

@@ -29,15 +29,15 @@ from typing import Any
 import torch
 
 from betwixt.models.network import Network
+from betwixt.models.registry import model_info
 from betwixt.models.rife.network import RIFE, RIFE_2R, RIFE_ECCV, RIFE_M
-from betwixt.models.rife.v4 import RIFE_4_6, RIFE_4_22_LITE, RIFE_4_25, RIFEv4
+from betwixt.models.rife.v4 import RIFEv4
 from betwixt.tables import parse_table
 from betwixt.training.losses import sobel
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
 from betwixt.training.objectives.common import PaperObjective, distillation_terms, weighted_sum, without_training_parts
 
 _PAPER_CONFIGS = {"rife": RIFE_ECCV, "rife-m": RIFE_M, "rife-2r": RIFE_2R}
-_V4_CONFIGS = {"rife-4.6": RIFE_4_6, "rife-4.22-lite": RIFE_4_22_LITE, "rife-4.25": RIFE_4_25}
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,11 @@ class RIFEObjective(PaperObjective):
     training_network: RIFE | RIFEv4
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        paper = name in _PAPER_CONFIGS
         network: RIFE | RIFEv4
-        network = RIFE(_PAPER_CONFIGS[name]) if paper else RIFEv4(replace(_V4_CONFIGS[name], teacher=True))
+        if name in _PAPER_CONFIGS:
+            network = RIFE(_PAPER_CONFIGS[name])
+        else:
+            network = RIFEv4(replace(model_info(name).registered_config(), teacher=True))
         super().__init__(name, "between" if network.any_time else "middle")
         self.settings = parse_table(RIFESettings, options, f"[network] of {name}")
         self.training_network = network
