@@ -26,7 +26,7 @@ WORKERS ?= logical
 
 .venv/.stamp: .venv/.demo
 	$(BIN)/pip install --quiet --constraint constraints.txt \
-		--editable '.[torch,masks,onnx,onnxruntime,evaluation,vmaf,codec,train,web,dev,docs]'
+		--editable '.[torch,masks,onnx,onnxruntime,evaluation,vmaf,codec,train,web,cluster,dev,docs]'
 	touch $@
 
 demo: .venv/.demo

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from betwixt.version import __version__
 
 if TYPE_CHECKING:
+    from betwixt.cluster.connection import Cluster
     from betwixt.codec.decode import Decoded, decode_video
     from betwixt.codec.encode import Encoded, encode_video
     from betwixt.errors import BetwixtError, DamagedInputError, InputError, Interrupted, OutputError, UsageError
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from betwixt.runtime.load import load_model
 
 _EXPORTS = {
+    "betwixt.cluster.connection": ("Cluster",),
     "betwixt.codec.decode": ("Decoded", "decode_video"),
     "betwixt.codec.encode": ("Encoded", "encode_video"),
     "betwixt.errors": ("BetwixtError", "DamagedInputError", "InputError", "Interrupted", "OutputError", "UsageError"),
@@ -58,6 +60,7 @@ _EXPORTS = {
 __all__ = [
     "BetweenSummary",
     "BetwixtError",
+    "Cluster",
     "DamagedInputError",
     "Decoded",
     "DisplayFrame",

@@ -318,7 +318,7 @@ OTHER_VALUES = {
 }
 """Another value for each option that changes the frames, where it does not follow from the declaration."""
 
-WITHOUT_EFFECT = {"device", "runtime", "threads", "overwrite", "audio", "journal", "weights", "masks"}
+WITHOUT_EFFECT = {"device", "runtime", "threads", "overwrite", "audio", "journal", "weights", "masks", "cluster"}
 """Options that do not change the frames, or that name a file or folder whose content is recorded."""
 
 

@@ -174,6 +174,45 @@ def run_conversion(
     if config is not None:
         given = [name for name in options if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
         options |= override(load_config(config, declared), given)
+    with _cluster(options, dry_run):
+        _run(
+            declared, convert, plan, inputs=inputs, target=target, output_dir=output_dir, recursive=recursive,
+            watch=watch, dry_run=dry_run, as_json=as_json, options=options,
+        )  # fmt: skip
+
+
+@contextlib.contextmanager
+def _cluster(options: dict[str, Any], dry_run: bool) -> Iterator[None]:
+    """Connect to the cluster that the options name, and put it in the place of its name."""
+    address = options.get("cluster")
+    if address is None:
+        yield
+        return
+    if dry_run:
+        options["cluster"] = None
+        yield
+        return
+    from betwixt.cluster.connection import Cluster
+
+    with Cluster(address) as options["cluster"]:
+        yield
+
+
+def _run(
+    declared: OptionSet,
+    convert: Callable[..., Summary],
+    plan: Callable[..., Plan],
+    *,
+    inputs: Sequence[str],
+    target: str | None,
+    output_dir: Path | None,
+    recursive: bool,
+    watch: bool,
+    dry_run: bool,
+    as_json: bool,
+    options: dict[str, Any],
+) -> None:
+    """Convert one file or many."""
     if output_dir is not None:
         if target is not None:
             raise UsageError("`target` is for one output and `output_dir` for many: give one of them.")

@@ -216,6 +216,9 @@ def conversion_progress(
                 # Frames of the earlier run are only copied: they say nothing about the time that is left.
                 display.restart_clock(p.frames_out)
             speed = (p.synthesized - p.earlier) / max(display.elapsed, 1e-6)
-            display("", p.frames_out, p.total, f"{speed:.1f} new frames/s, {format_count(p.cuts, 'cut')}")
+            details = [f"{speed:.1f} new frames/s", format_count(p.cuts, "cut")]
+            if p.nodes:
+                details += [format_count(len(p.nodes), "node"), format_count(p.pieces, "piece")]
+            display("", p.frames_out, p.total, ", ".join(details))
 
         yield show

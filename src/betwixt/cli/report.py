@@ -79,6 +79,13 @@ def print_summary(summary: Summary, stream: IO[str]) -> None:
         f"{s.speed:.1f} new frames/s, peak memory {format_bytes(s.peak_memory)}",
         file=stream,
     )
+    for node in s.nodes:
+        lost = f", {node.failures} given to another worker" if node.failures else ""
+        print(
+            f"  {node.name}: {node.frames} new frames in {format_count(node.pieces, 'piece')}, "
+            f"{node.new_frames_per_second:.1f}/s{lost}",
+            file=stream,
+        )
 
 
 def print_notes(notes: Iterable[str], lost: Sequence[str] = ()) -> None:

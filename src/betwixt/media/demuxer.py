@@ -63,6 +63,7 @@ class Demuxer:
         if isinstance(source, io.FileIO) and not source.seekable() and hasattr(select, "poll"):
             self._pipe = InterruptiblePipe(source)
         self._number = number
+        self._can_rewind = self._pipe is None and _begins_here(source)
         self._open()
 
     def _open(self) -> None:
@@ -91,6 +92,11 @@ class Demuxer:
         return path if path is not None and path.is_file() else None
 
     @property
+    def can_seek(self) -> bool:
+        """Whether it can be read from anywhere: a file, or an open file at its beginning."""
+        return self.path is not None or self._can_rewind
+
+    @property
     def is_complete(self) -> bool:
         """Whether an AVI file is known to be as long as it states."""
         return self.path is not None and not riff_is_cut_off(self.path)
@@ -98,6 +104,8 @@ class Demuxer:
     def reopen(self) -> None:
         """Begin again at the beginning; packets read before are no longer valid."""
         self.container.close()
+        if self._can_rewind and not isinstance(self._source, (str, Path)):
+            self._source.seek(0)
         self._open()
 
     def seek(self, time: Fraction) -> bool:
@@ -210,6 +218,16 @@ class Demuxer:
     def close(self) -> None:
         """Close the file."""
         self.container.close()
+
+
+def _begins_here(source: str | Path | IO[bytes]) -> bool:
+    """Whether an open file can be read from anywhere, and begins where it is read next."""
+    if isinstance(source, (str, Path)):
+        return False
+    try:
+        return source.seekable() and source.tell() == 0
+    except (AttributeError, OSError):
+        return False
 
 
 def choose_stream(container: av.container.InputContainer, name: str, number: int | None = None) -> Any:

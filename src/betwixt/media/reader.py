@@ -175,7 +175,7 @@ class Reader:
         """
         demuxer, start = self._demuxer, self._begin + (self._start or 0)
         first = None
-        if demuxer.path is None or self._unstamped or (times and start <= times[-1]):
+        if not demuxer.can_seek or self._unstamped or (times and start <= times[-1]):
             return self._read_first(ahead)
         if demuxer.counts_frames:
             # The frame of each packet comes later by a delay that only the decoder knows.

@@ -177,7 +177,7 @@ class BlurJob(Job):
             )
 
 
-class _BlurDirector(Director):
+class BlurDirector(Director):
     """Yields an output frame as soon as its whole exposure is read."""
 
     def __init__(self, job: BlurJob, chunk: int) -> None:
@@ -186,8 +186,8 @@ class _BlurDirector(Director):
         self._interval = 1 / job.rates.sampling
         self._opens = job.phase / 360 * self._interval
         self._closes = self._opens + job.shutter / 360 * self._interval
+        self.reach = max(-self._opens, Fraction(0)), max(self._closes, Fraction(0))
         self._pairs: dict[tuple[int, int], PairSynthesis] = {}
-        self._counts: list[int] = []  # how many moments each frame was made of
         self._lock = threading.Lock()
 
     def steps(self, items: Iterable[Frame | StreamPacket]) -> Iterator[Step]:
@@ -247,16 +247,16 @@ class _BlurDirector(Director):
                 if self.cancelled.is_set():
                     raise Stopped
         with self._lock:
-            self._counts.append(mean.count)
+            self.moments.append(mean.count)
         return [frame_from_planes(mean.planes(), pairs[0].template)]
 
     def closing_notes(self) -> list[str]:
-        if not self._counts:
+        if not self.moments:
             return []
-        mean = sum(self._counts) / len(self._counts)
+        mean = sum(self.moments) / len(self.moments)
         return [
             *self.repeat_notes(),
-            f"Each frame is the mean of {min(self._counts)} to {max(self._counts)} moments, {mean:.1f} on average.",
+            f"Each frame is the mean of {min(self.moments)} to {max(self.moments)} moments, {mean:.1f} on average.",
         ]
 
 
@@ -360,7 +360,7 @@ def blur_video(
     """
     BLUR.check(options, "blur_video")
     job = BlurJob(source, target, options)
-    return convert(job, functools.partial(_BlurDirector, job), progress)
+    return convert(job, BlurDirector, progress)
 
 
 @takes_options(BLUR)

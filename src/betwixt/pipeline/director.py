@@ -49,11 +49,16 @@ class Director:
     Attributes:
         planner: Counts the frames, cuts and duplicates seen so far.
         cancelled: Set when the frames are no longer needed; a long task should check it.
+        reach: How far before and after a new frame lie source frames that it depends on, in seconds, besides the two
+            around it and their neighbours.
+        moments: Of how many moments each blurred frame is the mean.
     """
 
     def __init__(self, job: FrameJob, chunk: int) -> None:
         self.planner = job.make_planner()
         self.cancelled = threading.Event()
+        self.moments: list[int] = []
+        self.reach = Fraction(0), Fraction(0)
         self._job, self._chunk = job, chunk
         self._synthesizer: Synthesizer | None = None
         self._sources: dict[int, SourceFrame] = {}

@@ -137,7 +137,7 @@ def extrapolate_video(
     """
     EXTRAPOLATE.check(options, "extrapolate_video")
     job = ExtrapolationJob(source, target, options)
-    return convert(job, functools.partial(_ExtrapolationDirector, job), progress)
+    return convert(job, _ExtrapolationDirector, progress)
 
 
 @takes_options(EXTRAPOLATE)

@@ -125,7 +125,7 @@ class FrameIterator(Iterator[OutputFrame]):
         self.rate, self.total, self.model = job.rates.output, job.frames_out, job.model.name
         self._sampling, self._begin = job.rates.sampling, job.start_time - job.reader.info.start
         self._presentation, self._dtype, self._reader = job.presentation, dtype, job.reader
-        self._production = Production(job, functools.partial(Director, job))
+        self._production = Production(job, Director)
         self._items = self._production.frames()
         self._thread = threading.Thread(
             target=_produce, args=(job, self._production), name=f"{_OWN_THREADS}direct", daemon=True

@@ -16,7 +16,7 @@ from betwixt.files import local_path
 from betwixt.machine import available_cores
 from betwixt.masks.store import MaskFolder
 from betwixt.media.cut_list import CutList, read_cuts
-from betwixt.media.source import Source, open_source
+from betwixt.media.source import Source, VideoSource, open_source
 from betwixt.media.timeline import frame_count, parse_rate, parse_time
 from betwixt.models.base import check_interpolates, masks_unsupported
 from betwixt.pipeline.options import INTERPOLATE, InterpolateOptions, Number, OptionSet
@@ -53,7 +53,7 @@ class FrameJob:
     max_rate: Fraction | None = None
 
     def __init__(self, source: Source, options: Mapping[str, Any]) -> None:
-        self._source = source = local_path(source) if isinstance(source, (str, Path)) else source
+        self.source = source = local_path(source) if isinstance(source, (str, Path)) else source
         self._values: InterpolateOptions = self.declared.resolve(options)
         values = self._values
         if values["threads"] < 0:
@@ -71,16 +71,7 @@ class FrameJob:
         self.curved = values["paths"] == "curved"
         self._cuts: CutList | str = str(cuts) if str(cuts) in ("auto", "off") else read_cuts(cuts)
         self.check_output()
-        self.reader = open_source(
-            source,
-            input_fps=self._input_fps,
-            start=self._start,
-            end=self._end,
-            stream=values["stream"],
-            interlaced=values["interlaced"],
-            threads=min(self.threads, 16),
-            retime=True,
-        )
+        self.reader = self.open_reader()
         try:
             self.notes: list[str] = list(self.reader.notes)
             self.prepare()
@@ -119,6 +110,19 @@ class FrameJob:
         return frame_count(max(Fraction(0), end - (self._start or 0)), self.rates.sampling)
 
     # -- decisions
+
+    def open_reader(self) -> VideoSource:
+        """Open the source."""
+        return open_source(
+            self.source,
+            input_fps=self._input_fps,
+            start=self._start,
+            end=self._end,
+            stream=self._values["stream"],
+            interlaced=self._values["interlaced"],
+            threads=min(self.threads, 16),
+            retime=True,
+        )
 
     def _decide_times(self) -> None:
         info = self.reader.info
@@ -190,6 +194,16 @@ class FrameJob:
             end=self.end_time,
             stated_end=self.reader.stated_end,
         )
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The values of all options."""
+        return self._values
+
+    @property
+    def weights_hash(self) -> str | None:
+        """The hash of the model's weights; None for a model that the caller has loaded."""
+        return self._weights_hash
 
     def close(self) -> None:
         """Close the input."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Unpack
@@ -50,7 +49,7 @@ def interpolate_video(
     """
     INTERPOLATE.check(options, "interpolate_video")
     job = Job(source, target, options)
-    return convert(job, functools.partial(Director, job), progress)
+    return convert(job, Director, progress)
 
 
 @takes_options(INTERPOLATE)

@@ -57,7 +57,7 @@ class Plan:
 
 
 _NOT_RECORDED = {
-    "device", "threads", "overwrite", "audio", "journal",
+    "device", "threads", "overwrite", "audio", "journal", "cluster",
     "fps", "factor", "slow", "model", "runtime", "weights", "masks", "codec", "pixel_format",
 }  # fmt: skip
 """Options whose values a journal does not record. Those in the first line do not change the frames; of the others it
@@ -77,6 +77,7 @@ class Job(FrameJob):
         target: The output.
         audio: What happens to the sound: "copy", "drop", "stretch" or "none".
         encoding: The encoder and the pixel format.
+        cluster: The machines that make the new frames; None for this one.
         began: When it was created, by `time.monotonic`.
 
     Raises:
@@ -93,7 +94,10 @@ class Job(FrameJob):
         super().__init__(source, options)
 
     def check_output(self) -> None:
-        self.target = choose_target(self._target, self._source, self._values)
+        self.cluster = self._values["cluster"]
+        if isinstance(self.cluster, str):
+            raise UsageError('In Python, `cluster` is an object: pass cluster=betwixt.Cluster("auto").')
+        self.target = choose_target(self._target, self.source, self._values)
         self.max_rate = self.target.max_rate
 
     def prepare(self) -> None:
@@ -176,7 +180,7 @@ class Job(FrameJob):
         """The files that the frames come from; empty for a pipe or a network address."""
         if isinstance(self.reader, ImageSource):
             return self.reader.paths
-        path = Path(self._source) if isinstance(self._source, (str, Path)) else None
+        path = Path(self.source) if isinstance(self.source, (str, Path)) else None
         return [path] if path is not None and path.is_file() else []
 
     def settings(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ frames ──► cuts ──► duplicates ──► marked frames, without thos
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -51,6 +51,7 @@ class FrameMarker:
         duplicates_filled: Duplicates replaced so far.
         fills: Whether duplicates are replaced.
         repeats: Counts the frames that repeat the one before, whether they are filled or not.
+        observe: Called with each frame that `mark` yields, before the frames around it are known.
     """
 
     def __init__(self, cuts: CutList | str, fill: bool, overlays: bool) -> None:
@@ -58,12 +59,15 @@ class FrameMarker:
         self.cut_times: list[Fraction] = []
         self.repeats = RepeatCounter()
         self.fills = fill
+        self.observe: Callable[[MarkedFrame], None] | None = None
         self._cuts, self._overlays = cuts, overlays
 
     def mark(self, items: Iterable[Frame | StreamPacket]) -> Iterator[MarkedFrame | StreamPacket]:
         """The frames that are shown or interpolated between: all of them, or all but placeholders."""
         frames = self._without_placeholders(items)
-        return _look_ahead(frames) if self._overlays else frames
+        if self.observe is not None:
+            frames = _observe(frames, self.observe)
+        return look_ahead(frames) if self._overlays else frames
 
     def _without_placeholders(self, items: Iterable[Frame | StreamPacket]) -> Iterator[MarkedFrame | StreamPacket]:
         waiting: list[MarkedFrame] = []  # duplicates that may turn out to be placeholders
@@ -127,7 +131,16 @@ class FrameMarker:
         return marked
 
 
-def _look_ahead(items: Iterable[MarkedFrame | StreamPacket]) -> Iterator[MarkedFrame | StreamPacket]:
+def _observe(
+    items: Iterable[MarkedFrame | StreamPacket], observe: Callable[[MarkedFrame], None]
+) -> Iterator[MarkedFrame | StreamPacket]:
+    for item in items:
+        if isinstance(item, MarkedFrame):
+            observe(item)
+        yield item
+
+
+def look_ahead(items: Iterable[MarkedFrame | StreamPacket]) -> Iterator[MarkedFrame | StreamPacket]:
     """Give each frame those of its shot around it and the frame before it: up to `LOOK_AHEAD` on either side."""
     shot: deque[MarkedFrame] = deque()
     waiting = 0  # frames at the end of `shot` that are not yet yielded

@@ -29,6 +29,7 @@ from betwixt.models.registry import DEFAULT_MODEL, EFFECTS_MODEL
 
 if TYPE_CHECKING:
     from betwixt.models.base import Interpolator
+    from betwixt.pipeline.production import Cluster
 
 Number = str | float | Fraction
 """A number as a user writes it: 60, 59.94, "60000/1001". Times may also be written "00:01:30.500"."""
@@ -211,7 +212,21 @@ class InterpolationOptions(RateOptions, total=False):
     ]
 
 
-class InterpolateOptions(ConversionOptions, InterpolationOptions, total=False):
+class ClusterOptions(TypedDict, total=False):
+    """The options of what can be spread over many machines."""
+
+    cluster: Annotated[
+        "Cluster | None",
+        Option(
+            None,
+            "Make the new frames on the machines of a Ray cluster: its address, or auto for the running one.",
+            "run",
+            "auto|ADDRESS",
+        ),
+    ]
+
+
+class InterpolateOptions(ConversionOptions, InterpolationOptions, ClusterOptions, total=False):
     """The options of `betwixt.interpolate_video`."""
 
 
@@ -219,7 +234,7 @@ class FramesOptions(SynthesisOptions, InterpolationOptions, total=False):
     """The options of `betwixt.frames`."""
 
 
-class BlurOptions(ConversionOptions, RateOptions, total=False):
+class BlurOptions(ConversionOptions, RateOptions, ClusterOptions, total=False):
     """The options of `betwixt.blur_video`."""
 
     shutter: Annotated[

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import av
 
@@ -59,24 +59,45 @@ class _PendingFrames:
     videos: Future[list[av.VideoFrame]] | None
 
 
+@dataclass(frozen=True)
+class NodeFigures:
+    """What a machine of a cluster has done for a conversion.
+
+    Attributes:
+        name: Its name.
+        frames: New frames made.
+        pieces: Pieces finished.
+        failures: Pieces that were given to another machine, because it failed or did not answer.
+        new_frames_per_second: While it worked.
+    """
+
+    name: str
+    frames: int
+    pieces: int
+    failures: int
+    new_frames_per_second: float
+
+
 class Production:
     """The frames of a job in the making: `direct` in one thread, `frames` in another, then `close`.
 
     Args:
         job: What is to be made.
-        make_director: Creates the job's director, given the largest number of frames of a task.
+        director: Decides on each frame of the output.
         resumed: How many frames, from the first on, an interrupted run has encoded.
 
     Attributes:
         director: Decides on each frame of the output.
+        chunk: How many frames a task of the director has at most.
     """
 
-    def __init__(self, job: FrameJob, make_director: Callable[[int], Director], resumed: int = 0) -> None:
+    def __init__(self, job: FrameJob, director: type[Director], resumed: int = 0) -> None:
         self._job, self._resumed = job, resumed
         info = job.reader.info
         frame_bytes = max(1, info.width * info.height * (3 if info.depth <= 8 else 6) // 2)
         window = max(2, min(64, IN_FLIGHT_BYTES // frame_bytes))
-        self.director = make_director(max(1, min(4, window // (2 * job.threads))))
+        self.chunk = max(1, min(4, window // (2 * job.threads)))
+        self.director = director(job, self.chunk)
         self._read: Channel[Frame | StreamPacket] = Channel(max(2, window // 4))
         self._line: Channel[ShowStep | _PendingFrames | StreamPacket] = Channel(window)
         self._reader = threading.Thread(target=self._read_all, name="betwixt-read", daemon=True)
@@ -145,6 +166,14 @@ class Production:
         later = (note for note in job.reader.notes if note not in job.notes)
         return (*job.notes, *later, *self.director.closing_notes())
 
+    def nodes(self) -> tuple[NodeFigures, ...]:
+        """What each machine of a cluster has done so far."""
+        return ()
+
+    def pieces(self) -> int:
+        """How many pieces a cluster is working on."""
+        return 0
+
     def stop(self) -> None:
         """Give up; may be called from any thread."""
         self.director.cancelled.set()
@@ -179,3 +208,10 @@ class Production:
             videos.set_result(task.synthesize())
         except BaseException as error:
             videos.set_exception(error)
+
+
+class Cluster(Protocol):
+    """Machines that make the frames of conversions (`betwixt.cluster`)."""
+
+    def produce(self, job: FrameJob, director: type[Director], resumed: int) -> Production:
+        """A production whose new frames these machines make; the arguments are those of `Production`."""

@@ -21,7 +21,7 @@ from betwixt.media.reader import StreamPacket
 from betwixt.pipeline.channel import Stopped
 from betwixt.pipeline.director import Director
 from betwixt.pipeline.job import Job
-from betwixt.pipeline.production import MadeFrame, Production
+from betwixt.pipeline.production import MadeFrame, NodeFigures, Production
 from betwixt.pipeline.targets import Sink
 from betwixt.signals import defer_signals
 from betwixt.units import format_count
@@ -39,6 +39,8 @@ class Progress:
         kept: How many frames, from the first on, the interrupted run had finished.
         cuts: Cuts found.
         total: How many frames will be written; None if unknown.
+        nodes: What each machine of a cluster has done so far.
+        pieces: How many pieces the cluster is working on.
         frame: The latest frame written, to be shown; None before the first, and while an earlier run's are copied.
     """
 
@@ -49,6 +51,8 @@ class Progress:
     kept: int = 0
     cuts: int = 0
     total: int | None = None
+    nodes: tuple[NodeFigures, ...] = ()
+    pieces: int = 0
     frame: av.VideoFrame | None = field(default=None, repr=False, compare=False)
 
 
@@ -76,6 +80,7 @@ class Summary:
         lost: What the output's container could not hold.
         notes: Remarks for the user.
         damage: What was wrong with the input; None if nothing.
+        nodes: What each machine of a cluster has done; empty without a cluster.
     """
 
     output: str
@@ -97,6 +102,7 @@ class Summary:
     lost: tuple[str, ...]
     notes: tuple[str, ...]
     damage: str | None
+    nodes: tuple[NodeFigures, ...] = ()
 
     @property
     def speed(self) -> float:
@@ -114,14 +120,14 @@ class Summary:
 
 def convert(
     job: Job,
-    make_director: Callable[[int], Director],
+    director: type[Director],
     progress: Callable[[Progress], None] | None = None,
 ) -> Summary:
     """Run a job and close it.
 
     Args:
         job: The prepared conversion.
-        make_director: Creates the job's director, given the largest number of frames of a task.
+        director: Decides on each frame of the output.
         progress: Called now and then with the progress so far, which cannot be changed.
 
     Raises:
@@ -133,7 +139,7 @@ def convert(
         try:
             with defer_signals():
                 sink = job.open_sink()
-            summary = _Run(job, sink, make_director, progress).run()
+            summary = _Run(job, sink, director, progress).run()
         except BaseException as error:
             if sink is not None and (raised := abort_output(sink.abort, error)) is not error:
                 raise raised from None
@@ -156,11 +162,12 @@ class _Run:
         self,
         job: Job,
         sink: Sink,
-        make_director: Callable[[int], Director],
+        director: type[Director],
         report: Callable[[Progress], None] | None,
     ) -> None:
         self._job, self._sink, self._report = job, sink, report
-        self._production = Production(job, make_director, sink.resumed_frames)
+        produce = Production if job.cluster is None else job.cluster.produce
+        self._production = produce(job, director, sink.resumed_frames)
         self._marker = self._production.director.planner.marker
         self._untouched = self._held = self._synthesized = self._earlier = 0
         self._latest: av.VideoFrame | None = None
@@ -222,6 +229,7 @@ class _Run:
                 *self._sink.notes,
             ),
             damage=job.reader.damage,
+            nodes=self._production.nodes(),
         )
 
     @property
@@ -266,6 +274,8 @@ class _Run:
                 kept=self._sink.resumed_frames,
                 cuts=len(self._marker.cut_times),
                 total=self._job.frames_out,
+                nodes=self._production.nodes(),
+                pieces=self._production.pieces(),
                 frame=self._latest,
             )
         )

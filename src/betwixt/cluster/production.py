@@ -1,0 +1,363 @@
+"""Makes the frames of a job with the workers of a cluster.
+
+    reader ──► director ──► pieces ──► scheduler ──► workers
+                  │                                     │ new frames
+                  └──► what is shown, in order ──► line ─┴─► frames ◄── source frames, read a second time
+
+The director runs ahead by as many pieces as the workers can take. Keeping the source frames until the new frames
+between them have come back would take memory for each node, so they are decoded again when their turn comes.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from betwixt.cluster.pieces import JobDescription, Mark, Piece
+from betwixt.cluster.planning import begins_piece, needed_frames, piece_size
+from betwixt.cluster.scheduler import Scheduler, Work
+from betwixt.cluster.source import SourceFile, frame_digest
+from betwixt.errors import InputError, UsageError
+from betwixt.media.reader import Frame, Reader, StreamPacket
+from betwixt.media.retimed import RetimedReader
+from betwixt.media.sequence import ImageSource
+from betwixt.media.source import VideoSource
+from betwixt.pipeline.channel import Channel
+from betwixt.pipeline.director import Director, SynthesisTask
+from betwixt.pipeline.frame_job import FrameJob
+from betwixt.pipeline.marker import MarkedFrame
+from betwixt.pipeline.planner import ShowStep
+from betwixt.pipeline.production import MadeFrame, NodeFigures, Production
+
+MAX_LINE = 20_000
+"""Frames by which the director may be ahead where none of them is new."""
+
+_OPTIONS = (
+    "model", "device", "runtime", "weights", "masks", "stream", "interlaced",
+    "overlays", "duplicates", "at_cuts", "paths",
+)  # fmt: skip
+"""The options that workers need."""
+
+_EXTRA = ("samples", "linear", "shutter", "phase")
+"""Attributes of a job that only the director of blur reads."""
+
+_MANY_MARKS = 1024
+"""Marks of source frames from which those that are no longer needed are dropped."""
+
+_LOOK_BACK = 8
+"""Source frames that are kept after they were shown."""
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A source frame in line: its number in the output, its number in the source, and as in `ShowStep`."""
+
+    index: int
+    number: int
+    held: bool
+
+
+@dataclass
+class _OpenPiece:
+    """A piece on its way: it is filled, submitted when all source frames that it needs are known, and taken.
+
+    Attributes:
+        indices: Its new frames.
+        first: The time of the first of them.
+        last: The time of the last of them.
+        span: How many source frames had been read when it began.
+        cuts: How many cuts had been found then.
+        is_full: Whether no more new frames are added.
+        work: The piece, once it is submitted.
+    """
+
+    first: Fraction
+    last: Fraction
+    span: int
+    cuts: int
+    indices: list[int] = field(default_factory=list)
+    is_full: bool = False
+    work: Work | None = None
+    frames: dict[int, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _InPiece:
+    """New frames in line that belong to a piece."""
+
+    indices: tuple[int, ...]
+    piece: _OpenPiece
+
+
+@dataclass(frozen=True)
+class _Own:
+    """New frames in line that this machine makes, or, for None, that an interrupted run has encoded."""
+
+    indices: tuple[int, ...]
+    videos: Future[list[av.VideoFrame]] | None
+
+
+_Item = _Shown | _InPiece | _Own | StreamPacket
+
+
+class ClusterProduction(Production):
+    """The frames of a job, whose new frames a cluster makes.
+
+    Args:
+        job: What is to be made.
+        director: Decides on each frame of the output.
+        resumed: How many frames, from the first on, an interrupted run has encoded.
+        idle: As for `Scheduler`.
+
+    Raises:
+        UsageError: if the job cannot be spread, or no node of the cluster can take part.
+    """
+
+    def __init__(self, job: FrameJob, director: type[Director], resumed: int, idle: dict[tuple[str, int], Any]) -> None:
+        super().__init__(job, director, resumed)
+        self._steps: Channel[_Item] = Channel(MAX_LINE)
+        self._tail: deque[_Item] = deque()  # behind a piece that is not submitted yet
+        self._open: deque[_OpenPiece] = deque()  # pieces that are not submitted yet
+        self._marks: list[Mark] = []
+        self._read_count = 0
+        self._number = 0
+        self._shown: _ShownFrames | None = None
+        self.director.planner.marker.observe = self._note
+        info = job.reader.info
+        self._frame_bytes = info.width * info.height * (3 if info.depth <= 8 else 6) // 2
+        description = _describe(job, director, _find_source(job), self.chunk)
+        self._scheduler = Scheduler(description, self._describe_piece, idle)
+
+    # -- the thread that directs
+
+    def _note(self, marked: MarkedFrame) -> None:
+        """Keep what workers need to know of a source frame."""
+        frame = marked.frame
+        self._read_count += 1
+        digest = frame_digest(frame.video)
+        self._marks.append(Mark(frame.index, frame.time, frame.duration, marked.cut, marked.duplicate, digest))
+
+    def direct(self, report: Callable[[], None] | None = None) -> None:
+        report = report or (lambda: None)
+        empty = True
+        for step in self.director.steps(iter(self._read)):
+            if isinstance(step, StreamPacket):
+                self._add(step)
+            else:
+                empty = False
+                shown = isinstance(step, ShowStep)
+                self._add(_Shown(step.index, step.frame.index, step.held) if shown else self._plan(step))
+                if len(self._marks) > _MANY_MARKS:
+                    self._forget(1 + (step.index if shown else step.indices[-1]))
+            self._submit(report, is_end=False)
+            report()
+        if empty:
+            raise UsageError("There is no frame between `start` and `end`: choose other times.")
+        if self._open:
+            self._open[-1].is_full = True
+        self._submit(report, is_end=True)
+        self._steps.close()
+
+    def _plan(self, task: SynthesisTask) -> _InPiece | _Own:
+        """Decide who makes new frames."""
+        if task.indices[-1] < self._resumed:
+            return _Own(task.indices, None)
+        first, last = self._time(task.indices[0]), self._time(task.indices[-1])
+        if last > self._marks[-1].time:
+            # Between the last frame and the first one: no part of the video holds both.
+            videos: Future[list[av.VideoFrame]] = Future()
+            self._pool.submit(self._work, task, videos)
+            return _Own(task.indices, videos)
+        cuts = bisect_right(self.director.planner.marker.cut_times, first)
+        piece = self._open[-1] if self._open else None
+        if piece is not None and not piece.is_full:
+            span = self._read_count - piece.span
+            piece.is_full = begins_piece(len(piece.indices), span, cuts > piece.cuts, self._target(task.indices[0]))
+        if piece is None or piece.is_full:
+            piece = _OpenPiece(first, last, self._read_count, cuts)
+            self._open.append(piece)
+        piece.indices += task.indices
+        piece.last = last
+        return _InPiece(task.indices, piece)
+
+    def _target(self, index: int) -> int:
+        total = self._job.frames_out
+        left = None if total is None else total - index
+        return piece_size(self._scheduler.speed, self._scheduler.workers, left, self._frame_bytes)
+
+    def _time(self, index: int) -> Fraction:
+        clock = self.director.planner.clock
+        assert clock is not None
+        return clock.start + index / clock.rate
+
+    def _add(self, item: _Item) -> None:
+        if self._open:
+            self._tail.append(item)
+        else:
+            self._steps.put(item)
+
+    def _submit(self, report: Callable[[], None], is_end: bool) -> None:
+        """Submit the pieces that are full and whose source frames are all known, and pass on what was behind them."""
+        while self._open:
+            piece = self._open[0]
+            piece.is_full |= begins_piece(0, self._read_count - piece.span, False, 1)
+            if not piece.is_full:
+                return
+            times = [mark.time for mark in self._marks]
+            needed = needed_frames(times, piece.first, piece.last, self.director.reach, is_end)
+            if needed is None:
+                return
+            marks = [self._marks[number] for number in needed]
+            planned = Piece(self._number, piece.indices, marks, self._time(0), self._job.reader.stated_end)
+            piece.work = self._scheduler.submit(planned, report)
+            self._number += 1
+            self._open.popleft()
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Put what no longer waits for a piece into the line."""
+        while self._tail:
+            item = self._tail[0]
+            if isinstance(item, _InPiece) and item.piece.work is None:
+                return
+            self._steps.put(self._tail.popleft())
+
+    def _forget(self, next_frame: int) -> None:
+        """Drop the marks of source frames that no later piece needs."""
+        first = self._open[0].first if self._open else self._time(next_frame)
+        needed = needed_frames([mark.time for mark in self._marks], first, first, self.director.reach, True)
+        if needed is not None:
+            del self._marks[: needed.start]
+
+    def _describe_piece(self, piece: Piece) -> str:
+        first, last = piece.indices[0], piece.indices[-1]
+        seconds = first / self._job.rates.output
+        return f"The piece from frame {first} to {last} of the output (at {float(seconds):.1f} s)"
+
+    # -- the thread that writes
+
+    def frames(self) -> Iterator[MadeFrame | StreamPacket]:
+        for item in self._steps:
+            if isinstance(item, StreamPacket):
+                yield item
+            elif isinstance(item, _Shown):
+                kind = "held" if item.held else "untouched"
+                yield MadeFrame(item.index, self._source_frame(item), kind)  # type: ignore[arg-type]
+            else:
+                for index, video in zip(item.indices, self._new_frames(item), strict=True):
+                    yield MadeFrame(index, video, "synthesized")
+
+    def _source_frame(self, item: _Shown) -> av.VideoFrame | None:
+        if item.index < self._resumed:
+            return None
+        self._shown = self._shown or _ShownFrames(self._job.open_reader())
+        return self._shown.frame(item.number)
+
+    def _new_frames(self, item: _InPiece | _Own) -> list[av.VideoFrame] | list[None]:
+        if isinstance(item, _Own):
+            return [None] * len(item.indices) if item.videos is None else item.videos.result()
+        piece = item.piece
+        assert piece.work is not None
+        if piece.frames is None:
+            report, frames = self._scheduler.take(piece.work)
+            self.director.moments += report.moments
+            piece.frames = dict(zip(piece.work.piece.indices, frames, strict=True))
+        return [piece.frames.pop(index).to_frame() for index in item.indices]
+
+    # -- both
+
+    def fail(self, error: BaseException) -> None:
+        self._steps.close(error)
+
+    def nodes(self) -> tuple[NodeFigures, ...]:
+        return self._scheduler.figures()
+
+    def pieces(self) -> int:
+        return self._scheduler.pieces
+
+    def notes(self) -> tuple[str, ...]:
+        return (*super().notes(), *self._scheduler.notes)
+
+    def stop(self) -> None:
+        super().stop()
+        self._scheduler.stop()
+        self._steps.stop()
+
+    def close(self) -> None:
+        super().close()
+        self._scheduler.close()
+        if self._shown is not None:
+            self._shown.close()
+
+
+class _ShownFrames:
+    """The source frames, read a second time.
+
+    Args:
+        reader: The source.
+    """
+
+    def __init__(self, reader: VideoSource) -> None:
+        self._reader = reader
+        self._items = iter(reader)
+        self._recent: deque[Frame] = deque(maxlen=_LOOK_BACK)
+
+    def frame(self, number: int) -> av.VideoFrame:
+        """Source frame `number`; those before it are not available for long."""
+        while not self._recent or self._recent[-1].index < number:
+            item = next(self._items, None)
+            if item is None:
+                raise InputError(f"{self._reader.name} changed while it was read: convert it again.")
+            if isinstance(item, Frame):
+                self._recent.append(item)
+        return next(frame.video for frame in reversed(self._recent) if frame.index == number)
+
+    def close(self) -> None:
+        """Close the source."""
+        self._reader.close()
+
+
+def _describe(job: FrameJob, director: type[Director], source: SourceFile, chunk: int) -> JobDescription:
+    options = dict(job.options)
+    for name in ("weights", "masks"):
+        options[name] = None if options[name] is None else str(Path(options[name]).absolute())
+    assert job.weights_hash is not None
+    return JobDescription(
+        source=source,
+        options={name: options[name] for name in _OPTIONS},
+        director=director,
+        info=job.reader.info,
+        rates=job.rates,
+        pace=job.reader.pace if isinstance(job.reader, RetimedReader) else Fraction(1),
+        end_time=job.end_time,
+        extra={name: getattr(job, name) for name in _EXTRA if hasattr(job, name)},
+        chunk=chunk,
+        weights=job.weights_hash,
+        arithmetic=job.model.arithmetic,
+    )
+
+
+def _find_source(job: FrameJob) -> SourceFile:
+    """The input of a job that can be spread.
+
+    Raises:
+        UsageError: if it cannot.
+    """
+    if job.weights_hash is None:
+        raise UsageError("`cluster` needs the name of a model, which each node loads for itself.")
+    if ":" in job.options["device"]:
+        raise UsageError("With `cluster` a device has no number: Ray gives each worker a GPU of its own.")
+    if not isinstance(job.reader, Reader | RetimedReader | ImageSource) or not isinstance(job.source, str | Path):
+        raise UsageError("`cluster` reads the input several times: give a file or images.")
+    path = Path(job.source).absolute()
+    if not isinstance(job.reader, ImageSource) and not path.is_file():
+        raise UsageError("`cluster` reads the input several times: give a file or images.")
+    return SourceFile.of(str(path))

@@ -1,0 +1,562 @@
+"""Gives pieces to workers, and again to others where a worker fails.
+
+    submit(piece) ──► waiting ──► a worker's queue (two pieces) ──► done: the result stays in Ray's object store
+                         ▲                    │
+                         └── lost, late, failed: at most `MAX_ATTEMPTS` times
+
+One thread watches the workers: those of nodes that join are added, those that are lost or do not answer are started
+again, and nodes whose workers fail again and again are left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+import ray.exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from betwixt.cluster.pieces import FrameData, JobDescription, Piece, PieceReport, Readiness, version_conflict, versions
+from betwixt.cluster.source import BlockServer
+from betwixt.cluster.worker import Worker
+from betwixt.errors import OutputError, UsageError
+from betwixt.pipeline.channel import Stopped
+from betwixt.pipeline.production import NodeFigures
+from betwixt.units import format_count
+
+QUEUE = 2
+"""Pieces that a worker has at a time: one that it makes, and the next."""
+
+MAX_ATTEMPTS = 3
+"""How often a piece is tried before the conversion ends."""
+
+MAX_FAILURES = 3
+"""How often in a row a worker may fail before its node is left out."""
+
+START_SECONDS = 15.0
+"""How long to wait for the answers of all workers; after that, those that have answered begin."""
+
+FIRST_SECONDS = 120.0
+"""How long to wait for the first worker to be ready."""
+
+SLOWEST = 8.0
+"""How many times longer than expected a piece may take before its worker is given up."""
+
+LEAST_SECONDS = 60.0
+"""How long a piece may take in any case."""
+
+UNKNOWN_SECONDS = 900.0
+"""How long a piece may take as long as no speed is known."""
+
+_TICK = 0.2
+"""Seconds between two looks at the workers."""
+
+_NODES_INTERVAL = 2.0
+"""Seconds between two looks at the nodes."""
+
+
+class Work:
+    """A piece on its way.
+
+    Attributes:
+        piece: The piece.
+        report: What is known of the result, once it is made.
+        frames: Ray's reference to the new frames.
+    """
+
+    def __init__(self, piece: Piece) -> None:
+        self.piece = piece
+        self.report: PieceReport | None = None
+        self.frames: Any = None
+        self.attempts = 0
+        self.failed_on: list[str] = []  # the ids of nodes
+        self.error: BaseException | None = None
+        self.is_done = threading.Event()
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A piece in a worker's queue, and Ray's references to what comes of it."""
+
+    work: Work
+    report: Any
+    frames: Any
+
+
+class BlockRequest:
+    """Asks a `BlockServer` for blocks."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def __call__(self, block: int) -> Callable[[], bytes]:
+        """Ask for a block; the result waits for it."""
+        reference = self._server.read.remote(block)
+        return lambda: bytes(ray.get(reference))
+
+
+@dataclass
+class _Slot:
+    """A worker on a node.
+
+    Attributes:
+        node: The node's id.
+        name: Its name.
+        number: Which of the node's workers it is.
+        threads: How many threads it has.
+        gpu: Whether it has a GPU of its own.
+        state: "starting", "ready", "refused" or "gone".
+        queue: Its pieces, the one that it makes first.
+        since: When it began with that one.
+    """
+
+    node: str
+    name: str
+    number: int
+    threads: int
+    gpu: bool
+    state: str = "starting"
+    handle: Any = None
+    answer: Any = None  # Ray's reference to the answer that is waited for
+    queue: deque[_Task] = field(default_factory=deque)
+    since: float = 0.0
+    speed: float | None = None
+    frames: int = 0
+    pieces: int = 0
+    seconds: float = 0.0
+    failures: int = 0
+    failures_in_a_row: int = 0
+
+
+class Scheduler:
+    """The workers of a cluster, and the pieces of one conversion.
+
+    Args:
+        description: The conversion.
+        describe: Puts a piece in words, for messages.
+        idle: Workers of earlier conversions, by their nodes and numbers. Those of this one are added at the end.
+
+    Attributes:
+        notes: Remarks for the user.
+
+    Raises:
+        UsageError: if no worker can take part, or one of those that are there at the beginning must not.
+    """
+
+    def __init__(
+        self, description: JobDescription, describe: Callable[[Piece], str], idle: dict[tuple[str, int], Any]
+    ) -> None:
+        self.notes: list[str] = []
+        self._description, self._describe, self._idle = description, describe, idle
+        self._slots: list[_Slot] = []
+        self._servers: list[Any] = []
+        self._waiting: list[Work] = []
+        self._open = 0  # pieces that are submitted and not yet taken
+        self._change = threading.Condition()
+        self._stopped = self._begun = False
+        self._failure: BaseException | None = None
+        self._nodes_seen = 0.0
+        self._thread = threading.Thread(target=self._watch, name="betwixt-cluster", daemon=True)
+        try:
+            self._find_nodes()
+            self._await_workers()
+        except BaseException:
+            self._end_workers()
+            raise
+        self._begun = True
+        self._thread.start()
+
+    # -- what the production calls
+
+    def submit(self, piece: Piece, report: Callable[[], None]) -> Work:
+        """Let a worker make a piece; waits while enough pieces are on their way, and calls `report` now and then.
+
+        Raises:
+            Stopped: if `stop` was called.
+        """
+        work = Work(piece)
+        while self._open >= self._limit() and not self._stopped:
+            with self._change:
+                self._change.wait(_TICK)
+            report()
+        with self._change:
+            if self._stopped:
+                raise Stopped
+            self._open += 1
+            self._waiting.append(work)
+            self._change.notify_all()
+        return work
+
+    def take(self, work: Work) -> tuple[PieceReport, list[FrameData]]:
+        """Wait for a piece, and fetch it.
+
+        Raises:
+            Stopped: if `stop` was called.
+            BetwixtError: if it cannot be made.
+        """
+        while True:
+            work.is_done.wait()
+            if work.error is not None:
+                raise work.error
+            try:
+                frames: list[FrameData] = ray.get(work.frames)
+            except ray.exceptions.RayError as error:
+                # The node that had made it is gone, and with it the result.
+                with self._change:
+                    work.is_done.clear()
+                    work.frames = None
+                self._retry(work, None, f"its result was lost ({_first_line(error)})")
+                continue
+            work.frames = None
+            with self._change:
+                self._open -= 1
+                self._change.notify_all()
+            assert work.report is not None
+            return work.report, frames
+
+    @property
+    def workers(self) -> int:
+        """How many workers are ready."""
+        return sum(slot.state == "ready" for slot in self._slots)
+
+    @property
+    def speed(self) -> float | None:
+        """New frames per second of the slowest worker; None if that is not yet known."""
+        return min((slot.speed for slot in self._slots if slot.speed and slot.state == "ready"), default=None)
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces are being made."""
+        return sum(len(slot.queue) for slot in self._slots)
+
+    def figures(self) -> tuple[NodeFigures, ...]:
+        """What each node has done."""
+        nodes: dict[str, list[_Slot]] = {}
+        for slot in list(self._slots):
+            nodes.setdefault(slot.node, []).append(slot)
+        return tuple(
+            NodeFigures(
+                name=slots[0].name,
+                frames=sum(slot.frames for slot in slots),
+                pieces=sum(slot.pieces for slot in slots),
+                failures=sum(slot.failures for slot in slots),
+                new_frames_per_second=sum(slot.frames / slot.seconds for slot in slots if slot.seconds),
+            )
+            for slots in nodes.values()
+            if any(slot.state == "ready" or slot.pieces or slot.failures for slot in slots)
+        )
+
+    def stop(self) -> None:
+        """Give up; may be called from any thread."""
+        self._end(Stopped())
+
+    def close(self) -> None:
+        """Leave the workers to the next conversion; end those that are still at work."""
+        self.stop()
+        if self._thread.ident is not None:
+            self._thread.join()
+        for slot in self._slots:
+            if slot.state == "ready" and not slot.queue:
+                self._idle[slot.node, slot.number] = slot.handle
+                slot.handle = None
+        self._end_workers()
+
+    # -- nodes and workers
+
+    def _limit(self) -> int:
+        return QUEUE * max(1, self.workers) + 2
+
+    def _find_nodes(self) -> None:
+        """Start a worker on each node that has none: one for each GPU if the model is to run there, else one."""
+        self._nodes_seen = time.monotonic()
+        known = {slot.node for slot in self._slots}
+        device = self._description.options["device"]
+        for node in ray.nodes():
+            resources = node["Resources"]
+            cores, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+            if not node["Alive"] or node["NodeID"] in known or cores < 1:
+                continue
+            uses_gpu = gpus > 0 and (device == "auto" or device.startswith("cuda"))
+            count = gpus if uses_gpu else 1
+            for number in range(count):
+                name = f"{node['NodeManagerHostname']} ({node['NodeID'][:6]})"
+                slot = _Slot(node["NodeID"], name, number, max(1, cores // count), uses_gpu)
+                self._slots.append(slot)
+                self._start(slot)
+
+    def _start(self, slot: _Slot) -> None:
+        options = {
+            "num_cpus": slot.threads,
+            "num_gpus": 1 if slot.gpu else 0,
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(slot.node, soft=False),
+        }
+        slot.state, slot.since = "starting", time.monotonic()
+        slot.handle = self._idle.pop((slot.node, slot.number), None)
+        if slot.handle is None:
+            slot.handle = ray.remote(Worker).options(**options).remote(slot.threads, "cuda" if slot.gpu else None)
+        slot.answer = slot.handle.greet.remote()
+
+    def _await_workers(self) -> None:
+        """Wait until all workers of the first nodes have answered, or the first few of many."""
+        if not self._slots:
+            raise UsageError("No node of the cluster has a CPU: start nodes with ray start.")
+        began = time.monotonic()
+        while True:
+            self._answer(0.1)
+            if self._failure is not None:
+                raise self._failure
+            starting = sum(slot.state == "starting" for slot in self._slots)
+            elapsed = time.monotonic() - began
+            if self.workers and (not starting or elapsed > START_SECONDS):
+                return
+            if not starting:
+                raise UsageError(f"No node of the cluster can take part: {'; '.join(self.notes) or 'all are gone'}.")
+            if elapsed > FIRST_SECONDS:
+                raise UsageError(
+                    "No worker of the cluster has begun: its CPUs are taken by other programs, which ray status lists."
+                )
+
+    def _answer(self, wait: float) -> None:
+        """Look at the answers of workers that are starting."""
+        starting = [slot for slot in self._slots if slot.state == "starting"]
+        if not starting:
+            return
+        ready, _ = ray.wait([slot.answer for slot in starting], num_returns=len(starting), timeout=wait)
+        for slot in starting:
+            if slot.answer in ready:
+                try:
+                    self._advance(slot, ray.get(slot.answer))
+                except ray.exceptions.RayError as error:
+                    self._lose_starting(slot, error)
+
+    def _advance(self, slot: _Slot, answer: Any) -> None:
+        """Go on with a worker that has answered."""
+        if isinstance(answer, Readiness):
+            if answer.error:
+                self._refuse(slot, f"Node {slot.name} {answer.error}")
+            elif answer.sees_source:
+                slot.state, slot.since = "ready", time.monotonic()
+                with self._change:
+                    self._change.notify_all()
+            elif self._description.source.size is None:
+                self._refuse(
+                    slot,
+                    f"Node {slot.name} does not see {self._description.source.path}: images have to lie on storage "
+                    "that all nodes share",
+                )
+            else:
+                slot.answer = slot.handle.prepare.remote(self._description, self._request_blocks())
+            return
+        own = versions()
+        if (name := version_conflict(own, answer)) is not None:
+            self._refuse(
+                slot, f"Node {slot.name} has {name} {answer[name]}, this machine {own[name]}: install the same versions"
+            )
+        else:
+            slot.answer = slot.handle.prepare.remote(self._description)
+
+    def _request_blocks(self) -> Callable[[int], Callable[[], bytes]]:
+        """What a worker asks for blocks of the source by."""
+        if not self._servers:
+            here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+            options = {"num_cpus": 0, "scheduling_strategy": here, "max_concurrency": 8, "max_restarts": -1}
+            path = os.path.realpath(self._description.source.path)
+            server = ray.remote(BlockServer).options(**options).remote(path)
+            self._servers.append(server)
+        return BlockRequest(self._servers[0])
+
+    def _lose_starting(self, slot: _Slot, error: BaseException) -> None:
+        """A worker has died before it was ready."""
+        if "No module named" in str(error):
+            missing = str(error).split("No module named")[1].split("'")[1]
+            self._refuse(slot, f"Node {slot.name} has no {missing}: install Betwixt with its extra cluster there")
+            return
+        slot.failures_in_a_row += 1
+        if slot.failures_in_a_row >= MAX_FAILURES or not self._is_alive(slot):
+            self._leave_out(slot, f"its worker does not start ({_first_line(error)})")
+        else:
+            self._start(slot)
+
+    def _refuse(self, slot: _Slot, reason: str) -> None:
+        """A worker must not take part: at the beginning that is an error, later a remark."""
+        slot.state = "refused"
+        ray.kill(slot.handle)
+        if self._begun:
+            self.notes.append(f"{reason}. It was not used.")
+        else:
+            self._failure = self._failure or UsageError(f"{reason}.")
+
+    def _leave_out(self, slot: _Slot, reason: str) -> None:
+        slot.state = "gone"
+        self.notes.append(f"Node {slot.name} was left out: {reason}")
+
+    def _is_alive(self, slot: _Slot) -> bool:
+        return any(node["NodeID"] == slot.node and node["Alive"] for node in ray.nodes())
+
+    def _end_workers(self) -> None:
+        for handle in filter(None, [slot.handle for slot in self._slots] + self._servers):
+            with contextlib.suppress(Exception):
+                ray.kill(handle)
+
+    # -- pieces
+
+    def _watch(self) -> None:
+        """Run until `stop`."""
+        try:
+            while not self._stopped:
+                if time.monotonic() - self._nodes_seen > _NODES_INTERVAL:
+                    self._find_nodes()
+                    self._drop_dead_nodes()
+                self._answer(0.0)
+                self._assign()
+                self._collect()
+                self._give_up_late()
+                if not any(slot.state in ("starting", "ready") for slot in self._slots):
+                    raise OutputError(f"No worker of the cluster is left: {'; '.join(self.notes)}.")
+        except BaseException as error:
+            self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        """Let everyone who waits for a piece get this error."""
+        with self._change:
+            if self._stopped:
+                return
+            self._stopped = True
+            for work in [*self._waiting, *(task.work for slot in self._slots for task in slot.queue)]:
+                work.error = error
+                work.is_done.set()
+            self._waiting.clear()
+            self._change.notify_all()
+
+    def _assign(self) -> None:
+        """Fill the queues of the workers, the earliest pieces first."""
+        with self._change:
+            self._waiting.sort(key=lambda work: work.piece.number)
+            ready = [slot for slot in self._slots if slot.state == "ready"]
+            for work in list(self._waiting):
+                free = [slot for slot in ready if len(slot.queue) < QUEUE]
+                # Where it has failed it is tried again only if there is no other node.
+                others = [slot for slot in ready if slot.node not in work.failed_on]
+                free = [slot for slot in free if slot in others] if others else free
+                if not free:
+                    continue
+                slot = min(free, key=lambda slot: len(slot.queue))
+                if not slot.queue:
+                    slot.since = time.monotonic()
+                self._waiting.remove(work)
+                slot.queue.append(_Task(work, *slot.handle.make.options(num_returns=2).remote(work.piece)))
+
+    def _collect(self) -> None:
+        """Wait a moment for pieces, and take note of those that are done."""
+        with self._change:
+            running = [task.report for slot in self._slots for task in slot.queue]
+            if not running:
+                self._change.wait(_TICK)
+                return
+        ready, _ = ray.wait(running, num_returns=len(running), timeout=_TICK, fetch_local=False)
+        if not ready:
+            return
+        done = set(ready)
+        for slot in self._slots:
+            while slot.queue and slot.queue[0].report in done:
+                task = slot.queue[0]
+                try:
+                    task.work.report = ray.get(task.report)
+                except ray.exceptions.RayTaskError as error:
+                    with self._change:
+                        slot.queue.popleft()
+                    self._fail(slot, task.work, _first_line(error.cause or error))
+                    slot.since = time.monotonic()
+                except ray.exceptions.RayError as error:
+                    self._lose(slot, f"its worker ended ({_first_line(error)})")
+                    break
+                else:
+                    with self._change:
+                        slot.queue.popleft()
+                    self._finish(slot, task)
+
+    def _finish(self, slot: _Slot, task: _Task) -> None:
+        now = time.monotonic()
+        frames, seconds = len(task.work.piece.indices), max(1e-3, now - slot.since)
+        slot.since, slot.failures_in_a_row = now, 0
+        slot.frames, slot.pieces, slot.seconds = slot.frames + frames, slot.pieces + 1, slot.seconds + seconds
+        speed = frames / seconds
+        slot.speed = speed if slot.speed is None else 0.5 * (slot.speed + speed)
+        # The frames lie where they were made until their turn comes.
+        task.work.frames = task.frames
+        task.work.is_done.set()
+
+    def _fail(self, slot: _Slot, work: Work, reason: str) -> None:
+        slot.failures += 1
+        self._retry(work, slot, reason)
+
+    def _retry(self, work: Work, slot: _Slot | None, reason: str) -> None:
+        """Put a piece back, or end the conversion with it."""
+        work.attempts += 1
+        if slot is not None:
+            work.failed_on.append(slot.node)
+        if work.attempts >= MAX_ATTEMPTS:
+            where = "" if slot is None else f", the last time on {slot.name}"
+            work.error = OutputError(
+                f"{self._describe(work.piece)} failed {format_count(work.attempts, 'time')}{where}: {reason}."
+            )
+            work.is_done.set()
+            return
+        with self._change:
+            if self._stopped:
+                work.error = Stopped()
+                work.is_done.set()
+                return
+            self._waiting.append(work)
+            self._change.notify_all()
+
+    def _lose(self, slot: _Slot, reason: str) -> None:
+        """A worker is gone: its pieces go back, and it is started again, if its node is there."""
+        with self._change:
+            queue = list(slot.queue)
+            slot.queue.clear()
+        slot.failures_in_a_row += 1
+        for number, task in enumerate(queue):
+            if number == 0:
+                self._fail(slot, task.work, reason)
+            else:
+                with self._change:
+                    self._waiting.append(task.work)
+        if not self._is_alive(slot):
+            self._leave_out(slot, "it is gone")
+        elif slot.failures_in_a_row >= MAX_FAILURES:
+            self._leave_out(slot, f"its worker failed {format_count(slot.failures_in_a_row, 'time')} in a row")
+        else:
+            self._start(slot)
+
+    def _drop_dead_nodes(self) -> None:
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        for slot in self._slots:
+            if slot.node not in alive and slot.state in ("starting", "ready"):
+                self._lose(slot, "its node is gone")
+
+    def _give_up_late(self) -> None:
+        """Stop workers that take many times longer than expected."""
+        known = self.speed
+        for slot in self._slots:
+            if slot.state != "ready" or not slot.queue:
+                continue
+            frames = len(slot.queue[0].work.piece.indices)
+            speed = slot.speed or known
+            limit = UNKNOWN_SECONDS if speed is None else max(LEAST_SECONDS, SLOWEST * frames / speed)
+            if time.monotonic() - slot.since > limit:
+                ray.kill(slot.handle)
+                self._lose(slot, f"no answer within {limit:.0f} s")
+
+
+def _first_line(error: BaseException) -> str:
+    """What an error says, in one line without a full stop."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__

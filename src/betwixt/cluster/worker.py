@@ -1,0 +1,154 @@
+"""A worker: a process on one machine of the cluster that makes the new frames of pieces."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from betwixt.cluster.pieces import FrameData, JobDescription, Mark, Piece, PieceReport, Readiness, versions
+from betwixt.cluster.replay import piece_director
+from betwixt.cluster.source import FrameFinder, RemoteFile
+from betwixt.errors import BetwixtError, InputError
+from betwixt.masks.store import MaskFolder
+from betwixt.media.reader import Frame
+from betwixt.media.source import VideoSource, open_source
+from betwixt.models.base import Interpolator
+from betwixt.pipeline.director import SynthesisTask
+from betwixt.runtime.load import hash_weights, load_model
+from betwixt.runtime.threads import one_frame_per_thread
+
+
+@dataclass
+class _Job:
+    """The conversion that the worker is taking part in."""
+
+    description: JobDescription
+    model: Interpolator
+    finder: FrameFinder
+
+
+class Worker:
+    """Makes new frames; an actor.
+
+    Args:
+        threads: How many threads work.
+        device: Where the model runs; None for the device that the conversion names.
+    """
+
+    def __init__(self, threads: int, device: str | None = None) -> None:
+        self._threads, self._device = threads, device
+        self._models: dict[tuple[Any, ...], Interpolator] = {}
+        self._job: _Job | None = None
+
+    def greet(self) -> dict[str, str]:
+        """The versions that the worker runs."""
+        return versions()
+
+    def prepare(
+        self, description: JobDescription, request: Callable[[int], Callable[[], bytes]] | None = None
+    ) -> Readiness:
+        """Take part in a conversion: load its model and look for its input.
+
+        Args:
+            description: The conversion.
+            request: Asks for a block of the input, for `RemoteFile`; None if the worker is to open the input itself.
+        """
+        source = description.source
+        if request is None and not source.is_seen():
+            return Readiness(False)
+        try:
+            if (folder := description.options["masks"]) is not None:
+                MaskFolder(folder)
+            model = self._load_model(description)
+            if hash_weights(description.options["model"], description.options["weights"]) != description.weights:
+                return Readiness(True, "has other weights of the model")
+        except BetwixtError as error:
+            return Readiness(True, f"cannot take part: {str(error).rstrip('.')}")
+        if model.arithmetic != description.arithmetic:
+            return Readiness(
+                True,
+                f"computes in another arithmetic ({model.arithmetic}) than the driver ({description.arithmetic}), so "
+                "that its frames would differ",
+            )
+        if self._job is not None:
+            self._job.finder.close()
+        self._job = _Job(description, model, FrameFinder(self._opener(description, request)))
+        return Readiness(True)
+
+    def _load_model(self, description: JobDescription) -> Interpolator:
+        values = description.options
+        device = self._device or values["device"]
+        key = values["model"], device, str(values["weights"]), values["runtime"]
+        if key not in self._models:
+            self._models.clear()
+            self._models[key] = load_model(
+                values["model"], device, weights=values["weights"], runtime=values["runtime"]
+            )
+        return self._models[key]
+
+    def _opener(
+        self, description: JobDescription, request: Callable[[int], Callable[[], bytes]] | None
+    ) -> Callable[[Fraction | None], VideoSource]:
+        source, values = description.source, description.options
+        remote = None if request is None or source.size is None else RemoteFile(request, source.size)
+
+        def open_at(start: Fraction | None) -> VideoSource:
+            place: Any = source.path
+            if remote is not None:
+                remote.seek(0)
+                place = remote
+            return open_source(
+                place,
+                input_fps=description.info.rate if source.size is None else None,
+                start=start,
+                stream=values["stream"],
+                interlaced=values["interlaced"],
+                threads=min(self._threads, 16),
+            )
+
+        return open_at
+
+    def make(self, piece: Piece) -> tuple[PieceReport, list[FrameData]]:
+        """Make the new frames of a piece, in the order of its `indices`.
+
+        Raises:
+            BetwixtError: if they cannot be made.
+        """
+        job = self._job
+        assert job is not None, "prepare the worker first"
+        director = piece_director(job.description, piece, job.model)
+        wanted = set(piece.indices)
+        made: dict[int, FrameData] = {}
+        running: deque[tuple[tuple[int, ...], Future[list[av.VideoFrame]]]] = deque()
+
+        def take(count: int) -> None:
+            """Take finished frames until `count` tasks are left."""
+            while len(running) > count:
+                indices, frames = running.popleft()
+                made.update(zip(indices, map(FrameData.of, frames.result()), strict=True))
+
+        with one_frame_per_thread(job.model, self._threads), ThreadPoolExecutor(self._threads) as pool:
+            for step in director.steps(_frames(job, piece.marks)):
+                if isinstance(step, SynthesisTask) and wanted.issuperset(step.indices):
+                    running.append((step.indices, pool.submit(step.synthesize)))
+                    take(2 * self._threads)
+            take(0)
+        if missing := wanted - made.keys():
+            raise InputError(f"the new frames {min(missing)} to {max(missing)} were not planned as on the driver")
+        return PieceReport(director.moments), [made[index] for index in piece.indices]
+
+
+def _frames(job: _Job, marks: Sequence[Mark]) -> Iterator[Frame]:
+    """The source frames of a piece, with the times that the driver has given them."""
+    first = marks[0]
+    pace, begin = job.description.pace, job.description.info.start
+    start, length = (first.time - begin) / pace, (marks[-1].time - first.time) / pace
+    videos = job.finder.find([mark.digest for mark in marks], start, length)
+    for mark, video in zip(marks, videos, strict=True):
+        yield Frame(mark.index, video, mark.time, mark.duration)

@@ -1,0 +1,214 @@
+"""Conversions over a Ray cluster make the frames that one machine makes, whatever fails."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+import betwixt
+from betwixt.cluster import planning
+from betwixt.errors import OutputError, UsageError
+from betwixt.media import journal
+from betwixt.media.journal import journal_path
+from clips import frames_equal, interrupt_at, make_clip, make_interlaced_clip, read_frames, wait_until
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+X264 = {"codec": "libx264", "options": {"g": "24", "bf": "2"}}
+
+
+@pytest.fixture(scope="module")
+def cluster(ray_cluster: Any) -> Iterator[betwixt.Cluster]:
+    with betwixt.Cluster("auto") as connected:
+        yield connected
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "PIECE_SECONDS", 0.3)
+
+
+def packets(path: Path) -> list[tuple[Any, ...]]:
+    """All packets of a file, in its order."""
+    with av.open(str(path)) as container:
+        return [(p.stream_index, p.pts, p.dts, p.duration, p.is_keyframe, bytes(p)) for p in container.demux()]
+
+
+def same_frames(alone: Path, spread: Path) -> bool:
+    pairs = zip(read_frames(alone), read_frames(spread), strict=True)
+    return all(a.time == b.time and frames_equal(a.video, b.video) for a, b in pairs)
+
+
+def convert(source: Path, target: Path, **options: Any) -> betwixt.Summary:
+    return betwixt.interpolate_video(source, target, **{"model": "dis", "threads": 1, **options})
+
+
+def check(source: Path, cluster: betwixt.Cluster, suffix: str = ".mkv", **options: Any) -> betwixt.Summary:
+    """Convert with and without a cluster, and compare."""
+    alone, spread = (source.with_name(f"{name}{suffix}") for name in ("alone", "spread"))
+    expected = convert(source, alone, **options)
+    made = convert(source, spread, cluster=cluster, **options)
+    assert packets(alone) == packets(spread)
+    assert sum(node.frames for node in made.nodes) == made.synthesized
+    same = ("frames_in", "untouched", "held", "synthesized", "cuts", "duplicates", "notes")
+    assert [getattr(made, name) for name in same] == [getattr(expected, name) for name in same]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("clip", "options"),
+    [
+        ({"cuts": (25, 40), "audio": True, **X264}, {"fps": 60}),
+        ({"repeat": 2}, {"duplicates": "fill", "factor": 3, "codec": "ffv1"}),
+        ({"cuts": (30,)}, {"slow": 4, "start": 0.5, "end": 2.2, "loop": True, "codec": "ffv1"}),
+        ({"rate": 24, **X264}, {"input_fps": 25, "fps": 50, "at_cuts": "hold", "paths": "straight"}),
+        ({"times": [Fraction(k * k, 2000) + Fraction(k, 30) for k in range(70)]}, {"fps": 50, "codec": "ffv1"}),
+    ],
+)
+def test_the_output_is_that_of_one_machine(tmp_path, cluster, clip, options):
+    made = check(make_clip(tmp_path / "in.mkv", frames=70, **clip), cluster, **options)
+    assert len(made.nodes) == 2
+    assert all(node.pieces for node in made.nodes)
+
+
+def test_fields_and_images_are_spread_too(tmp_path, cluster):
+    check(make_interlaced_clip(tmp_path / "in.ts", 30), cluster, interlaced="deinterlace", codec="ffv1")
+    frames = tmp_path / "frames"
+    convert(make_clip(tmp_path / "clip.mkv", frames=16), frames / "%04d.png", factor=1)
+    check(frames, cluster, suffix="-images.mkv", input_fps=12)
+
+
+def test_blur_is_spread(tmp_path, cluster):
+    source = make_clip(tmp_path / "in.mkv", frames=40, cuts=(20,), size=(64, 48))
+    options = {"shutter": 500, "samples": 4, "threads": 1, "codec": "ffv1"}
+    betwixt.blur_video(source, tmp_path / "alone.mkv", **options)
+    made = betwixt.blur_video(source, tmp_path / "spread.mkv", cluster=cluster, **options)
+    assert packets(tmp_path / "alone.mkv") == packets(tmp_path / "spread.mkv")
+    assert "moments" in made.notes[-1]
+
+
+def test_a_file_that_nodes_do_not_see_is_sent_to_them(tmp_path, cluster, monkeypatch):
+    if not Path("/proc/self/cwd").exists():
+        pytest.skip("a path that each process sees differently needs /proc")
+    make_clip(tmp_path / "in.mkv", frames=50, **X264)
+    monkeypatch.chdir(tmp_path)
+    alone, spread = tmp_path / "alone.mkv", tmp_path / "spread.mkv"
+    convert(tmp_path / "in.mkv", alone)
+    convert(Path("/proc/self/cwd/in.mkv"), spread, cluster=cluster)
+    assert packets(alone) == packets(spread)
+
+
+def test_an_interrupted_conversion_is_resumed_by_a_cluster(tmp_path, cluster, monkeypatch):
+    monkeypatch.setattr(journal, "_KEEP_AFTER", 0.0)
+    source = make_clip(tmp_path / "in.mkv", frames=60)
+    convert(source, tmp_path / "alone.mkv", codec="ffv1")
+    for after, options in ((40, {}), (70, {"cluster": cluster}), (100, {"cluster": cluster})):
+        with pytest.raises(KeyboardInterrupt), interrupt_at(after):
+            convert(source, tmp_path / "spread.mkv", codec="ffv1", **options)
+    made = convert(source, tmp_path / "spread.mkv", codec="ffv1", cluster=cluster)
+    assert made.earlier >= 40
+    assert sum(node.frames for node in made.nodes) < 20
+    assert same_frames(tmp_path / "alone.mkv", tmp_path / "spread.mkv")
+
+
+def _busy_workers() -> list[int]:
+    """The processes of workers on this machine that are making a piece."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"ray::Worker.make" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            pass
+    return found
+
+
+def test_a_killed_worker_and_a_node_that_is_gone_cost_nothing_but_time(tmp_path, cluster, ray_cluster):
+    if not Path("/proc/self").exists():
+        pytest.skip("finding the workers needs /proc")
+    extra = ray_cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+    source = make_clip(tmp_path / "in.mkv", frames=200, size=(160, 96), **X264)
+    alone, spread = tmp_path / "alone.mkv", tmp_path / "spread.mkv"
+    convert(source, alone, factor=3)
+    written = threading.Event()
+
+    def break_down() -> None:
+        written.wait(60)
+        wait_until(lambda: bool(_busy_workers()))
+        os.kill(_busy_workers()[0], signal.SIGKILL)
+        ray_cluster.remove_node(extra, allow_graceful=False)
+
+    thread = threading.Thread(target=break_down)
+    thread.start()
+    made = convert(source, spread, factor=3, cluster=cluster, progress=lambda p: p.frames_out > 20 and written.set())
+    thread.join()
+    assert packets(alone) == packets(spread)
+    assert sum(node.failures for node in made.nodes) >= 1
+
+
+def test_a_piece_that_always_fails_ends_the_conversion_and_keeps_the_rest(tmp_path, cluster, monkeypatch):
+    from betwixt.cluster import production
+
+    monkeypatch.setattr(journal, "_KEEP_AFTER", 0.0)
+    source = make_clip(tmp_path / "in.mkv", frames=80)
+    digest = production.frame_digest
+    seen: list[int] = []
+
+    def wrong_in_the_middle(frame: av.VideoFrame) -> int:
+        seen.append(0)
+        return digest(frame) + (len(seen) == 50)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(production, "frame_digest", wrong_in_the_middle)
+        with pytest.raises(
+            OutputError, match=r"of the output \(at \d\.\d s\) failed 3 times.* other samples .* is kept"
+        ):
+            convert(source, tmp_path / "out.mkv", codec="ffv1", cluster=cluster)
+    assert journal_path(tmp_path / "out.mkv").exists()
+    assert convert(source, tmp_path / "out.mkv", codec="ffv1", cluster=cluster).earlier > 8
+
+
+def test_a_worker_that_hangs_is_given_up(tmp_path, cluster, monkeypatch):
+    from betwixt.cluster import scheduler
+
+    if not Path("/proc/self").exists():
+        pytest.skip("finding the workers needs /proc")
+    monkeypatch.setattr(scheduler, "LEAST_SECONDS", 1.5)
+    source = make_clip(tmp_path / "in.mkv", frames=120, size=(160, 96))
+    convert(source, tmp_path / "alone.mkv", factor=3, codec="ffv1")
+    stopped: list[int] = []
+
+    def stop_one(p: betwixt.Progress) -> None:
+        if p.frames_out > 20 and not stopped and (busy := _busy_workers()):
+            stopped.append(busy[0])
+            os.kill(stopped[0], signal.SIGSTOP)
+
+    made = convert(source, tmp_path / "spread.mkv", factor=3, codec="ffv1", cluster=cluster, progress=stop_one)
+    assert packets(tmp_path / "alone.mkv") == packets(tmp_path / "spread.mkv")
+    assert sum(node.failures for node in made.nodes) >= 1
+    wait_until(lambda: not Path(f"/proc/{stopped[0]}").exists())
+
+
+def test_what_cannot_be_spread_is_refused(tmp_path, cluster, monkeypatch):
+    source = make_clip(tmp_path / "in.mkv")
+    with pytest.raises(UsageError, match=r"cluster=betwixt\.Cluster"):
+        convert(source, tmp_path / "out.mkv", cluster="auto")
+    with pytest.raises(UsageError, match="needs the name of a model"):
+        convert(source, tmp_path / "out.mkv", cluster=cluster, model=betwixt.load_model("dis"))
+    with open(source, "rb") as file, pytest.raises(UsageError, match="several times"):
+        convert(file, tmp_path / "out.mkv", cluster=cluster)
+    with monkeypatch.context() as patch:
+        patch.setattr("betwixt.cluster.scheduler.versions", lambda: {"betwixt": "0.0.1"})
+        with pytest.raises(UsageError, match=r"^Node .* has betwixt .*, this machine 0\.0\.1: install the same"):
+            convert(source, tmp_path / "out.mkv", cluster=cluster)
+    with monkeypatch.context() as patch:
+        patch.setattr("betwixt.pipeline.frame_job.hash_weights", lambda *_: "0123")
+        with pytest.raises(UsageError, match=r"^Node .* has other weights of the model\.$"):
+            convert(source, tmp_path / "out.mkv", cluster=cluster)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]

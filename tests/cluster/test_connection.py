@@ -1,0 +1,45 @@
+"""Addresses at which no cluster answers are refused in one line."""
+
+import socket
+import sys
+
+import pytest
+
+from betwixt.cli.main import run
+from betwixt.cluster import connection
+from betwixt.cluster.connection import Cluster
+from betwixt.errors import UsageError
+from clips import make_clip
+
+
+@pytest.fixture(autouse=True)
+def _unconnected(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="Ray is not installed (the extra cluster)")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+
+
+@pytest.mark.parametrize("address", ["here", "ray://localhost:10001", "localhost:no"])
+def test_what_is_no_address_is_refused(address):
+    with pytest.raises(UsageError, match="`cluster` cannot be"):
+        Cluster(address)
+
+
+def test_an_address_at_which_nothing_answers_is_refused(tmp_path, capsys, monkeypatch):
+    source = make_clip(tmp_path / "in.mkv")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(connection, "_CONNECT_SECONDS", 3)
+        with pytest.raises(UsageError, match="No Ray cluster answers at"):
+            Cluster(address)
+    assert run(["interpolate", str(source), str(tmp_path / "out.mkv"), "--cluster", address]) == 2
+    error = capsys.readouterr().err
+    assert f"Nothing answers at {address}" in error
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setattr(connection, "find_spec", lambda _: None)
+    with pytest.raises(UsageError, match=r"betwixt\[cluster\]"):
+        Cluster()
