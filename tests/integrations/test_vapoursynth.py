@@ -168,6 +168,11 @@ def test_durations_of_a_variable_rate_are_exact(grey):
     props = [result.get_frame(n).props for n in range(5)]
     lengths = [Fraction(p["_DurationNum"], p["_DurationDen"]) for p in props]
     assert lengths == [Fraction(n, 250) for n in (2, 2, 3, 4, 4)]
+    # A player may not know how long the last frame is.
+    unknown = clip_of(grey, vs.GRAY8, rate=0, _DurationNum=[1] * 11 + [0], _DurationDen=[50] * 11 + [1])
+    assert interpolate(unknown, "dis").get_frame(23).props["_DurationDen"] == 100
+    with pytest.raises(vs.Error, match="Frame 0 has no duration, and the clip's frame rate is variable"):
+        interpolate(clip_of(grey, vs.GRAY8, rate=0), "dis").get_frame(1)
 
 
 @pytest.mark.parametrize(

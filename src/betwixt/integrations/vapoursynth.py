@@ -38,6 +38,7 @@ import vapoursynth as vs
 from betwixt.backends import openvino
 from betwixt.errors import BetwixtError, InputError, UsageError
 from betwixt.integrations.vapoursynth_frames import FrameFormat, colour_of_props
+from betwixt.media.colour import Colour
 from betwixt.media.frames import Plane, fill_planes, planes
 from betwixt.media.overlays import LOOK_AHEAD
 from betwixt.media.scenes import CutFinder, make_thumbnail, thumbnail_size
@@ -57,6 +58,9 @@ V = TypeVar("V")
 
 Lengths = Callable[[int], Fraction]
 """The duration of a source frame in seconds, by its number."""
+
+_MOST_FRAMES = 2**31 - 1
+"""The length of the longest clip of VapourSynth."""
 
 _CUT = "_BetwixtCut"
 """The property of a 1x1 frame that says whether there is a cut before the source frame of that number."""
@@ -179,7 +183,6 @@ class _Source:
             raise InputError("The clip's format or size is variable: convert it to one format first.")
         self.clip = clip
         self.format = FrameFormat(clip.format)
-        self.colour = colour_of_props(clip.get_frame(0).props, self.format)
 
     def __len__(self) -> int:
         return int(self.clip.num_frames)
@@ -191,9 +194,14 @@ class _Source:
             fill_planes(video, self.format.read(frame))
         except InputError as error:
             raise InputError(f"Frame {number}: {error}") from None
-        video.colorspace, video.color_range = self.colour.matrix, self.colour.range
-        video.color_primaries, video.color_trc = self.colour.primaries, self.colour.transfer
+        colour = self.colour(frame)
+        video.colorspace, video.color_range = colour.matrix, colour.range
+        video.color_primaries, video.color_trc = colour.primaries, colour.transfer
         return video
+
+    def colour(self, frame: vs.VideoFrame) -> Colour:
+        """The colour description of a frame."""
+        return colour_of_props(frame.props, self.format)
 
 
 # -- cuts
@@ -313,7 +321,7 @@ class _FrameMaker:
         self.reach = 1 + (LOOK_AHEAD if overlays else 0)
         self._threads = ThreadPoolExecutor(streams, "betwixt-vapoursynth")
         self._lock = threading.Lock()
-        self._synthesizer: Synthesizer | None = None
+        self._synthesizers: dict[Colour, Synthesizer] = {}
         self._frames: OrderedDict[int, SourceFrame] = OrderedDict()
         self._pairs: OrderedDict[tuple[int, int], PairSynthesis] = OrderedDict()
         self._kept = 2 * (streams + 2 + self.reach)
@@ -373,19 +381,26 @@ class _FrameMaker:
             if (first, second) not in self._pairs:
                 sources = self._frame(first, frames), self._frame(second, frames)
                 around = _shot_around(min(first, second), frames, cuts) if self._overlays else range(0)
-                assert self._synthesizer is not None
                 self._pairs[first, second] = PairSynthesis(
-                    self._synthesizer, *sources, around=[self._frame(number, frames) for number in around]
+                    self._synthesizer(first, frames),
+                    *sources,
+                    around=[self._frame(number, frames) for number in around],
                 )
             return _touch(self._pairs, (first, second), self._kept)
 
     def _frame(self, number: int, frames: Mapping[int, vs.VideoFrame]) -> SourceFrame:
         if number not in self._frames:
             video = self._source.to_video(number, frames[number])
-            if self._synthesizer is None:
-                self._synthesizer = Synthesizer(self._model, video, self._source.colour)
-            self._frames[number] = self._synthesizer.source(video)
+            self._frames[number] = self._synthesizer(number, frames).source(video)
         return _touch(self._frames, number, self._kept)
+
+    def _synthesizer(self, number: int, frames: Mapping[int, vs.VideoFrame]) -> Synthesizer:
+        """That of a frame's colour description: asking for a frame when the script is loaded would disturb players."""
+        colour = self._source.colour(frames[number])
+        if colour not in self._synthesizers:
+            like = av.VideoFrame(frames[number].width, frames[number].height, self._source.format.pixel_format)
+            self._synthesizers[colour] = Synthesizer(self._model, like, colour)
+        return self._synthesizers[colour]
 
     def _link(self, number: int, frames: Mapping[int, vs.VideoFrame], cuts: Container[int], lengths: Lengths) -> None:
         """Let the intervals that begin at the frame `number` and at the next one use each other's motion."""
@@ -423,8 +438,9 @@ def _interpolated(source: _Source, maker: _FrameMaker, factor: Fraction, cuts: v
     """The result: a node that makes the graph of each frame when it is asked for."""
     clip = source.clip
     rate = clip.fps * factor
+    length = min(ceil(len(source) * factor), _MOST_FRAMES)
     blank = vs.core.std.BlankClip(
-        clip, length=ceil(len(source) * factor), fpsnum=rate.numerator, fpsden=rate.denominator, keep=True
+        clip, length=length, fpsnum=rate.numerator, fpsden=rate.denominator, keep=True
     )
 
     def graph(n: int) -> vs.VideoNode:
@@ -432,7 +448,8 @@ def _interpolated(source: _Source, maker: _FrameMaker, factor: Fraction, cuts: v
         slot = _Slot(int(number), Fraction(rest), 1 / factor)
         made = slot.t > 0 and slot.number + 1 < len(source)
         reach = maker.reach if made else 0
-        around = range(slot.number - reach, slot.number + 2 + reach)
+        # The frame before it is there for its duration, which the last frame may lack.
+        around = range(slot.number - max(reach, 1), slot.number + 2 + reach)
         numbers = [k for k in around if 0 <= k < len(source)]
         marked = [k for k in numbers[1:] if cuts is not None and made]
 
@@ -454,13 +471,18 @@ def _interpolated(source: _Source, maker: _FrameMaker, factor: Fraction, cuts: v
 
 
 def _length(frames: Mapping[int, vs.VideoFrame], fps: Fraction, number: int) -> Fraction:
-    """The duration of a source frame in seconds; past the end, that of the last one."""
-    props = frames[min(number, max(frames))].props
-    if "_DurationNum" in props and props.get("_DurationDen"):
-        return Fraction(int(props["_DurationNum"]), int(props["_DurationDen"]))
-    if not fps:
-        raise InputError(f"Frame {number} has no duration, and the clip's frame rate is variable.")
-    return 1 / fps
+    """The duration of a source frame in seconds; past the end, that of the last one.
+
+    A frame without one, as the last of a stream may be, takes that of the nearest in `frames`, first of those before it.
+    """
+    number = min(number, max(frames))
+    for near in (*range(number, min(frames) - 1, -1), *range(number + 1, max(frames) + 1)):
+        props = frames[near].props
+        if props.get("_DurationNum", 0) > 0 and props.get("_DurationDen"):
+            return Fraction(int(props["_DurationNum"]), int(props["_DurationDen"]))
+        if fps:
+            return 1 / fps
+    raise InputError(f"Frame {number} has no duration, and the clip's frame rate is variable.")
 
 
 def _set_times(frame: vs.VideoFrame, left: vs.VideoFrame, slot: _Slot, lengths: Lengths) -> None:

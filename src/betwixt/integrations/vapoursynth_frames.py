@@ -97,7 +97,7 @@ class FrameFormat:
 
 
 def colour_of_props(props: Mapping[str, Any], format_: FrameFormat) -> Colour:
-    """The colour description that frame properties state."""
+    """The colour description that frame properties state; _ColorSpace is mpv's name of the matrix."""
     is_full = format_.pixel_format.startswith("gbr") or format_.is_float
     if "_Range" in props:
         is_full = is_full or props["_Range"] == 1
@@ -107,7 +107,7 @@ def colour_of_props(props: Mapping[str, Any], format_: FrameFormat) -> Colour:
     return Colour(
         primaries=int(props.get("_Primaries", UNSPECIFIED)),
         transfer=int(props.get("_Transfer", UNSPECIFIED)),
-        matrix=int(props.get("_Matrix", UNSPECIFIED)),
+        matrix=int(props.get("_Matrix", props.get("_ColorSpace", UNSPECIFIED))),
         range=FULL if is_full else LIMITED,
         location=_LOCATIONS[location] if location < len(_LOCATIONS) else "left",
     )

@@ -1,0 +1,108 @@
+"""Smooth playback in mpv, through its VapourSynth filter.
+
+    mpv --vf="vapoursynth=$(python -m betwixt.integrations.mpv):buffered-frames=16" film.mkv
+
+The module prints the path of `betwixt.vpy`, the script that mpv loads. mpv gives it variables, and loads it again after
+every seek:
+
+    video_in ──────► frames as they are decoded; without a rate, of a length that is false
+    container_fps ─► the rate that the file states, 0 or NaN if it states none ─┐
+    display_fps ───► the rate of the display, 0 or NaN if it is not known ──────┴─► frames for each of the file's
+
+mpv keeps few frames. It ends at the first frame that depends on one after the last: overlays, which need two more, are
+not looked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from betwixt.errors import BetwixtError
+from betwixt.models.base import Interpolator
+from betwixt.runtime.load import load_model
+
+if TYPE_CHECKING:
+    import vapoursynth as vs
+
+SCRIPT = Path(__file__).with_name("betwixt.vpy")
+"""The script for mpv."""
+
+USUAL_DISPLAY = 60.0
+"""Frames per second of a display whose rate is not known."""
+
+_NEAR_ENOUGH = Fraction(1, 200)
+"""How far a factor may be from one by which more source frames fall on output times: 2.5 for 23.976 to 60."""
+
+_KEPT = 48
+"""The frames of mpv that are kept: those that the frames under way may depend on."""
+
+
+def interpolate(
+    video_in: vs.VideoNode,
+    container_fps: float,
+    display_fps: float,
+    *,
+    fps: float | None = None,
+    model: str = "fast",
+    **options: Any,
+) -> vs.VideoNode:
+    """New frames for playback at the display's rate.
+
+    Args:
+        video_in: mpv's variable of that name.
+        container_fps: mpv's variable of that name. If it is 0 or no number, the rate is doubled.
+        display_fps: mpv's variable of that name. If it is 0 or no number, it counts as 60.
+        fps: The rate to play at, in place of the display's.
+        model: A model that is fast enough for playback.
+        **options: Further options of `betwixt.integrations.vapoursynth.interpolate`.
+
+    Returns:
+        The clip to play: `video_in` itself if it has that rate already.
+
+    Raises:
+        vapoursynth.Error: in one line, as for `betwixt.integrations.vapoursynth.interpolate`.
+    """
+    import vapoursynth as vs
+
+    from betwixt.integrations import vapoursynth
+
+    factor = playback_factor(container_fps, fps or (display_fps if _is_known(display_fps) else USUAL_DISPLAY))
+    if factor == 1:
+        return video_in
+    vs.core.std.SetVideoCache(video_in, mode=1, fixedsize=True, maxsize=_KEPT)
+    options = {"overlays": "off", **options}
+    try:
+        loaded = _loaded(model, options.pop("device", "auto"), options.pop("weights", None))
+    except BetwixtError as error:
+        raise vs.Error(f"betwixt: {error}") from None
+    return vapoursynth.interpolate(video_in, loaded, factor.numerator, factor.denominator, **options)
+
+
+def playback_factor(source: float, target: float) -> Fraction:
+    """How many frames to show for each source frame, at least 1; 2 if the source's rate is not known."""
+    if not _is_known(source):
+        return Fraction(2)
+    factor = Fraction(target) / Fraction(source)
+    for denominator in range(1, 6):
+        simple = Fraction(round(factor * denominator), denominator)
+        if abs(simple / factor - 1) <= _NEAR_ENOUGH:
+            return max(Fraction(1), simple)
+    return max(Fraction(1), factor.limit_denominator(1001))
+
+
+def _is_known(fps: float) -> bool:
+    return math.isfinite(fps) and fps > 0
+
+
+@functools.cache
+def _loaded(model: str, device: str, weights: str | None) -> Interpolator:
+    """A model, loaded once and not after every seek."""
+    return load_model(model, device, weights=weights)
+
+
+if __name__ == "__main__":
+    print(SCRIPT)

@@ -1,0 +1,103 @@
+"""The script for mpv runs with the variables that mpv gives it, and again after every seek."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from fractions import Fraction
+
+import pytest
+
+from betwixt.integrations.mpv import SCRIPT, playback_factor
+
+LONGEST = 2**31 // 16 - 1
+"""The length that mpv states for the clip of any video, frames."""
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "factor"),
+    [
+        (24, 60, Fraction(5, 2)),
+        (24000 / 1001, 60, Fraction(5, 2)),
+        (24000 / 1001, 59.951, Fraction(5, 2)),
+        (25, 60, Fraction(12, 5)),
+        (30000 / 1001, 60, 2),
+        (50, 60, Fraction(6, 5)),
+        (25, 144, Fraction(23, 4)),
+        (25, 165, Fraction(33, 5)),
+        (60000 / 1001, 60, 1),
+        (60, 59.94, 1),
+        (120, 60, 1),
+        (0, 60, 2),
+        (math.nan, 60, 2),
+        (math.inf, 60, 2),
+    ],
+)
+def test_the_factor_is_simple_where_it_can_be(source, target, factor):
+    assert playback_factor(source, target) == factor
+
+
+def test_running_the_module_prints_the_path_of_the_script():
+    command = [sys.executable, "-m", "betwixt.integrations.mpv"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert shown == f"{SCRIPT}\n"
+    assert SCRIPT.is_file()
+
+
+class TestInVapourSynth:
+    """The script in the real VapourSynth."""
+
+    @pytest.fixture(autouse=True)
+    def import_vapoursynth(self):
+        reason = "VapourSynth needs Python 3.12 or later (make vapoursynth)"
+        self.vs = pytest.importorskip("vapoursynth", reason=reason)
+
+    def load(self, container_fps=24.0, display_fps=60.0):
+        """What the script plays, and the numbers of the source frames that were asked for."""
+        vs, asked = self.vs, []
+        blank = vs.core.std.BlankClip(None, 64, 48, vs.YUV420P8, LONGEST, fpsnum=0, fpsden=1, keep=True)
+
+        def decode(n, f):
+            asked.append(n)
+            frame = f.copy()
+            frame.props["_DurationNum"], frame.props["_DurationDen"] = 41_708, 1_000_000
+            return frame
+
+        video_in = blank.std.ModifyFrame(blank, decode)
+        variables = {"video_in": video_in, "container_fps": container_fps, "display_fps": display_fps}
+        exec(compile(SCRIPT.read_text(), str(SCRIPT), "exec"), variables)
+        assert not asked  # mpv has no frame to give while the script is loaded
+        return vs.get_output(0).clip, video_in, asked
+
+    @pytest.mark.parametrize("display_fps", [60.0, 0.0, math.nan])
+    @pytest.mark.parametrize("container_fps", [24000 / 1001, 0.0, math.nan])
+    def test_it_takes_the_variables_of_mpv(self, container_fps, display_fps):
+        clip, _, _ = self.load(container_fps, display_fps)
+        step = Fraction(2, 5) if container_fps > 0 else Fraction(1, 2)
+        frames = [clip.get_frame(n) for n in range(5)]
+        lengths = [Fraction(frame.props["_DurationNum"], frame.props["_DurationDen"]) for frame in frames]
+        assert lengths == [Fraction(41_708, 1_000_000) * step] * 5
+
+    def test_a_frame_depends_on_few_that_come_later(self):
+        clip, _, asked = self.load()
+        clip.get_frame(251)  # between the source frames 100 and 101
+        assert max(asked) == 107
+
+    def test_it_can_be_loaded_again_after_a_seek(self):
+        for _ in range(10):
+            clip, _, asked = self.load()
+            clip.get_frame(3)
+            assert set(asked) == set(range(9))
+
+    def test_a_clip_that_needs_no_new_frames_is_passed_on(self):
+        clip, video_in, _ = self.load(60.0, 59.94)
+        assert clip == video_in
+
+    def test_a_wrong_model_is_one_line(self):
+        from betwixt.integrations.mpv import interpolate
+
+        clip = self.vs.core.std.BlankClip(None, 64, 48, self.vs.YUV420P8)
+        with pytest.raises(self.vs.Error, match="There is no model 'quick'") as caught:
+            interpolate(clip, 24, 60, model="quick")
+        assert "\n" not in str(caught.value)
