@@ -439,9 +439,7 @@ def _interpolated(source: _Source, maker: _FrameMaker, factor: Fraction, cuts: v
     clip = source.clip
     rate = clip.fps * factor
     length = min(ceil(len(source) * factor), _MOST_FRAMES)
-    blank = vs.core.std.BlankClip(
-        clip, length=length, fpsnum=rate.numerator, fpsden=rate.denominator, keep=True
-    )
+    blank = vs.core.std.BlankClip(clip, length=length, fpsnum=rate.numerator, fpsden=rate.denominator, keep=True)
 
     def graph(n: int) -> vs.VideoNode:
         number, rest = divmod(n / factor, 1)
@@ -473,7 +471,7 @@ def _interpolated(source: _Source, maker: _FrameMaker, factor: Fraction, cuts: v
 def _length(frames: Mapping[int, vs.VideoFrame], fps: Fraction, number: int) -> Fraction:
     """The duration of a source frame in seconds; past the end, that of the last one.
 
-    A frame without one, as the last of a stream may be, takes that of the nearest in `frames`, first of those before it.
+    A frame without one, as the last may be, takes that of the nearest one in `frames`, before or after it.
     """
     number = min(number, max(frames))
     for near in (*range(number, min(frames) - 1, -1), *range(number + 1, max(frames) + 1)):
