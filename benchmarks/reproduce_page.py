@@ -99,7 +99,7 @@ class Page:
         return ["| weights | command | needs |", "|---|---|---|", *rows]
 
     def _table(self, table: Table, title: str) -> list[str]:
-        kind = "Table " if table.number[0].isdigit() else ""
+        kind = "Table " if table.number[0].isdigit() else ""  # else a figure, or the text
         number = table.number if kind else table.number.capitalize()
         lines = [f"### {title}: {kind}{number}, {table.title}", ""]
         if table.rows:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from betwixt.models.rife.network import RIFE, RIFE_2R, RIFE_M, RIFEConfig
+from betwixt.models.rife.network import RIFE, RIFE_2R, RIFE_M, RIFE_NEXT, RIFEConfig
+from betwixt.models.rife.reversal import linear_reversal, splat_reversal
 from network_checks import check_batch, check_bfloat16
 from parity import counts, distances, fill, fixture, gflop, tensor
 
@@ -118,3 +119,52 @@ def test_distillation_needs_the_teacher_block() -> None:
 
 def test_bfloat16_changes_the_flow_little(network: RIFE) -> None:
     check_bfloat16(network, torch.rand(2, 1, 3, 32, 64), at(0.5))
+
+
+@pytest.mark.parametrize("t", [0.25, 0.5])
+def test_flow_reversal_of_constant_motion_is_exact(t: float) -> None:
+    motion = torch.tensor([6.0, -4.0]).reshape(1, 2, 1, 1).expand(1, 2, 32, 32)
+    expected = torch.cat((-t * motion, (1 - t) * motion), dim=1)
+    for reverse in (linear_reversal, splat_reversal):
+        torch.testing.assert_close(reverse(motion, -motion, at(t)), expected)
+
+
+def test_splatting_finds_where_an_object_is_in_between() -> None:
+    """A square moves by 8 pixels over a still ground: linear reversal leaves its flow behind."""
+    flow_01, flow_10 = torch.zeros(1, 2, 32, 64), torch.zeros(1, 2, 32, 64)
+    flow_01[:, 0, 8:24, 16:32] = 8.0
+    flow_10[:, 0, 8:24, 24:40] = -8.0
+    splatted = splat_reversal(flow_01, flow_10, at(0.5))
+    linear = linear_reversal(flow_01, flow_10, at(0.5))
+    # At t = 1/2 the square is at 20 to 36, so 18 is ground, which frame 1 shows.
+    assert splatted[0, 2, 16, 18] == 0.0
+    assert linear[0, 2, 16, 18] == 2.0
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        RIFEConfig(teacher=False, scales=(2, 1), widths=(24, 16)),
+        RIFEConfig(teacher=False, refine=False),
+        RIFEConfig(teacher=False, reversal="cnn"),
+        RIFE_NEXT,
+    ],
+    ids=str,
+)
+def test_variants_make_frames(config: RIFEConfig) -> None:
+    network = RIFE(config)
+    output = network(*torch.rand(2, 1, 3, 64, 64), at(0.5))
+    assert output.frame.shape == (1, 3, 64, 64)
+    assert len(output.stages) == (1 if config.reversal != "none" else len(config.scales))
+    assert network.extrapolates == config.extrapolation
+    if not config.refine:
+        assert torch.equal(output.frame, output.merged.clamp(0, 1))
+        assert not any(name.startswith(("unet", "contextnet")) for name, _ in network.named_parameters())
+
+
+@pytest.mark.parametrize(
+    "changes", [{"scales": (4, 2)}, {"scales": (), "widths": ()}, {"reversal": "linear", "teacher": True}]
+)
+def test_configurations_that_make_no_network_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"scales|reversal"):
+        RIFEConfig(**changes)  # type: ignore[arg-type]

@@ -14,7 +14,9 @@ from importlib.resources import files
 from pathlib import Path
 
 SHARED_WEIGHTS = {
+    "rife-2t": "rife",
     "rife-large": "rife-2r",
+    "rife-large-next": "rife-2r-next",
     "apr-static": "apr",
     "compact-psnr": "compact",
     "hybrid-psnr": "hybrid",

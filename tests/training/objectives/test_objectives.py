@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from betwixt.errors import UsageError
 from betwixt.models.ebme.network import EBMESplat
 from betwixt.models.registry import MODELS, load_network, model_info
+from betwixt.models.rife.network import distillation_loss
 from betwixt.training.losses import census, charbonnier
 from betwixt.training.objectives.base import Batch, Objective
 from betwixt.training.objectives.registry import OBJECTIVES, make_objective
@@ -85,6 +87,10 @@ CASES = [
     Case("rife"),
     Case("rife-2r"),
     Case("rife-m", t=0.25),
+    Case("rife", options={"teacher": "daek"}),
+    Case("rife", options={"teacher": "last", "loss": "l1", "blocks": 2}),
+    Case("rife", options={"teacher": "none", "blocks": 1}),
+    Case("rife-next", t=2.0),
     Case("rife-4.6", t=ANY),
     Case("rife-4.22-lite", t=0.6),
     Case("rife-4.25", options={"smoothness": 0.1}, t=0.25),
@@ -162,8 +168,64 @@ def test_trainable_parameters_learn_and_the_others_do_not(case: Case) -> None:
     assert losses[-1] < 0.99 * losses[0], losses
 
 
+@pytest.mark.parametrize(
+    "options", [{"teacher": "flow"}, *({"reversal": r} for r in ("linear", "splat", "cnn"))], ids=str
+)
+def test_rife_learns_from_flows_of_ebme(options: dict[str, Any], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_file(EBMESplat().state_dict(), tmp_path / "ebme.safetensors")
+    objective = Case("rife", options={**options, "flow_weights": str(tmp_path / "ebme.safetensors")}).objective()
+    batch = moving_waves(1, 0.5)
+    frozen = {n: p.detach().clone() for n, p in objective.named_parameters() if ".estimator." in n}
+    assert frozen
+    terms = objective.loss(batch, 0.0)
+    assert terms.parts.keys() == {"reconstruction"} | ({"distillation"} if "teacher" in options else set())
+    torch.autograd.backward(terms.total)
+    for name, parameter in objective.named_parameters():
+        assert (parameter.grad is None) == (name in frozen), name
+    # What is exported is the network that makes the frames.
+    exported = objective.exported_module.state_dict()
+    with torch.no_grad():
+        frame = objective.network(batch.frame0, batch.frame1, batch.t).frame
+        again = load_network("rife", {"reversal": options.get("reversal", "none")})
+        again.load_state_dict(exported)
+        torch.testing.assert_close(again(batch.frame0, batch.frame1, batch.t).frame, frame)
+
+
+@pytest.mark.parametrize("name", ["rife", "rife-4.25", "daek", "ncm-base"])
+def test_without_distillation_nothing_but_the_student_is_trained(name: str) -> None:
+    objective = Case(name, options={"distillation": 0}).objective()
+    losses = objective.loss(add_extra(objective, moving_waves(1, 0.5)), 0.0)
+    assert losses.parts.keys() == {"reconstruction"}
+    student = objective.exported_module.state_dict()
+    assert {n.removeprefix("training_network.") for n, _ in objective.named_parameters()} <= student.keys()
+
+
+def test_the_last_block_teaches_the_others_alone() -> None:
+    objective = Case("rife", options={"teacher": "last"}).objective()
+    network, batch = get_network(objective), moving_waves(1, 0.5)
+    stages = network(batch.frame0, batch.frame1, batch.t).stages
+    better = stages[-1].merged.detach()
+    # Where the last block's frame is the truth, it is better than the others'.
+    loss = distillation_loss(stages[:-1], stages[-1], better)
+    torch.autograd.backward(loss)
+    assert all(p.grad is None for p in network.block2.parameters())
+    assert all(p.grad is not None for p in network.block1.parameters())
+    for wrong, message in (
+        ({"teacher": "last", "blocks": 1}, "there is none for the last to teach"),
+        ({"blocks": 4}, "1 to 3, not 4"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            make_objective({"name": "rife", **wrong})
+    with pytest.raises(UsageError, match="are for the paper's RIFE"):
+        make_objective({"name": "rife-4.6", "teacher": "last"})
+
+
 SAME_CODE = {
     "rife",
+    "rife teacher=daek",
+    "rife teacher=none,blocks=1",
+    "rife-next",
     "daek CA=False",
     "daek SFA=False,F=False,teacher=rife",
     "daek F=False,CA=False,SFA=False,teacher=none",
@@ -190,8 +252,8 @@ def test_training_gives_the_same_result_on_another_device(case: Case) -> None:
 
 def test_every_network_has_an_objective() -> None:
     networks = {name for name, info in MODELS.items() if info.has_network}
-    # RIFE-Large uses the weights of RIFE-2R; the codec is not an interpolation model.
-    assert networks - {"rife-large"} == set(OBJECTIVES) - {"codec"}
+    # Networks with test-time augmentation share weights; the codec is not an interpolation model.
+    assert networks - {"rife-2t", "rife-large", "rife-large-next"} == set(OBJECTIVES) - {"codec"}
 
 
 @pytest.mark.parametrize(

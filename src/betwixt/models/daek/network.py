@@ -78,7 +78,7 @@ Huang et al., RIFE, ECCV 2022; Li et al., AMT, CVPR 2023; Teed and Deng, RAFT, E
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -151,9 +151,8 @@ ABLATIONS = {
     "daek without distillation": DAEKConfig(teacher="none"),
     "daek with rt": DAEKConfig(teacher="rife"),
     "daek with ot": DAEKConfig(),
-    "rife with ot": DAEKConfig(features=0, correlation_attention=False, shallow_attention=False),
 }
-"""The configurations of Tables II and III, by the names of their rows."""
+"""The configurations of Tables II and III, by the names of their rows. "RIFE w/ OT" is RIFE with a `DAEKTeacher`."""
 
 
 @dataclass(frozen=True)
@@ -336,9 +335,7 @@ class DAEK(Network):
         pair = self._pair(frame0, frame1, own or config.correlation_attention, own or config.shallow_attention)
         outputs = list(self._stages(pair))
         stages = tuple(estimate for estimate, _ in outputs)
-        teacher, _ = self._apply_blocks(
-            self.teacher_meb, self.teacher_mrb, config.scales[-1], pair, *outputs[-1], truth
-        )
+        teacher, _ = _apply_blocks(self.teacher_meb, self.teacher_mrb, config.scales[-1], pair, *outputs[-1], truth)
         if own:
             loss = enhanced_distillation_loss(stages, teacher)
         else:
@@ -362,33 +359,60 @@ class DAEK(Network):
         features: Tensor | None = None
         for k, (meb, scale) in enumerate(zip(self.mebs, self.config.scales, strict=True)):
             mrb = self.mrbs[k] if len(self.mrbs) else None
-            estimate, features = self._apply_blocks(meb, mrb, scale, pair, estimate, features)
+            estimate, features = _apply_blocks(meb, mrb, scale, pair, estimate, features)
             yield estimate, features
 
-    def _apply_blocks(
-        self,
-        meb: nn.Module,
-        mrb: nn.Module | None,
-        scale: float,
-        pair: DAEKPair,
-        previous: FlowEstimate | None,
-        features: Tensor | None,
-        truth: Tensor | None = None,
-    ) -> tuple[FlowEstimate, Tensor | None]:
-        """Refine the `previous` estimate at one scale; `truth` is given to the teacher alone."""
-        frame0, frame1 = pair.frame0, pair.frame1
-        if previous is None:
-            flow, logit, features = meb(concatenate(frame0, frame1, truth), None, None, scale)
-        else:
-            maps = concatenate(frame0, frame1, truth, previous.warped0, previous.warped1, previous.logit)
-            flow, logit, features = meb(maps, previous.flow, features, scale)
-            flow, logit = previous.flow + flow, previous.logit + logit
-        if mrb is not None:
-            flow_residual, features_residual = mrb(pair, flow, features)
-            flow = flow + flow_residual
-            if features is not None and features_residual is not None:
-                features = features + features_residual
-        return FlowEstimate.from_flow(frame0, frame1, flow, logit), features
+
+def _apply_blocks(
+    meb: nn.Module,
+    mrb: nn.Module | None,
+    scale: float,
+    pair: DAEKPair,
+    previous: FlowEstimate | None,
+    features: Tensor | None,
+    truth: Tensor | None = None,
+) -> tuple[FlowEstimate, Tensor | None]:
+    """Refine the `previous` estimate at one scale; `truth` is given to the teacher alone."""
+    frame0, frame1 = pair.frame0, pair.frame1
+    if previous is None:
+        flow, logit, features = meb(concatenate(frame0, frame1, truth), None, None, scale)
+    else:
+        maps = concatenate(frame0, frame1, truth, previous.warped0, previous.warped1, previous.logit)
+        flow, logit, features = meb(maps, previous.flow, features, scale)
+        flow, logit = previous.flow + flow, previous.logit + logit
+    if mrb is not None:
+        flow_residual, features_residual = mrb(pair, flow, features)
+        flow = flow + flow_residual
+        if features is not None and features_residual is not None:
+            features = features + features_residual
+    return FlowEstimate.from_flow(frame0, frame1, flow, logit), features
+
+
+class DAEKTeacher(nn.Module):
+    """DAEK's own teacher (OT) for another student, such as RIFE (table III): a MEB and a MRB with both attentions.
+
+    The student has no intermediate feature, so the teacher takes none.
+
+    Args:
+        config: Its channels; the last scale and width are the teacher's.
+    """
+
+    def __init__(self, config: DAEKConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = replace(config or DAEKConfig(), features=0)
+        self.appearance_encoder, self.context_encoder = _encoder(config), _encoder(config)
+        self.meb = MotionEstimationBlock(20, config.widths[-1], 0)
+        self.mrb = MotionRefinementBlock(config, True, True, refines_features=False)
+
+    def forward(self, frame0: Tensor, frame1: Tensor, truth: Tensor, estimate: FlowEstimate) -> FlowEstimate:
+        """Refine a student's last estimate; `truth` is the true frame t, (N, 3, H, W)."""
+        frames, config = torch.cat((frame0, frame1)), self.config
+        first, second = self.appearance_encoder(frames).chunk(2)
+        volume = all_pairs_correlation(first, second, config.levels, config.volume_limit)
+        context = torch.cat(self.context_encoder(frames).chunk(2), dim=1)
+        pair = DAEKPair(frame0, frame1, (), (), correlation=volume, shallow=context)
+        refined, _ = _apply_blocks(self.meb, self.mrb, config.scales[-1], pair, estimate, None, truth)
+        return refined
 
 
 def enhanced_distillation_loss(stages: tuple[FlowEstimate, ...], teacher: FlowEstimate) -> Tensor:

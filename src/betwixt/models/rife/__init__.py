@@ -1,6 +1,7 @@
 """RIFE: real-time intermediate flow estimation (ECCV 2022), and RIFE 4 of Practical-RIFE."""
 
 from functools import partial
+from typing import Any
 
 from betwixt.models.model_info import ModelInfo
 
@@ -11,6 +12,11 @@ _NETWORK = "betwixt.models.rife.network"
 _V4 = "betwixt.models.rife.v4"
 
 _rife = partial(ModelInfo, paper=_PAPER, weights="yours", network=f"{_NETWORK}:RIFE", changes={"teacher": False})
+_AUGMENTED: dict[str, Any] = {
+    "network": "betwixt.models.augmented:build_augmented",
+    "arguments": {"network": f"{_NETWORK}:RIFE"},
+    "trained_part": "network",
+}
 
 
 def _rife_v4(name: str, versions: str, parameters: int, config: str, **changes: str) -> ModelInfo:
@@ -25,13 +31,32 @@ MODELS = (
     _rife("rife-m", "RIFE for any time", 10_073_710, f"{_NETWORK}:RIFE_M"),
     _rife("rife-2r", "RIFE at twice the feature resolution; t = 1/2", 10_071_550, f"{_NETWORK}:RIFE_2R"),
     _rife(
+        "rife-2t",
+        "RIFE with test-time augmentation; t = 1/2",
+        10_071_550,
+        f"{_NETWORK}:RIFE_ECCV",
+        **_AUGMENTED,
+    ),
+    _rife(
         "rife-large",
         "RIFE 2R with test-time augmentation (2T2R); t = 1/2",
         10_071_550,
         f"{_NETWORK}:RIFE_2R",
-        network="betwixt.models.augmented:build_augmented",
-        arguments={"network": f"{_NETWORK}:RIFE"},
-        trained_part="network",
+        **_AUGMENTED,
+    ),
+    _rife("rife-next", "RIFE for extrapolation: the frame after the second", 10_071_550, f"{_NETWORK}:RIFE_NEXT"),
+    _rife(
+        "rife-2r-next",
+        "RIFE 2R for extrapolation: the frame after the second",
+        10_071_550,
+        f"{_NETWORK}:RIFE_2R_NEXT",
+    ),
+    _rife(
+        "rife-large-next",
+        "RIFE 2T2R for extrapolation: the frame after the second",
+        10_071_550,
+        f"{_NETWORK}:RIFE_2R_NEXT",
+        **_AUGMENTED,
     ),
     _rife_v4("rife-4.0", "4.0, 4.1", 5_160_980, "RIFE_4_0"),
     _rife_v4("rife-4.2", "4.2 to 4.4", 5_156_420, "RIFE_4_2"),

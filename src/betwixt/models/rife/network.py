@@ -30,6 +30,9 @@ Variants, by `RIFEConfig`:
     RIFE_M       for any t: t is one more input channel of every block
     RIFE_2R      features at twice the resolution: the first stride of every block, of ContextNet and of RefineNet is 1
                  instead of 2, and RefineNet's last convolution has a stride of 2 instead
+    RIFE_NEXT    for the frame after the two, as NCM (appendix A.4) trains it for comparison; RIFE_2R_NEXT
+    table 4      one or two blocks: the first are left out; `reversal` instead of IFNet (`betwixt.models.rife.reversal`)
+    table 1      refine=False: IFNet alone, whose time the table has
 
 RIFE-2T (test-time augmentation) is `betwixt.models.augmented.TestTimeAugmented(RIFE(..))`, and RIFE-Large (2T2R) is
 that of RIFE_2R. Larger scales, such as 16, 4, 1 for 4K, use the same weights.
@@ -63,6 +66,7 @@ from betwixt.layers.ifblock import FlowEstimate, IFBlock, concatenate
 from betwixt.layers.resize import resize_flow
 from betwixt.layers.warp import backward_warp
 from betwixt.models.network import Network, Synthesis
+from betwixt.models.rife.reversal import FlowReversal, Reversal
 
 
 @dataclass(frozen=True)
@@ -70,28 +74,42 @@ class RIFEConfig:
     """Hyper-parameters; the defaults are the paper's network.
 
     Attributes:
-        scales: K of the three blocks, coarsest first. Weights do not depend on it.
+        scales: K of the blocks, coarsest first. Weights do not depend on it.
         any_time: Whether t is an input of the blocks.
         double_resolution: Whether features have twice the resolution (2R).
         teacher: Whether the network has the teacher block, which only training needs.
         prior: Whether block 0 refines a flow estimate from elsewhere, as the other blocks refine that of the previous
             block, instead of starting without one.
-        widths: Channels of the three blocks.
+        widths: Channels of the blocks. The ablations have one or two: the paper's last ones.
         context: Channels of ContextNet's finest level, which also set the channels of RefineNet.
+        refine: Whether ContextNet and RefineNet follow; otherwise frame t is the fused frame, for which IFNet suffices.
+        reversal: What replaces IFNet's blocks: an estimator of the flows between the frames and their reversal.
+        extrapolation: Whether frame t is the one after the two.
     """
 
-    scales: tuple[float, float, float] = (4, 2, 1)
+    scales: tuple[float, ...] = (4, 2, 1)
     any_time: bool = False
     double_resolution: bool = False
     teacher: bool = True
     prior: bool = False
-    widths: tuple[int, int, int] = (240, 150, 90)
+    widths: tuple[int, ...] = (240, 150, 90)
     context: int = 16
+    refine: bool = True
+    reversal: Reversal = "none"
+    extrapolation: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.scales) != len(self.widths) or not self.widths:
+            raise ValueError(f"`scales` has {len(self.scales)} numbers for {len(self.widths)} blocks.")
+        if self.reversal != "none" and (self.teacher or self.prior):
+            raise ValueError("`reversal` replaces the blocks: it excludes `teacher` and `prior`.")
 
 
 RIFE_ECCV = RIFEConfig()
 RIFE_M = RIFEConfig(any_time=True)
 RIFE_2R = RIFEConfig(double_resolution=True)
+RIFE_NEXT = RIFEConfig(teacher=False, extrapolation=True)
+RIFE_2R_NEXT = RIFEConfig(teacher=False, extrapolation=True, double_resolution=True)
 
 
 @dataclass(frozen=True)
@@ -226,25 +244,35 @@ class RIFE(Network):
         config: The variant; by default `RIFE_ECCV`.
     """
 
+    block0: PaperBlock
+
     def __init__(self, config: RIFEConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or RIFEConfig()
         self.any_time = config.any_time
+        self.extrapolates = config.extrapolation
         # The coarsest block has a stride of 4 at 1/K; ContextNet and RefineNet have a total stride of 16.
         self.multiple = max(32, int(4 * max(config.scales)))
         twice = config.double_resolution
         # Both frames and perhaps t; then also two warped frames, mask and flow (11); the teacher: the true frame (3).
         channels = 7 if config.any_time else 6
-        coarse, middle, fine = config.widths
-        self.block0 = PaperBlock(channels + (11 if config.prior else 0), coarse, twice)
-        self.block1 = PaperBlock(channels + 11, middle, twice)
-        self.block2 = PaperBlock(channels + 11, fine, twice)
-        self.block_tea = PaperBlock(channels + 14, fine, twice) if config.teacher else None
-        self.contextnet = ContextNet(twice, config.context)
-        self.unet = RefineNet(twice, config.context)
+        self.reversal: FlowReversal | None = None
+        if config.reversal == "none":
+            for number, width in enumerate(config.widths):
+                setattr(
+                    self, f"block{number}", PaperBlock(channels + (11 if number or config.prior else 0), width, twice)
+                )
+        else:
+            self.reversal = FlowReversal(config.reversal)
+            self.multiple, self.fixed_graph = 64, False
+        self.block_tea = PaperBlock(channels + 14, config.widths[-1], twice) if config.teacher else None
+        self.contextnet = ContextNet(twice, config.context) if config.refine else None
+        self.unet = RefineNet(twice, config.context) if config.refine else None
 
     def pair(self, frame0: Tensor, frame1: Tensor) -> RIFEPair:
         """The frames and their context features."""
+        if self.contextnet is None:
+            return RIFEPair(frame0, frame1, (), ())
         return RIFEPair(frame0, frame1, *encode_both(self.contextnet, frame0, frame1))
 
     def estimates(self, pair: RIFEPair, t: Tensor, prior: FlowEstimate | None = None) -> Iterator[FlowEstimate]:
@@ -257,9 +285,12 @@ class RIFE(Network):
         """
         if (prior is not None) != self.config.prior:
             raise ValueError("A RIFE takes a `prior` estimate if and only if its configuration has prior=True.")
+        if self.reversal is not None:
+            yield FlowEstimate.from_flow(pair.frame0, pair.frame1, *self.reversal(pair.frame0, pair.frame1, t))
+            return
         estimate = prior
-        for block, scale in zip((self.block0, self.block1, self.block2), self.config.scales, strict=True):
-            estimate = self._apply_block(block, scale, pair, t, estimate)
+        for number, scale in enumerate(self.config.scales):
+            estimate = self._apply_block(getattr(self, f"block{number}"), scale, pair, t, estimate)
             yield estimate
 
     def at(self, pair: RIFEPair, t: Tensor, prior: FlowEstimate | None = None) -> RIFESynthesis:
@@ -267,7 +298,19 @@ class RIFE(Network):
 
         `prior` is the estimate that block 0 refines, as in `estimates`.
         """
-        return refine(self.contextnet, self.unet, pair, tuple(self.estimates(pair, t, prior)))
+        return self._finish(pair, tuple(self.estimates(pair, t, prior)))
+
+    def _finish(self, pair: RIFEPair, stages: tuple[FlowEstimate, ...]) -> RIFESynthesis:
+        """Frame t from the estimates of the blocks."""
+        if self.contextnet is not None and self.unet is not None:
+            return refine(self.contextnet, self.unet, pair, stages)
+        last = stages[-1]
+        merged = last.merged
+        frame = merged.clamp(0.0, 1.0).to(pair.frame0.dtype)
+        flows = {"flow_t0": last.flow_t0, "flow_t1": last.flow_t1}
+        return RIFESynthesis(
+            frame=frame, **flows, mask=last.mask, merged=merged, residual=torch.zeros_like(merged), stages=stages
+        )
 
     def distil(self, frame0: Tensor, frame1: Tensor, t: Tensor, truth: Tensor) -> Distillation:
         """`forward`, the teacher's estimate and the distillation loss (equations 4 and 5).
@@ -283,8 +326,7 @@ class RIFE(Network):
         pair = self.pair(frame0, frame1)
         stages = tuple(self.estimates(pair, t))
         teacher = self._apply_block(self.block_tea, 1.0, pair, t, stages[-1], truth)
-        student = refine(self.contextnet, self.unet, pair, stages)
-        return Distillation(student, teacher, distillation_loss(stages, teacher, truth))
+        return Distillation(self._finish(pair, stages), teacher, distillation_loss(stages, teacher, truth))
 
     def _apply_block(
         self,

@@ -36,7 +36,7 @@ class DAEKSettings:
     CA: bool = True  # whether the student has correlation attention
     SFA: bool = True  # whether the student has shallow feature attention
     teacher: Literal["own", "rife", "none"] = "own"  # the kind of teacher; see the module
-    distillation: float = 0.01  # weight of the distillation loss, lambda
+    distillation: float = 0.01  # weight of the distillation loss, lambda; 0 for no teacher
 
 
 class DAEKObjective(PaperObjective):
@@ -46,7 +46,11 @@ class DAEKObjective(PaperObjective):
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         super().__init__(name, "middle")
-        self.settings = settings = parse_table(DAEKSettings, options, f"[network] of {name}")
+        settings = parse_table(DAEKSettings, options, f"[network] of {name}")
+        if settings.distillation == 0:
+            # Its reconstruction loss alone would train the student as well.
+            settings = replace(settings, teacher="none")
+        self.settings = settings
         self.training_network = DAEK(
             DAEKConfig(
                 features=DAEKConfig.features if settings.F else 0,

@@ -50,7 +50,7 @@ _DOWNSCALING = (4, 2, 1)
 class NCMSettings:
     """Settings in [network]; all but the first are the ablations of tables 3 and 4, see `NCMConfig`."""
 
-    distillation: float = DISTILLATION_WEIGHT  # weight of the distillation loss, lambda_d
+    distillation: float = DISTILLATION_WEIGHT  # weight of the distillation loss, lambda_d; 0 for no teacher
     image_feature: bool = True  # whether matching uses image features
     motion_feature: bool = True  # whether matching uses motion features
     flow_guided: bool = False  # whether matching follows the flow
@@ -76,7 +76,9 @@ class NCMObjective(PaperObjective):
             raise UsageError(f"[network] of {name} is not valid: {error}") from None
         self.stages = ("coarse", "fine") if settings.progressive else ("all",)
         self.stage = self.stages[0]
-        self.training_network = NCM(replace(config, extrapolation=extrapolation))
+        # A teacher without distillation would train the student as well, by its reconstruction loss.
+        teacher = settings.distillation > 0
+        self.training_network = NCM(replace(config, extrapolation=extrapolation, teacher=teacher))
 
     @property
     def network(self) -> Network:

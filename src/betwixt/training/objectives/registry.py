@@ -16,7 +16,7 @@ _CLASSES = {
     "codec.CodecObjective": ("codec",),
     "compact.CompactObjective": ("compact", "compact-psnr", "compact-large"),
     "hybrid.HybridObjective": ("hybrid", "hybrid-psnr"),
-    "rife.RIFEObjective": ("rife", "rife-m", "rife-2r", *V4_MODELS),
+    "rife.RIFEObjective": ("rife", "rife-m", "rife-2r", "rife-next", "rife-2r-next", *V4_MODELS),
     "daek.DAEKObjective": ("daek",),
     "ncm.NCMObjective": ("ncm-base", "ncm-large", "ncm-base-next", "ncm-large-next"),
     "apr.APRObjective": ("apr-static", "apr"),
