@@ -328,6 +328,26 @@ def test_timecodes_are_kept_at_the_new_rate(tmp_path, rate, timecode, output_rat
         assert tags["timecode"] == expected
 
 
+@pytest.mark.parametrize(
+    ("suffix", "lost"), [("mov", []), ("mxf", ["reel name"]), ("mkv", []), ("avi", ["timecode", "reel name"])]
+)
+def test_the_reel_of_a_timecode_is_kept(tmp_path, suffix, lost):
+    def prepare(out, stream):
+        stream.metadata.update(timecode="10:00:00:05", reel_name="A001_C003")
+
+    source = make_clip(tmp_path / "in.mov", frames=5, rate=25, codec="libx264", prepare=prepare)
+    writer = remux(source, tmp_path / f"out.{suffix}", rate=Fraction(50))
+    assert [any(f"the {what} " in text for text in writer.lost) for what in ("timecode", "reel name")] == [
+        what in lost for what in ("timecode", "reel name")
+    ]
+    with av.open(str(tmp_path / f"out.{suffix}")) as container:
+        tags = dict(container.metadata)
+        for stream in container.streams:
+            tags |= {key.lower(): value for key, value in stream.metadata.items()}
+    if not lost:
+        assert (tags["timecode"], tags["reel_name"]) == ("10:00:00:10", "A001_C003")
+
+
 # -- sound
 
 

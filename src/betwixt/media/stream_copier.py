@@ -103,11 +103,12 @@ class StreamCopier:
         draft.video_tags = stream_tags(video, self._container)
         draft.video_disposition = video.disposition
         draft.timecode = self._timecode(reader)
+        draft.reel = _stated("reel_name", reader) if draft.timecode is not None else None
         draft.chapters = self._map_chapters(source)
         found = draft.read_back()
         if found is None and draft.timecode is not None:
             self._lost.append(f"the timecode {draft.timecode}")
-            draft.timecode = None
+            draft.timecode = draft.reel = None
             found = draft.read_back()
         self._report(found, video)
         draft.apply(self._output, self._video)
@@ -206,9 +207,7 @@ class StreamCopier:
 
     def _timecode(self, reader: Reader) -> str | None:
         """The timecode of the output's first frame."""
-        source, video = reader.container, reader.stream
-        stated = [o.metadata.get("timecode") for o in (video, source, *source.streams)]
-        timecode = next((text for text in stated if text), None)
+        timecode = _stated("timecode", reader)
         if timecode is None:
             return None
         later = max(Fraction(0), self._map.zero - reader.info.start)
@@ -252,6 +251,8 @@ class StreamCopier:
             self._lost += [f"{what} of {name}" for what in missing]
         if draft.timecode is not None and "timecode" not in {key.lower() for key in found.tags}:
             self._lost.append(f"the timecode {draft.timecode}")
+        if draft.reel is not None and "reel_name" not in {key.lower() for key in found.tags}:
+            self._lost.append(f"the reel name {draft.reel}")
         if draft.chapters and found.chapters < len(draft.chapters):
             self._lost.append("the chapters")
 
@@ -285,6 +286,12 @@ class StreamCopier:
                 if error.errno not in _REFUSALS and (error.errno or 0) < _FFMPEG_ERRORS:
                     raise
                 self._refused += 1
+
+
+def _stated(tag: str, reader: Reader) -> str | None:
+    """What the video, the container or any stream says of a tag that is about the video."""
+    stated = [o.metadata.get(tag) for o in (reader.stream, reader.container, *reader.container.streams)]
+    return next((text for text in stated if text), None)
 
 
 def _is_elsewhere(stream: Any, source: Any, without: Sequence[str], audio: str) -> bool:

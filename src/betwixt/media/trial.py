@@ -72,6 +72,7 @@ class OutputDraft:
         video_disposition: Of the video stream.
         chapters: As `set_chapters` takes them.
         timecode: Of the first frame; None for none.
+        reel: The name of the reel, or tape, that a timecode track states; None for none.
     """
 
     container: str
@@ -82,6 +83,7 @@ class OutputDraft:
     video_disposition: Disposition = field(default_factory=lambda: Disposition(0))
     chapters: list[Any] = field(default_factory=list)
     timecode: str | None = None
+    reel: str | None = None
 
     def apply(self, output: av.container.OutputContainer, video: Any) -> None:
         """Add everything but the carriers' streams to an output that has a video stream."""
@@ -89,6 +91,8 @@ class OutputDraft:
         video.metadata.update(self.video_tags)
         if self.timecode is not None:
             video.metadata["timecode"] = self.timecode
+        if self.reel is not None:
+            video.metadata["reel_name"] = self.reel
         video.disposition = self.video_disposition
         if self.chapters:
             output.set_chapters(self.chapters)
@@ -152,10 +156,12 @@ def _add_stand_in(output: Any, rate: Fraction) -> Any:
 def _found(back: Any, carriers: Sequence[Carrier]) -> Found:
     """Match the streams of a file with the carriers, which are in the same order within each kind."""
     by_kind: dict[str, list[FoundStream]] = {}
+    tags = dict(back.metadata)
     for stream in back.streams:
         is_picture = stream.type == "video" and stream.disposition & Disposition.attached_pic
         kind = "picture" if is_picture else stream.type
         if kind == "data" and "timecode" in stream.metadata:
+            tags |= stream.metadata
             continue
         found = FoundStream(kind, codec_of(stream), dict(stream.metadata), stream.disposition, *_sound_format(stream))
         by_kind.setdefault(kind, []).append(found)
@@ -168,7 +174,7 @@ def _found(back: Any, carriers: Sequence[Carrier]) -> Found:
     for carrier in carriers:
         stream = next(rest.get(carrier.kind, iter(())), None)
         matched.append(stream if stream is not None and _same(carrier, stream) else None)
-    return Found(dict(back.metadata) | video[0].tags, video[0], tuple(matched), len(back.chapters()))
+    return Found(tags | video[0].tags, video[0], tuple(matched), len(back.chapters()))
 
 
 def _aborts_flv(carrier: Carrier) -> bool:
