@@ -129,12 +129,15 @@ class Trainer:
     """
 
     def __init__(self, recipe: Recipe, run: TrainingRun, report: ProgressReporter) -> None:
-        self._recipe, self._run = recipe, run
+        self._run = run
 
         # Check everything that can be wrong before other processes are started and wait for this one.
         first, first_on_machine = find_process_position()
         torch.manual_seed(recipe.stages[0].train.seed)
         self.objective = make_objective(recipe.network)
+        if self.objective.merges_stages:
+            recipe = recipe.as_one_stage(self.objective.stages[0])
+        self._recipe = recipe
         for stage in recipe.stages:
             if stage.name and stage.name not in self.objective.stages:
                 raise UsageError(

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -141,6 +141,11 @@ class Recipe:
     def samples(self) -> int:
         """The number of samples of all stages."""
         return self.stages[-1].end
+
+    def as_one_stage(self, name: str) -> Recipe:
+        """The recipe with all its samples in one stage, by the settings of the first."""
+        train = replace(self.stages[0].train, samples=self.samples)
+        return replace(self, stages=(TrainingStage(name, 0, train),))
 
     def stage_at(self, sample: int) -> TrainingStage:
         """The stage that sample number `sample` belongs to; past the end, the last stage."""

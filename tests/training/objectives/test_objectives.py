@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +219,23 @@ def test_the_last_block_teaches_the_others_alone() -> None:
             make_objective({"name": "rife", **wrong})
     with pytest.raises(UsageError, match="are for the paper's RIFE"):
         make_objective({"name": "rife-4.6", "teacher": "last"})
+
+
+def test_the_router_is_supervised_by_the_chosen_difference() -> None:
+    """The square differs between the frames, the edge between the network's frame and the truth."""
+    frames = torch.zeros(3, 1, 3, SIZE, SIZE)
+    frames[2, :, :, :16, :16] = 1.0
+    truth = torch.zeros(1, 3, SIZE, SIZE)
+    truth[..., 48:, 48:] = 1.0
+    t = torch.full((1, 1, 1, 1), 0.5)
+    batch = Batch(frames[0], truth, frames[2], t, torch.zeros(1, 2, SIZE, SIZE), torch.zeros_like(t))
+    for supervision, place in (("image", (0, 0)), ("reconstruction", (3, 3))):
+        options = {"patch": 16, "keep": [1 / 16] * 4, "supervision": supervision}
+        objective: Any = Case("apr", "routed", options).objective()
+        output = get_network(objective)(batch.frame0, batch.frame1, t)
+        output = replace(output, frame=torch.zeros_like(truth))
+        reference = objective._reference(batch, output)
+        assert reference[0, 0].nonzero().tolist() == [list(place)]
 
 
 SAME_CODE = {

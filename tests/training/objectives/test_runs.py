@@ -11,7 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 from betwixt.runtime.load import load_model
-from betwixt.training.checkpoint import TrainingProgress, averaged_tensors, export_weights, write_checkpoint
+from betwixt.training.checkpoint import (
+    TrainingProgress,
+    averaged_tensors,
+    export_weights,
+    read_checkpoint,
+    write_checkpoint,
+)
 from betwixt.training.loop import TrainingRun, train
 from betwixt.training.objectives.registry import make_objective
 from betwixt.training.recipe import load_recipe
@@ -106,3 +112,10 @@ def test_exported_weights_run_by_the_name_of_their_model(name: str, times: str, 
     predicted = model.prepare(*frames).at(0.3) if times == "between" else model.next_frame(*frames)
     assert predicted.shape == (40, 56, 3)
     assert np.isfinite(predicted).all()
+
+
+def test_ncm_without_progressive_learning_trains_its_stages_as_one(run) -> None:
+    stages = '[[stage]]\nname = "coarse"\nsamples = 1\n[[stage]]\nname = "fine"\nsamples = 1'
+    output = run("single", 'name = "ncm-base"\nprogressive = false', stages, 'times = "middle"')
+    progress = read_checkpoint(output / "checkpoint.safetensors").progress
+    assert (progress.samples, progress.stage) == (2, "all")

@@ -6,7 +6,8 @@
     "routed"   routed patches      context, synthesis, router  Charbonnier + 0.1 census + 0.01 |M - M'|   (equation 4)
 
 In the last stage the routes M are a straight-through Gumbel-softmax sample; M' is the reference route map, which
-depends on how much the splatted frames differ. `keep` sets the fractions of the patches that M' lets pass.
+depends on how much the splatted frames differ, or on another difference (`supervision`, table 4). `keep` sets the
+fractions of the patches that M' lets pass.
 
 The paper trains the motion estimator from scratch in the first stage and freezes it in the others. With `weights`, the
 estimator is a trained one (EBME's, whose design it follows) and frozen in all stages.
@@ -25,10 +26,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
 
 from betwixt.errors import UsageError
-from betwixt.models.apr.network import APR, CONFIGS, Fusion, route_loss
+from betwixt.models.apr.network import (
+    APR,
+    CONFIGS,
+    APRSynthesis,
+    Fusion,
+    patch_difference,
+    rank_routes,
+    route_loss,
+)
 from betwixt.tables import parse_table
 from betwixt.training.losses import census, charbonnier
 from betwixt.training.objectives.base import Batch, LossTerms, full_precision
@@ -48,6 +60,8 @@ class APRSettings:
         fusion: The inputs of the last convolution (table 5).
         census: Weight of the census loss, lambda_1.
         route: Weight of the route loss, lambda_2.
+        supervision: What the reference routes rank patches by (table 4): how much the warped frames differ ("warped"),
+            how much the two frames differ ("image"), or the error of the network's own frame ("reconstruction").
         temperature: Of the Gumbel-softmax.
         weights: A weights file of EBME for the estimator, which is then frozen; "installed": the installed weights; "":
             the estimator is trained in the first stage.
@@ -59,6 +73,7 @@ class APRSettings:
     fusion: Fusion = "add&norm"
     census: float = 0.1
     route: float = 0.01
+    supervision: Literal["warped", "image", "reconstruction"] = "warped"
     temperature: float = 1.0
     weights: str = ""
     static: str = ""
@@ -104,8 +119,20 @@ class APRObjective(PaperObjective):
             frame = output.frame.float()
             terms = {"reconstruction": charbonnier(frame, batch.truth), "census": census(frame, batch.truth)}
             if network.mode == "routed":
-                terms["route"] = route_loss(output.routes, network.reference(output.warped))
+                terms["route"] = route_loss(output.routes, self._reference(batch, output))
         loss = weighted_sum(terms, {"census": self.settings.census, "route": self.settings.route})
         if network.mode == "routed":
             loss.parts.update({f"kept {k + 1}": kept for k, kept in enumerate(output.kept.mean(dim=0))})
         return loss
+
+    def _reference(self, batch: Batch, output: APRSynthesis) -> Tensor:
+        """The reference routes M', by the difference that supervises."""
+        network, supervision = self.training_network, self.settings.supervision
+        if supervision == "warped":
+            return network.reference(output.warped)
+        with torch.no_grad():
+            if supervision == "image":
+                difference = batch.frame0 - batch.frame1
+            else:
+                difference = output.frame.float() - batch.truth
+            return rank_routes(patch_difference(difference, network.config.patch), network.config.keep)

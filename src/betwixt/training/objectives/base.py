@@ -100,10 +100,12 @@ class Objective(nn.Module, ABC):
         model_name: The model (in `betwixt models`) that the exported weights belong to; "" if there is none.
         stages: Names of the stages, in order. The [[stage]] tables of a recipe give their lengths and settings; a
             recipe without stages trains in the first one only.
+        merges_stages: Whether the stages of its recipe are trained as one: an ablation without stages.
         margin: Pixels around the crop that `prepare` sees and the batch does not contain.
     """
 
     stages: tuple[str, ...] = ("all",)
+    merges_stages: bool = False
     margin: int = 0
 
     def __init__(self, model_name: str = "") -> None:

@@ -75,7 +75,7 @@ class NCMObjective(PaperObjective):
         except ValueError as error:
             raise UsageError(f"[network] of {name} is not valid: {error}") from None
         self.stages = ("coarse", "fine") if settings.progressive else ("all",)
-        self.stage = self.stages[0]
+        self.stage, self.merges_stages = self.stages[0], not settings.progressive
         # A teacher without distillation would train the student as well, by its reconstruction loss.
         teacher = settings.distillation > 0
         self.training_network = NCM(replace(config, extrapolation=extrapolation, teacher=teacher))
