@@ -129,7 +129,7 @@ def _busy_workers() -> list[int]:
     return found
 
 
-def test_a_killed_worker_and_a_node_that_is_gone_cost_nothing_but_time(tmp_path, cluster, ray_cluster):
+def test_a_killed_worker_and_a_node_that_is_gone_cost_nothing_but_time(tmp_path, cluster, ray_cluster, capsys):
     if not Path("/proc/self").exists():
         pytest.skip("finding the workers needs /proc")
     extra = ray_cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
@@ -150,6 +150,7 @@ def test_a_killed_worker_and_a_node_that_is_gone_cost_nothing_but_time(tmp_path,
     thread.join()
     assert packets(alone) == packets(spread)
     assert sum(node.failures for node in made.nodes) >= 1
+    assert not capsys.readouterr().out
 
 
 def test_a_piece_that_always_fails_ends_the_conversion_and_keeps_the_rest(tmp_path, cluster, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import signal
 import socket
@@ -78,6 +80,7 @@ def _connect(address: str) -> bool:
     """
     import ray
 
+    _silence()
     if ray.is_initialized():
         return False
     if "://" in address:
@@ -94,7 +97,8 @@ def _connect(address: str) -> bool:
         )
     except subprocess.TimeoutExpired:
         raise UsageError(
-            f"No Ray cluster answers at {address}: check the address, and that this machine is one of its nodes."
+            f"No Ray cluster answers at {address}: check the address, that this machine is one of its nodes, and its "
+            "token if it has one (RAY_AUTH_MODE=token)."
         ) from None
     if tried.returncode:
         reason = next((line for line in reversed(tried.stderr.splitlines()) if "Error: " in line), "")
@@ -106,10 +110,18 @@ def _connect(address: str) -> bool:
             f"The Ray cluster at {address} cannot be used: {reason.partition('Error: ')[2] or 'it failed'}"
         )
     handler = signal.getsignal(signal.SIGTERM)
-    ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
+    ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray's would end the process at once
     return True
+
+
+def _silence() -> None:
+    """Keep Ray from printing on standard output, which may carry JSON or a video, that a worker has died."""
+    with contextlib.suppress(ImportError, AttributeError):
+        from ray._private import worker  # there is no public way
+
+        worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _check_port(address: str) -> None:

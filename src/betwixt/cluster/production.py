@@ -153,10 +153,14 @@ class ClusterProduction(Production):
                 self._add(step)
             else:
                 empty = False
-                shown = isinstance(step, ShowStep)
-                self._add(_Shown(step.index, step.frame.index, step.held) if shown else self._plan(step))
+                if isinstance(step, ShowStep):
+                    last = step.index
+                    self._add(_Shown(step.index, step.frame.index, step.held))
+                else:
+                    last = step.indices[-1]
+                    self._add(self._plan(step))
                 if len(self._marks) > _MANY_MARKS:
-                    self._forget(1 + (step.index if shown else step.indices[-1]))
+                    self._forget(last + 1)
             self._submit(report, is_end=False)
             report()
         if empty:
@@ -249,8 +253,7 @@ class ClusterProduction(Production):
             if isinstance(item, StreamPacket):
                 yield item
             elif isinstance(item, _Shown):
-                kind = "held" if item.held else "untouched"
-                yield MadeFrame(item.index, self._source_frame(item), kind)  # type: ignore[arg-type]
+                yield MadeFrame(item.index, self._source_frame(item), "held" if item.held else "untouched")
             else:
                 for index, video in zip(item.indices, self._new_frames(item), strict=True):
                     yield MadeFrame(index, video, "synthesized")

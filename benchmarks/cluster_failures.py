@@ -1,0 +1,203 @@
+"""Spreads a conversion over a Ray cluster again and again, breaks something each time, and compares the output.
+
+    python benchmarks/cluster_failures.py --runs 20 --seed 0
+    python benchmarks/cluster_failures.py --runs 2 --unshared
+
+Each run starts `betwixt interpolate --cluster`, and at a random moment kills a worker, a node or the command itself
+(which is then started again), with SIGKILL. The decoded frames and their times must be those of a conversion on one
+machine. With `--unshared` the folder with the input is hidden from all nodes but the first (by a mount
+namespace, which takes root), so that the input is sent to them.
+
+It needs Linux, the extra `cluster`, and no other Ray cluster on this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+
+from betwixt.cluster.source import frame_digest
+
+PORT = 6411
+RAY = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--disable-usage-stats"]
+
+
+def make_film(path: Path, seconds: int) -> None:
+    """Write a film of shots of a moving pattern, with sound."""
+    rng = np.random.default_rng(0)
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264", rate=24, options={"g": "48", "bf": "2"})
+        video.width, video.height, video.pix_fmt = 320, 192, "yuv420p"
+        shot = rng.integers(0, 255, (192 // 8, 640 // 8, 3), np.uint8)
+        for number in range(24 * seconds):
+            if number % 61 == 60:
+                shot = rng.integers(0, 255, shot.shape, np.uint8)
+            image = np.roll(shot.repeat(8, 0).repeat(8, 1), 3 * (number % 61), axis=1)[:, :320]
+            out.mux(video.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), "rgb24")))
+        out.mux(video.encode(None))
+
+
+def content(path: Path) -> list[tuple[int | None, int]]:
+    """The time and the samples of each frame, the latter as a checksum."""
+    with av.open(str(path)) as container:
+        return [(frame.pts, frame_digest(frame)) for frame in container.decode(video=0)]
+
+
+class Nodes:
+    """The nodes of a cluster, each a process group of its own.
+
+    Args:
+        hidden: A folder that all nodes but the first do not see; None to hide nothing.
+    """
+
+    def __init__(self, hidden: Path | None) -> None:
+        self._hidden = hidden
+        self._running: list[subprocess.Popen[bytes]] = []
+        self.head = self._start(["--head", f"--port={PORT}", "--include-dashboard=false", "--num-cpus=1"])
+        self.wait(1)
+
+    def add(self) -> None:
+        """Start another node."""
+        command = [f"--address=127.0.0.1:{PORT}", "--num-cpus=1"]
+        self._running.append(self._start(command, hide=self._hidden is not None))
+
+    def wait(self, count: int) -> None:
+        """Wait until so many nodes are up."""
+        script = (
+            "import ray; ray.init(address='auto', log_to_driver=False); print(sum(n['Alive'] for n in ray.nodes()))"
+        )
+        for _ in range(10):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                command = [sys.executable, "-c", script]
+                env = {**os.environ, "RAY_ADDRESS": f"127.0.0.1:{PORT}"}
+                found = subprocess.run(command, capture_output=True, text=True, timeout=30, env=env)
+                if found.stdout.strip().isdecimal() and int(found.stdout) >= count:
+                    return
+            time.sleep(1)
+        raise SystemExit("the cluster does not start")
+
+    def kill(self, rng: random.Random) -> None:
+        """Kill a node other than the first, and start another one."""
+        process = self._running.pop(rng.randrange(len(self._running)))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self.add()
+
+    def close(self) -> None:
+        """End all nodes."""
+        for process in [*self._running, self.head]:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def _start(self, arguments: list[str], hide: bool = False) -> subprocess.Popen[bytes]:
+        command = [*RAY, "--object-store-memory=100000000", *arguments]
+        if hide:
+            shell = f"mount -t tmpfs none {self._hidden} && exec {' '.join(command)}"
+            command = ["unshare", "--mount", "sh", "-c", shell]
+        return subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=os.environ
+        )
+
+
+def kill_worker(rng: random.Random) -> None:
+    """Kill one of the workers that are making a piece."""
+    for _ in range(200):
+        busy = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if b"ray::Worker.make" in (folder / "cmdline").read_bytes():
+                    busy.append(int(folder.name))
+        if busy:
+            os.kill(rng.choice(sorted(busy)), signal.SIGKILL)
+            return
+        time.sleep(0.02)
+
+
+def convert(
+    command: list[str], at: float, break_something: Callable[[subprocess.Popen[str]], None]
+) -> dict[str, object]:
+    """Run the command, break something after `at` seconds of it, and run it again if it was killed."""
+    for attempt in range(2):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if attempt == 0:
+            time.sleep(at)
+            break_something(process)
+        out, err = process.communicate()
+        if process.returncode == 0:
+            return dict(json.loads(out))
+        if process.returncode != -signal.SIGKILL:
+            raise SystemExit(f"exit code {process.returncode}: {err}")
+    raise SystemExit("the second run was killed, too")
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--nodes", type=int, default=2)
+    parser.add_argument("--seconds", type=int, default=40, help="the length of the film")
+    parser.add_argument("--unshared", action="store_true", help="hide the input from all nodes but the first")
+    options = parser.parse_args()
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_memory_monitor_refresh_ms": "0"}
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="betwixt-cluster-") as folder:
+        work, films = Path(folder), Path(folder, "films")
+        films.mkdir()
+        make_film(films / "film.mkv", options.seconds)
+        command = [sys.executable, "-m", "betwixt.cli", "interpolate", str(films / "film.mkv")]
+        flags = ["--fps", "60", "--model", "dis", "--codec", "ffv1", "--overwrite", "--json", "--threads", "1"]
+        began = time.monotonic()
+        subprocess.run([*command, str(work / "alone.mkv"), *flags], check=True, capture_output=True)
+        alone = time.monotonic() - began
+        expected = content(work / "alone.mkv")
+        nodes = Nodes(films if options.unshared else None)
+        try:
+            for _ in range(options.nodes - 1):
+                nodes.add()
+            nodes.wait(options.nodes)
+            for run in range(options.runs):
+                rng = random.Random(options.seed + run)
+                kind, at = rng.choice(["worker", "node", "driver"]), rng.uniform(4, 6 + alone / 2)
+                breaks: dict[str, Callable[[subprocess.Popen[str]], None]] = {
+                    "worker": lambda _, rng=rng: kill_worker(rng),
+                    "node": lambda _, rng=rng: nodes.kill(rng),
+                    "driver": lambda process: process.kill(),
+                }
+                made = convert(
+                    [*command, str(work / "spread.mkv"), *flags, "--cluster", f"127.0.0.1:{PORT}"], at, breaks[kind]
+                )
+                equal = content(work / "spread.mkv") == expected
+                failed += not equal
+                given_back = sum(node["failures"] for node in made["nodes"])  # type: ignore[attr-defined]
+                print(
+                    f"seed {options.seed + run}: {kind} killed after {at:.1f} s, {made['seconds']:.1f} s in all, "
+                    f"{made['earlier']} of {made['synthesized']} new frames resumed, {given_back} pieces made again: "
+                    f"{'equal' if equal else 'DIFFERENT'}",
+                    flush=True,
+                )
+                (work / "spread.mkv").unlink()
+        finally:
+            nodes.close()
+    raise SystemExit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
