@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -359,8 +360,12 @@ class Scheduler:
             self._refuse(
                 slot, f"Node {slot.name} has {name} {answer[name]}, this machine {own[name]}: install the same versions"
             )
-        else:
-            slot.answer = slot.handle.prepare.remote(self._description)
+            return
+        if answer["instructions"] != cv2.getCPUFeaturesLine():
+            self.notes.append(
+                f"The CPU of node {slot.name} has other instructions: its frames may differ in the last bit."
+            )
+        slot.answer = slot.handle.prepare.remote(self._description)
 
     def _request_blocks(self) -> Callable[[int], Callable[[], bytes]]:
         """What a worker asks for blocks of the source by."""

@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+import cv2
 
 from betwixt.cluster.pieces import FrameData, JobDescription, Mark, Piece, PieceReport, Readiness, versions
 from betwixt.cluster.replay import piece_director
@@ -47,8 +48,8 @@ class Worker:
         self._job: _Job | None = None
 
     def greet(self) -> dict[str, str]:
-        """The versions that the worker runs."""
-        return versions()
+        """The versions that the worker runs, and the instructions of its CPU."""
+        return versions() | {"instructions": cv2.getCPUFeaturesLine()}
 
     def prepare(
         self, description: JobDescription, request: Callable[[int], Callable[[], bytes]] | None = None
