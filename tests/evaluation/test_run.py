@@ -16,8 +16,11 @@ from safetensors.torch import save_file
 
 from betwixt.cli.main import run as cli
 from betwixt.errors import BetwixtError, InputError, UsageError
+from betwixt.evaluation.cost import count_flops
+from betwixt.evaluation.network_variant import parse_variant
 from betwixt.evaluation.report import update_table
 from betwixt.evaluation.run import EvaluationRequest, run_evaluation
+from betwixt.models.apr.network import APR, APRConfig
 from betwixt.models.ifrnet.network import CONFIGS, IFRNet
 from betwixt.weights.metadata import hyperparameter_metadata
 
@@ -144,6 +147,31 @@ def test_weights_name_their_model_and_its_settings(tmp_path: Path, capsys: pytes
         error = capsys.readouterr().err
         assert message in error
         assert error.count("\n") == 1
+
+
+def test_routes_of_apr_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    LAYOUTS["triplets"][0](tmp_path / "set")
+    torch.manual_seed(0)
+    network = APR(APRConfig(patch=16))
+    with torch.no_grad():  # every patch passes blocks 1 and 3 and skips the others
+        network.router.choice.weight.zero_()
+        network.router.choice.bias.copy_(torch.tensor([-1.0, 1, 1, -1, -1, 1, 1, -1]))
+    weights = tmp_path / "apr.safetensors"
+    save_file(network.state_dict(), weights, {"model": "apr", **hyperparameter_metadata(network)})
+    arguments = ["evaluate", "--weights", str(weights), "--dataset", "triplets", "--root", str(tmp_path / "set")]
+    assert cli([*arguments, "--jobs", "1", "--json", "-"]) == 0
+    printed = capsys.readouterr()
+    (result,) = json.loads(printed.out)["results"]
+    assert result["routing"]["kept"] == [1.0, 0.0, 1.0, 0.0]
+    all_pass = count_flops("apr", 64, 64, parse_variant(["keep=1,1,1,1", "patch=16"]))
+    assert 0 < result["routing"]["gflop"] < result["routing"]["static_gflop"] == pytest.approx(all_pass)
+    assert result["seconds_per_frame"] > 0
+    assert "blocks pass 100.0 %, 0.0 %, 100.0 %, 0.0 % of the patches" in printed.err
+    assert "ms a frame" in printed.err
+    # All patches separately, without the router.
+    assert cli([*arguments, "--set", "mode=patches", "--json", "-"]) == 0
+    (result,) = json.loads(capsys.readouterr().out)["results"]
+    assert result["routing"] is None
 
 
 @pytest.mark.parametrize("suffix", [".html", ".png"])

@@ -168,6 +168,16 @@ def _print_scores(console: Console, evaluations: Sequence[tuple[Evaluation, Cont
             rows.append((*model, metric, kind.better, kind.aggregation, *figures))
     titles = ("model", "frames", "metric", "better", "score is", "score", "95 % from", "to", "median")
     print_table(console, titles, rows, left=(0, 2, 3, 4))
+    for evaluation, _ in evaluations:
+        if evaluation.seconds is not None:
+            print_line(console, f"{evaluation.model}: {1000 * evaluation.seconds:.1f} ms a frame (median)")
+        if (routing := evaluation.routing) is not None:
+            shares = ", ".join(f"{100 * share:.1f} %" for share in routing.kept)
+            print_line(
+                console,
+                f"{evaluation.model}: blocks pass {shares} of the patches; {routing.gflop:.1f} GFLOP a frame, "
+                f"{routing.static_gflop:.1f} if all passed",
+            )
 
 
 def _print_means(console: Console, groups: Sequence[Sequence[tuple[Evaluation, Context]]]) -> None:

@@ -9,7 +9,7 @@ import datetime
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,8 @@ def evaluation_dict(evaluation: Evaluation, context: Context) -> dict[str, Any]:
             name: {"count": len(rows), **{m: evaluation.aggregate(m, rows) for m in evaluation.metrics}}
             for name, rows in evaluation.sequences().items()
         },
+        "seconds_per_frame": evaluation.seconds,
+        "routing": None if evaluation.routing is None else asdict(evaluation.routing),
         "skipped_samples": [{"sample": skip.sample, "reason": skip.reason} for skip in evaluation.skipped],
         "missing": evaluation.missing,
         "protocol": evaluation.protocol,

@@ -33,6 +33,7 @@ from betwixt.evaluation.report import (
     write_frame_table,
     write_sequence_table,
 )
+from betwixt.evaluation.routing import collect_routes
 from betwixt.evaluation.scores import Evaluation
 from betwixt.evaluation.scoring import Model, check_model, evaluate
 from betwixt.evaluation.sheet import check_sheet_path, write_sheet
@@ -143,24 +144,7 @@ def run_evaluation(
     result = EvaluationResult()
     runs = [_Run(request, name, model, dataset) for dataset in datasets for name, model in models.items()]
     for run in runs:
-        log = run.open_log(metrics, ids)
-        try:
-            evaluation = evaluate(
-                run.model,
-                run.dataset,
-                metrics,
-                limit=request.limit,
-                every=request.every,
-                ids=ids,
-                save_frames=None if request.save_frames is None else request.save_frames / run.part_of("/"),
-                log=log,
-                # A network uses all cores by itself: the second job reads while the first computes.
-                jobs=request.jobs or (2 if model_info(run.name).has_network else os.cpu_count() or 1),
-                progress=None if progress is None else functools.partial(progress, run.part_of(", ") or run.name),
-            )
-        finally:
-            if log is not None:
-                log.close()
+        evaluation = run.score(metrics, ids, progress)
         result.evaluations.append((evaluation, run.context))
         if request.compare is not None:
             result.comparisons.append(compare_with_published(evaluation, run.context.options))
@@ -185,6 +169,36 @@ class _Run:
         parts = [self.name] if len(self.request.models) > 1 else []
         parts += [self.dataset.name] if len(self.request.datasets) > 1 else []
         return separator.join(parts)
+
+    def score(
+        self,
+        metrics: Sequence[Metric],
+        ids: list[str] | None,
+        progress: Callable[[str, int, int | None], None] | None,
+    ) -> Evaluation:
+        """The scores, and what the model's router did, if it has one."""
+        request, log = self.request, self.open_log(metrics, ids)
+        try:
+            with collect_routes(self.model) as routes:
+                evaluation = evaluate(
+                    self.model,
+                    self.dataset,
+                    metrics,
+                    limit=request.limit,
+                    every=request.every,
+                    ids=ids,
+                    save_frames=None if request.save_frames is None else request.save_frames / self.part_of("/"),
+                    log=log,
+                    # A network uses all cores by itself: the second job reads while the first computes.
+                    jobs=request.jobs or (2 if model_info(self.name).has_network else os.cpu_count() or 1),
+                    progress=None if progress is None else functools.partial(progress, self.part_of(", ") or self.name),
+                )
+        finally:
+            if log is not None:
+                log.close()
+        if routes is not None:
+            evaluation.routing = routes.summary(self.name, request.variant)
+        return evaluation
 
     @property
     def context(self) -> Context:

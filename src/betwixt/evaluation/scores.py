@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.evaluation.metrics import METRICS
+from betwixt.evaluation.routing import Routing
 
 _RESAMPLES = 10_000
 
@@ -105,6 +106,8 @@ class Evaluation:
     skipped: list[SkippedSample] = field(default_factory=list)  # the samples that could not be scored
     missing: int = 0  # the number of frames of the published set that are not under the root at all
     limited: bool = False  # whether only a part of the set was requested
+    seconds: float | None = None  # to restore a frame, the median; None if several samples were restored at a time
+    routing: Routing | None = None  # the routes of APR-VFI
     _statistics: dict[str, SampleStatistics] = field(default_factory=dict, repr=False)
 
     @property

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+import statistics
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -96,6 +98,8 @@ def evaluate(
         if progress is not None:
             progress(count, total)
 
+    if jobs <= 1 and scorer.seconds:
+        result.seconds = statistics.median(scorer.seconds)
     if requested is not None and limit is None:
         unknown = sorted(requested - selection.names)
         result.skipped += [SkippedSample(name, "the data set has no sample of this name") for name in unknown]
@@ -198,12 +202,17 @@ class _Selection:
 
 
 class _Scorer:
-    """Restores and scores samples; `done` has scores that are known, `folder` gets the restored frames."""
+    """Restores and scores samples; `done` has scores that are known, `folder` gets the restored frames.
+
+    Attributes:
+        seconds: The time to restore each frame.
+    """
 
     def __init__(
         self, model: Model, metrics: Sequence[Metric], done: dict[str, list[FrameScores]], folder: Path | None
     ) -> None:
         self.model, self.metrics, self.folder = model, metrics, folder
+        self.seconds: list[float] = []
         self.done = {name: rows for name, rows in done.items() if self._frames_are_saved(name, len(rows))}
 
     def _frames_are_saved(self, name: str, count: int) -> bool:
@@ -227,7 +236,9 @@ class _Scorer:
             return sample.name, known
         try:
             images = sample.load()
+            began = time.perf_counter()
             frames = _restore(model, sample, images)
+            self.seconds.append((time.perf_counter() - began) / len(frames))
         except InputError as error:
             return sample.name, SkippedSample(sample.name, str(error))
         except (cv2.error, ValueError, IndexError) as error:
