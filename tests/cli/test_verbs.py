@@ -239,10 +239,27 @@ def test_between_writes_the_maps_of_a_frame(tmp_path, capsys):
         (["--maps", maps], "--overwrite"),
         (["--maps", tmp_path / "new", "--count", "2"], "--maps are of one new frame"),
         (["--truth", paths[2]], "pass --maps"),
+        (["--show", "flow"], "pass --maps"),
+        (["--maps", tmp_path / "new", "--overwrite", "--show", "routes"], "dis has no routes"),
+        (["--maps", tmp_path / "new", "--overwrite", "--show", "dreams"], "choose from flow, mask"),
     ):
         assert run([*between, *map(str, wrong)]) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_between_shows_the_features_of_a_network(tmp_path, capsys):
+    paths = [tmp_path / name for name in ("a.png", "b.png")]
+    for path, time in zip(paths, (0, 3), strict=True):
+        paint(av.VideoFrame(80, 48, "rgb24"), time).save(path)
+    between = ["between", *map(str, paths), str(tmp_path / "m.png"), "--model", "rife-4.6"]
+    out_of(capsys, *between, "--maps", tmp_path / "maps", "--show", "flow,mask,features")
+    listing = json.loads((tmp_path / "maps" / "maps.json").read_text())
+    assert {"flow_t0", "flow_t1", "mask", "features_block0_convblock"} <= set(listing)
+    assert "frame" not in listing
+    features = np.load(tmp_path / "maps" / "features_block0_convblock.npy")
+    assert features.shape[2] == 3
+    np.testing.assert_allclose((features.min(axis=(0, 1)), features.max(axis=(0, 1))), ([0] * 3, [1] * 3), atol=1e-5)
 
 
 def test_between_keeps_sixteen_bits(tmp_path, capsys):

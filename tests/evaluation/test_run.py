@@ -168,6 +168,18 @@ def test_routes_of_apr_are_reported(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert result["seconds_per_frame"] > 0
     assert "blocks pass 100.0 %, 0.0 %, 100.0 %, 0.0 % of the patches" in printed.err
     assert "ms a frame" in printed.err
+    folders = [part for name in ("flows", "routes") for part in (f"--save-{name}", str(tmp_path / name))]
+    assert cli([*arguments, *folders]) == 0
+    names = {f"{sample}.flow_{way}{suffix}" for sample in "ab" for way in ("01", "10") for suffix in (".flo", ".png")}
+    assert {p.name for p in (tmp_path / "flows").iterdir()} == names
+    content = (tmp_path / "flows/a.flow_01.flo").read_bytes()
+    assert content[:4] == b"PIEH"
+    assert tuple(np.frombuffer(content, "<i4", 2, 4)) == (48, 32)
+    assert len(content) == 12 + 48 * 32 * 8
+    for block, brightness in enumerate((255, 0, 255, 0), 1):
+        assert (cv2.imread(str(tmp_path / f"routes/a.routes_{block}.png")) == brightness).all()
+    assert cli([*arguments, "--save-routes", "/no/such/folder/x"]) == 2
+    capsys.readouterr()
     # All patches separately, without the router.
     assert cli([*arguments, "--set", "mode=patches", "--json", "-"]) == 0
     (result,) = json.loads(capsys.readouterr().out)["results"]

@@ -29,6 +29,12 @@ def between(
     maps: Annotated[
         o.File, typer.Option(metavar="DIR", help="Write the flows, masks and errors of the one new frame there.")
     ] = None,
+    show: Annotated[
+        o.Text,
+        typer.Option(
+            metavar="MAPS", help="With --maps: only these, of flow, mask, occlusion, routes, features; with commas."
+        ),
+    ] = None,
     truth: Annotated[
         o.File, typer.Option(metavar="FILE", help="With --maps: the true frame, to show the error.")
     ] = None,
@@ -40,12 +46,13 @@ def between(
     Examples:
         betwixt between a.png b.png middle.png
         betwixt between a.png b.png frames/ --count 7
+        betwixt between a.png b.png middle.png --model rife-4.6 --maps maps/ --show flow,mask,features
     """
     from betwixt.pipeline.between import between_images
 
     summary = between_images(
         first, second, target, times=times, count=count, ends=ends, fps=fps, model=model, device=device,
-        weights=weights, maps=maps, truth=truth, overwrite=overwrite,
+        weights=weights, maps=maps, show=show, truth=truth, overwrite=overwrite,
     )  # fmt: skip
     if as_json:
         report.print_json(summary.as_dict(), sys.stdout)

@@ -57,6 +57,11 @@ def evaluate(
     save_frames: Annotated[
         o.File, typer.Option(metavar="DIR", help="Keep the synthesized frames there, as PNG.")
     ] = None,
+    save_flows: Annotated[
+        o.File, typer.Option(metavar="DIR", help="Keep the model's flows there, as .flo and in colours.")
+    ] = None,
+    save_masks: Annotated[o.File, typer.Option(metavar="DIR", help="Keep its fusion masks there, as PNG.")] = None,
+    save_routes: Annotated[o.File, typer.Option(metavar="DIR", help="apr: keep the routes there, as PNG.")] = None,
     csv: Annotated[o.File, typer.Option(metavar="FILE", help="Write a table with a line for each sequence.")] = None,
     frames_csv: Annotated[
         o.File, typer.Option(metavar="FILE", help="Write a table with a line for each frame.")
@@ -92,7 +97,9 @@ def evaluate(
         every=every, ids=ids, metrics=metrics, clean=clean, stride=stride, extrapolate=extrapolate, paths=paths,
         weights=None if weights is None else Path(weights), settings=tuple(settings or ()), tta=tta,
         device=device, runtime=runtime, precision=precision,
-        jobs=jobs, save_frames=save_frames, csv=csv, frames_csv=frames_csv, json=None if to_stdout else json,
+        jobs=jobs, save_frames=save_frames,
+        save_flows=save_flows, save_masks=save_masks, save_routes=save_routes,
+        csv=csv, frames_csv=frames_csv, json=None if to_stdout else json,
         sheet=sheet, compare=compare, record=record, resume=resume, lpips_weights=lpips_weights,
     )  # fmt: skip
     out: Any = sys.stderr if to_stdout else sys.stdout

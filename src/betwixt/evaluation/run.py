@@ -34,6 +34,7 @@ from betwixt.evaluation.report import (
     write_sequence_table,
 )
 from betwixt.evaluation.routing import collect_routes
+from betwixt.evaluation.saved_maps import MapSaver, check_groups
 from betwixt.evaluation.scores import Evaluation
 from betwixt.evaluation.scoring import Model, check_model, evaluate
 from betwixt.evaluation.sheet import check_sheet_path, write_sheet
@@ -71,6 +72,9 @@ class EvaluationRequest:
     runtime: str = "auto"
     jobs: int = 0
     save_frames: Path | None = None
+    save_flows: Path | None = None
+    save_masks: Path | None = None
+    save_routes: Path | None = None
     csv: Path | None = None
     frames_csv: Path | None = None
     json: Path | None = None
@@ -89,6 +93,12 @@ class EvaluationRequest:
     def variant(self) -> NetworkVariant:
         """How the networks differ from those of their weights files."""
         return parse_variant(self.settings, self.tta)
+
+    @property
+    def map_folders(self) -> dict[str, Path]:
+        """The folders of the maps to save, by their group."""
+        folders = {"flow": self.save_flows, "mask": self.save_masks, "routes": self.save_routes}
+        return {group: folder for group, folder in folders.items() if folder is not None}
 
     def options(self, dataset: str) -> str:
         """The options of a data set and of the networks in words, as tables of results have them; preceded by the
@@ -178,6 +188,7 @@ class _Run:
     ) -> Evaluation:
         """The scores, and what the model's router did, if it has one."""
         request, log = self.request, self.open_log(metrics, ids)
+        saver = MapSaver(request.map_folders) if request.map_folders else None
         try:
             with collect_routes(self.model) as routes:
                 evaluation = evaluate(
@@ -188,6 +199,7 @@ class _Run:
                     every=request.every,
                     ids=ids,
                     save_frames=None if request.save_frames is None else request.save_frames / self.part_of("/"),
+                    saver=saver,
                     log=log,
                     # A network uses all cores by itself: the second job reads while the first computes.
                     jobs=request.jobs or (2 if model_info(self.name).has_network else os.cpu_count() or 1),
@@ -276,6 +288,10 @@ def _check(request: EvaluationRequest) -> None:
     check_outputs(outputs, inputs=(request.ids, request.weights, request.root))
     if request.record is not None:
         read_table(request.record, QUALITY_KEY)
+    check_groups(request.map_folders, len(request.models) * len(request.datasets))
+    for folder in request.map_folders.values():
+        if not folder.parent.is_dir():
+            raise OutputError(f"The folder {folder.parent} does not exist: create it first.")
     if request.save_frames is not None and not request.save_frames.parent.is_dir():
         raise OutputError(f"The folder {request.save_frames.parent} does not exist: create it first.")
 
@@ -319,3 +335,4 @@ def _write(request: EvaluationRequest, result: EvaluationResult, runs: Sequence[
         result.written.append(request.record)
     if request.save_frames is not None:
         result.written.append(request.save_frames)
+    result.written += request.map_folders.values()

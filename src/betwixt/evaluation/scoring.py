@@ -27,6 +27,7 @@ from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import Dataset, Sample, SampleImages
 from betwixt.evaluation.log import EvaluationLog
 from betwixt.evaluation.metrics import Image8, Metric, SequenceScore, to_uint8
+from betwixt.evaluation.saved_maps import MapSaver
 from betwixt.evaluation.scores import Evaluation, FrameScores, SkippedSample
 from betwixt.files import write_atomically, write_error
 from betwixt.models.base import Flow, Interpolator, Pair, check_interpolates
@@ -47,6 +48,7 @@ def evaluate(
     every: int = 1,
     ids: Iterable[str] | None = None,
     save_frames: Path | None = None,
+    saver: MapSaver | None = None,
     log: EvaluationLog | None = None,
     jobs: int = 1,
     progress: Callable[[int, int | None], None] | None = None,
@@ -62,6 +64,7 @@ def evaluate(
             samples are not consecutive frames.
         ids: Score only the samples with these names.
         save_frames: A folder for the restored frames, as PNG.
+        saver: Where to save what the model saw; samples that a log has already are left out.
         log: Where results are written as they come; samples that it has already are not computed again.
         jobs: The number of samples processed at the same time.
         progress: Called after each sample with the numbers of samples done and in total; None if the total is unknown.
@@ -82,7 +85,7 @@ def evaluate(
         except OSError as error:
             raise write_error(error, save_frames) from None
 
-    scorer = _Scorer(model, metrics, log.done if log is not None else {}, save_frames)
+    scorer = _Scorer(model, metrics, log.done if log is not None else {}, save_frames, saver)
     selection = _Selection(dataset, requested, every)
     visited: set[str] = set()
     for count, (name, scores) in enumerate(scorer.run(selection, limit, jobs), start=1):
@@ -209,9 +212,14 @@ class _Scorer:
     """
 
     def __init__(
-        self, model: Model, metrics: Sequence[Metric], done: dict[str, list[FrameScores]], folder: Path | None
+        self,
+        model: Model,
+        metrics: Sequence[Metric],
+        done: dict[str, list[FrameScores]],
+        folder: Path | None,
+        saver: MapSaver | None,
     ) -> None:
-        self.model, self.metrics, self.folder = model, metrics, folder
+        self.model, self.metrics, self.folder, self.saver = model, metrics, folder, saver
         self.seconds: list[float] = []
         self.done = {name: rows for name, rows in done.items() if self._frames_are_saved(name, len(rows))}
 
@@ -239,11 +247,22 @@ class _Scorer:
             began = time.perf_counter()
             frames = _restore(model, sample, images)
             self.seconds.append((time.perf_counter() - began) / len(frames))
+            if self.saver is not None:
+                self._save_maps(self.saver, model, sample, images)
         except InputError as error:
             return sample.name, SkippedSample(sample.name, str(error))
         except (cv2.error, ValueError, IndexError) as error:
             return sample.name, SkippedSample(sample.name, f"{model.name} cannot restore it: {_one_line(error)}")
         return sample.name, self._score(sample, images, frames)
+
+    @staticmethod
+    def _save_maps(saver: MapSaver, model: Interpolator, sample: Sample, images: SampleImages) -> None:
+        """Save the maps of a sample's frames."""
+        pair = _prepare(model, sample, images)
+        if pair is None:
+            pair = model.prepare_next(_to_float(images.first), _to_float(images.second))
+        for path, t in zip(_frame_paths(Path(), sample.name, len(sample.times)), sample.times, strict=True):
+            saver.save(path.stem, pair.maps(t), model.name, images.first.shape[:2])
 
     def _score(self, sample: Sample, images: SampleImages | SkippedSample, frames: list[Image]) -> _Result:
         """The scores of a sample's restored frames, which are saved if requested."""

@@ -22,7 +22,7 @@ from betwixt.media.timeline import parse_rate
 from betwixt.models.base import Interpolator, check_interpolates
 from betwixt.models.registry import DEFAULT_MODEL
 from betwixt.pipeline.maps import check_maps_folder, write_maps
-from betwixt.runtime.intermediate_maps import intermediate_maps
+from betwixt.runtime.intermediate_maps import intermediate_maps, select_maps
 from betwixt.runtime.load import load_model
 
 MAX_COUNT = 10000
@@ -65,6 +65,7 @@ def between_images(
     device: str = "auto",
     weights: str | Path | None = None,
     maps: str | Path | None = None,
+    show: str | Sequence[str] | None = None,
     truth: str | Path | None = None,
     overwrite: bool = False,
 ) -> BetweenSummary:
@@ -82,6 +83,8 @@ def between_images(
         device: Where the model runs.
         weights: A network's weights file.
         maps: A folder for the maps that the frame is made with (`betwixt.pipeline.maps`), if one frame is made.
+        show: With `maps`, which groups of them: flow, mask, occlusion, routes, features; as a list, or as text with
+            commas. By default all but the features.
         truth: The true frame, for the map of the error.
         overwrite: Replace existing output.
 
@@ -96,6 +99,8 @@ def between_images(
         if len(frame_times) > 1 or not 0 < frame_times[0] < 1:
             raise UsageError("`maps` are of one new frame: give one time between 0 and 1.")
         check_maps_folder(Path(maps), overwrite)
+    elif show is not None:
+        raise UsageError("`show` selects maps: pass `maps`, the folder for them, too.")
     elif truth is not None:
         raise UsageError("`truth` is for the map of the error: pass `maps`, the folder for it, too.")
     path = Path(target)
@@ -124,7 +129,12 @@ def between_images(
     if maps is not None:
         true_frame = None if truth is None else _read(truth)[0]
         new_time = next(float(t) for t in frame_times if 0 < t < 1)  # a GIF has the ends as well
-        found = intermediate_maps(interpolator, image0, image1, new_time, truth=true_frame)
+        groups = [part.strip() for part in (show.split(",") if isinstance(show, str) else show or ())]
+        found = intermediate_maps(
+            interpolator, image0, image1, new_time, truth=true_frame, features="features" in groups
+        )
+        if groups:
+            found = select_maps(found, groups, interpolator.name)
         write_maps(found, Path(maps), overwrite)
     images = interpolator.between(image0, image1, [float(t) for t in frame_times])
     writer: GifWriter | ImageWriter

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,46 @@ from betwixt.models.base import Interpolator
 from betwixt.models.frame_view import Image
 from betwixt.models.maps import IntermediateMap, Maps
 
+MAP_GROUPS: dict[str, str] = {
+    "flow": r"flow|displacement",
+    "mask": r"mask|share$",
+    "occlusion": r"visible|error_[01]|disagreement|covered",
+    "routes": r"routes",
+    "features": r"features",
+}
+"""The groups of maps that can be selected: what their names contain, as a regular expression."""
 
-def intermediate_maps(model: Interpolator, first: Any, second: Any, t: float = 0.5, *, truth: Any = None) -> Maps:
+
+def select_maps(maps: Maps, groups: Sequence[str], model: str) -> Maps:
+    """The maps of some groups.
+
+    Args:
+        maps: All maps by name.
+        groups: Names in `MAP_GROUPS`.
+        model: The model's name, for the error.
+
+    Raises:
+        UsageError: if there is no such group, or the model has no map of it.
+    """
+    selected: Maps = {}
+    for group in groups:
+        if group not in MAP_GROUPS:
+            raise UsageError(f"There are no maps called '{group}': choose from {', '.join(MAP_GROUPS)}.")
+        # The name of a features map may contain that of another group.
+        found = {
+            name: map_
+            for name, map_ in maps.items()
+            if re.search(MAP_GROUPS[group], name) and name.startswith("features") == (group == "features")
+        }
+        if not found:
+            raise UsageError(f"The model {model} has no {group}: choose another model, or other maps.")
+        selected |= found
+    return selected
+
+
+def intermediate_maps(
+    model: Interpolator, first: Any, second: Any, t: float = 0.5, *, truth: Any = None, features: bool = False
+) -> Maps:
     """The frame between two frames and the maps that it is made with.
 
     Besides the model's own maps, which `betwixt.models.maps` describes, these are:
@@ -24,7 +64,8 @@ def intermediate_maps(model: Interpolator, first: Any, second: Any, t: float = 0
     - `warped_0` and `warped_1`, the two frames warped by `flow_t0` and `flow_t1` with bilinear interpolation, and
       `disagreement`, the mean difference of their channels, which is large where one frame does not show what the other
       does, or a flow is wrong; if the model has these flows;
-    - `error`, the mean absolute difference of `frame` from `truth`, if that is given.
+    - `error`, the mean absolute difference of `frame` from `truth`, if that is given;
+    - `features_..`, the features of the network as pictures (`betwixt.runtime.feature_maps`), if `features` is true.
 
     Args:
         model: A loaded model.
@@ -32,6 +73,7 @@ def intermediate_maps(model: Interpolator, first: Any, second: Any, t: float = 0
         second: The frame at time 1, of the same type and shape.
         t: The time of the frame, between 0 and 1.
         truth: The true frame at time `t`, of the same type and shape; None if it is not known.
+        features: Whether to add the features of a paper's network.
 
     Returns:
         The maps by name, the frame first.
@@ -65,6 +107,11 @@ def intermediate_maps(model: Interpolator, first: Any, second: Any, t: float = 0
         warped = [_warp(first, second, own, weight) for weight in (1.0, 0.0)]
         maps |= {f"warped_{number}": IntermediateMap("image", image) for number, image in enumerate(warped)}
         maps["disagreement"] = _difference(*warped)
+    if features:
+        from betwixt.runtime.feature_maps import feature_maps
+
+        prepare = model.prepare if model.interpolates else model.prepare_next
+        maps |= feature_maps(model, lambda: prepare(first, second).at(time))
     return maps | own
 
 

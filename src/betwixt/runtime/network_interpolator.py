@@ -285,7 +285,11 @@ class _NetworkPair(Pair):
         start, end = (_FIRST, _SECOND) if self._is_direct else self._enclose(t)
         synthesis = self._synthesize(start, end, t if self._is_direct else 0.5)
         if synthesis.flow_t0 is None or synthesis.flow_t1 is None:
-            return None
+            prepared = self._prepared[start, end]
+            if getattr(prepared, "flow_01", None) is None:
+                return None
+            between: Flow = self._to_images((1 - t) * prepared.flow_01 - t * prepared.flow_10)[0]
+            return between
         flow = (synthesis.flow_t1.float() - synthesis.flow_t0.float()) / float(end - start)
         displacement: Flow = self._to_images(flow)[0]
         return displacement
@@ -302,6 +306,10 @@ class _NetworkPair(Pair):
                 "t = 0.5."
             )
         maps = network_maps(self._synthesize(_FIRST, _SECOND, t), self._size)
+        prepared = self._prepared[_FIRST, _SECOND]
+        for name in ("flow_01", "flow_10"):  # of networks that splat along the flows between the frames
+            if (flow := getattr(prepared, name, None)) is not None:
+                maps[name] = IntermediateMap("flow", self._to_images(flow)[0])
         for number, time in enumerate((_FIRST, _SECOND) if self._labels else ()):
             labels = self._to_images(self._labels[time][:, None])[0, ..., 0].astype(np.uint8)
             maps[f"labels_{number}"] = IntermediateMap("labels", labels)
