@@ -104,7 +104,7 @@ def test_input_locations(folder, tmp_path):
 def test_output_locations(tmp_path):
     for location in (tmp_path, "out/", "out", "out_%04d.tif", "one.webp"):
         assert is_image_location(location, output=True)
-    for location in ("out.mp4", "out.gif", "-", "out.exr"):
+    for location in ("out.mp4", "out.gif", "-", "out.jxl"):
         assert not is_image_location(location, output=True)
 
 
@@ -181,6 +181,36 @@ def test_linear_floating_point_becomes_16_bit_srgb(tmp_path):
     assert reader.format == "rgb48le"
     np.testing.assert_allclose(rgb[5], 32768, atol=2)
     np.testing.assert_array_equal(rgb[0, 0], [65535, 0, 0])
+
+
+@pytest.mark.parametrize("name", ["rgb48le", "rgba64le"])
+def test_exr_holds_every_16_bit_value_in_linear_light(tmp_path, name):
+    channels = 3 if name == "rgb48le" else 4
+    values = np.arange(1 << 16, dtype=np.uint16).reshape(256, 256)
+    pixels = np.stack([values, values.T, 65535 - values, values][:channels], axis=2)
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format=name)
+    with ImageWriter(tmp_path / "a_%04d.exr", start_number=1001) as writer:
+        writer.write(frame)
+    assert [path.name for path in tmp_path.glob("*.exr")] == ["a_1001.exr"]
+    data = (tmp_path / "a_1001.exr").read_bytes()
+    context = av.CodecContext.create("exr", "r")
+    (raw,) = context.decode(av.Packet(data)) or context.decode(None)
+    grey = raw.to_ndarray()[..., 0][values == 32768]
+    np.testing.assert_allclose(grey, 0.2140411, rtol=1e-4)
+    rgb, alpha = frame_to_image(read_image(tmp_path / "a_1001.exr"))
+    np.testing.assert_array_equal(rgb, pixels[..., :3])
+    assert (alpha is None) == (channels == 3)
+    if alpha is not None:
+        np.testing.assert_array_equal(alpha, pixels[..., 3])
+
+
+def test_a_sequence_may_begin_at_any_number(tmp_path):
+    with ImageWriter(tmp_path / "a_%04d.png", start_number=0) as writer:
+        for _ in range(3):
+            writer.write(av.VideoFrame(16, 16, "rgb24"))
+    assert sorted(path.name for path in tmp_path.glob("*.png")) == ["a_0000.png", "a_0001.png", "a_0002.png"]
+    with pytest.raises(UsageError, match="numbered from 0 or higher"):
+        ImageWriter(tmp_path / "b_%04d.png", start_number=-1)
 
 
 def with_orientation(path, orientation):

@@ -127,12 +127,12 @@ def list_(as_json: o.AsJson = False) -> None:
     else:
         console.print("No weights are installed.")
     print_line(console, f"\nYours lie in {weights_folder()}.\nTo download:\n")
-    rows = [
+    offered = [
         (entry.name, entry.model, _mb(_bytes(entry.name)), entry.repository, entry.licence, entry.verified)
         for entry in offers
     ]
     titles = ("weights", "model", "size", "from", "licence", "verified")
-    print_table(console, titles, rows, left=(0, 1, 3, 4, 5), wrap=())
+    print_table(console, titles, offered, left=(0, 1, 3, 4, 5), wrap=())
     print_line(
         console,
         "\nhash: compared after the download; layers: those of the file were run and agree; file: it was imported.",

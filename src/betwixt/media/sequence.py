@@ -123,6 +123,7 @@ class ImageSink(_Sink):
         source: The input.
         journal: Says where an interrupted run has left its images; None to keep nothing for another run.
         tone_map: When HDR becomes SDR: "auto" for images that cannot state it, "on" or "off".
+        start_number: The number of the first image.
     """
 
     def __init__(
@@ -133,6 +134,7 @@ class ImageSink(_Sink):
         overwrite: bool,
         journal: Journal | None,
         tone_map: str = "auto",
+        start_number: int = 1,
     ) -> None:
         suffix = image_suffix(location)
         super().__init__(source, image_presentation(suffix, source, tone_map))
@@ -144,7 +146,7 @@ class ImageSink(_Sink):
         try:
             self._writer = ImageWriter(
                 location, quality=_parse_quality(quality), aspect=self._presentation.info.aspect, overwrite=overwrite,
-                unfinished=unfinished, keep_on_failure=journal is not None,
+                start_number=start_number, unfinished=unfinished, keep_on_failure=journal is not None,
             )  # fmt: skip
         except BaseException:
             if journal is not None:

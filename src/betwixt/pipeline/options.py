@@ -157,6 +157,7 @@ class ConversionOptions(SynthesisOptions, total=False):
             choices=("auto", "on", "off"),
         ),
     ]
+    start_number: Annotated[int, Option(1, "The number of the first image of a sequence.", "output", "N")]
     overwrite: Annotated[bool, Option(False, "Replace an existing output.", "run")]
     journal: Annotated[
         bool,

@@ -168,7 +168,9 @@ class ImageTarget(Target):
 
     def open(self, info: VideoInfo, rate: Fraction, start: Fraction, journal: Journal | None) -> Sink:
         o = self._options
-        return ImageSink(self.name, info, self._settings.quality, o["overwrite"], journal, o["tone_map"])
+        return ImageSink(
+            self.name, info, self._settings.quality, o["overwrite"], journal, o["tone_map"], o["start_number"]
+        )
 
     def journal_output(self, info: VideoInfo) -> Path | None:
         folder, single = image_folder(self.name)

@@ -15,7 +15,7 @@ from betwixt.files import error_text
 READABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".exr")
 """Suffixes of images that can be read."""
 
-WRITABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp")
+WRITABLE = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".exr")
 """Suffixes of images that can be written."""
 
 NUMBER = re.compile(r"%(?:0(\d+))?d")

@@ -2,7 +2,8 @@
 
     av.VideoFrame ── write ──► numbered files in a hidden folder ── commit ──► the target folder
 
-PNG and TIFF are written with 8 or 16 bits, as the source; JPEG, WebP and BMP with 8.
+PNG and TIFF are written with 8 or 16 bits, as the source; JPEG, WebP and BMP with 8; EXR in linear light, as 32-bit
+floating point.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from betwixt.media.container import write_errors
 from betwixt.media.frames import bit_depth, fill_planes, is_rgb, planes
 from betwixt.media.images.convert import frame_to_image, image_codec, image_to_jpeg_frame, pack_frame, to_8_bit
 from betwixt.media.images.paths import NUMBER, READABLE, WRITABLE, image_folder, join_suffixes, numbered_path
+from betwixt.media.transfer import transfer_of
 
-_PQ, _HLG = 16, 18  # H.273 transfer characteristics
+_SRGB, _PQ, _HLG = 13, 16, 18  # H.273 transfer characteristics
 
 
 class ImageWriter(AtomicOutput):
@@ -41,10 +43,11 @@ class ImageWriter(AtomicOutput):
 
     Args:
         location: A folder (it exists, ends with a slash or has no suffix), which gets ``frame_000001.png`` and so on;
-            a pattern (``dir/frame_%05d.png``), numbered from 1; or a file name for a single image.
+            a pattern (``dir/frame_%05d.png``); or a file name for a single image.
         suffix: The image format in a folder, one of `WRITABLE`.
         quality: 1 to 100 for JPEG (default 97) and WebP (default: lossless).
         aspect: The sample aspect ratio that PNG, JPEG and TIFF state; None for square pixels.
+        start_number: The number of the first image of a folder or pattern.
         overwrite: Whether to write into a folder that is not empty: `commit` then replaces all images of the same
             sequence, and leaves other files.
         unfinished: The hidden folder of an interrupted run, and the number of complete images in it; the writer
@@ -56,7 +59,7 @@ class ImageWriter(AtomicOutput):
         temporary: The folder that holds them until `commit`.
 
     Raises:
-        UsageError: for an unknown suffix or a quality that the format does not have.
+        UsageError: for an unknown suffix, a negative number, or a quality that the format does not have.
         OutputError: if the target exists or cannot be written; also from `write` and `commit`.
     """
 
@@ -67,12 +70,16 @@ class ImageWriter(AtomicOutput):
         suffix: str = ".png",
         quality: int | None = None,
         aspect: Fraction | None = None,
+        start_number: int = 1,
         overwrite: bool = False,
         unfinished: tuple[Path, int] | None = None,
         keep_on_failure: bool = False,
     ) -> None:
         path = Path(os.fspath(location))
+        if start_number < 0:
+            raise UsageError(f"`start_number` is {start_number}: images are numbered from 0 or higher.")
         self.count = 0
+        self._before = start_number - 1
         self._location = path
         self._pending = False
         self._aspect = aspect
@@ -125,7 +132,7 @@ class ImageWriter(AtomicOutput):
 
     def path_of(self, number: int) -> Path:
         """The file of image `number`, counted from 1, until `commit`."""
-        return numbered_path(self.temporary / self._name, number)
+        return numbered_path(self.temporary / self._name, self._before + number)
 
     def write(self, frame: av.VideoFrame) -> None:
         """Write the next image."""
@@ -187,7 +194,12 @@ class ImageWriter(AtomicOutput):
 
     def _encode(self, frame: av.VideoFrame) -> bytes:
         encoder = _ENCODERS[self._suffix]
-        frame = _jpeg_frame(frame) if encoder.codec == "mjpeg" else _packed_frame(frame, encoder)
+        if encoder.codec == "mjpeg":
+            frame = _jpeg_frame(frame)
+        elif encoder.codec == "exr":
+            frame = _linear_frame(frame)
+        else:
+            frame = _packed_frame(frame, encoder)
         context = image_codec(encoder.codec, "w")
         context.width, context.height = frame.width, frame.height
         context.pix_fmt = frame.format.name
@@ -228,6 +240,7 @@ _ENCODERS = {
     ".webp": _Encoder("libwebp", _formats("bgra " * 8), {}),
     ".bmp": _Encoder("bmp", _formats("bgr24 bgra " * 4), {}),
     ".jpg": _Encoder("mjpeg", {}, {}),
+    ".exr": _Encoder("exr", {}, {"compression": "zip16"}),
 }
 _ENCODERS |= {".jpeg": _ENCODERS[".jpg"], ".tiff": _ENCODERS[".tif"]}
 
@@ -269,6 +282,17 @@ def _packed_frame(frame: av.VideoFrame, encoder: _Encoder) -> av.VideoFrame:
     if int(frame.color_trc) in (_PQ, _HLG):
         result.color_trc, result.color_primaries = frame.color_trc, frame.color_primaries
     return result
+
+
+def _linear_frame(frame: av.VideoFrame) -> av.VideoFrame:
+    """The frame in linear light, floating point, as EXR stores it; ordinary video is taken for sRGB, as it is shown."""
+    image, alpha = frame_to_image(frame)
+    top = np.float32(np.iinfo(image.dtype).max)
+    light = transfer_of(_SRGB).to_light(image / top)
+    if alpha is None:
+        return av.VideoFrame.from_ndarray(np.ascontiguousarray(light), format="gbrpf32le")
+    opacity = (alpha / top).astype(np.float32)[..., None]
+    return av.VideoFrame.from_ndarray(np.concatenate([light, opacity], axis=2), format="gbrapf32le")
 
 
 def _jpeg_frame(frame: av.VideoFrame) -> av.VideoFrame:
