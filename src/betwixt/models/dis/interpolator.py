@@ -166,7 +166,8 @@ class DIS(Interpolator):
         if self._scale == 1:
             return self._ratio
         height, width = frame.luma.shape
-        return min(1.0, self._scale * search_size(height, width, self._ratio, self._effort)[0] / height)
+        searched, _ = search_size(height, width, self._ratio, self._effort)
+        return float(min(1.0, self._scale * searched / height))
 
     def prepare(self, first: Image, second: Image) -> DISPair:
         return self.prepare_views(ImageView(first), ImageView(second))
