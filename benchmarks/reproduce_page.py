@@ -18,6 +18,7 @@ from pathlib import Path
 from betwixt.errors import BetwixtError, InputError
 from betwixt.evaluation.reproduction import PAPERS, Reproduction, Row, Run, Table, reproduction
 from betwixt.files import write_atomically
+from betwixt.training.claims import CLAIMS
 from betwixt.training.recipe import load_recipe
 from betwixt.training.recipe_files import find_recipe
 
@@ -41,6 +42,21 @@ DATA holds the [training data](training-data.md), ROOT the [benchmarks](../how-t
 In the last column, *measured* means that the figure is in [results](../results.md), and *needs* names what it lacks:
 the weights of a run, and data. The runs have the size of the papers' own, hours to days on several GPUs
 ([train](../how-to/train.md#devices)), and none has been made yet. The `-small` recipes take the same settings.
+"""
+
+CLAIMS_TEXT = """\
+## Claims in the small
+
+    betwixt reproduce                                         lists the claims
+    betwixt reproduce rife-distillation --images PHOTOS       tests one, in runs/rife-distillation
+
+tests a paper's claim on one CPU thread, in a few hours. Two networks that differ in one thing begin with the same
+weights, are trained on the same scenes in the same order, and are compared on 128 test scenes, with a 95 % interval of
+the difference scene by scene: a bootstrap over the scenes, while another seed is another run (`--seed`). Scenes are
+layers cut from the photographs in PHOTOS that move along straight lines. Budgets are a thousandth of the papers', and
+RIFE is smaller: a difference supports a claim, and no difference does not refute it. `result.json` has the score of
+every scene. The same command resumes an interrupted run. Hierarchical motion has [a script of its
+own](../models/hierarchical.md#on-layered-scenes).
 """
 
 DATASETS = {
@@ -87,7 +103,15 @@ class Page:
             for table in self._content.tables:
                 if table.paper == paper:
                     lines += self._table(table, title)
-        return "\n".join(lines)
+        return "\n".join([*lines, *self._claims()])
+
+    def _claims(self) -> list[str]:
+        lines = [CLAIMS_TEXT, "| claim | networks | scenes each |", "|---|---|---:|"]
+        for name, claim in CLAIMS.items():
+            text = f"{PAPERS[claim.paper]}: {claim.text}"
+            arms = f"{claim.treatment.label}; {claim.control.label}"
+            lines.append(f"| `betwixt reproduce {name} --images PHOTOS` | {text}: {arms} | {claim.samples:,} |")
+        return [*lines, ""]
 
     def _runs(self, runs: list[Run]) -> list[str]:
         rows = []

@@ -32,6 +32,7 @@ from betwixt.cli import (
     rd_curve,
     realtime,
     report,
+    reproduce,
     train,
     web,
     weights,
@@ -53,7 +54,10 @@ _COMMANDS: dict[str, dict[str, Any]] = {
     "Compression and calls": {
         "encode": encode.encode, "decode": encode.decode, "rd-curve": rd_curve.rd_curve, "realtime": realtime.realtime,
     },
-    "Research": {"evaluate": evaluate.evaluate, "benchmark": benchmark.benchmark, "masks": masks.masks},
+    "Research": {
+        "evaluate": evaluate.evaluate, "benchmark": benchmark.benchmark, "masks": masks.masks,
+        "reproduce": reproduce.reproduce,
+    },
 }  # fmt: skip
 """The commands, in the groups in which help lists them."""
 

@@ -37,7 +37,7 @@ Settings = Annotated[
 ]
 
 
-class _TrainingReporter:
+class TrainingReporter:
     """Reports the progress of a training run (`training.loop.ProgressReporter`) on a display."""
 
     def __init__(self, display: ProgressDisplay) -> None:
@@ -147,7 +147,7 @@ def run(
             evaluate_every=evaluate_every, save_every=save_every,
         )  # fmt: skip
         with ProgressDisplay("samples") as display:
-            progress = train(loaded, request, _TrainingReporter(display))
+            progress = train(loaded, request, TrainingReporter(display))
     except BetwixtError as error:
         # Of several processes only the first prints the message.
         if not _is_first_process():
@@ -202,7 +202,7 @@ def prepare(
     place = _cache_folder(cache, data)
     sampler = RecipeSampler(load_recipe(find_recipe(recipe), settings or []), data, place)
     with ProgressDisplay() as display:
-        sampler.prepare(jobs or os.cpu_count() or 1, print, _TrainingReporter(display).prepare)
+        sampler.prepare(jobs or os.cpu_count() or 1, print, TrainingReporter(display).prepare)
     print(f"prepared: {place}")
 
 

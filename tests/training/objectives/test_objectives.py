@@ -214,6 +214,7 @@ def test_the_last_block_teaches_the_others_alone() -> None:
     for wrong, message in (
         ({"teacher": "last", "blocks": 1}, "there is none for the last to teach"),
         ({"blocks": 4}, "1 to 3, not 4"),
+        ({"widths": [8, 8]}, "three numbers"),
     ):
         with pytest.raises(UsageError, match=message):
             make_objective({"name": "rife", **wrong})

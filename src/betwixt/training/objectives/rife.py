@@ -95,6 +95,8 @@ class RIFESettings:
         loss: The reconstruction loss.
         blocks: The number of IFNet's blocks, 1 to 3.
         reversal: What replaces IFNet; "none" for IFNet.
+        widths: Channels of the blocks, for a smaller network than the paper's; () for the paper's.
+        context: Channels of ContextNet's finest level.
         flow_weights: The weights of EBME, for the teacher "flow" and for `reversal`; "": the installed ones.
     """
 
@@ -104,6 +106,8 @@ class RIFESettings:
     loss: Literal["laplacian", "l1"] = "laplacian"
     blocks: int = 3
     reversal: Reversal = "none"
+    widths: tuple[int, ...] = ()
+    context: int = RIFEConfig.context
     flow_weights: str = ""
 
 
@@ -122,9 +126,10 @@ class RIFEObjective(PaperObjective):
         if name in _PAPER_CONFIGS:
             network = RIFE(_paper_config(name, settings, teacher))
         else:
-            if (settings.blocks, settings.reversal) != (3, "none") or teacher not in ("own", "none"):
+            changed = (settings.blocks, settings.reversal, settings.widths) != (3, "none", ())
+            if changed or teacher not in ("own", "none"):
                 raise UsageError(
-                    f"[network] of {name}: `blocks`, `reversal`, and other teachers are for the paper's RIFE."
+                    f"[network] of {name}: `blocks`, `reversal`, `widths` and other teachers are for the paper's RIFE."
                 )
             network = RIFEv4(replace(model_info(name).registered_config(), teacher=teacher == "own"))
         super().__init__(name, "next" if extrapolates else "between" if network.any_time else "middle")
@@ -196,6 +201,10 @@ def _paper_config(name: str, settings: RIFESettings, teacher: Teacher) -> RIFECo
         raise UsageError(f"'blocks' in [network] of {name} has to be 1 to {len(config.widths)}, not {blocks}.")
     if teacher == "last" and blocks == 1:
         raise UsageError(f"[network] of {name}: with one block, there is none for the last to teach.")
+    try:
+        config = replace(config, widths=settings.widths or config.widths, context=settings.context)
+    except ValueError:
+        raise UsageError(f"'widths' in [network] of {name} has to be three numbers.") from None
     return replace(
         config,
         scales=config.scales[-blocks:],
