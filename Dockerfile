@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # Betwixt with all it needs, for CPUs:
 #
 #     docker build --tag betwixt .
