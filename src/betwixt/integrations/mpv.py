@@ -37,9 +37,6 @@ USUAL_DISPLAY = 60.0
 _NEAR_ENOUGH = Fraction(1, 200)
 """How far a factor may be from one by which more source frames fall on output times: 2.5 for 23.976 to 60."""
 
-_KEPT = 48
-"""The frames of mpv that are kept: those that the frames under way may depend on."""
-
 
 def interpolate(
     video_in: vs.VideoNode,
@@ -73,7 +70,6 @@ def interpolate(
     factor = playback_factor(container_fps, fps or (display_fps if _is_known(display_fps) else USUAL_DISPLAY))
     if factor == 1:
         return video_in
-    vs.core.std.SetVideoCache(video_in, mode=1, fixedsize=True, maxsize=_KEPT)
     options = {"overlays": "off", **options}
     try:
         loaded = _loaded(model, options.pop("device", "auto"), options.pop("weights", None))

@@ -62,6 +62,9 @@ Lengths = Callable[[int], Fraction]
 _MOST_FRAMES = 2**31 - 1
 """The length of the longest clip of VapourSynth."""
 
+_KEPT = 32
+"""The latest frames of a clip that are kept: those that the frames under way may depend on."""
+
 _CUT = "_BetwixtCut"
 """The property of a 1x1 frame that says whether there is a cut before the source frame of that number."""
 
@@ -182,6 +185,7 @@ class _Source:
         if clip.format.color_family == vs.UNDEFINED or not clip.width or not clip.height:
             raise InputError("The clip's format or size is variable: convert it to one format first.")
         self.clip = clip
+        _keep_frames(clip)
         self.format = FrameFormat(clip.format)
 
     def __len__(self) -> int:
@@ -223,6 +227,7 @@ def _find_cuts(source: _Source, threshold: float | None) -> vs.VideoNode:
         return small
 
     thumbnails = vs.core.std.ModifyFrame(blank, [source.clip, blank], _in_one_line(shrink))
+    _keep_frames(thumbnails)
     mark = vs.core.std.BlankClip(source.clip, 1, 1, vs.GRAY8, keep=True)
     finder = CutFinder(len(source))
 
@@ -424,6 +429,11 @@ def _shot_around(number: int, frames: Mapping[int, vs.VideoFrame], cuts: Contain
     while last < number + 1 + LOOK_AHEAD and last + 1 not in cuts and last + 1 in frames:
         last += 1
     return range(first, last + 1)
+
+
+def _keep_frames(clip: vs.VideoNode) -> None:
+    """Have VapourSynth keep the latest frames of a clip: it does not by itself if what asks for them is made late."""
+    vs.core.std.SetVideoCache(clip, mode=1, fixedsize=True, maxsize=_KEPT)
 
 
 def _touch(recent: OrderedDict[K, V], key: K, kept: int) -> V:
