@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import subprocess
 import sys
@@ -43,6 +44,13 @@ def test_running_the_module_prints_the_path_of_the_script():
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert shown == f"{SCRIPT}\n"
     assert SCRIPT.is_file()
+
+
+def test_what_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "vapoursynth", None)
+    monkeypatch.delitem(sys.modules, "betwixt.integrations.vapoursynth", raising=False)
+    with pytest.raises(ImportError, match="This needs VapourSynth: pip install vapoursynth"):
+        importlib.import_module("betwixt.integrations.vapoursynth")
 
 
 class TestInVapourSynth:

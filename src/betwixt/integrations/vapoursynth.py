@@ -33,7 +33,11 @@ from typing import TypeVar
 import av
 import cv2
 import numpy as np
-import vapoursynth as vs
+
+try:
+    import vapoursynth as vs
+except ImportError:
+    raise ImportError("This needs VapourSynth: pip install vapoursynth, with Python 3.12 or later.") from None
 
 from betwixt.backends import openvino
 from betwixt.errors import BetwixtError, InputError, UsageError
