@@ -19,11 +19,18 @@ _AUGMENTED: dict[str, Any] = {
 }
 
 
-def _rife_v4(name: str, versions: str, parameters: int, config: str, **changes: str) -> ModelInfo:
+def _rife_v4(name: str, versions: str, parameters: int, config: str, embedded: str = "") -> ModelInfo:
     """A network of RIFE 4; `versions` are those with its layers, in words."""
-    fields = {"weights": "yours", **changes}
-    summary = f"RIFE {versions}; any time"
-    return ModelInfo(name, summary, parameters, f"{_V4}:{config}", paper=_PAPER, network=f"{_V4}:RIFEv4", **fields)
+    return ModelInfo(
+        name,
+        f"RIFE {versions}; any time",
+        parameters,
+        f"{_V4}:{config}",
+        paper=_PAPER,
+        weights="embedded" if embedded else "yours",
+        network=f"{_V4}:RIFEv4",
+        embedded=embedded,
+    )
 
 
 MODELS = (
@@ -61,14 +68,7 @@ MODELS = (
     _rife_v4("rife-4.0", "4.0, 4.1", 5_160_980, "RIFE_4_0"),
     _rife_v4("rife-4.2", "4.2 to 4.4", 5_156_420, "RIFE_4_2"),
     _rife_v4("rife-4.5", "4.5", 5_275_520, "RIFE_4_5"),
-    _rife_v4(
-        "rife-4.6",
-        "4.6, the version in wide use",
-        5_306_256,
-        "RIFE_4_6",
-        weights="embedded",
-        embedded="rife-4.6.safetensors",
-    ),
+    _rife_v4("rife-4.6", "4.6, the version in wide use", 5_306_256, "RIFE_4_6", "rife-4.6.safetensors"),
     _rife_v4("rife-4.7", "4.7 to 4.9", 5_325_012, "RIFE_4_7"),
     _rife_v4("rife-4.10", "4.10 to 4.15, 4.17 to 4.19, 4.24", 5_364_312, "RIFE_4_10"),
     _rife_v4("rife-4.12-lite", "4.12 and 4.13 lite", 2_631_804, "RIFE_4_12_LITE"),
