@@ -22,6 +22,7 @@ from betwixt.evaluation.report import update_table
 from betwixt.evaluation.run import EvaluationRequest, run_evaluation
 from betwixt.models.apr.network import APR, APRConfig
 from betwixt.models.ifrnet.network import CONFIGS, IFRNet
+from betwixt.models.registry import load_network
 from betwixt.weights.metadata import hyperparameter_metadata
 
 
@@ -184,6 +185,39 @@ def test_routes_of_apr_are_reported(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert cli([*arguments, "--set", "mode=patches", "--json", "-"]) == 0
     (result,) = json.loads(capsys.readouterr().out)["results"]
     assert result["routing"] is None
+
+
+def test_masks_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    LAYOUTS["triplets"][0](tmp_path / "set")
+    torch.manual_seed(0)
+    weights = tmp_path / "hm.safetensors"
+    save_file(load_network("ifrnet-s+hm").state_dict(), weights, {"model": "ifrnet-s+hm"})
+    (tmp_path / "masks").mkdir()
+    labels = np.zeros((32, 48), np.uint8)
+    labels[:, 24:] = 5
+    for name in "ab":
+        for side in (0, 1):
+            cv2.imwrite(str(tmp_path / "masks" / f"{name}-{side}.png"), labels)
+    arguments = ["evaluate", "--weights", str(weights), "--dataset", "triplets", "--root", str(tmp_path / "set")]
+    scores = {}
+    for masks in ("regions", "zero", str(tmp_path / "masks")):
+        assert cli([*arguments, "--metrics", "psnr_float", "--masks", masks, "--json", "-"]) == 0
+        (result,) = json.loads(capsys.readouterr().out)["results"]
+        assert result["options"] == f"set, masks {Path(masks).name}"
+        scores[Path(masks).name] = result["psnr_float"]
+    assert len(set(scores.values())) == 3
+    zero = EvaluationRequest(["ifrnet-s+hm"], "triplets", tmp_path / "set", weights=weights, settings=("masks=false",))
+    ((evaluation, _),) = run_evaluation(zero).evaluations
+    assert evaluation.summary("psnr_float").score == pytest.approx(scores["zero"])
+    (tmp_path / "masks" / "b-1.png").unlink()
+    assert cli([*arguments, "--masks", str(tmp_path / "masks")]) == 0
+    assert "b-1.png is missing" in capsys.readouterr().err
+    for wrong, message in (
+        (["--masks", "clouds"], "clouds is neither"),
+        (["--model", "compact", "--masks", "zero"], "compact takes no masks"),
+    ):
+        assert cli([*arguments, *wrong]) == 2
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", [".html", ".png"])

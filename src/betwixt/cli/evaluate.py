@@ -50,6 +50,10 @@ def evaluate(
     weights: o.Weights = None,
     settings: o.NetworkSettings = None,
     tta: o.TestTimeAugmentation = False,
+    masks: Annotated[
+        o.Text,
+        typer.Option(metavar="regions|open-world|zero|DIR", help="..+hm: the masks. DIR: SAMPLE-0.png, SAMPLE-1.png."),
+    ] = None,
     device: o.Device = "auto",
     runtime: o.Runtime = "auto",
     precision: Annotated[str, typer.Option(metavar="fp32|bf16|fp16|int8", help="The network's precision.")] = "fp32",
@@ -95,7 +99,7 @@ def evaluate(
     request = EvaluationRequest(
         models=[name.strip() for name in model.split(",")], dataset=dataset, root=root, limit=limit,
         every=every, ids=ids, metrics=metrics, clean=clean, stride=stride, extrapolate=extrapolate, paths=paths,
-        weights=None if weights is None else Path(weights), settings=tuple(settings or ()), tta=tta,
+        weights=None if weights is None else Path(weights), settings=tuple(settings or ()), tta=tta, masks=masks,
         device=device, runtime=runtime, precision=precision,
         jobs=jobs, save_frames=save_frames,
         save_flows=save_flows, save_masks=save_masks, save_routes=save_routes,

@@ -18,6 +18,7 @@ from betwixt.backends.backend import check_device, check_precision
 from betwixt.errors import OutputError, UsageError
 from betwixt.evaluation.datasets import Dataset, DatasetOptions, open_dataset, read_list_file
 from betwixt.evaluation.log import EvaluationLog
+from betwixt.evaluation.masks import load_sample_masks
 from betwixt.evaluation.metrics import DEFAULT_METRICS, Metric, select_metrics
 from betwixt.evaluation.network_variant import NetworkVariant, parse_variant
 from betwixt.evaluation.report import (
@@ -40,6 +41,7 @@ from betwixt.evaluation.scoring import Model, check_model, evaluate
 from betwixt.evaluation.sheet import check_sheet_path, write_sheet
 from betwixt.files import write_atomically
 from betwixt.machine import describe_machine
+from betwixt.models.base import masks_unsupported
 from betwixt.models.registry import DEFAULT_MODEL, choose_model, model_info
 from betwixt.runtime.load import find_weights, hash_weights, load_model
 from betwixt.version import __version__
@@ -67,6 +69,7 @@ class EvaluationRequest:
     weights: Path | None = None
     settings: tuple[str, ...] = ()
     tta: bool = False
+    masks: str | None = None
     device: str = "auto"
     precision: str = "fp32"
     runtime: str = "auto"
@@ -110,6 +113,7 @@ class EvaluationRequest:
         parts += [f"{self.paths} paths"] if self.paths != "straight" else []
         parts += [f"every {self.every}"] if self.every != 1 else []
         parts += [self.variant.text] if self.variant else []
+        parts += [] if self.masks is None else [f"masks {Path(self.masks).name}"]
         return ", ".join(parts)
 
 
@@ -200,6 +204,7 @@ class _Run:
                     ids=ids,
                     save_frames=None if request.save_frames is None else request.save_frames / self.part_of("/"),
                     saver=saver,
+                    masks=None if request.masks is None else load_sample_masks(request.masks, request.device),
                     log=log,
                     # A network uses all cores by itself: the second job reads while the first computes.
                     jobs=request.jobs or (2 if model_info(self.name).has_network else os.cpu_count() or 1),
@@ -288,6 +293,11 @@ def _check(request: EvaluationRequest) -> None:
     check_outputs(outputs, inputs=(request.ids, request.weights, request.root))
     if request.record is not None:
         read_table(request.record, QUALITY_KEY)
+    if request.masks is not None:
+        for name in request.models:
+            if not model_info(name).takes_masks:
+                raise masks_unsupported(name)
+        load_sample_masks(request.masks, request.device)
     check_groups(request.map_folders, len(request.models) * len(request.datasets))
     for folder in request.map_folders.values():
         if not folder.parent.is_dir():

@@ -18,7 +18,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -26,6 +25,7 @@ import numpy as np
 from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import Dataset, Sample, SampleImages
 from betwixt.evaluation.log import EvaluationLog
+from betwixt.evaluation.masks import SampleMasks, sample_stem
 from betwixt.evaluation.metrics import Image8, Metric, SequenceScore, to_uint8
 from betwixt.evaluation.saved_maps import MapSaver
 from betwixt.evaluation.scores import Evaluation, FrameScores, SkippedSample
@@ -49,6 +49,7 @@ def evaluate(
     ids: Iterable[str] | None = None,
     save_frames: Path | None = None,
     saver: MapSaver | None = None,
+    masks: SampleMasks | None = None,
     log: EvaluationLog | None = None,
     jobs: int = 1,
     progress: Callable[[int, int | None], None] | None = None,
@@ -64,6 +65,7 @@ def evaluate(
             samples are not consecutive frames.
         ids: Score only the samples with these names.
         save_frames: A folder for the restored frames, as PNG.
+        masks: Makes the masks of a sample's frames, for a model that takes them; by default the model does.
         saver: Where to save what the model saw; samples that a log has already are left out.
         log: Where results are written as they come; samples that it has already are not computed again.
         jobs: The number of samples processed at the same time.
@@ -85,7 +87,7 @@ def evaluate(
         except OSError as error:
             raise write_error(error, save_frames) from None
 
-    scorer = _Scorer(model, metrics, log.done if log is not None else {}, save_frames, saver)
+    scorer = _Scorer(model, metrics, log.done if log is not None else {}, save_frames, saver, masks)
     selection = _Selection(dataset, requested, every)
     visited: set[str] = set()
     for count, (name, scores) in enumerate(scorer.run(selection, limit, jobs), start=1):
@@ -218,8 +220,9 @@ class _Scorer:
         done: dict[str, list[FrameScores]],
         folder: Path | None,
         saver: MapSaver | None,
+        masks: SampleMasks | None,
     ) -> None:
-        self.model, self.metrics, self.folder, self.saver = model, metrics, folder, saver
+        self.model, self.metrics, self.folder, self.saver, self.masks = model, metrics, folder, saver, masks
         self.seconds: list[float] = []
         self.done = {name: rows for name, rows in done.items() if self._frames_are_saved(name, len(rows))}
 
@@ -245,10 +248,10 @@ class _Scorer:
         try:
             images = sample.load()
             began = time.perf_counter()
-            frames = _restore(model, sample, images)
+            frames = _restore_from(model, _prepare(model, sample, images, self.masks), sample, images)
             self.seconds.append((time.perf_counter() - began) / len(frames))
             if self.saver is not None:
-                self._save_maps(self.saver, model, sample, images)
+                self._save_maps(self.saver, model, sample, images, self.masks)
         except InputError as error:
             return sample.name, SkippedSample(sample.name, str(error))
         except (cv2.error, ValueError, IndexError) as error:
@@ -256,9 +259,11 @@ class _Scorer:
         return sample.name, self._score(sample, images, frames)
 
     @staticmethod
-    def _save_maps(saver: MapSaver, model: Interpolator, sample: Sample, images: SampleImages) -> None:
+    def _save_maps(
+        saver: MapSaver, model: Interpolator, sample: Sample, images: SampleImages, masks: SampleMasks | None
+    ) -> None:
         """Save the maps of a sample's frames."""
-        pair = _prepare(model, sample, images)
+        pair = _prepare(model, sample, images, masks)
         if pair is None:
             pair = model.prepare_next(_to_float(images.first), _to_float(images.second))
         for path, t in zip(_frame_paths(Path(), sample.name, len(sample.times)), sample.times, strict=True):
@@ -295,15 +300,14 @@ class _Scorer:
         return rows
 
 
-def _restore(model: Interpolator, sample: Sample, images: SampleImages) -> list[Image]:
-    """The frames at the sample's times."""
-    return _restore_from(model, _prepare(model, sample, images), sample, images)
-
-
-def _prepare(model: Interpolator, sample: Sample, images: SampleImages) -> Pair | None:
+def _prepare(
+    model: Interpolator, sample: Sample, images: SampleImages, masks: SampleMasks | None = None
+) -> Pair | None:
     """The prepared pair of a sample; None if its frame comes after the second one."""
     if sample.times == (2.0,):
         return None
+    if masks is not None:
+        return model.prepare_masked(_to_float(images.first), _to_float(images.second), masks(sample, images))
     before, after = (None if image is None else _to_float(image) for image in (images.before, images.after))
     return model.prepare_between(_to_float(images.first), _to_float(images.second), before, after)
 
@@ -380,5 +384,5 @@ def _one_line(error: BaseException) -> str:
 
 def _frame_paths(folder: Path, name: str, count: int) -> list[Path]:
     """The files of a sample's restored frames; different names give different files."""
-    stem = quote(name, safe=" ").replace("%2F", "_-_")
+    stem = sample_stem(name)
     return [folder / (f"{stem}.png" if count == 1 else f"{stem} {number + 1:02d}.png") for number in range(count)]

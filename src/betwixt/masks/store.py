@@ -122,14 +122,14 @@ class MaskFolder:
                 f"{self.path} has masks of {self.frames} frames, the video has {frames}: "
                 f"{self._first_missing(self.frames).name} is missing."
             )
-        self._read_map(next(iter(self._maps.values())), height, width)
+        self.read_map(next(iter(self._maps.values())), height, width)
 
     def _first_missing(self, frame: int) -> Path:
         """The first missing file for a frame after the last."""
         return self._file_name(self._first + frame - self._paired, 0 if self._paired else None)
 
     @staticmethod
-    def _read_map(path: Path, height: int, width: int) -> LabelMap:
+    def read_map(path: Path, height: int, width: int) -> LabelMap:
         labels = as_labels(_read_array(path) if path.suffix == ".npy" else _read_png(path), str(path))
         if labels.shape != (height, width):
             raise InputError(
@@ -160,12 +160,12 @@ class MaskFolder:
                 raise InputError(f"{self.path} has no masks of frame {frame}: {missing} is missing.")
         if not self._paired:
             labels0, labels1 = (
-                self._read_map(self._maps[self._first + frame, None], height, width) for frame in (first, second)
+                self.read_map(self._maps[self._first + frame, None], height, width) for frame in (first, second)
             )
             return LabelMapPair(labels0, labels1, int(max(labels0.max(), labels1.max())) + 1, self.source)
         first_pair, last_pair = first, max(second - 1, first)
-        labels0 = self._read_map(self._maps[self._first + first_pair, 0], height, width)
-        labels1 = self._read_map(self._maps[self._first + last_pair, 1], height, width)
+        labels0 = self.read_map(self._maps[self._first + first_pair, 0], height, width)
+        labels1 = self.read_map(self._maps[self._first + last_pair, 1], height, width)
         names = self._names(first_pair)
         if first_pair != last_pair and names:
             # Tags of the last pair alone become part of the rest, label 0.

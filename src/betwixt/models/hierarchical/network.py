@@ -43,8 +43,16 @@ this was chosen:
 - Positions are in pixels of the coarse map. A target that is absent from the other frame gets no motion and no attended
   value.
 - "Spatial attention" of equation 7 has the shape of the features: one weight for every channel of a pixel.
-- HIR-S is short-range: a pixel of frame t attends to the 5x5 pixels around it in each map after warping by the
-  long-range flow, and the attended displacement is added to the flow.
+- HIR-S is short-range: a pixel of frame t attends to 5x5 pixels of each map.
+
+Where the default deviates from the paper, with a switch for what it writes:
+
+- HIR-S attends in the maps warped by the long-range flow, and the attended displacement is added to that flow. Equation
+  8 has the maps before warping (`warped_pixels=False`): then the displacement alone is the flow, of at most two pixels.
+- Keys: see above. Equation 9 has none of the standardisation (`plain_keys=True`).
+
+Further choices:
+
 - Inter is one of IFRNet's residual blocks between two convolutions; it predicts residuals of the flows at the scale of
   the features.
 - The plug-in's own estimate of frame t, a term of the loss (equation 13), is fused by m_t^h; for IFRNet and AMT, whose
@@ -97,6 +105,10 @@ class HierarchicalConfig:
     temporal: bool = True  # whether it has HCE-T
     steps: Steps = "target-pixel"  # which of HIR-L ("target") and HIR-S ("pixel") it has, and in which order
     masks: bool = True  # whether it uses the masks; otherwise a frame is one target, as with masks of zeros
+    warped_pixels: bool = (
+        True  # whether HIR-S attends in maps warped by the long-range flow; False as equation 8 is written
+    )
+    plain_keys: bool = False  # whether keys are neither centred nor standardised: as equation 9 is written
     radius: int = 2  # radius of HIR-S, which attends to (2 radius + 1)² pixels
     scores_at_a_time: int = SCORES_AT_A_TIME  # most attention scores to compute at a time
 
@@ -114,8 +126,12 @@ ABLATIONS: dict[str, HierarchicalConfig] = {
     "hir-2": HierarchicalConfig(steps="pixel"),
     "hir-3": HierarchicalConfig(steps="pixel-target"),
     "zero-masks": HierarchicalConfig(masks=False),
+    "unwarped": HierarchicalConfig(warped_pixels=False),
+    "plain-keys": HierarchicalConfig(plain_keys=True),
+    "as-written": HierarchicalConfig(warped_pixels=False, plain_keys=True),
 }
-"""The cases of tables 2 and 3: hce-0 is the baseline of table 2(a); zero-masks is case 1 of table 3 at test time."""
+"""The cases of tables 2 and 3: hce-0 is the baseline of table 2(a); zero-masks is case 1 of table 3 at test time. The
+last three undo what was changed: see the module."""
 
 
 class HybridContextBlock(nn.Module):
@@ -141,15 +157,20 @@ class HybridContextBlock(nn.Module):
 class _Attention(nn.Module, ABC):
     """Base class of HIR-L and HIR-S: keys and values of the features, and the flow to the attended positions."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, plain_keys: bool = False) -> None:
         super().__init__()
         self.key = nn.Conv2d(channels, channels, 1)
         self.value = nn.Conv2d(channels, channels, 1)
-        self.gain = nn.Parameter(torch.ones(()))
+        self.gain = None if plain_keys else nn.Parameter(torch.ones(()))
 
     def keys(self, features: Tensor) -> Tensor:
-        """(N, C, h, w) -> (N, C, h, w): less the mean of the map, standardised over the channels, times the gain."""
+        """(N, C, h, w) -> (N, C, h, w): less the mean of the map, standardised over the channels, times the gain.
+
+        Plain keys are none of that.
+        """
         keys: Tensor = self.key(features).float()
+        if self.gain is None:
+            return keys
         keys = keys - keys.mean(dim=(2, 3), keepdim=True)
         keys = keys - keys.mean(dim=1, keepdim=True)
         return self.gain * keys * torch.rsqrt(keys.square().mean(dim=1, keepdim=True) + 1e-6)
@@ -176,8 +197,8 @@ class _Attention(nn.Module, ABC):
 class TargetAttention(_Attention):
     """HIR-L: a pixel attends to all pixels of its target in the other map (equation 9)."""
 
-    def __init__(self, channels: int, scores_at_a_time: int = SCORES_AT_A_TIME) -> None:
-        super().__init__(channels)
+    def __init__(self, channels: int, scores_at_a_time: int = SCORES_AT_A_TIME, plain_keys: bool = False) -> None:
+        super().__init__(channels, plain_keys)
         self.scores_at_a_time = scores_at_a_time
 
     def attend(
@@ -197,8 +218,8 @@ class TargetAttention(_Attention):
 class PixelAttention(_Attention):
     """HIR-S: a pixel attends to a window around its own position, whatever the targets."""
 
-    def __init__(self, channels: int, radius: int) -> None:
-        super().__init__(channels)
+    def __init__(self, channels: int, radius: int, plain_keys: bool = False) -> None:
+        super().__init__(channels, plain_keys)
         self.radius = radius
 
     def attend(
@@ -272,8 +293,11 @@ class PlugIn(nn.Module):
         self.config = config
         self.spatial = HybridContextBlock(channels) if config.spatial else None
         self.temporal = HybridContextBlock(channels) if config.temporal else None
-        self.target = TargetAttention(channels, config.scores_at_a_time) if "target" in config.steps else None
-        self.pixel = PixelAttention(channels, config.radius) if "pixel" in config.steps else None
+        self.target = self.pixel = None
+        if "target" in config.steps:
+            self.target = TargetAttention(channels, config.scores_at_a_time, config.plain_keys)
+        if "pixel" in config.steps:
+            self.pixel = PixelAttention(channels, config.radius, config.plain_keys)
         # Features of frame t are the queries of the second step.
         self.fuse = conv_prelu(2 * channels, channels) if self.second_step is not None else None
         self.interaction = Interaction(channels, width, channels if features else 1)
@@ -330,8 +354,12 @@ class PlugIn(nn.Module):
         if self.second_step is not None and self.fuse is not None:
             features_t = self.fuse(torch.cat(features.chunk(2), dim=1))
             regions = self._warp_regions(pair, flow)
-            features, residual = self.second_step(torch.cat((features_t, features_t)), regions, features, regions)
-            flow = flow + residual
+            both_t = torch.cat((features_t, features_t))
+            if self.config.warped_pixels or self.second_step is self.target:
+                features, residual = self.second_step(both_t, regions, features, regions)
+                flow = flow + residual
+            else:
+                features, flow = self.second_step(both_t, regions, pair.features, regions)
         return HierarchicalMotion(*self.interaction(*features.chunk(2), torch.cat(flow.chunk(2), dim=1)))
 
     def _warp_regions(self, pair: LongRangeMotion, flow: Tensor) -> Regions:

@@ -37,7 +37,20 @@ from betwixt.training.objectives.common import PaperObjective, weighted_sum
 from betwixt.training.sample import TrainingSample
 from betwixt.weights.load import load_weights
 
-Ablation = Literal["full", "hce-0", "hce-1", "hce-2", "hir-1", "hir-2", "hir-3", "zero-masks"]
+Ablation = Literal[
+    "full",
+    "hce-0",
+    "hce-1",
+    "hce-2",
+    "hir-1",
+    "hir-2",
+    "hir-3",
+    "zero-masks",
+    "unwarped",
+    "plain-keys",
+    "as-written",
+]
+"""The names of `ABLATIONS`."""
 
 
 @dataclass(frozen=True)
