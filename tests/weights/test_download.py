@@ -139,6 +139,11 @@ def files_in(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+def test_a_version_of_rife_without_an_address_says_which_model_runs_it():
+    with pytest.raises(UsageError, match=r"The weights of rife-4.18 have no address .* import FILE --as rife-4.10"):
+        download_weights("rife-4.18")
+
+
 def test_files_of_hugging_face_are_known_by_their_sha_256(offer):
     folder = offer("wrong", host="huggingface.co")
     with pytest.raises(InputError, match=r"not what was published: \d+ bytes with the SHA-256 [0-9a-f]{12}, not "):

@@ -20,6 +20,7 @@ from betwixt.errors import BetwixtError, InputError, OutputError, UsageError, di
 from betwixt.files import file_hash, write_error
 from betwixt.machine import require_torch
 from betwixt.models.registry import MODELS
+from betwixt.models.rife import SAME_LAYERS
 from betwixt.weights.catalog import PublishedFile, catalog, git_blob_hash
 from betwixt.weights.install import ImportResult, import_weights
 from betwixt.weights.store import weights_folder
@@ -207,13 +208,14 @@ def _explain_missing(name: str) -> str:
     """Why no weights of a name can be downloaded."""
     downloads = [entry.name for entry in catalog().published.values() if entry.model]
     available = ", ".join(downloads)
-    place = catalog().manual_download(name)
+    model = SAME_LAYERS.get(name, name)
+    place = catalog().manual_download(model)
     if place is not None:
         terms = place.licence if place.commercial else f"{place.licence}: not for commercial use"
         also = f" Unverified: {place.unverified[name]}." if name in place.unverified else ""
         return (
             f"The weights of {name} have no address that could be verified: {place.page} says where its authors keep "
-            f"them ({terms}).{also} Download them, then betwixt weights import FILE --as {name}."
+            f"them ({terms}).{also} Download them, then betwixt weights import FILE --as {model}."
         )
     if name in MODELS:
         return f"No weights of {name} are published; there are {available}."
