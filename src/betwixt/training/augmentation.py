@@ -1,4 +1,4 @@
-"""Augmentation: flips, rotations, time reversal, channel order, compression; the motion is transformed accordingly.
+"""Augmentation: flips, rotations, time reversal, channel order, compression; motion and masks follow.
 
     TrainingSample ──► flip x, y, diagonal ──► rotate ──► reverse time ──► channels ──► compress ──► TrainingSample
 
@@ -51,7 +51,7 @@ def augment(
 ) -> TrainingSample:
     """Apply random transforms to a sample, with the probabilities of `augmentation` (`Augmentation()` by default)."""
     chances = augmentation or Augmentation()
-    images, t, motion = sample.images, sample.t, sample.motion
+    images, t, motion, labels = sample.images, sample.t, sample.motion, sample.labels
     # Four numbers are drawn whatever the probabilities, so that samples of earlier runs can be drawn again.
     flip_x, flip_y, transpose, reverse = rng.random(4) < (
         chances.flip_x,
@@ -62,21 +62,26 @@ def augment(
     if flip_x:
         images = images[:, :, ::-1]
         motion = None if motion is None else motion[:, ::-1] * np.array([-1, 1], np.float32)
+        labels = None if labels is None else labels[:, :, ::-1]
     if flip_y:
         images = images[:, ::-1]
         motion = None if motion is None else motion[::-1] * np.array([1, -1], np.float32)
+        labels = None if labels is None else labels[:, ::-1]
     if transpose:
         images = images.transpose(0, 2, 1, 3)
         motion = None if motion is None else motion.transpose(1, 0, 2)[..., ::-1]
+        labels = None if labels is None else labels.transpose(0, 2, 1)
     if chances.turn > 0 and rng.random() < chances.turn:
         for _ in range(int(rng.integers(1, 4))):
             # A quarter turn maps the direction (x, y) to (y, -x).
             images = np.rot90(images, axes=(1, 2))
             motion = None if motion is None else np.rot90(motion)[..., ::-1] * np.array([1, -1], np.float32)
+            labels = None if labels is None else np.rot90(labels, axes=(1, 2))
     if reverse:
         if t < 1.0:
             images, t = images[::-1], 1.0 - t
             motion = None if motion is None else -motion
+            labels = None if labels is None else labels[::-1]
         elif t == 2.0 and motion is None:
             images = images[[1, 0, 2]]
     if rng.random() < chances.channels:
@@ -88,7 +93,12 @@ def augment(
         images = compress_jpeg(rng, images)
     if chances.video > 0 and rng.random() < chances.video:
         images = compress_video(rng, images)
-    return TrainingSample(images, t, None if motion is None else np.ascontiguousarray(motion))
+    return TrainingSample(
+        images,
+        t,
+        None if motion is None else np.ascontiguousarray(motion),
+        None if labels is None else np.ascontiguousarray(labels),
+    )
 
 
 def compress_jpeg(rng: np.random.Generator, images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -33,6 +33,7 @@ from betwixt.files import error_text, file_url, write_error
 from betwixt.training.deterministic_opencv import run_in_processes
 from betwixt.training.preparation_progress import PreparationProgress, count_files, watch_files
 from betwixt.training.sample import Image, TargetTimes, TrainingSample
+from betwixt.training.sample_masks import WholeFrameMasks
 
 DUPLICATE = 0.4
 """Mean absolute difference in grey levels below which two frames are duplicates."""
@@ -223,7 +224,12 @@ class RealTriplets:
         times: Target times. "next" takes the triplets of "middle" and makes the last frame the target.
         gaps: Allowed gaps between the outer frames of a triplet; empty: all that were measured.
         exclude: Names of cached clips that are never drawn.
+
+    Attributes:
+        masks: Finds the masks of the samples, in whole frames; None for samples without.
     """
+
+    masks: WholeFrameMasks | None = None
 
     def __init__(
         self,
@@ -236,6 +242,7 @@ class RealTriplets:
         self._arguments = (cache, rules, times, gaps, exclude)
         self._times = times
         self._clips: list[NDArray[np.uint8]] = []
+        self._names: list[str] = []
         self._rows: list[NDArray[np.float32]] = []
         self._cumulative_odds: list[NDArray[np.float64]] = []
         weights = []
@@ -251,6 +258,7 @@ class RealTriplets:
             if not len(rows):
                 continue
             self._clips.append(load_array(path.with_name(f"{name}.npy"), mapped=True))
+            self._names.append(name.removesuffix(AGED))
             self._rows.append(rows)
             # t = 1/2 is the most common request; larger motion is harder, so it is drawn more often.
             odds = np.where(rows[:, 2] * 2 == rows[:, 1], 1.0, 0.25) * np.clip(rows[:, 3], 1.0, 16.0) ** 0.5
@@ -296,6 +304,14 @@ class RealTriplets:
         if self._times == "next":
             numbers, t = (start, start + gap, start + position), 2.0
         crops = [frames[number, top : top + side, left : left + side] for number in numbers]
+        labels = None
+        if self.masks is not None:
+            ends = (numbers[0], numbers[2])
+            found = self.masks.labels(frames[ends[0]], frames[ends[1]], self._names[clip], ends)
+            labels = found[:, top : top + side, left : left + side]
         if side != size:
             crops = [np.asarray(cv2.resize(c, (size, size), interpolation=cv2.INTER_AREA), np.uint8) for c in crops]
-        return TrainingSample(np.stack(crops), t)
+        if side != size and labels is not None:
+            resized = [cv2.resize(each, (size, size), interpolation=cv2.INTER_NEAREST) for each in labels]
+            labels = np.asarray(np.stack(resized), np.uint8)
+        return TrainingSample(np.stack(crops), t, labels=labels)

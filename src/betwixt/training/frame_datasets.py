@@ -25,6 +25,7 @@ from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import list_images, read_image, read_list_file
 from betwixt.files import error_text, file_url
 from betwixt.training.sample import Image, TargetTimes, TrainingSample
+from betwixt.training.sample_masks import WholeFrameMasks
 
 Triplet = tuple[int, int, int, float]
 """The numbers of frame 0, the target and frame 1 in a clip, counted from 0, and t."""
@@ -41,6 +42,11 @@ class ImageClip:
         """The folder, for messages."""
         return str(Path(self.paths[0]).parent)
 
+    @property
+    def name(self) -> str:
+        """The last two folders of its path: CLIP/SHOT in Vimeo-90K."""
+        return "/".join(Path(self.path).parts[-2:])
+
     def __len__(self) -> int:
         return len(self.paths)
 
@@ -55,6 +61,11 @@ class VideoClip:
 
     path: str
     frames: int
+
+    @property
+    def name(self) -> str:
+        """The name of the file without its suffix."""
+        return Path(self.path).stem
 
     def __len__(self) -> int:
         return self.frames
@@ -152,7 +163,12 @@ class ClipDataset:
         clips: At least one.
         chooser: Chooses the frame numbers and t of a sample.
         enlarge: Fraction of the samples that are upscaled by 2 (IFRNet: 0.1).
+
+    Attributes:
+        masks: Finds the masks of the samples, in whole frames; None for samples without.
     """
+
+    masks: WholeFrameMasks | None = None
 
     def __init__(self, clips: Sequence[Clip], chooser: ListedTriplets | RandomGaps, enlarge: float = 0.0) -> None:
         self._clips, self._chooser, self._enlarge = clips, chooser, enlarge
@@ -176,10 +192,16 @@ class ClipDataset:
             )
         top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
         crops = [image[top : top + side, left : left + side] for image in images]
+        labels = None
+        if self.masks is not None:
+            found = self.masks.labels(images[0], images[2], clip.name, (numbers[0], numbers[2]))
+            labels = found[:, top : top + side, left : left + side]
         if enlarged:
             double = (2 * side, 2 * side)
             crops = [np.asarray(cv2.resize(crop, double, interpolation=cv2.INTER_LINEAR), np.uint8) for crop in crops]
-        return TrainingSample(np.stack(crops)[:, :size, :size], t)
+            labels = None if labels is None else labels.repeat(2, axis=1).repeat(2, axis=2)
+        labels = None if labels is None else np.ascontiguousarray(labels[:, :size, :size])
+        return TrainingSample(np.stack(crops)[:, :size, :size], t, labels=labels)
 
 
 def open_vimeo90k(

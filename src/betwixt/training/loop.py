@@ -152,7 +152,7 @@ class Trainer:
             self._development_sets = open_development_sets(run.evaluation, extrapolate=extrapolates)
 
         # The first process on each machine prepares its data.
-        self._sampler = RecipeSampler(recipe, run.data, run.cache)
+        self._sampler = RecipeSampler(recipe, run.data, run.cache, self.objective.masks)
         if first_on_machine:
             if not run.cache.exists():
                 report.note(f"The data is decoded and prepared in {run.cache}, once.")

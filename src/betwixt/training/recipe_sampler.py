@@ -16,11 +16,13 @@ import numpy as np
 
 from betwixt.tables import parse_table
 from betwixt.training.augmentation import Augmentation
-from betwixt.training.clips import build_clip_cache, load_array
+from betwixt.training.clips import RealTriplets, build_clip_cache, load_array
 from betwixt.training.deterministic_opencv import deterministic_opencv, run_in_processes
+from betwixt.training.frame_datasets import ClipDataset
 from betwixt.training.preparation_progress import PreparationProgress, watch_files
 from betwixt.training.recipe import Recipe
 from betwixt.training.sample import TrainingSample
+from betwixt.training.sample_masks import WholeFrameMasks
 from betwixt.training.sources import (
     ClipsEntry,
     DataEntry,
@@ -41,17 +43,22 @@ class RecipeSampler:
         recipe: Defines data, augmentation and seed.
         data: The data folder.
         cache: The folder with the prepared data.
+        masks: What the masks of the samples are, as `WholeFrameMasks` takes it; "" for samples without.
 
     Raises:
-        UsageError: if [[data]] or [augmentation] have an unknown setting, or a value does not fit.
+        UsageError: if there are no such masks, or [[data]] or [augmentation] have an unknown setting, or a value does
+            not fit.
     """
 
-    def __init__(self, recipe: Recipe, data: Path, cache: Path) -> None:
+    def __init__(self, recipe: Recipe, data: Path, cache: Path, masks: str = "") -> None:
         self.entries = read_entries(recipe.data, recipe.where)
         self._augmentation = parse_table(Augmentation, recipe.augmentation, f"[augmentation] of {recipe.where}")
         self._seed = recipe.stages[0].train.seed
         self._data, self._cache = data, cache
         self._mix: SampleMix | None = None
+        self._masks = masks
+        if masks:
+            WholeFrameMasks(masks)  # raises if there are none of this name
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_mix": None}
@@ -65,6 +72,10 @@ class RecipeSampler:
         """Open the sources, once."""
         if self._mix is None:
             self._mix = open_mix(self.entries, self._data, self._cache)
+            if self._masks:
+                for source in self._mix.sources:
+                    if isinstance(source, ClipDataset | RealTriplets):
+                        source.masks = WholeFrameMasks(self._masks)
         return self._mix
 
     def prepare(self, jobs: int, report: Callable[[str], None], progress: PreparationProgress | None = None) -> None:

@@ -33,11 +33,13 @@ class TrainingSample:
         t: Time of the true frame; frame 0 is at 0 and frame 1 at 1. In (0, 1), or 2 for extrapolation.
         motion: (S, S, 2) float32, pixels, (x, y): displacement from frame 0 to frame 1 of what frame t shows at each
             pixel, so F_{t->0} = -t motion and F_{t->1} = (1 - t) motion. None if unknown.
+        labels: (2, S, S) uint8, the masks of frames 0 and 1; None where none were asked for.
     """
 
     images: NDArray[np.uint8]
     t: float
     motion: NDArray[np.float32] | None = None
+    labels: NDArray[np.uint8] | None = None
 
 
 class SampleSource(Protocol):

@@ -101,11 +101,13 @@ class Objective(nn.Module, ABC):
         stages: Names of the stages, in order. The [[stage]] tables of a recipe give their lengths and settings; a
             recipe without stages trains in the first one only.
         merges_stages: Whether the stages of its recipe are trained as one: an ablation without stages.
+        masks: The masks that samples of frames need, as `WholeFrameMasks` takes them; "" for none.
         margin: Pixels around the crop that `prepare` sees and the batch does not contain.
     """
 
     stages: tuple[str, ...] = ("all",)
     merges_stages: bool = False
+    masks: str = ""
     margin: int = 0
 
     def __init__(self, model_name: str = "") -> None:

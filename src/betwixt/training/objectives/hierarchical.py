@@ -6,7 +6,8 @@
 That is equation 13. Without the plug-in (`plug_in = false`) only the first line is left: equation 12, with which the
 paper retrains every host. One stage, from random weights or from a host's (`host`).
 
-Masks are the regions of both frames of a crop (`betwixt.masks.regions`), computed by the worker processes.
+Masks are those of whole frames (`betwixt.training.sample_masks`), cut, mirrored, turned and reversed with the images:
+by default their regions. Synthetic scenes, of which only the crop exists, get the regions of the crop.
 
 What the paper leaves open: the exponent of the Charbonnier loss is 1/2, as in IFRNet; the loss is on the frame after
 the host's clamp to [0, 1].
@@ -60,6 +61,7 @@ class HierarchicalSettings:
     plug_in: bool = True  # whether the host has the plug-in; without it the host alone is trained, with the same loss
     weight: float = 0.1  # weight of the loss of the plug-in's own frame
     ablation: Ablation = "full"  # one of `betwixt.models.hierarchical.network.ABLATIONS`
+    masks: str = "regions"  # masks of whole frames: regions, open-world, a folder; or "crop": regions of the crop alone
     host: str = ""  # a weights file of the host to start from; the plug-in starts from random weights
 
 
@@ -85,6 +87,8 @@ class HierarchicalObjective(PaperObjective):
         super().__init__(model, "between" if network.any_time else "middle")
         self.settings = settings
         self.training_network = network
+        if isinstance(network, HierarchicalNetwork) and network.config.masks and settings.masks != "crop":
+            self.masks = settings.masks
         if settings.host:
             plain = load_network(host) if isinstance(network, HierarchicalNetwork) else network
             load_weights(plain, Path(settings.host).expanduser())
@@ -92,10 +96,12 @@ class HierarchicalObjective(PaperObjective):
                 network.load_host_weights(plain.state_dict())
 
     def prepare(self, rng: np.random.Generator, sample: TrainingSample) -> dict[str, NDArray[Any]]:
-        """Compute the label maps of both frames, (S, S, 2)."""
+        """The label maps of both frames, (S, S, 2): the sample's, or the regions of the crop."""
         super().prepare(rng, sample)
         if not isinstance(self.training_network, HierarchicalNetwork) or not self.training_network.config.masks:
             return {}
+        if sample.labels is not None:
+            return {"labels": np.ascontiguousarray(np.moveaxis(sample.labels, 0, -1))}
         frame0, _, frame1 = (np.ascontiguousarray(image) for image in sample.images)
         masks = find_regions(frame0, frame1)
         return {"labels": np.stack((masks.labels0, masks.labels1), axis=-1)}
