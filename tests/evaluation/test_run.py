@@ -251,6 +251,7 @@ def test_a_sheet_shows_the_worst_frames(tmp_path: Path, suffix: str) -> None:
         ({"compare": "rumour"}, "nothing to compare"),
         ({"resume": True}, "`resume` needs"),
         ({"sheet": Path("x.pdf")}, "end x.pdf in .html or .png"),
+        ({"side_by_side": Path("x.png")}, "at least two"),
         ({"csv": Path("/no/such/folder/x.csv")}, "does not exist"),
         ({"ids": Path("/no/such/list")}, "cannot be read"),
         ({"jobs": -1}, "too small"),

@@ -14,7 +14,7 @@ from layouts import Image8, make_bands
 from betwixt.evaluation.datasets import DatasetOptions, open_dataset
 from betwixt.evaluation.metrics import select_metrics
 from betwixt.evaluation.scoring import Model, evaluate
-from betwixt.evaluation.sheet import write_sheet
+from betwixt.evaluation.sheet import write_sheet, write_side_by_side
 from betwixt.models.base import Image, Interpolator, Pair
 from betwixt.models.baselines.interpolator import Average, DISMidpoint
 from betwixt.runtime.load import load_model
@@ -109,3 +109,26 @@ def test_the_motion_is_the_models_own(tmp_path: Path) -> None:
     }
     for name, (model, options, caption) in captions.items():
         assert caption in figures(sheet_of(model, tmp_path, ".html", options).read_text()), name
+
+
+@pytest.mark.parametrize("suffix", [".html", ".png"])
+def test_models_stand_side_by_side(truth: Image8, tmp_path: Path, suffix: str) -> None:
+    dataset = open_dataset("triplets", tmp_path / "set")
+    models: list[Model] = [Average(), DISMidpoint()]
+    evaluations = [evaluate(model, dataset, select_metrics("psnr")) for model in models]
+    path = tmp_path / f"beside{suffix}"
+    write_side_by_side(path, models, evaluations, dataset, "psnr")
+    if suffix == ".png":
+        image = cv2.imread(str(path))
+        assert image is not None
+        assert image.shape[1] == 8 + 3 * (320 + 8)
+        return
+    page = path.read_text()
+    captions = re.findall(r"<figcaption>([^<]*)", page)
+    assert captions[:3] == ["truth", "average", "dis-midpoint"]
+    assert captions[3].startswith("truth, 1:1 at")
+    crop = base64.b64decode(re.findall(r"base64,([^\"]*)", page)[3])
+    shown = cv2.imdecode(np.frombuffer(crop, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    left, top = (int(x) for x in re.findall(r"at (\d+), (\d+)", captions[3])[0])
+    np.testing.assert_array_equal(shown, truth[top : top + 256, left : left + 256])
+    assert left <= 500 < 540 <= left + 256

@@ -74,6 +74,9 @@ def evaluate(
     sheet: Annotated[
         o.File, typer.Option(metavar="FILE", help="Write a sheet of the ten worst frames, .html or .png.")
     ] = None,
+    side_by_side: Annotated[
+        o.File, typer.Option(metavar="FILE", help="Write a sheet of all models beside each other, .html or .png.")
+    ] = None,
     compare: Annotated[
         o.Text, typer.Option(metavar="published", help="Print the papers' figures beside the measured ones.")
     ] = None,
@@ -104,7 +107,8 @@ def evaluate(
         jobs=jobs, save_frames=save_frames,
         save_flows=save_flows, save_masks=save_masks, save_routes=save_routes,
         csv=csv, frames_csv=frames_csv, json=None if to_stdout else json,
-        sheet=sheet, compare=compare, record=record, resume=resume, lpips_weights=lpips_weights,
+        sheet=sheet, side_by_side=side_by_side, compare=compare, record=record, resume=resume,
+        lpips_weights=lpips_weights,
     )  # fmt: skip
     out: Any = sys.stderr if to_stdout else sys.stdout
     with ProgressDisplay("samples") as progress:

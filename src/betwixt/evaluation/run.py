@@ -38,7 +38,7 @@ from betwixt.evaluation.routing import collect_routes
 from betwixt.evaluation.saved_maps import MapSaver, check_groups
 from betwixt.evaluation.scores import Evaluation
 from betwixt.evaluation.scoring import Model, check_model, evaluate
-from betwixt.evaluation.sheet import check_sheet_path, write_sheet
+from betwixt.evaluation.sheet import check_sheet_path, write_sheet, write_side_by_side
 from betwixt.files import write_atomically
 from betwixt.machine import describe_machine
 from betwixt.models.base import masks_unsupported
@@ -82,6 +82,7 @@ class EvaluationRequest:
     frames_csv: Path | None = None
     json: Path | None = None
     sheet: Path | None = None
+    side_by_side: Path | None = None
     compare: str | None = None
     record: Path | None = None
     resume: bool = False
@@ -287,9 +288,12 @@ def _check(request: EvaluationRequest) -> None:
         raise UsageError("`resume` needs `csv` or `json` with a file: the results so far are kept beside it.")
     if request.record is not None and (request.limit is not None or request.ids is not None):
         raise UsageError("`record` is for scores of whole sets: leave it out with `limit` and `ids`.")
-    if request.sheet is not None:
-        check_sheet_path(request.sheet)
-    outputs = (request.csv, request.frames_csv, request.json, request.record, request.sheet)
+    for path in (request.sheet, request.side_by_side):
+        if path is not None:
+            check_sheet_path(path)
+    if request.side_by_side is not None and len(request.models) < 2:
+        raise UsageError("`side_by_side` compares models: name at least two.")
+    outputs = (request.csv, request.frames_csv, request.json, request.record, request.sheet, request.side_by_side)
     check_outputs(outputs, inputs=(request.ids, request.weights, request.root))
     if request.record is not None:
         read_table(request.record, QUALITY_KEY)
@@ -331,13 +335,22 @@ def _write(request: EvaluationRequest, result: EvaluationResult, runs: Sequence[
     if request.json is not None:
         write_atomically(request.json, result.json)
     result.written += [path for path in (request.csv, request.frames_csv, request.json) if path is not None]
+    metric = "psnr" if "psnr" in evaluations[0].metrics else evaluations[0].metrics[0]
     if request.sheet is not None:
-        metric = "psnr" if "psnr" in evaluations[0].metrics else evaluations[0].metrics[0]
         for run, evaluation in zip(runs, evaluations, strict=True):
             path = request.sheet
             if part := run.part_of("."):
                 path = path.with_name(f"{path.stem}.{part}{path.suffix}")
             write_sheet(path, run.model, evaluation, run.dataset, metric)
+            result.written.append(path)
+    if request.side_by_side is not None:
+        count = len(request.models)
+        for begin in range(0, len(runs), count):
+            group, path = runs[begin : begin + count], request.side_by_side
+            if len(request.datasets) > 1:
+                path = path.with_name(f"{path.stem}.{group[0].dataset.name}{path.suffix}")
+            of_group = evaluations[begin : begin + count]
+            write_side_by_side(path, [run.model for run in group], of_group, group[0].dataset, metric)
             result.written.append(path)
     if request.record is not None:
         entries = [quality_entry(evaluation, context) for evaluation, context in result.evaluations]

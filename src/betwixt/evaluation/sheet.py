@@ -6,6 +6,8 @@ Two lines for each frame:
   from the first to the second frame that the model made it with, in the Middlebury colour code;
 - at their true size, pixel by pixel: 256x256 of first, second, truth, restored and error around the worst place, which
   is framed in the error image above.
+
+Another sheet has several models side by side.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from betwixt.errors import UsageError
+from betwixt.errors import InputError, UsageError
 from betwixt.evaluation.datasets import Dataset
 from betwixt.evaluation.metrics import METRICS, Image8, to_uint8
 from betwixt.evaluation.scores import Evaluation
@@ -75,6 +77,66 @@ def write_sheet(
     write_atomically(path, render(heading, f"All frames: {summary}", ordered))
 
 
+def write_side_by_side(
+    path: Path,
+    models: Sequence[Model],
+    evaluations: Sequence[Evaluation],
+    dataset: Dataset,
+    metric: str,
+    count: int = 10,
+) -> None:
+    """Write a sheet of the frames that the models restored worst on average, the truth and every model beside each
+    other: whole, with the place of the largest mean error framed in the truth, and that place pixel by pixel.
+
+    Raises:
+        UsageError: if the suffix of `path` is neither .html nor .png.
+        InputError: if no frame was restored by all models.
+        OutputError: if it cannot be written.
+    """
+    check_sheet_path(path)
+    scores = [{(row.sample, row.t): row.scores[metric] for row in evaluation.rows} for evaluation in evaluations]
+    common = [key for key in scores[0] if all(key in of_model for of_model in scores)]
+    if not common:
+        raise InputError(f"No frame of {dataset.name} was restored by all models.")
+    badness = METRICS[metric].badness
+    worst = sorted(common, key=lambda key: sum(badness(of_model[key]) for of_model in scores), reverse=True)[:count]
+    ranks = {key: rank for rank, key in enumerate(worst)}
+    restored: dict[int, dict[str, Image8]] = {rank: {} for rank in ranks.values()}
+    for model, evaluation in zip(models, evaluations, strict=True):
+        for sample in restore_samples(model, dataset, {name for name, _ in worst}):
+            for number, t in enumerate(sample.sample.times):
+                if (rank := ranks.get((sample.sample.name, t))) is not None:
+                    restored[rank].setdefault("truth", sample.images.truths[number])
+                    restored[rank][evaluation.model] = to_uint8(sample.frames[number])
+    rows = []
+    for rank, (name, t) in enumerate(worst):
+        values = "  ".join(
+            f"{evaluation.model} {of_model[name, t]:.{METRICS[metric].digits}f}"
+            for evaluation, of_model in zip(evaluations, scores, strict=True)
+        )
+        rows.append(_side_by_side_row(f"{rank + 1}. {name}  t = {t:g}  {metric}: {values}", restored[rank]))
+    heading = f"{', '.join(e.model for e in evaluations)} on {dataset.name}: {len(rows)} frames, the worst by {metric}"
+    means = ", ".join(f"{e.model} {e.summary(metric).score:.{METRICS[metric].digits}f}" for e in evaluations)
+    summary = f"All frames, {METRICS[metric].aggregation} {metric}: {means}"
+    if path.suffix.lower() == ".png":
+        write_atomically(path, _render_png(heading, summary, rows, columns=len(models) + 1))
+    else:
+        write_atomically(path, _render_html(heading, summary, rows))
+
+
+def _side_by_side_row(title: str, images: Mapping[str, Image8]) -> _Row:
+    """The row of one frame: the truth, then every model's."""
+    truth = images["truth"]
+    errors = [np.abs(image.astype(np.int16) - truth) for name, image in images.items() if name != "truth"]
+    left, top, right, bottom = _worst_place(np.mean(errors, axis=0).astype(np.uint8))
+    frames = {name: _resize_to_width(image, min(image.shape[1], _MAX_WIDTH)) for name, image in images.items()}
+    if max(truth.shape[:2]) <= _CROP:
+        return _Row(title, frames, {})
+    crops = {f"{name}, 1:1 at {left}, {top}": image[top:bottom, left:right] for name, image in images.items()}
+    frames["truth"] = _resize_to_width(_frame_place(truth, left, top, right, bottom), frames["truth"].shape[1])
+    return _Row(title, frames, crops)
+
+
 def check_sheet_path(path: Path) -> None:
     """Refuse a path whose suffix is neither .html nor .png."""
     if path.suffix.lower() not in (".html", ".htm", ".png"):
@@ -92,15 +154,21 @@ def _make_row(restored: RestoredSample, number: int, rank: int, scores: Mapping[
     if max(truth.shape[:2]) > _CROP:
         captions = (f"{column}, 1:1 at {left}, {top}" for column in _COLUMNS)
         crops = {c: image[top:bottom, left:right] for c, image in zip(captions, columns, strict=True)}
-        columns[-1] = error.copy()
-        thickness = max(1, round(2 * truth.shape[1] / _MAX_WIDTH))
-        for colour, width in (((255, 255, 255), 3 * thickness), ((255, 0, 0), thickness)):
-            cv2.rectangle(columns[-1], (left, top), (right - 1, bottom - 1), colour, width)
+        columns[-1] = _frame_place(error, left, top, right, bottom)
     columns = [_resize_to_width(image, min(image.shape[1], _MAX_WIDTH)) for image in columns]
     motion, caption = _motion_image(restored.motions[number], columns[0].shape)
     text = "  ".join(f"{name} {value:.{METRICS[name].digits}f}" for name, value in scores.items())
     title = f"{rank + 1}. {restored.sample.name}  t = {restored.sample.times[number]:g}  {text}"
     return _Row(title, {**dict(zip(_COLUMNS, columns, strict=True)), caption: motion}, crops)
+
+
+def _frame_place(image: Image8, left: int, top: int, right: int, bottom: int) -> Image8:
+    """A copy of an image with a framed place."""
+    framed = image.copy()
+    thickness = max(1, round(2 * image.shape[1] / _MAX_WIDTH))
+    for colour, width in (((255, 255, 255), 3 * thickness), ((255, 0, 0), thickness)):
+        cv2.rectangle(framed, (left, top), (right - 1, bottom - 1), colour, width)
+    return framed
 
 
 def _worst_place(difference: Image8) -> tuple[int, int, int, int]:
@@ -163,9 +231,9 @@ def _figures(images: Mapping[str, Image8]) -> str:
     )
 
 
-def _render_png(heading: str, summary: str, rows: Sequence[_Row]) -> bytes:
+def _render_png(heading: str, summary: str, rows: Sequence[_Row], columns: int = len(_COLUMNS) + 1) -> bytes:
     cell = min(max((image.shape[1] for row in rows for image in row.frames.values()), default=200), 320)
-    width = _GAP + (len(_COLUMNS) + 1) * (cell + _GAP)
+    width = _GAP + columns * (cell + _GAP)
     parts: list[Image8] = [_draw_text(heading, width, _LINE + 6, 0.6), _draw_text(summary, width, _LINE, 0.45)]
     for row in rows:
         parts.append(_draw_text(row.title, width, _LINE, 0.45))
