@@ -70,6 +70,24 @@ def test_interpolation_waits_three_frames_at_4x():
         assert level(shown[tick]) == pytest.approx(10 + 2 * (tick - 3), abs=0.6)
 
 
+def test_another_model_may_extrapolate():
+    class Bright(Linear):
+        name = "bright"
+        interpolates = False
+
+        def next_frame(self, first, second):
+            return np.ones_like(second)
+
+    smoother = Smoother(Linear(), rate=20, source_rate=20, mode="extrapolate", extrapolator=Bright(), seam=False)
+    shown = play(smoother, {0: 0, 1: 1}, 3)
+    assert shown[2].kind == "extrapolated"
+    assert (shown[2].image == 255).all()
+    with pytest.raises(UsageError, match="makes the frame after two frames"):
+        Smoother(Bright(), rate=20, source_rate=20)
+    with pytest.raises(UsageError, match="average only interpolates"):
+        Smoother(Linear(), rate=20, source_rate=20, extrapolator="average")
+
+
 def test_extrapolation_adds_no_delay():
     smoother = Smoother(Linear(), rate=20, source_rate=5, mode="extrapolate")
     assert smoother.delay == 0

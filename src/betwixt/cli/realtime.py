@@ -34,6 +34,11 @@ def realtime(
     input_fps: o.InputFps = None,
     device: o.Device = "auto",
     weights: o.Weights = None,
+    extrapolator: Annotated[
+        o.Text,
+        typer.Option(metavar="NAME", help="The model for frames after the last. Default: the model's own way, or dis."),
+    ] = None,
+    extrapolator_weights: Annotated[o.Text, typer.Option(metavar="FILE", help="Its weights.")] = None,
     record_to: Annotated[
         o.File, typer.Option("--record", metavar="FILE", help="Put the scores into this table of results.")
     ] = None,
@@ -55,7 +60,8 @@ def realtime(
     with ProgressDisplay(quiet=not sys.stderr.isatty()) as progress:
         outcome = simulate_video(
             source, target, factor=factor, bitrate=bitrate, network=network, seed=seed, margin=margin, height=height,
-            limit=limit, model=model, device=device, weights=weights, start=start, end=end, input_fps=input_fps,
+            limit=limit, model=model, device=device, weights=weights, extrapolator=extrapolator,
+            extrapolator_weights=extrapolator_weights, start=start, end=end, input_fps=input_fps,
             overwrite=overwrite, record_to=record_to, progress=progress,
         )  # fmt: skip
     if as_json:

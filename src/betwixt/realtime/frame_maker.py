@@ -62,10 +62,14 @@ class FrameMaker:
     """Makes images from pairs of buffered frames; may be used from several threads.
 
     The prepared state of the latest pairs is cached, because a display asks for several images of each pair.
+
+    Args:
+        model: Makes the images between frames.
+        extrapolator: Makes the frames after the last one; None for the model itself, or dis if it does not extrapolate.
     """
 
-    def __init__(self, model: Interpolator) -> None:
-        self.model = model
+    def __init__(self, model: Interpolator, extrapolator: Interpolator | None = None) -> None:
+        self.model, self.extrapolator = model, extrapolator or model
         self._lock, self._extrapolating = threading.Lock(), threading.Lock()
         self._pairs: OrderedDict[tuple[str, int, int], Any] = OrderedDict()
 
@@ -90,8 +94,8 @@ class FrameMaker:
 
     def _extrapolate(self, frames: list[BufferedFrame]) -> Image:
         """The image after `frames`, of which the first two were received and the others extrapolated."""
-        if self.model.extrapolates and not isinstance(self.model, DIS):
-            return _to_uint8(self.model.next_frame(frames[-2].rgb, frames[-1].rgb))
+        if self.extrapolator.extrapolates and not isinstance(self.extrapolator, DIS):
+            return _to_uint8(self.extrapolator.next_frame(frames[-2].rgb, frames[-1].rgb))
         first, last = frames[:2]
         search: DISPair = self._cached("search", first, last, lambda: DIS().prepare_views(first, last))
         return _synthesize(search.motion_after(float(len(frames) - 1)), first, last)

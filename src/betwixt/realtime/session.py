@@ -62,6 +62,8 @@ def simulate_video(
     model: str | Interpolator = EFFECTS_MODEL,
     device: str = "auto",
     weights: str | Path | None = None,
+    extrapolator: str | Interpolator | None = None,
+    extrapolator_weights: str | Path | None = None,
     start: str | float | Fraction | None = None,
     end: str | float | Fraction | None = None,
     input_fps: str | float | Fraction | None = None,
@@ -84,6 +86,9 @@ def simulate_video(
         model: A model's name or a loaded model.
         device: Where the model runs.
         weights: A weights file of the model.
+        extrapolator: The model that makes the frames after the last one; None for `model`, or dis where that only
+            interpolates.
+        extrapolator_weights: A weights file of it.
         start: Where to begin in the clip.
         end: Where to stop.
         input_fps: The rate of a folder of images; 25 if not given.
@@ -113,6 +118,14 @@ def simulate_video(
     require_matplotlib("The plot")
     loaded = load_model(model, device, weights=weights) if isinstance(model, str) else model
 
+    after = (
+        load_model(extrapolator, device, weights=extrapolator_weights)
+        if isinstance(extrapolator, str)
+        else extrapolator
+    )
+    if extrapolator_weights is not None and not isinstance(extrapolator, str):
+        raise UsageError("`extrapolator_weights` are those of `extrapolator`: name it, too.")
+
     report = progress or (lambda _: None)
     report("reading")
     # Times measured while other processes use the machine would be wrong.
@@ -122,7 +135,7 @@ def simulate_video(
     bits = BITS_PER_PIXEL * pixels * float(rate) if bitrate is None else _parse_bitrate(bitrate)
     comparison = compare_schemes(
         frames, rate, loaded, factor=factor, bitrate=bits, network=NETWORKS[network], seed=seed, margin=margin,
-        progress=progress,
+        extrapolator=extrapolator, progress=progress,
     )  # fmt: skip
     weights_hash = hash_weights(loaded.name, weights) if isinstance(model, str) else ""
     rows = [

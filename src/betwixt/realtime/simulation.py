@@ -104,6 +104,7 @@ def compare_schemes(
     network: SimulatedNetwork,
     seed: int = 0,
     margin: float = 0.0,
+    extrapolator: Interpolator | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Comparison:
     """Simulate the four schemes with a clip, and score the images shown.
@@ -116,6 +117,7 @@ def compare_schemes(
         model: Makes the images of the smoothed schemes.
         bitrate: Bits per second of each stream.
         network: The network between sender and display.
+        extrapolator: Makes the frames after the last one, as for `Smoother`.
 
     Raises:
         UsageError: if the bitrate cannot be reached or an argument is out of range.
@@ -128,6 +130,7 @@ def compare_schemes(
     if len(frames) < 4 * factor:
         raise InputError(f"The clip has {len(frames)} frames: a comparison at `factor={factor}` needs {4 * factor}.")
     check_interpolates(model)
+    name = model.name if extrapolator is None else f"{model.name}, {extrapolator.name}"
     report = progress or (lambda _: None)
 
     bits = round(bitrate * float(len(frames) / rate))
@@ -147,7 +150,9 @@ def compare_schemes(
         if scheme in SMOOTHED:
             mode = SMOOTHED[scheme]
             wait = margin if mode == "interpolate" else 0.0
-            source = Smoother(model, rate=rate, source_rate=rate / factor, mode=mode, margin=wait)
+            source = Smoother(
+                model, rate=rate, source_rate=rate / factor, mode=mode, margin=wait, extrapolator=extrapolator
+            )
         else:
             source = _NewestFrame(rate)
         ticks[scheme] = _play(source, coded, captured, arrivals, rate, len(frames))
@@ -158,7 +163,7 @@ def compare_schemes(
         scheme: _score(scheme, shown, frames, rate, factor, full if scheme == "scheme 1" else sparse, arrived[scheme])
         for scheme, shown in ticks.items()
     }
-    return Comparison(rate, factor, bitrate, network, seed, model.name, scores, ticks, frames)
+    return Comparison(rate, factor, bitrate, network, seed, name, scores, ticks, frames)
 
 
 class _NewestFrame:

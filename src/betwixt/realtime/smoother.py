@@ -41,7 +41,7 @@ import numpy as np
 from betwixt.errors import UsageError
 from betwixt.media.scenes import FAINT, SCORE_CEILING, SCORE_FLOOR, SCORE_RATIO, pair_score
 from betwixt.media.timeline import parse_rate
-from betwixt.models.base import Interpolator
+from betwixt.models.base import Interpolator, check_interpolates
 from betwixt.models.registry import EFFECTS_MODEL
 from betwixt.realtime.frame_maker import BufferedFrame, FrameMaker, Image
 from betwixt.realtime.playout import MAX_JUMP, PlayoutClock, minimum_delay
@@ -72,7 +72,7 @@ class Smoother:
     """Turns an irregular stream into a steady one. `push` and `pull` may be called from any thread.
 
     Args:
-        model: A model's name or a loaded model.
+        model: A model's name or a loaded model, which interpolates.
         rate: The display's frames per second.
         source_rate: The stream's frames per second, as sent.
         mode: "interpolate" (waits for the next frame) or "extrapolate" (does not wait).
@@ -82,7 +82,9 @@ class Smoother:
         horizon: The most intervals of the stream for which missing frames are extrapolated.
         seam: Whether to blend the seam between extrapolated images and the true frame.
         ahead: Number of images to make before they are requested, each in its own thread.
-        device: Where the model runs.
+        device: Where the models run.
+        extrapolator: The model that makes the frames after the last one, such as `ncm-base-next`; None for `model`, or
+            dis where that only interpolates.
 
     Raises:
         UsageError: for invalid arguments.
@@ -112,6 +114,7 @@ class Smoother:
         seam: bool = True,
         ahead: int = 0,
         device: str = "auto",
+        extrapolator: str | Interpolator | None = None,
     ) -> None:
         if mode not in MODES:
             raise UsageError(f"There is no mode '{mode}': choose {' or '.join(MODES)}.")
@@ -126,7 +129,14 @@ class Smoother:
             delay = minimum_delay(self.rate, self.source_rate) if mode == "interpolate" else Fraction(0)
         self.delay = Fraction(delay) + Fraction(margin)
         self.model = load_model(model, device) if isinstance(model, str) else model
-        self._maker = FrameMaker(self.model)
+        check_interpolates(self.model)
+        if isinstance(extrapolator, str):
+            extrapolator = load_model(extrapolator, device)
+        if extrapolator is not None and not extrapolator.extrapolates:
+            raise UsageError(
+                f"The model {extrapolator.name} only interpolates: choose an `extrapolator` that extrapolates."
+            )
+        self._maker = FrameMaker(self.model, extrapolator)
         self._playout = PlayoutClock(self.rate, self.delay)
         self._interval, self._tick = 1 / self.source_rate, 1 / self.rate
         self._horizon, self._blends_seams = Fraction(horizon), seam
