@@ -118,13 +118,11 @@ def simulate_video(
     require_matplotlib("The plot")
     loaded = load_model(model, device, weights=weights) if isinstance(model, str) else model
 
-    after = (
-        load_model(extrapolator, device, weights=extrapolator_weights)
-        if isinstance(extrapolator, str)
-        else extrapolator
-    )
     if extrapolator_weights is not None and not isinstance(extrapolator, str):
         raise UsageError("`extrapolator_weights` are those of `extrapolator`: name it, too.")
+    following = extrapolator
+    if isinstance(following, str):
+        following = load_model(following, device, weights=extrapolator_weights)
 
     report = progress or (lambda _: None)
     report("reading")
@@ -135,7 +133,7 @@ def simulate_video(
     bits = BITS_PER_PIXEL * pixels * float(rate) if bitrate is None else _parse_bitrate(bitrate)
     comparison = compare_schemes(
         frames, rate, loaded, factor=factor, bitrate=bits, network=NETWORKS[network], seed=seed, margin=margin,
-        extrapolator=extrapolator, progress=progress,
+        extrapolator=following, progress=progress,
     )  # fmt: skip
     weights_hash = hash_weights(loaded.name, weights) if isinstance(model, str) else ""
     rows = [
