@@ -114,9 +114,8 @@ def main() -> None:
     print(f"{out} frames, {new} of them new, in {pieces} pieces, peak memory {encoded.peak_memory >> 20} MiB")
     print(f"driver without encoding: {1000 * plan_seconds / out:.2f} ms for each frame of the output")
     print(f"driver with {encoded.encoder}: {1000 * encode_seconds / out:.2f} ms")
-    print(
-        f"sent for each new frame: {sent / new / 1e3:.0f} kB to nodes without shared storage, {frame_bytes / 1e6:.2f} MB back"
-    )
+    sent_kb, back_mb = sent / new / 1e3, frame_bytes / 1e6
+    print(f"for each new frame: {sent_kb:.0f} kB to a node that does not see the file, {back_mb:.2f} MB back")
     frames = options.hours * 3600 * 60
     driver = frames * encode_seconds / out
     network = frames * share * frame_bytes * 8 / options.network / 1e9
