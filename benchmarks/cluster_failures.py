@@ -157,6 +157,7 @@ def main() -> None:
     parser.add_argument("--unshared", action="store_true", help="hide the input from all nodes but the first")
     options = parser.parse_args()
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_memory_monitor_refresh_ms": "0"}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which ends the nodes, too
     failed = 0
     with tempfile.TemporaryDirectory(prefix="betwixt-cluster-") as folder:
         work, films = Path(folder), Path(folder, "films")

@@ -275,20 +275,19 @@ class Scheduler:
         return QUEUE * max(1, self.workers) + 2
 
     def _find_nodes(self) -> None:
-        """Start a worker on each node that has none: one for each GPU if the model is to run there, else one."""
+        """Start a worker on each node that has none: one for each GPU if the driver's model runs on one, else one."""
         self._nodes_seen = time.monotonic()
         known = {slot.node for slot in self._slots}
-        device = self._description.options["device"]
+        on_gpu = "cuda" in self._description.arithmetic
         for node in ray.nodes():
             resources = node["Resources"]
             cores, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-            if not node["Alive"] or node["NodeID"] in known or cores < 1:
+            if not node["Alive"] or node["NodeID"] in known or cores < 1 or (on_gpu and not gpus):
                 continue
-            uses_gpu = gpus > 0 and (device == "auto" or device.startswith("cuda"))
-            count = gpus if uses_gpu else 1
+            count = gpus if on_gpu and gpus else 1
             for number in range(count):
                 name = f"{node['NodeManagerHostname']} ({node['NodeID'][:6]})"
-                slot = _Slot(node["NodeID"], name, number, max(1, cores // count), uses_gpu)
+                slot = _Slot(node["NodeID"], name, number, max(1, cores // count), on_gpu)
                 self._slots.append(slot)
                 self._start(slot)
 
@@ -307,7 +306,8 @@ class Scheduler:
     def _await_workers(self) -> None:
         """Wait until all workers of the first nodes have answered, or the first few of many."""
         if not self._slots:
-            raise UsageError("No node of the cluster has a CPU: start nodes with ray start.")
+            what = "GPU" if "cuda" in self._description.arithmetic else "CPU"
+            raise UsageError(f"No node of the cluster offers a {what}: start nodes with ray start.")
         began = time.monotonic()
         while True:
             self._answer(0.1)
