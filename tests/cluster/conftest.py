@@ -11,6 +11,9 @@ import pytest
 os.environ |= {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
 

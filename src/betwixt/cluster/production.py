@@ -2,10 +2,10 @@
 
     reader ──► director ──► pieces ──► scheduler ──► workers
                   │                                     │ new frames
-                  └──► what is shown, in order ──► line ─┴─► frames ◄── source frames, read a second time
+                  └──► what is shown, in order ──► line ─┴─► frames ◄── source frames
 
-The director runs ahead by as many pieces as the workers can take. Keeping the source frames until the new frames
-between them have come back would take memory for each node, so they are decoded again when their turn comes.
+The director runs ahead by as many pieces as the workers can take. The source frames wait in memory until the new frames
+between them have come back, as far as `HELD_BYTES` allows; with many nodes they are decoded again in their turn.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ from betwixt.pipeline.marker import MarkedFrame
 from betwixt.pipeline.planner import ShowStep
 from betwixt.pipeline.production import MadeFrame, NodeFigures, Production
 
+HELD_BYTES = 256 << 20
+"""How much memory source frames that wait may take."""
+
 MAX_LINE = 20_000
 """Frames by which the director may be ahead where none of them is new."""
 
@@ -58,11 +61,19 @@ _LOOK_BACK = 8
 
 @dataclass(frozen=True)
 class _Shown:
-    """A source frame in line: its number in the output, its number in the source, and as in `ShowStep`."""
+    """A source frame in line.
+
+    Attributes:
+        index: Its number in the output.
+        number: Its number in the source.
+        held: As in `ShowStep`.
+        video: The frame; None to decode it again.
+    """
 
     index: int
     number: int
     held: bool
+    video: av.VideoFrame | None
 
 
 @dataclass
@@ -127,12 +138,13 @@ class ClusterProduction(Production):
         self._tail: deque[_Item] = deque()  # behind a piece that is not submitted yet
         self._open: deque[_OpenPiece] = deque()  # pieces that are not submitted yet
         self._marks: list[Mark] = []
+        self._waiting: deque[int] = deque()  # the source frames that are kept, by their numbers in the output
         self._read_count = 0
         self._number = 0
         self._shown: _ShownFrames | None = None
         self.director.planner.marker.observe = self._note
         info = job.reader.info
-        self._frame_bytes = info.width * info.height * (3 if info.depth <= 8 else 6) // 2
+        self._frame_bytes = max(1, info.width * info.height * (3 if info.depth <= 8 else 6) // 2)
         description = _describe(job, director, _find_source(job), self.chunk)
         self._scheduler = Scheduler(description, self._describe_piece, idle)
 
@@ -155,7 +167,7 @@ class ClusterProduction(Production):
                 empty = False
                 if isinstance(step, ShowStep):
                     last = step.index
-                    self._add(_Shown(step.index, step.frame.index, step.held))
+                    self._add(self._show(step))
                 else:
                     last = step.indices[-1]
                     self._add(self._plan(step))
@@ -169,6 +181,13 @@ class ClusterProduction(Production):
             self._open[-1].is_full = True
         self._submit(report, is_end=True)
         self._steps.close()
+
+    def _show(self, step: ShowStep) -> _Shown:
+        """Keep a source frame until its turn comes, if there is room."""
+        keeps = step.index >= self._resumed and len(self._waiting) < HELD_BYTES // self._frame_bytes
+        if keeps:
+            self._waiting.append(step.index)
+        return _Shown(step.index, step.frame.index, step.held, step.frame.video if keeps else None)
 
     def _plan(self, task: SynthesisTask) -> _InPiece | _Own:
         """Decide who makes new frames."""
@@ -261,6 +280,9 @@ class ClusterProduction(Production):
     def _source_frame(self, item: _Shown) -> av.VideoFrame | None:
         if item.index < self._resumed:
             return None
+        if item.video is not None:
+            self._waiting.popleft()
+            return item.video
         self._shown = self._shown or _ShownFrames(self._job.open_reader())
         return self._shown.frame(item.number)
 
