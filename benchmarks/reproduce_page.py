@@ -50,7 +50,7 @@ CLAIMS_TEXT = """\
     betwixt reproduce                                         lists the claims
     betwixt reproduce rife-distillation --images PHOTOS       tests one, in runs/rife-distillation
 
-tests a paper's claim on one CPU thread, in a few hours. Two networks that differ in one thing begin with the same
+`betwixt reproduce NAME` tests a claim on one CPU thread, in a few hours. Two networks that differ in one thing begin with the same
 weights, are trained on the same scenes in the same order, and are compared on 128 test scenes, with a 95 % interval of
 the difference scene by scene: a bootstrap over the scenes, while another seed is another run (`--seed`). Scenes are
 layers cut from the photographs in PHOTOS that move along straight lines. Budgets are a thousandth of the papers', and

@@ -53,6 +53,14 @@ def test_tags_that_are_not_found_are_dropped():
     assert found.masks[0].sum() == 29
 
 
+def test_words_that_name_no_object_are_dropped():
+    everywhere = np.array([[0, 0, 30, 20]], np.float32)
+    fake = Fake(["blue", "dog", "stand", "indoor"], dict.fromkeys(["blue", "dog", "stand", "indoor"], everywhere))
+    found = OpenWorldSegmenter(fake.tag, fake.detect, fake.segment).segment(np.zeros((*SIZE, 3), np.uint8))
+    assert fake.asked == [["dog"]]
+    assert found.tags == ("dog",)
+
+
 def test_without_tags_the_detector_is_not_called():
     fake = Fake([], {})
     assert OpenWorldSegmenter(fake.tag, fake.detect, fake.segment).segment(np.zeros((*SIZE, 3), np.uint8)).tags == ()

@@ -28,7 +28,7 @@ _MAX_TOKENS = 256
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _SAM = (123.675 / 255, 116.28 / 255, 103.53 / 255), (58.395 / 255, 57.12 / 255, 57.375 / 255)
 
-SETTINGS: dict[str, Any] = {"version": 1, "tag": _TAG_THRESHOLD, "box": _BOX_THRESHOLD, "same": _NMS_IOU}
+SETTINGS: dict[str, Any] = {"version": 2, "tag": _TAG_THRESHOLD, "box": _BOX_THRESHOLD, "same": _NMS_IOU}
 """Everything but the weights that the results for a frame depend on; part of the key of cached masks."""
 
 

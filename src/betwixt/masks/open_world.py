@@ -7,7 +7,8 @@
 
 As in "Aligning Anything: Hierarchical Motion Estimation for Video Frame Interpolation", section 3.3 and appendix A.3:
 
-1. A tag for which Grounding DINO finds no box, or HQ-SAM no pixel, is dropped.
+1. "Undetectable or irrelevant words" are dropped: a tag for which Grounding DINO finds no box, or HQ-SAM no pixel; and
+   words that name no object (`IRRELEVANT`: colours, actions, places in the picture; the paper has no list).
 2. Tags that only one frame has are dropped.
 3. Where two masks overlap by more than 10 % of the smaller one, the smaller one's tag is dropped from both frames.
 4. A last mask takes the remaining pixels. It is label 0 here.
@@ -47,6 +48,17 @@ Segmenter = Callable[[Image, Boxes], Mask]
 
 OVERLAP = 0.1
 """The largest overlap of two masks, as a share of the smaller one."""
+_COLOURS = "beige black blue bright brown colorful dark gray green grey pink purple red silver white yellow"
+_ACTIONS = """
+    appear attach carry catch climb dance drive fall fill hang hold hug jump laugh lay lead lean lick perch play pose pull
+    push race ride roll run shake sit skate ski smile spin stand stare stretch surround swim swing throw touch walk watch
+    wave wear
+"""
+_VIEWS = "close-up corner couple front group indoor outdoor pattern scene shadow side view"
+
+IRRELEVANT = frozenset(f"{_COLOURS} {_ACTIONS} {_VIEWS}".split())
+"""Tags of RAM that name no object."""
+
 REST = "the rest"
 """The name of the last mask."""
 
@@ -90,7 +102,7 @@ class OpenWorldSegmenter:
     def segment(self, image: Image) -> TaggedMasks:
         """The tags that are found in an image (H, W, 3) uint8, with their masks (rule 1)."""
         found_tags, masks = [], []
-        tags = list(dict.fromkeys(self._tagger(image)))
+        tags = [tag for tag in dict.fromkeys(self._tagger(image)) if tag not in IRRELEVANT]
         boxes = self._detector(image, tags) if tags else {}
         for tag in tags:
             if len(tag_boxes := boxes.get(tag, ())):
