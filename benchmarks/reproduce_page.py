@@ -50,13 +50,13 @@ CLAIMS_TEXT = """\
     betwixt reproduce                                         lists the claims
     betwixt reproduce rife-distillation --images PHOTOS       tests one, in runs/rife-distillation
 
-`betwixt reproduce NAME` tests a claim on one CPU thread, in a few hours. Two networks that differ in one thing begin with the same
-weights, are trained on the same scenes in the same order, and are compared on 128 test scenes, with a 95 % interval of
-the difference scene by scene: a bootstrap over the scenes, while another seed is another run (`--seed`). Scenes are
-layers cut from the photographs in PHOTOS that move along straight lines. Budgets are a thousandth of the papers', and
-RIFE is smaller: a difference supports a claim, and no difference does not refute it. `result.json` has the score of
-every scene. The same command resumes an interrupted run. Hierarchical motion has [a script of its
-own](../models/hierarchical.md#on-layered-scenes).
+`betwixt reproduce NAME` tests a claim on one CPU thread, in a few hours. Two networks that differ in one thing begin
+with the same weights, are trained on the same scenes in the same order, and are compared on 128 test scenes, with a
+95 % interval of the difference scene by scene: a bootstrap over the scenes, while another seed is another run
+(`--seed`). Scenes are layers cut from the photographs in PHOTOS that move along straight lines. Budgets are a
+thousandth of the papers', and RIFE is smaller: a difference supports a claim, and no difference does not refute it.
+`result.json` has the score of every scene. The same command resumes an interrupted run. Hierarchical motion has [a
+script of its own](../models/hierarchical.md#on-layered-scenes).
 """
 
 DATASETS = {

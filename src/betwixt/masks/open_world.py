@@ -50,9 +50,9 @@ OVERLAP = 0.1
 """The largest overlap of two masks, as a share of the smaller one."""
 _COLOURS = "beige black blue bright brown colorful dark gray green grey pink purple red silver white yellow"
 _ACTIONS = """
-    appear attach carry catch climb dance drive fall fill hang hold hug jump laugh lay lead lean lick perch play pose pull
-    push race ride roll run shake sit skate ski smile spin stand stare stretch surround swim swing throw touch walk watch
-    wave wear
+    appear attach carry catch climb dance drive fall fill hang hold hug jump laugh lay lead lean lick perch play pose
+    pull push race ride roll run shake sit skate ski smile spin stand stare stretch surround swim swing throw touch walk
+    watch wave wear
 """
 _VIEWS = "close-up corner couple front group indoor outdoor pattern scene shadow side view"
 
