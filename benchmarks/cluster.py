@@ -15,6 +15,7 @@ import os
 import pickle
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -47,16 +48,19 @@ class StubScheduler:
 
     def __init__(self, description: JobDescription, describe: Any, idle: Any) -> None:
         info = description.info
+        self._room = threading.Semaphore(2 * self.workers + 2)
         self._frame = FrameData.of(av.VideoFrame(info.width, info.height, info.pixel_format))
 
     def submit(self, piece: Piece, report: Callable[[], None]) -> Work:
         """Take note of a piece."""
+        self._room.acquire()
         StubScheduler.pieces += 1
         pickle.dumps(piece)
         return Work(piece)
 
     def take(self, work: Work) -> tuple[PieceReport, list[FrameData]]:
         """New frames, copied as between two processes."""
+        self._room.release()
         return PieceReport([]), [_copy(self._frame) for _ in work.piece.indices]
 
     def figures(self) -> tuple[()]:
