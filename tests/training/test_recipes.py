@@ -61,7 +61,16 @@ def test_every_network_has_a_paper_recipe_and_a_small_one() -> None:
     # Networks with test-time augmentation share weights. The small recipes of EMA-VFI are those of its small network.
     networks = {name for name, info in MODELS.items() if info.has_network}
     networks -= {"rife-2t", "rife-large", "rife-large-next"}
-    without = {"compact", "compact-psnr", "compact-large", "hybrid", "hybrid-psnr", "ema-vfi", "ema-vfi+hm"}
+    without = {
+        "compact",
+        "compact-psnr",
+        "compact-large",
+        "hybrid",
+        "hybrid-psnr",
+        "hybrid-large",
+        "ema-vfi",
+        "ema-vfi+hm",
+    }
     expected = networks | {f"{name}-small" for name in networks - without}
     assert expected <= names
 

@@ -39,7 +39,7 @@ class SourceFrame:
         self.video = video
         self._converter = converter
         self._lock = threading.Lock()
-        self._small_image: Image | None = None
+        self._small_images: dict[tuple[int, int], Image] = {}
         self._small_luma: Luma | None = None
 
     @cached_property
@@ -67,9 +67,9 @@ class SourceFrame:
     def rgb_at(self, height: int, width: int) -> Image:
         """The frame as an RGB image scaled down to (height, width, 3)."""
         with self._lock:
-            if self._small_image is None or self._small_image.shape[:2] != (height, width):
-                self._small_image = self._converter.to_small_rgb(self.planes, height, width)
-            return self._small_image
+            if (height, width) not in self._small_images:
+                self._small_images[height, width] = self._converter.to_small_rgb(self.planes, height, width)
+            return self._small_images[height, width]
 
     @cached_property
     def overlay_view(self) -> OverlayView:

@@ -20,6 +20,7 @@ SHARED_WEIGHTS = {
     "apr-static": "apr",
     "compact-psnr": "compact",
     "hybrid-psnr": "hybrid",
+    "hybrid-large": "hybrid",
 }
 """Models that run another model's network in another way, and use its weights if they have none of their own."""
 

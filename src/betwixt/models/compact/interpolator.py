@@ -64,6 +64,8 @@ class CompactInterpolator(Interpolator):
     """
 
     uses_neighbours = True
+    multiple: ClassVar[int] = 16
+    """The sides of the networks' images are multiples of this."""
     parts: ClassVar[dict[str, NetworkPart]] = PARTS
 
     def __init__(
@@ -93,13 +95,14 @@ class CompactInterpolator(Interpolator):
         return CompactPair(self, first, second)
 
     def start_compiling(self, height: int, width: int) -> None:
-        """Have the networks compiled for images of a size, if they are not yet, while the motion is searched."""
+        """Have the networks compiled for a network size, if they are not yet, while the motion is searched."""
         if (height, width) not in self._sizes:
             self._sizes.add((height, width))
             self._start_compiling(height, width)
 
     def _start_compiling(self, height: int, width: int) -> None:
-        self.runner.start_compiling(dict.fromkeys(self.parts, (height, width)))
+        padded = height + -height % self.multiple, width + -width % self.multiple
+        self.runner.start_compiling(dict.fromkeys(self.parts, padded))
 
     def set_concurrency(self, threads: int) -> None:
         self.runner.set_concurrency(threads)
@@ -119,14 +122,11 @@ class CompactInterpolator(Interpolator):
 class CompactPair(MotionPair):
     """Two frames and the motion that the search found between them."""
 
-    _multiple = 16
-    """The sides of the networks' images are multiples of this."""
-
     def __init__(self, owner: CompactInterpolator, first: FrameView, second: FrameView) -> None:
         self._owner, self._frames = owner, (first, second)
         height, width = first.luma.shape
         self._size = h, w = network_size(height, width)
-        owner.start_compiling(h + -h % self._multiple, w + -w % self._multiple)
+        owner.start_compiling(h, w)
         config = owner.config
         lines = max(round(config.search_scale * h), search_size(height, width)[0])
         self._search = DIS(lines / height, config.search_effort).prepare_views(first, second)
@@ -134,7 +134,7 @@ class CompactPair(MotionPair):
         images = [frame.rgb_at(h, w) for frame in (first, second)]
         difference = cv2.transform(cv2.absdiff(*images), np.ones((1, 3), np.float32))
         self._changed = cv2.dilate((difference > 0).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-        self._images = [pad_to_multiple(image, self._multiple) for image in images]
+        self._images = [pad_to_multiple(image, self._owner.multiple) for image in images]
 
     def with_neighbours(
         self, before: Pair | None, after: Pair | None, spans: tuple[float, float] = (1.0, 1.0)
@@ -165,7 +165,7 @@ class CompactPair(MotionPair):
         curved = self._search.is_curved
         flow_t0 = self._to_network(resize_map(searched.flow_t0, h, w)) if curved else np.float32(-t) * u
         flows = np.stack((flow_t0, flow_t0 + u if curved else np.float32(1 - t) * u))
-        logit = pad_to_multiple(logit[..., 0], self._multiple)
+        logit = pad_to_multiple(logit[..., 0], self._owner.multiple)
         # The flow network works at a quarter of the size: bilinear warps are sharp enough for it.
         warped = warp_images(self._images, flows, cv2.INTER_LINEAR)
         maps = [downsample2x(u), logit[None], np.full((1, 1, 1), t, np.float32)]
@@ -197,7 +197,7 @@ class CompactPair(MotionPair):
     def _to_network(self, flow: _Map) -> _Map:
         """A flow (h, w, 2) in pixels of the frame as the networks take it: (2, h, w), in their pixels, padded."""
         components = zip(cv2.split(flow), self._scale, strict=True)
-        return np.stack([pad_to_multiple(x * np.float32(1 / scale), self._multiple) for x, scale in components])
+        return np.stack([pad_to_multiple(x * np.float32(1 / scale), self._owner.multiple) for x, scale in components])
 
     def _to_frame(self, flow: _Map, active: _Map) -> _Map:
         """A flow (2, h, w) of the networks in pixels of the frame, without padding: (h, w, 2), 0 where not `active`."""

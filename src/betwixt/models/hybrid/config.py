@@ -19,8 +19,13 @@ class HybridConfig:
         softness: Whether uncertain detail is blurred: a higher PSNR, and a frame that looks soft.
         symmetric_blocks: How many of RIFE's blocks, from the coarsest, also run from frame 1 to frame 0; the flows of
             both directions are averaged.
-        share_offset: Added to the logit of the weight of motion A. Without softness, one motion as a whole looks better
-            than a blend of two, and where the two differ, RIFE's is right more often: chosen on davis_dev.
+        rife_scales: The heights at which RIFE sees the frames, as parts of the network height; motions are averaged.
+            More lines give more exact motion of smaller things, in proportionally more time. Every second time the
+            frames are turned by 180 degrees: RIFE finds another motion then, with other errors.
+        share_offset: Added to the logit of the weight of motion A where the two motions are a pixel or more apart, in
+            proportion below that. Without softness, one motion as a whole looks better than a blend of two; where the
+            two differ, RIFE's is right more often: chosen on davis_dev.
+        sharpening: As in `FrameMotion`: puts back some of the detail that blending the frames takes.
     """
 
     flow: tuple[int, int, int] = (48, 64, 96)
@@ -29,8 +34,14 @@ class HybridConfig:
     search_scale: float = 0.75
     softness: bool = False
     symmetric_blocks: int = 3
-    share_offset: float = -1.5
+    rife_scales: tuple[float, ...] = (1.25,)
+    share_offset: float = -4.5
+    sharpening: float = 0.05
 
 
-CONFIGS = {"hybrid": HybridConfig(), "hybrid-psnr": HybridConfig(softness=True, share_offset=0.0)}
+CONFIGS = {
+    "hybrid": HybridConfig(),
+    "hybrid-psnr": HybridConfig(softness=True, share_offset=0.0, sharpening=0.0),
+    "hybrid-large": HybridConfig(rife_scales=(1.25, 1.5, 2.0), symmetric_blocks=4),
+}
 """By the names of the models."""

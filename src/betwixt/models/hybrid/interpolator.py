@@ -5,11 +5,12 @@
                                            └─► remap by A and by B ──┘                                  └─► FrameMotion
 
 It works like `betwixt.models.compact.interpolator`, with two motions instead of one. RIFE too sees the images at the
-network size.
+network size, or at multiples of it (`HybridConfig.rife_scales`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -30,7 +31,7 @@ from betwixt.models.compact.interpolator import (
     sigmoid,
     warp_images,
 )
-from betwixt.models.frame_view import FrameView
+from betwixt.models.frame_view import FrameView, Image
 from betwixt.models.hybrid.config import HybridConfig
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 _Map = NDArray[Any]
 
 _MULTIPLE = 32
+
+_APART_WINDOW = 5
+"""The side of the window over which the distance of the two motions is averaged, in pixels of the network size."""
 
 _RIFE_SCALES = (8, 4, 2, 1)
 """The factors by which the blocks of RIFE 4.6 downscale the images (`betwixt.models.rife.v4.RIFE_4_6`)."""
@@ -176,6 +180,7 @@ class HybridInterpolator(CompactInterpolator):
         name: The name of the model.
     """
 
+    multiple: ClassVar[int] = _MULTIPLE
     parts: ClassVar[dict[str, NetworkPart]] = PARTS
 
     def __init__(self, network: TrainedNetwork, rife: TrainedNetwork, backend: Backend, name: str = "hybrid") -> None:
@@ -192,7 +197,8 @@ class HybridInterpolator(CompactInterpolator):
         return HybridPair(self, first, second)
 
     def _start_compiling(self, height: int, width: int) -> None:
-        self.rife.start_compiling(height, width)
+        for scale in self.config.rife_scales:
+            self.rife.start_compiling(*rife_size(height, width, scale))
         super()._start_compiling(height, width)
 
     def set_concurrency(self, threads: int) -> None:
@@ -204,7 +210,11 @@ class HybridPair(CompactPair):
     """Two frames and the motion that the search found between them."""
 
     _owner: HybridInterpolator
-    _multiple = _MULTIPLE
+
+    def __init__(self, owner: HybridInterpolator, first: FrameView, second: FrameView) -> None:
+        super().__init__(owner, first, second)
+        sizes = [rife_size(*self._size, scale) for scale in owner.config.rife_scales]
+        self._rife_images = [[_resized_rgb(frame, *size) for frame in self._frames] for size in sizes]
 
     def motion(self, t: float) -> FrameMotion:
         """The motions of the search and of RIFE at time `t`, refined and weighted by the networks."""
@@ -217,7 +227,7 @@ class HybridPair(CompactPair):
         # Along curved paths F_t0 is not -t u; RIFE's motion, which knows two frames alone, is bent by as much.
         curved = self._search.is_curved
         flow_t0 = self._to_network(resize_map(searched.flow_t0, h, w)) if curved else straight
-        rife = owner.rife(self._images[0], self._images[1], t)
+        rife = self.rife_motion(t)
         if curved:
             departure = flow_t0 - straight
             rife[0:2] += departure
@@ -239,14 +249,22 @@ class HybridPair(CompactPair):
         flows[4:] += change[5:9]
         logits += change[4:10:5]
         share_logit = cv2.resize(share[0], size, interpolation=cv2.INTER_LINEAR) + change[10]
-        share_logit += np.float32(owner.config.share_offset)
+        share_logit += np.float32(owner.config.share_offset) * _apart(flows)
         # Pixels that neither change nor move stay as they are, whatever the networks say.
         active = (self._changed | moves[:h, :w]).astype(np.float32)
         a_t0, a_t1, b_t0, b_t1 = (self._to_frame(flow, active) for flow in flows.reshape(4, 2, *logits.shape[1:]))
         weight_a, weight_b, weight_of_a = (sigmoid(x)[:h, :w] for x in (*logits, share_logit))
         colour_residual, softness = self._corrections(change[11:], active)
         motion_b = FrameMotion(b_t0, b_t1, weight_b)
-        return FrameMotion(a_t0, a_t1, weight_a, colour_residual, softness, motion_b, weight_of_a)
+        sharpening = owner.config.sharpening
+        return FrameMotion(
+            a_t0, a_t1, weight_a, colour_residual, softness, motion_b, weight_of_a, sharpening=sharpening
+        )
+
+    def rife_motion(self, t: float) -> _Map:
+        """Motion B at the padded network size, (5, h, w)."""
+        motion = estimate_motion(self._owner.rife, self._rife_images, t, self._size)
+        return np.stack([pad_to_multiple(x, _MULTIPLE) for x in motion])
 
     def _warp_by_both(self, flows: _Map, interpolation: int) -> list[_Map]:
         """Both images, warped by the flows of A and by those of B (8, h, w): A's two, then B's."""
@@ -255,6 +273,65 @@ class HybridPair(CompactPair):
             *warp_images(self._images, flows_a, interpolation),
             *warp_images(self._images, flows_b, interpolation),
         ]
+
+
+def estimate_motion(rife: RIFEMotion, images: Sequence[Sequence[_Map]], t: float, size: tuple[int, ...]) -> _Map:
+    """The mean of the motions that RIFE finds, (5, h, w), as of `RIFEMotion`.
+
+    Args:
+        rife: RIFE.
+        images: The two images at each of the scales. At every second one they are turned by 180 degrees.
+        t: The time, in (0, 1).
+        size: The (h, w) of the result.
+    """
+    motions = []
+    for number, (first, second) in enumerate(images):
+        if number % 2:
+            turned = rife(first[::-1, ::-1], second[::-1, ::-1], t)[:, ::-1, ::-1]
+            motion = turned * np.array([-1, -1, -1, -1, 1], np.float32)[:, None, None]
+        else:
+            motion = rife(first, second, t)
+        motions.append(resize_motion(motion, *size))
+    return motions[0] if len(motions) == 1 else np.mean(motions, axis=0, dtype=np.float32)
+
+
+def _apart(flows: _Map) -> _Map:
+    """How far two motions are apart around each pixel, (h, w) in [0, 1]: 1 from a pixel of the network size on.
+
+    `flows` (8, h, w) are those of A, then those of B.
+    """
+    difference = flows[:4] - flows[4:]
+    distance = np.sqrt(np.einsum("chw,chw->hw", difference, difference))
+    distance = cv2.blur(distance, (_APART_WINDOW, _APART_WINDOW), borderType=cv2.BORDER_REPLICATE)
+    return np.minimum(distance, np.float32(1))
+
+
+def rife_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """The size at which RIFE sees images of the network size (height, width): about `scale` times as large.
+
+    The sides are multiples of 32, so that nothing is padded. It also avoids simple ratios such as 5 to 4, at which the
+    resized images have a pattern of sharper and softer pixels that RIFE takes for something that does not move.
+    """
+    height, width = (max(_MULTIPLE, round(scale * side / _MULTIPLE) * _MULTIPLE) for side in (height, width))
+    return height, width
+
+
+def resize_motion(motion: _Map, height: int, width: int) -> _Map:
+    """Flows in pixels and the logit of a weight, (5, h, w), at another size, (5, height, width), in its pixels."""
+    h, w = motion.shape[1:]
+    if (h, w) == (height, width):
+        return motion
+    factors = (width / w, height / h, width / w, height / h, 1.0)
+    resized = (_resize_bilinear(x, (width, height)) for x in motion)
+    return np.stack([x * np.float32(factor) for x, factor in zip(resized, factors, strict=True)])
+
+
+def _resized_rgb(frame: FrameView, height: int, width: int) -> Image:
+    """The RGB image of a frame at any size, (height, width, 3)."""
+    full_height, full_width = frame.luma.shape
+    if height <= full_height and width <= full_width:
+        return frame.rgb_at(height, width)
+    return np.asarray(cv2.resize(frame.rgb, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def _resize_bilinear(values: _Map, size: tuple[int, int]) -> _Map:

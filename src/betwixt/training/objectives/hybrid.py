@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,8 +21,9 @@ from torch import nn
 
 from betwixt.backends.backend import Backend
 from betwixt.backends.network_runner import TrainedNetwork
+from betwixt.models.frame_view import Image
 from betwixt.models.hybrid.config import CONFIGS, HybridConfig
-from betwixt.models.hybrid.interpolator import HybridInterpolator, RIFEMotion
+from betwixt.models.hybrid.interpolator import HybridInterpolator, RIFEMotion, estimate_motion, rife_size
 from betwixt.models.hybrid.network import Fusion, FusionOutput, HybridNetwork, init_from_compact
 from betwixt.runtime.load import trained_network
 from betwixt.tables import parse_table
@@ -64,8 +66,17 @@ class HybridObjective(Objective):
         t = np.float32(sample.t)
         first = np.concatenate((-t * motion, (1 - t) * motion, logit), axis=-1)
         frame0, frame1 = (sample.images[i].astype(np.float32) / np.float32(255) for i in (0, 2))
-        second = _load_rife(self.config.symmetric_blocks)(frame0, frame1, sample.t)
+        second = self._find_second(frame0, frame1, sample.t)
         return {"first": first, "second": np.moveaxis(second, 0, 2)}
+
+    def _find_second(self, frame0: Image, frame1: Image, t: float) -> NDArray[np.float32]:
+        """Motion B, (5, S, S)."""
+        images = []
+        for scale in self.config.rife_scales:
+            size = rife_size(*frame0.shape[:2], scale)[::-1]
+            resized = (cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC) for frame in (frame0, frame1))
+            images.append([np.asarray(image, np.float32) for image in resized])
+        return estimate_motion(_load_rife(self.config.symmetric_blocks), images, t, frame0.shape[:2])
 
     def loss(self, batch: Batch, progress: float) -> LossTerms:
         extra = batch.extra

@@ -15,7 +15,7 @@ from betwixt.weights.store import RIFE
 _CLASSES = {
     "codec.CodecObjective": ("codec",),
     "compact.CompactObjective": ("compact", "compact-psnr", "compact-large"),
-    "hybrid.HybridObjective": ("hybrid", "hybrid-psnr"),
+    "hybrid.HybridObjective": ("hybrid", "hybrid-psnr", "hybrid-large"),
     "rife.RIFEObjective": ("rife", "rife-m", "rife-2r", "rife-next", "rife-2r-next", *V4_MODELS),
     "daek.DAEKObjective": ("daek",),
     "ncm.NCMObjective": ("ncm-base", "ncm-large", "ncm-base-next", "ncm-large-next"),
@@ -49,6 +49,7 @@ EMBEDDED_WEIGHTS: dict[str, tuple[str, ...]] = {
     "codec": ("compact.safetensors",),
     "hybrid": ("compact.safetensors", RIFE),
     "hybrid-psnr": ("compact.safetensors", RIFE),
+    "hybrid-large": ("compact.safetensors", RIFE),
 }
 """By network: the weight files shipped with Betwixt that its training needs (`betwixt.training.pack` includes them)."""
 
