@@ -275,7 +275,7 @@ class HybridPair(CompactPair):
         ]
 
 
-def estimate_motion(rife: RIFEMotion, images: Sequence[Sequence[_Map]], t: float, size: tuple[int, ...]) -> _Map:
+def estimate_motion(rife: RIFEMotion, images: Sequence[Sequence[_Map]], t: float, size: tuple[int, int]) -> _Map:
     """The mean of the motions that RIFE finds, (5, h, w), as of `RIFEMotion`.
 
     Args:
@@ -292,7 +292,7 @@ def estimate_motion(rife: RIFEMotion, images: Sequence[Sequence[_Map]], t: float
         else:
             motion = rife(first, second, t)
         motions.append(resize_motion(motion, *size))
-    return motions[0] if len(motions) == 1 else np.mean(motions, axis=0, dtype=np.float32)
+    return motions[0] if len(motions) == 1 else np.asarray(np.mean(motions, axis=0), np.float32)
 
 
 def _apart(flows: _Map) -> _Map:
@@ -303,7 +303,7 @@ def _apart(flows: _Map) -> _Map:
     difference = flows[:4] - flows[4:]
     distance = np.sqrt(np.einsum("chw,chw->hw", difference, difference))
     distance = cv2.blur(distance, (_APART_WINDOW, _APART_WINDOW), borderType=cv2.BORDER_REPLICATE)
-    return np.minimum(distance, np.float32(1))
+    return np.asarray(np.minimum(distance, 1), np.float32)
 
 
 def rife_size(height: int, width: int, scale: float) -> tuple[int, int]:

@@ -71,12 +71,13 @@ class HybridObjective(Objective):
 
     def _find_second(self, frame0: Image, frame1: Image, t: float) -> NDArray[np.float32]:
         """Motion B, (5, S, S)."""
+        h, w = frame0.shape[:2]
         images = []
         for scale in self.config.rife_scales:
-            size = rife_size(*frame0.shape[:2], scale)[::-1]
-            resized = (cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC) for frame in (frame0, frame1))
+            height, width = rife_size(h, w, scale)
+            resized = (cv2.resize(x, (width, height), interpolation=cv2.INTER_CUBIC) for x in (frame0, frame1))
             images.append([np.asarray(image, np.float32) for image in resized])
-        return estimate_motion(_load_rife(self.config.symmetric_blocks), images, t, frame0.shape[:2])
+        return estimate_motion(_load_rife(self.config.symmetric_blocks), images, t, (h, w))
 
     def loss(self, batch: Batch, progress: float) -> LossTerms:
         extra = batch.extra
