@@ -13,6 +13,7 @@ import pytest
 
 import betwixt
 from betwixt.errors import InputError, OutputError, UsageError
+from betwixt.media.interlacing import states_interlaced
 from betwixt.media.reader import Reader
 from betwixt.pipeline.inspect import inspect_video
 from clips import copy_packets, copy_planes, frames_equal, make_clip, make_interlaced_clip, read_frames
@@ -356,6 +357,22 @@ def test_interlaced_video_is_refused_or_made_into_fields(tmp_path):
     assert (made.rate, made.synthesized) == (50, 0)
     assert abs(made.frames_out - 2 * count) <= 2
     with Reader(tmp_path / "out.mkv") as reader:
+        assert reader.info.colour.matrix == 1
+
+
+@pytest.mark.parametrize("interlaced", ["deinterlace", "ignore"])
+@pytest.mark.parametrize("codec", ["h264", "hevc", "ffv1", "prores"])
+def test_no_output_is_flagged_as_interlaced(tmp_path, interlaced, codec):
+    source = make_interlaced_clip(tmp_path / "in.ts", 6, matrix=1)
+    target = tmp_path / "out.mov" if codec == "prores" else tmp_path / "out.mkv"
+    betwixt.interpolate_video(source, target, interlaced=interlaced, fps=100, codec=codec, model="dis")
+    with av.open(str(source)) as given, av.open(str(target)) as made:
+        assert all(frame.interlaced_frame for frame in given.decode(video=0))
+        assert not states_interlaced(made.streams.video[0])
+        assert not any(frame.interlaced_frame for frame in made.decode(video=0))
+    if codec == "h264":
+        assert b" interlaced=0 " in target.read_bytes()  # in the settings that x264 writes into the stream
+    with Reader(target) as reader:
         assert reader.info.colour.matrix == 1
 
 

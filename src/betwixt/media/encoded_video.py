@@ -21,6 +21,7 @@ from betwixt.media.dynamic_hdr import FrameMetadata, write_metadata
 from betwixt.media.encoder_options import HDR_OPTIONS, EncoderSettings
 from betwixt.media.encoding import resolve_encoding
 from betwixt.media.frames import copy_description, fill_planes, has_alpha, is_rgb, planes
+from betwixt.media.interlacing import flag_progressive
 from betwixt.media.pixel_formats import describe_conversion
 from betwixt.media.presentation import video_presentation
 from betwixt.media.probe import VideoInfo
@@ -151,7 +152,8 @@ class EncodedVideo:
 
     def convert(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Convert a frame to what is encoded; a frame that is that already is returned as it is."""
-        frame = self._presentation.apply(frame)
+        # All output is progressive; with `interlaced="ignore"`, source frames still have the flag that is ignored.
+        frame = flag_progressive(self._presentation.apply(frame))
         name = frame.format.name
         if name == self.pixel_format:
             result = frame

@@ -1,4 +1,4 @@
-"""Interlaced video: which frames are interlaced, and a progressive frame for each field of those that are."""
+"""Interlaced video: which frames are interlaced, a progressive frame for each field, and frames flagged wrongly."""
 
 from __future__ import annotations
 
@@ -41,3 +41,15 @@ class Deinterlacer:
         for field in drain_graph(self._graph):
             field.duration = 0  # the filter gives each field the duration of the whole frame
             yield copy_description(self._first, field)  # graphs drop the colour description that they are not told
+
+
+def flag_progressive(frame: av.VideoFrame) -> av.VideoFrame:
+    """A frame with the same samples that is not flagged as interlaced; one that is not is returned as it is."""
+    if not frame.interlaced_frame:
+        return frame
+    graph = av.filter.Graph()
+    base = frame.time_base or Fraction(1, 1000)
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=base)
+    graph.link_nodes(source, graph.add("setfield", "prog"), graph.add("buffersink")).configure()
+    graph.push(frame)
+    return copy_description(frame, next(drain_graph(graph)))
