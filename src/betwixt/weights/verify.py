@@ -9,7 +9,7 @@ from pathlib import Path
 from betwixt.errors import BetwixtError, InputError, UsageError
 from betwixt.files import file_hash
 from betwixt.models.registry import MODELS
-from betwixt.weights.catalog import catalog
+from betwixt.weights.catalog import catalog, git_blob_hash
 from betwixt.weights.export import content_hash
 from betwixt.weights.install import build_meta_mask_network, build_meta_network
 from betwixt.weights.load import match_file, read_tensors
@@ -113,10 +113,11 @@ def _verify(path: Path, model: str, embedded: bool) -> Verification:
             return _verify_imported(path, metadata, model or metadata.get("model", ""))
     except BetwixtError as error:
         return Verification(path, False, str(error).removeprefix(f"{path} "))
+    git_hash, sha256 = git_blob_hash(path), file_hash(path)
     for file in catalog().files:
-        if file.is_content_of(path):
+        if file.sha256 == sha256 or file.git_blob_sha1 == git_hash:
             return Verification(path, True, f"is {file.path} of {file.repository}, as published ({file.licence})")
-    return Verification(path, False, f"is not known here: SHA-256 {file_hash(path)}")
+    return Verification(path, False, f"is not known here: SHA-256 {sha256}")
 
 
 def _verify_imported(path: Path, metadata: Mapping[str, str], model: str) -> Verification:
