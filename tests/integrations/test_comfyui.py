@@ -53,6 +53,15 @@ def test_nodes_describe_themselves_as_comfyui_expects() -> None:
     json.dumps({name: node.INPUT_TYPES() for name, node in NODE_CLASS_MAPPINGS.items()})
 
 
+def test_models_with_installed_weights_are_offered_if_they_interpolate(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("BETWIXT_WEIGHTS", str(tmp_path))
+    for model in ("amt-s", "rife-next"):
+        (tmp_path / f"{model}.safetensors").touch()
+    names = comfyui.model_names()
+    assert "amt-s" in names
+    assert "rife-next" not in names  # it makes the frame after two frames
+
+
 @pytest.mark.parametrize(("height", "width"), [(48, 64), (33, 47)])
 @pytest.mark.parametrize("model", ["dis", "compact"])
 def test_frames_are_those_of_the_library(model: str, height: int, width: int) -> None:

@@ -17,6 +17,7 @@ from betwixt.models.registry import MODELS, load_network
 from betwixt.runtime.load import load_model
 from betwixt.runtime.network_interpolator import NetworkInterpolator
 from betwixt.runtime.tiles import split_into_tiles
+from betwixt.weights.install import build_meta_network
 
 
 class Blend(Network):
@@ -175,6 +176,12 @@ def test_missing_weights_raise_one_line() -> None:
         if info.weights == "yours":
             with pytest.raises(BetwixtError, match="pass `weights`"):
                 load_model(name)
+
+
+def test_the_registry_says_which_networks_extrapolate() -> None:
+    for name, info in MODELS.items():
+        if info.has_network and not info.is_own:
+            assert info.extrapolates == build_meta_network(name).extrapolates, name
 
 
 class Masked(MaskedNetwork):

@@ -29,10 +29,9 @@ from numpy.typing import NDArray
 import betwixt
 from betwixt.errors import UsageError
 from betwixt.media.timeline import parse_rate
-from betwixt.models import baselines
 from betwixt.models.base import Interpolator
-from betwixt.models.registry import DEFAULT_MODEL, MODELS, choose_model
-from betwixt.weights.store import find_installed
+from betwixt.models.registry import DEFAULT_MODEL, choose_model
+from betwixt.runtime.load import usable_models
 
 Images = torch.Tensor
 """(N, H, W, 3) float32 in [0, 1]."""
@@ -225,17 +224,7 @@ def _difference(images: Images, number: int) -> float:
 
 def model_names() -> list[str]:
     """The models that can be used now, the default first."""
-    for_comparison = {info.name for info in baselines.MODELS}
-    return [
-        DEFAULT_MODEL,
-        *(
-            name
-            for name, info in MODELS.items()
-            if not info.sequences_only
-            and name not in for_comparison
-            and (info.weights != "yours" or find_installed(name))
-        ),
-    ]
+    return [DEFAULT_MODEL, *(info.name for info in usable_models())]
 
 
 @functools.lru_cache(maxsize=1)

@@ -39,6 +39,7 @@ class ModelInfo:
             networks; the papers' networks all run in one class, `betwixt.runtime`'s.
         components: Other models whose trained networks its interpolator needs.
         sequences_only: Whether it works on whole sequences: it can be evaluated, but not used for conversions.
+        extrapolates: Whether it makes the frame after two frames, and none between them.
         takes_masks: Whether it takes masks with the frames.
     """
 
@@ -58,6 +59,7 @@ class ModelInfo:
     interpolator: str = ""
     components: tuple[str, ...] = ()
     sequences_only: bool = False
+    extrapolates: bool = False
     takes_masks: bool = False
 
     @property

@@ -10,8 +10,10 @@ from betwixt.backends.network_runner import TrainedNetwork
 from betwixt.errors import UsageError
 from betwixt.files import file_hash
 from betwixt.machine import require_torch
+from betwixt.models import baselines
 from betwixt.models.base import Interpolator, masks_unsupported
-from betwixt.models.registry import DEFAULT_MODEL, choose_model, model_info, network_config
+from betwixt.models.model_info import ModelInfo
+from betwixt.models.registry import DEFAULT_MODEL, MODELS, choose_model, model_info, network_config
 from betwixt.weights.metadata import read_hyperparameters
 from betwixt.weights.store import embedded_file, embedded_graphs, find_installed
 
@@ -19,6 +21,18 @@ if TYPE_CHECKING:
     from torch import nn
 
     from betwixt.runtime.network_interpolator import FindMasks
+
+
+def usable_models() -> list[ModelInfo]:
+    """The models that can make frames between two frames now; those for comparison alone are left out."""
+    return [
+        info
+        for info in MODELS.values()
+        if info not in baselines.MODELS
+        and not info.sequences_only
+        and not info.extrapolates
+        and (info.weights != "yours" or find_installed(info.name))
+    ]
 
 
 def load_model(
@@ -33,7 +47,7 @@ def load_model(
     """Load a model by name.
 
     Args:
-        name: One of `betwixt models`; "auto" is `hybrid`, the best that comes with Betwixt.
+        name: One of `betwixt models`; "auto" is `hybrid`, the default.
         device: "auto", the fastest that is available, or a device that `betwixt.backends.backend` lists, such as "cpu"
             or "cuda:1".
         weights: A weights file for a network: safetensors, the authors' own .pth or .pkl, an ncnn model, or an ONNX

@@ -7,15 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from betwixt.models import baselines
-from betwixt.models.registry import DEFAULT_MODEL, MODELS, choose_model
+from betwixt.models.registry import DEFAULT_MODEL, choose_model
 from betwixt.pipeline.options import INTERPOLATE
-from betwixt.weights.store import find_installed
+from betwixt.runtime.load import usable_models
 
 _CODECS = ("h264", "hevc", "av1", "vp9", "prores", "ffv1")
-
-_FOR_COMPARISON = frozenset(model.name for model in baselines.MODELS)
-"""Models that nobody wants the frames of."""
 
 _LABELS = {"at_cuts": "Next to cuts", "end": "Stop at", "start": "Begin at", "scene_cuts": "Scene cuts"}
 """Labels of inputs that are not the option's name."""
@@ -26,15 +22,9 @@ _HELP = {"scene_cuts": "Find scene cuts, or ignore them."}
 
 def model_choices() -> list[tuple[str, str]]:
     """The models that can be used now, as labels and names; `DEFAULT_MODEL` is the first."""
-    usable = [
-        model
-        for model in MODELS.values()
-        if model.name not in _FOR_COMPARISON
-        and not model.sequences_only
-        and (model.weights != "yours" or find_installed(model.name))
-    ]
-    best = f"{choose_model()} (the default)"
-    return [(best, DEFAULT_MODEL), *((f"{m.name}: {m.summary}", m.name) for m in usable if m.name != choose_model())]
+    default = choose_model()
+    others = [(f"{info.name}: {info.summary}", info.name) for info in usable_models() if info.name != default]
+    return [(f"{default} (the default)", DEFAULT_MODEL), *others]
 
 
 def model_input(value: str, label: str = "Model") -> Any:

@@ -33,12 +33,19 @@ MODELS = (
         config=_LARGE,
         **_AUGMENTED,
     ),
-    _ncm("ncm-base-next", "NCM for extrapolation: the frame after the second", config=_BASE, changes=_NEXT),
+    _ncm(
+        "ncm-base-next",
+        "NCM for extrapolation: the frame after the second",
+        config=_BASE,
+        changes=_NEXT,
+        extrapolates=True,
+    ),
     _ncm(
         "ncm-large-next",
         "NCM large for extrapolation: the frame after the second",
         config=_LARGE,
         changes=_NEXT,
+        extrapolates=True,
         **_AUGMENTED,
     ),
 )

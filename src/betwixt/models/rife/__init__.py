@@ -20,7 +20,7 @@ _AUGMENTED: dict[str, Any] = {
 
 
 def _rife_v4(name: str, versions: str, parameters: int, config: str, embedded: str = "") -> ModelInfo:
-    """A network of RIFE 4; `versions` are those with its layers, in words."""
+    """A network of RIFE 4; `versions` names those that have its layers."""
     return ModelInfo(
         name,
         f"RIFE {versions}; any time",
@@ -51,18 +51,26 @@ MODELS = (
         f"{_NETWORK}:RIFE_2R",
         **_AUGMENTED,
     ),
-    _rife("rife-next", "RIFE for extrapolation: the frame after the second", 10_071_550, f"{_NETWORK}:RIFE_NEXT"),
+    _rife(
+        "rife-next",
+        "RIFE for extrapolation: the frame after the second",
+        10_071_550,
+        f"{_NETWORK}:RIFE_NEXT",
+        extrapolates=True,
+    ),
     _rife(
         "rife-2r-next",
         "RIFE 2R for extrapolation: the frame after the second",
         10_071_550,
         f"{_NETWORK}:RIFE_2R_NEXT",
+        extrapolates=True,
     ),
     _rife(
         "rife-large-next",
         "RIFE 2T2R for extrapolation: the frame after the second",
         10_071_550,
         f"{_NETWORK}:RIFE_2R_NEXT",
+        extrapolates=True,
         **_AUGMENTED,
     ),
     _rife_v4("rife-4.0", "4.0, 4.1", 5_160_980, "RIFE_4_0"),
