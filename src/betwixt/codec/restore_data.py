@@ -37,9 +37,9 @@ ATTACHMENT = "betwixt-restore.bin"
 TAG = "BETWIXT"
 """The metadata tag that tells a person what the file is."""
 
-FORMAT = 5
+FORMAT = 6
 """The version that this module writes, and the only one that it reads. It also changes when the prediction changes: the
-weights, or the search of `compact`."""
+weights of Betwixt's own models, or the motion that they start from."""
 
 _TEXTS = ("mode", "model", "weights", "paths", "writer", "base")
 _MAGIC = b"BTWX"
