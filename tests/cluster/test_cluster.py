@@ -124,6 +124,18 @@ def test_an_interrupted_conversion_is_resumed_by_a_cluster(tmp_path, cluster, mo
     assert same_frames(tmp_path / "alone.mkv", tmp_path / "spread.mkv")
 
 
+def test_idle_workers_of_another_kind_make_room(tmp_path, cluster):
+    source = make_clip(tmp_path / "in.mkv", frames=30)
+    check(source, cluster)
+    assert cluster._idle
+    for node, number, threads, _ in list(cluster._idle):
+        cluster._idle[node, number, threads, True] = cluster._idle.pop((node, number, threads, False))
+    (tmp_path / "alone.mkv").unlink()
+    (tmp_path / "spread.mkv").unlink()
+    check(source, cluster)
+    assert not any(gpu for *_, gpu in cluster._idle)
+
+
 def _parent(process: int) -> int:
     return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
 

@@ -43,3 +43,19 @@ def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(connection, "find_spec", lambda _: None)
     with pytest.raises(UsageError, match=r"betwixt\[cluster\]"):
         Cluster()
+
+
+def test_what_ray_prints_is_restored_and_a_ray_without_that_function_is_left_alone(monkeypatch):
+    from ray._private import worker
+
+    original = worker.print_to_stdstream
+    restore = connection._silence()
+    assert worker.print_to_stdstream is not original
+    restore()
+    assert worker.print_to_stdstream is original
+    with pytest.raises(UsageError):
+        Cluster("here")
+    assert worker.print_to_stdstream is original
+    monkeypatch.delattr(worker, "print_to_stdstream")
+    connection._silence()()
+    assert not hasattr(worker, "print_to_stdstream")

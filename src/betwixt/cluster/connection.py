@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
@@ -10,9 +9,11 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Any, Self
+from typing import Self
 
+from betwixt.cluster.worker import IdleWorkers
 from betwixt.errors import UsageError
 from betwixt.files import error_text
 from betwixt.pipeline.director import Director
@@ -45,8 +46,13 @@ class Cluster:
     def __init__(self, address: str = "auto") -> None:
         if find_spec("ray") is None:
             raise UsageError('`cluster` needs Ray: pip install "betwixt[cluster]"')
-        self._idle: dict[tuple[str, int], Any] = {}  # workers, by their nodes and numbers
-        self._connected = _connect(address)
+        self._idle: IdleWorkers = {}
+        self._restore_output = _silence()
+        try:
+            self._connected = _connect(address)
+        except BaseException:
+            self._restore_output()
+            raise
 
     def produce(self, job: FrameJob, director: type[Director], resumed: int) -> Production:
         """A production whose new frames the cluster makes; the arguments are those of `Production`."""
@@ -64,6 +70,7 @@ class Cluster:
         if self._connected:
             self._connected = False
             ray.shutdown()
+        self._restore_output()
 
     def __enter__(self) -> Self:
         return self
@@ -73,14 +80,13 @@ class Cluster:
 
 
 def _connect(address: str) -> bool:
-    """Connect to a cluster; return whether that was to be done.
+    """Connect this process to a cluster, unless it is connected to one already; return whether it was not.
 
     Raises:
-        UsageError: if none answers.
+        UsageError: if no cluster answers.
     """
     import ray
 
-    _silence()
     if ray.is_initialized():
         return False
     if "://" in address:
@@ -90,7 +96,20 @@ def _connect(address: str) -> bool:
     if address != "auto":
         _check_port(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray itself waits for minutes, and cannot be interrupted.
+    _check_cluster(address)
+    handler = signal.getsignal(signal.SIGTERM)
+    ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray's would end the process at once
+    return True
+
+
+def _check_cluster(address: str) -> None:
+    """Connect from another process, which can be ended: Ray itself waits for minutes, and cannot be interrupted.
+
+    Raises:
+        UsageError: if that fails.
+    """
     try:
         tried = subprocess.run(
             [sys.executable, "-c", _TRY, address], capture_output=True, text=True, timeout=_CONNECT_SECONDS
@@ -100,35 +119,37 @@ def _connect(address: str) -> bool:
             f"No Ray cluster answers at {address}: check the address, that this machine is one of its nodes, and its "
             "token if it has one (RAY_AUTH_MODE=token)."
         ) from None
-    if tried.returncode:
-        reason = next((line for line in reversed(tried.stderr.splitlines()) if "Error: " in line), "")
-        if "Could not find any running Ray instance" in reason:
-            raise UsageError(
-                "No Ray cluster runs on this machine: begin one with ray start --head, or name its address."
-            )
-        raise UsageError(
-            f"The Ray cluster at {address} cannot be used: {reason.partition('Error: ')[2] or 'it failed'}"
-        )
-    handler = signal.getsignal(signal.SIGTERM)
-    ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, handler)  # Ray's would end the process at once
-    return True
+    if not tried.returncode:
+        return
+    reason = next((line for line in reversed(tried.stderr.splitlines()) if "Error: " in line), "")
+    if "Could not find any running Ray instance" in reason:
+        raise UsageError("No Ray cluster runs on this machine: start one with ray start --head, or name its address.")
+    raise UsageError(f"The Ray cluster at {address} cannot be used: {reason.partition('Error: ')[2] or 'it failed'}")
 
 
-def _silence() -> None:
-    """Keep Ray from printing on standard output, which may carry JSON or a video, that a worker has died."""
-    with contextlib.suppress(ImportError, AttributeError):
-        from ray._private import worker  # there is no public way
+def _silence() -> Callable[[], None]:
+    """Keep Ray from printing the deaths of workers on standard output, which may carry JSON or a video.
 
-        worker.print_to_stdstream = lambda *_, **__: None
+    Ray has no public way for it. Where it lacks the private function that is replaced, nothing is, and it prints.
+
+    Returns:
+        Undoes it.
+    """
+    try:
+        from ray._private import worker
+
+        original = worker.print_to_stdstream
+    except (ImportError, AttributeError):
+        return lambda: None
+    worker.print_to_stdstream = lambda *_, **__: None
+    return lambda: setattr(worker, "print_to_stdstream", original)
 
 
 def _check_port(address: str) -> None:
-    """Refuse an address at which nothing listens, without a process of its own.
+    """Check that an address is one, and that something listens there.
 
     Raises:
-        UsageError: in one line.
+        UsageError: if not.
     """
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal():

@@ -25,6 +25,7 @@ from betwixt.cluster.pieces import JobDescription, Mark, Piece
 from betwixt.cluster.planning import begins_piece, needed_frames, piece_size
 from betwixt.cluster.scheduler import Scheduler, Work
 from betwixt.cluster.source import SourceFile, frame_digest
+from betwixt.cluster.worker import IdleWorkers
 from betwixt.errors import InputError, UsageError
 from betwixt.media.reader import Frame, Reader, StreamPacket
 from betwixt.media.retimed import RetimedReader
@@ -132,7 +133,7 @@ class ClusterProduction(Production):
         UsageError: if the job cannot be spread, or no node of the cluster can take part.
     """
 
-    def __init__(self, job: FrameJob, director: type[Director], resumed: int, idle: dict[tuple[str, int], Any]) -> None:
+    def __init__(self, job: FrameJob, director: type[Director], resumed: int, idle: IdleWorkers) -> None:
         super().__init__(job, director, resumed)
         self._steps: Channel[_Item] = Channel(MAX_LINE)
         self._tail: deque[_Item] = deque()  # behind a piece that is not submitted yet

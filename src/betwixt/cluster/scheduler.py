@@ -26,7 +26,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from betwixt.cluster.pieces import FrameData, JobDescription, Piece, PieceReport, Readiness, version_conflict, versions
 from betwixt.cluster.source import BlockServer
-from betwixt.cluster.worker import Worker
+from betwixt.cluster.worker import IdleWorkers, Worker
 from betwixt.errors import OutputError, UsageError
 from betwixt.pipeline.channel import Stopped
 from betwixt.pipeline.production import NodeFigures
@@ -135,6 +135,11 @@ class _Slot:
     failures: int = 0
     failures_in_a_row: int = 0
 
+    @property
+    def key(self) -> tuple[str, int, int, bool]:
+        """As in `IdleWorkers`."""
+        return self.node, self.number, self.threads, self.gpu
+
 
 class Scheduler:
     """The workers of a cluster, and the pieces of one conversion.
@@ -142,7 +147,7 @@ class Scheduler:
     Args:
         description: The conversion.
         describe: Puts a piece in words, for messages.
-        idle: Workers of earlier conversions, by their nodes and numbers. Those of this one are added at the end.
+        idle: Workers of earlier conversions. Those of this one are added at the end.
 
     Attributes:
         notes: Remarks for the user.
@@ -151,9 +156,7 @@ class Scheduler:
         UsageError: if no worker can take part, or one of those that are there at the beginning must not.
     """
 
-    def __init__(
-        self, description: JobDescription, describe: Callable[[Piece], str], idle: dict[tuple[str, int], Any]
-    ) -> None:
+    def __init__(self, description: JobDescription, describe: Callable[[Piece], str], idle: IdleWorkers) -> None:
         self.notes: list[str] = []
         self._description, self._describe, self._idle = description, describe, idle
         self._slots: list[_Slot] = []
@@ -265,7 +268,7 @@ class Scheduler:
             self._thread.join()
         for slot in self._slots:
             if slot.state == "ready" and not slot.queue:
-                self._idle[slot.node, slot.number] = slot.handle
+                self._idle[slot.key] = slot.handle
                 slot.handle = None
         self._end_workers()
 
@@ -285,11 +288,18 @@ class Scheduler:
             if not node["Alive"] or node["NodeID"] in known or cores < 1 or (on_gpu and not gpus):
                 continue
             count = gpus if on_gpu and gpus else 1
-            for number in range(count):
-                name = f"{node['NodeManagerHostname']} ({node['NodeID'][:6]})"
-                slot = _Slot(node["NodeID"], name, number, max(1, cores // count), on_gpu)
+            name = f"{node['NodeManagerHostname']} ({node['NodeID'][:6]})"
+            slots = [_Slot(node["NodeID"], name, n, max(1, cores // count), on_gpu) for n in range(count)]
+            self._end_other_idle(node["NodeID"], slots)
+            for slot in slots:
                 self._slots.append(slot)
                 self._start(slot)
+
+    def _end_other_idle(self, node: str, slots: list[_Slot]) -> None:
+        """End the idle workers of a node that are not those to be used: they hold CPUs that these need."""
+        wanted = {slot.key for slot in slots}
+        for key in [key for key in self._idle if key[0] == node and key not in wanted]:
+            ray.kill(self._idle.pop(key))
 
     def _start(self, slot: _Slot) -> None:
         options = {
@@ -298,7 +308,7 @@ class Scheduler:
             "scheduling_strategy": NodeAffinitySchedulingStrategy(slot.node, soft=False),
         }
         slot.state, slot.since = "starting", time.monotonic()
-        slot.handle = self._idle.pop((slot.node, slot.number), None)
+        slot.handle = self._idle.pop(slot.key, None)
         if slot.handle is None:
             slot.handle = ray.remote(Worker).options(**options).remote(slot.threads, "cuda" if slot.gpu else None)
         slot.answer = slot.handle.greet.remote()
@@ -321,7 +331,7 @@ class Scheduler:
                 raise UsageError(f"No node of the cluster can take part: {'; '.join(self.notes) or 'all are gone'}.")
             if elapsed > FIRST_SECONDS:
                 raise UsageError(
-                    "No worker of the cluster has begun: its CPUs are taken by other programs, which ray status lists."
+                    "No worker of the cluster has started: its CPUs are in use by other programs (ray status)."
                 )
 
     def _answer(self, wait: float) -> None:

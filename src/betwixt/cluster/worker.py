@@ -24,6 +24,9 @@ from betwixt.pipeline.director import SynthesisTask
 from betwixt.runtime.load import hash_weights, load_model
 from betwixt.runtime.threads import one_frame_per_thread
 
+IdleWorkers = dict[tuple[str, int, int, bool], Any]
+"""Ray's handles of workers that no conversion uses, by node, number, threads, and whether they have a GPU."""
+
 
 @dataclass
 class _Job:
