@@ -36,13 +36,13 @@ LABEL org.opencontainers.image.title="Betwixt" \
 COPY --from=build /opt/betwixt /opt/betwixt
 # Any user may run it (--user), so the folders that a run writes to are open to all.
 RUN useradd --uid 1000 --user-group --create-home betwixt && mkdir -m 1777 /work /weights
-# The NVIDIA variables count only where the NVIDIA runtime is used.
+# The NVIDIA variables have an effect only with the NVIDIA Container Toolkit.
 ENV PATH=/opt/betwixt/bin:$PATH \
     HOME=/tmp \
     BETWIXT_WEIGHTS=/weights \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility,video
-# In numbers, since Kubernetes asks for that.
+# A number, since Kubernetes cannot tell from a name that a user is not root.
 USER 1000:1000
 WORKDIR /work
 ENTRYPOINT ["betwixt"]

@@ -1,6 +1,6 @@
 """`betwixt web` as a Space of Hugging Face.
 
-All who know the password share one queue and see each other's videos: set the secret BETWIXT_WEB_PASSWORD of the Space.
+Set the Space's secret BETWIXT_WEB_PASSWORD. Everyone with this password shares one queue and sees all videos.
 """
 
 from betwixt.cli.main import run

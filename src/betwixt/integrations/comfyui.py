@@ -2,9 +2,9 @@
 
     images (N, H, W, 3) ──► one by one, floats in [0, 1] ──► betwixt.frames ──► one result, allocated before
 
-Images are float32 in [0, 1], N frames of a video. Besides them and the result, a few frames are in memory at a time,
-however long the video is. Frames of the result that fall on a source frame are copies of it, bit by bit; the others are
-made from 16 bits per sample. The result lasts as long as the source: after the last frame, that is held.
+Images are float32 in [0, 1], N frames of a video. Besides them and the result, only a few frames are in memory at a
+time. Frames of the result that fall on a source frame are copies of it, bit by bit; the others are
+made from 16 bits per sample. The result lasts as long as the source: its end repeats the last frame.
 
 ComfyUI loads the nodes from a folder in `custom_nodes` whose `__init__.py` imports the two mappings at the end;
 `examples/comfyui/betwixt` is one.
@@ -47,12 +47,12 @@ class _Node:
 
     @classmethod
     def _inputs(cls, rates: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """The inputs of a node, with the ones that decide on its rate."""
+        """The inputs of a node: those of `rates`, which set its rate, and those of both nodes."""
         return {
             "required": {
                 "images": ("IMAGE", {"tooltip": "The frames of a video, in order."}),
                 **rates,
-                "model": (model_names(), {"default": DEFAULT_MODEL, "tooltip": "auto is the best, fast the fastest."}),
+                "model": (model_names(), {"default": DEFAULT_MODEL, "tooltip": "auto is hybrid; fast is the fastest."}),
                 "scene_cuts": ("BOOLEAN", {"default": True, "tooltip": "Blend nothing across a cut."}),
             },
             "optional": {
@@ -63,7 +63,7 @@ class _Node:
                         "min": 0.0,
                         "max": 1.0,
                         "step": 0.01,
-                        "tooltip": "There is a cut where two frames differ by more, on average. 0: Betwixt decides.",
+                        "tooltip": "A cut is where the mean difference of two frames is larger. 0: found by Betwixt.",
                     },
                 ),
                 "device": (_DEVICES, {"default": "auto"}),
@@ -72,9 +72,9 @@ class _Node:
 
 
 class BetwixtMultiply(_Node):
-    """So many frames for each one."""
+    """Multiplies the number of frames."""
 
-    DESCRIPTION = "More frames by any factor, also 2.5. The result lasts as long as the source."
+    DESCRIPTION = "Multiplies the number of frames by any factor, such as 2.5. The duration stays the same."
     RETURN_TYPES = ("IMAGE",)
     RETURN_NAMES = ("images",)
 
@@ -82,7 +82,7 @@ class BetwixtMultiply(_Node):
     def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:
         """The inputs, as ComfyUI asks for them."""
         range_ = {"default": 2.0, "min": 1.0, "max": 100.0, "step": 0.1, "round": 0.0001}
-        return cls._inputs({"multiplier": ("FLOAT", {**range_, "tooltip": "How many frames there are for each one."})})
+        return cls._inputs({"multiplier": ("FLOAT", {**range_, "tooltip": "Frames made of each source frame."})})
 
     def interpolate(
         self,
@@ -103,9 +103,9 @@ class BetwixtMultiply(_Node):
 
 
 class BetwixtChangeRate(_Node):
-    """From one frame rate to another."""
+    """Converts from one frame rate to another."""
 
-    DESCRIPTION = "Frames of one rate become frames of another, also 24 to 60. The result lasts as long as the source."
+    DESCRIPTION = "Converts frames from one rate to another, such as 24 to 60. The duration stays the same."
     RETURN_TYPES = ("IMAGE", "FLOAT")
     RETURN_NAMES = ("images", "fps")
 
@@ -130,7 +130,7 @@ class BetwixtChangeRate(_Node):
         cut_threshold: float = 0.0,
         device: str = "auto",
     ) -> tuple[Images, float]:
-        """The frames at another rate, and that.
+        """The frames at `target_fps`, and that rate.
 
         Raises:
             UsageError: for a wrong input, in one line.
@@ -150,12 +150,16 @@ def interpolate_images(
     """`factor` frames for each of a batch of images.
 
     Args:
-        images: The frames.
-        factor: How many frames there are for each one.
+        images: The N source frames.
+        factor: Frames of the result for each source frame.
         model: A model's name, or a loaded model.
         scene_cuts: Whether nothing is blended across a scene cut.
-        cut_threshold: There is a cut where two frames differ by more, on average; 0 to let Betwixt decide.
+        cut_threshold: The mean absolute difference of two frames, 0 to 1, above which there is a cut between them; 0
+            for Betwixt's own detection.
         device: Where the model runs, as for `betwixt.load_model`.
+
+    Returns:
+        N times `factor` frames, rounded up.
 
     Raises:
         UsageError: for a wrong input, in one line.
@@ -202,10 +206,10 @@ class _Frames(Sequence[NDArray[np.float32]]):
         return self._images[number].detach().to("cpu", torch.float32).clamp(0, 1).numpy()
 
 
-def _cuts(images: Images, found: bool, threshold: float) -> AbstractContextManager[str | Path]:
-    """`scene_cuts` of `betwixt.frames`: by a threshold, a file that lists the cuts."""
-    if not found or not threshold:
-        return contextlib.nullcontext("auto" if found else "off")
+def _cuts(images: Images, wanted: bool, threshold: float) -> AbstractContextManager[str | Path]:
+    """The `scene_cuts` of `betwixt.frames`; with a threshold, a file that lists the cuts."""
+    if not wanted or not threshold:
+        return contextlib.nullcontext("auto" if wanted else "off")
     return _listed_cuts([n for n in range(1, len(images)) if _difference(images, n) > threshold])
 
 
@@ -218,7 +222,7 @@ def _listed_cuts(numbers: Sequence[int]) -> Any:
 
 
 def _difference(images: Images, number: int) -> float:
-    """The mean absolute difference of an image and the one before."""
+    """The mean absolute difference of an image and the one before, 0 to 1."""
     return float((images[number].float() - images[number - 1].float()).abs().mean())
 
 
@@ -234,7 +238,7 @@ def _load(model: str, device: str) -> Interpolator:
 
 
 def _progress(total: int) -> Callable[[int], None]:
-    """What is called with the number of frames made: it moves ComfyUI's progress bar, and stops if the user cancels."""
+    """A function of the number of frames made: it moves ComfyUI's progress bar, and raises after a cancel."""
     try:
         from comfy.model_management import throw_exception_if_processing_interrupted
         from comfy.utils import ProgressBar

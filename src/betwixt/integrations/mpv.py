@@ -5,12 +5,12 @@
 The module prints the path of `betwixt.vpy`, the script that mpv loads. mpv gives it variables, and loads it again after
 every seek:
 
-    video_in ──────► frames as they are decoded; without a rate, of a length that is false
+    video_in ──────► the decoded frames; the clip states no rate, and a length that is not the file's
     container_fps ─► the rate that the file states, 0 or NaN if it states none ─┐
     display_fps ───► the rate of the display, 0 or NaN if it is not known ──────┴─► frames for each of the file's
 
-mpv keeps few frames. It ends at the first frame that depends on one after the last: overlays, which need two more, are
-not looked for.
+mpv buffers few frames, and playback ends at the first frame that depends on a source frame after the last. So static
+overlays, which need two more source frames, are off by default.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ USUAL_DISPLAY = 60.0
 """Frames per second of a display whose rate is not known."""
 
 _NEAR_ENOUGH = Fraction(1, 200)
-"""How far a factor may be from one by which more source frames fall on output times: 2.5 for 23.976 to 60."""
+"""The largest relative change that makes a factor a simple one, so that more source frames fall on output times."""
 
 
 def interpolate(
@@ -58,7 +58,7 @@ def interpolate(
         **options: Further options of `betwixt.integrations.vapoursynth.interpolate`.
 
     Returns:
-        The clip to play: `video_in` itself if it has that rate already.
+        The clip to play: `video_in` itself if its rate is already as high.
 
     Raises:
         vapoursynth.Error: in one line, as for `betwixt.integrations.vapoursynth.interpolate`.
@@ -79,7 +79,14 @@ def interpolate(
 
 
 def playback_factor(source: float, target: float) -> Fraction:
-    """How many frames to show for each source frame, at least 1; 2 if the source's rate is not known."""
+    """How many frames to show for each source frame, at least 1; 2 if the source's rate is not known.
+
+    23.976 to 60 frames per second gives 5/2, and 25 to 144 gives 23/4.
+
+    Args:
+        source: The source's rate, frames per second; 0, infinity or NaN if it is not known.
+        target: The rate to play at, frames per second.
+    """
     if not _is_known(source):
         return Fraction(2)
     factor = Fraction(target) / Fraction(source)

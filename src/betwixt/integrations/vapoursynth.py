@@ -12,8 +12,8 @@ So any frame can be asked for at any time, and several are made side by side. So
 are passed on; samples stay in the clip's format. What was computed for the latest pairs of frames is kept: the next
 frames need it.
 
-Motion follows curves through the frames at -1 and 2. Static overlays of each of the three pairs are found in the two
-frames before and after it; next to a cut, those of the pair before the cut or after it.
+Motion follows curves through the frames at -1 and 2. To find the static overlays of each of the three pairs, the two
+frames before the pair and the two after it are used, as far as they belong to the same shot.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ from betwixt.pipeline.planner import MAX_EXTRAPOLATION
 from betwixt.runtime.load import load_model
 from betwixt.runtime.synthesis import PairSynthesis, SourceFrame, Synthesizer
 
-# Plugins, which are loaded with the first use of `vs.core`, may bring another build of OpenVINO: the first one stays.
+# Plugins are loaded at the first use of `vs.core`, and one may bring another build of OpenVINO. A process uses the
+# build that it loads first.
 if openvino.is_available():
     openvino.missing("cpu")
 
@@ -64,10 +65,10 @@ Lengths = Callable[[int], Fraction]
 """The duration of a source frame in seconds, by its number."""
 
 _MOST_FRAMES = 2**31 - 1
-"""The length of the longest clip of VapourSynth."""
+"""The length of VapourSynth's longest possible clip, in frames."""
 
 _KEPT = 32
-"""The latest frames of a clip that are kept: those that the frames under way may depend on."""
+"""How many of a clip's latest frames are cached: as many as the frames in progress may depend on."""
 
 _CUT = "_BetwixtCut"
 """The property of a 1x1 frame that says whether there is a cut before the source frame of that number."""
@@ -100,18 +101,18 @@ def interpolate(
         factor_den: See `factor_num`; the quotient is at least 1.
         fps_num: Instead of a factor: the result's frame rate, at least that of the clip.
         fps_den: Its denominator, 1 by default.
-        scale: Estimate motion at this part of the size at which the model does so by itself: 0.25, 0.5, 1, 2 or 4. For
-            dis, fast, ema-vfi and the versions of RIFE 4.
+        scale: The resolution at which motion is estimated, relative to the model's own: 0.25, 0.5, 1, 2 or 4. For dis,
+            fast, ema-vfi and the versions of RIFE 4.
         sc: Whether no frame is blended across a scene cut. Cuts are where the frame properties _SceneChangePrev and
             _SceneChangeNext say so; where a frame has neither, Betwixt's own detector decides.
-        sc_threshold: In place of that detector: the mean absolute difference of two frames, 0 to 1, from which on there
+        sc_threshold: In place of that detector: the mean absolute difference of two frames, 0 to 1, above which there
             is a cut between them.
         num_streams: How many frames are made at the same time; by default one for each thread of VapourSynth.
         device: Where the model runs, as for `betwixt.load_model`.
         weights: A weights file, as for `betwixt.load_model`.
         paths: "curved" or "straight", as for `betwixt.interpolate_video`.
         at_cuts: Next to a cut, "continue" the motion of the shot or "hold" its nearest frame.
-        overlays: "auto" to keep subtitles, logos and displays whole that stay while the picture moves, or "off".
+        overlays: "auto" to keep static overlays (subtitles, logos, displays) intact over a moving picture, or "off".
 
     Returns:
         A clip of the same format, with exact durations in its frame properties.
@@ -151,7 +152,7 @@ def interpolate(
 
 
 def _check_type(type_: type[int] | type[float], optional: bool = False, **values: object) -> None:
-    """Refuse arguments that are no numbers of a type; integers count as floats."""
+    """Refuse arguments that are not numbers of a type; integers count as floats."""
     for name, value in values.items():
         if not isinstance(value, (int, type_)) and not (optional and value is None):
             raise UsageError(f"`{name}` is {value!r}: it has to be {'an integer' if type_ is int else 'a number'}.")
@@ -298,8 +299,9 @@ class _Slot:
 class _FrameMaker:
     """Makes frames between source frames, in any order and in several threads.
 
-    The threads are its own. For Python, each call from a thread of VapourSynth comes from a new thread, which ends with
-    the call; what networks keep for a thread would be made for each frame, and OpenVINO fails when it is let go so.
+    It has a thread pool of its own. To Python, each call from a thread of VapourSynth comes from a new thread, which
+    ends with the call: what networks keep for each thread would be made anew for each frame, and OpenVINO fails when it
+    is freed that way.
 
     Args:
         source: The clip.
@@ -404,7 +406,7 @@ class _FrameMaker:
         return _touch(self._frames, number, self._kept)
 
     def _synthesizer(self, number: int, frames: Mapping[int, vs.VideoFrame]) -> Synthesizer:
-        """That of a frame's colour description: asking for a frame when the script is loaded would disturb players."""
+        """That for a frame's colours, made on demand: players cannot give a frame while the script is loaded."""
         colour = self._source.colour(frames[number])
         if colour not in self._synthesizers:
             like = av.VideoFrame(frames[number].width, frames[number].height, self._source.format.pixel_format)
@@ -436,7 +438,7 @@ def _shot_around(number: int, frames: Mapping[int, vs.VideoFrame], cuts: Contain
 
 
 def _keep_frames(clip: vs.VideoNode) -> None:
-    """Have VapourSynth keep the latest frames of a clip: it does not by itself if what asks for them is made late."""
+    """Let VapourSynth cache the latest frames of a clip: by itself it does not for filters that are created later."""
     vs.core.std.SetVideoCache(clip, mode=1, fixedsize=True, maxsize=_KEPT)
 
 

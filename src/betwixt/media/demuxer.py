@@ -93,7 +93,7 @@ class Demuxer:
 
     @property
     def can_seek(self) -> bool:
-        """Whether it can be read from anywhere: a file, or an open file at its beginning."""
+        """Whether reading can start anywhere: in a file, or in a seekable stream that was at its beginning."""
         return self.path is not None or self._can_rewind
 
     @property
@@ -221,7 +221,7 @@ class Demuxer:
 
 
 def _begins_here(source: str | Path | IO[bytes]) -> bool:
-    """Whether an open file can be read from anywhere, and begins where it is read next."""
+    """Whether a source is an open file that is seekable and at its beginning."""
     if isinstance(source, (str, Path)):
         return False
     try:

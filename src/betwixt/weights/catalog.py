@@ -1,8 +1,8 @@
 """The catalog: where authors publish weights, under which licence, and the hashes that identify each file.
 
-`catalog.toml` names files of public repositories at one commit. On GitHub git identifies a file by the SHA-1 of "blob
-SIZE", a zero byte and its content, on Hugging Face a file is identified by its SHA-256; so a download can be verified
-although nobody here has seen the file.
+`catalog.toml` names files of public repositories at one commit. On GitHub, git identifies a file by the SHA-1 of "blob
+SIZE", a zero byte and its content; on Hugging Face, large files are identified by their SHA-256. So each download
+can be verified.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class ManualDownload:
     page: str  # the page on which the authors link to them
     licence: str  # the licence of the weights
     commercial: bool  # whether the licence permits commercial use
-    unverified: dict[str, str]  # by model: where else a file of it is said to be, which nothing here can verify
+    unverified: dict[str, str]  # by model: where else its file is published, without a known hash
 
 
 @dataclass(frozen=True)

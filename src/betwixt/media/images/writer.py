@@ -285,7 +285,7 @@ def _packed_frame(frame: av.VideoFrame, encoder: _Encoder) -> av.VideoFrame:
 
 
 def _linear_frame(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame in linear light, floating point, as EXR stores it; ordinary video is taken for sRGB, as it is shown."""
+    """The frame as EXR stores it: linear light in [0, 1], float32. SDR video is taken to be sRGB, as images are."""
     image, alpha = frame_to_image(frame)
     top = np.float32(np.iinfo(image.dtype).max)
     light = transfer_of(_SRGB).to_light(image / top)

@@ -52,7 +52,7 @@ the frames.
 Not done here: the authors' program for 4.0 and 4.1 starts again at half the resolution where block 1 finds motion of
 more than 32 px, for the whole batch at once; `scale=0.5` does so for all frames.
 
-`scale` is the resolution at which all blocks work: 0.5 doubles K, for frames larger (0.5 for 4K) or motion faster than
+`scale` is the resolution at which all blocks work. 0.5 doubles K, for larger frames (such as 4K) or faster motion than
 in training; 2 and 4 are for small frames with fine motion.
 
 Training. `RIFEv4Config(teacher=True)` adds a teacher block, as in the paper: one more block at K = 1 with the width of
@@ -251,7 +251,7 @@ class RIFEv4(Network):
         scale: The resolution at which the blocks work: 0.25, 0.5, 1, 2 or 4.
 
     Raises:
-        ValueError: if `scale` is none of these, or the configuration makes no network.
+        ValueError: if `scale` is another number, or the configuration is inconsistent.
     """
 
     any_time = True
