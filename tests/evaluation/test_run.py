@@ -169,6 +169,9 @@ def test_routes_of_apr_are_reported(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert result["seconds_per_frame"] > 0
     assert "blocks pass 100.0 %, 0.0 %, 100.0 %, 0.0 % of the patches" in printed.err
     assert "ms a frame" in printed.err
+    assert cli([*arguments, "--tta", "--json", "-"]) == 0
+    (augmented,) = json.loads(capsys.readouterr().out)["results"]
+    assert augmented["routing"]["static_gflop"] == pytest.approx(2 * all_pass)
     folders = [part for name in ("flows", "routes") for part in (f"--save-{name}", str(tmp_path / name))]
     assert cli([*arguments, *folders]) == 0
     names = {f"{sample}.flow_{way}{suffix}" for sample in "ab" for way in ("01", "10") for suffix in (".flo", ".png")}

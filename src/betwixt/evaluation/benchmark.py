@@ -22,7 +22,7 @@ from betwixt.evaluation.report import check_outputs, read_table, update_table
 from betwixt.files import write_atomically
 from betwixt.models.registry import DEFAULT_MODEL, choose_model, model_info
 from betwixt.runtime.load import check_runtime
-from betwixt.weights.metadata import read_metadata
+from betwixt.weights.metadata import named_model
 
 _COST_KEY = ("model", "size", "runtime", "precision", "device", "machine")
 _END_TO_END_KEY = ("model", "size", "clip", "encoder", "machine")
@@ -86,9 +86,7 @@ def run_benchmark(request: BenchmarkRequest, progress: Callable[[str], None] = l
     Raises:
         BetwixtError: if the request cannot be fulfilled.
     """
-    default = DEFAULT_MODEL
-    if request.weights is not None and request.weights.is_file():
-        default = read_metadata(request.weights).get("model") or DEFAULT_MODEL
+    default = named_model(request.weights) or DEFAULT_MODEL
     names = [default if name == DEFAULT_MODEL else name for name in request.models]
     request = replace(request, models=[choose_model(name, request.weights) for name in names])
     size = parse_size(request.size) if request.size is not None else None

@@ -63,9 +63,9 @@ class Cost:
     trained: bool  # whether it ran with trained weights; time and memory do not depend on them
     machine: str  # see `machine.describe_machine`
     settings: str = ""  # how the network differs from the registered one
-    batch: int = 1  # how many pairs of frames it processes at a time
-    warm_up: int = 1  # the runs before those that count
-    parts: dict[str, float] | None = None  # the seconds of the network's parts
+    batch: int = 1  # pairs of frames processed together
+    warm_up: int = 1  # untimed runs before the timed ones
+    parts: dict[str, float] | None = None  # seconds of the network's parts, for one pair of frames
 
     @property
     def frames_per_second(self) -> float:
@@ -182,8 +182,8 @@ def measure_cost(
     used_threads = threads or os.cpu_count() or 1
     cv2.setNumThreads(used_threads)
     model = _load(name, device, runtime, precision, weights, used_threads, variant)
-    if parts and not isinstance(getattr(model, "network", None), _module_type()):
-        raise UsageError(f"`parts` times the networks of papers in PyTorch: {name} is none.")
+    if parts and not _has_module(model):
+        raise UsageError(f"`parts` times a network that runs in PyTorch: {name} has none here.")
     backend = model.backend or Backend(info.runtimes[0])
     used_device = backend.device
 
@@ -225,25 +225,28 @@ def measure_cost(
         settings=variant.text,
         batch=batch,
         warm_up=warm_up,
-        parts=_time_parts(model, run, len(times)) if parts else None,
+        parts=_time_parts(model, run, len(times), batch) if parts else None,
     )
 
 
-def _module_type() -> type:
+def _has_module(model: Interpolator) -> bool:
+    """Whether a model runs a network as a PyTorch module."""
+    if not torch_version():
+        return False
     from torch import nn
 
-    return nn.Module
+    return isinstance(getattr(model, "network", None), nn.Module)
 
 
-def _time_parts(model: Any, run: Callable[[], None], runs: int) -> dict[str, float]:
-    """Seconds of the parts of a model's network by name, in `runs` further runs."""
+def _time_parts(model: Any, run: Callable[[], None], runs: int, batch: int) -> dict[str, float]:
+    """Seconds per pair of frames of the parts of a model's network, by name, in `runs` further runs."""
     from betwixt.evaluation.part_times import PartTimes
 
     times = PartTimes(model.network)
     for _ in range(runs):
         with times.frame():
             run()
-    return times.medians()
+    return {part: seconds / batch for part, seconds in times.medians().items()}
 
 
 def _load(
@@ -256,13 +259,14 @@ def _load(
     variant: NetworkVariant,
 ) -> Interpolator:
     info = model_info(name)
-    if variant and weights is not None:
-        return variant.load(name, device, weights, precision)
     if variant:
+        require_torch(f"The model {name}")
         import torch
 
         torch.set_num_threads(threads)
         check_torch_device(device)
+        if weights is not None:
+            return variant.load(name, device, weights, precision)
         return variant.interpolator(name, variant.build(name), device, precision)
     if not info.has_network or weights is not None or info.embedded:
         model = load_model(name, device, weights=weights, precision=precision, runtime=runtime)

@@ -37,7 +37,7 @@ class NetworkVariant:
     Attributes:
         hyperparameters: Values by the names of fields of the configuration, or of arguments of the network.
         augmented: Whether results are averaged over the frames and the frames flipped both ways.
-        text: The same in words, for tables of results; "" for no difference.
+        text: The same as text, for tables of results; "" for no difference.
     """
 
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
@@ -52,8 +52,8 @@ class NetworkVariant:
             stored: Hyper-parameters of its weights file, where this variant states none.
 
         Raises:
-            UsageError: if it is not the network of a paper.
-            InputError: if the hyper-parameters make no network.
+            UsageError: if it is not the network of a paper, or no network can be built with these values.
+            InputError: if the hyper-parameters of the file are not those of the network.
         """
         info = self.check(name)
         require_torch(f"The model {name}")
@@ -108,10 +108,14 @@ class NetworkVariant:
         return NetworkInterpolator(name, network, device, precision)
 
     def check(self, name: str) -> ModelInfo:
-        """The entry of a model; `UsageError` if it is not the network of a paper."""
+        """The registry entry of a model.
+
+        Raises:
+            UsageError: if it is not the network of a paper.
+        """
         info = model_info(name)
         if not info.has_network or info.is_own:
-            raise UsageError(f"`settings` and `tta` change the networks of papers: {name} is none.")
+            raise UsageError(f"`settings` and `tta` change the networks of papers: {name} is not one of them.")
         return info
 
     def __bool__(self) -> bool:

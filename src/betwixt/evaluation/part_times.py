@@ -1,4 +1,4 @@
-"""How long the parts of a network take: its submodules are timed while it makes frames (NCM, figure 10)."""
+"""Times the parts of a network: hooks around its submodules measure them while it makes frames (NCM, figure 10)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ REST = "the rest (warping, resizing, fusion)"
 
 
 class PartTimes:
-    """Times the parts of a network, which `Network.parts` names; by default the largest submodules that are called.
+    """Times the parts that `Network.parts` names; by default the outermost submodules whose `forward` is called.
 
-    A GPU is synchronized at the borders of the parts, so a whole frame takes longer than without.
+    A GPU is synchronized before and after every part, so a whole frame takes longer than without.
     """
 
     def __init__(self, network: Network) -> None:
-        network = getattr(network, "network", network)  # the one that is augmented
+        network = getattr(network, "network", network)  # inside `TestTimeAugmented`
         self._device = next(network.parameters()).device
         parts = dict(network.parts) or {name: (name,) for name in _called_modules(network)}
         self._modules = {part: [network.get_submodule(name) for name in names] for part, names in parts.items()}
@@ -48,7 +48,7 @@ class PartTimes:
             self._seconds[part].append(seconds)
 
     def medians(self) -> dict[str, float]:
-        """Seconds of a frame by part; what belongs to none is the last entry."""
+        """Seconds of a run by part, the median over the runs; `REST`, the time outside all parts, is the last."""
         rest = [whole - sum(seconds[i] for seconds in self._seconds.values()) for i, whole in enumerate(self._whole)]
         return {part: statistics.median(seconds) for part, seconds in {**self._seconds, REST: rest}.items()}
 
@@ -73,7 +73,7 @@ class PartTimes:
 
 
 def _called_modules(module: nn.Module, prefix: str = "") -> Iterator[str]:
-    """The names of the largest submodules that are called as functions, unlike networks within networks and lists."""
+    """The names of the outermost submodules with a `forward`; networks within networks and lists are looked into."""
     for name, child in module.named_children():
         if isinstance(child, Network) or type(child).forward is nn.Module.forward:
             yield from _called_modules(child, f"{prefix}{name}.")

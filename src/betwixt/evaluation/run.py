@@ -18,7 +18,7 @@ from betwixt.backends.backend import check_device, check_precision
 from betwixt.errors import OutputError, UsageError
 from betwixt.evaluation.datasets import Dataset, DatasetOptions, open_dataset, read_list_file
 from betwixt.evaluation.log import EvaluationLog
-from betwixt.evaluation.masks import load_sample_masks
+from betwixt.evaluation.masks import SampleMasks, load_sample_masks
 from betwixt.evaluation.metrics import DEFAULT_METRICS, Metric, select_metrics
 from betwixt.evaluation.network_variant import NetworkVariant, parse_variant
 from betwixt.evaluation.report import (
@@ -35,7 +35,7 @@ from betwixt.evaluation.report import (
     write_sequence_table,
 )
 from betwixt.evaluation.routing import collect_routes
-from betwixt.evaluation.saved_maps import MapSaver, check_groups
+from betwixt.evaluation.saved_maps import MapSaver, check_single_run
 from betwixt.evaluation.scores import Evaluation
 from betwixt.evaluation.scoring import Model, check_model, evaluate
 from betwixt.evaluation.sheet import check_sheet_path, write_sheet, write_side_by_side
@@ -45,7 +45,7 @@ from betwixt.models.base import masks_unsupported
 from betwixt.models.registry import DEFAULT_MODEL, choose_model, model_info
 from betwixt.runtime.load import find_weights, hash_weights, load_model
 from betwixt.version import __version__
-from betwixt.weights.metadata import read_metadata
+from betwixt.weights.metadata import named_model
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,7 @@ def run_evaluation(
     metrics = select_metrics(request.metrics, request.lpips_weights)
     ids = None if request.ids is None else read_list_file(request.ids)
     _check(request)
+    masks = None if request.masks is None else load_sample_masks(request.masks, request.device)
     models = {name: _load(request, name) for name in request.models}
     for dataset in datasets:
         for model in models.values():
@@ -157,7 +158,7 @@ def run_evaluation(
         next(iter(dataset.samples()), None)  # raises if the root does not hold the data set
 
     result = EvaluationResult()
-    runs = [_Run(request, name, model, dataset) for dataset in datasets for name, model in models.items()]
+    runs = [_Run(request, name, model, dataset, masks) for dataset in datasets for name, model in models.items()]
     for run in runs:
         evaluation = run.score(metrics, ids, progress)
         result.evaluations.append((evaluation, run.context))
@@ -178,9 +179,10 @@ class _Run:
     name: str  # of the model
     model: Model
     dataset: Dataset
+    masks: SampleMasks | None
 
     def part_of(self, separator: str) -> str:
-        """What tells this run from the others of the request: its model, its data set, both, or nothing."""
+        """What distinguishes this run from the others of the request: its model, its data set, both, or nothing."""
         parts = [self.name] if len(self.request.models) > 1 else []
         parts += [self.dataset.name] if len(self.request.datasets) > 1 else []
         return separator.join(parts)
@@ -191,7 +193,7 @@ class _Run:
         ids: list[str] | None,
         progress: Callable[[str, int, int | None], None] | None,
     ) -> Evaluation:
-        """The scores, and what the model's router did, if it has one."""
+        """The scores, and the routing of a model with a router."""
         request, log = self.request, self.open_log(metrics, ids)
         saver = MapSaver(request.map_folders) if request.map_folders else None
         try:
@@ -205,7 +207,7 @@ class _Run:
                     ids=ids,
                     save_frames=None if request.save_frames is None else request.save_frames / self.part_of("/"),
                     saver=saver,
-                    masks=None if request.masks is None else load_sample_masks(request.masks, request.device),
+                    masks=self.masks,
                     log=log,
                     # A network uses all cores by itself: the second job reads while the first computes.
                     jobs=request.jobs or (2 if model_info(self.name).has_network else os.cpu_count() or 1),
@@ -215,7 +217,8 @@ class _Run:
             if log is not None:
                 log.close()
         if routes is not None:
-            evaluation.routing = routes.summary(self.name, request.variant)
+            weights = find_weights(self.name, request.weights)
+            evaluation.routing = routes.summary(self.name, request.variant, weights)
         return evaluation
 
     @property
@@ -260,9 +263,8 @@ class _Run:
 def _choose_models(request: EvaluationRequest) -> list[str]:
     """The requested models. "auto" is that of the weights file, else dis for extrapolation, else the default."""
     extrapolates = request.extrapolate or any(name.endswith("-extrapolation") for name in request.datasets)
-    default = "dis" if extrapolates and request.weights is None else DEFAULT_MODEL
-    if request.weights is not None:
-        default = read_metadata(request.weights).get("model") or DEFAULT_MODEL
+    fallback = "dis" if extrapolates and request.weights is None else DEFAULT_MODEL
+    default = named_model(request.weights) or fallback
     return [choose_model(default if name == DEFAULT_MODEL else name, request.weights) for name in request.models]
 
 
@@ -301,8 +303,7 @@ def _check(request: EvaluationRequest) -> None:
         for name in request.models:
             if not model_info(name).takes_masks:
                 raise masks_unsupported(name)
-        load_sample_masks(request.masks, request.device)
-    check_groups(request.map_folders, len(request.models) * len(request.datasets))
+    check_single_run(request.map_folders, len(request.models) * len(request.datasets))
     for folder in request.map_folders.values():
         if not folder.parent.is_dir():
             raise OutputError(f"The folder {folder.parent} does not exist: create it first.")

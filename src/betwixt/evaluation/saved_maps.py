@@ -1,4 +1,4 @@
-"""Saves what a model saw while a data set is restored: flows, masks and routes.
+"""Saves what a model computed for the frames of a data set: flows, fusion masks and routes.
 
 SAMPLE.flow_t0.flo   a flow at the frame's size, in Middlebury's format (Baker et al., IJCV 2011)
 SAMPLE.flow_t0.png   the same in Middlebury's colours
@@ -33,7 +33,7 @@ def encode_flo(flow: NDArray[np.float32]) -> bytes:
 
 
 class MapSaver:
-    """Saves maps of restored frames.
+    """Saves maps of synthesized frames.
 
     Args:
         folders: The folder of each group of maps: "flow", "mask", "routes".
@@ -65,7 +65,7 @@ class MapSaver:
         for group, folder in self.folders.items():
             for name, map_ in select_maps(maps, [group], model).items():
                 if map_.unit:
-                    continue  # estimates of single levels are in pixels of their own
+                    continue  # an estimate of one level, in pixels of that level
                 if map_.kind == "flow":
                     map_ = _at_size(map_, size)
                     write_atomically(folder / f"{stem}.{name}.flo", encode_flo(map_.values))
@@ -73,13 +73,17 @@ class MapSaver:
                 write_atomically(folder / f"{stem}.{name}.png", cv2.imencode(".png", image)[1].tobytes())
 
 
-def check_groups(folders: Mapping[str, Path], models: int) -> None:
-    """Refuse folders of maps for several models at once.
+def check_single_run(folders: Mapping[str, Path], runs: int) -> None:
+    """Refuse folders of maps where several models or data sets would write to them.
+
+    Args:
+        folders: The folder of each group of maps.
+        runs: The number of models times that of data sets.
 
     Raises:
-        UsageError: in one line.
+        UsageError: if there are folders and several runs.
     """
-    if folders and models > 1:
+    if folders and runs > 1:
         raise UsageError("`save_flows`, `save_masks` and `save_routes` are for one model and one data set at a time.")
 
 

@@ -66,7 +66,7 @@ def evaluate(
         ids: Score only the samples with these names.
         save_frames: A folder for the restored frames, as PNG.
         masks: Makes the masks of a sample's frames, for a model that takes them; by default the model does.
-        saver: Where to save what the model saw; samples that a log has already are left out.
+        saver: Saves the model's flows, masks and routes; of samples that a log has already, none are saved.
         log: Where results are written as they come; samples that it has already are not computed again.
         jobs: The number of samples processed at the same time.
         progress: Called after each sample with the numbers of samples done and in total; None if the total is unknown.

@@ -73,6 +73,15 @@ def read_metadata(path: Path) -> dict[str, str]:
         raise safetensors_error(path, error) from None
 
 
+def named_model(path: Path | None) -> str:
+    """The model that a weights file names; "" if it names none, or there is no file.
+
+    Raises:
+        InputError: if the file is damaged.
+    """
+    return "" if path is None else read_metadata(path).get("model", "")
+
+
 def check_model(path: Path, name: str) -> None:
     """Refuse a file that says it holds weights of another model, even if names and shapes match.
 
