@@ -82,7 +82,7 @@ def augment(
             images, t = images[::-1], 1.0 - t
             motion = None if motion is None else -motion
             labels = None if labels is None else labels[::-1]
-        elif t == 2.0 and motion is None:
+        elif t == 2.0 and motion is None and labels is None:  # those of the true frame are not known
             images = images[[1, 0, 2]]
     if rng.random() < chances.channels:
         images = images[..., rng.permutation(3)]

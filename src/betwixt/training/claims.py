@@ -1,4 +1,4 @@
-"""The papers' central claims in the small: two networks that differ in one thing, trained side by side on the CPU.
+"""Small experiments on the papers' central claims: two networks that differ in one thing, trained on the CPU.
 
     photographs ──► layered scenes ──┬──► network with    ──► PSNR of each test scene ──┬──► difference, 95 % interval
                                      └──► network without ──► PSNR of each test scene ──┘
@@ -6,12 +6,14 @@
 Both arms of a claim begin with the same values wherever their parameters have the same name and shape, see the same
 scenes in the same order (`betwixt.training.layered_scenes`), and train by the objective, the losses and the stages of
 their recipes, with one schedule. Every fifth photograph is kept for the test. The difference is taken scene by scene;
-its interval is a bootstrap over the test scenes, so it does not include how another seed would have come out.
+its interval is a bootstrap over the test scenes, so it does not include the variation between seeds.
 
-Networks and budgets are far smaller than the papers': a result supports a claim or does not, and refutes none.
+Networks and budgets are far smaller than the papers': a difference supports a claim, and no difference does not refute
+it.
 
-    OUTPUT/ARM.pt        a network in training, every few minutes and at the end; the same command resumes
-    OUTPUT/result.json   settings, PSNR of every test scene and arm, means, difference and intervals
+    OUTPUT/settings.json   claim, samples and seed; a run with others is refused
+    OUTPUT/ARM.pt          a network and its optimizer, every few minutes and at the end; the same command resumes
+    OUTPUT/result.json     settings, PSNR of every test scene and arm, means, difference and intervals
 """
 
 from __future__ import annotations
@@ -48,9 +50,9 @@ class Arm:
     """One of the two networks of a claim.
 
     Attributes:
-        label: What it is, in a few words.
-        network: The table [network] of a recipe.
-        stages: Its stages and the part of the samples that each takes.
+        label: A description in a few words.
+        network: Its [network] table, as in a recipe.
+        stages: The stages of its training, in order, each with its share of the samples.
     """
 
     label: str
@@ -64,14 +66,14 @@ class Claim:
 
     Attributes:
         paper: The paper, as in published.csv.
-        text: What it says, with the paper's figures.
+        text: The claim, with the paper's figures.
         treatment: The network with what is claimed to help.
-        control: The network without.
-        samples: Scenes that each arm is trained on, by default.
-        top: The largest displacement in the scenes, pixels.
-        size: Side of the frames.
-        batch: Scenes a step.
-        rate: The largest learning rate.
+        control: The network without it.
+        samples: Training scenes of each arm, by default.
+        max_motion: The largest displacement of a layer from frame 0 to frame 1, pixels.
+        size: Side of the frames, pixels.
+        batch: Scenes per step.
+        learning_rate: Its peak.
         extrapolation: Whether the third frame is predicted from the first two.
     """
 
@@ -80,10 +82,10 @@ class Claim:
     treatment: Arm
     control: Arm
     samples: int = 24_000
-    top: float = 32.0
+    max_motion: float = 32.0
     size: int = 128
     batch: int = 8
-    rate: float = 3e-4
+    learning_rate: float = 3e-4
     extrapolation: bool = False
 
     @property
@@ -93,7 +95,7 @@ class Claim:
 
 
 _NCM_STAGES = (("coarse", 0.75), ("fine", 0.25))
-_NCM: dict[str, Any] = {"samples": 3_000, "top": 64.0, "batch": 4}
+_NCM: dict[str, Any] = {"samples": 3_000, "max_motion": 64.0, "batch": 4}
 
 CLAIMS: dict[str, Claim] = {
     "rife-distillation": Claim(
@@ -140,12 +142,12 @@ CLAIMS: dict[str, Claim] = {
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """How a claim came out.
+    """The result of an experiment on a claim.
 
     Attributes:
-        claim: Its name.
-        samples: Scenes that each arm was trained on.
-        seed: Of the initial weights and the scenes.
+        claim: The name of the claim.
+        samples: Training scenes of each arm.
+        seed: Seed of the initial weights and the training scenes.
         scores: PSNR of every test scene, by the label of the arm, in dB.
     """
 
@@ -155,12 +157,12 @@ class ClaimResult:
     scores: dict[str, list[float]] = field(default_factory=dict)
 
     def mean(self, arm: Arm) -> SampleStatistics:
-        """The mean PSNR of an arm."""
+        """The mean PSNR of an arm and its interval, dB."""
         return _summarize(self.scores[arm.label])
 
     @property
     def difference(self) -> SampleStatistics:
-        """The mean gain of the treatment, scene by scene."""
+        """The mean over the test scenes of treatment minus control, and its interval, dB."""
         treatment, control = (self.scores[arm.label] for arm in CLAIMS[self.claim].arms)
         return _summarize([a - b for a, b in zip(treatment, control, strict=True)])
 
@@ -205,9 +207,9 @@ def reproduce_claim(
         images: A folder of photographs.
         output: The folder of the networks and of the result.
         report: Gets the progress.
-        samples: Scenes that each arm is trained on; None for the claim's own number.
-        tests: Test scenes.
-        seed: Of the initial weights and the scenes.
+        samples: Training scenes of each arm; None for the claim's own number.
+        tests: The number of test scenes.
+        seed: Seed of the initial weights and the training scenes.
         threads: CPU threads.
 
     Raises:
@@ -233,7 +235,7 @@ def reproduce_claim(
 
 
 def _open_folder(output: Path, settings: Mapping[str, Any]) -> None:
-    """Make the folder of a run, or check that it has one with these settings."""
+    """Make the folder of a run, or check that the run in it has these settings."""
     known = output / "settings.json"
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -263,7 +265,7 @@ def _same_start(claim: Claim, seed: int) -> list[Objective]:
 
 
 class _ArmTrainer:
-    """Trains one arm by its stages, with AdamW, and a warm-up and half a cosine in each."""
+    """Trains one arm stage by stage with AdamW; in each stage the learning rate warms up and falls by a cosine."""
 
     def __init__(
         self, claim: Claim, arm: Arm, objective: Objective, images: Sequence[Image8], samples: int, seed: int
@@ -291,14 +293,14 @@ class _ArmTrainer:
             objective.begin_stage(stage)
             objective.train()
             trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
-            optimizer = torch.optim.AdamW(trained, claim.rate, weight_decay=1e-4)
+            optimizer = torch.optim.AdamW(trained, claim.learning_rate, weight_decay=1e-4)
             if state is not None and done > first:
                 optimizer.load_state_dict(state["optimizer"])
             state = None
             while done < end:
                 progress = (done - first) / (end - first)
                 for group in optimizer.param_groups:
-                    group["lr"] = self._rate(progress)
+                    group["lr"] = self._learning_rate(progress)
                 numbers = range(done, min(done + claim.batch, end))
                 torch.manual_seed(self.seed + 7 * done)
                 loss = objective.loss(make_batch(claim, objective, self.images, self.seed, numbers), progress)
@@ -312,9 +314,9 @@ class _ArmTrainer:
                     self._save(path, optimizer, done)
                     saved = time.monotonic()
 
-    def _rate(self, progress: float) -> float:
-        """The learning rate at a part of a stage: up to the first twentieth it rises, then it falls to a thirtieth."""
-        peak = self.claim.rate
+    def _learning_rate(self, progress: float) -> float:
+        """The learning rate at `progress` in [0, 1) of a stage: it rises for 5 %, then falls to a thirtieth."""
+        peak = self.claim.learning_rate
         return min(1.0, 20 * progress + 0.02) * peak * (1 / 30 + 29 / 60 * (1 + math.cos(math.pi * progress)))
 
     def _save(self, path: Path, optimizer: torch.optim.Optimizer, done: int) -> None:
@@ -330,20 +332,20 @@ class _ArmTrainer:
 def make_batch(
     claim: Claim, objective: Objective | None, images: Sequence[Image8], seed: int, numbers: Sequence[int]
 ) -> Batch:
-    """The scenes of some numbers; scene k depends on the seed and on k alone.
+    """A batch of scenes; scene k depends on the seed and on k alone.
 
     Args:
-        claim: Its size, displacement and times are used.
+        claim: Gives their size, largest motion, and the time of the true frame.
         objective: Prepares further inputs of the loss; None for none.
         images: The photographs.
-        seed: Of the scenes.
-        numbers: Of the scenes.
+        seed: Seed of the scenes.
+        numbers: The numbers k of the scenes.
     """
     scenes, extras = [], []
     t = 2.0 if claim.extrapolation else 0.5
     for number in numbers:
         rng = np.random.default_rng((seed, number))
-        frames, _, _ = make_scene(rng, images, claim.size, claim.top)
+        frames, _, _ = make_scene(rng, images, claim.size, claim.max_motion)
         # Of three frames at equal distances the last is predicted, or the middle one.
         frames = frames[[0, 2, 1]] if claim.extrapolation else frames
         scenes.append(frames)
@@ -360,7 +362,7 @@ def make_batch(
 
 
 def _score(claim: Claim, objective: Objective, images: Sequence[Image8], tests: int) -> list[float]:
-    """PSNR of the 8-bit frame of every test scene."""
+    """PSNR of the frame of every test scene, rounded to 8 bits, in dB."""
     network = objective.network.eval()
     scores: list[float] = []
     with torch.inference_mode():

@@ -1,8 +1,8 @@
-"""Layered scenes for experiments: rigid layers, cut from photographs, move along straight lines before each other.
+"""Layered scenes for experiments: rigid layers, cut from photographs, move along straight lines in front of each other.
 
-A background moves by up to 16 pixels, and one to three layers move by 8 to `top` pixels, from frame 0 to frame 1.
-Motion and layers are known exactly. Unlike those of `betwixt.training.synthetic`, scenes are not prepared: each depends
-on its seed alone.
+From frame 0 to frame 1 the background moves by up to 16 pixels, and one to three layers by 8 to `max_motion` pixels.
+Motion and layers are known exactly. Unlike those of `betwixt.training.synthetic`, scenes are not stored in advance:
+each is drawn when it is needed, and depends on its seed alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ Image8 = NDArray[np.uint8]
 
 
 def read_images(folder: Path) -> tuple[list[Image8], list[Image8]]:
-    """The images of a folder, at most 1280 pixels wide: four of five for training, every fifth for the test."""
+    """The images of a folder, at most 1280 pixels wide: four of five for training, every fifth for the test.
+
+    Raises:
+        InputError: if the folder has fewer than five.
+    """
     images = []
     for path in sorted(folder.glob("*")):
         image = cv2.imread(str(path)) if path.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp") else None
@@ -60,21 +64,27 @@ def _draw_shape(rng: np.random.Generator, side: int) -> NDArray[np.float32]:
 
 
 def make_scene(
-    rng: np.random.Generator, images: Sequence[Image8], size: int, top: float
+    rng: np.random.Generator, images: Sequence[Image8], size: int, max_motion: float
 ) -> tuple[Image8, NDArray[np.uint8], NDArray[np.float32]]:
     """A scene of layers that move along straight lines.
+
+    Args:
+        rng: Draws the layers and their motion.
+        images: Photographs, (H, W, 3) each.
+        size: Side of the frames, pixels.
+        max_motion: The largest displacement of a layer from frame 0 to frame 1, pixels.
 
     Returns:
         Frame 0, the middle frame and frame 1, (3, size, size, 3); the visible layer of each pixel of frames 0 and 1,
         (2, size, size); the motion from frame 0 to frame 1 at each pixel of the middle frame, (size, size, 2), pixels,
         (x, y).
     """
-    margin = int(top / 2) + 12
+    margin = int(max_motion / 2) + 12
     side = size + 2 * margin
     layers: list[tuple[NDArray[np.float32], NDArray[np.float32] | None, float]]
     layers = [(_crop_texture(rng, images, side), None, rng.uniform(0, 16))]
     layers += [
-        (_crop_texture(rng, images, side), _draw_shape(rng, side), rng.uniform(8, top))
+        (_crop_texture(rng, images, side), _draw_shape(rng, side), rng.uniform(8, max_motion))
         for _ in range(int(rng.integers(1, 4)))
     ]
     motions = [length * np.array([np.cos(a), np.sin(a)]) for _, _, length in layers for a in [rng.uniform(0, 6.283)]]

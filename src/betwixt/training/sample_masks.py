@@ -1,4 +1,4 @@
-"""Masks of training samples: found in whole frames, since a crop shows too little of them.
+"""Masks of training samples, found in whole frames, since a crop shows too little of the objects.
 
     two whole frames ──► masks ──► cut, mirrored, turned and reversed with the images ──► TrainingSample.labels
 
@@ -25,7 +25,7 @@ from betwixt.training.sample import Image
 
 
 class WholeFrameMasks:
-    """Finds or reads the masks of two frames of a clip. Each process makes its own.
+    """Finds or reads the masks of two frames of a clip. Each process has its own instance.
 
     Args:
         name: "regions", "open-world", or a folder.
@@ -44,13 +44,13 @@ class WholeFrameMasks:
         self._folders: dict[str, MaskFolder] = {}
 
     def labels(self, first: Image, second: Image, clip: str, numbers: tuple[int, int]) -> NDArray[np.uint8]:
-        """The label maps of two frames, (2, H, W).
+        """The label maps of two frames, (2, H, W) uint8.
 
         Args:
-            first: (H, W, 3), frame 0.
-            second: (H, W, 3), frame 1.
+            first: (H, W, 3) uint8, frame 0.
+            second: (H, W, 3) uint8, frame 1.
             clip: The name of their clip.
-            numbers: Of the two frames in the clip, from 0.
+            numbers: The numbers of the two frames in the clip, from 0.
         """
         masks = self._masks(np.ascontiguousarray(first), np.ascontiguousarray(second), clip, numbers)
         masks.check_size(*first.shape[:2])

@@ -215,11 +215,14 @@ def test_the_last_block_teaches_the_others_alone() -> None:
         ({"teacher": "last", "blocks": 1}, "there is none for the last to teach"),
         ({"blocks": 4}, "1 to 3, not 4"),
         ({"widths": [8, 8]}, "three numbers"),
+        ({"teacher": "daek", "reversal": "linear"}, "without a teacher"),
+        ({"teacher": "daek", "name": "rife-next"}, "without a teacher"),
     ):
         with pytest.raises(UsageError, match=message):
             make_objective({"name": "rife", **wrong})
-    with pytest.raises(UsageError, match="are for the paper's RIFE"):
-        make_objective({"name": "rife-4.6", "teacher": "last"})
+    for wrong in ({"teacher": "last"}, {"context": 8}):
+        with pytest.raises(UsageError, match="are for the paper's RIFE"):
+            make_objective({"name": "rife-4.6", **wrong})
 
 
 def test_the_router_is_supervised_by_the_chosen_difference() -> None:

@@ -126,7 +126,7 @@ class APRObjective(PaperObjective):
         return loss
 
     def _reference(self, batch: Batch, output: APRSynthesis) -> Tensor:
-        """The reference routes M', by the difference that supervises."""
+        """The reference routes M' (N, blocks, n_h, n_w), by the difference that `supervision` names."""
         network, supervision = self.training_network, self.settings.supervision
         if supervision == "warped":
             return network.reference(output.warped)

@@ -48,7 +48,7 @@ class DAEKObjective(PaperObjective):
         super().__init__(name, "middle")
         settings = parse_table(DAEKSettings, options, f"[network] of {name}")
         if settings.distillation == 0:
-            # Its reconstruction loss alone would train the student as well.
+            # The reconstruction loss of a teacher would train the student as well.
             settings = replace(settings, teacher="none")
         self.settings = settings
         self.training_network = DAEK(

@@ -10,7 +10,7 @@ L_rec^Tea on the teacher's merged frame.
 The rows of table 4, by `teacher`:
 
     own    the paper's privileged teacher, as above
-    none   L_rec alone; the same is meant by `distillation` = 0, since L_rec^Tea alone would train the student as well
+    none   L_rec alone; `distillation` = 0 means the same, since L_rec^Tea alone would train the student as well
     last   the last block teaches the others: L = L_rec + 0.01 L_dis
     flow   a pretrained flow network teaches, from the true frame t to both frames: L = L_rec + 0.01 L_dis
     daek   DAEK's teacher ("RIFE w/ OT" of its table III), with DAEK's unmasked loss
@@ -23,6 +23,7 @@ What the paper leaves open:
 
 - The Laplacian pyramid has five levels, as in the authors' code. `rife-m` keeps the distillation weight 0.01 ("other
   settings unchanged"), where a comment in that code mentions 0.005 or 0.002: set `distillation`.
+- With `reversal`, whether the flow network is trained with the rest: here it is frozen.
 - With the teachers "last" and "flow", L_dis counts where the teacher's fused frame is better, as with the paper's own.
 - RIFE for extrapolation is NCM's (appendix A.4): without distillation, and a smaller learning rate.
 - RIFE 4 has no paper. Its authors name the data (Vimeo-90K, later Adobe240 and ATD-12K), any t, AdamW with weight decay
@@ -120,16 +121,20 @@ class RIFEObjective(PaperObjective):
         settings = parse_table(RIFESettings, options, f"[network] of {name}")
         extrapolates = name.endswith("-next")
         teacher: Teacher = settings.teacher
-        if settings.distillation == 0 or settings.reversal != "none" or extrapolates:
+        without = "reversal" if settings.reversal != "none" else "extrapolation" if extrapolates else ""
+        if without and teacher not in ("own", "none"):
+            raise UsageError(f"[network] of {name}: {without} is trained without a teacher: leave out `teacher`.")
+        if without or settings.distillation == 0:
             teacher = "none"
         network: RIFE | RIFEv4
         if name in _PAPER_CONFIGS:
             network = RIFE(_paper_config(name, settings, teacher))
         else:
-            changed = (settings.blocks, settings.reversal, settings.widths) != (3, "none", ())
+            fixed = ("blocks", "reversal", "widths", "context", "flow_weights")
+            changed = any(getattr(settings, key) != getattr(RIFESettings, key) for key in fixed)
             if changed or teacher not in ("own", "none"):
                 raise UsageError(
-                    f"[network] of {name}: `blocks`, `reversal`, `widths` and other teachers are for the paper's RIFE."
+                    f"[network] of {name}: {', '.join(fixed)} and other teachers are for the paper's RIFE."
                 )
             network = RIFEv4(replace(model_info(name).registered_config(), teacher=teacher == "own"))
         super().__init__(name, "next" if extrapolates else "between" if network.any_time else "middle")
@@ -142,7 +147,7 @@ class RIFEObjective(PaperObjective):
 
     @property
     def crop_multiple(self) -> int:
-        """32; the estimator of a flow reversal needs no more on crops."""
+        """The network's multiple; with a flow reversal 32, which suffices for its estimator on crops."""
         return 32 if self.settings.reversal != "none" else super().crop_multiple
 
     @property
@@ -173,7 +178,7 @@ class RIFEObjective(PaperObjective):
         return laplacian(frame.float(), truth)
 
     def _forward(self, batch: Batch) -> tuple[Synthesis, FlowEstimate | None, Tensor | None]:
-        """Frame t, the estimate of a teacher that is trained as well, and the distillation loss."""
+        """Frame t; the estimate of the teacher, if that is trained as well; the distillation loss, if there is one."""
         network, frames = self.training_network, (batch.frame0, batch.frame1, batch.t)
         if self.teacher == "own":
             output = network.distil(*frames, batch.truth)
@@ -195,7 +200,7 @@ class RIFEObjective(PaperObjective):
 
 
 def _paper_config(name: str, settings: RIFESettings, teacher: Teacher) -> RIFEConfig:
-    """The configuration of the paper's network by the settings."""
+    """The configuration of the paper's network, with what the settings change."""
     config, blocks = _PAPER_CONFIGS[name], settings.blocks
     if not 1 <= blocks <= len(config.widths):
         raise UsageError(f"'blocks' in [network] of {name} has to be 1 to {len(config.widths)}, not {blocks}.")
