@@ -1,1 +1,1 @@
-"""The same conversion spread over many machines by Ray (optional: the extra `cluster`)."""
+"""Conversions whose new frames are made on many machines, with Ray (optional: the extra `cluster`)."""

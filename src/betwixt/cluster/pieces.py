@@ -31,7 +31,7 @@ _ENGINES = ("openvino", "onnxruntime", "torch")
 
 
 def versions() -> dict[str, str]:
-    """The versions of all that may change the bits of a frame, by name. Engines that are not installed are left out."""
+    """The versions, by name, of everything that may change the bits of a frame; engines only if installed."""
     found = {"betwixt": __version__, "av": av.__version__, "numpy": np.__version__, "opencv": cv2.__version__}
     for name in _ENGINES:
         with contextlib.suppress(PackageNotFoundError):
@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 def version_conflict(own: Mapping[str, str], other: Mapping[str, str]) -> str | None:
     """The name of what two machines have in different versions; None if there is none.
 
-    An engine that one of them lacks is no conflict: which one a model runs in, its `arithmetic` says.
+    An engine that one of them lacks is no conflict: the model's `arithmetic` names the one that it runs in.
     """
     return next((name for name in own if name in other and own[name] != other[name]), None)
 
@@ -56,11 +56,11 @@ class JobDescription:
         options: The values of all options.
         director: The class that decides on each frame.
         info: The properties of the input.
-        rates: The rates.
+        rates: The input's and the output's, in frames per second.
         pace: How many times longer the video lasts than it states (`RetimedReader`).
         end_time: As in `FrameJob`.
         extra: Further attributes of the job that the director reads.
-        chunk: How many frames a task of the director has at most.
+        chunk: The most frames of one task of the director.
         weights: The hash of the model's weights.
         arithmetic: The model's arithmetic, as on the driver.
     """
@@ -96,12 +96,12 @@ class Mark:
     """A source frame, as the driver has read and judged it.
 
     Attributes:
-        index: Its number.
-        time: Its time.
-        duration: Its duration.
+        index: Its number in the source.
+        time: Its presentation time, in seconds.
+        duration: In seconds.
         cut: Whether there is a cut before it.
         duplicate: Whether it repeats the frame before it.
-        digest: Of its samples (`source.frame_digest`).
+        digest: The checksum of its samples (`source.frame_digest`).
     """
 
     index: int
@@ -120,7 +120,7 @@ class Piece:
         number: Its place among the pieces.
         indices: The numbers of the frames in the output.
         marks: The source frames that they depend on.
-        begin: The time of output frame 0.
+        begin: The time of output frame 0, in seconds.
         stated_end: As in `Planner`.
     """
 
@@ -133,7 +133,19 @@ class Piece:
 
 @dataclass(frozen=True)
 class FrameData:
-    """A new frame without its memory's owner: numpy arrays travel through Ray's object store without a copy."""
+    """A new frame as numpy arrays, which Ray's object store passes on without a copy.
+
+    Attributes:
+        planes: As `media.frames.planes` gives them: (h, w) or (h, w, channels), uint8 or uint16.
+        width: In pixels.
+        height: In pixels.
+        format: FFmpeg's name of the pixel format.
+        colorspace: The matrix, by its code in H.273.
+        color_range: FFmpeg's AVColorRange.
+        color_primaries: By their code in H.273.
+        color_trc: The transfer characteristic, by its code in H.273.
+        opaque: The dynamic HDR metadata, or None.
+    """
 
     planes: list[NDArray[Any]]
     width: int
@@ -168,10 +180,10 @@ class FrameData:
 
 @dataclass(frozen=True)
 class PieceReport:
-    """What is known of a finished piece without its frames.
+    """What a worker reports of a finished piece, apart from its frames.
 
     Attributes:
-        moments: As in `Director`.
+        moments: As in `Director`, for the frames of the piece.
     """
 
     moments: list[int]

@@ -24,13 +24,13 @@ MAX_SPAN = 256
 """The most source frames over which a piece extends, where few frames of the output are new."""
 
 PIECE_SECONDS = 10.0
-"""How long a machine is to work on a piece. A lost machine costs about as much; each piece costs a seek."""
+"""How long a worker is to take for a piece. A lost worker costs about as much time; each piece costs a seek."""
 
 MIN_FRAMES = 8
 """The fewest new frames of a piece, apart from the last one: fewer are not worth the seek."""
 
 MAX_BYTES = 128 << 20
-"""The most memory of a piece's new frames."""
+"""The most memory that a piece's new frames may take, in bytes."""
 
 
 def begins_piece(frames: int, span: int, at_cut: bool, target: int) -> bool:
@@ -51,9 +51,9 @@ def piece_size(speed: float | None, workers: int, left: int | None, frame_bytes:
     Args:
         speed: New frames per second of one worker; None if that is not yet known.
         workers: How many there are.
-        left: How many frames the output still lacks; None if unknown. At the end pieces get smaller, so that no worker
-            is waited for long.
-        frame_bytes: The size of a new frame.
+        left: How many frames the output still lacks; None if unknown. Pieces get smaller towards the end, so that the
+            last ones finish at about the same time.
+        frame_bytes: The size of a new frame, in bytes.
     """
     size = MIN_FRAMES if speed is None else round(speed * PIECE_SECONDS)
     if left is not None:
@@ -67,9 +67,9 @@ def needed_frames(
     """Which source frames a piece depends on.
 
     Args:
-        times: The times of the source frames known so far, increasing.
-        first: The time of the piece's first new frame.
-        last: The time of its last one.
+        times: The times of the source frames known so far, in seconds, increasing.
+        first: The time of the piece's first new frame, in seconds.
+        last: The time of its last one, in seconds.
         reach: As in `Director`.
         is_end: Whether the last of the times is that of the last source frame.
 

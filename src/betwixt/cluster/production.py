@@ -2,10 +2,10 @@
 
     reader ──► director ──► pieces ──► scheduler ──► workers
                   │                                     │ new frames
-                  └──► what is shown, in order ──► line ─┴─► frames ◄── source frames
+                  └──► what is shown, in order ─► queue ─┴─► frames ◄── source frames
 
-The director runs ahead by as many pieces as the workers can take. The source frames wait in memory until the new frames
-between them have come back, as far as `HELD_BYTES` allows; with many nodes they are decoded again in their turn.
+The director runs ahead by as many pieces as the workers can take. Source frames wait in memory until the new frames
+between them have come back. Those for which `HELD_BYTES` has no room are decoded a second time when they are written.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 
-from betwixt.cluster.pieces import JobDescription, Mark, Piece
-from betwixt.cluster.planning import begins_piece, needed_frames, piece_size
+from betwixt.cluster.pieces import FrameData, JobDescription, Mark, Piece
+from betwixt.cluster.planning import MAX_SPAN, begins_piece, needed_frames, piece_size
 from betwixt.cluster.scheduler import Scheduler, Work
 from betwixt.cluster.source import SourceFile, frame_digest
 from betwixt.cluster.worker import IdleWorkers
@@ -39,10 +38,10 @@ from betwixt.pipeline.planner import ShowStep
 from betwixt.pipeline.production import MadeFrame, NodeFigures, Production
 
 HELD_BYTES = 256 << 20
-"""How much memory source frames that wait may take."""
+"""The most memory that waiting source frames may take, in bytes."""
 
 MAX_LINE = 20_000
-"""Frames by which the director may be ahead where none of them is new."""
+"""How many frames the director may be ahead of the encoder where none of them is new."""
 
 _OPTIONS = (
     "model", "device", "runtime", "weights", "masks", "stream", "interlaced",
@@ -54,21 +53,21 @@ _EXTRA = ("samples", "linear", "shutter", "phase")
 """Attributes of a job that only the director of blur reads."""
 
 _MANY_MARKS = 1024
-"""Marks of source frames from which those that are no longer needed are dropped."""
+"""How many marks of source frames are kept before those that no later piece needs are dropped."""
 
 _LOOK_BACK = 8
-"""Source frames that are kept after they were shown."""
+"""How many source frames are kept when they are read a second time, as one may be shown more than once."""
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """A source frame in line.
+    """A source frame in the queue.
 
     Attributes:
         index: Its number in the output.
         number: Its number in the source.
         held: As in `ShowStep`.
-        video: The frame; None to decode it again.
+        video: The frame; None if it is to be decoded a second time.
     """
 
     index: int
@@ -79,31 +78,32 @@ class _Shown:
 
 @dataclass
 class _OpenPiece:
-    """A piece on its way: it is filled, submitted when all source frames that it needs are known, and taken.
+    """A piece: it is filled, submitted as soon as all source frames that it needs are known, and taken.
 
     Attributes:
-        indices: Its new frames.
-        first: The time of the first of them.
-        last: The time of the last of them.
-        span: How many source frames had been read when it began.
-        cuts: How many cuts had been found then.
+        first: The time of its first new frame, in seconds.
+        last: The time of its last one, in seconds.
+        read_before: How many source frames had been read when it began.
+        cuts_before: How many cuts lie before it.
+        indices: Its new frames, by their numbers in the output.
         is_full: Whether no more new frames are added.
-        work: The piece, once it is submitted.
+        work: The piece as it is scheduled; None before.
+        frames: The new frames that are not written yet, by their numbers; None before they have come back.
     """
 
     first: Fraction
     last: Fraction
-    span: int
-    cuts: int
+    read_before: int
+    cuts_before: int
     indices: list[int] = field(default_factory=list)
     is_full: bool = False
     work: Work | None = None
-    frames: dict[int, Any] | None = None
+    frames: dict[int, FrameData] | None = None
 
 
 @dataclass(frozen=True)
 class _InPiece:
-    """New frames in line that belong to a piece."""
+    """New frames in the queue that belong to a piece."""
 
     indices: tuple[int, ...]
     piece: _OpenPiece
@@ -111,7 +111,7 @@ class _InPiece:
 
 @dataclass(frozen=True)
 class _Own:
-    """New frames in line that this machine makes, or, for None, that an interrupted run has encoded."""
+    """New frames in the queue that the driver makes; `videos` is None for those that an interrupted run has encoded."""
 
     indices: tuple[int, ...]
     videos: Future[list[av.VideoFrame]] | None
@@ -203,8 +203,8 @@ class ClusterProduction(Production):
         cuts = bisect_right(self.director.planner.marker.cut_times, first)
         piece = self._open[-1] if self._open else None
         if piece is not None and not piece.is_full:
-            span = self._read_count - piece.span
-            piece.is_full = begins_piece(len(piece.indices), span, cuts > piece.cuts, self._target(task.indices[0]))
+            span, at_cut = self._read_count - piece.read_before, cuts > piece.cuts_before
+            piece.is_full = begins_piece(len(piece.indices), span, at_cut, self._target(task.indices[0]))
         if piece is None or piece.is_full:
             piece = _OpenPiece(first, last, self._read_count, cuts)
             self._open.append(piece)
@@ -213,16 +213,19 @@ class ClusterProduction(Production):
         return _InPiece(task.indices, piece)
 
     def _target(self, index: int) -> int:
+        """How many new frames a piece that goes on with output frame `index` is to have."""
         total = self._job.frames_out
         left = None if total is None else total - index
         return piece_size(self._scheduler.speed, self._scheduler.workers, left, self._frame_bytes)
 
     def _time(self, index: int) -> Fraction:
+        """The time of an output frame, in seconds."""
         clock = self.director.planner.clock
         assert clock is not None
         return clock.start + index / clock.rate
 
     def _add(self, item: _Item) -> None:
+        """Put an item into the queue, behind the pieces that are not submitted yet."""
         if self._open:
             self._tail.append(item)
         else:
@@ -232,7 +235,7 @@ class ClusterProduction(Production):
         """Submit the pieces that are full and whose source frames are all known, and pass on what was behind them."""
         while self._open:
             piece = self._open[0]
-            piece.is_full |= begins_piece(0, self._read_count - piece.span, False, 1)
+            piece.is_full |= self._read_count - piece.read_before >= MAX_SPAN
             if not piece.is_full:
                 return
             times = [mark.time for mark in self._marks]
@@ -247,7 +250,7 @@ class ClusterProduction(Production):
             self._pass_on()
 
     def _pass_on(self) -> None:
-        """Put what no longer waits for a piece into the line."""
+        """Put what no longer waits for a piece into the queue."""
         while self._tail:
             item = self._tail[0]
             if isinstance(item, _InPiece) and item.piece.work is None:
@@ -337,7 +340,7 @@ class _ShownFrames:
         self._recent: deque[Frame] = deque(maxlen=_LOOK_BACK)
 
     def frame(self, number: int) -> av.VideoFrame:
-        """Source frame `number`; those before it are not available for long."""
+        """Source frame `number`: a later one than the last, or one of the `_LOOK_BACK` read last."""
         while not self._recent or self._recent[-1].index < number:
             item = next(self._items, None)
             if item is None:
@@ -352,6 +355,7 @@ class _ShownFrames:
 
 
 def _describe(job: FrameJob, director: type[Director], source: SourceFile, chunk: int) -> JobDescription:
+    """What workers need to know of a job."""
     options = dict(job.options)
     for name in ("weights", "masks"):
         options[name] = None if options[name] is None else str(Path(options[name]).absolute())

@@ -1,7 +1,7 @@
 """Lets a director decide on a part of a video as it decides on the whole.
 
 The driver's director has seen all frames: it knows the cuts, the duplicates, and which output frames lie where. A
-worker reads the frames of a piece alone, takes the driver's marks for them, and starts the clock in the middle.
+worker reads only the frames that a piece needs, takes the driver's marks for them, and starts the clock in the middle.
 Everything else is the code that runs on one machine.
 """
 
@@ -46,7 +46,7 @@ class PiecePlanner(Planner):
 
     Args:
         marks: The driver's marks of the source frames.
-        begin: The time of output frame 0.
+        begin: The time of output frame 0, in seconds.
         rates: As for `Planner`.
         overlays: As for `Planner`.
         **options: As for `Planner`.
@@ -65,7 +65,7 @@ class PiecePlanner(Planner):
 
 
 def piece_director(description: JobDescription, piece: Piece, model: Interpolator) -> Director:
-    """The director of a piece: it decides on the frames of the piece and on some before and after them."""
+    """The director of a piece: its steps contain the frames of the piece, and some before and after them."""
     values = description.options
 
     def make_planner() -> Planner:

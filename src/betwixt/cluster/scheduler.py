@@ -1,4 +1,4 @@
-"""Gives pieces to workers, and again to others where a worker fails.
+"""Gives pieces to workers, and those of a worker that fails to others.
 
     submit(piece) ──► waiting ──► a worker's queue (two pieces) ──► done: the result stays in Ray's object store
                          ▲                    │
@@ -42,19 +42,19 @@ MAX_FAILURES = 3
 """How often in a row a worker may fail before its node is left out."""
 
 START_SECONDS = 15.0
-"""How long to wait for the answers of all workers; after that, those that have answered begin."""
+"""How many seconds to wait for the answers of all workers; after that, those that have answered begin."""
 
 FIRST_SECONDS = 120.0
-"""How long to wait for the first worker to be ready."""
+"""How many seconds to wait for the first worker to be ready."""
 
 SLOWEST = 8.0
 """How many times longer than expected a piece may take before its worker is given up."""
 
 LEAST_SECONDS = 60.0
-"""How long a piece may take in any case."""
+"""How many seconds a piece may take in any case."""
 
 UNKNOWN_SECONDS = 900.0
-"""How long a piece may take as long as no speed is known."""
+"""How many seconds a piece may take while no speed is known."""
 
 _TICK = 0.2
 """Seconds between two looks at the workers."""
@@ -64,12 +64,16 @@ _NODES_INTERVAL = 2.0
 
 
 class Work:
-    """A piece on its way.
+    """A piece that is scheduled.
 
     Attributes:
         piece: The piece.
-        report: What is known of the result, once it is made.
-        frames: Ray's reference to the new frames.
+        report: The worker's report; None before it is made.
+        frames: Ray's reference to the new frames; None before they are made, and once they are fetched.
+        attempts: How often making it has failed.
+        failed_on: The ids of the nodes on which it has failed.
+        error: Why it cannot be made; None if it can.
+        is_done: Set when it is made, or cannot be.
     """
 
     def __init__(self, piece: Piece) -> None:
@@ -77,14 +81,14 @@ class Work:
         self.report: PieceReport | None = None
         self.frames: Any = None
         self.attempts = 0
-        self.failed_on: list[str] = []  # the ids of nodes
+        self.failed_on: list[str] = []
         self.error: BaseException | None = None
         self.is_done = threading.Event()
 
 
 @dataclass(frozen=True)
 class _Task:
-    """A piece in a worker's queue, and Ray's references to what comes of it."""
+    """A piece in a worker's queue, and Ray's references to its report and its frames."""
 
     work: Work
     report: Any
@@ -105,17 +109,25 @@ class BlockRequest:
 
 @dataclass
 class _Slot:
-    """A worker on a node.
+    """A place for a worker on a node; a worker that dies is replaced.
 
     Attributes:
         node: The node's id.
-        name: Its name.
+        name: The node's name.
         number: Which of the node's workers it is.
         threads: How many threads it has.
         gpu: Whether it has a GPU of its own.
         state: "starting", "ready", "refused" or "gone".
-        queue: Its pieces, the one that it makes first.
-        since: When it began with that one.
+        handle: Ray's handle of the worker; None once it is handed on.
+        answer: Ray's reference to the answer that a starting worker owes.
+        queue: Its pieces; it makes the first of them.
+        since: When it began with that one, or to start; by `time.monotonic`.
+        speed: New frames per second, averaged over the last pieces; None before the first one.
+        frames: New frames made.
+        pieces: Pieces made.
+        seconds: How long it has worked on these.
+        failures: Pieces that it has failed to make.
+        failures_in_a_row: Failures of the worker since the last piece that it has made.
     """
 
     node: str
@@ -125,7 +137,7 @@ class _Slot:
     gpu: bool
     state: str = "starting"
     handle: Any = None
-    answer: Any = None  # Ray's reference to the answer that is waited for
+    answer: Any = None
     queue: deque[_Task] = field(default_factory=deque)
     since: float = 0.0
     speed: float | None = None
@@ -153,7 +165,7 @@ class Scheduler:
         notes: Remarks for the user.
 
     Raises:
-        UsageError: if no worker can take part, or one of those that are there at the beginning must not.
+        UsageError: if no worker can take part, or if a node that is there at the beginning is unfit.
     """
 
     def __init__(self, description: JobDescription, describe: Callable[[Piece], str], idle: IdleWorkers) -> None:
@@ -320,7 +332,7 @@ class Scheduler:
             raise UsageError(f"No node of the cluster offers a {what}: start nodes with ray start.")
         began = time.monotonic()
         while True:
-            self._answer(0.1)
+            self._read_answers(0.1)
             if self._failure is not None:
                 raise self._failure
             starting = sum(slot.state == "starting" for slot in self._slots)
@@ -334,8 +346,8 @@ class Scheduler:
                     "No worker of the cluster has started: its CPUs are in use by other programs (ray status)."
                 )
 
-    def _answer(self, wait: float) -> None:
-        """Look at the answers of workers that are starting."""
+    def _read_answers(self, wait: float) -> None:
+        """Take the answers of workers that are starting; wait for up to `wait` seconds."""
         starting = [slot for slot in self._slots if slot.state == "starting"]
         if not starting:
             return
@@ -373,12 +385,12 @@ class Scheduler:
             return
         if answer["instructions"] != cv2.getCPUFeaturesLine():
             self.notes.append(
-                f"The CPU of node {slot.name} has other instructions: its frames may differ in the last bit."
+                f"The CPU of node {slot.name} has other instruction sets: its frames may differ in the last bit."
             )
         slot.answer = slot.handle.prepare.remote(self._description)
 
     def _request_blocks(self) -> Callable[[int], Callable[[], bytes]]:
-        """What a worker asks for blocks of the source by."""
+        """The function by which a worker asks for blocks of the source; starts the server when first called."""
         if not self._servers:
             here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
             options = {"num_cpus": 0, "scheduling_strategy": here, "max_concurrency": 8, "max_restarts": -1}
@@ -388,7 +400,7 @@ class Scheduler:
         return BlockRequest(self._servers[0])
 
     def _lose_starting(self, slot: _Slot, error: BaseException) -> None:
-        """A worker has died before it was ready."""
+        """Start a worker again that has died before it was ready, or leave its node out."""
         if "No module named" in str(error):
             missing = str(error).split("No module named")[1].split("'")[1]
             self._refuse(slot, f"Node {slot.name} has no {missing}: install Betwixt with its extra cluster there")
@@ -400,7 +412,7 @@ class Scheduler:
             self._start(slot)
 
     def _refuse(self, slot: _Slot, reason: str) -> None:
-        """A worker must not take part: at the beginning that is an error, later a remark."""
+        """End a worker that would make other frames, or none: at the beginning that is an error, later a note."""
         slot.state = "refused"
         ray.kill(slot.handle)
         if self._begun:
@@ -429,7 +441,7 @@ class Scheduler:
                 if time.monotonic() - self._nodes_seen > _NODES_INTERVAL:
                     self._find_nodes()
                     self._drop_dead_nodes()
-                self._answer(0.0)
+                self._read_answers(0.0)
                 self._assign()
                 self._collect()
                 self._give_up_late()
@@ -439,7 +451,7 @@ class Scheduler:
             self._end(error)
 
     def _end(self, error: BaseException) -> None:
-        """Let everyone who waits for a piece get this error."""
+        """Stop, and raise this error in all calls of `take` that wait."""
         with self._change:
             if self._stopped:
                 return
@@ -457,7 +469,7 @@ class Scheduler:
             ready = [slot for slot in self._slots if slot.state == "ready"]
             for work in list(self._waiting):
                 free = [slot for slot in ready if len(slot.queue) < QUEUE]
-                # Where it has failed it is tried again only if there is no other node.
+                # A node on which it has failed gets it again only if there is no other.
                 others = [slot for slot in ready if slot.node not in work.failed_on]
                 free = [slot for slot in free if slot in others] if others else free
                 if not free:
@@ -504,7 +516,7 @@ class Scheduler:
         slot.frames, slot.pieces, slot.seconds = slot.frames + frames, slot.pieces + 1, slot.seconds + seconds
         speed = frames / seconds
         slot.speed = speed if slot.speed is None else 0.5 * (slot.speed + speed)
-        # The frames lie where they were made until their turn comes.
+        # The frames stay in the object store of their node until they are fetched.
         task.work.frames = task.frames
         task.work.is_done.set()
 
@@ -533,7 +545,7 @@ class Scheduler:
             self._change.notify_all()
 
     def _lose(self, slot: _Slot, reason: str) -> None:
-        """A worker is gone: its pieces go back, and it is started again, if its node is there."""
+        """Return the pieces of a worker that is gone to the queue, and start it again if its node is there."""
         with self._change:
             queue = list(slot.queue)
             slot.queue.clear()

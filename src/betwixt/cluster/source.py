@@ -1,12 +1,12 @@
-"""How a worker gets at the source frames of a piece.
+"""How a worker gets the source frames of a piece.
 
     storage that it sees    the file itself ──────────────┐
     other storage           blocks of the file, by Ray ───┴─► reader, from a key frame before the piece
                                                                 └─► frames, compared with the driver's by digest
 
-A worker never trusts a time: containers can have wrong indexes, and a decoder that starts in the middle may give other
-frames at first. It takes the frames whose samples are those that the driver has decoded. If it does not find them, it
-begins earlier, in the end at the beginning of the file, as the driver did.
+A worker does not rely on times: an index can be wrong, and a decoder that starts in the middle may give other frames at
+first. It takes the frames whose samples are those that the driver has decoded. If it does not find them, it reads from
+an earlier place, and at last from the beginning of the file, as the driver did.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _BLOCKS_AHEAD = 3
 """Blocks that are asked for before they are needed."""
 
 _HEAD = 64 << 10
-"""Bytes at either end of a file by which two machines find out whether they see the same one."""
+"""Bytes at either end of a file that are compared to tell whether two machines see the same one."""
 
 _EARLIER = (Fraction(0), Fraction(30))
-"""How many seconds before a piece to begin reading; after these attempts at the beginning."""
+"""How many seconds before a piece the attempts to read it begin; the last one begins with the file."""
 
 _PATIENCE = Fraction(10)
-"""Seconds of video after a piece in which its frames are still looked for."""
+"""Seconds of video after a piece over which an attempt goes on."""
 
 _RECENT = 24
 """Frames that are kept for the next piece, which often follows the last one."""
@@ -67,7 +67,7 @@ class SourceFile:
     Attributes:
         path: Its absolute path.
         size: Its length in bytes; None for images.
-        digest: Of its first and last bytes; of images, of their names and lengths.
+        digest: The checksum of its first and last bytes; for images, of their names and lengths.
     """
 
     path: str
@@ -95,13 +95,13 @@ class SourceFile:
 
 
 class BlockServer:
-    """Reads blocks of a file for machines that do not see it; an actor on the driver's machine."""
+    """Reads blocks of a file for workers that do not see it; an actor on the driver's node."""
 
     def __init__(self, path: str) -> None:
         self._descriptor = os.open(path, os.O_RDONLY)
 
     def read(self, block: int) -> bytes:
-        """Block number `block`."""
+        """Block number `block`: `BLOCK` bytes, or fewer at the end."""
         return os.pread(self._descriptor, BLOCK, block * BLOCK)
 
 
@@ -137,7 +137,7 @@ class RemoteFile(io.RawIOBase):
         return self._position
 
     def read(self, size: int = -1) -> bytes:
-        """Up to `size` bytes, within one block."""
+        """Up to `size` bytes, but none beyond the current block."""
         number, offset = divmod(self._position, BLOCK)
         if self._position >= self._size:
             return b""
@@ -150,7 +150,7 @@ class RemoteFile(io.RawIOBase):
         if number in self._blocks:
             self._blocks.move_to_end(number)
             return self._blocks[number]
-        # Ahead only where reading goes on: after a seek nothing is known about what follows.
+        # Blocks are requested ahead only in sequential reading, not after a seek.
         ahead = _BLOCKS_AHEAD if number == self._last + 1 else 0
         self._asked = {n: wait for n, wait in self._asked.items() if number <= n <= number + _BLOCKS_AHEAD}
         for wanted in range(number, min(number + ahead + 1, -(-self._size // BLOCK))):
@@ -182,7 +182,7 @@ class FrameFinder:
         """The frames with these digests, in order.
 
         Args:
-            digests: The digests.
+            digests: Their digests, by `frame_digest`.
             start: Where the first one is, in seconds from the beginning of the source.
             length: How many seconds after that the last one is.
 
@@ -203,7 +203,7 @@ class FrameFinder:
         )
 
     def _attempts(self, first: int, start: Fraction, until: Fraction) -> Iterator[Iterator[tuple[int, av.VideoFrame]]]:
-        """The source's frames, read from earlier and earlier places."""
+        """The source's frames and digests, read from earlier and earlier places until `until`, in seconds."""
         recent = list(self._recent)
         number = next((n for n, (digest, _) in enumerate(recent) if digest == first), None)
         if number is not None:
@@ -223,6 +223,7 @@ class FrameFinder:
     def _read_on(
         self, recent: list[tuple[int, av.VideoFrame]], until: Fraction | None
     ) -> Iterator[tuple[int, av.VideoFrame]]:
+        """The recent frames, and those that follow them in the source."""
         yield from recent
         begin = None if self._reader is None else self._reader.info.start
         for item in self._items:

@@ -51,7 +51,7 @@ class Worker:
         self._job: _Job | None = None
 
     def greet(self) -> dict[str, str]:
-        """The versions that the worker runs, and the instructions of its CPU."""
+        """The versions that the worker runs, and the instruction sets of its CPU."""
         return versions() | {"instructions": cv2.getCPUFeaturesLine()}
 
     def prepare(

@@ -49,7 +49,7 @@ class Director:
     Attributes:
         planner: Counts the frames, cuts and duplicates seen so far.
         cancelled: Set when the frames are no longer needed; a long task should check it.
-        reach: How far before and after a new frame lie source frames that it depends on, in seconds, besides the two
+        reach: How many seconds before and after a new frame the source frames lie that it depends on, besides the two
             around it and their neighbours.
         moments: Of how many moments each blurred frame is the mean.
     """

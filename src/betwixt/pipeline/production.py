@@ -67,8 +67,8 @@ class NodeFigures:
         name: Its name.
         frames: New frames made.
         pieces: Pieces finished.
-        failures: Pieces that were given to another machine, because it failed or did not answer.
-        new_frames_per_second: While it worked.
+        failures: Pieces that it did not finish, because it failed or did not answer.
+        new_frames_per_second: The mean over the time in which it worked.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Production:
 
     Attributes:
         director: Decides on each frame of the output.
-        chunk: How many frames a task of the director has at most.
+        chunk: The most frames of one task of the director.
     """
 
     def __init__(self, job: FrameJob, director: type[Director], resumed: int = 0) -> None:
