@@ -28,35 +28,36 @@ INTRODUCTION = """\
 # Tables of the papers
 
 Each row of the tables of the five papers whose networks Betwixt implements: the training run that its weights come
-from, and the command that fills it. Made by `make results` from `evaluation/reproduction.toml`, the recipes and the
-measured [results](../results.md); a test parses every command and builds every network.
+from, and the commands that fill it. `make results` writes this page from `evaluation/reproduction.toml`, the recipes
+and the measured [results](../results.md); a test parses every command and builds every network.
 
     betwixt train rife --data DATA --output runs/rife                           a run, from the tables "Runs"
     betwixt train export runs/rife/checkpoint.safetensors rife.safetensors      its weights: NAME.safetensors
     betwixt evaluate --weights rife.safetensors --dataset ucf101 --root ROOT    the scores of a row
-    betwixt benchmark --model rife --size 448x256                               its cost; it needs no weights
+    betwixt benchmark --model rife --size 448x256                               its cost; only `apr` needs weights
 
 DATA holds the [training data](training-data.md), ROOT the [benchmarks](../how-to/evaluate.md#data-sets). With
 `--compare published`, `evaluate` prints the papers' figures beside the measured ones.
 
-In the last column, *measured* means that the figure is in [results](../results.md), and *needs* names what it lacks:
-the weights of a run, and data. The runs have the size of the papers' own, hours to days on several GPUs
-([train](../how-to/train.md#devices)), and none has been made yet. The `-small` recipes take the same settings.
+In the last column, *measured* means that the figure is in [results](../results.md), *needs* names what is missing for
+it (the weights of a run, data), and *on any machine* means that nothing is missing. The runs are as long as the papers'
+own, hours to days on several GPUs ([train](../how-to/train.md#devices)), and none has been made yet. The `-small`
+recipes take the same settings.
 """
 
 CLAIMS_TEXT = """\
-## Claims in the small
+## Small experiments on the claims
 
     betwixt reproduce                                         lists the claims
     betwixt reproduce rife-distillation --images PHOTOS       tests one, in runs/rife-distillation
 
 `betwixt reproduce NAME` tests a claim on one CPU thread, in a few hours. Two networks that differ in one thing begin
-with the same weights, are trained on the same scenes in the same order, and are compared on 128 test scenes, with a
-95 % interval of the difference scene by scene: a bootstrap over the scenes, while another seed is another run
-(`--seed`). Scenes are layers cut from the photographs in PHOTOS that move along straight lines. Budgets are a
-thousandth of the papers', and RIFE is smaller: a difference supports a claim, and no difference does not refute it.
-`result.json` has the score of every scene. The same command resumes an interrupted run. Hierarchical motion has [a
-script of its own](../models/hierarchical.md#on-layered-scenes).
+with the same weights, are trained on the same scenes in the same order, and are compared on 128 test scenes. The 95 %
+interval of the difference is a bootstrap over the test scenes; it does not include the variation between seeds
+(`--seed`). Scenes are layers cut from the photographs in PHOTOS that move along straight lines. The networks see less
+than a five-hundredth of the papers' samples, and RIFE is smaller: a difference supports a claim, and no difference does
+not refute it. `result.json` has the score of every scene. The same command resumes an interrupted run. Hierarchical
+motion has [a script of its own](../models/hierarchical.md#on-layered-scenes).
 """
 
 DATASETS = {
@@ -106,11 +107,11 @@ class Page:
         return "\n".join([*lines, *self._claims()])
 
     def _claims(self) -> list[str]:
-        lines = [CLAIMS_TEXT, "| claim | networks | scenes each |", "|---|---|---:|"]
+        lines = [CLAIMS_TEXT, "| command | claim | networks compared | scenes each |", "|---|---|---|---:|"]
         for name, claim in CLAIMS.items():
             text = f"{PAPERS[claim.paper]}: {claim.text}"
             arms = f"{claim.treatment.label}; {claim.control.label}"
-            lines.append(f"| `betwixt reproduce {name} --images PHOTOS` | {text}: {arms} | {claim.samples:,} |")
+            lines.append(f"| `betwixt reproduce {name} --images PHOTOS` | {text} | {arms} | {claim.samples:,} |")
         return [*lines, ""]
 
     def _runs(self, runs: list[Run]) -> list[str]:
@@ -149,7 +150,9 @@ class Page:
             states.append("scores: measured")
         for size in table.sizes:
             measured = not run.network and not row.set and (model, size) in self._timed
-            states.append(f"{size}: {'measured' if measured else 'on any machine'}")
+            # The operations of APR-VFI depend on its routes.
+            missing = f"needs the weights {run.name}" if run.model_name == "apr" else "on any machine"
+            states.append(f"{size}: {'measured' if measured else missing}")
         return f"| {row.method} | {commands} | {'; '.join(states)} |"
 
 

@@ -1,4 +1,4 @@
-"""Claims in the small: the same start, the same scenes, resumed runs, and what is reported."""
+"""Small experiments on claims: the same start, the same scenes, resumed runs, and what is reported."""
 
 from __future__ import annotations
 

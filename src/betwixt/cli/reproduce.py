@@ -1,4 +1,4 @@
-"""betwixt reproduce: the papers' claims in the small."""
+"""betwixt reproduce: small experiments on the papers' claims."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from betwixt.machine import require_torch
 
 
 def reproduce(
-    claim: Annotated[o.Text, typer.Argument(metavar="NAME", help="The claim; without it, claims are listed.")] = None,
+    claim: Annotated[
+        o.Text, typer.Argument(metavar="NAME", help="The claim; without it, the claims are listed.")
+    ] = None,
     images: Annotated[
         o.File, typer.Option(metavar="DIR", help="A folder of photographs, at least five, from which scenes are made.")
     ] = None,
@@ -25,17 +27,17 @@ def reproduce(
         o.File, typer.Option(metavar="DIR", help="The folder of the networks and of result.json. Default: runs/NAME.")
     ] = None,
     samples: Annotated[
-        o.Number, typer.Option(metavar="N", help="Scenes that each network is trained on. Default: the claim's number.")
+        o.Number, typer.Option(metavar="N", help="Training scenes of each network. Default: the claim's own number.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the initial weights and the scenes.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the initial weights and the training scenes.")] = 1,
     threads: Annotated[int, typer.Option(metavar="N", help="CPU threads.")] = 1,
     as_json: o.AsJson = False,
 ) -> None:
-    """Test a claim of a paper in the small: two networks that differ in one thing, on the same scenes.
+    """Test a claim of a paper by a small experiment: two networks that differ in one thing, on the same scenes.
 
-    Both begin with the same weights, see the same scenes of moving layers, and are compared on the same test scenes,
-    with a 95 % confidence interval of the difference. It takes some hours on one CPU thread. An interrupted run is
-    resumed by the same command.
+    Both begin with the same weights, are trained on the same scenes of moving layers, and are compared on the same test
+    scenes, with a 95 % confidence interval of the difference. It takes some hours on one CPU thread. The same command
+    resumes an interrupted run.
 
     Examples:
         betwixt reproduce
