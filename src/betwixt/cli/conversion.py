@@ -183,7 +183,7 @@ def run_conversion(
 
 @contextlib.contextmanager
 def _cluster(options: dict[str, Any], dry_run: bool) -> Iterator[None]:
-    """Connect to the cluster that the options name, and put it in the place of its name."""
+    """Connect to the cluster whose address is in the options, and replace the address by the connection."""
     address = options.get("cluster")
     if address is None:
         yield

@@ -152,7 +152,7 @@ def print_evaluations(outcome: EvaluationResult, stream: IO[str]) -> None:
 
 
 def _print_scores(console: Console, evaluations: Sequence[tuple[Evaluation, Context]]) -> None:
-    """The scores of models on one data set."""
+    """Print the scores of models on one data set."""
     from betwixt.evaluation.metrics import METRICS
 
     first, context = evaluations[0]
@@ -181,7 +181,7 @@ def _print_scores(console: Console, evaluations: Sequence[tuple[Evaluation, Cont
 
 
 def _print_means(console: Console, groups: Sequence[Sequence[tuple[Evaluation, Context]]]) -> None:
-    """The means over several data sets, as NCM's tables have them."""
+    """Print the means over several data sets, as in NCM's tables."""
     from betwixt.evaluation.metrics import METRICS
 
     rows = []

@@ -8,7 +8,7 @@
 As in "Aligning Anything: Hierarchical Motion Estimation for Video Frame Interpolation", section 3.3 and appendix A.3:
 
 1. "Undetectable or irrelevant words" are dropped: a tag for which Grounding DINO finds no box, or HQ-SAM no pixel; and
-   words that name no object (`IRRELEVANT`: colours, actions, places in the picture; the paper has no list).
+   words for colours, actions and views (`IRRELEVANT`). The paper has no list.
 2. Tags that only one frame has are dropped.
 3. Where two masks overlap by more than 10 % of the smaller one, the smaller one's tag is dropped from both frames.
 4. A last mask takes the remaining pixels. It is label 0 here.
@@ -48,6 +48,7 @@ Segmenter = Callable[[Image, Boxes], Mask]
 
 OVERLAP = 0.1
 """The largest overlap of two masks, as a share of the smaller one."""
+
 _COLOURS = "beige black blue bright brown colorful dark gray green grey pink purple red silver white yellow"
 _ACTIONS = """
     appear attach carry catch climb dance drive fall fill hang hold hug jump laugh lay lead lean lick perch play pose
@@ -57,7 +58,7 @@ _ACTIONS = """
 _VIEWS = "close-up corner couple front group indoor outdoor pattern scene shadow side view"
 
 IRRELEVANT = frozenset(f"{_COLOURS} {_ACTIONS} {_VIEWS}".split())
-"""Tags of RAM that name no object."""
+"""Tags of RAM for colours, actions and views, which are taken not to name an object."""
 
 REST = "the rest"
 """The name of the last mask."""

@@ -130,6 +130,11 @@ class MaskFolder:
 
     @staticmethod
     def read_map(path: Path, height: int, width: int) -> LabelMap:
+        """Read a label map of a frame of (height, width) from a PNG or .npy file.
+
+        Raises:
+            InputError: if it is damaged or has another size.
+        """
         labels = as_labels(_read_array(path) if path.suffix == ".npy" else _read_png(path), str(path))
         if labels.shape != (height, width):
             raise InputError(

@@ -137,9 +137,9 @@ class Interpolator(ABC):
         return self.prepare(first.rgb, second.rgb)
 
     def with_scale(self, scale: float) -> Interpolator:
-        """This model with motion estimated at `scale` times the size at which it does so by itself.
+        """This model with motion estimated at `scale` times its usual size; the weights are shared.
 
-        Less is for motion larger than the model finds, more for small frames with fine motion. The weights are shared.
+        A smaller scale finds larger motion; a larger one suits small frames with fine motion.
 
         Raises:
             UsageError: if `scale` is not one of `scales`.

@@ -51,7 +51,7 @@ class Network(nn.Module):
         extrapolates: Whether it makes the frame after the second, t = 2, and none in between.
         scales: The values that `set_scale` takes; empty if it takes none.
         fixed_graph: Whether its operations are the same for frames of any size and content.
-        parts: The names of its submodules by the parts whose time is measured; empty for its direct submodules.
+        parts: The parts that a benchmark times, each with the names of its submodules; empty for a default choice.
     """
 
     config: Any = None

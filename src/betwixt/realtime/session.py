@@ -88,7 +88,7 @@ def simulate_video(
         weights: A weights file of the model.
         extrapolator: The model that makes the frames after the last one; None for `model`, or dis where that only
             interpolates.
-        extrapolator_weights: A weights file of it.
+        extrapolator_weights: A weights file of `extrapolator`.
         start: Where to begin in the clip.
         end: Where to stop.
         input_fps: The rate of a folder of images; 25 if not given.
@@ -116,13 +116,11 @@ def simulate_video(
     if margin < 0:
         raise UsageError("The margin must not be negative.")
     require_matplotlib("The plot")
-    loaded = load_model(model, device, weights=weights) if isinstance(model, str) else model
-
     if extrapolator_weights is not None and not isinstance(extrapolator, str):
-        raise UsageError("`extrapolator_weights` are those of `extrapolator`: name it, too.")
-    following = extrapolator
-    if isinstance(following, str):
-        following = load_model(following, device, weights=extrapolator_weights)
+        raise UsageError("`extrapolator_weights` needs the name of a model: pass `extrapolator`.")
+    loaded = load_model(model, device, weights=weights) if isinstance(model, str) else model
+    if isinstance(extrapolator, str):
+        extrapolator = load_model(extrapolator, device, weights=extrapolator_weights)
 
     report = progress or (lambda _: None)
     report("reading")
@@ -133,7 +131,7 @@ def simulate_video(
     bits = BITS_PER_PIXEL * pixels * float(rate) if bitrate is None else _parse_bitrate(bitrate)
     comparison = compare_schemes(
         frames, rate, loaded, factor=factor, bitrate=bits, network=NETWORKS[network], seed=seed, margin=margin,
-        extrapolator=following, progress=progress,
+        extrapolator=extrapolator, progress=progress,
     )  # fmt: skip
     weights_hash = hash_weights(loaded.name, weights) if isinstance(model, str) else ""
     rows = [

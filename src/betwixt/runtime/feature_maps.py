@@ -1,6 +1,6 @@
-"""The features of a network as pictures: what its modules return, by their first three principal components.
+"""The features of a network as pictures: the first three principal components of what its modules return.
 
-Only networks of papers, which run in PyTorch, have modules to look into.
+Only networks that run in PyTorch, those of papers, have them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from betwixt.models.base import Interpolator
 from betwixt.models.maps import IntermediateMap, Maps
 
 _CHANNELS = 8
-"""Maps of fewer channels are no features, but flows, masks and images."""
+"""Outputs with fewer channels are flows, masks and images."""
 
 
 def feature_maps(model: Interpolator, make_frame: Callable[[], Any]) -> Maps:
@@ -27,9 +27,9 @@ def feature_maps(model: Interpolator, make_frame: Callable[[], Any]) -> Maps:
         make_frame: Makes the frame.
 
     Returns:
-        By `features_` and the name of the module, with a number where it returns several levels: (h, w, 3) in [0, 1],
-        the first three principal components of the features. Of a module that is called several times, the last
-        result; of both frames in one batch, those of the first. Empty for a model without such a network.
+        Images (h, w, 3) in [0, 1] by name: "features_" and the module's name, with a number where it returns several
+        levels. A module that is called several times has the last result, and one that gets both frames in one batch
+        that of the first frame. Empty for a model without such a network.
     """
     network = getattr(model, "network", None)
     if not isinstance(network, nn.Module):
@@ -57,7 +57,7 @@ def feature_maps(model: Interpolator, make_frame: Callable[[], Any]) -> Maps:
 
 
 def _blocks(network: nn.Module, prefix: str = "", depth: int = 2) -> Iterator[tuple[str, nn.Module]]:
-    """The modules of a network and their parts, down to two levels; not single layers."""
+    """The names and modules of a network, two levels deep, without single layers."""
     for name, child in network.named_children():
         if any(True for _ in child.children()):
             yield f"{prefix}{name}", child
@@ -66,6 +66,7 @@ def _blocks(network: nn.Module, prefix: str = "", depth: int = 2) -> Iterator[tu
 
 
 def _feature_tensors(output: Any) -> Iterator[Tensor]:
+    """The features (N, C, h, w) in the output of a module."""
     if isinstance(output, Tensor):
         if output.ndim == 4 and output.shape[1] >= _CHANNELS and min(output.shape[2:]) > 1:
             yield output

@@ -23,7 +23,7 @@ MAP_GROUPS: dict[str, str] = {
     "routes": r"routes",
     "features": r"features",
 }
-"""The groups of maps that can be selected: what their names contain, as a regular expression."""
+"""The groups of maps that can be selected, each with the regular expression that the names of its maps match."""
 
 
 def select_maps(maps: Maps, groups: Sequence[str], model: str) -> Maps:
@@ -41,7 +41,7 @@ def select_maps(maps: Maps, groups: Sequence[str], model: str) -> Maps:
     for group in groups:
         if group not in MAP_GROUPS:
             raise UsageError(f"There are no maps called '{group}': choose from {', '.join(MAP_GROUPS)}.")
-        # The name of a features map may contain that of another group.
+        # The name of a feature map contains a module's name, which may match another group.
         found = {
             name: map_
             for name, map_ in maps.items()

@@ -307,7 +307,7 @@ class _NetworkPair(Pair):
             )
         maps = network_maps(self._synthesize(_FIRST, _SECOND, t), self._size)
         prepared = self._prepared[_FIRST, _SECOND]
-        for name in ("flow_01", "flow_10"):  # of networks that splat along the flows between the frames
+        for name in ("flow_01", "flow_10"):  # networks that splat have flows between the frames
             if (flow := getattr(prepared, name, None)) is not None:
                 maps[name] = IntermediateMap("flow", self._to_images(flow)[0])
         for number, time in enumerate((_FIRST, _SECOND) if self._labels else ()):

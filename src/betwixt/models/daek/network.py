@@ -152,7 +152,7 @@ ABLATIONS = {
     "daek with rt": DAEKConfig(teacher="rife"),
     "daek with ot": DAEKConfig(),
 }
-"""The configurations of Tables II and III, by the names of their rows. "RIFE w/ OT" is RIFE with a `DAEKTeacher`."""
+"""The configurations of tables II and III by row; "RIFE w/ OT" is RIFE with a `DAEKTeacher`."""
 
 
 @dataclass(frozen=True)
@@ -405,7 +405,7 @@ class DAEKTeacher(nn.Module):
         self.mrb = MotionRefinementBlock(config, True, True, refines_features=False)
 
     def forward(self, frame0: Tensor, frame1: Tensor, truth: Tensor, estimate: FlowEstimate) -> FlowEstimate:
-        """Refine a student's last estimate; `truth` is the true frame t, (N, 3, H, W)."""
+        """Refine a student's last estimate for frames (N, 3, H, W); `truth` is the true frame t, (N, 3, H, W)."""
         frames, config = torch.cat((frame0, frame1)), self.config
         first, second = self.appearance_encoder(frames).chunk(2)
         volume = all_pairs_correlation(first, second, config.levels, config.volume_limit)

@@ -105,10 +105,8 @@ class HierarchicalConfig:
     temporal: bool = True  # whether it has HCE-T
     steps: Steps = "target-pixel"  # which of HIR-L ("target") and HIR-S ("pixel") it has, and in which order
     masks: bool = True  # whether it uses the masks; otherwise a frame is one target, as with masks of zeros
-    warped_pixels: bool = (
-        True  # whether HIR-S attends in maps warped by the long-range flow; False as equation 8 is written
-    )
-    plain_keys: bool = False  # whether keys are neither centred nor standardised: as equation 9 is written
+    warped_pixels: bool = True  # whether HIR-S attends in maps warped by the long-range flow; False: equation 8
+    plain_keys: bool = False  # whether keys are neither centred nor standardised; True: equation 9
     radius: int = 2  # radius of HIR-S, which attends to (2 radius + 1)² pixels
     scores_at_a_time: int = SCORES_AT_A_TIME  # most attention scores to compute at a time
 
@@ -131,7 +129,7 @@ ABLATIONS: dict[str, HierarchicalConfig] = {
     "as-written": HierarchicalConfig(warped_pixels=False, plain_keys=True),
 }
 """The cases of tables 2 and 3: hce-0 is the baseline of table 2(a); zero-masks is case 1 of table 3 at test time. The
-last three undo what was changed: see the module."""
+last three undo the deviations from the paper that the module's docstring lists."""
 
 
 class HybridContextBlock(nn.Module):
@@ -166,7 +164,7 @@ class _Attention(nn.Module, ABC):
     def keys(self, features: Tensor) -> Tensor:
         """(N, C, h, w) -> (N, C, h, w): less the mean of the map, standardised over the channels, times the gain.
 
-        Plain keys are none of that.
+        Plain keys are the convolution's output.
         """
         keys: Tensor = self.key(features).float()
         if self.gain is None:

@@ -363,7 +363,7 @@ class Block(IFBlock):
 
 
 class NeighbourMatching(nn.Module):
-    """The correspondences of f^4 of two frames at all scales (equation 4); it has no parameters."""
+    """Matches f^4 of two frames at all scales (equation 4). A module without parameters, so that it can be timed."""
 
     def forward(self, features0: Tensor, features1: Tensor) -> Tensor:
         """(N, C, h/8, w/8) of each frame -> corr, (N, 324, h/8, w/8)."""

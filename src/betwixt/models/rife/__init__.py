@@ -93,7 +93,7 @@ MODELS = (
 )
 
 V4_MODELS = tuple(info.name for info in MODELS if info.network == f"{_V4}:RIFEv4")
-"""The models of RIFE 4, one for each arrangement of layers, and 4.26 beside 4.25."""
+"""The models of RIFE 4: one for each architecture, except that 4.25 and 4.26 share one."""
 
 SAME_LAYERS = {
     f"rife-{version}": model
@@ -108,4 +108,4 @@ SAME_LAYERS = {
     }.items()
     for version in versions
 }
-"""The versions of RIFE 4 that have the layers of another one, by the names they would have as models."""
+"""By the name that a version of RIFE 4 would have as a model: the model that has its layers and runs it."""

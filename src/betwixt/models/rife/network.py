@@ -32,7 +32,7 @@ Variants, by `RIFEConfig`:
                  instead of 2, and RefineNet's last convolution has a stride of 2 instead
     RIFE_NEXT    for the frame after the two, as NCM (appendix A.4) trains it for comparison; RIFE_2R_NEXT
     table 4      one or two blocks: the first are left out; `reversal` instead of IFNet (`betwixt.models.rife.reversal`)
-    table 1      refine=False: IFNet alone, whose time the table has
+    table 1      refine=False: IFNet alone, which the table times
 
 RIFE-2T (test-time augmentation) is `betwixt.models.augmented.TestTimeAugmented(RIFE(..))`, and RIFE-Large (2T2R) is
 that of RIFE_2R. Larger scales, such as 16, 4, 1 for 4K, use the same weights.
@@ -80,9 +80,9 @@ class RIFEConfig:
         teacher: Whether the network has the teacher block, which only training needs.
         prior: Whether block 0 refines a flow estimate from elsewhere, as the other blocks refine that of the previous
             block, instead of starting without one.
-        widths: Channels of the blocks. The ablations have one or two: the paper's last ones.
+        widths: Channels of the blocks. The ablations with one or two blocks keep the last ones.
         context: Channels of ContextNet's finest level, which also set the channels of RefineNet.
-        refine: Whether ContextNet and RefineNet follow; otherwise frame t is the fused frame, for which IFNet suffices.
+        refine: Whether ContextNet and RefineNet follow IFNet; otherwise frame t is the fused frame.
         reversal: What replaces IFNet's blocks: an estimator of the flows between the frames and their reversal.
         extrapolation: Whether frame t is the one after the two.
     """

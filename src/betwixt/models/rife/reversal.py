@@ -1,4 +1,4 @@
-"""Intermediate flow in two steps, flow between the frames and its reversal: what RIFE's IFNet is compared with.
+"""Intermediate flow in two steps, flow between the frames and its reversal: the baselines of RIFE's IFNet.
 
     frame 0, frame 1 ──► estimator ──► F_{0->1}, F_{1->0} ──► reversal ──► F_{t->0}, F_{t->1}, mask
 
@@ -12,7 +12,7 @@ Three ways to reverse:
              also predict the mask
 
 RIFE's table 4 has PWC-Net and RAFT with a linear reversal, a CNN of 128 channels, and EQVI's. Substitution: the
-estimator is EBME's (`BiFlowNet`), whose weights Betwixt can import. The mask of the first two is the time: 1 - t.
+estimator is EBME's (`BiFlowNet`), whose weights Betwixt can import. The fusion mask of "linear" and "splat" is 1 - t.
 
 Reference: Huang et al., Real-Time Intermediate Flow Estimation for Video Frame Interpolation, ECCV 2022, section 4.4.
 """
@@ -36,14 +36,14 @@ _HIDDEN = 128
 
 
 def linear_reversal(flow_01: Tensor, flow_10: Tensor, t: Tensor) -> Tensor:
-    """F_{t->0} and F_{t->1}, (N, 4, H, W), as linear combinations of the flows between the frames (N, 2, H, W)."""
+    """F_{t->0} and F_{t->1} (N, 4, H, W), pixels, as linear combinations of F_{0->1} and F_{1->0} (N, 2, H, W)."""
     return torch.cat(
         (t * t * flow_10 - (1 - t) * t * flow_01, (1 - t) * (1 - t) * flow_01 - t * (1 - t) * flow_10), dim=1
     )
 
 
 def splat_reversal(flow_01: Tensor, flow_10: Tensor, t: Tensor) -> Tensor:
-    """F_{t->0} and F_{t->1}, (N, 4, H, W), splatted to the pixels of frame t; linear where nothing arrives."""
+    """F_{t->0} and F_{t->1} (N, 4, H, W), pixels, splatted to frame t; the linear reversal where nothing arrives."""
     forward = torch.cat((t * flow_01, (1 - t) * flow_10))
     splatted, coverage = splat_with_coverage(-forward, forward)
     linear = torch.cat(linear_reversal(flow_01, flow_10, t).chunk(2, dim=1))
