@@ -1,4 +1,4 @@
-"""What spreading a film over a cluster costs the machine that starts it, and what follows for many nodes.
+"""Measures what a cluster costs the machine that runs the command, and models how many nodes that can serve.
 
     python benchmarks/cluster.py [--size 1920x1080] [--frames 480] [--speed 2] [--network 10] [--hours 2]
 
