@@ -175,16 +175,21 @@ class _ResConv(nn.Module):
         return F.leaky_relu(self.conv(x) * self.beta + x, 0.2)
 
 
+def _strided_convolutions(channels_in: int, width: int) -> nn.Sequential:
+    """(N, channels_in, H, W) -> (N, width, H/4, W/4)."""
+    return nn.Sequential(
+        conv_leaky_relu(channels_in, width // 2, stride=2, slope=0.2),
+        conv_leaky_relu(width // 2, width, stride=2, slope=0.2),
+    )
+
+
 class _Block(IFBlock):
     """An IFBlock: two strided convolutions, eight residual ones, a transposed one and a pixel shuffle."""
 
     def __init__(self, channels_in: int, width: int, state: int, groups: int = 1, unused: bool = True) -> None:
         super().__init__()
         channels_out = 5 + max(state, int(unused))
-        self.conv0 = nn.Sequential(
-            conv_leaky_relu(channels_in, width // 2, stride=2, slope=0.2),
-            conv_leaky_relu(width // 2, width, stride=2, slope=0.2),
-        )
+        self.conv0 = _strided_convolutions(channels_in, width)
         self.convblock = nn.Sequential(*(_ResConv(width, groups) for _ in range(8)))
         self.lastconv = nn.Sequential(nn.ConvTranspose2d(width, 4 * channels_out, 4, 2, 1), nn.PixelShuffle(2))
         self.channels = 5 + state
@@ -201,10 +206,7 @@ class _PlainBlock(IFBlock):
 
     def __init__(self, channels_in: int, width: int) -> None:
         super().__init__()
-        self.conv0 = nn.Sequential(
-            conv_leaky_relu(channels_in, width // 2, stride=2, slope=0.2),
-            conv_leaky_relu(width // 2, width, stride=2, slope=0.2),
-        )
+        self.conv0 = _strided_convolutions(channels_in, width)
         self.convblock = nn.Sequential(*(conv_leaky_relu(width, width, slope=0.2) for _ in range(8)))
         self.lastconv = nn.ConvTranspose2d(width, 5, 4, 2, 1)
 
@@ -222,7 +224,7 @@ def _make_block(config: RIFEv4Config, channels_in: int, width: int, state: int) 
 
 
 class _Encoder(nn.Module):
-    """Features of a frame: (N, 3, H, W) -> (N, features, H, W), in `layers` layers."""
+    """Features of a frame: (N, 3, H, W) -> (N, features, H, W), in 4 or 2 layers."""
 
     def __init__(self, features: int = 4, width: int = 16, layers: int = 4) -> None:
         super().__init__()
