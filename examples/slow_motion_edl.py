@@ -29,10 +29,11 @@ def start_timecode(path: Path, rate: float) -> otio.opentime.RationalTime:
 
 
 def speed_of(clip: Any) -> Fraction:
-    """How fast an event plays its source; 1 without a retime. EDLs state frames per second with one decimal."""
+    """The speed at which an event plays its source; 1 without a retime."""
     speed = Fraction(1)
     for effect in clip.effects:
         if isinstance(effect, otio.schema.LinearTimeWarp):
+            # EDLs state the speed in frames per second with one decimal.
             speed *= Fraction(effect.time_scalar).limit_denominator(1000)
     return speed
 
@@ -65,8 +66,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rate", type=float, required=True, help="the timeline's frames per second")
     parser.add_argument("--model", default="auto")
     given = parser.parse_args(arguments)
+    if not given.edl.is_file():
+        parser.error(f"{given.edl} does not exist.")
     timeline = otio.adapters.read_from_file(str(given.edl), rate=given.rate)
-    given.out.mkdir(exist_ok=True)
+    given.out.mkdir(parents=True, exist_ok=True)
     for number, clip in enumerate(timeline.find_clips(), 1):
         if 0 < speed_of(clip) < 1:
             try:
