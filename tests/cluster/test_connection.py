@@ -1,14 +1,15 @@
-"""Addresses at which no cluster answers are refused in one line."""
+"""Clusters that do not answer, and workers that do not start, are reported in one line."""
 
 import socket
 import sys
+import time
 
 import pytest
 
 from betwixt.cli.main import run
 from betwixt.cluster import connection
 from betwixt.cluster.connection import Cluster
-from betwixt.errors import UsageError
+from betwixt.errors import OutputError, UsageError
 from clips import make_clip
 
 
@@ -59,3 +60,18 @@ def test_what_ray_prints_is_restored_and_a_ray_without_that_function_is_left_alo
     monkeypatch.delattr(worker, "print_to_stdstream")
     connection._silence()()
     assert not hasattr(worker, "print_to_stdstream")
+
+
+def test_workers_that_do_not_start_are_not_waited_for_without_end():
+    from betwixt.cluster.scheduler import FIRST_SECONDS, Scheduler, _Slot
+
+    scheduler = Scheduler.__new__(Scheduler)
+    scheduler.notes = []
+    starting = _Slot("id", "name", 0, 1, False, since=time.monotonic())
+    scheduler._slots = [starting]
+    scheduler._check_workers()
+    starting.since -= FIRST_SECONDS
+    with pytest.raises(OutputError, match=r"No worker of the cluster is left: none has started within 120 s\."):
+        scheduler._check_workers()
+    scheduler._slots.append(_Slot("id", "name", 1, 1, False, state="ready"))
+    scheduler._check_workers()

@@ -45,7 +45,7 @@ START_SECONDS = 15.0
 """How many seconds to wait for the answers of all workers; after that, those that have answered begin."""
 
 FIRST_SECONDS = 120.0
-"""How many seconds to wait for the first worker to be ready."""
+"""How many seconds to wait for a worker where none is ready."""
 
 SLOWEST = 8.0
 """How many times longer than expected a piece may take before its worker is given up."""
@@ -445,10 +445,17 @@ class Scheduler:
                 self._assign()
                 self._collect()
                 self._give_up_late()
-                if not any(slot.state in ("starting", "ready") for slot in self._slots):
-                    raise OutputError(f"No worker of the cluster is left: {'; '.join(self.notes)}.")
+                self._check_workers()
         except BaseException as error:
             self._end(error)
+
+    def _check_workers(self) -> None:
+        """Raise an error if no worker is ready and none has been starting for a short time only."""
+        recent = time.monotonic() - FIRST_SECONDS
+        if any(slot.state == "ready" or (slot.state == "starting" and slot.since > recent) for slot in self._slots):
+            return
+        reason = "; ".join(self.notes) or f"none has started within {FIRST_SECONDS:.0f} s"
+        raise OutputError(f"No worker of the cluster is left: {reason}.")
 
     def _end(self, error: BaseException) -> None:
         """Stop, and raise this error in all calls of `take` that wait."""
