@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 
 from betwixt.backends.backend import ENGINES, Backend
 from betwixt.backends.torch_devices import cpu_computes_in_bf16
+from betwixt.layers.planes import synthesize_planes
 from betwixt.models.compact.initial_motion import search_motion
-from betwixt.models.hybrid.interpolator import HybridInterpolator, RIFEMotion
+from betwixt.models.hybrid.interpolator import HybridInterpolator, HybridPair, RIFEMotion
 from betwixt.models.hybrid.network import Fusion
 from betwixt.runtime.load import load_model, trained_network
 from betwixt.runtime.synthesis import shift_motion
@@ -73,6 +74,27 @@ def test_rife_estimates_motion() -> None:
     inside = found[:, 16:-16, 24:-24]
     # What is at x in the first picture is at x - 6 in the second.
     np.testing.assert_allclose(inside[:4].mean(axis=(1, 2)), [1.5, 0, -4.5, 0], atol=0.3)
+
+
+@pytest.mark.parametrize("name", ["hybrid", "hybrid-large"])
+def test_rife_sees_frames_at_several_sizes(name: str) -> None:
+    """Its motion is in pixels of the network size, whatever the sizes, and turned back where frames were turned."""
+    pair = load_model(name).prepare(*(to_float(picture) for picture in shifted_images(shift=6)))
+    assert isinstance(pair, HybridPair)
+    found = pair.rife_motion(0.25)[:, 16:-16, 24:-24]
+    np.testing.assert_allclose(found[:4].mean(axis=(1, 2)), [1.5, 0, -4.5, 0], atol=0.3)
+
+
+@pytest.mark.parametrize(("name", "sharpens"), [("hybrid", True), ("hybrid-psnr", False)])
+def test_only_frames_for_the_eye_are_sharpened(name: str, sharpens: bool) -> None:
+    first, second = (to_float(picture) for picture in shifted_images(shift=6))
+    pair = load_model(name).prepare(first, second)
+    motion = pair.motion(0.5)
+    (unsharpened,) = synthesize_planes(
+        [first], [second], replace(motion, sharpening=0.0), first.shape[:2], [motion.colour_residual]
+    )
+    contrast, unsharpened_contrast = (np.abs(np.diff(x, axis=1)).mean() for x in (pair.at(0.5), unsharpened))
+    assert contrast == pytest.approx(unsharpened_contrast * (1.02 if sharpens else 1), rel=0.015 if sharpens else 1e-6)
 
 
 def test_curved_paths_bend_both_motions(weights: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from betwixt.models.dis.interpolator import Effort
+from betwixt.models.dis.interpolator import SHARPENING, Effort
 
 BLUR_SIGMAS = 1.0, 2.5
 """Standard deviations of the two blurs of the blend, in pixels of the network size."""
@@ -21,6 +21,7 @@ class CompactConfig:
         search_scale: The height at which motion is searched, as a part of the network height. The search never uses
             fewer lines than `dis` does.
         softness: Whether uncertain detail is blurred: a higher PSNR, and a frame that looks soft.
+        sharpening: As in `FrameMotion`.
     """
 
     flow: tuple[int, int, int] = (48, 64, 96)
@@ -28,11 +29,12 @@ class CompactConfig:
     search_effort: Effort = "plain"
     search_scale: float = 0.75
     softness: bool = False
+    sharpening: float = SHARPENING
 
 
 CONFIGS = {
     "compact": CompactConfig(),
-    "compact-psnr": CompactConfig(softness=True),
+    "compact-psnr": CompactConfig(softness=True, sharpening=0.0),
     "compact-large": CompactConfig(
         flow=(64, 96, 128), detail=(48, 96, 128, 128), search_effort="thorough", search_scale=1.0
     ),

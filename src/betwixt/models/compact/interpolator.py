@@ -182,7 +182,8 @@ class CompactPair(MotionPair):
         active = (self._changed | moves[:h, :w]).astype(np.float32)
         to_0, to_1 = (self._to_frame(flow, active) for flow in flows)
         colour_residual, softness = self._corrections(change[5:], active)
-        return FrameMotion(to_0, to_1, weight[:h, :w], colour_residual, softness)
+        sharpening = owner.config.sharpening
+        return FrameMotion(to_0, to_1, weight[:h, :w], colour_residual, softness, sharpening=sharpening)
 
     def _corrections(self, maps: _Map, active: _Map) -> tuple[_Map, tuple[tuple[float, _Map], ...]]:
         """The colour residual and the softness of a `FrameMotion`, from the detail network's last five maps."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from betwixt.models.dis.interpolator import Effort
+from betwixt.models.dis.interpolator import SHARPENING, Effort
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class HybridConfig:
         share_offset: Added to the logit of the weight of motion A where the two motions are a pixel or more apart, in
             proportion below that. Without softness, one motion as a whole looks better than a blend of two; where the
             two differ, RIFE's is right more often: chosen on davis_dev.
-        sharpening: As in `FrameMotion`: puts back some of the detail that blending the frames takes.
+        sharpening: As in `FrameMotion`.
     """
 
     flow: tuple[int, int, int] = (48, 64, 96)
@@ -36,7 +36,7 @@ class HybridConfig:
     symmetric_blocks: int = 3
     rife_scales: tuple[float, ...] = (1.25,)
     share_offset: float = -4.5
-    sharpening: float = 0.05
+    sharpening: float = SHARPENING
 
 
 CONFIGS = {
