@@ -1,4 +1,4 @@
-"""One Ray cluster for all tests: three small nodes on this machine."""
+"""One Ray cluster for all tests: two small nodes on this machine."""
 
 import os
 import warnings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -65,7 +66,8 @@ class Cluster:
         import ray
 
         for worker in self._idle.values():
-            ray.kill(worker)
+            with contextlib.suppress(ray.exceptions.RayError):  # the cluster may be gone
+                ray.kill(worker)
         self._idle.clear()
         if self._connected:
             self._connected = False
