@@ -57,6 +57,7 @@ README_MODELS = {
     "compact-large": "**betwixt, compact-large**",
     "hybrid-psnr": "betwixt, hybrid-psnr (for benchmarks)",
     "hybrid": "**betwixt, hybrid (the default)**",
+    "hybrid-large": "betwixt, hybrid-large",
 }
 README_PUBLISHED = (
     ("rife", "2", "RIFE"),
