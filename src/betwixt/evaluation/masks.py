@@ -32,7 +32,7 @@ def sample_stem(name: str) -> str:
 
 
 def load_sample_masks(name: str, device: str = "auto") -> SampleMasks:
-    """What makes or reads the masks of samples.
+    """A function that finds or reads the masks of samples.
 
     Args:
         name: "regions", "open-world", "zero", or a folder.
@@ -60,6 +60,7 @@ def load_sample_masks(name: str, device: str = "auto") -> SampleMasks:
 
 
 def _one_target(images: SampleImages) -> LabelMapPair:
+    """Label maps (H, W) of zeros: the whole frame is one target."""
     nothing = np.zeros(images.first.shape[:2], np.uint8)
     return LabelMapPair(nothing, nothing, 1, "given")
 
