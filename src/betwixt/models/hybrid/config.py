@@ -6,6 +6,12 @@ from dataclasses import dataclass
 
 from betwixt.models.dis.interpolator import SHARPENING, Effort
 
+MULTIPLE = 32
+"""The sides of the images that RIFE and the fusion networks see are multiples of this."""
+
+APART_WINDOW = 5
+"""The side of the window over which the distance of the two motions is averaged, in pixels of the network size."""
+
 
 @dataclass(frozen=True)
 class HybridConfig:
@@ -45,3 +51,13 @@ CONFIGS = {
     "hybrid-large": HybridConfig(rife_scales=(1.25, 1.5, 2.0), symmetric_blocks=4),
 }
 """By the names of the models."""
+
+
+def rife_size(height: int, width: int, scale: float) -> tuple[int, int]:
+    """The size at which RIFE sees images of the network size (height, width): about `scale` times as large.
+
+    The sides are multiples of 32, so that nothing is padded. It also avoids simple ratios such as 5 to 4, at which the
+    resized images have a pattern of sharper and softer pixels that RIFE takes for something that does not move.
+    """
+    height, width = (max(MULTIPLE, round(scale * side / MULTIPLE) * MULTIPLE) for side in (height, width))
+    return height, width

@@ -32,17 +32,12 @@ from betwixt.models.compact.interpolator import (
     warp_images,
 )
 from betwixt.models.frame_view import FrameView, Image
-from betwixt.models.hybrid.config import HybridConfig
+from betwixt.models.hybrid.config import APART_WINDOW, MULTIPLE, HybridConfig, rife_size
 
 if TYPE_CHECKING:
     from torch import nn
 
 _Map = NDArray[Any]
-
-_MULTIPLE = 32
-
-_APART_WINDOW = 5
-"""The side of the window over which the distance of the two motions is averaged, in pixels of the network size."""
 
 _RIFE_SCALES = (8, 4, 2, 1)
 """The factors by which the blocks of RIFE 4.6 downscale the images (`betwixt.models.rife.v4.RIFE_4_6`)."""
@@ -108,7 +103,7 @@ class RIFEMotion:
             t: The time, in (0, 1).
         """
         h, w = first.shape[:2]
-        images = [np.ascontiguousarray(pad_to_multiple(image, _MULTIPLE)) for image in (first, second)]
+        images = [np.ascontiguousarray(pad_to_multiple(image, MULTIPLE)) for image in (first, second)]
         if self.runner.backend.engine != "torch":
             count = self._symmetric_blocks
             motion = np.zeros((5, *images[0].shape[:2]), np.float32)
@@ -180,7 +175,7 @@ class HybridInterpolator(CompactInterpolator):
         name: The name of the model.
     """
 
-    multiple: ClassVar[int] = _MULTIPLE
+    multiple: ClassVar[int] = MULTIPLE
     parts: ClassVar[dict[str, NetworkPart]] = PARTS
 
     def __init__(self, network: TrainedNetwork, rife: TrainedNetwork, backend: Backend, name: str = "hybrid") -> None:
@@ -233,7 +228,7 @@ class HybridPair(CompactPair):
             rife[0:2] += departure
             rife[2:4] += departure
         flows = np.concatenate((flow_t0, flow_t0 + u, rife[:4]))
-        logits = np.stack((pad_to_multiple(logit[..., 0], _MULTIPLE), rife[4]))
+        logits = np.stack((pad_to_multiple(logit[..., 0], MULTIPLE), rife[4]))
         size = logits.shape[:0:-1]
         # The flow network works at a quarter of the size: bilinear warps are sharp enough for it.
         warped = self._warp_by_both(flows, cv2.INTER_LINEAR)
@@ -264,7 +259,7 @@ class HybridPair(CompactPair):
     def rife_motion(self, t: float) -> _Map:
         """Motion B at the padded network size, (5, h, w)."""
         motion = estimate_motion(self._owner.rife, self._rife_images, t, self._size)
-        return np.stack([pad_to_multiple(x, _MULTIPLE) for x in motion])
+        return np.stack([pad_to_multiple(x, MULTIPLE) for x in motion])
 
     def _warp_by_both(self, flows: _Map, interpolation: int) -> list[_Map]:
         """Both images, warped by the flows of A and by those of B (8, h, w): A's two, then B's."""
@@ -302,18 +297,8 @@ def _apart(flows: _Map) -> _Map:
     """
     difference = flows[:4] - flows[4:]
     distance = np.sqrt(np.einsum("chw,chw->hw", difference, difference))
-    distance = cv2.blur(distance, (_APART_WINDOW, _APART_WINDOW), borderType=cv2.BORDER_REPLICATE)
+    distance = cv2.blur(distance, (APART_WINDOW, APART_WINDOW), borderType=cv2.BORDER_REPLICATE)
     return np.asarray(np.minimum(distance, 1), np.float32)
-
-
-def rife_size(height: int, width: int, scale: float) -> tuple[int, int]:
-    """The size at which RIFE sees images of the network size (height, width): about `scale` times as large.
-
-    The sides are multiples of 32, so that nothing is padded. It also avoids simple ratios such as 5 to 4, at which the
-    resized images have a pattern of sharper and softer pixels that RIFE takes for something that does not move.
-    """
-    height, width = (max(_MULTIPLE, round(scale * side / _MULTIPLE) * _MULTIPLE) for side in (height, width))
-    return height, width
 
 
 def resize_motion(motion: _Map, height: int, width: int) -> _Map:

@@ -61,15 +61,12 @@ from betwixt.models.compact.network import (
     unshuffle_frames,
     upsample2x,
 )
-from betwixt.models.hybrid.config import HybridConfig
+from betwixt.models.hybrid.config import APART_WINDOW, MULTIPLE, HybridConfig, rife_size
 from betwixt.models.network import Network, Synthesis
 from betwixt.models.rife.v4 import RIFE_4_6, RIFEv4
 
 _AGREEMENT_WINDOW = 5
 """The side of the window over which agreement is averaged, in pixels of half the network size."""
-
-_APART_WINDOW = 5
-"""The side of the window over which the distance of the two motions is averaged, in pixels of the network size."""
 
 _IDLE_CHANNELS = 2
 """Zero channels added to the flow network's input: OpenVINO takes five times as long to lay out 60 channels as 62."""
@@ -260,7 +257,7 @@ class HybridNetwork(Network):
     Inference is in `betwixt.models.hybrid.interpolator`, which searches, and warps with OpenCV.
     """
 
-    multiple = 32
+    multiple = MULTIPLE
     any_time = True
 
     def __init__(self, config: HybridConfig | None = None, *, fusion: Fusion | None = None) -> None:
@@ -286,7 +283,7 @@ class HybridNetwork(Network):
         h, w = frame0.shape[2:]
         motions = []
         for number, scale in enumerate(self.config.rife_scales):
-            size = [max(1, round(scale * side / self.multiple)) * self.multiple for side in (h, w)]
+            size = rife_size(h, w, scale)
             frames = [F.interpolate(frame, size, mode="bilinear") for frame in (frame0, frame1)]
             turned = bool(number % 2)
             motion = self.rife(*(frame.flip(2, 3) if turned else frame for frame in frames), t)
@@ -370,8 +367,8 @@ def _network_inputs(
 def _apart(first: Tensor, second: Tensor) -> Tensor:
     """(N, 1, H, W) in [0, 1]: how far two motions are apart around each pixel, 1 from a pixel on."""
     distance = (first[:, :4] - second[:, :4]).detach().square().sum(dim=1, keepdim=True).sqrt()
-    padding = (_APART_WINDOW // 2,) * 4
-    return F.avg_pool2d(F.pad(distance, padding, mode="replicate"), _APART_WINDOW, stride=1).clamp(max=1.0)
+    padding = (APART_WINDOW // 2,) * 4
+    return F.avg_pool2d(F.pad(distance, padding, mode="replicate"), APART_WINDOW, stride=1).clamp(max=1.0)
 
 
 def _agreement(frames_a: Tensor, frames_b: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ from torch import nn
 from betwixt.backends.backend import Backend
 from betwixt.backends.network_runner import TrainedNetwork
 from betwixt.models.frame_view import Image
-from betwixt.models.hybrid.config import CONFIGS, HybridConfig
-from betwixt.models.hybrid.interpolator import HybridInterpolator, RIFEMotion, estimate_motion, rife_size
+from betwixt.models.hybrid.config import CONFIGS, HybridConfig, rife_size
+from betwixt.models.hybrid.interpolator import HybridInterpolator, RIFEMotion, estimate_motion
 from betwixt.models.hybrid.network import Fusion, FusionOutput, HybridNetwork, init_from_compact
 from betwixt.runtime.load import trained_network
 from betwixt.tables import parse_table
