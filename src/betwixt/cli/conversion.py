@@ -175,59 +175,35 @@ def run_conversion(
         given = [name for name in options if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
         options |= override(load_config(config, declared), given)
     with _cluster(options, dry_run):
-        _run(
-            declared, convert, plan, inputs=inputs, target=target, output_dir=output_dir, recursive=recursive,
-            watch=watch, dry_run=dry_run, as_json=as_json, options=options,
-        )  # fmt: skip
+        if output_dir is not None:
+            if target is not None:
+                raise UsageError("`target` is for one output and `output_dir` for many: give one of them.")
+            from betwixt.cli.batch import run_batch
+
+            run_batch(
+                declared, convert, plan, inputs, output_dir,
+                recursive=recursive, watch=watch, dry_run=dry_run, as_json=as_json, options=options,
+            )  # fmt: skip
+            return
+        if recursive or watch:
+            raise UsageError(f"`{'watch' if watch else 'recursive'}` needs `output_dir`, the folder for the outputs.")
+        source, target = _source_and_target(inputs, target, options["overwrite"])
+        _check_standard_streams(source, target)
+        _convert_one(source, target, declared, convert, plan, dry_run=dry_run, as_json=as_json, options=options)
 
 
 @contextlib.contextmanager
 def _cluster(options: dict[str, Any], dry_run: bool) -> Iterator[None]:
     """Connect to the cluster whose address is in the options, and replace the address by the connection."""
-    address = options.get("cluster")
-    if address is None:
-        yield
-        return
-    if dry_run:
+    if dry_run and "cluster" in options:
         options["cluster"] = None
+    if options.get("cluster") is None:
         yield
         return
     from betwixt.cluster.connection import Cluster
 
-    with Cluster(address) as options["cluster"]:
+    with Cluster(options["cluster"]) as options["cluster"]:
         yield
-
-
-def _run(
-    declared: OptionSet,
-    convert: Callable[..., Summary],
-    plan: Callable[..., Plan],
-    *,
-    inputs: Sequence[str],
-    target: str | None,
-    output_dir: Path | None,
-    recursive: bool,
-    watch: bool,
-    dry_run: bool,
-    as_json: bool,
-    options: dict[str, Any],
-) -> None:
-    """Convert one file or many."""
-    if output_dir is not None:
-        if target is not None:
-            raise UsageError("`target` is for one output and `output_dir` for many: give one of them.")
-        from betwixt.cli.batch import run_batch
-
-        run_batch(
-            declared, convert, plan, inputs, output_dir,
-            recursive=recursive, watch=watch, dry_run=dry_run, as_json=as_json, options=options,
-        )  # fmt: skip
-        return
-    if recursive or watch:
-        raise UsageError(f"`{'watch' if watch else 'recursive'}` needs `output_dir`, the folder for the outputs.")
-    source, target = _source_and_target(inputs, target, options["overwrite"])
-    _check_standard_streams(source, target)
-    _convert_one(source, target, declared, convert, plan, dry_run=dry_run, as_json=as_json, options=options)
 
 
 def _source_and_target(paths: Sequence[str], target: str | None, overwrite: bool) -> tuple[str, str | None]:
