@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 
@@ -30,6 +31,12 @@ def crash(report: Callable[[int], None], code: int = 7) -> None:
 
 def fill_memory(report: Callable[[int], None], size: int) -> int:
     return len(bytearray(size))
+
+
+def leave_a_thread(report: Callable[[int], None]) -> str:
+    """Answers, but a thread keeps the process alive."""
+    threading.Thread(target=time.sleep, args=(3600,)).start()
+    return "answered"
 
 
 def process_id() -> int:

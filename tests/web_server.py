@@ -88,7 +88,7 @@ def form(name: str, content: bytes, **headers: str) -> tuple[bytes, dict[str, st
 def open_page(browser: Any, server: WebServer, **context: Any) -> Any:
     """Open the page in a browser of its own; what it requests is in `requested`, errors of scripts in `errors`."""
     page = browser.new_context(**context).new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
     page.requested, page.errors = [], []
     page.on("request", lambda request: page.requested.append(request.url))
     page.on("pageerror", lambda error: page.errors.append(str(error)))

@@ -11,6 +11,7 @@ import pytest
 
 import child_functions as functions
 from betwixt.errors import BetwixtError, InputError
+from betwixt.web import child as child_module
 from betwixt.web.child import Child
 from betwixt.web.worker import Worker
 
@@ -35,6 +36,11 @@ def test_a_bug_and_a_crash_are_one_line_and_spare_the_server() -> None:
         run(functions.fail)
     with pytest.raises(BetwixtError, match=r"ended unexpectedly \(exit code 7\)"):
         run(functions.crash)
+
+
+def test_a_child_that_does_not_end_after_its_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "_END_TIMEOUT", 0.5)
+    assert run(functions.leave_a_thread) == ([], "answered")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process")

@@ -26,6 +26,9 @@ from betwixt.errors import BetwixtError
 M = TypeVar("M")
 R = TypeVar("R")
 
+_END_TIMEOUT = 5.0
+"""The seconds that a child may take to end after its answer, for instance in the exit handlers of a library."""
+
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -66,13 +69,12 @@ class Child(Generic[M, R]):
                 raise ChildError(_describe_end(self._process.exitcode)) from None
             if kind == "report":
                 yield value
-            elif kind == "result":
-                self.result = value
-                self._process.join()
-                return
             else:
-                self._process.join()
-                raise value
+                self._end()
+                if kind != "result":
+                    raise value
+                self.result = value
+                return
 
     def pause(self) -> None:
         """Let the function wait at its next report."""
@@ -85,6 +87,13 @@ class Child(Generic[M, R]):
     def kill(self) -> None:
         """End the child at once. What it was writing stays unfinished; a conversion's journal stays, too."""
         self._process.kill()
+
+    def _end(self) -> None:
+        """Wait for the end of a child that has answered; one that does not end by itself is killed."""
+        self._process.join(_END_TIMEOUT)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
 
     def _send(self, command: str) -> None:
         with contextlib.suppress(OSError):
