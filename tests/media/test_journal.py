@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from betwixt.errors import OutputError, UsageError
 from betwixt.media import journal as module
 from betwixt.media import journal_file
+from betwixt.media.encoded_video import EncodedPacket
 from betwixt.media.journal import Journal, journal_path
 
 SETTINGS = {"source": ["in.mkv", 1], "model": "dis", "quality": None}
@@ -22,7 +23,7 @@ def fill(output: Path, order: list[int] = ORDER, **changes: object) -> Journal:
     journal = Journal(output, SETTINGS | changes)
     journal.describe(output.with_name(".part"), b"stream")
     for n, number in enumerate(order):
-        journal.add_packet(bytes([number]) * (20 + number), number, n - 2, 1, number == 0)
+        journal.add_packet(EncodedPacket(bytes([number]) * (20 + number), number, n - 2, 1, number == 0))
     return journal
 
 
@@ -77,7 +78,7 @@ def test_a_truncated_or_damaged_journal_gives_frames_without_a_gap(tmp_path_fact
     assert sorted(numbers) == list(range(journal.frames))
     # New packets follow those that are kept.
     journal.describe(output.with_name(".part"), b"stream")
-    journal.add_packet(b"more", journal.frames, None, 1, True)
+    journal.add_packet(EncodedPacket(b"more", journal.frames, None, 1, True))
     crash(journal)
     again = Journal(output, SETTINGS)
     assert again.frames == journal.frames + 1
@@ -152,14 +153,14 @@ def test_a_full_disk_ends_the_journal_and_keeps_its_first_part(tmp_path, monkeyp
     journal.describe(output.with_name(".part"), b"stream")
     monkeypatch.setattr(module, "_SYNC_INTERVAL", 0.0)
     monkeypatch.setattr(journal_file, "_MIN_FREE_SPACE", 1 << 60)
-    journal.add_packet(b"x", 8, None, 1, True)
-    journal.add_packet(b"x", 9, None, 1, True)
+    journal.add_packet(EncodedPacket(b"x", 8, None, 1, True))
+    journal.add_packet(EncodedPacket(b"x", 9, None, 1, True))
     assert any("disk" in note for note in journal.notes)
     assert journal.suspend()
     assert 8 <= count_frames(output) <= 9
     # Less than a minute of work leaves the room to the output.
     journal = fill(tmp_path / "other.mp4")
-    journal.add_packet(b"x", 8, None, 1, True)
+    journal.add_packet(EncodedPacket(b"x", 8, None, 1, True))
     assert not journal_path(tmp_path / "other.mp4").exists()
     assert not journal.suspend()
 

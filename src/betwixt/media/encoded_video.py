@@ -7,19 +7,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 import av
+import av.container
 from av.bitstream import BitStreamFilterContext
 from av.video.reformatter import Interpolation
 
+from betwixt.errors import UsageError
 from betwixt.media import codecs
 from betwixt.media.colour import FULL, LIMITED, UNSPECIFIED, Colour, usual_matrix
 from betwixt.media.dynamic_hdr import FrameMetadata, write_metadata
 from betwixt.media.encoder_options import HDR_OPTIONS, EncoderSettings
-from betwixt.media.encoding import resolve_encoding
+from betwixt.media.encoding import hardware_device, resolve_encoding
 from betwixt.media.frames import copy_description, fill_planes, has_alpha, is_rgb, planes
 from betwixt.media.interlacing import flag_progressive
 from betwixt.media.pixel_formats import describe_conversion
@@ -30,6 +32,25 @@ from betwixt.media.transfer import transfer_of
 _EXACT = int(Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
 
 _IDENTITY, _BT709, _BT601, _BT2020 = 0, 1, 6, 9  # H.273 codes of matrices
+
+
+@dataclass(frozen=True)
+class EncodedPacket:
+    """A packet of encoded video, apart from its stream.
+
+    Attributes:
+        data: Its bytes.
+        number: The number of its frame.
+        dts: Its decoding time, in ticks of the writer's clock; None if the encoder states none.
+        duration: In ticks.
+        key: Whether it is a key frame.
+    """
+
+    data: bytes
+    number: int
+    dts: int | None
+    duration: int
+    key: bool
 
 
 def name_of_hdr(source: VideoInfo) -> str:
@@ -109,6 +130,24 @@ class EncodedVideo:
         if self._container == "yuv4mpegpipe":
             matrix = usual_matrix(self.source.width, self.source.height)
         return Colour(primaries, transfer, matrix, LIMITED)
+
+    def add_stream(self, output: av.container.OutputContainer, tick: Fraction) -> Any:
+        """Add the video stream to an output, and describe it; its frame numbers count `tick` seconds.
+
+        Raises:
+            UsageError: if the container does not take it.
+        """
+        name = self.encoder.name
+        try:
+            stream: Any = output.add_stream(name, rate=self._rate, options=self.options, hwaccel=hardware_device(name))
+        except ValueError as error:
+            if "does not support" not in str(error):
+                raise
+            raise UsageError(
+                f"{name} video does not fit into {self._container}: choose another `codec` or suffix."
+            ) from None
+        self.describe(stream, tick)
+        return stream
 
     def describe(self, stream: Any, tick: Fraction) -> None:
         """Set the properties of an output stream, whose frame numbers count `tick` seconds."""

@@ -26,7 +26,8 @@ from typing import Any
 
 from betwixt.errors import OutputError, UsageError
 from betwixt.files import hidden_path, write_error
-from betwixt.media.journal_file import FORMAT, HEADER_SIZE, JournalFile, JournalPacket, read_packet
+from betwixt.media.encoded_video import EncodedPacket
+from betwixt.media.journal_file import FORMAT, HEADER_SIZE, JournalFile, read_packet
 from betwixt.signals import defer_signals
 
 _KEPT = "What was done is kept: run the same command again to continue."
@@ -178,7 +179,7 @@ class Journal:
         count = self._header.get("images", 0)
         return count if isinstance(count, int) else 0
 
-    def packets(self) -> Generator[JournalPacket, None, None]:
+    def packets(self) -> Generator[EncodedPacket, None, None]:
         """Yield the packets of `frames`, in decoding order.
 
         Raises:
@@ -232,9 +233,9 @@ class Journal:
             numbers.append(number)
             self._try(lambda file: file.write_header(self._header))
 
-    def add_packet(self, data: bytes, number: int, dts: int | None, duration: int, key: bool) -> None:
+    def add_packet(self, packet: EncodedPacket) -> None:
         """Keep a packet. If the disk is full, the journal ends here, and the output is written without it."""
-        self._try(lambda file: file.append(JournalPacket(data, number, dts, duration, key)))
+        self._try(lambda file: file.append(packet))
         if self._sync_is_due():
             self._try(self._sync)
 

@@ -15,12 +15,12 @@ import os
 import shutil
 import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from betwixt.errors import OutputError, UsageError
 from betwixt.files import try_lock
+from betwixt.media.encoded_video import EncodedPacket
 
 FORMAT = 1
 HEADER_SIZE = 16 << 10
@@ -32,17 +32,6 @@ _HEADER_START = b'{"format": '
 _PACKET = struct.Struct("<4sqqqBII")
 _MAGIC = b"BTJP"
 _NO_DTS = -(1 << 63)
-
-
-@dataclass(frozen=True)
-class JournalPacket:
-    """An encoded packet of frame `number`; decoding time and duration in ticks, `key` for a key frame."""
-
-    data: bytes
-    number: int
-    dts: int | None
-    duration: int
-    key: bool
 
 
 class JournalFile:
@@ -122,7 +111,7 @@ class JournalFile:
                     self.end, usable = file.tell(), count
         return usable
 
-    def append(self, packet: JournalPacket) -> None:
+    def append(self, packet: EncodedPacket) -> None:
         """Write a packet at `end`; an OSError leaves `end` where it is."""
         data, dts = packet.data, _NO_DTS if packet.dts is None else packet.dts
         head = _PACKET.pack(_MAGIC, packet.number, dts, packet.duration, packet.key, len(data), zlib.crc32(data))
@@ -160,7 +149,7 @@ class JournalFile:
                 self.path.unlink(missing_ok=True)
 
 
-def read_packet(file: IO[bytes]) -> JournalPacket | None:
+def read_packet(file: IO[bytes]) -> EncodedPacket | None:
     """The next packet, or None if no complete one follows."""
     head = file.read(_PACKET.size)
     if len(head) < _PACKET.size:
@@ -171,4 +160,4 @@ def read_packet(file: IO[bytes]) -> JournalPacket | None:
     data = file.read(length)
     if len(data) < length or zlib.crc32(data) != checksum:
         return None
-    return JournalPacket(data, number, None if dts == _NO_DTS else dts, duration, bool(key))
+    return EncodedPacket(data, number, None if dts == _NO_DTS else dts, duration, bool(key))

@@ -1,7 +1,8 @@
 """Writes a video file: encodes frames in order, copies the other streams, and moves the finished file into place.
 
     frame, number ── encode ──────────────► packets ─┐
-    packets of an earlier run's journal ────────────►├─ mux ──► .name.part ── commit ──► name
+    packets of an earlier run's journal ────────────►│
+    packets of other encoders (segment) ────────────►├─ mux ──► .name.part ── commit ──► name
     packets of the other streams (stream_copier) ───►┘
 
 A caller (a conversion in `pipeline`, the video codec) takes these steps:
@@ -34,14 +35,13 @@ import av.container
 import av.error
 from av.video.frame import PictureType
 
-from betwixt.errors import OutputError, UsageError
+from betwixt.errors import OutputError
 from betwixt.files import WorkingFile, file_url
 from betwixt.machine import keep_scheduling
 from betwixt.media import codecs, matroska
 from betwixt.media.container import named_causes, write_errors
-from betwixt.media.encoded_video import EncodedVideo, name_of_hdr
+from betwixt.media.encoded_video import EncodedPacket, EncodedVideo, name_of_hdr
 from betwixt.media.encoder_options import EncoderSettings
-from betwixt.media.encoding import hardware_device
 from betwixt.media.frames import has_alpha
 from betwixt.media.journal import Journal, discard_journal
 from betwixt.media.presentation import ratio
@@ -155,19 +155,8 @@ class VideoWriter:
         return av.open(file, "w", format=self.container, container_options=options)
 
     def _add_video(self) -> Any:
-        """Add the video stream to the container and describe it."""
-        try:
-            name = self.encoder.name
-            stream: Any = self._out.add_stream(
-                name, rate=self._rate, options=self._video.options, hwaccel=hardware_device(name)
-            )
-        except ValueError as error:
-            if "does not support" not in str(error):
-                raise
-            raise UsageError(
-                f"{self.encoder.name} video does not fit into {self.container}: choose another `codec` or suffix."
-            ) from None
-        self._video.describe(stream, self._tick)
+        """Add the video stream to the container."""
+        stream = self._video.add_stream(self._out, self._tick)
         # In the container's time base both the ticks and the start are integers.
         self._time_base = self._tick
         if self._start:
@@ -218,7 +207,7 @@ class VideoWriter:
         if self._journal is not None and self._working is not None:
             # The journal compares the encoder's stream parameters with the earlier run's.
             extradata = bytes(self._stream.codec_context.extradata or b"")
-            self._journal.describe(self._working.path, _stream_parameters(extradata))
+            self._journal.describe(self._working.path, stream_parameters(extradata))
 
     # -- writing
 
@@ -248,7 +237,7 @@ class VideoWriter:
         if duration is not None:
             self._durations[at] = duration
         with self._write_errors():
-            self._mux_encoded(self._stream.encode(frame))
+            self._write_packets(self._stream.encode(frame))
 
     def write_from_journal(self) -> None:
         """Write the next packet of the journal, in place of a frame that an earlier run has encoded.
@@ -258,14 +247,28 @@ class VideoWriter:
         """
         self.begin()
         assert self._kept is not None, "there is no journal"
-        kept = next(self._kept)
-        packet = av.Packet(kept.data)
-        packet.pts = kept.number if self._timestamps is None else self._timestamps[kept.number]
-        packet.dts, packet.duration, packet.is_keyframe = kept.dts, kept.duration, kept.key
-        packet.stream, packet.time_base = self._stream, self._stream.codec_context.time_base
+        packet = self._packet(next(self._kept))
         self._last_dts = packet.dts if packet.dts is not None else self._last_dts
         with self._write_errors():
             self._mux_video(packet)
+
+    def write_encoded(self, packet: EncodedPacket) -> None:
+        """Write the next packet of a segment that another encoder has made (`segment.SegmentEncoder`).
+
+        Raises:
+            OutputError: if it cannot be written.
+        """
+        self.begin()
+        with self._write_errors():
+            self._keep_and_mux(self._packet(packet))
+
+    def _packet(self, encoded: EncodedPacket) -> Any:
+        """A packet of the output's video stream."""
+        packet: Any = av.Packet(encoded.data)
+        packet.pts = encoded.number if self._timestamps is None else self._timestamps[encoded.number]
+        packet.dts, packet.duration, packet.is_keyframe = encoded.dts, encoded.duration, encoded.key
+        packet.stream, packet.time_base = self._stream, self._stream.codec_context.time_base
+        return packet
 
     def copy(self, item: StreamPacket) -> None:
         """Write a packet of another stream, with its times mapped to the output's.
@@ -286,7 +289,7 @@ class VideoWriter:
         """
         try:
             with self._write_errors():
-                self._mux_encoded(self._stream.encode(None))
+                self._write_packets(self._stream.encode(None))
                 if self._copier is not None:
                     self._copier.flush()
                 self._out.close()
@@ -355,23 +358,25 @@ class VideoWriter:
         """Convert a frame to what is encoded; a frame that is that already is returned as it is."""
         return self._video.convert(frame)
 
-    def _mux_encoded(self, packets: Iterable[Any]) -> None:
-        """Write packets of the encoder, and keep them in the journal."""
-        largest_delay = _LARGEST_DELAY / (self._rate * self._tick)
+    def _write_packets(self, packets: Iterable[Any]) -> None:
+        """Write packets of the encoder."""
         for packet in map(self._video.finish, packets):
-            if packet.dts is not None and not 0 <= packet.pts - packet.dts <= largest_delay:
+            self._keep_and_mux(packet)
+
+    def _keep_and_mux(self, packet: Any) -> None:
+        """Write a video packet whose times are in ticks, and keep it in the journal."""
+        if packet.dts is not None:
+            if not 0 <= packet.pts - packet.dts <= _LARGEST_DELAY / (self._rate * self._tick):
                 packet.dts = packet.pts  # x265 leaves it undefined for a video of two frames
-            if self._journal is not None:
-                if packet.dts is not None:
-                    # An encoder that starts in the middle of a resumed file may begin before the last kept packet.
-                    if self.resumed_frames and self._last_dts is not None:
-                        packet.dts = max(packet.dts, min(self._last_dts + 1, packet.pts))
-                    self._last_dts = packet.dts
-                number = packet.pts if self._timestamps is None else self._numbers[packet.pts]
-                self._journal.add_packet(
-                    bytes(packet), number, packet.dts, packet.duration or 0, bool(packet.is_keyframe)
-                )
-            self._mux_video(packet)
+            # An encoder that starts in the middle of a file may begin before the last packet of the one before.
+            if self._last_dts is not None:
+                packet.dts = max(packet.dts, min(self._last_dts + 1, packet.pts))
+            self._last_dts = packet.dts
+        if self._journal is not None:
+            number = packet.pts if self._timestamps is None else self._numbers[packet.pts]
+            duration, key = packet.duration or 0, bool(packet.is_keyframe)
+            self._journal.add_packet(EncodedPacket(bytes(packet), number, packet.dts, duration, key))
+        self._mux_video(packet)
 
     def _mux_video(self, packet: Any) -> None:
         """Write a video packet whose times are in ticks."""
@@ -416,7 +421,7 @@ def can_keep_journal(encoder: str, pixel_format: str) -> bool:
     return not (encoder in _UNCOMPRESSED or (encoder.startswith("libvpx") and has_alpha(pixel_format)))
 
 
-def _stream_parameters(extradata: bytes) -> bytes:
+def stream_parameters(extradata: bytes) -> bytes:
     """The encoder's stream parameters (extradata) without HEVC's SEI units.
 
     There x265 writes its settings, with the number of threads, which may differ between the runs of a journal.
