@@ -2,28 +2,42 @@
 
     python benchmarks/cluster.py [--size 1920x1080] [--frames 480] [--speed 2] [--network 10] [--hours 2]
     python benchmarks/cluster.py --overhead [--size 1920x1080] [--frames 480] [--model dis] [--runs 5]
+    python benchmarks/cluster.py --film [--hours 2] [--size 128x72] [--model fast]
+    python benchmarks/cluster.py --growth FILE [--speed 2]
 
-A stub takes the place of the workers: it returns new frames at once, copied as through the object store. So what is
-measured is the driver alone: decoding twice, finding cuts and duplicates, planning pieces, receiving new frames, and
-(second line) encoding. The table is a model, not a measurement: new frames come at nodes x SPEED, unless the driver or
-the network (NETWORK Gbit/s at the driver) is slower.
+A stub takes the place of the workers: it returns new frames at once, copied as through the object store, or packets. So
+what is measured is the driver alone: decoding (twice, where it encodes), finding cuts and duplicates, planning pieces,
+receiving new frames and (second line) encoding them; or (third line) joining packets. The table is a model, not a
+measurement: new frames come at nodes x SPEED, unless the driver or the network (NETWORK Gbit/s at the driver) is
+slower. Nodes that encode take as long for it as this machine.
 
 With `--overhead` nothing is a stub: the same film is converted with and without a cluster that has this machine as its
 only node, in turn, and the ratio of the times is printed. It needs the extra `cluster`. Run both on a machine that does
 nothing else.
+
+With `--film` a film of HOURS is converted alone, by two nodes whose frames are encoded here, and by two nodes that
+encode. The frames and the duration of the outputs are compared, and the memory of all processes over the time. It needs
+Linux.
+
+With `--growth` the frames of FILE are encoded by x264 and x265 at their usual qualities, as one and in pieces as long
+as those of nodes that make SPEED frames a second, and the sizes are compared.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import logging
 import os
 import pickle
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from statistics import median
@@ -35,9 +49,16 @@ import av
 
 import betwixt
 from betwixt.cluster import production
-from betwixt.cluster.pieces import FrameData, JobDescription, Piece, PieceReport
+from betwixt.cluster.pieces import FrameData, JobDescription, Made, Piece, PieceReport
+from betwixt.cluster.planning import SEGMENT_FRAMES, begins_piece, piece_size
 from betwixt.cluster.scheduler import Work
 from betwixt.machine import available_cores, describe_machine
+from betwixt.media.encoded_video import EncodedPacket
+from betwixt.media.encoder_options import EncoderSettings
+from betwixt.media.frames import frame_bytes
+from betwixt.media.reader import Reader, StreamPacket
+from betwixt.media.segment import SegmentEncoder, SegmentSettings
+from betwixt.pipeline.marker import FrameMarker
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from sample import make_sample
@@ -45,6 +66,9 @@ from sample import make_sample
 NODES = (1, 2, 4, 8, 16, 32, 64)
 LAST_PIECE = 10.0
 """Seconds for which the last piece is waited for (`PIECE_SECONDS`)."""
+
+PACKET = 20_000
+"""Bytes of a packet of the stub: 9.6 Mbit/s at 60 frames per second."""
 
 
 class StubScheduler:
@@ -55,6 +79,7 @@ class StubScheduler:
 
     def __init__(self, description: JobDescription, describe: Any, idle: Any) -> None:
         info = description.info
+        self._encodes = description.segments is not None
         self._room = threading.Semaphore(2 * self.workers + 2)
         self._frame = FrameData.of(av.VideoFrame(info.width, info.height, info.pixel_format))
 
@@ -65,10 +90,13 @@ class StubScheduler:
         pickle.dumps(piece)
         return Work(piece)
 
-    def take(self, work: Work) -> tuple[PieceReport, list[FrameData]]:
-        """New frames, copied as between two processes."""
+    def take(self, work: Work) -> tuple[PieceReport, Made]:
+        """New frames, copied as between two processes, or packets."""
         self._room.release()
-        return PieceReport([]), [_copy(self._frame) for _ in work.piece.indices]
+        indices = work.piece.indices
+        if self._encodes:
+            return PieceReport([]), [EncodedPacket(bytes(PACKET), n, n, 1, n == indices[0]) for n in indices]
+        return PieceReport([]), [_copy(self._frame) for _ in indices]
 
     def figures(self) -> tuple[()]:
         """Nothing: there are no nodes."""
@@ -89,9 +117,8 @@ def _copy(frame: FrameData) -> FrameData:
 
 def convert(source: Path, target: Any, **options: Any) -> betwixt.Summary:
     """Convert with the stub in the place of a cluster."""
-    cluster: Any = SimpleNamespace(
-        produce=lambda job, director, resumed: production.ClusterProduction(job, director, resumed, {})
-    )
+    kind = production.ClusterProduction if "encode" not in options else production.SegmentProduction
+    cluster: Any = SimpleNamespace(produce=lambda job, director, resumed: kind(job, director, resumed, {}))
     with mock.patch.object(production, "Scheduler", StubScheduler):
         return betwixt.interpolate_video(source, target, model="dis", fps=60, cluster=cluster, **options)
 
@@ -106,23 +133,36 @@ def model_nodes(options: argparse.Namespace, source: Path) -> None:
     began = time.monotonic()
     encoded = convert(source, source.with_name("out.mp4"))
     encode_seconds = time.monotonic() - began
+    began = time.monotonic()
+    convert(source, source.with_name("joined.mp4"), encode="distributed")
+    join_seconds = time.monotonic() - began
     out, new = planned.frames_out, planned.synthesized
     width, height = map(int, options.size.split("x"))
-    share, frame_bytes = new / out, width * height * 3 // 2
+    share, bytes_back = new / out, frame_bytes("yuv420p", width, height)
     print(f"{out} frames, {new} of them new, in {pieces} pieces, peak memory {encoded.peak_memory >> 20} MiB")
     print(f"driver without encoding: {1000 * plan_seconds / out:.2f} ms for each frame of the output")
     print(f"driver with {encoded.encoder}: {1000 * encode_seconds / out:.2f} ms")
-    sent_kb, back_mb = source.stat().st_size / new / 1e3, frame_bytes / 1e6
+    print(f"driver that joins packets: {1000 * join_seconds / out:.2f} ms")
+    sent_kb, back_mb = source.stat().st_size / new / 1e3, bytes_back / 1e6
     print(f"for each new frame: {sent_kb:.0f} kB to a node that does not see the file, {back_mb:.2f} MB back")
     frames = options.hours * 3600 * 60
-    driver = frames * encode_seconds / out
-    network = frames * share * frame_bytes * 8 / options.network / 1e9
+    network = options.network * 1e9 / 8
+    node_seconds = share / options.speed
+    encoding_seconds = node_seconds + max(0.0, encode_seconds - plan_seconds) / out
+    ways = {
+        "driver": (node_seconds, LAST_PIECE, encode_seconds / out, share * bytes_back / network),
+        "nodes": (encoding_seconds, SEGMENT_FRAMES * encoding_seconds, join_seconds / out, PACKET / network),
+    }
     print(f"\nmodel: {options.hours:g} h of {options.size}, 24 -> 60, {options.speed:g} new frames/s on a node")
-    print("| nodes | hours | bound by |\n|---:|---:|---|")
+    print("| nodes | hours, the driver encodes | bound by | hours, nodes encode | bound by |\n|---:|---:|---|---:|---|")
     for nodes in NODES:
-        bounds = {"nodes": frames * share / nodes / options.speed + LAST_PIECE, "driver": driver, "network": network}
-        slowest = max(bounds, key=lambda name: bounds[name])
-        print(f"| {nodes} | {bounds[slowest] / 3600:.2f} | {slowest} |")
+        cells = [str(nodes)]
+        for on_node, last_piece, on_driver, on_network in ways.values():
+            bounds = {"nodes": frames * on_node / nodes + last_piece}
+            bounds |= {"driver": frames * on_driver, "network": frames * on_network}
+            slowest = max(bounds, key=lambda name: bounds[name])
+            cells += [f"{bounds[slowest] / 3600:.2f}", slowest]
+        print(f"| {' | '.join(cells)} |")
 
 
 def measure_overhead(source: Path, model: str, runs: int) -> None:
@@ -152,21 +192,140 @@ def measure_overhead(source: Path, model: str, runs: int) -> None:
     print(f"the first conversion, which starts the worker and loads its model: {first:.2f} s")
 
 
+def make_film(path: Path, width: int, height: int, hours: float) -> Path:
+    """Write a film that repeats a minute of the sample clip, at 24 frames per second."""
+    minute = make_sample(path.with_name("minute.mp4"), width=width, height=height, rate=Fraction(24), seconds=60)
+    with av.open(str(path), "w") as out:
+        copies: dict[int, Any] = {}
+        for repeat in range(round(60 * hours)):
+            with av.open(str(minute)) as source:
+                copies = copies or {s.index: out.add_stream_from_template(s) for s in source.streams}
+                for packet in source.demux():
+                    if packet.dts is None or packet.pts is None:
+                        continue
+                    if not 0 <= packet.pts * packet.time_base < 60:
+                        continue  # sound that overlaps with the minute beside
+                    shift = round(60 * repeat / packet.time_base)
+                    packet.stream = copies[packet.stream.index]
+                    packet.pts += shift
+                    packet.dts += shift
+                    out.mux(packet)
+    return path
+
+
+def memory(process: int) -> dict[str, int]:
+    """The private memory of a process and of all workers of a cluster, in bytes, by what they are."""
+    found = {"driver": _private(Path("/proc", str(process)))}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (folder / "cmdline").read_bytes().startswith(b"ray::Worker"):
+                found[f"worker {folder.name}"] = _private(folder)
+    return found
+
+
+def _private(folder: Path) -> int:
+    lines = (folder / "status").read_text().splitlines()
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon")), 0)
+
+
+def convert_film(command: list[str]) -> dict[str, Any]:
+    """Run a conversion, print its memory in each quarter of its time, and return its summary."""
+    samples: list[dict[str, int]] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        reader = ThreadPoolExecutor(1).submit(process.stdout.read)  # type: ignore[union-attr]
+        while process.poll() is None:
+            with contextlib.suppress(OSError):
+                samples.append(memory(process.pid))
+            time.sleep(1)
+        made: dict[str, Any] = json.loads(reader.result())
+    names = sorted({name for sample in samples for name in sample})
+    for name in names:
+        quarters = [samples[k * len(samples) // 4 : (k + 1) * len(samples) // 4] for k in range(4)]
+        peaks = [max((sample.get(name, 0) for sample in quarter), default=0) >> 20 for quarter in quarters]
+        print(f"  {name}: at most {', '.join(map(str, peaks))} MiB in the quarters of the time")
+    return made
+
+
+def convert_films(options: argparse.Namespace, folder: Path) -> None:
+    """Convert a long film alone and by two nodes, and compare."""
+    from cluster_failures import Nodes
+
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_memory_monitor_refresh_ms": "0"}
+    width, height = map(int, options.size.split("x"))
+    source = make_film(folder / "film.mkv", width, height, options.hours)
+    nodes = Nodes()
+    try:
+        nodes.add()
+        nodes.wait(2)
+        cluster = ["--cluster", nodes.address, "--encode"]
+        for name, flags in (("alone", []), ("driver", [*cluster, "driver"]), ("nodes", [*cluster, "distributed"])):
+            print(f"{name}:" if name == "alone" else f"two nodes, encoded by the {name}:", flush=True)
+            target = folder / f"{name}.mkv"
+            command = [sys.executable, "-m", "betwixt.cli", "interpolate", str(source), str(target), "--fps", "60"]
+            made = convert_film([*command, "--model", options.model, "--json", "--no-journal", *flags])
+            with av.open(str(target)) as container:
+                ends = {s.type: 0.0 for s in container.streams}
+                count = 0
+                for packet in container.demux():
+                    if packet.pts is not None:
+                        count += packet.stream.type == "video"
+                        end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                        ends[packet.stream.type] = max(ends[packet.stream.type], end)
+            durations = ", ".join(f"{kind} {end:.3f} s" for kind, end in ends.items())
+            print(f"  {made['seconds']:.0f} s, {count} frames, {durations}, {target.stat().st_size} bytes", flush=True)
+            target.unlink()
+    finally:
+        nodes.close()
+
+
+def measure_growth(path: Path, codec: str, speed: float) -> None:
+    """Encode the frames of a file as one and in pieces, and print the sizes."""
+    with Reader(path) as reader:
+        settings = SegmentSettings("matroska", reader.info, reader.info.rate, EncoderSettings(codec), "auto")
+        target = piece_size(speed, 2, None, 0, SEGMENT_FRAMES)
+        whole, pieces = SegmentEncoder(settings), [SegmentEncoder(settings)]
+        number = first = 0
+        for item in FrameMarker("auto", False, False).mark(reader):
+            if isinstance(item, StreamPacket):
+                continue
+            if begins_piece(number - first, 0, item.cut, target):
+                pieces.append(SegmentEncoder(settings))
+                first = number
+            for encoder in (whole, pieces[-1]):
+                encoder.write(item.frame.video, number)
+            number += 1
+    alone, joined = (sum(len(p.data) for e in encoders for p in e.finish()) for encoders in ([whole], pieces))
+    growth = 100 * (joined / alone - 1)
+    print(f"{path.name}, {codec}: {number} frames in {len(pieces)} pieces of about {target}: ", end="")
+    print(f"{alone} bytes as one, {joined} in pieces ({growth:+.2f} %)")
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", default="1920x1080")
+    parser.add_argument("--size", help="default: 1920x1080; with --film 128x72")
     parser.add_argument("--frames", type=int, default=480, help="source frames to measure with")
     parser.add_argument("--speed", type=float, default=2.0, help="new frames per second of one node")
     parser.add_argument("--network", type=float, default=10.0, help="Gbit/s that the driver can receive")
     parser.add_argument("--hours", type=float, default=2.0, help="the length of the film, at 24 frames per second")
     parser.add_argument("--overhead", action="store_true", help="compare one node with a run without a cluster")
-    parser.add_argument("--model", default="dis", help="with --overhead, the model")
+    parser.add_argument("--model", help="with --overhead (dis) and --film (fast), the model")
     parser.add_argument("--runs", type=int, default=5, help="with --overhead, how often both are measured")
+    parser.add_argument("--film", action="store_true", help="convert a long film alone and by two nodes")
+    parser.add_argument("--growth", type=Path, metavar="FILE", help="compare the size of pieces with that of the whole")
     options = parser.parse_args()
-    width, height = map(int, options.size.split("x"))
+    options.size = options.size or ("128x72" if options.film else "1920x1080")
+    options.model = options.model or ("fast" if options.film else "dis")
     print(describe_machine())
-    with tempfile.TemporaryDirectory() as folder:
+    if options.growth is not None:
+        for codec in ("h264", "hevc"):
+            measure_growth(options.growth, codec, options.speed)
+        return
+    with tempfile.TemporaryDirectory(prefix="betwixt-cluster-") as folder:
+        if options.film:
+            convert_films(options, Path(folder))
+            return
+        width, height = map(int, options.size.split("x"))
         source = make_sample(
             Path(folder, "in.mp4"), width=width, height=height, rate=Fraction(24), seconds=options.frames / 24
         )

@@ -1,12 +1,14 @@
 """Spreads a conversion over a Ray cluster again and again, breaks something each time, and compares the output.
 
     python benchmarks/cluster_failures.py --runs 20 --seed 0
-    python benchmarks/cluster_failures.py --runs 2 --unshared
+    python benchmarks/cluster_failures.py --runs 20 --encode distributed
+    python benchmarks/cluster_failures.py --runs 2 --nodes 3 --apart
 
 Each run starts `betwixt interpolate --cluster`, and at a random moment kills a worker, a node or the command itself
 (which is then started again), with SIGKILL. The decoded frames and their times must be those of a conversion on one
-machine. With `--unshared` the folder with the input is hidden from all nodes but the first (by a mount
-namespace, which takes root), so that the input is sent to them.
+machine. With `--apart` the nodes are as machines that share only a network: each but the first has a network namespace
+with an address of its own, and its own /tmp and /dev/shm, so that it does not see the input, which is sent to it (this
+takes root).
 
 It needs Linux, the extra `cluster`, and no other Ray cluster on this machine.
 """
@@ -56,23 +58,67 @@ def content(path: Path) -> list[tuple[int | None, int]]:
         return [(frame.pts, frame_digest(frame)) for frame in container.decode(video=0)]
 
 
+class Network:
+    """A bridge on this machine, and network namespaces that are joined to it."""
+
+    NAME = "betwixt"
+    ADDRESS = "10.77.0.1"
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        _ip(f"link add {self.NAME} type bridge")
+        _ip(f"addr add {self.ADDRESS}/24 dev {self.NAME}")
+        _ip(f"link set {self.NAME} up")
+
+    def add(self) -> tuple[str, str]:
+        """Make another namespace; return its name and its address."""
+        name, address = f"{self.NAME}{len(self._names)}", f"10.77.0.{2 + len(self._names)}"
+        _ip(f"netns add {name}")
+        self._names.append(name)
+        _ip(f"link add {name} type veth peer name inside netns {name}")
+        _ip(f"link set {name} master {self.NAME} up")
+        for command in (f"addr add {address}/24 dev inside", "link set inside up", "link set lo up"):
+            _ip(f"-n {name} {command}")
+        return name, address
+
+    def close(self) -> None:
+        """Remove all of it."""
+        for name in self._names:
+            _ip(f"netns del {name}")
+        _ip(f"link del {self.NAME}")
+
+
+def _ip(arguments: str) -> None:
+    subprocess.run(["ip", *arguments.split()], check=True)
+
+
 class Nodes:
     """The nodes of a cluster, each a process group of its own.
 
     Args:
-        hidden: A folder that all nodes but the first do not see; None to hide nothing.
+        apart: Whether all nodes but the first share only a network with it.
+
+    Attributes:
+        address: That of the cluster.
     """
 
-    def __init__(self, hidden: Path | None) -> None:
-        self._hidden = hidden
+    def __init__(self, apart: bool = False) -> None:
+        self._network = Network() if apart else None
+        host = "127.0.0.1" if self._network is None else self._network.ADDRESS
+        self.address = f"{host}:{PORT}"
         self._running: list[subprocess.Popen[bytes]] = []
-        self.head = self._start(["--head", f"--port={PORT}", "--include-dashboard=false", "--num-cpus=1"])
+        head = ["--head", f"--port={PORT}", "--include-dashboard=false", "--num-cpus=1"]
+        self.head = self._start([*head, f"--node-ip-address={host}"])
         self.wait(1)
 
     def add(self) -> None:
         """Start another node."""
-        command = [f"--address=127.0.0.1:{PORT}", "--num-cpus=1"]
-        self._running.append(self._start(command, hide=self._hidden is not None))
+        command = [f"--address={self.address}", "--num-cpus=1"]
+        namespace = ""
+        if self._network is not None:
+            namespace, address = self._network.add()
+            command.append(f"--node-ip-address={address}")
+        self._running.append(self._start(command, namespace))
 
     def wait(self, count: int) -> None:
         """Wait until so many nodes are up."""
@@ -82,7 +128,7 @@ class Nodes:
         for _ in range(10):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 command = [sys.executable, "-c", script]
-                env = {**os.environ, "RAY_ADDRESS": f"127.0.0.1:{PORT}"}
+                env = {**os.environ, "RAY_ADDRESS": self.address}
                 found = subprocess.run(command, capture_output=True, text=True, timeout=30, env=env)
                 if found.stdout.strip().isdecimal() and int(found.stdout) >= count:
                     return
@@ -105,12 +151,14 @@ class Nodes:
                 process.wait(20)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+        if self._network is not None:
+            self._network.close()
 
-    def _start(self, arguments: list[str], hide: bool = False) -> subprocess.Popen[bytes]:
+    def _start(self, arguments: list[str], namespace: str = "") -> subprocess.Popen[bytes]:
         command = [*RAY, "--object-store-memory=100000000", *arguments]
-        if hide:
-            shell = f"mount -t tmpfs none {self._hidden} && exec {' '.join(command)}"
-            command = ["unshare", "--mount", "sh", "-c", shell]
+        if namespace:
+            hidden = "mount -t tmpfs none /tmp && mount -t tmpfs none /dev/shm"
+            command = ["ip", "netns", "exec", namespace, "sh", "-c", f"{hidden} && exec {' '.join(command)}"]
         return subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, env=os.environ
         )
@@ -154,7 +202,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--nodes", type=int, default=2)
     parser.add_argument("--seconds", type=int, default=40, help="the length of the film")
-    parser.add_argument("--unshared", action="store_true", help="hide the input from all nodes but the first")
+    parser.add_argument("--encode", choices=("driver", "distributed"), default="driver")
+    parser.add_argument("--apart", action="store_true", help="nodes that share only a network")
     options = parser.parse_args()
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_memory_monitor_refresh_ms": "0"}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which ends the nodes, too
@@ -169,7 +218,7 @@ def main() -> None:
         subprocess.run([*command, str(work / "alone.mkv"), *flags], check=True, capture_output=True)
         alone = time.monotonic() - began
         expected = content(work / "alone.mkv")
-        nodes = Nodes(films if options.unshared else None)
+        nodes = Nodes(options.apart)
         try:
             for _ in range(options.nodes - 1):
                 nodes.add()
@@ -182,9 +231,8 @@ def main() -> None:
                     "node": lambda _, rng=rng: nodes.kill(rng),
                     "driver": lambda process: process.kill(),
                 }
-                made = convert(
-                    [*command, str(work / "spread.mkv"), *flags, "--cluster", f"127.0.0.1:{PORT}"], at, breaks[kind]
-                )
+                cluster = ["--cluster", nodes.address, "--encode", options.encode]
+                made = convert([*command, str(work / "spread.mkv"), *flags, *cluster], at, breaks[kind])
                 equal = content(work / "spread.mkv") == expected
                 failed += not equal
                 given_back = sum(node["failures"] for node in made["nodes"])  # type: ignore[attr-defined]

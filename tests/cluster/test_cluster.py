@@ -7,15 +7,20 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import av
+import numpy as np
 import pytest
 
 import betwixt
 from betwixt.cluster import planning
 from betwixt.errors import OutputError, UsageError
 from betwixt.media import journal
+from betwixt.media.encoded_video import EncodedPacket
+from betwixt.media.frames import planes
 from betwixt.media.journal import journal_path
+from betwixt.media.writer import VideoWriter
 from clips import frames_equal, interrupt_at, make_clip, make_interlaced_clip, read_frames, wait_until
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -32,12 +37,26 @@ def cluster(ray_cluster: Any) -> Iterator[betwixt.Cluster]:
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "PIECE_SECONDS", 0.3)
+    monkeypatch.setattr("betwixt.cluster.production.SEGMENT_FRAMES", 16)
 
 
 def packets(path: Path) -> list[tuple[Any, ...]]:
     """All packets of a file, in its order."""
     with av.open(str(path)) as container:
         return [(p.stream_index, p.pts, p.dts, p.duration, p.is_keyframe, bytes(p)) for p in container.demux()]
+
+
+def times(path: Path) -> list[Any]:
+    """When frames are shown, when their packets are decoded, and all packets of the other streams."""
+    with av.open(str(path)) as container:
+        found = [p for p in container.demux() if p.size]
+        video = [p for p in found if p.stream.type == "video"]
+        others = [(p.stream_index, p.pts, p.dts, p.duration, bytes(p)) for p in found if p.stream.type != "video"]
+        return [sorted((p.pts, p.duration) for p in video), [p.dts for p in video], others]
+
+
+def key_frames(path: Path) -> int:
+    return sum(frame.video.key_frame for frame in read_frames(path))
 
 
 def same_frames(alone: Path, spread: Path) -> bool:
@@ -100,6 +119,99 @@ def test_blur_is_spread(tmp_path, cluster):
     assert "moments" in made.notes[-1]
 
 
+SAME = ("frames_in", "frames_out", "untouched", "held", "synthesized", "cuts", "duplicates")
+
+
+@pytest.mark.parametrize(
+    ("clip", "options"),
+    [
+        ({"cuts": (25, 40), "audio": True, **X264}, {"fps": 60}),
+        ({"repeat": 2}, {"duplicates": "fill", "factor": 3}),
+        ({"cuts": (30,)}, {"slow": 4, "start": 0.5, "end": 2.2, "loop": True}),
+        ({"times": [Fraction(1, 5) + Fraction(k * k, 2000) + Fraction(k, 30) for k in range(70)]}, {"fps": 50}),
+    ],
+)
+def test_frames_that_nodes_encode_are_those_of_one_machine(tmp_path, cluster, clip, options):
+    source = make_clip(tmp_path / "in.mkv", frames=70, **clip)
+    alone, spread = tmp_path / "alone.mkv", tmp_path / "spread.mkv"
+    expected = convert(source, alone, **options)
+    made = convert(source, spread, cluster=cluster, encode="distributed", **options)
+    assert same_frames(alone, spread)
+    assert times(alone) == times(spread)
+    assert [getattr(made, name) for name in SAME] == [getattr(expected, name) for name in SAME]
+    assert sum(node.pieces for node in made.nodes) >= 4
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "h264"), (".mkv", "hevc"), (".ts", "h264")])
+def test_packets_are_joined_with_the_times_of_one_encoder(tmp_path, cluster, suffix, codec):
+    source = make_clip(tmp_path / "in.mkv", frames=60, cuts=(25,), audio=True, **X264)
+    alone, spread = tmp_path / f"alone{suffix}", tmp_path / f"spread{suffix}"
+    options = {"codec": codec, "quality": 5, "preset": "fast"}
+    convert(source, alone, **options)
+    convert(source, spread, cluster=cluster, encode="distributed", **options)
+    assert times(alone) == times(spread)
+    assert key_frames(spread) > key_frames(alone)
+    pairs = zip(read_frames(alone), read_frames(spread), strict=True)
+    assert all(np.abs(planes(a.video)[0].astype(int) - planes(b.video)[0]).mean() < 2 for a, b in pairs)
+
+
+def test_blur_and_extrapolation_are_encoded_by_nodes(tmp_path, cluster):
+    source = make_clip(tmp_path / "in.mkv", frames=40, cuts=(20,), size=(64, 48))
+    for make, options in (
+        (betwixt.blur_video, {"shutter": 300, "samples": 4}),
+        (betwixt.extrapolate_video, {"frames": 11}),
+    ):
+        alone, spread = (tmp_path / f"{make.__name__}-{name}.mkv" for name in ("alone", "spread"))
+        make(source, alone, threads=1, codec="ffv1", **options)
+        make(source, spread, threads=1, codec="ffv1", cluster=cluster, encode="distributed", **options)
+        assert same_frames(alone, spread)
+
+
+@pytest.mark.parametrize("options", [{"frames": 20}, {"frames": 9, "only": True}, {"frames": 5, "duplicates": "fill"}])
+def test_extrapolation_is_spread(tmp_path, cluster, options):
+    times = [Fraction(k, 25) + Fraction(k % 3, 100) for k in range(40)]
+    source = make_clip(tmp_path / "in.mkv", frames=40, times=times, size=(64, 48))
+    alone, spread = tmp_path / "alone.mkv", tmp_path / "spread.mkv"
+    expected = betwixt.extrapolate_video(source, alone, threads=1, codec="ffv1", **options)
+    made = betwixt.extrapolate_video(source, spread, threads=1, codec="ffv1", cluster=cluster, **options)
+    assert packets(alone) == packets(spread)
+    assert sum(node.frames for node in made.nodes) == made.synthesized == expected.synthesized
+
+
+@pytest.mark.parametrize("keep", [2, 8])
+def test_decoding_is_spread(tmp_path, cluster, keep):
+    source = make_clip(tmp_path / "in.mkv", frames=90, cuts=(30,), audio=True)
+    coded = tmp_path / "coded.mkv"
+    options = {"model": "dis", "threads": 1}
+    betwixt.encode_video(source, coded, base="x264", preset="ultrafast", keep=keep, **options)
+    alone, spread = tmp_path / "alone.mkv", tmp_path / "spread.mkv"
+    expected = betwixt.decode_video(coded, alone, codec="ffv1", threads=1)
+    made = betwixt.decode_video(coded, spread, codec="ffv1", threads=1, cluster=cluster)
+    assert packets(alone) == packets(spread)
+    assert sum(node.frames for node in made.nodes) == made.synthesized == expected.synthesized
+    assert len(made.nodes) >= 2
+
+
+def test_an_interrupted_conversion_that_nodes_encode_is_resumed(tmp_path, cluster, monkeypatch):
+    monkeypatch.setattr(journal, "_KEEP_AFTER", 0.0)
+    source = make_clip(tmp_path / "in.mkv", frames=60, cuts=(20,))
+    convert(source, tmp_path / "alone.mkv", factor=3)
+    write = VideoWriter.write_encoded
+    for after in (41, 100):
+
+        def stop(self: VideoWriter, packet: EncodedPacket, after: int = after) -> None:
+            if packet.number >= after:
+                raise KeyboardInterrupt
+            write(self, packet)
+
+        with mock.patch.object(VideoWriter, "write_encoded", stop), pytest.raises(KeyboardInterrupt):
+            convert(source, tmp_path / "out.mkv", factor=3, cluster=cluster, encode="distributed")
+    made = convert(source, tmp_path / "out.mkv", factor=3, cluster=cluster, encode="distributed")
+    assert 0 < sum(node.frames for node in made.nodes) <= 60
+    assert made.earlier >= 60
+    assert same_frames(tmp_path / "alone.mkv", tmp_path / "out.mkv")
+
+
 def test_a_file_that_nodes_do_not_see_is_sent_to_them(tmp_path, cluster, monkeypatch):
     if not Path("/proc/self/cwd").exists():
         pytest.skip("a path that each process sees differently needs /proc")
@@ -156,24 +268,32 @@ def _busy_workers() -> list[int]:
 def test_a_killed_worker_and_a_node_that_is_gone_cost_nothing_but_time(tmp_path, cluster, ray_cluster, capsys):
     if not Path("/proc/self").exists():
         pytest.skip("finding the workers needs /proc")
-    extra = ray_cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
-    source = make_clip(tmp_path / "in.mkv", frames=200, size=(160, 96), **X264)
-    alone, spread = tmp_path / "alone.mkv", tmp_path / "spread.mkv"
+    extra, _ = (ray_cluster.add_node(num_cpus=1, object_store_memory=80 << 20) for _ in range(2))
+    source = make_clip(tmp_path / "in.mkv", frames=150, size=(160, 96), **X264)
+    alone = tmp_path / "alone.mkv"
     convert(source, alone, factor=3)
-    written = threading.Event()
+    for encode, nodes in (("driver", 4), ("distributed", 3)):
+        spread = tmp_path / f"{encode}.mkv"
+        written = threading.Event()
 
-    def break_down() -> None:
-        written.wait(60)
-        wait_until(lambda: bool(_busy_workers()))
-        os.kill(_busy_workers()[0], signal.SIGKILL)
-        ray_cluster.remove_node(extra, allow_graceful=False)
+        def break_down(encode: str = encode, written: threading.Event = written) -> None:
+            written.wait(60)
+            wait_until(lambda: bool(_busy_workers()))
+            os.kill(_busy_workers()[0], signal.SIGKILL)
+            if encode == "driver":
+                ray_cluster.remove_node(extra, allow_graceful=False)
 
-    thread = threading.Thread(target=break_down)
-    thread.start()
-    made = convert(source, spread, factor=3, cluster=cluster, progress=lambda p: p.frames_out > 20 and written.set())
-    thread.join()
-    assert packets(alone) == packets(spread)
-    assert sum(node.failures for node in made.nodes) >= 1
+        def report(p: betwixt.Progress, written: threading.Event = written) -> None:
+            if p.frames_out > 20:
+                written.set()
+
+        thread = threading.Thread(target=break_down)
+        thread.start()
+        made = convert(source, spread, factor=3, cluster=cluster, encode=encode, progress=report)
+        thread.join()
+        assert same_frames(alone, spread)
+        assert len(made.nodes) == nodes
+        assert sum(node.failures for node in made.nodes) >= 1
     assert not capsys.readouterr().out
 
 
@@ -226,6 +346,19 @@ def test_what_cannot_be_spread_is_refused(tmp_path, cluster, monkeypatch):
         convert(source, tmp_path / "out.mkv", cluster="auto")
     with pytest.raises(UsageError, match="needs the name of a model"):
         convert(source, tmp_path / "out.mkv", cluster=cluster, model=betwixt.load_model("dis"))
+    distributed: dict[str, Any] = {"cluster": cluster, "encode": "distributed"}
+    for name, options, reason in (
+        ("out.mkv", {"codec": "h264", "bitrate": "1M"}, "pass `quality` instead of `bitrate`"),
+        ("out.mkv", {"codec": "h264", "encoder_options": ["maxrate=1M"]}, "leave maxrate out of `encoder_options`"),
+        ("out.mkv", {"codec": "h264", "encoder_options": {"x264-params": "bitrate=900"}}, "x264-params=bitrate"),
+        ("out.webm", {"codec": "vp8"}, "which libvpx has not"),
+        ("out.nut", {"codec": "rawvideo"}, "packets of rawvideo cannot be joined"),
+        ("out.gif", {"codec": None}, "needs a video file"),
+        ("out.y4m", {"codec": None}, "needs a video file"),
+        ("out.mkv", {"cluster": None}, "is for `cluster`"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            convert(source, tmp_path / name, **distributed | options)
     with open(source, "rb") as file, pytest.raises(UsageError, match="several times"):
         convert(file, tmp_path / "out.mkv", cluster=cluster)
     with monkeypatch.context() as patch:

@@ -8,7 +8,7 @@ import av
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from betwixt.cluster.pieces import Mark
+from betwixt.cluster.pieces import Mark, Piece
 from betwixt.cluster.planning import MAX_BYTES, MAX_SPAN, MIN_FRAMES, begins_piece, needed_frames, piece_size
 from betwixt.cluster.replay import MarkReplay, PiecePlanner
 from betwixt.media.reader import Frame
@@ -80,7 +80,8 @@ def test_pieces_are_planned_as_the_whole_is(durations, cuts, duplicates, rate, t
         numbers = needed_frames(times, first, last, NO_REACH, is_end=True)
         assert numbers is not None
         part = [replace(marks[n]) for n in numbers]
-        made = plan(PiecePlanner(part, times[0], Rates(rate, rate, Fraction(1)), **options), part)
+        described = Piece(0, piece, len(piece), part, times[0], None)
+        made = plan(PiecePlanner(described, Rates(rate, rate, Fraction(1)), **options), part)
         assert {index: made[index] for index in piece} == {index: whole[index] for index in piece}
 
 

@@ -25,10 +25,10 @@ def remote(path: Path) -> RemoteFile:
 
 
 def finder(source: Any) -> FrameFinder:
-    def open_at(start: Fraction | None) -> Any:
+    def open_at(start: Fraction | None, by_clock: bool) -> Any:
         if isinstance(source, RemoteFile):
             source.seek(0)
-        return open_source(source, start=start)
+        return open_source(source, start=start, by_clock=by_clock)
 
     return FrameFinder(open_at)
 
@@ -78,6 +78,29 @@ def test_of_a_remote_file_only_parts_are_read(tmp_path):
     assert file.read(5) == path.read_bytes()[3:8]
     file.seek(-2, io.SEEK_END)
     assert file.read() == path.read_bytes()[-2:]
+
+
+def test_in_a_transport_stream_frames_are_found_by_the_clock_and_where_that_jumps_without_it(tmp_path):
+    options = {"g": "10", "bf": "2"}
+    path = make_clip(tmp_path / "in.ts", frames=300, rate=5, codec="libx264", options=options)
+    joined = tmp_path / "joined.ts"
+    other = make_clip(tmp_path / "other.ts", frames=300, rate=5, codec="libx264", options=options, cuts=(1,))
+    joined.write_bytes(path.read_bytes() + other.read_bytes())
+    for source, number in ((path, 275), (joined, 575)):
+        opened: list[bool] = []
+
+        def open_at(start: Fraction | None, by_clock: bool, source: Path = source) -> Any:
+            opened.append(by_clock)  # noqa: B023
+            return open_source(source, start=start, by_clock=by_clock)
+
+        frames = read_frames(source)
+        wanted = frames[number : number + 5]
+        found = FrameFinder(open_at)
+        start = wanted[0].time - frames[0].time
+        videos = list(found.find([frame_digest(f.video) for f in wanted], start, Fraction(1)))
+        assert all(frames_equal(a.video, b) for a, b in zip(wanted, videos, strict=True))
+        assert opened == [True] or source == joined
+        found.close()
 
 
 def test_another_file_of_that_name_is_not_the_source(tmp_path):

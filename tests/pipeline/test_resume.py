@@ -318,7 +318,9 @@ OTHER_VALUES = {
 }
 """Another value for each option that changes the frames, where it does not follow from the declaration."""
 
-WITHOUT_EFFECT = {"device", "runtime", "threads", "overwrite", "audio", "journal", "weights", "masks", "cluster"}
+WITHOUT_EFFECT = {
+    "device", "runtime", "threads", "overwrite", "audio", "journal", "weights", "masks", "cluster", "encode",
+}  # fmt: skip
 """Options that do not change the frames, or that name a file or folder whose content is recorded."""
 
 

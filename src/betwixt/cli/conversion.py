@@ -25,6 +25,7 @@ from betwixt.pipeline.config import CONFIGS, load_config, override
 from betwixt.pipeline.options import KeyValues, OptionSet
 
 if TYPE_CHECKING:
+    from betwixt.cluster.connection import Cluster
     from betwixt.pipeline.job import Plan
     from betwixt.pipeline.run import Summary
 
@@ -174,7 +175,11 @@ def run_conversion(
     if config is not None:
         given = [name for name in options if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
         options |= override(load_config(config, declared), given)
-    with _cluster(options, dry_run):
+    if dry_run and options.get("cluster") is not None:
+        options |= {"cluster": None, "encode": "driver"}
+    with connected(options.get("cluster")) as cluster:
+        if cluster is not None:
+            options["cluster"] = cluster
         if output_dir is not None:
             if target is not None:
                 raise UsageError("`target` is for one output and `output_dir` for many: give one of them.")
@@ -193,17 +198,15 @@ def run_conversion(
 
 
 @contextlib.contextmanager
-def _cluster(options: dict[str, Any], dry_run: bool) -> Iterator[None]:
-    """Connect to the cluster whose address is in the options, and replace the address by the connection."""
-    if dry_run and "cluster" in options:
-        options["cluster"] = None
-    if options.get("cluster") is None:
-        yield
+def connected(address: str | None) -> Iterator[Cluster | None]:
+    """Connect to the cluster at an address; None for none."""
+    if address is None:
+        yield None
         return
     from betwixt.cluster.connection import Cluster
 
-    with Cluster(options["cluster"]) as options["cluster"]:
-        yield
+    with Cluster(address) as cluster:
+        yield cluster
 
 
 def _source_and_target(paths: Sequence[str], target: str | None, overwrite: bool) -> tuple[str, str | None]:

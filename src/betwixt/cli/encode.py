@@ -9,7 +9,7 @@ import typer
 
 from betwixt.cli import options as o
 from betwixt.cli import report
-from betwixt.cli.conversion import report_kept_work, report_result
+from betwixt.cli.conversion import connected, report_kept_work, report_result
 from betwixt.cli.progress import ProgressDisplay
 
 
@@ -99,6 +99,7 @@ def decode(
     threads: o.Threads = 0,
     overwrite: o.Overwrite = False,
     journal: o.Journal = False,
+    cluster: o.Cluster = None,
     as_json: o.AsJson = False,
 ) -> None:
     """Restore every frame of a video that betwixt encode made, at its exact time.
@@ -112,11 +113,12 @@ def decode(
     from betwixt.codec.decode import Decoded, decode_video
 
     def run() -> Decoded:
-        with ProgressDisplay(quiet=as_json and not sys.stderr.isatty()) as progress, report_kept_work(target):
+        quiet = as_json and not sys.stderr.isatty()
+        with connected(cluster) as nodes, ProgressDisplay(quiet=quiet) as progress, report_kept_work(target):
             return decode_video(
                 source, target, model=model, weights=weights, codec_weights=codec_weights, codec=codec,
                 quality=quality, pixel_format=pixel_format, device=device, threads=threads, overwrite=overwrite,
-                journal=journal, progress=progress,
+                journal=journal, cluster=nodes, progress=progress,
             )  # fmt: skip
 
     report_result(run, report.print_decoded, sys.stdout, as_json)

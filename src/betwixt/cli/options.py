@@ -69,6 +69,7 @@ InputFps = Annotated[Text, _declared("input_fps")]
 Threads = Annotated[int, _declared("threads", int)]
 Overwrite = Annotated[bool, _declared("overwrite", bool)]
 Journal = Annotated[bool, _declared("journal", bool)]
+Cluster = Annotated[Text, _declared("cluster")]
 CodecWeights = Annotated[Text, typer.Option(metavar="FILE", help="bit-need: weights of the coding network.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.", rich_help_panel=GROUP_TITLES["run"])]
 NetworkSettings = Annotated[

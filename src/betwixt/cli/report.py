@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from betwixt.evaluation.run import EvaluationResult
     from betwixt.evaluation.scores import Evaluation
     from betwixt.pipeline.job import Plan
+    from betwixt.pipeline.production import NodeFigures
     from betwixt.pipeline.run import Summary
 
 json_printed = False
@@ -79,7 +80,11 @@ def print_summary(summary: Summary, stream: IO[str]) -> None:
         f"{s.speed:.1f} new frames/s, peak memory {format_bytes(s.peak_memory)}",
         file=stream,
     )
-    for node in s.nodes:
+    _print_nodes(s.nodes, stream)
+
+
+def _print_nodes(nodes: Iterable[NodeFigures], stream: IO[str]) -> None:
+    for node in nodes:
         lost = f", {node.failures} given to another worker" if node.failures else ""
         print(
             f"  {node.name}: {node.frames} new frames in {format_count(node.pieces, 'piece')}, "
@@ -127,6 +132,7 @@ def print_decoded(summary: Decoded, stream: IO[str]) -> None:
         f"  {s.encoder}, {format_duration(s.seconds)}",
         file=stream,
     )
+    _print_nodes(s.nodes, stream)
 
 
 # -- evaluation

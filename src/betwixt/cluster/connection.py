@@ -57,9 +57,10 @@ class Cluster:
 
     def produce(self, job: FrameJob, director: type[Director], resumed: int) -> Production:
         """A production whose new frames the cluster makes; the arguments are those of `Production`."""
-        from betwixt.cluster.production import ClusterProduction  # late: it loads Ray
+        from betwixt.cluster.production import ClusterProduction, SegmentProduction  # late: it loads Ray
 
-        return ClusterProduction(job, director, resumed, self._idle)
+        kind = ClusterProduction if job.options["encode"] == "driver" else SegmentProduction
+        return kind(job, director, resumed, self._idle)
 
     def close(self) -> None:
         """Leave the cluster."""

@@ -3,7 +3,7 @@
 driver ── JobDescription ──► worker     once for a conversion
        ◄── Readiness ────────
        ── Piece ───────────►            again and again
-       ◄── PieceReport, frames ──
+       ◄── PieceReport, frames or packets ──
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betwixt.cluster.source import SourceFile
+from betwixt.media.encoded_video import EncodedPacket
 from betwixt.media.frames import copy_description, fill_planes, planes
 from betwixt.media.probe import VideoInfo
+from betwixt.media.segment import SegmentSettings
 from betwixt.pipeline.director import Director
 from betwixt.pipeline.planner import Rates
 from betwixt.version import __version__
@@ -54,6 +56,7 @@ class JobDescription:
     Attributes:
         source: The input.
         options: The values of all options.
+        precision: That of the model, as `load_model` takes it.
         director: The class that decides on each frame.
         info: The properties of the input.
         rates: The input's and the output's, in frames per second.
@@ -63,10 +66,13 @@ class JobDescription:
         chunk: The most frames of one task of the director.
         weights: The hash of the model's weights.
         arithmetic: The model's arithmetic, as on the driver.
+        segments: How workers encode pieces of the output; None if they return the new frames.
+        parameters: The encoder's stream parameters on the driver; empty if workers do not encode.
     """
 
     source: SourceFile
     options: Mapping[str, Any]
+    precision: str
     director: type[Director]
     info: VideoInfo
     rates: Rates
@@ -76,6 +82,8 @@ class JobDescription:
     chunk: int
     weights: str
     arithmetic: str
+    segments: SegmentSettings | None
+    parameters: bytes
 
 
 @dataclass(frozen=True)
@@ -114,18 +122,20 @@ class Mark:
 
 @dataclass(frozen=True)
 class Piece:
-    """New frames for a worker to make.
+    """Frames for a worker to make: only the new ones, or all of a part of the output if the worker encodes them.
 
     Attributes:
         number: Its place among the pieces.
         indices: The numbers of the frames in the output.
+        new: How many of them are new.
         marks: The source frames that they depend on.
-        begin: The time of output frame 0, in seconds.
+        begin: The time at which the output's clock begins, in seconds.
         stated_end: As in `Planner`.
     """
 
     number: int
     indices: Sequence[int]
+    new: int
     marks: Sequence[Mark]
     begin: Fraction
     stated_end: Fraction | None
@@ -183,7 +193,11 @@ class PieceReport:
     """What a worker reports of a finished piece, apart from its frames.
 
     Attributes:
-        moments: As in `Director`, for the frames of the piece.
+        findings: As in `Director`, for the frames of the piece.
     """
 
-    moments: list[int]
+    findings: list[Any]
+
+
+Made = list[FrameData] | list[EncodedPacket]
+"""What comes back of a piece: its new frames in order, or the packets of all its frames in decoding order."""

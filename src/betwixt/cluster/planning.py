@@ -4,8 +4,9 @@
     pieces       ├─ piece 0 ─────────┤     ├─ piece 1 ─┤
     source frames   that piece 0 needs: those between which its frames lie, and `MARGIN` more on either side
 
-A piece is a run of new frames that one machine makes at a time. It begins at a cut where there is one, otherwise
-between any two groups of frames. Source frames are passed on by the machine that encodes, so they belong to no piece.
+A piece is a run of frames that one machine makes at a time. It begins at a cut where there is one, otherwise between
+any two groups of frames. Source frames that are shown belong to a piece only where it is encoded by the machine that
+makes it; otherwise the machine that encodes passes them on.
 """
 
 from __future__ import annotations
@@ -32,33 +33,38 @@ MIN_FRAMES = 8
 MAX_BYTES = 128 << 20
 """The most memory that a piece's new frames may take, in bytes."""
 
+SEGMENT_FRAMES = 240
+"""The fewest frames of a piece that its worker encodes: each begins with a key frame, which takes room. Encoders set
+key frames about as far apart themselves (x264: 250 frames)."""
+
 
 def begins_piece(frames: int, span: int, at_cut: bool, target: int) -> bool:
-    """Whether the next new frames begin another piece.
+    """Whether the next frames begin another piece.
 
     Args:
-        frames: How many new frames the current piece has.
+        frames: How many frames the current piece has.
         span: Over how many source frames it extends.
-        at_cut: Whether a cut lies before the next new frames.
-        target: How many new frames a piece is to have.
+        at_cut: Whether a cut lies before the next frames.
+        target: How many frames a piece is to have.
     """
     return frames >= target or span >= MAX_SPAN or (at_cut and 2 * frames >= target)
 
 
-def piece_size(speed: float | None, workers: int, left: int | None, frame_bytes: int) -> int:
-    """How many new frames a piece is to have.
+def piece_size(speed: float | None, workers: int, left: int | None, frame_bytes: int, least: int = MIN_FRAMES) -> int:
+    """How many frames a piece is to have.
 
     Args:
-        speed: New frames per second of one worker; None if that is not yet known.
+        speed: Frames per second of one worker; None if that is not yet known.
         workers: How many there are.
         left: How many frames the output still lacks; None if unknown. Pieces get smaller towards the end, so that the
             last ones finish at about the same time.
-        frame_bytes: The size of a new frame, in bytes.
+        frame_bytes: The size of what comes back of a frame, in bytes.
+        least: The fewest frames.
     """
-    size = MIN_FRAMES if speed is None else round(speed * PIECE_SECONDS)
+    size = least if speed is None else round(speed * PIECE_SECONDS)
     if left is not None:
         size = min(size, left // (2 * max(1, workers)))
-    return max(1, min(max(size, MIN_FRAMES), MAX_BYTES // max(1, frame_bytes)))
+    return max(1, min(max(size, least), MAX_BYTES // max(1, frame_bytes)))
 
 
 def needed_frames(

@@ -6,6 +6,9 @@
 
 The director runs ahead by as many pieces as the workers can take. Source frames wait in memory until the new frames
 between them have come back. Those for which `HELD_BYTES` has no room are decoded a second time when they are written.
+
+Where the workers encode (`SegmentProduction`), pieces hold the source frames that are shown, too, and packets come
+back.
 """
 
 from __future__ import annotations
@@ -21,21 +24,25 @@ from pathlib import Path
 import av
 
 from betwixt.cluster.pieces import FrameData, JobDescription, Mark, Piece
-from betwixt.cluster.planning import MAX_SPAN, begins_piece, needed_frames, piece_size
+from betwixt.cluster.planning import MAX_SPAN, SEGMENT_FRAMES, begins_piece, needed_frames, piece_size
 from betwixt.cluster.scheduler import Scheduler, Work
 from betwixt.cluster.source import SourceFile, frame_digest
 from betwixt.cluster.worker import IdleWorkers
 from betwixt.errors import InputError, UsageError
+from betwixt.media.encoded_video import EncodedPacket
+from betwixt.media.frames import frame_bytes
 from betwixt.media.reader import Frame, Reader, StreamPacket
 from betwixt.media.retimed import RetimedReader
+from betwixt.media.segment import SegmentEncoder
 from betwixt.media.sequence import ImageSource
 from betwixt.media.source import VideoSource
 from betwixt.pipeline.channel import Channel
 from betwixt.pipeline.director import Director, SynthesisTask
 from betwixt.pipeline.frame_job import FrameJob
+from betwixt.pipeline.job import Job
 from betwixt.pipeline.marker import MarkedFrame
 from betwixt.pipeline.planner import ShowStep
-from betwixt.pipeline.production import MadeFrame, NodeFigures, Production
+from betwixt.pipeline.production import Kind, MadeFrame, NodeFigures, Production
 
 HELD_BYTES = 256 << 20
 """The most memory that waiting source frames may take, in bytes."""
@@ -49,8 +56,8 @@ _OPTIONS = (
 )  # fmt: skip
 """The options that workers need."""
 
-_EXTRA = ("samples", "linear", "shutter", "phase")
-"""Attributes of a job that only the director of blur reads."""
+_EXTRA = ("samples", "linear", "shutter", "phase", "new_frames", "only", "data", "damaged", "codec_weights", "noted")
+"""Attributes of a job that only the directors of blur, extrapolation and restoration read."""
 
 _MANY_MARKS = 1024
 """How many marks of source frames are kept before those that no later piece needs are dropped."""
@@ -81,31 +88,34 @@ class _OpenPiece:
     """A piece: it is filled, submitted as soon as all source frames that it needs are known, and taken.
 
     Attributes:
-        first: The time of its first new frame, in seconds.
+        first: The time of its first frame, in seconds.
         last: The time of its last one, in seconds.
         read_before: How many source frames had been read when it began.
-        cuts_before: How many cuts lie before it.
-        indices: Its new frames, by their numbers in the output.
-        is_full: Whether no more new frames are added.
+        cuts: How many cuts lie before its last frame.
+        indices: Its frames, by their numbers in the output.
+        new: How many of them are new.
+        is_full: Whether no more frames are added.
         work: The piece as it is scheduled; None before.
-        frames: The new frames that are not written yet, by their numbers; None before they have come back.
+        made: What has come back and is not written yet, in order; None before.
     """
 
     first: Fraction
     last: Fraction
     read_before: int
-    cuts_before: int
+    cuts: int
     indices: list[int] = field(default_factory=list)
+    new: int = 0
     is_full: bool = False
     work: Work | None = None
-    frames: dict[int, FrameData] | None = None
+    made: deque[FrameData | EncodedPacket] | None = None
 
 
 @dataclass(frozen=True)
 class _InPiece:
-    """New frames in the queue that belong to a piece."""
+    """Frames in the queue that belong to a piece."""
 
     indices: tuple[int, ...]
+    kind: Kind
     piece: _OpenPiece
 
 
@@ -139,21 +149,49 @@ class ClusterProduction(Production):
         self._tail: deque[_Item] = deque()  # behind a piece that is not submitted yet
         self._open: deque[_OpenPiece] = deque()  # pieces that are not submitted yet
         self._marks: list[Mark] = []
+        self._shot_starts: list[Fraction] = []  # where, between the frames around a cut, the new shot begins
         self._waiting: deque[int] = deque()  # the source frames that are kept, by their numbers in the output
         self._read_count = 0
         self._number = 0
         self._shown: _ShownFrames | None = None
         self.director.planner.marker.observe = self._note
         info = job.reader.info
-        self._frame_bytes = max(1, info.width * info.height * (3 if info.depth <= 8 else 6) // 2)
-        description = _describe(job, director, _find_source(job), self.chunk)
+        self._segments = job.segments if isinstance(job, Job) else None
+        self._frame_bytes = frame_bytes(info.pixel_format, info.width, info.height)
+        description = self._describe(director)
         self._scheduler = Scheduler(description, self._describe_piece, idle)
+
+    def _describe(self, director: type[Director]) -> JobDescription:
+        """What workers need to know of the job."""
+        job, segments, source = self._job, self._segments, _find_source(self._job)
+        options = dict(job.options)
+        for name in ("weights", "masks"):
+            options[name] = None if options[name] is None else str(Path(options[name]).absolute())
+        assert job.weights_hash is not None
+        return JobDescription(
+            source=source,
+            options={name: options[name] for name in _OPTIONS},
+            precision=getattr(job, "precision", "auto"),
+            director=director,
+            info=job.reader.info,
+            rates=job.rates,
+            pace=job.reader.pace if isinstance(job.reader, RetimedReader) else Fraction(1),
+            end_time=job.end_time,
+            extra={name: getattr(job, name) for name in _EXTRA if hasattr(job, name)},
+            chunk=self.chunk,
+            weights=job.weights_hash,
+            arithmetic=job.model.arithmetic,
+            segments=segments,
+            parameters=b"" if segments is None else SegmentEncoder(segments).parameters,
+        )
 
     # -- the thread that directs
 
     def _note(self, marked: MarkedFrame) -> None:
         """Keep what workers need to know of a source frame."""
         frame = marked.frame
+        if marked.cut and self._marks:
+            self._shot_starts.append((self._marks[-1].time + frame.time) / 2)
         self._read_count += 1
         digest = frame_digest(frame.video)
         self._marks.append(Mark(frame.index, frame.time, frame.duration, marked.cut, marked.duplicate, digest))
@@ -183,7 +221,7 @@ class ClusterProduction(Production):
         self._submit(report, is_end=True)
         self._steps.close()
 
-    def _show(self, step: ShowStep) -> _Shown:
+    def _show(self, step: ShowStep) -> _Item:
         """Keep a source frame until its turn comes, if there is room."""
         keeps = step.index >= self._resumed and len(self._waiting) < HELD_BYTES // self._frame_bytes
         if keeps:
@@ -194,35 +232,39 @@ class ClusterProduction(Production):
         """Decide who makes new frames."""
         if task.indices[-1] < self._resumed:
             return _Own(task.indices, None)
-        first, last = self._time(task.indices[0]), self._time(task.indices[-1])
-        if last > self._marks[-1].time:
-            # Between the last frame and the first one: no part of the video holds both.
+        loops = self._job.options["loop"] and self.director.time(task.indices[-1]) > self._marks[-1].time
+        if loops or len(task.indices) > self.chunk:
+            # Between the last frame and the first one: no part of the video holds both. Or frames of which each is made
+            # from the one before.
             videos: Future[list[av.VideoFrame]] = Future()
             self._pool.submit(self._work, task, videos)
             return _Own(task.indices, videos)
-        cuts = bisect_right(self.director.planner.marker.cut_times, first)
+        return self._put(task.indices, "synthesized")
+
+    def _put(self, indices: tuple[int, ...], kind: Kind) -> _InPiece:
+        """Put frames into the last piece, or begin another one."""
+        first = self.director.time(indices[0])
+        cuts = bisect_right(self._shot_starts, first)
         piece = self._open[-1] if self._open else None
         if piece is not None and not piece.is_full:
-            span, at_cut = self._read_count - piece.read_before, cuts > piece.cuts_before
-            piece.is_full = begins_piece(len(piece.indices), span, at_cut, self._target(task.indices[0]))
+            span, at_cut = self._read_count - piece.read_before, cuts > piece.cuts
+            piece.is_full = begins_piece(len(piece.indices), span, at_cut, self._target(indices[0]))
         if piece is None or piece.is_full:
-            piece = _OpenPiece(first, last, self._read_count, cuts)
+            piece = _OpenPiece(first, first, self._read_count, cuts)
             self._open.append(piece)
-        piece.indices += task.indices
-        piece.last = last
-        return _InPiece(task.indices, piece)
+        piece.indices += indices
+        piece.new += len(indices) if kind == "synthesized" else 0
+        piece.last, piece.cuts = self.director.time(indices[-1]), cuts
+        return _InPiece(indices, kind, piece)
 
     def _target(self, index: int) -> int:
-        """How many new frames a piece that goes on with output frame `index` is to have."""
+        """How many frames a piece that goes on with output frame `index` is to have."""
         total = self._job.frames_out
         left = None if total is None else total - index
-        return piece_size(self._scheduler.speed, self._scheduler.workers, left, self._frame_bytes)
+        return self._size(self._scheduler.speed, self._scheduler.workers, left)
 
-    def _time(self, index: int) -> Fraction:
-        """The time of an output frame, in seconds."""
-        clock = self.director.planner.clock
-        assert clock is not None
-        return clock.start + index / clock.rate
+    def _size(self, speed: float | None, workers: int, left: int | None) -> int:
+        return piece_size(speed, workers, left, self._frame_bytes)
 
     def _add(self, item: _Item) -> None:
         """Put an item into the queue, behind the pieces that are not submitted yet."""
@@ -243,7 +285,9 @@ class ClusterProduction(Production):
             if needed is None:
                 return
             marks = [self._marks[number] for number in needed]
-            planned = Piece(self._number, piece.indices, marks, self._time(0), self._job.reader.stated_end)
+            clock, end = self.director.planner.clock, self._job.reader.stated_end
+            assert clock is not None
+            planned = Piece(self._number, piece.indices, piece.new, marks, clock.start, end)
             piece.work = self._scheduler.submit(planned, report)
             self._number += 1
             self._open.popleft()
@@ -259,7 +303,7 @@ class ClusterProduction(Production):
 
     def _forget(self, next_frame: int) -> None:
         """Drop the marks of source frames that no later piece needs."""
-        first = self._open[0].first if self._open else self._time(next_frame)
+        first = self._open[0].first if self._open else self.director.time(next_frame)
         needed = needed_frames([mark.time for mark in self._marks], first, first, self.director.reach, True)
         if needed is not None:
             del self._marks[: needed.start]
@@ -276,10 +320,14 @@ class ClusterProduction(Production):
             if isinstance(item, StreamPacket):
                 yield item
             elif isinstance(item, _Shown):
-                yield MadeFrame(item.index, self._source_frame(item), "held" if item.held else "untouched")
-            else:
-                for index, video in zip(item.indices, self._new_frames(item), strict=True):
+                yield MadeFrame(item.index, self._source_frame(item), _kind(item.held))
+            elif isinstance(item, _Own):
+                videos = [None] * len(item.indices) if item.videos is None else item.videos.result()
+                for index, video in zip(item.indices, videos, strict=True):
                     yield MadeFrame(index, video, "synthesized")
+            else:
+                for index in item.indices:
+                    yield self._from_piece(item, index)
 
     def _source_frame(self, item: _Shown) -> av.VideoFrame | None:
         if item.index < self._resumed:
@@ -290,16 +338,18 @@ class ClusterProduction(Production):
         self._shown = self._shown or _ShownFrames(self._job.open_reader())
         return self._shown.frame(item.number)
 
-    def _new_frames(self, item: _InPiece | _Own) -> list[av.VideoFrame] | list[None]:
-        if isinstance(item, _Own):
-            return [None] * len(item.indices) if item.videos is None else item.videos.result()
+    def _from_piece(self, item: _InPiece, index: int) -> MadeFrame:
+        """Frame `index` of a piece, once that has come back."""
         piece = item.piece
         assert piece.work is not None
-        if piece.frames is None:
-            report, frames = self._scheduler.take(piece.work)
-            self.director.moments += report.moments
-            piece.frames = dict(zip(piece.work.piece.indices, frames, strict=True))
-        return [piece.frames.pop(index).to_frame() for index in item.indices]
+        if piece.made is None:
+            report, made = self._scheduler.take(piece.work)
+            self.director.findings += report.findings
+            piece.made = deque(made)
+        part = piece.made.popleft()
+        if isinstance(part, EncodedPacket):
+            return MadeFrame(index, None, item.kind, part)
+        return MadeFrame(index, part.to_frame(), item.kind)
 
     # -- both
 
@@ -327,6 +377,45 @@ class ClusterProduction(Production):
             self._shown.close()
 
 
+class SegmentProduction(ClusterProduction):
+    """The frames of a job that a cluster makes and encodes; this machine joins the packets.
+
+    The arguments are those of `ClusterProduction`.
+    """
+
+    def _show(self, step: ShowStep) -> _Item:
+        return super()._show(step) if step.index < self._resumed else self._put((step.index,), _kind(step.held))
+
+    def _put(self, indices: tuple[int, ...], kind: Kind) -> _InPiece:
+        earlier = tuple(index for index in indices if index < self._resumed)
+        if earlier:
+            self._add(_Own(earlier, None))
+        return super()._put(indices[len(earlier) :], kind)
+
+    def _size(self, speed: float | None, workers: int, left: int | None) -> int:
+        return piece_size(speed, workers, left, frame_bytes=0, least=SEGMENT_FRAMES)
+
+    def frames(self) -> Iterator[MadeFrame | StreamPacket]:
+        """The frames of pieces, with their packets; those that this machine has made come last, and it encodes them."""
+        assert self._segments is not None
+        own: list[int] = []
+        encoder: SegmentEncoder | None = None
+        for item in super().frames():
+            if isinstance(item, StreamPacket) or item.video is None or item.index < self._resumed:
+                yield item
+            else:
+                encoder = encoder or SegmentEncoder(self._segments)
+                encoder.write(item.video, item.index)
+                own.append(item.index)
+        if encoder is not None:
+            for index, packet in zip(own, encoder.finish(), strict=True):
+                yield MadeFrame(index, None, "synthesized", packet)
+
+
+def _kind(held: bool) -> Kind:
+    return "held" if held else "untouched"
+
+
 class _ShownFrames:
     """The source frames, read a second time.
 
@@ -352,27 +441,6 @@ class _ShownFrames:
     def close(self) -> None:
         """Close the source."""
         self._reader.close()
-
-
-def _describe(job: FrameJob, director: type[Director], source: SourceFile, chunk: int) -> JobDescription:
-    """What workers need to know of a job."""
-    options = dict(job.options)
-    for name in ("weights", "masks"):
-        options[name] = None if options[name] is None else str(Path(options[name]).absolute())
-    assert job.weights_hash is not None
-    return JobDescription(
-        source=source,
-        options={name: options[name] for name in _OPTIONS},
-        director=director,
-        info=job.reader.info,
-        rates=job.rates,
-        pace=job.reader.pace if isinstance(job.reader, RetimedReader) else Fraction(1),
-        end_time=job.end_time,
-        extra={name: getattr(job, name) for name in _EXTRA if hasattr(job, name)},
-        chunk=chunk,
-        weights=job.weights_hash,
-        arithmetic=job.model.arithmetic,
-    )
 
 
 def _find_source(job: FrameJob) -> SourceFile:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
@@ -45,22 +44,26 @@ class PiecePlanner(Planner):
     """Plans a part of the output.
 
     Args:
-        marks: The driver's marks of the source frames.
-        begin: The time of output frame 0, in seconds.
+        piece: The part.
         rates: As for `Planner`.
         overlays: As for `Planner`.
         **options: As for `Planner`.
     """
 
-    def __init__(self, marks: Sequence[Mark], begin: Fraction, rates: Rates, overlays: bool, **options: Any) -> None:
-        super().__init__(rates, cuts="off", overlays=overlays, **options)
-        self.marker = MarkReplay(marks, overlays)
-        self._begin, self._sampling = begin, rates.sampling
+    def __init__(self, piece: Piece, rates: Rates, overlays: bool, **options: Any) -> None:
+        super().__init__(rates, cuts="off", overlays=overlays, stated_end=piece.stated_end, **options)
+        self.marker = MarkReplay(piece.marks, overlays)
+        self._piece, self._sampling = piece, rates.sampling
 
     def start_clock(self, first: Frame) -> Clock:
-        """Start the output's clock at the first output frame that does not lie before the first source frame."""
-        self.clock = Clock(self._begin, self._sampling)
-        self.clock.index = max(0, math.ceil((first.time - self._begin) * self._sampling))
+        """Start the output's clock at the first output frame that does not lie before the first source frame.
+
+        That of the video is held for frames before it.
+        """
+        begin = self._piece.begin
+        self.clock = Clock(begin, self._sampling)
+        reached = max(0, math.ceil((first.time - begin) * self._sampling))
+        self.clock.index = min(reached, self._piece.indices[0])
         return self.clock
 
 
@@ -70,14 +73,12 @@ def piece_director(description: JobDescription, piece: Piece, model: Interpolato
 
     def make_planner() -> Planner:
         return PiecePlanner(
-            piece.marks,
-            piece.begin,
+            piece,
             description.rates,
             values["overlays"] == "auto",
             fill=values["duplicates"] == "fill",
             at_cuts=values["at_cuts"],
             end=description.end_time,
-            stated_end=piece.stated_end,
         )
 
     job: Any = SimpleNamespace(

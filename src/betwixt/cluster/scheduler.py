@@ -24,7 +24,7 @@ import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from betwixt.cluster.pieces import FrameData, JobDescription, Piece, PieceReport, Readiness, version_conflict, versions
+from betwixt.cluster.pieces import JobDescription, Made, Piece, PieceReport, Readiness, version_conflict, versions
 from betwixt.cluster.source import BlockServer
 from betwixt.cluster.worker import IdleWorkers, Worker
 from betwixt.errors import OutputError, UsageError
@@ -54,7 +54,10 @@ LEAST_SECONDS = 60.0
 """How many seconds a piece may take in any case."""
 
 UNKNOWN_SECONDS = 900.0
-"""How many seconds a piece may take while no speed is known."""
+"""How many seconds a piece may take at least while no speed is known."""
+
+SLOWEST_FRAME = 60.0
+"""How many seconds a frame of it may take then."""
 
 _TICK = 0.2
 """Seconds between two looks at the workers."""
@@ -69,7 +72,7 @@ class Work:
     Attributes:
         piece: The piece.
         report: The worker's report; None before it is made.
-        frames: Ray's reference to the new frames; None before they are made, and once they are fetched.
+        made: Ray's reference to what is made; None before, and once it is fetched.
         attempts: How often making it has failed.
         failed_on: The ids of the nodes on which it has failed.
         error: Why it cannot be made; None if it can.
@@ -79,7 +82,7 @@ class Work:
     def __init__(self, piece: Piece) -> None:
         self.piece = piece
         self.report: PieceReport | None = None
-        self.frames: Any = None
+        self.made: Any = None
         self.attempts = 0
         self.failed_on: list[str] = []
         self.error: BaseException | None = None
@@ -88,11 +91,11 @@ class Work:
 
 @dataclass(frozen=True)
 class _Task:
-    """A piece in a worker's queue, and Ray's references to its report and its frames."""
+    """A piece in a worker's queue, and Ray's references to its report and to what is made."""
 
     work: Work
     report: Any
-    frames: Any
+    made: Any
 
 
 class BlockRequest:
@@ -122,7 +125,7 @@ class _Slot:
         answer: Ray's reference to the answer that a starting worker owes.
         queue: Its pieces; it makes the first of them.
         since: When it began with that one, or to start; by `time.monotonic`.
-        speed: New frames per second, averaged over the last pieces; None before the first one.
+        speed: Frames per second, averaged over the last pieces; None before the first one.
         frames: New frames made.
         pieces: Pieces made.
         seconds: How long it has worked on these.
@@ -210,7 +213,7 @@ class Scheduler:
             self._change.notify_all()
         return work
 
-    def take(self, work: Work) -> tuple[PieceReport, list[FrameData]]:
+    def take(self, work: Work) -> tuple[PieceReport, Made]:
         """Wait for a piece, and fetch it.
 
         Raises:
@@ -222,20 +225,20 @@ class Scheduler:
             if work.error is not None:
                 raise work.error
             try:
-                frames: list[FrameData] = ray.get(work.frames)
+                made: Made = ray.get(work.made)
             except ray.exceptions.RayError as error:
                 # The node that had made it is gone, and with it the result.
                 with self._change:
                     work.is_done.clear()
-                    work.frames = None
+                    work.made = None
                 self._retry(work, None, f"its result was lost ({_first_line(error)})")
                 continue
-            work.frames = None
+            work.made = None
             with self._change:
                 self._open -= 1
                 self._change.notify_all()
             assert work.report is not None
-            return work.report, frames
+            return work.report, made
 
     @property
     def workers(self) -> int:
@@ -244,7 +247,7 @@ class Scheduler:
 
     @property
     def speed(self) -> float | None:
-        """New frames per second of the slowest worker; None if that is not yet known."""
+        """Frames per second of the slowest worker; None if that is not yet known."""
         return min((slot.speed for slot in self._slots if slot.speed and slot.state == "ready"), default=None)
 
     @property
@@ -520,11 +523,12 @@ class Scheduler:
         now = time.monotonic()
         frames, seconds = len(task.work.piece.indices), max(1e-3, now - slot.since)
         slot.since, slot.failures_in_a_row = now, 0
-        slot.frames, slot.pieces, slot.seconds = slot.frames + frames, slot.pieces + 1, slot.seconds + seconds
+        slot.frames += task.work.piece.new
+        slot.pieces, slot.seconds = slot.pieces + 1, slot.seconds + seconds
         speed = frames / seconds
         slot.speed = speed if slot.speed is None else 0.5 * (slot.speed + speed)
-        # The frames stay in the object store of their node until they are fetched.
-        task.work.frames = task.frames
+        # It stays in the object store of its node until it is fetched.
+        task.work.made = task.made
         task.work.is_done.set()
 
     def _fail(self, slot: _Slot, work: Work, reason: str) -> None:
@@ -584,7 +588,9 @@ class Scheduler:
                 continue
             frames = len(slot.queue[0].work.piece.indices)
             speed = slot.speed or known
-            limit = UNKNOWN_SECONDS if speed is None else max(LEAST_SECONDS, SLOWEST * frames / speed)
+            limit = max(UNKNOWN_SECONDS, SLOWEST_FRAME * frames)
+            if speed is not None:
+                limit = max(LEAST_SECONDS, SLOWEST * frames / speed)
             if time.monotonic() - slot.since > limit:
                 ray.kill(slot.handle)
                 self._lose(slot, f"no answer within {limit:.0f} s")

@@ -41,8 +41,9 @@ _BLOCKS_AHEAD = 3
 _HEAD = 64 << 10
 """Bytes at either end of a file that are compared to tell whether two machines see the same one."""
 
-_EARLIER = (Fraction(0), Fraction(30))
-"""How many seconds before a piece the attempts to read it begin; the last one begins with the file."""
+_ATTEMPTS = ((Fraction(0), True), (Fraction(30), True), (Fraction(0), False))
+"""How many seconds before a piece the attempts to read it begin, and whether they rely on the clock (`Reader`); the
+last one begins with the file."""
 
 _PATIENCE = Fraction(10)
 """Seconds of video after a piece over which an attempt goes on."""
@@ -169,10 +170,11 @@ class FrameFinder:
     """Finds frames of a source by their digests.
 
     Args:
-        open_reader: Opens the source at a time in seconds from its beginning, or at its beginning for None.
+        open_reader: Opens the source at a time in seconds from its beginning, or at its beginning for None; the second
+            argument is `by_clock`, as for `Reader`.
     """
 
-    def __init__(self, open_reader: Callable[[Fraction | None], VideoSource]) -> None:
+    def __init__(self, open_reader: Callable[[Fraction | None, bool], VideoSource]) -> None:
         self._open_reader = open_reader
         self._reader: VideoSource | None = None
         self._items: Iterator[Any] = iter(())
@@ -208,16 +210,16 @@ class FrameFinder:
         number = next((n for n, (digest, _) in enumerate(recent) if digest == first), None)
         if number is not None:
             yield self._read_on(recent[number:], until)
-        for earlier in _EARLIER:
+        for earlier, by_clock in _ATTEMPTS:
             if start > earlier:
-                self._open(start - earlier)
+                self._open(start - earlier, by_clock)
                 yield self._read_on([], until)
-        self._open(None)
+        self._open(None, False)
         yield self._read_on([], None)
 
-    def _open(self, start: Fraction | None) -> None:
+    def _open(self, start: Fraction | None, by_clock: bool) -> None:
         self.close()
-        self._reader = self._open_reader(start)
+        self._reader = self._open_reader(start, by_clock)
         self._items = iter(self._reader)
 
     def _read_on(

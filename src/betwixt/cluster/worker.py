@@ -1,4 +1,4 @@
-"""A worker: a process on one machine of the cluster that makes the new frames of pieces."""
+"""A worker: a process on one machine of the cluster that makes the frames of pieces, and may encode them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from typing import Any
 import av
 import cv2
 
-from betwixt.cluster.pieces import FrameData, JobDescription, Mark, Piece, PieceReport, Readiness, versions
+from betwixt.cluster.pieces import FrameData, JobDescription, Made, Mark, Piece, PieceReport, Readiness, versions
 from betwixt.cluster.replay import piece_director
 from betwixt.cluster.source import FrameFinder, RemoteFile
 from betwixt.errors import BetwixtError, InputError
 from betwixt.masks.store import MaskFolder
-from betwixt.media.reader import Frame
+from betwixt.media.reader import Frame, StreamPacket
+from betwixt.media.segment import SegmentEncoder
 from betwixt.media.source import VideoSource, open_source
 from betwixt.models.base import Interpolator
 from betwixt.pipeline.director import SynthesisTask
+from betwixt.pipeline.planner import ShowStep
 from betwixt.runtime.load import hash_weights, load_model
-from betwixt.runtime.threads import one_frame_per_thread
 
 IdleWorkers = dict[tuple[str, int, int, bool], Any]
 """Ray's handles of workers that no conversion uses, by node, number, threads, and whether they have a GPU."""
@@ -38,7 +39,7 @@ class _Job:
 
 
 class Worker:
-    """Makes new frames; an actor.
+    """Makes frames; an actor.
 
     Args:
         threads: How many threads work.
@@ -72,6 +73,9 @@ class Worker:
             model = self._load_model(description)
             if hash_weights(description.options["model"], description.options["weights"]) != description.weights:
                 return Readiness(True, "has other weights of the model")
+            segments = description.segments
+            if segments is not None and SegmentEncoder(segments).parameters != description.parameters:
+                return Readiness(True, "has an encoder whose packets cannot be joined with those of the driver")
         except BetwixtError as error:
             return Readiness(True, f"cannot take part: {str(error).rstrip('.')}")
         if model.arithmetic != description.arithmetic:
@@ -88,21 +92,25 @@ class Worker:
     def _load_model(self, description: JobDescription) -> Interpolator:
         values = description.options
         device = self._device or values["device"]
-        key = values["model"], device, str(values["weights"]), values["runtime"]
+        key = values["model"], device, str(values["weights"]), values["runtime"], description.precision
         if key not in self._models:
             self._models.clear()
             self._models[key] = load_model(
-                values["model"], device, weights=values["weights"], runtime=values["runtime"]
+                values["model"],
+                device,
+                weights=values["weights"],
+                precision=description.precision,
+                runtime=values["runtime"],
             )
         return self._models[key]
 
     def _opener(
         self, description: JobDescription, request: Callable[[int], Callable[[], bytes]] | None
-    ) -> Callable[[Fraction | None], VideoSource]:
+    ) -> Callable[[Fraction | None, bool], VideoSource]:
         source, values = description.source, description.options
         remote = None if request is None or source.size is None else RemoteFile(request, source.size)
 
-        def open_at(start: Fraction | None) -> VideoSource:
+        def open_at(start: Fraction | None, by_clock: bool) -> VideoSource:
             place: Any = source.path
             if remote is not None:
                 remote.seek(0)
@@ -114,12 +122,13 @@ class Worker:
                 stream=values["stream"],
                 interlaced=values["interlaced"],
                 threads=min(self._threads, 16),
+                by_clock=by_clock,
             )
 
         return open_at
 
-    def make(self, piece: Piece) -> tuple[PieceReport, list[FrameData]]:
-        """Make the new frames of a piece, in the order of its `indices`.
+    def make(self, piece: Piece) -> tuple[PieceReport, Made]:
+        """Make the frames of a piece.
 
         Raises:
             BetwixtError: if they cannot be made.
@@ -127,25 +136,52 @@ class Worker:
         job = self._job
         assert job is not None, "prepare the worker first"
         director = piece_director(job.description, piece, job.model)
-        wanted = set(piece.indices)
-        made: dict[int, FrameData] = {}
+        segments = job.description.segments
+        collector = _NewFrames() if segments is None else SegmentEncoder(segments)
+        wanted, missing = set(piece.indices), set(piece.indices)
         running: deque[tuple[tuple[int, ...], Future[list[av.VideoFrame]]]] = deque()
 
         def take(count: int) -> None:
             """Take finished frames until `count` tasks are left."""
             while len(running) > count:
                 indices, frames = running.popleft()
-                made.update(zip(indices, map(FrameData.of, frames.result()), strict=True))
+                for index, video in zip(indices, frames.result(), strict=True):
+                    if index in wanted:
+                        collector.write(video, index)
+                        missing.remove(index)
 
-        with one_frame_per_thread(job.model, self._threads), ThreadPoolExecutor(self._threads) as pool:
+        with director.kernels(self._threads), ThreadPoolExecutor(self._threads) as pool:
             for step in director.steps(_frames(job, piece.marks)):
-                if isinstance(step, SynthesisTask) and wanted.issuperset(step.indices):
+                if isinstance(step, SynthesisTask) and not wanted.isdisjoint(step.indices):
                     running.append((step.indices, pool.submit(step.synthesize)))
-                    take(2 * self._threads)
+                elif isinstance(step, ShowStep) and segments is not None and step.index in wanted:
+                    shown: Future[list[av.VideoFrame]] = Future()
+                    shown.set_result([step.frame.video])
+                    running.append(((step.index,), shown))
+                take(2 * self._threads)
+                if not isinstance(step, StreamPacket) and _last_index(step) >= piece.indices[-1]:
+                    break
             take(0)
-        if missing := wanted - made.keys():
-            raise InputError(f"the new frames {min(missing)} to {max(missing)} were not planned as on the driver")
-        return PieceReport(director.moments), [made[index] for index in piece.indices]
+        if missing:
+            raise InputError(f"the frames {min(missing)} to {max(missing)} were not planned as on the driver")
+        return PieceReport(director.findings), collector.finish()
+
+
+def _last_index(step: ShowStep | SynthesisTask) -> int:
+    return step.index if isinstance(step, ShowStep) else step.indices[-1]
+
+
+class _NewFrames:
+    """Collects the new frames of a piece, in order."""
+
+    def __init__(self) -> None:
+        self._frames: list[FrameData] = []
+
+    def write(self, frame: av.VideoFrame, index: int) -> None:
+        self._frames.append(FrameData.of(frame))
+
+    def finish(self) -> list[FrameData]:
+        return self._frames
 
 
 def _frames(job: _Job, marks: Sequence[Mark]) -> Iterator[Frame]:

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import av.error
 
-from betwixt.codec.pairs import single_threaded_kernels
-from betwixt.codec.restore import FrameRestorer
+from betwixt.codec.restore import RestoreDirector, RestoreJob, load_coder_once
 from betwixt.codec.restore_data import ATTACHMENT, TAG, RestoreData, unpack
 from betwixt.errors import DamagedInputError, InputError, UsageError
 from betwixt.files import check_output, file_url, files_fingerprint
@@ -37,6 +36,9 @@ from betwixt.media.timeline import TimeMap
 from betwixt.media.writer import VideoWriter, can_keep_journal
 from betwixt.models.base import Interpolator
 from betwixt.models.registry import MODELS, choose_model
+from betwixt.pipeline.options import INTERPOLATE
+from betwixt.pipeline.planner import Rates
+from betwixt.pipeline.production import Cluster, MadeFrame, NodeFigures, Production, check_cluster, run_production
 from betwixt.runtime.load import hash_weights, load_model
 from betwixt.signals import defer_signals
 from betwixt.version import __version__
@@ -68,13 +70,14 @@ class Decoded:
     lost: list[str] = field(default_factory=list)  # what the output's container cannot hold
     notes: list[str] = field(default_factory=list)  # notices for the user
     damage: str | None = None  # what is wrong with the input; None if nothing is
+    nodes: list[NodeFigures] = field(default_factory=list)  # what each machine of a cluster has done
 
     def as_dict(self) -> dict[str, Any]:
         """The fields, for JSON."""
         return asdict(self) | {"rate": str(self.rate), "duration": float(self.duration)}
 
     def count(self, kind: str) -> None:
-        """Count a `RestoredFrame` of this kind."""
+        """Count a frame of this kind, as in `RestoreDirector`."""
         self.frames += 1
         self.sent += kind == "sent"
         self.coded += kind in ("coded", "differing")
@@ -114,6 +117,7 @@ def decode_video(
     threads: int = 0,
     overwrite: bool = False,
     journal: bool = True,
+    cluster: Cluster | None = None,
     progress: Progress | None = None,
 ) -> Decoded:
     """Restore every frame of a video that `encode_video` made.
@@ -131,6 +135,7 @@ def decode_video(
         threads: The number of threads; 0 for one for each core.
         overwrite: Replace an existing output.
         journal: Keep a journal, from which the same call continues after an interruption.
+        cluster: Make the frames on the machines of a Ray cluster (`betwixt.Cluster`).
         progress: Called with the current stage and the numbers of frames done and in total.
 
     Raises:
@@ -142,12 +147,14 @@ def decode_video(
     began = time.monotonic()
     if threads < 0:
         raise UsageError(f"The number of threads ({threads}) must not be negative.")
+    check_cluster(cluster)
     workers = threads or available_cores()
     target = Path(target)
     check_output(target, source, overwrite)
     with Reader(source, interlaced="ignore", threads=min(workers, 16)) as reader:
         data, damaged = read_restore_data(reader)
         coder = _load_coder(reader, data, codec_weights)
+        rate = data.rate if not data.variable else len(data.ticks) / data.duration
         synthesizer, weights_hash, notes = _load_model(reader, data, model, weights, device)
         settings: dict[str, Any] | None = None
         if journal and weights_hash is not None:
@@ -159,7 +166,7 @@ def decode_video(
                 "arithmetic": synthesizer.arithmetic,
             }
         summary = Decoded(str(target), data.mode, synthesizer.name)
-        summary.rate = data.rate if not data.variable else len(data.ticks) / data.duration
+        summary.rate = rate
         summary.duration = data.duration
         encoder = EncoderSettings(
             codec, None if quality is None else str(quality), pixel_format=pixel_format, threads=threads
@@ -169,11 +176,27 @@ def decode_video(
             with defer_signals():
                 writer, kept = _open_output(reader, data, target, summary.rate, encoder, settings, overwrite)
             noted = {} if kept is None else {r: set(kept.noted_frames(r)) for r in ("differing", "undecodable")}
-            restorer = FrameRestorer(reader, data, damaged, synthesizer, coder, workers, writer.resumed_frames, noted)
-            with single_threaded_kernels():
-                writer.copy_streams(reader, TimeMap(), without=(ATTACHMENT, TAG))
-                _write(restorer, writer, kept, data, summary, progress)
-                writer.commit()
+            options = INTERPOLATE.resolve({"weights": weights, "device": device, "interlaced": "ignore"})
+            options |= {"model": synthesizer.name, "overlays": "off", "loop": False}
+            job: Any = RestoreJob(
+                source=str(source),
+                reader=reader,
+                data=data,
+                damaged=damaged,
+                model=synthesizer,
+                weights_hash=weights_hash,
+                options=options,
+                codec_weights=None if codec_weights is None else str(Path(codec_weights).absolute()),
+                rates=Rates(rate, rate, Fraction(1)),
+                threads=workers,
+                noted=noted,
+            )
+            produce = Production if cluster is None else cluster.produce
+            production = produce(job, RestoreDirector, writer.resumed_frames)
+            writer.copy_streams(reader, TimeMap(), without=(ATTACHMENT, TAG))
+            _write(production, writer, kept, data, summary, progress)
+            writer.commit()
+            summary.nodes = list(production.nodes())
         except BaseException as error:
             if writer is not None and (reported := abort_output(writer.abort, error)) is not error:
                 raise reported from None
@@ -201,9 +224,8 @@ def _load_coder(reader: Reader, data: RestoreData, codec_weights: str | Path | N
             raise UsageError(f"{reader.name} is bit-free: leave `codec_weights` out.")
         return None
     require_torch("The mode bit-need")
-    from betwixt.codec.coder import load_coder
-
-    coder = load_coder(codec_weights)
+    load_coder_once.cache_clear()  # the file may have changed
+    coder = load_coder_once(None if codec_weights is None else str(Path(codec_weights).absolute()))
     if coder.weights != data.codec_weights:
         raise InputError(
             f"{reader.name} was coded with weights {data.codec_weights}, and those here are {coder.weights}: "
@@ -280,7 +302,7 @@ def _open_output(
 
 
 def _write(
-    restorer: FrameRestorer,
+    production: Production,
     writer: VideoWriter,
     journal: Journal | None,
     data: RestoreData,
@@ -288,23 +310,34 @@ def _write(
     progress: Progress | None,
 ) -> None:
     """Write every frame, and the packets of the other streams, and count them in the summary."""
-    for item in restorer.run():
-        if isinstance(item, StreamPacket):
-            writer.copy(item)
-            continue
-        for frame in item:
-            if frame.number < writer.resumed_frames:
-                writer.write_from_journal()
-                summary.earlier += 1
-            else:
-                assert frame.video is not None
-                if journal is not None and frame.number in data.coded and frame.kind in ("differing", "concealed"):
-                    # A run that resumes does not make the frame, and would not know.
-                    journal.note_frame("differing" if frame.kind == "differing" else "undecodable", frame.number)
-                writer.write(frame.video, frame.number)
-            summary.count(frame.kind)
+    director = production.director
+    assert isinstance(director, RestoreDirector)
+
+    def write(frame: MadeFrame | StreamPacket) -> None:
+        if isinstance(frame, StreamPacket):
+            writer.copy(frame)
+            return
+        while director.findings:
+            number, changed = director.findings.pop()
+            director.kinds[number] = changed
+        kind = director.kinds.pop(frame.index)
+        if frame.index < writer.resumed_frames:
+            writer.write_from_journal()
+            summary.earlier += 1
+        else:
+            assert frame.video is not None
+            if journal is not None and frame.index in data.coded and kind in ("differing", "concealed"):
+                # A run that resumes does not make the frame, and would not know.
+                journal.note_frame("differing" if kind == "differing" else "undecodable", frame.index)
+            writer.write(frame.video, frame.index)
+        summary.count(kind)
+
+    def report() -> None:
         if progress is not None:
             progress("restoring", summary.frames, len(data.ticks))
+
+    run_production(production, write, report)
+    report()
 
 
 def _describe_damage(reader: Reader, data: RestoreData, damaged_packets: list[int], summary: Decoded) -> str | None:

@@ -94,6 +94,16 @@ def to_supported_format(frame: av.VideoFrame) -> av.VideoFrame:
     return frame if name == frame.format.name else frame.reformat(format=name)
 
 
+@cache
+def frame_bytes(pixel_format: str, width: int, height: int) -> int:
+    """The size of a frame's samples in bytes, in the format to which readers bring `pixel_format`."""
+    layout = _plane_layout(supported_format(pixel_format))
+    assert layout is not None
+    descriptions, dtype = layout
+    samples = sum(n * -(-width // (1 << sub_x)) * -(-height // (1 << sub_y)) for n, sub_x, sub_y in descriptions)
+    return int(max(1, samples * dtype.itemsize))
+
+
 def planes(frame: av.VideoFrame) -> list[Plane]:
     """The planes of a frame as views of its memory, each (h, w) or (h, w, channels), uint8 or uint16.
 

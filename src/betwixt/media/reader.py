@@ -86,6 +86,8 @@ class Reader:
         interlaced: What to do with interlaced video: "refuse", "deinterlace" (each field becomes a frame, which
             doubles the rate) or "ignore".
         threads: Decoder threads; 0 lets the decoder choose.
+        by_clock: Whether to seek to `start` by the clock even in formats where that may be discontinuous, for a caller
+            that recognizes the frames.
 
     Attributes:
         name: The input's name in messages.
@@ -105,8 +107,10 @@ class Reader:
         stream: int | None = None,
         interlaced: str = "refuse",
         threads: int = 0,
+        by_clock: bool = False,
     ) -> None:
         self._start, self._end, self._past_end = start, end, False
+        self._by_clock = by_clock
         self._interlaced, self._threads = interlaced, threads
         self._notes: list[str] = []
         self._first_items: list[Frame | StreamPacket] = []
@@ -171,7 +175,8 @@ class Reader:
 
         Indexes can be wrong, and a decoder may need frames before the key frame. So the first frame must lie early
         enough, or reading begins at an earlier place. Formats whose clock may be discontinuous are read from the
-        beginning, without decoding, since a time may occur in them twice.
+        beginning, without decoding, since a time may occur in them twice. With `by_clock` they are not; as they are
+        not searched for key frames either, reading begins some seconds before `start`.
         """
         demuxer, start = self._demuxer, self._begin + (self._start or 0)
         first = None
@@ -180,17 +185,22 @@ class Reader:
         if demuxer.counts_frames:
             # The frame of each packet comes later by a delay that only the decoder knows.
             first = self._read_first(ahead)
-        if demuxer.may_jump:
-            first = self._read_first(leave_out(ahead, self.stream, start))
-            if first is not None and first.time <= start:
-                return first
-        else:
-            for margin in _MARGINS:
+        if not demuxer.may_jump or self._by_clock:
+            for margin in _MARGINS[demuxer.may_jump :]:
                 if start - margin <= self._begin or not demuxer.seek(start - margin):
                     break
                 first = self._read_first(demuxer.packets())
                 if first is not None and first.time <= start and (first.video.key_frame or not demuxer.counts_frames):
                     return first
+            if demuxer.may_jump:
+                self._decoder.close()
+                demuxer.reopen()
+                self._open_decoder()
+                ahead = self._packets
+        if demuxer.may_jump:
+            first = self._read_first(leave_out(ahead, self.stream, start))
+            if first is not None and first.time <= start:
+                return first
         self._decoder.close()
         demuxer.reopen()
         self._open_decoder()

@@ -35,6 +35,7 @@ def open_source(
     interlaced: str = "refuse",
     threads: int = 0,
     retime: bool = False,
+    by_clock: bool = False,
 ) -> VideoSource:
     """Open a source of frames; the other arguments are those of `Reader`.
 
@@ -64,7 +65,9 @@ def open_source(
         )
     if input_fps is not None:
         raise UsageError("`input_fps` is for folders and patterns of images: a video states its own rate.")
-    return Reader(source, start=start, end=end, stream=stream, interlaced=interlaced, threads=threads)
+    return Reader(
+        source, start=start, end=end, stream=stream, interlaced=interlaced, threads=threads, by_clock=by_clock
+    )
 
 
 def _is_file(source: Source) -> TypeGuard[str | Path | IO[bytes]]:

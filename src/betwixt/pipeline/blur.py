@@ -247,16 +247,16 @@ class BlurDirector(Director):
                 if self.cancelled.is_set():
                     raise Stopped
         with self._lock:
-            self.moments.append(mean.count)
+            self.findings.append(mean.count)
         return [frame_from_planes(mean.planes(), pairs[0].template)]
 
     def closing_notes(self) -> list[str]:
-        if not self.moments:
+        if not self.findings:
             return []
-        mean = sum(self.moments) / len(self.moments)
+        mean = sum(self.findings) / len(self.findings)
         return [
             *self.repeat_notes(),
-            f"Each frame is the mean of {min(self.moments)} to {max(self.moments)} moments, {mean:.1f} on average.",
+            f"Each frame is the mean of {min(self.findings)} to {max(self.findings)} moments, {mean:.1f} on average.",
         ]
 
 

@@ -9,11 +9,13 @@ also counts the frames of an interrupted run rightly.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 
@@ -21,6 +23,7 @@ from betwixt.media.reader import Frame, StreamPacket
 from betwixt.pipeline.frame_job import FrameJob
 from betwixt.pipeline.planner import ExtrapolateStep, InterpolateStep, ShowStep
 from betwixt.runtime.synthesis import PairSynthesis, SourceFrame, Synthesizer
+from betwixt.runtime.threads import one_frame_per_thread
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,16 @@ class Director:
         cancelled: Set when the frames are no longer needed; a long task should check it.
         reach: How many seconds before and after a new frame the source frames lie that it depends on, besides the two
             around it and their neighbours.
-        moments: Of how many moments each blurred frame is the mean.
+        findings: What came out while frames were made: of how many moments a blurred frame is the mean.
+        left_out: How many frames of the planner's clock lie before frame 0 of the output.
     """
 
     def __init__(self, job: FrameJob, chunk: int) -> None:
         self.planner = job.make_planner()
         self.cancelled = threading.Event()
-        self.moments: list[int] = []
+        self.findings: list[Any] = []
         self.reach = Fraction(0), Fraction(0)
+        self.left_out = 0
         self._job, self._chunk = job, chunk
         self._synthesizer: Synthesizer | None = None
         self._sources: dict[int, SourceFrame] = {}
@@ -135,6 +140,16 @@ class Director:
             masks,
             [self._sources[frame.index] for frame in around],
         )
+
+    def time(self, index: int) -> Fraction:
+        """The time of frame `index` of the output on the source's clock, in seconds, once the first frame is read."""
+        clock = self.planner.clock
+        assert clock is not None
+        return clock.start + (index + self.left_out) / clock.rate
+
+    def kernels(self, threads: int) -> contextlib.AbstractContextManager[None]:
+        """The settings of libraries under which `threads` threads make frames."""
+        return one_frame_per_thread(self._job.model, threads)
 
     def closing_notes(self) -> list[str]:
         """Remarks for the user, once all frames are made."""

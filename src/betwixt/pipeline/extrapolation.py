@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import IO, Unpack
@@ -85,7 +86,8 @@ class _ExtrapolationDirector(Director):
         interval = right.time - left.time
         # Each new frame, and how many intervals after the last source frame it lies.
         slots = [(index, (now - right.time) / interval) for index, now in islice(clock.until(None), self._new_frames)]
-        first = slots[0][0] if self._only else 0
+        self.left_out = first = slots[0][0] if self._only else 0
+        self.reach = slots[-1][1] * interval + interval, Fraction(0)
         pair = self.pair(left, right)
         # A model that extrapolates goes from frame to frame, so one task makes them all.
         size = len(slots) if self._job.model.extrapolates else self._chunk
@@ -95,7 +97,7 @@ class _ExtrapolationDirector(Director):
             yield SynthesisTask(indices, functools.partial(pair.extrapolate, distances))
 
     def _last_pair(self) -> tuple[Frame, Frame]:
-        name = self._job.reader.name
+        name = self._job.reader.info.name
         if self.planner.last_pair is None:
             raise InputError(f"{name} has one frame only: it takes two to find motion.")
         left, right = self.planner.last_pair

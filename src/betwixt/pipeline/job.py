@@ -19,12 +19,14 @@ from betwixt.media.journal import Journal
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import Reader
 from betwixt.media.retimed import RetimedReader
+from betwixt.media.segment import SegmentSettings
 from betwixt.media.sequence import ImageSource
 from betwixt.media.source import Source
 from betwixt.media.timeline import TimeMap
 from betwixt.media.writer import VideoWriter
 from betwixt.pipeline.frame_job import FrameJob
 from betwixt.pipeline.planner import Rates
+from betwixt.pipeline.production import check_cluster
 from betwixt.pipeline.targets import Sink, choose_target
 from betwixt.version import __version__
 
@@ -57,7 +59,7 @@ class Plan:
 
 
 _NOT_RECORDED = {
-    "device", "threads", "overwrite", "audio", "journal", "cluster",
+    "device", "threads", "overwrite", "audio", "journal", "cluster", "encode",
     "fps", "factor", "slow", "model", "runtime", "weights", "masks", "codec", "pixel_format",
 }  # fmt: skip
 """Options whose values a journal does not record. Those in the first line do not change the frames; of the others it
@@ -78,6 +80,7 @@ class Job(FrameJob):
         audio: What happens to the sound: "copy", "drop", "stretch" or "none".
         encoding: The encoder and the pixel format.
         cluster: The machines that make the new frames; None for this one.
+        segments: How these machines encode segments of the output; None if this one encodes.
         began: When it was created, by `time.monotonic`.
 
     Raises:
@@ -95,8 +98,7 @@ class Job(FrameJob):
 
     def check_output(self) -> None:
         self.cluster = self._values["cluster"]
-        if isinstance(self.cluster, str):
-            raise UsageError('In Python, `cluster` is an object: pass cluster=betwixt.Cluster("auto").')
+        check_cluster(self.cluster)
         self.target = choose_target(self._target, self.source, self._values)
         self.max_rate = self.target.max_rate
 
@@ -104,6 +106,14 @@ class Job(FrameJob):
         self.encoding = self.target.encoding(self.reader.info)
         super().prepare()
         self.audio = self._choose_audio()
+        self.segments = self._choose_segments()
+
+    def _choose_segments(self) -> SegmentSettings | None:
+        if self._values["encode"] == "driver":
+            return None
+        if self.cluster is None:
+            raise UsageError('`encode="distributed"` is for `cluster`: leave it out.')
+        return self.target.segments(self.reader.info, self.rates.output)
 
     def _choose_audio(self) -> str:
         audio, slow = self._values["audio"], self.rates.slow != 1

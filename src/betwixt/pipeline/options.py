@@ -225,6 +225,16 @@ class ClusterOptions(TypedDict, total=False):
             "auto|ADDRESS",
         ),
     ]
+    encode: Annotated[
+        str,
+        Option(
+            "driver",
+            "Who encodes with a cluster: driver, this machine; or distributed, each machine its part.",
+            "run",
+            "WHO",
+            choices=("driver", "distributed"),
+        ),
+    ]
 
 
 class InterpolateOptions(ConversionOptions, InterpolationOptions, ClusterOptions, total=False):
@@ -260,7 +270,7 @@ class BlurOptions(ConversionOptions, RateOptions, ClusterOptions, total=False):
     ]
 
 
-class ExtrapolateOptions(ConversionOptions, total=False):
+class ExtrapolateOptions(ConversionOptions, ClusterOptions, total=False):
     """The options of `betwixt.extrapolate_video`."""
 
     frames: Annotated[int, Option(1, "How many frames to make.", "effect", "N")]

@@ -18,14 +18,15 @@ from typing import Literal, Protocol
 
 import av
 
-from betwixt.errors import UsageError
+from betwixt.errors import BetwixtError, UsageError
+from betwixt.media.encoded_video import EncodedPacket
 from betwixt.media.frame_source import FrameSource
+from betwixt.media.frames import frame_bytes
 from betwixt.media.reader import Frame, StreamPacket
 from betwixt.pipeline.channel import Channel, Stopped
 from betwixt.pipeline.director import Director, SynthesisTask
 from betwixt.pipeline.frame_job import FrameJob
 from betwixt.pipeline.planner import ShowStep
-from betwixt.runtime.threads import one_frame_per_thread
 from betwixt.signals import defer_signals
 
 IN_FLIGHT_BYTES = 96 << 20
@@ -35,20 +36,26 @@ _CALLER_PATIENCE = 1.0
 """Seconds to wait for the iterable of a caller to yield its next frame, once no more are needed."""
 
 
+Kind = Literal["untouched", "held", "synthesized"]
+"""What a frame of the output is."""
+
+
 @dataclass(frozen=True)
 class MadeFrame:
     """A frame of the output.
 
     Attributes:
         index: Its number.
-        video: The frame; None if an interrupted run has encoded it.
+        video: The frame; None if an interrupted run, or another machine, has encoded it.
         kind: "untouched", a source frame at its own time; "held", a source frame in place of one that cannot be
             interpolated; "synthesized", a new frame.
+        packet: If another machine has encoded the frames: the next packet in decoding order, of this or another frame.
     """
 
     index: int
     video: av.VideoFrame | None
-    kind: Literal["untouched", "held", "synthesized"]
+    kind: Kind
+    packet: EncodedPacket | None = None
 
 
 @dataclass(frozen=True)
@@ -94,8 +101,7 @@ class Production:
     def __init__(self, job: FrameJob, director: type[Director], resumed: int = 0) -> None:
         self._job, self._resumed = job, resumed
         info = job.reader.info
-        frame_bytes = max(1, info.width * info.height * (3 if info.depth <= 8 else 6) // 2)
-        window = max(2, min(64, IN_FLIGHT_BYTES // frame_bytes))
+        window = max(2, min(64, IN_FLIGHT_BYTES // frame_bytes(info.pixel_format, info.width, info.height)))
         self.chunk = max(1, min(4, window // (2 * job.threads)))
         self.director = director(job, self.chunk)
         self._read: Channel[Frame | StreamPacket] = Channel(max(2, window // 4))
@@ -106,7 +112,7 @@ class Production:
 
     def start(self) -> None:
         """Begin to read."""
-        self._settings.enter_context(one_frame_per_thread(self._job.model, self._job.threads))
+        self._settings.enter_context(self.director.kernels(self._job.threads))
         with defer_signals():
             self._reader.start()
 
@@ -210,8 +216,68 @@ class Production:
             videos.set_exception(error)
 
 
+def run_production(
+    production: Production, write: Callable[[MadeFrame | StreamPacket], None], report: Callable[[], None]
+) -> None:
+    """Run a production to its end: directed by this thread, written by another.
+
+    Args:
+        production: Not yet started.
+        write: Called for each of its frames and packets, in order.
+        report: Called now and then in this thread.
+
+    Raises:
+        BetwixtError: if a frame cannot be made or written.
+    """
+    failures: list[BaseException] = []
+
+    def write_all() -> None:
+        try:
+            for item in production.frames():
+                write(item)
+        except Stopped:
+            pass
+        except BaseException as error:
+            failures.append(error)
+            production.stop()
+
+    writer = threading.Thread(target=write_all, name="betwixt-write", daemon=True)
+    done = False
+    try:
+        with defer_signals():
+            production.start()
+            writer.start()
+        production.direct(report)
+        while writer.is_alive():
+            writer.join(0.2)  # in short waits, so that Ctrl-C gets through
+            report()
+        if failures:
+            raise failures[0]
+        done = True
+    except Stopped:
+        writer.join()
+        raise (failures or [BetwixtError("The conversion stopped without a reason.")])[0] from None
+    finally:
+        with defer_signals():
+            if not done:
+                production.stop()
+            production.close()
+            if writer.ident is not None:  # an interrupt may have come before it was started
+                writer.join()
+
+
 class Cluster(Protocol):
     """Machines that make the frames of conversions (`betwixt.cluster`)."""
 
     def produce(self, job: FrameJob, director: type[Director], resumed: int) -> Production:
         """A production whose new frames these machines make; the arguments are those of `Production`."""
+
+
+def check_cluster(cluster: object) -> None:
+    """Refuse the address of a cluster in the place of a connection.
+
+    Raises:
+        UsageError: if it is one.
+    """
+    if isinstance(cluster, str):
+        raise UsageError('In Python, `cluster` is an object: pass cluster=betwixt.Cluster("auto").')

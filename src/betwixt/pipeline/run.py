@@ -5,7 +5,6 @@ An error anywhere stops all of it, and nothing is left under the output's name.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -14,14 +13,14 @@ from typing import Any
 
 import av
 
-from betwixt.errors import BetwixtError, DamagedInputError
+from betwixt.errors import DamagedInputError
 from betwixt.machine import peak_memory
 from betwixt.media.journal import abort_output
 from betwixt.media.reader import StreamPacket
-from betwixt.pipeline.channel import Stopped
+from betwixt.media.writer import VideoWriter
 from betwixt.pipeline.director import Director
 from betwixt.pipeline.job import Job
-from betwixt.pipeline.production import MadeFrame, NodeFigures, Production
+from betwixt.pipeline.production import MadeFrame, NodeFigures, Production, run_production
 from betwixt.pipeline.targets import Sink
 from betwixt.signals import defer_signals
 from betwixt.units import format_count
@@ -41,7 +40,7 @@ class Progress:
         total: How many frames will be written; None if unknown.
         nodes: What each machine of a cluster has done so far.
         pieces: How many pieces the cluster is working on.
-        frame: The latest frame written, to be shown; None before the first, and while an earlier run's are copied.
+        frame: The latest frame that was encoded here, to be shown; None before the first.
     """
 
     frames_in: int = 0
@@ -171,32 +170,9 @@ class _Run:
         self._marker = self._production.director.planner.marker
         self._untouched = self._held = self._synthesized = self._earlier = 0
         self._latest: av.VideoFrame | None = None
-        self._failure: BaseException | None = None
 
     def run(self) -> Summary:
-        writer = threading.Thread(target=self._write_all, name="betwixt-write", daemon=True)
-        done = False
-        try:
-            with defer_signals():
-                self._production.start()
-                writer.start()
-            self._production.direct(self._report_progress)
-            while writer.is_alive():
-                writer.join(0.2)  # in short waits, so that Ctrl-C gets through
-                self._report_progress()
-            if self._failure is not None:
-                raise self._failure
-            done = True
-        except Stopped:
-            writer.join()
-            raise self._failure or BetwixtError("The conversion stopped without a reason.") from None
-        finally:
-            with defer_signals():
-                if not done:
-                    self._production.stop()
-                self._production.close()
-                if writer.ident is not None:  # an interrupt may have come before it was started
-                    writer.join()
+        run_production(self._production, self._write, self._report_progress)
         self._sink.commit()
         self._report_progress()
         return self._summary()
@@ -236,24 +212,17 @@ class _Run:
     def _frames_out(self) -> int:
         return self._untouched + self._held + self._synthesized
 
-    def _write_all(self) -> None:
-        try:
-            for item in self._production.frames():
-                if isinstance(item, StreamPacket):
-                    self._sink.copy(item)
-                else:
-                    self._write(item)
-        except Stopped:
-            pass
-        except BaseException as error:
-            self._failure = error
-            self._production.stop()
-
-    def _write(self, frame: MadeFrame) -> None:
-        """Write a frame, from the journal if an interrupted run has encoded it."""
+    def _write(self, frame: MadeFrame | StreamPacket) -> None:
+        """Write a frame: from the journal if an interrupted run has encoded it, or as another machine has."""
+        if isinstance(frame, StreamPacket):
+            self._sink.copy(frame)
+            return
         if frame.index < self._sink.resumed_frames:
             self._sink.write_from_journal()
             self._earlier += frame.kind == "synthesized"
+        elif frame.packet is not None:
+            assert isinstance(self._sink, VideoWriter)
+            self._sink.write_encoded(frame.packet)
         else:
             assert frame.video is not None
             self._sink.write(frame.video, frame.index)

@@ -18,13 +18,14 @@ from betwixt.errors import UsageError
 from betwixt.files import check_output
 from betwixt.media import codecs
 from betwixt.media.encoder_options import EncoderSettings
-from betwixt.media.encoding import resolve_encoding
+from betwixt.media.encoding import Encoding, resolve_encoding
 from betwixt.media.gif import MAX_RATE as MAX_GIF_RATE
 from betwixt.media.images.paths import image_folder, image_suffix, is_image_location
 from betwixt.media.journal import Journal, journal_path
 from betwixt.media.presentation import gif_presentation, image_presentation, video_presentation
 from betwixt.media.probe import VideoInfo
 from betwixt.media.reader import StreamPacket
+from betwixt.media.segment import SegmentSettings, check_segments
 from betwixt.media.sequence import GifSink, ImageSink
 from betwixt.media.source import Source
 from betwixt.media.writer import VideoWriter, can_keep_journal
@@ -112,6 +113,18 @@ class Target(ABC):
         """The file or folder that a journal would belong to; None if the output cannot be resumed."""
         return None
 
+    def segments(self, info: VideoInfo, rate: Fraction) -> SegmentSettings:
+        """How segments of the output are encoded, to be joined by `VideoWriter.write_encoded`.
+
+        Args:
+            info: The input's properties.
+            rate: The output's rate.
+
+        Raises:
+            UsageError: if they cannot be joined.
+        """
+        raise UsageError('`encode="distributed"` needs a video file as output.')
+
 
 class VideoTarget(Target):
     """A video file, whose suffix says which container, or an open binary file, written as y4m."""
@@ -119,14 +132,22 @@ class VideoTarget(Target):
     def __init__(self, location: Path | IO[bytes], options: InterpolateOptions) -> None:
         super().__init__(location, options)
         self._location = location
-        self.holds_sound = isinstance(location, Path) and codecs.container_of(location) != "yuv4mpegpipe"
+        self._container = codecs.container_of(location) if isinstance(location, Path) else "yuv4mpegpipe"
+        self.holds_sound = self._container != "yuv4mpegpipe"
 
     def encoding(self, info: VideoInfo) -> tuple[str, str]:
-        o, location = self._options, self._location
-        container = codecs.container_of(location) if isinstance(location, Path) else "yuv4mpegpipe"
-        shown = video_presentation(container, info, o["tone_map"]).info
-        encoding = resolve_encoding(self._settings, container, shown)
+        encoding = self._resolve(info)
         return encoding.encoder.name, encoding.pixel_format
+
+    def segments(self, info: VideoInfo, rate: Fraction) -> SegmentSettings:
+        if not self.holds_sound:
+            return super().segments(info, rate)
+        check_segments(self._resolve(info), self._settings, info)
+        return SegmentSettings(self._container, info, rate, self._settings, self._options["tone_map"])
+
+    def _resolve(self, info: VideoInfo) -> Encoding:
+        shown = video_presentation(self._container, info, self._options["tone_map"]).info
+        return resolve_encoding(self._settings, self._container, shown)
 
     def open(self, info: VideoInfo, rate: Fraction, start: Fraction, journal: Journal | None) -> Sink:
         o = self._options
