@@ -24,6 +24,7 @@ from av.format import Flags
 from betwixt.errors import InputError
 from betwixt.files import error_text, file_url, write_error
 from betwixt.media.ffmpeg_log import capture_log
+from betwixt.media.raw_video import find_raw_format, is_raw_video
 
 
 class InterruptiblePipe:
@@ -56,13 +57,14 @@ def open_container(source: str | Path | IO[bytes] | InterruptiblePipe, name: str
     """Open a container for reading.
 
     Args:
-        source: A path, a URL, or an open binary file.
+        source: A path, a URL, or an open binary file. The name of a raw video (.yuv) states its format.
         name: Its name in error messages.
 
     Raises:
         InputError: if it is not a readable video.
     """
     address = source
+    raw_options: dict[str, str] | None = None
     if isinstance(source, (str, Path)):
         path = Path(source)
         if os.path.isdir(path):
@@ -75,9 +77,13 @@ def open_container(source: str | Path | IO[bytes] | InterruptiblePipe, name: str
             if not os.access(path, os.R_OK):
                 raise InputError(f"{name} cannot be read: check its permissions.")
             address = file_url(path)
+            if is_raw_video(path):
+                raw_options = find_raw_format(path).options
         elif "://" not in name:
             raise InputError(f"{name} does not exist: check the path.")
     try:
+        if raw_options is not None:
+            return av.open(address, mode="r", format="rawvideo", options=raw_options)
         return av.open(address, mode="r", metadata_errors="replace")
     except av.error.FFmpegError as error:
         if isinstance(source, (str, Path)) and _lacks_index(Path(source)):
