@@ -28,6 +28,7 @@ from betwixt.media.reader import Reader
 from betwixt.models.dis.interpolator import DIS
 from betwixt.runtime.synthesis import Synthesizer
 from betwixt.training.objectives.codec import CodecObjective, code_references
+from betwixt.weights.load import load_weights
 from clips import frames_equal, interrupt_at, make_clip, read_frames
 
 
@@ -209,6 +210,29 @@ def test_weights_are_checked(tmp_path, weights, monkeypatch):
     with pytest.raises(UsageError, match="There are no weights of the B-frame network: train it") as caught:
         encode_video(source, tmp_path / "d.mkv", mode="bit-need", **QUICK)
     assert "\n" not in str(caught.value)
+
+
+def test_weights_without_contexts_code_as_before_and_can_be_trained_on(tmp_path, sources):
+    torch.manual_seed(3)
+    old = BFrameNetwork(CodecConfig(entropy_contexts=False))
+    old.model.decoder.out.weight.data.normal_(0, 0.02)
+    first, truth, second = sources
+    payload, frame = load_coder(write(old, tmp_path / "old.safetensors")).encode(
+        first, second, truth, Fraction(1, 2), 16 / 255
+    )
+    # The same weights with contexts: their inputs begin at zero, so that the bits are the same.
+    new = BFrameNetwork(CodecConfig())
+    load_weights(new, tmp_path / "old.safetensors")
+    coder = load_coder(write(new, tmp_path / "new.safetensors"))
+    assert coder.encode(first, second, truth, Fraction(1, 2), 16 / 255)[0] == payload
+    assert frame_checksum(coder.decode(first, second, payload, Fraction(1, 2))) == frame_checksum(frame)
+    assert torch.equal(new.look_warped.first.weight, new.look.first.weight)
+    # With other numbers there they change the bits, and both sides agree.
+    new.model.decoder.context.weight.data.normal_(0, 0.1)
+    coder = load_coder(write(new, tmp_path / "trained.safetensors"))
+    changed, frame = coder.encode(first, second, truth, Fraction(1, 2), 16 / 255)
+    assert changed != payload
+    assert frame_checksum(coder.decode(first, second, changed, Fraction(1, 2))) == frame_checksum(frame)
 
 
 def test_step_codes_round_trip():

@@ -58,6 +58,14 @@ def test_a_few_steps_reduce_the_loss_and_leave_the_predictor_unchanged():
     assert {"motion bpp", "frame bpp", "frame dB", "cost"} <= set(terms.parts)
 
 
+def test_the_entropy_models_alone_can_be_trained():
+    objective = make_objective({"name": "codec", "trained": "entropy"})
+    trained = {name.split(".")[1] for name, p in objective.named_parameters() if p.requires_grad}
+    assert trained == {"look", "look_warped", "motion_model", "model"}
+    without = make_objective({"name": "codec", "contexts": False})
+    assert not any("look_warped" in name or "decoder.context" in name for name, _ in without.named_parameters())
+
+
 def test_training_gives_the_same_result_on_another_device():
     torch.manual_seed(0)
     objective = make_objective({"name": "codec"})

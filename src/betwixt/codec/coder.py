@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from betwixt.codec.entropy import LatentEntropyModel, SymbolDecoder, SymbolEncoder, scale_indices
+from betwixt.codec.exact_motion import ExactMotion, add_exact_residual, search_exact_motion, warp_exactly
 from betwixt.codec.fixed_point import to_double_precision
 from betwixt.codec.network import (
     BFrameMotion,
@@ -90,12 +91,12 @@ def load_coder(weights: str | Path | None = None) -> BFrameCoder:
     if metadata.get("model") != MODEL:
         raise InputError(f"{path} has no weights of the B-frame network: its metadata does not name the model {MODEL}.")
     try:
-        config = CodecConfig(predictor=str(json.loads(metadata["network"])["predictor"]))
+        predictor = str(json.loads(metadata["network"])["predictor"])
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{path} does not say which B-frame network it is for: its metadata lacks it.") from None
-    network = BFrameNetwork(config)
-    load_weights(network, path)
     tensors = read_tensors(path)
+    network = BFrameNetwork(CodecConfig(predictor, entropy_contexts="look_warped.first.weight" in tensors))
+    load_weights(network, path)
     for name, table in _probability_tables(network).items():
         if name not in tensors or tensors[name].shape != table.shape:
             raise InputError(f"{path} lacks the table {name}: export the weights by betwixt train export.")
@@ -129,9 +130,12 @@ class _Inputs:
     frame0: Tensor  # the decoded frame before, (1, 3, H, W), padded
     frame1: Tensor  # the decoded frame after, (1, 3, H, W), padded
     t: Tensor  # (1, 1, 1, 1), the frame's time
+    code: int  # the code of the quantizer's step
     step: Tensor  # (1, 1, 1, 1), the quantizer's step, of samples in [0, 1]
     step_feature: Tensor  # (1, 1, 1, 1), the step as entropy models see it, in double precision
+    luma: Tensor  # (1, 2, H, W), both frames, padded, multiples of 1/256 in [-1/2, 1/2], in double precision
     reference: Tensor  # (1, C, H/8, W/8), the reference features, in double precision
+    motion: ExactMotion | None  # by which contexts of entropy models are warped; None if they have none
     predicted: BFrameMotion  # the motion that costs no bits
 
 
@@ -146,6 +150,8 @@ class BFrameCoder:
         self._network = network.eval().requires_grad_(False)
         self._gaussians = network.gaussians.numpy().astype(np.int32)
         self._reference_features = to_double_precision(network.look)
+        warped = network.look_warped
+        self._context_features = None if warped is None else to_double_precision(warped)
         self._hyper_decoders = {id(m): to_double_precision(m.decoder) for m in (network.motion_model, network.model)}
 
     def lambda_of_base(self, rate: float, error: float) -> float:
@@ -195,12 +201,14 @@ class BFrameCoder:
             motion_latents = network.encode_motion(predicted, taught, predicted_frame, taught_frame, true, inputs.step)
             # Coded motion may not be worth its bits: try without it, too, and take the lower cost.
             candidates: list[tuple[float, bytes, Tensor]] = []
+            motion_context = self._context(inputs)
             for latents in (motion_latents, torch.zeros_like(motion_latents)):
                 writer = SymbolEncoder(self._gaussians)
-                decoded = self._encode_latents(writer, network.motion_model, latents, inputs)
+                decoded = self._encode_latents(writer, network.motion_model, latents, inputs, motion_context)
                 contexts, prediction = self._compensate(inputs, decoded)
                 latents = network.encode_frame(true, prediction, contexts, inputs.step)
-                decoded = self._encode_latents(writer, network.model, latents, inputs)
+                context = self._context(inputs, decoded)
+                decoded = self._encode_latents(writer, network.model, latents, inputs, context)
                 frame = network.decode_frame(prediction, contexts, decoded, inputs.step)
                 error = float(torch.mean((frame.clamp(0, 1) - true)[..., :height, :width] ** 2))
                 payload = bytes([code]) + writer.bytes()
@@ -217,8 +225,10 @@ class BFrameCoder:
             inputs = self._prepare(first, second, t, payload[0])
             try:
                 reader = SymbolDecoder(payload[1:], self._gaussians)
-                motion_latents = self._decode_latents(reader, network.motion_model, 5, inputs)
-                frame_latents = self._decode_latents(reader, network.model, len(network.gain), inputs)
+                context = self._context(inputs)
+                motion_latents = self._decode_latents(reader, network.motion_model, 5, inputs, context)
+                context = self._context(inputs, motion_latents)
+                frame_latents = self._decode_latents(reader, network.model, len(network.gain), inputs, context)
             except (ValueError, RuntimeError, AssertionError):
                 return None
             contexts, prediction = self._compensate(inputs, motion_latents)
@@ -234,14 +244,18 @@ class BFrameCoder:
         frame0, frame1 = _to_tensor(first.rgb), _to_tensor(second.rgb)
         time = torch.full((1, 1, 1, 1), float(t))
         searched = _to_tensors(predictor.search(_padded_images(first, second), float(t)))
-        luma = torch.from_numpy(np.stack([s.luma for s in (first, second)]).astype(np.float64) / 256.0 - 0.5)[None]
+        codes = np.stack([frame.luma for frame in (first, second)]).astype(np.float64)
+        luma = _pad(torch.from_numpy(codes / 256.0 - 0.5)[None])
         return _Inputs(
             frame0=frame0,
             frame1=frame1,
             t=time,
+            code=code,
             step=torch.full((1, 1, 1, 1), step_from_code(code)),
             step_feature=torch.full((1, 1, 1, 1), step_feature_from_code(code), dtype=torch.float64),
-            reference=self._reference_features(_pad(luma)),
+            luma=luma,
+            reference=self._reference_features(luma),
+            motion=None if self._context_features is None else search_exact_motion(luma, time.double()),
             predicted=predictor.predict(frame0, frame1, time, searched),
         )
 
@@ -253,23 +267,39 @@ class BFrameCoder:
         contexts = network.contexts(inputs.frame0, inputs.frame1, motion)
         return contexts, motion.synthesize(inputs.frame0, inputs.frame1)
 
+    def _context(self, inputs: _Inputs, motion_latents: Tensor | None = None) -> Tensor | None:
+        """The context of the motion's entropy model, or, with the motion's latents, of the frame's."""
+        if self._context_features is None or inputs.motion is None:
+            return None
+        motion = inputs.motion
+        if motion_latents is not None:
+            residual = motion_latents[:, :4].double() * self._network.exact_motion_steps(inputs.code)
+            motion = add_exact_residual(inputs.luma, motion, residual)
+        context: Tensor = self._context_features(warp_exactly(inputs.luma, motion))
+        return context
+
     def _distributions(
-        self, model: LatentEntropyModel, z: NDArray[np.int64], inputs: _Inputs
+        self, model: LatentEntropyModel, z: NDArray[np.int64], inputs: _Inputs, context: Tensor | None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The mean of every latent and the index of its scale, from the symbols of z, (K, h/4, w/4)."""
         symbols = torch.from_numpy(z[None].astype(np.float64))
-        mean, log_scale = self._hyper_decoders[id(model)](symbols, inputs.reference, inputs.step_feature)
+        mean, log_scale = self._hyper_decoders[id(model)](symbols, inputs.reference, inputs.step_feature, context)
         return mean[0].float().numpy(), scale_indices(log_scale[0])
 
     def _encode_latents(
-        self, writer: SymbolEncoder, model: LatentEntropyModel, latents: Tensor, inputs: _Inputs
+        self,
+        writer: SymbolEncoder,
+        model: LatentEntropyModel,
+        latents: Tensor,
+        inputs: _Inputs,
+        context: Tensor | None,
     ) -> Tensor:
         """Write latents; returns them as the decoder will have them."""
         z = torch.round(model.hyper_latents(latents)).clamp(-_MAX_HYPER_SYMBOL, _MAX_HYPER_SYMBOL)
         symbols = z[0].numpy().astype(np.int64)
         tables = model.prior.tables.numpy().astype(np.int32)
         writer.encode(symbols.reshape(-1), writer.models.prior_plan(tables, symbols[0].size))
-        mean, indices = self._distributions(model, symbols, inputs)
+        mean, indices = self._distributions(model, symbols, inputs, context)
         distance = latents[0].numpy() - mean
         quantized = np.sign(distance) * np.floor(np.abs(distance) + _ROUNDING_OFFSET)
         quantized = quantized.clip(-_MAX_LATENT_SYMBOL, _MAX_LATENT_SYMBOL)
@@ -277,7 +307,7 @@ class BFrameCoder:
         return torch.from_numpy((quantized + mean).astype(np.float32))[None]
 
     def _decode_latents(
-        self, reader: SymbolDecoder, model: LatentEntropyModel, channels: int, inputs: _Inputs
+        self, reader: SymbolDecoder, model: LatentEntropyModel, channels: int, inputs: _Inputs, context: Tensor | None
     ) -> Tensor:
         """Read latents (1, channels, H/8, W/8)."""
         height, width = (side // 8 for side in inputs.frame0.shape[-2:])
@@ -285,7 +315,7 @@ class BFrameCoder:
         shape = (len(tables), height // 4, width // 4)
         size = shape[1] * shape[2]
         symbols = reader.decode(len(tables) * size, reader.models.prior_plan(tables, size)).reshape(shape)
-        mean, indices = self._distributions(model, symbols, inputs)
+        mean, indices = self._distributions(model, symbols, inputs, context)
         quantized = reader.decode(indices.size, reader.models.gaussian_plan(indices.reshape(-1)))
         return torch.from_numpy((quantized.reshape(channels, height, width) + mean).astype(np.float32))[None]
 

@@ -2,16 +2,18 @@
 
     y (N, M, h, w) ── hyper-encoder ──► z (N, K, h/4, w/4) ── quantized ──► z^ ── factorized prior ──► bits
                                                                 │
-    reference frames, 8 bit ──► ReferenceFeatures ──┬── hyper-decoder, fixed point ──► mean and scale of every y
-                                                    │
-    y - mean ── quantized ──► + mean ──► y^         └── conditional Gaussians ──► bits
+    reference frames, 8 bit ─┬► ReferenceFeatures ──┼── hyper-decoder, fixed point ──► mean and scale of every y
+                 warped by exact motion ──► context ┘                                           │
+    y - mean ── quantized ──► + mean ──► y^             conditional Gaussians ──► bits ◄────────┘
 
 The prior of z is Balle's: a cumulative distribution learned for each channel (Variational image compression with a
 scale hyperprior, ICLR 2018, appendix 6.1). The distributions of y are Gaussians; a network predicts their means and
-scales from z^ and from the two reference frames (Minnen et al., Joint autoregressive and hierarchical priors, NeurIPS
-2018, without the autoregressive part). In coding, everything that they depend on is an integer
-(`betwixt.codec.fixed_point`), and probabilities are integers, 65536ths, that are stored with the weights: a decoder on
-any machine reads the symbols that were written.
+scales from z^, from the two reference frames, and from a context: features of the two frames warped to frame t, as in
+contextual coding (Li, Li, Lu: Deep contextual video compression, NeurIPS 2021), where they differ as the residual does.
+There is no autoregressive part (Minnen et al., Joint autoregressive and hierarchical priors, NeurIPS 2018). In coding,
+everything that they depend on is an integer (`betwixt.codec.fixed_point`, `betwixt.codec.exact_motion`), and
+probabilities are integers, 65536ths, that are stored with the weights: a decoder on any machine reads the symbols that
+were written.
 
 In training, bits are estimated by the usual means: uniform noise replaces quantization in the rate; the distortion uses
 quantization with straight-through gradients.
@@ -142,9 +144,10 @@ def scale_indices(log_scales: Tensor) -> NDArray[np.int64]:
 
 
 class ReferenceFeatures(nn.Module):
-    """Features of the two reference frames, in fixed point: where there is detail, and where they differ.
+    """Features of two frames, in fixed point: where there is detail, and where they differ.
 
-    (N, 2, H, W) luma, multiples of 1/256 in [-1/2, 1/2] -> (N, C, H/8, W/8).
+    (N, 2, H, W) luma, multiples of 1/256 in [-1/2, 1/2] -> (N, C, H/8, W/8). They are of the reference frames as they
+    are, or of these warped to frame t (the context).
     """
 
     def __init__(self, channels: int) -> None:
@@ -158,13 +161,26 @@ class ReferenceFeatures(nn.Module):
         return features
 
 
+def _zero(conv: FixedPointConv2d) -> FixedPointConv2d:
+    assert conv.bias is not None
+    nn.init.zeros_(conv.weight)
+    nn.init.zeros_(conv.bias)
+    return conv
+
+
 class _HyperDecoder(nn.Module):
     """Mean and scale of every latent, in fixed point."""
 
     offset: nn.Parameter
 
     def __init__(
-        self, hyper_channels: int, reference_channels: int, width: int, initial_scales: Tensor, octaves: float
+        self,
+        hyper_channels: int,
+        reference_channels: int,
+        context_channels: int,
+        width: int,
+        initial_scales: Tensor,
+        octaves: float,
     ) -> None:
         super().__init__()
         latents = len(initial_scales)
@@ -172,18 +188,25 @@ class _HyperDecoder(nn.Module):
         self.up = FixedPointConv2d(hyper_channels, 4 * width, 3, 1, 1)
         self.up2 = FixedPointConv2d(width, 4 * width, 3, 1, 1)
         self.join = FixedPointConv2d(width + reference_channels + 1, width, 3, 1, 1)
-        self.out = FixedPointConv2d(width, 2 * latents, 1)
-        assert self.out.bias is not None
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        # It adds to `join`, and begins at zero: so weights from before there were contexts give the same probabilities.
+        self.context = _zero(FixedPointConv2d(context_channels, width, 3, 1, 1)) if context_channels else None
+        self.out = _zero(FixedPointConv2d(width, 2 * latents, 1))
         self.offset = nn.Parameter(initial_scales.reshape(1, -1, 1, 1) / _OFFSET_SPEED)
 
-    def forward(self, z: Tensor, reference: Tensor, step_feature: Tensor) -> tuple[Tensor, Tensor]:
-        """Means (N, M, h, w), multiples of 1/16, and logarithms of scales, multiples of 1/4."""
+    def forward(
+        self, z: Tensor, reference: Tensor, step_feature: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Means (N, M, h, w), multiples of 1/16, and logarithms of scales, multiples of 1/4.
+
+        `context` (N, C, h, w) is None for a model without contexts.
+        """
         x = quantize_activations(F.pixel_shuffle(self.up(quantize_activations(z, rectify=False)), 2))
         x = quantize_activations(F.pixel_shuffle(self.up2(x), 2))
         step_map = step_feature.expand(-1, 1, *reference.shape[-2:])
-        x = quantize_activations(self.join(torch.cat((x, reference, step_map), dim=1)))
+        joined = self.join(torch.cat((x, reference, step_map), dim=1))
+        if self.context is not None:
+            joined = joined + self.context(context)
+        x = quantize_activations(joined)
         mean, log_scale = self.out(x).chunk(2, dim=1)
         # Offsets are of samples in [0, 255]; the step, in octaves, converts them to steps of the quantizer.
         log_scale = log_scale + quantize(self.offset * _OFFSET_SPEED, 256.0) - self.octaves * step_feature
@@ -200,10 +223,17 @@ class LatentEntropyModel(nn.Module):
         width: Channels of the hidden layers.
         reference_channels: Channels of `ReferenceFeatures`.
         octaves: By how many octaves scales fall where the step feature rises by 1.
+        context_channels: Channels of the context, which are `ReferenceFeatures`, too; 0 for a model without contexts.
     """
 
     def __init__(
-        self, initial_scales: Tensor, hyper_channels: int, width: int, reference_channels: int, octaves: float
+        self,
+        initial_scales: Tensor,
+        hyper_channels: int,
+        width: int,
+        reference_channels: int,
+        octaves: float,
+        context_channels: int = 0,
     ) -> None:
         super().__init__()
         self.hyper_encoder = nn.Sequential(
@@ -212,22 +242,26 @@ class LatentEntropyModel(nn.Module):
             nn.Conv2d(width, hyper_channels, 3, 2, 1),
         )
         self.prior = FactorizedPrior(hyper_channels)
-        self.decoder = _HyperDecoder(hyper_channels, reference_channels, width, initial_scales, octaves)
+        self.decoder = _HyperDecoder(
+            hyper_channels, reference_channels, context_channels, width, initial_scales, octaves
+        )
 
     def hyper_latents(self, y: Tensor) -> Tensor:
         """z (N, K, h/4, w/4), before quantization, from the magnitudes of the latents."""
         z: Tensor = self.hyper_encoder(torch.log1p(y.abs()))
         return z
 
-    def forward(self, y: Tensor, reference: Tensor, step_feature: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, y: Tensor, reference: Tensor, step_feature: Tensor, context: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """In training: the latents as the decoder will have them, and the bits of each sample, (N,).
 
-        `y` (N, M, h, w) is in steps of the quantizer, `reference` (N, C, h, w) has the reference features, and
-        `step_feature` (N, 1, 1, 1) is that of `BFrameNetwork`.
+        `y` (N, M, h, w) is in steps of the quantizer, `reference` (N, C, h, w) has the reference features, `context`
+        (N, C, h, w) those of the warped frames, and `step_feature` (N, 1, 1, 1) is that of `BFrameNetwork`.
         """
         z = self.hyper_latents(y)
         noisy_z = z + torch.rand_like(z) - 0.5
-        mean, log_scale = self.decoder(quantize(z, 1.0), reference, step_feature)
+        mean, log_scale = self.decoder(quantize(z, 1.0), reference, step_feature, context)
         noisy_y = y + torch.rand_like(y) - 0.5
         bits = self.prior.bits(noisy_z) + _gaussian_bits(noisy_y - mean, log_scale)
         return quantize(y - mean, 1.0) + mean, bits

@@ -32,7 +32,9 @@ minutes needs it, this was chosen:
 - `compact` has no teacher block, so one is defined here. It sees what RIFE's and NCM's teachers see and, since
   `compact` starts from a DIS search, the flow that a search finds from the true frame; it begins by choosing, at each
   pixel, the flow that warps better.
-- Entropy models see the two reference frames, not warped contexts: see `betwixt.codec.entropy`.
+- Entropy models see contexts, as in DCVC and TCM, but contexts of their own: features of the two frames' luma, warped
+  by a motion of integers that every machine finds alike (`betwixt.codec.exact_motion`). Those in floating point would
+  make a range decoder on another machine read other symbols.
 
 Reference: Jia et al., Neighbor Correspondence Matching for Flow-based Video Frame Synthesis, ACM MM 2022, appendix C;
 Li, Li, Lu: Deep contextual video compression, NeurIPS 2021; Sheng et al.: Temporal context mining for learned video
@@ -56,6 +58,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from betwixt.codec.entropy import LatentEntropyModel, ReferenceFeatures, gaussian_tables
+from betwixt.codec.exact_motion import add_exact_residual, search_exact_motion, warp_exactly
 from betwixt.codec.fixed_point import quantize
 from betwixt.errors import UsageError
 from betwixt.layers.resize import resize_flow_to, resize_to
@@ -71,6 +74,9 @@ _CODES_PER_OCTAVE = 16
 """Codes of the quantizer's step in an octave."""
 
 _BLOCK = 8
+
+_EXACT_STEPS = 256.0
+"""Parts of a pixel in which the residual motion is counted that contexts of entropy models are warped by."""
 
 _MIN_MOTION_GAIN = 60.0
 """The rate-distortion gain, in bits, below which the motion of a block is not coded."""
@@ -102,6 +108,7 @@ class CodecConfig:
     hyper_channels: int = 16  # channels of z
     entropy_width: int = 48  # channels inside the entropy models
     reference_channels: int = 24  # channels of the reference features that entropy models see
+    entropy_contexts: bool = True  # whether entropy models see contexts; older weights have none
 
 
 @dataclass(frozen=True)
@@ -473,15 +480,20 @@ class BFrameNetwork(nn.Module):
         self.motion_context = nn.Sequential(_conv(5, 16), nn.Conv2d(16, 5, 3, 1, 1))
         self.motion_encoder, self.motion_decoder = _MotionTransform(32), _MotionTransform(32)
         self.motion_gain = nn.Parameter(torch.tensor([0.0, 0.0, 0.0, 0.0, 0.7]))
-        self.motion_model = LatentEntropyModel(torch.full((5,), -0.5), 4, 24, config.reference_channels, octaves=2.0)
+        entropy_contexts = config.reference_channels if config.entropy_contexts else 0
+        self.look_warped = ReferenceFeatures(entropy_contexts) if entropy_contexts else None
+        self.motion_model = LatentEntropyModel(
+            torch.full((5,), -0.5), 4, 24, config.reference_channels, 2.0, entropy_contexts
+        )
         self.contexts = _Contexts(config)
         self.transform = _Transform()
         self.encoder = _ContextualEncoder(config, latents)
         self.generator = _FrameGenerator(config, latents)
         self.gain = nn.Parameter(torch.zeros(latents))
         self.model = LatentEntropyModel(
-            _initial_frame_scales(), config.hyper_channels, config.entropy_width, config.reference_channels, octaves=4.0
-        )
+            _initial_frame_scales(), config.hyper_channels, config.entropy_width, config.reference_channels, 4.0,
+            entropy_contexts,
+        )  # fmt: skip
         self.register_buffer("gaussians", torch.from_numpy(gaussian_tables().astype(np.float32)), persistent=False)
 
     # -- steps of coding, shared by training and `betwixt.codec.coder`
@@ -493,6 +505,15 @@ class BFrameNetwork(nn.Module):
     def motion_step(self, step: Tensor) -> Tensor:
         """The quantizer's steps of motion, (N, 5, 1, 1): half a pixel at a step of 16/255, times learned gains."""
         return torch.sqrt(step * (255.0 / 16.0)) * 0.5 * torch.exp(self.motion_gain).reshape(1, 5, 1, 1)
+
+    def exact_motion_steps(self, code: int) -> Tensor:
+        """`motion_step` of the two flows, (1, 4, 1, 1), in 256ths of a pixel, the same on every machine.
+
+        Python's double precision is exact enough for that: no product is within a billionth of the middle of two.
+        """
+        step = math.sqrt(step_from_code(code) * (255.0 / 16.0)) * 0.5
+        steps = [round(_EXACT_STEPS * step * math.exp(gain)) / _EXACT_STEPS for gain in self.motion_gain.tolist()[:4]]
+        return torch.tensor(steps, dtype=torch.float64).reshape(1, 4, 1, 1)
 
     def frame_step(self, step: Tensor) -> Tensor:
         """The quantizer's steps of the frame's latents, (N, 192, 1, 1)."""
@@ -554,22 +575,42 @@ class BFrameNetwork(nn.Module):
         Frames are (N, 3, H, W), RGB in [0, 1], with sides that are multiples of 32; `t`, in (0, 1), and `step`, of
         samples in [0, 1], are (N, 1, 1, 1). `searched` has the search results for the predictor and its teacher.
         """
-        reference = self.look(torch.cat([_quantized_luma(frame) for frame in (frame0, frame1)], dim=1))
-        step_feature = self.step_feature(step)
+        luma = torch.cat([_quantized_luma(frame) for frame in (frame0, frame1)], dim=1)
+        reference, step_feature = self.look(luma), self.step_feature(step)
+        exact = search_exact_motion(luma, t) if self.look_warped is not None else None
         # Motion
         predicted = self.predictor.predict(frame0, frame1, t, searched)
         taught = self.predictor.teach(frame0, frame1, t, truth, predicted, searched)
         predicted_frame, taught_frame = (motion.synthesize(frame0, frame1) for motion in (predicted, taught))
         latents = self.encode_motion(predicted, taught, predicted_frame, taught_frame, truth, step)
-        latents, motion_bits = self.motion_model(latents, reference, step_feature)
+        context = self.look_warped(warp_exactly(luma, exact)) if self.look_warped and exact else None
+        latents, motion_bits = self.motion_model(latents, reference, step_feature, context)
         motion = self.decode_motion(predicted, latents, step)
         # Frame
         contexts = self.contexts(frame0, frame1, motion)
         prediction = motion.synthesize(frame0, frame1)
+        if self.look_warped and exact:
+            residual = latents[:, :4].detach() * quantize(self.motion_step(step)[:, :4].detach(), _EXACT_STEPS)
+            context = self.look_warped(warp_exactly(luma, add_exact_residual(luma, exact, residual)))
         latents = self.encode_frame(truth, prediction, contexts, step)
-        latents, frame_bits = self.model(latents, reference, step_feature)
+        latents, frame_bits = self.model(latents, reference, step_feature, context)
         frame = self.decode_frame(prediction, contexts, latents, step)
         return Reconstruction(frame, predicted_frame, taught_frame, prediction, motion_bits, frame_bits)
+
+
+def from_reference(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a weights file, with parts that older ones lack: contexts that do not change any probability."""
+    result = dict(tensors)
+    for name in ("first.weight", "first.bias", "second.weight", "second.bias"):
+        if f"look.{name}" in tensors:
+            result.setdefault(f"look_warped.{name}", tensors[f"look.{name}"])
+    for model in ("model", "motion_model"):
+        joined, features = tensors.get(f"{model}.decoder.join.weight"), tensors.get("look.second.bias")
+        if joined is not None and features is not None:
+            weight = joined.new_zeros(len(joined), len(features), 3, 3)
+            result.setdefault(f"{model}.decoder.context.weight", weight)
+            result.setdefault(f"{model}.decoder.context.bias", joined.new_zeros(len(joined)))
+    return result
 
 
 def _quantized_luma(frame: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -37,6 +37,9 @@ from betwixt.training.sample import TargetTimes, TrainingSample, time_matches
 from betwixt.weights.load import load_weights
 from betwixt.weights.store import embedded_file
 
+_ENTROPY_PARTS = ("look", "look_warped", "motion_model", "model")
+"""The parts of the network that only probabilities depend on."""
+
 
 @dataclass(frozen=True)
 class CodecSettings:
@@ -51,6 +54,8 @@ class CodecSettings:
         coarsest: The coarsest quantizer step; steps are log-uniform between the two.
         teacher_weight: Weight of the error of the teacher's frame.
         motion_weight: Weight of the error of the frame warped by the compressed motion.
+        contexts: Whether entropy models see contexts, the two frames warped to frame t.
+        trained: "all", or "entropy" for the entropy models alone; the frames that are coded then hardly change.
     """
 
     predictor: str = "compact"
@@ -60,6 +65,8 @@ class CodecSettings:
     coarsest: float = 140.0
     teacher_weight: float = 0.1
     motion_weight: float = 0.1
+    contexts: bool = True
+    trained: Literal["all", "entropy"] = "all"
 
 
 class _Prediction(Network):
@@ -98,7 +105,10 @@ class CodecObjective(Objective):
         super().__init__("codec-b")
         self.settings = parse_table(CodecSettings, options, f"[network] of {name}")
         self.margin = self.settings.margin
-        self.codec = BFrameNetwork(CodecConfig(predictor=self.settings.predictor))
+        self.codec = BFrameNetwork(CodecConfig(self.settings.predictor, entropy_contexts=self.settings.contexts))
+        if self.settings.trained == "entropy":
+            for parameter_name, parameter in self.codec.named_parameters():
+                parameter.requires_grad_(parameter_name.split(".")[0] in _ENTROPY_PARTS)
         self._uses_search = self.settings.predictor == "compact"
         network: Any = self.codec.predictor.network
         weights = embedded_file("compact.safetensors") if self._uses_search else self.settings.predictor_weights
