@@ -2,13 +2,15 @@
 
 import csv
 import dataclasses
+import sys
+from pathlib import Path
 
 import pytest
 
 from betwixt.codec.rd_curve import CurveRequest, measure_rd_curves
-from betwixt.codec.rd_report import bd_rate, markdown_report, rate_at
+from betwixt.codec.rd_report import bd_rate, class_points, markdown_report, rate_at
 from betwixt.codec.rd_table import CurvePoint
-from betwixt.errors import InputError, UsageError
+from betwixt.errors import InputError, OutputError, UsageError
 from clips import make_clip
 
 
@@ -144,3 +146,98 @@ def test_bit_need_without_weights_is_left_out_with_a_note(tmp_path, monkeypatch)
     assert notes[0].startswith("bit-need is left out. There are no weights")
     with pytest.raises(UsageError, match="There are no weights"):
         measure_rd_curves(dataclasses.replace(request, methods=("bit-need",)))
+
+
+def test_the_report_has_mean_curves_of_hevc_classes():
+    def sequence(clip, size, factor, method="base"):
+        return [dataclasses.replace(p, clip=clip, size=size, bpp=p.bpp * factor, method=method) for p in BASE]
+
+    points = [
+        *sequence("BQMall_832x480_60", "832x480", 1.0),
+        *sequence("PartyScene_832x480_50", "832x480", 3.0),
+        *sequence("BQMall_832x480_60", "832x480", 0.5, "bit-need"),
+        *sequence("PartyScene_832x480_50", "832x480", 1.5, "bit-need"),
+        *sequence("film", "832x480", 9.0),
+    ]
+    means = class_points(points)
+    assert [(p.clip, p.method) for p in means] == [("class C, mean", "base")] * 4 + [("class C, mean", "bit-need")] * 4
+    assert [p.bpp for p in means[:4]] == pytest.approx([2 * p.bpp for p in BASE])
+    assert [p.psnr for p in means[:4]] == [p.psnr for p in BASE]
+    text = markdown_report(points)
+    assert "| class C, mean | -50.0 % | -50.0 % |" in text
+    assert "| class C, mean | 34 dB | -50.0 % |" in text
+    assert "| film | - | - |" in text
+    # RaceHorses is in two classes, which its size tells apart; a second class gives a mean of all.
+    both = [*points, *sequence("RaceHorses_416x240_30", "416x240", 1.0), *sequence("BQSquare", "416x240", 1.0)]
+    assert {p.clip for p in class_points(both)} == {"class C, mean", "class D, mean", "all classes, mean"}
+    # A quality that one sequence lacks has no mean.
+    assert len(class_points(points[1:])) == 7
+
+
+FAKE_CODEC = """
+import sys, zlib
+import numpy as np
+source, stream, reconstruction, step = sys.argv[1:5]
+samples = np.fromfile(source, np.uint8)
+coarse = np.rint(samples / int(step)).astype(np.uint8)
+open(stream, "wb").write(zlib.compress(coarse.tobytes()))
+(coarse * int(step)).clip(0, 255).astype(np.uint8).tofile(reconstruction)
+open(sys.argv[5], "a").write(" ".join(sys.argv[6:]) + "\\n")
+"""
+
+
+def test_an_external_codec_codes_the_base_frames(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=3, size=(192, 176))
+    script, log = tmp_path / "fake codec.py", tmp_path / "log"
+    script.write_text(FAKE_CODEC)
+    command = (
+        f"{sys.executable} '{script}' {{input}} {{bitstream}} {{reconstruction}} {{quality}} {log} "
+        "{width} {height} {fps} {frames} {depth} {intra}"
+    )
+    request = CurveRequest(
+        clips=(str(source),), output=tmp_path / "rd", methods=("base", "bit-free", "bit-need"), qualities=(4, 24),
+        p_codec=command, b_codec=command, model="dis", threads=1,
+    )  # fmt: skip
+    points, _ = measure_rd_curves(request)
+    assert set(log.read_text().splitlines()) == {"192 176 25 3 8 32", "192 176 12.5 2 8 16"}
+    by = {(p.method, p.quality): p for p in points}
+    for p in points:
+        assert p.base == Path(sys.executable).name
+        assert p.sent == (3 if p.method == "base" else 2)
+    assert by["base", 4].bytes > by["base", 24].bytes > 0
+    assert by["base", 4].psnr > 40 > by["base", 24].psnr
+    # Not the size of the lossless frames in between.
+    assert by["bit-free", 4].bytes < by["base", 4].bytes
+    assert by["bit-need", 4].bytes >= by["bit-free", 4].bytes
+    assert by["bit-free", 4].psnr_sent == pytest.approx(by["base", 4].psnr, abs=1.0)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("codec {input} {bitstream} {reconstruction}", "lacks {quality}"),
+        ("codec {input} {bitstream} {reconstruction} {quality} {qp}", "cannot be read"),
+        ("nothing-there {input} {bitstream} {reconstruction} {quality}", "nothing-there cannot be run"),
+        ("false {input} {bitstream} {reconstruction} {quality}", "false ended with 1: no message"),
+        ("true {input} {bitstream} {reconstruction} {quality}", "true wrote no bitstream"),
+        ("cp {input} {bitstream} --suffix={reconstruction}{quality}", r"a reconstruction of 0 bytes, not 152064"),
+    ],
+)
+def test_commands_that_do_not_work_are_refused_in_one_line(tmp_path, command, message):
+    source = make_clip(tmp_path / "in.mkv", frames=3, size=(192, 176))
+    request = CurveRequest(
+        clips=(str(source),), output=tmp_path / "rd", methods=("base-p",), qualities=(30,), p_codec=command, model="dis"
+    )
+    with pytest.raises((UsageError, OutputError), match=message) as caught:
+        measure_rd_curves(request)
+    assert "\n" not in str(caught.value)
+
+
+def test_methods_without_a_command_are_refused(tmp_path):
+    source = make_clip(tmp_path / "in.mkv", frames=3, size=(192, 176))
+    command = "codec {input} {bitstream} {reconstruction} {quality}"
+    for method, message in (("base", "pass `b_codec`, or leave it out"), ("base-own", "base-own: leave it out")):
+        with pytest.raises(UsageError, match=message):
+            measure_rd_curves(
+                CurveRequest(clips=(str(source),), output=tmp_path / "rd", methods=(method,), p_codec=command)
+            )

@@ -15,7 +15,8 @@ from betwixt.errors import UsageError
 
 def rd_curve(
     clips: Annotated[
-        list[str], typer.Argument(metavar="CLIP..", help="Videos, folders of images; PATH@T from time T.")
+        list[str],
+        typer.Argument(metavar="CLIP..", help="Videos (raw .yuv, too), images; PATH@T from time T."),
     ],
     output: Annotated[
         Path,
@@ -31,6 +32,13 @@ def rd_curve(
     ] = "22,27,32,37",
     base: Annotated[str, typer.Option(metavar="x265|x264|svtav1", help="The base codec.")] = "x265",
     preset: Annotated[o.Text, typer.Option(help="Its preset, the same for all.")] = None,
+    p_codec: Annotated[
+        o.Text,
+        typer.Option(metavar="COMMAND", help="An external codec with I and P alone, for base-p, bit-free, bit-need."),
+    ] = None,
+    b_codec: Annotated[
+        o.Text, typer.Option(metavar="COMMAND", help="The same codec in the order I-B-P-B, for base.")
+    ] = None,
     frames: Annotated[int, typer.Option(metavar="N", help="How many frames of each clip.")] = 33,
     keep: Annotated[int, typer.Option(metavar="2|4|8", help="The base encoder gets one of this many frames.")] = 2,
     intra: Annotated[int, typer.Option(metavar="N", help="Distance of I frames.")] = 32,
@@ -58,8 +66,8 @@ def rd_curve(
         raise UsageError(f"The qualities '{qualities}' are not whole numbers: give e.g. 22,27,32,37.") from None
     request = CurveRequest(
         clips=tuple(clips), output=output, methods=tuple(m.strip() for m in methods.split(",")), qualities=steps,
-        base=base, preset=preset, frames=frames, keep=keep, intra=intra, floor=floor, model=model, weights=weights,
-        codec_weights=codec_weights, threads=threads, resume=resume,
+        base=base, preset=preset, p_codec=p_codec, b_codec=b_codec, frames=frames, keep=keep, intra=intra, floor=floor,
+        model=model, weights=weights, codec_weights=codec_weights, threads=threads, resume=resume,
     )  # fmt: skip
     points, notes = measure_rd_curves(request, lambda text: print(text, file=sys.stderr, flush=True))
     print(markdown_report(points), end="")

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 import av
 
-from betwixt.codec.base_stream import packet_checksums
 from betwixt.codec.distortion import mean_squared_error
 from betwixt.codec.gop import Interval, intervals
 from betwixt.codec.pairs import PairChain
@@ -70,21 +69,22 @@ class BFrameMaker:
         source: ReopenableSource,
         survey: Survey,
         base_file: Path,
+        base_size: int,
         writer: VideoWriter,
         sent: Sequence[bool],
         progress: Callable[[int, int | None], None],
     ) -> list[BFrameResult]:
         """Make every frame that is not sent; raises OutputError if the base stream lacks frames.
 
-        `writer` wrote the base stream and converts true frames to its pixel format. `progress` is called with the
-        numbers of frames made and in total.
+        `base_size` is the size of the base stream in bytes. `writer` wrote the base stream and converts true frames to
+        its pixel format. `progress` is called with the numbers of frames made and in total.
         """
         results: list[BFrameResult] = []
         with Reader(base_file, interlaced="ignore", threads=min(self.threads, 16)) as decoded:
             reader, info = source.open(), decoded.info
             try:
                 chain = PairChain(self.model, info.colour, survey.ticks, self.model.uses_neighbours)
-                bits_per_pixel = 8 * packet_checksums(base_file)[1] / (info.width * info.height * len(sent))
+                bits_per_pixel = 8 * base_size / (info.width * info.height * len(sent))
                 pairs = self._pairs_with_truth(decoded, reader, survey.shots, writer, sent, chain)
                 make_pair = functools.partial(self._make_pair, chain, survey.ticks, bits_per_pixel)
                 for made in map_in_order(pairs, make_pair, self.threads):

@@ -33,6 +33,7 @@ from betwixt.codec.b_frames import BFrameMaker, BFrameResult
 from betwixt.codec.base_codec import ORDERS, find_base_codec
 from betwixt.codec.base_stream import BaseStreamEncoder, packet_checksums
 from betwixt.codec.distortion import psnr_from_mse
+from betwixt.codec.external_codec import ExternalBaseStream, ExternalCodec
 from betwixt.codec.gop import intervals, kept_frames
 from betwixt.codec.pairs import single_threaded_kernels
 from betwixt.codec.restore_data import ATTACHMENT, TAG, RestoreData, pack
@@ -96,7 +97,7 @@ def encode_video(
     target: str | Path,
     *,
     mode: str = "bit-free",
-    base: str = "x265",
+    base: str | ExternalCodec = "x265",
     preset: str | None = None,
     quality: str | int | None = None,
     keep: int = 2,
@@ -128,7 +129,8 @@ def encode_video(
         target: The .mkv file.
         mode: "bit-free": B frames cost nothing; "bit-need": a network codes them; "base": the base encoder codes all
             frames in the same order (for comparison).
-        base: "x265", "x264" or "svtav1".
+        base: "x265", "x264" or "svtav1". An `ExternalCodec` is for measurements: the file then holds its frames
+            losslessly, and the sizes of the result count its bitstream in their place.
         preset: The base encoder's preset; None for its default.
         quality: A number on the base encoder's scale (crf, lower is better); None for its default.
         keep: Keep one of this many frames: 2, 4 or 8.
@@ -162,18 +164,17 @@ def encode_video(
     _check_arguments(mode, order, keep, intra, threads, floor, step, codec_weights)
     if target.suffix.lower() != ".mkv":
         raise UsageError(f"{target} is no .mkv: the restore data is an attachment, which Matroska holds.")
-    base_codec, chosen_preset = find_base_codec(base, preset)
+    stream_encoder = _base_stream(base, preset, quality, order, keep, intra, pixel_format, threads)
     check_output(target, source, overwrite)
     threads = threads or available_cores()
     rate = None if input_fps is None else parse_rate(input_fps)
     cuts = scene_cuts if scene_cuts in ("auto", "off") else read_cuts(scene_cuts)
-    base_quality = None if quality is None else str(quality)
     maker, weights_hash = _load_maker(mode, model, weights, codec_weights, device, step, threads)
     encoding = _Encoding(
         target=target,
         mode=mode,
         source=ReopenableSource(source, rate, stream, interlaced, threads),
-        base=BaseStreamEncoder(base_codec, chosen_preset, base_quality, order, keep, intra, pixel_format, threads),
+        base=stream_encoder,
         b_frames=maker,
         weights_hash=weights_hash,
         floor=floor,
@@ -219,6 +220,25 @@ def _check_arguments(
         raise UsageError("`codec_weights` is for `mode=bit-need`: leave it out.")
 
 
+def _base_stream(
+    base: str | ExternalCodec,
+    preset: str | None,
+    quality: str | int | None,
+    order: str,
+    keep: int,
+    intra: int,
+    pixel_format: str | None,
+    threads: int,
+) -> BaseStreamEncoder | ExternalBaseStream:
+    if isinstance(base, ExternalCodec):
+        if quality is None:
+            raise UsageError(f"{base.name} has no default quality: pass `quality`.")
+        return ExternalBaseStream(base, str(quality), keep, intra)
+    codec, chosen_preset = find_base_codec(base, preset)
+    quality = None if quality is None else str(quality)
+    return BaseStreamEncoder(codec, chosen_preset, quality, order, keep, intra, pixel_format, threads)
+
+
 def _load_maker(
     mode: str,
     model: str | Interpolator,
@@ -251,7 +271,7 @@ class _Encoding:
     target: Path
     mode: str
     source: ReopenableSource
-    base: BaseStreamEncoder
+    base: BaseStreamEncoder | ExternalBaseStream
     b_frames: BFrameMaker | None
     weights_hash: str
     floor: float | None
@@ -265,7 +285,7 @@ class _Encoding:
         with tempfile.TemporaryDirectory(prefix=f".{self.target.stem}.", dir=self.target.parent) as folder:
             output = base_file = Path(folder) / "base.mkv"
             writer, results, rounds, base_seconds = self._run_rounds(base_file, survey, kept, sent)
-            packets, base_size = packet_checksums(base_file)
+            packets, base_size = self._measure_base(base_file)
             if len(packets) != sum(sent):
                 name = self.base.codec.encoder
                 raise OutputError(f"{name} gave {len(packets)} packets for {sum(sent)} frames: pass another `base`.")
@@ -276,6 +296,8 @@ class _Encoding:
                 tags = {TAG: f"{self.mode}; betwixt decode restores every frame"}
                 add_attachment(base_file, output, ATTACHMENT, restore_data, tags)
             size = output.stat().st_size
+            if isinstance(self.base, ExternalBaseStream):
+                size = base_size + len(restore_data)
             try:
                 os.replace(output, self.target)
             except OSError as error:
@@ -320,12 +342,18 @@ class _Encoding:
             base_seconds = time.monotonic() - began
             if self.b_frames is None or not self.measure or all(sent):
                 return writer, [], rounds, base_seconds
-            results = self.b_frames.make(self.source, survey, base_file, writer, sent, making)
+            base_size = self._measure_base(base_file)[1]
+            results = self.b_frames.make(self.source, survey, base_file, base_size, writer, sent, making)
             below = self._below_floor(results, survey, sent, rounds)
             if not below:
                 return writer, results, rounds, base_seconds
             for number in below:
                 sent[number] = True
+
+    def _measure_base(self, base_file: Path) -> tuple[list[int], int]:
+        """The checksums of the base stream's packets, and its size in bytes."""
+        packets, size = packet_checksums(base_file)
+        return packets, self.base.size if isinstance(self.base, ExternalBaseStream) else size
 
     def _below_floor(self, results: list[BFrameResult], survey: Survey, sent: Sequence[bool], rounds: int) -> list[int]:
         """The B frames to send in the next round."""

@@ -7,9 +7,11 @@
     NAME.csv       a row for each clip, method and quality; rows of other runs are kept
     NAME.png       PSNR and MS-SSIM over bits per pixel (bpp), a row for each clip
     NAME-CLIP.jpg  a frame between two kept ones by each method, at the middle quality
-    NAME.md        BD-rate against the base codec, bits saved at the qualities that NCM's paper names, times
+    NAME.md        BD-rate against the base codec, bits saved at the qualities that NCM's paper names, times; also for
+                   the classes of the HEVC test sequences
 
-The rate is that of the whole file, container included. PSNR and MS-SSIM are of 8-bit RGB images, means over all frames.
+The rate is that of the whole file, container included; of an external codec it is the bitstream and the data that
+restores the B frames. PSNR and MS-SSIM are of 8-bit RGB images, means over all frames.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import numpy as np
 from betwixt.codec.base_codec import find_base_codec
 from betwixt.codec.decode import decode_video
 from betwixt.codec.encode import encode_video
+from betwixt.codec.external_codec import ExternalCodec
 from betwixt.codec.rd_report import draw_comparison, draw_curves, markdown_report
 from betwixt.codec.rd_table import METHODS, CurvePoint, read_points, sort_points, write_points
 from betwixt.errors import InputError, UsageError
@@ -57,6 +60,8 @@ class CurveRequest:
     qualities: tuple[int, ...] = (22, 27, 32, 37)  # on the base encoder's scale
     base: str = "x265"
     preset: str | None = None  # its preset, the same for all methods
+    p_codec: str | None = None  # the command of an external codec with I and P alone, in place of `base`
+    b_codec: str | None = None  # the command of the same codec in the order I-B-P-B, for the method "base"
     frames: int = 33
     keep: int = 2
     intra: int = 32
@@ -100,7 +105,7 @@ def measure_rd_curves(
     methods, notes = _check(request)
     table = request.output_path(".csv")
     points = {point.key: point for point in read_points(table)} if table.exists() else {}
-    base = " ".join(_base_and_preset(request))
+    base = _base_name(request)
     weights = _codec_weights(request) if "bit-need" in methods else ""
     middle = sorted(request.qualities)[len(request.qualities) // 2]
     for path in request.clips:
@@ -113,7 +118,7 @@ def measure_rd_curves(
                     known = points.get((clip.name, base, method, quality))
                     if request.resume and known and (known.protocol, known.model, known.weights) == conditions:
                         continue
-                    progress(f"{clip.name}: {method}, {request.base} at {quality}")
+                    progress(f"{clip.name}: {method}, {base} at {quality}")
                     point, frame = _measure(request, clip, method, quality, conditions, Path(folder))
                     points[point.key] = point
                     if quality == middle:
@@ -138,6 +143,7 @@ def _check(request: CurveRequest) -> tuple[list[str], list[str]]:
     for method in request.methods:
         if method not in METHODS:
             raise UsageError(f"There is no method '{method}': choose from {', '.join(METHODS)}.")
+    _check_external(request)
     if request.frames < _MIN_FRAMES:
         raise UsageError(f"{request.frames} frames have nothing between them: pass at least {_MIN_FRAMES}.")
     if len(set(request.qualities)) != len(request.qualities) or not request.qualities:
@@ -160,9 +166,37 @@ def _check(request: CurveRequest) -> tuple[list[str], list[str]]:
     return methods, notes
 
 
-def _base_and_preset(request: CurveRequest) -> tuple[str, str]:
+_P_METHODS = ("base-p", "bit-free", "bit-free-floor", "bit-need")
+"""The methods whose base stream has I and P frames alone, unless frames below the floor are sent."""
+
+
+def _check_external(request: CurveRequest) -> None:
+    """Refuse methods for which there is no command, where there is a command for others."""
+    if request.p_codec is None and request.b_codec is None:
+        return
+    if request.preset is not None:
+        raise UsageError("`preset` is for the base codecs of FFmpeg: a command has its own settings.")
+    for method in request.methods:
+        if _command(request, method) is None:
+            needed = "`b_codec`" if method == "base" else "`p_codec`"
+            hint = f"pass {needed}, or leave it out" if method in ("base", *_P_METHODS) else "leave it out"
+            raise UsageError(f"There is no command for the method {method}: {hint}.")
+        ExternalCodec(_command(request, method) or "")
+
+
+def _command(request: CurveRequest, method: str) -> str | None:
+    """The command of the external codec for a method, if there is one."""
+    if method == "base":
+        return request.b_codec
+    return request.p_codec if method in _P_METHODS else None
+
+
+def _base_name(request: CurveRequest) -> str:
+    """The base codec and its preset, or the name of the external codec's program."""
+    if (command := request.p_codec or request.b_codec) is not None:
+        return ExternalCodec(command).name
     codec, preset = find_base_codec(request.base, request.preset)
-    return codec.name, preset
+    return f"{codec.name} {preset}"
 
 
 def _codec_weights(request: CurveRequest) -> str:
@@ -238,8 +272,10 @@ def _measure(
         options["floor"] = request.floor
     if options["mode"] == "bit-need":
         options["codec_weights"] = request.codec_weights
+    command = _command(request, method)
+    base: str | ExternalCodec = request.base if command is None else ExternalCodec(command)
     summary = encode_video(
-        clip.lossless, coded, base=request.base, preset=request.preset, quality=quality, keep=request.keep,
+        clip.lossless, coded, base=base, preset=request.preset, quality=quality, keep=request.keep,
         intra=request.intra, model=request.model, weights=request.weights, threads=request.threads, overwrite=True,
         **options,
     )  # fmt: skip
@@ -262,7 +298,7 @@ def _measure(
     protocol, _, weights = conditions
     point = CurvePoint(
         clip=clip.name,
-        base=" ".join(_base_and_preset(request)),
+        base=_base_name(request),
         method=method,
         quality=quality,
         frames=len(scores),

@@ -1,7 +1,8 @@
 """Reports on rate-distortion curves: BD-rate, bits at given qualities, a Markdown page, a plot, comparison images.
 
 BD-rate is computed by the library `bjontegaard` over the qualities where two curves overlap; a curve that does not
-reach the other's qualities has none.
+reach the other's qualities has none. The HEVC test sequences also give a curve for each class and one for all, as in
+NCM's figures: the means of bits per pixel and of quality over the sequences, at each quality of the encoder.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import io
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -22,8 +24,18 @@ from betwixt.files import write_atomically
 _Curves = Mapping[tuple[str, str], list[CurvePoint]]
 """Points by clip and method."""
 
-_PAPER_QUALITIES = (("psnr", 32.0, "32 dB"), ("ms_ssim", 0.965, "MS-SSIM 0.965"))
-"""The qualities at which NCM's paper states the bits that it saves (section 5)."""
+_PAPER_QUALITIES = (("psnr", 32.0, "32 dB"), ("psnr", 34.0, "34 dB"), ("ms_ssim", 0.965, "MS-SSIM 0.965"))
+"""The qualities at which NCM's paper states the bits that it saves (section 5): 34 dB against HM in the same order."""
+
+_HEVC_CLASSES = {
+    "B": ("Kimono", "Kimono1", "ParkScene", "Cactus", "BQTerrace", "BasketballDrive"),
+    "C": ("RaceHorses", "RaceHorsesC", "BQMall", "PartyScene", "BasketballDrill"),
+    "D": ("RaceHorses", "RaceHorsesD", "BQSquare", "BlowingBubbles", "BasketballPass"),
+    "E": ("FourPeople", "Johnny", "KristenAndSara"),
+}
+"""The 16 HEVC test sequences of the paper (appendix C.2.3), some with two spellings; RaceHorses is in two sizes."""
+
+_CLASS_SIZES = {"B": "1920x1080", "C": "832x480", "D": "416x240", "E": "1280x720"}
 
 _METRICS = (("psnr", "PSNR"), ("ms_ssim", "MS-SSIM"))
 
@@ -70,6 +82,42 @@ def rate_at(points: Sequence[CurvePoint], metric: str, quality: float) -> float 
     return float(math.exp(np.interp(target, [x for x, _ in curve], [y for _, y in curve])))
 
 
+# -- classes of HEVC test sequences
+
+
+def hevc_class(point: CurvePoint) -> str | None:
+    """The class, "B" to "E", of the test sequence that a point is of; None if it is of another clip."""
+    name = point.clip.partition("_")[0]
+    for letter, names in _HEVC_CLASSES.items():
+        if name in names and point.size == _CLASS_SIZES[letter]:
+            return letter
+    return None
+
+
+def class_points(points: Sequence[CurvePoint]) -> list[CurvePoint]:
+    """The mean curves of the classes that have more than one sequence, and of all sequences if there are more classes.
+
+    A point is the mean over the sequences, at one quality of the encoder; it is left out if one of them lacks it.
+    """
+    members: dict[str, list[CurvePoint]] = {}
+    for point in points:
+        if (letter := hevc_class(point)) is not None:
+            members.setdefault(f"class {letter}, mean", []).append(point)
+    if len(members) > 1:
+        members["all classes, mean"] = [point for group in members.values() for point in group]
+    result = []
+    for name, group in members.items():
+        clips = {point.clip for point in group}
+        for method, quality in dict.fromkeys((p.method, p.quality) for p in group):
+            own = [p for p in group if (p.method, p.quality) == (method, quality)]
+            if len(clips) > 1 and len(own) == len(clips):
+                bpp, psnr, similarity = (
+                    float(np.mean([getattr(p, field) for p in own])) for field in ("bpp", "psnr", "ms_ssim")
+                )
+                result.append(replace(own[0], clip=name, bpp=bpp, psnr=psnr, ms_ssim=similarity))
+    return result
+
+
 # -- Markdown
 
 
@@ -85,28 +133,34 @@ def _report_of_base(base: str, points: list[CurvePoint]) -> list[str]:
     methods = [m for m in METHODS if any(p.method == m for p in points)]
     clips = list(dict.fromkeys(p.clip for p in points))
     curves = {(c, m): [p for p in points if (p.clip, p.method) == (c, m)] for c in clips for m in methods}
+    means = class_points(points)
+    groups = list(dict.fromkeys(p.clip for p in means))
+    curves |= {(g, m): [p for p in means if (p.clip, p.method) == (g, m)] for g in groups for m in methods}
     lines = [f"### {base}", ""]
-    lines += _bd_rate_table(curves, clips, [m for m in methods if m != "base"])
+    lines += _bd_rate_table(curves, clips, groups, [m for m in methods if m != "base"])
     for anchor, label in (("base", "in the same order"), ("base-p", "with I and P alone, as NCM's P-frame codec")):
         if anchor in methods:
-            lines += _savings_table(curves, clips, anchor, label, [m for m in methods if m != anchor])
+            others = [m for m in methods if m != anchor]
+            lines += _savings_table(curves, [*clips, *groups], anchor, label, others)
     lines += _time_table(points, methods)
     machines = "; ".join(dict.fromkeys(p.machine for p in points))
     protocols = "; ".join(dict.fromkeys(p.protocol for p in points))
     return [*lines, f"<sub>{protocols}. Measured on {machines}.</sub>", ""]
 
 
-def _bd_rate_table(curves: _Curves, clips: list[str], methods: list[str]) -> list[str]:
+def _bd_rate_table(curves: _Curves, clips: list[str], groups: list[str], methods: list[str]) -> list[str]:
     columns = [(method, metric) for method in methods for metric, _ in _METRICS]
     header = [f"{method}, {label}" for method in methods for _, label in _METRICS]
     lines = ["BD-rate against the base codec in the same order; negative is better.", ""]
     lines += [f"| clip | {' | '.join(header)} |", f"|---|{'---:|' * len(header)}"]
     rates: dict[tuple[str, str], list[float | None]] = {column: [] for column in columns}
-    for clip in clips:
+    for clip in [*clips, *groups]:
         anchor = curves.get((clip, "base"))
-        for method, metric in columns:
-            rates[method, metric].append(bd_rate(anchor, curves[clip, method], metric) if anchor else None)
-        lines.append(f"| {clip} | {' | '.join(_percent(rates[column][-1]) for column in columns)} |")
+        found = [bd_rate(anchor, curves[clip, method], metric) if anchor else None for method, metric in columns]
+        lines.append(f"| {clip} | {' | '.join(_percent(value) for value in found)} |")
+        if clip in clips:  # the curves of classes are means of theirs
+            for column, value in zip(columns, found, strict=True):
+                rates[column].append(value)
     means = []
     for column in columns:
         values = [value for value in rates[column] if value is not None]
@@ -148,11 +202,13 @@ def _percent(value: float | None) -> str:
 
 
 def draw_curves(path: Path, points: Sequence[CurvePoint]) -> None:
-    """Plot PSNR and MS-SSIM over bits per pixel, a row for each clip and base codec, as PNG."""
+    """Plot PSNR and MS-SSIM over bits per pixel, a row for each clip or class and base codec, as PNG."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+    for base in dict.fromkeys(p.base for p in points):
+        points = [*points, *class_points([p for p in points if p.base == base])]
     clips = list(dict.fromkeys((p.clip, p.base) for p in points))
     with matplotlib.rc_context({"font.size": 9}):
         figure = Figure(figsize=(9, 2.9 * len(clips)), layout="constrained")
