@@ -105,3 +105,28 @@ def test_files_without_hyperparameters_load_as_registered(daek_weights: Path, tm
     save_file(load_file(daek_weights), tmp_path / "plain.safetensors", {"model": ""})
     model: Any = load_model("daek", "cpu", weights=tmp_path / "plain.safetensors")
     assert model.network.config.features > 0
+
+
+@pytest.mark.parametrize("name", ["ncm-base", "rife"])
+def test_weights_with_a_teacher_serve_as_the_predictor_of_the_codec(tmp_path: Path, name: str) -> None:
+    objective, plain = export(tmp_path, {"name": name})
+    path = tmp_path / "taught.safetensors"
+    export_weights(tmp_path / "checkpoint.safetensors", path, with_teacher=True)
+    added = load_file(path).keys() - load_file(plain).keys()
+    assert added
+    assert all(part.startswith(("teacher.", "block_tea.")) for part in added)
+    codec: Any = make_objective({"name": "codec", "predictor": name, "predictor_weights": str(path)})
+    own = dict(objective.named_parameters())
+    for parameter_name, parameter in codec.codec.predictor.network.named_parameters():
+        assert torch.equal(parameter, own[f"training_network.{parameter_name}"])
+    # Everything else reads the file as the one without the teacher.
+    assert load_model(name, "cpu", weights=path).name == name
+    with pytest.raises(InputError, match="holds weights of another network"):
+        make_objective({"name": "codec", "predictor": name, "predictor_weights": str(plain)})
+
+
+def test_a_network_without_a_teacher_has_none_to_export(tmp_path: Path) -> None:
+    export(tmp_path, {"name": "rife", "teacher": "none"})
+    with pytest.raises(InputError, match="has no teacher block"):
+        export_weights(tmp_path / "checkpoint.safetensors", tmp_path / "taught.safetensors", with_teacher=True)
+    assert not (tmp_path / "taught.safetensors").exists()

@@ -210,19 +210,22 @@ def prepare(
 def export(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint of a run.")],
     weights: Annotated[Path, typer.Argument(metavar="WEIGHTS.safetensors", help="The output.")],
+    with_teacher: Annotated[
+        bool, typer.Option("--with-teacher", help="Add the teacher block, for the codec (predictor_weights).")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
 ) -> None:
     """Write only the averaged weights of a checkpoint, in float16, as --weights of all commands takes them.
 
     Examples:
         betwixt train export runs/compact/checkpoint.safetensors mine.safetensors
-        betwixt train export runs/compact/checkpoint.safetensors mine.safetensors --overwrite
+        betwixt train export runs/ncm-base/checkpoint.safetensors ncm.safetensors --with-teacher
     """
     require_torch("Training")
     from betwixt.training.checkpoint import export_weights
 
     check_output(weights, checkpoint, overwrite)
-    progress = export_weights(checkpoint, weights)
+    progress = export_weights(checkpoint, weights, with_teacher=with_teacher)
     print(f"written: {weights} ({progress.name}, {format_count(progress.samples, 'sample')})")
 
 

@@ -201,14 +201,32 @@ def restore(
     return [name for name in own if name not in tensors]
 
 
-def export_weights(source: Path, target: Path) -> TrainingProgress:
-    """Write only the averaged weights of a checkpoint, in float16, with their origin as metadata."""
+_TEACHER_PREFIX = "objective.training_network."
+"""Of parts of the network that only training has: everything else in it is exported, and called `model.`."""
+
+
+def export_weights(source: Path, target: Path, *, with_teacher: bool = False) -> TrainingProgress:
+    """Write only the averaged weights of a checkpoint, in float16, with their origin as metadata.
+
+    Args:
+        source: The checkpoint.
+        target: The file to write.
+        with_teacher: Whether to add the teacher block, as `predictor_weights` of the codec needs it. Its weights are
+            not averaged. Everything else reads the file as one without it.
+
+    Raises:
+        InputError: if the source is no checkpoint, or has no teacher block to add.
+        OutputError: if the target cannot be written.
+    """
     checkpoint = read_checkpoint(source)
     progress = checkpoint.progress
     network = progress.recipe.get("network", {"name": progress.name})
     names = [name for name in checkpoint.tensors if name.startswith("ema.")]
     if not names:
         raise InputError(f"{source} has no averaged weights.")
+    teacher = {n: t.half() for n, t in checkpoint.tensors.items() if with_teacher and n.startswith(_TEACHER_PREFIX)}
+    if with_teacher and not teacher:
+        raise InputError(f"{source} has no teacher block: its network was trained without one.")
     with torch.random.fork_rng(devices=[]):
         objective = make_objective(network)
     metadata = {
@@ -224,5 +242,7 @@ def export_weights(source: Path, target: Path) -> TrainingProgress:
         "origin": f"betwixt train {progress.name}",
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
-    _write(target, objective.export_tensors({n.removeprefix("ema."): checkpoint.tensors[n] for n in names}), metadata)
+    tensors = objective.export_tensors({n.removeprefix("ema."): checkpoint.tensors[n] for n in names})
+    tensors |= {name.removeprefix(_TEACHER_PREFIX): tensor for name, tensor in teacher.items()}
+    _write(target, tensors, metadata)
     return progress
