@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from betwixt.errors import UsageError
+from betwixt.media.colour import Colour
+from betwixt.models.dis.interpolator import DIS
 from betwixt.pipeline.blur import (
     MAX_SAMPLES,
     MAX_SAMPLES_PER_PIXEL,
@@ -19,6 +21,7 @@ from betwixt.pipeline.blur import (
     sample_count,
     sample_times,
 )
+from betwixt.runtime.synthesis import PairSynthesis, Synthesizer
 from clips import copy_planes, frames_equal, make_clip, read_frames
 
 instants = st.integers(-120, 720).map(lambda n: Fraction(n, 60))
@@ -145,13 +148,19 @@ def test_rates_slow_motion_sound_and_frame_count(tmp_path):
     assert plan_blur(source, tmp_path / "x.mkv", model="dis", fps="49.95").notes == ()
 
 
-def test_the_blur_of_the_paper_averages_from_one_frame_to_the_next(tmp_path):
+def test_the_blur_of_the_paper_averages_33_frames_from_one_frame_to_the_next(tmp_path):
     source = make_clip(tmp_path / "in.mkv", frames=3, pixel_format="gray")
-    blur_video(
-        source, tmp_path / "out.mkv", shutter=360, phase=0, samples=33, linear=False, model="average", codec="ffv1"
+    done = blur_video(
+        source, tmp_path / "out.mkv", shutter=360, phase=0, grid=32, linear=False, model="dis", codec="ffv1"
     )
-    a, b = _means(source)[:2]
-    np.testing.assert_allclose(_means(tmp_path / "out.mkv")[0], (a + b) / 2, atol=1)
+    assert any("33 to 33 moments" in note for note in done.notes)
+    frames = [frame.video for frame in read_frames(source)[:2]]
+    synthesizer = Synthesizer(DIS(), frames[0], Colour())
+    pair = PairSynthesis(synthesizer, *(synthesizer.source(frame) for frame in frames))
+    made = [frames[0], *pair.synthesize([Fraction(k, 32) for k in range(1, 32)]), frames[1]]
+    expected = np.mean([copy_planes(frame)[0] for frame in made], axis=0)
+    found = copy_planes(read_frames(tmp_path / "out.mkv")[0].video)[0]
+    np.testing.assert_allclose(found, expected, atol=0.51)
 
 
 def test_a_video_with_one_frame_is_passed_on(tmp_path):
@@ -169,6 +178,7 @@ def test_a_video_with_one_frame_is_passed_on(tmp_path):
         ({"phase": "1000"}, "phase"),
         ({"samples": 0}, "samples"),
         ({"samples": 100000}, "samples"),
+        ({"grid": 0}, "grid"),
         ({"fps": "0.1"}, "span"),
     ],
 )

@@ -313,6 +313,7 @@ OTHER_VALUES = {
     "pixel_format": "yuv444p",
     "shutter": 90,
     "phase": 0,
+    "grid": 32,
     "input_fps": 30,
     "stream": 1,
 }

@@ -56,7 +56,9 @@ _OPTIONS = (
 )  # fmt: skip
 """The options that workers need."""
 
-_EXTRA = ("samples", "linear", "shutter", "phase", "new_frames", "only", "data", "damaged", "codec_weights", "noted")
+_EXTRA = (
+    "samples", "grid", "linear", "shutter", "phase", "new_frames", "only", "data", "damaged", "codec_weights", "noted",
+)  # fmt: skip
 """Attributes of a job that only the directors of blur, extrapolation and restoration read."""
 
 _MANY_MARKS = 1024

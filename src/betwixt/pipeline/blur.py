@@ -7,9 +7,10 @@
                                              minus mean of code values
 
 With a shutter of `shutter` degrees the exposure lasts e = shutter / 360 of an output frame's duration. The output frame
-is the mean of the frames at n moments spread evenly over it. (The paper averages two source frames and 31 new frames
-between them, which is 360 degrees from the frame on: Z. Jia et al., Neighbor Correspondence Matching for Flow-based
-Video Frame Synthesis, ACM MM 2022, appendix D.1.) Beyond the paper:
+is the mean of the frames at n moments spread evenly over it. The paper averages two source frames and 31 new frames
+between them, k/32 of the way for k = 0 to 32: a `grid` of 32, 360 degrees from the frame on, of code values (Z. Jia et
+al., Neighbor Correspondence Matching for Flow-based Video Frame Synthesis, ACM MM 2022, appendix D.1). Beyond the
+paper:
 
 - *Linear light.* The mean is taken of linear light, by the clip's own transfer function (`media.transfer`). It is
   computed in RGB and added to the planes as an offset: its difference from the mean of code values. Where nothing
@@ -133,6 +134,16 @@ def sample_times(part: ExposurePart, count: int) -> list[float]:
     return [float(part.start + length * Fraction(2 * k + 1, 2 * count)) for k in range(count)]
 
 
+def grid_times(part: ExposurePart, grid: int) -> list[float]:
+    """The times k / `grid` in a part, both ends included; its middle if there is none.
+
+    >>> grid_times(ExposurePart(0, Fraction(1, 2), Fraction(1), Fraction(1)), 4)
+    [0.5, 0.75, 1.0]
+    """
+    first, last = math.ceil(part.start * grid), math.floor(part.end * grid)
+    return [k / grid for k in range(first, last + 1)] or sample_times(part, 1)
+
+
 def _degrees(value: Number, name: str) -> Fraction:
     try:
         return Fraction(str(value).strip())
@@ -147,6 +158,7 @@ class BlurJob(Job):
         shutter: How long the shutter is open, in degrees: 360 is the duration of an output frame.
         phase: When it opens, in degrees from the output frame's time.
         samples: Moments that are averaged.
+        grid: Into how many parts the moments divide an interval, in place of `samples`; None for `samples`.
         linear: Whether linear light is averaged, rather than code values.
     """
 
@@ -157,7 +169,7 @@ class BlurJob(Job):
         if all(options.get(name) is None for name in ("fps", "factor", "slow")):
             options = {**options, "factor": 1}
         values: BlurOptions = BLUR.resolve(options)
-        self.samples, self.linear = values["samples"], values["linear"]
+        self.samples, self.grid, self.linear = values["samples"], values["grid"], values["linear"]
         self.shutter = _degrees(values["shutter"], "shutter")
         if not 0 < self.shutter <= 720:
             raise UsageError(f"`shutter={values['shutter']}` is out of range: give degrees above 0, up to 720.")
@@ -166,6 +178,8 @@ class BlurJob(Job):
             raise UsageError(f"`phase={values['phase']}` is out of range: give degrees from -720 to 720.")
         if not 1 <= self.samples <= MAX_SAMPLES:
             raise UsageError(f"`samples={self.samples}` is out of range: give 1 to {MAX_SAMPLES}.")
+        if self.grid is not None and not 1 <= self.grid <= MAX_SAMPLES:
+            raise UsageError(f"`grid={self.grid}` is out of range: give 1 to {MAX_SAMPLES}.")
         super().__init__(source, target, options)
 
     def check(self) -> None:
@@ -182,7 +196,7 @@ class BlurDirector(Director):
 
     def __init__(self, job: BlurJob, chunk: int) -> None:
         super().__init__(job, chunk)
-        self._samples, self._linear = job.samples, job.linear
+        self._samples, self._grid, self._linear = job.samples, job.grid, job.linear
         self._interval = 1 / job.rates.sampling
         self._opens = job.phase / 360 * self._interval
         self._closes = self._opens + job.shutter / 360 * self._interval
@@ -239,16 +253,23 @@ class BlurDirector(Director):
     def _expose(self, parts: list[ExposurePart], pairs: list[PairSynthesis]) -> list[av.VideoFrame]:
         mean = _WeightedMean(pairs[0], self._linear)
         for part, pair in zip(parts, pairs, strict=True):
-            distance = pair.max_displacement() * float(part.end - part.start)
-            count = sample_count(self._samples, float(part.share), distance)
-            motions = max(2, math.ceil(distance / PIXELS_PER_MOTION))
-            for planes in pair.planes_at(sample_times(part, count), motions):
-                mean.add(planes, float(part.share) / count)
+            times, motions = self._moments_of(part, pair)
+            for planes in _planes_at(pair, times, motions):
+                mean.add(planes, float(part.share) / len(times))
                 if self.cancelled.is_set():
                     raise Stopped
         with self._lock:
             self.findings.append(mean.count)
         return [frame_from_planes(mean.planes(), pairs[0].template)]
+
+    def _moments_of(self, part: ExposurePart, pair: PairSynthesis) -> tuple[list[float], int]:
+        """The times of the moments in a part, and how often the model is asked for motion."""
+        if self._grid is not None:
+            times = grid_times(part, self._grid)
+            return times, len(times)
+        distance = pair.max_displacement() * float(part.end - part.start)
+        count = sample_count(self._samples, float(part.share), distance)
+        return sample_times(part, count), max(2, math.ceil(distance / PIXELS_PER_MOTION))
 
     def closing_notes(self) -> list[str]:
         if not self.findings:
@@ -258,6 +279,16 @@ class BlurDirector(Director):
             *self.repeat_notes(),
             f"Each frame is the mean of {min(self.findings)} to {max(self.findings)} moments, {mean:.1f} on average.",
         ]
+
+
+def _planes_at(pair: PairSynthesis, times: list[float], motions: int) -> Iterator[list[NDArray[Any]]]:
+    """The planes at increasing times; those of the source frames at 0 and 1."""
+    first, second = pair.sources
+    if times[0] == 0.0:
+        yield first.planes
+    yield from pair.planes_at([t for t in times if 0.0 < t < 1.0], motions)
+    if times[-1] == 1.0:
+        yield second.planes
 
 
 def _shot(frames: list[MarkedFrame], now: Fraction) -> list[MarkedFrame]:

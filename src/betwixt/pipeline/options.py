@@ -258,6 +258,13 @@ class BlurOptions(ConversionOptions, RateOptions, ClusterOptions, total=False):
     samples: Annotated[
         int, Option(32, "Moments to average; more are taken in fast motion, fewer in slow.", "effect", "N")
     ]
+    grid: Annotated[
+        int | None,
+        Option(
+            None, "Average the moments k/N between two frames, k = 0 to N, in place of --samples: 32 as NCM does.",
+            "effect", "N",
+        ),
+    ]  # fmt: skip
     linear: Annotated[
         bool,
         Option(
