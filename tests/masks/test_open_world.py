@@ -55,10 +55,17 @@ def test_tags_that_are_not_found_are_dropped():
 
 def test_words_that_name_no_object_are_dropped():
     everywhere = np.array([[0, 0, 30, 20]], np.float32)
-    fake = Fake(["blue", "dog", "stand", "indoor"], dict.fromkeys(["blue", "dog", "stand", "indoor"], everywhere))
+    fake = Fake(["blue", "dog", "walk", "indoor"], dict.fromkeys(["blue", "dog", "walk", "indoor"], everywhere))
     found = OpenWorldSegmenter(fake.tag, fake.detect, fake.segment).segment(np.zeros((*SIZE, 3), np.uint8))
     assert fake.asked == [["dog"]]
     assert found.tags == ("dog",)
+
+
+@pytest.mark.parametrize("word", ["watch", "wave", "swing", "ski", "shadow", "couple", "roll", "stand"])
+def test_words_that_are_things_as_well_are_looked_for(word):
+    fake = Fake([word], {word: np.array([[0, 0, 4, 4]], np.float32)})
+    found = OpenWorldSegmenter(fake.tag, fake.detect, fake.segment).segment(np.zeros((*SIZE, 3), np.uint8))
+    assert found.tags == (word,)
 
 
 def test_without_tags_the_detector_is_not_called():
