@@ -58,6 +58,15 @@ interval of the difference is a bootstrap over the test scenes; it does not incl
 than a five-hundredth of the papers' samples, and RIFE is smaller: a difference supports a claim, and no difference does
 not refute it. `result.json` has the score of every scene. The same command resumes an interrupted run. Hierarchical
 motion has [a script of its own](../models/hierarchical.md#on-layered-scenes).
+
+`apr-routing` is about cost. Both networks begin with the weights of a static one, here those of the repository's
+[relay](../how-to/train.md#the-relay), and are trained on; multiply-adds and seconds of every test scene are compared as
+well. With `--samples 0`, weights that were trained elsewhere are compared as they are:
+
+    betwixt train export checkpoints/apr-static.safetensors apr-static.safetensors
+    betwixt reproduce apr-routing --images PHOTOS --weights apr-static.safetensors
+    betwixt reproduce apr-routing --images PHOTOS --weights apr-static.safetensors \\
+        --treatment-weights apr.safetensors --samples 0
 """
 
 DATASETS = {
@@ -78,6 +87,9 @@ DATASETS = {
     "xiph-4k": "Xiph",
 }
 """The names of the data sets that have to be there."""
+
+MASK_NETWORKS = "weights of RAM, Grounding DINO and HQ-SAM"
+"""What open-world masks are made by."""
 
 KINDS = {"vimeo-triplet": "Vimeo-90K triplets", "vimeo-septuplet": "Vimeo-90K septuplets"}
 
@@ -111,7 +123,9 @@ class Page:
         for name, claim in CLAIMS.items():
             text = f"{PAPERS[claim.paper]}: {claim.text}"
             arms = f"{claim.treatment.label}; {claim.control.label}"
-            lines.append(f"| `betwixt reproduce {name} --images PHOTOS` | {text} | {arms} | {claim.samples:,} |")
+            weights = " --weights apr-static.safetensors" if claim.cost else ""
+            command = f"`betwixt reproduce {name} --images PHOTOS{weights}`"
+            lines.append(f"| {command} | {text} | {arms} | {claim.samples:,} |")
         return [*lines, ""]
 
     def _runs(self, runs: list[Run]) -> list[str]:
@@ -145,7 +159,9 @@ class Page:
             DATASETS[name] for name in table.datasets_of(row) if run.network or (model, name) not in self._scored
         )
         if needed:
-            states.append(f"scores: needs the weights {run.name}, {', '.join(needed)}")
+            options = table.options if row.options is None else row.options
+            masks = [MASK_NETWORKS] if "open-world" in options else []
+            states.append(f"scores: needs the weights {run.name}, {', '.join([*needed, *masks])}")
         elif table.datasets_of(row):
             states.append("scores: measured")
         for size in table.sizes:

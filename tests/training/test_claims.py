@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from betwixt.cli.main import run as cli
-from betwixt.errors import UsageError
+from betwixt.errors import InputError, UsageError
 from betwixt.training import claims
 from betwixt.training.claims import CLAIMS, Claim, reproduce_claim
 from betwixt.training.objectives.registry import make_objective
@@ -51,7 +52,9 @@ def test_a_claim_compares_networks_that_can_be_trained_in_its_stages(claim: Clai
     with torch.device("meta"):
         treatment, control = (make_objective(arm.network) for arm in claim.arms)
     for arm, objective in zip(claim.arms, (treatment, control), strict=True):
-        assert tuple(stage for stage, _ in arm.stages) == objective.stages
+        # The last ones: a claim that begins with trained weights leaves out the first.
+        assert tuple(stage for stage, _ in arm.stages) == objective.stages[-len(arm.stages) :]
+        assert len(arm.stages) == len(objective.stages) or claim.cost
         assert sum(share for _, share in arm.stages) == 1.0
     assert claim.treatment.network != claim.control.network
     assert treatment.network.extrapolates == control.network.extrapolates == claim.extrapolation
@@ -108,6 +111,50 @@ def test_a_run_is_resumed_and_reported(photographs: Path, tmp_path: Path, monkey
     assert gain["low"] <= gain["mean"] <= gain["high"]
     with pytest.raises(UsageError, match="other settings"):
         reproduce("parts", seed=2)
+
+
+def test_routed_and_static_weights_are_compared_in_quality_and_cost(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CLAIMS, "apr-routing", replace(CLAIMS["apr-routing"], size=64))
+    torch.manual_seed(0)
+    static = make_objective({"name": "apr-static"}).network
+    save_file({name: value.half() for name, value in static.state_dict().items()}, tmp_path / "static.safetensors")
+    routed = make_objective({"name": "apr", "patch": 32}).network
+    routed.load_state_dict(static.state_dict(), strict=False)
+    # A router that lets only blocks 1 and 2 be passed, by every patch.
+    routed.router.choice.weight.data.zero_()
+    routed.router.choice.bias.data = torch.tensor([-1.0, 1.0, -1.0, 1.0, 1.0, -1.0, 1.0, -1.0])
+    save_file({name: value.half() for name, value in routed.state_dict().items()}, tmp_path / "routed.safetensors")
+    options = {"tests": 2, "weights": tmp_path / "static.safetensors"}
+    result = reproduce_claim(
+        "apr-routing", photographs, tmp_path / "out", SilentReporter(), samples=0,
+        treatment_weights=tmp_path / "routed.safetensors", **options,
+    )  # fmt: skip
+    change = result.cost_changes["multiply-adds"]
+    assert -9 < change.mean < -6  # blocks 3 and 4 have 8.2 % of the operations, the router 0.6 %
+    assert change.low == pytest.approx(change.high)
+    assert result.cost_changes["seconds"].mean < 50
+    assert json.loads((tmp_path / "out" / "result.json").read_text())["cost_changes"]["multiply-adds"]
+    # From the static weights alone, one step trains the router, too.
+    result = reproduce_claim("apr-routing", photographs, tmp_path / "two", SilentReporter(), samples=2, **options)
+    assert result.samples == 2
+    state = torch.load(tmp_path / "two" / "treatment.pt", weights_only=True)["objective"]
+    trained = {
+        name
+        for name, value in static.state_dict().items()
+        if not torch.equal(state[f"training_network.{name}"], value.half().float())
+    }
+    assert trained
+    assert not any(name.startswith("estimator.") for name in trained)
+    for arguments, message in (
+        ({}, "pass `weights`"),
+        ({"weights": tmp_path / "other.safetensors"}, "holds weights of another network"),
+    ):
+        save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
+        with pytest.raises((UsageError, InputError), match=message):
+            reproduce_claim("apr-routing", photographs, tmp_path / "three", SilentReporter(), **arguments)
+    assert not (tmp_path / "three").exists()
 
 
 def test_the_command_lists_claims_and_refuses_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,16 @@ def reproduce(
         o.File, typer.Option(metavar="DIR", help="The folder of the networks and of result.json. Default: runs/NAME.")
     ] = None,
     samples: Annotated[
-        o.Number, typer.Option(metavar="N", help="Training scenes of each network. Default: the claim's own number.")
+        o.Number,
+        typer.Option(
+            metavar="N", help="Training scenes of each network. Default: the claim's own number; 0 with --weights."
+        ),
+    ] = None,
+    weights: Annotated[
+        o.File, typer.Option(metavar="FILE", help="Weights that both networks begin with; claims on cost need them.")
+    ] = None,
+    treatment_weights: Annotated[
+        o.File, typer.Option(metavar="FILE", help="Weights of the network with what is claimed to help.")
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the initial weights and the training scenes.")] = 1,
     threads: Annotated[int, typer.Option(metavar="N", help="CPU threads.")] = 1,
@@ -42,6 +51,7 @@ def reproduce(
     Examples:
         betwixt reproduce
         betwixt reproduce rife-distillation --images photos/
+        betwixt reproduce apr-routing --images photos/ --weights apr-static.safetensors
     """
     require_torch("Training")
     from betwixt.training.claims import CLAIMS, find_claim, reproduce_claim
@@ -59,8 +69,9 @@ def reproduce(
     folder = Path("runs") / claim if output is None else output
     with ProgressDisplay("samples") as display:
         result = reproduce_claim(
-            claim, images, folder, TrainingReporter(display), samples=samples, seed=seed, threads=threads
-        )
+            claim, images, folder, TrainingReporter(display), samples=samples, seed=seed, threads=threads,
+            weights=weights, treatment_weights=treatment_weights,
+        )  # fmt: skip
     if as_json:
         print_json(result.as_dict(), sys.stdout)
         return
@@ -70,5 +81,7 @@ def reproduce(
         print(f"  {arm.label}: {mean.mean:.2f} dB ({mean.low:.2f} to {mean.high:.2f})")
     gain = result.difference
     print(f"  the difference, scene by scene: {gain.mean:+.2f} dB ({gain.low:+.2f} to {gain.high:+.2f})")
+    for name, change in result.cost_changes.items():
+        print(f"  {name}, scene by scene: {change.mean:+.1f} % ({change.low:+.1f} to {change.high:+.1f})")
     scenes = len(result.scores[found.treatment.label])
     print(f"  {scenes} test scenes, {result.samples} training scenes, seed {result.seed}; 95 % intervals; {folder}")

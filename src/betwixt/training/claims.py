@@ -9,11 +9,12 @@ their recipes, with one schedule. Every fifth photograph is kept for the test. T
 its interval is a bootstrap over the test scenes, so it does not include the variation between seeds.
 
 Networks and budgets are far smaller than the papers': a difference supports a claim, and no difference does not refute
-it.
+it. Both arms can begin with trained weights; parts that these lack begin at random. A claim on cost also counts the
+multiply-adds of every test scene, as it was computed, and times it: the second of two runs, arm after arm.
 
-    OUTPUT/settings.json   claim, samples and seed; a run with others is refused
+    OUTPUT/settings.json   claim, samples, seed and weights; a run with others is refused
     OUTPUT/ARM.pt          a network and its optimizer, every few minutes and at the end; the same command resumes
-    OUTPUT/result.json     settings, PSNR of every test scene and arm, means, difference and intervals
+    OUTPUT/result.json     settings, PSNR of every test scene and arm, means, difference and intervals; costs
 """
 
 from __future__ import annotations
@@ -29,15 +30,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from betwixt.errors import InputError, UsageError, did_you_mean
 from betwixt.evaluation.scores import SampleStatistics, summarize
-from betwixt.files import write_atomically, write_error
+from betwixt.files import file_hash, write_atomically, write_error
 from betwixt.training.layered_scenes import Image8, make_scene, read_images
 from betwixt.training.objectives.base import Batch, Objective
 from betwixt.training.objectives.registry import make_objective
 from betwixt.training.sample import TrainingSample
 from betwixt.training.training_log import ProgressReporter
+from betwixt.weights.load import match_tensors, read_tensors
 
 TEST_SCENES, _TEST_SEED = 128, 10**6
 _SAVE_SECONDS = 180.0
@@ -75,6 +78,7 @@ class Claim:
         batch: Scenes per step.
         learning_rate: Its peak.
         extrapolation: Whether the third frame is predicted from the first two.
+        cost: Whether the claim is on cost: multiply-adds and seconds are measured, and both arms need trained weights.
     """
 
     paper: str
@@ -87,6 +91,7 @@ class Claim:
     batch: int = 8
     learning_rate: float = 3e-4
     extrapolation: bool = False
+    cost: bool = False
 
     @property
     def arms(self) -> tuple[Arm, Arm]:
@@ -110,6 +115,17 @@ CLAIMS: dict[str, Claim] = {
         Arm("with DAEK's teacher", {"name": "rife", "teacher": "daek", **_SMALL_RIFE}),
         Arm("with RIFE's teacher", {"name": "rife", **_SMALL_RIFE}),
         samples=8_000,
+    ),
+    "apr-routing": Claim(
+        "apr-vfi",
+        "routing saves 29 % of the multiply-adds and 19 % of the time for 0.21 dB on Xiph-2K (table 1)",
+        Arm("with routes", {"name": "apr", "patch": 32}, (("routed", 1.0),)),
+        Arm("all blocks for all patches", {"name": "apr-static", "patch": 32}, (("patches", 1.0),)),
+        samples=600,
+        size=256,
+        batch=2,
+        learning_rate=1e-4,
+        cost=True,
     ),
     "ncm-matching": Claim(
         "ncm",
@@ -149,12 +165,15 @@ class ClaimResult:
         samples: Training scenes of each arm.
         seed: Seed of the initial weights and the training scenes.
         scores: PSNR of every test scene, by the label of the arm, in dB.
+        costs: Of a claim on cost: "multiply-adds", in units of 10^9, and "seconds" of every test scene, by the label of
+            the arm.
     """
 
     claim: str
     samples: int
     seed: int
     scores: dict[str, list[float]] = field(default_factory=dict)
+    costs: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def mean(self, arm: Arm) -> SampleStatistics:
         """The mean PSNR of an arm and its interval, dB."""
@@ -166,6 +185,16 @@ class ClaimResult:
         treatment, control = (self.scores[arm.label] for arm in CLAIMS[self.claim].arms)
         return _summarize([a - b for a, b in zip(treatment, control, strict=True)])
 
+    @property
+    def cost_changes(self) -> dict[str, SampleStatistics]:
+        """By how much treatment costs more than control, scene by scene, and its interval, in percent; by the cost."""
+        labels = [arm.label for arm in CLAIMS[self.claim].arms]
+        changes = {}
+        for name in self.costs.get(labels[0], ()):
+            treatment, control = (self.costs[label][name] for label in labels)
+            changes[name] = _summarize([100 * (a / b - 1) for a, b in zip(treatment, control, strict=True)])
+        return changes
+
     def as_dict(self) -> dict[str, Any]:
         """The result as JSON can hold it."""
         claim = CLAIMS[self.claim]
@@ -175,6 +204,7 @@ class ClaimResult:
             "text": claim.text,
             "means": {arm.label: asdict(self.mean(arm)) for arm in claim.arms},
             "difference": asdict(self.difference),
+            "cost_changes": {name: asdict(change) for name, change in self.cost_changes.items()},
         }
 
 
@@ -199,6 +229,8 @@ def reproduce_claim(
     tests: int = TEST_SCENES,
     seed: int = 1,
     threads: int = 1,
+    weights: Path | None = None,
+    treatment_weights: Path | None = None,
 ) -> ClaimResult:
     """Train both arms of a claim, one after the other, and compare them. An interrupted run is resumed.
 
@@ -207,29 +239,43 @@ def reproduce_claim(
         images: A folder of photographs.
         output: The folder of the networks and of the result.
         report: Gets the progress.
-        samples: Training scenes of each arm; None for the claim's own number.
+        samples: Training scenes of each arm; None for the claim's own number, 0 to compare weights as they are.
         tests: The number of test scenes.
         seed: Seed of the initial weights and the training scenes.
         threads: CPU threads.
+        weights: A weights file that both arms begin with.
+        treatment_weights: A weights file that the treatment begins with, in place of `weights`.
 
     Raises:
-        UsageError: if there is no such claim, or the folder has a run with other settings.
-        InputError: if there are too few images, or a file of the run is damaged.
+        UsageError: if there is no such claim, the folder has a run with other settings, or weights are missing.
+        InputError: if there are too few images, or a file of the run or of weights is damaged or does not fit.
         OutputError: if the folder cannot be written.
     """
     claim = find_claim(name)
-    if (samples is not None and samples < claim.batch) or tests < 2 or threads < 1:
-        raise UsageError(f"`samples` has to be at least {claim.batch}, `tests` at least 2, `threads` at least 1.")
+    least = claim.batch if weights is None else 0
+    if (samples is not None and samples < least) or tests < 2 or threads < 1:
+        raise UsageError(f"`samples` has to be at least {least}, `tests` at least 2, `threads` at least 1.")
+    if weights is None and (claim.cost or treatment_weights is not None):
+        raise UsageError(f"The networks of {name} begin with trained weights: pass `weights`, a file of them.")
     torch.set_num_threads(threads)
     training, test = read_images(images)
-    samples = samples or claim.samples
-    _open_folder(output, {"claim": name, "samples": samples, "seed": seed})
+    samples = claim.samples if samples is None else samples
     result = ClaimResult(name, samples, seed)
     start = _same_start(claim, seed)
+    run_settings: dict[str, Any] = {"claim": name, "samples": samples, "seed": seed}
+    for key, path, objectives in (("weights", weights, start), ("treatment_weights", treatment_weights, start[:1])):
+        if path is not None:
+            for objective in objectives:
+                _begin_with(objective, path)
+            run_settings[key] = file_hash(path)[:12]
+    _open_folder(output, run_settings)
     for number, (arm, objective) in enumerate(zip(claim.arms, start, strict=True)):
         trainer = _ArmTrainer(claim, arm, objective, training, result.samples, seed)
         trainer.train(output / f"{('treatment', 'control')[number]}.pt", report)
+        objective.begin_stage(arm.stages[-1][0])  # a resumed run may have nothing to train
         result.scores[arm.label] = _score(claim, objective, test, tests)
+    if claim.cost:
+        result.costs.update(_measure_costs(claim, start, test, tests))
     write_atomically(output / "result.json", json.dumps(result.as_dict(), indent=1) + "\n")
     return result
 
@@ -262,6 +308,20 @@ def _same_start(claim: Claim, seed: int) -> list[Objective]:
             if name in treatment and treatment[name].shape == parameter.shape:
                 parameter.copy_(treatment[name])
     return objectives
+
+
+def _begin_with(objective: Objective, path: Path) -> None:
+    """Load the weights of a file; parts of the network that it lacks, such as a router, keep their values.
+
+    Raises:
+        InputError: if the file cannot be read, or is of another network.
+    """
+    network = objective.exported_module
+    own, found = network.state_dict(), read_tensors(path)
+    fitting = {name: found[name] for name in own if name in found and found[name].shape == own[name].shape}
+    if len(fitting) < 0.5 * len(own) or len(fitting) < sum(name in own for name in found):
+        raise InputError(f"{path} holds weights of another network than {objective.model_name}.")
+    network.load_state_dict(match_tensors(network, {**own, **fitting}, path).tensors)
 
 
 class _ArmTrainer:
@@ -373,6 +433,27 @@ def _score(claim: Claim, objective: Objective, images: Sequence[Image8], tests: 
             error = ((frame * 255).round() / 255 - batch.truth).square().mean(dim=(1, 2, 3))
             scores += (-10 * torch.log10(error.clamp(min=1e-10))).tolist()
     return scores
+
+
+def _measure_costs(
+    claim: Claim, objectives: Sequence[Objective], images: Sequence[Image8], tests: int
+) -> dict[str, dict[str, list[float]]]:
+    """Multiply-adds, in units of 10^9, and seconds of every test scene, by the label of the arm."""
+    labels = [arm.label for arm in claim.arms]
+    networks = [objective.network.eval() for objective in objectives]
+    costs: dict[str, dict[str, list[float]]] = {label: {"multiply-adds": [], "seconds": []} for label in labels}
+    with torch.inference_mode():
+        for number in range(tests):
+            batch = make_batch(claim, None, images, _TEST_SEED, [number])
+            frames = batch.frame0, batch.frame1, batch.t
+            for label, network in zip(labels, networks, strict=True):
+                with FlopCounterMode(display=False) as counter:
+                    network(*frames)
+                costs[label]["multiply-adds"].append(counter.get_total_flops() / 2e9)
+                began = time.perf_counter()
+                network(*frames)
+                costs[label]["seconds"].append(time.perf_counter() - began)
+    return costs
 
 
 def _summarize(scores: Sequence[float]) -> SampleStatistics:
