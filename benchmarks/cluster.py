@@ -20,7 +20,7 @@ encode. The frames and the duration of the outputs are compared, and the memory 
 Linux.
 
 With `--growth` the frames of FILE are encoded by x264 and x265 at their usual qualities, as one and in pieces as long
-as those of nodes that make SPEED frames a second, and the sizes are compared.
+as those of nodes that make SPEED frames a second, and the sizes and the quality are compared.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -46,6 +46,7 @@ from typing import Any
 from unittest import mock
 
 import av
+import numpy as np
 
 import betwixt
 from betwixt.cluster import production
@@ -55,8 +56,8 @@ from betwixt.cluster.scheduler import Work
 from betwixt.machine import available_cores, describe_machine
 from betwixt.media.encoded_video import EncodedPacket
 from betwixt.media.encoder_options import EncoderSettings
-from betwixt.media.frames import frame_bytes
-from betwixt.media.reader import Reader, StreamPacket
+from betwixt.media.frames import frame_bytes, planes
+from betwixt.media.reader import Frame, Reader, StreamPacket
 from betwixt.media.segment import SegmentEncoder, SegmentSettings
 from betwixt.pipeline.marker import FrameMarker
 
@@ -279,9 +280,10 @@ def convert_films(options: argparse.Namespace, folder: Path) -> None:
 
 
 def measure_growth(path: Path, codec: str, speed: float) -> None:
-    """Encode the frames of a file as one and in pieces, and print the sizes."""
+    """Encode the frames of a file as one and in pieces, and print the sizes and the PSNR."""
     with Reader(path) as reader:
-        settings = SegmentSettings("matroska", reader.info, reader.info.rate, EncoderSettings(codec), "auto")
+        # In MPEG-TS the stream parameters are in the packets, so that these can be decoded as they are.
+        settings = SegmentSettings("mpegts", reader.info, reader.info.rate, EncoderSettings(codec), "auto")
         target = piece_size(speed, 2, None, 0, SEGMENT_FRAMES)
         whole, pieces = SegmentEncoder(settings), [SegmentEncoder(settings)]
         number = first = 0
@@ -294,10 +296,32 @@ def measure_growth(path: Path, codec: str, speed: float) -> None:
             for encoder in (whole, pieces[-1]):
                 encoder.write(item.frame.video, number)
             number += 1
-    alone, joined = (sum(len(p.data) for e in encoders for p in e.finish()) for encoders in ([whole], pieces))
-    growth = 100 * (joined / alone - 1)
+    ways = [[packet for encoder in encoders for packet in encoder.finish()] for encoders in ([whole], pieces)]
+    alone, joined = (sum(len(packet.data) for packet in way) for way in ways)
+    before, after = (mean_psnr(path, codec, way) for way in ways)
     print(f"{path.name}, {codec}: {number} frames in {len(pieces)} pieces of about {target}: ", end="")
-    print(f"{alone} bytes as one, {joined} in pieces ({growth:+.2f} %)")
+    print(f"{alone} bytes as one, {joined} in pieces ({100 * (joined / alone - 1):+.2f} %), ", end="")
+    print(f"PSNR of luma {before:.2f} and {after:.2f} dB", flush=True)
+
+
+def mean_psnr(path: Path, codec: str, packets: list[EncodedPacket]) -> float:
+    """The mean PSNR of the luma of packets against the frames of a file of 8 bits, in dB."""
+    decoder = av.CodecContext.create(codec, "r")
+
+    def decode() -> Iterator[av.VideoFrame]:
+        for encoded in packets:
+            packet = av.Packet(encoded.data)
+            packet.pts, packet.dts = encoded.number, encoded.dts
+            yield from decoder.decode(packet)  # type: ignore[attr-defined]
+        yield from decoder.decode(None)  # type: ignore[attr-defined]
+
+    values = []
+    with Reader(path) as reader:
+        truths = (item.video for item in reader if isinstance(item, Frame))
+        for truth, frame in zip(truths, decode(), strict=True):
+            difference = planes(truth)[0].astype(np.float32) - planes(frame)[0]
+            values.append(10 * np.log10(255**2 / max(1e-9, float(np.mean(difference**2)))))
+    return float(np.mean(values))
 
 
 def main() -> None:

@@ -34,8 +34,8 @@ MAX_BYTES = 128 << 20
 """The most memory that a piece's new frames may take, in bytes."""
 
 SEGMENT_FRAMES = 240
-"""The fewest frames of a piece that its worker encodes: each begins with a key frame, which takes room. Encoders set
-key frames about as far apart themselves (x264: 250 frames)."""
+"""The fewest frames of a piece that its worker encodes, but at the end of a film: each begins with a key frame, which
+takes room. Encoders set key frames about as far apart themselves (x264: 250 frames)."""
 
 
 def begins_piece(frames: int, span: int, at_cut: bool, target: int) -> bool:

@@ -395,7 +395,10 @@ class SegmentProduction(ClusterProduction):
         return super()._put(indices[len(earlier) :], kind)
 
     def _size(self, speed: float | None, workers: int, left: int | None) -> int:
-        return piece_size(speed, workers, left, frame_bytes=0, least=SEGMENT_FRAMES)
+        least = SEGMENT_FRAMES
+        if left is not None:  # at the end every worker is to have something to do
+            least = max(SEGMENT_FRAMES // 4, min(least, left // max(1, workers)))
+        return piece_size(speed, workers, left, frame_bytes=0, least=least)
 
     def frames(self) -> Iterator[MadeFrame | StreamPacket]:
         """The frames of pieces, with their packets; those that this machine has made come last, and it encodes them."""
