@@ -59,13 +59,12 @@ than a five-hundredth of the papers' samples, and RIFE is smaller: a difference 
 not refute it. `result.json` has the score of every scene. The same command resumes an interrupted run. Hierarchical
 motion has [a script of its own](../models/hierarchical.md#on-layered-scenes).
 
-`apr-routing` is about cost. Both networks begin with the weights of a static one, here those of the repository's
-[relay](../how-to/train.md#the-relay), and are trained on; multiply-adds and seconds of every test scene are compared as
-well. With `--samples 0`, weights that were trained elsewhere are compared as they are:
+`apr-routing` is about cost, on 32 test scenes. Both networks begin with the weights of a static one, here those of the
+repository, and are trained on, one with a new router. Multiply-adds and seconds of every test scene are compared, too.
+With `--samples 0`, weights that were trained elsewhere are compared as they are:
 
-    betwixt train export checkpoints/apr-static.safetensors apr-static.safetensors
-    betwixt reproduce apr-routing --images PHOTOS --weights apr-static.safetensors
-    betwixt reproduce apr-routing --images PHOTOS --weights apr-static.safetensors \\
+    betwixt reproduce apr-routing --images PHOTOS --weights checkpoints/apr-static.safetensors
+    betwixt reproduce apr-routing --images PHOTOS --weights checkpoints/apr-static.safetensors \\
         --treatment-weights apr.safetensors --samples 0
 """
 
@@ -123,7 +122,7 @@ class Page:
         for name, claim in CLAIMS.items():
             text = f"{PAPERS[claim.paper]}: {claim.text}"
             arms = f"{claim.treatment.label}; {claim.control.label}"
-            weights = " --weights apr-static.safetensors" if claim.cost else ""
+            weights = " --weights checkpoints/apr-static.safetensors" if claim.cost else ""
             command = f"`betwixt reproduce {name} --images PHOTOS{weights}`"
             lines.append(f"| {command} | {text} | {arms} | {claim.samples:,} |")
         return [*lines, ""]

@@ -20,7 +20,7 @@ from betwixt.media.reader import Reader
         ("NebutaFestival_2560x1600_60_10bit_crop.yuv", (2560, 1600), 60, "yuv420p10le"),
         ("Tango2_3840x2160_60fps_10bit_420.yuv", (3840, 2160), 60, "yuv420p10le"),
         ("a_64x48_30_422.YUV", (64, 48), 30, "yuv422p"),
-        ("grey 64x48 400.yuv", (64, 48), 25, "gray"),
+        ("grey 64x48 400.yuv", (64, 48), None, "gray"),
     ],
 )
 def test_a_name_states_the_format(name, size, rate, pixel_format):
@@ -43,6 +43,7 @@ def test_frames_are_read_as_they_are(tmp_path, depth, dtype):
     assert [frame.time for frame in frames] == [Fraction(k, 30) for k in range(4)]
     for frame, expected in zip(frames, samples, strict=True):
         assert np.array_equal(np.concatenate([plane.reshape(-1) for plane in planes(frame.video)]), expected)
+        assert reader.notes == []
     with Reader(path, start=Fraction(2, 30)) as reader:
         first = next(item for item in reader if hasattr(item, "video"))
     assert first.time == Fraction(2, 30)

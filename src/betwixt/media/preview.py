@@ -6,13 +6,17 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
+import av.container
+import av.video.stream
 
 from betwixt.media.clock import Join
 from betwixt.media.container import has_no_times, is_raw
 from betwixt.media.demuxer import Demuxer
+from betwixt.media.raw_video import find_raw_format, is_raw_video
 from betwixt.media.timeline import Grid, Spreader, find_grid
 
 PEEK_PACKETS = 240
@@ -74,12 +78,21 @@ def read_preview(demuxer: Demuxer, packets: Iterator[av.Packet[Any] | Join]) -> 
     return preview
 
 
+def bare_stream_rate(
+    container: av.container.InputContainer, stream: av.video.stream.VideoStream, name: str
+) -> Fraction | None:
+    """The rate that a bare stream states itself, or a raw video in its name; None if there is none."""
+    if container.format.name == "rawvideo":
+        return find_raw_format(Path(name)).rate if is_raw_video(name) else None
+    return stream.codec_context.framerate or None
+
+
 def find_rate(demuxer: Demuxer, times: list[Fraction]) -> tuple[Fraction, Grid | None, str | None]:
     """The rate of a video; the exact times of its frames, if the rate is constant; and a message for the user."""
     stream = demuxer.stream
     declared = [stream.average_rate, stream.base_rate, stream.guessed_rate]
     # Of a bare stream FFmpeg assumes a rate; what the stream itself states is in its decoder.
-    own = stream.codec_context.framerate if is_raw(demuxer.container) else None
+    own = bare_stream_rate(demuxer.container, stream, demuxer.name) if is_raw(demuxer.container) else None
     if own:
         declared = [own]
     fallback = next((rate for rate in declared if rate), None) or Fraction(25)

@@ -26,14 +26,14 @@ class RawFormat:
     Attributes:
         width: Pixels a line.
         height: Lines.
-        rate: Frames per second.
+        rate: Frames per second; None if that is not stated.
         depth: Bits per sample; those of more than 8 take two bytes, the low one first.
         chroma: "400" (grey), "420", "422" or "444".
     """
 
     width: int
     height: int
-    rate: Fraction = _DEFAULT_RATE
+    rate: Fraction | None = None
     depth: int = 8
     chroma: str = "420"
 
@@ -55,7 +55,7 @@ class RawFormat:
     def options(self) -> dict[str, str]:
         """The options of FFmpeg's demuxer `rawvideo`."""
         size = f"{self.width}x{self.height}"
-        return {"video_size": size, "pixel_format": self.pixel_format, "framerate": str(self.rate)}
+        return {"video_size": size, "pixel_format": self.pixel_format, "framerate": str(self.rate or _DEFAULT_RATE)}
 
 
 def is_raw_video(path: str | Path) -> bool:
@@ -64,7 +64,7 @@ def is_raw_video(path: str | Path) -> bool:
 
 
 def find_raw_format(path: Path) -> RawFormat:
-    """The format that the name of a raw video states. Without a rate it is 25 frames per second.
+    """The format that the name of a raw video states.
 
     Raises:
         InputError: if the name states no size, or the file is no whole number of such frames long.
@@ -77,7 +77,7 @@ def find_raw_format(path: Path) -> RawFormat:
     if match is None or not int(match[1]) * int(match[2]):
         raise InputError(f"{path} states no size: rename it, or make a link with its size in the name, {example}.")
     words = re.split(r"[_\-. ]", path.stem[match.end() :])
-    rate, depth, chroma = _DEFAULT_RATE, 8, "420"
+    rate, depth, chroma = None, 8, "420"
     for word in words:
         if bits := re.fullmatch(r"(\d{1,2})bits?", word):
             depth = int(bits[1])

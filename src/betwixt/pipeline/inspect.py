@@ -18,6 +18,7 @@ from typing import Any
 from betwixt.errors import InputError, UsageError
 from betwixt.machine import available_cores
 from betwixt.media.container import has_no_times, is_raw
+from betwixt.media.preview import bare_stream_rate
 from betwixt.media.probe import HDR, VideoInfo
 from betwixt.media.reader import Frame, Reader
 from betwixt.media.repeats import RepeatCounter
@@ -329,7 +330,9 @@ def _rate_certainty(reader: VideoSource, by_times: str) -> str:
         return STATED
     if not has_no_times(reader.container):
         return by_times
-    return ASSUMED if is_raw(reader.container) and not reader.stream.codec_context.framerate else STATED
+    if not is_raw(reader.container) or bare_stream_rate(reader.container, reader.stream, reader.name):
+        return STATED
+    return ASSUMED
 
 
 def _windows(reader: Reader, duration: Fraction | None, after: Fraction) -> Iterator[list[Frame]]:

@@ -73,6 +73,7 @@ class Claim:
         treatment: The network with what is claimed to help.
         control: The network without it.
         samples: Training scenes of each arm, by default.
+        tests: Test scenes, by default.
         max_motion: The largest displacement of a layer from frame 0 to frame 1, pixels.
         size: Side of the frames, pixels.
         batch: Scenes per step.
@@ -86,6 +87,7 @@ class Claim:
     treatment: Arm
     control: Arm
     samples: int = 24_000
+    tests: int = TEST_SCENES
     max_motion: float = 32.0
     size: int = 128
     batch: int = 8
@@ -121,8 +123,9 @@ CLAIMS: dict[str, Claim] = {
         "routing saves 29 % of the multiply-adds and 19 % of the time for 0.21 dB on Xiph-2K (table 1)",
         Arm("with routes", {"name": "apr", "patch": 32}, (("routed", 1.0),)),
         Arm("all blocks for all patches", {"name": "apr-static", "patch": 32}, (("patches", 1.0),)),
-        samples=600,
-        size=256,
+        samples=300,
+        tests=32,
+        size=192,
         batch=2,
         learning_rate=1e-4,
         cost=True,
@@ -226,7 +229,7 @@ def reproduce_claim(
     report: ProgressReporter,
     *,
     samples: int | None = None,
-    tests: int = TEST_SCENES,
+    tests: int | None = None,
     seed: int = 1,
     threads: int = 1,
     weights: Path | None = None,
@@ -240,7 +243,7 @@ def reproduce_claim(
         output: The folder of the networks and of the result.
         report: Gets the progress.
         samples: Training scenes of each arm; None for the claim's own number, 0 to compare weights as they are.
-        tests: The number of test scenes.
+        tests: The number of test scenes; None for the claim's own number.
         seed: Seed of the initial weights and the training scenes.
         threads: CPU threads.
         weights: A weights file that both arms begin with.
@@ -253,6 +256,7 @@ def reproduce_claim(
     """
     claim = find_claim(name)
     least = claim.batch if weights is None else 0
+    tests = claim.tests if tests is None else tests
     if (samples is not None and samples < least) or tests < 2 or threads < 1:
         raise UsageError(f"`samples` has to be at least {least}, `tests` at least 2, `threads` at least 1.")
     if weights is None and (claim.cost or treatment_weights is not None):
