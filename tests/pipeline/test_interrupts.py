@@ -11,7 +11,7 @@ import pytest
 
 import betwixt
 from betwixt import signals
-from betwixt.pipeline import run
+from betwixt.pipeline import production, run
 from betwixt.signals import defer_signals
 from clips import make_clip, wait_until
 
@@ -95,7 +95,7 @@ def test_other_threads_defer_nothing():
     assert came == [before]
 
 
-@pytest.mark.parametrize("place", [1, 2, 3])
+@pytest.mark.parametrize("place", [1, 2, 3, 4])
 def test_an_interrupt_around_any_deferring_block_leaves_nothing_behind(tmp_path, monkeypatch, place):
     source = make_clip(tmp_path / "in.mkv", frames=6)
     seen = []
@@ -106,7 +106,8 @@ def test_an_interrupt_around_any_deferring_block_leaves_nothing_behind(tmp_path,
             raise KeyboardInterrupt
         return defer_signals()
 
-    monkeypatch.setattr(run, "defer_signals", held)
+    for module in (run, production):
+        monkeypatch.setattr(module, "defer_signals", held)
     with pytest.raises(KeyboardInterrupt):
         betwixt.interpolate_video(source, tmp_path / "out.mkv", model="dis")
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
