@@ -122,7 +122,7 @@ CLAIMS: dict[str, Claim] = {
         "apr-vfi",
         "routing saves 29 % of the multiply-adds and 19 % of the time for 0.21 dB on Xiph-2K (table 1)",
         Arm("with routes", {"name": "apr", "patch": 32}, (("routed", 1.0),)),
-        Arm("all blocks for all patches", {"name": "apr-static", "patch": 32}, (("patches", 1.0),)),
+        Arm("all blocks on whole frames", {"name": "apr-static", "patch": 32}, (("frame", 1.0),)),
         samples=300,
         tests=32,
         size=192,
