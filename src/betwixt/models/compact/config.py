@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from betwixt.models.dis.interpolator import Effort
+from betwixt.models.dis.interpolator import SHARPENING, Effort
 
 BLUR_SIGMAS = 1.0, 2.5
 """Standard deviations of the two blurs of the blend, in pixels of the network size."""
@@ -29,7 +29,7 @@ class CompactConfig:
     search_effort: Effort = "plain"
     search_scale: float = 0.75
     softness: bool = False
-    sharpening: float = 0.05
+    sharpening: float = SHARPENING
 
 
 CONFIGS = {

@@ -73,7 +73,7 @@ from betwixt.models.dis.search import SETTINGS, Effort, find_static, resize_flow
 from betwixt.models.frame_view import FrameView, Image, ImageView, Luma, LumaView, downscale_luma
 from betwixt.models.maps import IntermediateMap, Maps
 
-__all__ = ["DIS", "DISPair", "Effort", "Flows", "find_flows", "search_size"]
+__all__ = ["DIS", "SHARPENING", "DISPair", "Effort", "Flows", "find_flows", "search_size"]
 
 _Map = NDArray[Any]
 """(h, w) or, for vectors, (2, h, w), float32."""
@@ -89,9 +89,8 @@ falls from there."""
 _LEAST_TRUST = 0.65
 """The mean trust in the motion of a frame from which it is continued at a cut. Below, the new frame looks torn."""
 
-_SHARPENING = 0.04
-"""`sharpening` of a `FrameMotion`: puts back some of the detail that warping and blending take, for 0.02 to 0.05 dB.
-With more, text that dissolves is saturated, and pieces of it stay."""
+SHARPENING = 0.05
+"""`sharpening` of a `FrameMotion`: puts back some of the detail that warping and blending take, for 0.02 to 0.09 dB."""
 
 _COST_WINDOW = 3, 3
 """The window over which the difference of the warped frames is averaged, in pixels of half the search size."""
@@ -317,7 +316,7 @@ class DISPair(MotionPair):
         share /= visible_0 + visible_1 + np.float32(1e-3)
         weight = _resize(share, *self._size)
         to_0, to_1 = (_interleave(flow * self._scale) for flow in (flow_t0, flow_t1))
-        return FrameMotion(to_0, to_1, weight, sharpening=_SHARPENING)
+        return FrameMotion(to_0, to_1, weight, sharpening=SHARPENING)
 
     def motion_after(self, s: float) -> FrameMotion:
         """The motion and visibility `s` intervals after frame 1, s > 0: the motion of frame 1 continues."""

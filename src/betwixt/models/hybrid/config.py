@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from betwixt.models.dis.interpolator import Effort
+from betwixt.models.dis.interpolator import SHARPENING, Effort
 
 MULTIPLE = 32
 """The sides of the images that RIFE and the fusion networks see are multiples of this."""
@@ -42,7 +42,7 @@ class HybridConfig:
     symmetric_blocks: int = 3
     rife_scales: tuple[float, ...] = (1.25,)
     share_offset: float = -4.5
-    sharpening: float = 0.05
+    sharpening: float = SHARPENING
 
 
 CONFIGS = {
