@@ -5,7 +5,7 @@ filter become round(127 w / max |w|). The file:
 
 {"weights": SHA-256 of the weights file,
  "origin": what the ranges were measured on,
- "activation_ranges": {name of a convolution: largest magnitude of its input, ..}}
+ "activation_ranges": {name of a convolution: largest magnitude that its codes stand for, ..}}
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def write_activation_ranges(target: Path, weights_hash: str, ranges: Mapping[str
     Args:
         target: The file to write: `ranges_file` of the weights is where they are looked for.
         weights_hash: The SHA-256 of the weights file.
-        ranges: The largest magnitude of the input of each convolution, by the convolution's name.
+        ranges: The largest magnitude that the codes of each convolution's input stand for, by its name.
         origin: What they were measured on.
 
     Raises:

@@ -88,7 +88,7 @@ def calibrate(
 
     count = 0
     with ExitStack() as stack:
-        magnitudes = {path: stack.enter_context(observe_activations(network)) for path, network in networks.items()}
+        observed = {path: stack.enter_context(observe_activations(network)) for path, network in networks.items()}
         for video in videos:
             for number, (first, second) in enumerate(_read_pairs(video)):
                 model.prepare(first, second).motion(_TIMES[number % len(_TIMES)])
@@ -99,7 +99,7 @@ def calibrate(
         raise InputError("No video has three frames: give longer ones.")
     origin = f"{count} pairs of frames of {', '.join(video.name for video in videos)}"
     try:
-        ranges = {path: estimate_ranges(values) for path, values in magnitudes.items()}
+        ranges = {path: estimate_ranges(values) for path, values in observed.items()}
     except ValueError as error:
         raise InputError(f"{weights or name} cannot be calibrated. {error}") from None
     for path, target in targets.items():
