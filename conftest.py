@@ -44,6 +44,15 @@ atexit.register(_cache.cleanup)
 os.environ["BETWIXT_CACHE"] = _cache.name
 
 
+@pytest.fixture(autouse=True)
+def usual_scheduling() -> Iterator[None]:
+    """Fail a test that leaves real-time priority behind, as encoders may: all later tests would starve the machine."""
+    yield
+    if sys.platform == "linux" and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        pytest.fail("The test leaves real-time priority behind: see betwixt.machine.keep_scheduling.")
+
+
 @pytest.fixture(scope="session")
 def doctest_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One second of video, 96x64 at 25 frames a second."""

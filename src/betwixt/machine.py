@@ -26,6 +26,9 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+_SCHEDULING = threading.RLock()
+
+
 @contextlib.contextmanager
 def keep_scheduling() -> Iterator[None]:
     """Restore the scheduling policy of each thread after the block; new threads get that of the calling one.
@@ -33,14 +36,15 @@ def keep_scheduling() -> Iterator[None]:
     SVT-AV1 gives its threads, and the one that opens it, real-time priority where it may, as it does for root. They
     would take the cores from everything else on the machine, and processes that are started later would inherit it.
     """
-    before = _scheduling()
-    try:
-        yield
-    finally:
-        for thread, now in _scheduling().items():
-            if now != (kept := before.get(thread, before[threading.get_native_id()])):
-                with contextlib.suppress(OSError):  # it has ended meanwhile
-                    os.sched_setscheduler(thread, *kept)
+    with _SCHEDULING:  # another thread must not take for usual what this one is about to undo
+        before = _scheduling()
+        try:
+            yield
+        finally:
+            for thread, now in _scheduling().items():
+                if now != (kept := before.get(thread, before[threading.get_native_id()])):
+                    with contextlib.suppress(OSError):  # it has ended meanwhile
+                        os.sched_setscheduler(thread, *kept)
 
 
 def _scheduling() -> dict[int, tuple[int, os.sched_param]]:
