@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,7 +51,7 @@ class BaseStreamEncoder:
         sends_most = 2 * sum(sent) > len(sent) + len(sent) // self.keep
         intra = self.intra if sends_most else max(1, self.intra // self.keep)
         # H.264 states its time base as its rate: use the coarsest one that the sent frames fit.
-        unit = math.gcd(*(tick for tick, is_sent in zip(survey.ticks, sent, strict=True) if is_sent))
+        unit = survey.common_unit(sent)
         reader = source.open()
         try:
             writer = VideoWriter(

@@ -10,7 +10,6 @@ it gets in an order of its own: for NCM's P-frame codec, with I and P alone.
 
 from __future__ import annotations
 
-import math
 import shlex
 import subprocess
 import tempfile
@@ -124,7 +123,7 @@ class ExternalBaseStream:
             self.size = files["bitstream"].stat().st_size if files["bitstream"].is_file() else 0
             if not self.size:
                 raise OutputError(f"{self.codec.name} wrote no bitstream: it has to write the file {{bitstream}}.")
-            unit = math.gcd(*(tick for tick, is_sent in zip(survey.ticks, sent, strict=True) if is_sent))
+            unit = survey.common_unit(sent)
             settings = EncoderSettings(codec="ffv1", pixel_format=first.format.name)
             with VideoWriter(
                 path, info, rate, start=survey.start, settings=settings, tick=survey.tick * unit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -54,6 +54,10 @@ class Survey:
     start: Fraction  # the time of frame 0 after the earliest stream's beginning, in seconds
     shots: tuple[int, ...]  # the numbers of the frames that begin a shot
     notes: tuple[str, ...]  # notices of the reader
+
+    def common_unit(self, sent: Sequence[bool]) -> int:
+        """The largest number of ticks of which the times of all sent frames are multiples."""
+        return math.gcd(*(tick for tick, is_sent in zip(self.ticks, sent, strict=True) if is_sent))
 
 
 def survey_source(
