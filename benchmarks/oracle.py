@@ -13,7 +13,7 @@ hypotheses can score more. `gain` is what the oracle of all would lose, in dB, w
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from betwixt import load_model
 from betwixt.evaluation.datasets import DatasetOptions, open_dataset
-from betwixt.evaluation.metrics import ie, psnr, to_uint8
+from betwixt.evaluation.metrics import Image8, ie, psnr, to_uint8
 from betwixt.layers.motion import FrameMotion
 from betwixt.layers.planes import synthesize_planes
 from betwixt.models.base import Interpolator
@@ -56,12 +56,14 @@ def from_rife(hybrid: HybridInterpolator, scale: float) -> Method:
     return make
 
 
-def combine(frames: list[NDArray[np.uint8]], truth: NDArray[np.uint8], window: int) -> NDArray[np.uint8]:
-    """At each pixel the frame with the least squared error around it."""
-    errors = [
-        cv2.blur(np.square(frame.astype(np.float32) - truth).sum(2), (window, window), borderType=cv2.BORDER_REPLICATE)
-        for frame in frames
-    ]
+def local_error(frame: Image8, truth: Image8, window: int) -> Frame:
+    """The mean squared error around each pixel, (H, W)."""
+    squared = np.square(frame.astype(np.float32) - truth).sum(2)
+    return np.asarray(cv2.blur(squared, (window, window), borderType=cv2.BORDER_REPLICATE))
+
+
+def combine(frames: Sequence[Image8], errors: Sequence[Frame]) -> Image8:
+    """At each pixel the frame with the least error."""
     best = np.argmin(errors, axis=0)
     return np.asarray(np.take_along_axis(np.stack(frames), best[None, ..., None], axis=0)[0])
 
@@ -97,15 +99,16 @@ def main() -> None:
         first, second = (x.astype(np.float32) / np.float32(255) for x in (images.first, images.second))
         t, truth = sample.times[0], images.truths[0]
 
-        def score(name: str, frame: Any, truth: NDArray[np.uint8] = truth) -> None:
+        def score(name: str, frame: Any, truth: Image8 = truth) -> None:
             scores.setdefault(name, []).append((psnr(frame, truth), ie(frame, truth)))
 
         frames = {name: to_uint8(method(first, second, t)) for name, method in methods.items()}
+        errors = {name: local_error(frame, truth, options.window) for name, frame in frames.items()}
         for name, frame in frames.items():
             score(name, frame)
-            others = [other for key, other in frames.items() if key != name]
-            score(f"oracle without {name}", combine(others, truth, options.window))
-        score("oracle of all", combine(list(frames.values()), truth, options.window))
+            others = [other for other in frames if other != name]
+            score(f"oracle without {name}", combine([frames[x] for x in others], [errors[x] for x in others]))
+        score("oracle of all", combine(list(frames.values()), list(errors.values())))
         for name, method in compared.items():
             score(name, to_uint8(method(first, second, t)))
 
