@@ -1,6 +1,10 @@
 """Working files: they fit beside any output, never collide, and those of killed runs are removed."""
 
+import builtins
+import contextlib
+import gc
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +53,26 @@ def test_what_is_not_published_is_removed(tmp_path):
     assert not os.listdir(tmp_path)
     with pytest.raises(OutputError, match="cannot be written"):
         write_atomically(tmp_path / "missing" / "out.txt", "text")
+
+
+@pytest.mark.parametrize("name", ["dup", "fdopen", "open"])
+def test_an_interrupt_while_the_file_is_made_leaves_none(tmp_path, monkeypatch, name):
+    module = builtins if name == "open" else os
+    make = getattr(module, name)
+
+    def make_and_interrupt(*arguments, **options):
+        made = make(*arguments, **options)
+        if Path(f"/proc/self/fd/{made if name == 'dup' else made.fileno()}").resolve().parent == tmp_path:
+            signal.raise_signal(signal.SIGINT)
+        return made
+
+    monkeypatch.setattr(module, name, make_and_interrupt)
+    with contextlib.suppress(KeyboardInterrupt):
+        WorkingFile(tmp_path / "out.mp4")
+        pytest.fail("no interrupt came")
+    monkeypatch.undo()
+    gc.collect()  # the interrupt's frames hold it
+    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,6 +8,7 @@ import hashlib
 import os
 import re
 import secrets
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from urllib.parse import unquote
 from filelock import lock_descriptor
 
 from betwixt.errors import InputError, OutputError
+from betwixt.signals import defer_signals
 
 _MAX_NAME = 255
 """The longest name of a file, in bytes, on all common file systems."""
@@ -136,11 +138,14 @@ class WorkingFile:
         self._output = output
         for _ in range(100):
             self.path = _working_path(output, secrets.token_hex(4))
-            self.file: IO[bytes] = open(self.path, "x+b", buffering=1 << 20)  # noqa: SIM115
-            # A second descriptor holds the lock while `publish` closes and moves the file.
-            self._lock = os.dup(self.file.fileno())
+            # An interrupt may come before the owner has this object: it is then discarded with the object.
+            with defer_signals():
+                self.file: IO[bytes] = open(self.path, "x+b", buffering=1 << 20)  # noqa: SIM115
+                # A second descriptor holds the lock while `publish` closes and moves the file.
+                self._lock = os.fdopen(os.dup(self.file.fileno()), "rb")
+                self._discard = weakref.finalize(self, _discard_file, self.file, self.path, self._lock)
             # Another run may have taken the file for a leftover before it was locked.
-            if try_lock(self._lock) is not False and self.path.exists():
+            if try_lock(self._lock.fileno()) is not False and self.path.exists():
                 return
             self.discard()
         raise OSError("its working file is removed as soon as it is made")
@@ -153,32 +158,30 @@ class WorkingFile:
         """
         self.file.close()
         if os.name == "nt":  # which moves no file that is open
-            self._unlock()
+            self._lock.close()
         os.replace(self.path, self._output)
-        self._unlock()
+        self._discard.detach()
+        self._lock.close()
 
     def discard(self) -> None:
         """Close and remove the file; does nothing after `publish`."""
-        if self._lock < 0:
-            return
-        with contextlib.suppress(OSError):
-            self.file.close()
-        if os.name == "nt":
-            self._unlock()
-        with contextlib.suppress(OSError):
-            self.path.unlink(missing_ok=True)
-        self._unlock()
-
-    def _unlock(self) -> None:
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        self._discard()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.discard()
+
+
+def _discard_file(file: IO[bytes], path: Path, lock: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        file.close()
+    if os.name == "nt":  # which removes no file that is open
+        lock.close()
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+    lock.close()
 
 
 def remove_leftovers(output: Path) -> None:
