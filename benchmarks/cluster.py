@@ -2,7 +2,7 @@
 
     python benchmarks/cluster.py [--size 1920x1080] [--frames 480] [--speed 2] [--network 10] [--hours 2]
     python benchmarks/cluster.py --overhead [--size 1920x1080] [--frames 480] [--model dis] [--runs 5]
-    python benchmarks/cluster.py --film [--hours 2] [--size 128x72] [--model fast]
+    python benchmarks/cluster.py --film [--hours 2] [--rate 24] [--fps 60] [--size 128x72] [--model fast]
     python benchmarks/cluster.py --growth FILE [--speed 2]
 
 A stub takes the place of the workers: it returns new frames at once, copied as through the object store, or packets. So
@@ -193,9 +193,9 @@ def measure_overhead(source: Path, model: str, runs: int) -> None:
     print(f"the first conversion, which starts the worker and loads its model: {first:.2f} s")
 
 
-def make_film(path: Path, width: int, height: int, hours: float) -> Path:
-    """Write a film that repeats a minute of the sample clip, at 24 frames per second."""
-    minute = make_sample(path.with_name("minute.mp4"), width=width, height=height, rate=Fraction(24), seconds=60)
+def make_film(path: Path, width: int, height: int, rate: int, hours: float) -> Path:
+    """Write a film that repeats a minute of the sample clip."""
+    minute = make_sample(path.with_name("minute.mp4"), width=width, height=height, rate=Fraction(rate), seconds=60)
     with av.open(str(path), "w") as out:
         copies: dict[int, Any] = {}
         for repeat in range(round(60 * hours)):
@@ -253,7 +253,7 @@ def convert_films(options: argparse.Namespace, folder: Path) -> None:
 
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_memory_monitor_refresh_ms": "0"}
     width, height = map(int, options.size.split("x"))
-    source = make_film(folder / "film.mkv", width, height, options.hours)
+    source = make_film(folder / "film.mkv", width, height, options.rate, options.hours)
     nodes = Nodes()
     try:
         nodes.add()
@@ -262,8 +262,9 @@ def convert_films(options: argparse.Namespace, folder: Path) -> None:
         for name, flags in (("alone", []), ("driver", [*cluster, "driver"]), ("nodes", [*cluster, "distributed"])):
             print(f"{name}:" if name == "alone" else f"two nodes, encoded by the {name}:", flush=True)
             target = folder / f"{name}.mkv"
-            command = [sys.executable, "-m", "betwixt.cli", "interpolate", str(source), str(target), "--fps", "60"]
-            made = convert_film([*command, "--model", options.model, "--json", "--no-journal", *flags])
+            command = [sys.executable, "-m", "betwixt.cli", "interpolate", str(source), str(target)]
+            settings = ["--fps", str(options.fps), "--model", options.model, "--json", "--no-journal"]
+            made = convert_film([*command, *settings, *flags])
             with av.open(str(target)) as container:
                 ends = {s.type: 0.0 for s in container.streams}
                 count = 0
@@ -331,7 +332,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=480, help="source frames to measure with")
     parser.add_argument("--speed", type=float, default=2.0, help="new frames per second of one node")
     parser.add_argument("--network", type=float, default=10.0, help="Gbit/s that the driver can receive")
-    parser.add_argument("--hours", type=float, default=2.0, help="the length of the film, at 24 frames per second")
+    parser.add_argument("--hours", type=float, default=2.0, help="the length of the film")
+    parser.add_argument("--rate", type=int, default=24, help="with --film, its frames per second")
+    parser.add_argument("--fps", type=int, default=60, help="with --film, the output's frames per second")
     parser.add_argument("--overhead", action="store_true", help="compare one node with a run without a cluster")
     parser.add_argument("--model", help="with --overhead (dis) and --film (fast), the model")
     parser.add_argument("--runs", type=int, default=5, help="with --overhead, how often both are measured")

@@ -28,6 +28,9 @@ PROVIDERS = {
 }
 """The execution provider of each device."""
 
+_IN_LIBRARIES = ("cuda", "tensorrt")
+"""The devices whose providers are files of their own, which tell without an import whether they are there."""
+
 
 def is_available() -> bool:
     """Whether ONNX Runtime is installed."""
@@ -36,10 +39,17 @@ def is_available() -> bool:
 
 def missing(device: str) -> str:
     """What is missing for the installed ONNX Runtime to use a device; "" if nothing is."""
-    provider = PROVIDERS[device.partition(":")[0]]
-    if provider in _import().get_available_providers():
+    kind = device.partition(":")[0]
+    provider = PROVIDERS[kind]
+    if (kind not in _IN_LIBRARIES or _has_library(kind)) and provider in _import().get_available_providers():
         return ""
     return f"The installed ONNX Runtime has no {provider}: install the build that has it, or choose another device."
+
+
+def _has_library(kind: str) -> bool:
+    spec = find_spec("onnxruntime")
+    folders = spec.submodule_search_locations if spec else None
+    return any(any(Path(folder, "capi").glob(f"*onnxruntime_providers_{kind}.*")) for folder in folders or ())
 
 
 @cache

@@ -1,6 +1,6 @@
 """Smooth playback in mpv, through its VapourSynth filter.
 
-    mpv --vf="vapoursynth=$(python -m betwixt.integrations.mpv):buffered-frames=16" film.mkv
+    mpv --vf="vapoursynth=$(python -m betwixt.integrations.mpv):buffered-frames=16:concurrent-frames=8" film.mkv
 
 The module prints the path of `betwixt.vpy`, the script that mpv loads. mpv gives it variables, and loads it again after
 every seek:
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from betwixt.errors import BetwixtError
+from betwixt.machine import available_cores
 from betwixt.models.base import Interpolator
 from betwixt.runtime.load import load_model
 
@@ -67,6 +68,8 @@ def interpolate(
 
     from betwixt.integrations import vapoursynth
 
+    # A thread that asks mpv for a source frame waits until it is decoded: as many others make frames meanwhile.
+    vs.core.num_threads = max(vs.core.num_threads, 2 * available_cores())
     factor = playback_factor(container_fps, fps or (display_fps if _is_known(display_fps) else USUAL_DISPLAY))
     if factor == 1:
         return video_in
