@@ -11,4 +11,10 @@ MODELS = (
         paper="Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016",
         interpolator="betwixt.models.dis.interpolator:DIS",
     ),
+    ModelInfo(
+        "dis-psnr",
+        "dis with uncertain detail blurred: a higher PSNR in benchmarks, softer frames",
+        paper="Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016",
+        interpolator="betwixt.models.dis.softened:SoftenedDIS",
+    ),
 )
