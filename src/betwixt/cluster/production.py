@@ -33,7 +33,7 @@ from betwixt.media.encoded_video import EncodedPacket
 from betwixt.media.frames import frame_bytes
 from betwixt.media.reader import Frame, Reader, StreamPacket
 from betwixt.media.retimed import RetimedReader
-from betwixt.media.segment import SegmentEncoder
+from betwixt.media.segment import SegmentEncoder, segment_parameters
 from betwixt.media.sequence import ImageSource
 from betwixt.media.source import VideoSource
 from betwixt.pipeline.channel import Channel
@@ -184,7 +184,7 @@ class ClusterProduction(Production):
             weights=job.weights_hash,
             arithmetic=job.model.arithmetic,
             segments=segments,
-            parameters=b"" if segments is None else SegmentEncoder(segments).parameters,
+            parameters=b"" if segments is None else segment_parameters(segments),
         )
 
     # -- the thread that directs

@@ -18,7 +18,7 @@ from betwixt.cluster.source import FrameFinder, RemoteFile
 from betwixt.errors import BetwixtError, InputError
 from betwixt.masks.store import MaskFolder
 from betwixt.media.reader import Frame, StreamPacket
-from betwixt.media.segment import SegmentEncoder
+from betwixt.media.segment import SegmentEncoder, segment_parameters
 from betwixt.media.source import VideoSource, open_source
 from betwixt.models.base import Interpolator
 from betwixt.pipeline.director import SynthesisTask
@@ -74,7 +74,7 @@ class Worker:
             if hash_weights(description.options["model"], description.options["weights"]) != description.weights:
                 return Readiness(True, "has other weights of the model")
             segments = description.segments
-            if segments is not None and SegmentEncoder(segments).parameters != description.parameters:
+            if segments is not None and segment_parameters(segments) != description.parameters:
                 return Readiness(True, "has an encoder whose packets cannot be joined with those of the driver")
         except BetwixtError as error:
             return Readiness(True, f"cannot take part: {str(error).rstrip('.')}")

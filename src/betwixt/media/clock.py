@@ -124,6 +124,12 @@ class ContinuousClock:
         self._shifts = [Fraction(0)]  # of each recording
         self._begin = (-1, Fraction(0))  # where the newest recording's video begins: position, and time as read
 
+    def close(self) -> None:
+        """Let go of the packets and of what they come from."""
+        self._packets = iter(())
+        self._ahead.clear()
+        self._on_damage = self.snap = lambda value: value
+
     def __iter__(self) -> Iterator[av.Packet[Any] | Join]:
         """Yield the packets with corrected times, and a `Join` before the first video packet of each recording."""
         while (item := self._next()) is not None:

@@ -216,8 +216,13 @@ class Demuxer:
             raise self._pipe.interrupt
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file.
+
+        The clock refers to this object, and a cycle would keep the decoder's memory, of which the garbage collector
+        does not know.
+        """
         self.container.close()
+        self.clock.close()
 
 
 def _begins_here(source: str | Path | IO[bytes]) -> bool:

@@ -95,6 +95,7 @@ class SegmentEncoder:
             OutputError: if the encoder made more or fewer.
         """
         self._encode(None)
+        self.close()
         if sorted(packet.number for packet in self._packets) != self._numbers:
             raise OutputError(
                 f"{self._video.encoder.name} made {len(self._packets)} packets of {len(self._numbers)} frames, which "
@@ -102,10 +103,21 @@ class SegmentEncoder:
             )
         return self._packets
 
+    def close(self) -> None:
+        """Free the encoder: the container and its stream refer to each other, and would keep its memory."""
+        self._output.close()
+
     def _encode(self, frame: av.VideoFrame | None) -> None:
         for packet in map(self._video.finish, self._stream.encode(frame)):
             key = bool(packet.is_keyframe)
             self._packets.append(EncodedPacket(bytes(packet), packet.pts, packet.dts, packet.duration or 0, key))
+
+
+def segment_parameters(settings: SegmentSettings) -> bytes:
+    """The stream parameters of the segments that are encoded on this machine; errors as for `SegmentEncoder`."""
+    encoder = SegmentEncoder(settings)
+    encoder.close()
+    return encoder.parameters
 
 
 def check_segments(encoding: Encoding, settings: EncoderSettings, source: VideoInfo) -> None:
