@@ -128,7 +128,8 @@ class ContinuousClock:
         """Let go of the packets and of what they come from."""
         self._packets = iter(())
         self._ahead.clear()
-        self._on_damage = self.snap = lambda value: value
+        self._on_damage = lambda packet: None
+        self.snap = lambda time: time
 
     def __iter__(self) -> Iterator[av.Packet[Any] | Join]:
         """Yield the packets with corrected times, and a `Join` before the first video packet of each recording."""
