@@ -22,6 +22,8 @@ vs = pytest.importorskip("vapoursynth", reason="VapourSynth needs Python 3.12 or
 from betwixt.integrations.vapoursynth import interpolate  # noqa: E402
 
 CUTS = 5, 9, 10
+SIZE = 160, 96
+"""Large enough for the cuts to be found."""
 
 
 def decode(path: Path) -> list[list[np.ndarray]]:
@@ -55,8 +57,8 @@ def samples(clip: vs.VideoNode, number: int) -> list[np.ndarray]:
 
 @pytest.fixture
 def grey(tmp_path: Path) -> list[list[np.ndarray]]:
-    """Ten frames, 8 bit, with cuts at `CUTS`."""
-    return decode(make_clip(tmp_path / "grey.mkv", cuts=CUTS, pixel_format="gray"))
+    """Twelve frames, 8 bit, with cuts at `CUTS`."""
+    return decode(make_clip(tmp_path / "grey.mkv", cuts=CUTS, size=SIZE, pixel_format="gray"))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +73,7 @@ def grey(tmp_path: Path) -> list[list[np.ndarray]]:
 )
 @pytest.mark.parametrize("at_cuts", ["continue", "hold"])
 def test_frames_are_those_of_a_conversion(tmp_path, pixel_format, format_, factor, at_cuts):
-    source = make_clip(tmp_path / "in.mkv", cuts=CUTS, pixel_format=pixel_format)
+    source = make_clip(tmp_path / "in.mkv", cuts=CUTS, size=SIZE, pixel_format=pixel_format)
     interpolate_video(
         source, tmp_path / "out.mkv", factor=factor, model="dis", codec="ffv1", overlays="off", at_cuts=at_cuts
     )
@@ -138,6 +140,42 @@ def test_source_frames_are_passed_on(grey):
     assert (samples(result, 4)[0] == beyond[2][0]).all()
 
 
+def cuts_of(clip: vs.VideoNode) -> list[tuple[int | None, int | None]]:
+    """Whether there is a cut before each frame, and after it, as its properties say."""
+    return [tuple(frame.props.get(f"_SceneChange{side}") for side in ("Prev", "Next")) for frame in clip.frames()]
+
+
+@pytest.mark.parametrize(
+    ("factor", "before"),  # frames of the result that follow a cut: the first that are at least as near to that shot
+    [
+        (Fraction(1), [5, 9, 10]),
+        (Fraction(5, 4), [6, 11, 12]),
+        (Fraction(2), [9, 17, 19]),
+        (Fraction(5, 2), [12, 22, 24]),
+        (Fraction(4), [18, 34, 38]),
+    ],
+)
+def test_the_cuts_that_are_found_become_properties(grey, factor, before):
+    clip = clip_of(grey, vs.GRAY8)
+    result = interpolate(clip, "dis", factor.numerator, factor.denominator, at_cuts="hold")
+    marks = cuts_of(result)
+    assert marks == [(int(n in before), int(n + 1 in before)) for n in range(len(marks))]
+    shown = [samples(result, n)[0] for n in range(len(marks))]
+    for n, source in zip(before, CUTS, strict=True):
+        assert (shown[n] == grey[source][0]).all()
+        assert not (shown[n - 1] == grey[source][0]).all()
+    # In any order, and for one frame alone.
+    assert cuts_of(interpolate(clip, "dis", factor.numerator, factor.denominator)[before[0]]) == [(1, 0)]
+
+
+def test_properties_say_nothing_of_cuts_that_nobody_looked_for(grey):
+    assert set(cuts_of(interpolate(clip_of(grey, vs.GRAY8), "dis", sc=False))) == {(None, None)}
+    stated = clip_of(grey, vs.GRAY8, _SceneChangePrev=[1, *[int(n in CUTS) for n in range(1, 12)]])
+    marks = cuts_of(interpolate(stated, "dis", sc=False))
+    assert [n for n, (first, _) in enumerate(marks) if first] == [0, 9, 17, 19]
+    assert {last for _, last in marks} == {None}
+
+
 @pytest.mark.parametrize("name", ["_SceneChangePrev", "_SceneChangeNext"])
 def test_cuts_that_properties_state_are_obeyed(grey, name):
     number = 2 if name == "_SceneChangePrev" else 1
@@ -148,8 +186,7 @@ def test_cuts_that_properties_state_are_obeyed(grey, name):
     assert [bool((frame == grey[2][0]).all()) for frame in shown] == [False, False, True, True, True]
     # Where they say that there is none, the detector is not asked.
     assert not (samples(result, 18)[0] == grey[5][0]).all()
-    marks = [result.get_frame(n).props.get(name) for n in range(4, 9)]
-    assert marks == ([0, 0, 0, 0, 1] if name == "_SceneChangePrev" else [0, 0, 0, 1, 0])
+    assert cuts_of(result)[4:9] == [(0, 0), (0, 1), (1, 0), (0, 0), (0, 0)]
 
 
 def test_cuts_can_be_ignored_or_found_by_a_threshold(grey):

@@ -115,7 +115,8 @@ def interpolate(
         overlays: "auto" to keep static overlays (subtitles, logos, displays) intact over a moving picture, or "off".
 
     Returns:
-        A clip of the same format, with exact durations in its frame properties.
+        A clip of the same format. Its frame properties have exact durations and, if `sc`, the cuts: _SceneChangeNext of
+            the last frame of a shot and _SceneChangePrev of the next one are 1, those of other frames 0.
 
     Raises:
         vapoursynth.Error: for arguments that are out of range, formats that are not supported, and models that cannot
@@ -253,14 +254,22 @@ def _is_cut(number: int, frames: dict[int, vs.VideoFrame], finder: CutFinder, th
     """Whether there is a cut before frame `number`, from its thumbnail and those of the frames around it."""
     if not number:
         return False
-    stated = frames[number].props.get("_SceneChangePrev", frames[number - 1].props.get("_SceneChangeNext"))
+    stated = _stated_cut(frames[number], frames[number - 1])
     if stated is not None:
-        return bool(stated)
+        return stated
     images = [np.stack([np.asarray(frame[plane]) for plane in (2, 1, 0)], axis=-1) for frame in frames.values()]
     if threshold is None:
         return finder.is_cut(number, images)
     before, after = (image.astype(np.float32).mean(axis=2) for image in images)
     return float(np.abs(after - before).mean()) / 255 > threshold
+
+
+def _stated_cut(frame: vs.VideoFrame | None, before: vs.VideoFrame | None) -> bool | None:
+    """What the properties of a frame and of the one before it say about a cut between them; None if nothing."""
+    for end, name in ((frame, "_SceneChangePrev"), (before, "_SceneChangeNext")):
+        if end is not None and name in end.props:
+            return bool(end.props[name])
+    return None
 
 
 # -- frames
@@ -281,14 +290,9 @@ class _Slot:
     step: Fraction
 
     @property
-    def is_first(self) -> bool:
-        """Whether it is the first frame at or after the source frame."""
-        return self.t < self.step
-
-    @property
-    def is_last(self) -> bool:
-        """Whether it is the last frame before the next source frame."""
-        return self.t + self.step >= 1
+    def nearest(self) -> int:
+        """The source frame that it is nearest to: beside a cut, the frame shows the shot of that one."""
+        return self.number + (self.t >= Fraction(1, 2))
 
     def duration(self, lengths: Lengths) -> Fraction:
         """How long it is shown, in seconds."""
@@ -458,14 +462,15 @@ def _interpolated(source: _Source, maker: _FrameMaker, factor: Fraction, cuts: v
     blank = vs.core.std.BlankClip(clip, length=length, fpsnum=rate.numerator, fpsden=rate.denominator, keep=True)
 
     def graph(n: int) -> vs.VideoNode:
-        number, rest = divmod(n / factor, 1)
-        slot = _Slot(int(number), Fraction(rest), 1 / factor)
+        slot = _slot(n, factor)
         made = slot.t > 0 and slot.number + 1 < len(source)
         reach = maker.reach if made else 0
         # The frame before it is there for its duration, which the last frame may lack.
         around = range(slot.number - max(reach, 1), slot.number + 2 + reach)
         numbers = [k for k in around if 0 <= k < len(source)]
-        marked = [k for k in numbers[1:] if cuts is not None and made]
+        begins, ends = _shots(n, factor, length, len(source))
+        asked = numbers[1:] if made else [k for k in (begins, ends) if k is not None and 0 < k < len(source)]
+        marked = asked if cuts is not None else []
 
         def fill(n: int, f: list[vs.VideoFrame]) -> vs.VideoFrame:
             frames = dict(zip(numbers, f, strict=False))
@@ -476,12 +481,46 @@ def _interpolated(source: _Source, maker: _FrameMaker, factor: Fraction, cuts: v
             if isinstance(result, list):
                 source.format.write(result, shown)
             _set_times(shown, frames[slot.number], slot, lengths)
+            for name, k in (("_SceneChangePrev", begins), ("_SceneChangeNext", ends)):
+                if cuts is not None or name in frames[slot.number].props:
+                    shown.props[name] = int(k is not None and _is_cut_before(k, frames, found))
+                elif name in shown.props:
+                    del shown.props[name]
             return shown
 
         nodes = [*(clip[k] for k in numbers), *(cuts[k] for k in marked if cuts is not None), blank]
         return vs.core.std.ModifyFrame(blank, nodes, _in_one_line(fill))
 
     return vs.core.std.FrameEval(blank, graph)
+
+
+def _slot(n: int, factor: Fraction) -> _Slot:
+    """Where the frame `n` of the result lies."""
+    number, rest = divmod(n / factor, 1)
+    return _Slot(int(number), Fraction(rest), 1 / factor)
+
+
+def _shots(n: int, factor: Fraction, length: int, source_length: int) -> tuple[int | None, int | None]:
+    """The source frames that a shot would begin with if the frame `n` of the result were its first, or its last.
+
+    Each is None where the frame shows the same shot as the one before it, or after it, whatever cuts there are.
+
+    Args:
+        n: The frame.
+        factor: The factor.
+        length: The length of the result.
+        source_length: The length of the clip.
+    """
+    before, here, after = (min(_slot(k, factor).nearest, source_length - 1) for k in (n - 1, n, n + 1))
+    begins = here if n == 0 or before != here else None
+    ends = source_length if n + 1 == length else after if after != here else None
+    return begins, ends
+
+
+def _is_cut_before(number: int, frames: Mapping[int, vs.VideoFrame], found: Container[int]) -> bool:
+    """Whether there is a cut before a source frame: as properties state, otherwise whether it was found."""
+    stated = _stated_cut(frames.get(number), frames.get(number - 1))
+    return number in found if stated is None else stated
 
 
 def _length(frames: Mapping[int, vs.VideoFrame], fps: Fraction, number: int) -> Fraction:
@@ -500,7 +539,7 @@ def _length(frames: Mapping[int, vs.VideoFrame], fps: Fraction, number: int) -> 
 
 
 def _set_times(frame: vs.VideoFrame, left: vs.VideoFrame, slot: _Slot, lengths: Lengths) -> None:
-    """Set what the properties of a new frame say about its time, and which shot it begins or ends.
+    """Set what the properties of a frame of the result say about its time.
 
     Args:
         frame: The new frame.
@@ -512,11 +551,6 @@ def _set_times(frame: vs.VideoFrame, left: vs.VideoFrame, slot: _Slot, lengths: 
     frame.props["_DurationNum"], frame.props["_DurationDen"] = duration.numerator, duration.denominator
     if "_AbsoluteTime" in left.props:
         frame.props["_AbsoluteTime"] = float(left.props["_AbsoluteTime"] + slot.t * lengths(slot.number))
-    for name, here in (("_SceneChangePrev", slot.is_first), ("_SceneChangeNext", slot.is_last)):
-        if name in left.props:
-            frame.props[name] = left.props[name] if here else 0
-        elif name in frame.props:
-            del frame.props[name]
 
 
 def _in_one_line(select: Callable[[int, list[vs.VideoFrame]], vs.VideoFrame]) -> Callable[..., vs.VideoFrame]:
