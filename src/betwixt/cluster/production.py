@@ -28,7 +28,7 @@ from betwixt.cluster.planning import MAX_SPAN, SEGMENT_FRAMES, begins_piece, nee
 from betwixt.cluster.scheduler import Scheduler, Work
 from betwixt.cluster.source import SourceFile, frame_digest
 from betwixt.cluster.worker import IdleWorkers
-from betwixt.errors import InputError, UsageError
+from betwixt.errors import InputError, OutputError, UsageError
 from betwixt.media.encoded_video import EncodedPacket
 from betwixt.media.frames import frame_bytes
 from betwixt.media.reader import Frame, Reader, StreamPacket
@@ -199,7 +199,12 @@ class ClusterProduction(Production):
         self._marks.append(Mark(frame.index, frame.time, frame.duration, marked.cut, marked.duplicate, digest))
 
     def direct(self, report: Callable[[], None] | None = None) -> None:
-        report = report or (lambda: None)
+        try:
+            self._direct(report or (lambda: None))
+        except OutputError as error:  # no worker is left: what they have made is written first
+            self.fail(error)
+
+    def _direct(self, report: Callable[[], None]) -> None:
         empty = True
         for step in self.director.steps(iter(self._read)):
             if isinstance(step, StreamPacket):

@@ -179,7 +179,8 @@ class Scheduler:
         self._waiting: list[Work] = []
         self._open = 0  # pieces that are submitted and not yet taken
         self._change = threading.Condition()
-        self._stopped = self._begun = False
+        self._begun = False
+        self._ended: BaseException | None = None  # why no more pieces are made
         self._failure: BaseException | None = None
         self._nodes_seen = 0.0
         self._thread = threading.Thread(target=self._watch, name="betwixt-cluster", daemon=True)
@@ -199,15 +200,16 @@ class Scheduler:
 
         Raises:
             Stopped: if `stop` was called.
+            BetwixtError: if no worker is left.
         """
         work = Work(piece)
-        while self._open >= self._limit() and not self._stopped:
+        while self._open >= self._limit() and self._ended is None:
             with self._change:
                 self._change.wait(_TICK)
             report()
         with self._change:
-            if self._stopped:
-                raise Stopped
+            if self._ended is not None:
+                raise self._ended
             self._open += 1
             self._waiting.append(work)
             self._change.notify_all()
@@ -440,7 +442,7 @@ class Scheduler:
     def _watch(self) -> None:
         """Run until `stop`."""
         try:
-            while not self._stopped:
+            while self._ended is None:
                 if time.monotonic() - self._nodes_seen > _NODES_INTERVAL:
                     self._find_nodes()
                     self._drop_dead_nodes()
@@ -461,11 +463,11 @@ class Scheduler:
         raise OutputError(f"No worker of the cluster is left: {reason}.")
 
     def _end(self, error: BaseException) -> None:
-        """Stop, and raise this error in all calls of `take` that wait."""
+        """Stop, and raise this error in all calls of `submit` and `take`."""
         with self._change:
-            if self._stopped:
+            if self._ended is not None:
                 return
-            self._stopped = True
+            self._ended = error
             for work in [*self._waiting, *(task.work for slot in self._slots for task in slot.queue)]:
                 work.error = error
                 work.is_done.set()

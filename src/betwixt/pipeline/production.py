@@ -255,6 +255,7 @@ def run_production(
             raise failures[0]
         done = True
     except Stopped:
+        production.stop()  # or the writer may wait for what does not come any more
         writer.join()
         raise (failures or [BetwixtError("The conversion stopped without a reason.")])[0] from None
     finally:

@@ -1,0 +1,109 @@
+"""The scheduler, with a stub in the place of Ray: workers that fail, nodes that go, a cluster that ends."""
+
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import betwixt
+from betwixt.cluster.pieces import Readiness, versions
+from betwixt.errors import OutputError
+from clips import make_clip
+
+ray = pytest.importorskip("ray", reason="Ray is not installed (the extra cluster)")
+
+from betwixt.cluster import scheduler as module  # noqa: E402
+from betwixt.cluster.production import ClusterProduction  # noqa: E402
+
+UNKNOWN = object()
+
+
+class Reference:
+    """Ray's reference to a value, or to an error that is raised; `UNKNOWN` as long as there is none."""
+
+    def __init__(self, value: Any = UNKNOWN) -> None:
+        self.value = value
+
+
+class StubRay:
+    """Ray with one worker on each node, whose answers a test decides.
+
+    Attributes:
+        resources: What the nodes offer that are alive; their names are hexadecimal digits.
+        workers: The nodes and the threads of the workers that were started.
+        killed: The workers that were ended.
+    """
+
+    exceptions = ray.exceptions
+
+    def __init__(self) -> None:
+        self.resources = {"a": {"CPU": 1.0}}
+        self.workers: list[tuple[str, int]] = []
+        self.killed: list[Any] = []
+
+    def greet(self, node: str) -> Any:
+        return versions() | {"instructions": module.cv2.getCPUFeaturesLine()}
+
+    def prepare(self, node: str, *_: Any) -> Any:
+        return Readiness(True)
+
+    def make(self, node: str, piece: Any) -> Any:
+        return UNKNOWN
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [
+            {"NodeID": 56 * name, "NodeManagerHostname": name, "Alive": True, "Resources": resources}
+            for name, resources in self.resources.items()
+        ]
+
+    def remote(self, kind: type) -> Any:
+        return SimpleNamespace(options=lambda **options: SimpleNamespace(remote=lambda *a: self._start(options, *a)))
+
+    def _start(self, options: dict[str, Any], threads: Any, *_: Any) -> Any:
+        node = options["scheduling_strategy"].node_id[0]
+        self.workers.append((node, threads))
+        return SimpleNamespace(
+            node=node,
+            greet=SimpleNamespace(remote=lambda: Reference(self.greet(node))),
+            prepare=SimpleNamespace(remote=lambda *a: Reference(self.prepare(node, *a))),
+            make=SimpleNamespace(options=lambda **_: SimpleNamespace(remote=lambda piece: self._make(node, piece))),
+        )
+
+    def _make(self, node: str, piece: Any) -> tuple[Reference, Reference]:
+        return Reference(self.make(node, piece)), Reference([])
+
+    def wait(self, references: list[Reference], **_: Any) -> tuple[list[Reference], list[Reference]]:
+        time.sleep(0.002)
+        return [reference for reference in references if reference.value is not UNKNOWN], []
+
+    def get(self, reference: Reference) -> Any:
+        if isinstance(reference.value, Exception):
+            raise reference.value
+        return reference.value
+
+    def kill(self, handle: Any) -> None:
+        self.killed.append(handle)
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> StubRay:
+    replacement = StubRay()
+    monkeypatch.setattr(module, "ray", replacement)
+    monkeypatch.setattr(module, "_TICK", 0.01)
+    monkeypatch.setattr(module, "_NODES_INTERVAL", 0.0)
+    return replacement
+
+
+def test_a_conversion_whose_workers_are_gone_while_no_piece_is_made_ends(stub, tmp_path):
+    def produce(*arguments: Any) -> ClusterProduction:
+        production = ClusterProduction(*arguments, {})
+        stub.resources.clear()
+        production._scheduler._thread.join()
+        return production
+
+    source = make_clip(tmp_path / "in.mkv")
+    reason = r"^No worker of the cluster is left: Node a \(a{6}\) was left out: it is gone\.$"
+    with pytest.raises(OutputError, match=reason):
+        betwixt.interpolate_video(source, tmp_path / "out.mkv", model="dis", cluster=SimpleNamespace(produce=produce))
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
