@@ -1,20 +1,24 @@
 """The scheduler, with a stub in the place of Ray: workers that fail, nodes that go, a cluster that ends."""
 
 import time
+from collections.abc import Callable
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import betwixt
-from betwixt.cluster.pieces import Readiness, versions
+from betwixt.cluster.pieces import Piece, Readiness, versions
 from betwixt.errors import OutputError
+from betwixt.pipeline.channel import Stopped
 from clips import make_clip
 
 ray = pytest.importorskip("ray", reason="Ray is not installed (the extra cluster)")
 
 from betwixt.cluster import scheduler as module  # noqa: E402
 from betwixt.cluster.production import ClusterProduction  # noqa: E402
+from betwixt.cluster.scheduler import MAX_ATTEMPTS, Scheduler, Work  # noqa: E402
 
 UNKNOWN = object()
 
@@ -95,6 +99,22 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> StubRay:
     return replacement
 
 
+@pytest.fixture
+def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no thread watch the workers: a test does."""
+    monkeypatch.setattr(Scheduler, "_watch", lambda _: None)
+
+
+def start(describe: Callable[[Piece], str] = lambda piece: f"Piece {piece.number}") -> Scheduler:
+    source = SimpleNamespace(path="/film.mkv", size=1000)
+    return Scheduler(SimpleNamespace(source=source, arithmetic="on a CPU"), describe, {})  # type: ignore[arg-type]
+
+
+def submit(scheduler: Scheduler, count: int) -> list[Work]:
+    pieces = [Piece(number, range(8), 8, [], Fraction(0), None) for number in range(count)]
+    return [scheduler.submit(piece, lambda: None) for piece in pieces]
+
+
 def test_a_conversion_whose_workers_are_gone_while_no_piece_is_made_ends(stub, tmp_path):
     def produce(*arguments: Any) -> ClusterProduction:
         production = ClusterProduction(*arguments, {})
@@ -107,3 +127,30 @@ def test_a_conversion_whose_workers_are_gone_while_no_piece_is_made_ends(stub, t
     with pytest.raises(OutputError, match=reason):
         betwixt.interpolate_video(source, tmp_path / "out.mkv", model="dis", cluster=SimpleNamespace(produce=produce))
     assert [path.name for path in tmp_path.iterdir()] == ["in.mkv"]
+
+
+def test_pieces_of_a_worker_that_is_lost_as_the_conversion_is_stopped_end_with_it(stub, by_hand):
+    stub.make = lambda *_: ray.exceptions.WorkerCrashedError()
+    scheduler = start(lambda _: scheduler.stop() or "The piece")  # Ctrl-C comes as the first piece is given up
+    first, second = submit(scheduler, 2)
+    first.attempts = MAX_ATTEMPTS - 1
+    scheduler._assign()
+    scheduler._collect()
+    assert second.is_done.is_set()
+    with pytest.raises(Stopped):
+        scheduler.take(second)
+    with pytest.raises(OutputError, match="The piece failed 3 times"):
+        scheduler.take(first)
+
+
+def test_a_piece_that_cannot_be_handed_to_a_worker_ends_the_conversion(stub):
+    def fail(*_: Any) -> None:
+        raise OSError("No space left on device")
+
+    stub.make = fail
+    scheduler = start()
+    (work,) = submit(scheduler, 1)
+    assert work.is_done.wait(10)
+    with pytest.raises(OSError, match="No space left"):
+        scheduler.take(work)
+    scheduler.close()

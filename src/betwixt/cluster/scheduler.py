@@ -489,8 +489,9 @@ class Scheduler:
                 slot = min(free, key=lambda slot: len(slot.queue))
                 if not slot.queue:
                     slot.since = time.monotonic()
+                task = _Task(work, *slot.handle.make.options(num_returns=2).remote(work.piece))
                 self._waiting.remove(work)
-                slot.queue.append(_Task(work, *slot.handle.make.options(num_returns=2).remote(work.piece)))
+                slot.queue.append(task)
 
     def _collect(self) -> None:
         """Wait a moment for pieces, and take note of those that are done."""
@@ -549,26 +550,28 @@ class Scheduler:
             )
             work.is_done.set()
             return
+        self._put_back([work])
+
+    def _put_back(self, works: list[Work]) -> None:
+        """Let any worker make these pieces; if the conversion has ended meanwhile, they end with it."""
         with self._change:
-            if self._stopped:
-                work.error = Stopped()
-                work.is_done.set()
-                return
-            self._waiting.append(work)
+            if self._ended is None:
+                self._waiting += works
+            else:
+                for work in works:
+                    work.error = self._ended
+                    work.is_done.set()
             self._change.notify_all()
 
     def _lose(self, slot: _Slot, reason: str) -> None:
         """Return the pieces of a worker that is gone to the queue, and start it again if its node is there."""
         with self._change:
-            queue = list(slot.queue)
+            works = [task.work for task in slot.queue]
             slot.queue.clear()
         slot.failures_in_a_row += 1
-        for number, task in enumerate(queue):
-            if number == 0:
-                self._fail(slot, task.work, reason)
-            else:
-                with self._change:
-                    self._waiting.append(task.work)
+        if works:
+            self._fail(slot, works[0], reason)
+        self._put_back(works[1:])
         if not self._is_alive(slot):
             self._leave_out(slot, "it is gone")
         elif slot.failures_in_a_row >= MAX_FAILURES:
