@@ -1,5 +1,6 @@
 """The scheduler, with a stub in the place of Ray: workers that fail, nodes that go, a cluster that ends."""
 
+import re
 import time
 from collections.abc import Callable
 from fractions import Fraction
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 import betwixt
-from betwixt.cluster.pieces import Piece, Readiness, versions
+from betwixt.cluster.pieces import Piece, PieceReport, Readiness, versions
 from betwixt.errors import OutputError
 from betwixt.pipeline.channel import Stopped
 from clips import make_clip
@@ -18,7 +19,7 @@ ray = pytest.importorskip("ray", reason="Ray is not installed (the extra cluster
 
 from betwixt.cluster import scheduler as module  # noqa: E402
 from betwixt.cluster.production import ClusterProduction  # noqa: E402
-from betwixt.cluster.scheduler import MAX_ATTEMPTS, Scheduler, Work  # noqa: E402
+from betwixt.cluster.scheduler import MAX_ATTEMPTS, MAX_FAILURES, Scheduler, Work  # noqa: E402
 
 UNKNOWN = object()
 
@@ -153,4 +154,47 @@ def test_a_piece_that_cannot_be_handed_to_a_worker_ends_the_conversion(stub):
     assert work.is_done.wait(10)
     with pytest.raises(OSError, match="No space left"):
         scheduler.take(work)
+    scheduler.close()
+
+
+def raised(error: Exception) -> Exception:
+    """An error of a worker's method, as Ray passes it on."""
+    return ray.exceptions.RayTaskError("make", "", error, proctitle="worker", ip="127.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "started"),
+    [
+        (raised(MemoryError("Unable to allocate 9 GiB")), "Unable to allocate 9 GiB", 1),
+        (raised(OSError(28, "No space left on device")), r"\[Errno 28\] No space left on device", 1),
+        (
+            ray.exceptions.OutOfMemoryError("The node ran low on memory.\nIts worker used 7 GB."),
+            r"its worker ended \(The node ran low on memory\)",
+            MAX_FAILURES,
+        ),
+    ],
+)
+def test_a_node_on_which_every_piece_fails_is_left_out(stub, error, reason, started):
+    stub.resources["b"] = {"CPU": 1.0}
+    stub.make = lambda node, _: error if node == "a" else PieceReport([])
+    scheduler = start()
+    for _ in range(4):
+        for work in submit(scheduler, 3):
+            scheduler.take(work)
+    assert [(node.name[0], node.pieces, node.failures) for node in scheduler.figures()] == [
+        ("a", 0, MAX_FAILURES),
+        ("b", 12, 0),
+    ]
+    (note,) = scheduler.notes
+    assert re.fullmatch(rf"Node a .* was left out: its worker failed 3 times in a row, the last time: {reason}", note)
+    assert [node for node, _ in stub.workers].count("a") == started
+    scheduler.close()
+
+
+def test_pieces_that_the_last_worker_cannot_make_end_the_conversion_and_say_why(stub):
+    stub.make = lambda *_: raised(MemoryError("Unable to allocate 9 GiB"))
+    scheduler = start()
+    first, *_ = submit(scheduler, 3)
+    with pytest.raises(OutputError, match=r"Piece 0 failed 3 times, the last time on a .*: Unable to allocate 9 GiB\."):
+        scheduler.take(first)
     scheduler.close()

@@ -5,7 +5,7 @@
                          └── lost, late, failed: at most `MAX_ATTEMPTS` times
 
 One thread watches the workers: those of nodes that join are added, those that are lost or do not answer are started
-again, and nodes whose workers fail again and again are left out.
+again, and nodes whose workers fail again and again are left out, whether they die or only raise errors.
 """
 
 from __future__ import annotations
@@ -429,6 +429,10 @@ class Scheduler:
         slot.state = "gone"
         self.notes.append(f"Node {slot.name} was left out: {reason}")
 
+    def _leave_out_failing(self, slot: _Slot, reason: str) -> None:
+        times = format_count(slot.failures_in_a_row, "time")
+        self._leave_out(slot, f"its worker failed {times} in a row, the last time: {reason}")
+
     def _is_alive(self, slot: _Slot) -> bool:
         return any(node["NodeID"] == slot.node and node["Alive"] for node in ray.nodes())
 
@@ -512,8 +516,8 @@ class Scheduler:
                 except ray.exceptions.RayTaskError as error:
                     with self._change:
                         slot.queue.popleft()
-                    self._fail(slot, task.work, _first_line(error.cause or error))
                     slot.since = time.monotonic()
+                    self._fail(slot, task.work, _first_line(error.cause or error))
                 except ray.exceptions.RayError as error:
                     self._lose(slot, f"its worker ended ({_first_line(error)})")
                     break
@@ -535,8 +539,15 @@ class Scheduler:
         task.work.is_done.set()
 
     def _fail(self, slot: _Slot, work: Work, reason: str) -> None:
+        """Take note of a piece that a worker could not make, though the worker is still there."""
         slot.failures += 1
+        slot.failures_in_a_row += 1
         self._retry(work, slot, reason)
+        # The last worker is kept: if it makes no piece, the first of them ends the conversion and says why.
+        if slot.failures_in_a_row >= MAX_FAILURES and self.workers > 1:
+            ray.kill(slot.handle)
+            self._put_back(self._empty_queue(slot))
+            self._leave_out_failing(slot, reason)
 
     def _retry(self, work: Work, slot: _Slot | None, reason: str) -> None:
         """Put a piece back, or end the conversion with it."""
@@ -565,19 +576,24 @@ class Scheduler:
 
     def _lose(self, slot: _Slot, reason: str) -> None:
         """Return the pieces of a worker that is gone to the queue, and start it again if its node is there."""
-        with self._change:
-            works = [task.work for task in slot.queue]
-            slot.queue.clear()
+        works = self._empty_queue(slot)
         slot.failures_in_a_row += 1
         if works:
-            self._fail(slot, works[0], reason)
+            slot.failures += 1
+            self._retry(works[0], slot, reason)
         self._put_back(works[1:])
         if not self._is_alive(slot):
             self._leave_out(slot, "it is gone")
         elif slot.failures_in_a_row >= MAX_FAILURES:
-            self._leave_out(slot, f"its worker failed {format_count(slot.failures_in_a_row, 'time')} in a row")
+            self._leave_out_failing(slot, reason)
         else:
             self._start(slot)
+
+    def _empty_queue(self, slot: _Slot) -> list[Work]:
+        with self._change:
+            works = [task.work for task in slot.queue]
+            slot.queue.clear()
+        return works
 
     def _drop_dead_nodes(self) -> None:
         alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
