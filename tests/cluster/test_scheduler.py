@@ -106,9 +106,13 @@ def by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Scheduler, "_watch", lambda _: None)
 
 
-def start(describe: Callable[[Piece], str] = lambda piece: f"Piece {piece.number}") -> Scheduler:
-    source = SimpleNamespace(path="/film.mkv", size=1000)
-    return Scheduler(SimpleNamespace(source=source, arithmetic="on a CPU"), describe, {})  # type: ignore[arg-type]
+def start(
+    describe: Callable[[Piece], str] = lambda piece: f"Piece {piece.number}",
+    arithmetic: str = "on a CPU",
+    size: int | None = 1000,
+) -> Scheduler:
+    description: Any = SimpleNamespace(source=SimpleNamespace(path="/film.mkv", size=size), arithmetic=arithmetic)
+    return Scheduler(description, describe, {})
 
 
 def submit(scheduler: Scheduler, count: int) -> list[Work]:
@@ -186,7 +190,7 @@ def test_a_node_on_which_every_piece_fails_is_left_out(stub, error, reason, star
         ("b", 12, 0),
     ]
     (note,) = scheduler.notes
-    assert re.fullmatch(rf"Node a .* was left out: its worker failed 3 times in a row, the last time: {reason}", note)
+    assert re.fullmatch(rf"Node a .* was left out: its worker failed 3 times in a row, the last time: {reason}\.", note)
     assert [node for node, _ in stub.workers].count("a") == started
     scheduler.close()
 
@@ -197,4 +201,36 @@ def test_pieces_that_the_last_worker_cannot_make_end_the_conversion_and_say_why(
     first, *_ = submit(scheduler, 3)
     with pytest.raises(OutputError, match=r"Piece 0 failed 3 times, the last time on a .*: Unable to allocate 9 GiB\."):
         scheduler.take(first)
+    scheduler.close()
+
+
+def test_a_remark_on_a_node_is_made_once_however_often_its_workers_start(stub):
+    stub.resources["b"] = {"CPU": 1.0}
+    stub.greet = lambda node: versions() | {"instructions": "those of a CPU of its own"}
+    stub.make = lambda node, _: ray.exceptions.WorkerCrashedError() if node == "a" else PieceReport([])
+    scheduler = start()
+    for _ in range(4):
+        for work in submit(scheduler, 3):
+            scheduler.take(work)
+    assert [node for node, _ in stub.workers].count("a") == MAX_FAILURES
+    first, second, left_out = scheduler.notes
+    assert all("has other instruction sets" in note for note in (first, second))
+    assert left_out.startswith("Node a (aaaaaa) was left out: its worker failed 3 times in a row")
+    assert left_out.endswith(".")
+    scheduler.close()
+
+
+@pytest.mark.parametrize(
+    ("arithmetic", "workers"),
+    [("torch cuda float16", [("a", 4), ("a", 4), ("b", 6)]), ("torch cpu float32", [("a", 8), ("b", 6), ("c", 3)])],
+)
+def test_each_gpu_has_a_worker_with_its_share_of_the_cpus(stub, arithmetic, workers):
+    stub.resources = {
+        "a": {"CPU": 8.0, "GPU": 2.0},
+        "b": {"CPU": 6.0, "GPU": 1.0},
+        "c": {"CPU": 3.0},
+        "d": {"CPU": 0.0},
+    }
+    scheduler = start(arithmetic=arithmetic)
+    assert stub.workers == workers
     scheduler.close()

@@ -345,7 +345,7 @@ class Scheduler:
             if self.workers and (not starting or elapsed > START_SECONDS):
                 return
             if not starting:
-                raise UsageError(f"No node of the cluster can take part: {'; '.join(self.notes) or 'all are gone'}.")
+                raise UsageError(f"No node of the cluster can take part: {' '.join(self.notes) or 'all are gone.'}")
             if elapsed > FIRST_SECONDS:
                 raise UsageError(
                     "No worker of the cluster has started: its CPUs are in use by other programs (ray status)."
@@ -389,7 +389,7 @@ class Scheduler:
             )
             return
         if answer["instructions"] != cv2.getCPUFeaturesLine():
-            self.notes.append(
+            self._note(
                 f"The CPU of node {slot.name} has other instruction sets: its frames may differ in the last bit."
             )
         slot.answer = slot.handle.prepare.remote(self._description)
@@ -421,13 +421,18 @@ class Scheduler:
         slot.state = "refused"
         ray.kill(slot.handle)
         if self._begun:
-            self.notes.append(f"{reason}. It was not used.")
+            self._note(f"{reason}. It was not used.")
         else:
             self._failure = self._failure or UsageError(f"{reason}.")
 
     def _leave_out(self, slot: _Slot, reason: str) -> None:
         slot.state = "gone"
-        self.notes.append(f"Node {slot.name} was left out: {reason}")
+        self._note(f"Node {slot.name} was left out: {reason}.")
+
+    def _note(self, note: str) -> None:
+        """Keep a remark, once however many workers of a node it is about, and however often they start."""
+        if note not in self.notes:
+            self.notes.append(note)
 
     def _leave_out_failing(self, slot: _Slot, reason: str) -> None:
         times = format_count(slot.failures_in_a_row, "time")
@@ -463,8 +468,8 @@ class Scheduler:
         recent = time.monotonic() - FIRST_SECONDS
         if any(slot.state == "ready" or (slot.state == "starting" and slot.since > recent) for slot in self._slots):
             return
-        reason = "; ".join(self.notes) or f"none has started within {FIRST_SECONDS:.0f} s"
-        raise OutputError(f"No worker of the cluster is left: {reason}.")
+        reason = " ".join(self.notes) or f"none has started within {FIRST_SECONDS:.0f} s."
+        raise OutputError(f"No worker of the cluster is left: {reason}")
 
     def _end(self, error: BaseException) -> None:
         """Stop, and raise this error in all calls of `submit` and `take`."""
