@@ -1,8 +1,9 @@
 """The scheduler, with a stub in the place of Ray: workers that fail, nodes that go, a cluster that ends."""
 
 import re
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from types import SimpleNamespace
 from typing import Any
@@ -36,6 +37,7 @@ class StubRay:
 
     Attributes:
         resources: What the nodes offer that are alive; their names are hexadecimal digits.
+        head: A socket of the head, which listens.
         workers: The nodes and the threads of the workers that were started.
         killed: The workers that were ended.
     """
@@ -44,6 +46,8 @@ class StubRay:
 
     def __init__(self) -> None:
         self.resources = {"a": {"CPU": 1.0}}
+        self.head = socket.create_server(("127.0.0.1", 0))
+        self.address = self.head.getsockname()
         self.workers: list[tuple[str, int]] = []
         self.killed: list[Any] = []
 
@@ -61,6 +65,10 @@ class StubRay:
             {"NodeID": 56 * name, "NodeManagerHostname": name, "Alive": True, "Resources": resources}
             for name, resources in self.resources.items()
         ]
+
+    def get_runtime_context(self) -> Any:
+        host, port = self.address
+        return SimpleNamespace(gcs_address=f"{host}:{port}", get_node_id=lambda: 56 * "a")
 
     def remote(self, kind: type) -> Any:
         return SimpleNamespace(options=lambda **options: SimpleNamespace(remote=lambda *a: self._start(options, *a)))
@@ -92,12 +100,13 @@ class StubRay:
 
 
 @pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> StubRay:
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubRay]:
     replacement = StubRay()
     monkeypatch.setattr(module, "ray", replacement)
     monkeypatch.setattr(module, "_TICK", 0.01)
     monkeypatch.setattr(module, "_NODES_INTERVAL", 0.0)
-    return replacement
+    with replacement.head:
+        yield replacement
 
 
 @pytest.fixture
@@ -233,4 +242,31 @@ def test_each_gpu_has_a_worker_with_its_share_of_the_cpus(stub, arithmetic, work
     }
     scheduler = start(arithmetic=arithmetic)
     assert stub.workers == workers
+    scheduler.close()
+
+
+def test_a_conversion_whose_cluster_is_gone_ends(stub, monkeypatch):
+    scheduler = start()
+    (work,) = submit(scheduler, 1)
+    stub.head.close()
+    time.sleep(0.05)
+    assert not work.is_done.is_set()  # it may come back
+    monkeypatch.setattr(module, "HEAD_SECONDS", 0.05)
+    with pytest.raises(
+        OutputError, match=r"^The cluster is gone: its head does not answer any more at 127\.0\.0\.1:\d+ \("
+    ) as e:
+        scheduler.take(work)
+    assert "\n" not in str(e.value)
+    scheduler.close()
+
+
+def test_an_error_of_ray_is_one_line(stub):
+    def fail() -> Any:
+        raise ray.exceptions.RpcError("failed to connect to all addresses.\nLast error: UNAVAILABLE")
+
+    scheduler = start()
+    (work,) = submit(scheduler, 1)
+    stub.nodes = fail
+    with pytest.raises(OutputError, match=r"^The cluster is gone: failed to connect to all addresses\.$"):
+        scheduler.take(work)
     scheduler.close()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
 import time
 from collections import deque
@@ -28,6 +29,7 @@ from betwixt.cluster.pieces import JobDescription, Made, Piece, PieceReport, Rea
 from betwixt.cluster.source import BlockServer
 from betwixt.cluster.worker import IdleWorkers, Worker
 from betwixt.errors import OutputError, UsageError
+from betwixt.files import error_text
 from betwixt.pipeline.channel import Stopped
 from betwixt.pipeline.production import NodeFigures
 from betwixt.units import format_count
@@ -64,6 +66,9 @@ _TICK = 0.2
 
 _NODES_INTERVAL = 2.0
 """Seconds between two looks at the nodes."""
+
+HEAD_SECONDS = 30.0
+"""How long the head of the cluster may be silent: less than the minute after which Ray ends this process."""
 
 
 class Work:
@@ -450,9 +455,10 @@ class Scheduler:
 
     def _watch(self) -> None:
         """Run until `stop`."""
+        self._nodes_seen = time.monotonic()
         try:
             while self._ended is None:
-                if time.monotonic() - self._nodes_seen > _NODES_INTERVAL:
+                if time.monotonic() - self._nodes_seen > _NODES_INTERVAL and self._head_answers():
                     self._find_nodes()
                     self._drop_dead_nodes()
                 self._read_answers(0.0)
@@ -460,8 +466,28 @@ class Scheduler:
                 self._collect()
                 self._give_up_late()
                 self._check_workers()
+        except ray.exceptions.RayError as error:
+            self._end(OutputError(f"The cluster is gone: {_first_line(error)}."))
         except BaseException as error:
             self._end(error)
+
+    def _head_answers(self) -> bool:
+        """Whether the head of the cluster can be asked for its nodes. Where it is gone, Ray's calls wait for a minute.
+
+        Raises:
+            OutputError: if it could not be asked for `HEAD_SECONDS`.
+        """
+        address = ray.get_runtime_context().gcs_address
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=1).close()
+        except OSError as error:
+            if time.monotonic() - self._nodes_seen > HEAD_SECONDS:
+                raise OutputError(
+                    f"The cluster is gone: its head does not answer any more at {address} ({error_text(error)})."
+                ) from None
+            return False
+        return True
 
     def _check_workers(self) -> None:
         """Raise an error if no worker is ready and none has been starting for a short time only."""
