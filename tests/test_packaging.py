@@ -46,3 +46,20 @@ def test_the_image_is_built_from_files_that_exist():
     sent = {line.removeprefix("!") for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if "!" in line}
     assert set(sources) == sent
     assert all((ROOT / name).exists() for name in sources)
+
+
+def test_the_cluster_on_kubernetes_fits_the_image():
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    spec = yaml.safe_load((ROOT / "packaging" / "kuberay.yaml").read_text("utf-8"))["spec"]
+    (workers,) = spec["workerGroupSpecs"]
+    head = spec["headGroupSpec"]["template"]["spec"]
+    (ray_head,), (ray_worker,) = head["containers"], workers["template"]["spec"]["containers"]
+    page = (ROOT / "docs" / "how-to" / "cluster.md").read_text("utf-8")
+    assert ray_head["image"] == ray_worker["image"]
+    assert f"docker build --tag {ray_head['image']} --build-arg EXTRAS=cluster" in page
+    for container, port in ((ray_head, "6379"), (ray_worker, workers["rayStartParams"]["node-manager-port"])):
+        for probe in ("readinessProbe", "livenessProbe"):
+            assert container[probe]["tcpSocket"]["port"] == int(port)
+    assert [mount["name"] for mount in ray_head["volumeMounts"]] == [volume["name"] for volume in head["volumes"]]
+    user = re.search(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
+    assert head["securityContext"]["fsGroup"] == int(user[2])
