@@ -104,10 +104,27 @@ class TestInVapourSynth:
         clip, video_in, _ = self.load(60.0, 59.94)
         assert clip == video_in
 
-    def test_a_wrong_model_is_one_line(self):
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"model": "quick"}, "There is no model 'quick'"),
+            ({"model": None}, "`model` is None: it has to be a text"),
+            ({"fps": "x"}, "`fps` is 'x': it has to be a number"),
+            ({"fps": math.nan}, "`fps` is nan: it has to be greater than 0"),
+            ({"fps": -5}, "`fps` is -5: it has to be greater than 0"),
+            ({"fps": 0}, "`fps` is 0: it has to be greater than 0"),
+            ({"fps": 1e12}, "is out of range"),
+            ({"factor_num": 3}, "There is no option `factor_num`"),
+            ({"quality": 1}, "There is no option `quality`: choose among fps, model, scale, sc"),
+            ({"overlay": "off"}, "There is no option `overlay`: .*overlays"),
+            ({"device": []}, r"`device` is \[\]: it has to be a text"),
+            ({"weights": 3}, "`weights` is 3: it has to be a path"),
+        ],
+    )
+    def test_wrong_options_are_one_line(self, options, message):
         from betwixt.integrations.mpv import interpolate
 
         clip = self.vs.core.std.BlankClip(None, 64, 48, self.vs.YUV420P8)
-        with pytest.raises(self.vs.Error, match="There is no model 'quick'") as caught:
-            interpolate(clip, 24, 60, model="quick")
+        with pytest.raises(self.vs.Error, match=message) as caught:
+            interpolate(clip, 24, 60, **options)
         assert "\n" not in str(caught.value)

@@ -16,12 +16,13 @@ overlays, which need two more source frames, are off by default.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from betwixt.errors import BetwixtError
+from betwixt.errors import BetwixtError, UsageError, did_you_mean
 from betwixt.machine import available_cores
 from betwixt.models.base import Interpolator
 from betwixt.runtime.load import load_model
@@ -34,6 +35,9 @@ SCRIPT = Path(__file__).with_name("betwixt.vpy")
 
 USUAL_DISPLAY = 60.0
 """Frames per second of a display whose rate is not known."""
+
+_SET_BY_PLAYER = ("clip", "factor_num", "factor_den", "fps_num", "fps_den")
+"""The arguments of `betwixt.integrations.vapoursynth.interpolate` that follow from mpv's variables."""
 
 _NEAR_ENOUGH = Fraction(1, 200)
 """The largest relative change that makes a factor a simple one, so that more source frames fall on output times."""
@@ -70,15 +74,37 @@ def interpolate(
 
     # A thread that asks mpv for a source frame waits until it is decoded: as many others make frames meanwhile.
     vs.core.num_threads = max(vs.core.num_threads, 2 * available_cores())
-    factor = playback_factor(container_fps, fps or (display_fps if _is_known(display_fps) else USUAL_DISPLAY))
-    if factor == 1:
-        return video_in
-    options = {"overlays": "off", **options}
+    options = {"overlays": "off", "device": "auto", "weights": None, **options}
     try:
-        loaded = _loaded(model, options.pop("device", "auto"), options.pop("weights", None))
+        _check_options(fps, model, options)
+        target = fps or (display_fps if _is_known(display_fps) else USUAL_DISPLAY)
+        factor = playback_factor(container_fps, target)
+        if factor == 1:
+            return video_in
+        loaded = _loaded(model, options.pop("device"), options.pop("weights"))
     except BetwixtError as error:
         raise vs.Error(f"betwixt: {error}") from None
     return vapoursynth.interpolate(video_in, loaded, factor.numerator, factor.denominator, **options)
+
+
+def _check_options(fps: float | None, model: str, options: dict[str, Any]) -> None:
+    """Refuse what the script cannot take.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    from betwixt.integrations import vapoursynth
+
+    names = [name for name in inspect.signature(vapoursynth.interpolate).parameters if name not in _SET_BY_PLAYER]
+    for name in options:
+        if name not in names:
+            every = f"choose among fps, {', '.join(names)}"
+            raise UsageError(f"There is no option `{name}`: {did_you_mean(name, names, every)}")
+    vapoursynth.check_type(float, True, fps=fps)
+    if fps is not None and not _is_known(fps):
+        raise UsageError(f"`fps` is {fps}: it has to be greater than 0.")
+    vapoursynth.check_type(str, model=model, device=options["device"])
+    vapoursynth.check_type(Path, True, weights=options["weights"])
 
 
 def playback_factor(source: float, target: float) -> Fraction:

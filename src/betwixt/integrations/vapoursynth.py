@@ -67,6 +67,18 @@ Lengths = Callable[[int], Fraction]
 _MOST_FRAMES = 2**31 - 1
 """The length of VapourSynth's longest possible clip, in frames."""
 
+_LARGEST = 2**63 - 1
+"""The largest number in a frame rate."""
+
+_TYPES: dict[type, tuple[tuple[type, ...], str]] = {
+    bool: ((int,), "True or False"),
+    int: ((int,), "an integer"),
+    float: ((int, float), "a number"),
+    str: ((str,), "a text"),
+    Path: ((str, Path), "a path"),
+}
+"""What `check_type` accepts for a type, and how messages name it."""
+
 _KEPT = 32
 """How many of a clip's latest frames are cached: as many as the frames in progress may depend on."""
 
@@ -123,16 +135,19 @@ def interpolate(
             be loaded; in one line.
     """
     try:
-        _check_type(int, factor_num=factor_num, factor_den=factor_den)
-        _check_type(int, True, fps_num=fps_num, fps_den=fps_den, num_streams=num_streams)
-        _check_type(float, True, scale=scale, sc_threshold=sc_threshold)
+        check_type(int, factor_num=factor_num, factor_den=factor_den)
+        check_type(int, True, fps_num=fps_num, fps_den=fps_den, num_streams=num_streams)
+        check_type(float, True, scale=scale, sc_threshold=sc_threshold)
+        check_type(bool, sc=sc)
+        check_type(str, device=device)
+        check_type(Path, True, weights=weights)
         check_choice("paths", paths, ("curved", "straight"))
         check_choice("at_cuts", at_cuts, ("continue", "hold"))
         check_choice("overlays", overlays, ("auto", "off"))
         if sc_threshold is not None and not 0 <= sc_threshold <= 1:
             raise UsageError(f"`sc_threshold` is {sc_threshold:g}: it has to lie between 0 and 1.")
-        factor = _factor(clip, factor_num, factor_den, fps_num, fps_den)
         source = _Source(clip)
+        factor = _factor(clip, factor_num, factor_den, fps_num, fps_den)
         loaded = load_model(model, device, weights=weights) if isinstance(model, str) else model
         if not isinstance(loaded, Interpolator):
             raise UsageError(f"`model` is {model!r}: it has to be a name of `betwixt models`, or a loaded model.")
@@ -152,11 +167,24 @@ def interpolate(
         raise vs.Error(f"betwixt: {error}") from None
 
 
-def _check_type(type_: type[int] | type[float], optional: bool = False, **values: object) -> None:
-    """Refuse arguments that are not numbers of a type; integers count as floats."""
+def check_type(type_: type, optional: bool = False, **values: object) -> None:
+    """Refuse arguments that are not of a type: `bool`, `int`, `float`, `str` or `Path`.
+
+    Integers count as floats, 0 and 1 as truth values, and texts as paths.
+
+    Args:
+        type_: The type.
+        optional: Whether None is taken, too.
+        **values: The arguments, by their names.
+
+    Raises:
+        UsageError: naming the argument.
+    """
+    accepted, kind = _TYPES[type_]
     for name, value in values.items():
-        if not isinstance(value, (int, type_)) and not (optional and value is None):
-            raise UsageError(f"`{name}` is {value!r}: it has to be {'an integer' if type_ is int else 'a number'}.")
+        fits = isinstance(value, accepted) and (type_ is not bool or value in (0, 1))
+        if not fits and not (optional and value is None):
+            raise UsageError(f"`{name}` is {value!r}: it has to be {kind}.")
 
 
 def _factor(clip: vs.VideoNode, factor_num: int, factor_den: int, fps_num: int | None, fps_den: int | None) -> Fraction:
@@ -164,17 +192,24 @@ def _factor(clip: vs.VideoNode, factor_num: int, factor_den: int, fps_num: int |
     if fps_num is None:
         if fps_den is not None:
             raise UsageError("`fps_den` needs `fps_num`.")
-        if factor_den < 1 or factor_num < factor_den:
-            raise UsageError(f"The factor {factor_num}/{factor_den} is out of range: it has to be at least 1.")
-        return Fraction(factor_num, factor_den)
-    if not clip.fps:
+        if not 1 <= factor_den <= factor_num <= _MOST_FRAMES:
+            limits = f"it has to be at least 1, and its numbers at most {_MOST_FRAMES}"
+            raise UsageError(f"The factor {factor_num}/{factor_den} is out of range: {limits}.")
+        factor = Fraction(factor_num, factor_den)
+    elif not clip.fps:
         raise UsageError("The clip's frame rate is variable: give `factor_num` in place of `fps_num`.")
-    if fps_num < 1 or (fps_den is not None and fps_den < 1):
-        raise UsageError(f"The rate {fps_num}/{fps_den or 1} is out of range.")
-    rate, own = Fraction(fps_num, fps_den or 1), Fraction(clip.fps)
-    if rate < own:
-        raise UsageError(f"The rate {float(rate):.6g} is lower than the clip's {float(own):.6g}.")
-    return rate / own
+    else:
+        fps_den = 1 if fps_den is None else fps_den
+        if not (1 <= fps_num <= _MOST_FRAMES and 1 <= fps_den <= _MOST_FRAMES):
+            raise UsageError(f"The rate {fps_num}/{fps_den} is out of range.")
+        rate, own = Fraction(fps_num, fps_den), Fraction(clip.fps)
+        if rate < own:
+            raise UsageError(f"The rate {float(rate):.6g} is lower than the clip's {float(own):.6g}.")
+        factor = rate / own
+    rate = clip.fps * factor
+    if max(rate.numerator, rate.denominator) > _LARGEST:
+        raise UsageError(f"The factor {factor} is out of range: VapourSynth cannot state the rate.")
+    return factor
 
 
 class _Source:
