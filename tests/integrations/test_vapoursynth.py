@@ -126,12 +126,31 @@ def test_a_rate_is_a_factor(grey):
     assert (samples(by_rate, 4)[0] == samples(by_factor, 4)[0]).all()
 
 
-def test_float_frames_are_those_of_16_bit(grey):
-    deep = [[part.astype(np.uint16) * 257 for part in frame] for frame in grey]
-    floats = [[(part / np.float32(65535)).astype(np.float32) for part in frame] for frame in deep]
-    made = samples(interpolate(clip_of(floats, vs.GRAYS), "dis"), 3)[0]
-    wanted = samples(interpolate(clip_of(deep, vs.GRAY16), "dis"), 3)[0]
-    assert np.abs(made * 65535 - wanted).max() < 0.01
+@pytest.mark.parametrize(
+    ("pixel_format", "deep_format", "float_format"),
+    [
+        ("gray16le", "GRAY16", "GRAYS"),
+        ("yuv420p16le", "YUV420P16", "YUV420PS"),
+        ("yuv444p16le", "YUV444P16", "YUV444PS"),
+        ("gbrp16le", "RGB48", "RGBS"),
+    ],
+)
+def test_float_frames_are_those_of_16_bit(tmp_path, pixel_format, deep_format, float_format):
+    source = make_clip(tmp_path / "in.mkv", frames=6, pixel_format=pixel_format)
+    deep, is_yuv = decode(source), pixel_format.startswith("yuv")
+    floats = [
+        [part / np.float32(65535) - np.float32(0.5 if is_yuv and plane else 0) for plane, part in enumerate(frame)]
+        for frame in deep
+    ]
+    # Full range, as floats are.
+    made = samples(interpolate(clip_of(floats, getattr(vs, float_format)), "dis"), 5)
+    full = clip_of(deep, getattr(vs, deep_format), _Range=[1] * 6)
+    wanted = samples(interpolate(full, "dis"), 5)
+    for plane, (part, other) in enumerate(zip(made, wanted, strict=True)):
+        assert part.dtype == np.float32
+        assert np.abs((part + (0.5 if is_yuv and plane else 0)) * 65535 - other).max() < 0.02
+        assert (other != deep[2][plane]).any()
+        assert (other != deep[3][plane]).any()
 
 
 def test_source_frames_are_passed_on(grey):
@@ -210,6 +229,16 @@ def test_durations_of_a_variable_rate_are_exact(grey):
     assert interpolate(unknown, "dis").get_frame(23).props["_DurationDen"] == 100
     with pytest.raises(vs.Error, match="Frame 0 has no duration, and the clip's frame rate is variable"):
         interpolate(clip_of(grey, vs.GRAY8, rate=0), "dis").get_frame(1)
+
+
+def test_absolute_times_follow(grey):
+    times = [10.0, 10.5, 10.75, 12.0, *[13.0 + n for n in range(8)]]
+    durations = {"_DurationNum": [2, 1, 5, *[4] * 9], "_DurationDen": [4] * 12}
+    clip = clip_of(grey, vs.GRAY8, rate=0, _AbsoluteTime=times, **durations)
+    shown = [frame.props["_AbsoluteTime"] for frame in interpolate(clip, "dis", 4, sc=False).frames()]
+    assert shown[:10] == [10.0, 10.125, 10.25, 10.375, 10.5, 10.5625, 10.625, 10.6875, 10.75, 11.0625]
+    assert shown[-4:] == [20.0, 20.25, 20.5, 20.75]
+    assert "_AbsoluteTime" not in interpolate(clip_of(grey, vs.GRAY8), "dis").get_frame(1).props
 
 
 @pytest.mark.parametrize(
