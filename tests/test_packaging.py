@@ -1,9 +1,16 @@
 """The files that other package managers take: they say what pyproject.toml says."""
 
 import hashlib
+import importlib.metadata
+import os
 import re
 import runpy
+import shutil
+import subprocess
+import sys
+import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -63,3 +70,82 @@ def test_the_cluster_on_kubernetes_fits_the_image():
     assert [mount["name"] for mount in ray_head["volumeMounts"]] == [volume["name"] for volume in head["volumes"]]
     user = re.search(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
     assert head["securityContext"]["fsGroup"] == int(user[2])
+
+
+def copy_small(source: str, target: str) -> None:
+    """Copy a file, or make an empty one in place of a large one: only its name is looked at."""
+    if os.path.getsize(source) > 100_000:
+        Path(target).touch()
+    else:
+        shutil.copyfile(source, target)
+
+
+def build(kind: str, source: Path, target: Path) -> Path:
+    """Build a source distribution or a wheel with the setuptools that is installed: that needs no network."""
+    code = f"from setuptools import build_meta; build_meta.build_{kind}({str(target)!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=source, check=True, capture_output=True, text=True)
+    (built,) = target.glob("*.tar.gz" if kind == "sdist" else "*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from what the source distribution holds."""
+    setuptools = pytest.importorskip("setuptools")
+    if int(setuptools.__version__.partition(".")[0]) < 77:
+        pytest.skip("The package is built with setuptools 77 or later.")
+    folder = tmp_path_factory.mktemp("build")
+    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    shutil.copytree(ROOT / "src", folder / "source" / "src", ignore=ignored, copy_function=copy_small)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copyfile(ROOT / name, folder / "source" / name)
+    with tarfile.open(build("sdist", folder / "source", folder)) as distribution:
+        distribution.extractall(folder / "unpacked", filter="data")
+    (unpacked,) = (folder / "unpacked").iterdir()
+    return build("wheel", unpacked, folder)
+
+
+def test_the_wheel_has_every_file_of_the_package(wheel):
+    expected = {
+        f"betwixt/{path.relative_to(ROOT / 'src' / 'betwixt').as_posix()}"
+        for path in (ROOT / "src" / "betwixt").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    names = set(zipfile.ZipFile(wheel).namelist())
+    others = {name for name in names - expected if ".dist-info/" not in name}
+    assert expected <= names
+    assert [name.partition(".data/")[2] for name in others] == ["data/share/betwixt/betwixt.vpy"]
+    # Of each kind of data that is loaded by name.
+    for pattern in (
+        r"training/recipes/.+\.toml",
+        r"weights/embedded/.+\.onnx",
+        r"integrations/.+\.vpy",
+        r"web/static/.+\.css",
+    ):
+        assert any(re.fullmatch(f"betwixt/{pattern}", name) for name in names)
+
+
+def test_the_wheel_states_what_the_project_states(wheel):
+    (info,) = (path for path in zipfile.Path(wheel).iterdir() if path.name.endswith(".dist-info"))
+    stated = importlib.metadata.PathDistribution(info)
+    assert stated.metadata["Requires-Python"] == PROJECT["requires-python"]
+    needed = {re.sub(r"[<>=].*", "", line) for line in stated.requires if "extra ==" not in line}
+    assert needed == {re.sub(r"[<>=].*", "", line) for line in PROJECT["dependencies"]}
+    assert set(stated.metadata.get_all("Provides-Extra")) == set(PROJECT["optional-dependencies"])
+    (command,) = stated.entry_points.select(group="console_scripts")
+    assert (command.name, command.value) == ("betwixt", "betwixt.cli.main:main")
+    assert callable(command.load())
+
+
+def test_the_wheel_can_be_installed(wheel, tmp_path):
+    pytest.importorskip("pip")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
+    subprocess.run([*install, "--target", tmp_path, wheel], check=True, capture_output=True)
+    show = "import importlib.metadata as m, betwixt; print(betwixt.__file__, m.version('betwixt'), betwixt.__version__)"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", show]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    path, installed, own = shown.split()
+    assert Path(path).is_relative_to(tmp_path)
+    assert installed == own
+    assert (tmp_path / "share" / "betwixt" / "betwixt.vpy").is_file()
