@@ -12,7 +12,7 @@ import pytest
 
 import betwixt
 from betwixt.cluster.pieces import Piece, PieceReport, Readiness, versions
-from betwixt.errors import OutputError
+from betwixt.errors import OutputError, UsageError
 from betwixt.pipeline.channel import Stopped
 from clips import make_clip
 
@@ -270,3 +270,31 @@ def test_an_error_of_ray_is_one_line(stub):
     with pytest.raises(OutputError, match=r"^The cluster is gone: failed to connect to all addresses\.$"):
         scheduler.take(work)
     scheduler.close()
+
+
+NO_MODULE = """\
+Traceback (most recent call last):
+RuntimeError: The actor with name Worker failed to import on the worker. This may be because needed library \
+dependencies are not installed in the worker environment:
+
+Traceback (most recent call last):
+ModuleNotFoundError: No module named 'betwixt'"""
+"""What Ray 2.60 passes on where a class cannot be imported."""
+
+
+def test_a_node_without_betwixt_is_named(stub):
+    error = ray.exceptions.RayTaskError("Worker.__init__", NO_MODULE, RuntimeError(), "worker", 1, "127.0.0.1")
+    stub.greet = lambda _: ray.exceptions.ActorDiedError(error)
+    with pytest.raises(
+        UsageError, match=r"^Node a \(a{6}\) has no betwixt: install Betwixt with its extra cluster there\.$"
+    ):
+        start()
+
+
+def test_images_that_a_node_does_not_see_are_refused_and_a_file_is_sent(stub):
+    conversions: list[int] = []
+    stub.prepare = lambda node, *a: conversions.append(len(a)) or Readiness(sees_source=len(a) > 1)
+    start().close()
+    assert conversions == [1, 2]  # the second time with the function that asks for blocks
+    with pytest.raises(UsageError, match=r"^Node a \(a{6}\) does not see /film\.mkv: images have to lie on storage"):
+        start(size=None)

@@ -21,8 +21,8 @@ from betwixt.pipeline.director import Director
 from betwixt.pipeline.frame_job import FrameJob
 from betwixt.pipeline.production import Production
 
-_CONNECT_SECONDS = 12
-"""How long a cluster may take to answer."""
+_CONNECT_SECONDS = 8
+"""How long a cluster may take to answer. With the look at the port and the start of Python that stays below 15."""
 
 _TRY = "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='CRITICAL')"
 
