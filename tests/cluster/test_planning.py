@@ -1,4 +1,4 @@
-"""Pieces cover the new frames once, and are planned as the whole is."""
+"""Pieces are planned as the whole is, end in time, and follow the speed."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -73,7 +73,6 @@ def test_pieces_are_planned_as_the_whole_is(durations, cuts, duplicates, rate, t
         if not pieces or begins_piece(len(pieces[-1]), 0, at_cut, target):
             pieces.append([])
         pieces[-1].append(index)
-    assert sorted(whole) == [index for piece in pieces for index in piece]
     for piece in pieces:
         assert len(piece) <= target
         first, last = (times[0] + index / rate for index in (piece[0], piece[-1]))
