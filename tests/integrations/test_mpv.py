@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -11,6 +12,7 @@ from fractions import Fraction
 import pytest
 
 from betwixt.integrations.mpv import SCRIPT, playback_factor
+from clips import make_clip
 
 LONGEST = 2**31 // 16 - 1
 """The length that mpv states for the clip of any video, frames."""
@@ -128,3 +130,46 @@ class TestInVapourSynth:
         with pytest.raises(self.vs.Error, match=message) as caught:
             interpolate(clip, 24, 60, **options)
         assert "\n" not in str(caught.value)
+
+
+SEEKS = """
+-- Seeks forth and back ten times, once all that comes through the pipe is in the cache.
+local targets, count, ready = {1.5, 0.25}, 0, false
+
+local function seek()
+    mp.commandv("seek", targets[count % 2 + 1], "absolute+exact")
+end
+
+mp.observe_property("demuxer-cache-state", "native", function(_, state)
+    if state and state["eof-cached"] and not ready then
+        ready = true
+        seek()
+    end
+end)
+
+mp.register_event("playback-restart", function()
+    if not ready then return end
+    print(string.format("shown %.3f sound %s", mp.get_property_number("time-pos"), mp.get_property("aid")))
+    count = count + 1
+    if count == 10 then mp.commandv("quit") else seek() end
+end)
+"""
+
+
+@pytest.mark.skipif(shutil.which("mpv") is None, reason="mpv is not installed")
+def test_mpv_seeks_in_what_comes_through_a_pipe(tmp_path):
+    clip = make_clip(tmp_path / "in.mkv", frames=24, rate=12, audio=True)
+    (tmp_path / "seeks.lua").write_text(SEEKS)
+    convert = [sys.executable, "-m", "betwixt.cli", "interpolate", clip, "-", "--model", "fast"]
+    play = ["mpv", "--no-config", "--vo=null", "--ao=null", "--pause", "--cache=yes", f"--audio-file={clip}"]
+    with subprocess.Popen(convert, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as converting:
+        played = subprocess.run(
+            [*play, f"--script={tmp_path / 'seeks.lua'}", "-"],
+            stdin=converting.stdout, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        converting.stdout.close()
+        message = converting.stderr.read()
+    assert converting.returncode == 0, message
+    assert played.returncode == 0, played.stdout
+    shown = [line.split()[-4:] for line in played.stdout.splitlines() if "shown" in line]
+    assert [(float(time), sound) for _, time, _, sound in shown] == [(1.5, "1"), (0.25, "1")] * 5
