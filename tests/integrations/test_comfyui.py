@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import time
 import tomllib
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -163,6 +165,46 @@ def test_progress_is_shown_and_the_user_can_cancel(monkeypatch: pytest.MonkeyPat
     with pytest.raises(Cancelled):
         call("BetwixtMultiply", images=shot(9), multiplier=2)
     assert shown == [1, 2, 3, 1]
+
+
+def test_few_images_are_read_ahead_of_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    get = comfyui._Frames.__getitem__
+    monkeypatch.setattr(comfyui._Frames, "__getitem__", lambda self, n: (read.append(n), get(self, n))[1])
+
+    def wait(done: int) -> None:
+        """Let the threads read for as long as they do, before the first frame is taken."""
+        count = -1
+        while count < len(read):
+            count = len(read)
+            time.sleep(0.2)
+        raise Cancelled
+
+    monkeypatch.setattr(comfyui, "_progress", lambda total: wait)
+    counts = []
+    for length in (100, 300):
+        read.clear()
+        with pytest.raises(Cancelled):
+            call("BetwixtMultiply", images=shot(length, 32, 48), multiplier=2)
+        counts.append(len(set(read)))
+    assert max(counts) < 80
+    assert abs(counts[0] - counts[1]) < 10
+
+
+def test_memory_does_not_grow_with_the_number_of_images() -> None:
+    def peak(length: int) -> float:
+        """The most memory that arrays outside of PyTorch take, in images: those and the result are in PyTorch."""
+        images = shot(length)
+        tracemalloc.start()
+        try:
+            call("BetwixtMultiply", images=images, multiplier=2, model="fast")
+            return tracemalloc.get_traced_memory()[1] / (images[0].numel() * 4)
+        finally:
+            tracemalloc.stop()
+
+    peak(4)  # what is kept from the first run on
+    few = peak(60)
+    assert peak(150) < few + 30
 
 
 def test_the_folder_for_custom_nodes_loads(tmp_path: Path) -> None:
