@@ -8,6 +8,7 @@ from rich.console import Console
 
 from betwixt.cli import progress
 from betwixt.cli.progress import BatchPosition, ProgressDisplay, conversion_progress
+from betwixt.pipeline.production import NodeFigures
 from betwixt.pipeline.run import Progress
 
 
@@ -142,3 +143,13 @@ def test_plain_lines_name_the_file_of_a_batch(lines):
         with ProgressDisplay("frames", stream=lines, position=position) as display:
             display("", 0, 1)
         assert lines.getvalue().splitlines()[-1] == f"{place}: 0 of 1 frame"
+
+
+def test_with_a_cluster_nodes_and_pieces_are_counted(capsys, lines):
+    node = NodeFigures("a", frames=10, pieces=2, failures=0, new_frames_per_second=4.0)
+    with conversion_progress() as show:
+        show(Progress(frames_out=50, synthesized=25, total=100, nodes=(node, node), pieces=4))
+        show(Progress(frames_out=60, synthesized=30, total=100, nodes=(node,), pieces=1))
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith(", 0 cuts, 2 nodes, 4 pieces")
+    assert ", 0 cuts, 1 node, 1 piece, " in second

@@ -1,5 +1,6 @@
 """Conversions over a Ray cluster make the frames that one machine makes, whatever fails."""
 
+import json
 import os
 import signal
 import threading
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import betwixt
+from betwixt.cli.main import run
 from betwixt.cluster import planning
 from betwixt.errors import OutputError, UsageError
 from betwixt.media import journal
@@ -79,6 +81,19 @@ def check(source: Path, cluster: betwixt.Cluster, suffix: str = ".mkv", **option
     same = ("frames_in", "untouched", "held", "synthesized", "cuts", "duplicates", "notes")
     assert [getattr(made, name) for name in same] == [getattr(expected, name) for name in same]
     return made
+
+
+def test_the_command_line_reports_each_node(tmp_path, ray_cluster, capsys):
+    # It comes before the tests that share a `Cluster`, whose workers hold all CPUs.
+    source = make_clip(tmp_path / "in.mkv", frames=40)
+    arguments = ["interpolate", source, tmp_path / "out.mkv", "--model", "dis", "--cluster", "auto", "--json"]
+    assert run([str(argument) for argument in arguments]) == 0
+    made = json.loads(capsys.readouterr().out)
+    for node in made["nodes"]:
+        assert set(node) == {"name", "frames", "pieces", "failures", "new_frames_per_second"}
+        assert node["frames"] >= node["pieces"] > 0
+        assert node["new_frames_per_second"] > 0
+    assert sum(node["frames"] for node in made["nodes"]) == made["synthesized"] == 39
 
 
 @pytest.mark.parametrize(
