@@ -14,6 +14,7 @@ os.environ |= {
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
+    "RAY_kill_worker_timeout_milliseconds": "500",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
 

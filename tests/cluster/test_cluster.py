@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-import threading
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -216,6 +216,7 @@ def test_an_interrupted_conversion_that_nodes_encode_is_resumed(tmp_path, cluste
 
         def stop(self: VideoWriter, packet: EncodedPacket, after: int = after) -> None:
             if packet.number >= after:
+                wait_until(lambda: not _busy_workers())  # those at work would have to be started again
                 raise KeyboardInterrupt
             write(self, packet)
 
@@ -280,36 +281,44 @@ def _busy_workers() -> list[int]:
     return found
 
 
-def test_a_killed_worker_and_a_node_that_is_gone_cost_nothing_but_time(tmp_path, cluster, ray_cluster, capsys):
+@pytest.mark.parametrize("encode", ["driver", "distributed"])
+def test_a_killed_worker_costs_nothing_but_time(tmp_path, cluster, capsys, encode):
     if not Path("/proc/self").exists():
         pytest.skip("finding the workers needs /proc")
-    extra, _ = (ray_cluster.add_node(num_cpus=1, object_store_memory=80 << 20) for _ in range(2))
-    source = make_clip(tmp_path / "in.mkv", frames=150, size=(160, 96), **X264)
-    alone = tmp_path / "alone.mkv"
-    convert(source, alone, factor=3)
-    for encode, nodes in (("driver", 4), ("distributed", 3)):
-        spread = tmp_path / f"{encode}.mkv"
-        written = threading.Event()
+    source = make_clip(tmp_path / "in.mkv", frames=60, size=(160, 96), **X264)
+    convert(source, tmp_path / "alone.mkv", factor=3)
+    killed: list[int] = []
 
-        def break_down(encode: str = encode, written: threading.Event = written) -> None:
-            written.wait(60)
-            wait_until(lambda: bool(_busy_workers()))
-            os.kill(_busy_workers()[0], signal.SIGKILL)
-            if encode == "driver":
-                ray_cluster.remove_node(extra, allow_graceful=False)
+    def kill_one(p: betwixt.Progress) -> None:
+        if p.frames_out > 20 and not killed and (busy := _busy_workers()):
+            killed.append(busy[0])
+            os.kill(killed[0], signal.SIGKILL)
 
-        def report(p: betwixt.Progress, written: threading.Event = written) -> None:
-            if p.frames_out > 20:
-                written.set()
-
-        thread = threading.Thread(target=break_down)
-        thread.start()
-        made = convert(source, spread, factor=3, cluster=cluster, encode=encode, progress=report)
-        thread.join()
-        assert same_frames(alone, spread)
-        assert len(made.nodes) == nodes
-        assert sum(node.failures for node in made.nodes) >= 1
+    made = convert(source, tmp_path / "out.mkv", factor=3, cluster=cluster, encode=encode, progress=kill_one)
+    assert killed
+    assert same_frames(tmp_path / "alone.mkv", tmp_path / "out.mkv")
+    assert sum(node.failures for node in made.nodes) >= 1
     assert not capsys.readouterr().out
+
+
+def test_a_node_that_joins_is_used_and_may_go(tmp_path, cluster, ray_cluster, monkeypatch):
+    monkeypatch.setattr("betwixt.cluster.scheduler._NODES_INTERVAL", 0.2)
+    source = make_clip(tmp_path / "in.mkv", frames=60)
+    convert(source, tmp_path / "alone.mkv", factor=3)
+    late: list[Any] = []
+
+    def join_and_go(p: betwixt.Progress) -> None:
+        if not late:
+            late.append(ray_cluster.add_node(num_cpus=1, object_store_memory=80 << 20))
+        elif len(p.nodes) < 3:
+            time.sleep(0.1)  # or the film is over before it is there
+        elif p.nodes[2].pieces and len(late) == 1:
+            late.append(ray_cluster.remove_node(late[0], allow_graceful=False))
+
+    made = convert(source, tmp_path / "out.mkv", factor=3, cluster=cluster, progress=join_and_go)
+    assert len(late) == 2
+    assert same_frames(tmp_path / "alone.mkv", tmp_path / "out.mkv")
+    assert made.nodes[2].pieces > 0
 
 
 def test_a_piece_that_always_fails_ends_the_conversion_and_keeps_the_rest(tmp_path, cluster, monkeypatch):
@@ -340,7 +349,7 @@ def test_a_worker_that_hangs_is_given_up(tmp_path, cluster, monkeypatch):
     if not Path("/proc/self").exists():
         pytest.skip("finding the workers needs /proc")
     monkeypatch.setattr(scheduler, "LEAST_SECONDS", 1.5)
-    source = make_clip(tmp_path / "in.mkv", frames=120, size=(160, 96))
+    source = make_clip(tmp_path / "in.mkv", frames=60, size=(160, 96))
     convert(source, tmp_path / "alone.mkv", factor=3)
     stopped: list[int] = []
 
