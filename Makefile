@@ -32,8 +32,10 @@ WORKERS ?= logical
 demo: .venv/.demo
 	@$(BIN)/python examples/demo.py $(if $(VIDEO),"$(VIDEO)")
 
+# Processes that share the tests would each start a Ray cluster, whose workers need the cores, too.
 test: .venv/.stamp
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal --ignore tests/cluster/test_cluster.py
+	$(BIN)/python -m pytest tests/cluster/test_cluster.py
 
 lint: .venv/.stamp
 	$(BIN)/ruff check .
