@@ -47,6 +47,50 @@ def test_the_recipe_needs_what_the_package_needs():
     assert found == expected
 
 
+@pytest.fixture
+def filled(tmp_path: Path) -> Path:
+    """The folder of the formula and the recipe of a version."""
+    (tmp_path / "betwixt-1.2.3.tar.gz").write_bytes(b"content")
+    fill(tmp_path / "betwixt-1.2.3.tar.gz", tmp_path)
+    return tmp_path
+
+
+RECIPE_KEYS = {
+    "": {"schema_version", "context", "package", "source", "build", "requirements", "tests", "about", "extra"},
+    "package": {"name", "version"},
+    "source": {"url", "sha256"},
+    "build": {"number", "noarch", "script", "python"},
+    "requirements": {"host", "run"},
+    "about": {"homepage", "repository", "summary", "license", "license_file"},
+}
+"""Of the keys that the recipe format, version 1, knows, those that the recipe uses."""
+
+
+def test_the_recipe_has_the_keys_of_its_format(filled):
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    recipe = yaml.safe_load((filled / "recipe.yaml").read_text("utf-8"))
+    assert recipe["schema_version"] == 1
+    for section, keys in RECIPE_KEYS.items():
+        assert set(recipe[section] if section else recipe) == keys
+    assert recipe["context"] == {"version": "1.2.3"}
+    assert re.fullmatch(r"[0-9a-f]{64}", recipe["source"]["sha256"])
+    assert recipe["build"]["python"]["entry_points"] == [f"{n} = {v}" for n, v in PROJECT["scripts"].items()]
+    assert [set(test) for test in recipe["tests"]] == [{"python"}, {"script"}]
+
+
+def test_rattler_build_renders_the_recipe(filled):
+    rattler_build = pytest.importorskip("rattler_build", reason="pip install py-rattler-build")
+    (variant,) = rattler_build.Stage0Recipe.from_file(str(filled / "recipe.yaml")).render()
+    recipe = variant.recipe
+    assert (recipe.package.name, recipe.package.version) == ("betwixt", "1.2.3")
+
+
+@pytest.mark.skipif(shutil.which("ruby") is None, reason="Ruby is not installed")
+def test_the_formula_is_ruby(filled):
+    shown = subprocess.run(["ruby", "-wc", filled / "betwixt.rb"], capture_output=True, text=True)
+    assert (shown.returncode, shown.stdout.strip(), shown.stderr) == (0, "Syntax OK", "")
+
+
 def test_the_image_is_built_from_files_that_exist():
     copied = re.findall(r"^COPY (?!--from)(.+) /source/", (ROOT / "Dockerfile").read_text("utf-8"), re.MULTILINE)
     sources = [name for line in copied for name in line.split()]
