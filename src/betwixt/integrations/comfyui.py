@@ -4,7 +4,7 @@
 
 Images are float32 in [0, 1], N frames of a video. Besides them and the result, only the frames in progress are in
 memory, whose number does not grow with N. Frames of the result that fall on a source frame are copies of it, bit by
-bit; the others are made from 16 bits per sample. The result lasts as long as the source: its end repeats the last frame.
+bit; the others are made from 16 bits per sample. The result lasts as long as the source: its end repeats the last one.
 
 ComfyUI loads the nodes from a folder in `custom_nodes` whose `__init__.py` imports the two mappings at the end;
 `examples/comfyui/betwixt` is one.
