@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from betwixt import machine
 from clips import make_clip
 
 
@@ -24,3 +25,9 @@ def test_an_encoder_leaves_no_real_time_threads(tmp_path):
         "assert seen == {os.SCHED_OTHER}, seen\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_system_without_proc_is_no_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "_TASKS", tmp_path / "missing")
+    with machine.keep_scheduling():
+        assert machine._scheduling() == {}

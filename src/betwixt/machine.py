@@ -27,6 +27,8 @@ def available_cores() -> int:
 
 
 _SCHEDULING = threading.RLock()
+_TASKS = Path("/proc/self/task")
+"""On Linux, it has a folder for each thread of the process."""
 
 
 @contextlib.contextmanager
@@ -50,8 +52,8 @@ def keep_scheduling() -> Iterator[None]:
 def _scheduling() -> dict[int, tuple[int, os.sched_param]]:
     """The policy and the parameters of each thread of this process; empty where the system does not tell."""
     found = {}
-    if sys.platform == "linux":
-        for thread in map(int, os.listdir("/proc/self/task")):
+    if sys.platform == "linux" and _TASKS.is_dir():  # a chroot may have no /proc
+        for thread in map(int, os.listdir(_TASKS)):
             with contextlib.suppress(OSError):
                 found[thread] = os.sched_getscheduler(thread), os.sched_getparam(thread)
     return found
