@@ -8,14 +8,14 @@ scaled. Models run as `betwixt.load_model` loads them, which is how conversions 
 - A case with a true frame: frame i is made from frames i - 1 and i + 1, and shown beside the true one.
 - A case at the native rate: a frame is made halfway between frames i and i + 1, and shown between these.
 - A loop: successive source frames with a new frame between each two.
-- The subtitles: text is drawn over a clip, every second frame is left out, and `interpolate_video` makes it.
+- The overlays: text or a logo is drawn over a clip, every second frame is left out, and `interpolate_video` makes it.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 import betwixt
 from betwixt.models.base import Interpolator
-from overlays import LINES, draw, encode, read, text
+from overlays import LINES, Layer, draw, encode, logo, read, text
 
 Image = NDArray[np.uint8]
 
@@ -39,8 +39,6 @@ JPEG_QUALITY = 90
 GIF_TICKS = 10
 """The time that a GIF shows each frame, in 1/100 s."""
 GIF_COLOURS = 56
-CRF = 18
-"""The H.264 quality of the clip with subtitles."""
 
 
 @dataclass(frozen=True)
@@ -88,18 +86,35 @@ NATIVE = {
 
 LOOPS = {
     "bmx": Case("eval/davis_dev/bmx-trees", 6, 355, 260, 168, 136),
+    "foot": Case("eval/davis_dev/bmx-trees", 26, 300, 250, 168, 136),
     "dance": Case("eval/davis_dev/dance-twirl", 28, 430, 70, 168, 136),
+    "hand": Case("eval/davis_dev/dance-twirl", 27, 270, 100, 168, 136),
+    "glider": Case("eval/davis_dev/paragliding-launch", 2, 320, 10, 168, 136),
+    "dog": Case("eval/davis_dev/libby", 7, 310, 250, 168, 136),
+    "cartoon": Case("train/bbb_trailer.mp4", 623, 90, 160, 168, 136),
     "runner": Case("train/tokenflow_woman-running.mp4", 9, 160, 220, 168, 136),
 }
 LOOP_FRAMES = 7
 """The number of source frames of a loop."""
 
-SUBTITLES = Case("train/davis_drift-straight.mp4", 5, 145, 200, 300)
-"""The first frame with subtitles."""
-SUBTITLE_FRAMES, SUBTITLE_INDEX = 17, 13
-"""The number of frames with subtitles, and the one that is shown, which is left out."""
+OVERLAYS: dict[str, tuple[Case, Callable[[tuple[int, int]], Layer]]] = {
+    "subtitles": (
+        Case("train/davis_drift-straight.mp4", 5, 145, 250, 224, 110),
+        lambda size: text(size, LINES, 0.055, 0.08),
+    ),
+    "logo": (Case("train/davis_drift-straight.mp4", 5, 456, 0, 176, 100), lambda size: logo(size, 1)),
+}
+"""The first frame with an overlay, and the overlay, by the names of their pictures; each has a still and a loop."""
 
-CLIPS = {case.clip for case in (*LEFT_OUT.values(), *NATIVE.values(), *LOOPS.values(), SUBTITLES)}
+OVERLAY_FRAMES, OVERLAY_INDEX = 17, 13
+"""The number of frames with an overlay, and the one that is shown, which is left out."""
+
+OVERLAY_RUNS = (("rife-4.6", "off"), ("hybrid-psnr", "off"), ("hybrid", "off"), ("hybrid", "auto"))
+"""The models, and how they treat overlays."""
+
+CLIPS = {
+    case.clip for case in (*LEFT_OUT.values(), *NATIVE.values(), *LOOPS.values(), *(c for c, _ in OVERLAYS.values()))
+}
 
 
 @lru_cache(maxsize=2)
@@ -192,20 +207,29 @@ def make_loop(case: Case, data: Path, models: Mapping[str, Interpolator]) -> lis
     return images
 
 
-def make_subtitles(data: Path) -> dict[str, Image]:
-    """The tiles of the case with subtitles."""
-    frames = load_frames(data / SUBTITLES.clip)[SUBTITLES.index : SUBTITLES.index + SUBTITLE_FRAMES]
+def make_overlay(case: Case, draw_layer: Callable[[tuple[int, int]], Layer], data: Path) -> dict[str, list[Image]]:
+    """The true frames with an overlay, and those of each run, which are source frames and new ones in turn."""
+    frames = load_frames(data / case.clip)[case.index : case.index + OVERLAY_FRAMES]
     height, width = frames[0].shape[0] & ~1, frames[0].shape[1] & ~1
-    layer = text((height, width), LINES, 0.055, 0.08)
-    truth = [draw(frame[:height, :width], layer) for frame in frames]
-    images = {"true frame": truth[SUBTITLE_INDEX]}
+    layer = draw_layer((height, width))
+    videos = {"true frame": [draw(frame[:height, :width], layer) for frame in frames]}
     with tempfile.TemporaryDirectory() as folder:
-        source = encode(Path(folder) / "source.mp4", truth[::2])
-        for value in ("off", "auto"):
-            target = Path(folder) / f"{value}.mkv"
-            betwixt.interpolate_video(source, target, model="hybrid", overlays=value, codec="ffv1", journal=False)
-            images[f"hybrid, overlays {value}"] = read(target, len(truth))[SUBTITLE_INDEX]
-    return {name: SUBTITLES.crop(image) for name, image in images.items()}
+        source = encode(Path(folder) / "source.mp4", videos["true frame"][::2])
+        for model, value in OVERLAY_RUNS:
+            target = Path(folder) / f"{model}-{value}.mkv"
+            betwixt.interpolate_video(source, target, model=model, overlays=value, codec="ffv1", journal=False)
+            videos[model if value == "off" else f"{model}, overlays {value}"] = read(target, OVERLAY_FRAMES)
+    return {name: [case.crop(image) for image in images] for name, images in videos.items()}
+
+
+def write_overlay(path: Path, videos: Mapping[str, Sequence[Image]]) -> None:
+    """Write a still and a loop of a case with an overlay."""
+    write_still(path.with_suffix(".jpg"), {name: images[OVERLAY_INDEX] for name, images in videos.items()})
+    made = {name: images for name, images in videos.items() if name not in ("true frame", "hybrid-psnr")}
+    write_gif(
+        path.with_suffix(".gif"),
+        [put_side_by_side(dict(zip(made, tiles, strict=True))) for tiles in zip(*made.values(), strict=True)],
+    )
 
 
 def main() -> None:
@@ -213,7 +237,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("images", type=Path)
-    every = [*LEFT_OUT, *NATIVE, *LOOPS, "subtitles"]
+    every = [*LEFT_OUT, *NATIVE, *LOOPS, *OVERLAYS]
     parser.add_argument("--only", nargs="+", choices=every, default=every, help="make these pictures alone")
     args = parser.parse_args()
     missing = [clip for clip in sorted(CLIPS) if not (args.data / clip).exists()]
@@ -225,8 +249,8 @@ def main() -> None:
         path = args.images / name
         if name in LOOPS:
             write_gif(path.with_suffix(".gif"), make_loop(LOOPS[name], args.data, models))
-        elif name == "subtitles":
-            write_still(path.with_suffix(".jpg"), make_subtitles(args.data))
+        elif name in OVERLAYS:
+            write_overlay(path, make_overlay(*OVERLAYS[name], args.data))
         elif name in NATIVE:
             write_still(path.with_suffix(".jpg"), make_native(NATIVE[name], args.data, models))
         else:

@@ -72,6 +72,37 @@ def logo(size: tuple[int, int], opacity: float) -> Layer:
     return opacity * mask[..., None], small
 
 
+def scoreboard(size: tuple[int, int], number: int) -> Layer:
+    """A dark box with names, a score and a clock, which changes every 12 frames, in the upper left corner."""
+    h, w = (side * SCALE for side in size)
+    side = h // 14
+    colour, box = np.zeros((h, w, 3), np.uint8), np.zeros((h, w), np.uint8)
+    cv2.rectangle(box, (side // 2, side // 2), (8 * side, 3 * side // 2), 255, -1)
+    colour[:] = 30, 35, 60
+    line = f"LIO 2:1 TIG 41:{number // 12:02d}"
+    place = side, 5 * side // 4
+    cv2.putText(colour, line, place, cv2.FONT_HERSHEY_DUPLEX, side / 40, (240, 240, 240), side // 12, cv2.LINE_AA)
+    small, mask = (cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image in (colour, box))
+    return (mask.astype(np.float32) / 255)[..., None], small.astype(np.float32)
+
+
+def display(size: tuple[int, int]) -> Layer:
+    """A game's or a camera's display: a frame with a cross in green lines with dark edges, and numbers."""
+    h, w = (side * SCALE for side in size)
+    fill = np.zeros((h, w), np.uint8)
+    wide = max(1, h // 240)
+    cv2.rectangle(fill, (w // 3, h // 3), (2 * w // 3, 2 * h // 3), 255, wide)
+    cv2.line(fill, (w // 2 - h // 20, h // 2), (w // 2 + h // 20, h // 2), 255, wide)
+    cv2.line(fill, (w // 2, h // 2 - h // 20), (w // 2, h // 2 + h // 20), 255, wide)
+    cv2.putText(fill, "REC 00:41", (w // 20, h // 8), cv2.FONT_HERSHEY_DUPLEX, h / 600, 255, 2 * wide, cv2.LINE_AA)
+    cv2.putText(fill, "100", (5 * w // 6, 19 * h // 20), cv2.FONT_HERSHEY_DUPLEX, h / 400, 255, 2 * wide, cv2.LINE_AA)
+    edge = cv2.dilate(fill, np.ones((2 * wide + 1, 2 * wide + 1), np.uint8))
+    fill, edge = (cv2.resize(m, size[::-1], interpolation=cv2.INTER_AREA)[..., None] for m in (fill, edge))
+    opacity = edge.astype(np.float32) / 255
+    share = fill.astype(np.float32) / 255 / np.maximum(opacity, 1e-3)
+    return opacity, share * np.array([90, 230, 90], np.float32)
+
+
 def ticker(size: tuple[int, int], number: int) -> Layer:
     """White letters that run to the left over a dark band, by a 90th of the frame's height per frame."""
     opacity, colour = text(size, ["Rain in the north, sun in the south, and wind"], 0.05, 0.05, 0.2 - number / 90)
@@ -86,6 +117,8 @@ OVERLAYS: dict[str, Callable[[tuple[int, int], int], Layer | None]] = {
     "title": lambda size, _: text(size, ["THE KEY"], 0.15, 0.4),
     "logo": lambda size, _: logo(size, 1),
     "transparent logo": lambda size, _: logo(size, 0.5),
+    "scoreboard": scoreboard,
+    "display": lambda size, _: display(size),
     "ticker": ticker,
     "none": lambda size, _: None,
 }

@@ -33,8 +33,8 @@ INTRODUCTION = """\
 Made by `make results` from the tables in [results/](../results), which record each measurement with its model, hash of
 the weights, protocol, date and machine. Figures are means over frames, of *sharpness* medians; in brackets is the 95 %
 confidence interval of the figure (bootstrap, over sequences where a set has several frames of one).
-[evaluate](how-to/evaluate.md) defines each metric. Higher is better for PSNR, SSIM and SSIMULACRA 2, lower for IE,
-nearer to 1 for sharpness.
+[evaluate](how-to/evaluate.md) defines each metric. Higher is better for PSNR, XPSNR, SSIM, SSIMULACRA 2 and VMAF,
+nearer to 1 for sharpness, lower for the others.
 """.splitlines()
 
 DATASET_TITLES = {
@@ -52,6 +52,7 @@ README_MODELS = {
     "minterpolate": "ffmpeg minterpolate",
     "rife-4.6": "RIFE 4.6, its author's weights",
     "dis": "**betwixt, dis**",
+    "dis-psnr": "betwixt, dis-psnr (for benchmarks)",
     "compact": "**betwixt, compact**",
     "compact-psnr": "betwixt, compact-psnr (for benchmarks)",
     "compact-large": "**betwixt, compact-large**",
@@ -147,6 +148,11 @@ _QUALITY_COLUMNS: dict[str, Callable[[Row], str]] = {
     "IE": lambda row: _score(row, "ie", 3),
     "sharpness": lambda row: _interval(row, "sharpness_median", 3),
     "SSIMULACRA 2": lambda row: _interval(row, "ssimulacra2", 2),
+    "pulse": lambda row: _score(row, "pulse", 2),
+    "VMAF": lambda row: _score(row, "vmaf", 1),
+    "XPSNR, dB": lambda row: _score(row, "xpsnr", 2),
+    "FLIP": lambda row: _score(row, "flip", 4),
+    "flicker": lambda row: _score(row, "flicker", 2),
     "frames": lambda row: row["count"],
     "weights": lambda row: f"`{row['weights_hash']}`" if row["weights_hash"] else "none",
     "date": lambda row: row["date"],
@@ -326,12 +332,21 @@ def _readme_title(dataset: str, options: str) -> str:
     return "DAVIS, every 12th" if "every" in options else "DAVIS"
 
 
+_VISIBLE = (
+    ("sharpness", "sharpness_median", 2),
+    ("SSIMULACRA 2", "ssimulacra2", 1),
+    ("pulse", "pulse", 2),
+    ("VMAF", "vmaf", 1),
+)
+"""The README's metrics of what the eye notices: title, column and digits."""
+
+
 def _readme_visible(quality: list[Row]) -> list[str]:
     """The README's table of what the eye notices, for the data sets that were scored so; empty if none was."""
     columns: dict[str, list[str]] = {}
     for dataset, options in README_VISIBLE_SETS:
         rows = _readme_rows(quality, dataset, options)
-        for title, column, digits in (("sharpness", "sharpness_median", 2), ("SSIMULACRA 2", "ssimulacra2", 1)):
+        for title, column, digits in _VISIBLE:
             cells = [_score(rows.get(model, {}), column, digits) for model in README_MODELS]
             if any(cells):
                 columns[f"{_readme_title(dataset, options)}: {title}"] = cells
@@ -344,7 +359,8 @@ def _readme_visible(quality: list[Row]) -> list[str]:
         ),
         "",
         "<sub>Sharpness is the median over frames of the variance of the Laplacian, relative to the true frame: 1 is",
-        "as sharp. SSIMULACRA 2 is a mean: 100 is identical, 70 high, 50 medium, 30 low quality.</sub>",
+        "as sharp. SSIMULACRA 2 is a mean: 100 is identical, 70 high, 50 medium, 30 low quality. Pulse is by how much",
+        "sharpness jumps between source frames and new ones: 0 is best. VMAF goes from 0 to 100.</sub>",
         "",
     ]
 

@@ -80,6 +80,22 @@ def test_metrics_prefer_the_closer_image() -> None:
         assert (good > bad) == (metric.better == "higher"), metric.name
 
 
+def test_flip_of_equal_images_is_zero_and_of_black_and_white_nearly_one() -> None:
+    (metric,) = select_metrics("flip")
+    assert metric.score is not None
+    black, white = (np.full((32, 32, 3), level, np.uint8) for level in (0, 255))
+    assert metric.score(black.astype(np.float32), black, black) == 0
+    assert metric.score(np.ones((32, 32, 3), np.float32), white, black) == pytest.approx(0.9674, abs=1e-3)  # as the tool prints
+
+
+@pytest.mark.parametrize("step", [0, 3, 20])
+def test_flicker_of_a_still_scene_is_the_change_in_code_values(step: int) -> None:
+    truth = np.clip(texture(96, 128), 30, 220)
+    still = truth.astype(np.float32) / np.float32(255)
+    changed = still + np.float32(step / 255)
+    assert flicker([still, changed, still], [truth] * 3) == pytest.approx(step, abs=0.01)
+
+
 def test_flicker_detects_a_flash() -> None:
     frames = [np.roll(texture(96, 128), shift, axis=1) for shift in (0, 1, 2)]
     floats = [f.astype(np.float32) / np.float32(255) for f in frames]

@@ -31,7 +31,7 @@ def evaluate(
             help="Of psnr, psnr_float, psnr_y, ssim, ssim_2d, ssim_skimage, ssim_uniform, ms_ssim, ie, sharpness, "
             "ssimulacra2, xpsnr, flip, lpips, vmaf, pulse, flicker."
         ),
-    ] = "psnr,psnr_float,ssim,ie",
+    ] = "psnr,psnr_float,ssim,ie,sharpness",
     clean: Annotated[
         bool, typer.Option("--clean", help="ucf101: leave out the 98 samples that NCM found faulty.")
     ] = False,
