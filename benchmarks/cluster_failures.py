@@ -135,12 +135,13 @@ class Nodes:
             time.sleep(1)
         raise SystemExit("the cluster does not start")
 
-    def kill(self, rng: random.Random) -> None:
+    def kill(self, rng: random.Random) -> bool:
         """Kill a node other than the first, and start another one."""
         process = self._running.pop(rng.randrange(len(self._running)))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         self.add()
+        return True
 
     def close(self) -> None:
         """End all nodes."""
@@ -164,8 +165,8 @@ class Nodes:
         )
 
 
-def kill_worker(rng: random.Random) -> None:
-    """Kill one of the workers that are making a piece."""
+def kill_worker(rng: random.Random) -> bool:
+    """Kill one of the workers that are making a piece; False if none is for four seconds."""
     for _ in range(200):
         busy = []
         for folder in Path("/proc").glob("[0-9]*"):
@@ -174,22 +175,35 @@ def kill_worker(rng: random.Random) -> None:
                     busy.append(int(folder.name))
         if busy:
             os.kill(rng.choice(sorted(busy)), signal.SIGKILL)
-            return
+            return True
         time.sleep(0.02)
+    return False
+
+
+def kill_driver(process: subprocess.Popen[str]) -> bool:
+    """Kill the command; False if it had ended."""
+    is_running = process.poll() is None
+    process.kill()
+    return is_running
 
 
 def convert(
-    command: list[str], at: float, break_something: Callable[[subprocess.Popen[str]], None]
-) -> dict[str, object]:
-    """Run the command, break something after `at` seconds of it, and run it again if it was killed."""
+    command: list[str], at: float, break_something: Callable[[subprocess.Popen[str]], bool]
+) -> tuple[dict[str, object], bool]:
+    """Run the command, break something after `at` seconds of it, and run it again if it was killed.
+
+    Returns:
+        What it printed, and whether there was something to break.
+    """
+    broken = False
     for attempt in range(2):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         if attempt == 0:
             time.sleep(at)
-            break_something(process)
+            broken = break_something(process)
         out, err = process.communicate()
         if process.returncode == 0:
-            return dict(json.loads(out))
+            return dict(json.loads(out)), broken
         if process.returncode != -signal.SIGKILL:
             raise SystemExit(f"exit code {process.returncode}: {err}")
     raise SystemExit("the second run was killed, too")
@@ -207,7 +221,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "RAY_memory_monitor_refresh_ms": "0"}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which ends the nodes, too
-    failed = 0
+    failed = breaks_made = 0
     with tempfile.TemporaryDirectory(prefix="betwixt-cluster-") as folder:
         work, films = Path(folder), Path(folder, "films")
         films.mkdir()
@@ -226,18 +240,19 @@ def main() -> None:
             for run in range(options.runs):
                 rng = random.Random(options.seed + run)
                 kind, at = rng.choice(["worker", "node", "driver"]), rng.uniform(4, 6 + alone / 2)
-                breaks: dict[str, Callable[[subprocess.Popen[str]], None]] = {
+                breaks: dict[str, Callable[[subprocess.Popen[str]], bool]] = {
                     "worker": lambda _, rng=rng: kill_worker(rng),
                     "node": lambda _, rng=rng: nodes.kill(rng),
-                    "driver": lambda process: process.kill(),
+                    "driver": kill_driver,
                 }
                 cluster = ["--cluster", nodes.address, "--encode", options.encode]
-                made = convert([*command, str(work / "spread.mkv"), *flags, *cluster], at, breaks[kind])
+                made, broken = convert([*command, str(work / "spread.mkv"), *flags, *cluster], at, breaks[kind])
                 equal = content(work / "spread.mkv") == expected
                 failed += not equal
+                breaks_made += broken
                 given_back = sum(node["failures"] for node in made["nodes"])  # type: ignore[attr-defined]
                 print(
-                    f"seed {options.seed + run}: {kind} killed after {at:.1f} s, {made['seconds']:.1f} s in all, "
+                    f"seed {options.seed + run}: {kind if broken else 'nothing'} killed after {at:.1f} s, {made['seconds']:.1f} s in all, "
                     f"{made['earlier']} of {made['synthesized']} new frames resumed, {given_back} pieces made again: "
                     f"{'equal' if equal else 'DIFFERENT'}",
                     flush=True,
@@ -245,6 +260,7 @@ def main() -> None:
                 (work / "spread.mkv").unlink()
         finally:
             nodes.close()
+    print(f"{options.runs - failed} of {options.runs} outputs are equal; something was killed in {breaks_made} runs")
     raise SystemExit(1 if failed else 0)
 
 
