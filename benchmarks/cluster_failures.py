@@ -251,8 +251,9 @@ def main() -> None:
                 failed += not equal
                 breaks_made += broken
                 given_back = sum(node["failures"] for node in made["nodes"])  # type: ignore[attr-defined]
+                what = kind if broken else "nothing"
                 print(
-                    f"seed {options.seed + run}: {kind if broken else 'nothing'} killed after {at:.1f} s, {made['seconds']:.1f} s in all, "
+                    f"seed {options.seed + run}: {what} killed after {at:.1f} s, {made['seconds']:.1f} s in all, "
                     f"{made['earlier']} of {made['synthesized']} new frames resumed, {given_back} pieces made again: "
                     f"{'equal' if equal else 'DIFFERENT'}",
                     flush=True,
